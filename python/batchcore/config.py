@@ -43,6 +43,9 @@ QUESTION: Final = "question"
 CONFIGURATION: Final = "configuration"
 """Options that only say how a run is done: the ledger keeps them."""
 
+VALUATION: Final = ("lookback_days", "fx_lookback_days", "fx_pivot")
+"""Settings by which stored rows are valued again."""
+
 MOST_LOOKBACK_DAYS: Final = 36_525
 """A hundred years."""
 

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -164,9 +165,5 @@ def test_rates_of_other_currencies_than_asked_for_are_refused() -> None:
             "the sessions of the marks",
         ),
     ):
-        try:
+        with pytest.raises(InputError, match=expected):
             roll(made)
-        except InputError as error:
-            assert expected in str(error)
-        else:
-            raise AssertionError(expected)

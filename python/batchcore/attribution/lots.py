@@ -115,19 +115,8 @@ def lots_of(
         strict=True,
     )
     lots = []
-    for (
-        at,
-        kind,
-        quantity,
-        multiplier,
-        before,
-        after,
-        *rates,
-        change,
-        ended,
-        *effects,
-        value,
-    ) in columns:
+    for at, kind, quantity, multiplier, before, after, *amounts, value in columns:
+        rate_before, rate, change, ended, price_effect, currency_effect = amounts
         numbers[at] += 1
         own, symbol = uuid.UUID(bytes=positions.id[at].tobytes()), symbols[at]
         name = "" if symbol is None else normalised(symbol)
@@ -151,12 +140,12 @@ def lots_of(
             unrealized_change=trimmed(change),
             realized=trimmed(ended),
             contribution=trimmed(total((change, ended))),
-            price_effect=trimmed(effects[0]),
-            currency_effect=trimmed(effects[1]),
+            price_effect=trimmed(price_effect),
+            currency_effect=trimmed(currency_effect),
             value=trimmed(value),
             currency=currencies[at],
-            rate_before=trimmed(rates[0], 0),
-            rate=trimmed(rates[1], 0),
+            rate_before=trimmed(rate_before, 0),
+            rate=trimmed(rate, 0),
         )
         class_ = classes[at]
         lots.append(Lot(row, None if class_ is None else normalised(class_)))

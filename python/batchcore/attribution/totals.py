@@ -71,7 +71,7 @@ class GroupSums:
                 key=key,
                 contribution=trimmed(contribution),
                 share=share_of(contribution, whole),
-                **dict(zip(AMOUNTS, map(trimmed, sums), strict=True)),
+                **_named_amounts(sums),
                 **dict.fromkeys(named, key),
             )
             for key, sums, contribution in found
@@ -102,6 +102,10 @@ class GroupSums:
         is_null = column.state[found.position] == State.NULL
         codes = np.where(is_null, len(texts), of_code[np.where(is_null, 0, spelt)])
         return [*texts, None], codes
+
+
+def _named_amounts(sums: Amounts) -> dict[str, Any]:
+    return dict(zip(AMOUNTS, map(trimmed, sums), strict=True))
 
 
 def _added(one: Decimal | None, other: Decimal | None) -> Decimal | None:

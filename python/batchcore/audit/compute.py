@@ -12,11 +12,13 @@ import numpy as np
 
 from batchcore.audit.compare import value_at
 from batchcore.frames import (
+    LEFT_OUT,
     Decimals,
     Frame,
     Objects,
     Opening,
     Previous,
+    taken,
 )
 from batchcore.native import CancelFlag, in_thread, roll_forward, store_snapshots
 from batchcore.schema import COUNT_COLUMNS, MONEY_COLUMNS
@@ -190,7 +192,7 @@ class Inputs:
         events: Partial closes.
         flows: Cash in and out.
         betas: Of the positions, where the policy reads them.
-        currency: Of the portfolios, where rates convert; None without any.
+        currency: Of the portfolios, where rates may convert; left out without any.
         rates: What converts lots in other currencies.
     """
 
@@ -199,7 +201,7 @@ class Inputs:
     events: Events
     flows: Flows
     betas: Betas | None = None
-    currency: Text | None = None
+    currency: Text = LEFT_OUT
     rates: Rates | None = None
 
 
@@ -254,7 +256,7 @@ def _session(  # noqa: PLR0917  # rows, and what they are computed from
             equity=Decimals(opening, CENTS),
             first_day=links.day,
             last_day=links.day,
-            currency=None if inputs.currency is None else inputs.currency.take(links.portfolio),
+            currency=taken(inputs.currency, links.portfolio),
         ),
         threads=policy.request.settings.threads,
         cancel=cancel,

@@ -14,7 +14,7 @@ from batchcore.cli.exits import DONE, INCOMPLETE
 from batchcore.cli.options import Date, PortfolioIds, flag, option
 from batchcore.cli.output import LISTED, first_of, tell_line
 from batchcore.cli.signals import finish
-from batchcore.config import Settings
+from batchcore.config import VALUATION
 from batchcore.errors import ConfigError
 from batchcore.reference.values import EXACT
 from batchcore.words import counted
@@ -58,7 +58,7 @@ _LEAST_TEXT: Final = 8
 """Characters that a narrow terminal leaves of a text."""
 
 
-@command("explain", given.derived(only=("policy", "calendar", "lookback_days")))
+@command("explain", given.derived(only=("policy", "calendar", *VALUATION)))
 def explain(
     call: Call,
     *,
@@ -84,7 +84,7 @@ def explain(
     if as_csv and call.as_json:
         msg = "--csv and --json are both given, expected one of them"
         raise ConfigError(msg, "csv")
-    settings = Settings(schema=call.schema, lookback_days=options.pop("lookback_days"))
+    settings = given.valuation(call.schema, options)
     work = batchcore.explain(
         call.url, portfolio, session, since=since, by=by, settings=settings, **options
     )

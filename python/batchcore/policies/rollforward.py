@@ -126,6 +126,7 @@ class RollForward(Policy):
                 Selection(self.request.wanted),
                 None if start is None else calendars.day_of(start),
                 self.monitor,
+                self.settings,
             )
         entries = await self.inception(reader)
         return None if entries is None else Rewrites(entries.ids, Days(entries.day))
@@ -174,6 +175,8 @@ class RollForward(Policy):
         self.issues.add(market.issues())
         if self.request.only_plans:
             await self._report_missing_prices(reader, symbols, closes)
+            if self.catalog.schema.fx is not None:
+                self.issues.add(await self.rates.missing(reader, self.selection))
         coverage = await self._coverage(reader, market, symbols)
         if level == "none":
             return RunPrices(market, coverage)

@@ -77,7 +77,7 @@ class Rates:
     Attributes:
         quotes: Base and quote -> days, ascending, and the rate of each.
         lookback_days: Calendar days that a rate may be old.
-        pivot: The common currency of pairs without a rate of their own.
+        pivot: The unit that is common to pairs without a rate of their own.
         issues: `bad_rate`.
     """
 
@@ -165,7 +165,9 @@ def rates(
                 bad[pair][day] = f"{shown_close(low, scale)} and {shown_close(high, scale)}"
         days = tuple(sorted(day for day, values in by_day.items() if len(values) == 1))
         quotes[pair] = days, tuple(next(iter(by_day[day])) for day in days)
-    return Rates(quotes, lookback_days, pivot, tuple(_issues(bad, reported)))
+    common = currency(pivot)
+    unit = "" if common is None else common.unit
+    return Rates(quotes, lookback_days, unit, tuple(_issues(bad, reported)))
 
 
 def _pair(base: str | None, quote: str | None) -> tuple[str, str] | None:

@@ -17,7 +17,7 @@ from batchcore.analytics.sector_exposure import over_and_underweights
 from batchcore.analytics.sector_tags import COLORS, sector_tag
 from batchcore.arguments import checked_id
 from batchcore.caches import check_cache
-from batchcore.config import BETA_WEIGHTS
+from batchcore.config import BETA_WEIGHTS, Settings
 from batchcore.db.access import changing, reading
 from batchcore.db.check import check
 from batchcore.errors import ConfigError
@@ -25,6 +25,8 @@ from batchcore.frames import Opening, distinct
 from batchcore.late_imports import check_choice
 from batchcore.native import build_market, hold
 from batchcore.run.analysis import Sectors
+from batchcore.run.monitor import Monitor
+from batchcore.run.rates import RunRates
 from batchcore.schema import Use
 from batchcore.sinks import tags
 from batchcore.sources.facts import select_events
@@ -57,7 +59,7 @@ BETA_WITHOUT_ANY: Final = 1.0
 
 OPTION_TYPES: Final = frozenset({"LC", "LP", "SC", "SP"})
 
-USES: Final = Use.HOLDINGS | Use.SECTORS
+USES: Final = Use.HOLDINGS | Use.SECTORS | Use.RATES
 """What beta and sectors of a portfolio need of tables and columns."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,9 +11,18 @@ import numpy as np
 from batchcore.frames import Issues, Text
 from batchcore.native import build_rates, rate_issues
 from batchcore.reference.currencies import currency
+from batchcore.reference.values import present
+from batchcore.sources.host import normalised
 from batchcore.sources.query import load
-from batchcore.sources.rates import select_profile_currencies, select_rates, with_currencies
+from batchcore.sources.rates import (
+    position_currency,
+    select_pairs,
+    select_profile_currencies,
+    select_rates,
+    with_currencies,
+)
 from batchcore.units import State
+from batchcore.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +33,7 @@ if TYPE_CHECKING:
     from batchcore.native import Rates
     from batchcore.pg.session import Session
     from batchcore.run.monitor import Monitor
+    from batchcore.sources.host import Selection
 
 
 class RunRates:
@@ -75,6 +86,44 @@ class RunRates:
             if self._rates is None or not (own <= self._own and into <= self._homes):
                 await self._add(reader, own, into)
             return positions, self._rates
+
+    async def missing(self, reader: Session, selection: Selection) -> Issues:
+        """Return which pairs that positions are in have no rate on a session, or an entry (C7)."""
+        pairs = await load(reader, select_pairs(self._catalog, selection))
+        names = {name: name for name in pairs.own.table()}
+        if not position_currency(self._catalog):
+            by_symbol = await load(reader, select_profile_currencies(self._catalog))
+            names = {name: by_symbol.get(normalised(name), "") for name in names}
+        async with self._lock:
+            await self._add(reader, set(names.values()), set(pairs.home.table()))
+        found: dict[tuple[str, str, int], int] = Counter()
+        columns = zip(
+            pairs.home.texts(),
+            pairs.own.texts(),
+            pairs.first.tolist(),
+            pairs.portfolios.tolist(),
+            strict=True,
+        )
+        for home, own, first, portfolios in columns:
+            known = present(self._rates).look_up(names[str(own)], home, first)
+            if known is None:
+                continue
+            pair, gaps, has_first = known
+            if gaps is not None:
+                session, count = gaps
+                found[pair, counted(count, "session"), session] += portfolios
+            elif not has_first:
+                found[pair, "the earliest entry", first] += portfolios
+        keys = sorted(found)
+        return Issues.of(
+            "fx_missing",
+            [-1] * len(keys),
+            day=[day for _, _, day in keys],
+            detail=[
+                f"{pair}: {what}, in {counted(found[pair, what, day], 'portfolio')}"
+                for pair, what, day in keys
+            ],
+        )
 
     async def _add(self, reader: Session, own: set[str], homes: set[str]) -> None:
         """Make the rates of further currencies, with the rows that are not there yet."""

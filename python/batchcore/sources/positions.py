@@ -38,7 +38,8 @@ _READ: Final = (
 
 def select_positions(catalog: Catalog, selection: Selection) -> Query[Positions]:
     """Return the positions of portfolios that are not soft-deleted."""
-    read = (_READ, "p.exit_price, p.expiration_date expiration_day", *position_currency(catalog))
+    own = "p.exit_price, p.expiration_date expiration_day"
+    read: tuple[str | Column, ...] = (_READ, own, *position_currency(catalog))
     template = (
         "SELECT {columns} FROM {p} WHERE {p.deleted_at} IS NULL AND {selection:{p.portfolio_id}}"
     )

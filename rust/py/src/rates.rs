@@ -1,13 +1,17 @@
 //! Rates between currencies.
 
+use batchcore_core::ids::Day;
 use batchcore_core::pnl::issue::{Issue, IssueKind};
-use batchcore_core::store::rates::{self, RateColumns, RateRules};
+use batchcore_core::store::rates::{self, Currency, RateColumns, RateRules};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::arrays::{DayColumn, DecimalColumn, TextColumn, arrays, column, table};
+use crate::errors::to_py;
 use crate::guard::{detached, guard};
 use crate::pnl::issues_out;
+
+type LookedUp = (String, Option<(i32, usize)>, bool);
 
 /// Rates of every currency of some lots in every currency of some portfolios.
 #[pyclass(frozen, module = "batchcore._core")]
@@ -64,13 +68,23 @@ impl Rates {
         })
     }
 
-    /// Return (pair, first session without a rate, how many there are) of each pair with one.
-    fn gaps(&self) -> PyResult<Vec<(String, i32, usize)>> {
-        guard("Rates.gaps", || {
-            let gaps = self.rates.gaps();
-            Ok(gaps
-                .map(|(pair, first, sessions)| (pair.to_owned(), first.0, sessions))
-                .collect())
+    /// Return what is known of two currencies as stored: the pair, the first session without a rate
+    /// and how many there are, and whether there is a rate on a day; None if they are the same.
+    ///
+    /// Raises `InputError` for currencies that the rates were not made for.
+    fn look_up(&self, currency: &str, home: Option<&str>, day: i32) -> PyResult<Option<LookedUp>> {
+        guard("Rates.look_up", || {
+            let of = |text: &str| Currency::of(text.as_bytes());
+            let Some(own) = of(currency) else {
+                return Ok(None);
+            };
+            let home = home.and_then(of);
+            let found = self.rates.pair(&own, home.as_ref());
+            let found = found.map_err(|error| to_py(&error))?;
+            Ok(found.map(|pair| {
+                let gaps = self.rates.gaps(pair).map(|(day, count)| (day.0, count));
+                (pair.name().to_owned(), gaps, pair.at(Day(day)).is_some())
+            }))
         })
     }
 }

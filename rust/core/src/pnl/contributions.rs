@@ -405,14 +405,14 @@ mod tests {
 
     fn added(held: Held, closes: [i64; 3], from: i32, to: i32) -> Result<Contributions> {
         let marks = marks(closes);
-        let market = Market {
+        let valued = Market {
             marks: &marks,
             rates: None,
         };
         let never = AtomicBool::new(false);
         let one = NonZeroUsize::MIN;
         with_frames(&[held], &[(1, from, to)], |positions, events, opening| {
-            contributions(positions, events, opening, market, one, &never)
+            contributions(positions, events, opening, valued, one, &never)
         })
     }
 

@@ -222,11 +222,11 @@ mod tests {
             let never = AtomicBool::new(false);
             let one = NonZeroUsize::MIN;
             let holdings = with_frames(&[held], &[(1, 5, 5)], |positions, events, opening| {
-                let market = Market {
+                let valued = Market {
                     marks: &marks,
                     rates: None,
                 };
-                hold(positions, events, opening, market, &[5], one, &never).unwrap()
+                hold(positions, events, opening, valued, &[5], one, &never).unwrap()
             });
             assert_eq!(holdings.value, [value]);
         }

@@ -247,12 +247,11 @@ impl Rates {
         &self.bad
     }
 
-    /// Returns the first session without a rate, and how many there are, of each pair with one.
-    pub fn gaps(&self) -> impl Iterator<Item = (&str, Day, usize)> {
-        self.pairs.values().filter_map(|pair| {
-            let first = self.sessions.get(*pair.gaps.first()?)?;
-            Some((pair.name(), Day(*first), pair.gaps.len()))
-        })
+    /// Returns the first session on which a pair has no rate, and how many there are.
+    #[must_use]
+    pub fn gaps(&self, pair: &Pair) -> Option<(Day, usize)> {
+        let first = self.sessions.get(*pair.gaps.first()?)?;
+        Some((Day(*first), pair.gaps.len()))
     }
 }
 
