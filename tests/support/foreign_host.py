@@ -13,8 +13,10 @@ from support.cases import RateRow
 from support.database import Host
 
 TABLE = (
-    "CREATE TABLE fx_rates (base text, quote text, date date, rate numeric(20,10),"
-    " updated_at timestamptz NOT NULL DEFAULT now())",
+    (
+        "CREATE TABLE fx_rates (base text, quote text, date date, rate numeric(20,10),"
+        " updated_at timestamptz NOT NULL DEFAULT now())"
+    ),
     "ALTER TABLE positions ADD currency text",
     "ALTER TABLE company_profiles ADD quoted_in char(3)",
 )
@@ -50,7 +52,7 @@ async def add_rates(url: str, rates: Iterable[RateRow], at: dt.datetime = MOMENT
     rows = [(base, quote, database.date(day), rate, at) for base, quote, day, rate in rates]
     async with database.connected(url) as connection:
         await connection.executemany(
-            "INSERT INTO fx_rates (base, quote, date, rate, updated_at) VALUES ($1, $2, $3, $4, $5)",
+            "INSERT INTO fx_rates VALUES ($1, $2, $3, $4, $5)",
             rows,
         )
 
@@ -67,5 +69,7 @@ def in_currencies(
 def every_day(days: Iterable[int], **rates: Mapping[str, Any] | str) -> list[RateRow]:
     """Return a rate for each day of pairs such as ``EURUSD="1.10"``."""
     return [
-        (pair[:3], pair[3:], day, Decimal(str(rate))) for pair, rate in rates.items() for day in days
+        (pair[:3], pair[3:], day, Decimal(str(rate)))
+        for pair, rate in rates.items()
+        for day in days
     ]
