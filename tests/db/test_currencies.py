@@ -265,7 +265,7 @@ async def test_explain_parts_price_and_currency(same_rates_host: str) -> None:
     found = await batchcore.explain(same_rates_host, [P], date_of(D3), settings=settings())
     (row,) = found.rows
     assert found.explained
-    # price: 10 * (14 - 13) * 1.10; currency: 10 * 14 * (1.20 - 1.10)
+    # one EUR more at 1.10 for each of 10, and 0.10 USD more for each of 140 EUR
     assert (row.price_effect, row.currency_effect, row.contribution) == (11, 14, 25)
     assert (row.mark, row.rate_before, row.rate, row.currency) == (
         14,

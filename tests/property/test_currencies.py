@@ -32,7 +32,7 @@ def runs(draw: st.DrawFn) -> Run:
     return Generator(drawn_by(draw)).foreign_run()
 
 
-@settings(PROFILE, max_examples=100)
+@settings(PROFILE, max_examples=60)
 @given(runs())
 def test_core_equals_the_reference(run: Run) -> None:
     assert currencies.by_core(run) == currencies.by_reference(run)

@@ -56,7 +56,7 @@ RATES = ref.rates(
 @pytest.mark.parametrize(
     ("columns", "previous", "price", "currency"),
     [
-        # held: 10 * (120 - 110) * 1.20; 10 * 120 * (1.30 - 1.20)
+        # held on both: 10 EUR each at 1.20, then 0.10 more for each of 1200
         ({}, 6, "120", "120"),
         # bought on the 5th: 10 * (120 - 100) * 1.10; 10 * 120 * (1.30 - 1.10)
         ({}, 4, "220", "240"),
