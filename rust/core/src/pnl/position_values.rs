@@ -145,12 +145,12 @@ mod tests {
         let marks = marks([most, 1, 1]);
         let never = AtomicBool::new(false);
         let (day, one) = (Day(5), NonZeroUsize::MIN);
-        let valued = Market {
+        let by = Market {
             marks: &marks,
             rates: None,
         };
         let values = with_frames(&[huge], &[(1, 5, 8)], |positions, events, opening| {
-            value_positions(positions, events, opening, valued, day, one, &never).unwrap()
+            value_positions(positions, events, opening, by, day, one, &never).unwrap()
         });
         // 2^63 - 1 contracts of 100 at (2^63 - 1) cents: (2^63 - 1)^2 dollars
         let value = "-85070591730234615847396907784232501249.00";

@@ -557,3 +557,112 @@ fn shown(rate: i64, scale: u32) -> String {
     let short = text.trim_end_matches(|digit| decimals && digit == '0');
     short.trim_end_matches('.').to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A rate that is there, as text: base, quote, day and mantissa of four decimals.
+    type Row = (&'static str, &'static str, i32, i64);
+
+    fn texts(values: &[&str]) -> (Vec<u32>, Table) {
+        let mut table = Intern::default();
+        let codes = values
+            .iter()
+            .map(|text| table.code(text.as_bytes()).unwrap());
+        (codes.collect(), table.into_table())
+    }
+
+    fn rates(rows: &[Row], own: &[&str], home: &str) -> Rates {
+        let of = |text: fn(&Row) -> &'static str| -> Vec<_> { rows.iter().map(text).collect() };
+        let (base, bases) = texts(&of(|row| row.0));
+        let (quote, quotes) = texts(&of(|row| row.1));
+        let days: Vec<i32> = rows.iter().map(|row| row.2).collect();
+        let values: Vec<i64> = rows.iter().map(|row| row.3).collect();
+        let state = vec![0; rows.len()];
+        let columns = RateColumns {
+            base: Texts::new("base", &base, &bases, &state).unwrap(),
+            quote: Texts::new("quote", &quote, &quotes, &state).unwrap(),
+            day: Days::new("day", &days, &state).unwrap(),
+            rate: Decimals::new("rate", &values, &state, 4).unwrap(),
+        };
+        let rules = RateRules {
+            currencies: &texts(own).1,
+            homes: &texts(&[home]).1,
+            sessions: &[10, 11, 12],
+            lookback_days: 1,
+            pivot: b"usd",
+        };
+        Rates::of(&columns, &rules).unwrap()
+    }
+
+    /// Returns the rate on a day with 14 decimals.
+    fn at(rates: &Rates, own: &str, home: &str, day: i32) -> Option<i128> {
+        let [own, home] = [own, home].map(|text| Currency::of(text.as_bytes()));
+        let pair = rates.pair(&own.unwrap(), home.as_ref()).unwrap().unwrap();
+        let more = power_of_ten(14u32.checked_sub(rates.scale()).unwrap()).unwrap();
+        let rate: Option<i128> = pair.at(Day(day)).map(Rate::at_scale);
+        rate.and_then(|rate| rate.checked_mul(i128::try_from(more).unwrap()))
+    }
+
+    const ONE: i128 = 100_000_000_000_000;
+
+    #[test]
+    fn a_rate_counts_from_its_day_to_the_end_of_the_lookback() {
+        let rates = rates(&[("EUR", "USD", 10, 11_000)], &["EUR"], "USD");
+        let found = [9, 10, 11, 12].map(|day| at(&rates, "EUR", "USD", day));
+        assert_eq!(
+            found,
+            [None, Some(ONE / 10 * 11), Some(ONE / 10 * 11), None]
+        );
+        let eur = Currency::of(b"EUR").unwrap();
+        let pair = rates
+            .pair(&eur, Currency::of(b"USD").as_ref())
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            (pair.first_gap(0, 3), pair.first_gap(0, 2)),
+            (Some(2), None)
+        );
+        assert_eq!(rates.gaps(pair), Some((Day(12), 1)));
+        assert_eq!((pair.name(), rates.scale()), ("EUR/USD", 1));
+    }
+
+    #[test]
+    fn a_quotient_is_rounded_once() {
+        let rows = [("USD", "EUR", 10, 30_000), ("GBP", "USD", 10, 70_000)];
+        let rates = rates(&rows, &["EUR", "USD"], "GBP");
+        // 1 / (3 * 7), not 1 / 7 of a third that has been rounded
+        assert_eq!(at(&rates, "EUR", "GBP", 10), Some(4_761_904_761_900));
+        assert_eq!(at(&rates, "USD", "GBP", 10), Some(14_285_714_285_700));
+    }
+
+    #[test]
+    fn a_subunit_is_a_hundredth_of_its_unit() {
+        let rates = rates(&[("GBP", "USD", 10, 12_500)], &["GBX", "GBp", "USD"], "gbx");
+        assert_eq!(at(&rates, "USD", "GBX", 10), Some(80 * ONE));
+        let subunits = [&b"GBX"[..], b"gbx ", b"GBp"].map(Currency::of);
+        assert!(subunits.iter().all(|one| *one == subunits[0]));
+        assert_ne!(Currency::of(b"gbp"), Currency::of(b"GBp"));
+        assert_eq!(Currency::of(b"  "), None);
+    }
+
+    #[test]
+    fn what_the_rates_were_not_made_for_is_refused() {
+        let rates = rates(&[], &["EUR"], "USD");
+        let [chf, usd] = [b"CHF", b"USD"].map(|text| Currency::of(text).unwrap());
+        assert!(rates.pair(&chf, Some(&usd)).is_err());
+        assert_eq!(rates.pair(&usd, Some(&usd)), Ok(None));
+    }
+
+    #[test]
+    fn rows_that_differ_count_as_absent() {
+        let rows = [("EUR", "USD", 10, 11_000), ("eur", "USD", 10, 12_000)];
+        let rates = rates(&rows, &["EUR"], "USD");
+        assert_eq!(at(&rates, "EUR", "USD", 10), None);
+        let [bad] = rates.bad() else {
+            panic!("{:?}", rates.bad())
+        };
+        assert_eq!((bad.dates, bad.shown.as_str()), (1, "1.1 and 1.2"));
+    }
+}
