@@ -430,6 +430,7 @@ def roll_forward(
     lookback_days: int = 10,
     scales: Scales = DEFAULT_SCALES,
     *,
+    fails_from: int | None = None,
     rates: Rates | None = None,
 ) -> Result:
     """Return the rows of `portfolio` for `sessions`, and its issues.
@@ -441,6 +442,7 @@ def roll_forward(
             nothing is judged and there are no issues.
         lookback_days: Age in calendar days up to which a mark is a hit (S4).
         scales: Of the columns read.
+        fails_from: The session from which on a check of prices fails it (C2).
         rates: From `currencies.rates`; None takes all amounts to be in the portfolio's currency.
 
     Source:
@@ -459,6 +461,9 @@ def roll_forward(
         failed = state is None
         for day in sessions:
             if state is None:
+                break
+            if fails_from is not None and day >= fails_from:
+                failed = True
                 break
             lacking = _fx_missing(lots, state.day, day, marks)
             if lacking is not None:
@@ -482,7 +487,7 @@ def roll_forward(
                 row.cumulative_capital_flow,
             )
         issues += _refused(lots, prices, [row.day for row in rows])
-    return Result(tuple(rows), tuple(sorted(issues, key=_issue_order)), failed)
+    return Result(tuple(rows), tuple(sorted(issues, key=issue_order)), failed)
 
 
 def contributions(
@@ -563,6 +568,12 @@ def _fx_missing(lots: Iterable[_Lot], before: int | None, day: int, marks: _Mark
     return Issue("fx_missing", None, day, f"{pair} on {date.isoformat()}")
 
 
+def public_lots(portfolio: Portfolio, scales: Scales = DEFAULT_SCALES) -> list[_Lot]:
+    """Return the lots of a portfolio that are not PRIVATE (S3)."""
+    with localcontext(EXACT):
+        return [lot for lot in _lots(portfolio.positions, scales, []) if not lot.private]
+
+
 def _refused(lots: Iterable[_Lot], prices: Market, sessions: Sequence[int]) -> list[Issue]:
     """Return the closes of public lots held on sessions that are no valid ones (S2)."""
     found: dict[str, dict[int, str]] = defaultdict(dict)
@@ -579,7 +590,8 @@ def _refused(lots: Iterable[_Lot], prices: Market, sessions: Sequence[int]) -> l
     return issues
 
 
-def _issue_order(issue: Issue) -> tuple[str, bool, str, int, str]:
+def issue_order(issue: Issue) -> tuple[str, bool, str, int, str]:
+    """Return the key that the issues of a portfolio are sorted by."""
     day = -INFINITE_DAY if issue.day is None else issue.day
     return issue.name, issue.symbol is not None, issue.symbol or "", day, issue.detail
 

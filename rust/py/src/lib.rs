@@ -30,6 +30,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<caches::PriceReader>()?;
     module.add_class::<store::ProfileStore>()?;
     module.add_class::<store::SnapshotStore>()?;
+    module.add_class::<pnl::Checks>()?;
     module.add_class::<pnl::Marks>()?;
     module.add_class::<rates::Rates>()?;
     module.add_function(wrap_pyfunction!(arrays::load_needed, module)?)?;
@@ -47,6 +48,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
         "__all__",
         [
             "CancelFlag",
+            "Checks",
             "Decoder",
             "Marks",
             "PriceReader",

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Error, Result};
-use crate::fixed::{State, Sum, TEXT_BYTES, Wide, power_of_ten, text_in};
+use crate::fixed::{State, Sum, Wide, power_of_ten, short_text};
 use crate::frame::{Days, Decimals, Texts, frame, index};
 use crate::ids::Day;
 use crate::text::{Intern, Table, normalised, trimmed};
@@ -341,7 +341,11 @@ impl Quotes {
                         own.0.push(day);
                         own.1.push(low);
                     } else {
-                        fault = Some(format!("{} and {}", shown(low, scale), shown(high, scale)));
+                        fault = Some(format!(
+                            "{} and {}",
+                            short_text(low, scale),
+                            short_text(high, scale)
+                        ));
                     }
                 }
                 faults.extend(
@@ -538,7 +542,7 @@ fn usable(rate: core::result::Result<i64, State>, scale: u32) -> core::result::R
             if fits {
                 Ok(rate)
             } else {
-                Err(shown(rate, scale))
+                Err(short_text(rate, scale))
             }
         }
     }
@@ -547,15 +551,6 @@ fn usable(rate: core::result::Result<i64, State>, scale: u32) -> core::result::R
 fn name(base: &[u8], quote: &[u8]) -> String {
     let [base, quote] = [base, quote].map(String::from_utf8_lossy);
     format!("{base}/{quote}")
-}
-
-/// Returns a rate without zeros at its end.
-fn shown(rate: i64, scale: u32) -> String {
-    let mut buffer = [0; TEXT_BYTES];
-    let text = text_in(&mut buffer, rate, scale);
-    let decimals = text.contains('.');
-    let short = text.trim_end_matches(|digit| decimals && digit == '0');
-    short.trim_end_matches('.').to_owned()
 }
 
 #[cfg(test)]

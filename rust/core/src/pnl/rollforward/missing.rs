@@ -2,7 +2,7 @@
 #![warn(clippy::arithmetic_side_effects)]
 
 use super::roll::Portfolio;
-use crate::ids::{Day, iso_date};
+use crate::ids::Day;
 use crate::pnl::lot::{Class, Lot};
 use crate::store::rates::Pair;
 
@@ -30,7 +30,7 @@ pub(super) fn first_missing(portfolio: &Portfolio<'_, '_>) -> Option<Missing> {
     let rate = if portfolio.sessions.get(session) == Some(&day.0) {
         pair.to_owned()
     } else {
-        format!("{pair} on {}", iso_date(day))
+        format!("{pair} on {day}")
     };
     Some(Missing { session, rate })
 }
