@@ -10,6 +10,7 @@ import numpy as np
 from batchcore import calendar as calendars
 from batchcore.config import CHECKS, PRICE_LOW
 from batchcore.db.analytic_tables import Parts, check_parts
+from batchcore.db.check import check
 from batchcore.errors import ConfigError, CoverageError
 from batchcore.frames import Days, Findings, Issues, among, distinct, known_states
 from batchcore.native import build_checks
@@ -28,7 +29,9 @@ from batchcore.run.prepare import last_closed
 from batchcore.run.price_checks import lacking, low_prices, planned_holders
 from batchcore.run.price_gaps import latest_closes, missing_prices
 from batchcore.run.prices import PriceWindow, load_closes
+from batchcore.run.rates import RunRates
 from batchcore.run.result import Coverage
+from batchcore.schema import Use
 from batchcore.sinks.snapshots import Equities
 from batchcore.sources.host import Selection, located, normalised
 from batchcore.sources.portfolios import select_portfolios
@@ -67,6 +70,7 @@ class RollForward(Policy):
     @classmethod
     def check_tables(cls, catalog: Catalog, request: Request) -> Parts:
         """Return what of the analytics is done."""
+        check(catalog, Use.RATES, writes=False)
         return check_parts(catalog, request.analytics, writes=not request.settings.dry_run)
 
     async def make_plan(self, reader: Session) -> None:
@@ -93,7 +97,15 @@ class RollForward(Policy):
         works = self.plan.works()
         if self.request.only_rewrites and not works.all():
             self.selection = Selection(np.ascontiguousarray(self.plan.id[works]))
-        self.look_at_currencies(portfolios.currency)
+        self.rates = RunRates(
+            self.catalog,
+            self.settings,
+            self.plan.sessions,
+            monitor=self.monitor,
+            notice=self.issues.add,
+        )
+        if self.catalog.schema.fx is None:
+            self.look_at_currencies(portfolios.currency)
 
     async def _holes(self, reader: Session) -> Holes | None:
         """Return the holes of the chains where what is missing was asked for."""
@@ -118,6 +130,7 @@ class RollForward(Policy):
                 Selection(self.request.wanted),
                 None if start is None else calendars.day_of(start),
                 self.monitor,
+                self.settings,
             )
         entries = await self.inception(reader)
         return None if entries is None else Rewrites(entries.ids, Days(entries.day))
@@ -178,6 +191,8 @@ class RollForward(Policy):
             checks = build_checks(market, checked, self.settings, closed=closed)
         if self.request.only_plans:
             await self._report_prices(reader, symbols, closes, checks, checked)
+            if self.catalog.schema.fx is not None:
+                self.issues.add(await self.rates.missing(reader, self.selection))
         coverage = self._coverage(market, symbols, priced)
         if level == "none":
             return RunPrices(market, coverage, checks=checks)
@@ -309,13 +324,17 @@ class RollForward(Policy):
                 return ChunkLoad(chunk, existing, None)
             selection = self.selection_of(chunk, chunk.works)
             positions = await load(reader, select_positions(self.catalog, selection))
+            homes = self.plan.opening.currency
+            positions, rates = await self.rates.of(reader, positions, homes)
             stored, returns = self.plan.previous_of(chunk.rows), None
             if self.parts.level != "none":
                 returns = await load_past_returns(
                     reader, self.catalog, self.calendar, self.plan, chunk
                 )
                 self.monitor.loaded(returns=len(returns.value))
-            facts = await self.load_facts(reader, chunk, positions, stored, returns=returns)
+            facts = await self.load_facts(
+                reader, chunk, positions, stored, returns=returns, rates=rates
+            )
             return ChunkLoad(chunk, existing, facts)
 
     async def load_existing(self, reader: Session, chunk: Chunk) -> Existing:
