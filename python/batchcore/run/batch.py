@@ -179,6 +179,7 @@ class Run:
         self.lease: Lease | None = None
         self.planned: Planned | None = None
         self.failed_of: dict[int, int] = {}
+        self.failed_elsewhere = 0
         self.database = database
         self.request = request
         self.monitor = Monitor(str(uuid.uuid4()))
@@ -394,10 +395,14 @@ class Run:
         self.monitor.step("planned")
 
     def is_behind(self) -> bool:
-        """Return whether a run that was continued ended before the last session closed."""
-        if self.lease is None or self.lease.attempt == 1 or self.asked.end is not None:
+        """Return whether a run that was continued, or whose group was, ended too early.
+
+        That is before the last session closed.
+        """
+        lease = self.lease
+        if lease is None or lease.moment == lease.began or self.asked.end is not None:
             return False
-        asked = replace(self.asked, moment=self.lease.began)
+        asked = replace(self.asked, moment=lease.began)
         return last_closed(asked, self.policy.calendar) > self.policy.days.end
 
     async def _inside(self) -> None:
@@ -507,12 +512,15 @@ class Run:
         fails = item.rows.failed.copy()
         fails[list(refused)] = True
         self.failed_of[item.chunk.number] = int(np.count_nonzero(fails))
-        failed = sum(self.failed_of.values())
-        portfolios = len(self.policy.plan.id)
+        failed = sum(self.failed_of.values()) + self.failed_elsewhere
+        portfolios = self.policy.asked
         allowed = self.request.settings.failures_allowed(portfolios)
         if failed > allowed:
+            others = self.failed_elsewhere
+            elsewhere = f" ({others} of them in other shards)" if others else ""
             msg = (
-                f"{failed} of {counted(portfolios, 'portfolio')} failed; the limit is {allowed}"
+                f"{failed} of {counted(portfolios, 'portfolio')} failed{elsewhere}; the limit is"
+                f" {allowed}"
                 f" (max_failed {self.request.settings.max_failed}); chunks already committed"
                 " are kept"
             )
@@ -529,7 +537,10 @@ class Run:
 
         async def write(step: Callable[[str], None]) -> tuple[Entry, Sequence[Kept]]:
             nonlocal written
+            if lease.group is not None:
+                self.failed_elsewhere = await ledger.failed_elsewhere(session, lease)
             if refusal is None:
+                self._look_at_failures(item, {})
                 written = replace(item, kept=await self._write_batch(session, batch, step))
             else:
                 error, judge = refusal
@@ -544,12 +555,13 @@ class Run:
         if lease is None or planned is None:
             msg = "a chunk would be committed without a lease"
             raise InternalError(msg)
-        if refusal is None:
-            self._look_at_failures(item, {})
         schema, step = (
             self.request.settings.schema,
             partial(self.monitor.step, chunk=item.chunk.number),
         )
+        ledger = Ledger(schema)
+        if refusal is None:
+            self._look_at_failures(item, {})
         await commit_chunk(session, schema, write, lease=lease, planned=planned, step=step)
         self.committed += 1
         return written
@@ -642,6 +654,8 @@ class Run:
             analytics=self.request.analytics,
             rounded={name: count for name, count in sorted(self.database.rounded.items()) if count},
             attempt=1 if self.lease is None else self.lease.attempt,
+            shard=self.request.settings.shard,
+            group=None if self.lease is None else self.lease.group,
             resumed=self.resumed,
             state=state,
             error=text,

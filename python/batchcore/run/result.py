@@ -12,7 +12,7 @@ import numpy as np
 
 from batchcore import arrow, policies
 from batchcore.calendar import iso_of
-from batchcore.config import Schema
+from batchcore.config import Schema, shard_text
 from batchcore.frames import ArrowFrame, Frame, arrow_column, distinct
 from batchcore.units import Mark, State
 from batchcore.words import counted
@@ -144,6 +144,8 @@ class BatchResult(Mapping[str, Any]):
             its scale; one that is read twice counts twice.
         retries: How many times a chunk was tried again after a conflict with others.
         attempt: 1, or more for a run that was continued.
+        shard: ``(k, n)`` if it was a share of a run.
+        group: Of a shard, the id that it shares with the others of the night in the ledger.
         differences: Portfolios that a repair found to differ; None of a run.
         stamps: Of a plan: for each table with `updated_at` whether a trigger keeps it, and how
             many rows of a sample were touched in the last 24 hours.
@@ -184,6 +186,8 @@ class BatchResult(Mapping[str, Any]):
     rounded: Mapping[str, int] = field(default_factory=dict)
     retries: int = 0
     attempt: int = 1
+    shard: tuple[int, int] | None = None
+    group: str | None = None
     differences: Differences | None = None
     stamps: tuple[Stamps, ...] = ()
     resumed: BatchResult | None = None
@@ -339,6 +343,8 @@ class BatchResult(Mapping[str, Any]):
             "consistent": self.consistent,
             "retries": self.retries,
             "attempt": self.attempt,
+            "shard": None if self.shard is None else shard_text(self.shard),
+            "group": self.group,
             "differences": difference_dicts(self),
             "resumed": None if self.resumed is None else self.resumed.to_dict(),
         }

@@ -124,6 +124,8 @@ class RunStatus:
         ended_at: End of its latest attempt.
         beat_at: Its last heartbeat.
         expires_at: When its lease expires.
+        shard: ``(k, n)`` if it is a share of a run.
+        group: Of a shard, the id that it shares with the others of the night.
         next_changed_since: The `changed_since` to pass to the next correction.
         seconds_by_phase: Of its latest attempt that ended; empty before one has.
         portfolios_by_status: Likewise, `ok`, `lookback` and so on; `skipped` are those of which
@@ -156,6 +158,8 @@ class RunStatus:
     ended_at: dt.datetime | None
     beat_at: dt.datetime | None
     expires_at: dt.datetime | None
+    shard: tuple[int, int] | None = None
+    group: str | None = None
     next_changed_since: dt.datetime | None = None
     seconds_by_phase: dict[str, float] = field(default_factory=dict)
     portfolios_by_status: dict[str, int] = field(default_factory=dict)
@@ -221,6 +225,8 @@ _DETAILS: Final = {
 
 def run_of(row: dict[str, Any]) -> RunStatus:
     """Return a row of `Ledger.runs` as callers see it."""
+    row = dict(row)
+    shard = row.pop("shard"), row.pop("shards")
     asked, configuration = (json.loads(row[name]) for name in ("asked", "configuration"))
     since = configuration.pop(NEXT_CHANGED_SINCE, None)
     outcome = configuration.pop(OUTCOME, {})
@@ -228,6 +234,8 @@ def run_of(row: dict[str, Any]) -> RunStatus:
         **{name: outcome.get(name, {}) for name in ("seconds_by_phase", "portfolios_by_status")},
         "asked": asked,
         "configuration": configuration,
+        "group": row.pop("group_id"),
+        "shard": None if None in shard else shard,
         "seconds": float(row["seconds"]),
         NEXT_CHANGED_SINCE: None if since is None else dt.datetime.fromisoformat(since),
     }
