@@ -133,19 +133,22 @@ WHERE r.token = (SELECT max(l.token) FROM {runs} AS l JOIN {shards} AS ls ON ls.
 
 # Time stamps are those of when a transaction began, and one that is open does not show its rows.
 # If the role may not see its start, it is taken to have been open for an hour.
+_MISSED_SINCE: Final = """
+SELECT LEAST(now(), min(o.began)) FROM (
+    SELECT COALESCE(a.xact_start, now() - interval '1 hour') AS began FROM pg_locks AS l
+    JOIN pg_stat_activity AS a ON a.pid = l.pid WHERE l.locktype = 'virtualxid'
+        AND l.mode = 'ExclusiveLock' AND a.datname = current_database()
+        AND a.usesysid IS NOT NULL AND a.pid <> pg_backend_pid()
+    UNION ALL SELECT p.prepared - interval '1 hour' FROM pg_prepared_xacts AS p
+    WHERE p.database = current_database()) AS o"""
+
 _BEGIN: Final = """
 INSERT INTO {runs} (id, fingerprint, asked, portfolio_ids, configuration, code_version, state,
     attempt, token, created_at, started_at, failed, chunks, rows_written, seconds)
 VALUES ({run:text}, {question.fingerprint:text}, {question.document:text}, {ids},
     {question.configuration:text}::jsonb ||
-    (SELECT jsonb_build_object('next_changed_since', to_char(LEAST(now(), min(o.began))
-        AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
-    FROM (SELECT COALESCE(a.xact_start, now() - interval '1 hour') AS began FROM pg_locks AS l
-        JOIN pg_stat_activity AS a ON a.pid = l.pid WHERE l.locktype = 'virtualxid'
-            AND l.mode = 'ExclusiveLock' AND a.datname = current_database()
-            AND a.usesysid IS NOT NULL AND a.pid <> pg_backend_pid()
-        UNION ALL SELECT p.prepared - interval '1 hour' FROM pg_prepared_xacts AS p
-        WHERE p.database = current_database()) AS o),
+    jsonb_build_object('next_changed_since', to_char(LEAST({since}, ({missed_since}))
+        AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')),
     {question.code_version:text}, 'running', 1, {next_token}, {created_at},
     clock_timestamp(), 0, 0, 0, 0)"""
 
@@ -253,6 +256,10 @@ WHERE run_id = {run:text} ORDER BY chunk"""
 _FAILED: Final = """
 SELECT DISTINCT chunk, portfolio_id::text FROM {issues} WHERE run_id = {run:text} AND failed"""
 
+_ENTRIES: Final = """
+SELECT count(*), max(c.committed_at) FROM {runs} AS r LEFT JOIN {shards} AS rs ON rs.run_id = r.id
+JOIN {chunks} AS c ON c.run_id = r.id WHERE {overlaps}"""
+
 _FAILED_ELSEWHERE: Final = """
 SELECT COALESCE(sum(r.failed), 0)::int8 FROM {shards} AS s JOIN {runs} AS r ON r.id = s.run_id
 WHERE s.group_id = {lease.group:text}::uuid AND s.run_id <> {lease.run_id:text}::uuid"""
@@ -337,7 +344,8 @@ class Question:
     """What a run was asked for; `portfolio_ids` None is all, or all of a shard.
 
     `today` is the day that "now" is taken for, where it is given and bounds the run. All shards
-    have one `fingerprint`, each the `portfolio_ids` of its own.
+    have one `fingerprint`, each the `portfolio_ids` of its own. `changed_since` is that of a view
+    which the run is handed.
     """
 
     fingerprint: str
@@ -348,6 +356,7 @@ class Question:
     lease_ms: int
     today: dt.date | None = None
     shard: Shard | None = None
+    changed_since: dt.datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -524,10 +533,19 @@ class Ledger:
         if shard is not None:
             group, created_at = await self._group(session, question, shard) or (run_id, created_at)
             joins = self._sql(_JOIN, group=group, **_numbers(shard))
+        since = question.changed_since
         change = self._sql(
-            _BEGIN, run=run_id, ids=listed, question=question, created_at=created_at
+            _BEGIN,
+            run=run_id,
+            ids=listed,
+            question=question,
+            created_at=created_at,
+            since=Sql("NULL") if since is None else compose("{at:moment}", at=since),
+            missed_since=Sql(_MISSED_SINCE),
         )
-        return await self._lend(session, change, run_id, question.lease_ms, group, joins)
+        return await self._lend(
+            session, change, run_id, question.lease_ms, group=group, joins=joins
+        )
 
     async def _group(
         self, session: Session, question: Question, shard: Shard
@@ -549,6 +567,7 @@ class Ledger:
         change: Sql,
         run_id: str,
         lease_ms: int,
+        *,
         group: str | None = None,
         joins: Sql = Sql(),  # noqa: B008  # it is a text
     ) -> Lease:
@@ -556,6 +575,15 @@ class Ledger:
         (row,) = await session.fetch(sql)
         token, attempt, moment, began, end, configuration, group = row
         return Lease(run_id, token, attempt, moment, began, end, configuration, lease_ms, group)
+
+    async def entries(self, session: Session, question: Question) -> tuple[Any, ...]:
+        """Return how many chunks runs on portfolios of a question have committed, and when.
+
+        So two sessions can be compared: whether one sees all that another does.
+        """
+        sql = self._sql(_ENTRIES, overlaps=_overlaps("r", question))
+        (row,) = await session.fetch(sql)
+        return tuple(row)
 
     async def failed_elsewhere(self, session: Session, lease: Lease) -> int:
         """Return how many portfolios of the other shards of a group have failed so far."""
@@ -796,6 +824,12 @@ class Ledger:
             name: [dict(row) for row in await session.fetch(self._of_run(template, run_id))]
             for name, template in _SHOW.items()
         }
+
+
+async def missed_since(session: Session) -> dt.datetime:
+    """Return the moment from which on a snapshot that is taken next may miss a change."""
+    moment: dt.datetime = await session.fetchval(_MISSED_SINCE.strip())
+    return moment
 
 
 async def commit_chunk(

@@ -87,6 +87,7 @@ def question_of(request: Request) -> Question:
         lease_ms=settings.lease_seconds * 1000,
         today=settings.today if request.end is None else None,
         shard=settings.shard,
+        changed_since=None if request.view is None else request.view.changed_since,
     )
 
 
