@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from batchcore.errors import InternalError as InternalError
     from batchcore.errors import LeaseHeldError as LeaseHeldError
     from batchcore.errors import NumericError as NumericError
+    from batchcore.errors import ProcessDiedError as ProcessDiedError
     from batchcore.errors import SchemaError as SchemaError
     from batchcore.errors import SnapshotExistsError as SnapshotExistsError
     from batchcore.errors import TooManyFailedError as TooManyFailedError
@@ -137,6 +138,7 @@ _ROOMS: Final = {
         "InternalError",
         "LeaseHeldError",
         "NumericError",
+        "ProcessDiedError",
         "SchemaError",
         "SnapshotExistsError",
         "TooManyFailedError",

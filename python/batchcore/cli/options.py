@@ -140,6 +140,12 @@ ARTIFACT: Final = parameter(
     str,
     option("PATH", f"{_ARTIFACT}; or ${ARTIFACT_VARIABLE}.", show_default=False),
 )
+PROCESSES: Final = parameter(
+    "processes",
+    int,
+    option("N", "Processes of this machine, each with a share of the portfolios.", min=1),
+    default=1,
+)
 METRICS: Final = parameter(
     "metrics",
     str,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict, fields
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import batchcore
@@ -13,6 +14,7 @@ from batchcore.cli.app import Call, command, views
 from batchcore.cli.exits import DONE, INCOMPLETE, NOTHING_TO_DO
 from batchcore.cli.options import Date, OkIfNothing, PortfolioIds, PortfoliosFile, flag, option
 from batchcore.cli.output import first_of, listed, listed_lines, showing_progress, tell_line
+from batchcore.cli.processes import run_processes
 from batchcore.cli.signals import finish
 from batchcore.config import Settings
 from batchcore.errors import ConfigError
@@ -33,7 +35,7 @@ PLAN: Final = "Say what `run` would do with the same options, and what is missin
 
 
 @command("plan", [*OPTIONS, given.PLAN_ARTIFACT], text=PLAN)
-@command("run", [*OPTIONS, given.ARTIFACT, given.METRICS])
+@command("run", [*OPTIONS, given.PROCESSES, given.ARTIFACT, given.METRICS])
 def run(
     call: Call,
     *,
@@ -57,7 +59,13 @@ def run(
     """Roll portfolios forward over the sessions of a range and write their snapshots."""
     dry_run = dry_run or call.command == "plan"
     which = start, end, portfolio, portfolios_file
-    result = run_batch(batchcore.run_batch, call, which, options, dry_run=dry_run)
+    processes = options.pop("processes", 1)  # `plan` has none
+    if processes > 1 and options["shard"] is not None:
+        raise ConfigError("a shard is one process: give --shard or --processes", "processes")
+    work: Work = batchcore.run_batch
+    if processes > 1 and not dry_run:
+        work = partial(run_processes, count=processes, verbose=call.verbose)
+    result = run_batch(work, call, which, options, dry_run=dry_run)
     if dry_run:
         plan = plan_dict(result, options["min_coverage"])
         call.record.report(result, plan)
