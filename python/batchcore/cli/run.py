@@ -149,6 +149,7 @@ def _own_text(result: BatchResult, document: Mapping[str, Any]) -> str:
         f"rows: {rows:,} written in {counted(chunks, 'chunk')}",
         f"marks: {rate} hits; {marks_text(cache)}",
         *phase_lines(document),
+        *shard_lines(document),
     ]
     return "\n".join([*lines, *note_lines(result, document)])
 
@@ -166,6 +167,25 @@ def phase_lines(document: Mapping[str, Any]) -> list[str]:
     return [
         f"statements: {', '.join(counts)}; {document['statements']:,} in all",
         f"seconds: {', '.join(spent)}; {seconds['total']:.2f} in all",
+    ]
+
+
+def shard_lines(document: Mapping[str, Any]) -> list[str]:
+    """Return how the shards of a run ended, and of what moments they are."""
+    if not document["shards"]:
+        return []
+    held = document["snapshot_seconds"]
+    views = "each shard read a snapshot of its own"
+    if held is not None:
+        views = f"one for all shards, held for {held:.2f} seconds"
+    return [
+        f"snapshot: {views}",
+        *(
+            f"shard {one['shard']}: {one['state']}, {counted(one['portfolios'], 'portfolio')},"
+            f" {counted(one['rows_written'], 'row')}, {one['seconds']:.2f} seconds"
+            + ("" if one["consistent"] else ", read a later snapshot")
+            for one in document["shards"]
+        ),
     ]
 
 

@@ -281,6 +281,10 @@ _UNTIL: Final = """
 (r.created_at, r.token) <= (
     SELECT own.created_at, own.token FROM {runs} AS own WHERE own.id = {run:text})"""
 
+_OF_GROUP: Final = """
+s.group_id = (SELECT own.group_id FROM {shards} AS own
+    WHERE {group:text}::uuid IN (own.run_id, own.group_id) LIMIT 1)"""
+
 _SHOW_CHUNKS: Final = """
 SELECT chunk, attempt, first_portfolio::text AS first_portfolio,
     last_portfolio::text AS last_portfolio, first_session, last_session, sessions, rows_written,
@@ -777,6 +781,13 @@ class Ledger:
         condition = Sql("true") if run_id is None else compose("r.id = {run:text}", run=run_id)
         rows = await session.fetch(self._sql(_SHOW_RUNS, condition=condition, limit=limit))
         return [dict(row) for row in rows]
+
+    async def group(self, session: Session, group: str) -> list[Row]:
+        """Return the shards of a group, or of the one that a run belongs to, by number."""
+        condition = self._sql(_OF_GROUP, group=group)
+        sql = self._sql(_SHOW_RUNS, condition=condition, limit=Sql("ALL"))
+        rows = [dict(row) for row in await session.fetch(sql)]
+        return sorted(rows, key=lambda row: row["shard"])
 
     async def runs_until(self, session: Session, run_id: str, *, limit: int) -> list[Row]:
         """Return a run and those that began before it, the latest first."""

@@ -62,7 +62,9 @@ def merged(results: Sequence[BatchResult], shards: Iterable[ShardResult] = ()) -
 
     Counts are added up. Seconds are those of the slowest shard, as they work side by side.
     """
-    first, ends = results[0], tuple(shards)
+    ends = tuple(shards)
+    # Those that were continued know the group of the night, which a shard that was done has left.
+    first = max(results, key=lambda one: one.attempt)
     every = PortfolioResults.concat([one.portfolios for one in results])
     order = sorted_ids(every.id)
     portfolios = every.take(order)
@@ -97,7 +99,6 @@ def merged(results: Sequence[BatchResult], shards: Iterable[ShardResult] = ()) -
         consistent=all(one.consistent for one in every_end),
         resumed=merged(resumed) if resumed else None,
         seconds_by_phase={name: max(one.get(name, 0.0) for one in totals) for name in totals[0]},
-        attempt=max(one.attempt for one in results),
         shard=None,
         state=worst.state,
         error=worst.error,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from batchcore.arguments import checked_id
-from batchcore.config import Schema
+from batchcore.config import Schema, shard_text
 from batchcore.db.catalog import inspect
 from batchcore.db.check import check_revision
 from batchcore.errors import ConfigError
@@ -18,6 +18,8 @@ from batchcore.pg.ledger import NEXT_CHANGED_SINCE, OUTCOME, Ledger
 
 if TYPE_CHECKING:
     import uuid
+
+    from batchcore.pg.session import Session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,51 +171,64 @@ class RunStatus:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as what JSON can hold: dates and times as ISO text."""
-        return {name: _plain(value) for name, value in dataclasses.asdict(self).items()}
+        plain = {name: _plain(value) for name, value in dataclasses.asdict(self).items()}
+        return plain | {"shard": None if self.shard is None else shard_text(self.shard)}
 
 
 async def runs(
     db: object,
     *,
     run_id: uuid.UUID | str | None = None,
+    group: uuid.UUID | str | None = None,
     limit: int = 20,
     schema: Schema | None = None,
 ) -> list[RunStatus]:
-    """Return the runs that began last, the latest first, or the run of an id.
+    """Return the runs that began last, the latest first, or the run or the group of an id.
 
     A run whose state is `running` although its lease has expired is shown as `stuck`.
 
     Args:
         db: Any kind of database, the caller's connections too.
         run_id: That run alone, with its chunks and the issues of its portfolios.
+        group: The shards of that group alone, by number, with the same; also the id of a run of it.
         limit: Number of runs at most.
         schema: Where the ledger is; None is `public`.
 
     Raises:
-        ConfigError: ``db`` is of a wrong kind, ``limit`` is not above 0, or there is no such run.
+        ConfigError: ``db`` is of a wrong kind, ``limit`` is not above 0, there is no such run or
+            group, or both are asked for.
         SchemaError: the database was not migrated to this version.
         DatabaseError: the database refused, failed or went away.
     """
     if limit < 1:
         msg = f"limit is {limit}, expected 1 or more"
         raise ConfigError(msg, "limit")
+    if run_id is not None and group is not None:
+        raise ConfigError("a run or a group can be shown: give one of them", "group")
     own = None if run_id is None else str(checked_id(run_id, "run"))
+    shared = None if group is None else str(checked_id(group, "group"))
     schema = schema or Schema()
     ledger = Ledger(schema)
     async with Database(db, borrow=True).reading("load") as session:
         await check_revision(session, await inspect(session, schema))
-        found = await ledger.runs(session, limit=limit, run_id=own)
-        if own is None:
+        if shared is not None:
+            found = await ledger.group(session, shared)
+        else:
+            found = await ledger.runs(session, limit=limit, run_id=own)
+        if own is None and shared is None:
             return [run_of(row) for row in found]
         if not found:
-            msg = f"there is no run {own} in the ledger"
-            raise ConfigError(msg, "run")
-        details = await ledger.details(session, own)
-        parts = {
-            name: tuple(kind(**_whole_seconds(row)) for row in details[name])
-            for name, kind in _DETAILS.items()
-        }
-        return [run_of({**found[0], **parts})]
+            kind = "group" if own is None else "run"
+            raise ConfigError(f"there is no {kind} {own or shared} in the ledger", kind)
+        return [run_of(row | await _details(ledger, session, row["run_id"])) for row in found]
+
+
+async def _details(ledger: Ledger, session: Session, run_id: str) -> dict[str, Any]:
+    details = await ledger.details(session, run_id)
+    return {
+        name: tuple(kind(**_whole_seconds(row)) for row in details[name])
+        for name, kind in _DETAILS.items()
+    }
 
 
 _DETAILS: Final = {
