@@ -123,15 +123,7 @@ class Schema:
             ConfigError: the file cannot be read or is not valid TOML, a key is unknown, or a
                 value is of the wrong type; it names file and key.
         """
-        try:
-            document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-            raise ConfigError(f"{path}: cannot be read: {reason}", "schema") from error
-        except UnicodeDecodeError as error:
-            raise ConfigError(f"{path}: is not UTF-8 text", "schema") from error
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"{path}: is not valid TOML: {error}", "schema") from error
+        document = read_toml(path, "schema")
         try:
             return cls(**_arguments(document))
         except ConfigError as error:
@@ -163,6 +155,23 @@ def _sources(names: Any) -> tuple[str, ...]:  # noqa: ANN401  # judged here
         msg = f"schema.price_sources is {names!r}, expected a list of different texts"
         raise ConfigError(msg, "schema")
     return tuple(names)
+
+
+def read_toml(path: str | os.PathLike[str], option: str) -> dict[str, Any]:
+    """Return what a TOML file that an option names has.
+
+    Raises:
+        ConfigError: it cannot be read, or is not valid TOML.
+    """
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ConfigError(f"{path}: cannot be read: {reason}", option) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8 text", option) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: is not valid TOML: {error}", option) from error
 
 
 def _arguments(document: Mapping[str, Any]) -> dict[str, Any]:

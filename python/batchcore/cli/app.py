@@ -150,7 +150,9 @@ def command(
             with logging_to_stderr(verbose):
                 url, schema = "", Schema()
                 if has_database:
-                    url = options.database_url(given.pop("database_url"))
+                    url = given.pop("database_url")
+                    if given.get("databases") is None:
+                        url = options.database_url(url)
                     if (file := given.pop("schema")) is not None:
                         schema = Schema.from_toml(file)
                 return function(Call(name, as_json, url, schema, record, verbose), **given)

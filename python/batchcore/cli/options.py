@@ -146,6 +146,14 @@ PROCESSES: Final = parameter(
     option("N", "Processes of this machine, each with a share of the portfolios.", min=1),
     default=1,
 )
+DATABASES: Final = [
+    parameter(
+        "databases",
+        str,
+        option("FILE", "TOML file that names URLs: run on each.", show_default=False),
+    ),
+    parameter("parallel", int, option("N", "Databases at a time.", min=1), default=4),
+]
 METRICS: Final = parameter(
     "metrics",
     str,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict, fields
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import batchcore
 from batchcore import policies
@@ -27,15 +27,18 @@ if TYPE_CHECKING:
 
     Work = Callable[..., Coroutine[Any, Any, BatchResult]]
 
+Result = TypeVar("Result")
+
 SYMBOLS: Final = 5
 """How many symbols of an issue a report names."""
 
 OPTIONS: Final = given.derived()
+OWN: Final = [given.PROCESSES, *given.DATABASES]
 PLAN: Final = "Say what `run` would do with the same options, and what is missing; write nothing."
 
 
 @command("plan", [*OPTIONS, given.PLAN_ARTIFACT], text=PLAN)
-@command("run", [*OPTIONS, given.PROCESSES, given.ARTIFACT, given.METRICS])
+@command("run", [*OPTIONS, *OWN, given.ARTIFACT, given.METRICS])
 def run(
     call: Call,
     *,
@@ -59,7 +62,20 @@ def run(
     """Roll portfolios forward over the sessions of a range and write their snapshots."""
     dry_run = dry_run or call.command == "plan"
     which = start, end, portfolio, portfolios_file
-    processes = options.pop("processes", 1)  # `plan` has none
+    processes = options.pop("processes", 1)  # `plan` has none of these
+    file, parallel = options.pop("databases", None), options.pop("parallel", 1)
+    if file is not None:
+        from batchcore.cli.databases import run_on_databases  # noqa: PLC0415  # it needs this module
+
+        if processes > 1:
+            msg = "several databases are worked on by one process: give --databases or --processes"
+            raise ConfigError(msg, "processes")
+        return run_on_databases(
+            *(call, file, which, options),
+            parallel=parallel,
+            dry_run=dry_run,
+            ok_if_nothing=ok_if_nothing,
+        )
     if processes > 1 and options["shard"] is not None:
         raise ConfigError("a shard is one process: give --shard or --processes", "processes")
     work: Work = batchcore.run_batch
@@ -82,13 +98,13 @@ def run(
 
 
 def run_batch(
-    work: Work,
+    work: Callable[..., Coroutine[Any, Any, Result]],
     call: Call,
     which: tuple[Any, Any, list[str] | None, str | None],
     options: Mapping[str, Any],
     *,
     dry_run: bool,
-) -> BatchResult:
+) -> Result:
     """Return the result of a run or repair of the portfolios that are named or in a file."""
     if dry_run and call.record.metrics is not None:
         call.record.metrics = None

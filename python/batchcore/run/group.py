@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from batchcore.errors import ConfigError, InputError, LeaseHeldError, SchemaError
@@ -18,6 +17,7 @@ from batchcore.pg.session import SharedView, snapshot, transaction
 from batchcore.run.merge import merged, shard_result
 from batchcore.run.request import Request
 from batchcore.run.result import BatchResult, keep_with, with_changes
+from batchcore.run.together import SharedProgress
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -77,7 +77,6 @@ class _Group:
 
     Attributes:
         ends: By number, how each has ended.
-        at: By number, where each is.
         held_s: How long they had a snapshot together.
     """
 
@@ -86,27 +85,27 @@ class _Group:
     count: int
     work: Work
     ends: dict[int, BatchResult | BaseException] = field(default_factory=dict)
-    at: dict[int, tuple[str, int, int]] = field(default_factory=dict)
     held_s: float | None = None
 
     async def run(self) -> None:
+        progress = SharedProgress(self.request.progress)
         async with hold_view(self.database) as view:
             began = time.perf_counter()
             try:
                 async with asyncio.TaskGroup() as tasks:
                     for number in range(1, self.count + 1):
-                        tasks.create_task(self._attempt(number, view))
+                        shard = replace(
+                            self.request,
+                            settings=replace(self.request.settings, shard=(number, self.count)),
+                            view=view,
+                            progress=progress.of(number),
+                        )
+                        tasks.create_task(self._attempt(number, shard))
             finally:
                 if view is not None:
                     self.held_s = time.perf_counter() - began
 
-    async def _attempt(self, number: int, view: SharedView | None) -> None:
-        shard = replace(
-            self.request,
-            settings=replace(self.request.settings, shard=(number, self.count)),
-            view=view,
-            progress=None if self.request.progress is None else partial(self._tell, number),
-        )
+    async def _attempt(self, number: int, shard: Request) -> None:
         try:
             self.ends[number] = await self.work(shard)
         except asyncio.CancelledError as error:
@@ -115,13 +114,6 @@ class _Group:
         except Exception as error:  # noqa: BLE001  # raised once the others have ended
             self.ends[number] = error
             log.warning("shard=%s/%s error=%r", number, self.count, str(error))
-
-    def _tell(self, number: int, phase: str, done: int, total: int) -> None:
-        """Report where all shards are together."""
-        self.at[number] = phase, done, total
-        if self.request.progress is not None:
-            phases, finished, totals = zip(*self.at.values(), strict=True)
-            self.request.progress(max(phases), sum(finished), sum(totals))  # load, then persist
 
     def keep_with(self, error: BaseException) -> None:
         """Let `BatchResult.of_error` find the report, if any shard came to one."""
