@@ -108,8 +108,8 @@ async def _in_process(order: Order, progress: Progress | None) -> BatchResult:
     if ended.error is None and ended.result is not None:
         return ended.result
     error = ended.error
-    if not isinstance(error, Exception):  # a signal to that process alone
-        error = _died(order, process)
+    if not isinstance(error, Exception):
+        error = _died(order, process, error)
     if ended.result is not None:
         keep_with(error, ended.result)
     raise error
@@ -139,13 +139,16 @@ async def _ended(process: Process, order: Order, progress: Progress | None) -> E
         raise _died(order, process) from None
 
 
-def _died(order: Order, process: Process) -> ProcessDiedError:
+def _died(order: Order, process: Process, error: BaseException | None = None) -> ProcessDiedError:
+    """Return the error for a process that ended by itself, or by a signal to it alone."""
     shard, status = order.request.settings.shard, process.returncode
     how = f"with exit code {status}"
-    if status is not None and status < 0:
+    if isinstance(error, Interrupted):
+        how = f"by {error.signal.name}"
+    elif status is not None and status < 0:
         how = f"by {signal.Signals(-status).name}"
-    msg = f"the process of shard {shard_text(shard)} ended {how} and left no report"
-    return ProcessDiedError(f"{msg}: run again to continue", shard, status)
+    msg = f"the process of shard {shard_text(shard)} was ended {how}: run again to continue"
+    return ProcessDiedError(msg, shard, status)
 
 
 def _close(process: Process) -> None:
