@@ -19,7 +19,8 @@ from batchcore.errors import ConfigError, CoverageError, LeaseHeldError, TooMany
 from batchcore.pg.database import Database
 from batchcore.pg.ledger import Ledger
 from batchcore.pg.session import transaction
-from batchcore.run.batch import run_up_to_now
+from batchcore.policies import entry
+from batchcore.run.batch import Run, run_up_to_now
 from batchcore.run.group import run_group
 from batchcore.run.lease import question_of
 from batchcore.run.request import Request, make_request
@@ -61,17 +62,17 @@ async def left(
     url: str, host: Host, asked: Request, count: int | None
 ) -> tuple[object, batchcore.BatchResult]:
     """Return what one run, or its shards, leave: snapshots without stamps, equities; the report."""
-    await database.execute(
-        url,
-        "TRUNCATE portfolios, positions, market_data_cache, portfolio_snapshots,"
-        " equity_changes, position_realized_events, batchcore_runs CASCADE",
-    )
+    await database.execute(url, EMPTY)
     await database.fill(url, host)
     result = await (run_up_to_now(url, asked) if count is None else sharded(url, asked, count))
     stored = database.without_stamps(await database.snapshots(url))
     return (stored, await database.equities(url)), result
 
 
+EMPTY = (
+    "TRUNCATE portfolios, positions, market_data_cache, portfolio_snapshots, equity_changes,"
+    " position_realized_events, batchcore_runs CASCADE"
+)
 SAME = (
     *("success", "portfolios_failed", "rows_written", "sessions"),
     *("sessions_left_out", "portfolios", "cache", "coverage", "consistent", "analytics_off"),
@@ -108,6 +109,54 @@ async def test_any_number_of_shards_gives_the_rows_and_the_report_of_one_run(
         assert [one.shard for one in result.shards] == [(n, count) for n in range(1, count + 1)]
         rows = await database.fetch(same_host, "SELECT DISTINCT group_id FROM batchcore_run_shards")
         assert [str(row["group_id"]) for row in rows] == [result.group]
+
+
+@pytest.mark.parametrize("mode", ["missing", "inception", "changed_since", "repair", "error"])
+async def test_shards_give_the_rows_of_one_run_in_every_mode(same_host: str, mode: str) -> None:
+    host = database.full_host(7, DAYS, event=DAYS[1], flow=DAYS[2])
+    first = date_of(DAYS[0] if mode == "error" else DAYS[1])
+    options = {
+        "missing": {"missing": True, "on_existing": "replace"},
+        "inception": {"start": "inception", "on_existing": "replace", "end": date_of(DAYS[2])},
+        "changed_since": {"changed_since": dt.datetime(2000, 1, 1, tzinfo=dt.UTC)},
+        "repair": {"repairs": True},
+        "error": {"on_existing": "error", "end": date_of(DAYS[2])},
+    }[mode]
+    kind = entry("rollforward").repaired if mode == "repair" else None
+
+    async def work(own: Request) -> batchcore.BatchResult:
+        return await Run(Database(same_host), own, policy=kind and kind()).run()
+
+    found = []
+    for is_whole in (True, False):
+        await database.execute(same_host, EMPTY)
+        await database.fill(same_host, host)
+        if mode != "error":
+            await run(same_host, None)
+            await database.execute(
+                same_host,
+                "UPDATE portfolio_snapshots SET daily_pnl = daily_pnl + 1 WHERE snapshot_date ="
+                " (SELECT max(snapshot_date) FROM portfolio_snapshots)",
+            )
+        if mode == "missing":
+            gap = "DELETE FROM portfolio_snapshots WHERE snapshot_date = $1 RETURNING id"
+            await database.fetchval(same_host, gap, first)
+        given = {"start": None if mode == "missing" else first, "end": None, **options}
+        settings = Settings(min_coverage=0.0, connections=2, today=date_of(DAYS[2]))
+        asked = make_request(
+            *(given.pop("start"), given.pop("end"), None),
+            **{"calendar": "daily", "analytics": "none", "settings": settings, **given},
+        )
+        if is_whole:
+            result = await work(asked)
+        else:
+            result = await run_group(Database(same_host), asked, 3, work)
+        stored = database.without_stamps(await database.snapshots(same_host))
+        found.append((stored, await database.equities(same_host), comparable(result)))
+        assert result.rows_written >= 7
+    assert found[0] == found[1]
+    if mode != "inception":  # which goes further back
+        await assert_undisturbed(same_host, host, DAYS)
 
 
 def with_holder(symbol: str, shard: Shard, bought: int) -> ref.Portfolio:

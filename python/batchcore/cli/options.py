@@ -143,7 +143,7 @@ ARTIFACT: Final = parameter(
 PROCESSES: Final = parameter(
     "processes",
     int,
-    option("N", "Processes of this machine, each with a share of the portfolios.", min=1),
+    option("N", "Processes that share the portfolios.", min=1),
     default=1,
 )
 DATABASES: Final = [

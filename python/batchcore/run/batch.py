@@ -464,8 +464,8 @@ class Run:
             catalog = await inspected(session, self.request, self.kind)
             if not dry:
                 with _begun_too_early(session):
-                    wanted = Selection(self.request.wanted)
-                    await lock_portfolios(session, catalog, wanted)
+                    own = Selection(self.request.own, shard=self.request.settings.shard)
+                    await lock_portfolios(session, catalog, own)
             await self._ask_the_time(session)
             alone = SessionPool(session)
             await self._prepare(alone, catalog)
