@@ -438,6 +438,31 @@ async def test_a_view_that_is_gone_is_replaced_by_one_of_the_shards_own(
     await assert_undisturbed(same_host, host, DAYS)
 
 
+async def test_a_view_that_is_lost_once_all_have_it_is_no_failure(
+    same_host: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    host = database.plain_host(6, DAYS)
+    await database.fill(same_host, host)
+    done: list[batchcore.BatchResult] = []
+
+    async def work(own: Request) -> batchcore.BatchResult:
+        done.append(await run_up_to_now(same_host, own))
+        if len(done) == 2:
+            await database.fetch(
+                same_host,
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND state = 'idle in transaction'",
+            )
+        return done[-1]
+
+    asked = request(DAYS[0], DAYS[-1], calendar="daily")
+    result = await run_group(Database(same_host), asked, 2, work)
+
+    assert (result.state, result.consistent) == ("complete", True)
+    assert "snapshot=lost" in caplog.text
+    await assert_undisturbed(same_host, host, DAYS)
+
+
 async def test_a_view_from_before_another_run_wrote_is_not_used(same_host: str) -> None:
     host = database.plain_host(6, DAYS)
     await database.fill(same_host, host)
