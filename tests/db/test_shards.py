@@ -14,10 +14,10 @@ import pytest
 import batchcore
 from batchcore import reference as ref
 from batchcore.calendar import date_of
-from batchcore.config import Settings
+from batchcore.config import Schema, Settings
 from batchcore.errors import ConfigError, CoverageError, LeaseHeldError, TooManyFailedError
 from batchcore.pg.database import Database
-from batchcore.pg.ledger import Ledger
+from batchcore.pg.ledger import Ledger, Question
 from batchcore.pg.session import transaction
 from batchcore.policies import entry
 from batchcore.run.batch import Run, run_up_to_now
@@ -266,30 +266,26 @@ async def test_a_shard_without_portfolios_has_nothing_to_do(
     assert (await run(same_host, (own, 2), ids=ids)).nothing_to_do == (ids is not None)
 
 
-async def found(url: str, asked: Request) -> set[str]:
-    async with Database(url).writing("ledger") as session, transaction(session):
-        ledger_of = Ledger(asked.settings.schema)
-        return {one.run_id for one in await ledger_of.found(session, question_of(asked))}
-
-
 async def test_runs_are_in_each_others_way_if_they_share_a_portfolio(same_host: str) -> None:
     every = [uuid.UUID(int=number) for number in range(12)]
     shards = [None, (1, 1), (1, 2), (2, 2), (2, 3), (1, 4), (4, 4), (6, 6)]
     lists = [None, [], every[:1], every[3:9]]
-    asked, portfolios = {}, {}
-    # Each has a question of its own: then only those that are running are found.
-    for at, (shard, ids) in enumerate(product(shards, lists)):
-        one = request(MONDAY + at, MONDAY + at, ids, settings={"shard": shard})
-        name = str(uuid.UUID(int=at))
-        async with Database(same_host).writing("ledger") as session, transaction(session):
-            await Ledger(one.settings.schema).begin(session, question_of(one), name)
-        asked[name] = one
-        # Of all portfolios a thousand: enough for shards that have any in common.
-        of = [uuid.UUID(int=number) for number in range(1000)] if ids is None else ids
-        portfolios[name] = {own for own in of if shard is None or of_shard(own, shard)}
-    for name, one in asked.items():
-        expected = {other for other, own in portfolios.items() if own & portfolios[name]}
-        assert await found(same_host, one) == expected, (one.settings.shard, one.wanted)
+    asked: dict[str, Question] = {}
+    portfolios: dict[str, set[uuid.UUID]] = {}
+    own = Ledger(Schema())
+    async with Database(same_host).writing("ledger") as session, transaction(session):
+        # Each has a question of its own: then only those that are running are found.
+        for at, (shard, ids) in enumerate(product(shards, lists)):
+            name, day = str(uuid.UUID(int=at)), MONDAY + at
+            asked[name] = question_of(request(day, day, ids, settings={"shard": shard}))
+            await own.begin(session, asked[name], name)
+            # Of all portfolios a thousand: enough for shards that have any in common.
+            of = [uuid.UUID(int=number) for number in range(1000)] if ids is None else ids
+            portfolios[name] = {one for one in of if shard is None or of_shard(one, shard)}
+        for name, question in asked.items():
+            found = {other.run_id for other in await own.found(session, question)}
+            expected = {other for other, ids in portfolios.items() if ids & portfolios[name]}
+            assert found == expected, question
 
 
 async def test_a_shard_is_refused_while_a_run_works_on_its_portfolios(same_host: str) -> None:
