@@ -12,7 +12,7 @@ from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, cast, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, TypeGuard, cast, get_args
 
 from batchcore.errors import ConfigError
 from batchcore.schema import CURRENCY, CURRENCY_TABLES, HOST, RATE_TABLE, RATES, SPLIT_TABLE, SPLITS
@@ -69,6 +69,8 @@ RANGES: Final = MappingProxyType(
     }
 )
 """What an option that counts may be at least and at most."""
+
+MOST_SHARDS: Final = 10_000
 
 MILLION: Final = 1_000_000
 """Thresholds of checks are compared in millionths, exactly."""
@@ -313,15 +315,7 @@ class Schema:
             ConfigError: the file cannot be read or is not valid TOML, a key is unknown, or a
                 value is of the wrong type; it names file and key.
         """
-        try:
-            document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-            raise ConfigError(f"{path}: cannot be read: {reason}", "schema") from error
-        except UnicodeDecodeError as error:
-            raise ConfigError(f"{path}: is not UTF-8 text", "schema") from error
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"{path}: is not valid TOML: {error}", "schema") from error
+        document = read_toml(path, "schema")
         try:
             return cls(**_arguments(document))
         except ConfigError as error:
@@ -359,6 +353,23 @@ def _sources(names: Any) -> tuple[str, ...]:  # noqa: ANN401  # judged here
         msg = f"schema.price_sources is {names!r}, expected a list of different texts"
         raise ConfigError(msg, "schema")
     return tuple(names)
+
+
+def read_toml(path: str | os.PathLike[str], option: str) -> dict[str, Any]:
+    """Return what a TOML file that an option names has.
+
+    Raises:
+        ConfigError: it cannot be read, or is not valid TOML.
+    """
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ConfigError(f"{path}: cannot be read: {reason}", option) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8 text", option) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: is not valid TOML: {error}", option) from error
 
 
 def _arguments(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -461,6 +472,9 @@ class Settings:
         frozen_sessions: With how many sessions in a row with the same close it is `price_frozen`.
         max_missing: Largest share of a portfolio's symbols that may lack a fresh close before it is
             `price_low`, 0 to 1.
+        shard: ``(k, n)``: only the k-th of n shares of the portfolios, by a fixed hash of their
+            ids. What is decided for all of a run is decided over all of the shares, see
+            docs/operations.md. None is everything.
     """
 
     schema: Schema = field(default_factory=Schema)
@@ -547,6 +561,10 @@ class Settings:
             help="Largest share of symbols without a fresh close.", metavar="X", ledger=QUESTION
         ),
     )
+    shard: tuple[int, int] | None = field(
+        default=None,
+        metadata=option(help="Only this share of the portfolios, such as 2/4.", metavar="K/N"),
+    )
 
     def __post_init__(self) -> None:
         for name in ("lookback_days", "fx_lookback_days"):
@@ -564,6 +582,10 @@ class Settings:
             if value is not None and not least <= value <= most:
                 msg = f"{option} is {value}, expected {least} to {most}"
                 raise ConfigError(msg, option)
+        if self.shard is not None and not _is_shard(self.shard):
+            shown = shard_text(self.shard)
+            msg = f"shard is {shown}, expected k/n with 1 <= k <= n <= {MOST_SHARDS}"
+            raise ConfigError(msg, "shard")
         for share in SHARES:
             self.millionths(share)
         object.__setattr__(self, "checks", _all_checks(self.checks))
@@ -607,6 +629,19 @@ class Settings:
         if found["percent"]:
             return max(int(portfolios * number / WHOLE), 1)
         return int(number)
+
+
+def shard_text(shard: object) -> str:
+    """Return a shard as the command line has it: ``2/4``."""
+    return f"{shard[0]}/{shard[1]}" if _is_pair(shard) else repr(shard)
+
+
+def _is_pair(shard: object) -> TypeGuard[tuple[int, int]]:
+    return isinstance(shard, tuple) and [type(part) for part in shard] == [int, int]
+
+
+def _is_shard(shard: object) -> bool:
+    return _is_pair(shard) and 1 <= shard[0] <= shard[1] <= MOST_SHARDS
 
 
 def _all_checks(given: Any) -> Mapping[str, Any]:  # noqa: ANN401  # judged here

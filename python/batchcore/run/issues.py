@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from batchcore.calendar import date_of
-from batchcore.frames import Issues
+from batchcore.frames import HeldFindings, Issues
 from batchcore.pg.ledger import NOT_REPLACED
 from batchcore.run.price_checks import of_symbols
 from batchcore.sources.host import located
@@ -16,9 +16,12 @@ from batchcore.units import State
 from batchcore.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from batchcore.frames import Ambiguous, HeldFindings, Ids, Kept, Misses
+    from batchcore.frames import Ambiguous, Ids, Kept, Misses
+
+Miss = tuple[bool, str]
+"""Whether a mark was the entry price, else a stale close, and of which symbol."""
 
 
 def not_replaced(kept: Sequence[Kept], ids: Ids) -> Issues:
@@ -44,17 +47,37 @@ def ambiguous_prices(found: Sequence[Ambiguous]) -> Issues:
     )
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Shared:
+    """What several portfolios have in common, which the last issues of a report say.
+
+    Attributes:
+        misses: Of each symbol, whether unpriced or else stale: how many lot-sessions, the first
+            session and the last.
+        held: What is odd about the closes of the run (C1), and how many portfolios that concerns.
+    """
+
+    misses: Mapping[Miss, tuple[int, int, int]] = field(default_factory=dict)
+    held: HeldFindings = field(default_factory=HeldFindings.none)
+
+    def __len__(self) -> int:
+        """Return how many issues say it."""
+        return len(self.misses) + len(of_symbols([self.held]))
+
+
 class IssueList:
     """Issues that grow chunk by chunk, with misses of symbols and holders of findings added up.
 
     Attributes:
         parts: What was added.
+        misses: Of each symbol, whether unpriced or else stale: how many lot-sessions, the first
+            session and the last.
     """
 
     def __init__(self) -> None:
         self.parts: list[Issues] = []
+        self.misses: dict[Miss, tuple[int, int, int]] = {}
         self._held: list[HeldFindings] = []
-        self._misses: dict[tuple[bool, str], tuple[int, int, int]] = {}
 
     def add(self, issues: Issues, first_portfolio: int = 0) -> None:
         """Append issues whose portfolios count from ``first_portfolio``."""
@@ -68,22 +91,36 @@ class IssueList:
         for row in range(len(misses)):
             known = misses.symbol.state[row] == State.VALUE
             symbol = misses.symbol.value(int(misses.symbol.codes[row])) if known else ""
-            key = (bool(misses.unpriced[row]), symbol)
-            count, first, last = self._misses.get(key, (0, 2**31, -(2**31)))
-            self._misses[key] = (
-                count + int(misses.lot_sessions[row]),
-                min(first, int(misses.first[row])),
-                max(last, int(misses.last[row])),
+            self.add_miss(
+                (bool(misses.unpriced[row]), symbol),
+                int(misses.lot_sessions[row]),
+                int(misses.first[row]),
+                int(misses.last[row]),
             )
+
+    def add_miss(self, key: Miss, count: int, first: int, last: int) -> None:
+        """Add lot-sessions between two sessions to those of the same symbol."""
+        known, earliest, latest = self.misses.get(key, (0, first, last))
+        self.misses[key] = known + count, min(earliest, first), max(latest, last)
 
     def add_held(self, held: HeldFindings) -> None:
         """Add the portfolios that findings concern."""
         self._held.append(held)
 
+    def add_shared(self, other: Shared) -> None:
+        """Add what portfolios of another shard have in common, on the same closes."""
+        for key, miss in other.misses.items():
+            self.add_miss(key, *miss)
+        self.add_held(other.held)
+
+    def shared(self) -> Shared:
+        """Return what portfolios have in common."""
+        return Shared(dict(self.misses), HeldFindings.concat([HeldFindings.none(), *self._held]))
+
     def finish(self) -> Issues:
-        """Return all issues: of the prices, then of each portfolio in order, then by symbol."""
-        keys = sorted(self._misses)
-        found = [self._misses[key] for key in keys]
+        """Return all issues: of the prices, then of each portfolio in order, then the misses."""
+        keys = sorted(self.misses)
+        found = [self.misses[key] for key in keys]
         by_symbol = Issues.of(
             ["unpriced" if unpriced else "stale" for unpriced, _ in keys],
             np.full(len(keys), -1),

@@ -79,11 +79,13 @@ def question_of(request: Request) -> Question:
     return Question(
         fingerprint=digest.hexdigest(),
         document=document,
-        portfolio_ids=request.wanted,
+        portfolio_ids=request.own,
         configuration=json.dumps(recorded(settings, CONFIGURATION) | process),
         code_version=about.core_version,
         lease_ms=settings.lease_seconds * 1000,
         today=settings.today if request.end is None else None,
+        shard=settings.shard,
+        changed_since=None if request.view is None else request.view.changed_since,
     )
 
 

@@ -15,6 +15,7 @@ from batchcore.arguments import checked_id, checked_values
 from batchcore.config import INCEPTION
 from batchcore.errors import ConfigError, InternalError
 from batchcore.options import RunOptions, merged
+from batchcore.shards import in_shard
 
 if TYPE_CHECKING:
     import uuid
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from batchcore.calendar import Calendar
     from batchcore.frames import Ids
     from batchcore.pg.ledger import Committed
+    from batchcore.pg.session import SharedView
     from batchcore.run.plan import SnapshotSource
     from batchcore.run.prices import PriceSource
 
@@ -45,6 +47,7 @@ class Request(RunOptions):
             long as that was not asked.
         began: When this attempt of the run began, by the server's clock; None until asked.
         committed: What earlier attempts of the run have committed.
+        view: The moment of the database that all shards of a run read, where somebody holds one.
     """
 
     start: dt.date | None = None
@@ -58,6 +61,7 @@ class Request(RunOptions):
     moment: dt.datetime | None = None
     began: dt.datetime | None = None
     committed: Committed | None = None
+    view: SharedView | None = None
 
     @property
     def now(self) -> dt.datetime:
@@ -66,6 +70,13 @@ class Request(RunOptions):
             msg = "the server was not asked for its time"
             raise InternalError(msg)
         return self.moment
+
+    @property
+    def own(self) -> Ids | None:
+        """(n, 16) uint8, sorted: which portfolios of the shard are wanted; None is all of it."""
+        if self.wanted is None:
+            return None
+        return np.ascontiguousarray(self.wanted[in_shard(self.wanted, self.settings.shard)])
 
     @property
     def replaces(self) -> bool:
