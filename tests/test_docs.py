@@ -60,12 +60,12 @@ def sources() -> Iterator[Path]:
 
 
 def defined_rules() -> set[str]:
-    found = re.findall(r"^### ([ASWX]\d+) ", SEMANTICS.read_text(), re.MULTILINE)
+    found = re.findall(r"^### ([ACSWX]\d+) ", SEMANTICS.read_text(), re.MULTILINE)
     return {*found, *re.findall(r"^\*\*(L\d+) ", LEGACY.read_text(), re.MULTILINE)}
 
 
-def test_the_rules_are_a1_to_a8_l1_to_l34_s1_to_s14_w1_to_w5_and_x1_to_x8() -> None:
-    last = {"A": 8, "L": 34, "S": 14, "W": 5, "X": 8}
+def test_the_rules_are_a1_to_a8_c1_c2_l1_to_l34_s1_to_s14_w1_to_w5_and_x1_to_x8() -> None:
+    last = {"A": 8, "C": 2, "L": 34, "S": 14, "W": 5, "X": 8}
     assert defined_rules() == {f"{a}{n}" for a in last for n in range(1, last[a] + 1)}
 
 
@@ -73,7 +73,7 @@ def test_every_rule_that_code_names_is_defined() -> None:
     named = {
         (rule, path.relative_to(ROOT).as_posix())
         for path in sources()
-        for rule in re.findall(r"\b[ALSWX]\d{1,2}\b", path.read_text(encoding="utf-8"))
+        for rule in re.findall(r"\b[ACLSWX]\d{1,2}\b", path.read_text(encoding="utf-8"))
     }
     assert len(named) > 100, "the search finds nothing"
     assert sorted(name for name in named if name[0] not in defined_rules()) == []

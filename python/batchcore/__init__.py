@@ -35,8 +35,10 @@ if TYPE_CHECKING:
     from batchcore.caches import Snapshot as Snapshot
     from batchcore.caches import SnapshotCache as SnapshotCache
     from batchcore.caches import SnapshotCacheStats as SnapshotCacheStats
+    from batchcore.config import Fx as Fx
     from batchcore.config import Schema as Schema
     from batchcore.config import Settings as Settings
+    from batchcore.config import Splits as Splits
     from batchcore.db.autogenerate import alembic_include_object as alembic_include_object
     from batchcore.errors import BatchcoreError as BatchcoreError
     from batchcore.errors import CancelledError as CancelledError
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
     from batchcore.frames import Events as Events
     from batchcore.frames import FloatObjects as FloatObjects
     from batchcore.frames import Flows as Flows
+    from batchcore.frames import HeldFindings as HeldFindings
     from batchcore.frames import Inputs as Inputs
     from batchcore.frames import Issues as Issues
     from batchcore.frames import LegacyColumns as LegacyColumns
@@ -124,7 +127,7 @@ _ROOMS: Final = {
         "SnapshotCacheStats",
     ),
     "batchcore.native": ("compute",),
-    "batchcore.config": ("Schema", "Settings"),
+    "batchcore.config": ("Fx", "Schema", "Settings", "Splits"),
     "batchcore.db.autogenerate": ("alembic_include_object",),
     "batchcore.errors": (
         "BatchcoreError",
@@ -149,6 +152,7 @@ _ROOMS: Final = {
         "Events",
         "FloatObjects",
         "Flows",
+        "HeldFindings",
         "Inputs",
         "Issues",
         "LegacyColumns",

@@ -17,16 +17,19 @@ from batchcore.frames import (
     Previous,
     Prices,
     Profiles,
+    RateRows,
     Text,
 )
 
 __all__ = [
     "CancelFlag",
+    "Checks",
     "Decoder",
     "Marks",
     "PriceReader",
     "PriceStore",
     "ProfileStore",
+    "Rates",
     "SnapshotStore",
     "__version__",
     "build_profile",
@@ -51,6 +54,21 @@ class CancelFlag:
     def __new__(cls) -> CancelFlag: ...
     def set(self) -> None: ...
     def is_set(self) -> bool: ...
+
+@final
+class Checks:
+    @staticmethod
+    def of(
+        marks: Marks,
+        *,
+        days: npt.NDArray[np.int32],
+        actions: dict[str, str],
+        max_move: int,
+        frozen_sessions: int,
+        max_missing: int,
+        closed: int | None = None,
+    ) -> Checks: ...
+    def findings(self) -> dict[str, Any]: ...
 
 @final
 class Decoder:
@@ -142,6 +160,23 @@ class Marks:
     ) -> npt.NDArray[np.float64]: ...
     def issues(self) -> dict[str, Any]: ...
 
+@final
+class Rates:
+    @staticmethod
+    def from_frame(
+        rates: RateRows,
+        *,
+        currencies: Text,
+        homes: Text,
+        sessions: npt.NDArray[np.int32],
+        lookback_days: int,
+        pivot: str,
+    ) -> Rates: ...
+    def issues(self) -> dict[str, Any]: ...
+    def look_up(
+        self, currency: str, home: str | None, day: int
+    ) -> tuple[str, tuple[int, int] | None, bool] | None: ...
+
 def compound(
     *,
     pnl: npt.NDArray[np.int64],
@@ -158,6 +193,7 @@ def contributions(
     marks: Marks,
     threads: int,
     cancel: CancelFlag | None = None,
+    rates: Rates | None = None,
 ) -> dict[str, Any]: ...
 def encode(
     *,
@@ -175,6 +211,7 @@ def hold(
     sessions: npt.NDArray[np.int32],
     threads: int,
     cancel: CancelFlag | None = None,
+    rates: Rates | None = None,
 ) -> dict[str, Any]: ...
 def legacy_contributions(
     *,
@@ -202,6 +239,8 @@ def run(
     marks: Marks,
     threads: int,
     cancel: CancelFlag | None = None,
+    checks: Checks | None = None,
+    rates: Rates | None = None,
     prices: PriceStore | None = None,
     today: int | None = None,
     cached: PriceStore | None = None,
@@ -221,4 +260,5 @@ def value_positions(
     session: int,
     threads: int,
     cancel: CancelFlag | None = None,
+    rates: Rates | None = None,
 ) -> dict[str, Any]: ...

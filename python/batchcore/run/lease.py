@@ -66,6 +66,10 @@ def question_of(request: Request) -> Question:
         question[names] = dict(getattr(schema, names))
     if schema.price_sources:
         question["price_sources"] = list(schema.price_sources)
+    if schema.splits is not None:
+        question["splits"] = schema.splits.as_dict()
+    if schema.fx is not None:
+        question["fx"] = schema.fx.as_dict()
     document = json.dumps(question, sort_keys=True)
     digest = hashlib.sha256(document.encode())
     if request.wanted is not None:
@@ -197,6 +201,15 @@ class LeaseHolder:
                 await asyncio.sleep(pause)
                 ahead = 0.0
         raise taken_over(lease)
+
+    async def end_transactions(self, session: Session, lease: Lease) -> None:
+        """End what the server still does in transactions of this run.
+
+        It ignores a request to cancel a statement that comes before the statement, and a process
+        that waits for a lock does not see that its client has gone.
+        """
+        await session.enter(PHASE)
+        await self.ledger.end_transactions(session, [lease.token])
 
     async def end(
         self,

@@ -6,6 +6,7 @@ mod errors;
 mod guard;
 mod pgcopy;
 mod pnl;
+mod rates;
 mod returns;
 mod store;
 
@@ -29,7 +30,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<caches::PriceReader>()?;
     module.add_class::<store::ProfileStore>()?;
     module.add_class::<store::SnapshotStore>()?;
+    module.add_class::<pnl::Checks>()?;
     module.add_class::<pnl::Marks>()?;
+    module.add_class::<rates::Rates>()?;
     module.add_function(wrap_pyfunction!(arrays::load_needed, module)?)?;
     module.add_function(wrap_pyfunction!(pgcopy::encode, module)?)?;
     module.add_function(wrap_pyfunction!(pgcopy::pick, module)?)?;
@@ -45,11 +48,13 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
         "__all__",
         [
             "CancelFlag",
+            "Checks",
             "Decoder",
             "Marks",
             "PriceReader",
             "PriceStore",
             "ProfileStore",
+            "Rates",
             "SnapshotStore",
             "__version__",
             "build_profile",
