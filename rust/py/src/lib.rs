@@ -6,6 +6,7 @@ mod errors;
 mod guard;
 mod pgcopy;
 mod pnl;
+mod rates;
 mod returns;
 mod store;
 
@@ -31,6 +32,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<store::SnapshotStore>()?;
     module.add_class::<pnl::Checks>()?;
     module.add_class::<pnl::Marks>()?;
+    module.add_class::<rates::Rates>()?;
     module.add_function(wrap_pyfunction!(arrays::load_needed, module)?)?;
     module.add_function(wrap_pyfunction!(pgcopy::encode, module)?)?;
     module.add_function(wrap_pyfunction!(pgcopy::pick, module)?)?;
@@ -52,6 +54,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
             "PriceReader",
             "PriceStore",
             "ProfileStore",
+            "Rates",
             "SnapshotStore",
             "__version__",
             "build_profile",
