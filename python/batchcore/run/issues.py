@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batchcore.calendar import date_of
-from batchcore.frames import HeldFindings, Issues
+from batchcore.frames import Issues
 from batchcore.pg.ledger import NOT_REPLACED
 from batchcore.run.price_checks import of_symbols
 from batchcore.sources.host import located
@@ -18,7 +18,7 @@ from batchcore.words import counted
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from batchcore.frames import Ambiguous, Ids, Kept, Misses
+    from batchcore.frames import Ambiguous, HeldFindings, Ids, Kept, Misses
 
 Miss = tuple[bool, str]
 """Whether a mark was the entry price, else a stale close, and of which symbol."""
@@ -54,15 +54,15 @@ class Shared:
     Attributes:
         misses: Of each symbol, whether unpriced or else stale: how many lot-sessions, the first
             session and the last.
-        held: What is odd about the closes of the run (C1), and how many portfolios that concerns.
+        held: Whom findings of the checks of prices concern, chunk by chunk (C1).
     """
 
     misses: Mapping[Miss, tuple[int, int, int]] = field(default_factory=dict)
-    held: HeldFindings = field(default_factory=HeldFindings.none)
+    held: tuple[HeldFindings, ...] = ()
 
-    def __len__(self) -> int:
+    def issues(self) -> int:
         """Return how many issues say it."""
-        return len(self.misses) + len(of_symbols([self.held]))
+        return len(self.misses) + len(of_symbols(self.held))
 
 
 class IssueList:
@@ -111,11 +111,11 @@ class IssueList:
         """Add what portfolios of another shard have in common, on the same closes."""
         for key, miss in other.misses.items():
             self.add_miss(key, *miss)
-        self.add_held(other.held)
+        self._held += other.held
 
     def shared(self) -> Shared:
         """Return what portfolios have in common."""
-        return Shared(dict(self.misses), HeldFindings.concat([HeldFindings.none(), *self._held]))
+        return Shared(dict(self.misses), tuple(self._held))
 
     def finish(self) -> Issues:
         """Return all issues: of the prices, then of each portfolio in order, then the misses."""
