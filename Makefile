@@ -122,7 +122,7 @@ define pytest
 		$(1) -m pytest --numprocesses $(PROCESSES) --dist worksteal --durations 25
 endef
 
-test-python: $(BUILD) test-programs
+test-python: $(BUILD) $(PEERS) test-programs
 	$(call pytest,$(BIN)/python)
 
 # Programs beside the package that tests start. They skip what they do not find.
@@ -167,6 +167,21 @@ bench: $(BUILD) ## time the benches, the native run beside a dictionary cache in
 	$(BIN)/python -m pytest --benchmark-enable --benchmark-only \
 		--benchmark-columns=min,median,max,rounds benches
 
+# An extension of DuckDB is for one version of it, which is not the newest: a folder of their own.
+# Where these versions are not built for a Python, the side is left out.
+PEERS := $(VENV)/duckdb-postgres
+
+.PHONY: peers
+peers: $(PEERS) ## install the DuckDB with an extension for PostgreSQL that bench-batch compares with
+
+$(PEERS): $(SETUP) benches/duckdb_postgres.txt
+	$(call step,peers: $(PEERS))
+	rm -rf $@
+	PIP_CONSTRAINT= $(BIN)/python -m pip install --quiet --no-deps --only-binary :all: --target $@ \
+		--requirement benches/duckdb_postgres.txt || echo "not available here: it is left out"
+	@mkdir -p $@
+	@touch $@
+
 SIZE ?= m
 JOB ?= daily
 SIDES ?=
@@ -176,7 +191,7 @@ DATA ?=
 JSON ?=
 
 .PHONY: bench-batch
-bench-batch: $(BUILD) ## time a batch beside its floor and its peers: SIZE=s|m|l|xl JOB=daily|backfill
+bench-batch: $(BUILD) $(PEERS) ## time a batch beside its floor and its peers: SIZE=s|m|l|xl JOB=daily|backfill
 	PYTHONPATH=benches $(BIN)/python -m batch --size $(SIZE) --job $(JOB) --analytics $(ANALYTICS) \
 		$(if $(SIDES),--sides '$(SIDES)') $(if $(ROUNDS),--rounds $(ROUNDS)) \
 		$(if $(DATA),--data '$(DATA)') $(if $(JSON),--json '$(JSON)') $(BENCH_OPTIONS)
