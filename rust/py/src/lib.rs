@@ -8,11 +8,13 @@ mod pgcopy;
 mod pnl;
 mod returns;
 mod store;
+mod threads;
 
 use pyo3::prelude::*;
 
 /// The compiled core of batchcore.
-#[pymodule]
+// Nothing of it relies on the interpreter's lock: docs/architecture.md has the audit.
+#[pymodule(gil_used = false)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add(
@@ -30,6 +32,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<store::ProfileStore>()?;
     module.add_class::<store::SnapshotStore>()?;
     module.add_class::<pnl::Marks>()?;
+    module.add_class::<threads::ThreadGuard>()?;
     module.add_function(wrap_pyfunction!(arrays::load_needed, module)?)?;
     module.add_function(wrap_pyfunction!(pgcopy::encode, module)?)?;
     module.add_function(wrap_pyfunction!(pgcopy::pick, module)?)?;
@@ -51,6 +54,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
             "PriceStore",
             "ProfileStore",
             "SnapshotStore",
+            "ThreadGuard",
             "__version__",
             "build_profile",
             "compound",
