@@ -60,8 +60,8 @@ fmt: $(SETUP) ## format Rust and Python
 docs: $(BUILD) ## write the tables of docs/ that come from the code
 	$(BIN)/python scripts/docs.py
 
-.PHONY: lint lint-rust lint-python lint-types lint-imports lint-deny
-lint: lint-rust lint-python lint-types lint-imports lint-deny ## run every static check
+.PHONY: lint lint-rust lint-python lint-types lint-imports lint-deny lint-workflows
+lint: lint-rust lint-python lint-types lint-imports lint-deny lint-workflows ## run every static check
 
 lint-rust: $(SETUP)
 	$(call step,cargo fmt --check)
@@ -91,6 +91,10 @@ lint-deny: $(SETUP)
 	$(call step,cargo deny)
 	$(BIN)/cargo-deny --locked check bans licenses sources
 
+lint-workflows: $(SETUP)
+	$(call step,zizmor .github)
+	$(BIN)/zizmor --quiet --offline --no-progress --strict-collection .github/workflows
+
 # Not a part of `lint`: what is known today is no property of a commit.
 .PHONY: audit
 audit: $(SETUP) ## look for known vulnerabilities, where their databases can be reached
@@ -104,6 +108,7 @@ wheel: $(SETUP) ## build a wheel into dist/
 	@echo dist/*.whl
 
 .PHONY: test test-rust test-python test-browser test-wheel test-lowest test-slow test-programs
+.PHONY: test-free-threaded
 test: test-rust test-python test-browser test-wheel ## run every test: Rust, Python, pages in Chromium, and the wheel in a clean environment
 
 test-rust: $(SETUP) ## run the tests of the crates
@@ -153,6 +158,19 @@ $(LOWEST_SETUP): constraints-lowest.txt
 	$(LOWEST_PYTHON) -m venv $(LOWEST)
 	$(LOWEST_PIP) install --quiet --requirement constraints-lowest.txt
 	@touch $@
+
+# What has no wheel for these interpreters is left out, and with it the tests that need it.
+FREE_THREADED := .venv-free-threaded
+FREE_THREADED_PYTHON ?= python3.14t
+FREE_THREADED_TESTS := tests/unit/test_threads.py tests/unit/test_caches.py tests/unit/test_fork.py \
+	tests/unit/test_native.py tests/unit/test_frames.py tests/db/test_caches.py \
+	tests/db/test_side_by_side.py tests/db/test_run.py
+
+test-free-threaded: ## run tests on a free-threaded interpreter, FREE_THREADED_PYTHON=python3.14t
+	$(call step,setup: $(FREE_THREADED))
+	$(FREE_THREADED_PYTHON) -m venv --clear $(FREE_THREADED)
+	$(FREE_THREADED)/bin/python -m pip install --quiet --group free-threaded '.[cli,demo,migrate]'
+	$(FREE_THREADED)/bin/python -m pytest $(FREE_THREADED_TESTS)
 
 test-slow: $(BUILD) ## run the slow tests that the others leave out: 500 faults, long property tests
 	$(call step,pytest -m slow)
@@ -218,6 +236,6 @@ screenshots: $(BUILD) ## take the screenshots of README.md from the pages of the
 
 .PHONY: clean
 clean: ## remove everything that these targets made
-	rm -rf $(VENV) $(LOWEST) target rust/fuzz/target dist python/batchcore/_core*.so
+	rm -rf $(VENV) $(LOWEST) $(FREE_THREADED) target rust/fuzz/target dist python/batchcore/_core*.so
 	rm -rf .benchmarks .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find python tests benches scripts -name __pycache__ -prune -exec rm -rf {} +
