@@ -23,6 +23,7 @@ from batchcore.policies.policy import ChunkLoad, Policy, RunPrices
 from batchcore.run import plan as plans
 from batchcore.run.plan import Plan
 from batchcore.run.result import Coverage
+from batchcore.shards import in_shard
 from batchcore.sinks.snapshots import Equities
 from batchcore.sources.host import Selection, located
 from batchcore.sources.portfolios import select_legacy_portfolios
@@ -87,6 +88,8 @@ class Legacy(Policy):
         portfolios = await load(reader, query)
         self.monitor.loaded(portfolios=len(portfolios.id))
         self.check_portfolios(portfolios.id, portfolios.deleted)
+        if self.settings.shard is not None:
+            portfolios = portfolios.take(in_shard(portfolios.id, self.settings.shard))
         self.plan = self._planned(portfolios, entries)
         self.names = tuple(portfolios.name.texts())
         if self.days.start is not None and len(self._sessions) == 0:
@@ -96,7 +99,7 @@ class Legacy(Policy):
             alive = np.flatnonzero(self.refused)
             owner = np.repeat(alive, len(dates))
             self.issues.add(Issues.of("no_session", owner, day=np.tile(dates, len(alive))))
-        self.look_at_currencies(portfolios.currency)
+        self.look_at_currencies(portfolios.currency, self.plan.works())
 
     def _planned(self, portfolios: LegacyPortfolios, entries: Boundaries | None) -> Plan:
         days, count = self.days, len(portfolios.id)
@@ -143,7 +146,7 @@ class Legacy(Policy):
             deleted=portfolios.deleted,
             price_first=int(sessions[0]) if len(sessions) else 0,
             price_last=int(sessions[-1]) if len(sessions) else 0,
-            is_whole=self.request.wanted is None,
+            is_whole=self.request.wanted is None and self.settings.shard is None,
             complete=complete,
         )
 

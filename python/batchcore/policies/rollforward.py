@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +26,7 @@ from batchcore.run.plan import Rewrites, with_snapshots
 from batchcore.run.price_gaps import latest_closes, missing_prices
 from batchcore.run.prices import PriceWindow, load_closes
 from batchcore.run.result import Coverage
+from batchcore.shards import in_shard
 from batchcore.sinks.snapshots import Equities
 from batchcore.sources.host import Selection, located, normalised
 from batchcore.sources.portfolios import select_portfolios
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
     from batchcore.pg.session import Session
     from batchcore.policies.policy import RunContext
     from batchcore.run.analysis import Analysed, Analysis
-    from batchcore.run.plan import Chunk, Range
+    from batchcore.run.plan import Chunk, Plan, Range
     from batchcore.run.request import Request
     from batchcore.sources.portfolios import Portfolios
     from batchcore.sources.snapshots import Existing, Holes
@@ -73,9 +75,30 @@ class RollForward(Policy):
         else:
             rewrites = await self.rewrites(reader)
         portfolios = await self._portfolios(reader, rewrites)
+        shard, own = self.settings.shard, portfolios
+        if shard is not None:
+            own = portfolios.take(in_shard(portfolios.id, shard))
         if holes is not None and rewrites is None:
-            self.issues.add(plans.noticed_holes(portfolios.id, holes))
-        self.plan = plans.make_plan(
+            self.issues.add(plans.noticed_holes(own.id, holes))
+        self.plan = whole = self._planned(own, rewrites)
+        if shard is not None:
+            whole = self._planned(portfolios, rewrites, whole=True)
+            self.plan = replace(
+                self.plan,
+                sessions=whole.sessions,
+                price_first=whole.price_first,
+                price_last=whole.price_last,
+            )
+        self._checked, works = whole.sessions_run(), whole.works()
+        if self.request.only_rewrites and not works.all():
+            self.selection = Selection(np.ascontiguousarray(whole.id[works]))
+        self.look_at_currencies(portfolios.currency, works)
+
+    def _planned(
+        self, portfolios: Portfolios, rewrites: Rewrites | None, *, whole: bool = False
+    ) -> Plan:
+        """Return the plan of a run, or that of all shards, which refuses nothing."""
+        return plans.make_plan(
             portfolios,
             self.calendar,
             self.days,
@@ -83,13 +106,10 @@ class RollForward(Policy):
             None if rewrites is None else self._rewritten(portfolios, rewrites),
             only_rewrite=self.request.only_rewrites,
             is_whole=self._is_whole,
-            committed=self.request.committed,
+            committed=None if whole else self.request.committed,
             inception=self.request.inception,
+            refuses=not whole,
         )
-        works = self.plan.works()
-        if self.request.only_rewrites and not works.all():
-            self.selection = Selection(np.ascontiguousarray(self.plan.id[works]))
-        self.look_at_currencies(portfolios.currency)
 
     async def _holes(self, reader: Session) -> Holes | None:
         """Return the holes of the chains where what is missing was asked for."""
@@ -120,7 +140,7 @@ class RollForward(Policy):
 
     async def _portfolios(self, reader: Session, rewrites: Rewrites | None) -> Portfolios:
         wanted, boundary, own = self.request.wanted, self.days.boundary, None
-        self._is_whole = wanted is None
+        self._is_whole = wanted is None and self.settings.shard is None
         if rewrites is not None:
             own = rewrites.boundaries()
             if rewrites.others is not None:
@@ -218,7 +238,7 @@ class RollForward(Policy):
         """Return the coverage of each session; refuse those whose prices have not arrived (S12)."""
         fresh, recent, known = market.coverage(symbols)
         plan = self.plan
-        checked = plan.sessions_run()
+        checked = self._checked
         if self.calendar.code == calendars.DAILY:
             priced = await load(reader, select_price_dates(self.catalog))
             checked = checked & among(plan.sessions, priced)
