@@ -169,7 +169,9 @@ FREE_THREADED_TESTS := tests/unit/test_threads.py tests/unit/test_caches.py test
 test-free-threaded: ## run tests on a free-threaded interpreter, FREE_THREADED_PYTHON=python3.14t
 	$(call step,setup: $(FREE_THREADED))
 	$(FREE_THREADED_PYTHON) -m venv --clear $(FREE_THREADED)
-	$(FREE_THREADED)/bin/python -m pip install --quiet --group free-threaded '.[cli,demo,migrate]'
+	$(FREE_THREADED)/bin/python -m pip install --quiet --upgrade pip
+	env -u PYO3_PYTHON $(FREE_THREADED)/bin/python -m pip install --quiet \
+		--group free-threaded '.[cli,demo,migrate]'
 	$(FREE_THREADED)/bin/python -m pytest $(FREE_THREADED_TESTS)
 
 test-slow: $(BUILD) ## run the slow tests that the others leave out: 500 faults, long property tests
