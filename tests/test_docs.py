@@ -29,6 +29,7 @@ from batchcore.audit.compare import REASONS
 from batchcore.audit.result import ColumnCounts, Difference
 from batchcore.cli import exits
 from batchcore.cli.app import app
+from batchcore.cli.databases import named
 from batchcore.cli.options import URL_VARIABLE
 from batchcore.db.migrate import migrate
 from batchcore.pg.ledger import NOT_REPLACED
@@ -375,6 +376,12 @@ def test_the_commands_of_an_example_are_there(block: Block) -> None:
 def test_a_file_of_names_is_one(block: Block, tmp_path: Path) -> None:
     path = tmp_path / "host.toml"
     path.write_text(block.text, encoding="utf-8")
+    if block.where.startswith("docs/operations.md"):  # names of databases
+        (tmp_path / "asia.toml").write_text("[tables]\npositions = 'holdings'\n")
+        urls, schemas = named(str(path))
+        assert list(urls) == ["europe", "asia"]
+        assert list(schemas) == ["asia"]
+        return
     assert batchcore.Schema.from_toml(path) != batchcore.Schema()
 
 

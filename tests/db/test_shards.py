@@ -142,6 +142,7 @@ async def test_coverage_is_that_of_the_symbols_of_all_shards(same_host: str) -> 
             await run(same_host, shard)
     result = await run(same_host, (1, 2), settings={"min_coverage": 0.3})
     assert (result.rows_written, len(result.portfolios)) == (3, 1)
+    assert result.rows_by_load["portfolios"] == 1  # of the others no more than their latest days
     assert result.coverage.recent.tolist() == [3, 3, 3]
 
 

@@ -24,7 +24,15 @@ from batchcore.errors import DatabaseError, LeaseHeldError
 from batchcore.frames import Integers
 from batchcore.pg.fields import encoded, field_of
 from batchcore.pg.session import alone, transaction
-from batchcore.pg.sql import Sql, compose, date_literal, joined, own_table, quote_literal
+from batchcore.pg.sql import (
+    Sql,
+    compose,
+    date_literal,
+    in_shard,
+    joined,
+    own_table,
+    quote_literal,
+)
 from batchcore.pg.triggers import acting_on
 from batchcore.words import counted
 
@@ -102,10 +110,6 @@ _SAME: Final = """
 _SAME_UNTIL: Final = """
 ({same} AND COALESCE(
     COALESCE(r.end_date, (r.configuration ->> 'today')::date) <= {today}, false))"""
-
-# `shards.in_shard` says the same of an id.
-_IN_SHARD: Final = """
-('x' || encode(substr(sha256(uuid_send(id)), 1, 4), 'hex'))::bit(32)::int8 % {of} = {number} - 1"""
 
 # By a hash of both, where && would compare each with each. NULL is all portfolios, or all of a
 # shard.
@@ -910,12 +914,12 @@ def _overlaps(run: str, question: Question) -> Sql:
     """Return the condition that portfolios of a run are among those of a question."""
     ids, shard, alias = question.portfolio_ids, _numbers(question.shard), Sql(run)
     if ids is not None:
-        theirs = compose(_IN_SHARD, number=Sql(f"{run}s.shard"), of=Sql(f"{run}s.shards"))
+        theirs = in_shard(Sql("id"), Sql(f"{run}s.shard"), Sql(f"{run}s.shards"))
         whole = compose(_LIST_OVERLAPS, run=alias, ids=ids, in_theirs=theirs)
         return whole if len(ids) else Sql("false")
     if question.shard is None:
         return compose("COALESCE(cardinality({run}.portfolio_ids), 1) > 0", run=alias)
-    return compose(_SHARD_OVERLAPS, run=alias, in_own=compose(_IN_SHARD, **shard), **shard)
+    return compose(_SHARD_OVERLAPS, run=alias, in_own=in_shard(Sql("id"), **shard), **shard)
 
 
 def _numbers(shard: Shard | None) -> dict[str, Sql]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,7 +28,7 @@ from batchcore.run.result import Coverage
 from batchcore.shards import in_shard
 from batchcore.sinks.snapshots import Equities
 from batchcore.sources.host import Selection, located, normalised
-from batchcore.sources.portfolios import select_portfolios
+from batchcore.sources.portfolios import select_latest_of_all, select_portfolios
 from batchcore.sources.positions import select_held, select_positions
 from batchcore.sources.prices import load_spellings, select_price_dates
 from batchcore.sources.query import load
@@ -74,25 +73,17 @@ class RollForward(Policy):
             rewrites: Rewrites | None = plans.of_holes(holes, self.calendar, self.days)
         else:
             rewrites = await self.rewrites(reader)
-        portfolios = await self._portfolios(reader, rewrites)
-        shard, own = self.settings.shard, portfolios
-        if shard is not None:
-            own = portfolios.take(in_shard(portfolios.id, shard))
+        own, everyone = await self._portfolios(reader, rewrites)
         if holes is not None and rewrites is None:
             self.issues.add(plans.noticed_holes(own.id, holes))
         self.plan = whole = self._planned(own, rewrites)
-        if shard is not None:
-            whole = self._planned(portfolios, rewrites, whole=True)
-            self.plan = replace(
-                self.plan,
-                sessions=whole.sessions,
-                price_first=whole.price_first,
-                price_last=whole.price_last,
-            )
+        if self.settings.shard is not None:
+            whole = self._planned(everyone, rewrites, whole=True)
+            self.plan = plans.on_sessions_of(whole, self.plan)
         self._checked, works = whole.sessions_run(), whole.works()
         if self.request.only_rewrites and not works.all():
             self.selection = Selection(np.ascontiguousarray(whole.id[works]))
-        self.look_at_currencies(portfolios.currency, works)
+        self.look_at_currencies(everyone.currency, works)
 
     def _planned(
         self, portfolios: Portfolios, rewrites: Rewrites | None, *, whole: bool = False
@@ -138,9 +129,24 @@ class RollForward(Policy):
         entries = await self.inception(reader)
         return None if entries is None else Rewrites(entries.ids, Days(entries.day))
 
-    async def _portfolios(self, reader: Session, rewrites: Rewrites | None) -> Portfolios:
+    async def _portfolios(
+        self, reader: Session, rewrites: Rewrites | None
+    ) -> tuple[Portfolios, Portfolios]:
+        """Return the portfolios of the shard, and all.
+
+        Of all others no more than their latest days are read where no day depends on more.
+        """
         wanted, boundary, own = self.request.wanted, self.days.boundary, None
-        self._is_whole = wanted is None and self.settings.shard is None
+        shard, source = self.settings.shard, self.request.snapshot_source
+        self._is_whole = wanted is None and shard is None
+        if shard is not None and wanted is None and rewrites is None and source is None:
+            selection = Selection(shard=shard)
+            query = select_portfolios(self.catalog, self.calendar, boundary, selection)
+            found = await load(reader, query)
+            latest = await load(reader, select_latest_of_all(self.catalog, self.calendar))
+            self.asked = int(latest.portfolios.sum())
+            self.monitor.loaded(portfolios=len(found), latest_of_all=len(latest.portfolios))
+            return found, latest.as_portfolios(boundary)
         if rewrites is not None:
             own = rewrites.boundaries()
             if rewrites.others is not None:
@@ -150,11 +156,13 @@ class RollForward(Policy):
         query = select_portfolios(self.catalog, self.calendar, boundary, self.selection, own)
         portfolios = await load(reader, query)
         self.monitor.loaded(portfolios=len(portfolios))
-        if self.request.snapshot_source is not None:
-            given = self.request.snapshot_source.to_frame()
+        if source is not None:
+            given = source.to_frame()
             portfolios = with_snapshots(portfolios, given, self.calendar, self.days.boundary)
         self.check_portfolios(portfolios.id, portfolios.deleted)
-        return portfolios
+        if shard is None:
+            return portfolios, portfolios
+        return portfolios.take(in_shard(portfolios.id, shard)), portfolios
 
     def _rewritten(self, portfolios: Portfolios, rewrites: Rewrites) -> Days:
         """Return where each chain is rewritten from; NULL where it continues or stays."""

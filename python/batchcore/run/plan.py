@@ -372,6 +372,18 @@ def make_plan(
     return replace(plan, price_first=int(starts.min()), price_last=last_run)
 
 
+def on_sessions_of(whole: Plan, plan: Plan) -> Plan:
+    """Return the plan of a shard on the sessions of all shards, and with prices for both."""
+    if not plan.works().any():
+        return plan
+    return replace(
+        plan,
+        sessions=whole.sessions,
+        price_first=min(plan.price_first, whole.price_first),
+        price_last=max(plan.price_last, whole.price_last),
+    )
+
+
 def _chosen(one: SnapshotColumns, other: SnapshotColumns, where: Bools) -> SnapshotColumns:
     """Return the rows of ``one`` where ``where`` is True, else of ``other``."""
     if not where.any():  # as in most runs: then nothing is copied
