@@ -353,6 +353,7 @@ class Run:
             if first.is_gone:
                 session = await stack.enter_async_context(self.database.writing(LEDGER))
             try:
+                await holder.end_transactions(session, lease)
                 await end(session, issues=(self._symbol_issues(lease),))
             except DatabaseError:
                 # Where the ledger takes no issues, the lease is given back without them.
