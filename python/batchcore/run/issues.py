@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from batchcore.calendar import date_of
-from batchcore.frames import Issues
+from batchcore.frames import Findings, HeldFindings, Issues
 from batchcore.pg.ledger import NOT_REPLACED
+from batchcore.run.price_checks import holders, of_symbols
 from batchcore.sources.host import located
 from batchcore.units import State
 from batchcore.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from batchcore.frames import Ambiguous, Ids, Kept, Misses
 
@@ -46,18 +47,41 @@ def ambiguous_prices(found: Sequence[Ambiguous]) -> Issues:
     )
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Shared:
+    """What several portfolios have in common, which the last issues of a report say.
+
+    Attributes:
+        misses: Of each symbol, whether unpriced or else stale: how many lot-sessions, the first
+            session and the last.
+        findings: What is odd about the closes of the run (C1).
+        held: Whom of the portfolios that concerns, each finding once.
+    """
+
+    misses: Mapping[Miss, tuple[int, int, int]] = field(default_factory=dict)
+    findings: Findings = field(default_factory=Findings.none)
+    held: HeldFindings = field(default_factory=HeldFindings.none)
+
+    def __len__(self) -> int:
+        """Return how many issues say it."""
+        return len(self.misses) + len(self.held)
+
+
 class IssueList:
-    """Issues that grow chunk by chunk, and the misses of each symbol added up.
+    """Issues that grow chunk by chunk, with misses of symbols and holders of findings added up.
 
     Attributes:
         parts: What was added.
         misses: Of each symbol, whether unpriced or else stale: how many lot-sessions, the first
             session and the last.
+        findings: What is odd about the closes of the run (C1).
     """
 
     def __init__(self) -> None:
         self.parts: list[Issues] = []
         self.misses: dict[Miss, tuple[int, int, int]] = {}
+        self.findings = Findings.none()
+        self._held: list[HeldFindings] = []
 
     def add(self, issues: Issues, first_portfolio: int = 0) -> None:
         """Append issues whose portfolios count from ``first_portfolio``."""
@@ -83,6 +107,28 @@ class IssueList:
         known, earliest, latest = self.misses.get(key, (0, first, last))
         self.misses[key] = known + count, min(earliest, first), max(latest, last)
 
+    def add_held(self, held: HeldFindings) -> None:
+        """Add the portfolios that findings concern."""
+        self._held.append(held)
+
+    def add_shared(self, other: Shared) -> None:
+        """Add what portfolios of another shard have in common, on the same closes."""
+        for key, miss in other.misses.items():
+            self.add_miss(key, *miss)
+        known = {text: row for row, text in enumerate(_texts_of(self.findings))}
+        texts = _texts_of(other.findings)
+        new = [row for row, text in enumerate(texts) if text not in known]
+        for row in new:
+            known[texts[row]] = len(known)
+        added = other.findings.take(np.array(new, dtype=np.int64))
+        self.findings = Findings.concat([self.findings, added])
+        numbers = np.array([known[text] for text in texts], dtype=np.int32)
+        self.add_held(replace(other.held, finding=numbers[other.held.finding]))
+
+    def shared(self) -> Shared:
+        """Return what portfolios have in common."""
+        return Shared(dict(self.misses), self.findings, holders(self._held))
+
     def finish(self) -> Issues:
         """Return all issues: of the prices, then of each portfolio in order, then the misses."""
         keys = sorted(self.misses)
@@ -99,4 +145,11 @@ class IssueList:
         of_portfolios = Issues.concat([Issues.none(), *self.parts])
         # Stages notice things side by side, so the order of parts is that of the day's luck.
         order = np.argsort(of_portfolios.portfolio, kind="stable")
-        return Issues.concat([of_portfolios.take(order), by_symbol])
+        of_findings = of_symbols(self.findings, holders(self._held))
+        return Issues.concat([of_portfolios.take(order), by_symbol, of_findings])
+
+
+def _texts_of(findings: Findings) -> list[tuple[Any, ...]]:
+    """Return what tells findings apart."""
+    texts = (one.texts() for one in (findings.name, findings.symbol, findings.detail))
+    return [*zip(*texts, findings.first.tolist(), findings.last.tolist(), strict=True)]

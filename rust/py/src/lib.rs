@@ -31,6 +31,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<caches::PriceReader>()?;
     module.add_class::<store::ProfileStore>()?;
     module.add_class::<store::SnapshotStore>()?;
+    module.add_class::<pnl::Checks>()?;
     module.add_class::<pnl::Marks>()?;
     module.add_class::<threads::ThreadGuard>()?;
     module.add_function(wrap_pyfunction!(arrays::load_needed, module)?)?;
@@ -48,6 +49,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
         "__all__",
         [
             "CancelFlag",
+            "Checks",
             "Decoder",
             "Marks",
             "PriceReader",
