@@ -318,9 +318,9 @@ PRINTED = {
 
 ELSEWHERE = {
     *("in_airflow.py", "in_celery.py", "in_dagster.py", "in_dagster_pipes.py", "in_prefect.py"),
-    *("orchestrator_after.py", "orchestrator_before.py", "valuation.py"),
+    *("in_airflow_mapped.py", "orchestrator_after.py", "orchestrator_before.py", "valuation.py"),
 }
-"""Examples that tests/e2e/test_examples.py runs, and those of packages that tests do not need."""
+"""Examples that tests/e2e runs, and those of packages that tests do not need."""
 
 
 def test_every_example_file_is_run_and_linked() -> None:

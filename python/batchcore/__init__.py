@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from batchcore.db.autogenerate import alembic_include_object as alembic_include_object
     from batchcore.errors import BatchcoreError as BatchcoreError
     from batchcore.errors import CancelledError as CancelledError
+    from batchcore.errors import ConcurrentUseError as ConcurrentUseError
     from batchcore.errors import ConfigError as ConfigError
     from batchcore.errors import CoverageError as CoverageError
     from batchcore.errors import DatabaseError as DatabaseError
@@ -137,6 +138,7 @@ _ROOMS: Final = {
     "batchcore.errors": (
         "BatchcoreError",
         "CancelledError",
+        "ConcurrentUseError",
         "ConfigError",
         "CoverageError",
         "DatabaseError",

@@ -31,6 +31,7 @@ __all__ = [
     "ProfileStore",
     "Rates",
     "SnapshotStore",
+    "ThreadGuard",
     "__version__",
     "build_profile",
     "compound",
@@ -91,7 +92,9 @@ class PriceStore:
 
 @final
 class PriceReader:
-    def __new__(cls, store: PriceStore, days: dict[dt.date, int]) -> PriceReader: ...
+    def __new__(
+        cls, store: PriceStore, days: dict[dt.date, int], threads: ThreadGuard
+    ) -> PriceReader: ...
     def over(self, store: PriceStore) -> PriceReader: ...
     def get(self, symbol: str, date: dt.date) -> Decimal | None: ...
     def get_with_lookback(
@@ -141,6 +144,12 @@ class SnapshotStore:
     def __len__(self) -> int: ...
     @property
     def size_bytes(self) -> int: ...
+
+@final
+class ThreadGuard:
+    def __new__(cls, owner: str) -> ThreadGuard: ...
+    def __enter__(self) -> None: ...
+    def __exit__(self, _type: object, _value: object, _traceback: object) -> None: ...
 
 @final
 class Marks:

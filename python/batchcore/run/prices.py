@@ -87,7 +87,8 @@ async def load_closes(
     else:
         brought = [one for one in spelt if source.covers(one, window.needed, window.last)]
         since = window.needed
-        first = await asyncio.to_thread(_of_window, source, wanted, window)
+        given = source.to_frame()  # in the thread that owns the cache
+        first = await asyncio.to_thread(_of_window, given, wanted, window)
         monitor.loaded(cached=len(first))
     settled = await asyncio.to_thread(priced_symbols, first, window.needed)
     rest = None
@@ -143,9 +144,8 @@ def priced_symbols(prices: Prices, until: int | None = None) -> set[str]:
     return {normalised(names[code]) for code in codes.tolist()}
 
 
-def _of_window(source: PriceSource, wanted: list[str], window: PriceWindow) -> Prices:
+def _of_window(prices: Prices, wanted: list[str], window: PriceWindow) -> Prices:
     """Return the closes of a window, of symbols that are wanted."""
-    prices = source.to_frame()
     names = prices.symbol.table()
     among = set(wanted)
     ours = np.array([normalised(name) in among for name in names], dtype=np.bool_)

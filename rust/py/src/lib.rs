@@ -9,11 +9,13 @@ mod pnl;
 mod rates;
 mod returns;
 mod store;
+mod threads;
 
 use pyo3::prelude::*;
 
 /// The compiled core of batchcore.
-#[pymodule]
+// Nothing of it relies on the interpreter's lock: docs/architecture.md has the audit.
+#[pymodule(gil_used = false)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add(
@@ -33,6 +35,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<pnl::Checks>()?;
     module.add_class::<pnl::Marks>()?;
     module.add_class::<rates::Rates>()?;
+    module.add_class::<threads::ThreadGuard>()?;
     module.add_function(wrap_pyfunction!(arrays::load_needed, module)?)?;
     module.add_function(wrap_pyfunction!(pgcopy::encode, module)?)?;
     module.add_function(wrap_pyfunction!(pgcopy::pick, module)?)?;
@@ -56,6 +59,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
             "ProfileStore",
             "Rates",
             "SnapshotStore",
+            "ThreadGuard",
             "__version__",
             "build_profile",
             "compound",
