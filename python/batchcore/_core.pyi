@@ -17,6 +17,7 @@ from batchcore.frames import (
     Previous,
     Prices,
     Profiles,
+    SplitRows,
     Text,
 )
 
@@ -132,6 +133,7 @@ class Marks:
         *,
         sessions: npt.NDArray[np.int32],
         lookback_days: int,
+        splits: SplitRows | None = None,
         cancel: CancelFlag | None = None,
     ) -> Marks: ...
     def coverage(

@@ -773,7 +773,7 @@ class BenchmarkWeights(Frame):
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """All that `compute` reads; the last four are read by `legacy` alone.
+    """All that `compute` reads; `profiles`, `betas`, `benchmark`, `cached` by `legacy` alone.
 
     Attributes:
         positions: Holdings.
@@ -787,6 +787,7 @@ class Inputs:
         benchmark: Weights of SP500 (L34).
         cached: Prices that take the place of closes of their symbol and day (L16); one of 0 is no
             price.
+        splits: Where the host has a table of them; read by `rollforward` alone (C3).
     """
 
     positions: Positions
@@ -799,6 +800,7 @@ class Inputs:
     betas: Betas | None = None
     benchmark: BenchmarkWeights | None = None
     cached: Prices | None = None
+    splits: SplitRows | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

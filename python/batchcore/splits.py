@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Final
 
@@ -29,7 +30,7 @@ def counting(rows: SplitRows) -> tuple[SplitRows, Issues]:
 
     A row counts if it has an ex-date, and `new` and `old` are above 0. Rows of one symbol, trimmed
     and upper-cased, and one ex-date count once if they say the same, and not at all if they differ.
-    Rows without a symbol are nobody's.
+    Rows without a symbol, or with blanks alone, are nobody's.
 
     Source:
         C3.
@@ -37,8 +38,9 @@ def counting(rows: SplitRows) -> tuple[SplitRows, Issues]:
     name = [normalized(symbol) for symbol in rows.symbol.table()]
     place = {one: at for at, one in enumerate(sorted(set(name)))}
     owner = np.array([*map(place.__getitem__, name), -1], dtype=np.int64)
-    has_symbol = rows.symbol.state == State.VALUE
-    owner = owner[np.where(has_symbol, rows.symbol.codes, len(name))]
+    known = rows.symbol.state == State.VALUE
+    owner = owner[np.where(known, rows.symbol.codes, len(name))]
+    has_symbol = known & (owner != place.get("", -1))
     sound = has_symbol & (rows.day.state == State.VALUE)
     for column in (rows.new, rows.old):
         sound &= (column.state == State.VALUE) & (column.values > 0)
@@ -49,9 +51,9 @@ def counting(rows: SplitRows) -> tuple[SplitRows, Issues]:
     kept = []
     for group in np.split(good[order], np.flatnonzero(np.diff(keys[order])) + 1):
         at, *others = group.tolist() or [-1]
-        if len({_quotient(rows, one) for one in (at, *others)}) > 1 and others:
-            told = sorted({_said(rows, one) for one in (at, *others)})
-            bad[at] = f"{' and '.join(told)} on one ex-date"
+        if others and len({_quotient(rows, one) for one in group}) > 1:
+            told = sorted({_said(rows, one) for one in group})
+            bad |= dict.fromkeys(group.tolist(), f"{' and '.join(told)} on one ex-date")
         elif at >= 0:
             kept.append(at)
     shown = sorted(bad, key=lambda at: (int(owner[at]), int(rows.day.values[at]), bad[at]))
@@ -79,7 +81,7 @@ def _shown(column: Decimals, at: int) -> str:
     state = State(int(column.state[at]))
     if state != State.VALUE:
         return _SHOWN[state]
-    text = f"{Fraction(int(column.values[at]), 10**column.scale):.{column.scale}f}"
+    text = f"{Decimal(int(column.values[at])).scaleb(-column.scale):f}"
     return text.rstrip("0").rstrip(".") if column.scale else text
 
 

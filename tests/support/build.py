@@ -28,12 +28,13 @@ from batchcore.frames import (
     Previous,
     Prices,
     Rows,
+    SplitRows,
     Text,
 )
 from batchcore.reference import legacy
 from batchcore.reference.values import present
 from batchcore.units import CENTS, RETURN_SCALE, State
-from support.cases import Price
+from support.cases import Price, SplitTable
 
 SomeFrame = TypeVar("SomeFrame", bound=Frame)
 Row = TypeVar("Row")
@@ -101,6 +102,7 @@ def inputs(
     *,
     column_scales: Mapping[str, int] = NO_SCALES,
     spans: Sequence[tuple[int, int]] | None = None,
+    splits: SplitTable | None = None,
 ) -> Inputs:
     """Return the frames of `portfolios`, which need different ids.
 
@@ -111,6 +113,7 @@ def inputs(
         scales: Of the columns.
         column_scales: Other scales of single columns, such as ``exit_price``.
         spans: First and last day of each portfolio, if they are not the same.
+        splits: The host's table, if it maps one.
     """
 
     def scaled(name: str, default: int, values: Iterable[Decimal | None]) -> Decimals:
@@ -190,6 +193,19 @@ def inputs(
             first_day=None if spans is None else session_days(first for first, _ in spans),
             last_day=None if spans is None else session_days(last for _, last in spans),
         ),
+        splits=None if splits is None else split_rows(splits),
+    )
+
+
+def split_rows(table: SplitTable) -> SplitRows:
+    symbol, day, new, old = zip(*table.rows, strict=True) if table.rows else ((), (), (), ())
+    return SplitRows(
+        symbol=Text.of(symbol),
+        day=days(day),
+        new=decimals(new, 8),
+        old=decimals(old, 8),
+        price_basis=table.price_basis,
+        quantity_basis=table.quantity_basis,
     )
 
 

@@ -32,6 +32,7 @@ from batchcore.reference.rollforward import (
     roll_forward,
     span,
 )
+from batchcore.reference.splits import Splits, splits
 from batchcore.reference.values import (
     INFINITE_DAY,
     MONEY_LIMIT,
@@ -64,6 +65,7 @@ __all__ = [
     "Scales",
     "Snapshot",
     "Span",
+    "Splits",
     "Stored",
     "coverage",
     "from_double",
@@ -75,4 +77,5 @@ __all__ = [
     "representable",
     "roll_forward",
     "span",
+    "splits",
 ]

@@ -63,6 +63,9 @@ ambiguous_price        the first    ``<k> dates; <lowest> and <highest> on the f
                                     `sources.one_close`
 gap                    the missing  none; from `span`
 off_session            its date     none; from `span`
+option_over_split      that of P&L  ``<new> for <old>``, the numbers in lowest terms
+bad_split              the ex-date  ``<column> = <value>``, or what rows of one ex-date say; from
+                                    `splits`
 =====================  ===========  ==============================================================
 """
 
@@ -72,6 +75,7 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from decimal import Decimal, localcontext
 from fractions import Fraction
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final, Literal
 
 from batchcore.reference.contributions import Contribution, Marked
@@ -86,6 +90,7 @@ from batchcore.reference.facts import (
     Scales,
 )
 from batchcore.reference.one_close import shown_close
+from batchcore.reference.splits import ratio
 from batchcore.reference.values import (
     EXACT,
     INFINITE_DAY,
@@ -101,6 +106,7 @@ from batchcore.reference.values import (
     r2,
     r6,
     representable,
+    rounded,
     shown,
     text_state,
 )
@@ -108,6 +114,8 @@ from batchcore.units import OPTION_MULTIPLIER, Mark, State
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
+
+    from batchcore.reference.splits import Splits
 
 POSITION_TYPES: Final = (*OPTION_TYPES, "LONG", "SHORT")
 SHORT_TYPES: Final = ("SHORT", "SC", "SP")
@@ -211,7 +219,8 @@ class Result:
 class _Lot:
     """A signed quantity of one symbol, held from `start` (included) to `end` (excluded).
 
-    `position` is the row of the position that it is of.
+    `position` is the row of the position that it is of, `splits` those of its symbol if it is a
+    public stock, and `basis` what its quantity is stated in.
     """
 
     stored_symbol: str
@@ -221,6 +230,8 @@ class _Lot:
     multiplier: int
     entry_price: Decimal
     start: int
+    basis: int
+    splits: Splits | None = None
     end: int | None = None
     realized: Decimal | None = None
     exit_price: Decimal | None = None
@@ -236,9 +247,43 @@ class _Lot:
         """Return whether its end is in ``(after, until]`` (S6)."""
         return self.end is not None and after < self.end <= until
 
-    def amount(self, price: Decimal) -> Decimal:
-        """Return what the lot is worth at `price`, or earns if it is a difference of prices."""
-        return price * self.quantity * self.multiplier
+    def quantity_at(self, basis: int) -> Decimal:
+        """Return the quantity on a basis (C4)."""
+        if self.splits is None:
+            return self.quantity
+        return self.splits.quantity(self.symbol, self.quantity, self.basis, basis)
+
+    def shown_quantity(self, day: int) -> Decimal:
+        """Return the quantity that meets a close of `day`."""
+        return self.quantity if self.splits is None else self.quantity_at(self.splits.of_close(day))
+
+    def shown_mark(self, mark: Marked | None, day: int, scale: int) -> Marked | None:
+        """Return a mark that is a close on the basis of `day`, to so many decimals (C5)."""
+        if mark is None or mark.day is None or self.splits is None:
+            return mark
+        bases = self.splits.of_close(mark.day), self.splits.of_close(day)
+        return replace(mark, price=self.splits.price(self.symbol, mark.price, *bases, scale))
+
+    def value_at(self, mark: Marked) -> Decimal:
+        """Return what the lot is worth at a mark (C4)."""
+        if mark.day is None:
+            return self.entry_value
+        return mark.price * self.shown_quantity(mark.day) * self.multiplier
+
+    @property
+    def entry_value(self) -> Decimal:
+        """What it was worth at its entry price (C4)."""
+        quantity = self.quantity
+        if self.splits is not None:
+            quantity = self.quantity_at(self.splits.of_position(self.start))
+        return self.entry_price * quantity * self.multiplier
+
+    def exit_value(self, price: Decimal) -> Decimal:
+        """Return what it was worth at its exit price (C4)."""
+        quantity = self.quantity
+        if self.splits is not None:
+            quantity = self.quantity_at(self.splits.of_position(present(self.end)))
+        return price * quantity * self.multiplier
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,12 +293,7 @@ class _Marks:
     prices: Market
     lookback_days: int
 
-    def of(self, lot: _Lot, day: int) -> tuple[Decimal, Mark]:
-        """Return the mark of a lot on `day` and its status."""
-        marked = self.dated(lot, day)
-        return marked.price, marked.status
-
-    def dated(self, lot: _Lot, day: int) -> Marked:
+    def of(self, lot: _Lot, day: int) -> Marked:
         """Return the mark of a lot on `day`, its status, and the day of the close."""
         found = self.prices.latest(lot.symbol, lot.start, day)
         if found is None:
@@ -277,7 +317,9 @@ class _State:
 
 
 def market(
-    prices: Iterable[tuple[str, int | None, Decimal | None]], scales: Scales = DEFAULT_SCALES
+    prices: Iterable[tuple[str, int | None, Decimal | None]],
+    scales: Scales = DEFAULT_SCALES,
+    splits: Splits | None = None,
 ) -> Market:
     """Return the valid closes among `prices`, those refused, and the issues `duplicate_price`.
 
@@ -287,9 +329,10 @@ def market(
     Args:
         prices: Symbol as stored, day and close; symbol and day together are unique.
         scales: `close` is the one used.
+        splits: Of the symbols, where the host maps a table of them; its issues stay with it.
 
     Source:
-        S2.
+        S2, C3.
     """
     stored: dict[str, dict[int, dict[str, Decimal]]] = defaultdict(lambda: defaultdict(dict))
     refused: dict[str, dict[int, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
@@ -319,7 +362,7 @@ def market(
         symbol: {day: rows[max(rows, key=str.encode)] for day, rows in by_day.items()}
         for symbol, by_day in refused.items()
     }
-    return Market(days, closes, tuple(issues), highest)
+    return Market(days, closes, tuple(issues), highest, splits)
 
 
 def roll_forward(
@@ -346,9 +389,9 @@ def roll_forward(
         return Result((), (), failed=False)
     with localcontext(EXACT):
         issues: list[Issue] = []
-        lots = _lots(portfolio.positions, scales, issues)
+        lots = _lots(portfolio.positions, scales, issues, prices.splits)
         flows = _flows(portfolio.flows, scales, issues)
-        state = _start(portfolio, flows, sessions[0], scales, issues)
+        state = first = _start(portfolio, flows, sessions[0], scales, issues)
         marks = _Marks(prices, lookback_days)
         rows: list[Row] = []
         failed = state is None
@@ -372,6 +415,8 @@ def roll_forward(
                 row.cumulative_capital_flow,
             )
         issues += _refused(lots, prices, [row.day for row in rows])
+        if prices.splits is not None and first is not None:
+            issues += _options_split(lots, prices.splits, first.day, [row.day for row in rows])
     return Result(tuple(rows), tuple(sorted(issues, key=_issue_order)), failed)
 
 
@@ -403,26 +448,27 @@ def contributions(
     """
     with localcontext(EXACT):
         marks, found = _Marks(prices, lookback_days), []
-        for lot in _lots(portfolio.positions, scales, []):
+        for lot in _lots(portfolio.positions, scales, [], prices.splits):
             holds, held = lot.held(session), previous is not None and lot.held(previous)
             ended = previous is not None and lot.closed(previous, session)
             if not (holds or held or ended):
                 continue
-            before = marks.dated(lot, present(previous)) if held and not lot.private else None
-            after = marks.dated(lot, session) if holds and not lot.private else None
+            before = marks.of(lot, present(previous)) if held and not lot.private else None
+            after = marks.of(lot, session) if holds and not lot.private else None
             change = _earned(lot, after) - _earned(lot, before)
+            basis = session if lot.end is None else min(session, lot.end)
             found.append(
                 Contribution(
                     position=lot.position,
                     symbol=lot.stored_symbol,
-                    quantity=lot.quantity,
+                    quantity=lot.shown_quantity(basis),
                     multiplier=lot.multiplier,
                     entry_price=lot.entry_price,
-                    before=before,
-                    after=after,
+                    before=lot.shown_mark(before, basis, scales.close),
+                    after=lot.shown_mark(after, basis, scales.close),
                     unrealized_change=None if previous is None else change,
                     realized=None if previous is None else _realized(lot, marks) if ended else ZERO,
-                    value=_value(lot, ZERO if after is None else after.price) if holds else None,
+                    value=_value(lot, after) if holds else None,
                 )
             )
         return tuple(found)
@@ -430,7 +476,7 @@ def contributions(
 
 def _earned(lot: _Lot, mark: Marked | None) -> Decimal:
     """Return ``V`` at a mark; 0 where the lot is not held, or PRIVATE (X1)."""
-    return ZERO if mark is None else lot.amount(mark.price - lot.entry_price)
+    return ZERO if mark is None else lot.value_at(mark) - lot.entry_value
 
 
 def _refused(lots: Iterable[_Lot], prices: Market, sessions: Sequence[int]) -> list[Issue]:
@@ -447,6 +493,26 @@ def _refused(lots: Iterable[_Lot], prices: Market, sessions: Sequence[int]) -> l
         more = f", the first of {len(by_day)} sessions" if len(by_day) > 1 else ""
         issues.append(Issue("close_refused", symbol, first, by_day[first] + more))
     return issues
+
+
+def _options_split(
+    lots: Iterable[_Lot], splits: Splits, previous: int | None, sessions: Sequence[int]
+) -> list[Issue]:
+    """Return the options held over a split, each on the session that first sees it (C4)."""
+    found = set()
+    for lot in lots:
+        if lot.private or lot.multiplier == 1:
+            continue
+        for before, session in pairwise([previous, *sessions]):
+            if before is None:
+                continue
+            for day, quotient in splits.between(lot.symbol, before, present(session)):
+                if lot.start < day and (lot.end is None or day <= lot.end):
+                    found.add((lot.position, lot.stored_symbol, session, day, quotient))
+    return [
+        Issue("option_over_split", symbol, session, ratio(quotient))
+        for _, symbol, session, _, quotient in sorted(found)
+    ]
 
 
 def _issue_order(issue: Issue) -> tuple[str, bool, str, int, str]:
@@ -480,9 +546,28 @@ def _is_option(position: Position) -> bool:
     return position.position_type in OPTION_TYPES
 
 
-def _position_fault(position: Position, scales: Scales) -> tuple[str, str] | None:
+def _quantity_state(position: Position, scales: Scales, splits: Splits | None) -> State:
+    """Return the state of a quantity, on every basis of its splits (C4)."""
+    state = decimal_state(position.quantity, scales.quantity)
+    if splits is None or state != State.VALUE or day_state(position.entry_day) != State.VALUE:
+        return state
+    symbol, start = normalized(position.symbol or ""), present(position.entry_day)
+    quantity, basis = present(position.quantity), splits.of_position(start)
+    if _is_split(position) and not splits.fits(symbol, quantity, basis, start, scales.quantity):
+        return State.NOT_REPRESENTABLE
+    return state
+
+
+def _is_split(position: Position) -> bool:
+    """Return whether splits restate a position: options and PRIVATE ones are not adjusted (C4)."""
+    return not _is_private(position) and not _is_option(position)
+
+
+def _position_fault(
+    position: Position, scales: Scales, splits: Splits | None
+) -> tuple[str, str] | None:
     """Return issue and column for which a whole position is left out, or None (S3)."""
-    quantity = ("quantity", decimal_state(position.quantity, scales.quantity))
+    quantity = ("quantity", _quantity_state(position, scales, splits))
     entry_date = ("entry_date", day_state(position.entry_day))
     missing = _first(
         (
@@ -517,7 +602,9 @@ def _position_fault(position: Position, scales: Scales) -> tuple[str, str] | Non
     return None
 
 
-def _event_fault(event: Event, scales: Scales) -> str | None:
+def _event_fault(
+    event: Event, position: Position, scales: Scales, splits: Splits | None
+) -> str | None:
     """Return the column that makes a `bad_event`, or None (S3)."""
     not_a_value = (State.NULL, State.NON_FINITE, State.NOT_REPRESENTABLE)
     if day_state(event.day) in not_a_value:
@@ -526,18 +613,26 @@ def _event_fault(event: Event, scales: Scales) -> str | None:
         return "quantity_closed"
     if present(event.quantity) <= 0:
         return "quantity_closed"
+    if splits is not None and _is_split(position):
+        start = present(position.entry_day)
+        basis = splits.of_position(max(present(event.day), start))
+        symbol, quantity = normalized(position.symbol or ""), present(event.quantity)
+        if not splits.fits(symbol, quantity, basis, start, scales.quantity):
+            return "quantity_closed"
     if decimal_state(event.realized, scales.money) in not_a_value:
         return "realized_pnl"
     return None
 
 
-def _lots(positions: Iterable[Position], scales: Scales, issues: list[Issue]) -> list[_Lot]:
+def _lots(
+    positions: Iterable[Position], scales: Scales, issues: list[Issue], splits: Splits | None
+) -> list[_Lot]:
     """Return the lots of all positions; what is left out or odd goes to `issues` (S3)."""
     lots: list[_Lot] = []
     for row, position in enumerate(positions):
         if position.deleted:
             continue
-        fault = _position_fault(position, scales)
+        fault = _position_fault(position, scales, splits)
         if fault is not None:
             name, column = fault
             symbol = None if position.symbol is None else shown(position.symbol)
@@ -545,8 +640,8 @@ def _lots(positions: Iterable[Position], scales: Scales, issues: list[Issue]) ->
             continue
         if _has_wrong_sign(position):
             issues.append(Issue("sign_mismatch", position.symbol, None, "quantity"))
-        from_events = _event_lots(position, scales, issues)
-        left = _lots_left(position, from_events, issues)
+        from_events = _event_lots(position, scales, issues, splits)
+        left = _lots_left(position, from_events, scales, issues, splits)
         lots += [replace(lot, position=row) for lot in (*from_events, *left)]
     return lots
 
@@ -567,9 +662,12 @@ def _sign(position: Position) -> int:
     return -1 if quantity < 0 else 1
 
 
-def _lot(position: Position, quantity: Decimal) -> _Lot:
-    """Return the open lot of `quantity` of a position."""
-    symbol = present(position.symbol)
+def _lot(
+    position: Position, quantity: Decimal, splits: Splits | None, day: int | None = None
+) -> _Lot:
+    """Return the open lot of `quantity` of a position, stored on `day`, or else its entry."""
+    symbol, start = present(position.symbol), present(position.entry_day)
+    day = start if day is None else day
     return _Lot(
         stored_symbol=symbol,
         symbol=normalized(symbol),
@@ -577,20 +675,24 @@ def _lot(position: Position, quantity: Decimal) -> _Lot:
         quantity=quantity,
         multiplier=OPTION_MULTIPLIER if _is_option(position) else 1,
         entry_price=present(position.entry_price),
-        start=present(position.entry_day),
+        start=start,
+        basis=day if splits is None else splits.of_position(day),
+        splits=splits if _is_split(position) else None,
     )
 
 
-def _event_lots(position: Position, scales: Scales, issues: list[Issue]) -> list[_Lot]:
+def _event_lots(
+    position: Position, scales: Scales, issues: list[Issue], splits: Splits | None
+) -> list[_Lot]:
     """Return one lot for each sound event of a position (S3)."""
     lots: list[_Lot] = []
     for event in position.events:
-        bad = _event_fault(event, scales)
+        bad = _event_fault(event, position, scales, splits)
         if bad is not None:
             issues.append(Issue("bad_event", position.symbol, None, bad))
             continue
         lot = replace(
-            _lot(position, _sign(position) * present(event.quantity)),
+            _lot(position, _sign(position) * present(event.quantity), splits, event.day),
             end=present(event.day),
             realized=present(event.realized),
         )
@@ -601,24 +703,34 @@ def _event_lots(position: Position, scales: Scales, issues: list[Issue]) -> list
     return lots
 
 
-def _lots_left(position: Position, events: Iterable[_Lot], issues: list[Issue]) -> list[_Lot]:
+def _lots_left(
+    position: Position,
+    events: Iterable[_Lot],
+    scales: Scales,
+    issues: list[Issue],
+    splits: Splits | None,
+) -> list[_Lot]:
     """Return the lot of what events have left of a position, if any (S3).
 
     Args:
         position: A sound one.
         events: Its lots from events.
+        scales: `quantity` is what events may close a position to.
         issues: Takes `closed_twice` and `end_before_start`.
+        splits: Of all symbols.
     """
     quantity = present(position.quantity)
     if quantity == 0:
         return []
-    lot = _lot(position, quantity)
+    lot = _lot(position, quantity, splits)
     if lot.private and position.market_value is not None and position.market_value != 0:
         lot = replace(lot, market_value=position.market_value)
 
     if position.exit_day is not None:
         closed = sum((abs(e.quantity) for e in events if e.end == position.exit_day), ZERO)
-        if closed >= abs(quantity):
+        if lot.splits is not None:
+            quantity = lot.quantity_at(lot.splits.of_position(max(position.exit_day, lot.start)))
+        if closed >= rounded(abs(quantity), scales.quantity):
             issues.append(Issue("closed_twice", position.symbol, None, "exit_date"))
             return []
         end_column = "exit_date"
@@ -721,8 +833,7 @@ def _unrealized(lots: Iterable[_Lot], day: int, marks: _Marks) -> Decimal:
     total = ZERO
     for lot in lots:
         if lot.held(day) and not lot.private:
-            price, _ = marks.of(lot, day)
-            total += lot.amount(price - lot.entry_price)
+            total += _earned(lot, marks.of(lot, day))
     return total
 
 
@@ -731,11 +842,10 @@ def _realized(lot: _Lot, marks: _Marks) -> Decimal:
     if lot.realized is not None:
         return lot.realized
     if lot.exit_price is not None:
-        return lot.amount(lot.exit_price - lot.entry_price)
+        return lot.exit_value(lot.exit_price) - lot.entry_value
     if lot.private:
         return ZERO
-    price, _ = marks.of(lot, present(lot.end))
-    return lot.amount(price - lot.entry_price)
+    return _earned(lot, marks.of(lot, present(lot.end)))
 
 
 def _closing_issue(lot: _Lot, day: int) -> Issue | None:
@@ -747,13 +857,11 @@ def _closing_issue(lot: _Lot, day: int) -> Issue | None:
     return None
 
 
-def _value(lot: _Lot, mark: Decimal) -> Decimal:
-    """Return the signed value of a lot held (S9)."""
-    if not lot.private:
-        return lot.amount(mark)
-    if lot.market_value is not None:
-        return lot.market_value
-    return lot.amount(lot.entry_price)
+def _value(lot: _Lot, mark: Marked | None) -> Decimal:
+    """Return the signed value of a lot held, at its mark if it is public (S9)."""
+    if mark is not None and not lot.private:
+        return lot.value_at(mark)
+    return lot.entry_value if lot.market_value is None else lot.market_value
 
 
 def _row(
@@ -787,8 +895,8 @@ def _row(
 
     held = [lot for lot in lots if lot.held(day)]
     marked = [marks.of(lot, day) for lot in held]
-    values = [_value(lot, price) for lot, (price, _) in zip(held, marked, strict=True)]
-    statuses = [status for lot, (_, status) in zip(held, marked, strict=True) if not lot.private]
+    values = [_value(lot, mark) for lot, mark in zip(held, marked, strict=True)]
+    statuses = [mark.status for lot, mark in zip(held, marked, strict=True) if not lot.private]
     long_value = r2(sum((value for value in values if value > 0), ZERO))
     short_value = r2(sum((value for value in values if value < 0), ZERO))
     net = long_value + short_value

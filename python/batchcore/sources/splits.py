@@ -11,13 +11,11 @@ from batchcore.pg.sql import Sql
 from batchcore.schema import SPLITS, WHOLE, Kind
 from batchcore.sources.host import HostTable, normalised, select
 from batchcore.sources.query import Column, load
-from batchcore.splits import counting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from batchcore.db.catalog import Catalog
-    from batchcore.frames import Issues
     from batchcore.pg.session import Session
     from batchcore.sources.query import Query
 
@@ -53,11 +51,8 @@ def _shares(catalog: Catalog, name: str) -> str | Column:
 
 async def load_splits(
     session: Session, catalog: Catalog, symbols: Iterable[str]
-) -> tuple[SplitRows, Issues] | None:
-    """Return the splits of symbols that count, and what was odd about others (C3).
-
-    None on a host that maps no table of splits.
-    """
+) -> SplitRows | None:
+    """Return the splits of symbols; None on a host that maps no table of them (C3)."""
     if catalog.schema.splits is None:
         return None
-    return counting(await load(session, select_splits(catalog, symbols)))
+    return await load(session, select_splits(catalog, symbols))

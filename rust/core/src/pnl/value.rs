@@ -9,6 +9,7 @@ use crate::float::Floats;
 use crate::ids::Day;
 use crate::pnl::lot::{Class, Closing, Lot};
 use crate::pnl::marks::SymbolMarks;
+use crate::pnl::splits::RESTATED_SCALE;
 
 /// Money columns are numeric(16, 2): values below it fit (S10).
 pub(crate) const MONEY_LIMIT: u64 = 10_000_000_000_000_000;
@@ -19,13 +20,24 @@ pub(crate) const RETURN_LIMIT: u32 = 100_000_000;
 /// Units of `daily_return`.
 pub(crate) const RETURN_UNIT: u32 = 1_000_000;
 
+/// Whose decimals a quantity has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum QuantityKind {
+    /// Those of positions.
+    Position,
+    /// Those of events.
+    Event,
+    /// [`RESTATED_SCALE`]: it was brought to another basis (C4).
+    Restated,
+}
+
 /// How much of something is held: all that its price is multiplied by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Size {
     /// Signed mantissa.
     pub(crate) quantity: i64,
-    /// Whether the mantissa has the scale of events, else that of positions.
-    pub(crate) of_event: bool,
+    /// Whose scale the mantissa has.
+    pub(crate) kind: QuantityKind,
     /// Shares that one of it stands for: 100 for options, else 1.
     pub(crate) multiplier: u32,
 }
@@ -55,8 +67,12 @@ impl Size {
         shares * price * f64::from(self.multiplier)
     }
 
-    fn pick<T>(self, [position, event]: [T; 2]) -> T {
-        if self.of_event { event } else { position }
+    fn pick<T>(self, [position, event, restated]: [T; 3]) -> T {
+        match self.kind {
+            QuantityKind::Position => position,
+            QuantityKind::Event => event,
+            QuantityKind::Restated => restated,
+        }
     }
 }
 
@@ -73,6 +89,8 @@ pub(crate) struct Scales {
     pub(crate) quantity: u32,
     /// Of events' quantities.
     pub(crate) event_quantity: u32,
+    /// Whether quantities may be restated, which takes more decimals.
+    pub(crate) restates: bool,
     /// Of realized amounts.
     pub(crate) realized: u32,
     /// Of market values.
@@ -82,21 +100,37 @@ pub(crate) struct Scales {
 }
 
 impl Scales {
-    /// Returns the scale of a price times a quantity, by whether that is an event's.
-    fn product(&self, price: u32) -> [u32; 2] {
-        [self.quantity, self.event_quantity].map(|quantity| price.saturating_add(quantity))
+    /// Returns the scale of a price times a quantity of each kind.
+    fn product(&self, price: u32) -> [u32; 3] {
+        self.quantities()
+            .map(|quantity| price.saturating_add(quantity))
+    }
+
+    /// Returns the scale of a quantity of each kind.
+    pub(crate) fn quantities(&self) -> [u32; 3] {
+        let restated = if self.restates {
+            RESTATED_SCALE
+        } else {
+            self.quantity
+        };
+        [self.quantity, self.event_quantity, restated]
+    }
+
+    /// Returns the scale of a size's quantity.
+    pub(crate) fn of_size(&self, size: Size) -> u32 {
+        size.pick(self.quantities())
     }
 }
 
 /// Brings every value and amount to one common scale, exactly.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Valuer {
-    /// Factor of close times quantity, by whether the quantity is an event's.
-    close: [u128; 2],
+    /// Factor of close times quantity, by kind of the quantity.
+    close: [u128; 3],
     /// Factor of entry price times quantity.
-    entry: [u128; 2],
+    entry: [u128; 3],
     /// Factor of exit price times quantity.
-    exit: [u128; 2],
+    exit: [u128; 3],
     realized: u128,
     market_value: u128,
     flow: u128,
@@ -148,43 +182,43 @@ impl Valuer {
             .saturating_mul(size.pick(self.close))
     }
 
-    /// Returns the value of a lot at a close.
-    pub(crate) fn close_value<T: Sum>(&self, lot: &Lot<'_>, close: i64) -> T {
-        T::of(close).times(self.close_units(lot.size()))
+    /// Returns the value of a lot at a close of a day (C4).
+    pub(crate) fn close_value<T: Sum>(&self, lot: &Lot<'_>, (close, day): (i64, Day)) -> T {
+        T::of(close).times(self.close_units(lot.size_of_close(day)))
     }
 
     /// Returns the value of a lot at its entry price.
     pub(crate) fn entry_value<T: Sum>(&self, lot: &Lot<'_>) -> T {
-        let factor = lot.size().pick(self.entry);
-        lot.size()
-            .value::<T>(lot.entry_price)
-            .times(T::of_factor(factor))
+        let size = lot.size_of_position(lot.start);
+        let factor = T::of_factor(size.pick(self.entry));
+        size.value::<T>(lot.entry_price).times(factor)
     }
 
-    /// Returns what a public lot has earned at a close (S6).
-    pub(crate) fn earned_at_close<T: Sum>(&self, lot: &Lot<'_>, close: i64) -> T {
-        self.close_value::<T>(lot, close)
+    /// Returns what a public lot has earned at a close of a day (S6).
+    pub(crate) fn earned_at_close<T: Sum>(&self, lot: &Lot<'_>, mark: (i64, Day)) -> T {
+        self.close_value::<T>(lot, mark)
             .minus(self.entry_value(lot))
     }
 
-    /// Returns what a lot has earned at an exit price (S6).
-    pub(crate) fn earned_at_exit<T: Sum>(&self, lot: &Lot<'_>, price: i64) -> T {
-        let factor = T::of_factor(lot.size().pick(self.exit));
-        let value = lot.size().value::<T>(price).times(factor);
+    /// Returns what a lot has earned at an exit price of a day (S6, C4).
+    pub(crate) fn earned_at_exit<T: Sum>(&self, lot: &Lot<'_>, price: i64, day: Day) -> T {
+        let size = lot.size_of_position(day);
+        let factor = T::of_factor(size.pick(self.exit));
+        let value = size.value::<T>(price).times(factor);
         value.minus(self.entry_value(lot))
     }
 
     /// Returns what a public lot has earned by `day` at its mark (S6).
     pub(crate) fn earned<T: Sum>(&self, lot: &Lot<'_>, day: Day) -> T {
         lot.mark(day)
-            .map_or(T::ZERO, |close| self.earned_at_close(lot, close))
+            .map_or(T::ZERO, |mark| self.earned_at_close(lot, mark))
     }
 
     /// Returns what a lot that ends on `end` adds to `R` (S6, S3).
     pub(crate) fn realized_at<T: Sum>(&self, lot: &Lot<'_>, end: Day) -> T {
         match lot.closing {
             Closing::Given(realized) => self.realized(T::of(realized)),
-            Closing::Price(price) => self.earned_at_exit(lot, price),
+            Closing::Price(price) => self.earned_at_exit(lot, price, end),
             Closing::Unpriced | Closing::Expiry if lot.class == Class::Public => {
                 self.earned(lot, end)
             }
@@ -197,10 +231,9 @@ impl Valuer {
         match lot.class {
             Class::PrivateAt(value) => self.market_value(value),
             Class::PrivateAtEntry => self.entry_value(lot),
-            Class::Public => lot.mark(day).map_or_else(
-                || self.entry_value(lot),
-                |close| self.close_value(lot, close),
-            ),
+            Class::Public => lot
+                .mark(day)
+                .map_or_else(|| self.entry_value(lot), |mark| self.close_value(lot, mark)),
         }
     }
 
@@ -237,9 +270,14 @@ impl Valuer {
     /// Returns what the absolute values of all terms of `lots` add up to at most, saturated: what
     /// [`crate::fixed::Width::of`] asks for.
     pub(crate) fn bound(&self, lots: &[Lot<'_>]) -> u128 {
-        let term = |lot| {
-            self.narrow_term(lot)
-                .map_or_else(|| self.wide_term(lot), u128::from)
+        let term = |lot: &Lot<'_>| match lot.sizes() {
+            Some(sizes) => sizes
+                .map(|size| self.wide_term(lot, size))
+                .max()
+                .unwrap_or(0),
+            None => self
+                .narrow_term(lot)
+                .map_or_else(|| self.wide_term(lot, lot.size()), u128::from),
         };
         let lots = lots
             .iter()
@@ -247,8 +285,8 @@ impl Valuer {
         lots.saturating_add(self.cent).saturating_mul(2)
     }
 
-    fn wide_term(&self, lot: &Lot<'_>) -> u128 {
-        let size = lot.size();
+    /// Returns the same of one lot, of the most that it is of one size.
+    fn wide_term(&self, lot: &Lot<'_>, size: Size) -> u128 {
         let [close, entry, exit] = [self.close, self.entry, self.exit].map(|f| size.pick(f));
         let product = |price: i64, factor: u128| {
             u128::from(price.unsigned_abs())
@@ -305,10 +343,10 @@ impl Valuer {
 /// Makes dollars as floats of exact values (S9).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FloatValuer {
-    /// Of close times quantity, by whether the quantity is an event's.
-    close: [Floats; 2],
+    /// Of close times quantity, by kind of the quantity.
+    close: [Floats; 3],
     /// Of entry price times quantity.
-    entry: [Floats; 2],
+    entry: [Floats; 3],
     market_value: Floats,
 }
 
@@ -330,19 +368,19 @@ impl FloatValuer {
 
     /// Returns the value of a lot at its entry price.
     pub(crate) fn entry_value(&self, lot: &Lot<'_>) -> f64 {
-        let floats = lot.size().pick(self.entry);
-        float_of(lot.size(), lot.entry_price, floats)
+        let size = lot.size_of_position(lot.start);
+        float_of(size, lot.entry_price, size.pick(self.entry))
     }
 
-    /// Sets `values` to those of a lot at `closes`, none of which is above `most`.
+    /// Sets `values` to those of a size at `closes`, none of which is above `most`.
     pub(crate) fn fill(
         &self,
-        lot: &Lot<'_>,
+        size: Size,
         most: i64,
         closes: impl Iterator<Item = i64>,
         values: &mut [f64],
     ) {
-        let (size, floats) = (lot.size(), lot.size().pick(self.close));
+        let floats = size.pick(self.close);
         let cells = values.iter_mut().zip(closes);
         if is_narrow(size, most) {
             let units: i64 = size.units();
@@ -396,7 +434,8 @@ mod tests {
             ..Scales::default()
         });
         // prices to 4 decimals, quantities to 1: 5 in all
-        assert_eq!((valuer.close, valuer.exit), ([1000, 100], [10, 1]));
+        let (close, exit) = ([1000, 100, 1000], [10, 1, 10]);
+        assert_eq!((valuer.close, valuer.exit), (close, exit));
         assert_eq!((valuer.realized, valuer.cent()), (1000, 1000));
     }
 

@@ -12,9 +12,10 @@ use crate::ids::Day;
 use crate::pnl::book::{LotBook, PortfolioLots, SignedFlows};
 use crate::pnl::inputs::Inputs;
 use crate::pnl::issue::{Issue, IssueKind};
+use crate::pnl::lot::Lot;
 use crate::pnl::policy::{Policy, PortfolioOutput, PortfolioRun};
 use crate::pnl::report::Report;
-use crate::pnl::value::Valuer;
+use crate::pnl::value::{Scales, Valuer};
 use crate::store::Amount;
 use crate::store::snapshot::cents;
 use roll::{Outcome, Portfolio, Sums, roll_forward};
@@ -24,6 +25,8 @@ use roll::{Outcome, Portfolio, Sums, roll_forward};
 pub struct Rollforward<'a> {
     inputs: &'a Inputs<'a>,
     valuer: Valuer,
+    /// Of portfolios with quantities that take more decimals (C4).
+    fine_valuer: Valuer,
     lots: LotBook<'a>,
     flows: SignedFlows<'a>,
 }
@@ -37,6 +40,8 @@ pub struct Gathered<'a> {
     /// Date and signed amount of its flows.
     flows: Vec<(Day, i128)>,
     start: Start,
+    /// Whether some quantity takes more decimals than it is stored with (C4).
+    takes_more: bool,
 }
 
 /// What a portfolio has before its first session (S5).
@@ -68,12 +73,26 @@ impl<'a> Rollforward<'a> {
             ..
         } = inputs;
         let lots = LotBook::of(positions, *events, opening, marks)?;
+        let scales = lots.scales(flows.amount.scale());
+        let coarse = Scales {
+            restates: false,
+            ..scales
+        };
         Ok(Self {
             inputs,
             flows: SignedFlows::of(*flows, &lots.book)?,
-            valuer: Valuer::of(&lots.scales(flows.amount.scale())),
+            valuer: Valuer::of(&coarse),
+            fine_valuer: Valuer::of(&scales),
             lots,
         })
+    }
+
+    fn valuer(&self, gathered: &Gathered<'_>) -> &Valuer {
+        if gathered.takes_more {
+            &self.fine_valuer
+        } else {
+            &self.valuer
+        }
     }
 
     /// Returns what a portfolio has before session `first` (S5), or the column and state that
@@ -120,6 +139,37 @@ impl<'a> Rollforward<'a> {
         })
     }
 
+    /// Returns the options that were held over a split, one lot of each position, with the session
+    /// that first sees it and what the split was (C4).
+    fn options_split<'g>(
+        &self,
+        gathered: &'g Gathered<'a>,
+        sessions: &[i32],
+    ) -> Vec<(&'g Lot<'a>, Day, String)> {
+        let mut found: Vec<(&Lot<'_>, Day, String)> = Vec::new();
+        let mut seen = Vec::new();
+        for lot in &gathered.lots.lots {
+            let Some(splits) = self.lots.splits_of_option(lot) else {
+                continue;
+            };
+            let mut previous = gathered.start.previous;
+            for &session in sessions {
+                let day = Day(session);
+                if let Some(previous) = previous {
+                    for (ex, ratio) in splits.between(previous, day) {
+                        let is_held = lot.start < ex && lot.end.is_none_or(|end| ex <= end);
+                        if is_held && !seen.contains(&(lot.position, ex)) {
+                            seen.push((lot.position, ex));
+                            found.push((lot, day, ratio));
+                        }
+                    }
+                }
+                previous = Some(day);
+            }
+        }
+        found
+    }
+
     /// Reports what was noticed while a portfolio was rolled.
     fn report(
         &self,
@@ -145,6 +195,12 @@ impl<'a> Rollforward<'a> {
         }
         if let Some((day, detail)) = outcome.failure {
             issues.push(issue(IssueKind::OutOfRange, day, detail));
+        }
+        let written = portfolio.sessions.get(..outcome.written);
+        let written = written.unwrap_or_default();
+        for (lot, day, ratio) in self.options_split(gathered, written) {
+            let symbol = self.lots.book.symbol(lot.position);
+            issues.push(issue(IssueKind::OptionOverSplit, day, ratio).of_symbol(symbol));
         }
         let symbols = self.inputs.positions.symbol.table();
         let refused = outcome
@@ -176,12 +232,14 @@ impl<'a> Policy for Rollforward<'a> {
             symbols,
             flows,
             start,
+            takes_more,
         } = gathered;
         self.lots.gather(portfolio.row, lots);
         let book = &self.lots.book;
         report.issues.extend(lots.faults.iter().map(|fault| {
             Issue::of(fault.kind, portfolio.id, fault.column).of_symbol(book.symbol(fault.position))
         }));
+        *takes_more = lots.takes_more();
         symbols.clear();
         symbols.extend(lots.lots.iter().map(|lot| book.symbol_code(lot.position)));
         flows.clear();
@@ -203,7 +261,7 @@ impl<'a> Policy for Rollforward<'a> {
                 return None;
             }
         }
-        Some(self.valuer.bound(&lots.lots))
+        Some(self.valuer(gathered).bound(&gathered.lots.lots))
     }
 
     /// What is noticed on the way ends where the rows do: a portfolio that fails is rolled again,
@@ -223,7 +281,7 @@ impl<'a> Policy for Rollforward<'a> {
             start: gathered.start,
             sessions: portfolio.sessions,
             from: portfolio.from,
-            valuer: &self.valuer,
+            valuer: self.valuer(gathered),
             bound,
         };
         let outcome = roll_forward(&run, sums, &mut output.columns);

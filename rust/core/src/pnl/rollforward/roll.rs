@@ -15,7 +15,7 @@ use crate::ids::Day;
 use crate::pnl::columns::ColumnSlices;
 use crate::pnl::issue::IssueKind;
 use crate::pnl::lot::{Class, Closing, Lot};
-use crate::pnl::marks::AgedMark;
+use crate::pnl::marks::{AgedMark, SymbolMarks};
 use crate::pnl::report::Miss;
 use crate::pnl::value::{MONEY_LIMIT, RETURN_LIMIT, RETURN_UNIT, Valuer, fitting};
 
@@ -175,7 +175,7 @@ impl<T: Sum> Constants<T> {
     }
 }
 
-impl<T: Sum> Sums<'_, T> {
+impl<'a, T: Sum> Sums<'a, T> {
     fn reset(&mut self, sessions: usize) {
         for buffer in [&mut self.long, &mut self.short] {
             buffer.clear();
@@ -188,6 +188,36 @@ impl<T: Sum> Sums<'_, T> {
         self.changes.clear();
         self.realized.clear();
         self.aged.clear();
+    }
+
+    /// Adds the marks of a lot times `units` on a range of sessions, the first of which is `offset`
+    /// among those of the marks.
+    fn add(
+        &mut self,
+        lot: &Lot<'a>,
+        marks: &'a SymbolMarks,
+        units: T,
+        range: &Range<usize>,
+        offset: usize,
+    ) {
+        let is_short = lot.quantity < 0;
+        let small = marks.small(range.clone()).zip(units.small());
+        if let Some((closes, units)) = small.filter(|(closes, _)| closes.len() == self.long.len()) {
+            let lots = if is_short {
+                &mut self.held_short
+            } else {
+                &mut self.held_long
+            };
+            return lots.push(LotCloses { closes, units });
+        }
+        let values = if is_short {
+            &mut self.short
+        } else {
+            &mut self.long
+        };
+        let own = range.start.saturating_sub(offset)..range.end.saturating_sub(offset);
+        let closes = marks.mark().get(range.clone()).unwrap_or_default();
+        add_values(part(values, &own), closes, units);
     }
 
     /// Adds what is constant on the sessions of `range`.
@@ -288,25 +318,9 @@ fn hold_public<'m, T: Sum>(
     };
     sums.hold(&Constants { entry, ..constants }, priced..to);
     let sessions = priced.saturating_add(offset)..to.saturating_add(offset);
-    let units: T = portfolio.valuer.close_units(lot.size());
-    let is_short = lot.quantity < 0;
-    let small = marks.small(sessions.clone()).zip(units.small());
-    if let Some((closes, units)) = small.filter(|(closes, _)| closes.len() == sums.long.len()) {
-        let lots = if is_short {
-            &mut sums.held_short
-        } else {
-            &mut sums.held_long
-        };
-        lots.push(LotCloses { closes, units });
-    } else {
-        let values = if is_short {
-            &mut sums.short
-        } else {
-            &mut sums.long
-        };
-        let values = values.get_mut(priced..to).unwrap_or_default();
-        let closes = marks.mark().get(sessions.clone()).unwrap_or_default();
-        add_values(values, closes, units);
+    for (range, size) in lot.ranges(sessions.clone()) {
+        let units: T = portfolio.valuer.close_units(size);
+        sums.add(lot, marks, units, &range, offset);
     }
     let mut stale: Option<(usize, usize, u64)> = None;
     for aged in marks.aged(sessions.start, sessions.end) {
@@ -813,7 +827,7 @@ mod properties {
 
     use super::*;
     use crate::pnl::columns::{Columns, Row};
-    use crate::pnl::marks::{Marks, SymbolMarks};
+    use crate::pnl::marks::Marks;
     use crate::pnl::value::Scales;
     use crate::samples;
 
@@ -824,6 +838,7 @@ mod properties {
         exit: 2,
         quantity: 0,
         event_quantity: 0,
+        restates: false,
         realized: 2,
         market_value: 2,
         flow: 2,
@@ -854,6 +869,7 @@ mod properties {
             end: None,
             closing: Closing::Unpriced,
             class: Class::Public,
+            split: None,
         }
     }
 
