@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
@@ -65,6 +66,18 @@ def counting(rows: SplitRows) -> tuple[SplitRows, Issues]:
         detail=[bad[at] for at in shown],
     )
     return rows.take(np.array(kept, dtype=np.int64)), replace(issues, day=days)
+
+
+def shares_of_close(rows: SplitRows, day: int) -> Fraction:
+    """Return how many shares before the first of some splits one that closes on a day stands for.
+
+    Times these, closes of all days are of the same shares, and their quotient is the return (C5).
+    The splits are those of one symbol, and count.
+    """
+    if rows.price_basis == "adjusted":
+        return Fraction(1)
+    taken = np.flatnonzero(rows.day.values <= day).tolist()
+    return math.prod((_quotient(rows, at) for at in taken), start=Fraction(1))
 
 
 def _fault(rows: SplitRows, at: int) -> str:

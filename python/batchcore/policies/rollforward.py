@@ -32,6 +32,7 @@ from batchcore.sources.positions import select_held, select_positions
 from batchcore.sources.prices import load_spellings, select_price_dates
 from batchcore.sources.query import load
 from batchcore.sources.snapshots import select_existing, select_holes
+from batchcore.sources.splits import load_splits
 from batchcore.units import CENTS, State
 from batchcore.words import counted_are
 
@@ -158,7 +159,10 @@ class RollForward(Policy):
         window = PriceWindow(max(first, calendars.FIRST_DATE), plan.price_first, plan.price_last)
         spelt = (*symbols.table(), *extra_symbols(level))
         closes = await self.load_closes(reader, spelt, window)
-        market = await self.market_of(reader, closes)
+        splits = await load_splits(reader, self.catalog, spelt)
+        if splits is not None:
+            self.monitor.loaded(splits=len(splits))
+        market = await self.market_of(reader, closes, splits)
         self.issues.add(market.issues())
         if self.request.only_plans:
             await self._report_missing_prices(reader, symbols, closes)

@@ -37,6 +37,7 @@ from batchcore.sources.host import floats
 from batchcore.sources.positions import load_symbols
 from batchcore.sources.query import load
 from batchcore.sources.snapshots import Returns, select_returns
+from batchcore.sources.splits import load_splits
 from batchcore.sources.stored import ANALYTIC, SHARES, Fact, OwnEquities
 from batchcore.units import State
 
@@ -129,11 +130,13 @@ class RollForwardAudit(PolicyAudit):
             source=None,
             monitor=monitor,
         )
+        splits = await load_splits(session, self.catalog, (*symbols.table(), *extra_symbols(level)))
         self.market = await asyncio.to_thread(
             build_market,
             closes,
             self.calendar.sessions(first, last),
             lookback_days=settings.lookback_days,
+            splits=splits,
         )
         if self._parts is not None:
             self._analysis = await load_analysis(

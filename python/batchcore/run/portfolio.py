@@ -40,6 +40,7 @@ from batchcore.sources.profiles import (
     select_benchmark,
 )
 from batchcore.sources.query import load
+from batchcore.sources.splits import load_splits
 from batchcore.units import LotKind
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ BETA_WITHOUT_ANY: Final = 1.0
 
 OPTION_TYPES: Final = frozenset({"LC", "LP", "SC", "SP"})
 
-USES: Final = Use.HOLDINGS | Use.SECTORS
+USES: Final = Use.HOLDINGS | Use.SPLITS | Use.SECTORS
 """What beta and sectors of a portfolio need of tables and columns."""
 
 
@@ -349,12 +350,13 @@ async def _load(
     symbols = sorted(set(spelt))
     events = await load(session, select_events(catalog, selection))
     prices = await load_fallback(session, catalog, symbols, (), (day, day))
+    splits = await load_splits(session, catalog, symbols)
     profiles = await _profiles(session, catalog, symbols, cache)
     opening = Opening(portfolio_id=portfolios.id, equity=portfolios.equity_balance)
 
     def held() -> Holdings:
         days = np.array([day], dtype=np.int32)
-        market = build_market(prices, days)
+        market = build_market(prices, days, splits=splits)
         return hold(market, positions=positions, events=events, opening=opening, sessions=days)
 
     lots = await asyncio.to_thread(held)
