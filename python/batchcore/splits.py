@@ -68,6 +68,11 @@ def counting(rows: SplitRows) -> tuple[SplitRows, Issues]:
     return rows.take(np.array(kept, dtype=np.int64)), replace(issues, day=days)
 
 
+def quotients(rows: SplitRows) -> list[tuple[int, Fraction]]:
+    """Return ex-date and quotient of splits that count, by ex-date."""
+    return sorted((int(rows.day.values[at]), _quotient(rows, at)) for at in range(len(rows)))
+
+
 def shares_of_close(rows: SplitRows, day: int) -> Fraction:
     """Return how many shares before the first of some splits one that closes on a day stands for.
 
@@ -76,8 +81,8 @@ def shares_of_close(rows: SplitRows, day: int) -> Fraction:
     """
     if rows.price_basis == "adjusted":
         return Fraction(1)
-    taken = np.flatnonzero(rows.day.values <= day).tolist()
-    return math.prod((_quotient(rows, at) for at in taken), start=Fraction(1))
+    taken = (quotient for on, quotient in quotients(rows) if on <= day)
+    return math.prod(taken, start=Fraction(1))
 
 
 def _fault(rows: SplitRows, at: int) -> str:

@@ -1,9 +1,13 @@
 """Splits (C3 to C5) on a real server: a host that maps a table of them."""
 
+import asyncio
 import datetime as dt
+import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,11 +16,12 @@ import batchcore
 from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.config import Schema, Settings, Splits
-from batchcore.errors import SchemaError
+from batchcore.errors import ConfigError, SchemaError
 from db.conftest import EMPTY, emptied
 from db.test_worked_cases import BESIDE, host_of, is_of_a_run
 from support import database
 from support.cases import Case, SplitTable, cases, jan
+from support.command import called
 from support.database import Host
 from support.edits import SINCE
 from support.outcome import LOOSE, issues_of
@@ -268,3 +273,101 @@ async def test_analytics_of_a_host_with_splits_are_those_of_restated_data(
         assert beta["total_positions"] == 1
     assert found[0] == found[1]
     assert found[0][2][0][1] == 79
+
+
+BASES_OF_CLOSES = {
+    "as_traded": TRADED,
+    "adjusted": tuple(
+        (symbol, day, close if day >= D2 else close / 2) for symbol, day, close in TRADED
+    ),
+}
+QUANTITIES = {
+    "as_entered": TEN,
+    "current": ref.Position("AAA", "LONG", *map(Decimal, (20, 50)), D0),
+}
+
+
+@pytest.mark.parametrize("quantity_basis", QUANTITIES)
+@pytest.mark.parametrize("price_basis", BASES_OF_CLOSES)
+async def test_the_bases_of_a_host_are_found_out_by_a_known_split(
+    split_host: str, price_basis: str, quantity_basis: str
+) -> None:
+    holder = ref.Portfolio("p0", positions=(QUANTITIES[quantity_basis],))
+    await fill(split_host, Host((holder,), BASES_OF_CLOSES[price_basis]), SPLIT)
+    found = await batchcore.check_basis(split_host, " aaa", schema=schema_of(SPLIT))
+    assert (found.price_basis, found.quantity_basis) == (price_basis, quantity_basis)
+    assert found.agrees == ((price_basis, quantity_basis) == BASES)
+    (split,) = found.splits
+    assert (split.split, split.before_date, split.after_date) == (
+        "2 for 1",
+        date_of(D1),
+        date_of(D2),
+    )
+    # 51.50 / 102 or 51.50 / 51
+    assert split.quotient == pytest.approx(
+        0.5049 if price_basis == "as_traded" else 1.0098, abs=1e-4
+    )
+    (entry,) = found.entries
+    assert (entry.close_date, found.counts()[quantity_basis]) == (date_of(D0), 1)
+    document = json.loads(json.dumps(found.to_dict()))
+    assert document["splits"][0]["ex_date"] == date_of(D2).isoformat()
+    assert document["positions"] == found.counts()
+
+
+@pytest.mark.parametrize(
+    ("symbol", "rows", "message"),
+    [
+        ("BBB", SPLIT.rows, "`BBB` has no split in public.stock_splits"),
+        ("BBB", (("BBB", D0 + 99, Decimal(2), Decimal(1)),), "`BBB` has no close both in the 10"),
+        ("AAA", (("AAA", D2, Decimal(0), Decimal(1)),), "`AAA` has no split"),
+        (" ", SPLIT.rows, "check_basis is ' ', expected a symbol"),
+    ],
+)
+async def test_a_symbol_that_tells_nothing_is_refused(
+    split_host: str, symbol: str, rows: Any, message: str
+) -> None:
+    await fill(split_host, HELD, SplitTable(rows))
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        await batchcore.check_basis(split_host, symbol, schema=schema_of(SPLIT))
+
+
+async def test_bases_need_a_table(split_host: str) -> None:
+    with pytest.raises(ConfigError, match="no table of splits: map one in `splits` of the schema"):
+        await batchcore.check_basis(split_host, "AAA", schema=Schema(scales=LOOSE.scales))
+
+
+def test_plan_tells_the_bases(split_copy: str, tmp_path: Path) -> None:
+    asyncio.run(database.execute(split_copy, EMPTY))
+    asyncio.run(fill(split_copy, HELD, SPLIT))
+    path = tmp_path / "schema.toml"
+    scales = "\n".join(f"{name} = {scale}" for name, scale in {**LOOSE.scales, **SCALES}.items())
+    path.write_text(f"""
+[splits]
+table = "stock_splits"
+columns = {{ symbol = "Ticker", new = "numerator", old = "denominator" }}
+price_basis = "adjusted"
+quantity_basis = "as_entered"
+[scales]
+{scales}
+""")
+    asked = ("plan", "--database-url", split_copy, "--schema", str(path), "--check-basis", "AAA")
+    said = called(asked)
+    assert (said.code, said.err) == (0, "")
+    around = "2 for 1 on 2026-01-07: 102 on 2026-01-06, 51.5 on 2026-01-07: 0.5049"
+    assert said.out.splitlines()[:3] == [
+        "closes of AAA look as_traded",
+        f"  {around} (as_traded 0.5, adjusted 1)",
+        "quantities of AAA look as_entered: 2 as_entered, 0 current",
+    ]
+    assert said.out.endswith(
+        "the schema declares adjusted, as_entered: not what the data look like\n"
+    )
+    assert called((*asked, "--json")).document()["price_basis"] == "as_traded"
+    refused = called((*asked[:-1], "ZZZ"))
+    assert (
+        refused.error() == "`ZZZ` has no split in public.stock_splits, expected a symbol with one"
+    )
+    refused = called((*asked, "--artifact", str(tmp_path / "plan.json")))
+    assert refused.error() == (
+        "an artifact is that of a plan, and --check-basis makes none: give --json"
+    )

@@ -49,6 +49,25 @@ def _shares(catalog: Catalog, name: str) -> str | Column:
     return Column(name, Kind.NUMERIC, Sql(f"{column}::numeric"), always_fits=True)
 
 
+_ENTRIES: Final = """
+SELECT {columns} FROM {p}
+WHERE {p.symbol:normalised} = {symbol:text} AND {p.deleted_at} IS NULL
+    AND {p.position_type}::text IN ('LONG', 'SHORT')
+    AND upper(btrim({p.investment_class}::text COLLATE "C", ' ')) IS DISTINCT FROM 'PRIVATE'
+    AND {p.entry_date:dated} AND {p.entry_date} < {until:date} AND {p.entry_price:readable}
+ORDER BY {p.entry_date}, {p.id} LIMIT {most}
+"""
+
+MOST_ENTRIES: Final = 1000
+"""How many positions of a symbol are looked at."""
+
+
+def select_entries(catalog: Catalog, symbol: str, until: int) -> Query[object]:
+    """Return id, entry date and entry price of the first public stocks in a normalised symbol."""
+    read, holes = "p.id, p.entry_date, p.entry_price", {"symbol": symbol, "until": until}
+    return select(catalog, "entries", dict, read, _ENTRIES, most=MOST_ENTRIES, **holes)
+
+
 async def load_splits(
     session: Session, catalog: Catalog, symbols: Iterable[str]
 ) -> SplitRows | None:
