@@ -59,20 +59,21 @@ def sources() -> Iterator[Path]:
 
 
 def defined_rules() -> set[str]:
-    found = re.findall(r"^### ([ASWX]\d+) ", SEMANTICS.read_text(), re.MULTILINE)
+    found = re.findall(r"^### ([ACSWX]\d+) ", SEMANTICS.read_text(), re.MULTILINE)
     return {*found, *re.findall(r"^\*\*(L\d+) ", LEGACY.read_text(), re.MULTILINE)}
 
 
-def test_the_rules_are_a1_to_a8_l1_to_l34_s1_to_s14_w1_to_w5_and_x1_to_x8() -> None:
-    last = {"A": 8, "L": 34, "S": 14, "W": 5, "X": 8}
-    assert defined_rules() == {f"{a}{n}" for a in last for n in range(1, last[a] + 1)}
+def test_the_rules_are_a1_to_a8_c3_to_c5_l1_to_l34_s1_to_s14_w1_to_w5_and_x1_to_x8() -> None:
+    rules = {"A": (1, 8), "C": (3, 5), "L": (1, 34), "S": (1, 14), "W": (1, 5), "X": (1, 8)}
+    expected = {f"{a}{n}" for a, (first, last) in rules.items() for n in range(first, last + 1)}
+    assert defined_rules() == expected
 
 
 def test_every_rule_that_code_names_is_defined() -> None:
     named = {
         (rule, path.relative_to(ROOT).as_posix())
         for path in sources()
-        for rule in re.findall(r"\b[ALSWX]\d{1,2}\b", path.read_text(encoding="utf-8"))
+        for rule in re.findall(r"\b[ACLSWX]\d{1,2}\b", path.read_text(encoding="utf-8"))
     }
     assert len(named) > 100, "the search finds nothing"
     assert sorted(name for name in named if name[0] not in defined_rules()) == []
@@ -89,8 +90,8 @@ def named_issues() -> set[str]:
     """Return the names that core, reference and run give to issues."""
     core = (ROOT / "rust/core/src/pnl/issue.rs").read_text()
     names = set(re.findall(r'^    \w+: "(\w+)",$', core, re.MULTILINE))
-    rooms = (ROOT / "python/batchcore" / room for room in ("run", "policies"))
-    for path in (file for room in rooms for file in room.glob("*.py")):
+    paths = ("run/*.py", "policies/*.py", "splits.py")
+    for path in (file for one in paths for file in (ROOT / "python/batchcore").glob(one)):
         text = path.read_text()
         names.update(re.findall(r"\b(?:Issues\.of|_days_noticed)\(\s*\"(\w+)\"", text))
         names.update(re.findall(r"\"(\w+_out_of_range|refused_by_\w+)\"", text))
@@ -394,6 +395,7 @@ def test_the_file_of_names_says_the_same_as_the_code_beside_it() -> None:
         "columns": {"positions": {"entry_price": schema.column("positions", "entry_price")}},
         "scales": {"positions": {"quantity": schema.scales["positions.quantity"]}},
         "factors": dict(schema.factors),
+        "splits": schema.splits.as_dict(),
     }
     assert document.keys() == {field.name for field in dataclasses.fields(batchcore.Schema)}
 

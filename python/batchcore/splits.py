@@ -17,8 +17,6 @@ from batchcore.units import State
 if TYPE_CHECKING:
     from batchcore.frames import Decimals, SplitRows
 
-BAD_SPLIT: Final = "bad_split"
-
 _SHOWN: Final = {
     State.NULL: "NULL",
     State.NON_FINITE: "not finite",
@@ -60,7 +58,7 @@ def counting(rows: SplitRows) -> tuple[SplitRows, Issues]:
     shown = sorted(bad, key=lambda at: (int(owner[at]), int(rows.day.values[at]), bad[at]))
     texts, days = rows.symbol.texts(), rows.day.take(np.array(shown, dtype=np.int64))
     issues = Issues.of(
-        BAD_SPLIT,
+        "bad_split",
         np.full(len(shown), -1),
         symbol=[texts[at] for at in shown],
         detail=[bad[at] for at in shown],
