@@ -32,13 +32,19 @@ def runs(draw: st.DrawFn, make: Callable[[Generator], Run] = Generator.run) -> R
 
 def frames(run: Run) -> Inputs:
     return build.inputs(
-        run.portfolios, run.prices, run.sessions, run.scales, column_scales=run.column_scales
+        run.portfolios,
+        run.prices,
+        run.sessions,
+        run.scales,
+        column_scales=run.column_scales,
+        splits=run.splits,
     )
 
 
 def market(inputs: Inputs, run: Run) -> native.Market:
     days = build.session_days(run.sessions)
-    return native.build_market(inputs.prices, days, lookback_days=run.lookback_days)
+    lookback = run.lookback_days
+    return native.build_market(inputs.prices, days, lookback_days=lookback, splits=inputs.splits)
 
 
 def held(
@@ -96,6 +102,12 @@ def test_sums_of_values_are_the_exposures(run: Run) -> None:
 @settings(PROFILE, max_examples=100)
 @given(runs(Generator.finer_run))
 def test_sums_of_values_are_the_exposures_on_columns_of_other_scales(run: Run) -> None:
+    assert_sums_of_values_are_exposures(run)
+
+
+@settings(PROFILE, max_examples=100)
+@given(runs(Generator.split_run))
+def test_sums_of_values_are_the_exposures_with_splits(run: Run) -> None:
     assert_sums_of_values_are_exposures(run)
 
 
