@@ -506,7 +506,8 @@ def _options_split(
         for before, session in pairwise([previous, *sessions]):
             if before is None:
                 continue
-            for day, quotient in splits.between(lot.symbol, before, present(session)):
+            symbol = splits.of_option(lot.symbol)
+            for day, quotient in splits.between(symbol, before, present(session)):
                 if lot.start < day and (lot.end is None or day <= lot.end):
                     found.add((lot.position, lot.stored_symbol, session, day, quotient))
     return [

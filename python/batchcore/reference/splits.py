@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
+import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -27,6 +28,8 @@ CURRENT: Final = INFINITE_DAY
 
 MOST_DIGITS: Final = 38
 """Digits of a product of splits, in lowest terms, above and below the line (C4)."""
+
+_OPTION: Final = re.compile(r"(.+)\d{6}[CP]\d{8}", re.ASCII | re.DOTALL)
 
 QUANTITY_SCALE: Final = 8
 """Decimals that a quantity has on another basis than its own (C4)."""
@@ -61,6 +64,10 @@ class Splits:
         for day, quotient in sorted(self.quotients.get(symbol, {}).items()):
             if basis < day <= other:
                 yield day, quotient
+
+    def of_option(self, symbol: str) -> str:
+        """Return the symbol whose splits count for an option: its own, or else its underlying."""
+        return symbol if symbol in self.quotients else underlying(symbol) or symbol
 
     def factor(self, symbol: str, basis: int, other: int) -> Fraction:
         """Return how many shares on the `other` basis are one on `basis`."""
@@ -141,6 +148,15 @@ def splits(
         bad += [(name, Issue("bad_split", symbol, day, detail)) for symbol, _, _ in told]
     bad.sort(key=lambda one: (one[0], one[1].day or 0, one[1].detail))
     return Splits(price_basis, quantity_basis, quotients, tuple(issue for _, issue in bad))
+
+
+def underlying(symbol: str) -> str | None:
+    """Return the root of an option's normalised symbol of the OSI form; None for any other.
+
+    Before a date of six digits, C or P, and a strike of eight digits.
+    """
+    found = _OPTION.fullmatch(symbol)
+    return found and normalized(found[1])
 
 
 def half_away(value: Fraction, scale: int) -> Decimal:

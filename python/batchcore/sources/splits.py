@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from batchcore.errors import InternalError
 from batchcore.frames import SplitRows
 from batchcore.pg.sql import Sql
+from batchcore.reference.splits import underlying
 from batchcore.schema import SPLITS, WHOLE, Kind
 from batchcore.sources.host import HostTable, normalised, select
 from batchcore.sources.query import Column, load
@@ -25,6 +26,7 @@ _SPLITS: Final = "SELECT {columns} FROM {r} WHERE {r.symbol:normalised} = ANY({s
 def select_splits(catalog: Catalog, symbols: Iterable[str]) -> Query[SplitRows]:
     """Return all splits of symbols, in any spelling, up to the end of the mapped table.
 
+    With those of the underlyings of options.
     Later ones count too: they say how much of a current quantity was held before (C4).
     """
     mapped = catalog.schema.splits
@@ -37,7 +39,8 @@ def select_splits(catalog: Catalog, symbols: Iterable[str]) -> Query[SplitRows]:
         *(_shares(catalog, name) for name in ("new", "old")),
     ]
     frame = partial(SplitRows, price_basis=mapped.price_basis, quantity_basis=mapped.quantity_basis)
-    wanted = sorted({normalised(symbol) for symbol in symbols} - {""})
+    names = {normalised(symbol) for symbol in symbols}
+    wanted = sorted({*names, *filter(None, map(underlying, names))} - {""})
     return select(catalog, SPLITS, frame, read, _SPLITS, symbols=wanted)
 
 

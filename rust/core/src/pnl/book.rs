@@ -147,10 +147,10 @@ impl<'a> LotBook<'a> {
         ids.get(lot.position).copied().unwrap_or_default()
     }
 
-    /// Returns the splits of the symbol of a public option, which it is not adjusted for.
+    /// Returns the splits of a public option, which it is not adjusted for.
     pub(crate) fn splits_of_option(&self, lot: &Lot<'_>) -> Option<&'a SymbolSplits> {
         let code = self.book.symbol_code(lot.position);
-        let splits = self.reader.splits(code)?;
+        let splits = self.reader.option_splits(code)?;
         (lot.kind() == LotKind::Option).then_some(splits)
     }
 

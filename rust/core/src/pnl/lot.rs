@@ -316,6 +316,7 @@ pub(crate) struct LotReader<'a> {
     marks: Vec<Option<&'a SymbolMarks>>,
     /// Empty where there are no splits at all.
     splits: Vec<Option<&'a SymbolSplits>>,
+    option_splits: Vec<Option<&'a SymbolSplits>>,
     blank: Vec<bool>,
 }
 
@@ -336,13 +337,21 @@ impl<'a> LotReader<'a> {
             splits: marks.splits().map_or_else(Vec::new, |splits| {
                 meanings(symbols, |symbol| splits.find(symbol))
             }),
+            option_splits: marks.splits().map_or_else(Vec::new, |splits| {
+                meanings(symbols, |symbol| splits.find_option(symbol))
+            }),
             blank: meanings(symbols, |symbol| symbol.iter().all(|&byte| byte == b' ')),
         }
     }
 
     /// Returns the splits of a symbol by its code.
-    pub(crate) fn splits(&self, symbol: u32) -> Option<&'a SymbolSplits> {
+    fn splits(&self, symbol: u32) -> Option<&'a SymbolSplits> {
         self.splits.get(index(symbol)).copied().flatten()
+    }
+
+    /// Returns the splits that an option by its code is held over.
+    pub(crate) fn option_splits(&self, symbol: u32) -> Option<&'a SymbolSplits> {
+        self.option_splits.get(index(symbol)).copied().flatten()
     }
 
     /// Appends the lots of position `row`, and what is left out or odd about it to `faults`.

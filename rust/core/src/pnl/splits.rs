@@ -143,6 +143,22 @@ impl Splits {
         self.symbols
             .get(index(self.names.find(&normalised(symbol))?))
     }
+
+    /// Returns the splits of an option: of its symbol, or else of its underlying (C4).
+    pub(crate) fn find_option(&self, symbol: &[u8]) -> Option<&SymbolSplits> {
+        let of_underlying = || self.find(underlying(&normalised(symbol))?);
+        self.find(symbol).or_else(of_underlying)
+    }
+}
+
+/// Returns the root of an option's symbol of the OSI form: before a date of six digits, C or P, and
+/// a strike of eight.
+fn underlying(symbol: &[u8]) -> Option<&[u8]> {
+    let (root, contract) = symbol.split_last_chunk::<15>()?;
+    let (date, rest) = contract.split_first_chunk::<6>()?;
+    let (kind, strike) = rest.split_first()?;
+    let digits = date.iter().chain(strike).all(u8::is_ascii_digit);
+    (digits && matches!(kind, b'C' | b'P') && !root.is_empty()).then_some(root)
 }
 
 /// Returns the product of the first of `quotients`, by how many, as far as their digits allow.
@@ -352,6 +368,19 @@ mod tests {
         let found = splits(PriceBasis::AsTraded, &[(5, 2, 1), (7, 1, 3)]);
         assert_eq!(found.price(10_201, 0, 1), 5_101);
         assert_eq!(found.price(10_200, 0, 2), 15_300);
+    }
+
+    #[test]
+    fn an_option_has_the_root_of_its_symbol_as_underlying() {
+        assert_eq!(underlying(b"AAPL250718C00150000"), Some(&b"AAPL"[..]));
+        for other in [
+            "250718C00150000",
+            "AAPL250718X00150000",
+            "AAPL",
+            "AAPL25071 C00150000",
+        ] {
+            assert_eq!(underlying(other.as_bytes()), None);
+        }
     }
 
     #[test]
