@@ -29,13 +29,14 @@ from batchcore.audit.compare import REASONS
 from batchcore.audit.result import ColumnCounts, Difference
 from batchcore.cli import exits
 from batchcore.cli.app import app
-from batchcore.cli.options import URL_VARIABLE
+from batchcore.cli.options import LIBPQ_VARIABLES, URL_VARIABLE
 from batchcore.db.migrate import migrate
 from batchcore.pg.ledger import NOT_REPLACED
 from batchcore.run.result import PortfolioResults
 from batchcore.units import Mark
 from support import build, database
 from support.cases import day
+from support.command import called
 
 ROOT = Path(__file__).parent.parent
 SEMANTICS = ROOT / "docs" / "semantics.md"
@@ -63,10 +64,9 @@ def defined_rules() -> set[str]:
     return {*found, *re.findall(r"^\*\*(L\d+) ", LEGACY.read_text(), re.MULTILINE)}
 
 
-def test_the_rules_are_a1_to_a8_c3_to_c5_l1_to_l34_s1_to_s14_w1_to_w5_and_x1_to_x8() -> None:
-    rules = {"A": (1, 8), "C": (3, 5), "L": (1, 34), "S": (1, 14), "W": (1, 5), "X": (1, 8)}
-    expected = {f"{a}{n}" for a, (first, last) in rules.items() for n in range(first, last + 1)}
-    assert defined_rules() == expected
+def test_the_rules_are_a1_to_a8_c1_to_c5_l1_to_l34_s1_to_s14_w1_to_w5_and_x1_to_x8() -> None:
+    last = {"A": 8, "C": 5, "L": 34, "S": 14, "W": 5, "X": 8}
+    assert defined_rules() == {f"{a}{n}" for a in last for n in range(1, last[a] + 1)}
 
 
 def test_every_rule_that_code_names_is_defined() -> None:
@@ -401,15 +401,24 @@ def test_the_file_of_names_says_the_same_as_the_code_beside_it() -> None:
 
 
 @pytest.mark.db
-@pytest.mark.asyncio
 @pytest.mark.parametrize("block", OURS, ids=where)
-async def test_a_shell_example_runs(
-    block: Block, make_database: Callable[..., Awaitable[str]], filled_template: str
+def test_a_shell_example_runs(
+    block: Block,
+    make_database: Callable[..., Awaitable[str]],
+    filled_template: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fills = any(words[:2] == ["batchcore", "generate"] for words in commands(block))
-    url = await make_database(*([] if fills else [filled_template]))
-    for words in commands(block):
-        await asyncio.to_thread(ran, [sys.executable, "-m", *words], url)
+    url = asyncio.run(make_database(*([] if fills else [filled_template])))
+    for name in LIBPQ_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(URL_VARIABLE, url)
+    monkeypatch.chdir(tmp_path)
+    for program, *words in commands(block):
+        assert program == "batchcore"
+        said = called(words)
+        assert said.code == 0, said.err
 
 
 # The reference: every public name, option, attribute and exit code is told.

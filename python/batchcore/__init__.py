@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from batchcore.frames import Events as Events
     from batchcore.frames import FloatObjects as FloatObjects
     from batchcore.frames import Flows as Flows
+    from batchcore.frames import HeldFindings as HeldFindings
     from batchcore.frames import Inputs as Inputs
     from batchcore.frames import Issues as Issues
     from batchcore.frames import LegacyColumns as LegacyColumns
@@ -155,6 +156,7 @@ _ROOMS: Final = {
         "Events",
         "FloatObjects",
         "Flows",
+        "HeldFindings",
         "Inputs",
         "Issues",
         "LegacyColumns",

@@ -23,6 +23,7 @@ from batchcore.frames import (
 
 __all__ = [
     "CancelFlag",
+    "Checks",
     "Decoder",
     "Marks",
     "PriceReader",
@@ -52,6 +53,21 @@ class CancelFlag:
     def __new__(cls) -> CancelFlag: ...
     def set(self) -> None: ...
     def is_set(self) -> bool: ...
+
+@final
+class Checks:
+    @staticmethod
+    def of(
+        marks: Marks,
+        *,
+        days: npt.NDArray[np.int32],
+        actions: dict[str, str],
+        max_move: int,
+        frozen_sessions: int,
+        max_missing: int,
+        closed: int | None = None,
+    ) -> Checks: ...
+    def findings(self) -> dict[str, Any]: ...
 
 @final
 class Decoder:
@@ -204,6 +220,7 @@ def run(
     marks: Marks,
     threads: int,
     cancel: CancelFlag | None = None,
+    checks: Checks | None = None,
     prices: PriceStore | None = None,
     today: int | None = None,
     cached: PriceStore | None = None,

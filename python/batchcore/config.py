@@ -7,7 +7,9 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from decimal import Decimal
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, get_args
@@ -28,6 +30,13 @@ BetaWeights = Literal["market_value", "equity"]
 PriceBasis = Literal["as_traded", "adjusted"]
 QuantityBasis = Literal["as_entered", "current"]
 
+CheckAction = Literal["off", "report", "fail"]
+
+PRICE_LOW: Final = "price_low"
+CHECKS: Final = ("split_suspected", "price_jump", "price_frozen", "price_ahead", PRICE_LOW)
+"""The checks of prices, by the names of their issues (C1)."""
+
+CHECK_ACTIONS: Final[tuple[str, ...]] = get_args(CheckAction)
 ON_EXISTING: Final[tuple[str, ...]] = get_args(OnExisting)
 ANALYTICS: Final[tuple[str, ...]] = get_args(Analytics)
 BETA_WEIGHTS: Final[tuple[str, ...]] = get_args(BetaWeights)
@@ -53,9 +62,18 @@ RANGES: Final = MappingProxyType(
         "chunk_size": (1, 1_000_000),
         "lease_seconds": (1, 86_400),
         "ledger_days": (1, 36_525),
+        "frozen_sessions": (2, 250),
     }
 )
 """What an option that counts may be at least and at most."""
+
+MILLION: Final = 1_000_000
+"""Thresholds of checks are compared in millionths, exactly."""
+
+SHARES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {"max_move": ("0.000001", "1000"), "max_missing": ("0", "1")}
+)
+"""What a threshold may be at least and at most, with six decimals."""
 
 WHOLE: Final = 100
 """What a share in percent is of."""
@@ -302,6 +320,7 @@ def option(
     metavar: str = "N",
     choices: tuple[str, ...] = (),
     has_opposite: bool = False,
+    entry: str | None = None,
     ledger: str | None = None,
 ) -> Mapping[str, Any]:
     """Return the metadata of a field that is an option of commands too.
@@ -311,6 +330,7 @@ def option(
         metavar: The placeholder of its value there.
         choices: Its values, if these are all.
         has_opposite: Whether a flag has one that turns it off.
+        entry: Of a mapping, the option that gives one entry of it as ``NAME=VALUE``.
         ledger: `QUESTION` or `CONFIGURATION`; None is not kept in the ledger.
     """
     return {
@@ -318,6 +338,7 @@ def option(
         "metavar": "|".join(choices) or metavar,
         "choices": choices,
         "has_opposite": has_opposite,
+        "entry": entry,
         "ledger": ledger,
     }
 
@@ -345,6 +366,14 @@ class Settings:
         lease_seconds: Seconds after which a lease without heartbeats expires; a run sends six
             heartbeats in that time.
         ledger_days: How many days ended runs stay in the ledger.
+        checks: Check of prices -> what to do about its findings, by its name (C1, C2): `off`,
+            `report` or `fail`, by which the portfolios that hold the symbol fail. A name that is
+            left out is reported; the policy `legacy` checks nothing.
+        max_move: Largest change of a close between two sessions that is no `price_jump`, as a share
+            of the older one.
+        frozen_sessions: With how many sessions in a row with the same close it is `price_frozen`.
+        max_missing: Largest share of a portfolio's symbols that may lack a fresh close before it is
+            `price_low`, 0 to 1.
     """
 
     schema: Schema = field(default_factory=Schema)
@@ -395,6 +424,32 @@ class Settings:
     ledger_days: int = field(
         default=90, metadata=option(help="Days to keep ended runs in the ledger.")
     )
+    checks: Mapping[str, CheckAction] = field(
+        default_factory=dict,
+        hash=False,
+        metadata=option(
+            help="What a check of prices does: off, report (default) or fail; repeatable.",
+            metavar="NAME=ACTION",
+            entry="check",
+            ledger=QUESTION,
+        ),
+    )
+    max_move: float = field(
+        default=0.5,
+        metadata=option(
+            help="Largest change of a close that is no jump.", metavar="X", ledger=QUESTION
+        ),
+    )
+    frozen_sessions: int = field(
+        default=10,
+        metadata=option(help="Sessions with the same close that are too many.", ledger=QUESTION),
+    )
+    max_missing: float = field(
+        default=0.2,
+        metadata=option(
+            help="Largest share of symbols without a fresh close.", metavar="X", ledger=QUESTION
+        ),
+    )
 
     def __post_init__(self) -> None:
         if not 0 <= self.lookback_days <= MOST_LOOKBACK_DAYS:
@@ -408,7 +463,34 @@ class Settings:
             if value is not None and not least <= value <= most:
                 msg = f"{option} is {value}, expected {least} to {most}"
                 raise ConfigError(msg, option)
+        for share in SHARES:
+            self.millionths(share)
+        object.__setattr__(self, "checks", _all_checks(self.checks))
         self.failures_allowed(0)
+
+    def __reduce__(self) -> tuple[partial[Settings], tuple[()]]:
+        """Return how to make them again in another process."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        return partial(Settings, **values | {"checks": dict(self.checks)}), ()
+
+    def does_check(self, name: str) -> bool:
+        """Return whether a check of prices is done."""
+        return self.checks[name] != "off"
+
+    def millionths(self, threshold: str) -> int:
+        """Return a threshold of checks in millionths.
+
+        Raises:
+            ConfigError: it is out of range, or has more than six decimals.
+        """
+        value, (least, most) = getattr(self, threshold), SHARES[threshold]
+        exact = Decimal(str(value))
+        units = exact * MILLION
+        is_within = exact.is_finite() and Decimal(least) <= exact <= Decimal(most)
+        if not is_within or units != int(units):
+            msg = f"{threshold} is {value}, expected {least} to {most} with at most 6 decimals"
+            raise ConfigError(msg, threshold)
+        return int(units)
 
     def failures_allowed(self, portfolios: int) -> int:
         """Return how many of so many portfolios may fail before a run stops.
@@ -424,3 +506,18 @@ class Settings:
         if found["percent"]:
             return max(int(portfolios * number / WHOLE), 1)
         return int(number)
+
+
+def _all_checks(given: Any) -> Mapping[str, Any]:  # noqa: ANN401  # judged here
+    """Return what each check of prices does, by name."""
+    if not isinstance(given, Mapping):
+        msg = f"checks is {given!r}, expected a mapping of names to actions"
+        raise ConfigError(msg, "checks")
+    for name, action in given.items():
+        if name not in CHECKS:
+            msg = f"checks: unknown check `{name}`, expected one of {', '.join(CHECKS)}"
+            raise ConfigError(msg, "checks")
+        if action not in CHECK_ACTIONS:
+            msg = f"checks: `{name}` is {action!r}, expected one of {', '.join(CHECK_ACTIONS)}"
+            raise ConfigError(msg, "checks")
+    return MappingProxyType(dict.fromkeys(CHECKS, "report") | dict(given))

@@ -871,6 +871,42 @@ class Misses(ArrowFrame):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Findings(Frame):
+    """What is odd about the closes of a run (C1), sorted by symbol, session and name.
+
+    Attributes:
+        name: Of the check.
+        symbol: Trimmed and upper-cased (S2).
+        first: (n,) int32 the first session of the run that it is of.
+        last: (n,) int32 the last one.
+        since: The day on which a lot must be held too; NULL where that does not matter.
+        detail: The figures.
+    """
+
+    name: Text
+    symbol: Text
+    first: Int32
+    last: Int32
+    since: Days
+    detail: Text
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class HeldFindings(Frame):
+    """Findings whose symbol some portfolio holds on a session that they are of.
+
+    Attributes:
+        finding: (n,) int32 row of `Findings`, ascending.
+        session: (n,) int32 the first session on which any portfolio does.
+        portfolios: (n,) int64 how many do on it.
+    """
+
+    finding: Int32
+    session: Int32
+    portfolios: Int64
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class LegacyColumns(Frame):
     """Columns of `portfolio_snapshots` that the policy `legacy` alone computes, by their names.
 
@@ -990,6 +1026,7 @@ class Rows(ArrowFrame):
             `legacy` whether any day failed.
         issues: What was noticed; under `legacy` one for each day that failed.
         misses: Which symbols had no fresh enough mark.
+        held: Which findings of the checks of prices (C1) concern a portfolio.
         legacy: Its own columns; None under another policy.
     """
 
@@ -1017,9 +1054,10 @@ class Rows(ArrowFrame):
     failed: Bools
     issues: Issues
     misses: Misses
+    held: HeldFindings
     legacy: LegacyColumns | None = None
 
-    _shared: ClassVar = frozenset({"written", "failed", "issues", "misses"})
+    _shared: ClassVar = frozenset({"written", "failed", "issues", "misses", "held"})
     _dates: ClassVar = frozenset({"day"})
     _digits: ClassVar = SNAPSHOT_DIGITS
 

@@ -21,8 +21,10 @@ from batchcore.frames import (
     Contributions,
     Days,
     Decimals,
+    Findings,
     FloatObjects,
     Frame,
+    HeldFindings,
     Holdings,
     Integers,
     Issues,
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from batchcore.config import Settings
     from batchcore.frames import (
         Betas,
         ComputedDays,
@@ -233,6 +236,56 @@ def build_market(
     return Market(sessions, store, marks, counted, odd)
 
 
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """The checks of a market's closes, shared by all chunks.
+
+    Attributes:
+        found: The native findings.
+        findings: The same as columns.
+    """
+
+    found: _core.Checks
+    findings: Findings
+
+
+def build_checks(
+    market: Market, days: Int32, settings: Settings, *, closed: int | None = None
+) -> Checks:
+    """Return what is odd about the closes of each symbol (C1), found once for a run.
+
+    Args:
+        market: Its closes and its sessions.
+        days: (d,) int32 ascending: the sessions of the market that closes are expected of, and
+            those before it that are looked at too.
+        settings: Which checks are done, and their thresholds.
+        closed: The last session closed by now, where the market reaches it; None looks for no
+            close dated after it.
+
+    Raises:
+        InputError: days that do not ascend.
+    """
+    found = _core.Checks.of(
+        market.marks,
+        days=days,
+        actions=dict(settings.checks),
+        max_move=settings.millionths("max_move"),
+        frozen_sessions=settings.frozen_sessions,
+        max_missing=settings.millionths("max_missing"),
+        closed=closed,
+    )
+    columns = found.findings()
+    findings = Findings(
+        name=Text(*columns["name"]),
+        symbol=Text(*columns["symbol"]),
+        first=market.sessions[columns["first"]],
+        last=market.sessions[columns["end"].astype(np.int64) - 1],
+        since=Days(*columns["since"]),
+        detail=Text(*columns["detail"]),
+    )
+    return Checks(found, findings)
+
+
 def store_snapshots(previous: Previous) -> _core.SnapshotStore:
     """Return the native store of the snapshots before a run (S5, L5)."""
     return _core.SnapshotStore.from_frame(previous)
@@ -248,13 +301,14 @@ def roll_forward(
     opening: Opening,
     threads: int | None = None,
     cancel: CancelFlag | None = None,
+    checks: Checks | None = None,
     host: Host | None = None,
     betas: Betas | None = None,
 ) -> Rows:
     """Return the rows of one chunk of portfolios over the sessions of `market`.
 
-    A pure function of its arguments. With ``host`` it follows the rules that read that, which
-    alone read ``betas``, those of the positions (L32).
+    A pure function of its arguments. ``checks`` are those of the market. With ``host`` it follows
+    the rules that read that, which alone read ``betas``, those of the positions (L32).
     """
     columns = _core.run(
         policy=_ROLL_FORWARD if host is None else host.rules,
@@ -266,6 +320,7 @@ def roll_forward(
         marks=market.marks,
         threads=_threads(threads),
         cancel=cancel,
+        checks=None if checks is None else checks.found,
         prices=market.prices,
         today=None if host is None else host.today,
         cached=None if host is None else host.cached,
@@ -629,7 +684,8 @@ def _rows(columns: dict[str, Any], symbols: Text, legacy: LegacyColumns | None) 
     for name, scale in (("daily_return", RETURN_SCALE), ("unrealized_pnl", CENTS)):
         columns[name] = Decimals(columns[name], scale, columns.pop(f"{name}_state"))
     misses["symbol"] = _coded(misses["symbol"], symbols)
-    return Rows(**columns, issues=issues, misses=Misses(**misses), legacy=legacy)
+    held = HeldFindings(**columns.pop("held"))
+    return Rows(**columns, issues=issues, misses=Misses(**misses), held=held, legacy=legacy)
 
 
 def _coded(codes: UInt32, table: Text) -> Text:

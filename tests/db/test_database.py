@@ -129,29 +129,33 @@ async def test_cancelled_while_an_engine_opens_a_connection_it_is_not_forgotten(
     assert [raw.is_closed() for raw in opened] == [True]
 
 
-async def test_cancelled_while_an_engine_opens_a_connection_for_long_it_stops(
+async def test_cancelled_while_an_engine_opens_a_connection_for_long_it_is_closed_later(
     same_host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(databases, "SET_UP_S", 0.05)
-    begun, stopped = asyncio.Event(), asyncio.Event()
+    opened: list[asyncpg.Connection] = []
+    begun, answers = asyncio.Event(), asyncio.Event()
 
     async def create() -> asyncpg.Connection:
+        opened.append(await asyncpg.connect(same_host))
         begun.set()
-        try:
-            await asyncio.sleep(60)
-        finally:
-            stopped.set()
-        return await asyncpg.connect(same_host)
+        await answers.wait()  # a server that is silent while SQLAlchemy sets the connection up
+        return opened[-1]
 
     engine = create_async_engine("postgresql+asyncpg://", async_creator=create)
+    given_back = asyncio.Event()
+    event.listen(engine.sync_engine, "checkin", lambda *_: given_back.set())
     async with asyncio.timeout(20):
         task = asyncio.create_task(Database(engine).writing("read").__aenter__())
         await begun.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await stopped.wait()
-    await engine.dispose()
+        assert not opened[0].is_closed()
+        answers.set()
+        await given_back.wait()
+        await engine.dispose()
+    assert [raw.is_closed() for raw in opened] == [True]
 
 
 @KINDS

@@ -179,9 +179,18 @@ async def test_an_engine_gives_what_is_left_without_its_overflow(
         await engine.dispose()
 
 
-async def test_all_connections_are_closed_when_a_run_is_cancelled(host: str) -> None:
+@pytest.mark.parametrize("request_is_lost", [False, True])
+async def test_all_connections_are_closed_when_a_run_is_cancelled(
+    host: str, monkeypatch: pytest.MonkeyPatch, *, request_is_lost: bool
+) -> None:
+    async def lose(*_: object, **__: object) -> None:
+        """Take a request to cancel a statement, which a server ignores before the statement."""
+
+    if request_is_lost:
+        monkeypatch.setattr(asyncpg.connect_utils, "_cancel", lose)
     await database.fill(host, HOST)
     async with (
+        asyncio.timeout(20),
         database.connected(host) as watcher,
         database.connected(host) as locker,
         locker.transaction(),

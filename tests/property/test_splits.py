@@ -3,26 +3,23 @@
 from dataclasses import replace
 from decimal import Decimal
 
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchcore import reference as ref
 from property.test_contributions import by_core as lots_by_core
 from property.test_contributions import by_reference as lots_by_reference
 from property.test_contributions import refusing
-from property.test_rollforward import PROFILE, by_core, by_reference, runs
+from property.test_rollforward import by_core, by_reference
 from support.cases import SplitTable
-from support.generate import MONDAY, Generator, Run, drawn_by
+from support.generate import MONDAY, Generator, Run, for_any
 
 
-@settings(PROFILE, max_examples=250)
-@given(runs(Generator.split_run))
+@for_any(Generator.split_run, examples=250)
 def test_core_equals_the_reference_with_splits(run: Run) -> None:
     assert by_core(run) == by_reference(run)
 
 
-@settings(PROFILE, max_examples=60)
-@given(runs(Generator.split_run), st.data())
+@for_any(Generator.split_run, Generator, st.data(), examples=60)
 def test_lots_of_the_core_equal_those_of_the_reference(run: Run, data: st.DataObject) -> None:
     session = data.draw(st.sampled_from(run.sessions))
     previous = data.draw(
@@ -43,10 +40,9 @@ BASES = [
 ]
 
 
-@st.composite
-def plain_runs(draw: st.DrawFn) -> Run:
+def plain_run(generator: Generator) -> Run:
     """Return a run as traded and as entered in which no split rounds anything."""
-    drawn = Generator(drawn_by(draw), odd=0, edges=False)
+    drawn = replace(generator, odd=0, edges=False)
     first = MONDAY - 6
     days = sorted({first + 1 + drawn.integer(0, 18) for _ in range(drawn.integer(1, 3))})
     ratios = [drawn.one_of(EXACT) for _ in days]
@@ -141,8 +137,7 @@ def restated(run: Run, price_basis: str, quantity_basis: str) -> Run:
     )
 
 
-@settings(PROFILE, max_examples=60)
-@given(plain_runs())
+@for_any(plain_run, examples=60)
 def test_every_pair_of_bases_gives_the_same_rows_as_restated_data_without_a_table(run: Run) -> None:
     without = replace(restated(run, "adjusted", "current"), splits=None)
     (expected,), _ = by_reference(without)
@@ -152,8 +147,7 @@ def test_every_pair_of_bases_gives_the_same_rows_as_restated_data_without_a_tabl
         assert by_reference(other) == ([expected], [])
 
 
-@settings(PROFILE, max_examples=40)
-@given(plain_runs())
+@for_any(plain_run, examples=40)
 def test_a_split_alone_makes_no_pnl(run: Run) -> None:
     """Each close is the first one in the shares of its day: no price moves."""
     splits = run.splits

@@ -4,10 +4,11 @@ import pickle
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from batchcore.config import MOST_LOOKBACK_DAYS, RANGES, Schema, Settings, Splits
+from batchcore.config import CHECKS, MOST_LOOKBACK_DAYS, RANGES, Schema, Settings, Splits
 from batchcore.errors import ConfigError
 
 NAMED = Schema(
@@ -20,9 +21,10 @@ NAMED = Schema(
 
 
 def test_settings_pickle_with_their_schema() -> None:
-    settings = Settings(schema=NAMED, lookback_days=5)
+    settings = Settings(schema=NAMED, lookback_days=5, checks={"price_jump": "fail"})
     again = pickle.loads(pickle.dumps(settings))  # noqa: S301  # our own bytes
     assert again == settings
+    assert dict(again.checks) == dict(settings.checks)
     assert again.schema.column("positions", "entry_price") == "cost_basis_per_share"
 
 
@@ -52,12 +54,47 @@ def test_a_schema_does_not_follow_the_mapping_it_was_made_of() -> None:
         ("min_coverage", -0.1),
         ("min_coverage", 1.1),
         ("min_coverage", float("nan")),
+        ("max_move", 0),
+        ("max_move", 1000.1),
+        ("max_move", 0.1234567),
+        ("max_move", float("inf")),
+        ("max_missing", -0.1),
+        ("max_missing", 1.1),
+        ("max_missing", float("nan")),
     ],
 )
 def test_a_setting_out_of_its_range_is_named(option: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f"^{option} is .*, expected ") as error:
         Settings(**{option: value})
     assert error.value.option == option
+
+
+def test_each_check_that_is_not_named_is_reported() -> None:
+    asked = {"price_jump": "fail", "price_low": "off"}
+    settings = Settings(checks=asked)
+    asked["price_low"] = "fail"
+    assert dict(settings.checks) == dict.fromkeys(CHECKS, "report") | {
+        "price_jump": "fail",
+        "price_low": "off",
+    }
+    assert settings == Settings(checks=dict(settings.checks))
+    assert settings != Settings()
+
+
+@pytest.mark.parametrize(
+    ("checks", "message"),
+    [
+        ({"jump": "fail"}, f"checks: unknown check `jump`, expected one of {', '.join(CHECKS)}"),
+        ({"price_jump": "no"}, "checks: `price_jump` is 'no', expected one of off, report, fail"),
+        ({"price_jump": True}, "checks: `price_jump` is True, expected one of off, report, fail"),
+        (["price_jump"], "checks is ['price_jump'], expected a mapping of names to actions"),
+        (None, "checks is None, expected a mapping of names to actions"),
+    ],
+)
+def test_a_check_that_is_none_is_refused(checks: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$") as error:
+        Settings(checks=checks)
+    assert error.value.option == "checks"
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,16 @@ import pytest
 
 from batchcore import native
 from batchcore import reference as ref
+from batchcore.config import CHECKS
 from batchcore.errors import InputError
 from batchcore.frames import Text
+from batchcore.reference import checks
 from batchcore.reference.splits import half_away
 from batchcore.splits import counting, quotients, shares_of_close
 from support import build
 from support.cases import Case, SplitTable, cases, jan
+from support.checked import CheckedRun, by_core, by_reference
+from support.generate import Run
 
 CASES = {case.name: case for case in cases("rollforward", "rollforward/splits.toml")}
 
@@ -133,3 +137,32 @@ def test_a_fraction_is_rounded_half_away_however_large() -> None:
     assert half_away(Fraction(1, 16), 3) == Decimal("0.063")
     assert half_away(Fraction(-(10**70), 8), 0) == Decimal(f"-{10**70 // 8}")
     assert str(half_away(Fraction(-1, 1000), 2)) == "0.00"
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("a split that no table has", ["102 to 51.5, near 2 for 1"]),
+        ("2 for 1, closes as traded, quantities as entered", []),
+        ("2 for 1, closes adjusted, quantities as entered", []),
+    ],
+)
+def test_a_row_explains_closes_that_look_like_its_split(name: str, told: list[str]) -> None:
+    case = CASES[name]
+    run = Run(case.prices, case.portfolios, case.days, splits=case.splits)
+    rules = checks.Rules(checks=dict.fromkeys(CHECKS, "report"))
+    given = CheckedRun(run, case.days, rules, None)
+    found = by_core(given)
+    assert found == by_reference(given)
+    assert [one.detail for one in found[0] if one.name == "split_suspected"] == told
+
+
+def test_a_close_that_halves_is_no_split_of_closes_that_are_adjusted() -> None:
+    case = CASES["2 for 1, closes as traded, quantities as entered"]
+    assert case.splits is not None
+    splits = replace(case.splits, price_basis="adjusted")
+    run = Run(case.prices, case.portfolios, case.days, splits=splits)
+    given = CheckedRun(run, case.days, checks.Rules(checks={"split_suspected": "report"}), None)
+    found = by_core(given)
+    assert found == by_reference(given)
+    assert [one.name for one in found[0]] == ["split_suspected"]

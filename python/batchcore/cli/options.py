@@ -157,6 +157,9 @@ def derived(*, only: Collection[str] = (), but: Collection[str] = ()) -> list[in
 
 
 def _of_field(one: dataclasses.Field[Any], hint: Any) -> inspect.Parameter:  # noqa: ANN401  # a type
+    if entry := one.metadata["entry"]:
+        given = option(one.metadata["metavar"], one.metadata["help"], f"--{entry}")
+        return parameter(one.name, list[str], given)
     kinds = set(get_args(hint) or (hint,)) - {type(None)}
     kind: Any = kinds.pop() if len(kinds) == 1 else str  # choices are texts
     words, metadata = one.name.replace("_", "-"), one.metadata
@@ -164,6 +167,21 @@ def _of_field(one: dataclasses.Field[Any], hint: Any) -> inspect.Parameter:  # n
     metavar = None if kind is bool else metadata["metavar"]
     given = typer.Option(name, parser=PARSERS.get(kind), metavar=metavar, help=metadata["help"])
     return parameter(one.name, kind, given, default=one.default)
+
+
+def entries(given: Sequence[str] | None, name: str) -> dict[str, str]:
+    """Return the entries of a mapping whose option was given once for each.
+
+    Raises:
+        ConfigError: one of them has no value.
+    """
+    found = {}
+    for text in given or ():
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"{name}: `{text}` has no value, expected NAME=ACTION", name)
+        found[key.strip()] = value.strip()
+    return found
 
 
 def database_url(given: str | None) -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Lend = Callable[[Grace], contextlib.AbstractAsyncContextManager[asyncpg.Connection]]
 
 SET_UP_S: Final = 1.0
-"""How long a cancelled task waits for an engine that is opening a connection."""
+"""How long a cancelled task waits at most for an engine that is opening a connection."""
 
 WAIT_S: Final = 30.0
 """How long a pool may take to lend a connection; it is the default of SQLAlchemy's pools too."""
@@ -260,7 +260,7 @@ def _of_engine(engine: AsyncEngine) -> Lend:
 
 
 async def _opened(engine: AsyncEngine, grace: Grace) -> AsyncConnection:
-    """Open a connection; cancelled, wait until it is open, and close it.
+    """Open a connection; cancelled, close it once it is open, which is waited for briefly.
 
     SQLAlchemy 2.0 forgets a connection of the driver that it sets up when it is cancelled.
     """
@@ -268,17 +268,21 @@ async def _opened(engine: AsyncEngine, grace: Grace) -> AsyncConnection:
     try:
         return await asyncio.shield(opening)
     except asyncio.CancelledError:
-        ending = asyncio.ensure_future(_closed(opening, min(grace.left(), SET_UP_S)))
-        await asyncio.shield(ending)  # which goes on if the task is cancelled once more
+        closing = asyncio.ensure_future(_closed(opening))
+        _closing.add(closing)
+        closing.add_done_callback(_closing.discard)
+        await asyncio.wait({closing}, timeout=min(grace.left(), SET_UP_S))
         raise
 
 
-async def _closed(opening: asyncio.Future[AsyncConnection], seconds: float) -> None:
-    """Close a connection if it is open within a time; stop opening it if not."""
-    await asyncio.wait({opening}, timeout=seconds)
-    if not opening.done():
-        opening.cancel()
-    elif not opening.cancelled() and opening.exception() is None:
+_closing: Final[set[asyncio.Task[None]]] = set()
+"""Tasks that no one awaits any more; the event loop has no references of its own to them."""
+
+
+async def _closed(opening: asyncio.Future[AsyncConnection]) -> None:
+    """Close a connection once it is open."""
+    await asyncio.wait({opening})
+    if not opening.cancelled() and opening.exception() is None:
         await opening.result().close()
 
 

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
         SplitRows,
         Text,
     )
-    from batchcore.native import CancelFlag, Host, Market
+    from batchcore.native import CancelFlag, Checks, Host, Market
     from batchcore.pg.ledger import Entry
     from batchcore.pg.session import Session
     from batchcore.run.analysis import Analysed, Analysis
@@ -83,12 +83,14 @@ class RunPrices:
         coverage: Of the sessions that were checked (S12).
         analysis: None where nothing is analysed.
         host: What the rules read beside the frames of a chunk, where they do.
+        checks: Of the closes (C1); None where nothing is checked.
     """
 
     market: Market
     coverage: Coverage
     analysis: Analysis | None = None
     host: Host | None = None
+    checks: Checks | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -236,6 +238,7 @@ class Policy(abc.ABC):
             opening=opening,
             threads=self.settings.threads,
             cancel=self.cancel,
+            checks=prices.checks,
             host=prices.host,
             betas=facts.betas,
         )

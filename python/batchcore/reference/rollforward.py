@@ -371,6 +371,8 @@ def roll_forward(
     sessions: Sequence[int],
     lookback_days: int = 10,
     scales: Scales = DEFAULT_SCALES,
+    *,
+    fails_from: int | None = None,
 ) -> Result:
     """Return the rows of `portfolio` for `sessions`, and its issues.
 
@@ -381,6 +383,7 @@ def roll_forward(
             nothing is judged and there are no issues.
         lookback_days: Age in calendar days up to which a mark is a hit (S4).
         scales: Of the columns read.
+        fails_from: The session from which on a check of prices fails it (C2).
 
     Source:
         S3 to S10.
@@ -397,6 +400,9 @@ def roll_forward(
         failed = state is None
         for day in sessions:
             if state is None:
+                break
+            if fails_from is not None and day >= fails_from:
+                failed = True
                 break
             found: list[Issue] = []
             row = _row(state, day, lots, flows, marks, issues=found)
@@ -417,7 +423,7 @@ def roll_forward(
         issues += _refused(lots, prices, [row.day for row in rows])
         if prices.splits is not None and first is not None:
             issues += _options_split(lots, prices.splits, first.day, [row.day for row in rows])
-    return Result(tuple(rows), tuple(sorted(issues, key=_issue_order)), failed)
+    return Result(tuple(rows), tuple(sorted(issues, key=issue_order)), failed)
 
 
 def contributions(
@@ -474,6 +480,12 @@ def contributions(
         return tuple(found)
 
 
+def public_lots(portfolio: Portfolio, scales: Scales = DEFAULT_SCALES) -> list[_Lot]:
+    """Return the lots of a portfolio that are not PRIVATE (S3)."""
+    with localcontext(EXACT):
+        return [lot for lot in _lots(portfolio.positions, scales, [], None) if not lot.private]
+
+
 def _earned(lot: _Lot, mark: Marked | None) -> Decimal:
     """Return ``V`` at a mark; 0 where the lot is not held, or PRIVATE (X1)."""
     return ZERO if mark is None else lot.value_at(mark) - lot.entry_value
@@ -516,7 +528,8 @@ def _options_split(
     ]
 
 
-def _issue_order(issue: Issue) -> tuple[str, bool, str, int, str]:
+def issue_order(issue: Issue) -> tuple[str, bool, str, int, str]:
+    """Return the key that the issues of a portfolio are sorted by."""
     day = -INFINITE_DAY if issue.day is None else issue.day
     return issue.name, issue.symbol is not None, issue.symbol or "", day, issue.detail
 

@@ -75,6 +75,10 @@ class Splits:
             return 1 / self.factor(symbol, other, basis)
         return math.prod((one for _, one in self.between(symbol, basis, other)), start=Fraction(1))
 
+    def between_closes(self, symbol: str, before: int, day: int) -> Fraction:
+        """Return how many shares of a close of `day` are one of a close of `before`."""
+        return self.factor(symbol, self.of_close(before), self.of_close(day))
+
     def quantity(self, symbol: str, quantity: Decimal, basis: int, other: int) -> Decimal:
         """Return a quantity on another basis, rounded once (C4); as it is where that is the same.
 

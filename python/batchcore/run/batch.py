@@ -341,6 +341,7 @@ class Run:
             if first.is_gone:
                 session = await stack.enter_async_context(self.database.writing(LEDGER))
             try:
+                await holder.end_transactions(session, lease)
                 await end(session, issues=(self._symbol_issues(lease),))
             except DatabaseError:
                 # Where the ledger takes no issues, the lease is given back without them.
@@ -614,6 +615,7 @@ class Run:
         for issues in (rows.issues, *item.issues):
             self.issues.add(issues, first)
         self.issues.add_misses(rows.misses)
+        self.issues.add_held(rows.held)
         if item.kept:
             self.issues.add(not_replaced(item.kept, self.policy.plan.id))
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batchcore.calendar import date_of
-from batchcore.frames import Issues
+from batchcore.frames import Findings, Issues
 from batchcore.pg.ledger import NOT_REPLACED
+from batchcore.run.price_checks import holders, of_symbols
 from batchcore.sources.host import located
 from batchcore.units import State
 from batchcore.words import counted
@@ -17,7 +18,7 @@ from batchcore.words import counted
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batchcore.frames import Ambiguous, Ids, Kept, Misses
+    from batchcore.frames import Ambiguous, HeldFindings, Ids, Kept, Misses
 
 
 def not_replaced(kept: Sequence[Kept], ids: Ids) -> Issues:
@@ -44,14 +45,17 @@ def ambiguous_prices(found: Sequence[Ambiguous]) -> Issues:
 
 
 class IssueList:
-    """Issues that grow chunk by chunk, and the misses of each symbol added up.
+    """Issues that grow chunk by chunk, with misses of symbols and holders of findings added up.
 
     Attributes:
         parts: What was added.
+        findings: What is odd about the closes of the run (C1).
     """
 
     def __init__(self) -> None:
         self.parts: list[Issues] = []
+        self.findings = Findings.none()
+        self._held: list[HeldFindings] = []
         self._misses: dict[tuple[bool, str], tuple[int, int, int]] = {}
 
     def add(self, issues: Issues, first_portfolio: int = 0) -> None:
@@ -74,6 +78,10 @@ class IssueList:
                 max(last, int(misses.last[row])),
             )
 
+    def add_held(self, held: HeldFindings) -> None:
+        """Add the portfolios that findings concern."""
+        self._held.append(held)
+
     def finish(self) -> Issues:
         """Return all issues: of the prices, then of each portfolio in order, then by symbol."""
         keys = sorted(self._misses)
@@ -90,4 +98,5 @@ class IssueList:
         of_portfolios = Issues.concat([Issues.none(), *self.parts])
         # Stages notice things side by side, so the order of parts is that of the day's luck.
         order = np.argsort(of_portfolios.portfolio, kind="stable")
-        return Issues.concat([of_portfolios.take(order), by_symbol])
+        of_findings = of_symbols(self.findings, holders(self._held))
+        return Issues.concat([of_portfolios.take(order), by_symbol, of_findings])

@@ -200,6 +200,15 @@ class LeaseHolder:
                 ahead = 0.0
         raise taken_over(lease)
 
+    async def end_transactions(self, session: Session, lease: Lease) -> None:
+        """End what the server still does in transactions of this run.
+
+        It ignores a request to cancel a statement that comes before the statement, and a process
+        that waits for a lock does not see that its client has gone.
+        """
+        await session.enter(PHASE)
+        await self.ledger.end_transactions(session, [lease.token])
+
     async def end(
         self,
         session: Session,

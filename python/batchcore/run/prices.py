@@ -44,11 +44,18 @@ class PriceWindow:
         needed: The first day that marks are needed of; the days before it only show how old a
             close is, and how many there were.
         last: The last one.
+        until: Closes after it, up to this day, are loaded only to be looked at (C1).
     """
 
     first: int
     needed: int
     last: int
+    until: int | None = None
+
+    @property
+    def end(self) -> int:
+        """The last day that closes are loaded of."""
+        return self.last if self.until is None else self.until
 
 
 async def load_closes(
@@ -72,7 +79,7 @@ async def load_closes(
     """
     spelt = sorted(set(spellings))
     wanted = sorted({normalised(symbol) for symbol in spelt} - {""})
-    days = window.first, window.last
+    days = window.first, window.end
     if source is None:
         brought, since = spelt, window.first
         first = await load_prices(reader, catalog, spelt, *days)
@@ -143,7 +150,7 @@ def _of_window(source: PriceSource, wanted: list[str], window: PriceWindow) -> P
     among = set(wanted)
     ours = np.array([normalised(name) in among for name in names], dtype=np.bool_)
     kept = prices.day.state == State.VALUE
-    kept &= (prices.day.values >= window.first) & (prices.day.values <= window.last)
+    kept &= (prices.day.values >= window.first) & (prices.day.values <= window.end)
     if len(names):
         kept &= ours[prices.symbol.codes]
     return prices.take(kept)

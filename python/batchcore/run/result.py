@@ -12,7 +12,7 @@ import numpy as np
 
 from batchcore import arrow, policies
 from batchcore.calendar import iso_of
-from batchcore.config import Schema
+from batchcore.config import PRICE_LOW, Schema
 from batchcore.frames import ArrowFrame, Frame, arrow_column, distinct
 from batchcore.units import Mark, State
 from batchcore.words import counted
@@ -268,10 +268,17 @@ class BatchResult(Mapping[str, Any]):
                 if issue["name"] in by_day
             ]
         failed = set(np.flatnonzero(self.portfolios.status == FAILED).tolist())
-        return [
-            f"{issue['portfolio']}: {issue['name']} {issue['detail']} on {issue['session']}"
+        causes = [
+            (owner, issue)
             for owner, issue in issues
             if owner in failed and issue["name"] in policies.FAILURES and issue["session"]
+        ]
+        # which also is reported of portfolios that fail for another reason
+        otherwise = {owner for owner, issue in causes if issue["name"] != PRICE_LOW}
+        return [
+            f"{issue['portfolio']}: {issue['name']} {issue['detail']} on {issue['session']}"
+            for owner, issue in causes
+            if issue["name"] != PRICE_LOW or owner not in otherwise
         ]
 
     def __repr__(self) -> str:

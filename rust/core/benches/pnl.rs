@@ -136,7 +136,7 @@ fn median(seconds: &[f64]) -> f64 {
 fn roll(inputs: &Inputs<'_>, threads: usize, columns: &mut Columns) {
     let threads = NonZeroUsize::new(threads).unwrap();
     let never = AtomicBool::new(false);
-    let policy = Rollforward::of(inputs).unwrap();
+    let policy = Rollforward::of(inputs, None).unwrap();
     let report = run(&policy, inputs, threads, &never, columns.slices()).unwrap();
     black_box(report);
 }

@@ -392,6 +392,16 @@ pub fn text_in(buffer: &mut [u8; TEXT_BYTES], mantissa: i64, scale: u32) -> &str
     core::str::from_utf8(text.unwrap_or_default()).unwrap_or_default()
 }
 
+/// Returns `mantissa` of `scale` as decimal text without zeros at its end.
+#[must_use]
+pub fn short_text(mantissa: i64, scale: u32) -> String {
+    let mut buffer = [0; TEXT_BYTES];
+    let text = text_in(&mut buffer, mantissa, scale);
+    let decimals = text.contains('.');
+    let short = text.trim_end_matches(|digit| decimals && digit == '0');
+    short.trim_end_matches('.').to_owned()
+}
+
 /// Returns `mantissa` as decimal text with `scale` digits after the point.
 #[must_use]
 pub fn decimal_text(mantissa: &str, scale: usize) -> String {

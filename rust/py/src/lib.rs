@@ -29,6 +29,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<caches::PriceReader>()?;
     module.add_class::<store::ProfileStore>()?;
     module.add_class::<store::SnapshotStore>()?;
+    module.add_class::<pnl::Checks>()?;
     module.add_class::<pnl::Marks>()?;
     module.add_function(wrap_pyfunction!(arrays::load_needed, module)?)?;
     module.add_function(wrap_pyfunction!(pgcopy::encode, module)?)?;
@@ -45,6 +46,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
         "__all__",
         [
             "CancelFlag",
+            "Checks",
             "Decoder",
             "Marks",
             "PriceReader",

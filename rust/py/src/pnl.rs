@@ -1,9 +1,11 @@
 //! Marks, the two policies, and the lots held.
 
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 
 use batchcore_core::fixed::State;
 use batchcore_core::ids::Day;
+use batchcore_core::pnl::checks::{self, Action, Rules};
 use batchcore_core::pnl::columns::{self, ColumnSlices};
 use batchcore_core::pnl::contributions::{self as lots, Contribution};
 use batchcore_core::pnl::inputs::{
@@ -14,7 +16,7 @@ use batchcore_core::pnl::legacy::Legacy;
 use batchcore_core::pnl::legacy::contributions::{self as legacy, ComputedDays};
 use batchcore_core::pnl::legacy::row::{LegacyRow, Weights};
 use batchcore_core::pnl::position_values::PositionValue;
-use batchcore_core::pnl::report::{Miss, Report};
+use batchcore_core::pnl::report::{HeldFinding, Miss, Report};
 use batchcore_core::pnl::rollforward::Rollforward;
 use batchcore_core::pnl::splits::{PriceBasis, QuantityBasis, Splits};
 use batchcore_core::pnl::{holdings, marks, policy, position_values};
@@ -106,13 +108,103 @@ impl Marks {
     }
 }
 
+/// What is odd about the closes of a run (C1).
+#[pyclass(frozen, module = "batchcore._core")]
+pub(crate) struct Checks {
+    checks: checks::Checks,
+}
+
+#[pymethods]
+impl Checks {
+    /// Return what is odd about the closes of `marks` on `days`, (d,) int32 ascending: the sessions
+    /// of `marks` that closes are expected of, and those before them.
+    ///
+    /// `actions` says for each check by name what to do, off, report or fail; thresholds that are
+    /// shares are in millionths. `closed` is the last session closed by now, if `marks` reach it.
+    #[staticmethod]
+    #[pyo3(signature = (
+        marks, *, days, actions, max_move, frozen_sessions, max_missing, closed=None
+    ))]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one for each threshold, keyword-only"
+    )]
+    fn of(
+        py: Python<'_>,
+        marks: &Marks,
+        days: &Bound<'_, PyAny>,
+        actions: &Bound<'_, PyDict>,
+        max_move: u64,
+        frozen_sessions: usize,
+        max_missing: u64,
+        closed: Option<i32>,
+    ) -> PyResult<Self> {
+        guard("Checks.of", || {
+            let actions: HashMap<String, String> = actions.extract()?;
+            let action = |name: &str| match actions.get(name).map(String::as_str) {
+                Some("fail") => Ok(Action::Fail),
+                Some("report") => Ok(Action::Report),
+                Some("off") | None => Ok(Action::Off),
+                Some(other) => {
+                    let message = format!("{name} is `{other}`, expected off, report or fail");
+                    Err(InputError::new_err((message, "actions")))
+                }
+            };
+            let rules = Rules {
+                split_suspected: action("split_suspected")?,
+                price_jump: action("price_jump")?,
+                price_frozen: action("price_frozen")?,
+                price_ahead: action("price_ahead")?,
+                price_low: action("price_low")?,
+                max_move,
+                frozen_sessions,
+                max_missing,
+            };
+            let days = column::<i32>(days, "days")?;
+            let days = days.as_slice()?;
+            let checks = detached(py, || {
+                let splits = marks.marks.splits();
+                let split =
+                    |symbol: &[u8], after, until| splits?.between_closes(symbol, after, until);
+                checks::Checks::of(&marks.marks, days, rules, closed.map(Day), split)
+            })?;
+            Ok(Self { checks })
+        })
+    }
+
+    /// Return what was found, as columns of `frames.Findings`.
+    fn findings<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        guard("Checks.findings", || {
+            let (out, found) = (PyDict::new(py), self.checks.findings());
+            let (mut name, mut symbol, mut detail) =
+                (TextOut::default(), TextOut::default(), TextOut::default());
+            for finding in found {
+                name.push(Some(finding.kind.name()));
+                symbol.push(Some(&finding.symbol));
+                detail.push(Some(&finding.detail));
+            }
+            out.set_item("name", name.finish(py)?)?;
+            out.set_item("symbol", symbol.finish(py)?)?;
+            out.set_item("detail", detail.finish(py)?)?;
+            let place = |place: usize| u32::try_from(place).unwrap_or(u32::MAX);
+            out.set_item("first", array(py, found, |one| place(one.sessions.start)))?;
+            out.set_item("end", array(py, found, |one| place(one.sessions.end)))?;
+            let day = |one: &checks::Finding| one.since.map_or(0, |day| day.0);
+            let state = array(py, found, |one| state_of(one.since));
+            out.set_item("since", (array(py, found, day), state))?;
+            Ok(out)
+        })
+    }
+}
+
 /// Return the rows of all portfolios of `opening` over the sessions of `marks`, as columns.
 ///
-/// What follows `cancel` is read by the policy `legacy`, which needs `prices` and `today`.
+/// `checks` are of the closes that `marks` has. What follows `checks` is read by the policy `legacy`, which needs `prices` and `today`.
 #[pyfunction]
 #[pyo3(signature = (
     *, policy, positions, events, flows, opening, previous, marks, threads, cancel=None,
-    prices=None, today=None, cached=None, profiles=None, betas=None, has_benchmark=false
+    checks=None, prices=None, today=None, cached=None, profiles=None, betas=None,
+    has_benchmark=false
 ))]
 #[expect(
     clippy::too_many_arguments,
@@ -129,6 +221,7 @@ pub(crate) fn run<'py>(
     marks: &Marks,
     threads: NonZeroUsize,
     cancel: Option<&CancelFlag>,
+    checks: Option<&Checks>,
     prices: Option<&PriceStore>,
     today: Option<i32>,
     cached: Option<&PriceStore>,
@@ -174,7 +267,7 @@ pub(crate) fn run<'py>(
         let (report, sectors) = memory.filled(|columns| {
             detached(py, || match host {
                 None => {
-                    let policy = Rollforward::of(&inputs)?;
+                    let policy = Rollforward::of(&inputs, checks.map(|checks| &checks.checks))?;
                     let report = policy::run(&policy, &inputs, threads, cancel, columns)?;
                     Ok((report, Table::default()))
                 }
@@ -643,6 +736,7 @@ fn report_out<'py>(
     out.set_item("failed", report.failed.into_pyarray(py))?;
     out.set_item("issues", issues_out(py, &report.issues)?)?;
     out.set_item("misses", misses_out(py, &report.misses)?)?;
+    out.set_item("held", held_out(py, &report.held)?)?;
     out.set_item("legacy", legacy_out(py, &report.legacy, sectors)?)?;
     Ok(out)
 }
@@ -655,6 +749,16 @@ fn misses_out<'py>(py: Python<'py>, misses: &[Miss]) -> PyResult<Bound<'py, PyDi
     out.set_item("lot_sessions", array(py, misses, lot_sessions))?;
     out.set_item("first", array(py, misses, |miss| miss.first.0))?;
     out.set_item("last", array(py, misses, |miss| miss.last.0))?;
+    Ok(out)
+}
+
+fn held_out<'py>(py: Python<'py>, held: &[HeldFinding]) -> PyResult<Bound<'py, PyDict>> {
+    let out = PyDict::new(py);
+    let count = |held: &HeldFinding| i64::try_from(held.portfolios).unwrap_or(i64::MAX);
+    let finding = |held: &HeldFinding| i32::try_from(held.finding).unwrap_or(i32::MAX);
+    out.set_item("finding", array(py, held, finding))?;
+    out.set_item("session", array(py, held, |held| held.first.0))?;
+    out.set_item("portfolios", array(py, held, count))?;
     Ok(out)
 }
 

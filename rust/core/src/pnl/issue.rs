@@ -57,10 +57,20 @@ issues! {
     OptionOverSplit: "option_over_split",
     /// A value that does not fit its column: the portfolio fails (S10).
     OutOfRange: "out_of_range",
+    /// A close dated after the last session closed (C1).
+    PriceAhead: "price_ahead",
+    /// The same close on many sessions in a row (C1).
+    PriceFrozen: "price_frozen",
+    /// A large change of a close that does not look like a split (C1).
+    PriceJump: "price_jump",
+    /// Too many symbols of a portfolio without a fresh close (C1).
+    PriceLow: "price_low",
     /// A return of 100 or more: stored as NULL (S10).
     ReturnOutOfRange: "return_out_of_range",
     /// A LONG below 0 or a SHORT above 0: used as it is (S3).
     SignMismatch: "sign_mismatch",
+    /// Closes of two neighbouring sessions whose quotient is that of a split (C1).
+    SplitSuspected: "split_suspected",
     /// A position type that is none of the six: left out (S3).
     UnknownPositionType: "unknown_position_type",
 }

@@ -144,6 +144,20 @@ impl Splits {
             .get(index(self.names.find(&normalised(symbol))?))
     }
 
+    /// Returns new and old shares of all splits of a symbol between the closes of two days; nothing
+    /// if their quotient needs no restating, or more than 128 bits.
+    #[must_use]
+    pub fn between_closes(&self, symbol: &[u8], after: Day, until: Day) -> Option<(i128, i128)> {
+        let splits = self.find(symbol)?;
+        let basis = |day| splits.products.get(splits.of_close(day)).copied();
+        let ([new_from, old_from], [new_to, old_to]) = (basis(after)?, basis(until)?);
+        let ([new_to, new_from], [old_to, old_from]) =
+            (lowest([new_to, new_from]), lowest([old_to, old_from]));
+        let shares = |one: u128, other: u128| i128::try_from(one.checked_mul(other)?).ok();
+        let (new, old) = (shares(new_to, old_from)?, shares(old_to, new_from)?);
+        (new != old).then_some((new, old))
+    }
+
     /// Returns the splits of an option: of its symbol, or else of its underlying (C4).
     pub(crate) fn find_option(&self, symbol: &[u8]) -> Option<&SymbolSplits> {
         let of_underlying = || self.find(underlying(&normalised(symbol))?);
