@@ -13,9 +13,12 @@ from typing import Any
 import pytest
 
 import batchcore
+from batchcore import demo
 from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.config import Schema, Settings, Splits
+from batchcore.demo.check_rows import check
+from batchcore.demo.seed import create_splits
 from batchcore.errors import ConfigError, SchemaError
 from db.conftest import EMPTY, emptied
 from db.test_worked_cases import BESIDE, host_of, is_of_a_run
@@ -371,3 +374,47 @@ quantity_basis = "as_entered"
     assert refused.error() == (
         "an artifact is that of a plan, and --check-basis makes none: give --json"
     )
+
+
+async def test_a_generated_market_splits_where_a_table_is_mapped(
+    make_database: Any, template: str
+) -> None:
+    url = await make_database(template)
+    schema = Schema(splits=Splits("stock_splits", *BASES))
+    await create_splits(url, schema)
+    data = demo.seeded(demo.Size(portfolios=20, symbols=30, sessions=6), seed=1, splits=True)
+    await data.write(url, schema=schema)
+    assert await database.fetchval(url, "SELECT count(*) FROM stock_splits") == 3
+    settings, days = Settings(schema=schema), data.market.days[data.market.first :]
+    result = await run_days(url, days[0].item(), days[-1].item(), settings=settings)
+    assert result.rows_written == 120
+    checked = await check(url, data.opening(), days.tolist(), schema=schema)
+    assert (checked.rows, checked.differing) == (120, 0)
+    # what a row explains is no finding (C1)
+    assert "split_suspected" not in result.issues_by_name()
+
+
+def test_generate_refuses_other_bases_than_it_makes(split_copy: str, tmp_path: Path) -> None:
+    path = tmp_path / "schema.toml"
+    path.write_text(
+        "splits = { table = 'stock_splits', price_basis = 'adjusted', quantity_basis = 'current' }"
+    )
+    said = called(("generate", "--database-url", split_copy, "--schema", str(path)))
+    assert said.error() == (
+        "the schema has splits adjusted and current, expected as_traded and as_entered: that is"
+        " what is generated"
+    )
+
+
+async def test_the_return_of_a_symbol_to_compare_with_is_of_the_same_shares(
+    split_host: str,
+) -> None:
+    await fill(split_host, HELD, SPLIT)
+    settings = settings_of(SPLIT, today=date_of(D3))
+    await run_days(split_host, D0, D3, settings=settings)
+    found = await batchcore.performance(
+        split_host, [P0], periods=["ITD"], benchmark="aaa", settings=settings
+    )
+    (row,) = found.rows()
+    # 52 * 2 / 100 - 1, and 40 of 10000
+    assert (float(row["benchmark"]), float(row["twr"])) == pytest.approx((0.04, 0.004), abs=1e-4)
