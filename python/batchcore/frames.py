@@ -893,17 +893,36 @@ class Findings(Frame):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class HeldFindings(Frame):
-    """Findings whose symbol some portfolio holds on a session that they are of.
+    """Findings whose symbol some portfolio holds on a session that they are of (C1).
 
     Attributes:
-        finding: (n,) int32 row of `Findings`, ascending.
-        session: (n,) int32 the first session on which any portfolio does.
+        name: Of the check.
+        symbol: Trimmed and upper-cased (S2).
+        first: (n,) int32 the first session that it is of: with name and symbol, which it is.
+        detail: The figures.
+        session: (n,) int32 the first session on which any portfolio holds the symbol.
         portfolios: (n,) int64 how many do on it.
     """
 
-    finding: Int32
+    name: Text
+    symbol: Text
+    first: Int32
+    detail: Text
     session: Int32
     portfolios: Int64
+
+    @classmethod
+    def of(cls, findings: Findings, finding: Int32, session: Int32, portfolios: Int64) -> Self:
+        """Return those of some rows of findings."""
+        own = findings.take(finding)
+        return cls(
+            name=own.name,
+            symbol=own.symbol,
+            first=own.first,
+            detail=own.detail,
+            session=session,
+            portfolios=portfolios,
+        )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -329,7 +329,9 @@ def roll_forward(
         has_benchmark=host is not None and host.has_benchmark,
     )
     own = columns.pop("legacy")
-    return _rows(columns, positions.symbol, None if host is None else _legacy(own))
+    findings = Findings.none() if checks is None else checks.findings
+    legacy = None if host is None else _legacy(own)
+    return _rows(columns, positions.symbol, legacy, findings)
 
 
 def hold(
@@ -678,13 +680,15 @@ def _legacy(columns: dict[str, Any]) -> LegacyColumns:
     )
 
 
-def _rows(columns: dict[str, Any], symbols: Text, legacy: LegacyColumns | None) -> Rows:
+def _rows(
+    columns: dict[str, Any], symbols: Text, legacy: LegacyColumns | None, findings: Findings
+) -> Rows:
     """Return what the core computed; its other columns are those of `Rows` by name."""
     issues, misses = _issues(columns.pop("issues")), columns.pop("misses")
     for name, scale in (("daily_return", RETURN_SCALE), ("unrealized_pnl", CENTS)):
         columns[name] = Decimals(columns[name], scale, columns.pop(f"{name}_state"))
     misses["symbol"] = _coded(misses["symbol"], symbols)
-    held = HeldFindings(**columns.pop("held"))
+    held = HeldFindings.of(findings, **columns.pop("held"))
     return Rows(**columns, issues=issues, misses=Misses(**misses), held=held, legacy=legacy)
 
 

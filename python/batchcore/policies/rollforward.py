@@ -11,7 +11,7 @@ from batchcore import calendar as calendars
 from batchcore.config import CHECKS, PRICE_LOW
 from batchcore.db.analytic_tables import Parts, check_parts
 from batchcore.errors import ConfigError, CoverageError
-from batchcore.frames import Days, Issues, among, distinct, known_states
+from batchcore.frames import Days, Findings, Issues, among, distinct, known_states
 from batchcore.native import build_checks
 from batchcore.policies.policy import ChunkLoad, Policy, RunPrices
 from batchcore.run import plan as plans
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Ids, Int32, Int64, Prices, Rows, Text
-    from batchcore.native import Market
+    from batchcore.native import Checks, Market
     from batchcore.pg.session import Session
     from batchcore.policies.policy import RunContext
     from batchcore.run.analysis import Analysed, Analysis
@@ -180,9 +180,8 @@ class RollForward(Policy):
         checks = None
         if len(checked):
             checks = build_checks(market, checked, self.settings, closed=closed)
-            self.issues.findings = checks.findings
         if self.request.only_plans:
-            await self._report_prices(reader, symbols, closes, checked)
+            await self._report_prices(reader, symbols, closes, checks, checked)
         coverage = self._coverage(market, symbols, priced)
         if level == "none":
             return RunPrices(market, coverage, checks=checks)
@@ -252,10 +251,16 @@ class RollForward(Policy):
         )
 
     async def _report_prices(
-        self, reader: Session, symbols: Text, closes: Prices, checked: Int32
+        self,
+        reader: Session,
+        symbols: Text,
+        closes: Prices,
+        checks: Checks | None,
+        checked: Int32,
     ) -> None:
         """Report what prices lack, and findings of checks, before anything is computed."""
-        plan, settings, findings = self.plan, self.settings, self.issues.findings
+        plan, settings = self.plan, self.settings
+        findings = Findings.none() if checks is None else checks.findings
         sessions = plan.sessions[plan.sessions_run()]
         latest = await asyncio.to_thread(latest_closes, symbols, closes, sessions)
         named = {*latest.symbols, *map(str, findings.symbol.texts())}

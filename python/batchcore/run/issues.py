@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batchcore.calendar import date_of
-from batchcore.frames import Findings, Issues
+from batchcore.frames import Issues
 from batchcore.pg.ledger import NOT_REPLACED
-from batchcore.run.price_checks import holders, of_symbols
+from batchcore.run.price_checks import of_symbols
 from batchcore.sources.host import located
 from batchcore.units import State
 from batchcore.words import counted
@@ -49,12 +49,10 @@ class IssueList:
 
     Attributes:
         parts: What was added.
-        findings: What is odd about the closes of the run (C1).
     """
 
     def __init__(self) -> None:
         self.parts: list[Issues] = []
-        self.findings = Findings.none()
         self._held: list[HeldFindings] = []
         self._misses: dict[tuple[bool, str], tuple[int, int, int]] = {}
 
@@ -98,5 +96,4 @@ class IssueList:
         of_portfolios = Issues.concat([Issues.none(), *self.parts])
         # Stages notice things side by side, so the order of parts is that of the day's luck.
         order = np.argsort(of_portfolios.portfolio, kind="stable")
-        of_findings = of_symbols(self.findings, holders(self._held))
-        return Issues.concat([of_portfolios.take(order), by_symbol, of_findings])
+        return Issues.concat([of_portfolios.take(order), by_symbol, of_symbols(self._held)])
