@@ -48,6 +48,24 @@ LEFT JOIN LATERAL (
 WHERE o."id" = ANY('<ids>'::uuid[])
 ) TO STDOUT (FORMAT binary);
 
+-- calculate_portfolio_sector_exposure(...)
+-- the page of a portfolio
+COPY (
+SELECT w."asof_date", w."sector", w."weight" FROM "public"."benchmarks_sector_weights" AS w
+WHERE w."benchmark_code" = 'SP500' AND isfinite(w."asof_date") AND w."asof_date" <= '<day>'::date AND w."weight" < 'Infinity'::numeric AND w."weight" > '-Infinity'::numeric
+    AND w."asof_date" = (SELECT max(w."asof_date") FROM "public"."benchmarks_sector_weights" AS w WHERE w."benchmark_code" = 'SP500' AND isfinite(w."asof_date") AND w."asof_date" <= '<day>'::date)
+ORDER BY w."sector"
+) TO STDOUT (FORMAT binary);
+
+-- check_basis(db, symbol)
+SELECT c0, CASE WHEN isfinite(c1) THEN (c1 - DATE '1970-01-01')::bigint WHEN c1 IS NOT NULL THEN <number> END, c2 FROM (SELECT p."id", p."entry_date", p."entry_price" FROM "public"."positions" AS p
+WHERE upper(btrim(p."symbol" COLLATE "C", ' ')) = 'AAAA' AND p."deleted_at" IS NULL
+    AND p."position_type"::text IN ('LONG', 'SHORT')
+    AND upper(btrim(p."investment_class"::text COLLATE "C", ' ')) IS DISTINCT FROM 'PRIVATE'
+    AND p."entry_date" BETWEEN '<day>'::date AND '<day>'::date AND p."entry_date" < '<day>'::date AND p."entry_price" < 'Infinity'::numeric AND p."entry_price" > '-Infinity'::numeric
+ORDER BY p."entry_date", p."id" LIMIT 1000) AS q(c0, c1, c2);
+
+-- check_basis(db, symbol)
 -- calculate_portfolio_provider_beta(...)
 -- calculate_portfolio_sector_exposure(...)
 -- performance(...)
@@ -78,15 +96,6 @@ SELECT m."symbol", m."date", m."close" FROM "public"."market_data_cache" AS m
 WHERE m."symbol" = ANY(ARRAY(
         SELECT wanted.symbol FROM wanted WHERE NOT wanted.symbol = ANY('{}')))
     AND m."date" BETWEEN '<day>'::date AND '<day>'::date AND m."close" < 'Infinity'::numeric AND m."close" > '-Infinity'::numeric 
-) TO STDOUT (FORMAT binary);
-
--- calculate_portfolio_sector_exposure(...)
--- the page of a portfolio
-COPY (
-SELECT w."asof_date", w."sector", w."weight" FROM "public"."benchmarks_sector_weights" AS w
-WHERE w."benchmark_code" = 'SP500' AND isfinite(w."asof_date") AND w."asof_date" <= '<day>'::date AND w."weight" < 'Infinity'::numeric AND w."weight" > '-Infinity'::numeric
-    AND w."asof_date" = (SELECT max(w."asof_date") FROM "public"."benchmarks_sector_weights" AS w WHERE w."benchmark_code" = 'SP500' AND isfinite(w."asof_date") AND w."asof_date" <= '<day>'::date)
-ORDER BY w."sector"
 ) TO STDOUT (FORMAT binary);
 
 -- explain(db)
@@ -376,6 +385,7 @@ UPDATE "public"."portfolio_snapshots" AS own SET "total_value" = staged."total_v
 -- run_batch('inception', on_existing='replace')
 -- run_batch(settings=Settings(shard=(1, 2)))
 -- run_batch(schema with price_sources)
+-- run_batch(schema with splits)
 -- repair()
 -- run_batch(policy='legacy', on_existing='replace')
 DROP TABLE pg_temp.batchcore_staged_portfolio_snapshots;
@@ -425,6 +435,7 @@ SELECT EXISTS (SELECT FROM "public"."positions" AS o JOIN "public"."position_mar
 -- run_batch(missing=True, on_existing='replace')
 -- run_batch('inception', on_existing='replace')
 -- run_batch(schema with price_sources)
+-- run_batch(schema with splits)
 -- explain(db)
 -- repair()
 -- run_batch(policy='legacy', on_existing='replace')
@@ -441,6 +452,7 @@ SELECT e."position_id", e."trade_date", e."quantity_closed", e."realized_pnl" FR
 -- run_batch(missing=True, on_existing='replace')
 -- run_batch('inception', on_existing='replace')
 -- run_batch(schema with price_sources)
+-- run_batch(schema with splits)
 -- verify(fast=False)
 -- verify(fast=True)
 -- explain(db)
@@ -456,6 +468,7 @@ SELECT p."id", p."portfolio_id", p."symbol", p."position_type", p."quantity", p.
 -- run_batch(missing=True, on_existing='replace')
 -- run_batch('inception', on_existing='replace')
 -- run_batch(schema with price_sources)
+-- run_batch(schema with splits)
 -- verify(fast=False)
 -- verify(fast=True)
 -- repair()
@@ -482,6 +495,7 @@ WHERE f."deleted_at" IS NULL AND f."portfolio_id" BETWEEN '<id>'::uuid AND '<id>
 -- run_batch(settings=Settings(dry_run=True))
 -- run_batch(settings=Settings(shard=(1, 2)))
 -- run_batch(schema with price_sources)
+-- run_batch(schema with splits)
 -- explain(db)
 -- repair()
 -- run_batch(policy='legacy', on_existing='replace')
@@ -501,6 +515,7 @@ WHERE p."deleted_at" IS NULL AND p."symbol" IS NOT NULL AND p."symbol" <> '' AND
 -- run_batch(settings=Settings(dry_run=True))
 -- run_batch(settings=Settings(shard=(1, 2)))
 -- run_batch(schema with price_sources)
+-- run_batch(schema with splits)
 -- repair()
 COPY (
 WITH RECURSIVE spelling(symbol) AS (
@@ -518,6 +533,7 @@ WITH RECURSIVE spelling(symbol) AS (
 -- run_batch('inception', on_existing='replace')
 -- run_batch(settings=Settings(dry_run=True))
 -- run_batch(settings=Settings(shard=(1, 2)))
+-- run_batch(schema with splits)
 -- verify(fast=False)
 -- verify(fast=True)
 -- explain(db)
@@ -542,6 +558,7 @@ WHERE m."symbol" = ANY('<texts>')
 -- run_batch('inception', on_existing='replace')
 -- run_batch(settings=Settings(shard=(1, 2)))
 -- run_batch(schema with price_sources)
+-- run_batch(schema with splits)
 -- repair()
 -- run_batch(policy='legacy', on_existing='replace')
 COPY "pg_temp"."batchcore_staged_portfolios" (
@@ -556,6 +573,7 @@ COPY "pg_temp"."batchcore_staged_portfolios" (
 -- run_batch('inception', on_existing='replace')
 -- run_batch(settings=Settings(shard=(1, 2)))
 -- run_batch(schema with price_sources)
+-- run_batch(schema with splits)
 -- repair()
 -- run_batch(policy='legacy', on_existing='replace')
 CREATE TEMP TABLE batchcore_staged_portfolios ON COMMIT DROP AS SELECT "id" AS "id", "equity_balance" AS "equity_balance" FROM "public"."portfolios" WITH NO DATA;
@@ -568,6 +586,7 @@ CREATE TEMP TABLE batchcore_staged_portfolios ON COMMIT DROP AS SELECT "id" AS "
 -- run_batch('inception', on_existing='replace')
 -- run_batch(settings=Settings(shard=(1, 2)))
 -- run_batch(schema with price_sources)
+-- run_batch(schema with splits)
 -- repair()
 -- run_batch(policy='legacy', on_existing='replace')
 DROP TABLE pg_temp.batchcore_staged_portfolios;
@@ -580,6 +599,7 @@ DROP TABLE pg_temp.batchcore_staged_portfolios;
 -- run_batch('inception', on_existing='replace')
 -- run_batch(settings=Settings(shard=(1, 2)))
 -- run_batch(schema with price_sources)
+-- run_batch(schema with splits)
 -- repair()
 -- run_batch(policy='legacy', on_existing='replace')
 UPDATE "public"."portfolios" AS own SET "equity_balance" = staged."equity_balance", "updated_at" = <moment> FROM pg_temp.batchcore_staged_portfolios AS staged WHERE own."id" = staged."id" AND own."id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND (own."equity_balance") IS DISTINCT FROM (staged."equity_balance");
@@ -593,6 +613,7 @@ UPDATE "public"."portfolios" AS own SET "equity_balance" = staged."equity_balanc
 -- run_batch('inception', on_existing='replace')
 -- run_batch(settings=Settings(dry_run=True))
 -- run_batch(schema with price_sources)
+-- run_batch(schema with splits)
 -- PnLCalculator().calculate_all_portfolios_pnl(...)
 COPY (
 SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE FROM "public"."portfolio_snapshots" AS s
@@ -612,6 +633,8 @@ WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_dat
 -- run_batch(settings=Settings(dry_run=True))
 -- run_batch(settings=Settings(shard=(1, 2)))
 -- run_batch(schema with price_sources)
+-- run_batch(schema with splits)
+-- run_batch(schema with splits, changed_since=...)
 -- PnLCalculator().calculate_all_portfolios_pnl(...)
 -- repair()
 -- run_batch(policy='legacy', on_existing='skip')
@@ -632,6 +655,8 @@ SELECT version_num::text FROM "public"."batchcore_alembic_version";
 -- run_batch('inception', on_existing='replace')
 -- run_batch(settings=Settings(shard=(1, 2)))
 -- run_batch(schema with price_sources)
+-- run_batch(schema with splits)
+-- run_batch(schema with splits, changed_since=...)
 -- repair()
 -- run_batch(policy='legacy', on_existing='skip')
 -- run_batch(policy='legacy', on_existing='replace')
@@ -649,6 +674,8 @@ LOCK TABLE "public"."batchcore_runs" IN SHARE UPDATE EXCLUSIVE MODE;
 -- run_batch('inception', on_existing='replace')
 -- run_batch(settings=Settings(shard=(1, 2)))
 -- run_batch(schema with price_sources)
+-- run_batch(schema with splits)
+-- run_batch(schema with splits, changed_since=...)
 -- repair()
 -- run_batch(policy='legacy', on_existing='skip')
 -- run_batch(policy='legacy', on_existing='replace')
@@ -661,6 +688,7 @@ SELECT pg_export_snapshot(), pg_current_snapshot()::text, CASE WHEN NOT pg_is_in
 -- run_batch(missing=True, on_existing='skip')
 -- run_batch(settings=Settings(dry_run=True))
 -- run_batch(schema with price_sources)
+-- run_batch(schema with splits)
 -- PnLCalculator().calculate_all_portfolios_pnl(...)
 -- verify(fast=False)
 -- verify(fast=True)
@@ -691,6 +719,7 @@ WHERE o."deleted_at" IS NULL
 -- run_batch(analytics='every', on_existing='replace')
 -- run_batch(settings=Settings(shard=(1, 2)))
 -- run_batch(schema with price_sources)
+-- run_batch(schema with splits)
 -- run_batch(policy='legacy', on_existing='replace')
 WITH entry AS (INSERT INTO "public"."batchcore_run_chunks" (run_id, chunk, attempt, first_portfolio, last_portfolio,
     first_session, last_session, sessions, rows_written, sha256, committed_at)
@@ -749,6 +778,38 @@ CROSS JOIN LATERAL (
 
 -- run_batch(changed_since=..., calendar='XNYS')
 -- run_batch(changed_since=..., calendar='prices')
+-- run_batch(changed_since=..., calendar='daily')
+-- run_batch(schema with splits, changed_since=...)
+COPY (
+SELECT DISTINCT m."symbol", m."date" FROM "public"."market_data_cache" AS m WHERE (m."created_at" >= '2026-01-01T00:00:00+00:00'::timestamptz OR m."updated_at" >= '2026-01-01T00:00:00+00:00'::timestamptz) AND m."date" BETWEEN '<day>'::date AND '<day>'::date
+) TO STDOUT (FORMAT binary);
+
+-- run_batch(changed_since=..., calendar='XNYS')
+-- run_batch(changed_since=..., calendar='prices')
+-- run_batch(changed_since=..., calendar='daily')
+-- run_batch(schema with splits, changed_since=...)
+COPY (
+SELECT c.portfolio, GREATEST(LEAST(min(c.day), '<day>'::date), '<day>'::date)
+FROM (SELECT p."portfolio_id", CASE
+    WHEN p."created_at" >= '2026-01-01T00:00:00+00:00'::timestamptz AND p."updated_at" <= p."created_at"
+        AND p."deleted_at" IS NULL
+    THEN COALESCE(p."entry_date", '<day>'::date) ELSE '<day>'::date END
+FROM "public"."positions" AS p
+WHERE (p."created_at" >= '2026-01-01T00:00:00+00:00'::timestamptz OR p."updated_at" >= '2026-01-01T00:00:00+00:00'::timestamptz
+    OR p."deleted_at" >= '2026-01-01T00:00:00+00:00'::timestamptz) AND p."portfolio_id" IN (SELECT o."id" FROM "public"."portfolios" AS o WHERE o."deleted_at" IS NULL) UNION ALL SELECT p."portfolio_id", COALESCE(p."entry_date", '<day>'::date)
+FROM "public"."position_realized_events" AS e JOIN "public"."positions" AS p ON p."id" = e."position_id"
+WHERE e."created_at" >= '2026-01-01T00:00:00+00:00'::timestamptz AND p."deleted_at" IS NULL AND p."portfolio_id" IN (SELECT o."id" FROM "public"."portfolios" AS o WHERE o."deleted_at" IS NULL) UNION ALL SELECT f."portfolio_id", CASE
+    WHEN f."created_at" >= '2026-01-01T00:00:00+00:00'::timestamptz AND f."updated_at" <= f."created_at"
+        AND f."deleted_at" IS NULL
+    THEN COALESCE(f."change_date", '<day>'::date) ELSE '<day>'::date END
+FROM "public"."equity_changes" AS f
+WHERE (f."created_at" >= '2026-01-01T00:00:00+00:00'::timestamptz OR f."updated_at" >= '2026-01-01T00:00:00+00:00'::timestamptz
+    OR f."deleted_at" >= '2026-01-01T00:00:00+00:00'::timestamptz) AND f."portfolio_id" IN (SELECT o."id" FROM "public"."portfolios" AS o WHERE o."deleted_at" IS NULL)) AS c(portfolio, day) WHERE c.portfolio IS NOT NULL GROUP BY c.portfolio
+) TO STDOUT (FORMAT binary);
+
+-- run_batch(changed_since=..., calendar='XNYS')
+-- run_batch(changed_since=..., calendar='prices')
+-- run_batch(schema with splits, changed_since=...)
 COPY (
 SELECT o."id", o."equity_balance", o."currency", o."deleted_at" IS NOT NULL, before."snapshot_date", before."equity_balance", before."cumulative_pnl", before."cumulative_realized_pnl", before."cumulative_capital_flow", first."snapshot_date", first."equity_balance", first."daily_pnl", first."daily_capital_flow", last."snapshot_date", last."equity_balance", last."cumulative_pnl", last."cumulative_realized_pnl", last."cumulative_capital_flow" FROM "public"."portfolios" AS o 
 LEFT JOIN LATERAL (
@@ -767,35 +828,6 @@ LEFT JOIN LATERAL (
         AND s."snapshot_date" >= '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
     ORDER BY s."snapshot_date" DESC LIMIT 1) AS last ON true
 WHERE false
-) TO STDOUT (FORMAT binary);
-
--- run_batch(changed_since=..., calendar='XNYS')
--- run_batch(changed_since=..., calendar='prices')
--- run_batch(changed_since=..., calendar='daily')
-COPY (
-SELECT DISTINCT m."symbol", m."date" FROM "public"."market_data_cache" AS m WHERE (m."created_at" >= '2026-01-01T00:00:00+00:00'::timestamptz OR m."updated_at" >= '2026-01-01T00:00:00+00:00'::timestamptz) AND m."date" BETWEEN '<day>'::date AND '<day>'::date
-) TO STDOUT (FORMAT binary);
-
--- run_batch(changed_since=..., calendar='XNYS')
--- run_batch(changed_since=..., calendar='prices')
--- run_batch(changed_since=..., calendar='daily')
-COPY (
-SELECT c.portfolio, GREATEST(LEAST(min(c.day), '<day>'::date), '<day>'::date)
-FROM (SELECT p."portfolio_id", CASE
-    WHEN p."created_at" >= '2026-01-01T00:00:00+00:00'::timestamptz AND p."updated_at" <= p."created_at"
-        AND p."deleted_at" IS NULL
-    THEN COALESCE(p."entry_date", '<day>'::date) ELSE '<day>'::date END
-FROM "public"."positions" AS p
-WHERE (p."created_at" >= '2026-01-01T00:00:00+00:00'::timestamptz OR p."updated_at" >= '2026-01-01T00:00:00+00:00'::timestamptz
-    OR p."deleted_at" >= '2026-01-01T00:00:00+00:00'::timestamptz) AND p."portfolio_id" IN (SELECT o."id" FROM "public"."portfolios" AS o WHERE o."deleted_at" IS NULL) UNION ALL SELECT p."portfolio_id", COALESCE(p."entry_date", '<day>'::date)
-FROM "public"."position_realized_events" AS e JOIN "public"."positions" AS p ON p."id" = e."position_id"
-WHERE e."created_at" >= '2026-01-01T00:00:00+00:00'::timestamptz AND p."deleted_at" IS NULL AND p."portfolio_id" IN (SELECT o."id" FROM "public"."portfolios" AS o WHERE o."deleted_at" IS NULL) UNION ALL SELECT f."portfolio_id", CASE
-    WHEN f."created_at" >= '2026-01-01T00:00:00+00:00'::timestamptz AND f."updated_at" <= f."created_at"
-        AND f."deleted_at" IS NULL
-    THEN COALESCE(f."change_date", '<day>'::date) ELSE '<day>'::date END
-FROM "public"."equity_changes" AS f
-WHERE (f."created_at" >= '2026-01-01T00:00:00+00:00'::timestamptz OR f."updated_at" >= '2026-01-01T00:00:00+00:00'::timestamptz
-    OR f."deleted_at" >= '2026-01-01T00:00:00+00:00'::timestamptz) AND f."portfolio_id" IN (SELECT o."id" FROM "public"."portfolios" AS o WHERE o."deleted_at" IS NULL)) AS c(portfolio, day) WHERE c.portfolio IS NOT NULL GROUP BY c.portfolio
 ) TO STDOUT (FORMAT binary);
 
 -- run_batch(changed_since=..., calendar='daily')
@@ -863,6 +895,7 @@ FROM entry WHERE id = '<id>' AND token = <value> AND state = 'running';
 -- run_batch('inception', on_existing='replace')
 -- run_batch(settings=Settings(shard=(1, 2)))
 -- run_batch(schema with price_sources)
+-- run_batch(schema with splits)
 COPY "pg_temp"."batchcore_staged_portfolio_snapshots" (
     "portfolio_id", "snapshot_date", "total_value", "cash_value", "long_value", "short_value", "gross_exposure", "net_exposure", "equity_balance", "daily_pnl", "cumulative_pnl", "daily_realized_pnl", "cumulative_realized_pnl", "daily_capital_flow", "cumulative_capital_flow", "daily_return", "num_positions", "num_long_positions", "num_short_positions", "is_complete"
 ) FROM STDIN (FORMAT binary);
@@ -871,12 +904,14 @@ COPY "pg_temp"."batchcore_staged_portfolio_snapshots" (
 -- run_batch('inception', on_existing='replace')
 -- run_batch(settings=Settings(shard=(1, 2)))
 -- run_batch(schema with price_sources)
+-- run_batch(schema with splits)
 CREATE TEMP TABLE batchcore_staged_portfolio_snapshots ON COMMIT DROP AS SELECT "portfolio_id" AS "portfolio_id", "snapshot_date" AS "snapshot_date", "total_value" AS "total_value", "cash_value" AS "cash_value", "long_value" AS "long_value", "short_value" AS "short_value", "gross_exposure" AS "gross_exposure", "net_exposure" AS "net_exposure", "equity_balance" AS "equity_balance", "daily_pnl" AS "daily_pnl", "cumulative_pnl" AS "cumulative_pnl", "daily_realized_pnl" AS "daily_realized_pnl", "cumulative_realized_pnl" AS "cumulative_realized_pnl", "daily_capital_flow" AS "daily_capital_flow", "cumulative_capital_flow" AS "cumulative_capital_flow", "daily_return" AS "daily_return", "num_positions" AS "num_positions", "num_long_positions" AS "num_long_positions", "num_short_positions" AS "num_short_positions", "is_complete" AS "is_complete" FROM "public"."portfolio_snapshots" WITH NO DATA;
 
 -- run_batch(missing=True, on_existing='replace')
 -- run_batch('inception', on_existing='replace')
 -- run_batch(settings=Settings(shard=(1, 2)))
 -- run_batch(schema with price_sources)
+-- run_batch(schema with splits)
 UPDATE "public"."portfolio_snapshots" AS own SET "total_value" = staged."total_value", "cash_value" = staged."cash_value", "long_value" = staged."long_value", "short_value" = staged."short_value", "gross_exposure" = staged."gross_exposure", "net_exposure" = staged."net_exposure", "equity_balance" = staged."equity_balance", "daily_pnl" = staged."daily_pnl", "cumulative_pnl" = staged."cumulative_pnl", "daily_realized_pnl" = staged."daily_realized_pnl", "cumulative_realized_pnl" = staged."cumulative_realized_pnl", "daily_capital_flow" = staged."daily_capital_flow", "cumulative_capital_flow" = staged."cumulative_capital_flow", "daily_return" = staged."daily_return", "num_positions" = staged."num_positions", "num_long_positions" = staged."num_long_positions", "num_short_positions" = staged."num_short_positions", "is_complete" = staged."is_complete" FROM pg_temp.batchcore_staged_portfolio_snapshots AS staged WHERE own."portfolio_id" = staged."portfolio_id" AND own."snapshot_date" = staged."snapshot_date" AND own."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid;
 
 -- run_batch(missing=True, on_existing='skip')
@@ -1023,6 +1058,17 @@ SELECT m."symbol", m."date", m."close", array_position('<texts>'::text[], m."dat
 WHERE m."symbol" = ANY(ARRAY(
         SELECT wanted.symbol FROM wanted WHERE NOT wanted.symbol = ANY('<texts>')))
     AND m."date" BETWEEN '<day>'::date AND '<day>'::date AND m."close" < 'Infinity'::numeric AND m."close" > '-Infinity'::numeric AND m."data_source"::text = ANY('<texts>'::text[])
+) TO STDOUT (FORMAT binary);
+
+-- run_batch(schema with splits)
+-- check_basis(db, symbol)
+COPY (
+SELECT r."symbol"::text, r."ex_date", r."new"::numeric, r."old"::numeric FROM "public"."stock_splits" AS r WHERE upper(btrim(r."symbol" COLLATE "C", ' ')) = ANY('<texts>')
+) TO STDOUT (FORMAT binary);
+
+-- run_batch(schema with splits, changed_since=...)
+COPY (
+SELECT DISTINCT r."symbol"::text, r."ex_date" FROM "public"."stock_splits" AS r WHERE (r."created_at" >= '2026-01-01T00:00:00+00:00'::timestamptz OR r."updated_at" >= '2026-01-01T00:00:00+00:00'::timestamptz) AND r."ex_date" BETWEEN '<day>'::date AND '<day>'::date
 ) TO STDOUT (FORMAT binary);
 
 -- run_batch(settings=Settings(dry_run=True))

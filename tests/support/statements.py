@@ -14,7 +14,7 @@ from typing import Any
 import batchcore
 from batchcore import demo
 from batchcore.calendar import date_of
-from batchcore.config import Schema, Settings
+from batchcore.config import Schema, Settings, Splits
 from batchcore.db.migrate import migrate
 from batchcore.demo import embedded
 from batchcore.pages.night import load_night
@@ -57,6 +57,12 @@ SETTINGS = ("SET ", "SHOW ")
 
 SOMETIMES = ("pg_locks", "pg_stat_activity", "batchcore_run_heartbeats")
 """What is sent only where something takes time."""
+
+
+SPLITS = """
+CREATE TABLE stock_splits (symbol text, ex_date date, new integer, old integer,
+    created_at timestamptz, updated_at timestamptz)
+"""
 
 
 class Recorder:
@@ -146,6 +152,17 @@ async def runs(url: str) -> AsyncIterator[str]:
     yield "run_batch(schema with price_sources)"
     sources = Settings(schema=Schema(price_sources=("test", "other")), min_coverage=0.0)
     await run(url, last, last, on_existing="replace", analytics="none", settings=sources)
+    splits = Schema(splits=Splits("stock_splits", "as_traded", "as_entered"))
+    symbol, day = DATA.market.symbols[0], DAYS[1]
+    await database.execute(url, SPLITS)
+    await database.fetch(url, "INSERT INTO stock_splits VALUES ($1, $2, 2, 1)", symbol, day)
+    of_splits = Settings(schema=splits, min_coverage=0.0)
+    yield "run_batch(schema with splits)"
+    await run(url, last, last, on_existing="replace", analytics="none", settings=of_splits)
+    yield "run_batch(schema with splits, changed_since=...)"
+    await run(url, changed_since=SINCE, on_existing="replace", settings=of_splits)
+    yield "check_basis(db, symbol)"
+    await batchcore.check_basis(url, symbol, schema=splits)
     yield "PnLCalculator().calculate_all_portfolios_pnl(...)"
     async with database.connected(url) as connection, connection.transaction():
         calculator = batchcore.PnLCalculator(Settings(min_coverage=0.0), analytics="none")

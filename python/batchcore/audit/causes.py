@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 CAUSES: Final = (
     "missing_run",
     "price_changed",
+    "split_changed",
     "flow_changed",
     "event_added",
     "position_changed",
@@ -74,6 +75,7 @@ def causes_of(
     written: WriteTimes,
     facts: Facts,
     prices: ChangedCloses,
+    splits: ChangedCloses,
     *,
     since: Int32,
     looks_back: Int32,
@@ -87,6 +89,7 @@ def causes_of(
         written: The rows.
         facts: Of the chunk.
         prices: Closes that were changed, by the symbols of ``facts`` and of the market after.
+        splits: Likewise.
         since: (k,) the day after which events and flows count.
         looks_back: (k,) the first day whose close may have counted.
         lacks_a_run: (k,) whether a row that they went on from is gone.
@@ -105,12 +108,15 @@ def causes_of(
     counts = (held.start[position] <= day[row]) & (latest > written.at[row])
     if ends_at_exit:
         counts &= held.end[position] >= since[row]
+    split = _latest_change(splits, held.symbol[position], held.start[position], day[row])
+    over_split = (held.start[position] <= day[row]) & (split > written.at[row])
     place = facts.symbols.index(MARKET) if MARKET in facts.symbols else len(facts.symbols)
     market = np.full(len(day), place, dtype=np.int64)
     of_market = uses_market & (_latest_change(prices, market, looks_back, day) > written.at)
     holds = {
         "missing_run": lacks_a_run,
         "price_changed": any_by_left(pair, counts, len(day)) | of_market,
+        "split_changed": any_by_left(pair, over_split, len(day)),
         "flow_changed": changed(
             Fact.FLOW,
             lambda row, on, _: (on <= day[row]) & ((on > since[row]) | (on == day[row])),

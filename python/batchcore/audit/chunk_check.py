@@ -28,8 +28,10 @@ from batchcore.sources.query import load
 from batchcore.sources.stored import (
     ANALYTIC,
     SHARES,
+    ChangedCloses,
     Fact,
     select_changed_closes,
+    select_changed_splits,
     select_facts,
     uuid_at,
 )
@@ -276,10 +278,15 @@ class ChunkCheck:
         symbols = tuple(dict.fromkeys((*facts.symbols, MARKET)))
         first, last = int(looks_back.min()), int(links.day.max())
         query = select_changed_closes(policy.catalog, symbols, int(written.at.min()), first, last)
+        splits = ChangedCloses.none()
+        if policy.reads_splits and policy.catalog.schema.splits is not None:
+            of_splits = select_changed_splits(policy.catalog, symbols, int(written.at.min()), last)
+            splits = await load(policy.session, of_splits)
         cause = causes_of(
             written,
             facts,
             await load(policy.session, query),
+            splits,
             since=policy.since(links),
             looks_back=looks_back,
             lacks_a_run=lacks_a_run,

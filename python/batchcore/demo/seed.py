@@ -12,8 +12,8 @@ from batchcore.frames import Decimals
 from batchcore.pg.database import Database
 from batchcore.pg.fields import encoded, field_of
 from batchcore.pg.session import transaction
-from batchcore.pg.sql import Relation, statement, table_name
-from batchcore.schema import HOST, Kind, Use
+from batchcore.pg.sql import Relation, column_name, statement, table_name
+from batchcore.schema import HOST, SPLIT_TABLE, SPLITS, WHOLE, Kind, Use
 from batchcore.sinks.staging import not_kept
 from batchcore.words import of_rows
 
@@ -77,6 +77,20 @@ async def fill(
     return rows
 
 
+async def create_splits(db: object, schema: Schema) -> None:
+    """Create the table that a schema maps as that of splits, in a database of a demo.
+
+    Raises:
+        DatabaseError: the database refused or went away.
+    """
+    columns = ", ".join(
+        f"{column_name(schema, SPLITS, one.name)} {one.declared}{' NOT NULL' * one.not_null}"
+        for one in SPLIT_TABLE.columns
+    )
+    async with Database(db).writing("fill") as session, transaction(session):
+        await session.execute(f"CREATE TABLE {table_name(schema, SPLITS)} ({columns})")
+
+
 async def _is_there(session: Session, schema: Schema, table: str) -> bool:
     if table in NEEDED:
         return True
@@ -104,6 +118,8 @@ def _misfit(catalog: Catalog, table: str, name: str, column: object) -> str:
         return f"{label}: missing column"
     if isinstance(column, Decimals) and found.kind is Kind.FLOAT8:
         return not_written(label, "numeric")
+    if isinstance(column, Decimals) and found.kind in WHOLE:
+        return f"{label}: is {found.declared}, expected numeric: splits are written as that"
     return ""
 
 

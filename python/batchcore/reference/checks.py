@@ -102,7 +102,7 @@ def findings(
     rules: Rules,
     *,
     closed: int | None = None,
-    factor: Factor = _no_split,
+    factor: Factor | None = None,
     scales: Scales = DEFAULT_SCALES,
 ) -> tuple[Finding, ...]:
     """Return what is odd about the closes, sorted by symbol, session and name.
@@ -113,9 +113,11 @@ def findings(
         sessions: Of the run, ascending.
         rules: Which checks.
         closed: The last session closed by now, where the run reaches it.
-        factor: What splits come to.
+        factor: What splits come to; None is what those of `prices` do (C3).
         scales: `close` is that of the closes.
     """
+    if factor is None:
+        factor = _no_split if prices.splits is None else prices.splits.between_closes
     search = _Search(days, sessions, rules, closed, factor, scales)
     found = []
     for symbol, dated in prices.days.items():

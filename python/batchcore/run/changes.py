@@ -17,6 +17,7 @@ from batchcore.sources.changes import (
     select_changed_facts,
     select_changed_prices,
     select_changed_session,
+    select_changed_splits,
 )
 from batchcore.sources.host import normalised, sorted_ids
 from batchcore.sources.positions import load_symbols, select_held
@@ -54,7 +55,9 @@ async def find_affected(  # noqa: PLR0917  # what changed, for some portfolios
     monitor: Monitor,
     settings: Settings,
 ) -> Rewrites:
-    """Return which portfolios are affected by what changed, by at most eight statements.
+    """Return which portfolios are affected by what changed, by at most nine statements.
+
+    A split that came or changed counts from its ex-date on, for all that hold the symbol (C5).
 
     No day before ``start`` is rewritten.
 
@@ -66,9 +69,13 @@ async def find_affected(  # noqa: PLR0917  # what changed, for some portfolios
     prices = await load(session, select_changed_prices(catalog, since))
     monitor.loaded(changed_facts=len(facts.day), changed_prices=len(prices.day))
     everyone_from, found = None, [facts]
+    if len(prices.day) and calendar.code == PRICES:
+        everyone_from = await load(session, select_changed_session(catalog, since))
+    if catalog.schema.splits is not None:
+        splits = await load(session, select_changed_splits(catalog, since))
+        monitor.loaded(changed_splits=len(splits.day))
+        prices = prices.joined(splits)
     if len(prices.day):
-        if calendar.code == PRICES:
-            everyone_from = await load(session, select_changed_session(catalog, since))
         changed = {normalised(name) for name in prices.symbol.table()}
         symbols = await load_symbols(session, catalog, selection)
         spellings = sorted(name for name in symbols.table() if normalised(name) in changed)
@@ -159,6 +166,8 @@ def _days_by_units(rates: ChangedRates) -> dict[frozenset[str], Int32]:
 
 def marked(prices: ChangedPrices, held: Held) -> ChangedFacts:
     """Return the portfolios that a changed close may mark a lot of, and the day of that close.
+
+    A changed split stands for a close of its ex-date.
 
     The mark of a lot is a close between its start and its end, the end included, as it may be
     closed at the mark on it; no close before its start ever is (S4). So of each position the
