@@ -35,8 +35,10 @@ if TYPE_CHECKING:
     from batchcore.caches import Snapshot as Snapshot
     from batchcore.caches import SnapshotCache as SnapshotCache
     from batchcore.caches import SnapshotCacheStats as SnapshotCacheStats
+    from batchcore.config import Fx as Fx
     from batchcore.config import Schema as Schema
     from batchcore.config import Settings as Settings
+    from batchcore.config import Splits as Splits
     from batchcore.db.autogenerate import alembic_include_object as alembic_include_object
     from batchcore.errors import BatchcoreError as BatchcoreError
     from batchcore.errors import CancelledError as CancelledError
@@ -130,7 +132,7 @@ _ROOMS: Final = {
         "SnapshotCacheStats",
     ),
     "batchcore.native": ("compute",),
-    "batchcore.config": ("Schema", "Settings"),
+    "batchcore.config": ("Fx", "Schema", "Settings", "Splits"),
     "batchcore.db.autogenerate": ("alembic_include_object",),
     "batchcore.errors": (
         "BatchcoreError",

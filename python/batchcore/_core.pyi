@@ -17,6 +17,7 @@ from batchcore.frames import (
     Previous,
     Prices,
     Profiles,
+    RateRows,
     Text,
 )
 
@@ -28,6 +29,7 @@ __all__ = [
     "PriceReader",
     "PriceStore",
     "ProfileStore",
+    "Rates",
     "SnapshotStore",
     "ThreadGuard",
     "__version__",
@@ -167,6 +169,23 @@ class Marks:
     ) -> npt.NDArray[np.float64]: ...
     def issues(self) -> dict[str, Any]: ...
 
+@final
+class Rates:
+    @staticmethod
+    def from_frame(
+        rates: RateRows,
+        *,
+        currencies: Text,
+        homes: Text,
+        sessions: npt.NDArray[np.int32],
+        lookback_days: int,
+        pivot: str,
+    ) -> Rates: ...
+    def issues(self) -> dict[str, Any]: ...
+    def look_up(
+        self, currency: str, home: str | None, day: int
+    ) -> tuple[str, tuple[int, int] | None, bool] | None: ...
+
 def compound(
     *,
     pnl: npt.NDArray[np.int64],
@@ -183,6 +202,7 @@ def contributions(
     marks: Marks,
     threads: int,
     cancel: CancelFlag | None = None,
+    rates: Rates | None = None,
 ) -> dict[str, Any]: ...
 def encode(
     *,
@@ -200,6 +220,7 @@ def hold(
     sessions: npt.NDArray[np.int32],
     threads: int,
     cancel: CancelFlag | None = None,
+    rates: Rates | None = None,
 ) -> dict[str, Any]: ...
 def legacy_contributions(
     *,
@@ -228,6 +249,7 @@ def run(
     threads: int,
     cancel: CancelFlag | None = None,
     checks: Checks | None = None,
+    rates: Rates | None = None,
     prices: PriceStore | None = None,
     today: int | None = None,
     cached: PriceStore | None = None,
@@ -247,4 +269,5 @@ def value_positions(
     session: int,
     threads: int,
     cancel: CancelFlag | None = None,
+    rates: Rates | None = None,
 ) -> dict[str, Any]: ...

@@ -12,19 +12,33 @@ from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeGuard, get_args
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Final,
+    Literal,
+    Self,
+    TypeGuard,
+    cast,
+    get_args,
+)
 
 from batchcore.errors import ConfigError
-from batchcore.schema import HOST
+from batchcore.schema import CURRENCY, CURRENCY_TABLES, HOST, RATE_TABLE, RATES, SPLIT_TABLE, SPLITS
 from batchcore.units import FACTOR_ETFS, MAX_SCALE
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator
 
+    from batchcore.schema import Table
+
 OnExisting = Literal["skip", "replace", "error"]
 Analytics = Literal["portfolio", "full", "every", "none"]
 BetaWeights = Literal["market_value", "equity"]
+PriceBasis = Literal["as_traded", "adjusted"]
+QuantityBasis = Literal["as_entered", "current"]
 
 CheckAction = Literal["off", "report", "fail"]
 
@@ -36,6 +50,8 @@ CHECK_ACTIONS: Final[tuple[str, ...]] = get_args(CheckAction)
 ON_EXISTING: Final[tuple[str, ...]] = get_args(OnExisting)
 ANALYTICS: Final[tuple[str, ...]] = get_args(Analytics)
 BETA_WEIGHTS: Final[tuple[str, ...]] = get_args(BetaWeights)
+PRICE_BASES: Final[tuple[str, ...]] = get_args(PriceBasis)
+QUANTITY_BASES: Final[tuple[str, ...]] = get_args(QuantityBasis)
 
 INCEPTION: Final = "inception"
 """The start of a run that values each portfolio from its earliest entry on."""
@@ -45,6 +61,9 @@ QUESTION: Final = "question"
 
 CONFIGURATION: Final = "configuration"
 """Options that only say how a run is done: the ledger keeps them."""
+
+VALUATION: Final = ("lookback_days", "fx_lookback_days", "fx_pivot")
+"""Settings by which stored rows are valued again."""
 
 MOST_LOOKBACK_DAYS: Final = 36_525
 """A hundred years."""
@@ -80,7 +99,150 @@ _MAX_FAILED: Final = re.compile(
 
 
 _NAMED: Final = ("tables", "columns", "scales", "factors")
-_TYPES: Final = {str: "text", int: "a whole number", dict: "a table"}
+_TYPES: Final = {str: "text", int: "a whole number", dict: "a table", Mapping: "a table"}
+
+
+class Mapped:
+    """What a host says of a table that no migration makes: its keys are those of a TOML file.
+
+    Attributes:
+        table: Its name in the database.
+        columns: Columns of docs/schema.md -> column name in the database; one that is left out has
+            that name.
+    """
+
+    _key: ClassVar[str]
+    """What the mapping is called in a `Schema`."""
+
+    _described: ClassVar[Table]
+    _rows: ClassVar[str]
+
+    table: str
+    columns: Mapping[str, str]
+
+    def _check_names(self) -> None:
+        key = self._key
+        if not isinstance(self.table, str) or not self.table:
+            msg = f"{key}.table is {self.table!r}, expected the name of the table of {self._rows}"
+            raise ConfigError(msg, "schema")
+        known = [column.name for column in self._described.columns]
+        columns = _of_type(self.columns, Mapping, f"{key}.columns")
+        for name, column in columns.items():
+            if name not in known:
+                msg = f"{key}.columns: unknown column `{name}`, expected one of {', '.join(known)}"
+                raise ConfigError(msg, "schema")
+            _of_type(column, str, f"{key}.columns.{name}")
+        object.__setattr__(self, "columns", MappingProxyType(dict(columns)))
+
+    @classmethod
+    def of(cls, given: object) -> Self:
+        """Return what a mapping says, its keys being the attributes, as in a TOML file.
+
+        Raises:
+            ConfigError: an unknown key, or a value that is none.
+        """
+        if isinstance(given, cls):
+            return given
+        keys = _of_type(given, Mapping, cls._key)
+        names = [item.name for item in fields(cast("Any", cls))]
+        for key in keys:
+            if key not in names:
+                msg = f"unknown key `{cls._key}.{key}`, expected one of {', '.join(names)}"
+                raise ConfigError(msg, "schema")
+        return cls(**keys)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the mapping that `of` takes."""
+        return {item.name: getattr(self, item.name) for item in fields(cast("Any", self))} | {
+            "columns": dict(self.columns)
+        }
+
+
+@dataclass(frozen=True)
+class Splits(Mapped):
+    """The host's table of splits, and what its closes and quantities are stated in (C3).
+
+    Neither basis has a default, since no data tell them.
+
+    Attributes:
+        table: Its name in the database.
+        price_basis: `as_traded` where a close stays that of its day, `adjusted` where closes are
+            restated for every split of the table.
+        quantity_basis: `as_entered` where a split leaves quantity and prices of a position alone,
+            `current` where the host restates them.
+        columns: `symbol`, `ex_date`, `new`, `old`, `created_at`, `updated_at` -> column name in the
+            database; one that is left out has that name.
+    """
+
+    _key: ClassVar = SPLITS
+    _described: ClassVar = SPLIT_TABLE
+    _rows: ClassVar = "splits"
+
+    table: str = ""
+    price_basis: str = ""
+    quantity_basis: str = ""
+    columns: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        for name, choices in (("price_basis", PRICE_BASES), ("quantity_basis", QUANTITY_BASES)):
+            found = getattr(self, name)
+            if found not in choices:
+                was = f"is {found!r}" if found else "is missing"
+                msg = f"splits.{name} {was}, expected `{choices[0]}` or `{choices[1]}`"
+                raise ConfigError(msg, "schema")
+        self._check_names()
+
+    def __hash__(self) -> int:
+        """Return a hash of all names and both bases."""
+        names = frozenset(self.columns.items())
+        return hash((self.table, self.price_basis, self.quantity_basis, names))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how to make it again in another process."""
+        return Splits, (self.table, self.price_basis, self.quantity_basis, dict(self.columns))
+
+
+@dataclass(frozen=True)
+class Fx(Mapped):
+    """The host's table of rates, and the column with the currency of positions (C6).
+
+    Attributes:
+        table: Its name in the database.
+        currency: ``positions.<column>`` or ``company_profiles.<column>``, with the name in the
+            database: the currency of a position's prices.
+        columns: `base`, `quote`, `date`, `rate`, `updated_at` -> column name in the database; one
+            that is left out has that name. Without `updated_at` in the table, `changed_since` sees
+            no late rates.
+    """
+
+    _key: ClassVar = RATES
+    _described: ClassVar = RATE_TABLE
+    _rows: ClassVar = "rates"
+
+    table: str = ""
+    currency: str = ""
+    columns: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        table, _, column = str(self.currency).partition(".")
+        if table not in CURRENCY_TABLES or not column:
+            expected = " or ".join(f"`{one}.<column>`" for one in CURRENCY_TABLES)
+            msg = f"fx.currency is {self.currency!r}, expected {expected}"
+            raise ConfigError(msg, "schema")
+        self._check_names()
+
+    @property
+    def currency_table(self) -> str:
+        """The table with the currency, by its name in docs/schema.md."""
+        return self.currency.partition(".")[0]
+
+    def __hash__(self) -> int:
+        """Return a hash of all names."""
+        return hash((self.table, self.currency, frozenset(self.columns.items())))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how to make it again in another process."""
+        return Fx, (self.table, self.currency, dict(self.columns))
 
 
 @dataclass(frozen=True)
@@ -99,6 +261,10 @@ class Schema:
         factors: Name of a factor in `factor_definitions` -> the ETF whose betas it gets (A8).
             Without any, an ETF belongs to the only active factor by regression that has it as
             proxy.
+        splits: The table of splits (C3), as `Splits` or as a mapping of its attributes. None is a
+            host without one: no figure is adjusted.
+        fx: The table of rates (C6), as `Fx` or as a mapping of its attributes. None is a host
+            without one: amounts are taken to be in the portfolio's currency.
     """
 
     namespace: str = "public"
@@ -107,13 +273,29 @@ class Schema:
     scales: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     factors: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     price_sources: tuple[str, ...] = ()
+    splits: Splits | None = None
+    fx: Fx | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "price_sources", _sources(self.price_sources))
+        if self.splits is not None:
+            object.__setattr__(self, "splits", Splits.of(self.splits))
+        if self.fx is not None:
+            object.__setattr__(self, "fx", Fx.of(self.fx))
         for names in _NAMED:
             object.__setattr__(self, names, MappingProxyType(dict(getattr(self, names))))
         for wrong in self._wrong():
             raise ConfigError(f"schema.{wrong}", "schema")
+
+    @property
+    def described(self) -> Mapping[str, Table]:
+        """The tables of docs/schema.md that the host may have, and those that are mapped."""
+        mapped = {SPLITS: (self.splits, SPLIT_TABLE), RATES: (self.fx, RATE_TABLE)}
+        return {**HOST, **{name: table for name, (own, table) in mapped.items() if own}}
+
+    def _mapped(self, table: str) -> Splits | Fx | None:
+        """Return what is said of a table that is mapped; None of another."""
+        return {SPLITS: self.splits, RATES: self.fx}.get(table)
 
     def _wrong(self) -> Iterator[str]:
         for name in self.tables:
@@ -122,7 +304,8 @@ class Schema:
         for option in ("columns", "scales"):
             for name in getattr(self, option):
                 table, _, column = name.partition(".")
-                if table not in HOST or not column:
+                tables = self.described if option == "scales" else HOST
+                if table not in tables or not column:
                     yield f"{option}: expected `table.column`, was `{name}`"
         for name, scale in self.scales.items():
             if not 0 <= scale <= MAX_SCALE:
@@ -151,19 +334,25 @@ class Schema:
     def __hash__(self) -> int:
         """Return a hash of all names and scales."""
         mapped = (frozenset(getattr(self, names).items()) for names in _NAMED)
-        return hash((self.namespace, self.price_sources, *mapped))
+        return hash((self.namespace, self.price_sources, self.splits, self.fx, *mapped))
 
     def __reduce__(self) -> tuple[type[Schema], tuple[object, ...]]:
         """Return how to make it again in another process."""
         mapped = (dict(getattr(self, names)) for names in _NAMED)
-        return Schema, (self.namespace, *mapped, self.price_sources)
+        return Schema, (self.namespace, *mapped, self.price_sources, self.splits, self.fx)
 
     def table(self, table: str) -> str:
         """Return the database's name of ``table``."""
-        return self.tables.get(table, table)
+        mapped = self._mapped(table)
+        return self.tables.get(table, table) if mapped is None else mapped.table
 
     def column(self, table: str, column: str) -> str:
         """Return the database's name of ``table.column``."""
+        mapped = self._mapped(table)
+        if mapped is not None:
+            return mapped.columns.get(column, column)
+        if self.fx is not None and (table, column) == (self.fx.currency_table, CURRENCY.name):
+            return self.fx.currency.partition(".")[2]
         return self.columns.get(f"{table}.{column}", column)
 
 
@@ -199,7 +388,7 @@ def _arguments(document: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in document.items():
         if key == "namespace":
             arguments[key] = _of_type(value, str, key)
-        elif key == "price_sources":
+        elif key in {"price_sources", SPLITS, RATES}:
             arguments[key] = value
         elif key in _NAMED:
             entries = arguments[key] = {}
@@ -209,7 +398,7 @@ def _arguments(document: Mapping[str, Any]) -> dict[str, Any]:
                     raise ConfigError(f"`{key}.{name}` is there twice", "schema")
                 entries[name] = _of_type(one, int if key == "scales" else str, f"{key}.{name}")
         else:
-            keys = "namespace, tables, columns, scales, factors or price_sources"
+            keys = "namespace, tables, columns, scales, factors, price_sources, splits or fx"
             raise ConfigError(f"unknown key `{key}`, expected {keys}", "schema")
     return arguments
 
@@ -267,6 +456,8 @@ class Settings:
     Attributes:
         schema: Names of the host's tables and columns.
         lookback_days: Maximum age of a close in calendar days; an older one is stale (S4).
+        fx_lookback_days: Maximum age of a rate in calendar days, where `Schema.fx` maps rates (C6).
+        fx_pivot: The common currency of pairs without a rate of their own, likewise.
         min_coverage: Minimum share of symbols that must have a close on a session (S12), 0 to 1.
         today: The date that "now" means where no end is given; its own session counts as closed.
             Under `legacy`, days from it on are current. None asks the clock of the server.
@@ -300,6 +491,16 @@ class Settings:
     lookback_days: int = field(
         default=10,
         metadata=option(help="Calendar days after which a close is stale.", ledger=QUESTION),
+    )
+    fx_lookback_days: int = field(
+        default=5,
+        metadata=option(help="Calendar days that a rate may be old.", ledger=QUESTION),
+    )
+    fx_pivot: str = field(
+        default="USD",
+        metadata=option(
+            help="Currency by way of which others are converted.", metavar="CODE", ledger=QUESTION
+        ),
     )
     min_coverage: float = field(
         default=0.5,
@@ -376,9 +577,13 @@ class Settings:
     )
 
     def __post_init__(self) -> None:
-        if not 0 <= self.lookback_days <= MOST_LOOKBACK_DAYS:
-            msg = f"lookback_days is {self.lookback_days}, expected 0 to {MOST_LOOKBACK_DAYS}"
-            raise ConfigError(msg, "lookback_days")
+        for name in ("lookback_days", "fx_lookback_days"):
+            days = getattr(self, name)
+            if not 0 <= days <= MOST_LOOKBACK_DAYS:
+                raise ConfigError(f"{name} is {days}, expected 0 to {MOST_LOOKBACK_DAYS}", name)
+        if not isinstance(self.fx_pivot, str) or not self.fx_pivot.strip():
+            msg = f"fx_pivot is {self.fx_pivot!r}, expected a currency such as USD"
+            raise ConfigError(msg, "fx_pivot")
         if not 0 <= self.min_coverage <= 1:
             msg = f"min_coverage is {self.min_coverage}, expected 0 to 1"
             raise ConfigError(msg, "min_coverage")

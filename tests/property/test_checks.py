@@ -8,10 +8,11 @@ from fractions import Fraction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from batchcore import reference as ref
 from batchcore.config import CHECK_ACTIONS, CHECKS
-from batchcore.frames import HeldFindings
+from batchcore.frames import Days, Findings, HeldFindings, Text
 from batchcore.reference import checks
-from batchcore.run.price_checks import holders
+from batchcore.run.price_checks import of_symbols
 from support import build
 from support.cases import Price
 from support.checked import CheckedRun, by_core, by_reference
@@ -87,14 +88,23 @@ def test_generator_reaches_every_check_and_failure() -> None:
 
 
 def test_holders_of_chunks_are_those_of_the_first_session_that_any_has() -> None:
-    def part(*rows: tuple[int, int, int]) -> HeldFindings:
-        finding, session, portfolios = (
-            build.session_days(column) for column in zip(*rows, strict=True)
-        )
-        return HeldFindings(finding=finding, session=session, portfolios=portfolios)
+    days = build.session_days(range(3))
+    findings = Findings(
+        name=Text.of(["price_jump"] * 3),
+        symbol=Text.of(["A", "B", "B"]),
+        first=days,
+        last=days,
+        since=Days.nulls(3),
+        detail=Text.of(["x", "y", "z"]),
+    )
 
-    parts = [part((0, 7, 2), (1, 5, 1)), part((0, 6, 3)), part((0, 6, 1), (2, 9, 4), (1, 8, 9))]
-    held = holders(parts)
-    assert held.finding.tolist() == [0, 1, 2]
-    assert held.session.tolist() == [6, 5, 9]
-    assert held.portfolios.tolist() == [4, 1, 4]
+    def part(*rows: tuple[int, int, int]) -> HeldFindings:
+        columns = zip(*rows, strict=True)
+        return HeldFindings.of(findings, *map(build.session_days, columns))
+
+    parts = [part((0, 7, 2), (1, 5, 1)), part((0, 6, 3)), part((0, 6, 1), (1, 8, 9), (2, 9, 4))]
+    assert [issue for _, issue in build.issues(of_symbols(parts))] == [
+        ref.Issue("price_jump", "A", 6, "x; held by 4 portfolios"),
+        ref.Issue("price_jump", "B", 5, "y; held by 1 portfolio"),
+        ref.Issue("price_jump", "B", 9, "z; held by 4 portfolios"),
+    ]

@@ -6,7 +6,7 @@ from batchcore import native
 from batchcore import reference as ref
 from batchcore.config import Settings
 from batchcore.reference import checks
-from batchcore.run.price_checks import holders, of_symbols
+from batchcore.run.price_checks import of_symbols
 from batchcore.words import counted
 from support import build
 from support.generate import Run
@@ -95,5 +95,5 @@ def by_core(given_run: CheckedRun) -> tuple[list[checks.Finding], Told]:
         columns.detail.texts(),
         strict=True,
     )
-    issues = [issue for _, issue in build.issues(of_symbols(columns, holders([rows.held])))]
+    issues = [issue for _, issue in build.issues(of_symbols([rows.held]))]
     return [checks.Finding(*one) for one in listed], (build.results(rows), issues)

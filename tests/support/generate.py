@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from batchcore import reference as ref
-from support.cases import Price, day
+from support.cases import Price, RateRow, day
 
 Integers = Callable[[int, int], int]
 """Returns an integer of a range, both ends included."""
@@ -45,6 +45,9 @@ MONDAY = day("2026-01-05")
 SYMBOLS = ("AAA", "BBB", " aaa", "Aaa ", "bbb", "C C", "é", "ZZZ")
 SPELLINGS = ("AAA", "BBB", "aaa", "aAA ", " BBB", "C C", "c c", "é", "É", "NONE", "\tAAA")
 BLANKS = ("", " ", "   ")
+UNITS = ("USD", "EUR", "GBP", "JPY", " eur ", "GBp", "GBX")
+HOMES = ("USD", "USD", "EUR", " usd", "GBp", "", None)
+CURRENCIES = (None, "USD", "EUR", "GBP", "eur ", "GBX", "GBp", "ZAc", " ", "JPY", "EUR\udcff")
 TYPES = ("LONG", "SHORT", "LC", "LP", "SC", "SP")
 NO_TYPES = ("FUT", "", "long", " LONG")
 CLASSES = (None, "PUBLIC", "OPTIONS", " private", "PRIVATE", "Private ")
@@ -92,6 +95,8 @@ class Run:
         lookback_days: Of S4.
         scales: Of the columns, for the reference.
         column_scales: Larger ones of single columns, for the core, whose values do not need them.
+        rates: As stored; None on a host that maps none.
+        fx: Options of rates: `lookback_days`, `pivot`, and the `scale` of their column.
     """
 
     prices: tuple[Price, ...]
@@ -100,6 +105,8 @@ class Run:
     lookback_days: int = 10
     scales: ref.Scales = ref.DEFAULT_SCALES
     column_scales: dict[str, int] = field(default_factory=dict)
+    rates: tuple[RateRow, ...] | None = None
+    fx: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -333,6 +340,49 @@ class Generator:
         run = replace(self, edges=False, scales=ref.Scales(2, 2, 2)).any_run()
         scales = {name: 2 + self.integer(0, 7) for name in SCALED_COLUMNS}
         return replace(run, column_scales=scales)
+
+    def rate_rows(self, scale: int) -> tuple[RateRow, ...]:
+        """Return rates of some pairs on some days, some of them bad or twice."""
+        rows: list[RateRow] = []
+        for _ in range(self.integer(0, 6)):
+            base, quote = self.one_of(UNITS), self.one_of(UNITS)
+            for number in range(-14, 13):
+                if self.chance(45):
+                    continue
+                rate: Decimal | None = self.decimal(scale, 300)
+                if self.chance(self.odd):
+                    rate = self.odd_decimal(scale)
+                rows.append((base, quote, MONDAY + number, rate))
+                if self.chance(3):
+                    other = self.decimal(scale, 300) if self.chance(50) else rate
+                    rows.append((base.lower(), quote, MONDAY + number, other))
+        return tuple(rows)
+
+    def foreign_run(self) -> Run:
+        """Return a run of portfolios and positions in several currencies."""
+        run = self.run()
+        scale = self.one_of((4, 0, 2, 9, 18))
+        portfolios = [
+            replace(
+                portfolio,
+                currency=self.one_of(HOMES),
+                positions=tuple(
+                    replace(position, currency=self.one_of(CURRENCIES))
+                    for position in portfolio.positions
+                ),
+            )
+            for portfolio in run.portfolios
+        ]
+        return replace(
+            run,
+            portfolios=tuple(portfolios),
+            rates=self.rate_rows(scale),
+            fx={
+                "lookback_days": self.one_of((5, 0, 1, 30)),
+                "pivot": self.one_of(("USD", "EUR", "XXX")),
+                "scale": scale,
+            },
+        )
 
     def failing_run(self) -> Run:
         """Return a run of small values, some portfolios of which fail by their flows."""

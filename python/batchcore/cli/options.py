@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, get_args, get_type_hint
 import typer
 
 from batchcore.cli.exits import redacted
-from batchcore.config import INCEPTION, Settings
+from batchcore.config import INCEPTION, VALUATION, Settings
 from batchcore.errors import ConfigError
 from batchcore.options import RunOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from batchcore.config import Schema
 
 URL_VARIABLE: Final = "BATCHCORE_DATABASE_URL"
 ARTIFACT_VARIABLE: Final = "BATCHCORE_ARTIFACT"
@@ -101,6 +103,11 @@ def parameter(
     annotation: Any = Annotated[kind | None if default is None else kind, given]
     keyword = inspect.Parameter.KEYWORD_ONLY
     return inspect.Parameter(name, keyword, default=default, annotation=annotation)
+
+
+def valuation(schema: Schema, options: dict[str, Any]) -> Settings:
+    """Return the settings that value stored rows, taken out of the options of a command."""
+    return Settings(schema=schema, **{name: options.pop(name) for name in VALUATION})
 
 
 DATABASE: Final = [

@@ -25,6 +25,8 @@ ADVICE: Final[Mapping[str, str]] = MappingProxyType(
         "expired": "Nothing, if the option expired at its mark; else enter its exit.",
         "return_out_of_range": "Check flows and the equity before: gains of 100 times are rare.",
         "out_of_range": "Check quantities and prices of the portfolio: a value is too large.",
+        "fx_missing": "Load the rate named, then run again: nothing is valued without one.",
+        "bad_rate": "Correct the rates that are 0, negative, no number, or differ on one date.",
         "refused_by_database": "Mend what the constraint or trigger named refuses, then run again.",
         "market_value_out_of_range": "Check quantity and price of the position.",
         "not_replaced": "Nothing, if another program owns the rows; else delete them, run again.",

@@ -14,7 +14,7 @@ from batchcore import policies
 from batchcore.arguments import checked_id
 from batchcore.attribution.explainer import explain
 from batchcore.audit.verifier import verify
-from batchcore.config import CHECKS, PRICE_LOW, Schema, Settings
+from batchcore.config import CHECKS, PRICE_LOW, VALUATION, Schema, Settings
 from batchcore.db.catalog import inspect
 from batchcore.db.check import check, check_revision
 from batchcore.errors import ConfigError
@@ -297,7 +297,9 @@ class _Loader:
         )
 
     def _settings(self) -> Settings:
-        return Settings(schema=self.catalog.schema, lookback_days=self._lookback())
+        asked = self.run.asked
+        own = {name: asked[name] for name in VALUATION if name in asked}
+        return Settings(schema=self.catalog.schema, **own)
 
     def _gate(self) -> float | None:
         """Return the least coverage that the run takes; None where its policy looks at none."""

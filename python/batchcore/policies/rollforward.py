@@ -10,8 +10,9 @@ import numpy as np
 from batchcore import calendar as calendars
 from batchcore.config import CHECKS, PRICE_LOW
 from batchcore.db.analytic_tables import Parts, check_parts
+from batchcore.db.check import check
 from batchcore.errors import ConfigError, CoverageError
-from batchcore.frames import Days, Issues, among, distinct, known_states
+from batchcore.frames import Days, Findings, Issues, among, distinct, known_states
 from batchcore.native import build_checks
 from batchcore.policies.policy import ChunkLoad, Policy, RunPrices
 from batchcore.run import plan as plans
@@ -28,7 +29,9 @@ from batchcore.run.prepare import last_closed
 from batchcore.run.price_checks import lacking, low_prices, planned_holders
 from batchcore.run.price_gaps import latest_closes, missing_prices
 from batchcore.run.prices import PriceWindow, load_closes
+from batchcore.run.rates import RunRates
 from batchcore.run.result import Coverage
+from batchcore.schema import Use
 from batchcore.shards import in_shard
 from batchcore.sinks.snapshots import Equities
 from batchcore.sources.host import Selection, located, normalised
@@ -47,7 +50,7 @@ if TYPE_CHECKING:
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Ids, Int32, Int64, Prices, Rows, Text
-    from batchcore.native import Market
+    from batchcore.native import Checks, Market
     from batchcore.pg.session import Session
     from batchcore.policies.policy import RunContext
     from batchcore.run.analysis import Analysed, Analysis
@@ -68,6 +71,7 @@ class RollForward(Policy):
     @classmethod
     def check_tables(cls, catalog: Catalog, request: Request) -> Parts:
         """Return what of the analytics is done."""
+        check(catalog, Use.RATES, writes=False)
         return check_parts(catalog, request.analytics, writes=not request.settings.dry_run)
 
     async def make_plan(self, reader: Session) -> None:
@@ -87,7 +91,15 @@ class RollForward(Policy):
         self._checked, works = whole.sessions_run(), whole.works()
         if self.request.only_rewrites and not works.all():
             self.selection = Selection(np.ascontiguousarray(whole.id[works]))
-        self.look_at_currencies(everyone.currency, works)
+        self.rates = RunRates(
+            self.catalog,
+            self.settings,
+            self.plan.sessions,
+            monitor=self.monitor,
+            notice=self.issues.add,
+        )
+        if self.catalog.schema.fx is None:
+            self.look_at_currencies(everyone.currency, works)
 
     def _planned(
         self, portfolios: Portfolios, rewrites: Rewrites | None, *, whole: bool = False
@@ -129,6 +141,7 @@ class RollForward(Policy):
                 Selection(self.request.wanted),
                 None if start is None else calendars.day_of(start),
                 self.monitor,
+                self.settings,
             )
         entries = await self.inception(reader)
         return None if entries is None else Rewrites(entries.ids, Days(entries.day))
@@ -204,9 +217,10 @@ class RollForward(Policy):
         checks = None
         if len(checked):
             checks = build_checks(market, checked, self.settings, closed=closed)
-            self.issues.findings = checks.findings
         if self.request.only_plans:
-            await self._report_prices(reader, symbols, closes, checked)
+            await self._report_prices(reader, symbols, closes, checks, checked)
+            if self.catalog.schema.fx is not None:
+                self.issues.add(await self.rates.missing(reader, self.selection))
         coverage = self._coverage(market, symbols, priced)
         if level == "none":
             return RunPrices(market, coverage, checks=checks)
@@ -276,10 +290,16 @@ class RollForward(Policy):
         )
 
     async def _report_prices(
-        self, reader: Session, symbols: Text, closes: Prices, checked: Int32
+        self,
+        reader: Session,
+        symbols: Text,
+        closes: Prices,
+        checks: Checks | None,
+        checked: Int32,
     ) -> None:
         """Report what prices lack, and findings of checks, before anything is computed."""
-        plan, settings, findings = self.plan, self.settings, self.issues.findings
+        plan, settings = self.plan, self.settings
+        findings = Findings.none() if checks is None else checks.findings
         sessions = plan.sessions[plan.sessions_run()]
         latest = await asyncio.to_thread(latest_closes, symbols, closes, sessions)
         named = {*latest.symbols, *map(str, findings.symbol.texts())}
@@ -332,13 +352,17 @@ class RollForward(Policy):
                 return ChunkLoad(chunk, existing, None)
             selection = self.selection_of(chunk, chunk.works)
             positions = await load(reader, select_positions(self.catalog, selection))
+            homes = self.plan.opening.currency
+            positions, rates = await self.rates.of(reader, positions, homes)
             stored, returns = self.plan.previous_of(chunk.rows), None
             if self.parts.level != "none":
                 returns = await load_past_returns(
                     reader, self.catalog, self.calendar, self.plan, chunk
                 )
                 self.monitor.loaded(returns=len(returns.value))
-            facts = await self.load_facts(reader, chunk, positions, stored, returns=returns)
+            facts = await self.load_facts(
+                reader, chunk, positions, stored, returns=returns, rates=rates
+            )
             return ChunkLoad(chunk, existing, facts)
 
     async def load_existing(self, reader: Session, chunk: Chunk) -> Existing:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from batchcore.calendar import date_of
-from batchcore.frames import Findings, HeldFindings, Issues
+from batchcore.frames import Issues
 from batchcore.pg.ledger import NOT_REPLACED
-from batchcore.run.price_checks import holders, of_symbols
+from batchcore.run.price_checks import of_symbols
 from batchcore.sources.host import located
 from batchcore.units import State
 from batchcore.words import counted
@@ -18,7 +18,7 @@ from batchcore.words import counted
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from batchcore.frames import Ambiguous, Ids, Kept, Misses
+    from batchcore.frames import Ambiguous, HeldFindings, Ids, Kept, Misses
 
 Miss = tuple[bool, str]
 """Whether a mark was the entry price, else a stale close, and of which symbol."""
@@ -54,17 +54,15 @@ class Shared:
     Attributes:
         misses: Of each symbol, whether unpriced or else stale: how many lot-sessions, the first
             session and the last.
-        findings: What is odd about the closes of the run (C1).
-        held: Whom of the portfolios that concerns, each finding once.
+        held: Whom findings of the checks of prices concern, chunk by chunk (C1).
     """
 
     misses: Mapping[Miss, tuple[int, int, int]] = field(default_factory=dict)
-    findings: Findings = field(default_factory=Findings.none)
-    held: HeldFindings = field(default_factory=HeldFindings.none)
+    held: tuple[HeldFindings, ...] = ()
 
-    def __len__(self) -> int:
+    def issues(self) -> int:
         """Return how many issues say it."""
-        return len(self.misses) + len(self.held)
+        return len(self.misses) + len(of_symbols(self.held))
 
 
 class IssueList:
@@ -74,13 +72,11 @@ class IssueList:
         parts: What was added.
         misses: Of each symbol, whether unpriced or else stale: how many lot-sessions, the first
             session and the last.
-        findings: What is odd about the closes of the run (C1).
     """
 
     def __init__(self) -> None:
         self.parts: list[Issues] = []
         self.misses: dict[Miss, tuple[int, int, int]] = {}
-        self.findings = Findings.none()
         self._held: list[HeldFindings] = []
 
     def add(self, issues: Issues, first_portfolio: int = 0) -> None:
@@ -115,19 +111,11 @@ class IssueList:
         """Add what portfolios of another shard have in common, on the same closes."""
         for key, miss in other.misses.items():
             self.add_miss(key, *miss)
-        known = {text: row for row, text in enumerate(_texts_of(self.findings))}
-        texts = _texts_of(other.findings)
-        new = [row for row, text in enumerate(texts) if text not in known]
-        for row in new:
-            known[texts[row]] = len(known)
-        added = other.findings.take(np.array(new, dtype=np.int64))
-        self.findings = Findings.concat([self.findings, added])
-        numbers = np.array([known[text] for text in texts], dtype=np.int32)
-        self.add_held(replace(other.held, finding=numbers[other.held.finding]))
+        self._held += other.held
 
     def shared(self) -> Shared:
         """Return what portfolios have in common."""
-        return Shared(dict(self.misses), self.findings, holders(self._held))
+        return Shared(dict(self.misses), tuple(self._held))
 
     def finish(self) -> Issues:
         """Return all issues: of the prices, then of each portfolio in order, then the misses."""
@@ -145,11 +133,4 @@ class IssueList:
         of_portfolios = Issues.concat([Issues.none(), *self.parts])
         # Stages notice things side by side, so the order of parts is that of the day's luck.
         order = np.argsort(of_portfolios.portfolio, kind="stable")
-        of_findings = of_symbols(self.findings, holders(self._held))
-        return Issues.concat([of_portfolios.take(order), by_symbol, of_findings])
-
-
-def _texts_of(findings: Findings) -> list[tuple[Any, ...]]:
-    """Return what tells findings apart."""
-    texts = (one.texts() for one in (findings.name, findings.symbol, findings.detail))
-    return [*zip(*texts, findings.first.tolist(), findings.last.tolist(), strict=True)]
+        return Issues.concat([of_portfolios.take(order), by_symbol, of_symbols(self._held)])

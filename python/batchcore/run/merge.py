@@ -116,7 +116,7 @@ def _issues(results: Sequence[BatchResult], ids: Ids) -> IssueList:
     seen: set[tuple[Any, ...]] = set()
     for one in results:
         shared = one.shared or Shared()
-        noticed = one.issues.take(slice(0, len(one.issues) - len(shared)))
+        noticed = one.issues.take(slice(0, len(one.issues) - shared.issues()))
         own = noticed.take(noticed.portfolio >= 0)
         found.add(replace(own, portfolio=located(one.portfolios.id, ids)[own.portfolio]))
         others = noticed.take(noticed.portfolio < 0)

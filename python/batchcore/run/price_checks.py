@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batchcore.config import MILLION, PRICE_LOW
-from batchcore.frames import HeldFindings, Issues, distinct, first_of_each
+from batchcore.frames import HeldFindings, Issues, distinct
 from batchcore.sources.host import located, normalised
 from batchcore.units import State
 from batchcore.words import counted
@@ -22,29 +22,37 @@ if TYPE_CHECKING:
     from batchcore.sources.positions import Held
 
 
-def holders(parts: Sequence[HeldFindings]) -> HeldFindings:
-    """Return the holders that chunks have found, added up: of each finding its first session."""
-    held = HeldFindings.concat([HeldFindings.none(), *parts])
-    held = held.take(np.lexsort((held.session, held.finding)))
-    row, _ = first_of_each(held.finding)
-    first = held.take(row)
-    group = np.searchsorted(first.finding, held.finding)
-    is_first = held.session == first.session[group]
-    portfolios = np.zeros(len(row), dtype=np.int64)
-    np.add.at(portfolios, group[is_first], held.portfolios[is_first])
-    return HeldFindings(finding=first.finding, session=first.session, portfolios=portfolios)
+def of_symbols(parts: Sequence[HeldFindings]) -> Issues:
+    """Return one issue for each finding that concerns a portfolio of some chunks.
 
-
-def of_symbols(findings: Findings, held: HeldFindings) -> Issues:
-    """Return one issue for each finding that concerns a portfolio."""
-    own = findings.take(held.finding)
-    details = zip(own.detail.texts(), held.portfolios.tolist(), strict=True)
+    It has the first session on which any holds the symbol, and how many do on it.
+    """
+    found: dict[tuple[str, int, str], tuple[int, int, str]] = {}
+    for held in parts:
+        rows = zip(
+            held.symbol.texts(),
+            held.first.tolist(),
+            held.name.texts(),
+            held.session.tolist(),
+            held.portfolios.tolist(),
+            held.detail.texts(),
+            strict=True,
+        )
+        for symbol, first, name, session, portfolios, detail in rows:
+            key = str(symbol), first, str(name)
+            other, count, _ = found.get(key, (session, 0, ""))
+            if session < other:
+                count = 0
+            if session <= other:
+                found[key] = session, count + portfolios, str(detail)
+    keys = sorted(found)
+    held_by = [found[key] for key in keys]
     return Issues.of(
-        [str(name) for name in own.name.texts()],
-        np.full(len(held), -1),
-        symbol=own.symbol.texts(),
-        day=held.session,
-        detail=[f"{detail}; held by {counted(count, 'portfolio')}" for detail, count in details],
+        [name for *_, name in keys],
+        np.full(len(keys), -1),
+        symbol=[symbol for symbol, *_ in keys],
+        day=np.array([session for session, *_ in held_by], dtype=np.int32),
+        detail=[f"{detail}; held by {counted(n, 'portfolio')}" for _, n, detail in held_by],
     )
 
 
@@ -71,11 +79,8 @@ def planned_holders(plan: Plan, held: Held, findings: Findings) -> HeldFindings:
             owners = distinct(owner[session == session.min()])
             found.append((number, int(session.min()), len(owners)))
     columns = np.array(found, dtype=np.int64).reshape(-1, 3)
-    return HeldFindings(
-        finding=columns[:, 0].astype(np.int32),
-        session=columns[:, 1].astype(np.int32),
-        portfolios=np.ascontiguousarray(columns[:, 2]),
-    )
+    finding, session = columns[:, 0].astype(np.int32), columns[:, 1].astype(np.int32)
+    return HeldFindings.of(findings, finding, session, np.ascontiguousarray(columns[:, 2]))
 
 
 def lacking(plan: Plan, held: Held, latest: LatestCloses) -> Ids:

@@ -114,8 +114,8 @@ pub trait Sum: Copy + Default + PartialOrd {
     const VALUE_SCALE: i32;
     /// A divisor above 0, prepared for many divisions.
     type Divisor: Copy;
-    /// Returns a divisor.
-    fn divisor(value: u128) -> Self::Divisor;
+    /// Returns a divisor of a value above 0.
+    fn divisor(value: Self) -> Self::Divisor;
     /// Returns `self / divisor` rounded half away from zero.
     #[must_use]
     fn divided(self, divisor: Self::Divisor) -> Self;
@@ -287,7 +287,7 @@ macro_rules! sum {
     };
     (@ i64) => {
         type Divisor = Reciprocal;
-        fn divisor(value: u128) -> Reciprocal {
+        fn divisor(value: Self) -> Reciprocal {
             Reciprocal::of(u64::try_from(value).unwrap_or(u64::MAX))
         }
         fn divided(self, divisor: Reciprocal) -> Self {
@@ -299,8 +299,8 @@ macro_rules! sum {
     };
     (@ $type:ident) => {
         type Divisor = Self;
-        fn divisor(value: u128) -> Self {
-            Self::of_factor(value)
+        fn divisor(value: Self) -> Self {
+            value
         }
         fn divided(self, divisor: Self) -> Self {
             self.rounded(divisor)

@@ -6,6 +6,7 @@ mod errors;
 mod guard;
 mod pgcopy;
 mod pnl;
+mod rates;
 mod returns;
 mod store;
 mod threads;
@@ -33,6 +34,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<store::SnapshotStore>()?;
     module.add_class::<pnl::Checks>()?;
     module.add_class::<pnl::Marks>()?;
+    module.add_class::<rates::Rates>()?;
     module.add_class::<threads::ThreadGuard>()?;
     module.add_function(wrap_pyfunction!(arrays::load_needed, module)?)?;
     module.add_function(wrap_pyfunction!(pgcopy::encode, module)?)?;
@@ -55,6 +57,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
             "PriceReader",
             "PriceStore",
             "ProfileStore",
+            "Rates",
             "SnapshotStore",
             "ThreadGuard",
             "__version__",

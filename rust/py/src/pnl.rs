@@ -8,7 +8,7 @@ use batchcore_core::ids::Day;
 use batchcore_core::pnl::checks::{self, Action, Rules};
 use batchcore_core::pnl::columns::{self, ColumnSlices};
 use batchcore_core::pnl::contributions::{self as lots, Contribution};
-use batchcore_core::pnl::inputs::{Betas, Events, Flows, Host, Inputs, Opening, Positions};
+use batchcore_core::pnl::inputs::{self, Betas, Events, Flows, Host, Inputs, Opening, Positions};
 use batchcore_core::pnl::issue::Issue;
 use batchcore_core::pnl::legacy::Legacy;
 use batchcore_core::pnl::legacy::contributions::{self as legacy, ComputedDays};
@@ -25,6 +25,7 @@ use pyo3::types::{PyDict, PySlice};
 use crate::arrays::{DayColumn, DecimalColumn, TextColumn, arrays, column, table, text_out};
 use crate::errors::InputError;
 use crate::guard::{CancelFlag, detached, guard};
+use crate::rates::Rates;
 use crate::store::{PriceStore, ProfileStore, SnapshotStore};
 
 /// Marks of all symbols on the sessions of a run.
@@ -188,11 +189,12 @@ impl Checks {
 
 /// Return the rows of all portfolios of `opening` over the sessions of `marks`, as columns.
 ///
-/// `checks` are of the closes that `marks` has. What follows `checks` is read by the policy `legacy`, which needs `prices` and `today`.
+/// `checks` are of the closes that `marks` has. What follows `rates` is read by the policy
+/// `legacy`, which needs `prices` and `today`.
 #[pyfunction]
 #[pyo3(signature = (
     *, policy, positions, events, flows, opening, previous, marks, threads, cancel=None,
-    checks=None, prices=None, today=None, cached=None, profiles=None, betas=None,
+    checks=None, rates=None, prices=None, today=None, cached=None, profiles=None, betas=None,
     has_benchmark=false
 ))]
 #[expect(
@@ -211,6 +213,7 @@ pub(crate) fn run<'py>(
     threads: NonZeroUsize,
     cancel: Option<&CancelFlag>,
     checks: Option<&Checks>,
+    rates: Option<&Rates>,
     prices: Option<&PriceStore>,
     today: Option<i32>,
     cached: Option<&PriceStore>,
@@ -248,6 +251,7 @@ pub(crate) fn run<'py>(
             events: events.borrow()?,
             flows: flows.borrow()?,
             marks: &marks.marks,
+            rates: rates.map(|rates| &rates.rates),
             previous: &previous.store,
             opening: opening.borrow()?,
         };
@@ -273,7 +277,9 @@ pub(crate) fn run<'py>(
 
 /// Return the lots held on at least one of `sessions`, (s,) int32, as columns.
 #[pyfunction]
-#[pyo3(signature = (*, positions, events, opening, marks, sessions, threads, cancel=None))]
+#[pyo3(signature = (
+    *, positions, events, opening, marks, sessions, threads, cancel=None, rates=None
+))]
 #[expect(
     clippy::too_many_arguments,
     reason = "one for each frame, keyword-only"
@@ -287,6 +293,7 @@ pub(crate) fn hold<'py>(
     sessions: &Bound<'py, PyAny>,
     threads: NonZeroUsize,
     cancel: Option<&CancelFlag>,
+    rates: Option<&Rates>,
 ) -> PyResult<Bound<'py, PyDict>> {
     guard("hold", || {
         let positions = PositionArrays::of(positions)?;
@@ -298,8 +305,8 @@ pub(crate) fn hold<'py>(
         let days = days.as_slice()?;
         let cancel = CancelFlag::or_never(cancel);
         let held = detached(py, || {
-            let marks = &marks.marks;
-            holdings::hold(positions, events, &opening, marks, days, threads, cancel)
+            let market = market(marks, rates);
+            holdings::hold(positions, events, &opening, market, days, threads, cancel)
         })?;
         let shape = [held.len(), days.len()];
         let out = PyDict::new(py);
@@ -315,7 +322,9 @@ pub(crate) fn hold<'py>(
 
 /// Return the values of public positions on `session`, as columns.
 #[pyfunction]
-#[pyo3(signature = (*, positions, events, opening, marks, session, threads, cancel=None))]
+#[pyo3(signature = (
+    *, positions, events, opening, marks, session, threads, cancel=None, rates=None
+))]
 #[expect(
     clippy::too_many_arguments,
     reason = "one for each frame, keyword-only"
@@ -329,6 +338,7 @@ pub(crate) fn value_positions<'py>(
     session: i32,
     threads: NonZeroUsize,
     cancel: Option<&CancelFlag>,
+    rates: Option<&Rates>,
 ) -> PyResult<Bound<'py, PyDict>> {
     guard("value_positions", || {
         let positions = PositionArrays::of(positions)?;
@@ -338,9 +348,9 @@ pub(crate) fn value_positions<'py>(
             (positions.borrow()?, events.borrow()?, opening.borrow()?);
         let cancel = CancelFlag::or_never(cancel);
         let values = detached(py, || {
-            let (marks, day) = (&marks.marks, Day(session));
+            let (market, day) = (market(marks, rates), Day(session));
             position_values::value_positions(
-                positions, events, &opening, marks, day, threads, cancel,
+                positions, events, &opening, market, day, threads, cancel,
             )
         })?;
         let out = PyDict::new(py);
@@ -368,7 +378,11 @@ pub(crate) fn value_positions<'py>(
 ///
 /// Raises `CancelledError` once `cancel` is raised.
 #[pyfunction]
-#[pyo3(signature = (*, positions, events, opening, marks, threads, cancel=None))]
+#[pyo3(signature = (*, positions, events, opening, marks, threads, cancel=None, rates=None))]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one for each frame, keyword-only"
+)]
 pub(crate) fn contributions<'py>(
     py: Python<'py>,
     positions: &Bound<'py, PyAny>,
@@ -377,6 +391,7 @@ pub(crate) fn contributions<'py>(
     marks: &Marks,
     threads: NonZeroUsize,
     cancel: Option<&CancelFlag>,
+    rates: Option<&Rates>,
 ) -> PyResult<Bound<'py, PyDict>> {
     guard("contributions", || {
         let positions = PositionArrays::of(positions)?;
@@ -386,8 +401,8 @@ pub(crate) fn contributions<'py>(
             (positions.borrow()?, events.borrow()?, opening.borrow()?);
         let cancel = CancelFlag::or_never(cancel);
         let found = detached(py, || {
-            let marks = &marks.marks;
-            lots::contributions(positions, events, &opening, marks, threads, cancel)
+            let market = market(marks, rates);
+            lots::contributions(positions, events, &opening, market, threads, cancel)
         })?;
         contributions_out(py, &found)
     })
@@ -441,6 +456,13 @@ pub(crate) fn legacy_contributions<'py>(
     })
 }
 
+fn market<'a>(marks: &'a Marks, rates: Option<&'a Rates>) -> inputs::Market<'a> {
+    inputs::Market {
+        marks: &marks.marks,
+        rates: rates.map(|rates| &rates.rates),
+    }
+}
+
 fn contributions_out<'py>(
     py: Python<'py>,
     found: &lots::Contributions,
@@ -450,12 +472,18 @@ fn contributions_out<'py>(
     out.set_item("position", array(py, rows, |lot| lot.position))?;
     out.set_item("kind", array(py, rows, |lot| lot.kind))?;
     out.set_item("multiplier", array(py, rows, |lot| lot.multiplier))?;
-    let held: [(&str, OfLot<i128>); 6] = [
+    let held: [(&str, OfLot<i128>); 10] = [
         ("quantity", |lot| Some(lot.quantity)),
         ("mark_before", |lot| lot.before.map(|mark| mark.price)),
         ("mark", |lot| lot.after.map(|mark| mark.price)),
-        ("unrealized_change", |lot| Some(lot.unrealized_change)),
-        ("realized", |lot| Some(lot.realized)),
+        ("rate_before", |lot| lot.before?.rate),
+        ("rate", |lot| lot.after?.rate),
+        ("unrealized_change", |lot| {
+            Some(lot.added?.unrealized_change)
+        }),
+        ("realized", |lot| Some(lot.added?.realized)),
+        ("price_effect", |lot| Some(lot.added?.price_effect)),
+        ("currency_effect", |lot| Some(lot.added?.currency_effect())),
         ("value", |lot| lot.value),
     ];
     for (name, of) in held {
@@ -481,6 +509,7 @@ fn contributions_out<'py>(
     out.set_item("quantity_scale", found.quantity_scale)?;
     out.set_item("scale", found.scale)?;
     out.set_item("value_scale", found.value_scale)?;
+    out.set_item("rate_scale", found.rate_scale)?;
     Ok(out)
 }
 
@@ -522,7 +551,8 @@ arrays! {
             expiration_day: DayColumn = "positions.expiration_day",
             investment_class: TextColumn = "positions.investment_class",
             last_price: DecimalColumn = "positions.last_price",
-            market_value: DecimalColumn = "positions.market_value"
+            market_value: DecimalColumn = "positions.market_value",
+            currency: TextColumn = "positions.currency"
         }
     }
 }
@@ -572,7 +602,8 @@ arrays! {
             earliest_day: DayColumn = "opening.earliest_day",
             earliest_equity: DecimalColumn = "opening.earliest_equity",
             earliest_pnl: DecimalColumn = "opening.earliest_pnl",
-            earliest_flow: DecimalColumn = "opening.earliest_flow"
+            earliest_flow: DecimalColumn = "opening.earliest_flow",
+            currency: TextColumn = "opening.currency"
         }
     }
 }
@@ -776,7 +807,7 @@ impl TextOut {
     }
 }
 
-fn issues_out<'py>(py: Python<'py>, issues: &[Issue]) -> PyResult<Bound<'py, PyDict>> {
+pub(crate) fn issues_out<'py>(py: Python<'py>, issues: &[Issue]) -> PyResult<Bound<'py, PyDict>> {
     let (mut name, mut symbol, mut detail) =
         (TextOut::default(), TextOut::default(), TextOut::default());
     let mut portfolio = Vec::with_capacity(issues.len());

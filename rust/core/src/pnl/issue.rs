@@ -25,6 +25,8 @@ macro_rules! issues {
 }
 
 issues! {
+    /// A rate that is none, or several of one pair and date: as if absent (C6).
+    BadRate: "bad_rate",
     /// A flow without a usable amount, date or type: left out (S3).
     BadFlow: "bad_flow",
     /// An event without a usable quantity, amount or date: left out (S3).
@@ -43,6 +45,8 @@ issues! {
     ExitUnpriced: "exit_unpriced",
     /// An option closed by its expiry (S3).
     Expired: "expired",
+    /// No rate for a lot in another currency: the portfolio fails (C7).
+    FxMissing: "fx_missing",
     /// A market value or unrealized P&L of a position that does not fit its column: not written.
     MarketValueOutOfRange: "market_value_out_of_range",
     /// A position without entry price, or with a negative one: left out (S3).

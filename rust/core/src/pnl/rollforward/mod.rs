@@ -3,7 +3,9 @@
 //! | module | what it owns                                              |
 //! |--------|-----------------------------------------------------------|
 //! | `roll` | the rows of one portfolio, session by session (S6 to S10) |
+//! | `missing` | the first session without a rate (C7)              |
 
+mod missing;
 mod roll;
 
 use crate::error::Result;
@@ -13,6 +15,7 @@ use crate::pnl::book::{LotBook, PortfolioLots, SignedFlows};
 use crate::pnl::checks::{Checks, Judge, Verdict};
 use crate::pnl::inputs::Inputs;
 use crate::pnl::issue::{Issue, IssueKind};
+use crate::pnl::lot::Lot;
 use crate::pnl::policy::{Policy, PortfolioOutput, PortfolioRun};
 use crate::pnl::report::{HeldFinding, Report};
 use crate::pnl::value::Valuer;
@@ -25,6 +28,8 @@ use roll::{Outcome, Portfolio, Sums, roll_forward};
 pub struct Rollforward<'a> {
     inputs: &'a Inputs<'a>,
     valuer: Valuer,
+    /// Of portfolios with a lot in another currency.
+    converting: Valuer,
     lots: LotBook<'a>,
     flows: SignedFlows<'a>,
     judge: Option<Judge<'a>>,
@@ -68,18 +73,29 @@ impl<'a> Rollforward<'a> {
             events,
             flows,
             opening,
-            marks,
             ..
         } = inputs;
-        let lots = LotBook::of(positions, *events, opening, marks)?;
-        let judge = |checks| Judge::of(checks, positions.symbol.table(), marks.sessions());
+        let lots = LotBook::of(positions, *events, opening, inputs.market())?;
+        let sessions = inputs.marks.sessions();
+        let judge = |checks| Judge::of(checks, positions.symbol.table(), sessions);
+        let valuer = Valuer::of(&lots.scales(flows.amount.scale()));
         Ok(Self {
             inputs,
             judge: checks.map(judge),
             flows: SignedFlows::of(*flows, &lots.book)?,
-            valuer: Valuer::of(&lots.scales(flows.amount.scale())),
+            valuer,
+            converting: valuer.converting(inputs.rates),
             lots,
         })
+    }
+
+    /// Returns what values the lots of a portfolio.
+    fn valuer_of(&self, lots: &[Lot<'_>]) -> &Valuer {
+        if lots.iter().any(|lot| lot.rates.is_some()) {
+            &self.converting
+        } else {
+            &self.valuer
+        }
     }
 
     /// Returns what a portfolio has before session `first` (S5), or the column and state that
@@ -149,8 +165,8 @@ impl<'a> Rollforward<'a> {
         for (day, value) in outcome.returns {
             issues.push(issue(IssueKind::ReturnOutOfRange, day, value));
         }
-        if let Some((day, detail)) = outcome.failure {
-            issues.push(issue(IssueKind::OutOfRange, day, detail));
+        if let Some((kind, day, detail)) = outcome.failure {
+            issues.push(issue(kind, day, detail));
         }
         let symbols = self.inputs.positions.symbol.table();
         let refused = outcome
@@ -239,7 +255,7 @@ impl<'a> Policy for Rollforward<'a> {
         if let Some(judge) = &self.judge {
             *verdict = judge.verdict(portfolio, &lots.lots, symbols);
         }
-        Some(self.valuer.bound(&lots.lots))
+        Some(self.valuer_of(&lots.lots).bound(&lots.lots))
     }
 
     /// What is noticed on the way ends where the rows do: a portfolio that fails is rolled again,
@@ -264,7 +280,7 @@ impl<'a> Policy for Rollforward<'a> {
             start: gathered.start,
             sessions,
             from,
-            valuer: &self.valuer,
+            valuer: self.valuer_of(&gathered.lots.lots),
             bound,
         };
         let columns = &mut output.columns.rows(0, sessions.len());
