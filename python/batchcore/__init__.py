@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from batchcore.frames import Previous as Previous
     from batchcore.frames import Prices as Prices
     from batchcore.frames import Profiles as Profiles
+    from batchcore.frames import RateRows as RateRows
     from batchcore.frames import Rows as Rows
     from batchcore.frames import Text as Text
     from batchcore.native import compute as compute
@@ -168,6 +169,7 @@ _ROOMS: Final = {
         "Positions",
         "Previous",
         "Prices",
+        "RateRows",
         "Profiles",
         "Rows",
         "Text",

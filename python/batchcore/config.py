@@ -12,17 +12,7 @@ from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    ClassVar,
-    Final,
-    Literal,
-    Self,
-    TypeGuard,
-    cast,
-    get_args,
-)
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, TypeGuard, cast, get_args
 
 from batchcore.errors import ConfigError
 from batchcore.schema import CURRENCY, CURRENCY_TABLES, HOST, RATE_TABLE, RATES, SPLIT_TABLE, SPLITS

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import batchcore
+from batchcore import demo
 from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.config import Fx, Schema
@@ -20,7 +21,7 @@ from batchcore.errors import SchemaError
 from support import currencies, database, foreign_host
 from support.cases import RateRow
 from support.database import Host
-from support.foreign_host import OF_PROFILES, every_day, in_currencies, settings
+from support.foreign_host import OF_POSITIONS, OF_PROFILES, every_day, in_currencies, settings
 from support.generate import MONDAY, Generator, Run
 from support.outcome import issues_of
 from support.runs import run_days
@@ -382,3 +383,22 @@ async def test_chunks_of_any_size_give_the_same_rows(same_rates_host: str) -> No
         )
     assert outcomes[0] == outcomes[1] == outcomes[2]
     assert len(outcomes[0]) == 24
+
+
+@pytest.mark.parametrize("schema", [OF_POSITIONS, OF_PROFILES], ids=["positions", "profiles"])
+async def test_generated_markets_have_a_few_foreign_holdings(
+    same_rates_host: str, schema: Schema
+) -> None:
+    data = demo.seeded(demo.Size(20, 60, 3), seed=1)
+    await data.write(same_rates_host, schema=schema)
+    first, last = date_of(data.market.start), date_of(data.market.end)
+    result = await batchcore.run_batch(same_rates_host, first, last, settings=settings(schema))
+    assert result.rows_by_load["rates"] > 0
+    assert "fx_missing" not in result.issues_by_name()
+    found = await verified(same_rates_host, fast=False, sample=20, settings=settings(schema))
+    assert (found.rows, found.differing) == (20, 0)
+    night = await batchcore.explain(same_rates_host, session=last, settings=settings(schema))
+    effects = [row.currency_effect for row in night.rows]
+    assert night.explained
+    assert any(effects)
+    assert not all(effects)

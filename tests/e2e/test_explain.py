@@ -27,7 +27,8 @@ OF_CHAIN = {"portfolio", "previous", "equity_before", "flows", "equity"}
 ROW = [
     *("key", "position", "symbol", "sector", "type", "quantity", "multiplier", "entry_price"),
     *("mark_before", "mark_before_day", "status_before", "mark", "mark_day", "status"),
-    *("unrealized_change", "realized", "contribution", "value"),
+    *("unrealized_change", "realized", "contribution", "price_effect", "currency_effect"),
+    *("value", "currency", "rate_before", "rate"),
 ]
 
 

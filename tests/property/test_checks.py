@@ -5,9 +5,6 @@ from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
 from batchcore import reference as ref
 from batchcore.config import CHECK_ACTIONS, CHECKS
 from batchcore.frames import Days, Findings, HeldFindings, Text
@@ -16,13 +13,8 @@ from batchcore.run.price_checks import of_symbols
 from support import build
 from support.cases import Price
 from support.checked import CheckedRun, by_core, by_reference
-from support.generate import MONDAY, Generator, drawn_by
+from support.generate import MONDAY, Generator, for_any
 
-PROFILE = settings(
-    deadline=None,
-    print_blob=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
 STEPS = ("1", "1", "1", "1.01", "0.5", "0.49", "0.51", "0.509", "2.04", "1.5", "1.51", "0.25", "3")
 """What a close is of the one before: the same, near a split, at a bound, a jump."""
 
@@ -59,13 +51,7 @@ def checked_run(generator: Generator) -> CheckedRun:
     return CheckedRun(run, tuple(days), rules, closed)
 
 
-@st.composite
-def checked_runs(draw: st.DrawFn) -> CheckedRun:
-    return checked_run(Generator(drawn_by(draw)))
-
-
-@settings(PROFILE, max_examples=80)
-@given(checked_runs())
+@for_any(checked_run, examples=200)
 def test_native_checks_equal_the_reference(given_run: CheckedRun) -> None:
     assert by_core(given_run) == by_reference(given_run)
 

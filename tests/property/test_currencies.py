@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from batchcore import native
@@ -18,22 +17,10 @@ from batchcore.frames import Text
 from batchcore.reference import rollforward
 from batchcore.reference.values import EXACT
 from support import build, currencies
-from support.generate import Generator, Run, drawn_by
-
-PROFILE = settings(
-    deadline=None,
-    print_blob=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
+from support.generate import Generator, Run, for_any
 
 
-@st.composite
-def runs(draw: st.DrawFn) -> Run:
-    return Generator(drawn_by(draw)).foreign_run()
-
-
-@settings(PROFILE, max_examples=60)
-@given(runs())
+@for_any(Generator.foreign_run, examples=150)
 def test_core_equals_the_reference(run: Run) -> None:
     assert currencies.by_core(run) == currencies.by_reference(run)
 
@@ -53,8 +40,7 @@ def test_generator_reaches_rates_of_every_kind() -> None:
     assert min(names["fx_missing"], names["bad_rate"], converted) >= 50, (names, converted)
 
 
-@settings(PROFILE, max_examples=15)
-@given(runs())
+@for_any(Generator.foreign_run, examples=40)
 def test_one_run_over_sessions_gives_the_rows_of_one_run_each(run: Run) -> None:
     portfolios = tuple(
         replace(one, snapshots=tuple(s for s in one.snapshots if s.day < run.sessions[0]))
@@ -85,8 +71,7 @@ def snapshot_of(row: ref.Row) -> ref.Snapshot:
     )
 
 
-@settings(PROFILE, max_examples=30)
-@given(runs(), st.data())
+@for_any(Generator.foreign_run, Generator, st.data(), examples=60)
 def test_effects_of_price_and_currency_add_up(run: Run, data: st.DataObject) -> None:
     rates, market = currencies.rates_of(run), ref.market(run.prices, run.scales)
     session = data.draw(st.sampled_from(run.sessions))
@@ -114,8 +99,7 @@ def test_effects_of_price_and_currency_add_up(run: Run, data: st.DataObject) -> 
         assert told == currencies.told(found, is_baseline=previous is None)
 
 
-@settings(PROFILE, max_examples=25)
-@given(runs())
+@for_any(Generator.foreign_run, examples=60)
 def test_lots_add_up_to_rows(run: Run) -> None:
     rates, market = currencies.rates_of(run), ref.market(run.prices, run.scales)
     results, _ = currencies.by_reference(run)

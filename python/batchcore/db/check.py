@@ -207,10 +207,11 @@ def _problems(catalog: Catalog, uses: Use, *, writes: bool) -> Iterator[str]:
         splits=schema.splits is not None,
         currency="" if schema.fx is None else schema.fx.currency_table,
     )
+    currency = {schema.fx.currency_table} if schema.fx is not None and uses & Use.RATES else set()
     for table, needs in needed.items():
         if catalog.has_table(table):
             yield from _table_problems(catalog, table, needs, writes=writes)
-        elif table in {SPLITS, RATES} or HOST[table].is_required(uses) or uses & Use.RATES:
+        elif table in {SPLITS, RATES, *currency} or HOST[table].is_required(uses):
             yield f"{catalog.label(table)}: missing table"
     if writes:
         if uses & Use.ROWS and not catalog.can_stage:
