@@ -398,7 +398,14 @@ class Generator:
 
     def foreign_run(self) -> Run:
         """Return a run of portfolios and positions in several currencies."""
-        run = self.run()
+        return self.with_currencies(self.run())
+
+    def foreign_split_run(self) -> Run:
+        """Return a run in several currencies on a host that maps splits as well."""
+        return self.with_currencies(self.split_run())
+
+    def with_currencies(self, run: Run) -> Run:
+        """Return a run in several currencies."""
         scale = self.one_of((4, 0, 2, 9, 18))
         portfolios = [
             replace(
