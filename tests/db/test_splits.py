@@ -18,7 +18,7 @@ from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.config import Schema, Settings, Splits
 from batchcore.demo.check_rows import check
-from batchcore.demo.seed import create_splits
+from batchcore.demo.seed import create_mapped
 from batchcore.errors import ConfigError, SchemaError
 from db.conftest import EMPTY, emptied
 from db.test_worked_cases import BESIDE, host_of, is_of_a_run
@@ -381,14 +381,14 @@ async def test_a_generated_market_splits_where_a_table_is_mapped(
 ) -> None:
     url = await make_database(template)
     schema = Schema(splits=Splits("stock_splits", *BASES))
-    await create_splits(url, schema)
+    await create_mapped(url, schema)
     data = demo.seeded(demo.Size(portfolios=20, symbols=30, sessions=6), seed=1, splits=True)
     await data.write(url, schema=schema)
     assert await database.fetchval(url, "SELECT count(*) FROM stock_splits") == 3
     settings, days = Settings(schema=schema), data.market.days[data.market.first :]
     result = await run_days(url, days[0].item(), days[-1].item(), settings=settings)
     assert result.rows_written == 120
-    checked = await check(url, data.opening(), days.tolist(), schema=schema)
+    checked = await check(url, data.opening(), days.tolist(), settings=settings)
     assert (checked.rows, checked.differing) == (120, 0)
     # what a row explains is no finding (C1)
     assert "split_suspected" not in result.issues_by_name()
