@@ -32,6 +32,7 @@ DAYS = tuple(range(MONDAY, MONDAY + 4))
 D0, D1, D2, D3 = DAYS
 SINCE = dt.datetime(2026, 2, 1, tzinfo=dt.UTC)
 LATE = dt.datetime(2026, 2, 2, tzinfo=dt.UTC)
+AFTER = dt.datetime(2100, 1, 1, tzinfo=dt.UTC)  # every row was written
 BEFORE = tuple(range(D0 - 3, D3 + 1))
 P = database.key("p0")
 EQUITIES = [Decimal(value) for value in (1000, 1011, 1022, 1033)]
@@ -62,10 +63,15 @@ async def verified(url: str, **options: Any) -> batchcore.VerifyResult:
     return await batchcore.verify(url, **{"settings": settings(), "fast": True, **options})
 
 
-def rate_set(day: int, rate: str) -> str:
-    """Return the statement that sets the rates of a day later than `SINCE`."""
+def named(found: batchcore.VerifyResult) -> dict[str, int]:
+    """Return the causes that were found, with how many rows each."""
+    return {cause: count for cause, count in found.causes.items() if count}
+
+
+def rate_set(day: int, rate: str, at: dt.datetime = LATE) -> str:
+    """Return the statement that sets the rates of a day, as of a moment later than `SINCE`."""
     return (
-        f"UPDATE fx_rates SET rate = {rate}, updated_at = '{LATE}'"  # noqa: S608  # our own
+        f"UPDATE fx_rates SET rate = {rate}, updated_at = '{at}'"  # noqa: S608  # our own
         f" WHERE date = '{date_of(day)}'"
     )
 
@@ -246,10 +252,11 @@ async def test_without_time_stamps_late_rates_are_not_seen(same_rates_host: str)
 async def test_verify_sees_a_changed_rate_and_repair_mends_it(same_rates_host: str) -> None:
     await filled(same_rates_host)
     await ran(same_rates_host)
-    await database.execute(same_rates_host, rate_set(D3, "1.20"))
+    await database.execute(same_rates_host, rate_set(D3, "1.20", AFTER))
     for fast in (True, False):
         found = await verified(same_rates_host, fast=fast)
         assert found.rows_differing == 1
+        assert named(found) == {"rate_changed": 1}
     repaired = await batchcore.repair(
         same_rates_host, analytics="none", settings=settings(today=date_of(D3))
     )
@@ -257,6 +264,59 @@ async def test_verify_sees_a_changed_rate_and_repair_mends_it(same_rates_host: s
     # U(D3) is 10 * (14 * 1.20 - 10 * 1.10) = 58, U(D0) was 11
     assert await equities(same_rates_host) == [1000, 1011, 1022, 1047]
     assert (await verified(same_rates_host)).differing == 0
+
+
+@pytest.mark.parametrize(
+    ("late", "causes"),
+    [
+        # the rate of D1 makes D1 differ, and D2, whose P&L of the day goes on from it
+        (("EUR", "USD", D1, "1.20"), {"rate_changed": 2}),
+        # what was realized on D2 was bought at the rate of D0 - 1, for which that of D0 - 2 counted
+        (("EUR", "USD", D0 - 1, "1.20"), {"rate_changed": 1}),
+        # no pair that has a rate of its own goes by way of another
+        (("EUR", "GBP", D1, "0.85"), {}),
+    ],
+    ids=["mark", "entry", "neither"],
+)
+async def test_verify_names_a_rate_that_came_late(
+    same_rates_host: str, late: tuple[str, str, int, str], causes: dict[str, int]
+) -> None:
+    host = euros()
+    sold = {"entry_day": D0 - 1, "exit_day": D2, "exit_price": Decimal(13)}
+    position = replace(host.portfolios[0].positions[0], **sold)
+    host = replace(host, portfolios=(replace(host.portfolios[0], positions=(position,)),))
+    own = settings(fx_lookback_days=1)
+    await filled(same_rates_host, host, every_day([D0 - 2, D0, D2, D3], EURUSD="1.10"))
+    await ran(same_rates_host, settings=own)
+    base, quote, day, rate = late
+    await foreign_host.add_rates(same_rates_host, [(base, quote, day, Decimal(rate))], AFTER)
+    assert named(await verified(same_rates_host, settings=own)) == causes
+
+
+async def test_verify_of_a_host_without_time_stamps_names_no_rate(same_rates_host: str) -> None:
+    schema = Schema(fx=Fx("fx_rates", "positions.currency", {"updated_at": "none_such"}))
+    await filled(same_rates_host)
+    await ran(same_rates_host)
+    await database.execute(same_rates_host, rate_set(D3, "1.20", AFTER))
+    found = await verified(same_rates_host, settings=settings(schema))
+    assert named(found) == {"unknown": 1}
+
+
+async def test_verify_names_a_late_rate_of_what_profiles_quote(same_rates_host: str) -> None:
+    host = euros()
+    plain = replace(
+        host, portfolios=tuple(in_currencies(p, "USD", [None]) for p in host.portfolios)
+    )
+    await filled(same_rates_host, plain)
+    await database.execute(
+        same_rates_host,
+        "INSERT INTO company_profiles (symbol, quoted_in, data_source, last_updated, created_at,"
+        " updated_at) VALUES ('AAA', 'EUR', 't', '2026-01-01', '2026-01-01', '2026-01-01')",
+    )
+    await ran(same_rates_host, settings=settings(OF_PROFILES))
+    await database.execute(same_rates_host, rate_set(D3, "1.20", AFTER))
+    found = await verified(same_rates_host, settings=settings(OF_PROFILES))
+    assert named(found) == {"rate_changed": 1}
 
 
 async def test_explain_parts_price_and_currency(same_rates_host: str) -> None:
