@@ -4,6 +4,7 @@
 13 and 14 EUR; EUR/USD is 1.10 all the time, so each day after the first earns 11 USD.
 """
 
+import asyncio
 import datetime as dt
 from collections import Counter
 from dataclasses import replace
@@ -16,10 +17,14 @@ import batchcore
 from batchcore import demo
 from batchcore import reference as ref
 from batchcore.calendar import date_of
+from batchcore.cli.run import issue_lines
 from batchcore.config import Fx, Schema
 from batchcore.errors import SchemaError
+from batchcore.pages.night import load_night
+from batchcore.pages.render import night_page
 from support import currencies, database, foreign_host
 from support.cases import RateRow
+from support.command import called
 from support.database import Host
 from support.foreign_host import OF_POSITIONS, OF_PROFILES, every_day, in_currencies, settings
 from support.generate import MONDAY, Generator, Run
@@ -186,19 +191,56 @@ async def test_a_plan_names_the_pairs_without_a_rate(same_rates_host: str) -> No
     ]
 
 
+BAD_ROWS: list[RateRow] = [
+    *(("EUR", "usd", D1, Decimal("1.30")), ("EUR", "USD", None, Decimal(1))),
+    *(("USD", "EUR", D2, None), ("USD", "EUR", D3, Decimal("NaN")), (None, "USD", D3, None)),
+]
+BAD = [
+    (date_of(D1), "EUR/USD: 1 date; 1.1 and 1.3 on the first"),
+    (date_of(D2), "USD/EUR: 2 dates; NULL on the first"),
+]
+
+
+def bad_rates(result: batchcore.BatchResult) -> list[tuple[dt.date, str]]:
+    return [
+        (dt.date.fromisoformat(one["session"]), one["detail"])
+        for one in result.to_dict()["issues"]
+        if one["name"] == "bad_rate"
+    ]
+
+
 async def test_bad_rows_are_reported_once_and_count_as_absent(same_rates_host: str) -> None:
-    rates = every_day(BEFORE, EURUSD="1.10")
-    rates += [("EUR", "usd", D1, Decimal("1.30")), ("EUR", "USD", None, Decimal(1))]
-    rates += [("USD", "EUR", D2, None), ("USD", "EUR", D3, Decimal("NaN")), (None, "USD", D3, None)]
-    await filled(same_rates_host, rates=rates)
+    await filled(same_rates_host, rates=[*every_day(BEFORE, EURUSD="1.10"), *BAD_ROWS])
+    planned = await ran(same_rates_host, settings=settings(dry_run=True))
+    assert bad_rates(planned) == BAD
     result = await ran(same_rates_host, settings=settings(chunk_size=1))
     # on D1 there is no rate, and that of D0 counts
     assert await equities(same_rates_host) == EQUITIES
-    bad = [one for one in result.to_dict()["issues"] if one["name"] == "bad_rate"]
-    assert [(one["session"], one["detail"]) for one in bad] == [
-        (date_of(D1).isoformat(), "EUR/USD: 1 date; 1.1 and 1.3 on the first"),
-        (date_of(D2).isoformat(), "USD/EUR: 2 dates; NULL on the first"),
-    ]
+    assert bad_rates(result) == BAD
+    told = f"issue bad_rate: 2 ({BAD[0][1]}, {BAD[1][1]})"
+    assert told in issue_lines(result)
+    assert told in issue_lines(planned)
+
+
+async def test_the_ledger_keeps_bad_rates_which_are_of_no_symbol(same_rates_host: str) -> None:
+    await filled(same_rates_host, rates=[*every_day(BEFORE, EURUSD="1.10"), *BAD_ROWS])
+    result = await ran(same_rates_host)
+
+    (kept,) = await batchcore.runs(same_rates_host, run_id=result.run_id)
+    (issue,) = kept.symbol_issues
+    # both pairs, and what the first says
+    assert (issue.name, issue.symbol, issue.count) == ("bad_rate", None, 2)
+    assert (issue.session, issue.detail) == BAD[0]
+    told = f"{BAD[0][1]} and 1 more"
+    said = await asyncio.to_thread(
+        called, ("status", "--run", result.run_id, "--database-url", same_rates_host)
+    )
+    assert f"noticed, symbols: bad_rate: {told}" in said.out
+    night = await load_night(same_rates_host, run_id=result.run_id)
+    (counted,) = (one for one in night.issues if one.name == "bad_rate")
+    assert (counted.count, counted.portfolios, counted.failed, counted.symbols) == (2, 0, 0, 0)
+    assert counted.example == f"{BAD[0][0].isoformat()}; {BAD[0][1]}"
+    assert BAD[0][1] in night_page(night)
 
 
 async def test_a_late_rate_is_a_late_correction(same_rates_host: str) -> None:
