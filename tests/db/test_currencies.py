@@ -6,12 +6,15 @@
 
 import asyncio
 import datetime as dt
+import uuid
 from collections import Counter
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import make_url
 
 import batchcore
 from batchcore import demo
@@ -439,6 +442,42 @@ async def test_what_is_mapped_and_is_not_there_is_named(
         assert problem in error.value.problems
     # the policy `legacy` reads neither
     await ran(same_rates_host, policy="legacy", settings=settings(schema, today=date_of(D3)))
+
+
+LOCKED = tuple(
+    f"public.fx_rates.{column}: the role may not SELECT it"
+    for column in ("base", "quote", "date", "rate")
+)
+
+
+async def test_a_role_that_may_not_read_rates_is_told_so_before_anything_is_written(
+    same_rates_host: str, tmp_path: Path
+) -> None:
+    await filled(same_rates_host)
+    path = tmp_path / "schema.toml"
+    path.write_text("fx = { table = 'fx_rates', currency = 'positions.currency' }")
+    role = f"reader_{uuid.uuid4().hex}"
+    url = make_url(same_rates_host).set(username=role).render_as_string(hide_password=False)
+    await database.execute(
+        same_rates_host,
+        f"CREATE ROLE {role} LOGIN",
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}",
+        f"GRANT USAGE ON SEQUENCE batchcore_run_tokens TO {role}",
+        f"REVOKE ALL ON fx_rates FROM {role}",
+    )
+    try:
+        for work in (ran, verified):
+            with pytest.raises(SchemaError) as error:
+                await work(url)
+            assert error.value.problems == LOCKED
+        asked = ("plan", "--database-url", url, "--schema", str(path), "--min-coverage", "0")
+        said = await asyncio.to_thread(called, asked)
+        assert said.error() == f"{LOCKED[0]} (and 3 more)"
+        assert await database.snapshots(same_rates_host) == {}
+        # the policy `legacy` does not read them
+        await ran(url, policy="legacy", settings=settings(today=date_of(D3)))
+    finally:
+        await database.execute(same_rates_host, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
 
 
 async def test_legacy_reads_no_rates(same_rates_host: str) -> None:
