@@ -107,7 +107,7 @@ def test_of_a_large_generated_market_fifty_portfolios_are_checked() -> None:
 
 
 def test_a_generated_market_splits_and_has_foreign_holdings(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     counts: list[list[int]] = []
     checked = run.check
@@ -124,7 +124,7 @@ def test_a_generated_market_splits_and_has_foreign_holdings(
 
     monkeypatch.setattr(run, "check", counted)
     size = ("--portfolios", "12", "--symbols", "40", "--sessions", "4")
-    said = batchcore("demo", *size, "--json", "--pages", str(tmp_path))
+    said = batchcore("demo", *size, "--json")
     assert (said.code, said.err) == (0, "")
     document = said.document()
     # 12 portfolios over 4 sessions
