@@ -18,7 +18,7 @@ from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.config import Schema, Settings, Splits
 from batchcore.demo.check_rows import check
-from batchcore.demo.seed import create_splits
+from batchcore.demo.seed import create_mapped
 from batchcore.errors import ConfigError, SchemaError
 from db.conftest import EMPTY, emptied
 from db.test_worked_cases import BESIDE, host_of, is_of_a_run
@@ -381,17 +381,46 @@ async def test_a_generated_market_splits_where_a_table_is_mapped(
 ) -> None:
     url = await make_database(template)
     schema = Schema(splits=Splits("stock_splits", *BASES))
-    await create_splits(url, schema)
+    await create_mapped(url, schema)
     data = demo.seeded(demo.Size(portfolios=20, symbols=30, sessions=6), seed=1, splits=True)
     await data.write(url, schema=schema)
     assert await database.fetchval(url, "SELECT count(*) FROM stock_splits") == 3
     settings, days = Settings(schema=schema), data.market.days[data.market.first :]
     result = await run_days(url, days[0].item(), days[-1].item(), settings=settings)
     assert result.rows_written == 120
-    checked = await check(url, data.opening(), days.tolist(), schema=schema)
+    checked = await check(url, data.opening(), days.tolist(), settings=settings)
     assert (checked.rows, checked.differing) == (120, 0)
     # what a row explains is no finding (C1)
     assert "split_suspected" not in result.issues_by_name()
+
+
+async def test_generate_splits_and_quotes_in_other_currencies_where_both_are_mapped(
+    make_database: Any, template: str, tmp_path: Path
+) -> None:
+    url, path = await make_database(template), tmp_path / "schema.toml"
+    path.write_text(
+        "splits = { table = 'stock_splits', price_basis = 'as_traded',"
+        " quantity_basis = 'as_entered' }\n"
+        "fx = { table = 'fx_rates', currency = 'positions.currency' }"
+    )
+    settings = Settings(schema=Schema.from_toml(path))
+    await create_mapped(url, settings.schema)
+    size = ("--portfolios", "20", "--symbols", "40", "--sessions", "6", "--seed", "4")
+    said = await asyncio.to_thread(
+        called, ("generate", "--database-url", url, "--schema", str(path), *size)
+    )
+    assert (said.code, said.err) == (0, "")
+    over_split = (
+        "SELECT count(*) FROM positions p JOIN stock_splits r USING (symbol)"
+        " WHERE p.currency IS NOT NULL AND p.entry_date < r.ex_date"
+    )
+    assert await database.fetchval(url, over_split) > 0
+    data = demo.seeded(demo.Size(20, 40, 6), seed=4, splits=True)
+    days = data.market.days[data.market.first :].tolist()
+    result = await run_days(url, days[0], days[-1], settings=settings)
+    assert (result.rows_written, result.failed) == (120, 0)
+    checked = await check(url, data.opening(), days, settings=settings)
+    assert (checked.rows, checked.differing) == (120, 0)
 
 
 def test_generate_refuses_other_bases_than_it_makes(split_copy: str, tmp_path: Path) -> None:

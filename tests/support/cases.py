@@ -201,11 +201,11 @@ def _case(policy: str, table: dict[str, Any]) -> Case:
         has_benchmark=table.get("has_benchmark", True),
         rates=tuple(rate_rows(table["rates"])) if "rates" in table else None,
         fx={"scale": 6, **table.get("fx", {})},
-        splits=_splits(**table["splits"]) if "splits" in table else None,
+        splits=split_table(**table["splits"]) if "splits" in table else None,
     )
 
 
-def _splits(bases: str, **by_symbol: Mapping[str, Any]) -> SplitTable:
+def split_table(bases: str, **by_symbol: Mapping[str, Any]) -> SplitTable:
     """Return the splits of ``{symbol: {day of January: "new for old"}}``."""
     rows = [
         (symbol, _cell("day", on), *map(partial(_cell, "shares"), ratio.split(" for ")))

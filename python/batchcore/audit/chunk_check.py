@@ -21,6 +21,7 @@ from batchcore.audit.compute import (
     computed_natively,
     in_cents,
 )
+from batchcore.audit.converted import converted_since
 from batchcore.audit.result import Difference
 from batchcore.frames import Decimals
 from batchcore.sources.host import floats
@@ -282,12 +283,18 @@ class ChunkCheck:
         if policy.reads_splits and policy.catalog.schema.splits is not None:
             of_splits = select_changed_splits(policy.catalog, symbols, int(written.at.min()), last)
             splits = await load(policy.session, of_splits)
+        since, converted = policy.since(links), np.zeros(len(differing), dtype=np.bool_)
+        if policy.reads_rates and policy.catalog.schema.fx is not None:
+            of_host = policy.session, policy.catalog, self.selection, ids
+            settings = policy.request.settings
+            converted = await converted_since(*of_host, written, since, settings)
         cause = causes_of(
             written,
             facts,
             await load(policy.session, query),
             splits,
-            since=policy.since(links),
+            converted,
+            since=since,
             looks_back=looks_back,
             lacks_a_run=lacks_a_run,
             uses_market=compare.in_any(wrong, ANALYTIC),  # for betas

@@ -112,6 +112,7 @@ class PolicyAudit(abc.ABC):
             row before it (L12, L18); then no row is a baseline either.
         reads_deleted: Whether soft-deleted positions and their events count.
         reads_splits: Whether splits count, where the host maps a table of them.
+        reads_rates: Whether rates do, likewise.
         market: To compute natively, if anything is.
         host: Likewise, of policies that need one.
         read: Columns that are read where they are there.
@@ -131,6 +132,7 @@ class PolicyAudit(abc.ABC):
     of_day: ClassVar[bool] = False
     reads_deleted: ClassVar[bool] = False
     reads_splits: ClassVar[bool] = True
+    reads_rates: ClassVar[bool] = False
     market: Market
     host: Host | None = None
 

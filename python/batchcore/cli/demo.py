@@ -44,7 +44,8 @@ def demo(
     """Value portfolios in an embedded PostgreSQL and check every row.
 
     The closes are real ones of 27 symbols, over 120 sessions; with one of --portfolios, --symbols
-    and --sessions the market is generated, a few stocks split, and 50 portfolios are checked.
+    and --sessions the market is generated, a few stocks split, a few symbols are quoted in other
+    currencies, and 50 portfolios are checked.
     """
     from rich.console import Console  # noqa: PLC0415  # only here
 

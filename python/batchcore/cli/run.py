@@ -238,10 +238,10 @@ def run_notes(document: Mapping[str, Any]) -> list[str]:
 
 def issue_lines(result: BatchResult) -> list[str]:
     """Return a line for each name of issues, with how many there are and the first symbols."""
-    symbols = result.symbols_by_issue()
+    subjects = result.subjects_by_issue()
     return [
         f"issue {name}: {count:,}"
-        + (f" ({first_of(symbols[name], SYMBOLS)})" if name in symbols else "")
+        + (f" ({first_of(subjects[name], SYMBOLS)})" if name in subjects else "")
         for name, count in result.issues_by_name().items()
     ]
 

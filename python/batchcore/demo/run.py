@@ -14,7 +14,7 @@ import numpy as np
 from batchcore.analytics.returns import simple_returns
 from batchcore.analytics.symbol_beta import symbol_betas
 from batchcore.calendar import date_of
-from batchcore.config import Schema, Settings, Splits
+from batchcore.config import Fx, Schema, Settings, Splits
 from batchcore.db.migrate import migrate
 from batchcore.demo.check_rows import Checked, check
 from batchcore.demo.currencies import with_rates
@@ -29,7 +29,7 @@ from batchcore.demo.market import (
     with_factors,
     with_splits,
 )
-from batchcore.demo.seed import create_splits, fill
+from batchcore.demo.seed import create_mapped, fill
 from batchcore.demo.stored import Valuation, reading
 from batchcore.demo.universe import (
     BETA_SCALE,
@@ -251,10 +251,13 @@ def with_betas(profiles: Sequence[Profile], market: Market) -> tuple[Profile, ..
 
 
 def schema_of(size: Size) -> Schema:
-    """Return the schema of the database of a demo: a generated market has a table of splits."""
+    """Return the schema of the database of a demo: a generated market has splits and rates."""
     if size.symbols is None:
         return Schema()
-    return Schema(splits=Splits("stock_splits", "as_traded", "as_entered"))
+    return Schema(
+        splits=Splits("stock_splits", "as_traded", "as_entered"),
+        fx=Fx("fx_rates", "positions.currency"),
+    )
 
 
 async def run_demo(
@@ -290,8 +293,7 @@ async def run_demo(
     settings = replace(settings or Settings(), schema=schema_of(size))
     lap("generate")
     await migrate(url)
-    if settings.schema.splits is not None:
-        await create_splits(url, settings.schema)
+    await create_mapped(url, settings.schema)
     lap("migrate")
     await data.write(url, schema=settings.schema, progress=progress)
     lap("fill")
@@ -304,8 +306,7 @@ async def run_demo(
         url,
         data.opening(),
         market.days[market.first :].tolist(),
-        lookback_days=settings.lookback_days,
-        schema=settings.schema,
+        settings=settings,
         sample=None if size.symbols is None else CHECKED_OF_GENERATED,
         seed=seed,
         progress=progress,

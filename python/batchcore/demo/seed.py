@@ -13,7 +13,7 @@ from batchcore.pg.database import Database
 from batchcore.pg.fields import encoded, field_of
 from batchcore.pg.session import transaction
 from batchcore.pg.sql import Relation, column_name, statement, table_name
-from batchcore.schema import HOST, SPLIT_TABLE, SPLITS, WHOLE, Kind, Use
+from batchcore.schema import CURRENCY, HOST, WHOLE, Kind, Use
 from batchcore.sinks.staging import not_kept
 from batchcore.words import of_rows
 
@@ -77,18 +77,29 @@ async def fill(
     return rows
 
 
-async def create_splits(db: object, schema: Schema) -> None:
-    """Create the table that a schema maps as that of splits, in a database of a demo.
+async def create_mapped(db: object, schema: Schema) -> None:
+    """Create the tables of splits and rates that a schema maps, and the column with currencies.
+
+    For the database of a demo, which has the tables of a host.
 
     Raises:
         DatabaseError: the database refused or went away.
     """
-    columns = ", ".join(
-        f"{column_name(schema, SPLITS, one.name)} {one.declared}{' NOT NULL' * one.not_null}"
-        for one in SPLIT_TABLE.columns
-    )
+    statements = []
+    for name in schema.described.keys() - HOST:
+        columns = ", ".join(
+            f"{column_name(schema, name, one.name)} {one.declared}{' NOT NULL' * one.not_null}"
+            for one in schema.described[name].columns
+        )
+        statements.append(f"CREATE TABLE {table_name(schema, name)} ({columns})")
+    if schema.fx is not None:
+        table = schema.fx.currency_table
+        column = column_name(schema, table, CURRENCY.name)
+        added = f"ALTER TABLE {table_name(schema, table)} ADD {column} {CURRENCY.declared}"
+        statements.append(added)
     async with Database(db).writing("fill") as session, transaction(session):
-        await session.execute(f"CREATE TABLE {table_name(schema, SPLITS)} ({columns})")
+        for one in statements:
+            await session.execute(one)
 
 
 async def _is_there(session: Session, schema: Schema, table: str) -> bool:

@@ -96,6 +96,7 @@ class RollForwardAudit(PolicyAudit):
     by_chain: ClassVar = BY_CHAIN
     by_value: ClassVar = _BY_VALUE
     by_quantity: ClassVar = COUNT_COLUMNS
+    reads_rates: ClassVar = True
 
     _prices = ref.market(())
     _reference_rates: ref.Rates | None = None

@@ -227,7 +227,7 @@ def roll_forward_checked(
         lookback_days: As in S4.
         scales: Of the columns read.
     """
-    met = _met(portfolio, sessions, found, scales)
+    met = _met(portfolio, prices, sessions, found, scales)
     low = (
         [] if rules.action(PRICE_LOW) == "off" else _low(portfolio, prices, sessions, rules, scales)
     )
@@ -261,14 +261,18 @@ def roll_forward_checked(
 
 
 def _met(
-    portfolio: Portfolio, sessions: Sequence[int], found: Sequence[Finding], scales: Scales
+    portfolio: Portfolio,
+    prices: Market,
+    sessions: Sequence[int],
+    found: Sequence[Finding],
+    scales: Scales,
 ) -> list[tuple[Finding, int]]:
     """Return the findings whose symbols it holds, and the first session on which it does."""
-    met = []
+    held_lots, met = public_lots(portfolio, prices.splits, scales), []
     for finding in found:
         lots = [
             lot
-            for lot in public_lots(portfolio, scales)
+            for lot in held_lots
             if lot.symbol == finding.symbol
             and (finding.since is None or lot.start <= finding.since)
         ]
@@ -283,9 +287,9 @@ def _low(
     portfolio: Portfolio, prices: Market, sessions: Sequence[int], rules: Rules, scales: Scales
 ) -> list[Issue]:
     """Return the sessions on which too many of its symbols have no fresh close."""
-    low = []
+    lots, low = public_lots(portfolio, prices.splits, scales), []
     for day in sessions:
-        symbols = {lot.symbol for lot in public_lots(portfolio, scales) if lot.held(day)}
+        symbols = {lot.symbol for lot in lots if lot.held(day)}
         missing = sum(prices.latest(symbol, day, day) is None for symbol in symbols)
         if symbols and Fraction(missing, len(symbols)) > rules.max_missing:
             noun = "symbol" if len(symbols) == 1 else "symbols"

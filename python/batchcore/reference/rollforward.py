@@ -620,10 +620,15 @@ def _fx_missing(lots: Iterable[_Lot], before: int | None, day: int, marks: _Mark
     return Issue("fx_missing", None, day, f"{pair} on {date.isoformat()}")
 
 
-def public_lots(portfolio: Portfolio, scales: Scales = DEFAULT_SCALES) -> list[_Lot]:
-    """Return the lots of a portfolio that are not PRIVATE (S3)."""
+def public_lots(
+    portfolio: Portfolio, splits: Splits | None, scales: Scales = DEFAULT_SCALES
+) -> list[_Lot]:
+    """Return the lots of a portfolio that are not PRIVATE (S3).
+
+    What a split of its symbol makes not representable is left out (C4).
+    """
     with localcontext(EXACT):
-        return [lot for lot in _lots(portfolio.positions, scales, [], None) if not lot.private]
+        return [lot for lot in _lots(portfolio.positions, scales, [], splits) if not lot.private]
 
 
 def _refused(lots: Iterable[_Lot], prices: Market, sessions: Sequence[int]) -> list[Issue]:

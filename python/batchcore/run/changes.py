@@ -23,10 +23,9 @@ from batchcore.sources.host import normalised, sorted_ids
 from batchcore.sources.positions import load_symbols, select_held
 from batchcore.sources.query import load
 from batchcore.sources.rates import (
-    position_currency,
+    load_names,
     select_changed_rates,
     select_foreign_held,
-    select_profile_currencies,
 )
 
 if TYPE_CHECKING:
@@ -103,10 +102,7 @@ async def _by_rates(  # noqa: PLR0917  # what changed, for some portfolios
         return []
     held = await load(session, select_foreign_held(catalog, selection))
     monitor.loaded(foreign_held=len(held.start))
-    names = {name: name for name in held.own.table()}
-    if not position_currency(catalog):
-        by_symbol = await load(session, select_profile_currencies(catalog))
-        names = {name: by_symbol.get(normalised(name), "") for name in names}
+    names = await load_names(session, catalog, held.own)
     return [await asyncio.to_thread(converted, rates, held, names, settings)]
 
 
@@ -125,36 +121,40 @@ def converted(
         settings: Lookback and pivot count.
     """
     days = _days_by_units(rates)
-    pivot = _unit(settings.fx_pivot)
-    of_home = [_unit(text) for text in held.home.table()]
-    of_own = [_unit(names[text]) for text in held.own.table()]
+    pivot = unit(settings.fx_pivot)
+    of_home = [unit(text) for text in held.home.table()]
+    of_own = [unit(names[text]) for text in held.own.table()]
     first = np.full(len(held), np.iinfo(np.int64).max)
     for at, home in enumerate(of_home):
         for number, own in enumerate(of_own):
-            legs = ({own, home}, {own, pivot}, {pivot, home})
-            changed = distinct(
-                np.concatenate([np.zeros(0, np.int32), *(days.get(frozenset(o), ()) for o in legs)])
-            )
+            found = [days[leg] for leg in legs(own, home, pivot) if leg in days]
+            changed = distinct(np.concatenate([np.zeros(0, np.int32), *found]))
             rows = np.flatnonzero((held.home.codes == at) & (held.own.codes == number))
             if own == home or len(changed) == 0 or len(rows) == 0:
                 continue
             start = held.start[rows].astype(np.int64)
             place = np.searchsorted(changed, start - settings.fx_lookback_days)
-            found = place < len(changed)
-            rows, place = rows[found], place[found]
-            first[rows] = np.maximum(changed[place], start[found])
+            some = place < len(changed)
+            rows, place = rows[some], place[some]
+            first[rows] = np.maximum(changed[place], start[some])
     counts = first <= held.end
     return ChangedFacts(held.portfolio_id[counts], first[counts].astype(np.int32))
 
 
-def _unit(text: str) -> str:
+def unit(text: str) -> str:
+    """Return the unit of what a text names, nothing of a blank one (C6)."""
     found = currency(text)
     return "" if found is None else found.unit
 
 
+def legs(own: str, home: str, pivot: str) -> tuple[frozenset[str], ...]:
+    """Return the pairs of units whose rates may convert one unit into another (C6)."""
+    return frozenset((own, home)), frozenset((own, pivot)), frozenset((pivot, home))
+
+
 def _days_by_units(rates: ChangedRates) -> dict[frozenset[str], Int32]:
     """Return the days on which a rate between two units changed."""
-    base, quote = ([_unit(text) for text in one.table()] for one in (rates.base, rates.quote))
+    base, quote = ([unit(text) for text in one.table()] for one in (rates.base, rates.quote))
     found: dict[frozenset[str], Int32] = {}
     for at, one in enumerate(base):
         for number, other in enumerate(quote):

@@ -17,7 +17,7 @@ from batchcore.errors import SchemaError
 from batchcore.frames import Days, Decimals, Frame, Text, taken
 from batchcore.pg.ledger import CHUNKS, RUNS
 from batchcore.pg.sql import Sql, compose, joined, own_table
-from batchcore.schema import HOST, SNAPSHOT_SCALES, SPLITS, Kind, Use
+from batchcore.schema import HOST, RATES, SNAPSHOT_SCALES, SPLITS, Kind, Use
 from batchcore.sources.facts import EVENTS, FLOWS
 from batchcore.sources.host import (
     HostTable,
@@ -710,6 +710,42 @@ def select_changed_splits(
     r = HostTable(catalog, SPLITS, "r")
     of = (r, r.symbol, r.ex_date, _changed(catalog, SPLITS, "r"))
     return replace(_select_changed(of, symbols, since, FIRST_DATE, last), name="changed_splits")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class RateChanges:
+    """When rates came or changed.
+
+    Attributes:
+        base: As stored.
+        quote: As stored.
+        day: (n,) int32.
+        changed: (n,) int64 microseconds since 1970.
+    """
+
+    base: Text
+    quote: Text
+    day: Int32
+    changed: Int64
+
+
+_CHANGED_RATES: Final = """
+SELECT c.base, c.quote, c.day, c.changed
+FROM (
+    SELECT {v.base}::text AS base, {v.quote}::text AS quote, {v.date} AS day, {changed} AS changed
+    FROM {v} WHERE {v.base} IS NOT NULL AND {v.quote} IS NOT NULL
+        AND {v.date} BETWEEN {first:date} AND {last:date}) AS c
+WHERE c.changed > '{since}'::int8 AND c.changed < '{unknown}'::int8
+"""
+
+
+def select_rate_changes(catalog: Catalog, since: int, last: int) -> Query[RateChanges]:
+    """Return the rates up to a day that came or changed since a moment."""
+    changed = _changed(catalog, RATES, "v")
+    holes = {"changed": changed, "since": since, "unknown": UNKNOWN}
+    sql = part(catalog, _CHANGED_RATES, first=FIRST_DATE, last=last, **holes)
+    columns = results(base="text", quote="text", day="day", changed="int8")
+    return Query("rate_changes", sql, columns, RateChanges)
 
 
 def _select_changed(
