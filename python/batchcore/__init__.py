@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from batchcore.errors import InternalError as InternalError
     from batchcore.errors import LeaseHeldError as LeaseHeldError
     from batchcore.errors import NumericError as NumericError
+    from batchcore.errors import ProcessDiedError as ProcessDiedError
     from batchcore.errors import SchemaError as SchemaError
     from batchcore.errors import SnapshotExistsError as SnapshotExistsError
     from batchcore.errors import TooManyFailedError as TooManyFailedError
@@ -78,6 +79,8 @@ if TYPE_CHECKING:
     from batchcore.run.batch import run_batch as run_batch
     from batchcore.run.calculator import BatchOrchestrator as BatchOrchestrator
     from batchcore.run.calculator import PnLCalculator as PnLCalculator
+    from batchcore.run.many import ManyResult as ManyResult
+    from batchcore.run.many import run_many as run_many
     from batchcore.run.portfolio import SectorTagResult as SectorTagResult
     from batchcore.run.portfolio import (
         calculate_portfolio_provider_beta as calculate_portfolio_provider_beta,
@@ -92,6 +95,7 @@ if TYPE_CHECKING:
         restore_sector_tags_for_portfolio as restore_sector_tags_for_portfolio,
     )
     from batchcore.run.result import BatchResult as BatchResult
+    from batchcore.run.result import ShardResult as ShardResult
     from batchcore.run.status import ChunkStatus as ChunkStatus
     from batchcore.run.status import IssueStatus as IssueStatus
     from batchcore.run.status import RunStatus as RunStatus
@@ -137,6 +141,7 @@ _ROOMS: Final = {
         "InternalError",
         "LeaseHeldError",
         "NumericError",
+        "ProcessDiedError",
         "SchemaError",
         "SnapshotExistsError",
         "TooManyFailedError",
@@ -167,6 +172,7 @@ _ROOMS: Final = {
     "batchcore.returns.snapshots": ("Snapshots", "read_snapshots"),
     "batchcore.run.calculator": ("BatchOrchestrator", "PnLCalculator"),
     "batchcore.run.batch": ("run_batch",),
+    "batchcore.run.many": ("ManyResult", "run_many"),
     "batchcore.run.portfolio": (
         "SectorTagResult",
         "calculate_portfolio_provider_beta",
@@ -174,7 +180,7 @@ _ROOMS: Final = {
         "restore_sector_tag_for_position",
         "restore_sector_tags_for_portfolio",
     ),
-    "batchcore.run.result": ("BatchResult",),
+    "batchcore.run.result": ("BatchResult", "ShardResult"),
     "batchcore.run.status": (
         "ChunkStatus",
         "IssueStatus",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeGuard, get_args
 
 from batchcore.errors import ConfigError
 from batchcore.schema import HOST
@@ -49,6 +49,8 @@ RANGES: Final = MappingProxyType(
     }
 )
 """What an option that counts may be at least and at most."""
+
+MOST_SHARDS: Final = 10_000
 
 WHOLE: Final = 100
 """What a share in percent is of."""
@@ -121,15 +123,7 @@ class Schema:
             ConfigError: the file cannot be read or is not valid TOML, a key is unknown, or a
                 value is of the wrong type; it names file and key.
         """
-        try:
-            document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-            raise ConfigError(f"{path}: cannot be read: {reason}", "schema") from error
-        except UnicodeDecodeError as error:
-            raise ConfigError(f"{path}: is not UTF-8 text", "schema") from error
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"{path}: is not valid TOML: {error}", "schema") from error
+        document = read_toml(path, "schema")
         try:
             return cls(**_arguments(document))
         except ConfigError as error:
@@ -161,6 +155,23 @@ def _sources(names: Any) -> tuple[str, ...]:  # noqa: ANN401  # judged here
         msg = f"schema.price_sources is {names!r}, expected a list of different texts"
         raise ConfigError(msg, "schema")
     return tuple(names)
+
+
+def read_toml(path: str | os.PathLike[str], option: str) -> dict[str, Any]:
+    """Return what a TOML file that an option names has.
+
+    Raises:
+        ConfigError: it cannot be read, or is not valid TOML.
+    """
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ConfigError(f"{path}: cannot be read: {reason}", option) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8 text", option) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: is not valid TOML: {error}", option) from error
 
 
 def _arguments(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -250,6 +261,9 @@ class Settings:
         lease_seconds: Seconds after which a lease without heartbeats expires; a run sends six
             heartbeats in that time.
         ledger_days: How many days ended runs stay in the ledger.
+        shard: ``(k, n)``: only the k-th of n shares of the portfolios, by a fixed hash of their
+            ids. What is decided for all of a run is decided over all of the shares, see
+            docs/operations.md. None is everything.
     """
 
     schema: Schema = field(default_factory=Schema)
@@ -300,6 +314,10 @@ class Settings:
     ledger_days: int = field(
         default=90, metadata=option(help="Days to keep ended runs in the ledger.")
     )
+    shard: tuple[int, int] | None = field(
+        default=None,
+        metadata=option(help="Only this share of the portfolios, such as 2/4.", metavar="K/N"),
+    )
 
     def __post_init__(self) -> None:
         if not 0 <= self.lookback_days <= MOST_LOOKBACK_DAYS:
@@ -313,6 +331,10 @@ class Settings:
             if value is not None and not least <= value <= most:
                 msg = f"{option} is {value}, expected {least} to {most}"
                 raise ConfigError(msg, option)
+        if self.shard is not None and not _is_shard(self.shard):
+            shown = shard_text(self.shard)
+            msg = f"shard is {shown}, expected k/n with 1 <= k <= n <= {MOST_SHARDS}"
+            raise ConfigError(msg, "shard")
         self.failures_allowed(0)
 
     def failures_allowed(self, portfolios: int) -> int:
@@ -329,3 +351,16 @@ class Settings:
         if found["percent"]:
             return max(int(portfolios * number / WHOLE), 1)
         return int(number)
+
+
+def shard_text(shard: object) -> str:
+    """Return a shard as the command line has it: ``2/4``."""
+    return f"{shard[0]}/{shard[1]}" if _is_pair(shard) else repr(shard)
+
+
+def _is_pair(shard: object) -> TypeGuard[tuple[int, int]]:
+    return isinstance(shard, tuple) and [type(part) for part in shard] == [int, int]
+
+
+def _is_shard(shard: object) -> bool:
+    return _is_pair(shard) and 1 <= shard[0] <= shard[1] <= MOST_SHARDS

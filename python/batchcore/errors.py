@@ -161,6 +161,24 @@ class TooManyFailedError(BatchcoreError, RuntimeError):
         self.allowed = allowed
 
 
+class ProcessDiedError(BatchcoreError, RuntimeError):
+    """A process of a run with several ended without a report, as one that was killed does.
+
+    The other processes finish; chunks committed before stay.
+
+    Attributes:
+        shard: ``(k, n)``: which one.
+        status: Its exit code, or less than 0 the signal that ended it.
+    """
+
+    def __init__(
+        self, message: str, shard: tuple[int, int] | None = None, status: int | None = None
+    ) -> None:
+        super().__init__(message, shard, status)
+        self.shard = shard
+        self.status = status
+
+
 class InternalError(BatchcoreError, RuntimeError):
     """A defect of batchcore; please report it with the line that it prints."""
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-REVISION: Final = "0005"
+REVISION: Final = "0006"
 """The newest revision of the migrations, known here without Alembic."""
 
 VERSION_TABLE: Final = "batchcore_alembic_version"
@@ -449,6 +449,9 @@ batchcore_run_symbol_issues
     run_id uuid! -> batchcore_runs, attempt int!, name text!, symbol text!, count int!
     session date, detail text
     key: run_id attempt name symbol; inserts: rows; revision: 0005; grants: SELECT INSERT
+batchcore_run_shards
+    run_id uuid! -> batchcore_runs, group_id uuid!, shard int!, shards int!
+    key: run_id; inserts: rows; revision: 0006; grants: SELECT INSERT
 batchcore_run_heartbeats
     run_id uuid! -> batchcore_runs, token bigint!, beat_at timestamptz!, expires_at timestamptz!
     key: run_id; inserts: rows; revision: 0003; grants: SELECT INSERT UPDATE

@@ -421,7 +421,7 @@ async def test_a_run_asks_for_the_newest_revision(database: str) -> None:
     assert await refusal() == ""
     await downgrade(database, "0001")
     assert await refusal() == (
-        "the database is at revision 0001, expected 0005: run `batchcore migrate`"
+        "the database is at revision 0001, expected 0006: run `batchcore migrate`"
     )
     await downgrade(database)
     assert await refusal() == never

@@ -118,7 +118,7 @@ async def test_migrate_marks_0001_and_builds_the_indexes_beside_what_is_there(
     assert (report.adopted, report.marked, report.applied) == (
         True,
         ("0001",),
-        ("0002", "0003", "0004", "0005"),
+        ("0002", "0003", "0004", "0005", "0006"),
     )
     after = await described(url)
     assert before <= after
@@ -126,13 +126,13 @@ async def test_migrate_marks_0001_and_builds_the_indexes_beside_what_is_there(
     assert {(entry[2], entry[1]) for entry in after - before} == set(INDEXES.items())
     own = await fetch(url, "SELECT version_num FROM ledger.alembic_version")
     ours = await fetch(url, "SELECT version_num FROM ledger.batchcore_alembic_version")
-    assert [own[0][0], ours[0][0]] == ["f00dfeed0001", "0005"]
+    assert [own[0][0], ours[0][0]] == ["f00dfeed0001", "0006"]
     predicate = "SELECT pg_get_expr(indpred, indrelid) FROM pg_index WHERE indexrelid = "
     (valid,) = await fetch(url, predicate + "'ledger.idx_market_data_valid_prices'::regclass")
     assert valid[0] == '("Close" > (0)::double precision)'
 
     again = await migrate(url, schema=schema)
-    assert (again.before, again.marked, again.applied) == ("0005", (), ())
+    assert (again.before, again.marked, again.applied) == ("0006", (), ())
     assert await described(url) == after
     own = "SELECT relname::text FROM pg_class WHERE relname LIKE 'batchcore\\_%' AND relkind <> 'i'"
     assert {row[0] for row in await fetch(url, own)} >= {*OWN, TOKENS}
@@ -162,7 +162,7 @@ async def test_a_host_writes_while_its_indexes_are_built(url: str, schema: Schem
         await writer.execute("DELETE FROM ledger.quotes WHERE day = '2026-01-06'")
         assert not migration.done()
         await transaction.rollback()
-        assert (await migration).applied == ("0002", "0003", "0004", "0005")
+        assert (await migration).applied == ("0002", "0003", "0004", "0005", "0006")
 
     async with database.connected(url) as connection:
         await connection.execute("SET enable_seqscan = off")
@@ -212,7 +212,13 @@ async def test_a_host_that_never_stops_writing_is_migrated_twice(url: str, schem
     async with asyncio.TaskGroup() as group:
         writer = group.create_task(write())
         await wrote.wait()
-        assert (await migrate(url, schema=schema)).applied == ("0002", "0003", "0004", "0005")
+        assert (await migrate(url, schema=schema)).applied == (
+            "0002",
+            "0003",
+            "0004",
+            "0005",
+            "0006",
+        )
         wrote.clear()
         await wrote.wait()
         assert (await migrate(url, schema=schema)).applied == ()

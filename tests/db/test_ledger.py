@@ -395,7 +395,7 @@ async def test_status_of_a_database_that_was_not_migrated_says_so(database: str)
 
 async def test_a_run_on_tables_that_were_not_migrated_enters_nothing(host: str) -> None:
     await database.execute(host, "UPDATE batchcore_alembic_version SET version_num = '0002'")
-    with pytest.raises(batchcore.SchemaError, match="at revision 0002, expected 0005"):
+    with pytest.raises(batchcore.SchemaError, match="at revision 0002, expected 0006"):
         await run(host)
     assert await ledger.runs(host) == []
 

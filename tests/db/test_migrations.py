@@ -31,7 +31,7 @@ from support.database import connected, execute, fetch
 pytestmark = pytest.mark.db
 
 MADE = Path(__file__).parents[1] / "golden" / "schema.txt"
-REVISIONS = ("0001", "0002", "0003", "0004", "0005")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 HEAD = REVISIONS[-1]
 THREE = {
     "idx_positions_active_complete",

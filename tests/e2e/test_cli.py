@@ -57,9 +57,10 @@ def test_migrate_prepares_an_empty_database_and_then_has_nothing_to_do(empty: st
         "0003: done",
         "0004: done",
         "0005: done",
-        "the database is at revision 0005, the newest",
+        "0006: done",
+        "the database is at revision 0006, the newest",
     ]
-    assert batchcore("migrate", *url).out == "the database is at revision 0005, the newest\n"
+    assert batchcore("migrate", *url).out == "the database is at revision 0006, the newest\n"
     after = batchcore("migrate", "--check", "--json", *url)
     assert (after.code, after.document()["is_current"]) == (0, True)
 
@@ -355,7 +356,7 @@ def test_a_database_of_an_older_revision_is_refused(filled: str) -> None:
     said = run(filled)
     assert (said.code, said.out) == (3, "")
     assert said.error() == (
-        "the database is at revision 0001, expected 0005: run `batchcore migrate`"
+        "the database is at revision 0001, expected 0006: run `batchcore migrate`"
     )
     assert digests(filled) == before
     assert batchcore("migrate", "--database-url", filled).code == 0

@@ -131,39 +131,10 @@ WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
 ) TO STDOUT (FORMAT binary);
 
 -- explain(db, [portfolio], session, since=...)
--- calculate_portfolio_provider_beta(...)
--- calculate_portfolio_sector_exposure(...)
--- the page of a portfolio
-COPY (
-SELECT e."position_id", p."portfolio_id", e."trade_date", e."quantity_closed", e."realized_pnl" FROM "public"."position_realized_events" AS e JOIN "public"."positions" AS p ON p."id" = e."position_id"
-WHERE p."portfolio_id" = ANY('<ids>'::uuid[]) AND p."deleted_at" IS NULL
-) TO STDOUT (FORMAT binary);
-
--- explain(db, [portfolio], session, since=...)
--- calculate_portfolio_provider_beta(...)
--- calculate_portfolio_sector_exposure(...)
--- the page of a portfolio
-COPY (
-SELECT p."id", p."portfolio_id", p."symbol", p."position_type", p."quantity", p."entry_price", p."entry_date", p."exit_date", p."investment_class", p."market_value", p."exit_price", p."expiration_date" FROM "public"."positions" AS p WHERE p."deleted_at" IS NULL AND p."portfolio_id" = ANY('<ids>'::uuid[])
-) TO STDOUT (FORMAT binary);
-
--- explain(db, [portfolio], session, since=...)
 -- the page of a portfolio
 COPY (
 SELECT DISTINCT p."symbol" FROM "public"."positions" AS p
 WHERE p."deleted_at" IS NULL AND p."symbol" IS NOT NULL AND p."symbol" <> '' AND p."portfolio_id" = ANY('<ids>'::uuid[])
-) TO STDOUT (FORMAT binary);
-
--- explain(db, [portfolio], session, since=...)
--- the page of a portfolio
-COPY (
-SELECT f."portfolio_id", f."amount", f."change_type", f."change_date" FROM "public"."equity_changes" AS f
-WHERE f."deleted_at" IS NULL AND f."portfolio_id" = ANY('<ids>'::uuid[])
-    AND (f."change_date" BETWEEN '<day>'::date AND '<day>'::date
-        OR f."change_date" IS NULL OR NOT isfinite(f."change_date")
-        OR f."amount" IS NULL OR NOT (f."amount" < 'Infinity'::numeric AND f."amount" > '-Infinity'::numeric)
-        OR f."change_type" IS NULL
-        OR f."change_type"::text NOT IN ('CONTRIBUTION', 'WITHDRAWAL'))
 ) TO STDOUT (FORMAT binary);
 
 -- explain(db, [portfolio], session, since=...)
@@ -403,6 +374,7 @@ UPDATE "public"."portfolio_snapshots" AS own SET "total_value" = staged."total_v
 -- run_batch(analytics='every', on_existing='replace')
 -- run_batch(missing=True, on_existing='replace')
 -- run_batch('inception', on_existing='replace')
+-- run_batch(settings=Settings(shard=(1, 2)))
 -- run_batch(schema with price_sources)
 -- repair()
 -- run_batch(policy='legacy', on_existing='replace')
@@ -469,52 +441,6 @@ SELECT e."position_id", e."trade_date", e."quantity_closed", e."realized_pnl" FR
 -- run_batch(missing=True, on_existing='replace')
 -- run_batch('inception', on_existing='replace')
 -- run_batch(schema with price_sources)
--- repair()
--- run_batch(policy='legacy', on_existing='replace')
-COPY "pg_temp"."batchcore_staged_portfolios" (
-    "id", "equity_balance"
-) FROM STDIN (FORMAT binary);
-
--- run_batch(analytics='none')
--- run_batch(analytics='portfolio')
--- run_batch(analytics='full')
--- run_batch(analytics='every', on_existing='replace')
--- run_batch(missing=True, on_existing='replace')
--- run_batch('inception', on_existing='replace')
--- run_batch(schema with price_sources)
--- repair()
--- run_batch(policy='legacy', on_existing='replace')
-CREATE TEMP TABLE batchcore_staged_portfolios ON COMMIT DROP AS SELECT "id" AS "id", "equity_balance" AS "equity_balance" FROM "public"."portfolios" WITH NO DATA;
-
--- run_batch(analytics='none')
--- run_batch(analytics='portfolio')
--- run_batch(analytics='full')
--- run_batch(analytics='every', on_existing='replace')
--- run_batch(missing=True, on_existing='replace')
--- run_batch('inception', on_existing='replace')
--- run_batch(schema with price_sources)
--- repair()
--- run_batch(policy='legacy', on_existing='replace')
-DROP TABLE pg_temp.batchcore_staged_portfolios;
-
--- run_batch(analytics='none')
--- run_batch(analytics='portfolio')
--- run_batch(analytics='full')
--- run_batch(analytics='every', on_existing='replace')
--- run_batch(missing=True, on_existing='replace')
--- run_batch('inception', on_existing='replace')
--- run_batch(schema with price_sources)
--- repair()
--- run_batch(policy='legacy', on_existing='replace')
-UPDATE "public"."portfolios" AS own SET "equity_balance" = staged."equity_balance", "updated_at" = <moment> FROM pg_temp.batchcore_staged_portfolios AS staged WHERE own."id" = staged."id" AND own."id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND (own."equity_balance") IS DISTINCT FROM (staged."equity_balance");
-
--- run_batch(analytics='none')
--- run_batch(analytics='portfolio')
--- run_batch(analytics='full')
--- run_batch(analytics='every', on_existing='replace')
--- run_batch(missing=True, on_existing='replace')
--- run_batch('inception', on_existing='replace')
--- run_batch(schema with price_sources)
 -- verify(fast=False)
 -- verify(fast=True)
 -- explain(db)
@@ -554,6 +480,7 @@ WHERE f."deleted_at" IS NULL AND f."portfolio_id" BETWEEN '<id>'::uuid AND '<id>
 -- run_batch(missing=True, on_existing='replace')
 -- run_batch('inception', on_existing='replace')
 -- run_batch(settings=Settings(dry_run=True))
+-- run_batch(settings=Settings(shard=(1, 2)))
 -- run_batch(schema with price_sources)
 -- explain(db)
 -- repair()
@@ -572,6 +499,7 @@ WHERE p."deleted_at" IS NULL AND p."symbol" IS NOT NULL AND p."symbol" <> '' AND
 -- run_batch(missing=True, on_existing='replace')
 -- run_batch('inception', on_existing='replace')
 -- run_batch(settings=Settings(dry_run=True))
+-- run_batch(settings=Settings(shard=(1, 2)))
 -- run_batch(schema with price_sources)
 -- repair()
 COPY (
@@ -589,6 +517,7 @@ WITH RECURSIVE spelling(symbol) AS (
 -- run_batch(missing=True, on_existing='replace')
 -- run_batch('inception', on_existing='replace')
 -- run_batch(settings=Settings(dry_run=True))
+-- run_batch(settings=Settings(shard=(1, 2)))
 -- verify(fast=False)
 -- verify(fast=True)
 -- explain(db)
@@ -604,6 +533,56 @@ SELECT m."symbol", m."date", m."close" FROM "public"."market_data_cache" AS m
 WHERE m."symbol" = ANY('<texts>')
     AND m."date" BETWEEN '<day>'::date AND '<day>'::date AND m."close" < 'Infinity'::numeric AND m."close" > '-Infinity'::numeric 
 ) TO STDOUT (FORMAT binary);
+
+-- run_batch(analytics='none')
+-- run_batch(analytics='portfolio')
+-- run_batch(analytics='full')
+-- run_batch(analytics='every', on_existing='replace')
+-- run_batch(missing=True, on_existing='replace')
+-- run_batch('inception', on_existing='replace')
+-- run_batch(settings=Settings(shard=(1, 2)))
+-- run_batch(schema with price_sources)
+-- repair()
+-- run_batch(policy='legacy', on_existing='replace')
+COPY "pg_temp"."batchcore_staged_portfolios" (
+    "id", "equity_balance"
+) FROM STDIN (FORMAT binary);
+
+-- run_batch(analytics='none')
+-- run_batch(analytics='portfolio')
+-- run_batch(analytics='full')
+-- run_batch(analytics='every', on_existing='replace')
+-- run_batch(missing=True, on_existing='replace')
+-- run_batch('inception', on_existing='replace')
+-- run_batch(settings=Settings(shard=(1, 2)))
+-- run_batch(schema with price_sources)
+-- repair()
+-- run_batch(policy='legacy', on_existing='replace')
+CREATE TEMP TABLE batchcore_staged_portfolios ON COMMIT DROP AS SELECT "id" AS "id", "equity_balance" AS "equity_balance" FROM "public"."portfolios" WITH NO DATA;
+
+-- run_batch(analytics='none')
+-- run_batch(analytics='portfolio')
+-- run_batch(analytics='full')
+-- run_batch(analytics='every', on_existing='replace')
+-- run_batch(missing=True, on_existing='replace')
+-- run_batch('inception', on_existing='replace')
+-- run_batch(settings=Settings(shard=(1, 2)))
+-- run_batch(schema with price_sources)
+-- repair()
+-- run_batch(policy='legacy', on_existing='replace')
+DROP TABLE pg_temp.batchcore_staged_portfolios;
+
+-- run_batch(analytics='none')
+-- run_batch(analytics='portfolio')
+-- run_batch(analytics='full')
+-- run_batch(analytics='every', on_existing='replace')
+-- run_batch(missing=True, on_existing='replace')
+-- run_batch('inception', on_existing='replace')
+-- run_batch(settings=Settings(shard=(1, 2)))
+-- run_batch(schema with price_sources)
+-- repair()
+-- run_batch(policy='legacy', on_existing='replace')
+UPDATE "public"."portfolios" AS own SET "equity_balance" = staged."equity_balance", "updated_at" = <moment> FROM pg_temp.batchcore_staged_portfolios AS staged WHERE own."id" = staged."id" AND own."id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND (own."equity_balance") IS DISTINCT FROM (staged."equity_balance");
 
 -- run_batch(analytics='none')
 -- run_batch(analytics='portfolio')
@@ -630,6 +609,28 @@ WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_dat
 -- run_batch(changed_since=..., calendar='prices')
 -- run_batch(changed_since=..., calendar='daily')
 -- run_batch('inception', on_existing='replace')
+-- run_batch(settings=Settings(dry_run=True))
+-- run_batch(settings=Settings(shard=(1, 2)))
+-- run_batch(schema with price_sources)
+-- PnLCalculator().calculate_all_portfolios_pnl(...)
+-- repair()
+-- run_batch(policy='legacy', on_existing='skip')
+-- run_batch(policy='legacy', on_existing='replace')
+-- runs(...)
+-- the page of a night
+SELECT version_num::text FROM "public"."batchcore_alembic_version";
+
+-- run_batch(analytics='none')
+-- run_batch(analytics='portfolio')
+-- run_batch(analytics='full')
+-- run_batch(analytics='every', on_existing='replace')
+-- run_batch(missing=True, on_existing='skip')
+-- run_batch(missing=True, on_existing='replace')
+-- run_batch(changed_since=..., calendar='XNYS')
+-- run_batch(changed_since=..., calendar='prices')
+-- run_batch(changed_since=..., calendar='daily')
+-- run_batch('inception', on_existing='replace')
+-- run_batch(settings=Settings(shard=(1, 2)))
 -- run_batch(schema with price_sources)
 -- repair()
 -- run_batch(policy='legacy', on_existing='skip')
@@ -646,31 +647,12 @@ LOCK TABLE "public"."batchcore_runs" IN SHARE UPDATE EXCLUSIVE MODE;
 -- run_batch(changed_since=..., calendar='prices')
 -- run_batch(changed_since=..., calendar='daily')
 -- run_batch('inception', on_existing='replace')
+-- run_batch(settings=Settings(shard=(1, 2)))
 -- run_batch(schema with price_sources)
 -- repair()
 -- run_batch(policy='legacy', on_existing='skip')
 -- run_batch(policy='legacy', on_existing='replace')
 SELECT pg_export_snapshot(), pg_current_snapshot()::text, CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_lsn()::text END;
-
--- run_batch(analytics='none')
--- run_batch(analytics='portfolio')
--- run_batch(analytics='full')
--- run_batch(analytics='every', on_existing='replace')
--- run_batch(missing=True, on_existing='skip')
--- run_batch(missing=True, on_existing='replace')
--- run_batch(changed_since=..., calendar='XNYS')
--- run_batch(changed_since=..., calendar='prices')
--- run_batch(changed_since=..., calendar='daily')
--- run_batch('inception', on_existing='replace')
--- run_batch(settings=Settings(dry_run=True))
--- run_batch(schema with price_sources)
--- PnLCalculator().calculate_all_portfolios_pnl(...)
--- repair()
--- run_batch(policy='legacy', on_existing='skip')
--- run_batch(policy='legacy', on_existing='replace')
--- runs(...)
--- the page of a night
-SELECT version_num::text FROM "public"."batchcore_alembic_version";
 
 -- run_batch(analytics='none')
 -- run_batch(analytics='portfolio')
@@ -707,6 +689,7 @@ WHERE o."deleted_at" IS NULL
 -- run_batch(analytics='portfolio')
 -- run_batch(analytics='full')
 -- run_batch(analytics='every', on_existing='replace')
+-- run_batch(settings=Settings(shard=(1, 2)))
 -- run_batch(schema with price_sources)
 -- run_batch(policy='legacy', on_existing='replace')
 WITH entry AS (INSERT INTO "public"."batchcore_run_chunks" (run_id, chunk, attempt, first_portfolio, last_portfolio,
@@ -878,6 +861,7 @@ FROM entry WHERE id = '<id>' AND token = <value> AND state = 'running';
 
 -- run_batch(missing=True, on_existing='replace')
 -- run_batch('inception', on_existing='replace')
+-- run_batch(settings=Settings(shard=(1, 2)))
 -- run_batch(schema with price_sources)
 COPY "pg_temp"."batchcore_staged_portfolio_snapshots" (
     "portfolio_id", "snapshot_date", "total_value", "cash_value", "long_value", "short_value", "gross_exposure", "net_exposure", "equity_balance", "daily_pnl", "cumulative_pnl", "daily_realized_pnl", "cumulative_realized_pnl", "daily_capital_flow", "cumulative_capital_flow", "daily_return", "num_positions", "num_long_positions", "num_short_positions", "is_complete"
@@ -885,11 +869,13 @@ COPY "pg_temp"."batchcore_staged_portfolio_snapshots" (
 
 -- run_batch(missing=True, on_existing='replace')
 -- run_batch('inception', on_existing='replace')
+-- run_batch(settings=Settings(shard=(1, 2)))
 -- run_batch(schema with price_sources)
 CREATE TEMP TABLE batchcore_staged_portfolio_snapshots ON COMMIT DROP AS SELECT "portfolio_id" AS "portfolio_id", "snapshot_date" AS "snapshot_date", "total_value" AS "total_value", "cash_value" AS "cash_value", "long_value" AS "long_value", "short_value" AS "short_value", "gross_exposure" AS "gross_exposure", "net_exposure" AS "net_exposure", "equity_balance" AS "equity_balance", "daily_pnl" AS "daily_pnl", "cumulative_pnl" AS "cumulative_pnl", "daily_realized_pnl" AS "daily_realized_pnl", "cumulative_realized_pnl" AS "cumulative_realized_pnl", "daily_capital_flow" AS "daily_capital_flow", "cumulative_capital_flow" AS "cumulative_capital_flow", "daily_return" AS "daily_return", "num_positions" AS "num_positions", "num_long_positions" AS "num_long_positions", "num_short_positions" AS "num_short_positions", "is_complete" AS "is_complete" FROM "public"."portfolio_snapshots" WITH NO DATA;
 
 -- run_batch(missing=True, on_existing='replace')
 -- run_batch('inception', on_existing='replace')
+-- run_batch(settings=Settings(shard=(1, 2)))
 -- run_batch(schema with price_sources)
 UPDATE "public"."portfolio_snapshots" AS own SET "total_value" = staged."total_value", "cash_value" = staged."cash_value", "long_value" = staged."long_value", "short_value" = staged."short_value", "gross_exposure" = staged."gross_exposure", "net_exposure" = staged."net_exposure", "equity_balance" = staged."equity_balance", "daily_pnl" = staged."daily_pnl", "cumulative_pnl" = staged."cumulative_pnl", "daily_realized_pnl" = staged."daily_realized_pnl", "cumulative_realized_pnl" = staged."cumulative_realized_pnl", "daily_capital_flow" = staged."daily_capital_flow", "cumulative_capital_flow" = staged."cumulative_capital_flow", "daily_return" = staged."daily_return", "num_positions" = staged."num_positions", "num_long_positions" = staged."num_long_positions", "num_short_positions" = staged."num_short_positions", "is_complete" = staged."is_complete" FROM pg_temp.batchcore_staged_portfolio_snapshots AS staged WHERE own."portfolio_id" = staged."portfolio_id" AND own."snapshot_date" = staged."snapshot_date" AND own."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid;
 
@@ -1091,6 +1077,114 @@ SELECT pg_catalog.clock_timestamp();
 -- explain(db)
 -- explain(db, session=..., policy='legacy')
 SELECT pg_export_snapshot();
+
+-- run_batch(settings=Settings(shard=(1, 2)))
+COPY (
+SELECT latest."snapshot_date", o."currency", count(*)::int8 FROM "public"."portfolios" AS o LEFT JOIN LATERAL (
+    SELECT s."snapshot_date" FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = o."id" AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
+    ORDER BY s."snapshot_date" DESC LIMIT 1) AS latest ON true
+WHERE o."deleted_at" IS NULL GROUP BY latest."snapshot_date", o."currency"
+) TO STDOUT (FORMAT binary);
+
+-- run_batch(settings=Settings(shard=(1, 2)))
+COPY (
+SELECT o."id", o."equity_balance", o."currency", o."deleted_at" IS NOT NULL, before."snapshot_date", before."equity_balance", before."cumulative_pnl", before."cumulative_realized_pnl", before."cumulative_capital_flow", first."snapshot_date", first."equity_balance", first."daily_pnl", first."daily_capital_flow", last."snapshot_date", last."equity_balance", last."cumulative_pnl", last."cumulative_realized_pnl", last."cumulative_capital_flow" FROM "public"."portfolios" AS o 
+LEFT JOIN LATERAL (
+    SELECT s."snapshot_date", s."equity_balance", s."cumulative_pnl",
+        s."cumulative_realized_pnl", s."cumulative_capital_flow"
+    FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
+    ORDER BY s."snapshot_date" DESC LIMIT 1) AS before ON true
+LEFT JOIN LATERAL (
+    SELECT s."snapshot_date", s."equity_balance", s."daily_pnl", s."daily_capital_flow"
+    FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = o."id" AND s."snapshot_date" >= '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
+    ORDER BY s."snapshot_date" ASC LIMIT 1) AS first ON true
+LEFT JOIN LATERAL (
+    SELECT s."snapshot_date", s."equity_balance", s."cumulative_pnl",
+        s."cumulative_realized_pnl", s."cumulative_capital_flow"
+    FROM "public"."portfolio_snapshots" AS s WHERE first."snapshot_date" IS NOT NULL AND s."portfolio_id" = o."id"
+        AND s."snapshot_date" >= '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
+    ORDER BY s."snapshot_date" DESC LIMIT 1) AS last ON true
+WHERE o."deleted_at" IS NULL AND ('x' || encode(substr(sha256(uuid_send(o."id")), 1, 4), 'hex'))::bit(32)::int8 % 2 = 1 - 1
+) TO STDOUT (FORMAT binary);
+
+-- run_batch(settings=Settings(shard=(1, 2)))
+COPY (
+SELECT o."id", o."equity_balance", o."currency", o."deleted_at" IS NOT NULL, before."snapshot_date", before."equity_balance", before."cumulative_pnl", before."cumulative_realized_pnl", before."cumulative_capital_flow", first."snapshot_date", first."equity_balance", first."daily_pnl", first."daily_capital_flow", last."snapshot_date", last."equity_balance", last."cumulative_pnl", last."cumulative_realized_pnl", last."cumulative_capital_flow" FROM "public"."portfolios" AS o 
+LEFT JOIN LATERAL (
+    SELECT s."snapshot_date", s."equity_balance", s."cumulative_pnl",
+        s."cumulative_realized_pnl", s."cumulative_capital_flow"
+    FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
+    ORDER BY s."snapshot_date" DESC LIMIT 1) AS before ON true
+LEFT JOIN LATERAL (
+    SELECT s."snapshot_date", s."equity_balance", s."daily_pnl", s."daily_capital_flow"
+    FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = o."id" AND s."snapshot_date" >= '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
+    ORDER BY s."snapshot_date" ASC LIMIT 1) AS first ON true
+LEFT JOIN LATERAL (
+    SELECT s."snapshot_date", s."equity_balance", s."cumulative_pnl",
+        s."cumulative_realized_pnl", s."cumulative_capital_flow"
+    FROM "public"."portfolio_snapshots" AS s WHERE first."snapshot_date" IS NOT NULL AND s."portfolio_id" = o."id"
+        AND s."snapshot_date" >= '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
+    ORDER BY s."snapshot_date" DESC LIMIT 1) AS last ON true
+WHERE o."deleted_at" IS NULL AND ('x' || encode(substr(sha256(uuid_send(o."id")), 1, 4), 'hex'))::bit(32)::int8 % 2 = 2 - 1
+) TO STDOUT (FORMAT binary);
+
+-- run_batch(settings=Settings(shard=(1, 2)))
+COPY (
+SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE FROM "public"."portfolio_snapshots" AS s
+WHERE s."portfolio_id" = ANY('<ids>'::uuid[]) AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
+) TO STDOUT (FORMAT binary);
+
+-- run_batch(settings=Settings(shard=(1, 2)))
+SELECT COALESCE(sum(r.failed), 0)::int8 FROM "public"."batchcore_run_shards" AS s JOIN "public"."batchcore_runs" AS r ON r.id = s.run_id
+WHERE s.group_id = '<id>'::uuid AND s.run_id <> '<id>'::uuid;
+
+-- run_batch(settings=Settings(shard=(1, 2)))
+SELECT s.group_id::text, r.created_at FROM "public"."batchcore_runs" AS r JOIN "public"."batchcore_run_shards" AS s ON s.run_id = r.id
+WHERE r.token = (SELECT max(l.token) FROM "public"."batchcore_runs" AS l JOIN "public"."batchcore_run_shards" AS ls ON ls.run_id = l.id
+        WHERE l.fingerprint = '<digest>' AND ls.shards = 2
+            AND (l.configuration ->> 'today')::date IS NOT DISTINCT FROM NULL::date)
+    AND NOT EXISTS (SELECT FROM "public"."batchcore_run_shards" AS o
+        WHERE o.group_id = s.group_id AND o.shard = 1);
+
+-- run_batch(settings=Settings(shard=(1, 2)))
+SELECT s.group_id::text, r.created_at FROM "public"."batchcore_runs" AS r JOIN "public"."batchcore_run_shards" AS s ON s.run_id = r.id
+WHERE r.token = (SELECT max(l.token) FROM "public"."batchcore_runs" AS l JOIN "public"."batchcore_run_shards" AS ls ON ls.run_id = l.id
+        WHERE l.fingerprint = '<digest>' AND ls.shards = 2
+            AND (l.configuration ->> 'today')::date IS NOT DISTINCT FROM NULL::date)
+    AND NOT EXISTS (SELECT FROM "public"."batchcore_run_shards" AS o
+        WHERE o.group_id = s.group_id AND o.shard = 2);
+
+-- run_batch(settings=Settings(shard=(1, 2)))
+-- explain(db, [portfolio], session, since=...)
+-- calculate_portfolio_provider_beta(...)
+-- calculate_portfolio_sector_exposure(...)
+-- the page of a portfolio
+COPY (
+SELECT e."position_id", p."portfolio_id", e."trade_date", e."quantity_closed", e."realized_pnl" FROM "public"."position_realized_events" AS e JOIN "public"."positions" AS p ON p."id" = e."position_id"
+WHERE p."portfolio_id" = ANY('<ids>'::uuid[]) AND p."deleted_at" IS NULL
+) TO STDOUT (FORMAT binary);
+
+-- run_batch(settings=Settings(shard=(1, 2)))
+-- explain(db, [portfolio], session, since=...)
+-- calculate_portfolio_provider_beta(...)
+-- calculate_portfolio_sector_exposure(...)
+-- the page of a portfolio
+COPY (
+SELECT p."id", p."portfolio_id", p."symbol", p."position_type", p."quantity", p."entry_price", p."entry_date", p."exit_date", p."investment_class", p."market_value", p."exit_price", p."expiration_date" FROM "public"."positions" AS p WHERE p."deleted_at" IS NULL AND p."portfolio_id" = ANY('<ids>'::uuid[])
+) TO STDOUT (FORMAT binary);
+
+-- run_batch(settings=Settings(shard=(1, 2)))
+-- explain(db, [portfolio], session, since=...)
+-- the page of a portfolio
+COPY (
+SELECT f."portfolio_id", f."amount", f."change_type", f."change_date" FROM "public"."equity_changes" AS f
+WHERE f."deleted_at" IS NULL AND f."portfolio_id" = ANY('<ids>'::uuid[])
+    AND (f."change_date" BETWEEN '<day>'::date AND '<day>'::date
+        OR f."change_date" IS NULL OR NOT isfinite(f."change_date")
+        OR f."amount" IS NULL OR NOT (f."amount" < 'Infinity'::numeric AND f."amount" > '-Infinity'::numeric)
+        OR f."change_type" IS NULL
+        OR f."change_type"::text NOT IN ('CONTRIBUTION', 'WITHDRAWAL'))
+) TO STDOUT (FORMAT binary);
 
 -- runs(...)
 SELECT chunk, attempt, first_portfolio::text AS first_portfolio,

@@ -139,6 +139,10 @@ async def runs(url: str) -> AsyncIterator[str]:
     await run(url, "inception", last, on_existing="replace", analytics="none", settings=one)
     yield "run_batch(settings=Settings(dry_run=True))"
     await run(url, last, last, on_existing="replace", settings=Settings(dry_run=True))
+    yield "run_batch(settings=Settings(shard=(1, 2)))"
+    for number in (1, 2):
+        shard = Settings(shard=(number, 2), chunk_size=2, min_coverage=0.0)
+        await run(url, last, last, on_existing="replace", analytics="none", settings=shard)
     yield "run_batch(schema with price_sources)"
     sources = Settings(schema=Schema(price_sources=("test", "other")), min_coverage=0.0)
     await run(url, last, last, on_existing="replace", analytics="none", settings=sources)

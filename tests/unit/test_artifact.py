@@ -64,7 +64,7 @@ def test_the_schema_has_the_keys_of_json() -> None:
 def test_the_schema_has_the_options_of_the_commands() -> None:
     known = {
         one.name
-        for one in (*run.OPTIONS, *options.own(run.run), *options.DATABASE)
+        for one in (*run.OPTIONS, *run.OWN, *options.own(run.run), *options.DATABASE)
         if one.name not in {"artifact", "metrics", "database_url"}
     }
     assert set(schema()["properties"]["asked"]["properties"]) == known | {"database"}

@@ -10,6 +10,7 @@ from batchcore import errors
 from batchcore.errors import BatchcoreError
 
 EXAMPLES = [
+    (errors.ProcessDiedError("no", (1, 2), -9), {"shard": (1, 2), "status": -9}),
     (errors.ConfigError("no", "threads"), {"option": "threads"}),
     (errors.InputError("no", "prices.close"), {"column": "prices.close"}),
     (

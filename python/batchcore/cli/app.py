@@ -67,6 +67,7 @@ class Call:
         url: Of the database; "" for commands without one.
         schema: Of the database.
         record: What a run leaves behind.
+        verbose: How much is logged.
     """
 
     command: str
@@ -74,6 +75,7 @@ class Call:
     url: str
     schema: Schema
     record: RunRecord
+    verbose: int = 0
 
     @property
     def on_terminal(self) -> bool:
@@ -148,10 +150,12 @@ def command(
             with logging_to_stderr(verbose):
                 url, schema = "", Schema()
                 if has_database:
-                    url = options.database_url(given.pop("database_url"))
+                    url = given.pop("database_url")
+                    if given.get("databases") is None:
+                        url = options.database_url(url)
                     if (file := given.pop("schema")) is not None:
                         schema = Schema.from_toml(file)
-                return function(Call(name, as_json, url, schema, record), **given)
+                return function(Call(name, as_json, url, schema, record, verbose), **given)
 
         database = options.DATABASE if has_database else []
         own = [*options.own(function), *derived, *database, *options.COMMON]

@@ -5,6 +5,7 @@ The document is that of ``--json`` with how the run ended; `data/artifact.schema
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import json
 import math
@@ -17,21 +18,26 @@ from typing import TYPE_CHECKING, Any, Final
 
 from batchcore import about
 from batchcore.cli.exits import (
+    INCOMPLETE,
     LEASE_HELD,
+    NOTHING_TO_DO,
     USAGE,
+    WORST,
     Interrupted,
     as_document,
+    exit_code,
     redacted,
 )
-from batchcore.cli.metrics import metrics_text
+from batchcore.cli.metrics import Results, metrics_text
 from batchcore.cli.options import ARTIFACT_VARIABLE
 from batchcore.cli.output import tell_line
 from batchcore.errors import CoverageError, SnapshotExistsError
 from batchcore.files import replace_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from batchcore.run.many import ManyResult
     from batchcore.run.result import BatchResult
 
 VARIABLE: Final = ARTIFACT_VARIABLE
@@ -60,6 +66,7 @@ class RunRecord:
         metrics: Where its metrics go; None writes none.
         asked: Options and their values; None before they are read.
         result: Its report, once there is one.
+        many: The reports of the databases of a run on several, once there are any.
     """
 
     def __init__(self, words: Sequence[str]) -> None:
@@ -75,6 +82,7 @@ class RunRecord:
             self.metrics = _last_of(words, "--metrics") if self.command in WRITING else None
         self.asked: dict[str, Any] | None = None
         self.result: BatchResult | None = None
+        self.many: ManyResult | None = None
         self._document: Mapping[str, Any] = {}
         self._began = dt.datetime.now(dt.UTC)
 
@@ -95,20 +103,33 @@ class RunRecord:
         """Take the report of the run, and what ``--json`` prints of it."""
         self.result, self._document = result, document
 
+    def report_many(self, many: ManyResult, document: Mapping[str, Any]) -> None:
+        """Take the reports of several databases, and what ``--json`` prints of them."""
+        self.many, self._document = many, document
+
     def leave(self, code: int, error: BaseException | None = None) -> None:
         """Write document and metrics; what cannot be written is told, and no more than that."""
-        if error is None and self.result is None:  # as where the help is shown
+        if error is None and self.result is None and self.many is None:  # as of the help
             return
         if self.artifact is None and self.metrics is None:
             return
         if error is not None and (found := _result_of(error)) is not None:
             self.report(found, found.to_dict())
+        if error is not None and (stopped := _many_of(error)) is not None:
+            codes = dict.fromkeys((*stopped.reports, *stopped.errors), code)
+            reports = database_dicts(stopped, codes, _as_dict)
+            self.report_many(stopped, {"databases": reports})
+        if error is None and self.many is not None:
+            error = _worst_of(self.many)
         now = dt.datetime.now(dt.UTC)
         if self.artifact is not None:
             text = json.dumps(self._whole(code, error, now), indent=2, allow_nan=False)
             _write("artifact", self.artifact, text + "\n")
         if self.metrics is not None:
-            text = metrics_text(self.metrics, self.result, code, now)
+            results: Results = [] if self.result is None else [({}, self.result)]
+            if self.many is not None:
+                results = [({"database": name}, one) for name, one in self.many.items()]
+            text = metrics_text(self.metrics, results, code, now)
             _write("metrics", self.metrics, text)
 
     def _whole(self, code: int, error: BaseException | None, now: dt.datetime) -> dict[str, Any]:
@@ -139,6 +160,40 @@ class RunRecord:
         return keys | own | dict(self._document)
 
 
+def database_dicts(
+    many: ManyResult,
+    codes: Mapping[str, int],
+    document: Callable[[BatchResult], Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Return the report of each database as JSON has it."""
+    return {
+        name: {
+            "exit_code": code,
+            "error": None
+            if (error := many.errors.get(name)) is None or isinstance(error, asyncio.CancelledError)
+            else as_document(error)["error"],
+            "report": dict(document(many[name])) if name in many else None,
+        }
+        for name, code in codes.items()
+    }
+
+
+def _as_dict(result: BatchResult) -> dict[str, Any]:
+    return result.to_dict()
+
+
+def _worst_of(many: ManyResult) -> BaseException | None:
+    """Return the worst of what ended runs early."""
+    by_code = lambda error: WORST.index(exit_code(error))  # noqa: E731
+    return max(many.errors.values(), key=by_code, default=None)
+
+
+def _many_of(error: BaseException) -> ManyResult | None:
+    """Return the reports of several databases that an interruption has with it, see below."""
+    kinds = getattr(sys.modules.get("batchcore.run.many"), "ManyResult", None)
+    return None if kinds is None else kinds.of_error(error)
+
+
 def _result_of(error: BaseException) -> BatchResult | None:
     """Return the report that an error has with it; there is none before runs are imported.
 
@@ -154,6 +209,8 @@ def _outcome(code: int, result: BatchResult | None, error: BaseException | None)
             both = [one for one in (result, result and result.resumed) if one is not None]
             if any(one.failed for one in both):
                 return "incomplete"
+            if result is None:  # of several databases
+                return {NOTHING_TO_DO: "nothing_to_do", INCOMPLETE: "incomplete"}.get(code, "done")
             return "nothing_to_do" if all(one.nothing_to_do for one in both) else "done"
         case Interrupted():
             return "interrupted"

@@ -24,10 +24,13 @@ LEASE_HELD: Final = 4
 NOTHING_TO_DO: Final = 99
 BROKEN_PIPE: Final = 141
 
+WORST: Final = (NOTHING_TO_DO, DONE, INCOMPLETE, LEASE_HELD, FAILED, USAGE)
+"""Exit codes of runs, the worst last: that which no other attempt mends."""
+
 UsageError: Final[Any] = typer.BadParameter.__base__
 """A wrong word of the command line; not every version of Typer has a public name for it."""
 
-HIDDEN: Final = ("batchcore_result", "__notes__")
+HIDDEN: Final = ("batchcore_result", "batchcore_many", "__notes__")
 """Attributes of an exception that are none of its facts: the report of its run, and notes."""
 
 redacted: Final = Redactor()

@@ -9,6 +9,7 @@ Source: https://prometheus.io/docs/instrumenting/exposition_formats/
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,7 +17,7 @@ from batchcore.cli.exits import DONE, NOTHING_TO_DO
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from batchcore.run.result import BatchResult
 
@@ -38,23 +39,31 @@ HELP: Final[Mapping[str, str]] = {
 _BEFORE: Final = re.compile(rf"^{SUCCESS}(?:\{{[^\n]*\}})? (\d+(?:\.\d+)?)$", re.MULTILINE)
 
 Sample = tuple[str, dict[str, str], float]
+Results = Sequence[tuple[Mapping[str, str], "BatchResult"]]
 
 
-def metrics_text(path: str, result: BatchResult | None, code: int, now: dt.datetime) -> str:
+def metrics_text(path: str, results: Results, code: int, now: dt.datetime) -> str:
     """Return the metrics of a run, what is not known left out.
 
     Args:
         path: Of the file that they go to. The time of the last success is taken from it by a run
             that is none, and its name is a label, so that the files of two batches on one machine
             have no series in common.
-        result: The report of the run, if it came to one.
+        results: The report of the run, if it came to one, or of that on each of several databases,
+            with the labels that tell them apart.
         code: Its exit code.
         now: When it ended.
     """
     batch = Path(path).stem
     lines = []
     told = ""
-    for name, labels, value in _samples(path, result, code, now):
+    samples = [*_samples_of_call(path, code, now)]
+    samples += [
+        (name, {**own, **labels}, value)
+        for own, result in results
+        for name, labels, value in _samples(result)
+    ]
+    for name, labels, value in sorted(samples, key=lambda one: [*HELP].index(one[0])):
         if name != told:
             lines += [f"# HELP {name} {HELP[name]}", f"# TYPE {name} gauge"]
             told = name
@@ -65,16 +74,15 @@ def metrics_text(path: str, result: BatchResult | None, code: int, now: dt.datet
     return "\n".join(lines) + "\n"
 
 
-def _samples(
-    path: str, result: BatchResult | None, code: int, now: dt.datetime
-) -> Iterator[Sample]:
+def _samples_of_call(path: str, code: int, now: dt.datetime) -> Iterator[Sample]:
     success = now.timestamp() if code in {DONE, NOTHING_TO_DO} else _success_before(path)
     if success is not None:
         yield SUCCESS, {}, success
     yield "batchcore_last_end_timestamp_seconds", {}, now.timestamp()
     yield "batchcore_exit_code", {}, code
-    if result is None:
-        return
+
+
+def _samples(result: BatchResult) -> Iterator[Sample]:
     from batchcore.run.result import STATUSES  # noqa: PLC0415  # brings NumPy
 
     for number, status in enumerate(STATUSES):

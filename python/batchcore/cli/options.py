@@ -58,12 +58,23 @@ def _moment(text: str) -> dt.datetime:
         ) from None
 
 
+def _shard(text: str) -> tuple[int, int]:
+    number, slash, count = text.partition("/")
+    if not (slash and number.isdecimal() and count.isdecimal() and text.isascii()):
+        raise typer.BadParameter(f"`{text}` is not K/N, such as 2/4")
+    return int(number), int(count)
+
+
 def date_option(text: str) -> Any:  # noqa: ANN401  # Typer's
     """Return an option whose value is a date."""
     return option("DATE", text, parser=date)
 
 
-PARSERS: Final[Mapping[Any, Callable[[str], Any]]] = {dt.date: date, dt.datetime: _moment}
+PARSERS: Final[Mapping[Any, Callable[[str], Any]]] = {
+    dt.date: date,
+    dt.datetime: _moment,
+    tuple[int, int]: _shard,
+}
 """Parsers of option values, by type; Typer parses other types."""
 
 Date = dt.date | None
@@ -129,6 +140,20 @@ ARTIFACT: Final = parameter(
     str,
     option("PATH", f"{_ARTIFACT}; or ${ARTIFACT_VARIABLE}.", show_default=False),
 )
+PROCESSES: Final = parameter(
+    "processes",
+    int,
+    option("N", "Processes of this machine, each with a share of the portfolios.", min=1),
+    default=1,
+)
+DATABASES: Final = [
+    parameter(
+        "databases",
+        str,
+        option("FILE", "TOML file that names URLs: run on each.", show_default=False),
+    ),
+    parameter("parallel", int, option("N", "Databases at a time.", min=1), default=4),
+]
 METRICS: Final = parameter(
     "metrics",
     str,
@@ -163,6 +188,8 @@ def _of_field(one: dataclasses.Field[Any], hint: Any) -> inspect.Parameter:  # n
     name = f"--{words}/--no-{words}" if metadata["has_opposite"] else f"--{words}"
     metavar = None if kind is bool else metadata["metavar"]
     given = typer.Option(name, parser=PARSERS.get(kind), metavar=metavar, help=metadata["help"])
+    if get_args(kind):  # of a tuple Typer would take as many words as it has parts
+        kind = Any
     return parameter(one.name, kind, given, default=one.default)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict, fields
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import batchcore
 from batchcore import policies
@@ -13,6 +14,7 @@ from batchcore.cli.app import Call, command, views
 from batchcore.cli.exits import DONE, INCOMPLETE, NOTHING_TO_DO
 from batchcore.cli.options import Date, OkIfNothing, PortfolioIds, PortfoliosFile, flag, option
 from batchcore.cli.output import first_of, listed, listed_lines, showing_progress, tell_line
+from batchcore.cli.processes import run_processes
 from batchcore.cli.signals import finish
 from batchcore.config import Settings
 from batchcore.errors import ConfigError
@@ -25,15 +27,18 @@ if TYPE_CHECKING:
 
     Work = Callable[..., Coroutine[Any, Any, BatchResult]]
 
+Result = TypeVar("Result")
+
 SYMBOLS: Final = 5
 """How many symbols of an issue a report names."""
 
 OPTIONS: Final = given.derived()
+OWN: Final = [given.PROCESSES, *given.DATABASES]
 PLAN: Final = "Say what `run` would do with the same options, and what is missing; write nothing."
 
 
 @command("plan", [*OPTIONS, given.PLAN_ARTIFACT], text=PLAN)
-@command("run", [*OPTIONS, given.ARTIFACT, given.METRICS])
+@command("run", [*OPTIONS, *OWN, given.ARTIFACT, given.METRICS])
 def run(
     call: Call,
     *,
@@ -57,7 +62,26 @@ def run(
     """Roll portfolios forward over the sessions of a range and write their snapshots."""
     dry_run = dry_run or call.command == "plan"
     which = start, end, portfolio, portfolios_file
-    result = run_batch(batchcore.run_batch, call, which, options, dry_run=dry_run)
+    processes = options.pop("processes", 1)  # `plan` has none of these
+    file, parallel = options.pop("databases", None), options.pop("parallel", 1)
+    if file is not None:
+        from batchcore.cli.databases import run_on_databases  # noqa: PLC0415  # it needs this module
+
+        if processes > 1:
+            msg = "several databases are worked on by one process: give --databases or --processes"
+            raise ConfigError(msg, "processes")
+        return run_on_databases(
+            *(call, file, which, options),
+            parallel=parallel,
+            dry_run=dry_run,
+            ok_if_nothing=ok_if_nothing,
+        )
+    if processes > 1 and options["shard"] is not None:
+        raise ConfigError("a shard is one process: give --shard or --processes", "processes")
+    work: Work = batchcore.run_batch
+    if processes > 1 and not dry_run:
+        work = partial(run_processes, count=processes, verbose=call.verbose)
+    result = run_batch(work, call, which, options, dry_run=dry_run)
     if dry_run:
         plan = plan_dict(result, options["min_coverage"])
         call.record.report(result, plan)
@@ -74,13 +98,13 @@ def run(
 
 
 def run_batch(
-    work: Work,
+    work: Callable[..., Coroutine[Any, Any, Result]],
     call: Call,
     which: tuple[Any, Any, list[str] | None, str | None],
     options: Mapping[str, Any],
     *,
     dry_run: bool,
-) -> BatchResult:
+) -> Result:
     """Return the result of a run or repair of the portfolios that are named or in a file."""
     if dry_run and call.record.metrics is not None:
         call.record.metrics = None
@@ -141,6 +165,7 @@ def _own_text(result: BatchResult, document: Mapping[str, Any]) -> str:
         f"rows: {rows:,} written in {counted(chunks, 'chunk')}",
         f"marks: {rate} hits; {marks_text(cache)}",
         *phase_lines(document),
+        *shard_lines(document),
     ]
     return "\n".join([*lines, *note_lines(result, document)])
 
@@ -158,6 +183,25 @@ def phase_lines(document: Mapping[str, Any]) -> list[str]:
     return [
         f"statements: {', '.join(counts)}; {document['statements']:,} in all",
         f"seconds: {', '.join(spent)}; {seconds['total']:.2f} in all",
+    ]
+
+
+def shard_lines(document: Mapping[str, Any]) -> list[str]:
+    """Return how the shards of a run ended, and of what moments they are."""
+    if not document["shards"]:
+        return []
+    held = document["snapshot_seconds"]
+    views = "each shard read a snapshot of its own"
+    if held is not None:
+        views = f"one for all shards, held for {held:.2f} seconds"
+    return [
+        f"snapshot: {views}",
+        *(
+            f"shard {one['shard']}: {one['state']}, {counted(one['portfolios'], 'portfolio')},"
+            f" {counted(one['rows_written'], 'row')}, {one['seconds']:.2f} seconds"
+            + ("" if one["consistent"] else ", read a later snapshot")
+            for one in document["shards"]
+        ),
     ]
 
 

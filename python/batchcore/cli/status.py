@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from batchcore.cli.app import Call, command, views
-from batchcore.cli.exits import DONE
+from batchcore.cli.exits import DONE, FAILED, INCOMPLETE, LEASE_HELD
 from batchcore.cli.options import option
 from batchcore.cli.output import aligned, first_of, listed_lines, named_counts
 from batchcore.cli.run import SYMBOLS
@@ -16,19 +16,37 @@ from batchcore.words import counted
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+STATES: Final = (
+    *("complete", "incomplete", "missing", "superseded", "interrupted", "stuck", "failed"),
+    "running",
+)
+"""Of shards; a group has the last of those of its own."""
+
+CODES: Final = {"complete": DONE, "incomplete": INCOMPLETE, "running": LEASE_HELD}
+"""Exit codes of a group by its state; any other is one to be run again."""
+
+SINCE: Final = "next_changed_since"
+
 
 @command("status")
 def status(
     call: Call,
     *,
     run: Annotated[str | None, option("ID", "Show one run, with its chunks and issues.")] = None,
+    group: Annotated[
+        str | None, option("ID", "Show all shards of a run, and exit with the worst code of them.")
+    ] = None,
     limit: Annotated[int, option("N", "Number of runs to show, latest first.")] = 20,
 ) -> int:
     """Show runs and what they have committed; one whose lease has expired is stuck."""
     from batchcore.run import status as ledger  # noqa: PLC0415  # brings the driver
 
-    found = finish(ledger.runs(call.url, run_id=run, limit=limit, schema=call.schema))
-    runs = [one.to_dict() for one in found]
+    work = ledger.runs(call.url, run_id=run, group=group, limit=limit, schema=call.schema)
+    runs = [one.to_dict() for one in finish(work)]
+    if group is not None:
+        whole = group_dict(runs)
+        call.answer(whole, lambda: group_text(whole), lambda: views().group_parts(whole))
+        return CODES.get(whole["state"], FAILED)
     if run is not None:
         call.answer(runs[0], lambda: run_text(runs[0]), lambda: views().of_ledger_parts(runs[0]))
     else:
@@ -41,24 +59,93 @@ def runs_text(runs: Sequence[Mapping[str, Any]]) -> str:
     if not runs:
         return "no run is in the ledger"
     counts = ("attempt", "portfolios", "failed", "chunks")
-    rows = [("run", "state", "policy", "range", *counts, "rows", "began")]
+    shard = ("shard",) if any(run["shard"] for run in runs) else ()
+    rows = [("run", *shard, "state", "policy", "range", *counts, "rows", "began")]
     for run in runs:
+        own = [_or_dash(run[name]) for name in shard]
         numbers = (_or_dash(run[name]) for name in (*counts, "rows_written", "created_at"))
-        rows.append(
-            (run["run_id"], run["state"], asked_text(run["asked"]), range_text(run), *numbers)
-        )
+        asked = asked_text(run["asked"]), range_text(run)
+        rows.append((run["run_id"], *own, run["state"], *asked, *numbers))
     return "\n".join([*aligned(rows), *next_lines(runs)])
 
 
 def next_lines(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return from which moment on the next correction after some runs is to look."""
-    whole = [run for run in runs if run["state"] == "complete" and run["portfolios_asked"] is None]
+    whole = [
+        run
+        for run in _with_whole_groups(runs)
+        if run["state"] == "complete" and run["portfolios_asked"] is None
+    ]
     corrected = [
         run for run in whole if run["asked"]["changed_since"] or run["asked"].get("repairs")
     ]
     # A run that corrects nothing has seen no change to the rows that existed before it.
     shown = corrected[:1] or whole[-1:]
     return correction_lines(*shown)
+
+
+def _with_whole_groups(runs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return runs, with one for all shards of a group that are there and complete."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for run in runs:
+        if run["group"] is None:
+            found[run["run_id"]] = run
+        elif run["group"] not in found:
+            whole = group_dict([one for one in runs if one["group"] == run["group"]])
+            found[run["group"]] = {**run, **{name: whole[name] for name in ("state", SINCE)}}
+    return [*found.values()]
+
+
+def group_dict(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the shards of a group as one report."""
+    shards = int(runs[0]["shard"].partition("/")[2])
+    every = [f"{number}/{shards}" for number in range(1, shards + 1)]
+    there = {run["shard"] for run in runs}
+    missing = [shard for shard in every if shard not in there]
+    states = [*(run["state"] for run in runs), *["missing"][: len(missing)]]
+    counts = ("portfolios", "failed", "chunks", "rows_written")
+    return {
+        "group": runs[0]["group"],
+        "state": max(states, key=STATES.index),
+        "shards": shards,
+        "missing": missing,
+        **{name: sum(run[name] or 0 for run in runs) for name in counts},
+        "seconds": max(run["seconds"] for run in runs),
+        "one_view": len({run["snapshot_id"] for run in runs}) == 1,
+        SINCE: min((run[SINCE] for run in runs if run[SINCE]), default=None),
+        "runs": [*runs],
+    }
+
+
+def group_text(group: Mapping[str, Any]) -> str:
+    """Return all shards of a group, and the portfolios that were noticed."""
+    runs = group["runs"]
+    view = "one snapshot" if group["one_view"] else "several snapshots"
+    return "\n".join(
+        [
+            f"group {group['group']}: {group['state']}, {counted(group['shards'], 'shard')}",
+            f"read: {view}",
+            f"portfolios: {group['portfolios']:,}, {group['failed']:,} failed",
+            (
+                f"rows: {group['rows_written']:,} written in {counted(group['chunks'], 'chunk')},"
+                f" {group['seconds']:.3f} seconds of the slowest shard"
+            ),
+            *correction_lines(group),
+            *(shard_text(run) for run in runs),
+            *(f"shard {shard}: missing" for shard in group["missing"]),
+            *issue_lines(runs),
+        ]
+    )
+
+
+def shard_text(run: Mapping[str, Any]) -> str:
+    """Return how a shard has ended."""
+    error = f": {run['error']}" if run["error"] else ""
+    return (
+        f"shard {run['shard']}: run {run['run_id']}, {run['state']}, attempt {run['attempt']},"
+        f" {counted(run['portfolios'] or 0, 'portfolio')}, {run['failed']:,} failed,"
+        f" {counted(run['rows_written'], 'row')}{error}"
+    )
 
 
 def correction_lines(*runs: Mapping[str, Any]) -> list[str]:
@@ -69,10 +156,11 @@ def correction_lines(*runs: Mapping[str, Any]) -> list[str]:
 
 def run_text(run: Mapping[str, Any]) -> str:
     """Return one run of the ledger with its chunks, and the portfolios that were noticed."""
-    asked, issues = run["asked"], run["issues"]
+    asked = run["asked"]
+    shard = f", shard {run['shard']} of group {run['group']}" if run["group"] else ""
     of = "all" if run["portfolios_asked"] is None else f"{run['portfolios_asked']:,} asked for"
     lines = [
-        f"run {run['run_id']}: {run['state']}, attempt {run['attempt']}",
+        f"run {run['run_id']}: {run['state']}, attempt {run['attempt']}{shard}",
         (
             f"asked for: {asked_text(asked)}, {range_text(run)}, calendar {asked['calendar']},"
             f" on_existing {asked['on_existing']}, portfolios: {of}"
@@ -98,6 +186,12 @@ def run_text(run: Mapping[str, Any]) -> str:
         f" attempt {chunk['attempt']}, sha256 {chunk['sha256']}"
         for chunk in run["chunks_committed"]
     ]
+    return "\n".join([*lines, *issue_lines([run])])
+
+
+def issue_lines(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return portfolios that failed, then what was noticed of portfolios and of symbols."""
+    issues = [issue for run in runs for issue in run["issues"]]
     failed = [
         f"{issue['portfolio']}: {issue['name']} {issue['detail'] or ''}".rstrip()
         + _at(" on", issue["session"])
@@ -105,16 +199,14 @@ def run_text(run: Mapping[str, Any]) -> str:
         if issue["failed"]
     ]
     noticed = Counter(issue["name"] for issue in issues if not issue["failed"])
-    lines += listed_lines(failed, "failed")
+    lines = listed_lines(failed, "failed")
     if noticed:
         lines.append(f"noticed, portfolios: {named_counts(dict(sorted(noticed.items())))}")
     symbols: dict[str, dict[str, None]] = {}
-    for issue in run["symbol_issues"]:
+    for issue in (issue for run in runs for issue in run["symbol_issues"]):
         symbols.setdefault(issue["name"], {})[issue["symbol"]] = None
-    lines += [
-        f"noticed, symbols: {name}: {first_of([*own], SYMBOLS)}" for name, own in symbols.items()
-    ]
-    return "\n".join(lines)
+    named = {name: first_of([*own], SYMBOLS) for name, own in symbols.items()}
+    return [*lines, *(f"noticed, symbols: {name}: {first}" for name, first in named.items())]
 
 
 def asked_text(asked: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from batchcore.cli.run import (
     nothing_text,
     run_notes,
     sessions_text,
+    shard_lines,
     stamp_lines,
 )
 from batchcore.cli.status import asked_text, correction_lines, next_lines, range_text
@@ -62,6 +63,8 @@ STATES: Final = {
 }
 """How each state of a run is shown."""
 
+SYMBOLS: Final = "symbol_issues"
+
 ATTENTION: Final = ("stuck", "failed", "incomplete", "interrupted")
 """States of runs to look at, the worst first."""
 
@@ -100,7 +103,7 @@ def _run_parts(result: BatchResult, document: Mapping[str, Any]) -> list[Rendera
         *_failed_parts(document),
         *_issue_parts(result),
         "",
-        Facts([*pairs, *_note_pairs(document)]),
+        Facts([*pairs, *_note_pairs(shard_lines(document)), *_note_pairs(run_notes(document))]),
         "",
         _phase_part(document),
     ]
@@ -137,10 +140,8 @@ def _issue_parts(
     return [Listing(columns, rows, title="Noticed", noun="name", most=most)]
 
 
-def _note_pairs(document: Mapping[str, Any]) -> list[tuple[str, str | None]]:
-    return [
-        (name, text) for name, _, text in (line.partition(": ") for line in run_notes(document))
-    ]
+def _note_pairs(lines: Sequence[str]) -> list[tuple[str, str | None]]:
+    return [(name, text) for name, _, text in (line.partition(": ") for line in lines)]
 
 
 def _phase_part(document: Mapping[str, Any]) -> Listing:
@@ -254,7 +255,7 @@ def repair_parts(result: BatchResult, document: Mapping[str, Any]) -> list[Rende
     compared = counted(document["rows_by_phase"].get("compute", 0), "snapshot")
     if not found:
         head: RenderableType = good(f"nothing to repair: {compared} compared, 0 differ")
-        return [head, *_issue_parts(result), Facts(_note_pairs(document))]
+        return [head, *_issue_parts(result), Facts(_note_pairs(run_notes(document)))]
     of = counted(len(document["portfolios"]["id"]), "portfolio")
     cells = differ(sum(one["cells"] for one in found))
     rows = sum(one["rows"] for one in found) if dry_run else document["rows_written"]
@@ -283,7 +284,7 @@ def repair_parts(result: BatchResult, document: Mapping[str, Any]) -> list[Rende
         *_issue_parts(result),
         Listing(columns, listed, title="Different", noun="portfolio"),
         "",
-        Facts([*pairs, *_note_pairs(document)]),
+        Facts([*pairs, *_note_pairs(run_notes(document))]),
     ]
     return parts if dry_run else [*parts, "", _phase_part(document)]
 
@@ -364,8 +365,18 @@ def runs_parts(runs: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
     states = Counter(run["state"] for run in runs)
     wrong = {state: states[state] for state in ATTENTION if states[state]}
     head = [bad(f"to look at: {named_counts(wrong)}")] if wrong else []
+    return [
+        *head,
+        _runs_part(runs),
+        *map(dim, next_lines(runs)),
+    ]
+
+
+def _runs_part(runs: Sequence[Mapping[str, Any]]) -> Listing:
+    has_shards = any(run["shard"] for run in runs)
     columns = (
         Column("run"),
+        *[Column("shard")][:has_shards],
         Column("state"),
         Column("policy", drop=5),
         Column("range", drop=3),
@@ -376,17 +387,40 @@ def runs_parts(runs: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
         Column("rows", right=True, drop=2),
         Column("began", drop=1),
     )
+    cells = [_run_cells(run, has_shards=has_shards) for run in runs]
+    return Listing(columns, cells, most=len(runs), noun="run")
+
+
+def group_parts(group: Mapping[str, Any]) -> list[RenderableType]:
+    """Return all shards of a run, what needs attention first."""
+    state, runs = group["state"], group["runs"]
+    heads = [STATES.get(state, bad)(f"{state}, {counted(group['shards'], 'shard')}")]
+    heads += [bad(f"missing: {', '.join(group['missing'])}")] if group["missing"] else []
+    heads += [bad(f"shard {run['shard']}: {run['error']}") for run in runs if run["error"]]
+    rows, chunks = f"{group['rows_written']:,} written", counted(group["chunks"], "chunk")
+    pairs = [
+        ("group", group["group"]),
+        ("portfolios", f"{group['portfolios']:,}, {group['failed']:,} failed"),
+        ("rows", f"{rows} in {chunks}, {group['seconds']:.3f} seconds of the slowest shard"),
+        ("read", "one snapshot" if group["one_view"] else "several snapshots"),
+    ]
+    every = {name: [one for run in runs for one in run[name]] for name in ("issues", SYMBOLS)}
     return [
-        *head,
-        Listing(columns, [_run_cells(run) for run in runs], most=len(runs), noun="run"),
-        *map(dim, next_lines(runs)),
+        *heads,
+        *_ledger_issues(every),
+        "",
+        Facts(pairs),
+        "",
+        _runs_part(runs),
+        *map(dim, correction_lines(group)),
     ]
 
 
-def _run_cells(run: Mapping[str, Any]) -> tuple[Any, ...]:
+def _run_cells(run: Mapping[str, Any], *, has_shards: bool) -> tuple[Any, ...]:
     state, failed = run["state"], run["failed"]
     return (
         run["run_id"],
+        *[run["shard"]][:has_shards],
         STATES.get(state, warn)(state),
         asked_text(run["asked"]),
         range_text(run),
@@ -413,6 +447,7 @@ def of_ledger_parts(run: Mapping[str, Any]) -> list[RenderableType]:
     chunks, seconds = counted(run["chunks"], "chunk"), run["seconds"]
     pairs = [
         ("run", run["run_id"]),
+        ("shard", run["group"] and f"{run['shard']} of group {run['group']}"),
         ("asked for", f"{asked_text(asked)}, {range_text(run)}, calendar {asked['calendar']}"),
         (
             "portfolios",

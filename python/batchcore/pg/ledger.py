@@ -24,7 +24,15 @@ from batchcore.errors import DatabaseError, LeaseHeldError
 from batchcore.frames import Integers
 from batchcore.pg.fields import encoded, field_of
 from batchcore.pg.session import alone, transaction
-from batchcore.pg.sql import Sql, compose, date_literal, joined, own_table, quote_literal
+from batchcore.pg.sql import (
+    Sql,
+    compose,
+    date_literal,
+    in_shard,
+    joined,
+    own_table,
+    quote_literal,
+)
 from batchcore.pg.triggers import acting_on
 from batchcore.words import counted
 
@@ -38,6 +46,7 @@ if TYPE_CHECKING:
     from batchcore.frames import Kept
     from batchcore.pg.fields import Column
     from batchcore.pg.session import Session, View
+    from batchcore.shards import Shard
 
     Row = dict[str, Any]
 
@@ -47,6 +56,7 @@ ISSUES: Final = "batchcore_run_issues"
 SYMBOL_ISSUES: Final = "batchcore_run_symbol_issues"
 _TABLES: Final = {
     "runs": RUNS,
+    "shards": "batchcore_run_shards",
     "chunks": CHUNKS,
     "issues": ISSUES,
     "symbol_issues": SYMBOL_ISSUES,
@@ -87,38 +97,68 @@ SELECT r.id::text, r.token, r.state, {same} AS same,
     COALESCE(h.expires_at > clock_timestamp(), false) AS alive,
     COALESCE(h.expires_at, r.started_at) AS until
 FROM {runs} AS r LEFT JOIN {heartbeats} AS h ON h.run_id = r.id
+LEFT JOIN {shards} AS rs ON rs.run_id = r.id
 WHERE (r.state = 'running' AND {overlaps})
     OR (r.state IN ('failed', 'interrupted', 'incomplete') AND {same}
-        AND NOT EXISTS (SELECT FROM {runs} AS l WHERE l.token > r.token
-            AND (l.fingerprint = r.fingerprint OR (l.chunks > 0 AND {later_overlaps}))))
+        AND NOT EXISTS (SELECT FROM {runs} AS l LEFT JOIN {shards} AS ls ON ls.run_id = l.id
+            WHERE l.token > r.token AND ({later_same} OR (l.chunks > 0 AND {later_overlaps}))))
 ORDER BY r.token DESC"""
 
-_SAME: Final = "r.fingerprint = {question.fingerprint:text}"
+_SAME: Final = """
+({run}.fingerprint = {question.fingerprint:text} AND {run}s.shard IS NOT DISTINCT FROM {number}
+    AND {run}s.shards IS NOT DISTINCT FROM {of})"""
 _SAME_UNTIL: Final = """
 ({same} AND COALESCE(
     COALESCE(r.end_date, (r.configuration ->> 'today')::date) <= {today}, false))"""
 
-# By a hash of both, where && would compare each with each. NULL is all portfolios.
-_OVERLAPS: Final = """
-({column} IS NULL OR EXISTS (SELECT unnest({column}) INTERSECT SELECT unnest({ids:uuids})))"""
+# By a hash of both, where && would compare each with each. NULL is all portfolios, or all of a
+# shard.
+_LIST_OVERLAPS: Final = """
+(CASE WHEN {run}.portfolio_ids IS NOT NULL
+    THEN EXISTS (SELECT unnest({run}.portfolio_ids) INTERSECT SELECT unnest({ids:uuids}))
+    ELSE {run}s.shards IS NULL OR EXISTS (SELECT FROM unnest({ids:uuids}) AS id WHERE {in_theirs})
+END)"""
+# Two remainders have a number in common if they are the same modulo the common divisor.
+_SHARD_OVERLAPS: Final = """
+(CASE WHEN {run}.portfolio_ids IS NOT NULL
+    THEN EXISTS (SELECT FROM unnest({run}.portfolio_ids) AS id WHERE {in_own})
+    ELSE {run}s.shards IS NULL OR ({run}s.shard - {number}) % gcd({run}s.shards, {of}) = 0
+END)"""
+
+# A shard belongs to the latest runs of the others that were asked for the same with the same
+# "today", unless these have one of its number already.
+_GROUP: Final = """
+SELECT s.group_id::text, r.created_at FROM {runs} AS r JOIN {shards} AS s ON s.run_id = r.id
+WHERE r.token = (SELECT max(l.token) FROM {runs} AS l JOIN {shards} AS ls ON ls.run_id = l.id
+        WHERE l.fingerprint = {question.fingerprint:text} AND ls.shards = {of}
+            AND (l.configuration ->> 'today')::date IS NOT DISTINCT FROM {today})
+    AND NOT EXISTS (SELECT FROM {shards} AS o
+        WHERE o.group_id = s.group_id AND o.shard = {number})"""
 
 # Time stamps are those of when a transaction began, and one that is open does not show its rows.
 # If the role may not see its start, it is taken to have been open for an hour.
+_MISSED_SINCE: Final = """
+SELECT LEAST(now(), min(o.began)) FROM (
+    SELECT COALESCE(a.xact_start, now() - interval '1 hour') AS began FROM pg_locks AS l
+    JOIN pg_stat_activity AS a ON a.pid = l.pid WHERE l.locktype = 'virtualxid'
+        AND l.mode = 'ExclusiveLock' AND a.datname = current_database()
+        AND a.usesysid IS NOT NULL AND a.pid <> pg_backend_pid()
+    UNION ALL SELECT p.prepared - interval '1 hour' FROM pg_prepared_xacts AS p
+    WHERE p.database = current_database()) AS o"""
+
 _BEGIN: Final = """
 INSERT INTO {runs} (id, fingerprint, asked, portfolio_ids, configuration, code_version, state,
     attempt, token, created_at, started_at, failed, chunks, rows_written, seconds)
 VALUES ({run:text}, {question.fingerprint:text}, {question.document:text}, {ids},
     {question.configuration:text}::jsonb ||
-    (SELECT jsonb_build_object('next_changed_since', to_char(LEAST(now(), min(o.began))
-        AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
-    FROM (SELECT COALESCE(a.xact_start, now() - interval '1 hour') AS began FROM pg_locks AS l
-        JOIN pg_stat_activity AS a ON a.pid = l.pid WHERE l.locktype = 'virtualxid'
-            AND l.mode = 'ExclusiveLock' AND a.datname = current_database()
-            AND a.usesysid IS NOT NULL AND a.pid <> pg_backend_pid()
-        UNION ALL SELECT p.prepared - interval '1 hour' FROM pg_prepared_xacts AS p
-        WHERE p.database = current_database()) AS o),
-    {question.code_version:text}, 'running', 1, {next_token}, now(),
+    jsonb_build_object('next_changed_since', to_char(LEAST({since}, ({missed_since}))
+        AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')),
+    {question.code_version:text}, 'running', 1, {next_token}, {created_at},
     clock_timestamp(), 0, 0, 0, 0)"""
+
+_JOIN: Final = """
+shared AS (INSERT INTO {shards} (run_id, group_id, shard, shards)
+    SELECT id, {group:text}::uuid, {number}, {of} FROM run),"""
 
 _TAKE_OVER: Final = """
 UPDATE {runs} SET state = 'running', attempt = attempt + 1,
@@ -129,12 +169,14 @@ WHERE id = {run:text}"""
 _LEND: Final = """
 WITH run AS ({change} RETURNING id, token, attempt, created_at, started_at, end_date,
     configuration::text AS configured),
-lent AS (INSERT INTO {heartbeats} (run_id, token, beat_at, expires_at)
+{joins} lent AS (INSERT INTO {heartbeats} (run_id, token, beat_at, expires_at)
     SELECT id, token, clock_timestamp(), clock_timestamp() + interval '{ms} ms' FROM run
     ON CONFLICT (run_id) DO UPDATE SET token = EXCLUDED.token, beat_at = EXCLUDED.beat_at,
         expires_at = EXCLUDED.expires_at)
-SELECT token, attempt, created_at, CASE WHEN attempt = 1 THEN created_at ELSE started_at END,
-    end_date, configured
+SELECT token, attempt, created_at,
+    CASE WHEN attempt = 1 AND created_at = now() THEN created_at ELSE started_at END,
+    end_date, configured,
+    COALESCE({group}, (SELECT s.group_id::text FROM {shards} AS s WHERE s.run_id = run.id))
 FROM run"""
 
 _IS_ALIVE: Final = """
@@ -218,6 +260,14 @@ WHERE run_id = {run:text} ORDER BY chunk"""
 _FAILED: Final = """
 SELECT DISTINCT chunk, portfolio_id::text FROM {issues} WHERE run_id = {run:text} AND failed"""
 
+_ENTRIES: Final = """
+SELECT count(*), max(c.committed_at) FROM {runs} AS r LEFT JOIN {shards} AS rs ON rs.run_id = r.id
+JOIN {chunks} AS c ON c.run_id = r.id WHERE {overlaps}"""
+
+_FAILED_ELSEWHERE: Final = """
+SELECT COALESCE(sum(r.failed), 0)::int8 FROM {shards} AS s JOIN {runs} AS r ON r.id = s.run_id
+WHERE s.group_id = {lease.group:text}::uuid AND s.run_id <> {lease.run_id:text}::uuid"""
+
 _SHOW_RUNS: Final = """
 SELECT r.id::text AS run_id,
     CASE WHEN r.state = 'running' AND COALESCE(h.expires_at <= clock_timestamp(), true)
@@ -225,13 +275,19 @@ SELECT r.id::text AS run_id,
     r.asked::text AS asked, cardinality(r.portfolio_ids) AS portfolios_asked,
     r.configuration::text AS configuration, r.code_version, r.attempt, r.token, r.start_date,
     r.end_date, r.snapshot_id, r.lsn, r.portfolios, r.failed, r.chunks, r.rows_written, r.seconds,
-    r.error, r.created_at, r.started_at, r.ended_at, h.beat_at, h.expires_at
+    r.error, r.created_at, r.started_at, r.ended_at, h.beat_at, h.expires_at,
+    s.group_id::text AS group_id, s.shard, s.shards
 FROM {runs} AS r LEFT JOIN {heartbeats} AS h ON h.run_id = r.id
+LEFT JOIN {shards} AS s ON s.run_id = r.id
 WHERE {condition} ORDER BY r.created_at DESC, r.token DESC LIMIT {limit}"""
 
 _UNTIL: Final = """
 (r.created_at, r.token) <= (
     SELECT own.created_at, own.token FROM {runs} AS own WHERE own.id = {run:text})"""
+
+_OF_GROUP: Final = """
+s.group_id = (SELECT own.group_id FROM {shards} AS own
+    WHERE {group:text}::uuid IN (own.run_id, own.group_id) LIMIT 1)"""
 
 _SHOW_CHUNKS: Final = """
 SELECT chunk, attempt, first_portfolio::text AS first_portfolio,
@@ -293,9 +349,11 @@ _SHOW: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a run was asked for; `portfolio_ids` None is all.
+    """What a run was asked for; `portfolio_ids` None is all, or all of a shard.
 
-    `today` is the day that "now" is taken for, where it is given and bounds the run.
+    `today` is the day that "now" is taken for, where it is given and bounds the run. All shards
+    have one `fingerprint`, each the `portfolio_ids` of its own. `changed_since` is that of a view
+    which the run is handed.
     """
 
     fingerprint: str
@@ -305,6 +363,8 @@ class Question:
     code_version: str
     lease_ms: int
     today: dt.date | None = None
+    shard: Shard | None = None
+    changed_since: dt.datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,12 +387,13 @@ class Lease:
         run_id: Of the run.
         token: By which each transaction finds it.
         attempt: From 1; a run that is taken over, or resumed, continues with the next.
-        moment: When the run began, by the server's clock: what "now" is for it, and the
-            `created_at` of its rows.
+        moment: When the run began, or the first shard of its group, by the server's clock: what
+            "now" is for it, and the `created_at` of its rows.
         began: When this attempt began, by the server's clock.
         end: Its last day, where an earlier attempt has found it.
         configuration: How it is worked on, as JSON.
         lease_ms: How long it lasts without a heartbeat.
+        group: Of a shard, which others it belongs to: the id of the first run of them.
     """
 
     run_id: str
@@ -343,6 +404,7 @@ class Lease:
     end: dt.date | None
     configuration: str
     lease_ms: int
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -458,28 +520,84 @@ class Ledger:
         Until the transaction ends no other run can begin.
         """
         await session.execute(self._sql("LOCK TABLE {runs} IN SHARE UPDATE EXCLUSIVE MODE"))
-        same = compose(_SAME, question=question)
+        same, later_same = (_same(run, question) for run in ("r", "l"))
         if question.today is not None:
             same = compose(_SAME_UNTIL, same=same, today=_date(question.today))
-        overlaps, later = (_overlaps(table, question.portfolio_ids) for table in ("r", "l"))
-        sql = self._sql(_FOUND, same=same, overlaps=overlaps, later_overlaps=later)
+        overlaps, later_overlaps = (_overlaps(run, question) for run in ("r", "l"))
+        sql = self._sql(
+            _FOUND,
+            same=same,
+            overlaps=overlaps,
+            later_same=later_same,
+            later_overlaps=later_overlaps,
+        )
         return [EarlierRun(*row) for row in await session.fetch(sql)]
 
     async def begin(self, session: Session, question: Question, run_id: str) -> Lease:
-        """Enter a run, with its lease; it begins when the transaction did."""
-        ids = question.portfolio_ids
+        """Enter a run, with its lease; it begins when the transaction, or its group, did."""
+        ids, shard = question.portfolio_ids, question.shard
         listed = Sql("NULL") if ids is None else compose("{ids:uuids}", ids=ids)
-        change = self._sql(_BEGIN, run=run_id, ids=listed, question=question)
-        return await self._lend(session, change, run_id, question.lease_ms)
+        group, created_at, joins = None, Sql("now()"), Sql()
+        if shard is not None:
+            group, created_at = await self._group(session, question, shard) or (run_id, created_at)
+            joins = self._sql(_JOIN, group=group, **_numbers(shard))
+        since = question.changed_since
+        change = self._sql(
+            _BEGIN,
+            run=run_id,
+            ids=listed,
+            question=question,
+            created_at=created_at,
+            since=Sql("NULL") if since is None else compose("{at:moment}", at=since),
+            missed_since=Sql(_MISSED_SINCE),
+        )
+        return await self._lend(
+            session, change, run_id, question.lease_ms, group=group, joins=joins
+        )
+
+    async def _group(
+        self, session: Session, question: Question, shard: Shard
+    ) -> tuple[str, Sql] | None:
+        """Return the group that a shard belongs to, and when that began; None begins one."""
+        today = _date(question.today)
+        sql = self._sql(_GROUP, question=question, today=today, **_numbers(shard))
+        for group, created_at in await session.fetch(sql):
+            return group, compose("{at:moment}", at=created_at)
+        return None
 
     async def take_over(self, session: Session, run_id: str, lease_ms: int) -> Lease:
         """Continue a run: its next attempt, under another token."""
         return await self._lend(session, self._sql(_TAKE_OVER, run=run_id), run_id, lease_ms)
 
-    async def _lend(self, session: Session, change: Sql, run_id: str, lease_ms: int) -> Lease:
-        (row,) = await session.fetch(self._sql(_LEND, change=change, ms=lease_ms))
-        token, attempt, moment, began, end, configuration = row
-        return Lease(run_id, token, attempt, moment, began, end, configuration, lease_ms)
+    async def _lend(
+        self,
+        session: Session,
+        change: Sql,
+        run_id: str,
+        lease_ms: int,
+        *,
+        group: str | None = None,
+        joins: Sql = Sql(),  # noqa: B008  # it is a text
+    ) -> Lease:
+        sql = self._sql(_LEND, change=change, ms=lease_ms, group=_text(group), joins=joins)
+        (row,) = await session.fetch(sql)
+        token, attempt, moment, began, end, configuration, group = row
+        return Lease(run_id, token, attempt, moment, began, end, configuration, lease_ms, group)
+
+    async def entries(self, session: Session, question: Question) -> tuple[Any, ...]:
+        """Return how many chunks runs on portfolios of a question have committed, and when.
+
+        So two sessions can be compared: whether one sees all that another does.
+        """
+        sql = self._sql(_ENTRIES, overlaps=_overlaps("r", question))
+        (row,) = await session.fetch(sql)
+        return tuple(row)
+
+    async def failed_elsewhere(self, session: Session, lease: Lease) -> int:
+        """Return how many portfolios of the other shards of a group have failed so far."""
+        if lease.group is None:
+            return 0
+        return int(await session.fetchval(self._sql(_FAILED_ELSEWHERE, lease=lease)))
 
     async def is_alive(self, session: Session, run_id: str | None) -> bool:
         """Return whether a run is in the state running and its lease has not expired."""
@@ -668,6 +786,13 @@ class Ledger:
         rows = await session.fetch(self._sql(_SHOW_RUNS, condition=condition, limit=limit))
         return [dict(row) for row in rows]
 
+    async def group(self, session: Session, group: str) -> list[Row]:
+        """Return the shards of a group, or of the one that a run belongs to, by number."""
+        condition = self._sql(_OF_GROUP, group=group)
+        sql = self._sql(_SHOW_RUNS, condition=condition, limit=Sql("ALL"))
+        rows = [dict(row) for row in await session.fetch(sql)]
+        return sorted(rows, key=lambda row: row["shard"])
+
     async def runs_until(self, session: Session, run_id: str, *, limit: int) -> list[Row]:
         """Return a run and those that began before it, the latest first."""
         condition = self._sql(_UNTIL, run=run_id)
@@ -714,6 +839,12 @@ class Ledger:
             name: [dict(row) for row in await session.fetch(self._of_run(template, run_id))]
             for name, template in _SHOW.items()
         }
+
+
+async def missed_since(session: Session) -> dt.datetime:
+    """Return the moment from which on a snapshot that is taken next may miss a change."""
+    moment: dt.datetime = await session.fetchval(_MISSED_SINCE.strip())
+    return moment
 
 
 async def commit_chunk(
@@ -774,12 +905,26 @@ def _planned(planned: Planned) -> Sql:
     )
 
 
-def _overlaps(runs: str, ids: npt.NDArray[np.uint8] | None) -> Sql:
-    """Return the condition that portfolios of a run are among others."""
-    column = Sql(f"{runs}.portfolio_ids")
-    if ids is None:
-        return compose("COALESCE(cardinality({column}), 1) > 0", column=column)
-    return compose(_OVERLAPS, column=column, ids=ids) if len(ids) else Sql("false")
+def _same(run: str, question: Question) -> Sql:
+    """Return the condition that a run was asked the same, of the same shard."""
+    return compose(_SAME, run=Sql(run), question=question, **_numbers(question.shard))
+
+
+def _overlaps(run: str, question: Question) -> Sql:
+    """Return the condition that portfolios of a run are among those of a question."""
+    ids, shard, alias = question.portfolio_ids, _numbers(question.shard), Sql(run)
+    if ids is not None:
+        theirs = in_shard(Sql("id"), Sql(f"{run}s.shard"), Sql(f"{run}s.shards"))
+        whole = compose(_LIST_OVERLAPS, run=alias, ids=ids, in_theirs=theirs)
+        return whole if len(ids) else Sql("false")
+    if question.shard is None:
+        return compose("COALESCE(cardinality({run}.portfolio_ids), 1) > 0", run=alias)
+    return compose(_SHARD_OVERLAPS, run=alias, in_own=in_shard(Sql("id"), **shard), **shard)
+
+
+def _numbers(shard: Shard | None) -> dict[str, Sql]:
+    number, of = shard or ("NULL", "NULL")
+    return {"number": Sql(number), "of": Sql(of)}
 
 
 def _date(day: dt.date | None) -> Sql:

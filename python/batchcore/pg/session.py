@@ -64,6 +64,19 @@ class View:
     lsn: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class SharedView:
+    """A moment of the database that somebody holds, for the runs of others to read.
+
+    Attributes:
+        exported: Identifier of the snapshot, good as long as it is held.
+        changed_since: The moment from which on it may have missed a change.
+    """
+
+    exported: str
+    changed_since: dt.datetime
+
+
 class Session:
     """A borrowed asyncpg connection; what is sent on it is counted under its phase.
 
@@ -203,21 +216,22 @@ class Session:
 
 @contextlib.asynccontextmanager
 async def snapshot(
-    session: Session, *, shared: bool = False, with_view: bool = False
+    session: Session, *, shared: bool = False, with_view: bool = False, of: str | None = None
 ) -> AsyncIterator[None]:
     """Let every statement of a session see the database as it is now, as `Database.snapshot`.
 
-    With ``with_view`` the server is asked which moment it is, for `Session.view`.
+    With ``with_view`` the server is asked which moment it is, for `Session.view`; with ``of`` it is
+    that of an exported snapshot.
     """
     async with contextlib.AsyncExitStack() as stack:
-        await stack.enter_async_context(one_moment(session))
+        await stack.enter_async_context(one_moment(session, of))
         try:
             await _name_snapshot(session, export=shared, with_view=with_view)
         except DatabaseError as error:
             if not shared or error.sqlstate is None or is_lost(error):
                 raise
             await stack.aclose()  # the refusal has ended the transaction
-            await stack.enter_async_context(one_moment(session))
+            await stack.enter_async_context(one_moment(session, of))
             await _name_snapshot(session, export=False, with_view=with_view)
         yield
 

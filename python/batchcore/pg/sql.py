@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
     from batchcore.config import Schema
 
+_IN_SHARD: Final = """
+('x' || encode(substr(sha256(uuid_send({id})), 1, 4), 'hex'))::bit(32)::int8 % {of} = {number} - 1
+"""
+
 _EPOCH: Final = dt.date(1970, 1, 1).toordinal()
 
 
@@ -118,6 +122,11 @@ def own_table(schema: Schema, name: str) -> Sql:
 def column_name(schema: Schema, table: str, column: str) -> Sql:
     """Return ``table.column`` of docs/schema.md as the database knows it: quoted, unqualified."""
     return quote_identifier(schema.column(table, column))
+
+
+def in_shard(column: Sql, number: object, of: object) -> Sql:
+    """Return the condition that a uuid is of a shard, as `shards.in_shard` has it of ids."""
+    return compose(_IN_SHARD, id=column, number=number, of=of)
 
 
 def text_array(texts: Iterable[str]) -> Sql:

@@ -23,9 +23,10 @@ from batchcore.policies.policy import ChunkLoad, Policy, RunPrices
 from batchcore.run import plan as plans
 from batchcore.run.plan import Plan
 from batchcore.run.result import Coverage
+from batchcore.shards import in_shard
 from batchcore.sinks.snapshots import Equities
 from batchcore.sources.host import Selection, located
-from batchcore.sources.portfolios import select_legacy_portfolios
+from batchcore.sources.portfolios import count_portfolios, select_legacy_portfolios
 from batchcore.sources.positions import select_all_positions
 from batchcore.sources.prices import load_legacy_closes
 from batchcore.sources.profiles import (
@@ -82,11 +83,17 @@ class Legacy(Policy):
     async def make_plan(self, reader: Session) -> None:
         """Set `plan`: what each portfolio writes."""
         entries = await self.inception(reader)
-        wanted = Selection(self.request.wanted)
+        wanted, shard = Selection(self.request.wanted), self.settings.shard
+        if wanted.ids is None:
+            wanted = Selection(shard=shard)
         query = select_legacy_portfolios(self.catalog, wanted, self._sessions)
         portfolios = await load(reader, query)
         self.monitor.loaded(portfolios=len(portfolios.id))
         self.check_portfolios(portfolios.id, portfolios.deleted)
+        if wanted.shard is not None:
+            self.asked = await count_portfolios(reader, self.catalog)
+        elif shard is not None:
+            portfolios = portfolios.take(in_shard(portfolios.id, shard))
         self.plan = self._planned(portfolios, entries)
         self.names = tuple(portfolios.name.texts())
         if self.days.start is not None and len(self._sessions) == 0:
@@ -96,7 +103,7 @@ class Legacy(Policy):
             alive = np.flatnonzero(self.refused)
             owner = np.repeat(alive, len(dates))
             self.issues.add(Issues.of("no_session", owner, day=np.tile(dates, len(alive))))
-        self.look_at_currencies(portfolios.currency)
+        self.look_at_currencies(portfolios.currency, self.plan.works())
 
     def _planned(self, portfolios: LegacyPortfolios, entries: Boundaries | None) -> Plan:
         days, count = self.days, len(portfolios.id)
@@ -143,7 +150,7 @@ class Legacy(Policy):
             deleted=portfolios.deleted,
             price_first=int(sessions[0]) if len(sessions) else 0,
             price_last=int(sessions[-1]) if len(sessions) else 0,
-            is_whole=self.request.wanted is None,
+            is_whole=self.request.wanted is None and self.settings.shard is None,
             complete=complete,
         )
 

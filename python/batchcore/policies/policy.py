@@ -18,6 +18,7 @@ from batchcore.run import plan as plans
 from batchcore.run.grouped import EventsByPosition, FlowsByPortfolio, GroupedLoad
 from batchcore.run.issues import ambiguous_prices
 from batchcore.run.result import Coverage
+from batchcore.shards import in_shard
 from batchcore.sinks.snapshots import Equities, already_exist, encode_batch
 from batchcore.sources.facts import select_all_events, select_events, select_flows
 from batchcore.sources.host import Boundaries, Selection
@@ -152,8 +153,9 @@ class Policy(abc.ABC):
     Attributes:
         reads_deleted: Whether soft-deleted positions count.
         catalog: The host's tables.
-        selection: The portfolios whose symbols need prices.
-        plan: What each portfolio writes.
+        selection: The portfolios whose symbols need prices, of all shards.
+        asked: How many portfolios were asked for, of all shards.
+        plan: What each portfolio writes, of the shard of the run.
         chunks: Of the plan, in the order of ids.
         stamps: Of a plan that nothing is computed of, how the host keeps the time stamps of its
             tables.
@@ -178,6 +180,7 @@ class Policy(abc.ABC):
         self.days = days
         self.catalog = catalog
         self.selection = Selection(run.request.wanted)
+        self.asked = 0
         self.names: tuple[str | None, ...] = ()
         self.refused: Bools | None = None
         self.analytics_off: dict[str, str] = {}
@@ -355,15 +358,17 @@ class Policy(abc.ABC):
 
     def check_portfolios(self, ids: Ids, deleted: Bools) -> None:
         """Refuse unknown portfolios, report soft-deleted ones, and leave their symbols out."""
+        self.asked = len(ids)
         if self.request.wanted is not None:
             plans.check_found(self.request.wanted, ids)
             self.selection = Selection(np.ascontiguousarray(ids[~deleted]))
-        self.issues.add(Issues.of("soft_deleted", np.flatnonzero(deleted)))
+        own = in_shard(ids, self.settings.shard)
+        self.issues.add(Issues.of("soft_deleted", np.flatnonzero(deleted[own])))
 
-    def look_at_currencies(self, currency: Text) -> None:
+    def look_at_currencies(self, currency: Text, works: Bools) -> None:
         """Report portfolios of several currencies: prices are taken to be in each's own (S1)."""
         names = currency.table()
-        codes = distinct(currency.codes[self.plan.works() & (currency.state == State.VALUE)])
+        codes = distinct(currency.codes[works & (currency.state == State.VALUE)])
         found = sorted({names[code].strip() for code in codes.tolist()})
         if len(found) > 1:
             log.warning("run=%s currencies=%s", self.monitor.run_id, ",".join(found))

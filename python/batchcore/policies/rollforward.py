@@ -25,9 +25,10 @@ from batchcore.run.plan import Rewrites, with_snapshots
 from batchcore.run.price_gaps import latest_closes, missing_prices
 from batchcore.run.prices import PriceWindow, load_closes
 from batchcore.run.result import Coverage
+from batchcore.shards import in_shard
 from batchcore.sinks.snapshots import Equities
 from batchcore.sources.host import Selection, located, normalised
-from batchcore.sources.portfolios import select_portfolios
+from batchcore.sources.portfolios import select_latest_of_all, select_portfolios
 from batchcore.sources.positions import select_held, select_positions
 from batchcore.sources.prices import load_spellings, select_price_dates
 from batchcore.sources.query import load
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from batchcore.pg.session import Session
     from batchcore.policies.policy import RunContext
     from batchcore.run.analysis import Analysed, Analysis
-    from batchcore.run.plan import Chunk, Range
+    from batchcore.run.plan import Chunk, Plan, Range
     from batchcore.run.request import Request
     from batchcore.sources.portfolios import Portfolios
     from batchcore.sources.snapshots import Existing, Holes
@@ -72,10 +73,23 @@ class RollForward(Policy):
             rewrites: Rewrites | None = plans.of_holes(holes, self.calendar, self.days)
         else:
             rewrites = await self.rewrites(reader)
-        portfolios = await self._portfolios(reader, rewrites)
+        own, everyone = await self._portfolios(reader, rewrites)
         if holes is not None and rewrites is None:
-            self.issues.add(plans.noticed_holes(portfolios.id, holes))
-        self.plan = plans.make_plan(
+            self.issues.add(plans.noticed_holes(own.id, holes))
+        self.plan = whole = self._planned(own, rewrites)
+        if self.settings.shard is not None:
+            whole = self._planned(everyone, rewrites, whole=True)
+            self.plan = plans.on_sessions_of(whole, self.plan)
+        self._checked, works = whole.sessions_run(), whole.works()
+        if self.request.only_rewrites and not works.all():
+            self.selection = Selection(np.ascontiguousarray(whole.id[works]))
+        self.look_at_currencies(everyone.currency, works)
+
+    def _planned(
+        self, portfolios: Portfolios, rewrites: Rewrites | None, *, whole: bool = False
+    ) -> Plan:
+        """Return the plan of a run, or that of all shards, which refuses nothing."""
+        return plans.make_plan(
             portfolios,
             self.calendar,
             self.days,
@@ -83,13 +97,10 @@ class RollForward(Policy):
             None if rewrites is None else self._rewritten(portfolios, rewrites),
             only_rewrite=self.request.only_rewrites,
             is_whole=self._is_whole,
-            committed=self.request.committed,
+            committed=None if whole else self.request.committed,
             inception=self.request.inception,
+            refuses=not whole,
         )
-        works = self.plan.works()
-        if self.request.only_rewrites and not works.all():
-            self.selection = Selection(np.ascontiguousarray(self.plan.id[works]))
-        self.look_at_currencies(portfolios.currency)
 
     async def _holes(self, reader: Session) -> Holes | None:
         """Return the holes of the chains where what is missing was asked for."""
@@ -118,9 +129,24 @@ class RollForward(Policy):
         entries = await self.inception(reader)
         return None if entries is None else Rewrites(entries.ids, Days(entries.day))
 
-    async def _portfolios(self, reader: Session, rewrites: Rewrites | None) -> Portfolios:
+    async def _portfolios(
+        self, reader: Session, rewrites: Rewrites | None
+    ) -> tuple[Portfolios, Portfolios]:
+        """Return the portfolios of the shard, and all.
+
+        Of all others no more than their latest days are read where no day depends on more.
+        """
         wanted, boundary, own = self.request.wanted, self.days.boundary, None
-        self._is_whole = wanted is None
+        shard, source = self.settings.shard, self.request.snapshot_source
+        self._is_whole = wanted is None and shard is None
+        if shard is not None and wanted is None and rewrites is None and source is None:
+            selection = Selection(shard=shard)
+            query = select_portfolios(self.catalog, self.calendar, boundary, selection)
+            found = await load(reader, query)
+            latest = await load(reader, select_latest_of_all(self.catalog, self.calendar))
+            self.asked = int(latest.portfolios.sum())
+            self.monitor.loaded(portfolios=len(found), latest_of_all=len(latest.portfolios))
+            return found, latest.as_portfolios(boundary)
         if rewrites is not None:
             own = rewrites.boundaries()
             if rewrites.others is not None:
@@ -130,11 +156,13 @@ class RollForward(Policy):
         query = select_portfolios(self.catalog, self.calendar, boundary, self.selection, own)
         portfolios = await load(reader, query)
         self.monitor.loaded(portfolios=len(portfolios))
-        if self.request.snapshot_source is not None:
-            given = self.request.snapshot_source.to_frame()
+        if source is not None:
+            given = source.to_frame()
             portfolios = with_snapshots(portfolios, given, self.calendar, self.days.boundary)
         self.check_portfolios(portfolios.id, portfolios.deleted)
-        return portfolios
+        if shard is None:
+            return portfolios, portfolios
+        return portfolios.take(in_shard(portfolios.id, shard)), portfolios
 
     def _rewritten(self, portfolios: Portfolios, rewrites: Rewrites) -> Days:
         """Return where each chain is rewritten from; NULL where it continues or stays."""
@@ -218,7 +246,7 @@ class RollForward(Policy):
         """Return the coverage of each session; refuse those whose prices have not arrived (S12)."""
         fresh, recent, known = market.coverage(symbols)
         plan = self.plan
-        checked = plan.sessions_run()
+        checked = self._checked
         if self.calendar.code == calendars.DAILY:
             priced = await load(reader, select_price_dates(self.catalog))
             checked = checked & among(plan.sessions, priced)

@@ -33,7 +33,13 @@ from batchcore.policies.policy import RunContext
 from batchcore.run.bisection import Bisection
 from batchcore.run.chunk import ChunkSteps, StampClock
 from batchcore.run.issues import IssueList, not_replaced
-from batchcore.run.lease import ACQUIRE_IDLE_MS, LeaseHolder, attempt_briefly, with_first_dates
+from batchcore.run.lease import (
+    ACQUIRE_IDLE_MS,
+    LeaseHolder,
+    attempt_briefly,
+    question_of,
+    with_first_dates,
+)
 from batchcore.run.lease import PHASE as LEDGER
 from batchcore.run.ledger_entry import issue_rows, symbol_issue_rows
 from batchcore.run.lock_watch import LockWatch
@@ -139,6 +145,11 @@ async def run_batch(
         DatabaseError: the database refused, failed or went away; chunks committed before stay.
     """
     request = await requested(start_date, end_date, portfolio_ids, options, **overrides)
+    return await run_up_to_now(db, request)
+
+
+async def run_up_to_now(db: object, request: Request) -> BatchResult:
+    """Return the report of a run, and of a second one if it had to end before newer sessions."""
     database = Database(db)
     database.require(connections_needed(request.settings))
     run = Run(database, request)
@@ -179,6 +190,7 @@ class Run:
         self.lease: Lease | None = None
         self.planned: Planned | None = None
         self.failed_of: dict[int, int] = {}
+        self.failed_elsewhere = 0
         self.database = database
         self.request = request
         self.monitor = Monitor(str(uuid.uuid4()))
@@ -352,10 +364,9 @@ class Run:
     async def _on_snapshot(self, first: Session, lanes: int, catalog: Catalog | None) -> None:
         reading, writing = lanes // 2, lanes - lanes // 2
         is_entered = self.lease is not None
-        async with (
-            snapshot(first, shared=reading > 1, with_view=is_entered),
-            contextlib.AsyncExitStack() as stack,
-        ):
+        async with contextlib.AsyncExitStack() as stack:
+            view = partial(snapshot, first, shared=reading > 1, with_view=is_entered)
+            await self._see_one_moment(stack, first, view)
             self.monitor.step("snapshot")
             readers, exported = SessionPool(first, around=self.waits.around), first.exported
             if exported is not None:
@@ -381,6 +392,45 @@ class Run:
             async with writers.opening(opened, writing):
                 await self._go_through(readers, writers, lanes)
 
+    async def _see_one_moment(
+        self,
+        stack: contextlib.AsyncExitStack,
+        first: Session,
+        view: Callable[..., contextlib.AbstractAsyncContextManager[None]],
+    ) -> None:
+        """Read the moment that all shards read; that of now if it shows less than runs did since.
+
+        The lease is held already: no other run writes to these portfolios from here on.
+        """
+        given = self.request.view
+        if given is None:
+            await stack.enter_async_context(view())
+            return
+        try:
+            async with contextlib.AsyncExitStack() as shared:
+                async with transaction(first):
+                    written = await self._entries(first)
+                await shared.enter_async_context(view(of=given.exported))
+                if await self._entries(first) == written:
+                    stack.push_async_exit(shared.pop_all())
+                    return
+            reason = "it is older than what a run has written to these portfolios"
+        except DatabaseError as error:
+            if error.sqlstate is None or first.is_gone:
+                raise
+            reason = str(error)
+        log.warning("run=%s snapshot=own reason=%r", self.monitor.run_id, reason)
+        self.consistent = False
+        await stack.enter_async_context(view())
+
+    async def _entries(self, session: Session) -> object:
+        """Return what shows whether another moment is as late for the ledger."""
+        await session.enter(LEDGER)
+        ledger = Ledger(self.request.settings.schema)
+        found = await ledger.entries(session, question_of(self.request))
+        await session.enter("check")
+        return found
+
     def _plan_is_known(self, first: Session) -> None:
         days, lease = self.policy.days, self.lease
         if lease is None or first.view is None:
@@ -395,10 +445,14 @@ class Run:
         self.monitor.step("planned")
 
     def is_behind(self) -> bool:
-        """Return whether a run that was continued ended before the last session closed."""
-        if self.lease is None or self.lease.attempt == 1 or self.asked.end is not None:
+        """Return whether a run that was continued, or whose group was, ended too early.
+
+        That is before the last session closed.
+        """
+        lease = self.lease
+        if lease is None or lease.moment == lease.began or self.asked.end is not None:
             return False
-        asked = replace(self.asked, moment=self.lease.began)
+        asked = replace(self.asked, moment=lease.began)
         return last_closed(asked, self.policy.calendar) > self.policy.days.end
 
     async def _inside(self) -> None:
@@ -508,12 +562,15 @@ class Run:
         fails = item.rows.failed.copy()
         fails[list(refused)] = True
         self.failed_of[item.chunk.number] = int(np.count_nonzero(fails))
-        failed = sum(self.failed_of.values())
-        portfolios = len(self.policy.plan.id)
+        failed = sum(self.failed_of.values()) + self.failed_elsewhere
+        portfolios = self.policy.asked
         allowed = self.request.settings.failures_allowed(portfolios)
         if failed > allowed:
+            others = self.failed_elsewhere
+            elsewhere = f" ({others} of them in other shards)" if others else ""
             msg = (
-                f"{failed} of {counted(portfolios, 'portfolio')} failed; the limit is {allowed}"
+                f"{failed} of {counted(portfolios, 'portfolio')} failed{elsewhere}; the limit is"
+                f" {allowed}"
                 f" (max_failed {self.request.settings.max_failed}); chunks already committed"
                 " are kept"
             )
@@ -526,11 +583,18 @@ class Run:
     ) -> ComputedChunk:
         """Commit a chunk: all of it, or what the database takes after it refused the whole."""
         lease, planned, (batch,) = self.lease, self.planned, item.batches
-        written = item
+        if lease is None or planned is None:
+            msg = "a chunk would be committed without a lease"
+            raise InternalError(msg)
+        schema, written = self.request.settings.schema, item
+        step = partial(self.monitor.step, chunk=item.chunk.number)
+        count_others = partial(Ledger(schema).failed_elsewhere, session, lease)
 
         async def write(step: Callable[[str], None]) -> tuple[Entry, Sequence[Kept]]:
             nonlocal written
+            self.failed_elsewhere = await count_others()
             if refusal is None:
+                self._look_at_failures(item, {})
                 written = replace(item, kept=await self._write_batch(session, batch, step))
             else:
                 error, judge = refusal
@@ -542,15 +606,8 @@ class Run:
                 raise InternalError(msg)
             return written.entry, written.kept
 
-        if lease is None or planned is None:
-            msg = "a chunk would be committed without a lease"
-            raise InternalError(msg)
         if refusal is None:
             self._look_at_failures(item, {})
-        schema, step = (
-            self.request.settings.schema,
-            partial(self.monitor.step, chunk=item.chunk.number),
-        )
         await commit_chunk(session, schema, write, lease=lease, planned=planned, step=step)
         self.committed += 1
         return written
@@ -630,6 +687,7 @@ class Run:
             policy=self.request.policy,
             dry_run=self.request.settings.dry_run,
             issues=self.issues.finish(),
+            misses=dict(self.issues.misses),
             rows_written=self.rows_written,
             statements_by_phase=dict(self.database.statements),
             seconds_by_phase=self.monitor.seconds_by_phase(),
@@ -643,6 +701,8 @@ class Run:
             analytics=self.request.analytics,
             rounded={name: count for name, count in sorted(self.database.rounded.items()) if count},
             attempt=1 if self.lease is None else self.lease.attempt,
+            shard=self.request.settings.shard,
+            group=None if self.lease is None else self.lease.group,
             resumed=self.resumed,
             state=state,
             error=text,

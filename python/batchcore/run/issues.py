@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from batchcore.frames import Ambiguous, Ids, Kept, Misses
 
+Miss = tuple[bool, str]
+"""Whether a mark was the entry price, else a stale close, and of which symbol."""
+
 
 def not_replaced(kept: Sequence[Kept], ids: Ids) -> Issues:
     """Return one issue for each portfolio of ``ids`` whose rows were left to other writers."""
@@ -48,11 +51,13 @@ class IssueList:
 
     Attributes:
         parts: What was added.
+        misses: Of each symbol, whether unpriced or else stale: how many lot-sessions, the first
+            session and the last.
     """
 
     def __init__(self) -> None:
         self.parts: list[Issues] = []
-        self._misses: dict[tuple[bool, str], tuple[int, int, int]] = {}
+        self.misses: dict[Miss, tuple[int, int, int]] = {}
 
     def add(self, issues: Issues, first_portfolio: int = 0) -> None:
         """Append issues whose portfolios count from ``first_portfolio``."""
@@ -66,18 +71,22 @@ class IssueList:
         for row in range(len(misses)):
             known = misses.symbol.state[row] == State.VALUE
             symbol = misses.symbol.value(int(misses.symbol.codes[row])) if known else ""
-            key = (bool(misses.unpriced[row]), symbol)
-            count, first, last = self._misses.get(key, (0, 2**31, -(2**31)))
-            self._misses[key] = (
-                count + int(misses.lot_sessions[row]),
-                min(first, int(misses.first[row])),
-                max(last, int(misses.last[row])),
+            self.add_miss(
+                (bool(misses.unpriced[row]), symbol),
+                int(misses.lot_sessions[row]),
+                int(misses.first[row]),
+                int(misses.last[row]),
             )
 
+    def add_miss(self, key: Miss, count: int, first: int, last: int) -> None:
+        """Add lot-sessions between two sessions to those of the same symbol."""
+        known, earliest, latest = self.misses.get(key, (0, first, last))
+        self.misses[key] = known + count, min(earliest, first), max(latest, last)
+
     def finish(self) -> Issues:
-        """Return all issues: of the prices, then of each portfolio in order, then by symbol."""
-        keys = sorted(self._misses)
-        found = [self._misses[key] for key in keys]
+        """Return all issues: of the prices, then of each portfolio in order, then the misses."""
+        keys = sorted(self.misses)
+        found = [self.misses[key] for key in keys]
         by_symbol = Issues.of(
             ["unpriced" if unpriced else "stale" for unpriced, _ in keys],
             np.full(len(keys), -1),

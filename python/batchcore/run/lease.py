@@ -13,6 +13,8 @@ import platform
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from batchcore import about
 from batchcore.calendar import PRICES
 from batchcore.config import CONFIGURATION, INCEPTION, QUESTION
@@ -20,6 +22,7 @@ from batchcore.errors import DatabaseError, LeaseHeldError
 from batchcore.options import recorded
 from batchcore.pg.ledger import LIVES, Ledger, Question, taken_over
 from batchcore.pg.session import transaction
+from batchcore.shards import in_shard
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -71,15 +74,20 @@ def question_of(request: Request) -> Question:
     if request.wanted is not None:
         digest.update(b"portfolios")
         digest.update(request.wanted.tobytes())
+    portfolios = request.wanted
+    if portfolios is not None and settings.shard is not None:
+        portfolios = np.ascontiguousarray(portfolios[in_shard(portfolios, settings.shard)])
     process = {"host": platform.node(), "pid": os.getpid()}
     return Question(
         fingerprint=digest.hexdigest(),
         document=document,
-        portfolio_ids=request.wanted,
+        portfolio_ids=portfolios,
         configuration=json.dumps(recorded(settings, CONFIGURATION) | process),
         code_version=about.core_version,
         lease_ms=settings.lease_seconds * 1000,
         today=settings.today if request.end is None else None,
+        shard=settings.shard,
+        changed_since=None if request.view is None else request.view.changed_since,
     )
 
 

@@ -276,6 +276,7 @@ def make_plan(
     is_whole: bool = False,
     committed: Committed | None = None,
     inception: bool = False,
+    refuses: bool = True,
 ) -> Plan:
     """Return the plan of a run (S5, S13).
 
@@ -293,6 +294,7 @@ def make_plan(
             not fail are neither refused nor computed again.
         inception: Whether the range begins with each portfolio's earliest entry, which
             ``rewrite`` then says.
+        refuses: Whether ``error`` refuses snapshots in the range.
 
     Raises:
         SnapshotExistsError: a complete snapshot exists in the range and ``on_existing`` is
@@ -305,7 +307,7 @@ def make_plan(
     has_latest = has_before | has_last
     latest_day = np.where(has_last, last.day.values, before.day.values).astype(np.int32)
     committed = committed or Committed()
-    if on_existing == "error" and (inception or days.start is not None):
+    if refuses and on_existing == "error" and (inception or days.start is not None):
         first = portfolios.first_day
         found = (first.state == 0) & (first.values <= days.end)
         refuse_existing(portfolios.id, found & ~portfolios.deleted, first.values, committed)
@@ -368,6 +370,18 @@ def make_plan(
     starts = np.where(given, source.day.values, first_day)[works]
     last_run = int(plan.sessions[plan.sessions_run()][-1])
     return replace(plan, price_first=int(starts.min()), price_last=last_run)
+
+
+def on_sessions_of(whole: Plan, plan: Plan) -> Plan:
+    """Return the plan of a shard on the sessions of all shards, and with prices for both."""
+    if not plan.works().any():
+        return plan
+    return replace(
+        plan,
+        sessions=whole.sessions,
+        price_first=min(plan.price_first, whole.price_first),
+        price_last=max(plan.price_last, whole.price_last),
+    )
 
 
 def _chosen(one: SnapshotColumns, other: SnapshotColumns, where: Bools) -> SnapshotColumns:

@@ -98,7 +98,7 @@ def request_again(policy: Policy, ids: Ids) -> Request:
         end=calendars.date_of(policy.days.end),
         wanted=np.ascontiguousarray(ids),
         known_calendar=policy.calendar,
-        settings=replace(policy.settings, min_coverage=0.0),
+        settings=replace(policy.settings, min_coverage=0.0, shard=None),
         snapshot_source=None,
     )
 

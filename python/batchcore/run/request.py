@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from batchcore.calendar import Calendar
     from batchcore.frames import Ids
     from batchcore.pg.ledger import Committed
+    from batchcore.pg.session import SharedView
     from batchcore.run.plan import SnapshotSource
     from batchcore.run.prices import PriceSource
 
@@ -45,6 +46,7 @@ class Request(RunOptions):
             long as that was not asked.
         began: When this attempt of the run began, by the server's clock; None until asked.
         committed: What earlier attempts of the run have committed.
+        view: The moment of the database that all shards of a run read, where somebody holds one.
     """
 
     start: dt.date | None = None
@@ -58,6 +60,7 @@ class Request(RunOptions):
     moment: dt.datetime | None = None
     began: dt.datetime | None = None
     committed: Committed | None = None
+    view: SharedView | None = None
 
     @property
     def now(self) -> dt.datetime:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import numpy as np
 
 from batchcore import arrow, policies
 from batchcore.calendar import iso_of
-from batchcore.config import Schema
+from batchcore.config import Schema, shard_text
 from batchcore.frames import ArrowFrame, Frame, arrow_column, distinct
 from batchcore.units import Mark, State
 from batchcore.words import counted
@@ -20,6 +20,7 @@ from batchcore.words import counted
 if TYPE_CHECKING:
     from batchcore.arrow import ArrowColumn
     from batchcore.frames import Bytes, Days, Floats, Ids, Int32, Int64, Issues, UInt32
+    from batchcore.run.issues import Miss
     from batchcore.sources.changes import Stamps
 
 Result = TypeVar("Result")
@@ -103,6 +104,39 @@ class Differences(Frame):
     cells: Int64
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardResult:
+    """How a shard ended, in the report of several.
+
+    Attributes:
+        shard: ``(k, n)``.
+        run_id: Of its run; None if it had not begun.
+        state: As in the ledger.
+        error: What ended it early, or None.
+        attempt: Of its run.
+        portfolios: How many it has.
+        failed: How many of them failed.
+        rows_written: Snapshots.
+        consistent: Whether it saw one snapshot of the database, that of all shards.
+        seconds: In all.
+    """
+
+    shard: tuple[int, int]
+    run_id: str | None = None
+    state: str = "failed"
+    error: str | None = None
+    attempt: int = 1
+    portfolios: int = 0
+    failed: int = 0
+    rows_written: int = 0
+    consistent: bool = True
+    seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as what JSON can hold."""
+        return asdict(self) | {"shard": shard_text(self.shard), "seconds": round(self.seconds, 6)}
+
+
 def _only_a_mapping(cls: type[Result]) -> type[Result]:
     """Hide that a class is a dataclass: FastAPI would encode all its fields, arrays among them."""
     del cls.__dataclass_fields__  # type: ignore[attr-defined]  # a dataclass has it
@@ -144,6 +178,8 @@ class BatchResult(Mapping[str, Any]):
             its scale; one that is read twice counts twice.
         retries: How many times a chunk was tried again after a conflict with others.
         attempt: 1, or more for a run that was continued.
+        shard: ``(k, n)`` if it was a share of a run.
+        group: Of a shard, the id that it shares with the others of the night in the ledger.
         differences: Portfolios that a repair found to differ; None of a run.
         stamps: Of a plan: for each table with `updated_at` whether a trigger keeps it, and how
             many rows of a sample were touched in the last 24 hours.
@@ -157,6 +193,11 @@ class BatchResult(Mapping[str, Any]):
         sessions_behind: How many sessions that have closed follow the latest snapshot of the
             portfolio that is furthest behind; None where that is not known.
         schema: Names of the host's tables.
+        misses: (unpriced, else stale; symbol) -> lot-sessions, first and last session: what the
+            last of `issues` say.
+        shards: Of the report of several shards, how each of them ended.
+        snapshot_seconds: Likewise, for how long the snapshot was held that all of them read, and
+            held vacuum back; None where each had its own.
     """
 
     run_id: str
@@ -184,6 +225,8 @@ class BatchResult(Mapping[str, Any]):
     rounded: Mapping[str, int] = field(default_factory=dict)
     retries: int = 0
     attempt: int = 1
+    shard: tuple[int, int] | None = None
+    group: str | None = None
     differences: Differences | None = None
     stamps: tuple[Stamps, ...] = ()
     resumed: BatchResult | None = None
@@ -194,6 +237,9 @@ class BatchResult(Mapping[str, Any]):
     min_coverage: float = 0.0
     sessions_behind: int | None = None
     schema: Schema = field(default_factory=Schema)
+    misses: Mapping[Miss, tuple[int, int, int]] = field(default_factory=dict)
+    shards: tuple[ShardResult, ...] = ()
+    snapshot_seconds: float | None = None
 
     @classmethod
     def of_error(cls, error: BaseException) -> BatchResult | None:
@@ -339,6 +385,10 @@ class BatchResult(Mapping[str, Any]):
             "consistent": self.consistent,
             "retries": self.retries,
             "attempt": self.attempt,
+            "shard": None if self.shard is None else shard_text(self.shard),
+            "group": self.group,
+            "shards": [one.to_dict() for one in self.shards],
+            "snapshot_seconds": self.snapshot_seconds,
             "differences": difference_dicts(self),
             "resumed": None if self.resumed is None else self.resumed.to_dict(),
         }
@@ -359,6 +409,11 @@ _VALUES: Final[Mapping[str, Callable[[BatchResult], Any]]] = {
 
 NO_CLOSE: Final = "no close at all"
 """Ends what a plan says of a symbol without any valid close."""
+
+
+def with_changes(result: BatchResult, **changes: Any) -> BatchResult:  # noqa: ANN401  # of fields
+    """Return a report in which some fields are others."""
+    return BatchResult(**(vars(result) | changes))
 
 
 def keep_with(error: BaseException, result: BatchResult) -> None:

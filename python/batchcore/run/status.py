@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from batchcore.arguments import checked_id
-from batchcore.config import Schema
+from batchcore.config import Schema, shard_text
 from batchcore.db.catalog import inspect
 from batchcore.db.check import check_revision
 from batchcore.errors import ConfigError
@@ -18,6 +18,8 @@ from batchcore.pg.ledger import NEXT_CHANGED_SINCE, OUTCOME, Ledger
 
 if TYPE_CHECKING:
     import uuid
+
+    from batchcore.pg.session import Session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +126,8 @@ class RunStatus:
         ended_at: End of its latest attempt.
         beat_at: Its last heartbeat.
         expires_at: When its lease expires.
+        shard: ``(k, n)`` if it is a share of a run.
+        group: Of a shard, the id that it shares with the others of the night.
         next_changed_since: The `changed_since` to pass to the next correction.
         seconds_by_phase: Of its latest attempt that ended; empty before one has.
         portfolios_by_status: Likewise, `ok`, `lookback` and so on; `skipped` are those of which
@@ -156,6 +160,8 @@ class RunStatus:
     ended_at: dt.datetime | None
     beat_at: dt.datetime | None
     expires_at: dt.datetime | None
+    shard: tuple[int, int] | None = None
+    group: str | None = None
     next_changed_since: dt.datetime | None = None
     seconds_by_phase: dict[str, float] = field(default_factory=dict)
     portfolios_by_status: dict[str, int] = field(default_factory=dict)
@@ -165,51 +171,64 @@ class RunStatus:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as what JSON can hold: dates and times as ISO text."""
-        return {name: _plain(value) for name, value in dataclasses.asdict(self).items()}
+        plain = {name: _plain(value) for name, value in dataclasses.asdict(self).items()}
+        return plain | {"shard": None if self.shard is None else shard_text(self.shard)}
 
 
 async def runs(
     db: object,
     *,
     run_id: uuid.UUID | str | None = None,
+    group: uuid.UUID | str | None = None,
     limit: int = 20,
     schema: Schema | None = None,
 ) -> list[RunStatus]:
-    """Return the runs that began last, the latest first, or the run of an id.
+    """Return the runs that began last, the latest first, or the run or the group of an id.
 
     A run whose state is `running` although its lease has expired is shown as `stuck`.
 
     Args:
         db: Any kind of database, the caller's connections too.
         run_id: That run alone, with its chunks and the issues of its portfolios.
+        group: The shards of that group alone, by number, with the same; also the id of a run of it.
         limit: Number of runs at most.
         schema: Where the ledger is; None is `public`.
 
     Raises:
-        ConfigError: ``db`` is of a wrong kind, ``limit`` is not above 0, or there is no such run.
+        ConfigError: ``db`` is of a wrong kind, ``limit`` is not above 0, there is no such run or
+            group, or both are asked for.
         SchemaError: the database was not migrated to this version.
         DatabaseError: the database refused, failed or went away.
     """
     if limit < 1:
         msg = f"limit is {limit}, expected 1 or more"
         raise ConfigError(msg, "limit")
+    if run_id is not None and group is not None:
+        raise ConfigError("a run or a group can be shown: give one of them", "group")
     own = None if run_id is None else str(checked_id(run_id, "run"))
+    shared = None if group is None else str(checked_id(group, "group"))
     schema = schema or Schema()
     ledger = Ledger(schema)
     async with Database(db, borrow=True).reading("load") as session:
         await check_revision(session, await inspect(session, schema))
-        found = await ledger.runs(session, limit=limit, run_id=own)
-        if own is None:
+        if shared is not None:
+            found = await ledger.group(session, shared)
+        else:
+            found = await ledger.runs(session, limit=limit, run_id=own)
+        if own is None and shared is None:
             return [run_of(row) for row in found]
         if not found:
-            msg = f"there is no run {own} in the ledger"
-            raise ConfigError(msg, "run")
-        details = await ledger.details(session, own)
-        parts = {
-            name: tuple(kind(**_whole_seconds(row)) for row in details[name])
-            for name, kind in _DETAILS.items()
-        }
-        return [run_of({**found[0], **parts})]
+            kind = "group" if own is None else "run"
+            raise ConfigError(f"there is no {kind} {own or shared} in the ledger", kind)
+        return [run_of(row | await _details(ledger, session, row["run_id"])) for row in found]
+
+
+async def _details(ledger: Ledger, session: Session, run_id: str) -> dict[str, Any]:
+    details = await ledger.details(session, run_id)
+    return {
+        name: tuple(kind(**_whole_seconds(row)) for row in details[name])
+        for name, kind in _DETAILS.items()
+    }
 
 
 _DETAILS: Final = {
@@ -221,6 +240,8 @@ _DETAILS: Final = {
 
 def run_of(row: dict[str, Any]) -> RunStatus:
     """Return a row of `Ledger.runs` as callers see it."""
+    row = dict(row)
+    shard = row.pop("shard"), row.pop("shards")
     asked, configuration = (json.loads(row[name]) for name in ("asked", "configuration"))
     since = configuration.pop(NEXT_CHANGED_SINCE, None)
     outcome = configuration.pop(OUTCOME, {})
@@ -228,6 +249,8 @@ def run_of(row: dict[str, Any]) -> RunStatus:
         **{name: outcome.get(name, {}) for name in ("seconds_by_phase", "portfolios_by_status")},
         "asked": asked,
         "configuration": configuration,
+        "group": row.pop("group_id"),
+        "shard": None if None in shard else shard,
         "seconds": float(row["seconds"]),
         NEXT_CHANGED_SINCE: None if since is None else dt.datetime.fromisoformat(since),
     }

@@ -14,7 +14,7 @@ import numpy as np
 
 from batchcore import _core
 from batchcore.calendar import FIRST_DATE, LAST_DATE
-from batchcore.pg.sql import Composable, Relation, Sql, compose, joined
+from batchcore.pg.sql import Composable, Relation, Sql, compose, in_shard, joined
 from batchcore.schema import Kind
 from batchcore.sources.query import Column, Query, Result
 from batchcore.units import State
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Decimals, Floats
+    from batchcore.shards import Shard
 
 
 class HostColumn(Sql):
@@ -227,10 +228,12 @@ class Selection(Composable):
     Attributes:
         ids: (n, 16) uint8, sorted; None means all that are not soft-deleted.
         as_range: Whether every portfolio between the first and the last is meant.
+        shard: Of all, those of a shard alone, where portfolios are read.
     """
 
     ids: npt.NDArray[np.uint8] | None = None
     as_range: bool = False
+    shard: Shard | None = None
 
     def __format__(self, column: str) -> str:
         return self.condition(Sql(column))
@@ -251,6 +254,9 @@ class Selection(Composable):
 
     def alive(self, catalog: Catalog) -> Sql:
         """Return the condition that portfolio ``o`` is one of them; of `all`, not soft-deleted."""
+        if self.ids is None and self.shard is not None:
+            own = in_shard(part(catalog, "{o.id}"), *map(Sql, map(str, self.shard)))
+            return part(catalog, "{o.deleted_at} IS NULL AND {own}", own=own)
         if self.ids is None:
             return part(catalog, "{o.deleted_at} IS NULL")
         return part(catalog, "{selection:{o.id}}", selection=self)

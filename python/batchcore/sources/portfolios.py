@@ -5,11 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
 
-from batchcore.frames import Days, Decimals, Frame, Text
+import numpy as np
+
+from batchcore.frames import Days, Decimals, Frame, Text, known_states
 from batchcore.pg.sql import Sql, compose
 from batchcore.schema import Kind
-from batchcore.sources.host import Boundaries, complete, part, select, sorted_ids, tables
+from batchcore.sources.host import (
+    Boundaries,
+    Selection,
+    complete,
+    part,
+    select,
+    sorted_ids,
+    tables,
+)
 from batchcore.sources.query import Column, Query
+from batchcore.units import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +29,6 @@ if TYPE_CHECKING:
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Bools, Ids, Int32, Int64
     from batchcore.pg.session import Session
-    from batchcore.sources.host import Selection
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +77,42 @@ class Portfolios(Frame):
     first_daily_pnl: Decimals
     first_daily_capital_flow: Decimals
     last: SnapshotColumns
+
+
+@dataclass(frozen=True, eq=False)
+class LatestSnapshots(Frame):
+    """How many portfolios have their latest complete snapshot on the same day.
+
+    Attributes:
+        day: That day; NULL of portfolios without one.
+        currency: Of these portfolios, as stored.
+        portfolios: (n,) int64, how many there are.
+    """
+
+    day: Days
+    currency: Text
+    portfolios: Int64
+
+    def as_portfolios(self, boundary: int) -> Portfolios:
+        """Return a portfolio for each row, of which days alone are known, with numbers as ids."""
+        rows, known = len(self.day), self.day.state == State.VALUE
+        before, nulls = known & (self.day.values < boundary), Decimals.nulls(rows)
+        snapshots = [
+            SnapshotColumns(Days(self.day.values, known_states(own)), *[nulls] * len(_SUMS))
+            for own in (before, known & ~before)
+        ]
+        return Portfolios(
+            id=np.arange(2 * rows, dtype=">u8").reshape(rows, 2).view(np.uint8),
+            equity_balance=nulls,
+            currency=self.currency,
+            deleted=np.zeros(rows, dtype=np.bool_),
+            before=snapshots[0],
+            first_day=snapshots[1].day,
+            first_equity_balance=nulls,
+            first_daily_pnl=nulls,
+            first_daily_capital_flow=nulls,
+            last=snapshots[1],
+        )
 
 
 _SUMS: Final = (
@@ -137,6 +183,39 @@ def select_portfolios(
         complete=complete(catalog, calendar),
         alive=selection.alive(catalog),
         **around,
+    )
+
+
+_LATEST_OF_ALL: Final = """
+SELECT {columns} FROM {o} LEFT JOIN LATERAL (
+    SELECT {s.snapshot_date} FROM {s} WHERE {s.portfolio_id} = {o.id} AND {complete}
+    ORDER BY {s.snapshot_date} DESC LIMIT 1) AS latest ON true
+WHERE {alive} GROUP BY {latest.snapshot_date}, {o.currency}
+"""
+
+
+def select_latest_of_all(catalog: Catalog, calendar: Calendar) -> Query[LatestSnapshots]:
+    """Return how far all portfolios are, a row for each day, by one look-up for each of them."""
+    return select(
+        catalog,
+        "latest_of_all",
+        LatestSnapshots,
+        (
+            "latest.snapshot_date day, o.currency",
+            Column("portfolios", Kind.INT8, "count(*)::int8"),
+        ),
+        _LATEST_OF_ALL,
+        complete=complete(catalog, calendar),
+        alive=Selection().alive(catalog),
+        **tables(catalog, latest="portfolio_snapshots"),
+    )
+
+
+async def count_portfolios(session: Session, catalog: Catalog) -> int:
+    """Return how many portfolios there are that are not soft-deleted."""
+    alive = Selection().alive(catalog)
+    return int(
+        await session.fetchval(part(catalog, "SELECT count(*) FROM {o} WHERE {alive}", alive=alive))
     )
 
 

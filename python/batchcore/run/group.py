@@ -1,0 +1,142 @@
+"""All shards of a run, under one view of the database, with one report."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+from batchcore.errors import ConfigError, InputError, LeaseHeldError, SchemaError
+from batchcore.pg.ledger import missed_since
+from batchcore.pg.session import SharedView, snapshot, transaction
+from batchcore.run.merge import merged, shard_result
+from batchcore.run.request import Request
+from batchcore.run.result import BatchResult, keep_with, with_changes
+from batchcore.run.together import SharedProgress
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from batchcore.pg.database import Database
+
+Work = Callable[[Request], Awaitable[BatchResult]]
+"""Does the run of a request wherever it likes, and calls its `progress`."""
+
+log: Final = logging.getLogger("batchcore")
+
+
+@contextlib.asynccontextmanager
+async def hold_view(database: Database) -> AsyncIterator[SharedView | None]:
+    """Hold the moment of now for other runs to read; None where the server exports no snapshot."""
+    async with database.writing("check") as session:
+        async with transaction(session):
+            since = await missed_since(session)
+        async with snapshot(session, shared=True):
+            exported = session.exported
+            yield None if exported is None else SharedView(exported, since)
+
+
+async def run_group(database: Database, request: Request, count: int, work: Work) -> BatchResult:
+    """Return the report of all shards of a run, which ``work`` does side by side.
+
+    Where one ends early, the others go on, and it can be tried again alone.
+
+    Raises:
+        BatchcoreError: the gravest of the errors that ended shards; `BatchResult.of_error` returns
+            the report of all of them.
+    """
+    group = _Group(database, request, count, work)
+    try:
+        await group.run()
+    except BaseException as error:
+        group.keep_with(error)
+        raise
+    errors = [error for error in group.ends.values() if isinstance(error, Exception)]
+    if errors:
+        worst = max(errors, key=_gravity)
+        group.keep_with(worst)
+        raise worst
+    return group.report()
+
+
+def _gravity(error: Exception) -> int:
+    """Return how grave an error is: as its exit code, of 3, 2 and 4, the worst first."""
+    if isinstance(error, ConfigError | InputError | SchemaError):
+        return 2
+    return 0 if isinstance(error, LeaseHeldError) else 1
+
+
+@dataclass(slots=True)
+class _Group:
+    """The shards of one run.
+
+    Attributes:
+        ends: By number, how each has ended.
+        held_s: How long they had a snapshot together.
+    """
+
+    database: Database
+    request: Request
+    count: int
+    work: Work
+    ends: dict[int, BatchResult | BaseException] = field(default_factory=dict)
+    held_s: float | None = None
+
+    async def run(self) -> None:
+        progress = SharedProgress(self.request.progress)
+        async with hold_view(self.database) as view:
+            began = time.perf_counter()
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    for number in range(1, self.count + 1):
+                        shard = replace(
+                            self.request,
+                            settings=replace(self.request.settings, shard=(number, self.count)),
+                            view=view,
+                            progress=progress.of(number),
+                        )
+                        tasks.create_task(self._attempt(number, shard))
+            finally:
+                if view is not None:
+                    self.held_s = time.perf_counter() - began
+
+    async def _attempt(self, number: int, shard: Request) -> None:
+        try:
+            self.ends[number] = await self.work(shard)
+        except asyncio.CancelledError as error:
+            self.ends[number] = error
+            raise
+        except Exception as error:  # noqa: BLE001  # raised once the others have ended
+            self.ends[number] = error
+            log.warning("shard=%s/%s error=%r", number, self.count, str(error))
+
+    def keep_with(self, error: BaseException) -> None:
+        """Let `BatchResult.of_error` find the report, if any shard came to one."""
+        if any(self._result(number) is not None for number in self.ends):
+            keep_with(error, self.report())
+
+    def _result(self, number: int) -> BatchResult | None:
+        end = self.ends[number]
+        return end if isinstance(end, BatchResult) else BatchResult.of_error(end)
+
+    def report(self) -> BatchResult:
+        """Return the report of all shards that came to one."""
+        shards, results = [], []
+        for number, end in sorted(self.ends.items()):
+            result = self._result(number)
+            error = None if isinstance(end, BatchResult) else end
+            shards.append(shard_result((number, self.count), result, error))
+            results += [] if result is None else [result]
+        report = merged(results, shards)
+        own = Counter(report.statements_by_phase) + self.database.statements
+        return with_changes(
+            report,
+            statements_by_phase=dict(own),
+            consistent=report.consistent and self.held_s is not None,
+            snapshot_seconds=self.held_s,
+        )

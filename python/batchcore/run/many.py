@@ -1,0 +1,156 @@
+"""Runs on several databases side by side: each by itself, with one report."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Literal, Unpack, cast
+
+from batchcore.errors import ConfigError
+from batchcore.run.batch import run_up_to_now
+from batchcore.run.request import requested
+from batchcore.run.result import BatchResult
+from batchcore.run.together import SharedProgress
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    from batchcore.config import Schema
+    from batchcore.options import RunKeywords, RunOptions
+    from batchcore.run.request import Request
+
+log: Final = logging.getLogger("batchcore")
+
+KEPT: Final = "batchcore_many"
+"""The attribute of a cancellation that holds the reports of the runs that it ended."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ManyResult(Mapping[str, BatchResult]):
+    """The report of runs on several databases: a mapping of names to the reports that there are.
+
+    Attributes:
+        reports: Name -> report, in the order given; of a run that ended early too, if it had begun.
+        errors: Name -> what ended the run on that database early, or its cancellation.
+    """
+
+    reports: Mapping[str, BatchResult]
+    errors: Mapping[str, BaseException]
+
+    @classmethod
+    def of_error(cls, error: BaseException) -> ManyResult | None:
+        """Return the report up to the cancellation of all runs; None of any other error."""
+        seen: BaseException | None = error
+        while seen is not None:
+            if (found := vars(seen).get(KEPT)) is not None:
+                return cast("ManyResult", found)
+            seen = seen.__cause__ or seen.__context__
+        return None
+
+    @property
+    def success(self) -> bool:
+        """Whether every run came to its end, and no portfolio failed."""
+        return not self.errors and all(one["success"] for one in self.reports.values())
+
+    def __getitem__(self, name: str) -> BatchResult:
+        """Return the report of a database."""
+        return self.reports[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Return the names of databases with a report."""
+        return iter(self.reports)
+
+    def __len__(self) -> int:
+        """Return how many databases have a report."""
+        return len(self.reports)
+
+    def __repr__(self) -> str:
+        """Return a short text."""
+        return f"ManyResult(reports={[*self.reports]}, errors={dict(self.errors)})"
+
+
+async def run_many(
+    databases: Mapping[str, object],
+    start_date: dt.date | Literal["inception"] | None = None,
+    end_date: dt.date | None = None,
+    *,
+    parallel: int = 4,
+    schemas: Mapping[str, Schema] | None = None,
+    options: RunOptions | None = None,
+    **overrides: Unpack[RunKeywords],
+) -> ManyResult:
+    """Roll the portfolios of several databases forward: `run_batch` on each, side by side.
+
+    Each run has a snapshot, a lease and a ledger of its own database: no moment is shared between
+    servers. Where one ends early, the others go on.
+
+    Args:
+        databases: Name -> what `run_batch` takes as ``db``.
+        start_date: As in `run_batch`.
+        end_date: Likewise.
+        parallel: How many databases are worked on at a time.
+        schemas: Name -> names of tables and columns, where they are not those of the settings.
+        options: The options of every run; None is all defaults.
+        **overrides: Options in the place of those: each attribute of `RunOptions` is a keyword.
+
+    Returns:
+        The reports, and what ended runs early.
+
+    Raises:
+        ConfigError: an argument is wrong, whatever the database.
+    """
+    if not isinstance(databases, Mapping):
+        msg = f"databases is of type {type(databases).__name__}, expected a mapping of names"
+        raise ConfigError(msg, "databases")
+    if isinstance(parallel, bool) or not isinstance(parallel, int) or parallel < 1:
+        raise ConfigError(f"parallel is {parallel!r}, expected 1 or more", "parallel")
+    for name in schemas or {}:
+        if name not in databases:
+            raise ConfigError(f"schemas names `{name}`, which is no database", "schemas")
+    asked = await requested(start_date, end_date, None, options, **overrides)
+    places = asyncio.Semaphore(parallel)
+    progress = SharedProgress(asked.progress)
+    ends: dict[str, BatchResult | BaseException] = {}
+
+    async def run(name: str, request: Request) -> None:
+        async with places:
+            try:
+                ends[name] = await run_up_to_now(databases[name], request)
+            except asyncio.CancelledError as error:
+                ends[name] = error
+                raise
+            except Exception as error:  # noqa: BLE001  # the others go on
+                ends[name] = error
+                log.warning("database=%s error=%r", name, str(error))
+
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for name in databases:
+                schema = (schemas or {}).get(name, asked.settings.schema)
+                settings = replace(asked.settings, schema=schema)
+                request = replace(asked, settings=settings, progress=progress.of(name))
+                tasks.create_task(run(name, request))
+    except asyncio.CancelledError as error:
+        vars(error)[KEPT] = _result(ends, databases)
+        raise
+    return _result(ends, databases)
+
+
+def _result(
+    ends: Mapping[str, BatchResult | BaseException], databases: Iterable[str]
+) -> ManyResult:
+    errors: dict[str, BaseException] = {}
+    reports: dict[str, BatchResult | None] = {}
+    for name in databases:
+        end = ends.get(name, asyncio.CancelledError())  # one that waited for its turn
+        if isinstance(end, BatchResult):
+            reports[name] = end
+        else:
+            errors[name], reports[name] = end, BatchResult.of_error(end)
+    return ManyResult(
+        MappingProxyType({name: one for name, one in reports.items() if one is not None}),
+        MappingProxyType(errors),
+    )

@@ -1,0 +1,439 @@
+"""Shards of a run: together they do what one run does, and each is a run of its own."""
+
+import asyncio
+import datetime as dt
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+from decimal import Decimal
+from itertools import product
+
+import numpy as np
+import pytest
+
+import batchcore
+from batchcore import reference as ref
+from batchcore.calendar import date_of
+from batchcore.config import Settings
+from batchcore.errors import ConfigError, CoverageError, LeaseHeldError, TooManyFailedError
+from batchcore.pg.database import Database
+from batchcore.pg.ledger import Ledger
+from batchcore.pg.session import transaction
+from batchcore.run.batch import run_up_to_now
+from batchcore.run.group import run_group
+from batchcore.run.lease import question_of
+from batchcore.run.request import Request, make_request
+from batchcore.shards import Shard, in_shard
+from support import database, ledger
+from support.database import Host
+from support.generate import MONDAY, Generator
+from support.outcome import assert_undisturbed, random_host, seeded
+from support.runs import run_days
+
+pytestmark = pytest.mark.db
+
+FIRST, LAST = MONDAY - 3, MONDAY + 14
+DAYS = list(range(MONDAY, MONDAY + 3))
+TOO_LARGE = 2 * (ref.Flow(MONDAY + 1, Decimal(10) ** 14 - 1, "CONTRIBUTION"),)
+"""Flows that fit, and together fail their portfolio (S10)."""
+
+
+def random(seed: int) -> Host:
+    """Return portfolios of different symbols and latest snapshots, two of which fail."""
+    generator = Generator(seeded(f"shards {seed}").randint, odd=0, edges=False)
+    made = random_host(generator, portfolios=14)
+    failing = [replace(one, flows=(*one.flows, *TOO_LARGE)) for one in made.portfolios[:2]]
+    return replace(made, portfolios=(*failing, *made.portfolios[2:]))
+
+
+def request(first: int, last: int, ids: Sequence[object] | None = None, **options) -> Request:
+    settings = {"min_coverage": 0.0, "max_failed": "100%", "chunk_size": 3, "connections": 2}
+    settings |= options.pop("settings", {})
+    options = {"analytics": "none", "settings": Settings(**settings), **options}
+    return make_request(date_of(first), date_of(last), ids, **options)
+
+
+async def sharded(url: str, asked: Request, count: int) -> batchcore.BatchResult:
+    return await run_group(Database(url), asked, count, lambda own: run_up_to_now(url, own))
+
+
+async def left(
+    url: str, host: Host, asked: Request, count: int | None
+) -> tuple[object, batchcore.BatchResult]:
+    """Return what one run, or its shards, leave: snapshots without stamps, equities; the report."""
+    await database.execute(
+        url,
+        "TRUNCATE portfolios, positions, market_data_cache, portfolio_snapshots,"
+        " equity_changes, position_realized_events, batchcore_runs CASCADE",
+    )
+    await database.fill(url, host)
+    result = await (run_up_to_now(url, asked) if count is None else sharded(url, asked, count))
+    stored = database.without_stamps(await database.snapshots(url))
+    return (stored, await database.equities(url)), result
+
+
+SAME = (
+    *("success", "portfolios_failed", "rows_written", "sessions"),
+    *("sessions_left_out", "portfolios", "cache", "coverage", "consistent", "analytics_off"),
+)
+"""What the report of all shards has in common with that of one run, beside the issues."""
+
+
+def comparable(result: batchcore.BatchResult) -> dict[str, object]:
+    document = result.to_dict()
+    issues = sorted(document["issues"], key=str)
+    same = {name: document[name] for name in SAME}
+    return same | {"issues": issues, "behind": result.sessions_behind, "errors": result.errors()}
+
+
+@pytest.mark.parametrize(
+    ("counts", "options"),
+    [
+        ((1, 2, 3, 7), {"calendar": "daily"}),
+        ((3, 7), {"calendar": "daily", "on_existing": "replace", "analytics": "every"}),
+        ((2, 3), {"policy": "legacy"}),
+    ],
+    ids=["skip", "replace", "legacy"],
+)
+async def test_any_number_of_shards_gives_the_rows_and_the_report_of_one_run(
+    same_host: str, counts: tuple[int, ...], options: dict[str, str]
+) -> None:
+    host, asked = random(len(counts)), request(FIRST, LAST, **options)
+    expected, whole = await left(same_host, host, asked, None)
+    assert whole.failed >= (options.get("policy") != "legacy")
+    for count in counts:
+        found, result = await left(same_host, host, asked, count)
+        assert found == expected
+        assert comparable(result) == comparable(whole)
+        assert [one.shard for one in result.shards] == [(n, count) for n in range(1, count + 1)]
+        rows = await database.fetch(same_host, "SELECT DISTINCT group_id FROM batchcore_run_shards")
+        assert [str(row["group_id"]) for row in rows] == [result.group]
+
+
+def with_holder(symbol: str, shard: Shard, bought: int) -> ref.Portfolio:
+    """Return a portfolio of a shard that holds a symbol."""
+    names = (f"{symbol} {number}" for number in range(100))
+    own = next(name for name in names if of_shard(database.key(name), shard))
+    position = ref.Position(symbol, "LONG", Decimal(1), Decimal(1), bought)
+    return ref.Portfolio(own, Decimal(100), (position,))
+
+
+def of_shard(own: uuid.UUID, shard: Shard) -> bool:
+    return bool(in_shard(np.frombuffer(own.bytes, np.uint8).reshape(1, 16), shard)[0])
+
+
+async def run(url: str, shard: Shard | None, **options) -> batchcore.BatchResult:
+    settings = Settings(shard=shard, **options.pop("settings", {}))
+    options = {"calendar": "daily", "analytics": "none", "settings": settings, **options}
+    return await run_days(url, DAYS[0], DAYS[-1], options.pop("ids", None), **options)
+
+
+async def test_coverage_is_that_of_the_symbols_of_all_shards(same_host: str) -> None:
+    portfolios = (
+        with_holder("AAA", (1, 2), MONDAY - 9),
+        with_holder("BBB", (2, 2), MONDAY - 9),
+        with_holder("CCC", (2, 2), MONDAY - 9),
+    )
+    before = [(symbol, MONDAY - 1, Decimal(1)) for symbol in ("AAA", "BBB", "CCC")]
+    closes = [("AAA", day, Decimal(1)) for day in DAYS]
+    await database.fill(same_host, Host(portfolios, (*before, *closes)))
+    for shard in ((1, 2), (2, 2)):  # on each day one of three has a close
+        with pytest.raises(CoverageError, match="1 of 3 symbols has a close"):
+            await run(same_host, shard)
+    result = await run(same_host, (1, 2), settings={"min_coverage": 0.3})
+    assert (result.rows_written, len(result.portfolios)) == (3, 1)
+    assert result.rows_by_load["portfolios"] == 1  # of the others no more than their latest days
+    assert result.coverage.recent.tolist() == [3, 3, 3]
+
+
+async def test_sessions_that_another_shard_alone_lacks_are_checked_too(same_host: str) -> None:
+    portfolios = (
+        with_holder("AAA", (1, 2), MONDAY - 9),
+        with_holder("BBB", (2, 2), MONDAY - 9),
+    )
+    closes = [
+        *(("AAA", day, Decimal(1)) for day in (MONDAY - 1, DAYS[2])),
+        *(("BBB", day, Decimal(1)) for day in (MONDAY - 1, DAYS[2])),
+    ]
+    complete = {portfolios[0].id: (database.Standing(DAYS[1], Decimal(100)),)}
+    await database.fill(same_host, Host(portfolios, tuple(closes), complete))
+    with pytest.raises(CoverageError, match=f"price coverage on {date_of(DAYS[0])}"):
+        await run(same_host, (1, 2), calendar="XNYS")  # which has DAYS[2] alone to write
+    assert len(await database.snapshots(same_host)) == 1
+
+
+async def test_failures_of_all_shards_count_together(same_host: str) -> None:
+    host = database.plain_host(12, DAYS)
+    first, second = (
+        [one for one in host.portfolios if of_shard(database.key(one.id), (number, 2))]
+        for number in (1, 2)
+    )
+    spoilt = {first[0].id, first[1].id, second[0].id}
+    portfolios = [
+        replace(one, flows=TOO_LARGE) if one.id in spoilt else one for one in host.portfolios
+    ]
+    await database.fill(same_host, replace(host, portfolios=tuple(portfolios)))
+
+    # Two of the twelve are 16.7 %, and of the portfolios of the shard more.
+    allowed = {"max_failed": "17%"}
+    result = await run(same_host, (1, 2), settings=allowed)
+    assert (result.failed, result.state) == (2, "incomplete")
+    with pytest.raises(TooManyFailedError) as caught:
+        await run(same_host, (2, 2), settings=allowed)
+    assert (caught.value.failed, caught.value.allowed) == (3, 2)
+    assert "3 of 12 portfolios failed (2 of them in other shards)" in str(caught.value)
+
+
+async def test_an_unknown_portfolio_is_one_of_each_shard(same_host: str) -> None:
+    await database.fill(same_host, database.plain_host(2, DAYS))
+    for shard in ((1, 2), (2, 2)):
+        with pytest.raises(ConfigError, match="unknown portfolio"):
+            await run(same_host, shard, ids=[database.key("p0"), database.key("nobody")])
+
+
+async def test_a_portfolio_that_is_deleted_is_reported_by_its_own_shard(same_host: str) -> None:
+    host = database.plain_host(5, DAYS)
+    await database.fill(same_host, host)
+    deleted = "UPDATE portfolios SET deleted_at = now() WHERE id = $1 RETURNING id"
+    await database.fetchval(same_host, deleted, database.key("p3"))
+    ids = [database.key(one.id) for one in host.portfolios]
+    for number in (1, 2, 3):
+        result = await run(same_host, (number, 3), ids=ids)
+        own = of_shard(database.key("p3"), (number, 3))
+        assert result.issues_by_name() == ({"soft_deleted": 1} if own else {})
+        assert len(result.portfolios) == sum(of_shard(one, (number, 3)) for one in ids)
+    assert len(await database.snapshots(same_host)) == 12
+
+
+@pytest.mark.parametrize("ids", [None, []])
+async def test_a_shard_without_portfolios_has_nothing_to_do(
+    same_host: str, ids: list[object] | None
+) -> None:
+    host = database.plain_host(1, DAYS)
+    await database.fill(same_host, host)
+    own = 1 if of_shard(database.key("p0"), (1, 2)) else 2
+    other = await run(same_host, (3 - own, 2), ids=ids)
+    assert other.nothing_to_do
+    assert (await run(same_host, (own, 2), ids=ids)).nothing_to_do == (ids is not None)
+
+
+async def found(url: str, asked: Request) -> set[str]:
+    async with Database(url).writing("ledger") as session, transaction(session):
+        ledger_of = Ledger(asked.settings.schema)
+        return {one.run_id for one in await ledger_of.found(session, question_of(asked))}
+
+
+async def test_runs_are_in_each_others_way_if_they_share_a_portfolio(same_host: str) -> None:
+    every = [uuid.UUID(int=number) for number in range(12)]
+    shards = [None, (1, 1), (1, 2), (2, 2), (2, 3), (1, 4), (4, 4), (6, 6)]
+    lists = [None, [], every[:1], every[3:9]]
+    asked, portfolios = {}, {}
+    # Each has a question of its own: then only those that are running are found.
+    for at, (shard, ids) in enumerate(product(shards, lists)):
+        one = request(MONDAY + at, MONDAY + at, ids, settings={"shard": shard})
+        name = str(uuid.UUID(int=at))
+        async with Database(same_host).writing("ledger") as session, transaction(session):
+            await Ledger(one.settings.schema).begin(session, question_of(one), name)
+        asked[name] = one
+        # Of all portfolios a thousand: enough for shards that have any in common.
+        of = [uuid.UUID(int=number) for number in range(1000)] if ids is None else ids
+        portfolios[name] = {own for own in of if shard is None or of_shard(own, shard)}
+    for name, one in asked.items():
+        expected = {other for other, own in portfolios.items() if own & portfolios[name]}
+        assert await found(same_host, one) == expected, (one.settings.shard, one.wanted)
+
+
+async def test_a_shard_is_refused_while_a_run_works_on_its_portfolios(same_host: str) -> None:
+    await database.fill(same_host, database.plain_host(4, DAYS))
+    await run(same_host, None)
+    await ledger.kill(same_host)
+    await database.execute(
+        same_host, "UPDATE batchcore_run_heartbeats SET expires_at = now() + interval '1 hour'"
+    )
+    with pytest.raises(LeaseHeldError):
+        await run(same_host, (1, 2))
+    await ledger.expire(same_host)
+    await asyncio.gather(run(same_host, (1, 2)), run(same_host, (2, 2)))
+    states = {row["state"] for row in await ledger.runs(same_host)}
+    assert states == {"superseded", "complete"}
+
+
+async def shards_of(url: str) -> list[tuple[int, int, str]]:
+    """Return shard, number of its group, and state of each run, in the order of their beginning."""
+    rows = await database.fetch(
+        url,
+        "SELECT s.shard, s.group_id, r.state, r.attempt, r.created_at FROM batchcore_run_shards s"
+        " JOIN batchcore_runs r ON r.id = s.run_id ORDER BY r.started_at, r.token",
+    )
+    groups = [*dict.fromkeys(row["group_id"] for row in rows)]
+    moments = {(row["group_id"], row["created_at"]) for row in rows}
+    assert len(moments) == len(groups)  # all of a group are of one moment
+    return [(row["shard"], groups.index(row["group_id"]), row["state"]) for row in rows]
+
+
+async def test_a_shard_that_ended_early_is_continued_alone_in_its_group(same_host: str) -> None:
+    host = database.plain_host(8, DAYS)
+    await database.fill(same_host, host)
+    await run(same_host, (1, 2))
+    own = [database.key(one.id) for one in host.portfolios]
+    last = max(one for one in own if of_shard(one, (2, 2)))
+    await ledger.spoil(same_host, last, ledger.RAISE)
+    with pytest.raises(batchcore.DatabaseError, match="not this one"):
+        await run(same_host, (2, 2), settings={"chunk_size": 1, "connections": 2})
+    await ledger.mend(same_host)
+    assert await shards_of(same_host) == [(1, 0, "complete"), (2, 0, "failed")]
+
+    again = await run(same_host, (2, 2))
+    assert (again.attempt, again.rows_written) == (2, 3)
+    assert await shards_of(same_host) == [(1, 0, "complete"), (2, 0, "complete")]
+    await assert_undisturbed(same_host, host, DAYS)
+
+
+async def test_the_shards_of_another_night_are_another_group(same_host: str) -> None:
+    await database.fill(same_host, database.plain_host(4, DAYS))
+    for number in (1, 2, 2, 1):
+        await run(same_host, (number, 2))
+    await run(same_host, (1, 3))
+    assert await shards_of(same_host) == [
+        *((1, 0, "complete"), (2, 0, "complete")),
+        *((2, 1, "complete"), (1, 1, "complete")),
+        (1, 2, "complete"),
+    ]
+
+
+async def test_a_late_shard_joins_its_group_with_its_dates_and_then_goes_on(
+    same_host: str,
+) -> None:
+    host = database.plain_host(6, DAYS)
+    await database.fill(same_host, host)
+
+    async def at(shard: Shard, day: int) -> batchcore.BatchResult:
+        # "Now" of a run is when its group began, which is set back to a day.
+        result = await batchcore.run_batch(
+            same_host,
+            calendar="daily",
+            analytics="none",
+            settings=Settings(shard=shard, min_coverage=0.0),
+        )
+        moment = dt.datetime.combine(date_of(day + 1), dt.time(12), dt.UTC)
+        back = "UPDATE batchcore_runs SET created_at = $1 WHERE id = $2 RETURNING id"
+        await database.fetchval(same_host, back, moment, uuid.UUID(result.run_id))
+        return result
+
+    first = await at((1, 2), DAYS[0])
+    late = await at((2, 2), DAYS[0])
+    assert late.resumed is not None
+    assert (late.resumed.group, late.resumed.attempt) == (first.group, 1)
+    assert late.resumed.sessions.tolist() == [DAYS[0]]
+    assert late.group not in {None, first.group}
+
+
+async def test_both_shards_see_the_view_that_is_held_for_them(same_host: str) -> None:
+    host = database.plain_host(6, DAYS)
+    await database.fill(same_host, host)
+
+    async def work(own: Request) -> batchcore.BatchResult:
+        assert own.view is not None
+        await database.execute(same_host, "UPDATE market_data_cache SET close = close + 5")
+        return await run_up_to_now(same_host, own)
+
+    asked = request(DAYS[0], DAYS[-1], calendar="daily")
+    result = await run_group(Database(same_host), asked, 2, work)
+
+    assert result.consistent
+    assert result.snapshot_seconds is not None
+    assert result.snapshot_seconds > 0
+    assert len({row["snapshot_id"] for row in await ledger.runs(same_host)}) == 1
+    await assert_undisturbed(same_host, host, DAYS)
+
+
+async def test_a_correction_after_shards_looks_from_before_their_view_on(same_host: str) -> None:
+    await database.fill(same_host, database.plain_host(4, DAYS))
+    stamps: list[dt.datetime] = []
+    async with database.connected(same_host) as other:
+        begun = other.transaction()
+        await begun.start()
+        stamps.append(await other.fetchval("SELECT now()"))
+
+        async def work(own: Request) -> batchcore.BatchResult:
+            if stamps[1:] == []:  # its change is neither seen nor open when the shards begin
+                stamps.append(stamps[0])
+                await other.execute("UPDATE portfolios SET updated_at = now()")
+                await begun.commit()
+            return await run_up_to_now(same_host, own)
+
+        await run_group(Database(same_host), request(DAYS[0], DAYS[-1], calendar="daily"), 2, work)
+    for one in await batchcore.runs(same_host):
+        assert one.next_changed_since is not None
+        assert one.next_changed_since <= stamps[0]
+
+
+async def test_a_view_that_is_gone_is_replaced_by_one_of_the_shards_own(
+    same_host: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    host = database.plain_host(6, DAYS)
+    await database.fill(same_host, host)
+
+    async def work(own: Request) -> batchcore.BatchResult:
+        if own.settings.shard == (2, 2):
+            assert own.view is not None
+            own = replace(own, view=replace(own.view, exported="00000000-0000FFFF-1"))
+        return await run_up_to_now(same_host, own)
+
+    asked = request(DAYS[0], DAYS[-1], calendar="daily")
+    result = await run_group(Database(same_host), asked, 2, work)
+
+    assert [one.consistent for one in result.shards] == [True, False]
+    assert not result.consistent
+    assert "snapshot=own reason=" in caplog.text
+    await assert_undisturbed(same_host, host, DAYS)
+
+
+async def test_a_view_from_before_another_run_wrote_is_not_used(same_host: str) -> None:
+    host = database.plain_host(6, DAYS)
+    await database.fill(same_host, host)
+
+    written = asyncio.Event()
+
+    async def work(own: Request) -> batchcore.BatchResult:
+        if own.settings.shard == (1, 2):
+            await run(same_host, None)  # all portfolios
+            written.set()
+        await written.wait()
+        return await run_up_to_now(same_host, own)
+
+    asked = request(DAYS[0], DAYS[-1], calendar="daily")
+    result = await run_group(Database(same_host), asked, 2, work)
+
+    assert result.nothing_to_do
+    assert [one.consistent for one in result.shards] == [False, False]
+    await assert_undisturbed(same_host, host, DAYS)
+
+
+async def test_a_shard_that_ends_early_lets_the_others_finish(same_host: str) -> None:
+    host = database.plain_host(6, DAYS)
+    await database.fill(same_host, host)
+    asked = request(DAYS[0], DAYS[-1], calendar="daily")
+
+    async def work(own: Request) -> batchcore.BatchResult:
+        number, _ = own.settings.shard or (0, 0)
+        if number == 1:
+            raise LeaseHeldError("another is at work", "its id")
+        if number == 2:
+            raise batchcore.DatabaseError("gone")
+        return await run_up_to_now(same_host, own)
+
+    with pytest.raises(batchcore.DatabaseError, match="gone") as caught:
+        await run_group(Database(same_host), asked, 3, work)
+
+    result = batchcore.BatchResult.of_error(caught.value)
+    assert result is not None
+    assert (result.state, result.error) == ("failed", "LeaseHeldError: another is at work")
+    assert [one.state for one in result.shards] == ["failed", "failed", "complete"]
+    assert [one.error for one in result.shards][1:] == ["DatabaseError: gone", None]
+    own = sum(of_shard(database.key(one.id), (3, 3)) for one in host.portfolios)
+    assert result.rows_written == 3 * own
+
+    result = await sharded(same_host, asked, 3)
+    assert result.state == "complete"
+    await assert_undisturbed(same_host, host, DAYS)

@@ -1,0 +1,266 @@
+"""Shards on the command line: one by one, as processes, and all of them in one report."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from support.command import Said, batchcore, shown
+from support.tables import SIZE, query
+
+pytestmark = pytest.mark.db
+
+RANGE = ("--start", "2025-06-16", "--end", "2025-06-30")
+ROWS = SIZE.portfolios * SIZE.sessions
+NOBODY = "00000000-0000-4000-8000-000000000001"
+
+
+def run(url: str, *words: str) -> Said:
+    return batchcore("run", "--database-url", url, *RANGE, *words)
+
+
+def status(url: str, *words: str) -> Said:
+    return batchcore("status", "--database-url", url, *words)
+
+
+def stored(url: str) -> list[object]:
+    """Return all snapshots but for ids and time stamps, and all equities."""
+    rows = query(
+        url,
+        "SELECT (to_jsonb(s) - 'id' - 'created_at')::text FROM portfolio_snapshots s"
+        " ORDER BY portfolio_id, snapshot_date",
+    )
+    return [*rows, *query(url, "SELECT id, equity_balance FROM portfolios ORDER BY id")]
+
+
+def test_processes_do_what_one_does_and_leave_one_report(
+    filled: str, copy, filled_template
+) -> None:
+    other = copy(filled_template)
+    assert run(other).code == 0
+
+    said = run(filled, "--processes", "2", "--json")
+
+    assert (said.code, said.err) == (0, "")
+    assert stored(filled) == stored(other)
+    document, left = said.document(), said.artifact
+    assert left is not None
+    assert (document["rows_written"], document["consistent"]) == (ROWS, True)
+    assert [(one["shard"], one["state"]) for one in document["shards"]] == [
+        ("1/2", "complete"),
+        ("2/2", "complete"),
+    ]
+    assert sum(one["rows_written"] for one in document["shards"]) == ROWS
+    assert document["snapshot_seconds"] > 0
+    assert left["asked"]["processes"] == 2
+    assert {name: left[name] for name in document} == document
+    pids = query(filled, "SELECT DISTINCT configuration ->> 'pid' FROM batchcore_runs")
+    assert len(pids) == 2
+
+    whole = status(filled, "--group", document["group"])
+    assert (whole.code, whole.err) == (0, "")
+    lines = whole.out.splitlines()
+    assert lines[0] == f"group {document['group']}: complete, 2 shards"
+    assert lines[1:3] == ["read: one snapshot", f"portfolios: {SIZE.portfolios}, 0 failed"]
+    again = run(filled, "--processes", "2")
+    assert (again.code, again.out.splitlines()[0]) == (
+        99,
+        "nothing to do: no session of the range is left to write",
+    )
+
+
+def test_shards_one_by_one_are_a_group_that_waits_for_the_others(filled: str) -> None:
+    first = run(filled, "--shard", "1/2", "--json")
+    assert first.code == 0
+    group = first.document()["group"]
+    assert first.document()["shard"] == "1/2"
+
+    part = status(filled, "--group", group)
+    assert part.code == 2
+    assert part.out.splitlines()[0] == f"group {group}: missing, 2 shards"
+    assert "shard 2/2: missing" in part.out.splitlines()
+    assert "next correction" not in status(filled).out
+
+    second = run(filled, "--shard", "2/2", "--json").document()
+    assert second["group"] == group
+    assert first.document()["rows_written"] + second["rows_written"] == ROWS
+    whole = status(filled, "--group", second["run_id"], "--json")  # a run of it will do
+    document = whole.document()
+    assert (whole.code, document["state"], document["missing"]) == (0, "complete", [])
+    assert [one["shard"] for one in document["runs"]] == ["1/2", "2/2"]
+    assert document["rows_written"] == ROWS
+
+    listed = status(filled).out.splitlines()
+    assert listed[0].split()[:3] == ["run", "shard", "state"]
+    sinces = [one["next_changed_since"] for one in document["runs"]]
+    assert listed[-1] == f"next correction: --changed-since {min(sinces)}"
+    text = status(filled, "--run", second["run_id"]).out
+    assert f"attempt 1, shard 2/2 of group {group}" in text
+    terminal = shown("status", "--database-url", filled, "--group", group)
+    assert terminal.out.splitlines()[0].endswith("complete, 2 shards\x1b[0m")
+
+
+def test_the_exit_code_of_a_group_is_the_worst_of_its_shards(filled: str) -> None:
+    query(
+        filled,
+        "UPDATE positions SET quantity = 999999999999, position_type = 'LC', symbol = 'SPY',"
+        " exit_date = NULL, expiration_date = NULL, investment_class = NULL WHERE portfolio_id IN"
+        " (SELECT id FROM portfolios ORDER BY id LIMIT 1)",
+    )
+    codes = {run(filled, "--shard", f"{number}/2").code for number in (1, 2)}
+    assert codes == {0, 1}
+    ((group,),) = query(filled, "SELECT DISTINCT group_id FROM batchcore_run_shards")
+    said = status(filled, "--group", str(group))
+    assert said.code == 1
+    assert any(line.startswith("failed: ") for line in said.out.splitlines())
+    query(filled, "UPDATE batchcore_runs SET state = 'running', ended_at = NULL")
+    query(filled, "UPDATE batchcore_run_heartbeats SET expires_at = now() + interval '1 hour'")
+    assert status(filled, "--group", str(group)).code == 4
+    query(filled, "UPDATE batchcore_run_heartbeats SET expires_at = now() - interval '1 hour'")
+    assert status(filled, "--group", str(group)).code == 2  # stuck
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (("--shard", "3/2"), "shard is 3/2, expected k/n with 1 <= k <= n <= 10000"),
+        (("--shard", "0/2"), "shard is 0/2, expected k/n with 1 <= k <= n <= 10000"),
+        (("--shard", "2"), "`2` is not K/N, such as 2/4"),
+        (("--shard", "a/b"), "`a/b` is not K/N, such as 2/4"),
+        (("--processes", "0"), "Invalid value for '--processes'"),
+        (
+            ("--processes", "2", "--shard", "1/2"),
+            "a shard is one process: give --shard or --processes",
+        ),
+        (
+            ("--processes", "2", "--databases", "some.toml"),
+            "several databases are worked on by one process: give --databases or --processes",
+        ),
+    ],
+)
+def test_what_contradicts_is_refused_in_one_line(words: tuple[str, ...], error: str) -> None:
+    said = batchcore("run", "--database-url", "postgresql://nowhere.invalid/none", *words)
+    assert said.code == 3
+    assert error in said.error()
+
+
+def test_an_unknown_group_is_refused(migrated: str) -> None:
+    said = status(migrated, "--group", NOBODY)
+    assert (said.code, said.error()) == (3, f"there is no group {NOBODY} in the ledger")
+    said = status(migrated, "--group", NOBODY, "--run", NOBODY)
+    assert (said.code, said.error()) == (3, "a run or a group can be shown: give one of them")
+
+
+def test_a_plan_of_a_shard_counts_its_own_and_one_of_processes_all(filled: str) -> None:
+    parts = [
+        batchcore("plan", "--database-url", filled, *RANGE, "--shard", f"{number}/2", "--json")
+        for number in (1, 2)
+    ]
+    rows = [one.document()["rows_planned"] for one in parts]
+    whole = run(filled, "--processes", "2", "--dry-run", "--json")
+    assert sum(rows) == whole.document()["rows_planned"] == ROWS
+    assert min(rows) > 0
+    assert {one.code for one in (*parts, whole)} == {0}
+    assert query(filled, "SELECT count(*) FROM batchcore_runs")[0][0] == 0
+
+
+@pytest.fixture
+def old_schema(copy, filled_template: str) -> str:
+    url = copy(filled_template)
+    query(url, "UPDATE batchcore_alembic_version SET version_num = '0005'")
+    return url
+
+
+def databases(folder: Path, **urls: str) -> str:
+    file = folder / "databases.toml"
+    lines = [f"{name} = {json.dumps(url)}" for name, url in urls.items()]
+    file.write_text("\n".join(lines))
+    return str(file)
+
+
+def many(file: str, *words: str) -> Said:
+    return batchcore("run", "--databases", file, *RANGE, *words)
+
+
+def test_databases_that_cannot_run_do_not_stop_the_others(
+    filled: str, old_schema: str, tmp_path: Path
+) -> None:
+    nowhere = "postgresql://someone:topsecret@127.0.0.1:1/none"
+    file = databases(tmp_path, down=nowhere, good=filled, old=old_schema)
+    metrics = tmp_path / "night.prom"
+
+    said = many(file, "--parallel", "2", "--metrics", str(metrics), "--json")
+
+    assert said.code == 3  # the old schema needs a change, the server that is down another attempt
+    found = said.document()["databases"]
+    assert {name: one["exit_code"] for name, one in found.items()} == {
+        "down": 2,
+        "good": 0,
+        "old": 3,
+    }
+    assert found["good"]["report"]["rows_written"] == ROWS
+    assert [one["error"] and one["error"]["type"] for one in found.values()] == [
+        *("DatabaseError", None, "SchemaError"),
+    ]
+    left = said.artifact
+    assert left is not None
+    assert (left["outcome"], left["error"]["type"]) == ("refused", "SchemaError")
+    assert left["databases"] == found
+    assert 'batchcore_rows_written{batch="night",database="good"}' in metrics.read_text()
+    everything = json.dumps([said.out, said.err, left])
+    assert "topsecret" not in everything
+
+    text = many(file)
+    assert text.code == 3
+    lines = text.out.splitlines()
+    assert lines[0].startswith("database down: exit code 2: connection to server")
+    assert lines[1:3] == [
+        "database good: exit code 99",
+        "nothing to do: no session of the range is left to write",
+    ]
+    assert lines[3].startswith("database old: exit code 3: the database is at revision 0005")
+
+
+def test_databases_that_have_nothing_to_do_are_no_failure(filled: str, tmp_path: Path) -> None:
+    file = tmp_path / "databases.toml"
+    (tmp_path / "names.toml").write_text('namespace = "public"\n')
+    file.write_text(f"[one]\nurl = {json.dumps(filled)}\nschema = 'names.toml'\n")
+    assert (
+        many(str(file), "--dry-run", "--json").document()["databases"]["one"]["report"][
+            "rows_planned"
+        ]
+        == ROWS
+    )
+    assert many(str(file)).code == 0
+    again = many(str(file))
+    assert (again.code, again.artifact and again.artifact["outcome"]) == (99, "nothing_to_do")
+    assert many(str(file), "--ok-if-nothing").code == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        ("one = ", "is not valid TOML"),
+        ("", "names no database"),
+        ("one = 5", "`one` has no url, expected a text such as postgresql://host/name"),
+        ("[one]\nschema = 'x.toml'", "`one` has no url"),
+        ("[one]\nurl = 'postgresql://x'\nother = 1", "unknown key `one.other`, expected url or"),
+        ("[one]\nurl = 'postgresql://x'\nschema = 1", "`one.schema` is no name of a file"),
+        ("[one]\nurl = 'postgresql://x'\nschema = 'x.toml'", "x.toml: cannot be read"),
+    ],
+)
+def test_a_file_of_databases_that_is_none_is_refused(
+    tmp_path: Path, content: str | None, error: str
+) -> None:
+    file = tmp_path / "databases.toml"
+    if content is not None:
+        file.write_text(content)
+    said = many(str(file))
+    assert said.code == 3
+    assert error in said.error()
+
+
+def test_portfolios_are_not_those_of_several_databases(tmp_path: Path) -> None:
+    said = many(databases(tmp_path, one="postgresql://x"), "--portfolio", NOBODY)
+    assert (said.code, "give --databases or portfolios" in said.error()) == (3, True)

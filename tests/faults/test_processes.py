@@ -1,0 +1,151 @@
+"""Runs as several processes: one of them dies, or whoever started them; then one plain re-run."""
+
+import asyncio
+import contextlib
+import os
+import select
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator
+
+import numpy as np
+import pytest
+import pytest_asyncio
+
+from batchcore.calendar import date_of
+from batchcore.cli.options import URL_VARIABLE
+from batchcore.config import Settings
+from batchcore.db.migrate import migrate
+from batchcore.pg.database import Database
+from batchcore.run.batch import run_up_to_now
+from batchcore.run.group import run_group
+from batchcore.run.request import make_request
+from batchcore.shards import in_shard
+from support import database, ledger
+from support.generate import MONDAY
+from support.outcome import assert_undisturbed
+
+pytestmark = pytest.mark.db
+
+DAYS = list(range(MONDAY, MONDAY + 3))
+HOST = database.plain_host(8, DAYS)
+IDS = [database.key(one.id) for one in HOST.portfolios]
+OPTIONS = {"calendar": "daily", "analytics": "none"}
+PATIENCE_S = 60
+
+
+def last_of(number: int) -> object:
+    """Return the last portfolio of a shard of two."""
+    packed = np.frombuffer(b"".join(one.bytes for one in IDS), np.uint8).reshape(-1, 16)
+    own = in_shard(packed, (number, 2)).tolist()
+    return max(one for one, mine in zip(IDS, own, strict=True) if mine)
+
+
+@pytest_asyncio.fixture
+async def url(make_database) -> str:
+    made: str = await make_database()
+    await migrate(made)
+    await database.fill(made, HOST)
+    return made
+
+
+@contextlib.asynccontextmanager
+async def at_work(url: str) -> AsyncIterator[tuple[Process, dict[int, int]]]:
+    """Give a run whose first shard is inside a transaction, and the pids of shards that are."""
+    await ledger.spoil(url, last_of(1), ledger.WAIT)
+    words = ("run", "--processes", "2", "--calendar", "daily", "--analytics", "none")
+    days = ("--start", str(date_of(DAYS[0])), "--end", str(date_of(DAYS[-1])))
+    async with database.connected(url) as other:
+        await other.fetchval(f"SELECT pg_advisory_lock({ledger.LOCK})")
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "batchcore", *words, *days, "--chunk-size", "1"),
+            env={**os.environ, URL_VARIABLE: url},
+            stdin=DEVNULL,
+            stdout=PIPE,
+            stderr=PIPE,
+        )
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await ledger.waits(other)
+                done = "SELECT count(*) = 1 FROM batchcore_runs WHERE state = 'complete'"
+                await ledger.until(other, done)  # the second shard
+            yield process, await shard_pids(url)
+        finally:
+            await other.fetchval(f"SELECT pg_advisory_unlock({ledger.LOCK})")
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+    await ledger.mend(url)
+
+
+async def shard_pids(url: str) -> dict[int, int]:
+    rows = await database.fetch(
+        url,
+        "SELECT s.shard, (r.configuration ->> 'pid')::int AS pid FROM batchcore_run_shards s"
+        " JOIN batchcore_runs r ON r.id = s.run_id",
+    )
+    return {row["shard"]: row["pid"] for row in rows}
+
+
+async def states(url: str) -> dict[int, str]:
+    rows = await database.fetch(
+        url,
+        "SELECT s.shard, r.state FROM batchcore_run_shards s JOIN batchcore_runs r"
+        " ON r.id = s.run_id ORDER BY r.token",
+    )
+    return {row["shard"]: row["state"] for row in rows}
+
+
+async def until_gone(pid: int) -> None:
+    """Return when a process has ended, whoever its parent is."""
+    with contextlib.suppress(ProcessLookupError):
+        handle = os.pidfd_open(pid)
+        ready, _, _ = await asyncio.to_thread(select.select, [handle], [], [], PATIENCE_S)
+        os.close(handle)
+        assert ready
+
+
+async def assert_finished_by_a_plain_rerun(url: str) -> None:
+    days = date_of(DAYS[0]), date_of(DAYS[-1])
+    asked = make_request(*days, None, **OPTIONS, settings=Settings(chunk_size=1))
+    result = await run_group(Database(url), asked, 2, lambda own: run_up_to_now(url, own))
+    assert result.state == "complete"
+    assert [one.attempt for one in result.shards] == [2, 1]
+    assert set((await states(url)).values()) == {"complete"}
+    await assert_undisturbed(url, HOST, DAYS)
+
+
+async def test_a_process_that_is_killed_is_reported_and_the_others_finish(url: str) -> None:
+    async with at_work(url) as (process, pids):
+        os.kill(pids[1], signal.SIGKILL)
+        async with asyncio.timeout(PATIENCE_S):
+            _, told = await process.communicate()
+        assert process.returncode == 2
+        message = "the process of shard 1/2 was ended by SIGKILL: run again to continue"
+        assert f"batchcore: error: {message}" in told.decode()
+    assert await states(url) == {1: "running", 2: "complete"}
+    await ledger.expire(url)
+    await assert_finished_by_a_plain_rerun(url)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
+        (signal.SIGTERM, 143),
+        (signal.SIGKILL, -9),
+    ],
+)
+async def test_whoever_started_the_processes_takes_them_along(
+    url: str, number: signal.Signals, code: int
+) -> None:
+    async with at_work(url) as (process, pids):
+        process.send_signal(number)
+        async with asyncio.timeout(PATIENCE_S):
+            _, told = await process.communicate()
+        assert process.returncode == code
+        assert (f"interrupted by {number.name}" in told.decode()) == (number != signal.SIGKILL)
+        await until_gone(pids[1])
+    assert await states(url) == {1: "interrupted", 2: "complete"}
+    await assert_finished_by_a_plain_rerun(url)
