@@ -77,12 +77,15 @@ def question_of(request: Request) -> Question:
     portfolios = request.wanted
     if portfolios is not None and settings.shard is not None:
         portfolios = np.ascontiguousarray(portfolios[in_shard(portfolios, settings.shard)])
-    process = {"host": platform.node(), "pid": os.getpid()}
+    process: dict[str, Any] = {"host": platform.node(), "pid": os.getpid()}
+    if request.order is not None:
+        process["order"] = request.order
     return Question(
         fingerprint=digest.hexdigest(),
         document=document,
         portfolio_ids=portfolios,
         configuration=json.dumps(recorded(settings, CONFIGURATION) | process),
+        process=json.dumps(process),
         code_version=about.core_version,
         lease_ms=settings.lease_seconds * 1000,
         today=settings.today if request.end is None else None,
@@ -148,7 +151,7 @@ class LeaseHolder:
         for run in gone:
             log.warning("run=%s state=superseded", run.run_id)
         if same:
-            return await self.ledger.take_over(session, same[0].run_id, self.question.lease_ms)
+            return await self.ledger.take_over(session, same[0].run_id, self.question)
         return await self.ledger.begin(session, self.question, self._run_id)
 
     async def wait_for(self, session: Session, held: LeaseHeldError) -> None:

@@ -1,0 +1,86 @@
+"""Runs on a Dask cluster: workers, the client or the scheduler die; then one plain re-run."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+from distributed import Client
+
+from support.survival import Stage
+from support.tasks import (
+    ANYWHERE,
+    STEPS,
+    Fault,
+    assert_survived,
+    client_cancelled,
+    client_cancelled_anywhere,
+    commands,
+    connected,
+    coordinator_killed,
+    disarm,
+    local_cluster,
+    scheduler_killed,
+    task_given_twice,
+    worker_killed,
+    worker_paused,
+)
+
+pytestmark = pytest.mark.db
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with local_cluster() as found:
+        yield found
+
+
+@pytest_asyncio.fixture
+async def client(address: str) -> AsyncIterator[Client]:
+    async with connected(address) as found:
+        yield found
+        await found.wait_for_workers(2)
+        await found.run(disarm)
+
+
+@pytest.mark.parametrize(
+    ("fault", "job", "step"),
+    [
+        (worker_killed, "skip", "copied"),
+        (worker_killed, "replace", "committed"),
+        (worker_killed, "skip", "finished"),
+        (worker_paused, "replace", "begun"),
+        (worker_paused, "skip", "planned"),
+        (task_given_twice, "replace", "lease"),
+        (client_cancelled, "skip", "fenced"),
+        (client_cancelled_anywhere, "replace", "lease"),
+        (coordinator_killed, "skip", "computed"),
+    ],
+    ids=lambda given: getattr(given, "__name__", str(given)),
+)
+async def test_disturbed_at_a_step(
+    stage: Stage, client: Client, fault: Fault, job: str, step: str
+) -> None:
+    await assert_survived(stage, client, fault, job, step)
+
+
+async def test_a_scheduler_that_is_killed(stage: Stage) -> None:
+    with commands() as (address, scheduler):
+        async with connected(address) as client:
+            await assert_survived(stage, client, scheduler_killed(scheduler), "skip", "loaded")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", range(60), indirect=True)
+async def test_disturbed_anyhow(stage: Stage, client: Client) -> None:
+    choose = stage.random.choice
+    job, step, fault = choose(["skip", "replace", "go-on"]), choose(STEPS), choose(ANYWHERE)
+    await assert_survived(stage, client, fault, job, step, stage.random.randint(1, 2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", range(5), indirect=True)
+async def test_a_scheduler_that_is_killed_anywhere(stage: Stage) -> None:
+    with commands() as (address, scheduler):
+        async with connected(address) as client:
+            step = stage.random.choice(STEPS)
+            await assert_survived(stage, client, scheduler_killed(scheduler), "replace", step)
