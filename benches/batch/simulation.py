@@ -5,7 +5,7 @@ the other, that the last ones wait for nobody, and that costs differ from chunk 
 """
 
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,16 +21,11 @@ Steps = Generator[simpy.Event, Any, None]
 
 @dataclass(slots=True)
 class Machine:
-    """What a run is simulated on.
-
-    Attributes:
-        cores: Of the machine, by which processes and servers work.
-    """
+    """What every machine of a simulation has: one clock, and one pair of dice."""
 
     env: simpy.Environment
     costs: Costs
     dice: np.random.Generator
-    cores: simpy.Resource = field(init=False)
 
     def work(self, cores: simpy.Resource, seconds: float) -> Steps:
         """Take a core for so long, slice by slice."""
