@@ -25,7 +25,6 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import psutil
 
@@ -267,9 +266,7 @@ def main() -> int:
     sizes = [SIZES[name] for name in given.sizes.split(",")]
     counts = [int(count) for count in given.servers.split(",")]
     with ExitStack() as stack:
-        folder = Path(
-            stack.enter_context(tempfile.TemporaryDirectory(prefix="batchcore-bench-"))
-        )
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="batchcore-bench-")))
         servers: dict[str, list[Server]] = {}
         for size in sizes:
             for number in range(max(counts)):

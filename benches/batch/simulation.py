@@ -48,9 +48,7 @@ def simulated(costs: Costs, layout: Layout, seed: int = 1) -> float:
     """Return how long a run takes."""
     env = simpy.Environment()
     machine = Machine(env, costs, np.random.default_rng(seed))
-    shared = [
-        simpy.Resource(env, layout.cores) for _ in range(layout.machines or layout.servers)
-    ]
+    shared = [simpy.Resource(env, layout.cores) for _ in range(layout.machines or layout.servers)]
     ends = [
         env.process(_process(machine, shared[server % len(shared)], log, layout))
         for server in range(layout.servers)
@@ -61,9 +59,7 @@ def simulated(costs: Costs, layout: Layout, seed: int = 1) -> float:
     return costs.alone_s + float(env.now)
 
 
-def _process(
-    machine: Machine, cores: simpy.Resource, log: simpy.Resource, layout: Layout
-) -> Steps:
+def _process(machine: Machine, cores: simpy.Resource, log: simpy.Resource, layout: Layout) -> Steps:
     costs, env = machine.costs, machine.env
     own = layout.on_a_server / layout.processes
     loop = simpy.Resource(env)
@@ -79,9 +75,7 @@ def _lane(
 ) -> Steps:
     costs, env = machine.costs, machine.env
     for size in sizes:
-        client, server = (
-            machine.drawn(size * one) for one in (costs.client_s, costs.server_s)
-        )
+        client, server = (machine.drawn(size * one) for one in (costs.client_s, costs.server_s))
         for share in (costs.load_share, 1 - costs.load_share):
             yield env.process(machine.work(cores, server * share))
             left = client * share

@@ -1,11 +1,12 @@
 """Runs on a Dask cluster: workers, the client or the scheduler die; then one plain re-run."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 from distributed import Client
 
+from support.faults import Moment
 from support.survival import Stage
 from support.tasks import (
     ANYWHERE,
@@ -18,7 +19,6 @@ from support.tasks import (
     connected,
     coordinator_killed,
     disarm,
-    local_cluster,
     scheduler_killed,
     task_given_twice,
     worker_killed,
@@ -28,15 +28,9 @@ from support.tasks import (
 pytestmark = pytest.mark.db
 
 
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with local_cluster() as found:
-        yield found
-
-
 @pytest_asyncio.fixture
-async def client(address: str) -> AsyncIterator[Client]:
-    async with connected(address) as found:
+async def client(workers: str) -> AsyncIterator[Client]:
+    async with connected(workers) as found:
         yield found
         await found.wait_for_workers(2)
         await found.run(disarm)
@@ -60,21 +54,23 @@ async def client(address: str) -> AsyncIterator[Client]:
 async def test_disturbed_at_a_step(
     stage: Stage, client: Client, fault: Fault, job: str, step: str
 ) -> None:
-    await assert_survived(stage, client, fault, job, step)
+    await assert_survived(stage, client, fault, job, Moment(step))
 
 
 async def test_a_scheduler_that_is_killed(stage: Stage) -> None:
     with commands() as (address, scheduler):
         async with connected(address) as client:
-            await assert_survived(stage, client, scheduler_killed(scheduler), "skip", "loaded")
+            await assert_survived(
+                stage, client, scheduler_killed(scheduler), "skip", Moment("loaded")
+            )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", range(60), indirect=True)
 async def test_disturbed_anyhow(stage: Stage, client: Client) -> None:
     choose = stage.random.choice
-    job, step, fault = choose(["skip", "replace", "go-on"]), choose(STEPS), choose(ANYWHERE)
-    await assert_survived(stage, client, fault, job, step, stage.random.randint(1, 2))
+    job, at = choose(["skip", "replace", "go-on"]), Moment(choose(STEPS), choose([1, 2]))
+    await assert_survived(stage, client, choose(ANYWHERE), job, at)
 
 
 @pytest.mark.slow
@@ -82,5 +78,5 @@ async def test_disturbed_anyhow(stage: Stage, client: Client) -> None:
 async def test_a_scheduler_that_is_killed_anywhere(stage: Stage) -> None:
     with commands() as (address, scheduler):
         async with connected(address) as client:
-            step = stage.random.choice(STEPS)
-            await assert_survived(stage, client, scheduler_killed(scheduler), "replace", step)
+            fault, at = scheduler_killed(scheduler), Moment(stage.random.choice(STEPS))
+            await assert_survived(stage, client, fault, "replace", at)

@@ -25,7 +25,7 @@ from batchcore.run.cluster import GroupResult, run_on
 from batchcore.run.group import run_group
 from batchcore.run.request import make_request
 from support.database import execute, fetch
-from support.faults import Scene
+from support.faults import Moment, Scene
 from support.jobs import END, START
 from support.survival import Stage, assert_done, assert_whole
 from support.worker import STEP
@@ -33,6 +33,9 @@ from support.worker import STEP
 SHARDS = 3
 PATIENCE_S = 120
 POLL_S = 0.05
+
+OWN = Path(__file__).parent.parent
+"""Where this package is; it is on the path of processes that import it."""
 
 
 @contextlib.contextmanager
@@ -49,26 +52,30 @@ def local_cluster() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def commands() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Give the address and the process of a scheduler and two workers, each a command."""
+def commands(
+    workers: int = 2, *, scheduler: Path = OWN, worker: Path = OWN
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Give the address and the process of a scheduler with workers, each a command; on their paths."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     address = f"tcp://127.0.0.1:{port}"
     with contextlib.ExitStack() as stack:
-        scheduler = stack.enter_context(_started("scheduler", "--port", port))
-        for _ in range(2):
-            stack.enter_context(_started("worker", address, "--nthreads", "1", "--no-nanny"))
-        yield address, scheduler
+        started = stack.enter_context(_started(scheduler, "scheduler", "--port", port))
+        for _ in range(workers):
+            words = (address, "--nthreads", "1", "--no-nanny")
+            stack.enter_context(_started(worker, "worker", *words))
+        yield address, started
 
 
 @contextlib.contextmanager
-def _started(what: str, *words: str) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(
+def _started(path: Path, what: str, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(  # noqa: S603  # our own
         [
             *(sys.executable, "-m", f"distributed.cli.dask_{what}", *words),
             *("--host", "127.0.0.1", "--no-dashboard"),
         ],
+        env={**os.environ, "PYTHONPATH": str(path)},
         stderr=subprocess.DEVNULL,
     )
     try:
@@ -144,14 +151,12 @@ class Tasks:
     Attributes:
         scene: The batch.
         client: Of the cluster.
-        step: At which step of a shard the fault strikes a worker.
-        count: Which time the step is taken there.
+        at: At which step of a shard the fault strikes a worker.
     """
 
     scene: Scene
     client: Client
-    step: str
-    count: int = 1
+    at: Moment
 
     async def run(self, **options: Any) -> GroupResult:
         own = OPTIONS[self.scene.job.name] | options
@@ -174,22 +179,18 @@ class Tasks:
         """Let the leases run out that workers hold who are gone, or stopped."""
         rows = await fetch(
             self.scene.url,
-            "SELECT id, (configuration ->> 'pid')::int AS pid FROM batchcore_runs"
+            "SELECT (configuration ->> 'pid')::int AS pid FROM batchcore_runs"
             " WHERE state = 'running'",
         )
-        for row in rows:
-            if not _works(row["pid"]):
-                await execute(
-                    self.scene.url,
-                    "UPDATE batchcore_run_heartbeats SET expires_at = now() - interval '1 s'"
-                    f" WHERE run_id = '{row['id']}'",
-                )
+        gone = [row["pid"] for row in rows if not _works(row["pid"])]
+        for pid in gone:
+            await execute(self.scene.url, EXPIRE.format(pid=pid))
 
     async def armed(self, number: signal.Signals) -> int:
         """Let one worker strike itself, and return its process id."""
         workers = sorted(await self.client.run(os.getpid))
         one = self.scene.random.choice(workers)
-        found = await self.client.run(arm, self.step, self.count, number, workers=[one])
+        found = await self.client.run(arm, self.at.step, self.at.count, number, workers=[one])
         return int(found[one])
 
     @contextlib.asynccontextmanager
@@ -219,6 +220,11 @@ class Tasks:
         assert result.state == "complete"
 
 
+EXPIRE = """
+UPDATE batchcore_run_heartbeats AS h SET expires_at = clock_timestamp() - interval '1 second'
+FROM batchcore_runs AS r WHERE r.id = h.run_id AND (r.configuration ->> 'pid')::int = {pid}"""
+
+
 def _works(pid: int) -> bool:
     with contextlib.suppress(psutil.NoSuchProcess):
         return psutil.Process(pid).status() not in {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE}
@@ -240,27 +246,27 @@ async def worker_paused(tasks: Tasks) -> None:
 
 
 async def task_given_twice(tasks: Tasks) -> None:
-    """Each shard is given to both workers, one of which is killed at it."""
+    """Each shard is given to both workers; the one that comes late reports what the other did."""
     client, copies = tasks.client, []
     workers, submit = sorted(await client.run(os.getpid)), client.submit
 
     def twice(*args: Any, **options: Any) -> Any:
         first, second = (submit(*args, **options, workers=[one]) for one in workers)
-        copies.append((first, second))
+        copies.append(second)
         return first
 
     client.submit = twice
     try:
         result = await tasks.run()
         tasks.scene.codes.append(0)
-        for first, second in copies:
-            one, other = await first, await second
-            assert one.shard.run_id == other.shard.run_id
-            assert one.shard.state == other.shard.state == "complete"
-        rows = await fetch(tasks.scene.url, "SELECT id FROM batchcore_runs")
-        assert {str(row["id"]) for row in rows} == {one.run_id for one in result.shards}
+        others = [await copy for copy in copies]
     finally:
         del client.submit
+    rows = await fetch(tasks.scene.url, "SELECT id FROM batchcore_runs")
+    assert {str(row["id"]) for row in rows} == {one.run_id for one in result.shards}
+    assert [(one.shard.run_id, one.shard.state) for one in others] == [
+        (one.run_id, "complete") for one in result.shards
+    ]
 
 
 async def client_cancelled(tasks: Tasks) -> None:
@@ -284,7 +290,7 @@ async def coordinator_killed(tasks: Tasks) -> None:
     address, scene = tasks.client.scheduler.address, tasks.scene
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", COORDINATOR, address, scene.url, scene.job.name),
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
+        env={**os.environ, "PYTHONPATH": str(OWN)},
     )
     run = asyncio.create_task(process.wait())
     await tasks.until_stopped(pid, run)
@@ -323,22 +329,20 @@ ANYWHERE: tuple[Fault, ...] = (
 """Faults after which the cluster is as before."""
 
 
-async def assert_survived(
-    stage: Stage, client: Client, fault: Fault, job: str, step: str, count: int = 1
-) -> None:
+async def assert_survived(stage: Stage, client: Client, fault: Fault, job: str, at: Moment) -> None:
     """Let a fault strike, run the shards again, plainly, and look at every row."""
     report, kind = stage.report, fault.__name__.replace("_", " ")
     report.injected += 1
     report.kinds[kind] = report.kinds.get(kind, 0) + 1
     async with asyncio.timeout(PATIENCE_S), stage.scene(stage.jobs[job]) as scene:
-        tasks = Tasks(scene, client, step, count)
+        tasks = Tasks(scene, client, at)
         try:
             await fault(tasks)
             await assert_whole(scene)
             await tasks.again()
             await assert_done(scene, report)
         except BaseException as error:
-            error.add_note(f"{kind} at {step} {count} of {job}")
+            error.add_note(f"{kind} at {at} of {job}")
             raise
         report.stopped += scene.was_stopped
     report.survived += 1

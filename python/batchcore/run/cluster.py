@@ -279,7 +279,7 @@ class _Call:
                 broken.append(error)
                 task.cancel()
 
-        _listeners[self.id, shard[0]] = partial(loop.call_soon_threadsafe, tell)
+        _listeners[self.id, shard[0]] = lambda *at: loop.call_soon_threadsafe(tell, *at)
         try:
             ended = await task
         except asyncio.CancelledError:
@@ -315,8 +315,9 @@ class _Call:
         except (FutureCancelledError, OSError) as error:
             msg = f"the cluster gave up shard {name}: run again to continue ({error})"
             raise ProcessDiedError(msg, order.shard) from error
-        except (ImportError, AttributeError) as error:
-            msg = f"the cluster lacks batchcore {order.version}, as it is here ({error})"
+        except (ImportError, AttributeError, RuntimeError) as error:  # unpickling the task
+            why = " ".join(str(error).split())
+            msg = f"the cluster cannot load batchcore {order.version} as it is here ({why})"
             raise ConfigError(msg, "client") from error
         finally:
             future.release()
