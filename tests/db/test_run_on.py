@@ -98,9 +98,7 @@ async def test_two_databases_side_by_side(client: Client, make_database) -> None
 
 
 async def test_portfolios_that_fail_are_counted(client: Client, same_host: str) -> None:
-    flows = 2 * (
-        ref.Flow(DAYS[1], Decimal(10) ** 14 - 1, "CONTRIBUTION"),
-    )  # too large together (S10)
+    too_large = ref.Flow(DAYS[1], Decimal(10) ** 14 - 1, "CONTRIBUTION")  # two of them (S10)
     first, *others = HOST.portfolios
     failing = replace(first, flows=(too_large, too_large))
     await database.fill(same_host, replace(HOST, portfolios=(failing, *others)))

@@ -55,7 +55,7 @@ def local_cluster() -> Iterator[str]:
 def commands(
     workers: int = 2, *, scheduler: Path = OWN, worker: Path = OWN
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Give the address and the process of a scheduler with workers, each a command; on their paths."""
+    """Give the address and the process of a scheduler with workers, as commands."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
