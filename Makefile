@@ -60,8 +60,8 @@ fmt: $(SETUP) ## format Rust and Python
 docs: $(BUILD) ## write the tables of docs/ that come from the code
 	$(BIN)/python scripts/docs.py
 
-.PHONY: lint lint-rust lint-python lint-types lint-imports lint-deny
-lint: lint-rust lint-python lint-types lint-imports lint-deny ## run every static check
+.PHONY: lint lint-rust lint-python lint-types lint-imports lint-deny lint-workflows
+lint: lint-rust lint-python lint-types lint-imports lint-deny lint-workflows ## run every static check
 
 lint-rust: $(SETUP)
 	$(call step,cargo fmt --check)
@@ -91,6 +91,10 @@ lint-deny: $(SETUP)
 	$(call step,cargo deny)
 	$(BIN)/cargo-deny --locked check bans licenses sources
 
+lint-workflows: $(SETUP)
+	$(call step,zizmor .github)
+	$(BIN)/zizmor --quiet --offline --no-progress --strict-collection .github/workflows
+
 # Not a part of `lint`: what is known today is no property of a commit.
 .PHONY: audit
 audit: $(SETUP) ## look for known vulnerabilities, where their databases can be reached
@@ -104,6 +108,7 @@ wheel: $(SETUP) ## build a wheel into dist/
 	@echo dist/*.whl
 
 .PHONY: test test-rust test-python test-browser test-wheel test-lowest test-slow test-programs
+.PHONY: test-free-threaded
 test: test-rust test-python test-browser test-wheel ## run every test: Rust, Python, pages in Chromium, and the wheel in a clean environment
 
 test-rust: $(SETUP) ## run the tests of the crates
@@ -122,7 +127,7 @@ define pytest
 		$(1) -m pytest --numprocesses $(PROCESSES) --dist worksteal --durations 25
 endef
 
-test-python: $(BUILD) test-programs
+test-python: $(BUILD) $(PEERS) test-programs
 	$(call pytest,$(BIN)/python)
 
 # Programs beside the package that tests start. They skip what they do not find.
@@ -154,6 +159,21 @@ $(LOWEST_SETUP): constraints-lowest.txt
 	$(LOWEST_PIP) install --quiet --requirement constraints-lowest.txt
 	@touch $@
 
+# What has no wheel for these interpreters is left out, and with it the tests that need it.
+FREE_THREADED := .venv-free-threaded
+FREE_THREADED_PYTHON ?= python3.14t
+FREE_THREADED_TESTS := tests/unit/test_threads.py tests/unit/test_caches.py tests/unit/test_fork.py \
+	tests/unit/test_native.py tests/unit/test_frames.py tests/db/test_caches.py \
+	tests/db/test_side_by_side.py tests/db/test_run.py
+
+test-free-threaded: ## run tests on a free-threaded interpreter, FREE_THREADED_PYTHON=python3.14t
+	$(call step,setup: $(FREE_THREADED))
+	$(FREE_THREADED_PYTHON) -m venv --clear $(FREE_THREADED)
+	$(FREE_THREADED)/bin/python -m pip install --quiet --upgrade pip
+	env -u PYO3_PYTHON $(FREE_THREADED)/bin/python -m pip install --quiet \
+		--group free-threaded '.[cli,demo,migrate]'
+	$(FREE_THREADED)/bin/python -m pytest $(FREE_THREADED_TESTS)
+
 test-slow: $(BUILD) ## run the slow tests that the others leave out: 500 faults, long property tests
 	$(call step,pytest -m slow)
 	$(BIN)/python -m pytest -m slow
@@ -167,6 +187,21 @@ bench: $(BUILD) ## time the benches, the native run beside a dictionary cache in
 	$(BIN)/python -m pytest --benchmark-enable --benchmark-only \
 		--benchmark-columns=min,median,max,rounds benches
 
+# An extension of DuckDB is for one version of it, which is not the newest: a folder of their own.
+# Where these versions are not built for a Python, the side is left out.
+PEERS := $(VENV)/duckdb-postgres
+
+.PHONY: peers
+peers: $(PEERS) ## install the DuckDB with an extension for PostgreSQL that bench-batch compares with
+
+$(PEERS): $(SETUP) benches/duckdb_postgres.txt
+	$(call step,peers: $(PEERS))
+	rm -rf $@
+	PIP_CONSTRAINT= $(BIN)/python -m pip install --quiet --no-deps --only-binary :all: --target $@ \
+		--requirement benches/duckdb_postgres.txt || echo "not available here: it is left out"
+	@mkdir -p $@
+	@touch $@
+
 SIZE ?= m
 JOB ?= daily
 SIDES ?=
@@ -176,7 +211,7 @@ DATA ?=
 JSON ?=
 
 .PHONY: bench-batch
-bench-batch: $(BUILD) ## time a batch beside its floor and its peers: SIZE=s|m|l|xl JOB=daily|backfill
+bench-batch: $(BUILD) $(PEERS) ## time a batch beside its floor and its peers: SIZE=s|m|l|xl JOB=daily|backfill
 	PYTHONPATH=benches $(BIN)/python -m batch --size $(SIZE) --job $(JOB) --analytics $(ANALYTICS) \
 		$(if $(SIDES),--sides '$(SIDES)') $(if $(ROUNDS),--rounds $(ROUNDS)) \
 		$(if $(DATA),--data '$(DATA)') $(if $(JSON),--json '$(JSON)') $(BENCH_OPTIONS)
@@ -203,6 +238,6 @@ screenshots: $(BUILD) ## take the screenshots of README.md from the pages of the
 
 .PHONY: clean
 clean: ## remove everything that these targets made
-	rm -rf $(VENV) $(LOWEST) target rust/fuzz/target dist python/batchcore/_core*.so
+	rm -rf $(VENV) $(LOWEST) $(FREE_THREADED) target rust/fuzz/target dist python/batchcore/_core*.so
 	rm -rf .benchmarks .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find python tests benches scripts -name __pycache__ -prune -exec rm -rf {} +

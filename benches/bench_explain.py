@@ -14,7 +14,7 @@ from batchcore.db.migrate import migrate
 from batchcore.demo import Seeded, Size, embedded, seeded
 
 ROUNDS = 5
-FULL = Size(portfolios=10_000, symbols=3000, sessions=2)
+FULL = Size(portfolios=100_000, symbols=3000, sessions=2)
 SMALL = Size(portfolios=40, symbols=100, sessions=2)
 
 pytestmark = pytest.mark.db
@@ -82,7 +82,7 @@ def night(request: pytest.FixtureRequest, figures: list[str]) -> Iterator[Night]
 def bench_explain(benchmark, night: Night):
     def alternate() -> None:
         # The sides take turns, so that whatever else the machine does falls on each.
-        night.run("night")
-        night.run("portfolio")
+        for side in ("night", "sector", "portfolio"):
+            night.run(side)
 
     benchmark.pedantic(night.run, args=("symbol",), setup=alternate, rounds=ROUNDS)

@@ -42,6 +42,7 @@ def trial(folder: str, *only: str, job: str = "daily") -> Trial:
 
 
 @pytest.mark.db
+@pytest.mark.usefixtures("child_here")
 def bench_server():
     with TemporaryDirectory() as folder:
         found = asyncio.run(
@@ -74,6 +75,7 @@ def bench_server():
 
 
 @pytest.mark.db
+@pytest.mark.usefixtures("child_here")
 def test_a_variant_that_gets_other_rows_fails(monkeypatch: pytest.MonkeyPatch):
     changed = ("UPDATE positions SET entry_price = entry_price + 0.01",)
     odd = Variant("odd", "a cent", sql=changed)

@@ -3,11 +3,24 @@
 With the tests every bench runs once, untimed, on little; `--benchmark-enable` times it on a lot.
 """
 
-from collections.abc import Iterator
+import contextlib
+import io
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from unittest import mock
 
 import pytest
 
+from batch import contest, server
+from batch.child import main
+from batch.job import Job
+from batch.sides import SIDES
 from batchcore import about
+from batchcore.pg.session import Session
 from sample import FULL, SMALL, Host, Size, hosted
 
 FIGURES = pytest.StashKey[list[str]]()
@@ -51,3 +64,32 @@ def host(size: Size) -> Iterator[Host]:
     """An embedded server whose database has portfolios and prices, and no snapshots."""
     with hosted(size) as found:
         yield found
+
+
+@pytest.fixture
+def child_here(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, Job], dict[str, Any]]:
+    """`contest.child` in a thread: its process takes a second to start, for little work.
+
+    The libraries of a side keep threads, so one that needs any has a process of its own.
+    """
+
+    def child(side: str, url: str, job: Job) -> dict[str, Any]:
+        if SIDES[side].needs:
+            return in_a_process(side, url, job)
+        file, out = job.path / "job.json", io.StringIO()
+        file.write_text(job.to_json(), encoding="utf-8")
+        words = ["child", "--side", side, "--url", url, "--job", str(file)]
+        words += ["--spawned-ns", str(time.time_ns())]
+        with (
+            mock.patch.object(sys, "argv", words),
+            mock.patch.object(Session, "copy_out", Session.copy_out),  # which a side replaces
+            contextlib.redirect_stdout(out),
+            ThreadPoolExecutor(1) as thread,
+        ):
+            thread.submit(main).result()
+        return json.loads(out.getvalue())
+
+    in_a_process = contest.child
+    monkeypatch.setattr(contest, "child", child)
+    monkeypatch.setattr(server, "child", child)
+    return child

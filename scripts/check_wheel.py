@@ -23,13 +23,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "python"
 CONSTRAINTS = ROOT / "constraints.txt"
-TAG = "cp311-abi3"
-MODULE = "batchcore/_core.abi3.so"
+MODULES = {
+    "-cp311-abi3-": r"_core\.abi3\.so",
+    "-cp314-cp314t-": r"_core\.cpython-314t-[\w-]+\.so",
+    "-cp315-abi3.abi3t-": r"_core\.abi3t(-[\w-]+)?\.so",
+}
+"""The compiled module by the tags of a wheel; the interpreter that builds it decides."""
 
-WORKED_CASES = ("tests/unit/test_worked_cases.py",)
+TESTS = ("tests/unit/test_worked_cases.py", "tests/unit/test_threads.py")
 """Test files that run against the installed wheel."""
 
-COPIED = (*WORKED_CASES, "tests/cases", "tests/support")
+COPIED = (*TESTS, "tests/cases", "tests/support")
 """What those tests need beside them; nothing else of the source tree is there."""
 
 TEST_PACKAGES = ("pytest",)
@@ -121,16 +125,22 @@ def _wheel(file: Path | None, out: Path) -> Path:
 def _check_contents(wheel: Path) -> None:
     """Check that the wheel is the package, the compiled module, and nothing else."""
     _step(f"contents of {wheel.name}")
-    _expect(TAG in wheel.name, f"{wheel.name} is not tagged {TAG}")
+    modules = [module for tag, module in MODULES.items() if tag in wheel.name]
+    _expect(len(modules) == 1, f"{wheel.name} has none of the tags {', '.join(MODULES)}")
     ignored = {".so", ".pyc"}
     expected = {
         path.relative_to(SOURCES).as_posix()
         for path in (SOURCES / "batchcore").rglob("*")
         if path.is_file() and path.suffix not in ignored
-    } | {MODULE}
+    }
     with zipfile.ZipFile(wheel) as archive:
         found = {name for name in archive.namelist() if not name.endswith("/")}
+    sboms = [name for name in found if ".dist-info/sboms/" in name]
+    _expect(len(sboms) == 1, f"expected one SBOM in the wheel, found {sboms}")
     found = {name for name in found if ".dist-info/" not in name}
+    compiled = {name for name in found if re.fullmatch(f"batchcore/{modules[0]}", name)}
+    _expect(len(compiled) == 1, f"not in the wheel: {modules[0]}")
+    found -= compiled
     _expect(found >= expected, f"not in the wheel: {sorted(expected - found)}")
     _expect(found <= expected, f"unexpected in the wheel: {sorted(found - expected)}")
 
@@ -154,13 +164,13 @@ def _check_installed(wheel: Path, folder: Path, *, database: bool) -> None:
     _run(python, "-I", "-c", LOCATION, cwd=away)
     _run(batchcore, "version", cwd=away)
 
-    _step("worked cases")
+    _step("worked cases, threads")
     for path in COPIED:
         _copy(ROOT / path, away / path)
     _run(
         *(python, "-I", "-m", "pytest", "-c", os.devnull, "--rootdir", away, "-W", "error"),
         *("--import-mode", "importlib", "-o", "pythonpath=" + str(away / "tests")),
-        *("-p", "no:cacheprovider", *WORKED_CASES),
+        *("-p", "no:cacheprovider", *TESTS),
         cwd=away,
     )
     if not database:

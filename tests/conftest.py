@@ -1,6 +1,6 @@
 """Fixtures that every test may ask for: a server, and databases on it."""
 
-import uuid
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
@@ -9,7 +9,7 @@ import pytest_asyncio
 from sqlalchemy import make_url
 
 from batchcore.demo import embedded
-from support.database import execute
+from support.database import created, dropped
 from support.survival import Report
 
 FAULTS = pytest.StashKey[list[Report]]()
@@ -43,6 +43,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         help="repeat the moments that another run left to chance",
     )
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over the half a million objects of all test modules."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -95,15 +101,12 @@ async def make_database(
     made: list[str] = []
 
     async def make(template: str | None = None) -> str:
-        name = f"test_{uuid.uuid4().hex}"
-        source = "template0" if template is None else make_url(template).database
-        await execute(server.url, f'CREATE DATABASE "{name}" TEMPLATE "{source}"')
-        made.append(name)
-        return server.database_url(name)
+        made.append(await created(server, template))
+        return made[-1]
 
     yield make
-    for name in made:
-        await execute(server.url, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+    for url in made:
+        await dropped(server, url)
 
 
 @pytest_asyncio.fixture

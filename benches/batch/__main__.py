@@ -44,7 +44,8 @@ def main() -> int:
         return _refused(f"no side {', '.join(sorted(unknown))}; there are {', '.join(SIDES)}")
     for name in names:
         if lacks := SIDES[name].lacks:
-            return _refused(f"{name} needs {', '.join(lacks)}: install the extra `bench`")
+            how = "run `make peers`" if SIDES[name].own else "install the extra `bench`"
+            return _refused(f"{name} needs {', '.join(lacks)}: {how}")
     sides = [SIDES[n] for n in names] or [s for s in SIDES.values() if not s.lacks]
     if given.analytics != "none":
         sides = [side for side in sides if side.analytics]

@@ -17,7 +17,7 @@ from batch.compare import Expected, check_with_reference
 from batch.data import connected
 from batch.job import Job
 from batch.outputs import Outputs, keep_outputs
-from batch.sides import Entry, floor
+from batch.sides import SIDES, Entry, floor
 from batch.sides.native import CAPTURED
 from batch.table import Rounds
 
@@ -151,7 +151,7 @@ def child(side: str, url: str, job: Job) -> dict[str, Any]:
     file = job.path / "job.json"
     file.write_text(job.to_json(), encoding="utf-8")
     benches = os.fspath(Path(__file__).parents[1])
-    paths = [benches, *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [benches, *SIDES[side].path, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     command = [sys.executable, "-m", "batch.child", "--side", side, "--url", url]
     command += ["--job", os.fspath(file), "--spawned-ns", str(time.time_ns())]

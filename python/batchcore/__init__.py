@@ -35,11 +35,14 @@ if TYPE_CHECKING:
     from batchcore.caches import Snapshot as Snapshot
     from batchcore.caches import SnapshotCache as SnapshotCache
     from batchcore.caches import SnapshotCacheStats as SnapshotCacheStats
+    from batchcore.config import Fx as Fx
     from batchcore.config import Schema as Schema
     from batchcore.config import Settings as Settings
+    from batchcore.config import Splits as Splits
     from batchcore.db.autogenerate import alembic_include_object as alembic_include_object
     from batchcore.errors import BatchcoreError as BatchcoreError
     from batchcore.errors import CancelledError as CancelledError
+    from batchcore.errors import ConcurrentUseError as ConcurrentUseError
     from batchcore.errors import ConfigError as ConfigError
     from batchcore.errors import CoverageError as CoverageError
     from batchcore.errors import DatabaseError as DatabaseError
@@ -59,6 +62,7 @@ if TYPE_CHECKING:
     from batchcore.frames import Events as Events
     from batchcore.frames import FloatObjects as FloatObjects
     from batchcore.frames import Flows as Flows
+    from batchcore.frames import HeldFindings as HeldFindings
     from batchcore.frames import Inputs as Inputs
     from batchcore.frames import Issues as Issues
     from batchcore.frames import LegacyColumns as LegacyColumns
@@ -68,6 +72,7 @@ if TYPE_CHECKING:
     from batchcore.frames import Previous as Previous
     from batchcore.frames import Prices as Prices
     from batchcore.frames import Profiles as Profiles
+    from batchcore.frames import RateRows as RateRows
     from batchcore.frames import Rows as Rows
     from batchcore.frames import Text as Text
     from batchcore.native import compute as compute
@@ -130,11 +135,12 @@ _ROOMS: Final = {
         "SnapshotCacheStats",
     ),
     "batchcore.native": ("compute",),
-    "batchcore.config": ("Schema", "Settings"),
+    "batchcore.config": ("Fx", "Schema", "Settings", "Splits"),
     "batchcore.db.autogenerate": ("alembic_include_object",),
     "batchcore.errors": (
         "BatchcoreError",
         "CancelledError",
+        "ConcurrentUseError",
         "ConfigError",
         "CoverageError",
         "DatabaseError",
@@ -156,6 +162,7 @@ _ROOMS: Final = {
         "Events",
         "FloatObjects",
         "Flows",
+        "HeldFindings",
         "Inputs",
         "Issues",
         "LegacyColumns",
@@ -164,6 +171,7 @@ _ROOMS: Final = {
         "Positions",
         "Previous",
         "Prices",
+        "RateRows",
         "Profiles",
         "Rows",
         "Text",

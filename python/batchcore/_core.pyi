@@ -17,17 +17,21 @@ from batchcore.frames import (
     Previous,
     Prices,
     Profiles,
+    RateRows,
     Text,
 )
 
 __all__ = [
     "CancelFlag",
+    "Checks",
     "Decoder",
     "Marks",
     "PriceReader",
     "PriceStore",
     "ProfileStore",
+    "Rates",
     "SnapshotStore",
+    "ThreadGuard",
     "__version__",
     "build_profile",
     "compound",
@@ -53,6 +57,21 @@ class CancelFlag:
     def is_set(self) -> bool: ...
 
 @final
+class Checks:
+    @staticmethod
+    def of(
+        marks: Marks,
+        *,
+        days: npt.NDArray[np.int32],
+        actions: dict[str, str],
+        max_move: int,
+        frozen_sessions: int,
+        max_missing: int,
+        closed: int | None = None,
+    ) -> Checks: ...
+    def findings(self) -> dict[str, Any]: ...
+
+@final
 class Decoder:
     def __new__(cls, columns: list[tuple[str, str, int]]) -> Decoder: ...
     def push(self, data: bytes) -> None: ...
@@ -73,7 +92,9 @@ class PriceStore:
 
 @final
 class PriceReader:
-    def __new__(cls, store: PriceStore, days: dict[dt.date, int]) -> PriceReader: ...
+    def __new__(
+        cls, store: PriceStore, days: dict[dt.date, int], threads: ThreadGuard
+    ) -> PriceReader: ...
     def over(self, store: PriceStore) -> PriceReader: ...
     def get(self, symbol: str, date: dt.date) -> Decimal | None: ...
     def get_with_lookback(
@@ -125,6 +146,12 @@ class SnapshotStore:
     def size_bytes(self) -> int: ...
 
 @final
+class ThreadGuard:
+    def __new__(cls, owner: str) -> ThreadGuard: ...
+    def __enter__(self) -> None: ...
+    def __exit__(self, _type: object, _value: object, _traceback: object) -> None: ...
+
+@final
 class Marks:
     @staticmethod
     def from_prices(
@@ -142,6 +169,23 @@ class Marks:
     ) -> npt.NDArray[np.float64]: ...
     def issues(self) -> dict[str, Any]: ...
 
+@final
+class Rates:
+    @staticmethod
+    def from_frame(
+        rates: RateRows,
+        *,
+        currencies: Text,
+        homes: Text,
+        sessions: npt.NDArray[np.int32],
+        lookback_days: int,
+        pivot: str,
+    ) -> Rates: ...
+    def issues(self) -> dict[str, Any]: ...
+    def look_up(
+        self, currency: str, home: str | None, day: int
+    ) -> tuple[str, tuple[int, int] | None, bool] | None: ...
+
 def compound(
     *,
     pnl: npt.NDArray[np.int64],
@@ -158,6 +202,7 @@ def contributions(
     marks: Marks,
     threads: int,
     cancel: CancelFlag | None = None,
+    rates: Rates | None = None,
 ) -> dict[str, Any]: ...
 def encode(
     *,
@@ -175,6 +220,7 @@ def hold(
     sessions: npt.NDArray[np.int32],
     threads: int,
     cancel: CancelFlag | None = None,
+    rates: Rates | None = None,
 ) -> dict[str, Any]: ...
 def legacy_contributions(
     *,
@@ -202,6 +248,8 @@ def run(
     marks: Marks,
     threads: int,
     cancel: CancelFlag | None = None,
+    checks: Checks | None = None,
+    rates: Rates | None = None,
     prices: PriceStore | None = None,
     today: int | None = None,
     cached: PriceStore | None = None,
@@ -221,4 +269,5 @@ def value_positions(
     session: int,
     threads: int,
     cancel: CancelFlag | None = None,
+    rates: Rates | None = None,
 ) -> dict[str, Any]: ...

@@ -2,7 +2,8 @@
 
 Each cache works without the others: an orchestrator can use one instead of a query. What is loaded
 is kept in a native store; a load costs one statement, beside one check of the catalog for each
-database, and asking for what is loaded costs none. One task owns a cache.
+database, and asking for what is loaded costs none. One task owns a cache: while a thread is in a
+method, a load that it awaits included, any method called in another raises `ConcurrentUseError`.
 
 Every method raises `ConfigError` for an argument of a wrong kind. A load raises `SchemaError` where
 its table does not exist or batchcore cannot read it, and `DatabaseError` where the database
@@ -164,6 +165,7 @@ class _Cache:
         """
         self._db = db
         self._schema = schema
+        self._threads = _core.ThreadGuard(type(self).__name__)
         self.clear()
 
     def clear(self) -> None:
@@ -231,12 +233,13 @@ class PriceCache(_Cache):
             msg = f"start_date {start_date} is after end_date {end_date}"
             raise ConfigError(msg, "start_date")
         db, first = db_of(db, self._db), self._back(first)
-        lacking = {
-            symbol: spans
-            for symbol in checked_symbols(symbols)
-            if (spans := gaps(self._spans.get(symbol, ()), first, last))
-        }
-        return await self._fetch(db, lacking)
+        with self._threads:
+            lacking = {
+                symbol: spans
+                for symbol in checked_symbols(symbols)
+                if (spans := gaps(self._spans.get(symbol, ()), first, last))
+            }
+            return await self._fetch(db, lacking)
 
     def get(self, symbol: str, date: dt.date) -> Decimal | None:
         """Return the price of a symbol on a date itself, exactly; None without one.
@@ -297,8 +300,9 @@ class PriceCache(_Cache):
         for date in on:
             checked_day(date)
         asked = [(symbol, date) for symbol in wanted for date in dict.fromkeys(on)]
-        has, is_set = self._reader.has, self._reader.is_set
-        return [one for one in asked if not (has(*one) or is_set(*one))]
+        with self._threads:
+            has, is_set = self._reader.has, self._reader.is_set
+            return [one for one in asked if not (has(*one) or is_set(*one))]
 
     async def load_missing(
         self, db: object | None, symbols: Iterable[str], dates: Iterable[dt.date]
@@ -313,24 +317,27 @@ class PriceCache(_Cache):
         """
         db = db_of(db, self._db)
         lacking: defaultdict[str, Spans] = defaultdict(tuple)
-        for symbol, date in self.missing(symbols, dates):
-            day = checked_day(date)
-            lacking[symbol] = widened(lacking[symbol], self._back(day), day)
-        return await self._fetch(db, lacking)
+        with self._threads:
+            for symbol, date in self.missing(symbols, dates):
+                day = checked_day(date)
+                lacking[symbol] = widened(lacking[symbol], self._back(day), day)
+            return await self._fetch(db, lacking)
 
     def covers(self, symbol: str, first_day: int, last_day: int) -> bool:
         """Return whether all that there is of a symbol was loaded from one day to another.
 
         Days are counted from 1970-01-01; the last one is included.
         """
-        return not gaps(self._spans.get(symbol, ()), first_day, last_day)
+        with self._threads:
+            return not gaps(self._spans.get(symbol, ()), first_day, last_day)
 
     def clear(self) -> None:
         """Forget everything: what was loaded, what was set, and the counts."""
-        self._days = DayOf()
-        self._spans: dict[str, Spans] = {}
-        store = _core.PriceStore.from_frame(Prices.none())
-        self._reader = _core.PriceReader(store, self._days)
+        with self._threads:
+            self._days = DayOf()
+            self._spans: dict[str, Spans] = {}
+            store = _core.PriceStore.from_frame(Prices.none())
+            self._reader = _core.PriceReader(store, self._days, self._threads)
 
     def stats(self) -> PriceCacheStats:
         """Return how full the cache is and how often it was asked.
@@ -345,20 +352,23 @@ class PriceCache(_Cache):
             hit_rate: 0 to 1; None before the first look-up.
             size_bytes: Estimated.
         """
-        prices, dates = self._reader.spread()
-        hits, lookback_hits, misses = self._reader.counts
-        decimals = len(self._reader.last_batch or ()) * _DECIMAL_BYTES
-        return {
-            "total_prices": prices,
-            "dates_loaded": dates,
-            "symbols_loaded": len(self._spans),
-            "lookback_hits": lookback_hits,
-            **_counts(hits, misses, self._reader.size_bytes + decimals, self._days, self._spans),
-        }
+        with self._threads:
+            prices, dates = self._reader.spread()
+            hits, lookback_hits, misses = self._reader.counts
+            decimals = len(self._reader.last_batch or ()) * _DECIMAL_BYTES
+            stored = self._reader.size_bytes + decimals
+            return {
+                "total_prices": prices,
+                "dates_loaded": dates,
+                "symbols_loaded": len(self._spans),
+                "lookback_hits": lookback_hits,
+                **_counts(hits, misses, stored, self._days, self._spans),
+            }
 
     def to_frame(self) -> Prices:
         """Return all closes, with those that were set; one set to 0 is a close of 0."""
-        return Prices(**_columns(self._reader.columns(with_set=True)))
+        with self._threads:
+            return Prices(**_columns(self._reader.columns(with_set=True)))
 
     def _back(self, day: int) -> int:
         return max(day - self._lookback_days, FIRST_DATE)
@@ -378,18 +388,23 @@ class PriceCache(_Cache):
             return 0
         loads = await imported(_LOADS)
         loaded = await loads.load_closes(db, self._schema, windows)
-        return await asyncio.to_thread(self._put, loaded, windows)
+        self._reader, self._spans, rows = await asyncio.to_thread(self._with, loaded, windows)
+        return rows
 
-    def _put(self, loaded: Prices, windows: Sequence[Window]) -> int:
-        """Replace the closes of windows."""
-        held = Prices(**_columns(self._reader.columns(with_set=False)))
+    def _with(
+        self, loaded: Prices, windows: Sequence[Window]
+    ) -> tuple[_core.PriceReader, dict[str, Spans], int]:
+        """Return a reader with the closes of windows replaced, what is loaded then, and the rows.
+
+        It changes nothing, as it runs beside the thread that owns the cache.
+        """
         loaded = _kept(loaded, _inside(loaded, windows))
+        held = Prices(**_columns(self._reader.columns(with_set=False)))
         prices = _joined(_kept(held, ~_inside(held, windows)), loaded)
-        self._reader = self._reader.over(_core.PriceStore.from_frame(prices))
-        widen = functools.cache(widened)  # most symbols share their spans
+        widen, spans = functools.cache(widened), dict(self._spans)  # most symbols share theirs
         for symbols, first, last in windows:
-            self._spans |= {s: widen(self._spans.get(s, ()), first, last) for s in symbols}
-        return len(loaded)
+            spans |= {s: widen(spans.get(s, ()), first, last) for s in symbols}
+        return self._reader.over(_core.PriceStore.from_frame(prices)), spans, len(loaded)
 
 
 class CompanyProfileCache(_Cache):
@@ -406,19 +421,21 @@ class CompanyProfileCache(_Cache):
             Rows loaded.
         """
         db = db_of(db, self._db)
-        wanted = [symbol for symbol in checked_symbols(symbols) if symbol not in self._loaded]
-        if not wanted:
-            return 0
-        loads = await imported(_LOADS)
-        loaded: Profiles = await loads.load_company_profiles(db, self._schema, wanted)
-        loaded = _kept(loaded, _spelt(loaded.symbol, wanted))
-        self._store = _core.ProfileStore.from_frame(_joined(self.to_frame(), loaded))
-        self._loaded |= dict.fromkeys(wanted)
-        return len(loaded)
+        with self._threads:
+            wanted = [symbol for symbol in checked_symbols(symbols) if symbol not in self._loaded]
+            if not wanted:
+                return 0
+            loads = await imported(_LOADS)
+            loaded: Profiles = await loads.load_company_profiles(db, self._schema, wanted)
+            loaded = _kept(loaded, _spelt(loaded.symbol, wanted))
+            self._store = _core.ProfileStore.from_frame(_joined(self.to_frame(), loaded))
+            self._loaded |= dict.fromkeys(wanted)
+            return len(loaded)
 
     def get(self, symbol: str) -> CompanyProfile | None:
         """Return the profile of a symbol; None without one."""
-        found = self._counted(self._store.get(symbol))
+        with self._threads:
+            found = self._counted(self._store.get(symbol))
         return None if found is None else CompanyProfile(symbol, *found)
 
     def get_beta(self, symbol: str) -> Decimal | None:
@@ -433,9 +450,10 @@ class CompanyProfileCache(_Cache):
 
     def clear(self) -> None:
         """Forget everything: what was loaded, and the counts."""
-        super().clear()
-        self._store = _core.ProfileStore.from_frame(Profiles.none())
-        self._loaded: dict[str, None] = {}
+        with self._threads:
+            super().clear()
+            self._store = _core.ProfileStore.from_frame(Profiles.none())
+            self._loaded: dict[str, None] = {}
 
     def stats(self) -> CompanyProfileCacheStats:
         """Return how full the cache is and how often it was asked.
@@ -448,15 +466,17 @@ class CompanyProfileCache(_Cache):
             hit_rate: 0 to 1; None before the first look-up.
             size_bytes: Estimated.
         """
-        return {
-            "total_profiles": len(self._store),
-            "symbols_loaded": len(self._loaded),
-            **_counts(self._hits, self._misses, self._store.size_bytes, self._loaded),
-        }
+        with self._threads:
+            return {
+                "total_profiles": len(self._store),
+                "symbols_loaded": len(self._loaded),
+                **_counts(self._hits, self._misses, self._store.size_bytes, self._loaded),
+            }
 
     def to_frame(self) -> Profiles:
         """Return all profiles held."""
-        return Profiles(**_columns(self._store.columns()))
+        with self._threads:
+            return Profiles(**_columns(self._store.columns()))
 
 
 class SnapshotCache(_Cache):
@@ -487,20 +507,22 @@ class SnapshotCache(_Cache):
         """
         db, before = db_of(db, self._db), checked_day(before_date)
         ids = [checked_id(one).bytes for one in checked_values(portfolio_ids, "portfolio_ids")]
-        wanted = [one for one in dict.fromkeys(ids) if not self._knows(one, calendar, before)]
-        if not wanted:
-            return 0
-        sessions = await asyncio.to_thread(_sessions, calendar)
-        loads = await imported(_LOADS)
-        loaded: Previous = await loads.load_latest_snapshots(
-            db, self._schema, sessions, wanted, before
-        )
-        held, again = self.to_frame(), set(wanted)
-        kept = np.array([one not in again for one in _keys(held)], dtype=np.bool_)
-        self._store = _core.SnapshotStore.from_frame(_joined(_kept(held, kept), loaded))
-        days = dict(zip(_keys(loaded), loaded.day.tolist(), strict=True))
-        self._loaded |= {one: (calendar, days.get(one, FIRST_DATE - 1), before) for one in wanted}
-        return len(loaded)
+        with self._threads:
+            wanted = [one for one in dict.fromkeys(ids) if not self._knows(one, calendar, before)]
+            if not wanted:
+                return 0
+            sessions = await asyncio.to_thread(_sessions, calendar)
+            loads = await imported(_LOADS)
+            loaded: Previous = await loads.load_latest_snapshots(
+                db, self._schema, sessions, wanted, before
+            )
+            held, again = self.to_frame(), set(wanted)
+            kept = np.array([one not in again for one in _keys(held)], dtype=np.bool_)
+            self._store = _core.SnapshotStore.from_frame(_joined(_kept(held, kept), loaded))
+            days = dict(zip(_keys(loaded), loaded.day.tolist(), strict=True))
+            known = {one: (calendar, days.get(one, FIRST_DATE - 1), before) for one in wanted}
+            self._loaded |= known
+            return len(loaded)
 
     def get_latest(self, portfolio_id: uuid.UUID | str) -> Snapshot | None:
         """Return the latest complete snapshot of a portfolio; None without one.
@@ -509,7 +531,8 @@ class SnapshotCache(_Cache):
             NumericError: an amount that is not finite, or has more decimals than cents.
         """
         key = checked_id(portfolio_id)
-        found = self._counted(self._store.latest(key.bytes))
+        with self._threads:
+            found = self._counted(self._store.latest(key.bytes))
         return None if found is None else Snapshot(key, date_of(found[0]), *found[1:])
 
     def get_equity(self, portfolio_id: uuid.UUID | str) -> Decimal:
@@ -523,9 +546,10 @@ class SnapshotCache(_Cache):
 
     def clear(self) -> None:
         """Forget everything: what was loaded, and the counts."""
-        super().clear()
-        self._store = _core.SnapshotStore.from_frame(Previous.none())
-        self._loaded: dict[bytes, tuple[str, int, int]] = {}
+        with self._threads:
+            super().clear()
+            self._store = _core.SnapshotStore.from_frame(Previous.none())
+            self._loaded: dict[bytes, tuple[str, int, int]] = {}
 
     def stats(self) -> SnapshotCacheStats:
         """Return how full the cache is and how often it was asked.
@@ -538,15 +562,17 @@ class SnapshotCache(_Cache):
             hit_rate: 0 to 1; None before the first look-up.
             size_bytes: Estimated.
         """
-        return {
-            "total_snapshots": len(self._store),
-            "portfolios_cached": len(self._loaded),
-            **_counts(self._hits, self._misses, self._store.size_bytes, self._loaded),
-        }
+        with self._threads:
+            return {
+                "total_snapshots": len(self._store),
+                "portfolios_cached": len(self._loaded),
+                **_counts(self._hits, self._misses, self._store.size_bytes, self._loaded),
+            }
 
     def to_frame(self) -> Previous:
         """Return all snapshots held, in cents."""
-        return Previous(**_columns(self._store.columns()))
+        with self._threads:
+            return Previous(**_columns(self._store.columns()))
 
     def _knows(self, portfolio_id: bytes, code: str, before: int) -> bool:
         """Return whether no snapshot can lie between the one that is held and a day."""

@@ -5,27 +5,43 @@ from __future__ import annotations
 import datetime as dt  # noqa: TC003  # the command line looks at types
 import re
 import tomllib
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from decimal import Decimal
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeGuard, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, TypeGuard, cast, get_args
 
 from batchcore.errors import ConfigError
-from batchcore.schema import HOST
+from batchcore.schema import CURRENCY, CURRENCY_TABLES, HOST, RATE_TABLE, RATES, SPLIT_TABLE, SPLITS
 from batchcore.units import FACTOR_ETFS, MAX_SCALE
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
+
+    from batchcore.schema import Table
 
 OnExisting = Literal["skip", "replace", "error"]
 Analytics = Literal["portfolio", "full", "every", "none"]
 BetaWeights = Literal["market_value", "equity"]
+PriceBasis = Literal["as_traded", "adjusted"]
+QuantityBasis = Literal["as_entered", "current"]
 
+CheckAction = Literal["off", "report", "fail"]
+
+PRICE_LOW: Final = "price_low"
+CHECKS: Final = ("split_suspected", "price_jump", "price_frozen", "price_ahead", PRICE_LOW)
+"""The checks of prices, by the names of their issues (C1)."""
+
+CHECK_ACTIONS: Final[tuple[str, ...]] = get_args(CheckAction)
 ON_EXISTING: Final[tuple[str, ...]] = get_args(OnExisting)
 ANALYTICS: Final[tuple[str, ...]] = get_args(Analytics)
 BETA_WEIGHTS: Final[tuple[str, ...]] = get_args(BetaWeights)
+PRICE_BASES: Final[tuple[str, ...]] = get_args(PriceBasis)
+QUANTITY_BASES: Final[tuple[str, ...]] = get_args(QuantityBasis)
 
 INCEPTION: Final = "inception"
 """The start of a run that values each portfolio from its earliest entry on."""
@@ -35,6 +51,9 @@ QUESTION: Final = "question"
 
 CONFIGURATION: Final = "configuration"
 """Options that only say how a run is done: the ledger keeps them."""
+
+VALUATION: Final = ("lookback_days", "fx_lookback_days", "fx_pivot")
+"""Settings by which stored rows are valued again."""
 
 MOST_LOOKBACK_DAYS: Final = 36_525
 """A hundred years."""
@@ -46,11 +65,20 @@ RANGES: Final = MappingProxyType(
         "chunk_size": (1, 1_000_000),
         "lease_seconds": (1, 86_400),
         "ledger_days": (1, 36_525),
+        "frozen_sessions": (2, 250),
     }
 )
 """What an option that counts may be at least and at most."""
 
 MOST_SHARDS: Final = 10_000
+
+MILLION: Final = 1_000_000
+"""Thresholds of checks are compared in millionths, exactly."""
+
+SHARES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {"max_move": ("0.000001", "1000"), "max_missing": ("0", "1")}
+)
+"""What a threshold may be at least and at most, with six decimals."""
 
 WHOLE: Final = 100
 """What a share in percent is of."""
@@ -61,7 +89,150 @@ _MAX_FAILED: Final = re.compile(
 
 
 _NAMED: Final = ("tables", "columns", "scales", "factors")
-_TYPES: Final = {str: "text", int: "a whole number", dict: "a table"}
+_TYPES: Final = {str: "text", int: "a whole number", dict: "a table", Mapping: "a table"}
+
+
+class Mapped:
+    """What a host says of a table that no migration makes: its keys are those of a TOML file.
+
+    Attributes:
+        table: Its name in the database.
+        columns: Columns of docs/schema.md -> column name in the database; one that is left out has
+            that name.
+    """
+
+    _key: ClassVar[str]
+    """What the mapping is called in a `Schema`."""
+
+    _described: ClassVar[Table]
+    _rows: ClassVar[str]
+
+    table: str
+    columns: Mapping[str, str]
+
+    def _check_names(self) -> None:
+        key = self._key
+        if not isinstance(self.table, str) or not self.table:
+            msg = f"{key}.table is {self.table!r}, expected the name of the table of {self._rows}"
+            raise ConfigError(msg, "schema")
+        known = [column.name for column in self._described.columns]
+        columns = _of_type(self.columns, Mapping, f"{key}.columns")
+        for name, column in columns.items():
+            if name not in known:
+                msg = f"{key}.columns: unknown column `{name}`, expected one of {', '.join(known)}"
+                raise ConfigError(msg, "schema")
+            _of_type(column, str, f"{key}.columns.{name}")
+        object.__setattr__(self, "columns", MappingProxyType(dict(columns)))
+
+    @classmethod
+    def of(cls, given: object) -> Self:
+        """Return what a mapping says, its keys being the attributes, as in a TOML file.
+
+        Raises:
+            ConfigError: an unknown key, or a value that is none.
+        """
+        if isinstance(given, cls):
+            return given
+        keys = _of_type(given, Mapping, cls._key)
+        names = [item.name for item in fields(cast("Any", cls))]
+        for key in keys:
+            if key not in names:
+                msg = f"unknown key `{cls._key}.{key}`, expected one of {', '.join(names)}"
+                raise ConfigError(msg, "schema")
+        return cls(**keys)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the mapping that `of` takes."""
+        return {item.name: getattr(self, item.name) for item in fields(cast("Any", self))} | {
+            "columns": dict(self.columns)
+        }
+
+
+@dataclass(frozen=True)
+class Splits(Mapped):
+    """The host's table of splits, and what its closes and quantities are stated in (C3).
+
+    Neither basis has a default, since no data tell them.
+
+    Attributes:
+        table: Its name in the database.
+        price_basis: `as_traded` where a close stays that of its day, `adjusted` where closes are
+            restated for every split of the table.
+        quantity_basis: `as_entered` where a split leaves quantity and prices of a position alone,
+            `current` where the host restates them.
+        columns: `symbol`, `ex_date`, `new`, `old`, `created_at`, `updated_at` -> column name in the
+            database; one that is left out has that name.
+    """
+
+    _key: ClassVar = SPLITS
+    _described: ClassVar = SPLIT_TABLE
+    _rows: ClassVar = "splits"
+
+    table: str = ""
+    price_basis: str = ""
+    quantity_basis: str = ""
+    columns: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        for name, choices in (("price_basis", PRICE_BASES), ("quantity_basis", QUANTITY_BASES)):
+            found = getattr(self, name)
+            if found not in choices:
+                was = f"is {found!r}" if found else "is missing"
+                msg = f"splits.{name} {was}, expected `{choices[0]}` or `{choices[1]}`"
+                raise ConfigError(msg, "schema")
+        self._check_names()
+
+    def __hash__(self) -> int:
+        """Return a hash of all names and both bases."""
+        names = frozenset(self.columns.items())
+        return hash((self.table, self.price_basis, self.quantity_basis, names))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how to make it again in another process."""
+        return Splits, (self.table, self.price_basis, self.quantity_basis, dict(self.columns))
+
+
+@dataclass(frozen=True)
+class Fx(Mapped):
+    """The host's table of rates, and the column with the currency of positions (C6).
+
+    Attributes:
+        table: Its name in the database.
+        currency: ``positions.<column>`` or ``company_profiles.<column>``, with the name in the
+            database: the currency of a position's prices.
+        columns: `base`, `quote`, `date`, `rate`, `updated_at` -> column name in the database; one
+            that is left out has that name. Without `updated_at` in the table, `changed_since` sees
+            no late rates.
+    """
+
+    _key: ClassVar = RATES
+    _described: ClassVar = RATE_TABLE
+    _rows: ClassVar = "rates"
+
+    table: str = ""
+    currency: str = ""
+    columns: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        table, _, column = str(self.currency).partition(".")
+        if table not in CURRENCY_TABLES or not column:
+            expected = " or ".join(f"`{one}.<column>`" for one in CURRENCY_TABLES)
+            msg = f"fx.currency is {self.currency!r}, expected {expected}"
+            raise ConfigError(msg, "schema")
+        self._check_names()
+
+    @property
+    def currency_table(self) -> str:
+        """The table with the currency, by its name in docs/schema.md."""
+        return self.currency.partition(".")[0]
+
+    def __hash__(self) -> int:
+        """Return a hash of all names."""
+        return hash((self.table, self.currency, frozenset(self.columns.items())))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how to make it again in another process."""
+        return Fx, (self.table, self.currency, dict(self.columns))
 
 
 @dataclass(frozen=True)
@@ -80,6 +251,10 @@ class Schema:
         factors: Name of a factor in `factor_definitions` -> the ETF whose betas it gets (A8).
             Without any, an ETF belongs to the only active factor by regression that has it as
             proxy.
+        splits: The table of splits (C3), as `Splits` or as a mapping of its attributes. None is a
+            host without one: no figure is adjusted.
+        fx: The table of rates (C6), as `Fx` or as a mapping of its attributes. None is a host
+            without one: amounts are taken to be in the portfolio's currency.
     """
 
     namespace: str = "public"
@@ -88,13 +263,29 @@ class Schema:
     scales: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     factors: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     price_sources: tuple[str, ...] = ()
+    splits: Splits | None = None
+    fx: Fx | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "price_sources", _sources(self.price_sources))
+        if self.splits is not None:
+            object.__setattr__(self, "splits", Splits.of(self.splits))
+        if self.fx is not None:
+            object.__setattr__(self, "fx", Fx.of(self.fx))
         for names in _NAMED:
             object.__setattr__(self, names, MappingProxyType(dict(getattr(self, names))))
         for wrong in self._wrong():
             raise ConfigError(f"schema.{wrong}", "schema")
+
+    @property
+    def described(self) -> Mapping[str, Table]:
+        """The tables of docs/schema.md that the host may have, and those that are mapped."""
+        mapped = {SPLITS: (self.splits, SPLIT_TABLE), RATES: (self.fx, RATE_TABLE)}
+        return {**HOST, **{name: table for name, (own, table) in mapped.items() if own}}
+
+    def _mapped(self, table: str) -> Splits | Fx | None:
+        """Return what is said of a table that is mapped; None of another."""
+        return {SPLITS: self.splits, RATES: self.fx}.get(table)
 
     def _wrong(self) -> Iterator[str]:
         for name in self.tables:
@@ -103,7 +294,8 @@ class Schema:
         for option in ("columns", "scales"):
             for name in getattr(self, option):
                 table, _, column = name.partition(".")
-                if table not in HOST or not column:
+                tables = self.described if option == "scales" else HOST
+                if table not in tables or not column:
                     yield f"{option}: expected `table.column`, was `{name}`"
         for name, scale in self.scales.items():
             if not 0 <= scale <= MAX_SCALE:
@@ -132,19 +324,25 @@ class Schema:
     def __hash__(self) -> int:
         """Return a hash of all names and scales."""
         mapped = (frozenset(getattr(self, names).items()) for names in _NAMED)
-        return hash((self.namespace, self.price_sources, *mapped))
+        return hash((self.namespace, self.price_sources, self.splits, self.fx, *mapped))
 
     def __reduce__(self) -> tuple[type[Schema], tuple[object, ...]]:
         """Return how to make it again in another process."""
         mapped = (dict(getattr(self, names)) for names in _NAMED)
-        return Schema, (self.namespace, *mapped, self.price_sources)
+        return Schema, (self.namespace, *mapped, self.price_sources, self.splits, self.fx)
 
     def table(self, table: str) -> str:
         """Return the database's name of ``table``."""
-        return self.tables.get(table, table)
+        mapped = self._mapped(table)
+        return self.tables.get(table, table) if mapped is None else mapped.table
 
     def column(self, table: str, column: str) -> str:
         """Return the database's name of ``table.column``."""
+        mapped = self._mapped(table)
+        if mapped is not None:
+            return mapped.columns.get(column, column)
+        if self.fx is not None and (table, column) == (self.fx.currency_table, CURRENCY.name):
+            return self.fx.currency.partition(".")[2]
         return self.columns.get(f"{table}.{column}", column)
 
 
@@ -180,7 +378,7 @@ def _arguments(document: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in document.items():
         if key == "namespace":
             arguments[key] = _of_type(value, str, key)
-        elif key == "price_sources":
+        elif key in {"price_sources", SPLITS, RATES}:
             arguments[key] = value
         elif key in _NAMED:
             entries = arguments[key] = {}
@@ -190,7 +388,7 @@ def _arguments(document: Mapping[str, Any]) -> dict[str, Any]:
                     raise ConfigError(f"`{key}.{name}` is there twice", "schema")
                 entries[name] = _of_type(one, int if key == "scales" else str, f"{key}.{name}")
         else:
-            keys = "namespace, tables, columns, scales, factors or price_sources"
+            keys = "namespace, tables, columns, scales, factors, price_sources, splits or fx"
             raise ConfigError(f"unknown key `{key}`, expected {keys}", "schema")
     return arguments
 
@@ -218,6 +416,7 @@ def option(
     metavar: str = "N",
     choices: tuple[str, ...] = (),
     has_opposite: bool = False,
+    entry: str | None = None,
     ledger: str | None = None,
 ) -> Mapping[str, Any]:
     """Return the metadata of a field that is an option of commands too.
@@ -227,6 +426,7 @@ def option(
         metavar: The placeholder of its value there.
         choices: Its values, if these are all.
         has_opposite: Whether a flag has one that turns it off.
+        entry: Of a mapping, the option that gives one entry of it as ``NAME=VALUE``.
         ledger: `QUESTION` or `CONFIGURATION`; None is not kept in the ledger.
     """
     return {
@@ -234,6 +434,7 @@ def option(
         "metavar": "|".join(choices) or metavar,
         "choices": choices,
         "has_opposite": has_opposite,
+        "entry": entry,
         "ledger": ledger,
     }
 
@@ -245,6 +446,8 @@ class Settings:
     Attributes:
         schema: Names of the host's tables and columns.
         lookback_days: Maximum age of a close in calendar days; an older one is stale (S4).
+        fx_lookback_days: Maximum age of a rate in calendar days, where `Schema.fx` maps rates (C6).
+        fx_pivot: The common currency of pairs without a rate of their own, likewise.
         min_coverage: Minimum share of symbols that must have a close on a session (S12), 0 to 1.
         today: The date that "now" means where no end is given; its own session counts as closed.
             Under `legacy`, days from it on are current. None asks the clock of the server.
@@ -261,6 +464,14 @@ class Settings:
         lease_seconds: Seconds after which a lease without heartbeats expires; a run sends six
             heartbeats in that time.
         ledger_days: How many days ended runs stay in the ledger.
+        checks: Check of prices -> what to do about its findings, by its name (C1, C2): `off`,
+            `report` or `fail`, by which the portfolios that hold the symbol fail. A name that is
+            left out is reported; the policy `legacy` checks nothing.
+        max_move: Largest change of a close between two sessions that is no `price_jump`, as a share
+            of the older one.
+        frozen_sessions: With how many sessions in a row with the same close it is `price_frozen`.
+        max_missing: Largest share of a portfolio's symbols that may lack a fresh close before it is
+            `price_low`, 0 to 1.
         shard: ``(k, n)``: only the k-th of n shares of the portfolios, by a fixed hash of their
             ids. What is decided for all of a run is decided over all of the shares, see
             docs/operations.md. None is everything.
@@ -270,6 +481,16 @@ class Settings:
     lookback_days: int = field(
         default=10,
         metadata=option(help="Calendar days after which a close is stale.", ledger=QUESTION),
+    )
+    fx_lookback_days: int = field(
+        default=5,
+        metadata=option(help="Calendar days that a rate may be old.", ledger=QUESTION),
+    )
+    fx_pivot: str = field(
+        default="USD",
+        metadata=option(
+            help="Currency by way of which others are converted.", metavar="CODE", ledger=QUESTION
+        ),
     )
     min_coverage: float = field(
         default=0.5,
@@ -314,15 +535,45 @@ class Settings:
     ledger_days: int = field(
         default=90, metadata=option(help="Days to keep ended runs in the ledger.")
     )
+    checks: Mapping[str, CheckAction] = field(
+        default_factory=dict,
+        hash=False,
+        metadata=option(
+            help="What a check of prices does: off, report (default) or fail; repeatable.",
+            metavar="NAME=ACTION",
+            entry="check",
+            ledger=QUESTION,
+        ),
+    )
+    max_move: float = field(
+        default=0.5,
+        metadata=option(
+            help="Largest change of a close that is no jump.", metavar="X", ledger=QUESTION
+        ),
+    )
+    frozen_sessions: int = field(
+        default=10,
+        metadata=option(help="Sessions with the same close that are too many.", ledger=QUESTION),
+    )
+    max_missing: float = field(
+        default=0.2,
+        metadata=option(
+            help="Largest share of symbols without a fresh close.", metavar="X", ledger=QUESTION
+        ),
+    )
     shard: tuple[int, int] | None = field(
         default=None,
         metadata=option(help="Only this share of the portfolios, such as 2/4.", metavar="K/N"),
     )
 
     def __post_init__(self) -> None:
-        if not 0 <= self.lookback_days <= MOST_LOOKBACK_DAYS:
-            msg = f"lookback_days is {self.lookback_days}, expected 0 to {MOST_LOOKBACK_DAYS}"
-            raise ConfigError(msg, "lookback_days")
+        for name in ("lookback_days", "fx_lookback_days"):
+            days = getattr(self, name)
+            if not 0 <= days <= MOST_LOOKBACK_DAYS:
+                raise ConfigError(f"{name} is {days}, expected 0 to {MOST_LOOKBACK_DAYS}", name)
+        if not isinstance(self.fx_pivot, str) or not self.fx_pivot.strip():
+            msg = f"fx_pivot is {self.fx_pivot!r}, expected a currency such as USD"
+            raise ConfigError(msg, "fx_pivot")
         if not 0 <= self.min_coverage <= 1:
             msg = f"min_coverage is {self.min_coverage}, expected 0 to 1"
             raise ConfigError(msg, "min_coverage")
@@ -335,7 +586,34 @@ class Settings:
             shown = shard_text(self.shard)
             msg = f"shard is {shown}, expected k/n with 1 <= k <= n <= {MOST_SHARDS}"
             raise ConfigError(msg, "shard")
+        for share in SHARES:
+            self.millionths(share)
+        object.__setattr__(self, "checks", _all_checks(self.checks))
         self.failures_allowed(0)
+
+    def __reduce__(self) -> tuple[partial[Settings], tuple[()]]:
+        """Return how to make them again in another process."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        return partial(Settings, **values | {"checks": dict(self.checks)}), ()
+
+    def does_check(self, name: str) -> bool:
+        """Return whether a check of prices is done."""
+        return self.checks[name] != "off"
+
+    def millionths(self, threshold: str) -> int:
+        """Return a threshold of checks in millionths.
+
+        Raises:
+            ConfigError: it is out of range, or has more than six decimals.
+        """
+        value, (least, most) = getattr(self, threshold), SHARES[threshold]
+        exact = Decimal(str(value))
+        units = exact * MILLION
+        is_within = exact.is_finite() and Decimal(least) <= exact <= Decimal(most)
+        if not is_within or units != int(units):
+            msg = f"{threshold} is {value}, expected {least} to {most} with at most 6 decimals"
+            raise ConfigError(msg, threshold)
+        return int(units)
 
     def failures_allowed(self, portfolios: int) -> int:
         """Return how many of so many portfolios may fail before a run stops.
@@ -364,3 +642,18 @@ def _is_pair(shard: object) -> TypeGuard[tuple[int, int]]:
 
 def _is_shard(shard: object) -> bool:
     return _is_pair(shard) and 1 <= shard[0] <= shard[1] <= MOST_SHARDS
+
+
+def _all_checks(given: Any) -> Mapping[str, Any]:  # noqa: ANN401  # judged here
+    """Return what each check of prices does, by name."""
+    if not isinstance(given, Mapping):
+        msg = f"checks is {given!r}, expected a mapping of names to actions"
+        raise ConfigError(msg, "checks")
+    for name, action in given.items():
+        if name not in CHECKS:
+            msg = f"checks: unknown check `{name}`, expected one of {', '.join(CHECKS)}"
+            raise ConfigError(msg, "checks")
+        if action not in CHECK_ACTIONS:
+            msg = f"checks: `{name}` is {action!r}, expected one of {', '.join(CHECK_ACTIONS)}"
+            raise ConfigError(msg, "checks")
+    return MappingProxyType(dict.fromkeys(CHECKS, "report") | dict(given))

@@ -147,6 +147,18 @@ class LeaseHeldError(BatchcoreError, RuntimeError):
         self.run_id = run_id
 
 
+class ConcurrentUseError(BatchcoreError, RuntimeError):
+    """Two threads are at one cache at once; nothing was looked up, loaded or changed.
+
+    Attributes:
+        cache: Class of the cache.
+    """
+
+    def __init__(self, message: str, cache: str | None = None) -> None:
+        super().__init__(message, cache)
+        self.cache = cache
+
+
 class TooManyFailedError(BatchcoreError, RuntimeError):
     """More portfolios failed than ``max_failed`` allows; chunks committed before stay.
 

@@ -523,6 +523,7 @@ class Positions(Frame):
         market_value: Dollars, signed as stored; `rollforward` reads it for PRIVATE positions only.
         deleted: (n,) bool.
         last_price: Dollars; read by `legacy` alone.
+        currency: Of its prices; NULL and blanks are the portfolio's. Read by `rollforward` alone.
     """
 
     id: Ids
@@ -539,6 +540,7 @@ class Positions(Frame):
     market_value: Decimals = LEFT_OUT
     deleted: Bools = LEFT_OUT
     last_price: Decimals = LEFT_OUT
+    currency: Text = LEFT_OUT
 
     _left_out: ClassVar = {
         "exit_price": lambda self: Decimals.nulls(len(self), self.entry_price.scale),
@@ -598,6 +600,46 @@ class Prices(Frame):
     symbol: Text
     day: Days
     close: Decimals
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SplitRows(Frame):
+    """Splits as stored: `new` shares in the place of `old` ones, from the ex-date on (C3).
+
+    Attributes:
+        symbol: As stored.
+        day: The ex-date, the first on which closes are those of the new shares.
+        new: Shares after it.
+        old: Shares before it.
+        price_basis: `as_traded` or `adjusted`, see `config.Splits`.
+        quantity_basis: `as_entered` or `current`.
+    """
+
+    symbol: Text
+    day: Days
+    new: Decimals
+    old: Decimals
+    price_basis: str
+    quantity_basis: str
+
+    _shared: ClassVar = frozenset({"price_basis", "quantity_basis"})
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RateRows(Frame):
+    """Rates between currencies as stored.
+
+    Attributes:
+        base: Currency that a rate is of one of.
+        quote: Currency that it is counted in.
+        day: Date of the rate.
+        rate: Units of `quote` for one of `base`.
+    """
+
+    base: Text
+    quote: Text
+    day: Days
+    rate: Decimals
 
 
 @dataclass(frozen=True, slots=True)
@@ -703,6 +745,7 @@ class Opening(Frame):
         earliest_flow: Its daily capital flow, dollars.
         first_day: (n,) int32; sessions before it are not run for this portfolio.
         last_day: (n,) int32; sessions after it are not run for this portfolio.
+        currency: Of its amounts, as stored.
     """
 
     portfolio_id: Ids
@@ -713,6 +756,7 @@ class Opening(Frame):
     earliest_flow: Decimals = LEFT_OUT
     first_day: Int32 = LEFT_OUT
     last_day: Int32 = LEFT_OUT
+    currency: Text = LEFT_OUT
 
     _left_out: ClassVar = {
         "first_day": lambda self: np.full(len(self), _INT32.min, dtype=np.int32),
@@ -750,7 +794,7 @@ class BenchmarkWeights(Frame):
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """All that `compute` reads; the last four are read by `legacy` alone.
+    """All that `compute` reads; profiles to cached prices are read by `legacy` alone.
 
     Attributes:
         positions: Holdings.
@@ -764,6 +808,8 @@ class Inputs:
         benchmark: Weights of SP500 (L34).
         cached: Prices that take the place of closes of their symbol and day (L16); one of 0 is no
             price.
+        rates: Between currencies (C6); without them all amounts are in the portfolio's. Read by
+            `rollforward` alone.
     """
 
     positions: Positions
@@ -776,6 +822,7 @@ class Inputs:
     betas: Betas | None = None
     benchmark: BenchmarkWeights | None = None
     cached: Prices | None = None
+    rates: RateRows | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -846,6 +893,61 @@ class Misses(ArrowFrame):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Findings(Frame):
+    """What is odd about the closes of a run (C1), sorted by symbol, session and name.
+
+    Attributes:
+        name: Of the check.
+        symbol: Trimmed and upper-cased (S2).
+        first: (n,) int32 the first session of the run that it is of.
+        last: (n,) int32 the last one.
+        since: The day on which a lot must be held too; NULL where that does not matter.
+        detail: The figures.
+    """
+
+    name: Text
+    symbol: Text
+    first: Int32
+    last: Int32
+    since: Days
+    detail: Text
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class HeldFindings(Frame):
+    """Findings whose symbol some portfolio holds on a session that they are of (C1).
+
+    Attributes:
+        name: Of the check.
+        symbol: Trimmed and upper-cased (S2).
+        first: (n,) int32 the first session that it is of: with name and symbol, which it is.
+        detail: The figures.
+        session: (n,) int32 the first session on which any portfolio holds the symbol.
+        portfolios: (n,) int64 how many do on it.
+    """
+
+    name: Text
+    symbol: Text
+    first: Int32
+    detail: Text
+    session: Int32
+    portfolios: Int64
+
+    @classmethod
+    def of(cls, findings: Findings, finding: Int32, session: Int32, portfolios: Int64) -> Self:
+        """Return those of some rows of findings."""
+        own = findings.take(finding)
+        return cls(
+            name=own.name,
+            symbol=own.symbol,
+            first=own.first,
+            detail=own.detail,
+            session=session,
+            portfolios=portfolios,
+        )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class LegacyColumns(Frame):
     """Columns of `portfolio_snapshots` that the policy `legacy` alone computes, by their names.
 
@@ -894,9 +996,15 @@ class Contributions(Frame):
         mark: Mark where the range ends, likewise.
         day: Of its close.
         status: Of `units.Mark`.
-        unrealized_change: Dollars, as the next two; 0 on a baseline.
-        realized: 0 on a baseline.
-        value: Where the range ends; NULL where the lot is not held then.
+        rate_before: What 1 of its currency counts as where the range begins (C6); NULL as
+            `mark_before`, and without a rate.
+        rate: Where the range ends, likewise.
+        unrealized_change: Dollars; 0 on a baseline, and NULL where a rate is missing (C7), as the
+            next three.
+        realized: What its end realized.
+        price_effect: What a change of price adds (C8).
+        currency_effect: The rest.
+        value: Where the range ends; NULL where the lot is not held then, or a rate is missing.
     """
 
     portfolio: Int32
@@ -910,8 +1018,12 @@ class Contributions(Frame):
     mark: WideDecimals
     day: Days
     status: Integers
+    rate_before: WideDecimals
+    rate: WideDecimals
     unrealized_change: WideDecimals
     realized: WideDecimals
+    price_effect: WideDecimals
+    currency_effect: WideDecimals
     value: WideDecimals
 
 
@@ -965,6 +1077,7 @@ class Rows(ArrowFrame):
             `legacy` whether any day failed.
         issues: What was noticed; under `legacy` one for each day that failed.
         misses: Which symbols had no fresh enough mark.
+        held: Which findings of the checks of prices (C1) concern a portfolio.
         legacy: Its own columns; None under another policy.
     """
 
@@ -992,9 +1105,10 @@ class Rows(ArrowFrame):
     failed: Bools
     issues: Issues
     misses: Misses
+    held: HeldFindings
     legacy: LegacyColumns | None = None
 
-    _shared: ClassVar = frozenset({"written", "failed", "issues", "misses"})
+    _shared: ClassVar = frozenset({"written", "failed", "issues", "misses", "held"})
     _dates: ClassVar = frozenset({"day"})
     _digits: ClassVar = SNAPSHOT_DIGITS
 
@@ -1061,9 +1175,9 @@ class PositionValues(Frame):
 
     Attributes:
         position: (k,) int32 row of `Positions`.
-        last_price: The mark, dollars, in the scale of the closes.
-        market_value: (k,) int64, ``r2(mark * q * m)``.
-        unrealized_pnl: (k,) int64, ``r2((mark - c) * q * m)``.
+        last_price: The mark, in the position's own currency and the scale of the closes.
+        market_value: (k,) int64, ``r2(mark * q * m)``, in the portfolio's currency (C6).
+        unrealized_pnl: (k,) int64, ``r2((mark - c) * q * m)``, likewise.
         issues: `market_value_out_of_range`.
     """
 

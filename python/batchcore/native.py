@@ -21,8 +21,10 @@ from batchcore.frames import (
     Contributions,
     Days,
     Decimals,
+    Findings,
     FloatObjects,
     Frame,
+    HeldFindings,
     Holdings,
     Integers,
     Issues,
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from batchcore.config import Settings
     from batchcore.frames import (
         Betas,
         ComputedDays,
@@ -58,6 +61,7 @@ if TYPE_CHECKING:
         Previous,
         Prices,
         Profiles,
+        RateRows,
         UInt32,
     )
 
@@ -66,6 +70,7 @@ Made = TypeVar("Made")
 _core.load_needed()
 
 CancelFlag = _core.CancelFlag
+Rates = _core.Rates
 
 _GREEKS: Final = HOST["portfolio_snapshots"].names(Use.GREEKS)
 
@@ -221,6 +226,97 @@ def build_market(
     return Market(sessions, store, marks)
 
 
+def build_rates(
+    rates: RateRows,
+    currencies: Text,
+    homes: Text,
+    sessions: Int32,
+    *,
+    lookback_days: int = 5,
+    pivot: str = "USD",
+) -> Rates:
+    """Return what currencies count as in those of portfolios, computed once for each day (C6).
+
+    Args:
+        rates: As stored, in any order.
+        currencies: Of lots, as stored; of the column only its table counts.
+        homes: Of portfolios, likewise.
+        sessions: (s,) int32, those of the market.
+        lookback_days: Calendar days that a rate may be old.
+        pivot: The common currency of pairs without a rate of their own.
+
+    Raises:
+        ConfigError: a lookback that is none.
+        InputError: a wrong column.
+    """
+    if not 0 <= lookback_days <= MAX_LOOKBACK_DAYS:
+        msg = f"fx_lookback_days is {lookback_days}, expected 0 to {MAX_LOOKBACK_DAYS}"
+        raise ConfigError(msg, "fx_lookback_days")
+    return _core.Rates.from_frame(
+        rates,
+        currencies=currencies,
+        homes=homes,
+        sessions=sessions,
+        lookback_days=lookback_days,
+        pivot=pivot,
+    )
+
+
+def rate_issues(rates: Rates) -> Issues:
+    """Return the rows of rates that count as if absent: `bad_rate` (C6)."""
+    return _issues(rates.issues())
+
+
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """The checks of a market's closes, shared by all chunks.
+
+    Attributes:
+        found: The native findings.
+        findings: The same as columns.
+    """
+
+    found: _core.Checks
+    findings: Findings
+
+
+def build_checks(
+    market: Market, days: Int32, settings: Settings, *, closed: int | None = None
+) -> Checks:
+    """Return what is odd about the closes of each symbol (C1), found once for a run.
+
+    Args:
+        market: Its closes and its sessions.
+        days: (d,) int32 ascending: the sessions of the market that closes are expected of, and
+            those before it that are looked at too.
+        settings: Which checks are done, and their thresholds.
+        closed: The last session closed by now, where the market reaches it; None looks for no
+            close dated after it.
+
+    Raises:
+        InputError: days that do not ascend.
+    """
+    found = _core.Checks.of(
+        market.marks,
+        days=days,
+        actions=dict(settings.checks),
+        max_move=settings.millionths("max_move"),
+        frozen_sessions=settings.frozen_sessions,
+        max_missing=settings.millionths("max_missing"),
+        closed=closed,
+    )
+    columns = found.findings()
+    findings = Findings(
+        name=Text(*columns["name"]),
+        symbol=Text(*columns["symbol"]),
+        first=market.sessions[columns["first"]],
+        last=market.sessions[columns["end"].astype(np.int64) - 1],
+        since=Days(*columns["since"]),
+        detail=Text(*columns["detail"]),
+    )
+    return Checks(found, findings)
+
+
 def store_snapshots(previous: Previous) -> _core.SnapshotStore:
     """Return the native store of the snapshots before a run (S5, L5)."""
     return _core.SnapshotStore.from_frame(previous)
@@ -236,13 +332,16 @@ def roll_forward(
     opening: Opening,
     threads: int | None = None,
     cancel: CancelFlag | None = None,
+    checks: Checks | None = None,
     host: Host | None = None,
     betas: Betas | None = None,
+    rates: Rates | None = None,
 ) -> Rows:
     """Return the rows of one chunk of portfolios over the sessions of `market`.
 
-    A pure function of its arguments. With ``host`` it follows the rules that read that, which
-    alone read ``betas``, those of the positions (L32).
+    A pure function of its arguments. ``checks`` are those of the market. With ``host`` it follows
+    the rules that read that, which alone read ``betas``, those of the positions (L32). Without
+    ``rates`` all amounts are taken to be in the portfolio's currency (C6).
     """
     columns = _core.run(
         policy=_ROLL_FORWARD if host is None else host.rules,
@@ -254,6 +353,8 @@ def roll_forward(
         marks=market.marks,
         threads=_threads(threads),
         cancel=cancel,
+        rates=rates,
+        checks=None if checks is None else checks.found,
         prices=market.prices,
         today=None if host is None else host.today,
         cached=None if host is None else host.cached,
@@ -262,7 +363,9 @@ def roll_forward(
         has_benchmark=host is not None and host.has_benchmark,
     )
     own = columns.pop("legacy")
-    return _rows(columns, positions.symbol, None if host is None else _legacy(own))
+    findings = Findings.none() if checks is None else checks.findings
+    legacy = None if host is None else _legacy(own)
+    return _rows(columns, positions.symbol, legacy, findings)
 
 
 def hold(
@@ -274,6 +377,7 @@ def hold(
     sessions: Int32,
     threads: int | None = None,
     cancel: CancelFlag | None = None,
+    rates: Rates | None = None,
 ) -> Holdings:
     """Return the lots held on at least one of `sessions`, with their values on each.
 
@@ -286,7 +390,7 @@ def hold(
         InputError: a wrong column, or a day that is no session of `market`.
 
     Source:
-        docs/semantics.md, S3, S4 and S9.
+        docs/semantics.md, S3, S4, S9 and C6.
     """
     columns = _core.hold(
         positions=positions,
@@ -296,6 +400,7 @@ def hold(
         sessions=sessions,
         threads=_threads(threads),
         cancel=cancel,
+        rates=rates,
     )
     return Holdings(**columns)
 
@@ -309,6 +414,7 @@ def value_positions(
     session: int,
     threads: int | None = None,
     cancel: CancelFlag | None = None,
+    rates: Rates | None = None,
 ) -> PositionValues:
     """Return market value and unrealized P&L of the public positions held on `session`.
 
@@ -319,7 +425,7 @@ def value_positions(
         InputError: a wrong column, or a day that is no session of `market`.
 
     Source:
-        docs/semantics.md, S3, S4 and S6.
+        docs/semantics.md, S3, S4, S6 and C6.
     """
     columns = _core.value_positions(
         positions=positions,
@@ -329,6 +435,7 @@ def value_positions(
         session=session,
         threads=_threads(threads),
         cancel=cancel,
+        rates=rates,
     )
     last_price = Decimals(columns.pop("last_price"), market.prices.scale)
     issues = _issues(columns.pop("issues"))
@@ -405,6 +512,7 @@ def contributions(
     opening: Opening,
     threads: int | None = None,
     cancel: CancelFlag | None = None,
+    rates: Rates | None = None,
 ) -> Contributions:
     """Return what each lot added to the P&L of its portfolio.
 
@@ -416,7 +524,7 @@ def contributions(
         InputError: a wrong column, or an amount of more than 38 digits.
 
     Source:
-        docs/semantics.md, X1, X3, X4.
+        docs/semantics.md, X1, X3, X4, C8.
     """
     return _contributions(
         _core.contributions(
@@ -426,6 +534,7 @@ def contributions(
             marks=market.marks,
             threads=_threads(threads),
             cancel=cancel,
+            rates=rates,
         )
     )
 
@@ -488,8 +597,12 @@ def _contributions(found: dict[str, Any]) -> Contributions:
         mark=wide("mark", price),
         day=Days(*found["day_after"]),
         status=status("status_after"),
+        rate_before=wide("rate_before", found["rate_scale"]),
+        rate=wide("rate", found["rate_scale"]),
         unrealized_change=wide("unrealized_change", amount),
         realized=wide("realized", amount),
+        price_effect=wide("price_effect", amount),
+        currency_effect=wide("currency_effect", amount),
         value=wide("value", found["value_scale"]),
     )
 
@@ -519,6 +632,8 @@ def compute(
     lookback_days: int = 10,
     today: dt.date | None = None,
     threads: int | None = None,
+    fx_lookback_days: int = 5,
+    fx_pivot: str = "USD",
 ) -> Rows:
     """Return a row for each portfolio of ``inputs.opening`` and each of its sessions.
 
@@ -534,6 +649,8 @@ def compute(
         today: The current date, needed by `legacy` (L32 to L34); `rollforward` has no rule that
             reads it.
         threads: How many; None takes as many as there are cores.
+        fx_lookback_days: Calendar days that a rate may be old (C6).
+        fx_pivot: The common currency of pairs without a rate of their own (C6).
 
     Raises:
         ConfigError: an unknown policy, a lookback or a number of threads that is none, or `legacy`
@@ -542,7 +659,7 @@ def compute(
             other; it names column and row.
 
     Source:
-        docs/semantics.md, S3 to S10; docs/legacy.md, L3 to L34.
+        docs/semantics.md, S3 to S10, C6, C7; docs/legacy.md, L3 to L34.
     """
     check_choice("policy", policy, (_ROLL_FORWARD, _LEGACY))
     host = None
@@ -557,6 +674,17 @@ def compute(
             has_benchmark=inputs.benchmark is not None and len(inputs.benchmark) > 0,
         )
     market = build_market(inputs.prices, sessions, lookback_days=lookback_days)
+    rates, noticed = None, [market.issues()]
+    if inputs.rates is not None and host is None:
+        rates = build_rates(
+            inputs.rates,
+            inputs.positions.currency,
+            inputs.opening.currency,
+            sessions,
+            lookback_days=fx_lookback_days,
+            pivot=fx_pivot,
+        )
+        noticed.append(rate_issues(rates))
     rows = roll_forward(
         market,
         positions=inputs.positions,
@@ -567,10 +695,11 @@ def compute(
         threads=threads,
         host=host,
         betas=inputs.betas,
+        rates=rates,
     )
     if host is not None:
         return rows
-    return replace(rows, issues=Issues.concat([market.issues(), rows.issues]))
+    return replace(rows, issues=Issues.concat([*noticed, rows.issues]))
 
 
 def _threads(asked: int | None) -> int:
@@ -610,13 +739,16 @@ def _legacy(columns: dict[str, Any]) -> LegacyColumns:
     )
 
 
-def _rows(columns: dict[str, Any], symbols: Text, legacy: LegacyColumns | None) -> Rows:
+def _rows(
+    columns: dict[str, Any], symbols: Text, legacy: LegacyColumns | None, findings: Findings
+) -> Rows:
     """Return what the core computed; its other columns are those of `Rows` by name."""
     issues, misses = _issues(columns.pop("issues")), columns.pop("misses")
     for name, scale in (("daily_return", RETURN_SCALE), ("unrealized_pnl", CENTS)):
         columns[name] = Decimals(columns[name], scale, columns.pop(f"{name}_state"))
     misses["symbol"] = _coded(misses["symbol"], symbols)
-    return Rows(**columns, issues=issues, misses=Misses(**misses), legacy=legacy)
+    held = HeldFindings.of(findings, **columns.pop("held"))
+    return Rows(**columns, issues=issues, misses=Misses(**misses), held=held, legacy=legacy)
 
 
 def _coded(codes: UInt32, table: Text) -> Text:

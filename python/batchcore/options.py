@@ -7,9 +7,9 @@ keywords; the command line makes its options of the same fields, and the ledger 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 from batchcore import policies
 from batchcore.config import (
@@ -25,9 +25,6 @@ from batchcore.config import (
 )
 from batchcore.errors import ConfigError
 from batchcore.late_imports import check_choice
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 Progress = Callable[[str, int, int], object]
 """Called with phase, chunks done and chunks in all."""
@@ -218,6 +215,8 @@ def recorded(options: RunOptions | Settings, kind: str) -> dict[str, Any]:
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
     if isinstance(value, dt.datetime):
         value = value.astimezone(dt.UTC)
     return value.isoformat() if isinstance(value, dt.date) else value

@@ -51,6 +51,8 @@ class Use(enum.Flag):
     BENCHMARKS = enum.auto()  # weights of the sectors in a benchmark
     TAGS = enum.auto()  # sector tags of positions
     RETURNS = enum.auto()  # performance over stored rows
+    SPLITS = enum.auto()  # splits, where `Schema.splits` maps them
+    RATES = enum.auto()  # rates between currencies, where `Schema.fx` maps them
 
     HOLDINGS = PRICES | LATEST | LOTS  # beta and sectors of one portfolio
     RUN = HOLDINGS | ROWS  # each run, whatever its policy and analytics
@@ -76,6 +78,9 @@ class Kind(enum.StrEnum):
     JSONB = "jsonb"
     OTHER = "other"
 
+
+WHOLE: Final = frozenset({Kind.INT2, Kind.INT4, Kind.INT8})
+"""Types of whole numbers."""
 
 ENUMS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
@@ -405,6 +410,35 @@ users
 """)
 )
 """The host's tables by name, in an order that foreign keys allow."""
+
+SPLITS: Final = "splits"
+"""What templates and scales call the table that `Schema.splits` maps."""
+
+SPLIT_TABLE: Final = _tables("""
+splits
+    symbol varchar(20)!, ex_date date! | splits
+    new numeric(18,8)!, old numeric(18,8)! | splits
+    created_at timestamptz!, updated_at timestamptz! | changes
+    key: symbol ex_date
+""")[SPLITS]
+"""The table of splits: a host maps its own, and no migration makes one."""
+
+RATES: Final = "fx"
+"""What templates and scales call the table that `Schema.fx` maps."""
+
+RATE_TABLE: Final = _tables("""
+fx
+    base varchar(3)!, quote varchar(3)!, date date!, rate numeric(18,8)! | rates
+    updated_at timestamptz
+    key: base quote date
+""")[RATES]
+"""The table of rates: a host maps its own, and no migration makes one."""
+
+CURRENCY: Final = Column("currency", "varchar(3)", Use.RATES)
+"""The column with the currency of a position or of a profile, which `Schema.fx` names."""
+
+CURRENCY_TABLES: Final = ("positions", "company_profiles")
+"""Where that column may be."""
 
 _CENTS: Final = 2
 _SNAPSHOT: Final = HOST["portfolio_snapshots"]

@@ -10,7 +10,7 @@ import pytest_asyncio
 from batchcore.db.migrate import migrate
 from batchcore.db.sqlalchemy_tables import ledger, metadata
 from batchcore.run import lock_watch
-from support import bouncer, database
+from support import bouncer, database, foreign_host
 from support.waiting import Heard
 
 
@@ -107,6 +107,12 @@ def double_copy(server) -> Iterator[str]:
     yield from template_of(server, *loose("double precision"))
 
 
+@pytest.fixture(scope="session")
+def rates_copy(server) -> Iterator[str]:
+    """The same, of a host with a table of rates and columns of currencies."""
+    yield from template_of(server, *foreign_host.TABLE)
+
+
 @pytest_asyncio.fixture
 async def host(make_database: Callable[..., Awaitable[str]], template: str) -> str:
     """The URL of a migrated database of this test alone."""
@@ -146,6 +152,13 @@ def same_loose_host(loose_copy: str) -> str:
 def same_double_host(double_copy: str) -> str:
     """The same, with doubles wherever numbers are only read."""
     return emptied(double_copy)
+
+
+@pytest.fixture
+def same_rates_host(rates_copy: str) -> str:
+    """The same, with a table of rates and columns of currencies."""
+    asyncio.run(database.execute(rates_copy, "DELETE FROM fx_rates"))
+    return emptied(rates_copy)
 
 
 @pytest.fixture

@@ -81,12 +81,13 @@ async def test_each_session_has_the_rows_of_the_reference(filled: str, code: str
 
 @pytest.mark.parametrize("code", CODES)
 async def test_session_by_session_on_any_date_gives_the_same_rows(filled: str, code: str) -> None:
+    days = EVERY[:16]  # Memorial Day, on the fifth, is no session in New York
     async with database.pooled(filled) as pool:
-        for day in EVERY:
+        for day in days:
             await ran(pool, code, day, day)
         by_day = database.without_stamps(await database.snapshots(pool))
 
-        await ran(pool, code, START, END, on_existing="replace")
+        await ran(pool, code, days[0], days[-1], on_existing="replace")
 
         assert database.without_stamps(await database.snapshots(pool)) == by_day
 

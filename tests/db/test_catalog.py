@@ -1,6 +1,5 @@
 """The check before a run: what it reads, and every fault that it names."""
 
-import asyncio
 import contextlib
 import pickle
 import uuid
@@ -16,6 +15,7 @@ from batchcore.db.check import check, check_revision, problems_of
 from batchcore.db.migrate import downgrade, migrate
 from batchcore.errors import SchemaError
 from batchcore.schema import HOST, Kind, Use
+from support import database
 from support.cases import from_toml
 
 pytestmark = [pytest.mark.db]
@@ -24,18 +24,7 @@ pytestmark = [pytest.mark.db]
 @pytest.fixture(scope="module")
 def migrated(server) -> Iterator[str]:
     """The URL of a migrated database, which every test leaves as it was."""
-    name = f"test_{uuid.uuid4().hex}"
-
-    async def run(statement: str) -> None:
-        connection = await asyncpg.connect(server.url)
-        await connection.execute(statement)
-        await connection.close()
-
-    asyncio.run(run(f'CREATE DATABASE "{name}" TEMPLATE template0'))
-    url = server.database_url(name)
-    asyncio.run(migrate(url))
-    yield url
-    asyncio.run(run(f'DROP DATABASE "{name}" WITH (FORCE)'))
+    yield from database.shared(server, migrate)
 
 
 @contextlib.asynccontextmanager

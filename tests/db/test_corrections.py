@@ -332,7 +332,7 @@ async def test_a_correction_costs_a_fixed_number_of_statements(same_host: str) -
         await connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
         counter = Counter(connection)
         for day in DAYS[1:]:
-            await set_price(connection, "AAA", day, Decimal(day - D0 + 20), LATER)
+            await set_price(connection, "AAA", day, Decimal(day - D0 + 12), LATER)
             await add_position(connection, P, position(entry=day), LATER)
             await add_flow(connection, Q, flow(day, 1), LATER)
         await counter.statements()

@@ -94,7 +94,7 @@ async def test_without_any_price_coverage_is_full_and_marks_are_entry_prices(
     result = await run(same_host, MONDAY, MONDAY, min_coverage=1.0)
 
     assert result.rows_written == 1
-    assert result.issues_by_name() == {"unpriced": 1}
+    assert result.issues_by_name() == {"price_low": 1, "unpriced": 1}
     assert result.cache["unpriced"] == 1
 
 

@@ -97,10 +97,11 @@ async def test_run_leaves_what_the_reference_says(same_loose_host: str, seed: in
     first = MONDAY + random.randint(-4, 8)
     last = first + random.randint(0, 10)
     chunk_size = random.choice((None, 1, 2))
-    await legacy_host.fill(same_loose_host, run)
-    results = await check(same_loose_host, run, first, last, LOOSE, chunk_size=chunk_size)
-    # Once more: what is there stands, what failed fails again.
-    await check(same_loose_host, after(run, results), first, last, LOOSE, chunk_size=chunk_size)
+    async with database.pooled(same_loose_host) as db:
+        await legacy_host.fill(db, run)
+        results = await check(db, run, first, last, LOOSE, chunk_size=chunk_size)
+        # Once more: what is there stands, what failed fails again.
+        await check(db, after(run, results), first, last, LOOSE, chunk_size=chunk_size)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -112,8 +113,9 @@ async def test_run_on_doubles_leaves_what_the_reference_says(
     prices = [("AAA", MONDAY - 20, Decimal("0.00003")), ("BBB", MONDAY - 21, Decimal("10.00005"))]
     run = replace(made, cached={}, prices=(*made.prices, *prices))
     first = MONDAY + seed % 5
-    await legacy_host.fill(same_double_host, run)
-    await check(same_double_host, legacy_frames.in_doubles(run), first, first + 7, LOOSE)
+    async with database.pooled(same_double_host) as db:
+        await legacy_host.fill(db, run)
+        await check(db, legacy_frames.in_doubles(run), first, first + 7, LOOSE)
 
 
 @pytest.mark.parametrize("seed", range(15))

@@ -93,13 +93,20 @@ async def versions(db: str | asyncpg.Pool) -> dict[tuple[uuid.UUID, int], tuple[
 
 async def check(url: str, expected: dict[uuid.UUID, int], **options: Any) -> batchcore.BatchResult:
     """Repair, and look at all that it leaves; `expected` are first sessions by portfolio."""
-    before, rows = await versions(url), await database.snapshots(url)
-    dry = await repaired(url, **options, settings=replace(SETTINGS, dry_run=True))
-    assert await versions(url) == before
+    async with database.pooled(url) as db:
+        return await check_on(db, expected, **options)
+
+
+async def check_on(
+    db: asyncpg.Pool, expected: dict[uuid.UUID, int], **options: Any
+) -> batchcore.BatchResult:
+    before, rows = await versions(db), await database.snapshots(db)
+    dry = await repaired(db, **options, settings=replace(SETTINGS, dry_run=True))
+    assert await versions(db) == before
     assert (dry.rows_written, dry.chunks) == (0, 0)
     assert not dry.portfolios.sessions_written.any()
 
-    result = await repaired(url, **options)
+    result = await repaired(db, **options)
 
     first = {own: day for own, (day, _, _) in found(result).items()}
     assert first == expected
@@ -107,7 +114,7 @@ async def check(url: str, expected: dict[uuid.UUID, int], **options: Any) -> bat
     assert dry.portfolios.sessions_planned.tolist() == result.portfolios.sessions_written.tolist()
     written = {(own, day) for own, at in expected.items() for day in DAYS if day >= at}
     assert result.rows_written == len(written)
-    after, left = await versions(url), await database.snapshots(url)
+    after, left = await versions(db), await database.snapshots(db)
     assert {at for at in after if after[at] != before.get(at)} == written
     for at in rows.keys() & left.keys():
         assert left[at]["id"] == rows[at]["id"]
@@ -115,16 +122,16 @@ async def check(url: str, expected: dict[uuid.UUID, int], **options: Any) -> bat
 
     analytics = options.get("analytics", "none")
     weights = {name: options[name] for name in ("beta_weights",) if name in options}
-    assert (await batchcore.verify(url, fast=True, **weights)).differing == 0
-    assert (await repaired(url, **options)).nothing_to_do
-    equities = await database.equities(url)
+    assert (await batchcore.verify(db, fast=True, **weights)).differing == 0
+    assert (await repaired(db, **options)).nothing_to_do
+    equities = await database.equities(db)
     await run_days(
-        url, D0, D4, on_existing="replace", analytics=analytics, settings=SETTINGS, **weights
+        db, D0, D4, on_existing="replace", analytics=analytics, settings=SETTINGS, **weights
     )
-    again = await database.snapshots(url)
+    again = await database.snapshots(db)
     assert {at: again[at] for at in written} == {at: left[at] for at in written}
     assert database.without_stamps(again) == database.without_stamps(left)
-    assert await database.equities(url) == equities
+    assert await database.equities(db) == equities
     return result
 
 

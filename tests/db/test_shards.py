@@ -14,12 +14,13 @@ import pytest
 import batchcore
 from batchcore import reference as ref
 from batchcore.calendar import date_of
-from batchcore.config import Settings
+from batchcore.config import Schema, Settings
 from batchcore.errors import ConfigError, CoverageError, LeaseHeldError, TooManyFailedError
 from batchcore.pg.database import Database
-from batchcore.pg.ledger import Ledger
+from batchcore.pg.ledger import Ledger, Question
 from batchcore.pg.session import transaction
-from batchcore.run.batch import run_up_to_now
+from batchcore.policies import entry
+from batchcore.run.batch import Run, run_up_to_now
 from batchcore.run.group import run_group
 from batchcore.run.lease import question_of
 from batchcore.run.request import Request, make_request
@@ -61,17 +62,17 @@ async def left(
     url: str, host: Host, asked: Request, count: int | None
 ) -> tuple[object, batchcore.BatchResult]:
     """Return what one run, or its shards, leave: snapshots without stamps, equities; the report."""
-    await database.execute(
-        url,
-        "TRUNCATE portfolios, positions, market_data_cache, portfolio_snapshots,"
-        " equity_changes, position_realized_events, batchcore_runs CASCADE",
-    )
+    await database.execute(url, EMPTY)
     await database.fill(url, host)
     result = await (run_up_to_now(url, asked) if count is None else sharded(url, asked, count))
     stored = database.without_stamps(await database.snapshots(url))
     return (stored, await database.equities(url)), result
 
 
+EMPTY = (
+    "TRUNCATE portfolios, positions, market_data_cache, portfolio_snapshots, equity_changes,"
+    " position_realized_events, batchcore_runs CASCADE"
+)
 SAME = (
     *("success", "portfolios_failed", "rows_written", "sessions"),
     *("sessions_left_out", "portfolios", "cache", "coverage", "consistent", "analytics_off"),
@@ -108,6 +109,54 @@ async def test_any_number_of_shards_gives_the_rows_and_the_report_of_one_run(
         assert [one.shard for one in result.shards] == [(n, count) for n in range(1, count + 1)]
         rows = await database.fetch(same_host, "SELECT DISTINCT group_id FROM batchcore_run_shards")
         assert [str(row["group_id"]) for row in rows] == [result.group]
+
+
+@pytest.mark.parametrize("mode", ["missing", "inception", "changed_since", "repair", "error"])
+async def test_shards_give_the_rows_of_one_run_in_every_mode(same_host: str, mode: str) -> None:
+    host = database.full_host(7, DAYS, event=DAYS[1], flow=DAYS[2])
+    first = date_of(DAYS[0] if mode == "error" else DAYS[1])
+    options = {
+        "missing": {"missing": True, "on_existing": "replace"},
+        "inception": {"start": "inception", "on_existing": "replace", "end": date_of(DAYS[2])},
+        "changed_since": {"changed_since": dt.datetime(2000, 1, 1, tzinfo=dt.UTC)},
+        "repair": {"repairs": True},
+        "error": {"on_existing": "error", "end": date_of(DAYS[2])},
+    }[mode]
+    kind = entry("rollforward").repaired if mode == "repair" else None
+
+    async def work(own: Request) -> batchcore.BatchResult:
+        return await Run(Database(same_host), own, policy=kind and kind()).run()
+
+    found = []
+    for is_whole in (True, False):
+        await database.execute(same_host, EMPTY)
+        await database.fill(same_host, host)
+        if mode != "error":
+            await run(same_host, None)
+            await database.execute(
+                same_host,
+                "UPDATE portfolio_snapshots SET daily_pnl = daily_pnl + 1 WHERE snapshot_date ="
+                " (SELECT max(snapshot_date) FROM portfolio_snapshots)",
+            )
+        if mode == "missing":
+            gap = "DELETE FROM portfolio_snapshots WHERE snapshot_date = $1 RETURNING id"
+            await database.fetchval(same_host, gap, first)
+        given = {"start": None if mode == "missing" else first, "end": None, **options}
+        settings = Settings(min_coverage=0.0, connections=2, today=date_of(DAYS[2]))
+        asked = make_request(
+            *(given.pop("start"), given.pop("end"), None),
+            **{"calendar": "daily", "analytics": "none", "settings": settings, **given},
+        )
+        if is_whole:
+            result = await work(asked)
+        else:
+            result = await run_group(Database(same_host), asked, 3, work)
+        stored = database.without_stamps(await database.snapshots(same_host))
+        found.append((stored, await database.equities(same_host), comparable(result)))
+        assert result.rows_written >= 7
+    assert found[0] == found[1]
+    if mode != "inception":  # which goes further back
+        await assert_undisturbed(same_host, host, DAYS)
 
 
 def with_holder(symbol: str, shard: Shard, bought: int) -> ref.Portfolio:
@@ -217,30 +266,26 @@ async def test_a_shard_without_portfolios_has_nothing_to_do(
     assert (await run(same_host, (own, 2), ids=ids)).nothing_to_do == (ids is not None)
 
 
-async def found(url: str, asked: Request) -> set[str]:
-    async with Database(url).writing("ledger") as session, transaction(session):
-        ledger_of = Ledger(asked.settings.schema)
-        return {one.run_id for one in await ledger_of.found(session, question_of(asked))}
-
-
 async def test_runs_are_in_each_others_way_if_they_share_a_portfolio(same_host: str) -> None:
     every = [uuid.UUID(int=number) for number in range(12)]
     shards = [None, (1, 1), (1, 2), (2, 2), (2, 3), (1, 4), (4, 4), (6, 6)]
     lists = [None, [], every[:1], every[3:9]]
-    asked, portfolios = {}, {}
-    # Each has a question of its own: then only those that are running are found.
-    for at, (shard, ids) in enumerate(product(shards, lists)):
-        one = request(MONDAY + at, MONDAY + at, ids, settings={"shard": shard})
-        name = str(uuid.UUID(int=at))
-        async with Database(same_host).writing("ledger") as session, transaction(session):
-            await Ledger(one.settings.schema).begin(session, question_of(one), name)
-        asked[name] = one
-        # Of all portfolios a thousand: enough for shards that have any in common.
-        of = [uuid.UUID(int=number) for number in range(1000)] if ids is None else ids
-        portfolios[name] = {own for own in of if shard is None or of_shard(own, shard)}
-    for name, one in asked.items():
-        expected = {other for other, own in portfolios.items() if own & portfolios[name]}
-        assert await found(same_host, one) == expected, (one.settings.shard, one.wanted)
+    asked: dict[str, Question] = {}
+    portfolios: dict[str, set[uuid.UUID]] = {}
+    own = Ledger(Schema())
+    async with Database(same_host).writing("ledger") as session, transaction(session):
+        # Each has a question of its own: then only those that are running are found.
+        for at, (shard, ids) in enumerate(product(shards, lists)):
+            name, day = str(uuid.UUID(int=at)), MONDAY + at
+            asked[name] = question_of(request(day, day, ids, settings={"shard": shard}))
+            await own.begin(session, asked[name], name)
+            # Of all portfolios a thousand: enough for shards that have any in common.
+            of = [uuid.UUID(int=number) for number in range(1000)] if ids is None else ids
+            portfolios[name] = {one for one in of if shard is None or of_shard(one, shard)}
+        for name, question in asked.items():
+            found = {other.run_id for other in await own.found(session, question)}
+            expected = {other for other, ids in portfolios.items() if ids & portfolios[name]}
+            assert found == expected, question
 
 
 async def test_a_shard_is_refused_while_a_run_works_on_its_portfolios(same_host: str) -> None:
@@ -386,6 +431,31 @@ async def test_a_view_that_is_gone_is_replaced_by_one_of_the_shards_own(
     assert [one.consistent for one in result.shards] == [True, False]
     assert not result.consistent
     assert "snapshot=own reason=" in caplog.text
+    await assert_undisturbed(same_host, host, DAYS)
+
+
+async def test_a_view_that_is_lost_once_all_have_it_is_no_failure(
+    same_host: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    host = database.plain_host(6, DAYS)
+    await database.fill(same_host, host)
+    done: list[batchcore.BatchResult] = []
+
+    async def work(own: Request) -> batchcore.BatchResult:
+        done.append(await run_up_to_now(same_host, own))
+        if len(done) == 2:
+            await database.fetch(
+                same_host,
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND state = 'idle in transaction'",
+            )
+        return done[-1]
+
+    asked = request(DAYS[0], DAYS[-1], calendar="daily")
+    result = await run_group(Database(same_host), asked, 2, work)
+
+    assert (result.state, result.consistent) == ("complete", True)
+    assert "snapshot=lost" in caplog.text
     await assert_undisturbed(same_host, host, DAYS)
 
 

@@ -155,8 +155,9 @@ async def test_a_plan_asks_for_positions_only_where_prices_lack(
         # existing rows; and positions of AAA
         assert result.statements_by_phase == {"check": 4, "load": 6 + held}
         assert await counter.statements() == 10 + held
-        # stale on the last session: the symbol, the session and each portfolio
-        assert len(result.issues) == 7 * held
+        # stale on the last session: the symbol, the session and each portfolio, which has too few
+        # fresh closes too
+        assert len(result.issues) == 12 * held
 
 
 async def test_a_pool_counts_what_it_sends_to_reset_connections(

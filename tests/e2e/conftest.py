@@ -1,15 +1,18 @@
 """Databases for the command line: empty, migrated, filled; each a copy of one made once."""
 
 import asyncio
+import datetime as dt
 from collections.abc import Callable, Iterator
 
 import pytest
 
+import batchcore
 from batchcore import demo
 from batchcore.cli.options import LIBPQ_VARIABLES, URL_VARIABLE
 from batchcore.db.migrate import migrate
 from batchcore.demo import embedded
-from support.tables import SEED, SIZE, dropped, made
+from support import database
+from support.tables import SEED, SIZE
 
 
 @pytest.fixture(autouse=True)
@@ -27,38 +30,35 @@ def tcp_server() -> Iterator[embedded.EmbeddedServer]:
 
 @pytest.fixture(scope="session")
 def migrated_template(server) -> Iterator[str]:
-    name = made(server)
-    asyncio.run(migrate(server.database_url(name)))
-    yield name
-    dropped(server, name)
+    yield from database.shared(server, migrate)
 
 
 @pytest.fixture(scope="session")
 def filled_template(server, migrated_template: str) -> Iterator[str]:
-    name = made(server, migrated_template)
-    asyncio.run(demo.seeded(SIZE, seed=SEED).write(server.database_url(name)))
-    yield name
-    dropped(server, name)
+    yield from database.shared(server, demo.seeded(SIZE, seed=SEED).write, migrated_template)
+
+
+@pytest.fixture(scope="session")
+def stored(server, filled_template: str) -> Iterator[str]:
+    """The URL of a database of `SIZE` with the rows of all sessions, which nobody changes."""
+
+    async def run(url: str) -> None:
+        days = dt.date(2025, 6, 16), dt.date(2025, 6, 30)
+        await batchcore.run_batch(url, *days, analytics="none")
+
+    yield from database.shared(server, run, filled_template)
 
 
 @pytest.fixture
-def copy(server) -> Iterator[Callable[[str], str]]:
-    """A function from the name of a template to the URL of a copy of it."""
-    names: list[str] = []
-
-    def make(template: str) -> str:
-        names.append(made(server, template))
-        return server.database_url(names[-1])
-
-    yield make
-    for name in names:
-        dropped(server, name)
+def copy(make_database) -> Callable[[str | None], str]:
+    """A function from the URL of a database that nobody is connected to to that of a copy of it."""
+    return lambda template: asyncio.run(make_database(template))
 
 
 @pytest.fixture
 def empty(copy) -> str:
     """The URL of a database without tables."""
-    return copy("template0")
+    return copy(None)
 
 
 @pytest.fixture

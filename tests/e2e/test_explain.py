@@ -5,7 +5,6 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
@@ -13,11 +12,10 @@ import pytest
 from batchcore import cli
 from batchcore.attribution.explanation import COLUMNS
 from support.command import Said, batchcore
-from support.tables import digests, dropped, made, query
+from support.tables import digests, query
 
 pytestmark = pytest.mark.db
 
-RUN = ("--start", "2025-06-16", "--end", "2025-06-30", "--analytics", "none")
 DAY = ("--session", "2025-06-24")
 """A Tuesday."""
 
@@ -29,23 +27,9 @@ OF_CHAIN = {"portfolio", "previous", "equity_before", "flows", "equity"}
 ROW = [
     *("key", "position", "symbol", "sector", "type", "quantity", "multiplier", "entry_price"),
     *("mark_before", "mark_before_day", "status_before", "mark", "mark_day", "status"),
-    *("unrealized_change", "realized", "contribution", "value"),
+    *("unrealized_change", "realized", "contribution", "price_effect", "currency_effect"),
+    *("value", "currency", "rate_before", "rate"),
 ]
-
-
-@pytest.fixture(scope="module")
-def run_name(server, filled_template: str) -> Iterator[str]:
-    name = made(server, filled_template)
-    url = server.database_url(name)
-    assert batchcore("run", "--database-url", url, *RUN).code == 0
-    yield name
-    dropped(server, name)
-
-
-@pytest.fixture(scope="module")
-def stored(server, run_name: str) -> str:
-    """The URL of a database whose rows nobody changes."""
-    return server.database_url(run_name)
 
 
 @pytest.fixture(scope="module")
@@ -178,8 +162,8 @@ def test_a_terminal_gets_a_table_that_fits(
     assert "contribution" in title
 
 
-def test_what_has_changed_comes_first(copy, run_name: str, portfolio: str) -> None:
-    url = copy(run_name)
+def test_what_has_changed_comes_first(copy, stored: str, portfolio: str) -> None:
+    url = copy(stored)
     query(
         url,
         "UPDATE portfolio_snapshots SET daily_pnl = daily_pnl + 5 WHERE"  # noqa: S608

@@ -1,26 +1,13 @@
 """`batchcore performance` on a real server: what it prints, and its exit codes."""
 
-from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
 
 from support.command import Said, batchcore
-from support.tables import dropped, made, query
+from support.tables import query
 
 pytestmark = pytest.mark.db
-
-RUN = ("--start", "2025-06-16", "--end", "2025-06-30", "--analytics", "none")
-
-
-@pytest.fixture(scope="module")
-def valued(server, filled_template: str) -> Iterator[str]:
-    """The URL of a database with rows of 10 sessions of 12 portfolios."""
-    name = made(server, filled_template)
-    url = server.database_url(name)
-    assert batchcore("run", "--database-url", url, *RUN).code == 0
-    yield url
-    dropped(server, name)
 
 
 def performance(url: str, *words: str) -> Said:
@@ -31,15 +18,15 @@ def one_of(url: str) -> str:
     return str(query(url, "SELECT min(id::text) FROM portfolios WHERE deleted_at IS NULL")[0][0])
 
 
-def test_json_is_what_python_returns(valued: str) -> None:
-    one = one_of(valued)
-    said = performance(valued, "--portfolio", one, "--period", "1D", "--period", "ITD", "--json")
+def test_json_is_what_python_returns(stored: str) -> None:
+    one = one_of(stored)
+    said = performance(stored, "--portfolio", one, "--period", "1D", "--period", "ITD", "--json")
     assert (said.code, said.err) == (0, "")
     day, whole = said.document()["rows"]
     assert (day["period"], day["sessions"], day["start"]) == ("1D", 1, "2025-06-27")
     assert (whole["period"], whole["sessions"], whole["start"]) == ("ITD", 9, "2025-06-16")
     rows = query(
-        valued,
+        stored,
         "SELECT portfolio_id::text, daily_pnl, lag(equity_balance) OVER ("
         "PARTITION BY portfolio_id ORDER BY snapshot_date) FROM portfolio_snapshots"
         " ORDER BY portfolio_id, snapshot_date",
@@ -51,9 +38,9 @@ def test_json_is_what_python_returns(valued: str) -> None:
     assert Decimal(whole["twr"]) == index - 1
 
 
-def test_text_is_a_table_with_a_line_for_each_reason(valued: str) -> None:
+def test_text_is_a_table_with_a_line_for_each_reason(stored: str) -> None:
     said = performance(
-        valued, "--portfolio", one_of(valued), "--period", "YTD", "--benchmark", "SPY"
+        stored, "--portfolio", one_of(stored), "--period", "YTD", "--benchmark", "SPY"
     )
     assert (said.code, said.err) == (0, "")
     head, row, *reasons = said.out.splitlines()
@@ -64,17 +51,17 @@ def test_text_is_a_table_with_a_line_for_each_reason(valued: str) -> None:
     assert reasons[0] == ("YTD: from the first snapshot on: there is none on or before 2024-12-31")
 
 
-def test_many_rows_are_cut(valued: str) -> None:
-    lines = performance(valued, "--start", "2025-06-20").out.splitlines()
+def test_many_rows_are_cut(stored: str) -> None:
+    lines = performance(stored, "--start", "2025-06-20").out.splitlines()
     assert lines[0].startswith("portfolio")
     assert lines[1].split()[1] == "2025-06-20/.."
     assert not any("more row" in line for line in lines)
-    lines = performance(valued).out.splitlines()
+    lines = performance(stored).out.splitlines()
     assert any("more rows, which --json lists" in line for line in lines)
 
 
-def test_without_a_session_there_is_nothing_to_do(valued: str) -> None:
-    said = performance(valued, "--start", "2025-07-01")
+def test_without_a_session_there_is_nothing_to_do(stored: str) -> None:
+    said = performance(stored, "--start", "2025-07-01")
     assert (said.code, said.err) == (99, "")
     assert "no session in the period" in said.out
 
@@ -89,7 +76,7 @@ def test_without_a_session_there_is_nothing_to_do(valued: str) -> None:
         (("--portfolio", "x"), "portfolio_ids 'x' is not a UUID"),
     ],
 )
-def test_a_wrong_option_is_named(valued: str, words: tuple[str, ...], message: str) -> None:
-    said = performance(valued, *words)
+def test_a_wrong_option_is_named(stored: str, words: tuple[str, ...], message: str) -> None:
+    said = performance(stored, *words)
     assert said.code == 3
     assert message in said.error()

@@ -177,7 +177,7 @@ def test_the_ledger_keeps_no_password(secured: str, tcp_server) -> None:
     tables = query(
         own, "SELECT relname FROM pg_class WHERE relname LIKE 'batchcore%' AND relkind = 'r'"
     )
-    assert len(tables) == 7
+    assert len(tables) == 8
     for (table,) in tables:
         rows = query(own, f"SELECT t::text FROM {table} AS t")  # noqa: S608  # our own names
         assert rows or table in EMPTY_HERE

@@ -1,10 +1,13 @@
 """Shards on the command line: one by one, as processes, and all of them in one report."""
 
+import asyncio
 import json
+from datetime import date
 from pathlib import Path
 
 import pytest
 
+from batchcore.cli.processes import run_processes
 from support.command import Said, batchcore, shown
 from support.tables import SIZE, query
 
@@ -62,11 +65,12 @@ def test_processes_do_what_one_does_and_leave_one_report(
     lines = whole.out.splitlines()
     assert lines[0] == f"group {document['group']}: complete, 2 shards"
     assert lines[1:3] == ["read: one snapshot", f"portfolios: {SIZE.portfolios}, 0 failed"]
-    again = run(filled, "--processes", "2")
-    assert (again.code, again.out.splitlines()[0]) == (
-        99,
-        "nothing to do: no session of the range is left to write",
-    )
+    days = date(2025, 6, 16), date(2025, 6, 30)
+    at: list[tuple[str, int, int]] = []
+    options = {"on_existing": "replace", "progress": lambda *where: at.append(where)}
+    again = asyncio.run(run_processes(filled, *days, None, count=2, verbose=0, **options))
+    assert (again.rows_written, at[-1]) == (ROWS, ("persist", 2, 2))
+    assert {phase for phase, _, _ in at} == {"load", "persist"}
 
 
 def test_shards_one_by_one_are_a_group_that_waits_for_the_others(filled: str) -> None:

@@ -1,15 +1,14 @@
 """What commands show on a terminal: it fits, and what needs attention comes first."""
 
-import asyncio
 import re
 from collections.abc import Iterator
 
 import pytest
 
 from batchcore import demo
-from batchcore.db.migrate import migrate
+from support import database
 from support.command import Said, batchcore, shown
-from support.tables import SIZE, dropped, made, query
+from support.tables import SIZE, query
 
 pytestmark = pytest.mark.db
 
@@ -97,19 +96,18 @@ def test_what_verify_and_repair_find(filled: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def long_plan(server) -> Iterator[str]:
+def long_plan(server, migrated_template: str) -> Iterator[str]:
     """The URL of a database of 60 sessions with prices missing, to plan on."""
-    name = made(server)
-    url = server.database_url(name)
-    asyncio.run(migrate(url))
-    asyncio.run(demo.seeded(demo.Size(12, 30, 60), seed=7).write(url))
-    query(
-        url,
-        "DELETE FROM market_data_cache WHERE extract(day FROM date) IN (3, 10, 17, 24, 25)"
-        " OR (extract(day FROM date) < 20 AND symbol < 'AAAF')",
-    )
-    yield url
-    dropped(server, name)
+
+    async def fill(url: str) -> None:
+        await demo.seeded(demo.Size(12, 30, 60), seed=7).write(url)
+        await database.execute(
+            url,
+            "DELETE FROM market_data_cache WHERE extract(day FROM date) IN (3, 10, 17, 24, 25)"
+            " OR (extract(day FROM date) < 20 AND symbol < 'AAAF')",
+        )
+
+    yield from database.shared(server, fill, migrated_template)
 
 
 @pytest.mark.parametrize("words", [(), ("--min-coverage", "0.9")])

@@ -1,12 +1,14 @@
 """`batchcore verify` on a real server: what it prints, and its exit codes."""
 
+import asyncio
 from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
 
+from support import database
 from support.command import Said, batchcore
-from support.tables import digests, dropped, made, query
+from support.tables import digests, query
 
 pytestmark = pytest.mark.db
 
@@ -23,18 +25,18 @@ LEGACY = ("--policy", "legacy")
 
 @pytest.fixture(scope="module")
 def runs(server, filled_template: str) -> Iterator[dict[tuple[str, ...], str]]:
-    """The names of databases whose run is done, 10 sessions of 12 portfolios, by its policy.
+    """The URLs of databases whose run is done, 10 sessions of 12 portfolios, by its policy.
 
     Under `legacy` the last session was the current day.
     """
-    names = {}
+    urls = {}
     for policy, today in (((), ()), (LEGACY, ("--today", "2025-06-30"))):
-        names[policy] = made(server, filled_template)
-        url = ("--database-url", server.database_url(names[policy]))
-        assert batchcore("run", *url, *RUN, *policy, *today).code == 0
-    yield names
-    for name in names.values():
-        dropped(server, name)
+        urls[policy] = asyncio.run(database.created(server, filled_template))
+        words = ("--database-url", urls[policy], *RUN, *policy, *today)
+        assert batchcore("run", *words).code == 0
+    yield urls
+    for url in urls.values():
+        asyncio.run(database.dropped(server, url))
 
 
 @pytest.fixture

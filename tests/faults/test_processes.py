@@ -8,13 +8,14 @@ import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 import pytest_asyncio
 
 from batchcore.calendar import date_of
-from batchcore.cli.options import URL_VARIABLE
+from batchcore.cli.options import ARTIFACT_VARIABLE, URL_VARIABLE
 from batchcore.config import Settings
 from batchcore.db.migrate import migrate
 from batchcore.pg.database import Database
@@ -23,6 +24,7 @@ from batchcore.run.group import run_group
 from batchcore.run.request import make_request
 from batchcore.shards import in_shard
 from support import database, ledger
+from support.artifact import checked
 from support.generate import MONDAY
 from support.outcome import assert_undisturbed
 
@@ -51,7 +53,7 @@ async def url(make_database) -> str:
 
 
 @contextlib.asynccontextmanager
-async def at_work(url: str) -> AsyncIterator[tuple[Process, dict[int, int]]]:
+async def at_work(url: str, left: Path) -> AsyncIterator[tuple[Process, dict[int, int]]]:
     """Give a run whose first shard is inside a transaction, and the pids of shards that are."""
     await ledger.spoil(url, last_of(1), ledger.WAIT)
     words = ("run", "--processes", "2", "--calendar", "daily", "--analytics", "none")
@@ -60,7 +62,7 @@ async def at_work(url: str) -> AsyncIterator[tuple[Process, dict[int, int]]]:
         await other.fetchval(f"SELECT pg_advisory_lock({ledger.LOCK})")
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "batchcore", *words, *days, "--chunk-size", "1"),
-            env={**os.environ, URL_VARIABLE: url},
+            env={**os.environ, URL_VARIABLE: url, ARTIFACT_VARIABLE: str(left)},
             stdin=DEVNULL,
             stdout=PIPE,
             stderr=PIPE,
@@ -116,14 +118,21 @@ async def assert_finished_by_a_plain_rerun(url: str) -> None:
     await assert_undisturbed(url, HOST, DAYS)
 
 
-async def test_a_process_that_is_killed_is_reported_and_the_others_finish(url: str) -> None:
-    async with at_work(url) as (process, pids):
+async def test_a_process_that_is_killed_is_reported_and_the_others_finish(
+    url: str, tmp_path: Path
+) -> None:
+    async with at_work(url, tmp_path / "left.json") as (process, pids):
         os.kill(pids[1], signal.SIGKILL)
         async with asyncio.timeout(PATIENCE_S):
             _, told = await process.communicate()
         assert process.returncode == 2
         message = "the process of shard 1/2 was ended by SIGKILL: run again to continue"
         assert f"batchcore: error: {message}" in told.decode()
+    shards = checked(tmp_path / "left.json", 2)["shards"]
+    assert [(one["shard"], one["state"]) for one in shards] == [
+        ("1/2", "failed"),
+        ("2/2", "complete"),
+    ]
     assert await states(url) == {1: "running", 2: "complete"}
     await ledger.expire(url)
     await assert_finished_by_a_plain_rerun(url)
@@ -138,14 +147,17 @@ async def test_a_process_that_is_killed_is_reported_and_the_others_finish(url: s
     ],
 )
 async def test_whoever_started_the_processes_takes_them_along(
-    url: str, number: signal.Signals, code: int
+    url: str, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    async with at_work(url) as (process, pids):
+    async with at_work(url, tmp_path / "left.json") as (process, pids):
         process.send_signal(number)
         async with asyncio.timeout(PATIENCE_S):
             _, told = await process.communicate()
         assert process.returncode == code
         assert (f"interrupted by {number.name}" in told.decode()) == (number != signal.SIGKILL)
         await until_gone(pids[1])
+    if number != signal.SIGKILL:
+        left = checked(tmp_path / "left.json", code)
+        assert [one["state"] for one in left["shards"]] == ["interrupted", "complete"]
     assert await states(url) == {1: "interrupted", 2: "complete"}
     await assert_finished_by_a_plain_rerun(url)

@@ -880,6 +880,8 @@ CREATE TEMP TABLE batchcore_staged_portfolio_snapshots ON COMMIT DROP AS SELECT 
 UPDATE "public"."portfolio_snapshots" AS own SET "total_value" = staged."total_value", "cash_value" = staged."cash_value", "long_value" = staged."long_value", "short_value" = staged."short_value", "gross_exposure" = staged."gross_exposure", "net_exposure" = staged."net_exposure", "equity_balance" = staged."equity_balance", "daily_pnl" = staged."daily_pnl", "cumulative_pnl" = staged."cumulative_pnl", "daily_realized_pnl" = staged."daily_realized_pnl", "cumulative_realized_pnl" = staged."cumulative_realized_pnl", "daily_capital_flow" = staged."daily_capital_flow", "cumulative_capital_flow" = staged."cumulative_capital_flow", "daily_return" = staged."daily_return", "num_positions" = staged."num_positions", "num_long_positions" = staged."num_long_positions", "num_short_positions" = staged."num_short_positions", "is_complete" = staged."is_complete" FROM pg_temp.batchcore_staged_portfolio_snapshots AS staged WHERE own."portfolio_id" = staged."portfolio_id" AND own."snapshot_date" = staged."snapshot_date" AND own."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid;
 
 -- run_batch(missing=True, on_existing='skip')
+-- run_batch('inception', on_existing='replace')
+-- run_batch(schema with price_sources)
 COPY "public"."batchcore_run_issues" (
     "run_id", "chunk", "portfolio_id", "name", "failed", "count", "symbol", "session", "detail"
 ) FROM STDIN (FORMAT binary);

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batchcore import native
@@ -22,7 +22,7 @@ from batchcore.reference.values import EXACT, rounded
 from batchcore.units import Mark
 from support import build, legacy_frames
 from support.cases import Case, cases
-from support.generate import Generator, Run, drawn_by
+from support.generate import Generator, Run, for_any
 from support.generate_legacy import LegacyGenerator
 from support.worked_legacy import CALENDAR
 
@@ -34,11 +34,6 @@ if TYPE_CHECKING:
 
 ROUNDING = Decimal("0.015")
 """Three amounts are rounded to cents on their own (X2)."""
-
-
-@st.composite
-def runs(draw: st.DrawFn) -> Run:
-    return Generator(drawn_by(draw)).run()
 
 
 def total(contributions: Iterable[Contribution]) -> Decimal:
@@ -184,12 +179,7 @@ def test_lots_add_up_to_the_worked_rows(case: Case) -> None:
                 assert by_core(case, portfolio, before, row) == expected
 
 
-@settings(
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-    max_examples=60,
-)
-@given(runs())
+@for_any(Generator.run, examples=60)
 def test_lots_add_up_to_random_rows(run: Run) -> None:
     market = ref.market(run.prices, run.scales)
     rules = {"lookback_days": run.lookback_days, "scales": run.scales}
@@ -200,12 +190,7 @@ def test_lots_add_up_to_random_rows(run: Run) -> None:
             assert_baseline(portfolio, market, result.rows[0], rules)
 
 
-@settings(
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-    max_examples=60,
-)
-@given(runs(), st.data())
+@for_any(Generator.run, Generator, st.data(), examples=60)
 def test_core_equals_the_reference(run: Run, data: st.DataObject) -> None:
     market = ref.market(run.prices, run.scales)
     session = data.draw(st.sampled_from(run.sessions))
@@ -240,9 +225,8 @@ def test_positions_add_up_to_the_worked_rows_of_legacy(case: Case) -> None:
             days.append(row.day)
 
 
-@st.composite
-def legacy_runs(draw: st.DrawFn) -> legacy_frames.Run:
-    return replace(LegacyGenerator(drawn_by(draw)).legacy_run(), cached={})
+def uncached(generator: LegacyGenerator) -> legacy_frames.Run:
+    return replace(generator.legacy_run(), cached={})
 
 
 def assert_core_of_legacy(run: legacy_frames.Run, begins: Callable[[int], int | None]) -> None:
@@ -279,12 +263,7 @@ def assert_core_of_legacy(run: legacy_frames.Run, begins: Callable[[int], int | 
         assert told(found) == expected
 
 
-@settings(
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-    max_examples=50,
-)
-@given(legacy_runs(), st.data())
+@for_any(uncached, LegacyGenerator, st.data(), examples=50)
 def test_core_equals_the_reference_of_legacy(run: legacy_frames.Run, data: st.DataObject) -> None:
     assert_core_of_legacy(run, lambda day: data.draw(st.sampled_from([None, day - 1])))
 

@@ -2,32 +2,19 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal, localcontext
 from typing import Any
 
 import numpy as np
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from batchcore import native
 from batchcore import reference as ref
 from batchcore.frames import Holdings, Inputs, PositionValues
 from batchcore.units import CENTS
 from support import build
-from support.generate import Generator, Run, drawn_by
-
-PROFILE = settings(
-    deadline=None,
-    print_blob=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
-
-
-@st.composite
-def runs(draw: st.DrawFn, make: Callable[[Generator], Run] = Generator.run) -> Run:
-    return make(Generator(drawn_by(draw)))
+from support.generate import Generator, Run, for_any
 
 
 def frames(run: Run) -> Inputs:
@@ -87,14 +74,12 @@ def assert_sums_of_values_are_exposures(run: Run) -> None:
     assert holdings.held.any(axis=1).all()
 
 
-@settings(PROFILE, max_examples=300)
-@given(runs())
+@for_any(Generator.run, examples=300)
 def test_sums_of_values_are_the_exposures(run: Run) -> None:
     assert_sums_of_values_are_exposures(run)
 
 
-@settings(PROFILE, max_examples=100)
-@given(runs(Generator.finer_run))
+@for_any(Generator.finer_run, examples=100)
 def test_sums_of_values_are_the_exposures_on_columns_of_other_scales(run: Run) -> None:
     assert_sums_of_values_are_exposures(run)
 
@@ -138,8 +123,7 @@ def worth(position: ref.Position, price: Decimal) -> Decimal:
         return ref.r2(price * position.quantity * multiplier)
 
 
-@settings(PROFILE, max_examples=300)
-@given(runs())
+@for_any(Generator.run, examples=300)
 def test_values_of_positions_are_those_of_the_reference(run: Run) -> None:
     assert_values_are_those_of_the_reference(run)
 

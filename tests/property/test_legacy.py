@@ -1,36 +1,23 @@
 """The policy `legacy`: the native core against the reference, equal to the last digit."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import fields, replace
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, seed, settings
-from hypothesis import strategies as st
+from hypothesis import given, seed, settings
 
 from batchcore import reference as ref
 from batchcore.frames import Days, Decimals, Inputs, Text
 from batchcore.reference import legacy
 from support import legacy_frames
-from support.generate import MONDAY, drawn_by
+from support.generate import MONDAY, PROFILE, drawn, for_any
 from support.generate_legacy import LegacyGenerator
 from support.legacy_frames import Run
 
-PROFILE = settings(
-    deadline=None,
-    print_blob=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
 TOO_LONG_TO_TELL = Decimal(10) ** 40
-
-
-@st.composite
-def runs(
-    draw: st.DrawFn, make: Callable[[LegacyGenerator], Run] = LegacyGenerator.legacy_run
-) -> Run:
-    return make(LegacyGenerator(drawn_by(draw)))
 
 
 def told(issue: ref.Issue) -> ref.Issue:
@@ -55,20 +42,17 @@ def compared(results: Iterable[legacy.Result]) -> list[Any]:
     ]
 
 
-@settings(PROFILE, max_examples=400)
-@given(runs())
+@for_any(LegacyGenerator.legacy_run, LegacyGenerator, examples=400)
 def test_core_equals_the_reference(run: Run) -> None:
     assert compared(legacy_frames.by_core(run)) == compared(legacy_frames.by_reference(run))
 
 
-@settings(PROFILE, max_examples=200)
-@given(runs(LegacyGenerator.finer_legacy_run))
+@for_any(LegacyGenerator.finer_legacy_run, LegacyGenerator, examples=200)
 def test_core_equals_the_reference_on_columns_of_other_scales(run: Run) -> None:
     assert compared(legacy_frames.by_core(run)) == compared(legacy_frames.by_reference(run))
 
 
-@settings(PROFILE, max_examples=200)
-@given(runs())
+@for_any(LegacyGenerator.legacy_run, LegacyGenerator, examples=200)
 def test_one_day_at_a_time_gives_the_rows_of_one_run(run: Run) -> None:
     assert compared(legacy_frames.day_by_day(run)) == compared(legacy_frames.by_core(run))
 
@@ -133,7 +117,7 @@ def test_generator_reaches_what_the_rules_tell_apart() -> None:
 def test_core_equals_the_reference_50_000_times(part: int) -> None:
     @seed(part)
     @settings(PROFILE, max_examples=5000)
-    @given(runs())
+    @given(drawn(LegacyGenerator.legacy_run, LegacyGenerator))
     def core_equals_the_reference(run: Run) -> None:
         assert compared(legacy_frames.by_core(run)) == compared(legacy_frames.by_reference(run))
 

@@ -1,19 +1,17 @@
 """The native core against the reference: equal to the last digit on any input."""
 
 from collections import Counter
-from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
-from hypothesis import HealthCheck, given, seed, settings
-from hypothesis import strategies as st
+from hypothesis import given, seed, settings
 
 from batchcore import native
 from batchcore import reference as ref
 from batchcore.frames import Rows
 from batchcore.units import Mark
 from support import build
-from support.generate import Generator, Run, drawn_by
+from support.generate import PROFILE, Generator, Run, drawn, for_any
 
 PORTFOLIO_ISSUES = {
     "bad_event",
@@ -33,17 +31,6 @@ PORTFOLIO_ISSUES = {
     "sign_mismatch",
     "unknown_position_type",
 }
-
-PROFILE = settings(
-    deadline=None,
-    print_blob=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
-
-
-@st.composite
-def runs(draw: st.DrawFn, make: Callable[[Generator], Run] = Generator.run) -> Run:
-    return make(Generator(drawn_by(draw)))
 
 
 def by_reference(run: Run) -> tuple[list[ref.Result], list[ref.Issue]]:
@@ -75,8 +62,7 @@ def by_core(run: Run) -> tuple[list[ref.Result], list[ref.Issue]]:
     return build.results(rows), build.market_issues(rows)
 
 
-@settings(PROFILE, max_examples=500)
-@given(runs())
+@for_any(Generator.run, examples=500)
 def test_core_equals_the_reference(run: Run) -> None:
     assert by_core(run) == by_reference(run)
 
@@ -95,8 +81,7 @@ def test_an_issue_without_symbol_comes_before_that_of_an_empty_one() -> None:
     ]
 
 
-@settings(PROFILE, max_examples=200)
-@given(runs(Generator.finer_run))
+@for_any(Generator.finer_run, examples=200)
 def test_core_equals_the_reference_on_columns_of_other_scales(run: Run) -> None:
     assert by_core(run) == by_reference(run)
 
@@ -172,8 +157,7 @@ def misses_by_reference(run: Run) -> dict[tuple[str, bool], tuple[int, int, int]
     return found
 
 
-@settings(PROFILE, max_examples=200)
-@given(runs(Generator.failing_run))
+@for_any(Generator.failing_run, examples=200)
 def test_misses_are_those_of_the_sessions_written(run: Run) -> None:
     misses = computed(run).misses
     columns = (misses.lot_sessions, misses.first, misses.last)
@@ -187,7 +171,7 @@ def test_misses_are_those_of_the_sessions_written(run: Run) -> None:
 def test_core_equals_the_reference_50_000_times(part: int) -> None:
     @seed(part)
     @settings(PROFILE, max_examples=5000)
-    @given(runs())
+    @given(drawn(Generator.run))
     def core_equals_the_reference(run: Run) -> None:
         assert by_core(run) == by_reference(run)
 

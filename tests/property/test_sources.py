@@ -3,16 +3,14 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from batchcore import reference as ref
 from batchcore.frames import Prices, Text
 from batchcore.sources.prices import one_close
-from property.test_rollforward import PROFILE, by_core, by_reference
+from property.test_rollforward import by_core, by_reference
 from support import build
 from support.cases import Price
-from support.generate import MONDAY, SYMBOLS, Generator, Run, drawn_by
+from support.generate import MONDAY, SYMBOLS, Generator, Run, for_any
 
 SOURCES = ("a", "b", "c", None)
 
@@ -36,9 +34,8 @@ def made(generator: Generator) -> Rows:
     return Rows(tuple(rows), generator.one_of(((), ("b", "a"), ("a", "b", "c"), ("z",))))
 
 
-@st.composite
-def several_rows(draw: st.DrawFn) -> tuple[Rows, Run]:
-    generator = Generator(drawn_by(draw), odd=15)
+def several_rows(plain: Generator) -> tuple[Rows, Run]:
+    generator = replace(plain, odd=15)
     return made(generator), generator.any_run()
 
 
@@ -62,8 +59,7 @@ def by_columns(given_rows: Rows) -> tuple[list[tuple[str | None, int, int, int]]
     return shown(prices), sorted(issues, key=lambda one: one.symbol or "")
 
 
-@settings(PROFILE, max_examples=300)
-@given(several_rows())
+@for_any(several_rows, examples=300)
 def test_one_close_of_each_symbol_and_date_is_that_of_the_reference(
     drawn: tuple[Rows, Run],
 ) -> None:

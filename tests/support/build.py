@@ -27,13 +27,14 @@ from batchcore.frames import (
     Positions,
     Previous,
     Prices,
+    RateRows,
     Rows,
     Text,
 )
 from batchcore.reference import legacy
 from batchcore.reference.values import present
 from batchcore.units import CENTS, RETURN_SCALE, State
-from support.cases import Price
+from support.cases import Price, RateRow
 
 SomeFrame = TypeVar("SomeFrame", bound=Frame)
 Row = TypeVar("Row")
@@ -93,6 +94,16 @@ def prices(rows: Iterable[Price] = (), scale: int = 4) -> Prices:
     )
 
 
+def rate_rows(rows: Iterable[RateRow] = (), scale: int = 6) -> RateRows:
+    rows = list(rows)
+    return RateRows(
+        base=Text.of([base for base, *_ in rows]),
+        quote=Text.of([quote for _, quote, *_ in rows]),
+        day=days(day for *_, day, _ in rows),
+        rate=decimals((rate for *_, rate in rows), scale),
+    )
+
+
 def inputs(
     portfolios: Sequence[ref.Portfolio] = (),
     prices_as_stored: Iterable[Price] = (),
@@ -101,6 +112,8 @@ def inputs(
     *,
     column_scales: Mapping[str, int] = NO_SCALES,
     spans: Sequence[tuple[int, int]] | None = None,
+    rates: Iterable[RateRow] | None = None,
+    rate_scale: int = 6,
 ) -> Inputs:
     """Return the frames of `portfolios`, which need different ids.
 
@@ -111,6 +124,8 @@ def inputs(
         scales: Of the columns.
         column_scales: Other scales of single columns, such as ``exit_price``.
         spans: First and last day of each portfolio, if they are not the same.
+        rates: As `reference.rates` takes them; None on a host that maps none.
+        rate_scale: Of their column.
     """
 
     def scaled(name: str, default: int, values: Iterable[Decimal | None]) -> Decimals:
@@ -147,6 +162,7 @@ def inputs(
             investment_class=Text.of([p.investment_class for p in positions]),
             market_value=scaled("market_value", scales.money, (p.market_value for p in positions)),
             deleted=np.array([p.deleted for p in positions], dtype=np.bool_),
+            currency=Text.of([p.currency for p in positions]),
         ),
         events=Events(
             position_id=uuids(key for _, key, _ in events),
@@ -189,7 +205,9 @@ def inputs(
             ),
             first_day=None if spans is None else session_days(first for first, _ in spans),
             last_day=None if spans is None else session_days(last for _, last in spans),
+            currency=Text.of([portfolio.currency for portfolio in portfolios]),
         ),
+        rates=None if rates is None else rate_rows(rates, rate_scale),
     )
 
 

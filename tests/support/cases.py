@@ -19,7 +19,10 @@ FOLDER = TESTS / "cases"
 EPOCH = date(1970, 1, 1).toordinal()
 CENT = Decimal("0.00")
 
-TEXTS = {"symbol", "position_type", "investment_class", "change_type", "name", "detail", "sector"}
+TEXTS = {
+    *("symbol", "position_type", "investment_class", "change_type", "name", "detail", "sector"),
+    "currency",
+}
 """Columns that are no numbers, days or booleans."""
 
 LISTS: dict[str, tuple[type, dict[str, Any]]] = {
@@ -48,6 +51,7 @@ INFINITE = (ref.INFINITE_DAY, "inf", Decimal("Infinity"))
 
 Record = TypeVar("Record")
 Price = tuple[str, int | None, Decimal | None]
+RateRow = tuple[str | None, str | None, int | None, Decimal | None]
 
 
 def day(text: str) -> int:
@@ -98,6 +102,8 @@ class Case:
         cached: Prices of L16 by symbol and day.
         profiles: Of L32 and L33 by symbol.
         has_benchmark: Whether there is a row of SP500 (L34).
+        rates: Base, quote, day and rate as stored; None on a host that maps none.
+        fx: Options of rates: `lookback_days`, `pivot`, and the `scale` of their column.
     """
 
     policy: str
@@ -114,6 +120,8 @@ class Case:
     cached: Mapping[tuple[str, int], Decimal] = field(default_factory=dict)
     profiles: Mapping[str, legacy.Profile] = field(default_factory=dict)
     has_benchmark: bool = True
+    rates: tuple[RateRow, ...] | None = None
+    fx: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def rules(self) -> list[str]:
@@ -165,6 +173,8 @@ def _case(policy: str, table: dict[str, Any]) -> Case:
             for symbol in _names(symbols)
         },
         has_benchmark=table.get("has_benchmark", True),
+        rates=tuple(rate_rows(table["rates"])) if "rates" in table else None,
+        fx={"scale": 6, **table.get("fx", {})},
     )
 
 
@@ -174,6 +184,15 @@ def closes(table: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Any, A
         for symbol in _names(symbols):
             for on, close in by_day.items():
                 yield symbol, _cell("day", on), _cell("close", close)
+
+
+def rate_rows(table: Mapping[str, Mapping[str, Any]]) -> Iterator[RateRow]:
+    """Return the rows of ``{base/quote: {day of January: rate}}``; a list is several rows."""
+    for pair, by_day in table.items():
+        base, _, quote = pair.partition("/")
+        for on, found in by_day.items():
+            for rate in found if isinstance(found, list) else [found]:
+                yield base, quote, _cell("day", on), _cell("rate", rate)
 
 
 def _names(text: str) -> Iterator[str]:
@@ -202,6 +221,7 @@ def _portfolio(policy: str, table: dict[str, Any]) -> Any:
         tuple(record(ref.Flow, **columns) for columns in table.get("flows", [])),
         tuple(snapshot(policy, **columns) for columns in table.get("snapshots", [])),
         **{"deleted": True} if table.get("deleted") else {},
+        **{"currency": table["currency"]} if "currency" in table else {},
     )
 
 

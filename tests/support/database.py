@@ -134,6 +134,24 @@ async def execute(db: Db, *statements: str) -> None:
             await connection.execute(statement)
 
 
+async def created(server: Any, template: str | None = None) -> str:
+    """Make a database, empty or a copy of that of a URL, and return its URL; see `shared`.
+
+    Its files are copied where PostgreSQL can, from 15 on, which takes half as long.
+    """
+    name = f"test_{uuid.uuid4().hex}"
+    source = "template0" if template is None else make_url(template).database
+    async with connected(server.url) as connection:
+        way = "STRATEGY file_copy" if connection.get_server_version() >= (15,) else ""
+        await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{source}" {way}')
+    return server.database_url(name)
+
+
+async def dropped(server: Any, url: str) -> None:
+    name = make_url(url).database
+    await execute(server.url, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
 def shared(
     server: Any, fill: Callable[[str], Awaitable[object]], template: str | None = None
 ) -> Iterator[str]:
@@ -144,13 +162,10 @@ def shared(
         fill: Takes the URL.
         template: URL of the database to copy, which nobody is connected to.
     """
-    name = f"shared_{uuid.uuid4().hex}"
-    source = "template0" if template is None else make_url(template).database
-    asyncio.run(execute(server.url, f'CREATE DATABASE "{name}" TEMPLATE "{source}"'))
-    url = server.database_url(name)
+    url = asyncio.run(created(server, template))
     asyncio.run(_awaited(fill(url)))
     yield url
-    asyncio.run(execute(server.url, f'DROP DATABASE "{name}" WITH (FORCE)'))
+    asyncio.run(dropped(server, url))
 
 
 async def _awaited(made: Awaitable[object]) -> None:

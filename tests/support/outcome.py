@@ -10,7 +10,7 @@ from random import Random
 from typing import Any, Literal
 
 from batchcore import reference as ref
-from batchcore.config import Schema
+from batchcore.config import CHECKS, Schema
 from batchcore.run.result import BatchResult
 from batchcore.units import State
 from support import build, database
@@ -132,7 +132,7 @@ def outcome(
 
 
 def issues_of(result: BatchResult, host: Host) -> Counter[tuple[str, ref.Issue]]:
-    """Return the issues of a report that are of a portfolio."""
+    """Return the issues of a report that are of a portfolio, without findings of price checks."""
     names = {database.key(portfolio.id).bytes: portfolio.id for portfolio in host.portfolios}
     issues = result.issues
     found: Counter[tuple[str, ref.Issue]] = Counter()
@@ -146,6 +146,8 @@ def issues_of(result: BatchResult, host: Host) -> Counter[tuple[str, ref.Issue]]
         strict=True,
     )
     for portfolio, name, symbol, day, state, detail in columns:
+        if name in CHECKS:
+            continue
         if portfolio < 0:
             assert name in BY_SYMBOL, name
             continue

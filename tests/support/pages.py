@@ -8,6 +8,7 @@ from decimal import Decimal
 import numpy as np
 
 from batchcore.pages.contents import (
+    FINDINGS,
     NOT_HELD,
     Attribution,
     CoverageDay,
@@ -22,6 +23,7 @@ from batchcore.pages.contents import (
     Point,
     PortfolioPage,
     PortfolioReturn,
+    PriceFinding,
     RunFacts,
     Share,
     Totals,
@@ -159,6 +161,10 @@ def night(portfolios: int = 100_000, symbols: int = 5_000, seed: int = 1) -> Nig
                 name="stale", count=990, portfolios=0, failed=0, symbols=44, example=HOSTILE
             ),
             IssueCount(name="from_a_plugin", count=1, portfolios=1, failed=0, symbols=0),
+        ),
+        findings=tuple(
+            PriceFinding("price_jump", symbol, 1, LAST, "10 to 16.1, +61.0%; held by 3 portfolios")
+            for symbol in (HOSTILE, *ODD, *(f"SYM{number}" for number in range(FINDINGS)))
         ),
         failed=tuple(
             FailedPortfolio(

@@ -1,7 +1,6 @@
 """A filled database as tests of the command line look at it."""
 
 import asyncio
-import uuid
 from typing import Any
 
 import asyncpg
@@ -40,17 +39,6 @@ def query(url: str, sql: str) -> list[asyncpg.Record]:
             return []
 
     return asyncio.run(run())
-
-
-def made(server, template: str = "template0") -> str:
-    """Make a database and return its name."""
-    name = f"e2e_{uuid.uuid4().hex}"
-    query(server.url, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-    return name
-
-
-def dropped(server, name: str) -> None:
-    query(server.url, f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 def digests(url: str) -> dict[str, Any]:

@@ -17,9 +17,12 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from batchcore.cli import signals
 from batchcore.cli.artifact import VARIABLE
@@ -30,13 +33,18 @@ from support.command import Said, called
 
 STEP = re.compile(r" step=(\w+)")
 
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(
-    ["asyncpg", "batchcore.cli", "batchcore.run.batch", "logging.handlers"]
-)
-
-
 PATIENCE_S = 60.0
+
+
+@cache
+def _forking() -> multiprocessing.context.ForkServerContext:
+    """Return what forks workers from a process that has imported `support.preloaded`."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["support.preloaded"])
+    # Before Python 3.13 it gets no path but this one.
+    with mock.patch.dict(os.environ, PYTHONPATH=str(Path(__file__).parents[1])):
+        forkserver.ensure_running()
+    return context
 
 
 def patience(change: Callable[[object, str, float], object]) -> None:
@@ -68,11 +76,12 @@ class Worker:
     """
 
     def __init__(self, words: Sequence[str], at: At | None = None, *, patient: bool) -> None:
-        self._pipe, other = CONTEXT.Pipe()
+        context = _forking()
+        self._pipe, other = context.Pipe()
         self._artifact = Watched()
         self.left: dict[str, Any] = {}
         order = (tuple(words), at, other, patient, self._artifact.path)
-        self._process = CONTEXT.Process(target=_work, args=order, daemon=True)
+        self._process = context.Process(target=_work, args=order, daemon=True)
         self._process.start()
         self._said: Said | None = None
         other.close()

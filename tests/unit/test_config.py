@@ -3,10 +3,11 @@
 import pickle
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from batchcore.config import MOST_LOOKBACK_DAYS, RANGES, Schema, Settings
+from batchcore.config import CHECKS, MOST_LOOKBACK_DAYS, RANGES, Fx, Schema, Settings
 from batchcore.errors import ConfigError
 
 NAMED = Schema(
@@ -19,9 +20,10 @@ NAMED = Schema(
 
 
 def test_settings_pickle_with_their_schema() -> None:
-    settings = Settings(schema=NAMED, lookback_days=5)
+    settings = Settings(schema=NAMED, lookback_days=5, checks={"price_jump": "fail"})
     again = pickle.loads(pickle.dumps(settings))  # noqa: S301  # our own bytes
     assert again == settings
+    assert dict(again.checks) == dict(settings.checks)
     assert again.schema.column("positions", "entry_price") == "cost_basis_per_share"
 
 
@@ -51,12 +53,47 @@ def test_a_schema_does_not_follow_the_mapping_it_was_made_of() -> None:
         ("min_coverage", -0.1),
         ("min_coverage", 1.1),
         ("min_coverage", float("nan")),
+        ("max_move", 0),
+        ("max_move", 1000.1),
+        ("max_move", 0.1234567),
+        ("max_move", float("inf")),
+        ("max_missing", -0.1),
+        ("max_missing", 1.1),
+        ("max_missing", float("nan")),
     ],
 )
 def test_a_setting_out_of_its_range_is_named(option: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f"^{option} is .*, expected ") as error:
         Settings(**{option: value})
     assert error.value.option == option
+
+
+def test_each_check_that_is_not_named_is_reported() -> None:
+    asked = {"price_jump": "fail", "price_low": "off"}
+    settings = Settings(checks=asked)
+    asked["price_low"] = "fail"
+    assert dict(settings.checks) == dict.fromkeys(CHECKS, "report") | {
+        "price_jump": "fail",
+        "price_low": "off",
+    }
+    assert settings == Settings(checks=dict(settings.checks))
+    assert settings != Settings()
+
+
+@pytest.mark.parametrize(
+    ("checks", "message"),
+    [
+        ({"jump": "fail"}, f"checks: unknown check `jump`, expected one of {', '.join(CHECKS)}"),
+        ({"price_jump": "no"}, "checks: `price_jump` is 'no', expected one of off, report, fail"),
+        ({"price_jump": True}, "checks: `price_jump` is True, expected one of off, report, fail"),
+        (["price_jump"], "checks is ['price_jump'], expected a mapping of names to actions"),
+        (None, "checks is None, expected a mapping of names to actions"),
+    ],
+)
+def test_a_check_that_is_none_is_refused(checks: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$") as error:
+        Settings(checks=checks)
+    assert error.value.option == "checks"
 
 
 @pytest.mark.parametrize(
@@ -114,7 +151,7 @@ def test_a_file_names_what_a_schema_does(tmp_path: Path) -> None:
     [
         (
             "names = 1",
-            "unknown key `names`, expected namespace, tables, columns, scales, factors or price_so",
+            "unknown key `names`, expected namespace, tables, columns, scales, factors, price_sour",
         ),
         ("namespace = 1", "`namespace` is 1, expected text"),
         ('namespace = ""', "`namespace` is empty"),
@@ -140,6 +177,20 @@ def test_a_file_names_what_a_schema_does(tmp_path: Path) -> None:
         ("[scales\n", "is not valid TOML: "),
         ("[factors]\n'Market Beta' = 'QQQ'", "`Market Beta` is QQQ, expected one of SPY, TLT"),
         ("[factors.Market]\nBeta = 'SPY'", "`factors.Market` is {'Beta': 'SPY'}, expected text"),
+        ("fx = 'x'", "`fx` is 'x', expected a table"),
+        ("[fx]\ntable = 'r'", "fx.currency is '', expected `positions.<column>` or `company_prof"),
+        ("[fx]\ntable = 'r'\ncurrency = 'x.y'", "fx.currency is 'x.y', expected `positions.<"),
+        ("[fx]\ntable = 'r'\ncurrency = 'positions.'", "fx.currency is 'positions.', expected"),
+        ("[fx]\ncurrency = 'positions.ccy'", "fx.table is '', expected the name of the table of"),
+        (
+            "[fx]\ntable = 'r'\ncurrency = 'positions.c'\ncolumns = { bid = 'b' }",
+            "fx.columns: unknown column `bid`, expected one of base, quote, date, rate, updated_at",
+        ),
+        (
+            "[fx]\ntable = 'r'\ncurrency = 'positions.c'\ncolumns = { rate = 1 }",
+            "`fx.columns.rate` is 1, expected text",
+        ),
+        ("[fx]\nrates = 'r'", "unknown key `fx.rates`, expected one of table, currency, columns"),
         ("[factors]\n'Market Beta' = 1", "`factors.Market Beta` is 1, expected text"),
     ],
 )
@@ -161,3 +212,34 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     odd.write_bytes(b"namespace = '\xff'")
     with pytest.raises(ConfigError, match=r"odd\.toml: is not UTF-8 text"):
         Schema.from_toml(odd)
+
+
+def test_rates_are_mapped_as_a_table_of_a_file_says(tmp_path: Path) -> None:
+    text = """
+    scales = { "fx.rate" = 6 }
+    [fx]
+    table = "fx_rates"
+    columns = { base = "from", quote = "to" }
+    currency = "positions.ccy"
+    """
+    schema = Schema.from_toml(written(tmp_path, text))
+    mapped = Fx("fx_rates", "positions.ccy", {"base": "from", "quote": "to"})
+    assert schema == Schema(fx=mapped, scales={"fx.rate": 6})
+    assert schema == pickle.loads(pickle.dumps(schema))  # noqa: S301  # our own bytes
+    assert hash(schema) == hash(Schema(fx=mapped, scales={"fx.rate": 6}))
+    assert (schema.table("fx"), schema.column("fx", "base")) == ("fx_rates", "from")
+    assert (schema.column("fx", "rate"), schema.column("positions", "currency")) == ("rate", "ccy")
+    assert Schema().column("positions", "currency") == "currency"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fx_lookback_days": -1}, "fx_lookback_days is -1, expected 0 to 36525"),
+        ({"fx_pivot": " "}, "fx_pivot is ' ', expected a currency such as USD"),
+    ],
+)
+def test_options_of_rates_are_checked(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)) as error:
+        Settings(**options)
+    assert error.value.option == next(iter(options))

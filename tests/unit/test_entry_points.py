@@ -119,7 +119,10 @@ def calls() -> dict[str, Callable[[], object]]:
     prices = _core.PriceStore.from_frame(build.prices([("A", 1, Decimal(1))]))
     marks = _core.Marks.from_prices(prices, sessions=np.array([1], dtype=np.int32), lookback_days=1)
     snapshots = _core.SnapshotStore.from_frame(build.inputs().previous)
-    reader, date = _core.PriceReader(prices, Days()), dt.date(2026, 1, 5)
+    reader, date = (
+        _core.PriceReader(prices, Days(), _core.ThreadGuard("reader")),
+        dt.date(2026, 1, 5),
+    )
     keys = np.zeros((1, 16), dtype=np.uint8)
     frames = {"positions": Frame(), "events": Frame(), "opening": Frame(), "marks": marks}
     return {
@@ -171,7 +174,7 @@ class Endless:
 
 def test_no_memory_is_taken_for_symbols_before_they_come() -> None:
     prices = _core.PriceStore.from_frame(build.prices([("A", 1, Decimal(1))]))
-    reader = _core.PriceReader(prices, {1: 1})
+    reader = _core.PriceReader(prices, {1: 1}, _core.ThreadGuard("reader"))
     values, states, scale = reader.get_array(Endless(), 1)
     assert (values.tolist(), states.tolist(), scale) == ([10_000, 0], [0, 1], 4)
 

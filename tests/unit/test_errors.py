@@ -29,6 +29,7 @@ EXAMPLES = [
         {"portfolio": "p", "session": "2026-01-05"},
     ),
     (errors.LeaseHeldError("no", "r"), {"run_id": "r"}),
+    (errors.ConcurrentUseError("no", "PriceCache"), {"cache": "PriceCache"}),
     (errors.TooManyFailedError("no", 3, 2), {"failed": 3, "allowed": 2}),
     (errors.InternalError("no"), {}),
     (errors.CancelledError("no"), {}),

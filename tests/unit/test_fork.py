@@ -67,7 +67,7 @@ def test_a_child_asks_the_caches_of_its_parent() -> None:
 import datetime as dt
 from decimal import Decimal
 prices = _core.PriceStore.from_frame(build.prices([("A", 1, Decimal(7))]))
-reader = _core.PriceReader(prices, {1: 1})
+reader = _core.PriceReader(prices, {1: 1}, _core.ThreadGuard("reader"))
 reader.get_batch(["A"], 1)
 reader.set("B", 1, 5, 0)
 def asked():

@@ -13,6 +13,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 HOST = {"sqlalchemy": "2.0.41", "asyncpg": "0.30", "numpy": "2.3.1", "alembic": "1.16.4"}
 """What the host of this package has locked, as far as it is a requirement."""
 
+LOWEST_PYTHON = {"python_version": "3.11"}
+"""Newer ones may need more: their lines have markers."""
+
 
 def requirements() -> list[Requirement]:
     extras = PROJECT["optional-dependencies"]
@@ -20,7 +23,8 @@ def requirements() -> list[Requirement]:
     for name, needed in extras.items():
         if name not in {"all", "bench"}:
             texts += needed
-    return [Requirement(text) for text in texts]
+    found = map(Requirement, texts)
+    return [one for one in found if one.marker is None or one.marker.evaluate(LOWEST_PYTHON)]
 
 
 def bounds() -> dict[str, Version]:

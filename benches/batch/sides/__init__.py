@@ -10,9 +10,12 @@ What it needs it imports at its top, since the clock starts after its import. A 
 `prepare(job)` is called before the clock, and is for the floor alone.
 """
 
+import os
+import sys
 from dataclasses import dataclass, field
 from importlib import import_module
-from importlib.util import find_spec
+from importlib.machinery import PathFinder
+from pathlib import Path
 from types import ModuleType
 
 
@@ -24,7 +27,9 @@ class Entry:
         name: On the command line and in the table.
         module: Where it is.
         what: In a line.
-        needs: Packages of the extra `bench` that it cannot be without.
+        needs: Packages that it cannot be without, of the extra `bench` unless they are its own.
+        own: Folder of the environment with packages of its own, found before those of all sides;
+            `make peers` fills it.
         analytics: Whether it writes the analytic columns and tables too.
         portfolios: How many it is run on, for those too slow for all; the figures of all of them
             are extrapolated, for which it notes as `first` the seconds until the first of them is
@@ -36,14 +41,21 @@ class Entry:
     module: str
     what: str
     needs: tuple[str, ...] = ()
+    own: str | None = None
     analytics: bool = False
     portfolios: int | None = None
     rounds: dict[str, int] = field(default_factory=dict)
 
     @property
+    def path(self) -> list[str]:
+        """Return where its own packages are."""
+        return [] if self.own is None else [os.fspath(Path(sys.prefix, self.own))]
+
+    @property
     def lacks(self) -> tuple[str, ...]:
         """Return the packages that are not installed."""
-        return tuple(name for name in self.needs if find_spec(name) is None)
+        path = [*self.path, *sys.path]
+        return tuple(name for name in self.needs if PathFinder.find_spec(name, path) is None)
 
     def load(self) -> ModuleType:
         return import_module(self.module)
@@ -75,6 +87,13 @@ SIDES = {
             "batch.sides.duckdb",
             "an ASOF JOIN, and a row for each lot and session",
             needs=("duckdb",),
+        ),
+        Entry(
+            "duckdb-postgres",
+            "batch.sides.duckdb_postgres",
+            "the same, with decimals and by its own scans of PostgreSQL",
+            needs=("duckdb_extension_postgres_scanner",),
+            own="duckdb-postgres",
         ),
     )
 }

@@ -369,8 +369,10 @@ class Explainer:
                 symbols = positions.symbol.table() if by == "sector" else ()
                 sectors = await self._sectors_of(session, symbols)
             inputs, rows = Inputs(ids, positions, closed, Flows.none()), self._rows(stored)
-            add = partial(self._totals.add, stored, rows, inputs, sectors, self._cancel)
             await self._priced.wait()
+            async with readers.lend("explain") as session:
+                inputs = await self._policy.convert(session, inputs, selection)
+            add = partial(self._totals.add, stored, rows, inputs, sectors, self._cancel)
             async with self._computing:
                 await in_thread(add, self._cancel)
 

@@ -48,7 +48,12 @@ class ExplainedRow:
         unrealized_change: Exact, as the next three.
         realized: What its end within the range realized.
         contribution: Both added.
+        price_effect: What changes of prices added, at the rate where the range begins (C8).
+        currency_effect: The rest of the contribution; 0 in the portfolio's own currency.
         value: Where the range ends (S9, L28); None if it is not held.
+        currency: Of the position's prices as stored; None for the portfolio's (C6).
+        rate_before: What 1 of that counted as where the range begins.
+        rate: Where the range ends, likewise.
         share: Of the sum of the absolute contributions of all rows, to 28 digits.
     """
 
@@ -69,7 +74,12 @@ class ExplainedRow:
     unrealized_change: Decimal | None = None
     realized: Decimal | None = None
     contribution: Decimal | None = None
+    price_effect: Decimal | None = None
+    currency_effect: Decimal | None = None
     value: Decimal | None = None
+    currency: str | None = None
+    rate_before: Decimal | None = None
+    rate: Decimal | None = None
     share: Decimal | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -86,9 +96,10 @@ _ARROW: Final[dict[str, tuple[type, int]]] = {
     "position": (uuid.UUID, 0),
     "quantity": (Decimal, 4),
     "multiplier": (int, 0),
-    **dict.fromkeys(("symbol", "sector", "type", "status_before", "status"), (str, 0)),
+    **dict.fromkeys(("symbol", "sector", "type", "status_before", "status", "currency"), (str, 0)),
     **dict.fromkeys(("mark_before_day", "mark_day"), (dt.date, 0)),
     **dict.fromkeys(("entry_price", "mark_before", "mark"), (Decimal, 4)),
+    **dict.fromkeys(("rate_before", "rate"), (Decimal, 12)),
     "share": (Decimal, 28),
 }
 _AMOUNT: Final = (Decimal, 8)

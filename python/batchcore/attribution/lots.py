@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from batchcore.frames import Contributions, Days, Decimals, Integers, Positions
+    from batchcore.frames import (
+        Contributions,
+        Days,
+        Decimals,
+        Integers,
+        Positions,
+        WideDecimals,
+    )
 
 CENTS: Final = 2
 """Decimals that a price or an amount has at least."""
@@ -28,11 +35,15 @@ _UNITS: Final = {least: Decimal(1).scaleb(-least) for least in (0, CENTS)}
 
 _SHARE: Final = Context(prec=28, rounding=ROUND_HALF_EVEN)
 
-_AMOUNTS: Final = ("unrealized_change", "realized", "contribution", "value")
+_AMOUNTS: Final = (
+    *("unrealized_change", "realized", "contribution"),
+    *("price_effect", "currency_effect", "value"),
+)
 
 _IN_COMMON: Final = (
     *("position", "symbol", "sector", "type", "multiplier", "entry_price"),
     *("mark_before", "mark_before_day", "status_before", "mark", "mark_day", "status"),
+    *("currency", "rate_before", "rate"),
 )
 """What a group says where all its lots have the same."""
 
@@ -82,7 +93,11 @@ def lots_of(
     classes = positions.investment_class.texts()
     entry_prices = _decimals(positions.entry_price)
     numbers: Counter[int] = Counter()
-    changes, realized = found.unrealized_change.decimals(), found.realized.decimals()
+    currencies = positions.currency.texts()
+
+    def added(column: WideDecimals) -> list[Decimal | None]:
+        return column.decimals() if has_contributions else [None] * len(column)
+
     columns = zip(
         found.position.tolist(),
         found.kind.tolist(),
@@ -90,13 +105,18 @@ def lots_of(
         found.multiplier.tolist(),
         _marks(found.mark_before.decimals(), found.day_before, found.status_before),
         _marks(found.mark.decimals(), found.day, found.status),
-        changes if has_contributions else [None] * len(changes),
-        realized if has_contributions else [None] * len(realized),
+        found.rate_before.decimals(),
+        found.rate.decimals(),
+        added(found.unrealized_change),
+        added(found.realized),
+        added(found.price_effect),
+        added(found.currency_effect),
         found.value.decimals(),
         strict=True,
     )
     lots = []
-    for at, kind, quantity, multiplier, before, after, change, ended, value in columns:
+    for at, kind, quantity, multiplier, before, after, *amounts, value in columns:
+        rate_before, rate, change, ended, price_effect, currency_effect = amounts
         numbers[at] += 1
         own, symbol = uuid.UUID(bytes=positions.id[at].tobytes()), symbols[at]
         name = "" if symbol is None else normalised(symbol)
@@ -120,7 +140,12 @@ def lots_of(
             unrealized_change=trimmed(change),
             realized=trimmed(ended),
             contribution=trimmed(total((change, ended))),
+            price_effect=trimmed(price_effect),
+            currency_effect=trimmed(currency_effect),
             value=trimmed(value),
+            currency=currencies[at],
+            rate_before=trimmed(rate_before, 0),
+            rate=trimmed(rate, 0),
         )
         class_ = classes[at]
         lots.append(Lot(row, None if class_ is None else normalised(class_)))

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from batchcore.audit.compute import Inputs
     from batchcore.frames import Contributions, Decimals, Int64, Text
 
-AMOUNTS: Final = ("unrealized_change", "realized", "value")
+AMOUNTS: Final = ("unrealized_change", "realized", "price_effect", "currency_effect", "value")
 
-Amounts = tuple[Decimal | None, Decimal | None, Decimal | None]
+Amounts = tuple[Decimal | None, ...]
 """Sums of `AMOUNTS`."""
 
 
@@ -52,9 +52,8 @@ class GroupSums:
             for key, count, *own in zip(names, seen, *columns, strict=True):
                 if not (count or self.by == "portfolio"):
                     continue
-                before = self._sums.get(key, (None, None, None))
-                change, realized, value = map(_added, before, own)
-                self._sums[key] = change, realized, value
+                before = self._sums.get(key, (None,) * len(AMOUNTS))
+                self._sums[key] = tuple(map(_added, before, own))
 
     def rows(self) -> tuple[ExplainedRow, ...]:
         """Return a row for each key; largest contribution first, then by key."""
@@ -70,14 +69,12 @@ class GroupSums:
         return tuple(
             ExplainedRow(
                 key=key,
-                unrealized_change=trimmed(change),
-                realized=trimmed(realized),
                 contribution=trimmed(contribution),
-                value=trimmed(value),
                 share=share_of(contribution, whole),
+                **_named_amounts(sums),
                 **dict.fromkeys(named, key),
             )
-            for key, (change, realized, value), contribution in found
+            for key, sums, contribution in found
         )
 
     def _keys(
@@ -105,6 +102,10 @@ class GroupSums:
         is_null = column.state[found.position] == State.NULL
         codes = np.where(is_null, len(texts), of_code[np.where(is_null, 0, spelt)])
         return [*texts, None], codes
+
+
+def _named_amounts(sums: Amounts) -> dict[str, Any]:
+    return dict(zip(AMOUNTS, map(trimmed, sums), strict=True))
 
 
 def _added(one: Decimal | None, other: Decimal | None) -> Decimal | None:

@@ -12,11 +12,13 @@ import numpy as np
 
 from batchcore.audit.compare import value_at
 from batchcore.frames import (
+    LEFT_OUT,
     Decimals,
     Frame,
     Objects,
     Opening,
     Previous,
+    taken,
 )
 from batchcore.native import CancelFlag, in_thread, roll_forward, store_snapshots
 from batchcore.schema import COUNT_COLUMNS, MONEY_COLUMNS
@@ -40,7 +42,9 @@ if TYPE_CHECKING:
         Int64,
         Positions,
         Rows,
+        Text,
     )
+    from batchcore.native import Rates
     from batchcore.sources.stored import StoredRows
 
     Tick = Callable[[int], None]
@@ -188,6 +192,8 @@ class Inputs:
         events: Partial closes.
         flows: Cash in and out.
         betas: Of the positions, where the policy reads them.
+        currency: Of the portfolios, where rates may convert; left out without any.
+        rates: What converts lots in other currencies.
     """
 
     ids: npt.NDArray[np.uint8]
@@ -195,6 +201,8 @@ class Inputs:
     events: Events
     flows: Flows
     betas: Betas | None = None
+    currency: Text = LEFT_OUT
+    rates: Rates | None = None
 
 
 async def computed_natively(  # noqa: PLR0917  # rows, and what they are computed from
@@ -248,11 +256,13 @@ def _session(  # noqa: PLR0917  # rows, and what they are computed from
             equity=Decimals(opening, CENTS),
             first_day=links.day,
             last_day=links.day,
+            currency=taken(inputs.currency, links.portfolio),
         ),
         threads=policy.request.settings.threads,
         cancel=cancel,
         host=None if policy.host is None else replace(policy.host, today=today),
         betas=inputs.betas,
+        rates=inputs.rates,
     )
 
 

@@ -183,6 +183,15 @@ class PolicyAudit(abc.ABC):
     async def inputs(self, check: ChunkCheck) -> Inputs:
         """Return what the rows of a chunk are computed from natively."""
 
+    async def convert(
+        self,
+        session: Session,  # noqa: ARG002  # what a policy needs that converts
+        inputs: Inputs,
+        selection: Selection,  # noqa: ARG002
+    ) -> Inputs:
+        """Return inputs with what converts their lots, once `share` is done (C6)."""
+        return inputs
+
     def select_positions(self, selection: Selection) -> Query[Positions]:
         """Return the positions that count."""
         select = select_all_positions if self.reads_deleted else select_positions

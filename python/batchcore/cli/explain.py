@@ -14,7 +14,7 @@ from batchcore.cli.exits import DONE, INCOMPLETE
 from batchcore.cli.options import Date, PortfolioIds, flag, option
 from batchcore.cli.output import LISTED, first_of, tell_line
 from batchcore.cli.signals import finish
-from batchcore.config import Settings
+from batchcore.config import VALUATION
 from batchcore.errors import ConfigError
 from batchcore.reference.values import EXACT
 from batchcore.words import counted
@@ -26,29 +26,37 @@ if TYPE_CHECKING:
 
     from batchcore.attribution.explanation import ExplainedRow, Explanation
 
+_FOREIGN: Final = ("currency_effect", "price_effect", "currency", "rate", "rate_before")
+"""Columns that are shown where a rate counts (C6)."""
+
 _SHOWN: Final = (
     *("key", "contribution", "share", "unrealized_change", "realized", "value", "quantity"),
     *("mark_before", "mark", "status", "symbol", "type", "sector", "entry_price", "mark_day"),
-    *("mark_before_day", "status_before", "multiplier"),
+    *("mark_before_day", "status_before", "multiplier", *_FOREIGN),
 )
 """Columns of a table, those first that a narrow terminal keeps."""
 
 _LOTS_SHOWN: Final = (
     *("symbol", "contribution", "quantity", "type", "mark_before", "mark", "share", "status"),
     *("value", "unrealized_change", "realized", "entry_price", "sector", "key", "mark_day"),
-    *("mark_before_day", "status_before", "multiplier"),
+    *("mark_before_day", "status_before", "multiplier", *_FOREIGN),
 )
 """The same where rows are lots or positions, whose keys are long."""
 
 _ORDER: Final = (
     *("key", "symbol", "sector", "type", "quantity", "multiplier", "entry_price"),
     *("mark_before", "mark_before_day", "status_before", "mark", "mark_day", "status"),
-    *("unrealized_change", "realized", "contribution", "share", "value"),
+    *("currency", "rate_before", "rate", "unrealized_change", "realized"),
+    *("price_effect", "currency_effect", "contribution", "share", "value"),
 )
 """The same in the order in which they stand beside each other."""
 
-_TEXTS: Final = frozenset({"key", "symbol", "sector", "type", "status", "status_before"})
-_SIGNED: Final = frozenset({"unrealized_change", "realized", "contribution"})
+_TEXTS: Final = frozenset(
+    {"key", "symbol", "sector", "type", "status", "status_before", "currency"}
+)
+_SIGNED: Final = frozenset(
+    {"unrealized_change", "realized", "contribution", "price_effect", "currency_effect"}
+)
 _AMOUNTS: Final = _SIGNED | {"value"}
 
 _GAP: Final = 2
@@ -58,7 +66,7 @@ _LEAST_TEXT: Final = 8
 """Characters that a narrow terminal leaves of a text."""
 
 
-@command("explain", given.derived(only=("policy", "calendar", "lookback_days")))
+@command("explain", given.derived(only=("policy", "calendar", *VALUATION)))
 def explain(
     call: Call,
     *,
@@ -84,7 +92,7 @@ def explain(
     if as_csv and call.as_json:
         msg = "--csv and --json are both given, expected one of them"
         raise ConfigError(msg, "csv")
-    settings = Settings(schema=call.schema, lookback_days=options.pop("lookback_days"))
+    settings = given.valuation(call.schema, options)
     work = batchcore.explain(
         call.url, portfolio, session, since=since, by=by, settings=settings, **options
     )
@@ -242,10 +250,13 @@ def table_lines(rows: Sequence[ExplainedRow]) -> list[str]:
 def _columns(rows: Sequence[ExplainedRow]) -> tuple[list[str], list[tuple[str, ...]]]:
     """Return the columns that have a value and do not repeat the key, and their cells."""
     cells = {name: _cells(name, [getattr(row, name) for row in rows]) for name in _ORDER}
+    converts = any(row.currency_effect or {row.rate, row.rate_before} - {None, 1} for row in rows)
     names: list[str] = [
         name
         for name in _ORDER
-        if any(cells[name]) and (name == "key" or cells[name] != cells["key"])
+        if any(cells[name])
+        and (name == "key" or cells[name] != cells["key"])
+        and (converts or name not in _FOREIGN)
     ]
     return names, list(zip(*(cells[name] for name in names), strict=True))
 

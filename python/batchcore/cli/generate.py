@@ -21,7 +21,10 @@ def generate(
     sessions: Annotated[int, option("N", "Number of sessions, up to 2025-06-30.")] = 120,
     seed: Seed = 1,
 ) -> int:
-    """Fill an empty, migrated database with a generated market and portfolios."""
+    """Fill an empty, migrated database with a generated market and portfolios.
+
+    With a table of rates in the schema a few symbols are quoted in other currencies.
+    """
     from batchcore import demo as demos  # noqa: PLC0415  # brings NumPy and the driver
     from batchcore.calendar import date_of  # noqa: PLC0415  # likewise
 

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, get_args, get_type_hint
 import typer
 
 from batchcore.cli.exits import redacted
-from batchcore.config import INCEPTION, Settings
+from batchcore.config import INCEPTION, VALUATION, Settings
 from batchcore.errors import ConfigError
 from batchcore.options import RunOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from batchcore.config import Schema
 
 URL_VARIABLE: Final = "BATCHCORE_DATABASE_URL"
 ARTIFACT_VARIABLE: Final = "BATCHCORE_ARTIFACT"
@@ -103,6 +105,11 @@ def parameter(
     return inspect.Parameter(name, keyword, default=default, annotation=annotation)
 
 
+def valuation(schema: Schema, options: dict[str, Any]) -> Settings:
+    """Return the settings that value stored rows, taken out of the options of a command."""
+    return Settings(schema=schema, **{name: options.pop(name) for name in VALUATION})
+
+
 DATABASE: Final = [
     parameter(
         "schema",
@@ -143,7 +150,7 @@ ARTIFACT: Final = parameter(
 PROCESSES: Final = parameter(
     "processes",
     int,
-    option("N", "Processes of this machine, each with a share of the portfolios.", min=1),
+    option("N", "Processes that share the portfolios.", min=1),
     default=1,
 )
 DATABASES: Final = [
@@ -182,6 +189,9 @@ def derived(*, only: Collection[str] = (), but: Collection[str] = ()) -> list[in
 
 
 def _of_field(one: dataclasses.Field[Any], hint: Any) -> inspect.Parameter:  # noqa: ANN401  # a type
+    if entry := one.metadata["entry"]:
+        given = option(one.metadata["metavar"], one.metadata["help"], f"--{entry}")
+        return parameter(one.name, list[str], given)
     kinds = set(get_args(hint) or (hint,)) - {type(None)}
     kind: Any = kinds.pop() if len(kinds) == 1 else str  # choices are texts
     words, metadata = one.name.replace("_", "-"), one.metadata
@@ -191,6 +201,21 @@ def _of_field(one: dataclasses.Field[Any], hint: Any) -> inspect.Parameter:  # n
     if get_args(kind):  # of a tuple Typer would take as many words as it has parts
         kind = Any
     return parameter(one.name, kind, given, default=one.default)
+
+
+def entries(given: Sequence[str] | None, name: str) -> dict[str, str]:
+    """Return the entries of a mapping whose option was given once for each.
+
+    Raises:
+        ConfigError: one of them has no value.
+    """
+    found = {}
+    for text in given or ():
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"{name}: `{text}` has no value, expected NAME=ACTION", name)
+        found[key.strip()] = value.strip()
+    return found
 
 
 def database_url(given: str | None) -> str:

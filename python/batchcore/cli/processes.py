@@ -146,7 +146,8 @@ def _died(order: Order, process: Process, error: BaseException | None = None) ->
     if isinstance(error, Interrupted):
         how = f"by {error.signal.name}"
     elif status is not None and status < 0:
-        how = f"by {signal.Signals(-status).name}"
+        named = {one.value: one.name for one in signal.Signals}
+        how = f"by {named.get(-status, f'signal {-status}')}"
     msg = f"the process of shard {shard_text(shard)} was ended {how}: run again to continue"
     return ProcessDiedError(msg, shard, status)
 

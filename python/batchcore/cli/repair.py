@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from batchcore.run.result import BatchResult
 
 
-LEFT_OUT: Final = ("on_existing", "missing", "changed_since", "today")
+LEFT_OUT: Final = (
+    *("on_existing", "missing", "changed_since", "today"),
+    *("checks", "max_move", "frozen_sessions", "max_missing"),
+)
 
 
 @command("repair", [*given.derived(but=LEFT_OUT), given.ARTIFACT, given.METRICS])

@@ -16,7 +16,7 @@ from batchcore.cli.options import Date, OkIfNothing, PortfolioIds, PortfoliosFil
 from batchcore.cli.output import first_of, listed, listed_lines, showing_progress, tell_line
 from batchcore.cli.processes import run_processes
 from batchcore.cli.signals import finish
-from batchcore.config import Settings
+from batchcore.config import CHECKS, Settings
 from batchcore.errors import ConfigError
 from batchcore.words import counted, counted_are
 
@@ -34,6 +34,9 @@ SYMBOLS: Final = 5
 
 OPTIONS: Final = given.derived()
 OWN: Final = [given.PROCESSES, *given.DATABASES]
+FINDINGS: Final = 5
+"""How many findings of the checks of prices a plan lists."""
+
 PLAN: Final = "Say what `run` would do with the same options, and what is missing; write nothing."
 
 
@@ -115,6 +118,7 @@ def run_batch(
         portfolios = given.portfolios(portfolios, file)
     names = {one.name for one in fields(Settings)}
     own = {name: value for name, value in options.items() if name in names}
+    own["checks"] = given.entries(own.get("checks"), "checks")
     chosen = {name: value for name, value in options.items() if name not in names}
     chosen["settings"] = Settings(schema=call.schema, dry_run=dry_run, **own)
     with showing_progress() as progress:
@@ -265,7 +269,19 @@ def plan_dict(result: BatchResult, min_coverage: float) -> dict[str, Any]:
         "portfolios_lacking_prices": [
             issue["portfolio"] for issue in lacking if issue["portfolio"] is not None
         ],
+        "price_findings": [issue for issue in issues if issue["name"] in CHECKS],
     }
+
+
+def finding_lines(plan: Mapping[str, Any]) -> list[str]:
+    """Return a line for each of the first findings of the checks of prices."""
+    found = plan["price_findings"]
+    lines = [
+        f"{one['name']} {one['symbol'] or one['portfolio']} on {one['session']}: {one['detail']}"
+        for one in found[:FINDINGS]
+    ]
+    more = len(found) - FINDINGS
+    return [*lines, f"{more:,} more findings; --json lists all"] if more > 0 else lines
 
 
 def plan_text(result: BatchResult, plan: Mapping[str, Any]) -> str:
@@ -293,6 +309,8 @@ def plan_text(result: BatchResult, plan: Mapping[str, Any]) -> str:
                 for what in ("symbols", "sessions", "portfolios")
             ),
             f"sessions below full coverage: {listed(plan['sessions_below_full_coverage'])}",
+            f"findings of price checks: {len(plan['price_findings']) or 'none'}",
+            *(f"  {line}" for line in finding_lines(plan)),
             *_coverage_lines(result, plan),
         ]
     return "\n".join([*lines, *stamps, *note_lines(result, plan)])

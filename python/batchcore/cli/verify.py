@@ -11,14 +11,14 @@ from batchcore.cli.exits import DONE, INCOMPLETE, NOTHING_TO_DO
 from batchcore.cli.options import Date, PortfolioIds, flag, option
 from batchcore.cli.output import named_counts, showing_progress
 from batchcore.cli.signals import finish
-from batchcore.config import Settings
+from batchcore.config import VALUATION
 from batchcore.words import counted, differ
 
 if TYPE_CHECKING:
     from batchcore.audit.result import VerifyResult
 
 
-@command("verify", given.derived(only=("policy", "calendar", "lookback_days", "beta_weights")))
+@command("verify", given.derived(only=("policy", "calendar", *VALUATION, "beta_weights")))
 def verify(
     call: Call,
     *,
@@ -33,8 +33,7 @@ def verify(
     **options: Any,  # noqa: ANN401  # of `RunOptions`
 ) -> int:
     """Recompute stored snapshots and report which cells differ; write nothing."""
-    lookback_days = options.pop("lookback_days")
-    options["settings"] = Settings(schema=call.schema, lookback_days=lookback_days)
+    options["settings"] = given.valuation(call.schema, options)
     options |= {"sample": sample, "seed": seed, "fast": fast}
     with showing_progress() as progress:
         work = batchcore.verify(call.url, start, end, portfolio, progress=progress, **options)

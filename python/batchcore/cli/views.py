@@ -32,6 +32,7 @@ from batchcore.cli.tables import (
     warn,
 )
 from batchcore.cli.verify import cell_words
+from batchcore.config import CHECKS
 from batchcore.words import counted, counted_are, differ
 
 if TYPE_CHECKING:
@@ -46,10 +47,10 @@ if TYPE_CHECKING:
 NAMED: Final = 4
 """How many names a line has room for."""
 
-SHOWN: Final = 7
+SHOWN: Final = 6
 """How many sessions of a plan are shown one by one, so that it fits a screen of 24 lines."""
 
-OF_PRICES: Final = ("stale", "unpriced", "lacks_prices")
+OF_PRICES: Final = ("stale", "unpriced", "lacks_prices", *CHECKS)
 """Issues that a plan has lines of its own for."""
 
 STATES: Final = {
@@ -209,7 +210,11 @@ def _plan_attention(plan: Mapping[str, Any]) -> list[Text]:
             lacks = "without any close" if key == "symbols_without_close" else "lacking prices"
             told = f"{counted(len(names), what)} {lacks}: {first_of(names, most)}"
             lines.append((bad if key == "symbols_without_close" else warn)(told))
-    return lines or [good("all prices are there")]
+    lines = lines or [good("all prices are there")]
+    if found := Counter(one["name"] for one in plan["price_findings"]):
+        what = counted(found.total(), "finding")
+        lines.append(warn(f"{what} of price checks: {named_counts(found)}"))
+    return lines
 
 
 def _coverage_parts(result: BatchResult, plan: Mapping[str, Any]) -> list[RenderableType]:

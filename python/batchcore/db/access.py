@@ -120,10 +120,12 @@ def _remembered(db: object) -> Catalogs:
     if isinstance(db, PoolConnectionProxy):
         db = db._con  # noqa: SLF001  # it is made anew each time that its connection is lent
     if isinstance(db, str | asyncpg.Pool):
-        for pool in [pool for pool in _kept if _is_closed(pool)]:
-            del _kept[pool]
+        # Copies and `pop`: other threads remember and forget meanwhile. No lock: a fork keeps it.
+        for pool in [pool for pool in list(_kept) if _is_closed(pool)]:
+            _kept.pop(pool, None)
         while len(_kept) >= MOST_KEPT and db not in _kept:
-            del _kept[next(iter(_kept))]
+            for oldest in list(_kept)[:1]:
+                _kept.pop(oldest, None)
         return _kept.setdefault(db, {})
     try:
         return _weak.setdefault(db, {})

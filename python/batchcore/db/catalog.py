@@ -11,7 +11,7 @@ from batchcore.db.indexes import COLUMNS, IS_PLAIN, fits
 from batchcore.errors import SchemaError
 from batchcore.pg.sql import quote_literal
 from batchcore.pg.triggers import acting_sql
-from batchcore.schema import HOST, INDEXES, OWN, TOKENS, VERSION_TABLE, Kind, Use
+from batchcore.schema import HOST, INDEXES, OWN, TOKENS, VERSION_TABLE, WHOLE, Kind, Use
 from batchcore.units import MAX_SCALE
 
 if TYPE_CHECKING:
@@ -158,14 +158,16 @@ class Catalog:
         """Return the decimals that ``table.column`` of docs/schema.md is read with.
 
         One of `Schema.scales` counts before a larger one that is declared; a negative one is read
-        as 0. A double declares none. A column that a run writes, and whose digits do not all fit
-        64 bits, is read with the decimals that are written.
+        as 0. A double declares none, and a whole number has none. A column that a run writes, and
+        whose digits do not all fit 64 bits, is read with the decimals that are written.
 
         Raises:
             SchemaError: it is not there, or has neither.
         """
         found = self.column(table, column)
         asked = self.schema.scales.get(f"{table}.{column}")
+        if found.kind in WHOLE:
+            return 0
         if found.scale is None:
             if asked is None:
                 double = found.kind is Kind.FLOAT8
@@ -177,7 +179,7 @@ class Catalog:
                 raise SchemaError(problem, (problem,))
             return asked
         if asked is None and not found.fits:
-            known = HOST[table].column(column)
+            known = self.schema.described[table].column(column)
             if known.writes & Use.ROWS:
                 asked = known.sizes[1]  # nothing finer is ever written there
         declared_scale = max(found.scale, 0)
@@ -251,7 +253,7 @@ def _served(schema: Schema, row: Mapping[str, Any]) -> Iterator[tuple[str, bool]
 
 def inspect_sql(schema: Schema) -> str:
     """Return the statement of `inspect`, without parameters."""
-    wanted = [("column", table, schema.table(table)) for table in HOST]
+    wanted = [("column", table, schema.table(table)) for table in schema.described]
     wanted += [("index", name, schema.table(name)) for name, one in HOST.items() if one.found_by]
     wanted += [("own", name, name) for name in (*OWN, VERSION_TABLE, TOKENS)]
     values = ", ".join(f"({', '.join(quote_literal(part) for part in entry)})" for entry in wanted)

@@ -8,7 +8,21 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from batchcore.errors import SchemaError
 from batchcore.pg.sql import column_name, compose, table_name
-from batchcore.schema import HOST, OWN, REVISION, TOKENS, VERSION_TABLE, Kind, Use
+from batchcore.schema import (
+    CURRENCY,
+    HOST,
+    OWN,
+    RATE_TABLE,
+    RATES,
+    REVISION,
+    SPLIT_TABLE,
+    SPLITS,
+    TOKENS,
+    VERSION_TABLE,
+    WHOLE,
+    Kind,
+    Use,
+)
 from batchcore.units import CENTS, MAX_SCALE
 
 if TYPE_CHECKING:
@@ -32,6 +46,9 @@ _EXPECTED: Final[Mapping[Kind, str]] = MappingProxyType(
 )
 _SAME: Final = frozenset({(Kind.NUMERIC, Kind.FLOAT8), (Kind.JSON, Kind.JSONB)})
 """What a column may be instead."""
+
+_WHOLE_ALLOWED: Final = frozenset({SPLITS})
+"""Tables whose decimals may be whole numbers."""
 
 _NULLED: Final = MappingProxyType({"daily_return": " (S10)"})
 """Columns that each run may set to NULL, and the rule that says so."""
@@ -69,24 +86,34 @@ class _Need(NamedTuple):
 
 
 @cache  # each load of a cache asks
-def _needs(uses: Use, *, sources: bool, proxies: bool) -> dict[str, tuple[_Need, ...]]:
+def _needs(
+    uses: Use, *, sources: bool, proxies: bool, splits: bool, currency: str
+) -> dict[str, tuple[_Need, ...]]:
     """Return table -> the columns that some uses need, of the tables with any.
 
     Args:
         uses: What the tables are used for.
         sources: Whether closes have sources.
         proxies: Whether factors are found by their ETFs.
+        splits: Whether the host maps a table of splits, which `legacy` does not read.
+        currency: The table with the currency of positions; empty on a host that maps no rates.
     """
     if uses & Use.PRICES and sources:
         uses |= Use.SOURCES
     if uses & Use.FACTORS and proxies:
         uses |= Use.PROXIES
+    if splits and uses & Use.LOTS and not uses & Use.LEGACY:
+        uses |= Use.SPLITS
     found = {}
-    for name, table in HOST.items():
+    for name, table in {**HOST, **({SPLITS: SPLIT_TABLE} if splits else {})}.items():
         inserts = bool(table.inserts & uses)
         columns = table.needed(uses)
         if columns:
             found[name] = tuple(_need(column, uses, inserted=inserts) for column in columns)
+    if currency and uses & Use.RATES:
+        read = RATE_TABLE.needed(Use.RATES)
+        found[RATES] = tuple(_need(column, uses, inserted=False) for column in read)
+        found[currency] = (*found.get(currency, ()), _need(CURRENCY, uses, inserted=False))
     return found
 
 
@@ -173,11 +200,18 @@ def schema_error(problems: tuple[str, ...]) -> SchemaError:
 
 def _problems(catalog: Catalog, uses: Use, *, writes: bool) -> Iterator[str]:
     schema = catalog.schema
-    needed = _needs(uses, sources=bool(schema.price_sources), proxies=not schema.factors)
+    needed = _needs(
+        uses,
+        sources=bool(schema.price_sources),
+        proxies=not schema.factors,
+        splits=schema.splits is not None,
+        currency="" if schema.fx is None else schema.fx.currency_table,
+    )
+    currency = {schema.fx.currency_table} if schema.fx is not None and uses & Use.RATES else set()
     for table, needs in needed.items():
         if catalog.has_table(table):
             yield from _table_problems(catalog, table, needs, writes=writes)
-        elif HOST[table].is_required(uses):
+        elif table in {SPLITS, RATES, *currency} or HOST[table].is_required(uses):
             yield f"{catalog.label(table)}: missing table"
     if writes:
         if uses & Use.ROWS and not catalog.can_stage:
@@ -247,6 +281,8 @@ def _column_problems(catalog: Catalog, table: str, need: _Need, *, writes: bool)
     if found is None:
         yield f"{label}: missing column"
         return
+    if table in _WHOLE_ALLOWED and kind is Kind.NUMERIC and found.kind in WHOLE:
+        kind = found.kind
     if found.kind is not kind and (kind, found.kind) not in _SAME:
         yield f"{label}: is {found.declared}, expected {_EXPECTED.get(kind, kind)}"
         return

@@ -16,6 +16,7 @@ from batchcore.analytics.symbol_beta import symbol_betas
 from batchcore.calendar import date_of
 from batchcore.db.migrate import migrate
 from batchcore.demo.check_rows import Checked, check
+from batchcore.demo.currencies import with_rates
 from batchcore.demo.data import CLOSE_SCALE, real_profiles
 from batchcore.demo.market import (
     demo_portfolios,
@@ -134,13 +135,18 @@ class Seeded:
     ) -> int:
         """Fill an empty database with it; return the rows written.
 
+        Where the schema maps rates, a few symbols are quoted in other currencies.
+
         Raises:
             ConfigError: the database is not empty; nothing was written.
             SchemaError: the database was not migrated, or a table does not fit; nothing was
                 written.
             DatabaseError: the database refused or went away; nothing was written.
         """
-        return await fill(db, self.tables, schema=schema, progress=progress)
+        tables, mapped = self.tables, None if schema is None else schema.fx
+        if mapped is not None:
+            tables = with_rates(tables, mapped, last=self.market.end, seed=self.seed)
+        return await fill(db, tables, schema=schema, progress=progress)
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,6 +140,21 @@ class IssueCount:
     example: str = ""
 
 
+FINDINGS: Final = 20
+"""How many findings of the checks of prices a page lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class PriceFinding:
+    """What a check of prices found of a symbol (C1): how many findings, and the first."""
+
+    name: str
+    symbol: str
+    count: int
+    session: dt.date
+    detail: str
+
+
 @dataclass(frozen=True, slots=True)
 class FailedPortfolio:
     """A portfolio that failed, and why."""
@@ -268,6 +283,8 @@ class Night:
         deleted: Portfolios that the run was asked for and that are there no more.
         marks: None where nothing public is held.
         issues: Those of failed portfolios first, then by count.
+        findings: Of the checks of prices, the first `FINDINGS` and one more where there are more;
+            None where the run made none.
         failed: The first portfolios that failed.
         by_symbol: P&L of the session; None without rows.
         by_sector: Likewise.
@@ -285,6 +302,7 @@ class Night:
     deleted: int = 0
     marks: MarkMap | None = None
     issues: tuple[IssueCount, ...] = ()
+    findings: tuple[PriceFinding, ...] | None = None
     failed: tuple[FailedPortfolio, ...] = ()
     by_symbol: Attribution | None = None
     by_sector: Attribution | None = None

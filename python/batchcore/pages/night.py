@@ -14,13 +14,14 @@ from batchcore import policies
 from batchcore.arguments import checked_id
 from batchcore.attribution.explainer import explain
 from batchcore.audit.verifier import verify
-from batchcore.config import Schema, Settings
+from batchcore.config import CHECKS, PRICE_LOW, VALUATION, Schema, Settings
 from batchcore.db.catalog import inspect
 from batchcore.db.check import check, check_revision
 from batchcore.errors import ConfigError
 from batchcore.native import build_market
 from batchcore.pages.attribution import attribution
 from batchcore.pages.contents import (
+    FINDINGS,
     NOT_HELD,
     CoverageDay,
     FailedPortfolio,
@@ -28,6 +29,7 @@ from batchcore.pages.contents import (
     MarkMap,
     Night,
     PortfolioReturn,
+    PriceFinding,
     ReturnSpread,
     RunFacts,
     Totals,
@@ -173,6 +175,7 @@ class _Loader:
             gate=self._gate(),
             deleted=deleted,
             issues=await self._issues(),
+            findings=await self._findings(),
             failed=await self._failed(catalog),
             history=tuple(facts(one) for one in reversed(self.history)),
             **shown,
@@ -294,7 +297,9 @@ class _Loader:
         )
 
     def _settings(self) -> Settings:
-        return Settings(schema=self.catalog.schema, lookback_days=self._lookback())
+        asked = self.run.asked
+        own = {name: asked[name] for name in VALUATION if name in asked}
+        return Settings(schema=self.catalog.schema, **own)
 
     def _gate(self) -> float | None:
         """Return the least coverage that the run takes; None where its policy looks at none."""
@@ -339,8 +344,20 @@ class _Loader:
             for row in rows
         )
 
+    async def _findings(self) -> tuple[PriceFinding, ...] | None:
+        """Return what the checks of prices found; None of a run that made none."""
+        asked = self.run.asked
+        checks = asked.get("checks") or {}
+        if not policies.entry(asked["policy"]).checks_prices or set(checks.values()) <= {"off"}:
+            return None
+        rows = await self.ledger.symbol_issues(
+            self.session, self.run.run_id, names=CHECKS, most=FINDINGS + 1
+        )
+        return tuple(PriceFinding(**row) for row in rows)
+
     async def _failed(self, catalog: Catalog) -> tuple[FailedPortfolio, ...]:
-        causes = [*policies.FAILURES, "refused_by_database", "missing_value", "no_session"]
+        causes = [name for name in policies.FAILURES if name != PRICE_LOW]
+        causes += ["refused_by_database", "missing_value", "no_session"]
         rows = await self.ledger.failed_portfolios(
             self.session, self.run.run_id, causes=causes, most=LISTED
         )

@@ -14,6 +14,7 @@ from batchcore import about
 from batchcore.pages import charts, night_charts, portfolio_charts, texts
 from batchcore.pages.advice import advice
 from batchcore.pages.charts import Cell, Chart, Heading, Table
+from batchcore.pages.contents import FINDINGS
 from batchcore.words import counted, differ
 
 if TYPE_CHECKING:
@@ -203,6 +204,8 @@ def _night_sections(night: Night) -> list[Section]:
         sections.append(
             Section("failed", "Portfolios that failed", table=_failed_table(night), lead=lead)
         )
+    if night.findings is not None:
+        sections.append(_checks(night))
     sections += [
         _section(
             "statuses",
@@ -236,6 +239,34 @@ def _night_sections(night: Night) -> list[Section]:
     if night.verified is not None:
         sections.append(_verified(night.verified, day))
     return sections
+
+
+def _checks(night: Night) -> Section:
+    """Return a section of what the checks of prices found."""
+    title, found = "Checks of prices", night.findings
+    if not found:
+        return Section("checks", title, absent="The closes of the symbols held are not odd.")
+    lead = ""
+    if len(found) > FINDINGS:
+        lead = f"The first; batchcore status --run {night.run.run_id} names all."
+    heads = (
+        Heading("symbol", "text"),
+        Heading("check", "text"),
+        Heading("session", "text"),
+        Heading("findings", is_minor=True),
+        Heading("the first", "text"),
+    )
+    rows = (
+        (
+            Cell(texts.plain(one.symbol)),
+            Cell(one.name),
+            Cell(one.session.isoformat()),
+            Cell(texts.count(one.count)),
+            Cell(texts.plain(one.detail, 120)),
+        )
+        for one in found[:FINDINGS]
+    )
+    return Section("checks", title, table=Table(heads, tuple(rows)), lead=lead)
 
 
 def _deleted(count: int) -> str:

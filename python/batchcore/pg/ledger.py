@@ -334,6 +334,12 @@ FROM (SELECT *, row_number() OVER (PARTITION BY portfolio_id
     AND failed) AS found
 WHERE place = 1 ORDER BY portfolio_id LIMIT {most}"""
 
+_FIRST_OF_SYMBOLS: Final = """
+SELECT name, symbol, count, session, detail FROM {symbol_issues}
+WHERE run_id = {run:text} AND name = ANY ({names:texts}) AND attempt = (
+    SELECT max(attempt) FROM {symbol_issues} WHERE run_id = {run:text})
+ORDER BY array_position({names:texts}, name::text), session, symbol COLLATE "C" LIMIT {most}"""
+
 _ASKED_PORTFOLIOS: Final = "SELECT portfolio_ids FROM {runs} WHERE id = {run:text}"
 
 _SESSIONS: Final = """
@@ -826,6 +832,13 @@ class Ledger:
         One of the names of ``causes`` goes before others.
         """
         sql = self._of_run(_SHOW_FAILED, run_id, causes=causes, most=most)
+        return [dict(row) for row in await session.fetch(sql)]
+
+    async def symbol_issues(
+        self, session: Session, run_id: str, *, names: Sequence[str], most: int
+    ) -> list[Row]:
+        """Return the first ``most`` symbols with issues of some names, in the order of these."""
+        sql = self._of_run(_FIRST_OF_SYMBOLS, run_id, names=names, most=most)
         return [dict(row) for row in await session.fetch(sql)]
 
     async def asked_portfolios(self, session: Session, run_id: str) -> npt.NDArray[np.uint8] | None:

@@ -11,6 +11,7 @@ import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from batchcore.config import CHECKS
 from batchcore.errors import ConfigError
 from batchcore.late_imports import check_choice
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from batchcore.options import RunOptions
     from batchcore.policies.policy import Policy
 
-FAILURES: Final = ("out_of_range", "non_finite", "not_representable")
+FAILURES: Final = ("out_of_range", "non_finite", "not_representable", *CHECKS)
 """Names of issues that fail a portfolio, where they have a session."""
 
 
@@ -90,7 +91,11 @@ _ENTRIES: Final[dict[str, PolicyEntry]] = {
             " later rows are not repaired (L7); verify reports which cells differ"
         ),
         checks_prices=False,
-        failures_by_day=(*FAILURES, "missing_value", "no_session"),
+        failures_by_day=(
+            *(name for name in FAILURES if name not in CHECKS),
+            "missing_value",
+            "no_session",
+        ),
     ),
 }
 

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
         Rows,
         Text,
     )
-    from batchcore.native import CancelFlag, Host, Market
+    from batchcore.native import CancelFlag, Checks, Host, Market, Rates
     from batchcore.pg.ledger import Entry
     from batchcore.pg.session import Session
     from batchcore.run.analysis import Analysed, Analysis
@@ -83,12 +83,14 @@ class RunPrices:
         coverage: Of the sessions that were checked (S12).
         analysis: None where nothing is analysed.
         host: What the rules read beside the frames of a chunk, where they do.
+        checks: Of the closes (C1); None where nothing is checked.
     """
 
     market: Market
     coverage: Coverage
     analysis: Analysis | None = None
     host: Host | None = None
+    checks: Checks | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -100,6 +102,7 @@ class ChunkFacts:
             of the range too.
         returns: Daily returns before the run.
         betas: Of its positions, under the policy `legacy`.
+        rates: What converts its lots; None where all are in the portfolio's currency.
     """
 
     positions: Positions
@@ -108,6 +111,7 @@ class ChunkFacts:
     stored: Previous
     returns: Returns
     betas: Betas | None
+    rates: Rates | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -238,8 +242,10 @@ class Policy(abc.ABC):
             opening=opening,
             threads=self.settings.threads,
             cancel=self.cancel,
+            checks=prices.checks,
             host=prices.host,
             betas=facts.betas,
+            rates=facts.rates,
         )
 
     def encode(
@@ -311,13 +317,14 @@ class Policy(abc.ABC):
         *,
         returns: Returns | None = None,
         betas: Betas | None = None,
+        rates: Rates | None = None,
     ) -> ChunkFacts:
         """Return what a chunk is computed from, with the events and flows of its group."""
         returns = Returns.none() if returns is None else returns
         events = (await self._events.of(reader, chunk)).among(positions)
         flows = (await self._flows.of(reader, chunk)).between(self.plan.id[chunk.rows])
         self.monitor.loaded(positions=len(positions), events=len(events), flows=len(flows))
-        return ChunkFacts(positions, events, flows, stored, returns, betas)
+        return ChunkFacts(positions, events, flows, stored, returns, betas, rates)
 
     async def _load_all_events(self, reader: Session, _group: Chunk) -> EventsByPosition:
         found = await load(reader, select_all_events(self.catalog))

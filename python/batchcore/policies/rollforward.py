@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batchcore import calendar as calendars
+from batchcore.config import CHECKS, PRICE_LOW
 from batchcore.db.analytic_tables import Parts, check_parts
-from batchcore.errors import CoverageError
-from batchcore.frames import Days, Issues, among, known_states
+from batchcore.db.check import check
+from batchcore.errors import ConfigError, CoverageError
+from batchcore.frames import Days, Findings, Issues, among, distinct, known_states
+from batchcore.native import build_checks
 from batchcore.policies.policy import ChunkLoad, Policy, RunPrices
 from batchcore.run import plan as plans
 from batchcore.run.analysis import (
@@ -22,9 +25,13 @@ from batchcore.run.analysis import (
 )
 from batchcore.run.changes import find_affected
 from batchcore.run.plan import Rewrites, with_snapshots
+from batchcore.run.prepare import last_closed
+from batchcore.run.price_checks import lacking, low_prices, planned_holders
 from batchcore.run.price_gaps import latest_closes, missing_prices
 from batchcore.run.prices import PriceWindow, load_closes
+from batchcore.run.rates import RunRates
 from batchcore.run.result import Coverage
+from batchcore.schema import Use
 from batchcore.shards import in_shard
 from batchcore.sinks.snapshots import Equities
 from batchcore.sources.host import Selection, located, normalised
@@ -43,7 +50,7 @@ if TYPE_CHECKING:
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Ids, Int32, Int64, Prices, Rows, Text
-    from batchcore.native import Market
+    from batchcore.native import Checks, Market
     from batchcore.pg.session import Session
     from batchcore.policies.policy import RunContext
     from batchcore.run.analysis import Analysed, Analysis
@@ -64,6 +71,7 @@ class RollForward(Policy):
     @classmethod
     def check_tables(cls, catalog: Catalog, request: Request) -> Parts:
         """Return what of the analytics is done."""
+        check(catalog, Use.RATES, writes=False)
         return check_parts(catalog, request.analytics, writes=not request.settings.dry_run)
 
     async def make_plan(self, reader: Session) -> None:
@@ -83,7 +91,15 @@ class RollForward(Policy):
         self._checked, works = whole.sessions_run(), whole.works()
         if self.request.only_rewrites and not works.all():
             self.selection = Selection(np.ascontiguousarray(whole.id[works]))
-        self.look_at_currencies(everyone.currency, works)
+        self.rates = RunRates(
+            self.catalog,
+            self.settings,
+            self.plan.sessions,
+            monitor=self.monitor,
+            notice=self.issues.add,
+        )
+        if self.catalog.schema.fx is None:
+            self.look_at_currencies(everyone.currency, works)
 
     def _planned(
         self, portfolios: Portfolios, rewrites: Rewrites | None, *, whole: bool = False
@@ -125,6 +141,7 @@ class RollForward(Policy):
                 Selection(self.request.wanted),
                 None if start is None else calendars.day_of(start),
                 self.monitor,
+                self.settings,
             )
         entries = await self.inception(reader)
         return None if entries is None else Rewrites(entries.ids, Days(entries.day))
@@ -182,17 +199,31 @@ class RollForward(Policy):
         plan, lookback = self.plan, self.settings.lookback_days
         level = "none" if self.request.only_plans else self.parts.level
         days = return_sessions(plan, self.calendar, level)
-        first = min([plan.price_first - lookback, *days[:1].tolist()])
-        window = PriceWindow(max(first, calendars.FIRST_DATE), plan.price_first, plan.price_last)
+        priced = None
+        if self.calendar.code == calendars.DAILY:
+            priced = distinct(await load(reader, select_price_dates(self.catalog)))
+        checked, closed = self._days_checked(priced), self._last_closed()
+        first = min([plan.price_first - lookback, *days[:1].tolist(), *checked[:1].tolist()])
+        window = PriceWindow(
+            max(first, calendars.FIRST_DATE),
+            plan.price_first,
+            plan.price_last,
+            until=None if closed is None else calendars.LAST_DATE,
+        )
         spelt = (*symbols.table(), *extra_symbols(level))
         closes = await self.load_closes(reader, spelt, window)
         market = await self.market_of(reader, closes)
         self.issues.add(market.issues())
+        checks = None
+        if len(checked):
+            checks = build_checks(market, checked, self.settings, closed=closed)
         if self.request.only_plans:
-            await self._report_missing_prices(reader, symbols, closes)
-        coverage = await self._coverage(reader, market, symbols)
+            await self._report_prices(reader, symbols, closes, checks, checked)
+            if self.catalog.schema.fx is not None:
+                self.issues.add(await self.rates.missing(reader, self.selection))
+        coverage = self._coverage(market, symbols, priced)
         if level == "none":
-            return RunPrices(market, coverage)
+            return RunPrices(market, coverage, checks=checks)
         analysis = await load_analysis(
             reader,
             self.catalog,
@@ -209,7 +240,37 @@ class RollForward(Policy):
         self.issues.add(Issues.of("not_representable", of_none, detail=unreadable))
         if analysis.factors is not None:
             self.analytics_off |= analysis.factors.off
-        return RunPrices(market, coverage, analysis)
+        return RunPrices(market, coverage, analysis, checks=checks)
+
+    def _days_checked(self, priced: Int32 | None) -> Int32:
+        """Return the sessions whose closes are checked (C1): those of the plan and some before.
+
+        Under `daily` they are the days ``priced``, on which any symbol has a valid close.
+        """
+        settings = self.settings
+        if self.request.repairs or not any(map(settings.does_check, CHECKS)):
+            return np.zeros(0, dtype=np.int32)
+        sessions = self.plan.sessions
+        first = int(sessions[0])
+        count = settings.frozen_sessions - 1 if settings.does_check("price_frozen") else 1
+        if priced is not None:
+            before = priced[priced < first][-count:]
+            sessions = sessions[among(sessions, priced)]
+        elif first > self.calendar.first_day:
+            before = self.calendar.last_sessions(first - 1, count)
+        else:
+            before = sessions[:0]
+        return np.concatenate([before, sessions])
+
+    def _last_closed(self) -> int | None:
+        """Return the last session closed by now if the plan reaches it and later closes count."""
+        if self.request.repairs or not self.settings.does_check("price_ahead"):
+            return None
+        try:
+            closed = last_closed(self.request, self.calendar)
+        except ConfigError:  # beyond the calendar, which a run over an earlier range is not
+            return None
+        return closed if self.plan.price_last >= closed else None
 
     async def load_closes(
         self, reader: Session, spellings: Sequence[str], window: PriceWindow
@@ -228,27 +289,44 @@ class RollForward(Policy):
             stored=stored,
         )
 
-    async def _report_missing_prices(self, reader: Session, symbols: Text, closes: Prices) -> None:
-        """Report sessions, symbols and portfolios without prices before anything is computed."""
-        plan = self.plan
+    async def _report_prices(
+        self,
+        reader: Session,
+        symbols: Text,
+        closes: Prices,
+        checks: Checks | None,
+        checked: Int32,
+    ) -> None:
+        """Report what prices lack, and findings of checks, before anything is computed."""
+        plan, settings = self.plan, self.settings
+        findings = Findings.none() if checks is None else checks.findings
         sessions = plan.sessions[plan.sessions_run()]
         latest = await asyncio.to_thread(latest_closes, symbols, closes, sessions)
-        if not latest.symbols:
+        named = {*latest.symbols, *map(str, findings.symbol.texts())}
+        if not named:
             return
-        spelt = sorted(n for n in symbols.table() if normalised(n) in latest.symbols)
+        spelt = sorted(n for n in symbols.table() if normalised(n) in named)
         held = await load(reader, select_held(self.catalog, self.selection, spelt))
         self.monitor.loaded(held=len(held.start))
-        missing = missing_prices(plan, held, latest, self.settings.lookback_days)
+        missing = missing_prices(plan, held, latest, settings.lookback_days)
         for issues in await asyncio.to_thread(list, missing):
             self.issues.add(issues)
+        self.issues.add_held(await asyncio.to_thread(planned_holders, plan, held, findings))
+        ids = lacking(plan, held, latest)
+        if len(checked) and len(ids) and settings.does_check(PRICE_LOW):
+            every = sorted(symbols.table())
+            if len(spelt) < len(every):
+                held = await load(reader, select_held(self.catalog, Selection(ids), every))
+                self.monitor.loaded(held_by_lacking=len(held.start))
+            expected, most = among(sessions, checked), settings.millionths("max_missing")
+            self.issues.add(await asyncio.to_thread(low_prices, plan, held, latest, expected, most))
 
-    async def _coverage(self, reader: Session, market: Market, symbols: Text) -> Coverage:
+    def _coverage(self, market: Market, symbols: Text, priced: Int32 | None) -> Coverage:
         """Return the coverage of each session; refuse those whose prices have not arrived (S12)."""
         fresh, recent, known = market.coverage(symbols)
         plan = self.plan
         checked = self._checked
-        if self.calendar.code == calendars.DAILY:
-            priced = await load(reader, select_price_dates(self.catalog))
+        if priced is not None:
             checked = checked & among(plan.sessions, priced)
         coverage = Coverage(plan.sessions[checked], fresh[checked], recent[checked], known[checked])
         self.coverage = coverage
@@ -274,13 +352,17 @@ class RollForward(Policy):
                 return ChunkLoad(chunk, existing, None)
             selection = self.selection_of(chunk, chunk.works)
             positions = await load(reader, select_positions(self.catalog, selection))
+            homes = self.plan.opening.currency
+            positions, rates = await self.rates.of(reader, positions, homes)
             stored, returns = self.plan.previous_of(chunk.rows), None
             if self.parts.level != "none":
                 returns = await load_past_returns(
                     reader, self.catalog, self.calendar, self.plan, chunk
                 )
                 self.monitor.loaded(returns=len(returns.value))
-            facts = await self.load_facts(reader, chunk, positions, stored, returns=returns)
+            facts = await self.load_facts(
+                reader, chunk, positions, stored, returns=returns, rates=rates
+            )
             return ChunkLoad(chunk, existing, facts)
 
     async def load_existing(self, reader: Session, chunk: Chunk) -> Existing:

@@ -17,6 +17,7 @@ from batchcore.audit import compare
 from batchcore.audit.compute import ExpectedRows, Inputs, cents_of, shares_of
 from batchcore.audit.policy import PolicyAudit
 from batchcore.db.analytic_tables import check_parts
+from batchcore.db.check import check as check_tables
 from batchcore.errors import SchemaError
 from batchcore.frames import (
     Decimals,
@@ -31,11 +32,13 @@ from batchcore.native import build_market, contributions
 from batchcore.run.analysis import PAST_RETURNS, ChunkInputs, extra_symbols, load_analysis
 from batchcore.run.monitor import Monitor
 from batchcore.run.prices import PriceWindow, load_closes
-from batchcore.schema import COUNT_COLUMNS, RULE_COLUMNS
+from batchcore.run.rates import RunRates
+from batchcore.schema import COUNT_COLUMNS, RULE_COLUMNS, Use
 from batchcore.sources.facts import select_events, select_flows
-from batchcore.sources.host import floats
+from batchcore.sources.host import floats, located
 from batchcore.sources.positions import load_symbols
 from batchcore.sources.query import load
+from batchcore.sources.rates import select_homes
 from batchcore.sources.snapshots import Returns, select_returns
 from batchcore.sources.stored import ANALYTIC, SHARES, Fact, OwnEquities
 from batchcore.units import State
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
     from batchcore.db.analytic_tables import Parts
     from batchcore.frames import Bools, Contributions, Int32, Int64, Text
     from batchcore.native import CancelFlag
+    from batchcore.pg.session import Session
     from batchcore.run.analysis import Analysis
     from batchcore.sources.host import Selection
     from batchcore.sources.portfolios import Portfolios
@@ -93,11 +97,14 @@ class RollForwardAudit(PolicyAudit):
     by_quantity: ClassVar = COUNT_COLUMNS
 
     _prices = ref.market(())
+    _reference_rates: ref.Rates | None = None
+    _rates: RunRates
     _analysis: Analysis | None = None
 
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # of `PolicyAudit`
         """Look at which analytics the tables allow."""
         super().__init__(*args, **options)
+        check_tables(self.catalog, Use.RATES, writes=False)
         self._parts: Parts | None = None  # of the analytics; None where there are none
         try:
             self._parts = check_parts(self.catalog, LEVEL, writes=False)
@@ -109,8 +116,15 @@ class RollForwardAudit(PolicyAudit):
     async def share(self, selection: Selection, first: int, last: int) -> None:
         """Load closes, marks and betas."""
         symbols = await load_symbols(self.session, self.catalog, selection)
+        settings = self.request.settings
         if not self.fast:
             self._prices = await self.reader.closes(symbols.table())
+            self._reference_rates = await self.reader.rates(
+                last, settings.fx_lookback_days, settings.fx_pivot
+            )
+        sessions = self.calendar.sessions(first, last)
+        monitor = Monitor(str(uuid.uuid4()))
+        self._rates = RunRates(self.catalog, settings, sessions, monitor=monitor)
         if self.fast or self._parts is not None:
             await self._share_natively(symbols, first, last)
 
@@ -159,12 +173,23 @@ class RollForwardAudit(PolicyAudit):
     async def inputs(self, check: ChunkCheck) -> Inputs:
         """Return positions, events and flows."""
         session, day, of = self.session, check.stored.day, (self.catalog, check.selection)
-        return Inputs(
+        inputs = Inputs(
             check.ids,
             await load(session, self.select_positions(check.selection)),
             await load(session, select_events(*of)),
             await load(session, select_flows(*of, int(day.min()), int(day.max()))),
         )
+        return await self.convert(session, inputs, check.selection)
+
+    async def convert(self, session: Session, inputs: Inputs, selection: Selection) -> Inputs:
+        """Return inputs with the currencies of their portfolios, and the rates between them."""
+        if self.catalog.schema.fx is None:
+            return inputs
+        homes = await load(session, select_homes(self.catalog, selection))
+        row = located(inputs.ids, homes.id)
+        currency = homes.currency.take(row)
+        positions, rates = await self._rates.of(session, inputs.positions, currency)
+        return replace(inputs, positions=positions, currency=currency, rates=rates)
 
     def leave_out_analytics(self) -> None:
         """Read no profiles, returns or closes that only A1 to A6 need."""
@@ -191,9 +216,11 @@ class RollForwardAudit(PolicyAudit):
                 equity=Decimals.nulls(len(inputs.ids)),
                 first_day=first,
                 last_day=last,
+                currency=inputs.currency,
             ),
             threads=self.request.settings.threads,
             cancel=cancel,
+            rates=inputs.rates,
         )
 
     async def roll(self, ids: list[uuid.UUID]) -> Roll:
@@ -207,7 +234,8 @@ class RollForwardAudit(PolicyAudit):
             start = replace(portfolios[portfolio], opening_equity=opening)
             if previous is not None:
                 start = replace(start, snapshots=(ref.Snapshot(*previous),))
-            rows = ref.roll_forward(start, self._prices, [day], lookback, scales).rows
+            rates = self._reference_rates
+            rows = ref.roll_forward(start, self._prices, [day], lookback, scales, rates=rates).rows
             return rows[0] if rows else None
 
         return row
@@ -325,7 +353,9 @@ def analysed_rows(  # noqa: PLR0917  # rows, and what their analytics are made o
     """
     history = _history(stored, cells["daily_return"], past)
     portfolios = len(inputs.ids)
-    opening = Opening(portfolio_id=inputs.ids, equity=Decimals.nulls(portfolios))
+    opening = Opening(
+        portfolio_id=inputs.ids, equity=Decimals.nulls(portfolios), currency=inputs.currency
+    )
     parts, order = [], []
     for session in np.unique(stored.day[rows]).tolist():
         at = np.flatnonzero(stored.day[rows] == session)
@@ -340,6 +370,7 @@ def analysed_rows(  # noqa: PLR0917  # rows, and what their analytics are made o
             last_session=last,
             is_latest=np.zeros(portfolios, dtype=np.bool_),
             returns=_last_returns(history, stored.portfolio[own], session),
+            rates=inputs.rates,
         )
         parts.append(analysis.analyse(chunk).snapshot)
         order.append(at)

@@ -5,6 +5,7 @@ package. `legacy` holds the rules L1 to L34 of docs/legacy.md, under names of it
 `sources` and `values` are what both read and how both round.
 """
 
+from batchcore.reference.currencies import Currency, Rates, currency, rates
 from batchcore.reference.facts import (
     DEFAULT_SCALES,
     OPTION_TYPES,
@@ -53,12 +54,14 @@ __all__ = [
     "RETURN_LIMIT",
     "SHORT_TYPES",
     "Beta",
+    "Currency",
     "Event",
     "Flow",
     "Issue",
     "Market",
     "Portfolio",
     "Position",
+    "Rates",
     "Result",
     "Row",
     "Scales",
@@ -66,12 +69,14 @@ __all__ = [
     "Span",
     "Stored",
     "coverage",
+    "currency",
     "from_double",
     "market",
     "normalized",
     "one_close",
     "r2",
     "r6",
+    "rates",
     "representable",
     "roll_forward",
     "span",

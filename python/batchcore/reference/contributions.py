@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import localcontext
-from typing import TYPE_CHECKING
+from decimal import Decimal, localcontext
+from typing import TYPE_CHECKING, Final
 
 from batchcore.reference.values import EXACT, or_zero
 
 if TYPE_CHECKING:
-    from decimal import Decimal
-
     from batchcore.units import Mark
+
+ONE: Final = Decimal(1)
+"""The rate of what is in the portfolio's currency."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +23,13 @@ class Marked:
         price: The mark (S4), or under `legacy` the close (L10, L12).
         day: Of the close; None for an entry price.
         status: Of the mark; under `legacy` of the close by its day.
+        rate: What one of the lot's currency counts as (C6); None without a rate.
     """
 
     price: Decimal
     day: int | None
     status: Mark
+    rate: Decimal | None = ONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,9 @@ class Contribution:
         unrealized_change: ``V(t) - V(s)``; None where the range has no beginning (X3).
         realized: Its part of ``R(s, t)``, likewise.
         value: Its value where the range ends (S9, L28); None if it is not held then.
+        price_effect: What a change of price adds, at the rate where the range begins (C8); None as
+            `unrealized_change`.
+        currency_effect: The rest of what it added, likewise.
     """
 
     position: int
@@ -56,6 +62,8 @@ class Contribution:
     unrealized_change: Decimal | None
     realized: Decimal | None
     value: Decimal | None
+    price_effect: Decimal | None = None
+    currency_effect: Decimal | None = None
 
     @property
     def amount(self) -> Decimal:

@@ -53,7 +53,8 @@ class Beta:
 class Position:
     """A row of positions with its events and betas, as stored.
 
-    `last_price` and `betas` are read by the policy `legacy` alone.
+    `last_price` and `betas` are read by the policy `legacy` alone, `currency` by `rollforward`
+    alone.
     """
 
     symbol: str | None
@@ -70,6 +71,7 @@ class Position:
     events: tuple[Event, ...] = ()
     last_price: Decimal | None = None
     betas: tuple[Beta, ...] = ()
+    currency: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

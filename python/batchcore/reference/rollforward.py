@@ -2,8 +2,8 @@
 
 Written to be obviously right, not fast. Tests, `verify` and the benches hold the native core to
 it, digit by digit. The rules (S1 to S14) are those of docs/semantics.md; a docstring names the one
-that it carries out. Everything but `r2` and `r6` is exact: the decimal context has 60 digits and
-traps `Inexact`.
+that it carries out. Everything but `r2`, `r6` and quotients of rates is exact: the decimal context
+has 160 digits and traps `Inexact`.
 
 Values are ``Decimal``, None for NULL; NaN and Infinity are Decimals like any other. Days are days
 since 1970-01-01, `INFINITE_DAY` for an infinite date of either sign, None for NULL. A blank is the
@@ -14,7 +14,7 @@ What the rules leave open is decided here:
 - A position with several faults has one issue, the first of `missing_value`,
   `unknown_position_type`, `non_finite`, `not_representable`, `missing_entry_price`,
   `blank_symbol`; among columns the first in the order symbol, quantity, entry_price, entry_date,
-  exit_price, exit_date, expiration_date, market_value, investment_class.
+  exit_price, exit_date, expiration_date, market_value, investment_class, currency.
 - A position type that is no UTF-8 is an `unknown_position_type`.
 - Only what a rule reads is judged: exit_price if exit_date is set, expiration_date for LC, LP, SC
   and SP, market_value if PRIVATE; the opening equity if no snapshot takes its place; of a snapshot
@@ -27,7 +27,8 @@ What the rules leave open is decided here:
   are reported in every run that has a session for the portfolio, failed or not.
 - On a PRIVATE lot a price counts only above 0, for options too; without one it is
   `exit_unpriced`, or `expired`.
-- A session that fails (S10) has no other issue than `out_of_range`.
+- A session that fails (S10, C7) has no other issue than `out_of_range` or `fx_missing`. A rate that
+  is missing comes before a value out of range, and of several the first by pair and date.
 - Marks are counted over the public lots held.
 - Flows may be stored with more than 2 decimals: their sum over `(s, t]` is rounded, and so is that
   of S5. An equity or a cumulative amount with more than 2 decimals is `not_representable`.
@@ -53,6 +54,9 @@ exit_unpriced          that of P&L  exit_price
 expired                that of P&L  expiration_date
 return_out_of_range    its own      the rounded return, 6 decimals
 out_of_range           its own      ``<column> = <value>``, 2 decimals
+fx_missing             its own      the pair of units, and the date of the rate where it is another:
+                                    ``EUR/USD on 2026-01-05``
+bad_rate               the first    ``<pair>: <k> dates; <rate> on the first``; from `rates`
 non_finite             the first    column of the snapshot or the opening equity; the portfolio
                                     fails, symbol is None
 not_representable      the first    the same
@@ -68,13 +72,15 @@ off_session            its date     none; from `span`
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from decimal import Decimal, localcontext
 from fractions import Fraction
 from typing import TYPE_CHECKING, Final, Literal
 
-from batchcore.reference.contributions import Contribution, Marked
+from batchcore.reference.contributions import ONE, Contribution, Marked
+from batchcore.reference.currencies import Currency, Rates, currency
 from batchcore.reference.facts import (
     DEFAULT_SCALES,
     OPTION_TYPES,
@@ -152,6 +158,7 @@ class Portfolio:
         positions: All, soft-deleted ones too.
         flows: All that are not soft-deleted.
         snapshots: The complete ones, each on a day of its own.
+        currency: As stored.
     """
 
     id: str
@@ -159,6 +166,7 @@ class Portfolio:
     positions: tuple[Position, ...] = ()
     flows: tuple[Flow, ...] = ()
     snapshots: tuple[Snapshot, ...] = ()
+    currency: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +219,8 @@ class Result:
 class _Lot:
     """A signed quantity of one symbol, held from `start` (included) to `end` (excluded).
 
-    `position` is the row of the position that it is of.
+    `position` is the row of the position that it is of, `foreign` its currency where that is not
+    the portfolio's.
     """
 
     stored_symbol: str
@@ -227,6 +236,7 @@ class _Lot:
     expires: bool = False
     market_value: Decimal | None = None
     position: int = 0
+    foreign: Currency | None = None
 
     def held(self, day: int) -> bool:
         """Return whether it is held on `day` (S4)."""
@@ -237,16 +247,21 @@ class _Lot:
         return self.end is not None and after < self.end <= until
 
     def amount(self, price: Decimal) -> Decimal:
-        """Return what the lot is worth at `price`, or earns if it is a difference of prices."""
+        """Return what the lot is worth at `price`, in its own currency."""
         return price * self.quantity * self.multiplier
 
 
 @dataclass(frozen=True, slots=True)
 class _Marks:
-    """The marks of lots (S4)."""
+    """The marks of lots (S4), and what they are worth in the portfolio's currency (C6).
+
+    `rates` are None where all amounts are taken to be in that, `home`.
+    """
 
     prices: Market
     lookback_days: int
+    rates: Rates | None = None
+    home: Currency | None = None
 
     def of(self, lot: _Lot, day: int) -> tuple[Decimal, Mark]:
         """Return the mark of a lot on `day` and its status."""
@@ -254,15 +269,101 @@ class _Marks:
         return marked.price, marked.status
 
     def dated(self, lot: _Lot, day: int) -> Marked:
-        """Return the mark of a lot on `day`, its status, and the day of the close."""
+        """Return the mark of a lot on `day`, its status, the day of the close, and the rate."""
         found = self.prices.latest(lot.symbol, lot.start, day)
         if found is None:
-            return Marked(lot.entry_price, None, Mark.UNPRICED)
+            return Marked(lot.entry_price, None, Mark.UNPRICED, self.rate(lot, lot.start))
         priced, close = found
+        rate = self.rate(lot, day)
         if priced == day:
-            return Marked(close, priced, Mark.FRESH)
+            return Marked(close, priced, Mark.FRESH, rate)
         recent = day - priced <= self.lookback_days
-        return Marked(close, priced, Mark.LOOKBACK if recent else Mark.STALE)
+        return Marked(close, priced, Mark.LOOKBACK if recent else Mark.STALE, rate)
+
+    def rate(self, lot: _Lot, day: int) -> Decimal | None:
+        """Return what the lot's currency is in the portfolio's on a day; None without a rate."""
+        if lot.foreign is None or self.rates is None:
+            return ONE
+        return self.rates.rate(lot.foreign, self.home, day)
+
+    def worth(self, lot: _Lot, price: Decimal, day: int) -> Decimal:
+        """Return what a lot is worth at a price at the rate of a day (C6)."""
+        return lot.amount(price) * present(self.rate(lot, day))
+
+    def entry_value(self, lot: _Lot) -> Decimal:
+        """Return what a lot was bought for."""
+        return self.worth(lot, lot.entry_price, lot.start)
+
+    def earned(self, lot: _Lot, day: int) -> Decimal:
+        """Return what a public lot has earned by `day`: ``V(day)`` (S6, X1)."""
+        price, status = self.of(lot, day)
+        if status == Mark.UNPRICED:
+            return ZERO
+        return self.worth(lot, price, day) - self.entry_value(lot)
+
+    def realized(self, lot: _Lot) -> Decimal:
+        """Return what a closed lot adds to ``R`` (S6, S3)."""
+        if lot.realized is not None:
+            return lot.realized
+        end = present(lot.end)
+        if lot.exit_price is not None:
+            return self.worth(lot, lot.exit_price, end) - self.entry_value(lot)
+        return ZERO if lot.private else self.earned(lot, end)
+
+    def value(self, lot: _Lot, day: int) -> Decimal:
+        """Return the signed value of a lot held (S9)."""
+        if lot.market_value is not None:
+            return lot.market_value
+        price, status = self.of(lot, day)
+        if lot.private or status == Mark.UNPRICED:
+            return self.entry_value(lot)
+        return self.worth(lot, price, day)
+
+    def price_effect(self, lot: _Lot, before: int | None, day: int) -> Decimal:
+        """Return what a change of price alone adds to a lot's contribution (C8).
+
+        From the mark on `before`, or the entry, to the mark on `day`, or the exit, at the rate that
+        counts at the beginning. What an event realized is the portfolio's, and has no other part.
+        """
+        if lot.realized is not None and before is not None and lot.closed(before, day):
+            held = lot.held(before) and not lot.private
+            return lot.realized - (self.earned(lot, before) if held else ZERO)
+        held = before is not None and lot.held(before) and not lot.private
+        first = self.dated(lot, present(before)) if held else None
+        begins = first or Marked(lot.entry_price, None, Mark.UNPRICED, self.rate(lot, lot.start))
+        ends = begins
+        if lot.held(day):
+            ends = begins if lot.private else self.dated(lot, day)
+        elif lot.exit_price is not None:
+            ends = replace(begins, price=lot.exit_price)
+        elif not lot.private:
+            ends = self.dated(lot, present(lot.end))
+        change = lot.amount(ends.price - begins.price)
+        return change * present(begins.rate) if change else ZERO
+
+    def _rate_days(self, lot: _Lot, before: int | None, day: int) -> set[int]:
+        """Return the days whose rate counts for a lot from one day to another."""
+        days: set[int] = set()
+
+        def priced(on: int) -> bool:
+            return not lot.private and self.of(lot, on)[1] != Mark.UNPRICED
+
+        if before is not None and lot.held(before) and priced(before):
+            days |= {before, lot.start}
+        if lot.held(day) and lot.market_value is None:
+            days |= {lot.start, day} if priced(day) else {lot.start}
+        if before is not None and lot.closed(before, day) and lot.realized is None:
+            end = present(lot.end)
+            days |= {lot.start, end} if lot.exit_price is not None or priced(end) else set()
+        return days
+
+    def missing(self, lot: _Lot, before: int | None, day: int) -> set[tuple[str, int]]:
+        """Return pair and day of each rate that a lot lacks from one day to another (C7)."""
+        if lot.foreign is None:
+            return set()
+        pair = f"{lot.foreign.unit}/{'' if self.home is None else self.home.unit}"
+        days = self._rate_days(lot, before, day)
+        return {(pair, on) for on in days if self.rate(lot, on) is None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,6 +429,9 @@ def roll_forward(
     sessions: Sequence[int],
     lookback_days: int = 10,
     scales: Scales = DEFAULT_SCALES,
+    *,
+    fails_from: int | None = None,
+    rates: Rates | None = None,
 ) -> Result:
     """Return the rows of `portfolio` for `sessions`, and its issues.
 
@@ -338,22 +442,33 @@ def roll_forward(
             nothing is judged and there are no issues.
         lookback_days: Age in calendar days up to which a mark is a hit (S4).
         scales: Of the columns read.
+        fails_from: The session from which on a check of prices fails it (C2).
+        rates: From `currencies.rates`; None takes all amounts to be in the portfolio's currency.
 
     Source:
-        S3 to S10.
+        S3 to S10, C6, C7.
     """
     if not sessions:
         return Result((), (), failed=False)
     with localcontext(EXACT):
         issues: list[Issue] = []
-        lots = _lots(portfolio.positions, scales, issues)
+        home = None if rates is None else currency(portfolio.currency)
+        lots = _lots(portfolio.positions, scales, issues, home, converts=rates is not None)
         flows = _flows(portfolio.flows, scales, issues)
         state = _start(portfolio, flows, sessions[0], scales, issues)
-        marks = _Marks(prices, lookback_days)
+        marks = _Marks(prices, lookback_days, rates, home)
         rows: list[Row] = []
         failed = state is None
         for day in sessions:
             if state is None:
+                break
+            if fails_from is not None and day >= fails_from:
+                failed = True
+                break
+            lacking = _fx_missing(lots, state.day, day, marks)
+            if lacking is not None:
+                issues.append(lacking)
+                failed = True
                 break
             found: list[Issue] = []
             row = _row(state, day, lots, flows, marks, issues=found)
@@ -372,7 +487,7 @@ def roll_forward(
                 row.cumulative_capital_flow,
             )
         issues += _refused(lots, prices, [row.day for row in rows])
-    return Result(tuple(rows), tuple(sorted(issues, key=_issue_order)), failed)
+    return Result(tuple(rows), tuple(sorted(issues, key=issue_order)), failed)
 
 
 def contributions(
@@ -383,6 +498,7 @@ def contributions(
     *,
     lookback_days: int = 10,
     scales: Scales = DEFAULT_SCALES,
+    rates: Rates | None = None,
 ) -> tuple[Contribution, ...]:
     """Return what each lot added to the P&L from `previous` to `session`, in exact decimals.
 
@@ -394,23 +510,31 @@ def contributions(
         session: `t`, or where a range ends.
         lookback_days: As in S4.
         scales: Of the columns read.
+        rates: As in `roll_forward`.
 
     Returns:
-        Lots held on `previous` or `session`, or ended between; by position, in the order of S3.
+        Lots held on `previous` or `session`, or ended between; by position, in the order of S3. One
+        that lacks a rate has no amounts.
 
     Source:
-        X1, X3, X4.
+        X1, X3, X4, C8.
     """
     with localcontext(EXACT):
-        marks, found = _Marks(prices, lookback_days), []
-        for lot in _lots(portfolio.positions, scales, []):
+        home = None if rates is None else currency(portfolio.currency)
+        marks, found = _Marks(prices, lookback_days, rates, home), []
+        for lot in _lots(portfolio.positions, scales, [], home, converts=rates is not None):
             holds, held = lot.held(session), previous is not None and lot.held(previous)
             ended = previous is not None and lot.closed(previous, session)
             if not (holds or held or ended):
                 continue
-            before = marks.dated(lot, present(previous)) if held and not lot.private else None
-            after = marks.dated(lot, session) if holds and not lot.private else None
-            change = _earned(lot, after) - _earned(lot, before)
+            lacks = bool(marks.missing(lot, previous, session))
+            change = realized = price_effect = currency_effect = None
+            if previous is not None and not lacks:
+                change = marks.earned(lot, session) if holds and not lot.private else ZERO
+                change -= marks.earned(lot, previous) if held and not lot.private else ZERO
+                realized = marks.realized(lot) if ended else ZERO
+                price_effect = marks.price_effect(lot, previous, session)
+                currency_effect = change + realized - price_effect
             found.append(
                 Contribution(
                     position=lot.position,
@@ -418,19 +542,36 @@ def contributions(
                     quantity=lot.quantity,
                     multiplier=lot.multiplier,
                     entry_price=lot.entry_price,
-                    before=before,
-                    after=after,
-                    unrealized_change=None if previous is None else change,
-                    realized=None if previous is None else _realized(lot, marks) if ended else ZERO,
-                    value=_value(lot, ZERO if after is None else after.price) if holds else None,
+                    before=marks.dated(lot, present(previous))
+                    if held and not lot.private
+                    else None,
+                    after=marks.dated(lot, session) if holds and not lot.private else None,
+                    unrealized_change=change,
+                    realized=realized,
+                    value=marks.value(lot, session) if holds and not lacks else None,
+                    price_effect=price_effect,
+                    currency_effect=currency_effect,
                 )
             )
         return tuple(found)
 
 
-def _earned(lot: _Lot, mark: Marked | None) -> Decimal:
-    """Return ``V`` at a mark; 0 where the lot is not held, or PRIVATE (X1)."""
-    return ZERO if mark is None else lot.amount(mark.price - lot.entry_price)
+def _fx_missing(lots: Iterable[_Lot], before: int | None, day: int, marks: _Marks) -> Issue | None:
+    """Return the first rate by pair and date without which a session fails (C7)."""
+    lacking = {one for lot in lots for one in marks.missing(lot, before, day)}
+    if not lacking:
+        return None
+    pair, on = min(lacking)
+    if on == day:
+        return Issue("fx_missing", None, day, pair)
+    date = dt.date(1970, 1, 1) + dt.timedelta(days=on)
+    return Issue("fx_missing", None, day, f"{pair} on {date.isoformat()}")
+
+
+def public_lots(portfolio: Portfolio, scales: Scales = DEFAULT_SCALES) -> list[_Lot]:
+    """Return the lots of a portfolio that are not PRIVATE (S3)."""
+    with localcontext(EXACT):
+        return [lot for lot in _lots(portfolio.positions, scales, []) if not lot.private]
 
 
 def _refused(lots: Iterable[_Lot], prices: Market, sessions: Sequence[int]) -> list[Issue]:
@@ -449,7 +590,8 @@ def _refused(lots: Iterable[_Lot], prices: Market, sessions: Sequence[int]) -> l
     return issues
 
 
-def _issue_order(issue: Issue) -> tuple[str, bool, str, int, str]:
+def issue_order(issue: Issue) -> tuple[str, bool, str, int, str]:
+    """Return the key that the issues of a portfolio are sorted by."""
     day = -INFINITE_DAY if issue.day is None else issue.day
     return issue.name, issue.symbol is not None, issue.symbol or "", day, issue.detail
 
@@ -480,7 +622,9 @@ def _is_option(position: Position) -> bool:
     return position.position_type in OPTION_TYPES
 
 
-def _position_fault(position: Position, scales: Scales) -> tuple[str, str] | None:
+def _position_fault(
+    position: Position, scales: Scales, *, converts: bool
+) -> tuple[str, str] | None:
     """Return issue and column for which a whole position is left out, or None (S3)."""
     quantity = ("quantity", decimal_state(position.quantity, scales.quantity))
     entry_date = ("entry_date", day_state(position.entry_day))
@@ -507,6 +651,8 @@ def _position_fault(position: Position, scales: Scales) -> tuple[str, str] | Non
     if _is_private(position):
         read.append(("market_value", decimal_state(position.market_value, scales.money)))
     read.append(("investment_class", text_state(position.investment_class)))
+    if converts:
+        read.append(("currency", text_state(position.currency)))
     unreadable = _worst(read)
     if unreadable is not None:
         return unreadable
@@ -531,13 +677,23 @@ def _event_fault(event: Event, scales: Scales) -> str | None:
     return None
 
 
-def _lots(positions: Iterable[Position], scales: Scales, issues: list[Issue]) -> list[_Lot]:
-    """Return the lots of all positions; what is left out or odd goes to `issues` (S3)."""
+def _lots(
+    positions: Iterable[Position],
+    scales: Scales,
+    issues: list[Issue],
+    home: Currency | None = None,
+    *,
+    converts: bool = False,
+) -> list[_Lot]:
+    """Return the lots of all positions; what is left out or odd goes to `issues` (S3).
+
+    Where it `converts`, those in another currency than `home` are foreign (C6).
+    """
     lots: list[_Lot] = []
     for row, position in enumerate(positions):
         if position.deleted:
             continue
-        fault = _position_fault(position, scales)
+        fault = _position_fault(position, scales, converts=converts)
         if fault is not None:
             name, column = fault
             symbol = None if position.symbol is None else shown(position.symbol)
@@ -547,7 +703,9 @@ def _lots(positions: Iterable[Position], scales: Scales, issues: list[Issue]) ->
             issues.append(Issue("sign_mismatch", position.symbol, None, "quantity"))
         from_events = _event_lots(position, scales, issues)
         left = _lots_left(position, from_events, issues)
-        lots += [replace(lot, position=row) for lot in (*from_events, *left)]
+        own = currency(position.currency) if converts else None
+        foreign = None if own == home else own
+        lots += [replace(lot, position=row, foreign=foreign) for lot in (*from_events, *left)]
     return lots
 
 
@@ -718,24 +876,7 @@ def _start(
 
 def _unrealized(lots: Iterable[_Lot], day: int, marks: _Marks) -> Decimal:
     """Return ``U(day)``: what the public lots held have earned since entry (S6)."""
-    total = ZERO
-    for lot in lots:
-        if lot.held(day) and not lot.private:
-            price, _ = marks.of(lot, day)
-            total += lot.amount(price - lot.entry_price)
-    return total
-
-
-def _realized(lot: _Lot, marks: _Marks) -> Decimal:
-    """Return what a closed lot adds to ``R`` (S6, S3)."""
-    if lot.realized is not None:
-        return lot.realized
-    if lot.exit_price is not None:
-        return lot.amount(lot.exit_price - lot.entry_price)
-    if lot.private:
-        return ZERO
-    price, _ = marks.of(lot, present(lot.end))
-    return lot.amount(price - lot.entry_price)
+    return sum((marks.earned(lot, day) for lot in lots if lot.held(day) and not lot.private), ZERO)
 
 
 def _closing_issue(lot: _Lot, day: int) -> Issue | None:
@@ -745,15 +886,6 @@ def _closing_issue(lot: _Lot, day: int) -> Issue | None:
     if lot.realized is None and lot.exit_price is None:
         return Issue("exit_unpriced", lot.stored_symbol, day, "exit_price")
     return None
-
-
-def _value(lot: _Lot, mark: Decimal) -> Decimal:
-    """Return the signed value of a lot held (S9)."""
-    if not lot.private:
-        return lot.amount(mark)
-    if lot.market_value is not None:
-        return lot.market_value
-    return lot.amount(lot.entry_price)
 
 
 def _row(
@@ -774,7 +906,7 @@ def _row(
     else:
         closed = [lot for lot in lots if lot.closed(state.day, day)]
         issues += filter(None, (_closing_issue(lot, day) for lot in closed))
-        realized = r2(sum((_realized(lot, marks) for lot in closed), ZERO))
+        realized = r2(sum((marks.realized(lot) for lot in closed), ZERO))
         before = r2(_unrealized(lots, state.day, marks))
         daily_pnl = unrealized - before + realized
         flow = _flow_between(flows, state.day + 1, day)
@@ -786,9 +918,8 @@ def _row(
     equity = state.equity + daily_pnl + flow
 
     held = [lot for lot in lots if lot.held(day)]
-    marked = [marks.of(lot, day) for lot in held]
-    values = [_value(lot, price) for lot, (price, _) in zip(held, marked, strict=True)]
-    statuses = [status for lot, (_, status) in zip(held, marked, strict=True) if not lot.private]
+    values = [marks.value(lot, day) for lot in held]
+    statuses = [marks.of(lot, day)[1] for lot in held if not lot.private]
     long_value = r2(sum((value for value in values if value > 0), ZERO))
     short_value = r2(sum((value for value in values if value < 0), ZERO))
     net = long_value + short_value

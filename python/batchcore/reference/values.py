@@ -1,6 +1,6 @@
 """Single values as the rules read and round them: both policies use these.
 
-The decimal context of the rules has 60 digits and traps `Inexact`: all is exact but what a rule
+The decimal context of the rules has 160 digits and traps `Inexact`: all is exact but what a rule
 rounds.
 """
 
@@ -32,7 +32,7 @@ RETURN_LIMIT: Final = Decimal(100)
 """`daily_return` is numeric(8, 6): values below it fit (S10, L4)."""
 
 ZERO: Final = Decimal(0)
-EXACT: Final = Context(prec=60, traps=[Inexact, InvalidOperation, DivisionByZero, Overflow])
+EXACT: Final = Context(prec=160, traps=[Inexact, InvalidOperation, DivisionByZero, Overflow])
 
 _WHOLE_DOUBLES: Final = 2**53
 _T = TypeVar("_T")
@@ -46,7 +46,7 @@ def r2(value: Decimal) -> Decimal:
 def r6(numerator: Decimal, denominator: Decimal) -> Decimal:
     """Return the quotient to 6 decimals, half away from zero, never a negative zero.
 
-    60 digits are enough not to round twice: a quotient of amounts in cents below 10^20 that is not
+    160 digits are enough not to round twice: a quotient of amounts in cents below 10^20 that is not
     a tie is further from one than 10^-30.
     """
     with localcontext(EXACT) as context:

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
         Rows,
         Text,
     )
-    from batchcore.native import CancelFlag, Market
+    from batchcore.native import CancelFlag, Market, Rates
     from batchcore.pg.session import Session
     from batchcore.run.monitor import Monitor
     from batchcore.run.plan import Chunk, Plan
@@ -181,6 +181,7 @@ class ChunkInputs:
         last_session: (c,) int32 last session that each portfolio is to have a row of.
         is_latest: (c,) bool, whether no complete snapshot is later than that.
         returns: Daily returns before the run.
+        rates: What converts its lots; None where all are in the portfolio's currency.
     """
 
     positions: Positions
@@ -190,6 +191,7 @@ class ChunkInputs:
     last_session: Int32
     is_latest: Bools
     returns: Returns
+    rates: Rates | None = None
 
     def last_rows(self) -> Int64:
         """Return the rows of the last session of their portfolio."""
@@ -361,6 +363,7 @@ class Analysis:
             sessions=sessions,
             threads=self.threads,
             cancel=cancel,
+            rates=inputs.rates,
         )
         symbol = self.regressions.columns(inputs.positions.symbol)[holdings.symbol]
         if every:
@@ -448,6 +451,7 @@ class Analysis:
                 session=session,
                 threads=self.threads,
                 cancel=cancel,
+                rates=inputs.rates,
             )
             counts = np.zeros(len(inputs.opening), dtype=np.bool_)
             counts[rows.portfolio[row[rows.day[row] == session]]] = True

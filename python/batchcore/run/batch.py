@@ -466,8 +466,8 @@ class Run:
             catalog = await inspected(session, self.request, self.kind)
             if not dry:
                 with _begun_too_early(session):
-                    wanted = Selection(self.request.wanted)
-                    await lock_portfolios(session, catalog, wanted)
+                    own = Selection(self.request.own, shard=self.request.settings.shard)
+                    await lock_portfolios(session, catalog, own)
             await self._ask_the_time(session)
             alone = SessionPool(session)
             await self._prepare(alone, catalog)
@@ -673,6 +673,7 @@ class Run:
         for issues in (rows.issues, *item.issues):
             self.issues.add(issues, first)
         self.issues.add_misses(rows.misses)
+        self.issues.add_held(rows.held)
         if item.kept:
             self.issues.add(not_replaced(item.kept, self.policy.plan.id))
 
@@ -688,7 +689,7 @@ class Run:
             policy=self.request.policy,
             dry_run=self.request.settings.dry_run,
             issues=self.issues.finish(),
-            misses=dict(self.issues.misses),
+            shared=self.issues.shared(),
             rows_written=self.rows_written,
             statements_by_phase=dict(self.database.statements),
             seconds_by_phase=self.monitor.seconds_by_phase(),

@@ -9,6 +9,7 @@ import numpy as np
 
 from batchcore.calendar import PRICES
 from batchcore.frames import Days, day_keys, distinct
+from batchcore.reference.currencies import currency
 from batchcore.run.plan import Rewrites
 from batchcore.sources.changes import (
     ChangedFacts,
@@ -20,18 +21,27 @@ from batchcore.sources.changes import (
 from batchcore.sources.host import normalised, sorted_ids
 from batchcore.sources.positions import load_symbols, select_held
 from batchcore.sources.query import load
+from batchcore.sources.rates import (
+    position_currency,
+    select_changed_rates,
+    select_foreign_held,
+    select_profile_currencies,
+)
 
 if TYPE_CHECKING:
     import datetime as dt
+    from collections.abc import Mapping
 
     from batchcore.calendar import Calendar
+    from batchcore.config import Settings
     from batchcore.db.catalog import Catalog
-    from batchcore.frames import Int64, Text
+    from batchcore.frames import Int32, Int64, Text
     from batchcore.pg.session import Session
     from batchcore.run.monitor import Monitor
     from batchcore.sources.changes import ChangedPrices
     from batchcore.sources.host import Selection
     from batchcore.sources.positions import Held
+    from batchcore.sources.rates import ChangedRates, ForeignHeld
 
 
 async def find_affected(  # noqa: PLR0917  # what changed, for some portfolios
@@ -42,8 +52,9 @@ async def find_affected(  # noqa: PLR0917  # what changed, for some portfolios
     selection: Selection,
     start: int | None,
     monitor: Monitor,
+    settings: Settings,
 ) -> Rewrites:
-    """Return which portfolios are affected by what changed, by at most five statements.
+    """Return which portfolios are affected by what changed, by at most eight statements.
 
     No day before ``start`` is rewritten.
 
@@ -65,7 +76,85 @@ async def find_affected(  # noqa: PLR0917  # what changed, for some portfolios
             held = await load(session, select_held(catalog, selection, spellings))
             monitor.loaded(held=len(held.start))
             found.append(await asyncio.to_thread(marked, prices, held))
+    if catalog.schema.fx is not None:
+        found += await _by_rates(session, catalog, since, selection, monitor, settings)
     return await asyncio.to_thread(earliest, found, everyone_from, start)
+
+
+async def _by_rates(  # noqa: PLR0917  # what changed, for some portfolios
+    session: Session,
+    catalog: Catalog,
+    since: dt.datetime,
+    selection: Selection,
+    monitor: Monitor,
+    settings: Settings,
+) -> list[ChangedFacts]:
+    """Return the portfolios whose lots late rates convert (C6)."""
+    rates = await load(session, select_changed_rates(catalog, since))
+    monitor.loaded(changed_rates=len(rates.day))
+    if not len(rates.day):
+        return []
+    held = await load(session, select_foreign_held(catalog, selection))
+    monitor.loaded(foreign_held=len(held.start))
+    names = {name: name for name in held.own.table()}
+    if not position_currency(catalog):
+        by_symbol = await load(session, select_profile_currencies(catalog))
+        names = {name: by_symbol.get(normalised(name), "") for name in names}
+    return [await asyncio.to_thread(converted, rates, held, names, settings)]
+
+
+def converted(
+    rates: ChangedRates, held: ForeignHeld, names: Mapping[str, str], settings: Settings
+) -> ChangedFacts:
+    """Return the portfolios that a changed rate may convert a lot of, and from which day on.
+
+    A rate counts from its day to the end of the lookback, so of each position the first one that
+    changed from its start less the lookback on counts, but on no day before its start.
+
+    Args:
+        rates: Those that came or changed.
+        held: Positions.
+        names: Currency of each text in ``held.own``.
+        settings: Lookback and pivot count.
+    """
+    days = _days_by_units(rates)
+    pivot = _unit(settings.fx_pivot)
+    of_home = [_unit(text) for text in held.home.table()]
+    of_own = [_unit(names[text]) for text in held.own.table()]
+    first = np.full(len(held), np.iinfo(np.int64).max)
+    for at, home in enumerate(of_home):
+        for number, own in enumerate(of_own):
+            legs = ({own, home}, {own, pivot}, {pivot, home})
+            changed = distinct(
+                np.concatenate([np.zeros(0, np.int32), *(days.get(frozenset(o), ()) for o in legs)])
+            )
+            rows = np.flatnonzero((held.home.codes == at) & (held.own.codes == number))
+            if own == home or len(changed) == 0 or len(rows) == 0:
+                continue
+            start = held.start[rows].astype(np.int64)
+            place = np.searchsorted(changed, start - settings.fx_lookback_days)
+            found = place < len(changed)
+            rows, place = rows[found], place[found]
+            first[rows] = np.maximum(changed[place], start[found])
+    counts = first <= held.end
+    return ChangedFacts(held.portfolio_id[counts], first[counts].astype(np.int32))
+
+
+def _unit(text: str) -> str:
+    found = currency(text)
+    return "" if found is None else found.unit
+
+
+def _days_by_units(rates: ChangedRates) -> dict[frozenset[str], Int32]:
+    """Return the days on which a rate between two units changed."""
+    base, quote = ([_unit(text) for text in one.table()] for one in (rates.base, rates.quote))
+    found: dict[frozenset[str], Int32] = {}
+    for at, one in enumerate(base):
+        for number, other in enumerate(quote):
+            own = rates.day[(rates.base.codes == at) & (rates.quote.codes == number)]
+            pair = frozenset((one, other))
+            found[pair] = np.concatenate([found.get(pair, own[:0]), own])
+    return found
 
 
 def marked(prices: ChangedPrices, held: Held) -> ChangedFacts:

@@ -94,6 +94,7 @@ class ChunkSteps:
             last_session=last,
             is_latest=(latest.state != 0) | (latest.values <= last),
             returns=facts.returns,
+            rates=facts.rates,
         )
 
     def _encoded(

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from batchcore.errors import ConfigError, InputError, LeaseHeldError, SchemaError
+from batchcore.errors import ConfigError, DatabaseError, InputError, LeaseHeldError, SchemaError
 from batchcore.pg.ledger import missed_since
 from batchcore.pg.session import SharedView, snapshot, transaction
 from batchcore.run.merge import merged, shard_result
@@ -35,13 +35,23 @@ log: Final = logging.getLogger("batchcore")
 
 @contextlib.asynccontextmanager
 async def hold_view(database: Database) -> AsyncIterator[SharedView | None]:
-    """Hold the moment of now for other runs to read; None where the server exports no snapshot."""
-    async with database.writing("check") as session:
-        async with transaction(session):
-            since = await missed_since(session)
-        async with snapshot(session, shared=True):
-            exported = session.exported
-            yield None if exported is None else SharedView(exported, since)
+    """Hold the moment of now for other runs to read; None where the server exports no snapshot.
+
+    Who has it already keeps it when the connection is lost.
+    """
+    is_over = False
+    try:
+        async with database.writing("check") as session:
+            async with transaction(session):
+                since = await missed_since(session)
+            async with snapshot(session, shared=True):
+                exported = session.exported
+                yield None if exported is None else SharedView(exported, since)
+                is_over = True
+    except DatabaseError as error:
+        if not is_over:
+            raise
+        log.warning("snapshot=lost error=%r", str(error))
 
 
 async def run_group(database: Database, request: Request, count: int, work: Work) -> BatchResult:

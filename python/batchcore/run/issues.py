@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,14 +10,15 @@ import numpy as np
 from batchcore.calendar import date_of
 from batchcore.frames import Issues
 from batchcore.pg.ledger import NOT_REPLACED
+from batchcore.run.price_checks import of_symbols
 from batchcore.sources.host import located
 from batchcore.units import State
 from batchcore.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from batchcore.frames import Ambiguous, Ids, Kept, Misses
+    from batchcore.frames import Ambiguous, HeldFindings, Ids, Kept, Misses
 
 Miss = tuple[bool, str]
 """Whether a mark was the entry price, else a stale close, and of which symbol."""
@@ -46,8 +47,26 @@ def ambiguous_prices(found: Sequence[Ambiguous]) -> Issues:
     )
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Shared:
+    """What several portfolios have in common, which the last issues of a report say.
+
+    Attributes:
+        misses: Of each symbol, whether unpriced or else stale: how many lot-sessions, the first
+            session and the last.
+        held: Whom findings of the checks of prices concern, chunk by chunk (C1).
+    """
+
+    misses: Mapping[Miss, tuple[int, int, int]] = field(default_factory=dict)
+    held: tuple[HeldFindings, ...] = ()
+
+    def issues(self) -> int:
+        """Return how many issues say it."""
+        return len(self.misses) + len(of_symbols(self.held))
+
+
 class IssueList:
-    """Issues that grow chunk by chunk, and the misses of each symbol added up.
+    """Issues that grow chunk by chunk, with misses of symbols and holders of findings added up.
 
     Attributes:
         parts: What was added.
@@ -58,6 +77,7 @@ class IssueList:
     def __init__(self) -> None:
         self.parts: list[Issues] = []
         self.misses: dict[Miss, tuple[int, int, int]] = {}
+        self._held: list[HeldFindings] = []
 
     def add(self, issues: Issues, first_portfolio: int = 0) -> None:
         """Append issues whose portfolios count from ``first_portfolio``."""
@@ -83,6 +103,20 @@ class IssueList:
         known, earliest, latest = self.misses.get(key, (0, first, last))
         self.misses[key] = known + count, min(earliest, first), max(latest, last)
 
+    def add_held(self, held: HeldFindings) -> None:
+        """Add the portfolios that findings concern."""
+        self._held.append(held)
+
+    def add_shared(self, other: Shared) -> None:
+        """Add what portfolios of another shard have in common, on the same closes."""
+        for key, miss in other.misses.items():
+            self.add_miss(key, *miss)
+        self._held += other.held
+
+    def shared(self) -> Shared:
+        """Return what portfolios have in common."""
+        return Shared(dict(self.misses), tuple(self._held))
+
     def finish(self) -> Issues:
         """Return all issues: of the prices, then of each portfolio in order, then the misses."""
         keys = sorted(self.misses)
@@ -99,4 +133,4 @@ class IssueList:
         of_portfolios = Issues.concat([Issues.none(), *self.parts])
         # Stages notice things side by side, so the order of parts is that of the day's luck.
         order = np.argsort(of_portfolios.portfolio, kind="stable")
-        return Issues.concat([of_portfolios.take(order), by_symbol])
+        return Issues.concat([of_portfolios.take(order), by_symbol, of_symbols(self._held)])

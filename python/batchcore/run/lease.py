@@ -13,8 +13,6 @@ import platform
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
 from batchcore import about
 from batchcore.calendar import PRICES
 from batchcore.config import CONFIGURATION, INCEPTION, QUESTION
@@ -22,7 +20,6 @@ from batchcore.errors import DatabaseError, LeaseHeldError
 from batchcore.options import recorded
 from batchcore.pg.ledger import LIVES, Ledger, Question, taken_over
 from batchcore.pg.session import transaction
-from batchcore.shards import in_shard
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -69,21 +66,22 @@ def question_of(request: Request) -> Question:
         question[names] = dict(getattr(schema, names))
     if schema.price_sources:
         question["price_sources"] = list(schema.price_sources)
+    if schema.splits is not None:
+        question["splits"] = schema.splits.as_dict()
+    if schema.fx is not None:
+        question["fx"] = schema.fx.as_dict()
     document = json.dumps(question, sort_keys=True)
     digest = hashlib.sha256(document.encode())
     if request.wanted is not None:
         digest.update(b"portfolios")
         digest.update(request.wanted.tobytes())
-    portfolios = request.wanted
-    if portfolios is not None and settings.shard is not None:
-        portfolios = np.ascontiguousarray(portfolios[in_shard(portfolios, settings.shard)])
     process: dict[str, Any] = {"host": platform.node(), "pid": os.getpid()}
     if request.order is not None:
         process["order"] = request.order
     return Question(
         fingerprint=digest.hexdigest(),
         document=document,
-        portfolio_ids=portfolios,
+        portfolio_ids=request.own,
         configuration=json.dumps(recorded(settings, CONFIGURATION) | process),
         process=json.dumps(process),
         code_version=about.core_version,

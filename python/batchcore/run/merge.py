@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from batchcore.frames import distinct, first_of_each
-from batchcore.run.issues import IssueList
+from batchcore.run.issues import IssueList, Shared
 from batchcore.run.result import (
     BatchResult,
     Coverage,
@@ -88,7 +88,7 @@ def merged(results: Sequence[BatchResult], shards: Iterable[ShardResult] = ()) -
         run_id=first.group or first.run_id,
         portfolios=portfolios,
         issues=issues.finish(),
-        misses=issues.misses,
+        shared=issues.shared(),
         sessions=distinct(np.concatenate([one.sessions for one in results])),
         sessions_left_out=distinct(np.concatenate([one.sessions_left_out for one in results])),
         coverage=_coverage(results),
@@ -115,7 +115,8 @@ def _issues(results: Sequence[BatchResult], ids: Ids) -> IssueList:
     found = IssueList()
     seen: set[tuple[Any, ...]] = set()
     for one in results:
-        noticed = one.issues.take(slice(0, len(one.issues) - len(one.misses)))
+        shared = one.shared or Shared()
+        noticed = one.issues.take(slice(0, len(one.issues) - shared.issues()))
         own = noticed.take(noticed.portfolio >= 0)
         found.add(replace(own, portfolio=located(one.portfolios.id, ids)[own.portfolio]))
         others = noticed.take(noticed.portfolio < 0)
@@ -127,8 +128,7 @@ def _issues(results: Sequence[BatchResult], ids: Ids) -> IssueList:
         new = np.array([text not in seen for text in said], dtype=np.bool_)
         found.add(others.take(new))
         seen.update(said)
-        for key, miss in one.misses.items():
-            found.add_miss(key, *miss)
+        found.add_shared(shared)
     return found
 
 

@@ -349,6 +349,7 @@ def make_plan(
             earliest_flow=portfolios.first_daily_capital_flow,
             first_day=first_day,
             last_day=last_day,
+            currency=portfolios.currency,
         ),
         latest_day=Days(latest_day, known_states(has_latest & ~portfolios.deleted)),
         latest_equity=_chosen(last, before, has_last).equity_balance,

@@ -17,7 +17,7 @@ from batchcore.analytics.sector_exposure import over_and_underweights
 from batchcore.analytics.sector_tags import COLORS, sector_tag
 from batchcore.arguments import checked_id
 from batchcore.caches import check_cache
-from batchcore.config import BETA_WEIGHTS
+from batchcore.config import BETA_WEIGHTS, Settings
 from batchcore.db.access import changing, reading
 from batchcore.db.check import check
 from batchcore.errors import ConfigError
@@ -25,6 +25,8 @@ from batchcore.frames import Opening, distinct
 from batchcore.late_imports import check_choice
 from batchcore.native import build_market, hold
 from batchcore.run.analysis import Sectors
+from batchcore.run.monitor import Monitor
+from batchcore.run.rates import RunRates
 from batchcore.schema import Use
 from batchcore.sinks import tags
 from batchcore.sources.facts import select_events
@@ -57,7 +59,7 @@ BETA_WITHOUT_ANY: Final = 1.0
 
 OPTION_TYPES: Final = frozenset({"LC", "LP", "SC", "SP"})
 
-USES: Final = Use.HOLDINGS | Use.SECTORS
+USES: Final = Use.HOLDINGS | Use.SECTORS | Use.RATES
 """What beta and sectors of a portfolio need of tables and columns."""
 
 
@@ -350,12 +352,24 @@ async def _load(
     events = await load(session, select_events(catalog, selection))
     prices = await load_fallback(session, catalog, symbols, (), (day, day))
     profiles = await _profiles(session, catalog, symbols, cache)
-    opening = Opening(portfolio_id=portfolios.id, equity=portfolios.equity_balance)
+    days = np.array([day], dtype=np.int32)
+    shared = RunRates(catalog, Settings(schema=catalog.schema), days, monitor=Monitor(""))
+    positions, rates = await shared.of(session, positions, portfolios.currency)
+    opening = Opening(
+        portfolio_id=portfolios.id,
+        equity=portfolios.equity_balance,
+        currency=portfolios.currency,
+    )
 
     def held() -> Holdings:
-        days = np.array([day], dtype=np.int32)
-        market = build_market(prices, days)
-        return hold(market, positions=positions, events=events, opening=opening, sessions=days)
+        return hold(
+            build_market(prices, days),
+            positions=positions,
+            events=events,
+            opening=opening,
+            sessions=days,
+            rates=rates,
+        )
 
     lots = await asyncio.to_thread(held)
     row = np.array([symbols.index(one) for one in spelt], dtype=np.int64)

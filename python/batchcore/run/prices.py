@@ -44,11 +44,18 @@ class PriceWindow:
         needed: The first day that marks are needed of; the days before it only show how old a
             close is, and how many there were.
         last: The last one.
+        until: Closes after it, up to this day, are loaded only to be looked at (C1).
     """
 
     first: int
     needed: int
     last: int
+    until: int | None = None
+
+    @property
+    def end(self) -> int:
+        """The last day that closes are loaded of."""
+        return self.last if self.until is None else self.until
 
 
 async def load_closes(
@@ -72,7 +79,7 @@ async def load_closes(
     """
     spelt = sorted(set(spellings))
     wanted = sorted({normalised(symbol) for symbol in spelt} - {""})
-    days = window.first, window.last
+    days = window.first, window.end
     if source is None:
         brought, since = spelt, window.first
         first = await load_prices(reader, catalog, spelt, *days)
@@ -80,7 +87,8 @@ async def load_closes(
     else:
         brought = [one for one in spelt if source.covers(one, window.needed, window.last)]
         since = window.needed
-        first = await asyncio.to_thread(_of_window, source, wanted, window)
+        given = source.to_frame()  # in the thread that owns the cache
+        first = await asyncio.to_thread(_of_window, given, wanted, window)
         monitor.loaded(cached=len(first))
     settled = await asyncio.to_thread(priced_symbols, first, window.needed)
     rest = None
@@ -136,14 +144,13 @@ def priced_symbols(prices: Prices, until: int | None = None) -> set[str]:
     return {normalised(names[code]) for code in codes.tolist()}
 
 
-def _of_window(source: PriceSource, wanted: list[str], window: PriceWindow) -> Prices:
+def _of_window(prices: Prices, wanted: list[str], window: PriceWindow) -> Prices:
     """Return the closes of a window, of symbols that are wanted."""
-    prices = source.to_frame()
     names = prices.symbol.table()
     among = set(wanted)
     ours = np.array([normalised(name) in among for name in names], dtype=np.bool_)
     kept = prices.day.state == State.VALUE
-    kept &= (prices.day.values >= window.first) & (prices.day.values <= window.last)
+    kept &= (prices.day.values >= window.first) & (prices.day.values <= window.end)
     if len(names):
         kept &= ours[prices.symbol.codes]
     return prices.take(kept)

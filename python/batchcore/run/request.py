@@ -15,6 +15,7 @@ from batchcore.arguments import checked_id, checked_values
 from batchcore.config import INCEPTION
 from batchcore.errors import ConfigError, InternalError
 from batchcore.options import RunOptions, merged
+from batchcore.shards import in_shard
 
 if TYPE_CHECKING:
     import uuid
@@ -71,6 +72,13 @@ class Request(RunOptions):
             msg = "the server was not asked for its time"
             raise InternalError(msg)
         return self.moment
+
+    @property
+    def own(self) -> Ids | None:
+        """(n, 16) uint8, sorted: which portfolios of the shard are wanted; None is all of it."""
+        if self.wanted is None:
+            return None
+        return np.ascontiguousarray(self.wanted[in_shard(self.wanted, self.settings.shard)])
 
     @property
     def replaces(self) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 
 from batchcore import arrow, policies
 from batchcore.calendar import iso_of
-from batchcore.config import Schema, shard_text
+from batchcore.config import PRICE_LOW, Schema, shard_text
 from batchcore.frames import ArrowFrame, Frame, arrow_column, distinct
 from batchcore.units import Mark, State
 from batchcore.words import counted
@@ -20,7 +20,7 @@ from batchcore.words import counted
 if TYPE_CHECKING:
     from batchcore.arrow import ArrowColumn
     from batchcore.frames import Bytes, Days, Floats, Ids, Int32, Int64, Issues, UInt32
-    from batchcore.run.issues import Miss
+    from batchcore.run.issues import Shared
     from batchcore.sources.changes import Stamps
 
 Result = TypeVar("Result")
@@ -193,8 +193,7 @@ class BatchResult(Mapping[str, Any]):
         sessions_behind: How many sessions that have closed follow the latest snapshot of the
             portfolio that is furthest behind; None where that is not known.
         schema: Names of the host's tables.
-        misses: (unpriced, else stale; symbol) -> lot-sessions, first and last session: what the
-            last of `issues` say.
+        shared: What the last of `issues` say, of symbols, as reports of several shards add it up.
         shards: Of the report of several shards, how each of them ended.
         snapshot_seconds: Likewise, for how long the snapshot was held that all of them read, and
             held vacuum back; None where each had its own.
@@ -237,7 +236,7 @@ class BatchResult(Mapping[str, Any]):
     min_coverage: float = 0.0
     sessions_behind: int | None = None
     schema: Schema = field(default_factory=Schema)
-    misses: Mapping[Miss, tuple[int, int, int]] = field(default_factory=dict)
+    shared: Shared | None = None
     shards: tuple[ShardResult, ...] = ()
     snapshot_seconds: float | None = None
 
@@ -314,10 +313,17 @@ class BatchResult(Mapping[str, Any]):
                 if issue["name"] in by_day
             ]
         failed = set(np.flatnonzero(self.portfolios.status == FAILED).tolist())
-        return [
-            f"{issue['portfolio']}: {issue['name']} {issue['detail']} on {issue['session']}"
+        causes = [
+            (owner, issue)
             for owner, issue in issues
             if owner in failed and issue["name"] in policies.FAILURES and issue["session"]
+        ]
+        # which also is reported of portfolios that fail for another reason
+        otherwise = {owner for owner, issue in causes if issue["name"] != PRICE_LOW}
+        return [
+            f"{issue['portfolio']}: {issue['name']} {issue['detail']} on {issue['session']}"
+            for owner, issue in causes
+            if issue["name"] != PRICE_LOW or owner not in otherwise
         ]
 
     def __repr__(self) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from batchcore import _core
 from batchcore.calendar import FIRST_DATE, LAST_DATE
 from batchcore.pg.sql import Composable, Relation, Sql, compose, in_shard, joined
-from batchcore.schema import Kind
+from batchcore.schema import RATES, SPLITS, Kind
 from batchcore.sources.query import Column, Query, Result
 from batchcore.units import State
 
@@ -95,6 +95,8 @@ ALIASES: Final[Mapping[str, str]] = MappingProxyType(
         "b": "position_market_betas",
         "w": "benchmarks_sector_weights",
         "d": "factor_definitions",
+        "r": SPLITS,
+        "v": RATES,
     }
 )
 """What templates call the tables."""

@@ -12,6 +12,7 @@ from batchcore.pg.sql import Sql, compose
 from batchcore.schema import Kind
 from batchcore.sources.host import Boundaries, Selection, part, select
 from batchcore.sources.query import Column, Query, first_column, load
+from batchcore.sources.rates import position_currency
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ _READ: Final = (
 
 def select_positions(catalog: Catalog, selection: Selection) -> Query[Positions]:
     """Return the positions of portfolios that are not soft-deleted."""
-    read = (_READ, "p.exit_price, p.expiration_date expiration_day")
+    own = "p.exit_price, p.expiration_date expiration_day"
+    read: tuple[str | Column, ...] = (_READ, own, *position_currency(catalog))
     template = (
         "SELECT {columns} FROM {p} WHERE {p.deleted_at} IS NULL AND {selection:{p.portfolio_id}}"
     )

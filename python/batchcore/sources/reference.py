@@ -9,6 +9,7 @@ import asyncio
 from collections import defaultdict
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -18,7 +19,7 @@ from batchcore.calendar import FIRST_DATE, LAST_DATE
 from batchcore.db.analytic_tables import POSITION_BETAS
 from batchcore.reference import legacy
 from batchcore.reference.values import upper
-from batchcore.schema import Kind
+from batchcore.schema import RATES, Kind
 from batchcore.sources.facts import EVENTS, FLOWS, select_events, select_flows
 from batchcore.sources.host import Selection, select
 from batchcore.sources.plain import fetch_plainly
@@ -26,6 +27,7 @@ from batchcore.sources.positions import select_all_positions, select_positions
 from batchcore.sources.prices import PRICES
 from batchcore.sources.profiles import select_spelt_profiles
 from batchcore.sources.query import Column, Query
+from batchcore.sources.rates import select_homes, select_profile_currencies, select_rates
 from batchcore.sources.snapshots import SNAPSHOTS
 
 if TYPE_CHECKING:
@@ -87,8 +89,15 @@ class Reader:
         selection = _selected(ids)
         held = await self._positions(selection)
         paid = await self._flows(selection)
+        currencies = await self._homes(selection)
         return [
-            ref.Portfolio(str(one), opening[one], tuple(held[one].values()), tuple(paid[one]))
+            ref.Portfolio(
+                str(one),
+                opening[one],
+                tuple(held[one].values()),
+                tuple(paid[one]),
+                currency=currencies.get(one),
+            )
             for one in ids
         ]
 
@@ -123,11 +132,38 @@ class Reader:
             event = ref.Event(row["day"], row["quantity"], row["realized"])
             closed[row["position_id"]].append(event)
         query = (select_all_positions if deleted else select_positions)(self.catalog, selection)
+        currencies = {} if deleted else await self._currencies()
         found: dict[UUID, dict[UUID, ref.Position]] = defaultdict(dict)
         for row in await self._read(query):
             own, portfolio = row.pop("id"), row.pop("portfolio_id")
+            if currencies:
+                row["currency"] = currencies.get(ref.normalized(row["symbol"] or ""))
             found[portfolio][own] = ref.Position(**row, events=tuple(closed[own]))
         return found
+
+    async def _homes(self, selection: Selection) -> dict[UUID, str | None]:
+        """Return the currencies of portfolios, where the host maps rates."""
+        if self.catalog.schema.fx is None:
+            return {}
+        rows = await self._read(select_homes(self.catalog, selection))
+        return {row["id"]: row["currency"] for row in rows}
+
+    async def _currencies(self) -> dict[str, str]:
+        """Return the currencies of symbols, where profiles name them."""
+        mapped = self.catalog.schema.fx
+        if mapped is None or mapped.currency_table == "positions":
+            return {}
+        rows = await self._rows(select_profile_currencies(self.catalog))
+        return {ref.normalized(symbol): own for symbol, own in sorted(rows)}
+
+    async def rates(self, last: int, lookback_days: int, pivot: str) -> ref.Rates | None:
+        """Return all rates up to a day (C6); None on a host that maps none."""
+        if self.catalog.schema.fx is None:
+            return None
+        rows = list(await self._rows(select_rates(self.catalog, None, last)))
+        scale = self.catalog.scale(RATES, "rate")
+        made = partial(ref.rates, lookback_days=lookback_days, pivot=pivot, scale=scale)
+        return await asyncio.to_thread(made, rows)
 
     async def _flows(self, selection: Selection) -> dict[UUID, list[ref.Flow]]:
         found: dict[UUID, list[ref.Flow]] = defaultdict(list)

@@ -136,7 +136,7 @@ fn median(seconds: &[f64]) -> f64 {
 fn roll(inputs: &Inputs<'_>, threads: usize, columns: &mut Columns) {
     let threads = NonZeroUsize::new(threads).unwrap();
     let never = AtomicBool::new(false);
-    let policy = Rollforward::of(inputs).unwrap();
+    let policy = Rollforward::of(inputs, None).unwrap();
     let report = run(&policy, inputs, threads, &never, columns.slices()).unwrap();
     black_box(report);
 }
@@ -325,6 +325,13 @@ impl Held {
             );
             Days::new("null", values, state).unwrap()
         };
+        let no_text = |rows: usize| {
+            let (codes, state) = (
+                self.no_code.get(..rows).unwrap(),
+                self.null.get(..rows).unwrap(),
+            );
+            Texts::new("null", codes, &self.long, state).unwrap()
+        };
         let (rows, portfolios) = (self.codes.len(), self.portfolio_id.len());
         let valued = self.valued.get(..portfolios).unwrap();
         Inputs {
@@ -343,6 +350,7 @@ impl Held {
                     .unwrap(),
                 last_price: null(rows, SCALE),
                 market_value: null(rows, 2),
+                currency: no_text(rows),
                 deleted: &self.deleted,
             },
             events: Events {
@@ -359,6 +367,7 @@ impl Held {
                 change_type: Texts::new("change_type", &[], &self.long, &[]).unwrap(),
             },
             marks,
+            rates: None,
             previous,
             opening: Opening {
                 portfolio_id: &self.portfolio_id,
@@ -367,6 +376,7 @@ impl Held {
                 earliest_equity: null(portfolios, 2),
                 earliest_pnl: null(portfolios, 2),
                 earliest_flow: null(portfolios, 2),
+                currency: no_text(portfolios),
                 first_day: &self.first_day,
                 last_day: &self.last_day,
             },

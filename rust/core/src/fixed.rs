@@ -114,8 +114,8 @@ pub trait Sum: Copy + Default + PartialOrd {
     const VALUE_SCALE: i32;
     /// A divisor above 0, prepared for many divisions.
     type Divisor: Copy;
-    /// Returns a divisor.
-    fn divisor(value: u128) -> Self::Divisor;
+    /// Returns a divisor of a value above 0.
+    fn divisor(value: Self) -> Self::Divisor;
     /// Returns `self / divisor` rounded half away from zero.
     #[must_use]
     fn divided(self, divisor: Self::Divisor) -> Self;
@@ -287,7 +287,7 @@ macro_rules! sum {
     };
     (@ i64) => {
         type Divisor = Reciprocal;
-        fn divisor(value: u128) -> Reciprocal {
+        fn divisor(value: Self) -> Reciprocal {
             Reciprocal::of(u64::try_from(value).unwrap_or(u64::MAX))
         }
         fn divided(self, divisor: Reciprocal) -> Self {
@@ -299,8 +299,8 @@ macro_rules! sum {
     };
     (@ $type:ident) => {
         type Divisor = Self;
-        fn divisor(value: u128) -> Self {
-            Self::of_factor(value)
+        fn divisor(value: Self) -> Self {
+            value
         }
         fn divided(self, divisor: Self) -> Self {
             self.rounded(divisor)
@@ -390,6 +390,16 @@ pub fn text_in(buffer: &mut [u8; TEXT_BYTES], mantissa: i64, scale: u32) -> &str
     }
     let text = buffer.get(TEXT_BYTES.saturating_sub(length)..);
     core::str::from_utf8(text.unwrap_or_default()).unwrap_or_default()
+}
+
+/// Returns `mantissa` of `scale` as decimal text without zeros at its end.
+#[must_use]
+pub fn short_text(mantissa: i64, scale: u32) -> String {
+    let mut buffer = [0; TEXT_BYTES];
+    let text = text_in(&mut buffer, mantissa, scale);
+    let decimals = text.contains('.');
+    let short = text.trim_end_matches(|digit| decimals && digit == '0');
+    short.trim_end_matches('.').to_owned()
 }
 
 /// Returns `mantissa` as decimal text with `scale` digits after the point.

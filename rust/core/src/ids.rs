@@ -1,5 +1,7 @@
 //! Integers that must not be mixed up: days, symbols, portfolios.
 
+use core::fmt;
+
 /// Days since 1970-01-01; PostgreSQL's epoch, 2000-01-01, is day 10957.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Day(pub i32);
@@ -12,6 +14,27 @@ impl Day {
     #[must_use]
     pub fn since(self, earlier: Self) -> i64 {
         i64::from(self.0) - i64::from(earlier.0)
+    }
+}
+
+/// The ISO date, of the proleptic Gregorian calendar.
+impl fmt::Display for Day {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // years begin in March, so that a leap day ends one; 146097 days are 400 of them
+        let day = i64::from(self.0).saturating_add(719_468);
+        let (era, of_era) = (day.div_euclid(146_097), day.rem_euclid(146_097));
+        let leap_days = of_era / 1460 - of_era / 36_524 + of_era / 146_096;
+        let year = (of_era - leap_days) / 365;
+        let of_year = of_era - (365 * year + year / 4 - year / 100);
+        let march_based = (5 * of_year + 2) / 153;
+        let of_month = of_year - (153 * march_based + 2) / 5 + 1;
+        let (month, later) = if march_based < 10 {
+            (march_based + 3, 0)
+        } else {
+            (march_based - 9, 1)
+        };
+        let year = year + era * 400 + later;
+        write!(f, "{year:04}-{month:02}-{of_month:02}")
     }
 }
 
@@ -33,3 +56,28 @@ impl PortfolioId {
 
 /// The 16 bytes of a `uuid`.
 pub type Uuid = [u8; 16];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_is_shown_as_its_date() {
+        let dates = [
+            (0, "1970-01-01"),
+            (-1, "1969-12-31"),
+            (11_016, "2000-02-29"),
+            (11_017, "2000-03-01"),
+            (20_454, "2026-01-01"),
+            (-25_509, "1900-02-28"),
+            (-25_508, "1900-03-01"),
+            (2_932_896, "9999-12-31"),
+            (-719_162, "0001-01-01"),
+        ];
+        for (day, date) in dates {
+            assert_eq!(Day(day).to_string(), date);
+        }
+        let ends = [i32::MIN, i32::MAX].map(|day| Day(day).to_string());
+        assert_eq!(ends, ["-5877641-06-23", "5881580-07-11"]);
+    }
+}

@@ -130,6 +130,8 @@ pub(crate) fn with_frames<T>(
     let market_value = Column::of(rows().map(|row| row.market_value));
     let no_amount = Column::of(rows().map(|_| None));
     let deleted = vec![false; held.len()];
+    let (no_text, no_table) = Column::coded(rows().map(|_| None));
+    let (no_home, _) = Column::coded(portfolios.iter().map(|_| None));
 
     let (no_event, no_event_day) = (Column::of([].into_iter()), Column::of([].into_iter()));
     let asked: Vec<Uuid> = portfolios.iter().map(|&(id, ..)| uuid(id)).collect();
@@ -152,6 +154,7 @@ pub(crate) fn with_frames<T>(
             investment_class: classes.texts(&class_table),
             last_price: no_amount.decimals(2),
             market_value: market_value.decimals(2),
+            currency: no_text.texts(&no_table),
             deleted: &deleted,
         },
         Events {
@@ -168,6 +171,7 @@ pub(crate) fn with_frames<T>(
             earliest_equity: no_equity.decimals(2),
             earliest_pnl: no_equity.decimals(2),
             earliest_flow: no_equity.decimals(2),
+            currency: no_home.texts(&no_table),
             first_day: &first_day,
             last_day: &last_day,
         },

@@ -199,22 +199,22 @@ impl Intern {
     }
 }
 
-/// Returns `symbol` without ASCII blanks at its ends and with ASCII letters in upper case;
-/// inner blanks stay. Source: semantics.md, S2.
+/// Returns `text` without ASCII blanks at its ends.
 #[must_use]
-pub fn normalised(symbol: &[u8]) -> Vec<u8> {
-    let from = symbol
-        .iter()
-        .position(|&b| b != b' ')
-        .unwrap_or(symbol.len());
-    let to = symbol
+pub fn trimmed(text: &[u8]) -> &[u8] {
+    let from = text.iter().position(|&b| b != b' ').unwrap_or(text.len());
+    let to = text
         .iter()
         .rposition(|&b| b != b' ')
         .map_or(from, |last| last.saturating_add(1));
-    symbol
-        .get(from..to)
-        .unwrap_or_default()
-        .to_ascii_uppercase()
+    text.get(from..to).unwrap_or_default()
+}
+
+/// Returns `symbol` [`trimmed`] and with ASCII letters in upper case; inner blanks stay. Source:
+/// semantics.md, S2.
+#[must_use]
+pub fn normalised(symbol: &[u8]) -> Vec<u8> {
+    trimmed(symbol).to_ascii_uppercase()
 }
 
 /// Returns whether [`normalised`] leaves `symbol` as it is.

@@ -16,6 +16,7 @@ use crate::arrays::text_out;
 use crate::errors::ConfigError;
 use crate::guard::guard;
 use crate::store::PriceStore;
+use crate::threads::ThreadGuard;
 
 static DECIMAL: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 
@@ -85,12 +86,16 @@ const MOST_EXPECTED: usize = 1 << 16;
 type DayPrices = Mutex<Option<(i32, Py<PyDict>)>>;
 
 /// Prices by symbol and date, of a store and of closes set by hand.
+///
+/// What a look-up of a cache is but one call to enters its guard; around the rest the cache does.
 #[pyclass(frozen, module = "batchcore._core")]
 pub(crate) struct PriceReader {
     store: Py<PriceStore>,
     index: DayIndex,
     /// A mapping from date to days since 1970-01-01, which refuses what is no date.
     days: Py<PyAny>,
+    /// Of the cache whose look-ups these are.
+    threads: Py<ThreadGuard>,
     shared: Arc<Shared>,
     last_day: DayPrices,
 }
@@ -101,12 +106,13 @@ type Array<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<u8>>, u32);
 #[pymethods]
 impl PriceReader {
     #[new]
-    fn new(store: Py<PriceStore>, days: Py<PyAny>) -> PyResult<Self> {
+    fn new(store: Py<PriceStore>, days: Py<PyAny>, threads: Py<ThreadGuard>) -> PyResult<Self> {
         guard("PriceReader", || {
             Ok(Self {
                 index: DayIndex::of(&store.get().store),
                 store,
                 days,
+                threads,
                 shared: Arc::default(),
                 last_day: Mutex::new(None),
             })
@@ -120,6 +126,7 @@ impl PriceReader {
                 index: DayIndex::of(&store.get().store),
                 store,
                 days: self.days.clone_ref(py),
+                threads: self.threads.clone_ref(py),
                 shared: Arc::clone(&self.shared),
                 last_day: Mutex::new(None),
             })
@@ -134,6 +141,7 @@ impl PriceReader {
         date: &Bound<'py, PyAny>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         guard("PriceReader.get", || {
+            let _inside = self.threads.get().enter()?;
             let day = self.day_of(date)?;
             let Some(close) = self.price_on(symbol_text(symbol)?, day) else {
                 self.shared.misses.fetch_add(1, Ordering::Relaxed);
@@ -154,6 +162,7 @@ impl PriceReader {
         lookback_days: u32,
     ) -> PyResult<Option<Found<'py>>> {
         guard("PriceReader.get_with_lookback", || {
+            let _inside = self.threads.get().enter()?;
             let day = self.day_of(date)?;
             let symbol = symbol_text(symbol)?.as_bytes();
             let store = &self.store.get().store;
@@ -180,6 +189,7 @@ impl PriceReader {
         date: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyDict>> {
         guard("PriceReader.get_batch", || {
+            let _inside = self.threads.get().enter()?;
             let day = self.day_of(date)?;
             let known = self.prices_of(py, day);
             let prices = PyDict::new(py);
@@ -217,6 +227,7 @@ impl PriceReader {
         date: &Bound<'py, PyAny>,
     ) -> PyResult<Array<'py>> {
         guard("PriceReader.get_array", || {
+            let _inside = self.threads.get().enter()?;
             let day = self.day_of(date)?;
             let scale = self.scale_of_all();
             let expected = symbols.len().unwrap_or_default().min(MOST_EXPECTED);
@@ -272,6 +283,7 @@ impl PriceReader {
         scale: u32,
     ) -> PyResult<()> {
         guard("PriceReader.set", || {
+            let _inside = self.threads.get().enter()?;
             let day = self.day_of(date)?;
             let symbol = symbol_text(symbol)?.as_bytes();
             let overrides = self.shared.overrides.get_or_init(Mutex::default);

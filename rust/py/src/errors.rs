@@ -4,6 +4,7 @@ use batchcore_core::error::Error;
 use pyo3::prelude::*;
 
 pyo3::import_exception!(batchcore.errors, CancelledError);
+pyo3::import_exception!(batchcore.errors, ConcurrentUseError);
 pyo3::import_exception!(batchcore.errors, ConfigError);
 pyo3::import_exception!(batchcore.errors, DecodeError);
 pyo3::import_exception!(batchcore.errors, InputError);

@@ -6,13 +6,16 @@ mod errors;
 mod guard;
 mod pgcopy;
 mod pnl;
+mod rates;
 mod returns;
 mod store;
+mod threads;
 
 use pyo3::prelude::*;
 
 /// The compiled core of batchcore.
-#[pymodule]
+// Nothing of it relies on the interpreter's lock: docs/architecture.md has the audit.
+#[pymodule(gil_used = false)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add(
@@ -29,7 +32,10 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<caches::PriceReader>()?;
     module.add_class::<store::ProfileStore>()?;
     module.add_class::<store::SnapshotStore>()?;
+    module.add_class::<pnl::Checks>()?;
     module.add_class::<pnl::Marks>()?;
+    module.add_class::<rates::Rates>()?;
+    module.add_class::<threads::ThreadGuard>()?;
     module.add_function(wrap_pyfunction!(arrays::load_needed, module)?)?;
     module.add_function(wrap_pyfunction!(pgcopy::encode, module)?)?;
     module.add_function(wrap_pyfunction!(pgcopy::pick, module)?)?;
@@ -45,12 +51,15 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
         "__all__",
         [
             "CancelFlag",
+            "Checks",
             "Decoder",
             "Marks",
             "PriceReader",
             "PriceStore",
             "ProfileStore",
+            "Rates",
             "SnapshotStore",
+            "ThreadGuard",
             "__version__",
             "build_profile",
             "compound",

@@ -1,18 +1,20 @@
 //! Marks, the two policies, and the lots held.
 
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 
 use batchcore_core::fixed::State;
 use batchcore_core::ids::Day;
+use batchcore_core::pnl::checks::{self, Action, Rules};
 use batchcore_core::pnl::columns::{self, ColumnSlices};
 use batchcore_core::pnl::contributions::{self as lots, Contribution};
-use batchcore_core::pnl::inputs::{Betas, Events, Flows, Host, Inputs, Opening, Positions};
+use batchcore_core::pnl::inputs::{self, Betas, Events, Flows, Host, Inputs, Opening, Positions};
 use batchcore_core::pnl::issue::Issue;
 use batchcore_core::pnl::legacy::Legacy;
 use batchcore_core::pnl::legacy::contributions::{self as legacy, ComputedDays};
 use batchcore_core::pnl::legacy::row::{LegacyRow, Weights};
 use batchcore_core::pnl::position_values::PositionValue;
-use batchcore_core::pnl::report::{Miss, Report};
+use batchcore_core::pnl::report::{HeldFinding, Miss, Report};
 use batchcore_core::pnl::rollforward::Rollforward;
 use batchcore_core::pnl::{holdings, marks, policy, position_values};
 use batchcore_core::text::{Intern, Table};
@@ -23,6 +25,7 @@ use pyo3::types::{PyDict, PySlice};
 use crate::arrays::{DayColumn, DecimalColumn, TextColumn, arrays, column, table, text_out};
 use crate::errors::InputError;
 use crate::guard::{CancelFlag, detached, guard};
+use crate::rates::Rates;
 use crate::store::{PriceStore, ProfileStore, SnapshotStore};
 
 /// Marks of all symbols on the sessions of a run.
@@ -97,13 +100,102 @@ impl Marks {
     }
 }
 
+/// What is odd about the closes of a run (C1).
+#[pyclass(frozen, module = "batchcore._core")]
+pub(crate) struct Checks {
+    checks: checks::Checks,
+}
+
+#[pymethods]
+impl Checks {
+    /// Return what is odd about the closes of `marks` on `days`, (d,) int32 ascending: the sessions
+    /// of `marks` that closes are expected of, and those before them.
+    ///
+    /// `actions` says for each check by name what to do, off, report or fail; thresholds that are
+    /// shares are in millionths. `closed` is the last session closed by now, if `marks` reach it.
+    #[staticmethod]
+    #[pyo3(signature = (
+        marks, *, days, actions, max_move, frozen_sessions, max_missing, closed=None
+    ))]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one for each threshold, keyword-only"
+    )]
+    fn of(
+        py: Python<'_>,
+        marks: &Marks,
+        days: &Bound<'_, PyAny>,
+        actions: &Bound<'_, PyDict>,
+        max_move: u64,
+        frozen_sessions: usize,
+        max_missing: u64,
+        closed: Option<i32>,
+    ) -> PyResult<Self> {
+        guard("Checks.of", || {
+            let actions: HashMap<String, String> = actions.extract()?;
+            let action = |name: &str| match actions.get(name).map(String::as_str) {
+                Some("fail") => Ok(Action::Fail),
+                Some("report") => Ok(Action::Report),
+                Some("off") | None => Ok(Action::Off),
+                Some(other) => {
+                    let message = format!("{name} is `{other}`, expected off, report or fail");
+                    Err(InputError::new_err((message, "actions")))
+                }
+            };
+            let rules = Rules {
+                split_suspected: action("split_suspected")?,
+                price_jump: action("price_jump")?,
+                price_frozen: action("price_frozen")?,
+                price_ahead: action("price_ahead")?,
+                price_low: action("price_low")?,
+                max_move,
+                frozen_sessions,
+                max_missing,
+            };
+            let days = column::<i32>(days, "days")?;
+            let days = days.as_slice()?;
+            let checks = detached(py, || {
+                let no_split = |_: &[u8], _, _| None;
+                checks::Checks::of(&marks.marks, days, rules, closed.map(Day), no_split)
+            })?;
+            Ok(Self { checks })
+        })
+    }
+
+    /// Return what was found, as columns of `frames.Findings`.
+    fn findings<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        guard("Checks.findings", || {
+            let (out, found) = (PyDict::new(py), self.checks.findings());
+            let (mut name, mut symbol, mut detail) =
+                (TextOut::default(), TextOut::default(), TextOut::default());
+            for finding in found {
+                name.push(Some(finding.kind.name()));
+                symbol.push(Some(&finding.symbol));
+                detail.push(Some(&finding.detail));
+            }
+            out.set_item("name", name.finish(py)?)?;
+            out.set_item("symbol", symbol.finish(py)?)?;
+            out.set_item("detail", detail.finish(py)?)?;
+            let place = |place: usize| u32::try_from(place).unwrap_or(u32::MAX);
+            out.set_item("first", array(py, found, |one| place(one.sessions.start)))?;
+            out.set_item("end", array(py, found, |one| place(one.sessions.end)))?;
+            let day = |one: &checks::Finding| one.since.map_or(0, |day| day.0);
+            let state = array(py, found, |one| state_of(one.since));
+            out.set_item("since", (array(py, found, day), state))?;
+            Ok(out)
+        })
+    }
+}
+
 /// Return the rows of all portfolios of `opening` over the sessions of `marks`, as columns.
 ///
-/// What follows `cancel` is read by the policy `legacy`, which needs `prices` and `today`.
+/// `checks` are of the closes that `marks` has. What follows `rates` is read by the policy
+/// `legacy`, which needs `prices` and `today`.
 #[pyfunction]
 #[pyo3(signature = (
     *, policy, positions, events, flows, opening, previous, marks, threads, cancel=None,
-    prices=None, today=None, cached=None, profiles=None, betas=None, has_benchmark=false
+    checks=None, rates=None, prices=None, today=None, cached=None, profiles=None, betas=None,
+    has_benchmark=false
 ))]
 #[expect(
     clippy::too_many_arguments,
@@ -120,6 +212,8 @@ pub(crate) fn run<'py>(
     marks: &Marks,
     threads: NonZeroUsize,
     cancel: Option<&CancelFlag>,
+    checks: Option<&Checks>,
+    rates: Option<&Rates>,
     prices: Option<&PriceStore>,
     today: Option<i32>,
     cached: Option<&PriceStore>,
@@ -157,6 +251,7 @@ pub(crate) fn run<'py>(
             events: events.borrow()?,
             flows: flows.borrow()?,
             marks: &marks.marks,
+            rates: rates.map(|rates| &rates.rates),
             previous: &previous.store,
             opening: opening.borrow()?,
         };
@@ -165,7 +260,7 @@ pub(crate) fn run<'py>(
         let (report, sectors) = memory.filled(|columns| {
             detached(py, || match host {
                 None => {
-                    let policy = Rollforward::of(&inputs)?;
+                    let policy = Rollforward::of(&inputs, checks.map(|checks| &checks.checks))?;
                     let report = policy::run(&policy, &inputs, threads, cancel, columns)?;
                     Ok((report, Table::default()))
                 }
@@ -182,7 +277,9 @@ pub(crate) fn run<'py>(
 
 /// Return the lots held on at least one of `sessions`, (s,) int32, as columns.
 #[pyfunction]
-#[pyo3(signature = (*, positions, events, opening, marks, sessions, threads, cancel=None))]
+#[pyo3(signature = (
+    *, positions, events, opening, marks, sessions, threads, cancel=None, rates=None
+))]
 #[expect(
     clippy::too_many_arguments,
     reason = "one for each frame, keyword-only"
@@ -196,6 +293,7 @@ pub(crate) fn hold<'py>(
     sessions: &Bound<'py, PyAny>,
     threads: NonZeroUsize,
     cancel: Option<&CancelFlag>,
+    rates: Option<&Rates>,
 ) -> PyResult<Bound<'py, PyDict>> {
     guard("hold", || {
         let positions = PositionArrays::of(positions)?;
@@ -207,8 +305,8 @@ pub(crate) fn hold<'py>(
         let days = days.as_slice()?;
         let cancel = CancelFlag::or_never(cancel);
         let held = detached(py, || {
-            let marks = &marks.marks;
-            holdings::hold(positions, events, &opening, marks, days, threads, cancel)
+            let market = market(marks, rates);
+            holdings::hold(positions, events, &opening, market, days, threads, cancel)
         })?;
         let shape = [held.len(), days.len()];
         let out = PyDict::new(py);
@@ -224,7 +322,9 @@ pub(crate) fn hold<'py>(
 
 /// Return the values of public positions on `session`, as columns.
 #[pyfunction]
-#[pyo3(signature = (*, positions, events, opening, marks, session, threads, cancel=None))]
+#[pyo3(signature = (
+    *, positions, events, opening, marks, session, threads, cancel=None, rates=None
+))]
 #[expect(
     clippy::too_many_arguments,
     reason = "one for each frame, keyword-only"
@@ -238,6 +338,7 @@ pub(crate) fn value_positions<'py>(
     session: i32,
     threads: NonZeroUsize,
     cancel: Option<&CancelFlag>,
+    rates: Option<&Rates>,
 ) -> PyResult<Bound<'py, PyDict>> {
     guard("value_positions", || {
         let positions = PositionArrays::of(positions)?;
@@ -247,9 +348,9 @@ pub(crate) fn value_positions<'py>(
             (positions.borrow()?, events.borrow()?, opening.borrow()?);
         let cancel = CancelFlag::or_never(cancel);
         let values = detached(py, || {
-            let (marks, day) = (&marks.marks, Day(session));
+            let (market, day) = (market(marks, rates), Day(session));
             position_values::value_positions(
-                positions, events, &opening, marks, day, threads, cancel,
+                positions, events, &opening, market, day, threads, cancel,
             )
         })?;
         let out = PyDict::new(py);
@@ -277,7 +378,11 @@ pub(crate) fn value_positions<'py>(
 ///
 /// Raises `CancelledError` once `cancel` is raised.
 #[pyfunction]
-#[pyo3(signature = (*, positions, events, opening, marks, threads, cancel=None))]
+#[pyo3(signature = (*, positions, events, opening, marks, threads, cancel=None, rates=None))]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one for each frame, keyword-only"
+)]
 pub(crate) fn contributions<'py>(
     py: Python<'py>,
     positions: &Bound<'py, PyAny>,
@@ -286,6 +391,7 @@ pub(crate) fn contributions<'py>(
     marks: &Marks,
     threads: NonZeroUsize,
     cancel: Option<&CancelFlag>,
+    rates: Option<&Rates>,
 ) -> PyResult<Bound<'py, PyDict>> {
     guard("contributions", || {
         let positions = PositionArrays::of(positions)?;
@@ -295,8 +401,8 @@ pub(crate) fn contributions<'py>(
             (positions.borrow()?, events.borrow()?, opening.borrow()?);
         let cancel = CancelFlag::or_never(cancel);
         let found = detached(py, || {
-            let marks = &marks.marks;
-            lots::contributions(positions, events, &opening, marks, threads, cancel)
+            let market = market(marks, rates);
+            lots::contributions(positions, events, &opening, market, threads, cancel)
         })?;
         contributions_out(py, &found)
     })
@@ -350,6 +456,13 @@ pub(crate) fn legacy_contributions<'py>(
     })
 }
 
+fn market<'a>(marks: &'a Marks, rates: Option<&'a Rates>) -> inputs::Market<'a> {
+    inputs::Market {
+        marks: &marks.marks,
+        rates: rates.map(|rates| &rates.rates),
+    }
+}
+
 fn contributions_out<'py>(
     py: Python<'py>,
     found: &lots::Contributions,
@@ -359,12 +472,18 @@ fn contributions_out<'py>(
     out.set_item("position", array(py, rows, |lot| lot.position))?;
     out.set_item("kind", array(py, rows, |lot| lot.kind))?;
     out.set_item("multiplier", array(py, rows, |lot| lot.multiplier))?;
-    let held: [(&str, OfLot<i128>); 6] = [
+    let held: [(&str, OfLot<i128>); 10] = [
         ("quantity", |lot| Some(lot.quantity)),
         ("mark_before", |lot| lot.before.map(|mark| mark.price)),
         ("mark", |lot| lot.after.map(|mark| mark.price)),
-        ("unrealized_change", |lot| Some(lot.unrealized_change)),
-        ("realized", |lot| Some(lot.realized)),
+        ("rate_before", |lot| lot.before?.rate),
+        ("rate", |lot| lot.after?.rate),
+        ("unrealized_change", |lot| {
+            Some(lot.added?.unrealized_change)
+        }),
+        ("realized", |lot| Some(lot.added?.realized)),
+        ("price_effect", |lot| Some(lot.added?.price_effect)),
+        ("currency_effect", |lot| Some(lot.added?.currency_effect())),
         ("value", |lot| lot.value),
     ];
     for (name, of) in held {
@@ -390,6 +509,7 @@ fn contributions_out<'py>(
     out.set_item("quantity_scale", found.quantity_scale)?;
     out.set_item("scale", found.scale)?;
     out.set_item("value_scale", found.value_scale)?;
+    out.set_item("rate_scale", found.rate_scale)?;
     Ok(out)
 }
 
@@ -431,7 +551,8 @@ arrays! {
             expiration_day: DayColumn = "positions.expiration_day",
             investment_class: TextColumn = "positions.investment_class",
             last_price: DecimalColumn = "positions.last_price",
-            market_value: DecimalColumn = "positions.market_value"
+            market_value: DecimalColumn = "positions.market_value",
+            currency: TextColumn = "positions.currency"
         }
     }
 }
@@ -481,7 +602,8 @@ arrays! {
             earliest_day: DayColumn = "opening.earliest_day",
             earliest_equity: DecimalColumn = "opening.earliest_equity",
             earliest_pnl: DecimalColumn = "opening.earliest_pnl",
-            earliest_flow: DecimalColumn = "opening.earliest_flow"
+            earliest_flow: DecimalColumn = "opening.earliest_flow",
+            currency: TextColumn = "opening.currency"
         }
     }
 }
@@ -587,6 +709,7 @@ fn report_out<'py>(
     out.set_item("failed", report.failed.into_pyarray(py))?;
     out.set_item("issues", issues_out(py, &report.issues)?)?;
     out.set_item("misses", misses_out(py, &report.misses)?)?;
+    out.set_item("held", held_out(py, &report.held)?)?;
     out.set_item("legacy", legacy_out(py, &report.legacy, sectors)?)?;
     Ok(out)
 }
@@ -599,6 +722,16 @@ fn misses_out<'py>(py: Python<'py>, misses: &[Miss]) -> PyResult<Bound<'py, PyDi
     out.set_item("lot_sessions", array(py, misses, lot_sessions))?;
     out.set_item("first", array(py, misses, |miss| miss.first.0))?;
     out.set_item("last", array(py, misses, |miss| miss.last.0))?;
+    Ok(out)
+}
+
+fn held_out<'py>(py: Python<'py>, held: &[HeldFinding]) -> PyResult<Bound<'py, PyDict>> {
+    let out = PyDict::new(py);
+    let count = |held: &HeldFinding| i64::try_from(held.portfolios).unwrap_or(i64::MAX);
+    let finding = |held: &HeldFinding| i32::try_from(held.finding).unwrap_or(i32::MAX);
+    out.set_item("finding", array(py, held, finding))?;
+    out.set_item("session", array(py, held, |held| held.first.0))?;
+    out.set_item("portfolios", array(py, held, count))?;
     Ok(out)
 }
 
@@ -674,7 +807,7 @@ impl TextOut {
     }
 }
 
-fn issues_out<'py>(py: Python<'py>, issues: &[Issue]) -> PyResult<Bound<'py, PyDict>> {
+pub(crate) fn issues_out<'py>(py: Python<'py>, issues: &[Issue]) -> PyResult<Bound<'py, PyDict>> {
     let (mut name, mut symbol, mut detail) =
         (TextOut::default(), TextOut::default(), TextOut::default());
     let mut portfolio = Vec::with_capacity(issues.len());

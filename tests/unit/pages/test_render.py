@@ -10,7 +10,7 @@ import matplotlib as mpl
 import pytest
 
 from batchcore.pages import advice, render, texts
-from batchcore.pages.contents import Drawdown, Night, RunFacts, Verified
+from batchcore.pages.contents import Drawdown, Night, PortfolioPage, RunFacts, Verified
 from support import pages
 
 VOID = {"meta", "link", "br"}
@@ -196,11 +196,14 @@ def test_an_empty_night_says_how_its_run_ended(changes: dict[str, object], sente
         assert run.error in text
 
 
+def plain_portfolio(sessions: int) -> PortfolioPage:
+    """Return a page with what is drawn of snapshots alone."""
+    nothing = dict.fromkeys(("months", "periods", "holdings", "sectors", "missing"), ())
+    return replace(pages.portfolio(sessions), by_symbol=None, by_sector=None, **nothing)
+
+
 def test_a_portfolio_of_a_single_snapshot() -> None:
-    page = replace(
-        pages.portfolio(1), months=(), periods=(), by_symbol=None, by_sector=None, holdings=()
-    )
-    page = replace(page, drawdown=None, sectors=(), missing=())
+    page = replace(plain_portfolio(1), drawdown=None)
     text = text_of(render.portfolio_page(page))
     assert "30 Jun 2025, 1 session, amounts in USD." in text
     assert "There is one snapshot alone." in text
@@ -208,10 +211,8 @@ def test_a_portfolio_of_a_single_snapshot() -> None:
 
 
 def test_a_fall_that_is_not_available_is_not_taken_for_none() -> None:
-    page, at_peak = (
-        pages.portfolio(30),
-        Drawdown(depth=Decimal(0), peak=None, trough=None, recovered=None, current=Decimal(0)),
-    )
+    page, none = plain_portfolio(30), Decimal(0)
+    at_peak = Drawdown(depth=none, peak=None, trough=None, recovered=None, current=none)
     text = text_of(render.portfolio_page(replace(page, drawdown=at_peak)))
     assert "It was at its peak on every session" in text
     unknown = replace(page, drawdown=None, no_returns="no time-weighted return: a gap")
@@ -222,12 +223,13 @@ def test_a_fall_that_is_not_available_is_not_taken_for_none() -> None:
 
 
 def test_without_a_gate_none_is_drawn() -> None:
-    night = replace(pages.night(50, 10), gate=None)
+    made = pages.night(50, 10)
+    night = Night(run=made.run, session=made.session, coverage=made.coverage)
     text = text_of(render.night_page(night))
     # The least of the shares made up is 0.99 - 0.12.
     assert "Coverage was at least 87.00 % on all 60 sessions; the policy has no gate" in text
     assert "gate 9" not in text
-    assert "gate 90.0 %" in text_of(render.night_page(pages.night(50, 10)))
+    assert "gate 90.0 %" in text_of(render.night_page(replace(night, gate=made.gate)))
 
 
 def test_what_a_night_was_asked_for_and_has_not() -> None:
@@ -239,8 +241,9 @@ def test_what_a_night_was_asked_for_and_has_not() -> None:
 
 
 def test_a_stored_pnl_that_is_no_number_is_named() -> None:
-    night = replace(pages.night(50, 10), by_symbol=None, by_sector=None)
-    page = replace(pages.portfolio(30), by_symbol=None, by_sector=None)
+    made = pages.night(50, 10)
+    night = Night(run=made.run, session=made.session, totals=made.totals, returns=made.returns)
+    page = replace(pages.portfolio(30), by_symbol=None, by_sector=None, holdings=(), sectors=())
     for source in (render.night_page(night), render.portfolio_page(page)):
         text = text_of(source)
         assert "A stored daily_pnl is NULL or no finite number" in text

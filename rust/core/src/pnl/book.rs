@@ -4,9 +4,8 @@ use crate::error::Result;
 use crate::frame::index;
 use crate::ids::{Day, Uuid};
 use crate::pnl::groups::{Groups, Owners};
-use crate::pnl::inputs::{Events, Flows, Opening, Positions};
+use crate::pnl::inputs::{Events, Flows, Market, Opening, Positions};
 use crate::pnl::lot::{Lot, LotReader, PositionFault};
-use crate::pnl::marks::Marks;
 use crate::pnl::value::Scales;
 
 /// The positions and events of some portfolios, checked and grouped once.
@@ -72,7 +71,7 @@ impl<'a> Book<'a> {
 pub(crate) struct LotBook<'a> {
     /// The positions and events.
     pub(crate) book: Book<'a>,
-    marks: &'a Marks,
+    market: Market<'a>,
     reader: LotReader<'a>,
     by_position: Groups,
 }
@@ -87,17 +86,17 @@ pub(crate) struct PortfolioLots<'a> {
 }
 
 impl<'a> LotBook<'a> {
-    /// Returns the lots of the portfolios of `opening`, marked by `marks`.
+    /// Returns the lots of the portfolios of `opening`, valued by `market`.
     ///
     /// # Errors
     ///
     /// Those of [`Book::of`]; [`crate::error::Error::Duplicate`] for events of a position that
-    /// stands in two rows.
+    /// stands in two rows; those of [`LotReader::of`].
     pub(crate) fn of(
         positions: &Positions<'a>,
         events: Events<'a>,
         opening: &Opening<'a>,
-        marks: &'a Marks,
+        market: Market<'a>,
     ) -> Result<Self> {
         let book = Book::of(positions, events, opening)?;
         let by_position = if events.position_id.is_empty() {
@@ -108,8 +107,8 @@ impl<'a> LotBook<'a> {
         };
         Ok(Self {
             book,
-            marks,
-            reader: LotReader::of(positions, marks),
+            market,
+            reader: LotReader::of(positions, opening, market)?,
             by_position,
         })
     }
@@ -120,7 +119,7 @@ impl<'a> LotBook<'a> {
             positions, events, ..
         } = &self.book;
         Scales {
-            close: self.marks.scale(),
+            close: self.market.marks.scale(),
             entry: positions.entry_price.scale(),
             exit: positions.exit_price.scale(),
             quantity: positions.quantity.scale(),
@@ -155,7 +154,7 @@ impl<'a> LotBook<'a> {
         for row in self.book.rows(at) {
             let events = (&self.book.events, self.by_position.get(row));
             self.reader
-                .append(row, &self.book.positions, events, lots, faults);
+                .append((at, row), &self.book.positions, events, lots, faults);
         }
     }
 }

@@ -10,10 +10,11 @@ use crate::fixed::{CENTS, Sum, Wide, Width, power_of_ten};
 use crate::ids::Day;
 use crate::pnl::batches::{batches, in_batches};
 use crate::pnl::book::{LotBook, PortfolioLots};
-use crate::pnl::inputs::{Events, Opening, Positions};
-use crate::pnl::lot::{Class, Lot};
-use crate::pnl::marks::Marks;
+use crate::pnl::inputs::{Events, Market, Opening, Positions};
+use crate::pnl::lot::{Class, Closing, Lot};
 use crate::pnl::value::{Scales, Valuer};
+use crate::store::Rates;
+use crate::store::rates::Rate;
 
 /// What a lot is valued at on a day (S4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +25,9 @@ pub struct Mark {
     pub day: Option<Day>,
     /// 0 fresh, 1 lookback, 2 stale, 3 unpriced.
     pub status: u8,
+    /// What 1 of the lot's currency counts as, in the scale of [`Contributions::rate_scale`];
+    /// nothing without a rate.
+    pub rate: Option<i128>,
 }
 
 /// What one lot added.
@@ -43,13 +47,41 @@ pub struct Contribution {
     pub before: Option<Mark>,
     /// Mark on the session, likewise.
     pub after: Option<Mark>,
-    /// `V(t) - V(s)`, in the scale of [`Contributions::scale`], as the next.
+    /// Amounts; nothing where a rate is missing (C7).
+    pub added: Option<Added>,
+    /// Value on the session (S9, L28), in the scale of [`Contributions::value_scale`]; nothing where
+    /// it is not held then, or a rate is missing.
+    pub value: Option<i128>,
+}
+
+/// What one lot added, in the scale of [`Contributions::scale`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Added {
+    /// `V(t) - V(s)`.
     pub unrealized_change: i128,
     /// Its part of `R(s, t)`.
     pub realized: i128,
-    /// Value on the session (S9, L28), in the scale of [`Contributions::value_scale`]; nothing where
-    /// it is not held then.
-    pub value: Option<i128>,
+    /// What a change of price adds (C8); the rest is the effect of the currency.
+    pub price_effect: i128,
+}
+
+impl Added {
+    /// Returns what a lot in the portfolio's currency added.
+    #[must_use]
+    pub fn at_home(unrealized_change: i128, realized: i128) -> Self {
+        Self {
+            unrealized_change,
+            realized,
+            price_effect: unrealized_change.saturating_add(realized),
+        }
+    }
+
+    /// Returns the effect of the currency (C8).
+    #[must_use]
+    pub fn currency_effect(&self) -> i128 {
+        let whole = self.unrealized_change.saturating_add(self.realized);
+        whole.saturating_sub(self.price_effect)
+    }
 }
 
 /// Contributions by portfolio in input order; within one as in [`crate::pnl::holdings::hold`].
@@ -65,6 +97,8 @@ pub struct Contributions {
     pub scale: u32,
     /// Decimals of values.
     pub value_scale: u32,
+    /// Decimals of rates.
+    pub rate_scale: u32,
 }
 
 /// Most digits of an amount: those of a decimal of 128 bits.
@@ -74,7 +108,7 @@ const MOST_DIGITS: u32 = 38;
 ///
 /// `opening` says from which day, exclusive, to which session: `first_day` is `s`, or [`i32::MIN`]
 /// where the session is a baseline, whose lots are listed and add nothing (X3); `last_day` is `t`.
-/// Lots are listed that are held on either, or end between. Source: semantics.md, X1, X3, X4.
+/// Lots are listed that are held on either, or end between. Source: semantics.md, X1, X3, X4, C8.
 ///
 /// # Errors
 ///
@@ -84,18 +118,19 @@ pub fn contributions<'a>(
     positions: Positions<'a>,
     events: Events<'a>,
     opening: &Opening<'a>,
-    marks: &'a Marks,
+    market: Market<'a>,
     threads: NonZeroUsize,
     cancel: &AtomicBool,
 ) -> Result<Contributions> {
-    let book = LotBook::of(&positions, events, opening, marks)?;
+    let book = LotBook::of(&positions, events, opening, market)?;
     let scales = book.scales(CENTS);
     let query = ContributionQuery {
-        valuer: Valuer::of(&scales),
+        valuer: Valuer::of(&scales).converting(market.rates),
+        rate_scale: market.rates.map_or(0, Rates::scale),
         price_scale: scales.close.max(scales.entry),
         quantity_scale: scales.quantity.max(scales.event_quantity),
         scales,
-        lookback_days: i64::from(marks.lookback_days()),
+        lookback_days: i64::from(market.marks.lookback_days()),
         book,
     };
     let batches = batches(opening.portfolio_id.len());
@@ -119,6 +154,7 @@ pub fn contributions<'a>(
         quantity_scale: query.quantity_scale,
         scale: query.valuer.scale(),
         value_scale: query.valuer.scale(),
+        rate_scale: query.rate_scale,
     })
 }
 
@@ -128,6 +164,7 @@ struct ContributionQuery<'a> {
     scales: Scales,
     price_scale: u32,
     quantity_scale: u32,
+    rate_scale: u32,
     lookback_days: i64,
 }
 
@@ -161,16 +198,13 @@ impl<'a> ContributionQuery<'a> {
         if !(held || holds || ended.is_some() && has_start) {
             return Ok(None);
         }
-        let earned = |day| self.valuer.earned::<T>(lot, day);
-        let mut change = T::ZERO;
-        if lot.class == Class::Public && has_start {
-            let at = |is_held: bool, day| if is_held { earned(day) } else { T::ZERO };
-            change = at(holds, to).minus(at(held, from));
-        }
-        let realized = ended
-            .filter(|_| has_start)
-            .map_or(T::ZERO, |end| self.valuer.realized_at(lot, end));
-        let value = holds.then(|| self.valuer.value::<T>(lot, to));
+        let range = Range {
+            from: held.then_some(from),
+            to: holds.then_some(to),
+            ended: ended.filter(|_| has_start),
+            has_start,
+        };
+        let priced = !range.lacks_rate(lot);
         let fits = |amount: T| fitting(amount, lot.position);
         Ok(Some(Contribution {
             portfolio: 0,
@@ -188,10 +222,61 @@ impl<'a> ContributionQuery<'a> {
             multiplier: lot.multiplier,
             before: held.then(|| self.mark(lot, from)).flatten(),
             after: holds.then(|| self.mark(lot, to)).flatten(),
-            unrealized_change: fits(change)?,
-            realized: fits(realized)?,
-            value: value.map(fits).transpose()?,
+            added: priced.then(|| self.amounts::<T>(lot, &range)).transpose()?,
+            value: range
+                .to
+                .filter(|_| priced)
+                .map(|to| fits(self.valuer.value::<T>(lot, to)))
+                .transpose()?,
         }))
+    }
+
+    fn amounts<T: Sum>(&self, lot: &Lot<'_>, range: &Range) -> Result<Added> {
+        let mut change = T::ZERO;
+        if lot.class == Class::Public && range.has_start {
+            let earned =
+                |day: Option<Day>| day.map_or(T::ZERO, |day| self.valuer.earned::<T>(lot, day));
+            change = earned(range.to).minus(earned(range.from));
+        }
+        let realized = range
+            .ended
+            .map_or(T::ZERO, |end| self.valuer.realized_at(lot, end));
+        let fits = |amount: T| fitting(amount, lot.position);
+        let (unrealized_change, realized) = (fits(change)?, fits(realized)?);
+        let at_home = Added::at_home(unrealized_change, realized);
+        if lot.rates.is_none()
+            || !range.has_start
+            || matches!(lot.closing, Closing::Given(_)) && range.ended.is_some()
+        {
+            return Ok(at_home);
+        }
+        let price_effect = fits(self.price_effect(lot, range))?;
+        Ok(Added {
+            price_effect,
+            ..at_home
+        })
+    }
+
+    /// Returns what a change of price adds, at the rate that counts where the range begins (C8).
+    fn price_effect<T: Sum>(&self, lot: &Lot<'_>, range: &Range) -> T {
+        let valuer = &self.valuer;
+        let marked = |day: Option<Day>| {
+            let day = day.filter(|_| lot.class == Class::Public)?;
+            Some((lot.mark(day)?, day))
+        };
+        let begins = marked(range.from);
+        let rate_day = begins.map_or(lot.start, |(_, day)| day);
+        let at_rate = |mark: Option<(i64, Day)>| {
+            mark.map_or_else(
+                || valuer.entry_value_at::<T>(lot, rate_day),
+                |(close, _)| valuer.close_value(lot, close, rate_day),
+            )
+        };
+        let ends = match (lot.closing, range.ended) {
+            (Closing::Price(price), Some(_)) => valuer.exit_value(lot, price, rate_day),
+            (_, ended) => at_rate(marked(ended.or(range.to))),
+        };
+        ends.minus(at_rate(begins))
     }
 
     /// Returns the mark of a public lot that is held.
@@ -204,6 +289,7 @@ impl<'a> ContributionQuery<'a> {
                 price: rescaled(lot.entry_price, self.scales.entry, self.price_scale),
                 day: None,
                 status: 3,
+                rate: self.rate(lot, lot.start),
             });
         };
         let age = day.since(found);
@@ -215,7 +301,47 @@ impl<'a> ContributionQuery<'a> {
                 _ if age <= self.lookback_days => 1,
                 _ => 2,
             },
+            rate: self.rate(lot, day),
         })
+    }
+
+    /// Returns what 1 of a lot's currency counts as on a day.
+    fn rate(&self, lot: &Lot<'_>, day: Day) -> Option<i128> {
+        match lot.rates {
+            Some(pair) => pair.at(day).map(Rate::at_scale),
+            None => power_of_ten(self.rate_scale).and_then(|unit| i128::try_from(unit).ok()),
+        }
+    }
+}
+
+/// Where a lot is held and how it ends, as far as it counts.
+#[derive(Debug, Clone, Copy)]
+struct Range {
+    /// Where the range begins, if it is held then.
+    from: Option<Day>,
+    /// Where the range ends, likewise.
+    to: Option<Day>,
+    /// Its end, if that is within.
+    ended: Option<Day>,
+    has_start: bool,
+}
+
+impl Range {
+    /// Returns whether a rate is missing that counts in what a lot adds (C7).
+    fn lacks_rate(&self, lot: &Lot<'_>) -> bool {
+        let from = self
+            .from
+            .filter(|&day| self.has_start && lot.is_priced(day));
+        let to = self.to.filter(|&day| lot.is_priced(day));
+        let ended = self.ended.filter(|&end| lot.converts_at_end(end));
+        let holds = self
+            .to
+            .filter(|_| !matches!(lot.class, Class::PrivateAt(_)));
+        let needed = from.or(holds).or(ended).map(|_| lot.start);
+        [needed, from, to, ended]
+            .into_iter()
+            .flatten()
+            .any(|day| lot.lacks_rate(day))
     }
 }
 
@@ -279,10 +405,14 @@ mod tests {
 
     fn added(held: Held, closes: [i64; 3], from: i32, to: i32) -> Result<Contributions> {
         let marks = marks(closes);
+        let valued = Market {
+            marks: &marks,
+            rates: None,
+        };
         let never = AtomicBool::new(false);
         let one = NonZeroUsize::MIN;
         with_frames(&[held], &[(1, from, to)], |positions, events, opening| {
-            contributions(positions, events, opening, &marks, one, &never)
+            contributions(positions, events, opening, valued, one, &never)
         })
     }
 
@@ -293,16 +423,14 @@ mod tests {
             panic!("{found:?}")
         };
         // 3 * (11.00 - 10.00) of 2 decimals
-        assert_eq!(
-            (found.scale, lot.unrealized_change, lot.realized),
-            (2, 300, 0)
-        );
+        assert_eq!((found.scale, lot.added), (2, Some(Added::at_home(300, 0))));
         assert_eq!(lot.value, Some(3300));
         let mark = |price, day| {
             Some(Mark {
                 price,
                 day: Some(Day(day)),
                 status: 0,
+                rate: Some(1),
             })
         };
         assert_eq!((lot.before, lot.after), (mark(1000, 5), mark(1100, 6)));
@@ -311,7 +439,7 @@ mod tests {
     #[test]
     fn a_lot_of_a_baseline_is_listed_and_adds_nothing() {
         let found = added(LONG, [1200, 1100, 1250], i32::MIN, 5).unwrap();
-        assert_eq!(found.lots[0].unrealized_change, 0);
+        assert_eq!(found.lots[0].added, Some(Added::at_home(0, 0)));
         assert_eq!(
             (found.lots[0].before, found.lots[0].value),
             (None, Some(3600))

@@ -5,11 +5,11 @@ use core::ops::Range;
 use core::sync::atomic::AtomicBool;
 
 use crate::error::Result;
+use crate::ids::Day;
 use crate::pnl::batches::{batches, in_batches};
 use crate::pnl::book::{LotBook, PortfolioLots};
-use crate::pnl::inputs::{Events, Opening, Positions};
+use crate::pnl::inputs::{Events, Market, Opening, Positions};
 use crate::pnl::lot::{Class, Lot};
-use crate::pnl::marks::Marks;
 use crate::pnl::value::FloatValuer;
 
 /// Lots held on at least one of some sessions, by portfolio in input order.
@@ -81,17 +81,17 @@ pub fn hold(
     positions: Positions<'_>,
     events: Events<'_>,
     opening: &Opening<'_>,
-    marks: &Marks,
+    market: Market<'_>,
     days: &[i32],
     threads: NonZeroUsize,
     cancel: &AtomicBool,
 ) -> Result<Holdings> {
-    let sessions = marks.indices(days)?;
-    let book = LotBook::of(&positions, events, opening, marks)?;
+    let sessions = market.marks.indices(days)?;
+    let book = LotBook::of(&positions, events, opening, market)?;
     let query = HoldingsQuery {
         days,
         sessions,
-        valuer: FloatValuer::of(&book.scales(0)),
+        valuer: FloatValuer::of(&book.scales(0), market.rates),
         book,
     };
     let batches = batches(opening.portfolio_id.len());
@@ -158,7 +158,18 @@ impl<'a> HoldingsQuery<'a> {
     }
 
     /// Sets the values of a lot on the days on which it is held (S9).
+    ///
+    /// Values in another currency are converted (C6), 0 where there is no rate, as the portfolio has
+    /// failed.
     fn value(&self, lot: &Lot<'_>, held: Range<usize>, values: &mut [f64]) {
+        if lot.rates.is_some() {
+            let days = self.days.get(held.clone()).unwrap_or_default();
+            let values = values.get_mut(held).unwrap_or_default();
+            for (value, &day) in values.iter_mut().zip(days) {
+                *value = self.valuer.converted(lot, Day(day));
+            }
+            return;
+        }
         let priced = match lot.class {
             Class::PrivateAt(value) => {
                 let value = self.valuer.market_value(value);
@@ -211,7 +222,11 @@ mod tests {
             let never = AtomicBool::new(false);
             let one = NonZeroUsize::MIN;
             let holdings = with_frames(&[held], &[(1, 5, 5)], |positions, events, opening| {
-                hold(positions, events, opening, &marks, &[5], one, &never).unwrap()
+                let valued = Market {
+                    marks: &marks,
+                    rates: None,
+                };
+                hold(positions, events, opening, valued, &[5], one, &never).unwrap()
             });
             assert_eq!(holdings.value, [value]);
         }

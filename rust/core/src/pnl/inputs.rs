@@ -5,7 +5,7 @@ use core::ops::Range;
 use crate::frame::{Days, Decimals, Texts, frame};
 use crate::ids::{Day, Uuid};
 use crate::pnl::marks::Marks;
-use crate::store::{PriceStore, ProfileStore, SnapshotStore};
+use crate::store::{PriceStore, ProfileStore, Rates, SnapshotStore};
 
 /// Everything that a run reads under any policy.
 #[derive(Debug, Clone, Copy)]
@@ -18,10 +18,33 @@ pub struct Inputs<'a> {
     pub flows: Flows<'a>,
     /// Marks of all symbols on the sessions of the run.
     pub marks: &'a Marks,
+    /// Rates between currencies; without them all amounts are in the portfolio's. Read by
+    /// `rollforward` alone.
+    pub rates: Option<&'a Rates>,
     /// Where portfolios stood.
     pub previous: &'a SnapshotStore,
     /// Which portfolios, in which order.
     pub opening: Opening<'a>,
+}
+
+/// What lots are valued by.
+#[derive(Debug, Clone, Copy)]
+pub struct Market<'a> {
+    /// Marks of all symbols on the sessions of the run.
+    pub marks: &'a Marks,
+    /// Rates on the same sessions; without them all amounts are in the portfolio's currency.
+    pub rates: Option<&'a Rates>,
+}
+
+impl<'a> Inputs<'a> {
+    /// Returns what lots are valued by.
+    #[must_use]
+    pub fn market(&self) -> Market<'a> {
+        Market {
+            marks: self.marks,
+            rates: self.rates,
+        }
+    }
 }
 
 impl Inputs<'_> {
@@ -68,6 +91,8 @@ frame! {
         last_price: Decimals<'a>,
         /// Value of a position that the host stored last, signed as stored.
         market_value: Decimals<'a>,
+        /// Currency of its prices; NULL and blanks are that of the portfolio.
+        currency: Texts<'a>,
         /// Whether a row is soft-deleted.
         deleted: &'a [bool],
     }
@@ -147,6 +172,8 @@ frame! {
         earliest_pnl: Decimals<'a>,
         /// Its daily capital flow.
         earliest_flow: Decimals<'a>,
+        /// Currency of its amounts.
+        currency: Texts<'a>,
         /// Sessions before it are not run.
         first_day: &'a [i32],
         /// Sessions after it are not run.

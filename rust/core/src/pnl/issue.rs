@@ -25,6 +25,8 @@ macro_rules! issues {
 }
 
 issues! {
+    /// A rate that is none, or several of one pair and date: as if absent (C6).
+    BadRate: "bad_rate",
     /// A flow without a usable amount, date or type: left out (S3).
     BadFlow: "bad_flow",
     /// An event without a usable quantity, amount or date: left out (S3).
@@ -43,6 +45,8 @@ issues! {
     ExitUnpriced: "exit_unpriced",
     /// An option closed by its expiry (S3).
     Expired: "expired",
+    /// No rate for a lot in another currency: the portfolio fails (C7).
+    FxMissing: "fx_missing",
     /// A market value or unrealized P&L of a position that does not fit its column: not written.
     MarketValueOutOfRange: "market_value_out_of_range",
     /// A position without entry price, or with a negative one: left out (S3).
@@ -55,10 +59,20 @@ issues! {
     NotRepresentable: "not_representable",
     /// A value that does not fit its column: the portfolio fails (S10).
     OutOfRange: "out_of_range",
+    /// A close dated after the last session closed (C1).
+    PriceAhead: "price_ahead",
+    /// The same close on many sessions in a row (C1).
+    PriceFrozen: "price_frozen",
+    /// A large change of a close that does not look like a split (C1).
+    PriceJump: "price_jump",
+    /// Too many symbols of a portfolio without a fresh close (C1).
+    PriceLow: "price_low",
     /// A return of 100 or more: stored as NULL (S10).
     ReturnOutOfRange: "return_out_of_range",
     /// A LONG below 0 or a SHORT above 0: used as it is (S3).
     SignMismatch: "sign_mismatch",
+    /// Closes of two neighbouring sessions whose quotient is that of a split (C1).
+    SplitSuspected: "split_suspected",
     /// A position type that is none of the six: left out (S3).
     UnknownPositionType: "unknown_position_type",
 }

@@ -3,13 +3,15 @@
 
 use core::ops::Range;
 
+use crate::error::{Error, Result as Checked};
 use crate::fixed::State;
 use crate::frame::index;
 use crate::ids::Day;
-use crate::pnl::inputs::{Events, Positions};
+use crate::pnl::inputs::{Events, Market, Opening, Positions};
 use crate::pnl::issue::IssueKind;
-use crate::pnl::marks::{Marks, SymbolMarks};
+use crate::pnl::marks::SymbolMarks;
 use crate::pnl::value::Size;
+use crate::store::rates::{Currency, Pair, Rates};
 use crate::text::{Table, normalised};
 
 /// Shares that one contract stands for (S3, L14).
@@ -114,6 +116,8 @@ pub(crate) struct Lot<'a> {
     pub(crate) position: usize,
     /// The closes of its symbol; nothing if there are none.
     pub(crate) marks: Option<&'a SymbolMarks>,
+    /// Rates of its currency; nothing if that is the portfolio's.
+    pub(crate) rates: Option<&'a Pair>,
     /// Signed mantissa.
     pub(crate) quantity: i64,
     /// Whether the mantissa has the scale of events, else that of positions.
@@ -158,6 +162,25 @@ impl Lot<'_> {
         self.start <= day && self.end.is_none_or(|end| day < end)
     }
 
+    /// Returns whether a rate counts in what its end on `end` realizes (C6).
+    pub(crate) fn converts_at_end(&self, end: Day) -> bool {
+        match self.closing {
+            Closing::Given(_) => false,
+            Closing::Price(_) => true,
+            Closing::Unpriced | Closing::Expiry => self.is_priced(end),
+        }
+    }
+
+    /// Returns whether it is in another currency, and there is no rate on `day`.
+    pub(crate) fn lacks_rate(&self, day: Day) -> bool {
+        self.rates.is_some_and(|pair| pair.at(day).is_none())
+    }
+
+    /// Returns whether it is public and has a mark on `day`.
+    pub(crate) fn is_priced(&self, day: Day) -> bool {
+        self.class == Class::Public && self.mark(day).is_some()
+    }
+
     /// Returns what it is of.
     pub(crate) fn kind(&self) -> LotKind {
         match self.class {
@@ -195,6 +218,43 @@ pub(crate) struct LotReader<'a> {
     private: Vec<bool>,
     marks: Vec<Option<&'a SymbolMarks>>,
     blank: Vec<bool>,
+    conversions: Option<Conversions<'a>>,
+}
+
+/// Which rates convert a currency of positions into one of portfolios (C6).
+#[derive(Debug)]
+struct Conversions<'a> {
+    /// By code of the portfolio's currency, NULL behind them; by code of the position's.
+    pairs: Vec<Vec<Option<&'a Pair>>>,
+    /// Code of the currency of each portfolio, as `pairs` have it.
+    homes: Vec<usize>,
+}
+
+impl<'a> Conversions<'a> {
+    fn of(positions: &Positions<'_>, opening: &Opening<'_>, rates: &'a Rates) -> Checked<Self> {
+        let own = meanings(positions.currency.table(), Currency::of);
+        let table = opening.currency.table();
+        let mut homes = meanings(table, Currency::of);
+        homes.push(None);
+        let pair = |home: &Option<Currency>, own: &Option<Currency>| match own {
+            Some(own) => rates.pair(own, home.as_ref()),
+            None => Ok(None),
+        };
+        let pairs = homes
+            .iter()
+            .map(|home| own.iter().map(|own| pair(home, own)).collect());
+        let null = table.len();
+        let home = |row| opening.currency.get(row).map_or(null, index);
+        Ok(Self {
+            pairs: pairs.collect::<Checked<_>>()?,
+            homes: (0..opening.currency.len()).map(home).collect(),
+        })
+    }
+
+    fn get(&self, portfolio: usize, currency: Option<u32>) -> Option<&'a Pair> {
+        let own = self.pairs.get(*self.homes.get(portfolio)?)?;
+        *own.get(index(currency?))?
+    }
 }
 
 fn meanings<T>(table: &Table, of: impl Fn(&[u8]) -> T) -> Vec<T> {
@@ -203,26 +263,45 @@ fn meanings<T>(table: &Table, of: impl Fn(&[u8]) -> T) -> Vec<T> {
 
 impl<'a> LotReader<'a> {
     /// Returns what reads `positions`.
-    pub(crate) fn of(positions: &Positions<'_>, marks: &'a Marks) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Value`] for currencies that the rates were not made for, and for rates on other
+    /// sessions than those of the marks.
+    pub(crate) fn of(
+        positions: &Positions<'_>,
+        opening: &Opening<'_>,
+        market: Market<'a>,
+    ) -> Checked<Self> {
         let symbols = positions.symbol.table();
-        Self {
+        let Market { marks, rates } = market;
+        if rates.is_some_and(|rates| rates.sessions() != marks.sessions()) {
+            return Err(Error::Value {
+                column: "rates.sessions",
+                row: 0,
+                expected: "the sessions of the marks",
+            });
+        }
+        let conversions = rates.map(|rates| Conversions::of(positions, opening, rates));
+        Ok(Self {
+            conversions: conversions.transpose()?,
             types: meanings(positions.position_type.table(), PositionType::of),
             private: meanings(positions.investment_class.table(), |text| {
                 normalised(text) == b"PRIVATE"
             }),
             marks: meanings(symbols, |symbol| marks.find(symbol)),
             blank: meanings(symbols, |symbol| symbol.iter().all(|&byte| byte == b' ')),
-        }
+        })
     }
 
-    /// Appends the lots of position `row`, and what is left out or odd about it to `faults`.
+    /// Appends the lots of position `row` of a portfolio, and what is left out or odd about it to `faults`.
     ///
     /// `events` are all events and the rows of its own. A position with several faults has one
     /// issue: the first of `missing_value`, `unknown_position_type`, `non_finite`,
     /// `not_representable`, `missing_entry_price`, `blank_symbol`. Source: semantics.md, S3.
     pub(crate) fn append(
         &self,
-        row: usize,
+        (portfolio, row): (usize, usize),
         positions: &Positions<'_>,
         (events, event_rows): (&Events<'_>, &[u32]),
         lots: &mut Vec<Lot<'a>>,
@@ -252,6 +331,9 @@ impl<'a> LotReader<'a> {
         let open = Lot {
             position: row,
             marks: terms.marks.filter(|_| !terms.private),
+            rates: self.conversions.as_ref().and_then(|conversions| {
+                conversions.get(portfolio, positions.currency.get(row).ok())
+            }),
             quantity: terms.quantity,
             of_event: false,
             multiplier: terms.position_type.multiplier(),
@@ -366,6 +448,14 @@ impl<'a> LotReader<'a> {
                 positions.market_value.get(row).err().filter(|_| private),
             ),
             ("investment_class", class.err()),
+            (
+                "currency",
+                positions
+                    .currency
+                    .get(row)
+                    .err()
+                    .filter(|_| self.conversions.is_some()),
+            ),
         ];
         for state in [State::NonFinite, State::NotRepresentable] {
             if let Some(&(column, _)) = read.iter().find(|(_, found)| *found == Some(state)) {

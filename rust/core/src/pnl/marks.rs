@@ -198,7 +198,7 @@ impl Marks {
         lookback_days: u32,
         cancel: &AtomicBool,
     ) -> Result<Self> {
-        check_ascending(sessions)?;
+        check_ascending("sessions", sessions)?;
         let mut names = Intern::default();
         let mut spellings: Vec<Spelling<'_>> = Vec::new();
         for (code, symbol) in (0u32..).zip(prices.symbols().iter()) {
@@ -261,7 +261,7 @@ impl Marks {
     ///
     /// [`Error::Value`] unless all of `days` are sessions and ascend.
     pub fn indices(&self, days: &[i32]) -> Result<Vec<usize>> {
-        check_ascending(days)?;
+        check_ascending("sessions", days)?;
         let found = |(row, day)| {
             self.sessions.binary_search(day).map_err(|_| Error::Value {
                 column: "sessions",
@@ -296,6 +296,13 @@ impl Marks {
             }
         }
         closes
+    }
+
+    /// Returns each symbol, trimmed and upper-cased, with the days of its valid closes, ascending,
+    /// and these closes.
+    pub fn closes(&self) -> impl Iterator<Item = (&[u8], &[i32], &[i64])> {
+        let symbols = self.names.table().iter().zip(&self.symbols);
+        symbols.map(|(name, marks)| (name, &*marks.valid.days, &*marks.valid.closes))
     }
 
     /// Returns the sessions, ascending.
@@ -380,13 +387,14 @@ fn narrowed(symbols: &[Box<ValidCloses>]) -> (Arc<[u32]>, Vec<Option<Range<usize
     (small.into(), places)
 }
 
-fn check_ascending(sessions: &[i32]) -> Result<()> {
-    let unsorted = sessions
+/// Refuses days of a column that do not ascend.
+pub(super) fn check_ascending(column: &'static str, days: &[i32]) -> Result<()> {
+    let unsorted = days
         .windows(2)
         .position(|two| matches!(two, [a, b] if a >= b));
     unsorted.map_or(Ok(()), |row| {
         Err(Error::Value {
-            column: "sessions",
+            column,
             row: row.saturating_add(1),
             expected: "days in ascending order",
         })

@@ -13,6 +13,7 @@
 //! | [`legacy`]          | the policy of `docs/legacy.md` (L1 to L34)                      |
 //! | [`holdings`]        | the lots held on some sessions, as floats                       |
 //! | [`position_values`] | market values of positions on one session                       |
+//! | [`checks`]          | what is odd about closes, and who holds them (C1, C2)           |
 //! | `batches`           | threads                                                         |
 //! | [`contributions`]   | what each lot added to a P&L                                    |
 //! | [`issue`]           | one thing noticed                                               |
@@ -24,6 +25,7 @@
 
 mod batches;
 mod book;
+pub mod checks;
 pub mod columns;
 pub mod contributions;
 mod groups;

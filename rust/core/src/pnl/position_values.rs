@@ -8,10 +8,9 @@ use crate::fixed::{CENTS, Sum, Wide, Width};
 use crate::ids::{Day, PortfolioId};
 use crate::pnl::batches::{batches, in_batches};
 use crate::pnl::book::{LotBook, PortfolioLots};
-use crate::pnl::inputs::{Events, Opening, Positions};
+use crate::pnl::inputs::{Events, Market, Opening, Positions};
 use crate::pnl::issue::{Issue, IssueKind};
 use crate::pnl::lot::{Class, Lot};
-use crate::pnl::marks::Marks;
 use crate::pnl::value::{Valuer, fitting};
 
 /// What is left of one position, valued.
@@ -19,9 +18,9 @@ use crate::pnl::value::{Valuer, fitting};
 pub struct PositionValue {
     /// Row of the position.
     pub position: i32,
-    /// Mark, in the scale of the closes.
+    /// Mark, in the scale of the closes and in the currency of the position.
     pub last_price: i64,
-    /// `r2(mark * q * m)` in cents.
+    /// `r2(mark * q * m)` in cents of the portfolio's currency, as the next (C6).
     pub market_value: i64,
     /// `r2((mark - c) * q * m)` in cents.
     pub unrealized: i64,
@@ -40,7 +39,8 @@ pub struct PositionValues {
 /// whose lot of what is left is held then and has a valid close since its start (S4).
 ///
 /// Portfolios whose `[first_day, last_day]` lacks `day` have none. A position with a value that
-/// does not fit numeric(16, 2) is left out, with an issue.
+/// does not fit numeric(16, 2) is left out, with an issue; one without a rate too, whose portfolio
+/// has failed (C7).
 ///
 /// # Errors
 ///
@@ -50,14 +50,14 @@ pub fn value_positions<'a>(
     positions: Positions<'a>,
     events: Events<'a>,
     opening: &Opening<'a>,
-    marks: &'a Marks,
+    market: Market<'a>,
     day: Day,
     threads: NonZeroUsize,
     cancel: &AtomicBool,
 ) -> Result<PositionValues> {
-    marks.indices(&[day.0])?;
-    let book = LotBook::of(&positions, events, opening, marks)?;
-    let valuer = Valuer::of(&book.scales(CENTS));
+    market.marks.indices(&[day.0])?;
+    let book = LotBook::of(&positions, events, opening, market)?;
+    let valuer = Valuer::of(&book.scales(CENTS)).converting(market.rates);
     let value = |at: usize, gathered: &mut PortfolioLots<'a>, into: &mut PositionValues| {
         if opening.span(at, &[day.0]).is_empty() {
             return;
@@ -72,7 +72,10 @@ pub fn value_positions<'a>(
             .sort_unstable_by_key(|lot| book.position_id(lot));
         for lot in &gathered.lots {
             let Some(mark) = lot.mark(day) else { continue };
-            match valued(lot, mark, &valuer) {
+            if lot.lacks_rate(day) || lot.lacks_rate(lot.start) {
+                continue;
+            }
+            match valued(lot, mark, day, &valuer) {
                 Ok(value) => into.values.push(value),
                 Err(detail) => {
                     let kind = IssueKind::MarketValueOutOfRange;
@@ -98,23 +101,25 @@ pub fn value_positions<'a>(
 fn valued(
     lot: &Lot<'_>,
     mark: i64,
+    day: Day,
     valuer: &Valuer,
 ) -> core::result::Result<PositionValue, String> {
     match Width::of(valuer.bound(core::slice::from_ref(lot))) {
-        Width::Narrow => rounded::<i64>(lot, mark, valuer),
-        Width::Double => rounded::<i128>(lot, mark, valuer),
-        Width::Wide => rounded::<Wide>(lot, mark, valuer),
+        Width::Narrow => rounded::<i64>(lot, mark, day, valuer),
+        Width::Double => rounded::<i128>(lot, mark, day, valuer),
+        Width::Wide => rounded::<Wide>(lot, mark, day, valuer),
     }
 }
 
 fn rounded<T: Sum>(
     lot: &Lot<'_>,
     mark: i64,
+    day: Day,
     valuer: &Valuer,
 ) -> core::result::Result<PositionValue, String> {
-    let cent = T::of_factor(valuer.cent());
-    let value: T = valuer.close_value(lot, mark);
-    let earned: T = valuer.earned_at_close(lot, mark);
+    let cent: T = valuer.cent();
+    let value: T = valuer.close_value(lot, mark, day);
+    let earned: T = valuer.earned_at_close(lot, mark, day);
     Ok(PositionValue {
         position: i32::try_from(lot.position).unwrap_or(i32::MAX),
         last_price: mark,
@@ -140,8 +145,12 @@ mod tests {
         let marks = marks([most, 1, 1]);
         let never = AtomicBool::new(false);
         let (day, one) = (Day(5), NonZeroUsize::MIN);
+        let by = Market {
+            marks: &marks,
+            rates: None,
+        };
         let values = with_frames(&[huge], &[(1, 5, 8)], |positions, events, opening| {
-            value_positions(positions, events, opening, &marks, day, one, &never).unwrap()
+            value_positions(positions, events, opening, by, day, one, &never).unwrap()
         });
         // 2^63 - 1 contracts of 100 at (2^63 - 1) cents: (2^63 - 1)^2 dollars
         let value = "-85070591730234615847396907784232501249.00";

@@ -19,6 +19,17 @@ pub struct Miss {
     pub last: Day,
 }
 
+/// How many portfolios hold the symbol of a finding (C1) on the first session on which any does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldFinding {
+    /// Row of the findings.
+    pub finding: usize,
+    /// That session.
+    pub first: Day,
+    /// How many.
+    pub portfolios: u64,
+}
+
 /// What a run has beside its [`columns`](crate::pnl::columns).
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Report {
@@ -32,6 +43,8 @@ pub struct Report {
     pub issues: Vec<Issue>,
     /// Sorted by symbol, stale before unpriced.
     pub misses: Vec<Miss>,
+    /// Sorted by finding.
+    pub held: Vec<HeldFinding>,
     rows: usize,
 }
 
@@ -51,9 +64,11 @@ impl Report {
         self.failed.append(&mut later.failed);
         self.issues.append(&mut later.issues);
         self.misses.append(&mut later.misses);
+        self.held.append(&mut later.held);
     }
 
-    /// Sorts issues and adds up misses of the same symbol, so that no split shows.
+    /// Sorts issues and adds up misses of the same symbol and holders of the same finding, so that
+    /// no split shows.
     pub fn settle(&mut self) {
         self.issues.sort_by(|a, b| a.key().cmp(&b.key()));
         self.misses.sort_by_key(|miss| (miss.symbol, miss.unpriced));
@@ -63,6 +78,14 @@ impl Report {
                 kept.lot_sessions = kept.lot_sessions.saturating_add(later.lot_sessions);
                 kept.first = kept.first.min(later.first);
                 kept.last = kept.last.max(later.last);
+            }
+            same
+        });
+        self.held.sort_by_key(|held| (held.finding, held.first));
+        self.held.dedup_by(|later, kept| {
+            let same = later.finding == kept.finding;
+            if same && later.first == kept.first {
+                kept.portfolios = kept.portfolios.saturating_add(later.portfolios);
             }
             same
         });

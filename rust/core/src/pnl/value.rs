@@ -4,11 +4,13 @@
 //! values up at one common scale ([`Valuer`]); holdings want them as floats ([`FloatValuer`]).
 #![warn(clippy::arithmetic_side_effects)]
 
-use crate::fixed::{CENTS, Sum, Wide, decimal_text, power_of_ten};
+use crate::fixed::{CENTS, Sum, Wide, Width, decimal_text, power_of_ten};
 use crate::float::Floats;
 use crate::ids::Day;
 use crate::pnl::lot::{Class, Closing, Lot};
 use crate::pnl::marks::SymbolMarks;
+use crate::store::Rates;
+use crate::store::rates::{Pair, Rate};
 
 /// Money columns are numeric(16, 2): values below it fit (S10).
 pub(crate) const MONEY_LIMIT: u64 = 10_000_000_000_000_000;
@@ -101,6 +103,9 @@ pub(crate) struct Valuer {
     market_value: u128,
     flow: u128,
     cent: u128,
+    /// What 1 is at the scale of rates, by which they bring lots in other currencies to the common
+    /// one; 1 without them.
+    unit: u128,
     /// The largest factor of a product and of an amount, if 64 bits hold them.
     most: Option<(u64, u64)>,
     scale: u32,
@@ -128,6 +133,7 @@ impl Valuer {
             market_value,
             flow,
             cent,
+            unit: 1,
             most: most
                 .and_then(narrow)
                 .zip(narrow(realized.max(market_value))),
@@ -136,9 +142,39 @@ impl Valuer {
         }
     }
 
-    /// Returns what a size earns where the close rises by one unit.
+    /// Returns the same for lots that `rates` convert (C6): the common scale is that of the product
+    /// of a value and a rate.
+    pub(crate) fn converting(self, rates: Option<&Rates>) -> Self {
+        let Some(rates) = rates else { return self };
+        Self {
+            unit: power_of_ten(rates.scale()).unwrap_or(u128::MAX),
+            most: None,
+            scale: self.scale.saturating_add(rates.scale()),
+            ..self
+        }
+    }
+
+    /// Returns what a size in the portfolio's currency earns where the close rises by one unit.
     pub(crate) fn close_units<T: Sum>(&self, size: Size) -> T {
+        self.foreign_units::<T>(size).times(self.unit())
+    }
+
+    /// Returns what a size earns at a rate of one unit where the close rises by one.
+    pub(crate) fn foreign_units<T: Sum>(&self, size: Size) -> T {
         size.units::<T>().times(T::of_factor(size.pick(self.close)))
+    }
+
+    fn unit<T: Sum>(&self) -> T {
+        T::of_factor(self.unit)
+    }
+
+    /// Returns the rate of a lot's currency on a day; 0 where there is none, which nothing is
+    /// computed from (C7).
+    fn rate<T: Sum>(&self, lot: &Lot<'_>, day: Day) -> T {
+        lot.rates.map_or_else(
+            || self.unit(),
+            |pair| pair.at(day).map_or(T::ZERO, Rate::at_scale),
+        )
     }
 
     /// Returns no less than what a change of the close earns, saturated.
@@ -148,43 +184,53 @@ impl Valuer {
             .saturating_mul(size.pick(self.close))
     }
 
-    /// Returns the value of a lot at a close.
-    pub(crate) fn close_value<T: Sum>(&self, lot: &Lot<'_>, close: i64) -> T {
-        T::of(close).times(self.close_units(lot.size()))
+    /// Returns the value of a lot at a close, at the rate of a day.
+    pub(crate) fn close_value<T: Sum>(&self, lot: &Lot<'_>, close: i64, day: Day) -> T {
+        let units: T = self.foreign_units(lot.size());
+        T::of(close).times(units).times(self.rate(lot, day))
     }
 
     /// Returns the value of a lot at its entry price.
     pub(crate) fn entry_value<T: Sum>(&self, lot: &Lot<'_>) -> T {
+        self.entry_value_at(lot, lot.start)
+    }
+
+    /// Returns the same at the rate of another day.
+    pub(crate) fn entry_value_at<T: Sum>(&self, lot: &Lot<'_>, day: Day) -> T {
         let factor = lot.size().pick(self.entry);
         lot.size()
             .value::<T>(lot.entry_price)
             .times(T::of_factor(factor))
+            .times(self.rate(lot, day))
     }
 
-    /// Returns what a public lot has earned at a close (S6).
-    pub(crate) fn earned_at_close<T: Sum>(&self, lot: &Lot<'_>, close: i64) -> T {
-        self.close_value::<T>(lot, close)
+    /// Returns what a public lot has earned at a close, at the rate of a day (S6).
+    pub(crate) fn earned_at_close<T: Sum>(&self, lot: &Lot<'_>, close: i64, day: Day) -> T {
+        self.close_value::<T>(lot, close, day)
             .minus(self.entry_value(lot))
     }
 
-    /// Returns what a lot has earned at an exit price (S6).
-    pub(crate) fn earned_at_exit<T: Sum>(&self, lot: &Lot<'_>, price: i64) -> T {
+    /// Returns the value of a lot at an exit price, at the rate of a day.
+    pub(crate) fn exit_value<T: Sum>(&self, lot: &Lot<'_>, price: i64, day: Day) -> T {
         let factor = T::of_factor(lot.size().pick(self.exit));
         let value = lot.size().value::<T>(price).times(factor);
-        value.minus(self.entry_value(lot))
+        value.times(self.rate(lot, day))
     }
 
     /// Returns what a public lot has earned by `day` at its mark (S6).
     pub(crate) fn earned<T: Sum>(&self, lot: &Lot<'_>, day: Day) -> T {
         lot.mark(day)
-            .map_or(T::ZERO, |close| self.earned_at_close(lot, close))
+            .map_or(T::ZERO, |close| self.earned_at_close(lot, close, day))
     }
 
     /// Returns what a lot that ends on `end` adds to `R` (S6, S3).
     pub(crate) fn realized_at<T: Sum>(&self, lot: &Lot<'_>, end: Day) -> T {
         match lot.closing {
             Closing::Given(realized) => self.realized(T::of(realized)),
-            Closing::Price(price) => self.earned_at_exit(lot, price),
+            Closing::Price(price) => {
+                let value: T = self.exit_value(lot, price, end);
+                value.minus(self.entry_value(lot))
+            }
             Closing::Unpriced | Closing::Expiry if lot.class == Class::Public => {
                 self.earned(lot, end)
             }
@@ -199,29 +245,36 @@ impl Valuer {
             Class::PrivateAtEntry => self.entry_value(lot),
             Class::Public => lot.mark(day).map_or_else(
                 || self.entry_value(lot),
-                |close| self.close_value(lot, close),
+                |close| self.close_value(lot, close, day),
             ),
         }
     }
 
     /// Returns a realized amount.
     pub(crate) fn realized<T: Sum>(&self, amount: T) -> T {
-        amount.times(T::of_factor(self.realized))
+        amount.times(T::of_factor(self.realized)).times(self.unit())
     }
 
     /// Returns a stored market value.
     pub(crate) fn market_value<T: Sum>(&self, value: i64) -> T {
-        T::of(value).times(T::of_factor(self.market_value))
+        T::of(value)
+            .times(T::of_factor(self.market_value))
+            .times(self.unit())
     }
 
     /// Returns an amount of a flow.
     pub(crate) fn flow<T: Sum>(&self, amount: T) -> T {
-        amount.times(T::of_factor(self.flow))
+        amount.times(T::of_factor(self.flow)).times(self.unit())
     }
 
     /// Returns how many units a cent has.
-    pub(crate) fn cent(&self) -> u128 {
-        self.cent
+    pub(crate) fn cent<T: Sum>(&self) -> T {
+        T::of_factor(self.cent).times(self.unit())
+    }
+
+    /// Returns the same, saturated.
+    pub(crate) fn cent_bound(&self) -> u128 {
+        self.cent.saturating_mul(self.unit)
     }
 
     /// Returns the common scale.
@@ -244,18 +297,23 @@ impl Valuer {
         let lots = lots
             .iter()
             .fold(0u128, |sum, lot| sum.saturating_add(term(lot)));
-        lots.saturating_add(self.cent).saturating_mul(2)
+        lots.saturating_add(self.cent_bound()).saturating_mul(2)
     }
 
     fn wide_term(&self, lot: &Lot<'_>) -> u128 {
         let size = lot.size();
+        let rate = lot.rates.map_or(self.unit, Pair::most);
         let [close, entry, exit] = [self.close, self.entry, self.exit].map(|f| size.pick(f));
         let product = |price: i64, factor: u128| {
             u128::from(price.unsigned_abs())
                 .saturating_mul(size.magnitude())
                 .saturating_mul(factor)
+                .saturating_mul(rate)
         };
-        let amount = |amount: i64, factor| u128::from(amount.unsigned_abs()).saturating_mul(factor);
+        let amount = |amount: i64, factor| {
+            let amount = u128::from(amount.unsigned_abs());
+            amount.saturating_mul(factor).saturating_mul(self.unit)
+        };
         [
             lot.marks.map_or(0, |marks| product(marks.most(), close)),
             product(lot.entry_price, entry),
@@ -269,7 +327,9 @@ impl Valuer {
                 Class::Public | Class::PrivateAtEntry => 0,
             },
             // units are formed even where the price is 0, so they count as well
-            size.magnitude().saturating_mul(close.max(entry).max(exit)),
+            size.magnitude()
+                .saturating_mul(close.max(entry).max(exit))
+                .saturating_mul(rate),
         ]
         .into_iter()
         .fold(0, u128::saturating_add)
@@ -310,13 +370,19 @@ pub(crate) struct FloatValuer {
     /// Of entry price times quantity.
     entry: [Floats; 2],
     market_value: Floats,
+    /// Of lots in other currencies.
+    converting: Valuer,
+    converted: Floats,
 }
 
 impl FloatValuer {
     /// Returns what makes floats of values of these scales.
-    pub(crate) fn of(scales: &Scales) -> Self {
+    pub(crate) fn of(scales: &Scales, rates: Option<&Rates>) -> Self {
         let product = |price| scales.product(price).map(Floats::of_scale);
+        let converting = Valuer::of(scales).converting(rates);
         Self {
+            converted: Floats::of_scale(converting.scale()),
+            converting,
             close: product(scales.close),
             entry: product(scales.entry),
             market_value: Floats::of_scale(scales.market_value),
@@ -326,6 +392,15 @@ impl FloatValuer {
     /// Returns a stored market value.
     pub(crate) fn market_value(&self, value: i64) -> f64 {
         self.market_value.of(value)
+    }
+
+    /// Returns the value of a lot in another currency that is held on a day, the nearest float (C6).
+    pub(crate) fn converted(&self, lot: &Lot<'_>, day: Day) -> f64 {
+        let value = match Width::of(self.converting.bound(core::slice::from_ref(lot))) {
+            Width::Narrow | Width::Double => self.converting.value::<i128>(lot, day).digits(),
+            Width::Wide => self.converting.value::<Wide>(lot, day).digits(),
+        };
+        self.converted.nearest(&value)
     }
 
     /// Returns the value of a lot at its entry price.
@@ -397,7 +472,7 @@ mod tests {
         });
         // prices to 4 decimals, quantities to 1: 5 in all
         assert_eq!((valuer.close, valuer.exit), ([1000, 100], [10, 1]));
-        assert_eq!((valuer.realized, valuer.cent()), (1000, 1000));
+        assert_eq!((valuer.realized, valuer.cent::<i64>()), (1000, 1000));
     }
 
     #[test]

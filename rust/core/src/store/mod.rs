@@ -4,10 +4,12 @@ pub mod days;
 pub mod overrides;
 pub mod price;
 pub mod profile;
+pub mod rates;
 pub mod snapshot;
 
 pub use days::DayIndex;
 pub use overrides::{Close, PriceColumns, PriceOverrides, price_on};
 pub use price::PriceStore;
 pub use profile::{Profile, ProfileColumns, ProfileStore};
+pub use rates::Rates;
 pub use snapshot::{Amount, Snapshot, SnapshotColumns, SnapshotStore};

@@ -9,7 +9,7 @@ use crate::frame::index;
 use crate::ids::Day;
 use crate::pnl::batches::{batches, in_batches};
 use crate::pnl::book::Book;
-use crate::pnl::contributions::{Contribution, Contributions, Mark, fitting};
+use crate::pnl::contributions::{Added, Contribution, Contributions, Mark, fitting};
 use crate::pnl::groups::{Groups, Owners};
 use crate::pnl::inputs::{Events, Opening, Positions};
 use crate::pnl::legacy::holding::{Class, Holding, HoldingReader};
@@ -109,6 +109,7 @@ pub fn contributions<'a>(
         quantity_scale: positions.quantity.scale(),
         scale: query.valuer.scale(),
         value_scale: VALUE_SCALE,
+        rate_scale: 0,
     })
 }
 
@@ -241,8 +242,10 @@ impl Query<'_> {
             multiplier: holding.multiplier,
             before,
             after,
-            unrealized_change: fitting(Wide::of_signed(change).times(units), row)?,
-            realized: fitting(realized, row)?,
+            added: Some(Added::at_home(
+                fitting(Wide::of_signed(change).times(units), row)?,
+                fitting(realized, row)?,
+            )),
             value: value.map(|value| fitting(value, row)).transpose()?,
         }))
     }
@@ -327,6 +330,7 @@ impl Query<'_> {
             price: close.into(),
             day: Some(day),
             status,
+            rate: Some(1),
         };
         let (days, values) = closes.upper;
         let eve = Day(own.first.0.saturating_sub(1));
@@ -372,13 +376,14 @@ mod tests {
             panic!("{found:?}")
         };
         // 3 * (1.00 + 0 + 1.50): day 7 has no close, and day 8 is measured from day 6
-        assert_eq!((lot.unrealized_change, lot.realized), (750, 0));
+        assert_eq!(lot.added, Some(Added::at_home(750, 0)));
         assert_eq!(found.scale, 2);
         let mark = |price, day, status| {
             Some(Mark {
                 price,
                 day: Some(Day(day)),
                 status,
+                rate: Some(1),
             })
         };
         assert_eq!(
@@ -392,7 +397,7 @@ mod tests {
     #[test]
     fn without_a_row_before_nothing_is_earned() {
         let found = added(LONG, &[(6, false), (8, true)]).unwrap();
-        assert_eq!(found.lots[0].unrealized_change, 450);
+        assert_eq!(found.lots[0].added, Some(Added::at_home(450, 0)));
     }
 
     #[test]
@@ -403,7 +408,7 @@ mod tests {
         };
         let found = added(private, &[(6, true)]).unwrap();
         let lot = found.lots[0];
-        assert_eq!((lot.unrealized_change, lot.kind), (0, 2));
+        assert_eq!((lot.added, lot.kind), (Some(Added::at_home(0, 0)), 2));
         assert_eq!((lot.before, lot.after), (None, None));
     }
 

@@ -122,7 +122,7 @@ impl Portfolio<'_> {
         let most = |amount: Wide| u128::try_from(amount.wrapping_abs()).unwrap_or(u128::MAX);
         // equity and cumulative columns that it goes on from, and long and short values
         let stored = MOST_CENTS
-            .saturating_mul(self.valuer.cent())
+            .saturating_mul(self.valuer.cent_bound())
             .saturating_mul(4);
         earned
             .chain(events.chain(flows).map(most))
@@ -320,7 +320,7 @@ impl<T: Sum> Sums<T> {
         };
         let realized = on_day(portfolio.events, day).map(|&(_, amount)| T::of(amount));
         let flow = on_day(portfolio.flows, day).map(|&(_, amount)| T::of_signed(amount));
-        let cent = T::of_factor(valuer.cent());
+        let cent = valuer.cent();
         let amounts = Amounts {
             before: T::of(before).times(cent),
             unrealized: match previous {

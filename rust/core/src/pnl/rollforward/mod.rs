@@ -3,17 +3,21 @@
 //! | module | what it owns                                              |
 //! |--------|-----------------------------------------------------------|
 //! | `roll` | the rows of one portfolio, session by session (S6 to S10) |
+//! | `missing` | the first session without a rate (C7)              |
 
+mod missing;
 mod roll;
 
 use crate::error::Result;
-use crate::fixed::{CENTS, State, Sum, TEXT_BYTES, half_away, text_in};
+use crate::fixed::{CENTS, State, Sum, half_away, short_text};
 use crate::ids::Day;
 use crate::pnl::book::{LotBook, PortfolioLots, SignedFlows};
+use crate::pnl::checks::{Checks, Judge, Verdict};
 use crate::pnl::inputs::Inputs;
 use crate::pnl::issue::{Issue, IssueKind};
+use crate::pnl::lot::Lot;
 use crate::pnl::policy::{Policy, PortfolioOutput, PortfolioRun};
-use crate::pnl::report::Report;
+use crate::pnl::report::{HeldFinding, Report};
 use crate::pnl::value::Valuer;
 use crate::store::Amount;
 use crate::store::snapshot::cents;
@@ -24,8 +28,11 @@ use roll::{Outcome, Portfolio, Sums, roll_forward};
 pub struct Rollforward<'a> {
     inputs: &'a Inputs<'a>,
     valuer: Valuer,
+    /// Of portfolios with a lot in another currency.
+    converting: Valuer,
     lots: LotBook<'a>,
     flows: SignedFlows<'a>,
+    judge: Option<Judge<'a>>,
 }
 
 /// What is gathered of one portfolio.
@@ -37,6 +44,7 @@ pub struct Gathered<'a> {
     /// Date and signed amount of its flows.
     flows: Vec<(Day, i128)>,
     start: Start,
+    verdict: Verdict,
 }
 
 /// What a portfolio has before its first session (S5).
@@ -52,28 +60,42 @@ struct Start {
 }
 
 impl<'a> Rollforward<'a> {
-    /// Returns the policy, prepared for the portfolios of `inputs`.
+    /// Returns the policy, prepared for the portfolios of `inputs`, whose closes are checked if
+    /// there are `checks`.
     ///
     /// # Errors
     ///
     /// [`crate::error::Error::Length`], [`crate::error::Error::Value`] or
     /// [`crate::error::Error::Duplicate`] for frames that contradict themselves.
-    pub fn of(inputs: &'a Inputs<'a>) -> Result<Self> {
+    pub fn of(inputs: &'a Inputs<'a>, checks: Option<&'a Checks>) -> Result<Self> {
         let Inputs {
             positions,
             events,
             flows,
             opening,
-            marks,
             ..
         } = inputs;
-        let lots = LotBook::of(positions, *events, opening, marks)?;
+        let lots = LotBook::of(positions, *events, opening, inputs.market())?;
+        let sessions = inputs.marks.sessions();
+        let judge = |checks| Judge::of(checks, positions.symbol.table(), sessions);
+        let valuer = Valuer::of(&lots.scales(flows.amount.scale()));
         Ok(Self {
             inputs,
+            judge: checks.map(judge),
             flows: SignedFlows::of(*flows, &lots.book)?,
-            valuer: Valuer::of(&lots.scales(flows.amount.scale())),
+            valuer,
+            converting: valuer.converting(inputs.rates),
             lots,
         })
+    }
+
+    /// Returns what values the lots of a portfolio.
+    fn valuer_of(&self, lots: &[Lot<'_>]) -> &Valuer {
+        if lots.iter().any(|lot| lot.rates.is_some()) {
+            &self.converting
+        } else {
+            &self.valuer
+        }
     }
 
     /// Returns what a portfolio has before session `first` (S5), or the column and state that
@@ -143,8 +165,8 @@ impl<'a> Rollforward<'a> {
         for (day, value) in outcome.returns {
             issues.push(issue(IssueKind::ReturnOutOfRange, day, value));
         }
-        if let Some((day, detail)) = outcome.failure {
-            issues.push(issue(IssueKind::OutOfRange, day, detail));
+        if let Some((kind, day, detail)) = outcome.failure {
+            issues.push(issue(kind, day, detail));
         }
         let symbols = self.inputs.positions.symbol.table();
         let refused = outcome
@@ -158,6 +180,32 @@ impl<'a> Rollforward<'a> {
             }
         }
         report.misses.extend(outcome.misses);
+    }
+}
+
+impl Rollforward<'_> {
+    /// Reports what the checks say of a portfolio on its sessions before `end`.
+    fn report_checks(
+        &self,
+        portfolio: &PortfolioRun<'_>,
+        verdict: &Verdict,
+        end: usize,
+        report: &mut Report,
+    ) {
+        let Some(judge) = &self.judge else {
+            return;
+        };
+        report.issues.extend(judge.issues(portfolio, verdict, end));
+        let days = self.inputs.marks.sessions();
+        report.held.extend(
+            verdict
+                .met_before(end)
+                .map(|(finding, session)| HeldFinding {
+                    finding,
+                    first: Day(days.get(session).copied().unwrap_or(i32::MAX)),
+                    portfolios: 1,
+                }),
+        );
     }
 }
 
@@ -176,6 +224,7 @@ impl<'a> Policy for Rollforward<'a> {
             symbols,
             flows,
             start,
+            verdict,
         } = gathered;
         self.lots.gather(portfolio.row, lots);
         let book = &self.lots.book;
@@ -203,11 +252,14 @@ impl<'a> Policy for Rollforward<'a> {
                 return None;
             }
         }
-        Some(self.valuer.bound(&lots.lots))
+        if let Some(judge) = &self.judge {
+            *verdict = judge.verdict(portfolio, &lots.lots, symbols);
+        }
+        Some(self.valuer_of(&lots.lots).bound(&lots.lots))
     }
 
     /// What is noticed on the way ends where the rows do: a portfolio that fails is rolled again,
-    /// over the sessions before that (S10).
+    /// over the sessions before that (S10), and one that a check fails (C2) only over those.
     fn roll<T: Sum>(
         &self,
         portfolio: &PortfolioRun<'_>,
@@ -216,20 +268,33 @@ impl<'a> Policy for Rollforward<'a> {
         sums: &mut Sums<'a, T>,
         output: &mut PortfolioOutput<'_>,
     ) -> Option<()> {
+        let PortfolioRun { sessions, from, .. } = *portfolio;
+        let stop = gathered.verdict.fails_from();
+        let sessions =
+            sessions.get(..stop.map_or(sessions.len(), |stop| stop.saturating_sub(from)));
+        let sessions = sessions.unwrap_or_default();
         let run = Portfolio {
             lots: &gathered.lots.lots,
             symbols: &gathered.symbols,
             flows: &gathered.flows,
             start: gathered.start,
-            sessions: portfolio.sessions,
-            from: portfolio.from,
-            valuer: &self.valuer,
+            sessions,
+            from,
+            valuer: self.valuer_of(&gathered.lots.lots),
             bound,
         };
-        let outcome = roll_forward(&run, sums, &mut output.columns);
-        let failed = outcome.failure.is_some();
-        output.report.wrote(outcome.written, failed);
+        let columns = &mut output.columns.rows(0, sessions.len());
+        let outcome = roll_forward(&run, sums, columns);
+        let fitted = outcome.failure.is_none();
+        let end = match stop.filter(|_| fitted) {
+            Some(stop) => stop.saturating_add(1),
+            None => from.saturating_add(outcome.written),
+        };
+        output
+            .report
+            .wrote(outcome.written, !fitted || stop.is_some());
         self.report(portfolio, gathered, outcome, output.report);
+        self.report_checks(portfolio, &gathered.verdict, end, output.report);
         Some(())
     }
 }
@@ -286,13 +351,7 @@ fn flow_between(flows: &[(Day, i128)], first: Day, last: Day, scale: u32) -> i12
 fn refused_close(close: Option<i64>, scale: u32, sessions: usize) -> String {
     let close = close.map_or_else(
         || "not_representable".to_owned(),
-        |close| {
-            let mut buffer = [0; TEXT_BYTES];
-            let text = text_in(&mut buffer, close, scale);
-            let decimals = text.contains('.');
-            let short = text.trim_end_matches(|digit| decimals && digit == '0');
-            short.trim_end_matches('.').to_owned()
-        },
+        |close| short_text(close, scale),
     );
     if sessions == 1 {
         close

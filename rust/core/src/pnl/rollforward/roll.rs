@@ -9,15 +9,17 @@
 
 use core::ops::Range;
 
+use super::missing::first_missing;
 use super::{Start, flow_between};
 use crate::fixed::{State, Sum, Wide, Width, decimal_text, half_away};
 use crate::ids::Day;
 use crate::pnl::columns::ColumnSlices;
 use crate::pnl::issue::IssueKind;
 use crate::pnl::lot::{Class, Closing, Lot};
-use crate::pnl::marks::AgedMark;
+use crate::pnl::marks::{AgedMark, SymbolMarks};
 use crate::pnl::report::Miss;
 use crate::pnl::value::{MONEY_LIMIT, RETURN_LIMIT, RETURN_UNIT, Valuer, fitting};
+use crate::store::rates::Rate;
 
 /// What is needed of one portfolio.
 #[derive(Debug, Clone, Copy)]
@@ -37,13 +39,24 @@ pub(super) struct Portfolio<'a, 'm> {
     pub(super) bound: u128,
 }
 
+impl<'a> Portfolio<'a, '_> {
+    /// Returns the same over its first `to` sessions.
+    fn until(&self, to: usize) -> Self {
+        let sessions: &'a [i32] = self.sessions;
+        Self {
+            sessions: sessions.get(..to).unwrap_or(sessions),
+            ..*self
+        }
+    }
+}
+
 /// The result of one portfolio beside its columns.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Outcome {
     /// Rows: one for each session, up to a failure.
     pub(super) written: usize,
-    /// The failure: session, column and value.
-    pub(super) failure: Option<(Day, String)>,
+    /// The failure: issue, session, and column and value or the rate that is missing.
+    pub(super) failure: Option<(IssueKind, Day, String)>,
     /// Ends that counted: issue, lot and session.
     pub(super) closings: Vec<(IssueKind, usize, Day)>,
     /// Returns out of range: session and value.
@@ -61,18 +74,24 @@ pub(super) fn roll_forward<'m, T: Sum>(
     sums: &mut Sums<'m, T>,
     columns: &mut ColumnSlices<'_>,
 ) -> Outcome {
-    let outcome = rolled(portfolio, sums, columns);
-    if outcome.failure.is_none() {
-        return outcome;
-    }
-    let sessions = portfolio.sessions.get(..outcome.written);
-    let written = Portfolio {
-        sessions: sessions.unwrap_or_default(),
-        ..*portfolio
+    let missing = first_missing(portfolio);
+    let priced = missing.as_ref().map(|missing| missing.session);
+    let outcome = match priced {
+        None => rolled(portfolio, sums, columns),
+        Some(to) => rolled(&portfolio.until(to), sums, &mut columns.rows(0, to)),
     };
+    let failure = outcome.failure.clone().or_else(|| {
+        let missing = missing?;
+        let day = portfolio.sessions.get(missing.session).copied()?;
+        Some((IssueKind::FxMissing, Day(day), missing.rate))
+    });
+    if outcome.failure.is_none() {
+        return Outcome { failure, ..outcome };
+    }
+    let to = outcome.written;
     Outcome {
-        failure: outcome.failure,
-        ..rolled(&written, sums, &mut columns.rows(0, outcome.written))
+        failure,
+        ..rolled(&portfolio.until(to), sums, &mut columns.rows(0, to))
     }
 }
 
@@ -288,8 +307,24 @@ fn hold_public<'m, T: Sum>(
     };
     sums.hold(&Constants { entry, ..constants }, priced..to);
     let sessions = priced.saturating_add(offset)..to.saturating_add(offset);
-    let units: T = portfolio.valuer.close_units(lot.size());
     let is_short = lot.quantity < 0;
+    if let Some(pair) = lot.rates {
+        let units: T = portfolio.valuer.foreign_units(lot.size());
+        let values = if is_short {
+            &mut sums.short
+        } else {
+            &mut sums.long
+        };
+        let values = values.get_mut(priced..to).unwrap_or_default();
+        let closes = marks.mark().get(sessions.clone()).unwrap_or_default();
+        let rates = pair.row().get(sessions.clone()).unwrap_or_default();
+        for ((sum, &close), rate) in values.iter_mut().zip(closes).zip(rates) {
+            let rate: T = rate.map_or(T::ZERO, Rate::at_scale);
+            *sum = sum.plus(T::of(close).times(rate).times(units));
+        }
+        return hold_aged(marks, sessions, offset, sums, missed);
+    }
+    let units: T = portfolio.valuer.close_units(lot.size());
     let small = marks.small(sessions.clone()).zip(units.small());
     if let Some((closes, units)) = small.filter(|(closes, _)| closes.len() == sums.long.len()) {
         let lots = if is_short {
@@ -308,6 +343,17 @@ fn hold_public<'m, T: Sum>(
         let closes = marks.mark().get(sessions.clone()).unwrap_or_default();
         add_values(values, closes, units);
     }
+    hold_aged(marks, sessions, offset, sums, missed);
+}
+
+/// Adds the marks of `sessions`, of all from `offset` on, that are not fresh.
+fn hold_aged<T: Sum>(
+    marks: &SymbolMarks,
+    sessions: Range<usize>,
+    offset: usize,
+    sums: &mut Sums<'_, T>,
+    mut missed: impl FnMut(bool, usize, usize, u64),
+) {
     let mut stale: Option<(usize, usize, u64)> = None;
     for aged in marks.aged(sessions.start, sessions.end) {
         let session = aged.session.saturating_sub(offset);
@@ -405,7 +451,7 @@ fn rolled<'m, T: Sum>(
         && let Some((session, detail)) = misfit(portfolio, before, sums, columns)
     {
         outcome.written = session;
-        outcome.failure = Some((day_at(session), detail));
+        outcome.failure = Some((IssueKind::OutOfRange, day_at(session), detail));
         return outcome;
     }
     outcome.written = sessions.len();
@@ -654,7 +700,7 @@ fn is_small(portfolio: &Portfolio<'_, '_>) -> bool {
     }
     // each rounding adds half a cent
     let roundings = portfolio.sessions.len().saturating_mul(4);
-    let sums = bound.checked_div(valuer.cent()).unwrap_or(*bound);
+    let sums = bound.checked_div(valuer.cent_bound()).unwrap_or(*bound);
     let flows = portfolio
         .flows
         .iter()
@@ -813,7 +859,7 @@ mod properties {
 
     use super::*;
     use crate::pnl::columns::{Columns, Row};
-    use crate::pnl::marks::{Marks, SymbolMarks};
+    use crate::pnl::marks::Marks;
     use crate::pnl::value::Scales;
     use crate::samples;
 
@@ -846,6 +892,7 @@ mod properties {
         Lot {
             position: 0,
             marks: Some(marks),
+            rates: None,
             quantity: 3,
             of_event: false,
             multiplier: 1,

@@ -1,0 +1,202 @@
+"""Rates between currencies, and what a lot in another currency is converted at (C6).
+
+A currency is a unit, such as GBP, and how many of it one is: 1, or 0.01 of a subunit such as GBX.
+What the rule leaves open is decided here:
+
+- A rate is above 0, at least 10^-12 and below 10^12, so that its inverse has a digit too. Another
+  is a `bad_rate`, and so are different ones of one pair and date; their date has no rate then.
+- The rate of a subunit is fixed: rows of one are not read.
+- By way of the pivot, each leg is a pair or else its inverse, with a lookback of its own. The
+  product is exact; where a leg is an inverse, there is one quotient, rounded once.
+- A quotient that is 0 after rounding is no rate.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from dataclasses import dataclass
+from decimal import Decimal, Inexact, localcontext
+from typing import TYPE_CHECKING, Final
+
+from batchcore.reference.contributions import ONE
+from batchcore.reference.facts import Issue
+from batchcore.reference.one_close import shown_close
+from batchcore.reference.values import (
+    EXACT,
+    INFINITE_DAY,
+    normalized,
+    representable,
+    rounded,
+    text_state,
+)
+from batchcore.units import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    Quotes = tuple[tuple[int, ...], tuple[Decimal, ...]]
+    RateRow = tuple[str | None, str | None, int | None, Decimal | None]
+
+QUOTIENT_SCALE: Final = 12
+"""Decimals to which the quotient of rates is rounded."""
+
+LEAST_RATE: Final = ONE.scaleb(-QUOTIENT_SCALE)
+RATE_LIMIT: Final = ONE.scaleb(QUOTIENT_SCALE)
+
+_HUNDREDTH: Final = Decimal("0.01")
+_AS_SPELT: Final = {"GBp": "GBP", "ZAc": "ZAR"}
+_IN_ANY_CASE: Final = {"GBX": "GBP", "ILA": "ILS"}
+
+
+@dataclass(frozen=True, slots=True)
+class Currency:
+    """A currency: `size` of a `unit`."""
+
+    unit: str
+    size: Decimal = ONE
+
+
+def currency(text: str | None) -> Currency | None:
+    """Return what a text names; None for NULL and blanks.
+
+    GBp and ZAc are subunits as they are spelt, GBX and ILA in upper and lower case.
+    """
+    spelt = (text or "").strip(" ")
+    name = normalized(spelt)
+    unit = _AS_SPELT.get(spelt) or _IN_ANY_CASE.get(name)
+    if unit is not None:
+        return Currency(unit, _HUNDREDTH)
+    return Currency(name) if name else None
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Usable rates by pair of units.
+
+    Attributes:
+        quotes: Base and quote -> days, ascending, and the rate of each.
+        lookback_days: Calendar days that a rate may be old.
+        pivot: The unit that is common to pairs without a rate of their own.
+        issues: `bad_rate`.
+    """
+
+    quotes: Mapping[tuple[str, str], Quotes]
+    lookback_days: int = 5
+    pivot: str = "USD"
+    issues: tuple[Issue, ...] = ()
+
+    def rate(self, own: Currency, home: Currency | None, day: int) -> Decimal | None:
+        """Return what one of a currency is in another on a day; None without a rate."""
+        if home is None:
+            return None
+        with localcontext(EXACT):
+            found = self._of_units(own.unit, home.unit, day)
+            # 0.01, 1 or 100
+            return None if found is None else found * (own.size / home.size)
+
+    def _of_units(self, base: str, quote: str, day: int) -> Decimal | None:
+        if base == quote:
+            return ONE
+        leg = self._leg(base, quote, day)
+        if leg is None and self.pivot not in (base, quote):
+            one, other = self._leg(base, self.pivot, day), self._leg(self.pivot, quote, day)
+            if one is not None and other is not None:
+                leg = one[0] * other[0], one[1] * other[1]
+        if leg is None:
+            return None
+        numerator, denominator = leg
+        if denominator == 1:
+            return numerator
+        with localcontext(EXACT) as context:
+            context.traps[Inexact] = False
+            return rounded(numerator / denominator, QUOTIENT_SCALE) or None
+
+    def _leg(self, base: str, quote: str, day: int) -> tuple[Decimal, Decimal] | None:
+        """Return the latest rate of a pair, else that of its inverse, as a fraction."""
+        direct = self._latest(base, quote, day)
+        if direct is not None:
+            return direct, ONE
+        inverse = self._latest(quote, base, day)
+        return None if inverse is None else (ONE, inverse)
+
+    def _latest(self, base: str, quote: str, day: int) -> Decimal | None:
+        days, rates = self.quotes.get((base, quote), ((), ()))
+        found = bisect_right(days, day) - 1
+        return rates[found] if found >= 0 and day - days[found] <= self.lookback_days else None
+
+
+def rates(
+    rows: Iterable[RateRow],
+    *,
+    lookback_days: int = 5,
+    pivot: str = "USD",
+    scale: int = QUOTIENT_SCALE,
+    reported: tuple[int, int] | None = None,
+) -> Rates:
+    """Return the usable rates among stored rows of base, quote, day and rate.
+
+    Args:
+        rows: In any order; those without base, quote or day, and those of subunits, say nothing.
+        lookback_days: Calendar days that a rate may be old.
+        pivot: The common currency of pairs without a rate of their own.
+        scale: Decimals that rates are read with.
+        reported: The first and the last day whose bad rows are an issue; None is any day.
+
+    Source:
+        C6.
+    """
+    found: dict[tuple[str, str], dict[int, set[Decimal]]] = defaultdict(lambda: defaultdict(set))
+    bad: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
+    for base, quote, day, rate in rows:
+        pair = _pair(base, quote)
+        if pair is None or day is None or day == INFINITE_DAY:
+            continue
+        fault = _fault(rate, scale)
+        if rate is not None and fault is None:
+            found[pair][day].add(rate)
+        else:
+            bad[pair][day] = min(bad[pair].get(day, fault or ""), fault or "")
+    quotes: dict[tuple[str, str], Quotes] = {}
+    for pair, by_day in found.items():
+        for day, values in by_day.items():
+            if len(values) > 1:
+                low, high = min(values), max(values)
+                bad[pair][day] = f"{shown_close(low, scale)} and {shown_close(high, scale)}"
+        days = tuple(sorted(day for day, values in by_day.items() if len(values) == 1))
+        quotes[pair] = days, tuple(next(iter(by_day[day])) for day in days)
+    common = currency(pivot)
+    unit = "" if common is None else common.unit
+    return Rates(quotes, lookback_days, unit, tuple(_issues(bad, reported)))
+
+
+def _pair(base: str | None, quote: str | None) -> tuple[str, str] | None:
+    """Return the units of a row that says something of two of them."""
+    if {text_state(base), text_state(quote)} != {State.VALUE}:
+        return None
+    one, other = currency(base), currency(quote)
+    if one is None or other is None or one.unit == other.unit:
+        return None
+    return (one.unit, other.unit) if one.size == other.size == ONE else None
+
+
+def _issues(
+    bad: Mapping[tuple[str, str], Mapping[int, str]], reported: tuple[int, int] | None
+) -> Iterator[Issue]:
+    for (base, quote), faults in sorted(bad.items()):
+        days = sorted(d for d in faults if reported is None or reported[0] <= d <= reported[1])
+        if days:
+            dates = "1 date" if len(days) == 1 else f"{len(days)} dates"
+            detail = f"{base}/{quote}: {dates}; {faults[days[0]]} on the first"
+            yield Issue("bad_rate", None, days[0], detail)
+
+
+def _fault(rate: Decimal | None, scale: int) -> str | None:
+    """Return what to say of a rate that is none, None for one."""
+    if rate is None:
+        return "NULL"
+    if not rate.is_finite():
+        return "not finite"
+    if not representable(rate, scale):
+        return "not_representable"
+    return None if LEAST_RATE <= rate < RATE_LIMIT else shown_close(rate, scale)

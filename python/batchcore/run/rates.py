@@ -1,0 +1,161 @@
+"""The rates of a run: those of the currencies that its positions are in, when first held."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from batchcore.frames import Issues, Text
+from batchcore.native import build_rates, rate_issues
+from batchcore.reference.currencies import currency
+from batchcore.reference.values import present
+from batchcore.sources.host import normalised
+from batchcore.sources.query import load
+from batchcore.sources.rates import (
+    position_currency,
+    select_pairs,
+    select_profile_currencies,
+    select_rates,
+    with_currencies,
+)
+from batchcore.units import State
+from batchcore.words import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from batchcore.config import Settings
+    from batchcore.db.catalog import Catalog
+    from batchcore.frames import Int32, Positions, RateRows
+    from batchcore.native import Rates
+    from batchcore.pg.session import Session
+    from batchcore.run.monitor import Monitor
+    from batchcore.sources.host import Selection
+
+
+class RunRates:
+    """What lots in other currencies are converted by (C6), shared by all chunks.
+
+    A chunk that holds a currency for the first time brings its rates by one statement; a host that
+    maps no rates, and portfolios that hold nothing in another currency, cost none.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        settings: Settings,
+        sessions: Int32,
+        *,
+        monitor: Monitor,
+        notice: Callable[[Issues], object] = lambda _: None,
+    ) -> None:
+        """Take the sessions that marks are on, what counts rows, and what is told of bad ones."""
+        self._catalog, self._settings, self._sessions = catalog, settings, sessions
+        self._monitor, self._notice = monitor, notice
+        self._lock = asyncio.Lock()
+        self._own: set[str] = set()
+        self._homes: set[str] = set()
+        self._units: set[str] = set()
+        self._noticed: set[str] = set()
+        self._by_symbol: dict[str, str] | None = None
+        self._rates: Rates | None = None
+        self._stored: RateRows
+
+    async def of(
+        self, reader: Session, positions: Positions, homes: Text
+    ) -> tuple[Positions, Rates | None]:
+        """Return positions with their currencies, and the rates that convert them.
+
+        Of ``homes``, the currencies of portfolios, the table counts. Without anything to convert
+        there are no rates.
+        """
+        mapped = self._catalog.schema.fx
+        if mapped is None:
+            return positions, None
+        async with self._lock:
+            if mapped.currency_table != "positions":
+                if self._by_symbol is None:
+                    self._by_symbol = await load(reader, select_profile_currencies(self._catalog))
+                positions = with_currencies(positions, self._by_symbol)
+            own, into = set(positions.currency.table()), set(homes.table())
+            if not _needs_rates(positions, own, into):
+                return positions, None
+            if self._rates is None or not (own <= self._own and into <= self._homes):
+                await self._add(reader, own, into)
+            return positions, self._rates
+
+    async def missing(self, reader: Session, selection: Selection) -> Issues:
+        """Return which pairs that positions are in have no rate on a session, or an entry (C7)."""
+        pairs = await load(reader, select_pairs(self._catalog, selection))
+        names = {name: name for name in pairs.own.table()}
+        if not position_currency(self._catalog):
+            by_symbol = await load(reader, select_profile_currencies(self._catalog))
+            names = {name: by_symbol.get(normalised(name), "") for name in names}
+        async with self._lock:
+            await self._add(reader, set(names.values()), set(pairs.home.table()))
+        found: dict[tuple[str, str, int], int] = Counter()
+        columns = zip(
+            pairs.home.texts(),
+            pairs.own.texts(),
+            pairs.first.tolist(),
+            pairs.portfolios.tolist(),
+            strict=True,
+        )
+        for home, own, first, portfolios in columns:
+            known = present(self._rates).look_up(names[str(own)], home, first)
+            if known is None:
+                continue
+            pair, gaps, has_first = known
+            if gaps is not None:
+                session, count = gaps
+                found[pair, counted(count, "session"), session] += portfolios
+            elif not has_first:
+                found[pair, "the earliest entry", first] += portfolios
+        keys = sorted(found)
+        return Issues.of(
+            "fx_missing",
+            [-1] * len(keys),
+            day=[day for _, _, day in keys],
+            detail=[
+                f"{pair}: {what}, in {counted(found[pair, what, day], 'portfolio')}"
+                for pair, what, day in keys
+            ],
+        )
+
+    async def _add(self, reader: Session, own: set[str], homes: set[str]) -> None:
+        """Make the rates of further currencies, with the rows that are not there yet."""
+        self._own |= own
+        self._homes |= homes
+        named = {currency(text) for text in (*self._own, *self._homes, self._settings.fx_pivot)}
+        units = {one.unit for one in named if one is not None}
+        if not units <= self._units:
+            self._units = units
+            last = int(self._sessions[-1]) if len(self._sessions) else 0
+            self._stored = await load(reader, select_rates(self._catalog, units, last))
+            self._monitor.loaded(rates=len(self._stored))
+        self._rates = await asyncio.to_thread(
+            build_rates,
+            self._stored,
+            Text.of(sorted(self._own)),
+            Text.of(sorted(self._homes)),
+            self._sessions,
+            lookback_days=self._settings.fx_lookback_days,
+            pivot=self._settings.fx_pivot,
+        )
+        issues = rate_issues(self._rates)
+        details = [str(text) for text in issues.detail.texts()]
+        new = np.array([text not in self._noticed for text in details], dtype=np.bool_)
+        self._noticed |= set(details)
+        if new.any():
+            self._notice(issues.take(new))
+
+
+def _needs_rates(positions: Positions, own: set[str], homes: set[str]) -> bool:
+    """Return whether a position may be in another currency than its portfolio, or in none."""
+    if (positions.currency.state == State.NOT_REPRESENTABLE).any():
+        return True
+    currencies = {currency(text) for text in own} - {None}
+    return any(currencies - {currency(home)} for home in homes or {""})

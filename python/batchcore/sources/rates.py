@@ -1,0 +1,224 @@
+"""Rates between currencies, and which currency positions and portfolios are in (C6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from batchcore.frames import Frame, RateRows, Text
+from batchcore.pg.sql import Sql
+from batchcore.schema import CURRENCY, RATES, Kind
+from batchcore.sources.host import normalised, part, select
+from batchcore.sources.query import Column, Query
+from batchcore.units import State
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Iterable
+
+    from batchcore.db.catalog import Catalog
+    from batchcore.frames import Days, Ids, Int32, Int64, Positions
+    from batchcore.sources.host import Selection
+
+_OF_UNITS: Final = """
+upper(btrim({v.base}::text COLLATE "C", ' ')) = ANY({units:texts}::text[])
+    AND upper(btrim({v.quote}::text COLLATE "C", ' ')) = ANY({units:texts}::text[])
+"""
+_RATES: Final = "SELECT {columns} FROM {v} WHERE {v.date} <= {last:date} AND {wanted}"
+
+_BASE: Final = Column("base", Kind.TEXT, "{v.base}::text")
+_QUOTE: Final = Column("quote", Kind.TEXT, "{v.quote}::text")
+
+
+def select_rates(catalog: Catalog, units: Iterable[str] | None, last: int) -> Query[RateRows]:
+    """Return the rates between some units of currency, or all, up to a day.
+
+    The whole history comes, since an entry price counts at the rate of its day: some thousand rows
+    of each pair.
+    """
+    wanted = Sql("true") if units is None else part(catalog, _OF_UNITS, units=sorted(units))
+    read = (_BASE, _QUOTE, "v.date day, v.rate")
+    return select(catalog, "rates", RateRows, read, _RATES, last=last, wanted=wanted)
+
+
+def position_currency(catalog: Catalog) -> tuple[Column, ...]:
+    """Return the column with the currency of a position, where the host maps one of positions."""
+    mapped = catalog.schema.fx
+    if mapped is None or mapped.currency_table != "positions":
+        return ()
+    return (Column(CURRENCY.name, Kind.TEXT, "{p.currency}::text"),)
+
+
+@dataclass(frozen=True, eq=False)
+class Homes(Frame):
+    """The currencies of portfolios, as stored."""
+
+    id: Ids
+    currency: Text
+
+
+def select_homes(catalog: Catalog, selection: Selection) -> Query[Homes]:
+    """Return the currencies of portfolios."""
+    template = "SELECT {columns} FROM {o} WHERE {selection:{o.id}}"
+    return select(catalog, "homes", Homes, "o.id, o.currency", template, selection=selection)
+
+
+def select_profile_currencies(catalog: Catalog) -> Query[dict[str, str]]:
+    """Return the currency of each normalised symbol with a profile that names one.
+
+    Of two spellings the higher one counts (S2).
+    """
+    read = [Column(name, Kind.TEXT, f"{{c.{name}}}::text") for name in ("symbol", CURRENCY.name)]
+    template = "SELECT {columns} FROM {c} WHERE {c.symbol} IS NOT NULL AND {c.currency} IS NOT NULL"
+    return select(catalog, "profile_currencies", _by_symbol, read, template)
+
+
+def _by_symbol(symbol: Text, currency: Text) -> dict[str, str]:
+    rows = zip(symbol.texts(), currency.texts(), strict=True)
+    return {normalised(str(spelt)): str(own) for spelt, own in sorted(map(_texts, rows))}
+
+
+def _texts(row: tuple[str | None, str | None]) -> tuple[str, str]:
+    return str(row[0]), str(row[1])
+
+
+def with_currencies(positions: Positions, by_symbol: dict[str, str]) -> Positions:
+    """Return positions with the currencies of their symbols."""
+    names = sorted(set(by_symbol.values()))
+    place = {name: at for at, name in enumerate(names)}
+    found = [by_symbol.get(normalised(name)) for name in positions.symbol.table()]
+    # a NULL symbol has none, and takes the place behind the others
+    of_code = np.array([*(-1 if one is None else place[one] for one in found), -1], dtype=np.int64)
+    is_null = positions.symbol.state == State.NULL
+    code = of_code[np.where(is_null, len(found), positions.symbol.codes)]
+    table = Text.of(names)
+    state = np.where(code < 0, State.NULL, State.VALUE).astype(np.uint8)
+    codes = np.maximum(code, 0).astype(np.uint32)
+    return replace(positions, currency=Text(codes, table.offsets, table.data, state))
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs(Frame):
+    """Which currencies the positions of portfolios are in, each pair once.
+
+    Attributes:
+        home: Of the portfolios, as stored.
+        own: Of the positions, as stored; by symbol, where profiles name the currency.
+        first: (n,) int32 the earliest entry.
+        portfolios: (n,) int64 how many portfolios have one.
+    """
+
+    home: Text
+    own: Text
+    first: Int32
+    portfolios: Int64
+
+
+_PAIRS: Final = """
+SELECT {o.currency}::text, {own}::text, min({p.entry_date}), count(DISTINCT {o.id})
+FROM {p} JOIN {o} ON {o.id} = {p.portfolio_id}
+WHERE {p.deleted_at} IS NULL AND {p.entry_date:dated} AND {own} IS NOT NULL AND {alive}
+GROUP BY 1, 2
+"""
+
+
+def _own(catalog: Catalog) -> Sql:
+    """Return what names the currency of position ``p``: a column, or the symbol of its profile."""
+    return part(catalog, "{p.currency}" if position_currency(catalog) else "{p.symbol}")
+
+
+def select_pairs(catalog: Catalog, selection: Selection) -> Query[Pairs]:
+    """Return which currencies positions are in, beside those of their portfolios."""
+    holes = {"own": _own(catalog), "alive": selection.alive(catalog)}
+    columns = (
+        Column("home", Kind.TEXT),
+        Column("own", Kind.TEXT),
+        Column("first", Kind.DATE, bare=True),
+        Column("portfolios", Kind.INT8),
+    )
+    return Query("pairs", part(catalog, _PAIRS, **holes), columns, Pairs)
+
+
+@dataclass(frozen=True, eq=False)
+class ForeignHeld(Frame):
+    """When positions are held that name a currency.
+
+    Attributes:
+        portfolio_id: (n, 16) uint8.
+        home: Of the portfolio, as stored.
+        own: Of the position, or its symbol where profiles name the currency.
+        start: (n,) int32 first day.
+        end: (n,) int32 first day no longer; the largest int32 where it may stay open.
+    """
+
+    portfolio_id: Ids
+    home: Text
+    own: Text
+    start: Int32
+    end: Int32
+
+
+_HELD: Final = """
+SELECT {p.portfolio_id}, {o.currency}::text, {own}::text, {p.entry_date},
+    CASE WHEN isfinite({p.exit_date}) THEN {p.exit_date} END
+FROM {p} JOIN {o} ON {o.id} = {p.portfolio_id}
+WHERE {p.deleted_at} IS NULL AND {p.entry_date:dated} AND {own} IS NOT NULL AND {owned}
+"""
+
+
+def select_foreign_held(catalog: Catalog, selection: Selection) -> Query[ForeignHeld]:
+    """Return when positions are held, with their currencies."""
+    portfolio = part(catalog, "{p.portfolio_id}")
+    holes = {"own": _own(catalog), "owned": selection.owned(catalog, portfolio)}
+    columns = (
+        Column("portfolio_id", Kind.UUID),
+        Column("home", Kind.TEXT),
+        Column("own", Kind.TEXT),
+        Column("start", Kind.DATE, bare=True),
+        Column("end", Kind.DATE),
+    )
+    return Query("foreign_held", part(catalog, _HELD, **holes), columns, _held)
+
+
+def _held(end: Days, **columns: Any) -> ForeignHeld:  # noqa: ANN401
+    closed = np.where(end.state == State.VALUE, end.values, np.iinfo(np.int32).max)
+    return ForeignHeld(**columns, end=closed.astype(np.int32))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ChangedRates:
+    """The first date of each pair whose rate came or changed.
+
+    Attributes:
+        base: As stored.
+        quote: As stored.
+        day: (n,) int32.
+    """
+
+    base: Text
+    quote: Text
+    day: Int32
+
+
+_CHANGED: Final = """
+SELECT DISTINCT {v.base}::text, {v.quote}::text, {v.date} FROM {v}
+WHERE {v.updated_at} >= {since:moment} AND {v.date:dated}
+    AND {v.base} IS NOT NULL AND {v.quote} IS NOT NULL
+"""
+
+
+def select_changed_rates(catalog: Catalog, since: dt.datetime) -> Query[ChangedRates]:
+    """Return pair and date of each rate that came or changed, where the table says so."""
+    columns = (
+        Column("base", Kind.TEXT),
+        Column("quote", Kind.TEXT),
+        Column("day", Kind.DATE, bare=True),
+    )
+    found = catalog.find(RATES, "updated_at")
+    if found is None or found.kind is not Kind.TIMESTAMPTZ or not found.can_select:
+        nothing = partial(ChangedRates, Text.of(()), Text.of(()), np.zeros(0, dtype=np.int32))
+        return Query("changed_rates", "", columns, nothing)
+    return Query("changed_rates", part(catalog, _CHANGED, since=since), columns, ChangedRates)

@@ -1,0 +1,63 @@
+"""Splits of symbols, where the host maps a table of them (C3)."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from batchcore.errors import InternalError
+from batchcore.frames import SplitRows
+from batchcore.pg.sql import Sql
+from batchcore.schema import SPLITS, WHOLE, Kind
+from batchcore.sources.host import HostTable, normalised, select
+from batchcore.sources.query import Column, load
+from batchcore.splits import counting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from batchcore.db.catalog import Catalog
+    from batchcore.frames import Issues
+    from batchcore.pg.session import Session
+    from batchcore.sources.query import Query
+
+_SPLITS: Final = "SELECT {columns} FROM {r} WHERE {r.symbol:normalised} = ANY({symbols:texts})"
+
+
+def select_splits(catalog: Catalog, symbols: Iterable[str]) -> Query[SplitRows]:
+    """Return all splits of symbols, in any spelling, up to the end of the mapped table.
+
+    Later ones count too: they say how much of a current quantity was held before (C4).
+    """
+    mapped = catalog.schema.splits
+    if mapped is None:
+        msg = "no table of splits is mapped"
+        raise InternalError(msg)
+    read = [
+        Column("symbol", Kind.TEXT, "{r.symbol}::text"),
+        "r.ex_date day",
+        *(_shares(catalog, name) for name in ("new", "old")),
+    ]
+    frame = partial(SplitRows, price_basis=mapped.price_basis, quantity_basis=mapped.quantity_basis)
+    wanted = sorted({normalised(symbol) for symbol in symbols} - {""})
+    return select(catalog, SPLITS, frame, read, _SPLITS, symbols=wanted)
+
+
+def _shares(catalog: Catalog, name: str) -> str | Column:
+    """Return a column of shares, which may be one of whole numbers."""
+    if catalog.column(SPLITS, name).kind not in WHOLE:
+        return f"r.{name}"
+    column = getattr(HostTable(catalog, SPLITS, "r"), name)
+    return Column(name, Kind.NUMERIC, Sql(f"{column}::numeric"), always_fits=True)
+
+
+async def load_splits(
+    session: Session, catalog: Catalog, symbols: Iterable[str]
+) -> tuple[SplitRows, Issues] | None:
+    """Return the splits of symbols that count, and what was odd about others (C3).
+
+    None on a host that maps no table of splits.
+    """
+    if catalog.schema.splits is None:
+        return None
+    return counting(await load(session, select_splits(catalog, symbols)))

@@ -1,0 +1,618 @@
+//! Checks of closes (C1, C2): what is odd about the closes of a symbol, found once for all
+//! portfolios, and which portfolios hold it then.
+
+use core::ops::Range;
+use std::borrow::Cow;
+
+use hashbrown::HashMap;
+
+use crate::error::Result;
+use crate::fixed::{half_away, short_text};
+use crate::frame::index;
+use crate::ids::Day;
+use crate::pnl::issue::{Issue, IssueKind};
+use crate::pnl::lot::{Class, Lot};
+use crate::pnl::marks::{Marks, check_ascending};
+use crate::pnl::policy::PortfolioRun;
+use crate::text::{Intern, Table, is_normalised, normalised};
+
+/// Whole numbers of new shares for an old one, or of old ones for a new one, that look like a split.
+const WHOLE: [i128; 15] = [2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 30, 40, 50, 100];
+
+/// Other splits: new shares for old ones.
+const BROKEN: [(i128, i128); 4] = [(3, 2), (5, 4), (2, 3), (4, 5)];
+
+/// The share of a quotient by which it may differ from that of a split is one by this.
+const NEAR: i128 = 50;
+
+/// Unit of thresholds: a millionth.
+pub const MILLION: i128 = 1_000_000;
+
+/// What to do about the findings of a check (C2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Not looked for.
+    Off,
+    /// Reported.
+    Report,
+    /// Reported, and the portfolio that holds the symbol fails from that session on.
+    Fail,
+}
+
+/// Which checks there are, and their thresholds.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// Of closes whose quotient looks like a split.
+    pub split_suspected: Action,
+    /// Of other large changes.
+    pub price_jump: Action,
+    /// Of closes that stay the same.
+    pub price_frozen: Action,
+    /// Of closes dated after the last session closed.
+    pub price_ahead: Action,
+    /// Of portfolios that lack fresh closes.
+    pub price_low: Action,
+    /// Largest change that is no jump, in millionths of the older close.
+    pub max_move: u64,
+    /// Sessions in a row with the same close that are too many.
+    pub frozen_sessions: usize,
+    /// Largest share of symbols without a fresh close, in millionths.
+    pub max_missing: u64,
+}
+
+impl Rules {
+    fn action(&self, kind: IssueKind) -> Action {
+        if kind == IssueKind::SplitSuspected {
+            self.split_suspected
+        } else if kind == IssueKind::PriceJump {
+            self.price_jump
+        } else if kind == IssueKind::PriceFrozen {
+            self.price_frozen
+        } else if kind == IssueKind::PriceAhead {
+            self.price_ahead
+        } else {
+            self.price_low
+        }
+    }
+
+    fn looks_for(&self, kind: IssueKind) -> bool {
+        self.action(kind) != Action::Off
+    }
+}
+
+/// Something odd about the closes of a symbol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What.
+    pub kind: IssueKind,
+    /// Symbol, trimmed and upper-cased.
+    pub symbol: String,
+    /// The sessions of the run that it is of.
+    pub sessions: Range<usize>,
+    /// The day on which a lot must be held too for it to matter.
+    pub since: Option<Day>,
+    /// The figures.
+    pub detail: String,
+    /// Whether it fails the portfolios that hold the symbol.
+    pub fails: bool,
+}
+
+/// New shares for old ones: what the splits of a symbol after one day and up to another come to.
+pub type Split = (i128, i128);
+
+/// What is odd about the closes of a run.
+#[derive(Debug, Clone)]
+pub struct Checks {
+    rules: Rules,
+    /// Sorted by symbol, session and kind.
+    findings: Vec<Finding>,
+    of_symbol: HashMap<Vec<u8>, Range<usize>>,
+    /// Whether each session of the run is one that closes are expected of.
+    expected: Vec<bool>,
+}
+
+impl Checks {
+    /// Returns what is odd about the closes of each symbol of `marks`.
+    ///
+    /// `days` are the sessions of the run that closes are expected of and those before it,
+    /// ascending. `closed` is the last session closed by now, where the run reaches it. `split`
+    /// says what the splits of a symbol come to, where the closes are those of the day.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::error::Error::Value`] unless the days ascend.
+    pub fn of(
+        marks: &Marks,
+        days: &[i32],
+        rules: Rules,
+        closed: Option<Day>,
+        split: impl Fn(&[u8], Day, Day) -> Option<Split>,
+    ) -> Result<Self> {
+        check_ascending("days", days)?;
+        let run = marks.sessions();
+        let first = run.first().copied().unwrap_or(i32::MAX);
+        let search = Search {
+            days,
+            first: days.partition_point(|&day| day < first),
+            run,
+            scale: marks.scale(),
+            rules: &rules,
+            closed,
+        };
+        let mut found: Vec<(Vec<u8>, Vec<Finding>)> = Vec::new();
+        for (name, own_days, closes) in marks.closes() {
+            let factor = |after, until| split(name, after, until);
+            let own = search.findings(name, own_days, closes, factor);
+            if !own.is_empty() {
+                found.push((name.to_vec(), own));
+            }
+        }
+        found.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        let mut findings = Vec::new();
+        let mut of_symbol = HashMap::new();
+        for (name, mut own) in found {
+            let from = findings.len();
+            findings.append(&mut own);
+            of_symbol.insert(name, from..findings.len());
+        }
+        let expected = run.iter().map(|day| days.binary_search(day).is_ok());
+        Ok(Self {
+            rules,
+            findings,
+            of_symbol,
+            expected: expected.collect(),
+        })
+    }
+
+    /// Returns what was found, sorted by symbol, session and kind.
+    #[must_use]
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+}
+
+/// What the closes of every symbol are looked at by.
+struct Search<'a> {
+    days: &'a [i32],
+    /// Index of the first of `days` that is of the run.
+    first: usize,
+    run: &'a [i32],
+    scale: u32,
+    rules: &'a Rules,
+    closed: Option<Day>,
+}
+
+impl Search<'_> {
+    fn findings(
+        &self,
+        name: &[u8],
+        own_days: &[i32],
+        closes: &[i64],
+        split: impl Fn(Day, Day) -> Option<Split>,
+    ) -> Vec<Finding> {
+        let fresh = on_days(self.days, own_days, closes);
+        let mut found = Vec::new();
+        let symbol = || String::from_utf8_lossy(name).into_owned();
+        let mut note = |kind, sessions, since, detail| {
+            let fails = self.rules.action(kind) == Action::Fail;
+            found.push(Finding {
+                kind,
+                symbol: symbol(),
+                sessions,
+                since,
+                detail,
+                fails,
+            });
+        };
+        let mut same = 0usize;
+        let mut frozen: Option<(usize, usize)> = None;
+        let mut before: Option<(Day, i64)> = None;
+        for (at, (&day, &close)) in self.days.iter().zip(&fresh).enumerate() {
+            let last = before.map(|(_, last)| last);
+            same = match close {
+                Some(_) if close == last => same.saturating_add(1),
+                Some(_) => 1,
+                None => 0,
+            };
+            if at >= self.first {
+                let session = self.place(day);
+                if let (Some((since, older)), Some(newer)) = (before, close)
+                    && let Some((kind, detail)) = self.change(older, newer, split(since, Day(day)))
+                {
+                    let since = (kind == IssueKind::SplitSuspected).then_some(since);
+                    note(kind, session..session.saturating_add(1), since, detail);
+                }
+                if same >= self.rules.frozen_sessions {
+                    let (from, _) = frozen.unwrap_or((session, session));
+                    frozen = Some((from, session));
+                }
+            }
+            let next = fresh.get(at.saturating_add(1)).copied().flatten();
+            let goes_on = close.is_some() && close == next;
+            if !goes_on
+                && let Some((from, to)) = frozen.take()
+                && let Some(close) = close
+                && self.rules.looks_for(IssueKind::PriceFrozen)
+            {
+                let close = short_text(close, self.scale);
+                let detail = format!("{close} on {same} sessions until {}", Day(day));
+                note(
+                    IssueKind::PriceFrozen,
+                    from..to.saturating_add(1),
+                    None,
+                    detail,
+                );
+            }
+            before = close.map(|close| (Day(day), close));
+        }
+        if let Some((session, detail)) = self.ahead(own_days, closes) {
+            let sessions = session..self.run.len();
+            note(IssueKind::PriceAhead, sessions, None, detail);
+        }
+        found.sort_by_key(|finding| (finding.sessions.start, finding.kind.name()));
+        found
+    }
+
+    /// Returns the index of the first session of the run on or after a day.
+    fn place(&self, day: i32) -> usize {
+        self.run.partition_point(|&session| session < day)
+    }
+
+    /// Returns what two closes of neighbouring sessions look like, with the figures.
+    fn change(&self, older: i64, newer: i64, split: Option<Split>) -> Option<(IssueKind, String)> {
+        let figures = || {
+            let [from, to] = [older, newer].map(|close| short_text(close, self.scale));
+            format!("{from} to {to}")
+        };
+        let (older, newer) = restated(older, newer, split);
+        if self.rules.looks_for(IssueKind::SplitSuspected)
+            && let Some((new, old)) = like_a_split(older, newer)
+        {
+            let detail = format!("{}, near {new} for {old}", figures());
+            return Some((IssueKind::SplitSuspected, detail));
+        }
+        let moved = newer.checked_sub(older)?;
+        let allowed = older.checked_mul(i128::from(self.rules.max_move))?;
+        let jumps = moved.checked_abs()?.checked_mul(MILLION)? > allowed;
+        (jumps && self.rules.looks_for(IssueKind::PriceJump)).then(|| {
+            let detail = format!("{}, {}", figures(), percent(moved, older));
+            (IssueKind::PriceJump, detail)
+        })
+    }
+
+    /// Returns from which session on closes dated after the last one closed count, and the figures.
+    fn ahead(&self, days: &[i32], closes: &[i64]) -> Option<(usize, String)> {
+        let looks = self.rules.looks_for(IssueKind::PriceAhead);
+        let last = self.closed.filter(|_| looks)?;
+        let from = days.partition_point(|&day| day <= last.0);
+        let (&day, &close) = (days.get(from)?, closes.get(from)?);
+        let session = self.place(day).min(self.run.len().checked_sub(1)?);
+        let more = match days.len().saturating_sub(from) {
+            1 => String::new(),
+            count => format!(", the first of {count} dates"),
+        };
+        let close = short_text(close, self.scale);
+        Some((
+            session,
+            format!("{close} on {}, after {last}{more}", Day(day)),
+        ))
+    }
+}
+
+/// Returns the close on each of `days`, ascending, where there is one.
+fn on_days(days: &[i32], own: &[i32], closes: &[i64]) -> Vec<Option<i64>> {
+    let first = days.first().copied().unwrap_or(i32::MAX);
+    let skipped = own.partition_point(|&day| day < first);
+    let mut rest = own.iter().zip(closes).skip(skipped).peekable();
+    let mut on = |day: &i32| {
+        while rest.next_if(|&(own, _)| own < day).is_some() {}
+        rest.next_if(|&(own, _)| own == day)
+            .map(|(_, &close)| close)
+    };
+    days.iter().map(&mut on).collect()
+}
+
+/// Returns two closes in a common unit, the older one as the splits between them restate it; as
+/// they are where that needs more than 128 bits.
+fn restated(older: i64, newer: i64, split: Option<Split>) -> (i128, i128) {
+    let (older, newer) = (i128::from(older), i128::from(newer));
+    let both =
+        split.and_then(|(new, old)| Some((older.checked_mul(old)?, newer.checked_mul(new)?)));
+    both.filter(|&(older, newer)| {
+        [older, newer]
+            .iter()
+            .all(|&close| close > 0 && close <= i128::MAX / MILLION / MILLION)
+    })
+    .unwrap_or((older, newer))
+}
+
+/// Returns the split, new shares for old ones, whose quotient that of two closes is near.
+fn like_a_split(older: i128, newer: i128) -> Option<(i128, i128)> {
+    // most closes are between those of 4 for 5 and 5 for 4: 0.8 and 1.25, 2 % nearer to 1
+    let (quotient, unit) = (older.checked_mul(1000)?, newer);
+    if quotient > unit.checked_mul(816)? && quotient < unit.checked_mul(1225)? {
+        return None;
+    }
+    let whole = WHOLE.iter().flat_map(|&n| [(n, 1), (1, n)]);
+    whole.chain(BROKEN).find(|&(new, old)| {
+        // |older / newer - new / old| <= new / old / NEAR
+        let near = || {
+            let (one, other) = (older.checked_mul(old)?, newer.checked_mul(new)?);
+            let apart = one.checked_sub(other)?.checked_abs()?;
+            Some(apart.checked_mul(NEAR)? <= other)
+        };
+        near().unwrap_or(false)
+    })
+}
+
+/// Returns a change as percent of what it is of, with one decimal.
+fn percent(moved: i128, of: i128) -> String {
+    let tenths = moved
+        .checked_mul(1000)
+        .and_then(|moved| half_away(moved, of));
+    let tenths = tenths.unwrap_or_default();
+    let sign = if tenths < 0 { '-' } else { '+' };
+    let tenths = tenths.unsigned_abs();
+    format!("{sign}{}.{}%", tenths / 10, tenths % 10)
+}
+
+/// A finding, and the first session of the run on which a portfolio holds its symbol then.
+pub(crate) type Met = (usize, usize);
+
+/// What the checks say of one portfolio.
+#[derive(Debug, Default)]
+pub(crate) struct Verdict {
+    /// Findings, ascending, each once.
+    met: Vec<Met>,
+    /// Sessions with too few fresh closes: symbols without one, and all.
+    low: Vec<(usize, i32, i32)>,
+    /// The first session that fails, with what fails it; nothing is met or low behind it.
+    fails: Option<(usize, Cause)>,
+}
+
+/// What fails a portfolio.
+#[derive(Debug, Clone, Copy)]
+enum Cause {
+    Finding(usize),
+    Low,
+}
+
+impl Verdict {
+    /// Returns the first session that fails.
+    pub(crate) fn fails_from(&self) -> Option<usize> {
+        self.fails.map(|(session, _)| session)
+    }
+
+    /// Returns the findings met before session `end`.
+    pub(crate) fn met_before(&self, end: usize) -> impl Iterator<Item = Met> {
+        self.met
+            .iter()
+            .copied()
+            .filter(move |&(_, session)| session < end)
+    }
+}
+
+/// The checks for the symbols of some positions.
+#[derive(Debug)]
+pub(crate) struct Judge<'a> {
+    checks: &'a Checks,
+    sessions: &'a [i32],
+    /// Findings by code of the symbol; empty where there are none at all.
+    found: Vec<Range<usize>>,
+    /// By code, a number for all spellings of a symbol; empty where nobody asks.
+    same: Vec<u32>,
+}
+
+impl<'a> Judge<'a> {
+    pub(crate) fn of(checks: &'a Checks, symbols: &Table, sessions: &'a [i32]) -> Self {
+        let (mut found, mut same) = (Vec::new(), Vec::new());
+        if !checks.findings.is_empty() {
+            let own = |symbol: &[u8]| checks.of_symbol.get(&*once(symbol)).cloned();
+            found.extend(symbols.iter().map(|symbol| own(symbol).unwrap_or_default()));
+        }
+        if checks.rules.looks_for(IssueKind::PriceLow) {
+            let mut names = Intern::default();
+            let mut number = |symbol: &[u8]| names.code(&once(symbol)).unwrap_or(u32::MAX);
+            same.extend(symbols.iter().map(&mut number));
+        }
+        Self {
+            checks,
+            sessions,
+            found,
+            same,
+        }
+    }
+
+    /// Returns what a portfolio meets; `symbols` are the codes of those of its lots.
+    pub(crate) fn verdict(
+        &self,
+        portfolio: &PortfolioRun<'_>,
+        lots: &[Lot<'_>],
+        symbols: &[u32],
+    ) -> Verdict {
+        let low = self.low(portfolio, lots, symbols);
+        let mut met = self.met(portfolio, lots, symbols);
+        if met.is_empty() && low.is_empty() {
+            return Verdict::default();
+        }
+        let findings = &self.checks.findings;
+        let failing = met.iter().filter_map(|&(at, session)| {
+            let finding = findings.get(at).filter(|finding| finding.fails)?;
+            Some((session, finding.kind.name(), Cause::Finding(at)))
+        });
+        let fails_low = self.checks.rules.price_low == Action::Fail;
+        let failing = failing.chain(
+            low.first()
+                .filter(|_| fails_low)
+                .map(|&(session, ..)| (session, IssueKind::PriceLow.name(), Cause::Low)),
+        );
+        // of several findings of one kind, `met` has that of the first symbol before the others
+        let fails = failing.min_by_key(|&(session, name, _)| (session, name));
+        let fails = fails.map(|(session, _, cause)| (session, cause));
+        let last = fails.map_or(usize::MAX, |(session, _)| session);
+        met.retain(|&(_, session)| session <= last);
+        let low = low.into_iter().filter(|&(session, ..)| session <= last);
+        Verdict {
+            met,
+            low: low.collect(),
+            fails,
+        }
+    }
+
+    fn met(&self, portfolio: &PortfolioRun<'_>, lots: &[Lot<'_>], symbols: &[u32]) -> Vec<Met> {
+        let mut met: Vec<Met> = Vec::new();
+        if self.found.is_empty() {
+            return met;
+        }
+        for (lot, &symbol) in public(lots, symbols) {
+            let found = self.found.get(index(symbol)).cloned().unwrap_or_default();
+            if found.is_empty() {
+                continue;
+            }
+            let held = held_of_run(lot, portfolio);
+            for at in found {
+                let Some(finding) = self.checks.findings.get(at) else {
+                    continue;
+                };
+                let first = finding.sessions.start.max(held.start);
+                let overlaps = first < finding.sessions.end.min(held.end);
+                if overlaps && finding.since.is_none_or(|day| lot.start <= day) {
+                    met.push((at, first));
+                }
+            }
+        }
+        met.sort_unstable();
+        met.dedup_by_key(|&mut (at, _)| at);
+        met
+    }
+
+    /// Returns the sessions on which too large a share of the symbols has no fresh close.
+    fn low(
+        &self,
+        portfolio: &PortfolioRun<'_>,
+        lots: &[Lot<'_>],
+        symbols: &[u32],
+    ) -> Vec<(usize, i32, i32)> {
+        let end = portfolio.from.saturating_add(portfolio.sessions.len());
+        let is_fresh = |lot: &Lot<'_>| lot.marks.is_some_and(|marks| marks.is_fresh_before(end));
+        if self.same.is_empty() || public(lots, symbols).all(|(lot, _)| is_fresh(lot)) {
+            return Vec::new();
+        }
+        let mut held: Vec<(u32, usize, usize, &Lot<'_>)> = public(lots, symbols)
+            .filter_map(|(lot, &symbol)| {
+                let held = held_of_run(lot, portfolio);
+                let same = self.same.get(index(symbol)).copied()?;
+                (!held.is_empty()).then_some((same, held.start, held.end, lot))
+            })
+            .collect();
+        held.sort_unstable_by_key(|&(same, from, to, _)| (same, from, to));
+        // changes of both counts from session to session
+        let mut changes = vec![(0i32, 0i32); portfolio.sessions.len().saturating_add(1)];
+        let mut change = |from: usize, to: usize, missing: i32, total: i32| {
+            for (at, sign) in [(from, 1i32), (to, -1)] {
+                if let Some((one, other)) = changes.get_mut(at.saturating_sub(portfolio.from)) {
+                    *one = one.wrapping_add(missing.wrapping_mul(sign));
+                    *other = other.wrapping_add(total.wrapping_mul(sign));
+                }
+            }
+        };
+        let mut covered = (u32::MAX, 0usize);
+        for (same, from, to, lot) in held {
+            let from = if covered.0 == same {
+                from.max(covered.1)
+            } else {
+                from
+            };
+            if from >= to {
+                continue;
+            }
+            covered = (same, to);
+            change(from, to, 0, 1);
+            match lot.marks {
+                None => change(from, to, 1, 0),
+                Some(marks) => {
+                    for aged in marks.aged(from, to) {
+                        change(aged.session, aged.session.saturating_add(1), 1, 0);
+                    }
+                }
+            }
+        }
+        let (mut missing, mut total) = (0i32, 0i32);
+        let counts = changes
+            .iter()
+            .zip(portfolio.from..end)
+            .map(|(change, session)| {
+                missing = missing.wrapping_add(change.0);
+                total = total.wrapping_add(change.1);
+                (session, missing, total)
+            });
+        let most = i128::from(self.checks.rules.max_missing);
+        let is_low = |&(session, missing, total): &(usize, i32, i32)| {
+            let share = i128::from(missing).saturating_mul(MILLION);
+            share > i128::from(total).saturating_mul(most)
+                && self.checks.expected.get(session).copied().unwrap_or(false)
+        };
+        counts.filter(is_low).collect()
+    }
+
+    /// Returns the issues of the portfolio itself, of sessions before `end`: why it fails, and that
+    /// it lacks fresh closes.
+    pub(crate) fn issues(
+        &self,
+        portfolio: &PortfolioRun<'_>,
+        verdict: &Verdict,
+        end: usize,
+    ) -> Vec<Issue> {
+        let day = |session: usize| Day(self.sessions.get(session).copied().unwrap_or(i32::MAX));
+        let mut issues = Vec::new();
+        let low: Vec<_> = verdict
+            .low
+            .iter()
+            .filter(|&&(session, ..)| session < end)
+            .collect();
+        if let Some(&&(session, missing, total)) = low.first() {
+            let symbols = if total == 1 { "symbol" } else { "symbols" };
+            let more = match low.len() {
+                1 => String::new(),
+                count => format!(", the first of {count} sessions"),
+            };
+            let detail = format!("{missing} of {total} {symbols}{more}");
+            issues.push(Issue::of(IssueKind::PriceLow, portfolio.id, detail).on(day(session)));
+        }
+        if let Some((session, Cause::Finding(at))) = verdict.fails
+            && let Some(finding) = self.checks.findings.get(at).filter(|_| session < end)
+        {
+            let issue = Issue::of(finding.kind, portfolio.id, finding.detail.clone());
+            issues.push(
+                issue
+                    .on(day(session))
+                    .of_symbol(Some(finding.symbol.clone())),
+            );
+        }
+        issues
+    }
+}
+
+/// Returns a symbol trimmed and upper-cased, as it mostly is.
+fn once(symbol: &[u8]) -> Cow<'_, [u8]> {
+    if is_normalised(symbol) {
+        Cow::Borrowed(symbol)
+    } else {
+        Cow::Owned(normalised(symbol))
+    }
+}
+
+/// Returns the public lots with the codes of their symbols.
+fn public<'l, 'm>(
+    lots: &'l [Lot<'m>],
+    symbols: &'l [u32],
+) -> impl Iterator<Item = (&'l Lot<'m>, &'l u32)> {
+    let with_symbols = lots.iter().zip(symbols);
+    with_symbols.filter(|(lot, _)| lot.class == Class::Public)
+}
+
+/// Returns on which sessions of the run a portfolio that runs over them holds a lot.
+fn held_of_run(lot: &Lot<'_>, portfolio: &PortfolioRun<'_>) -> Range<usize> {
+    let held = lot.held(portfolio.sessions);
+    held.start.saturating_add(portfolio.from)..held.end.saturating_add(portfolio.from)
+}

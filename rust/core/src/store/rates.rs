@@ -1,0 +1,663 @@
+//! Rates between currencies: what one of a currency counts as in another on a day (C6).
+#![warn(clippy::arithmetic_side_effects)]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::error::{Error, Result};
+use crate::fixed::{State, Sum, Wide, power_of_ten, short_text};
+use crate::frame::{Days, Decimals, Texts, frame, index};
+use crate::ids::Day;
+use crate::text::{Intern, Table, normalised, trimmed};
+
+/// Decimals to which the quotient of rates is rounded.
+const QUOTIENT_SCALE: u32 = 12;
+
+/// Decimals of what a subunit is of its unit.
+const SUBUNIT_SCALE: u32 = 2;
+
+frame! {
+    /// Rows of the table of rates.
+    RateColumns<'a> "rates" {
+        /// Currency of which a rate is of one.
+        base: Texts<'a>,
+        /// Currency that it is counted in.
+        quote: Texts<'a>,
+        /// Date.
+        day: Days<'a>,
+        /// Units of `quote` for one of `base`.
+        rate: Decimals<'a>,
+    }
+}
+
+/// A currency: a unit, or a hundredth of one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Currency {
+    unit: Vec<u8>,
+    is_subunit: bool,
+}
+
+impl Currency {
+    /// Returns what a text names; nothing for blanks.
+    ///
+    /// `GBp` and `ZAc` are subunits as they are spelt, GBX and ILA in upper and lower case.
+    #[must_use]
+    pub fn of(text: &[u8]) -> Option<Self> {
+        let name = normalised(text);
+        let unit: Option<&[u8]> = match (trimmed(text), &*name) {
+            (b"GBp", _) | (_, b"GBX") => Some(b"GBP"),
+            (b"ZAc", _) => Some(b"ZAR"),
+            (_, b"ILA") => Some(b"ILS"),
+            _ => None,
+        };
+        let is_subunit = unit.is_some();
+        let unit = unit.unwrap_or(&name).to_vec();
+        (!unit.is_empty()).then_some(Self { unit, is_subunit })
+    }
+}
+
+/// A rate: `mantissa * 10^-decimals`, above 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    mantissa: i128,
+    decimals: u32,
+    /// Brings the mantissa to the scale of [`Rates::scale`].
+    factor: u128,
+}
+
+impl Rate {
+    fn of(mantissa: i128, decimals: u32) -> Self {
+        let (mut mantissa, mut decimals) = (mantissa, decimals);
+        while decimals > 0 && mantissa.checked_rem(10) == Some(0) {
+            mantissa = mantissa.checked_div(10).unwrap_or(mantissa);
+            decimals = decimals.saturating_sub(1);
+        }
+        Self {
+            mantissa,
+            decimals,
+            factor: 1,
+        }
+    }
+
+    /// Returns the mantissa in the scale of [`Rates::scale`].
+    #[must_use]
+    pub fn at_scale<T: Sum>(self) -> T {
+        T::of_signed(self.mantissa).times(T::of_factor(self.factor))
+    }
+
+    /// Returns the same, saturated.
+    fn bound(self) -> u128 {
+        self.mantissa.unsigned_abs().saturating_mul(self.factor)
+    }
+}
+
+/// What one currency counts as in another, on every day.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pair {
+    /// Units, as `EUR/USD`.
+    name: String,
+    /// Days from which on a rate counts, ascending, and that rate.
+    days: Vec<i32>,
+    rates: Vec<Option<Rate>>,
+    /// Rate of each session.
+    row: Vec<Option<Rate>>,
+    /// Sessions without a rate, ascending.
+    gaps: Vec<usize>,
+    most: u128,
+}
+
+impl Pair {
+    /// Returns the rate that counts on a day, if there is one.
+    #[must_use]
+    pub fn at(&self, day: Day) -> Option<Rate> {
+        let found = self.days.partition_point(|&from| from <= day.0);
+        *self.rates.get(found.checked_sub(1)?)?
+    }
+
+    /// Returns the rate of each session.
+    #[must_use]
+    pub fn row(&self) -> &[Option<Rate>] {
+        &self.row
+    }
+
+    /// Returns the first session index of `from..to` without a rate.
+    #[must_use]
+    pub fn first_gap(&self, from: usize, to: usize) -> Option<usize> {
+        let first = self.gaps.partition_point(|&gap| gap < from);
+        self.gaps.get(first).copied().filter(|&gap| gap < to)
+    }
+
+    /// Returns the units, as `EUR/USD`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns no less than the largest rate, in the scale of [`Rates::scale`], saturated.
+    #[must_use]
+    pub fn most(&self) -> u128 {
+        self.most
+    }
+}
+
+/// Bad rows of one pair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadRates {
+    /// Units, as `EUR/USD`.
+    pub pair: String,
+    /// First date.
+    pub day: Day,
+    /// How many dates.
+    pub dates: usize,
+    /// What is stored on the first.
+    pub shown: String,
+}
+
+/// What rates are made for.
+#[derive(Debug, Clone, Copy)]
+pub struct RateRules<'a> {
+    /// Currencies of lots, as stored.
+    pub currencies: &'a Table,
+    /// Currencies of portfolios, as stored.
+    pub homes: &'a Table,
+    /// Sessions of the run, ascending.
+    pub sessions: &'a [i32],
+    /// Calendar days that a rate may be old.
+    pub lookback_days: u32,
+    /// The common currency of pairs without a rate of their own.
+    pub pivot: &'a [u8],
+}
+
+/// Rates of every currency of some lots in every currency of some portfolios.
+#[derive(Debug, Clone)]
+pub struct Rates {
+    pairs: BTreeMap<(Currency, Option<Currency>), Pair>,
+    sessions: Vec<i32>,
+    scale: u32,
+    bad: Vec<BadRates>,
+}
+
+impl Rates {
+    /// Returns the rates of all pairs, computed once for each day on which they change.
+    ///
+    /// Bad rows are those from the lookback before the first session to the last one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] if the columns differ in length.
+    pub fn of(columns: &RateColumns<'_>, rules: &RateRules<'_>) -> Result<Self> {
+        columns.check()?;
+        let quotes = Quotes::of(columns, rules);
+        let own: BTreeSet<_> = rules.currencies.iter().filter_map(Currency::of).collect();
+        let homes = rules.homes.iter().map(Currency::of).chain([None]);
+        let homes: BTreeSet<_> = homes.collect();
+        let mut pairs = BTreeMap::new();
+        for currency in own {
+            for home in &homes {
+                if home.as_ref() != Some(&currency) {
+                    let pair = quotes.pair(&currency, home.as_ref());
+                    pairs.insert((currency.clone(), home.clone()), pair);
+                }
+            }
+        }
+        let all = pairs.values().flat_map(|pair| pair.rates.iter().flatten());
+        let scale = all.map(|rate| rate.decimals).max().unwrap_or(0);
+        for pair in pairs.values_mut() {
+            pair.settle(scale, rules.sessions);
+        }
+        Ok(Self {
+            pairs,
+            sessions: rules.sessions.to_vec(),
+            scale,
+            bad: quotes.bad,
+        })
+    }
+
+    /// Returns what a currency counts as in another: nothing where they are the same.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Value`] for currencies that the rates were not made for.
+    pub fn pair(&self, own: &Currency, home: Option<&Currency>) -> Result<Option<&Pair>> {
+        if home == Some(own) {
+            return Ok(None);
+        }
+        let key = (own.clone(), home.cloned());
+        self.pairs.get(&key).map(Some).ok_or(Error::Value {
+            column: "positions.currency",
+            row: 0,
+            expected: "currencies that the rates were made for",
+        })
+    }
+
+    /// Returns the sessions of the rates.
+    #[must_use]
+    pub fn sessions(&self) -> &[i32] {
+        &self.sessions
+    }
+
+    /// Returns the decimals of all rates.
+    #[must_use]
+    pub fn scale(&self) -> u32 {
+        self.scale
+    }
+
+    /// Returns rows that count as if absent, by pair.
+    #[must_use]
+    pub fn bad(&self) -> &[BadRates] {
+        &self.bad
+    }
+
+    /// Returns the first session on which a pair has no rate, and how many there are.
+    #[must_use]
+    pub fn gaps(&self, pair: &Pair) -> Option<(Day, usize)> {
+        let first = self.sessions.get(*pair.gaps.first()?)?;
+        Some((Day(*first), pair.gaps.len()))
+    }
+}
+
+impl Pair {
+    /// Brings the rates to one scale, and looks up those of the sessions.
+    fn settle(&mut self, scale: u32, sessions: &[i32]) {
+        for rate in self.rates.iter_mut().flatten() {
+            let more = scale.saturating_sub(rate.decimals);
+            rate.factor = power_of_ten(more).unwrap_or(u128::MAX);
+        }
+        self.row = sessions.iter().map(|&day| self.at(Day(day))).collect();
+        let gaps = self.row.iter().enumerate();
+        let gaps = gaps.filter(|(_, rate)| rate.is_none());
+        self.gaps = gaps.map(|(at, _)| at).collect();
+        let rates = self.rates.iter().flatten();
+        self.most = rates.map(|rate| rate.bound()).max().unwrap_or(0);
+    }
+}
+
+type Units = (Vec<u8>, Vec<u8>);
+
+/// A day with its rate, or what is to be said of one that is none.
+type Dated = (i32, core::result::Result<i64, String>);
+
+/// Rates of a pair of units: days, ascending, and mantissas.
+type Series = (Vec<i32>, Vec<i64>);
+
+/// The usable rows, by pair of units.
+#[derive(Debug)]
+struct Quotes {
+    series: BTreeMap<Units, Series>,
+    scale: u32,
+    lookback_days: u32,
+    pivot: Vec<u8>,
+    bad: Vec<BadRates>,
+}
+
+impl Quotes {
+    fn of(columns: &RateColumns<'_>, rules: &RateRules<'_>) -> Self {
+        let scale = columns.rate.scale();
+        let mut units = Intern::default();
+        let mut codes = |texts: &Texts<'_>| -> Vec<Option<u32>> {
+            let unit = |text| Currency::of(text).filter(|currency| !currency.is_subunit);
+            let texts = texts.table().iter();
+            texts.map(|text| units.code(&unit(text)?.unit)).collect()
+        };
+        let (bases, quotes) = (codes(&columns.base), codes(&columns.quote));
+        let mut by_units: BTreeMap<(u32, u32), Vec<Dated>> = BTreeMap::new();
+        for row in 0..columns.base.len() {
+            let unit = |texts: &Texts<'_>, units: &[Option<u32>]| {
+                let code = texts.get(row).ok()?;
+                units.get(index(code)).copied().flatten()
+            };
+            let pair = unit(&columns.base, &bases).zip(unit(&columns.quote, &quotes));
+            if let (Some(pair), Ok(day)) = (pair, columns.day.get(row))
+                && pair.0 != pair.1
+            {
+                let rate = usable(columns.rate.get(row), scale);
+                by_units.entry(pair).or_default().push((day.0, rate));
+            }
+        }
+        let unit = |code| units.table().bytes(code).unwrap_or_default().to_vec();
+        let first = rules.sessions.first().copied().unwrap_or(i32::MAX);
+        let lookback = i32::try_from(rules.lookback_days).unwrap_or(i32::MAX);
+        let last = rules.sessions.last().copied().unwrap_or(i32::MIN);
+        let reported = first.saturating_sub(lookback)..=last;
+        let (mut series, mut bad) = (BTreeMap::new(), Vec::new());
+        for ((base, quote), mut rows) in by_units {
+            let units = (unit(base), unit(quote));
+            rows.sort_unstable_by_key(|&(day, _)| day);
+            let (mut own, mut faults): (Series, Vec<(i32, String)>) = Default::default();
+            for of_day in rows.chunk_by(|(a, _), (b, _)| a == b) {
+                let Some(&(day, _)) = of_day.first() else {
+                    continue;
+                };
+                let valid = of_day
+                    .iter()
+                    .filter_map(|(_, rate)| rate.as_ref().ok().copied());
+                let (low, high) = (valid.clone().min(), valid.max());
+                let fault = of_day
+                    .iter()
+                    .filter_map(|(_, rate)| rate.as_ref().err())
+                    .min();
+                let mut fault = fault.cloned();
+                if let (Some(low), Some(high)) = (low, high) {
+                    if low == high {
+                        own.0.push(day);
+                        own.1.push(low);
+                    } else {
+                        fault = Some(format!(
+                            "{} and {}",
+                            short_text(low, scale),
+                            short_text(high, scale)
+                        ));
+                    }
+                }
+                faults.extend(
+                    fault
+                        .map(|fault| (day, fault))
+                        .filter(|_| reported.contains(&day)),
+                );
+            }
+            let dates = faults.len();
+            if let Some((day, shown)) = faults.into_iter().next() {
+                let (pair, day) = (name(&units.0, &units.1), Day(day));
+                bad.push(BadRates {
+                    pair,
+                    day,
+                    dates,
+                    shown,
+                });
+            }
+            series.insert(units, own);
+        }
+        let pivot = Currency::of(rules.pivot).map(|pivot| pivot.unit);
+        Self {
+            series,
+            scale,
+            lookback_days: rules.lookback_days,
+            pivot: pivot.unwrap_or_default(),
+            bad,
+        }
+    }
+
+    /// Returns the rates of a pair; those of the sessions come with its scale.
+    fn pair(&self, own: &Currency, home: Option<&Currency>) -> Pair {
+        let quote = home.map_or(&[][..], |home| &home.unit);
+        let mut pair = Pair {
+            name: name(&own.unit, quote),
+            days: Vec::new(),
+            rates: Vec::new(),
+            row: Vec::new(),
+            gaps: Vec::new(),
+            most: 0,
+        };
+        let Some(home) = home else { return pair };
+        let legs = Legs {
+            direct: self.leg(&own.unit, quote),
+            by_pivot: (self.pivot != own.unit && self.pivot != quote).then(|| {
+                [
+                    self.leg(&own.unit, &self.pivot),
+                    self.leg(&self.pivot, quote),
+                ]
+            }),
+        };
+        let is_same = own.unit == quote;
+        let days = if is_same {
+            [i32::MIN].into()
+        } else {
+            legs.days(self.lookback_days)
+        };
+        for day in days {
+            let rate = if is_same {
+                Some((1, 0))
+            } else {
+                legs.rate(day, self.lookback_days, self.scale)
+            };
+            let rate = rate.map(|(mantissa, decimals)| {
+                let (mantissa, decimals) = match (own.is_subunit, home.is_subunit) {
+                    (true, false) => (mantissa, decimals.saturating_add(SUBUNIT_SCALE)),
+                    // a rate has at most 24 digits before its point
+                    (false, true) => match decimals.checked_sub(SUBUNIT_SCALE) {
+                        Some(decimals) => (mantissa, decimals),
+                        None => (mantissa.saturating_mul(100), decimals),
+                    },
+                    (true, true) | (false, false) => (mantissa, decimals),
+                };
+                Rate::of(mantissa, decimals)
+            });
+            if pair.rates.last() != Some(&rate) {
+                pair.days.push(day);
+                pair.rates.push(rate);
+            }
+        }
+        pair
+    }
+
+    fn leg(&self, base: &[u8], quote: &[u8]) -> Leg<'_> {
+        let find = |one: &[u8], other: &[u8]| self.series.get(&(one.to_vec(), other.to_vec()));
+        Leg {
+            pair: find(base, quote),
+            inverse: find(quote, base),
+        }
+    }
+}
+
+/// The rows of a pair and of its inverse.
+#[derive(Debug, Clone, Copy)]
+struct Leg<'a> {
+    pair: Option<&'a Series>,
+    inverse: Option<&'a Series>,
+}
+
+/// A rate as stored, or the inverse of one.
+#[derive(Debug, Clone, Copy)]
+enum Found {
+    Direct(i64),
+    Inverse(i64),
+}
+
+impl Leg<'_> {
+    /// Returns the latest rate of the pair within the lookback, else that of the inverse.
+    fn at(&self, day: i32, lookback_days: u32) -> Option<Found> {
+        let latest = |series: Option<&Series>| {
+            let (days, rates) = series?;
+            let found = days.partition_point(|&own| own <= day).checked_sub(1)?;
+            let recent = Day(day).since(Day(*days.get(found)?)) <= i64::from(lookback_days);
+            rates.get(found).copied().filter(|_| recent)
+        };
+        let direct = latest(self.pair).map(Found::Direct);
+        direct.or_else(|| latest(self.inverse).map(Found::Inverse))
+    }
+
+    fn days(&self) -> impl Iterator<Item = i32> {
+        let both = [self.pair, self.inverse].into_iter().flatten();
+        both.flat_map(|(days, _)| days.iter().copied())
+    }
+}
+
+/// All that a rate may come from.
+#[derive(Debug)]
+struct Legs<'a> {
+    direct: Leg<'a>,
+    by_pivot: Option<[Leg<'a>; 2]>,
+}
+
+impl Legs<'_> {
+    /// Returns the days on which the rate may change.
+    fn days(&self, lookback_days: u32) -> BTreeSet<i32> {
+        let beyond = i32::try_from(lookback_days)
+            .unwrap_or(i32::MAX)
+            .saturating_add(1);
+        let legs = self.by_pivot.iter().flatten().chain([&self.direct]);
+        let days = legs.flat_map(Leg::days);
+        days.flat_map(|day| [day, day.saturating_add(beyond)])
+            .collect()
+    }
+
+    /// Returns mantissa and decimals of the rate on a day.
+    fn rate(&self, day: i32, lookback_days: u32, scale: u32) -> Option<(i128, u32)> {
+        use Found::{Direct, Inverse};
+        if let Some(found) = self.direct.at(day, lookback_days) {
+            return match found {
+                Direct(rate) => Some((rate.into(), scale)),
+                Inverse(rate) => quotient(1, rate.into(), scale),
+            };
+        }
+        let [one, other] = self.by_pivot.as_ref()?;
+        let double = scale.saturating_mul(2);
+        match (one.at(day, lookback_days)?, other.at(day, lookback_days)?) {
+            // mantissas of 64 bits
+            (Direct(one), Direct(other)) => {
+                Some((i128::from(one).saturating_mul(other.into()), double))
+            }
+            (Direct(rate), Inverse(by)) | (Inverse(by), Direct(rate)) => {
+                quotient(rate.into(), by.into(), 0)
+            }
+            (Inverse(one), Inverse(other)) => {
+                quotient(1, i128::from(one).saturating_mul(other.into()), double)
+            }
+        }
+    }
+}
+
+/// Returns `numerator * 10^scale / denominator`, both above 0, rounded half away to the decimals of
+/// quotients; nothing for 0.
+fn quotient(numerator: i128, denominator: i128, scale: u32) -> Option<(i128, u32)> {
+    let unit = <Wide as Sum>::power_of_ten(scale.saturating_add(QUOTIENT_SCALE))?;
+    let numerator = Wide::of_signed(numerator).times(unit);
+    let rounded = numerator.rounded(Wide::of_signed(denominator));
+    let found = rounded.signed().filter(|&mantissa| mantissa > 0);
+    found.map(|mantissa| (mantissa, QUOTIENT_SCALE))
+}
+
+/// Returns the mantissa of a rate, or what is to be said of one that is none.
+fn usable(rate: core::result::Result<i64, State>, scale: u32) -> core::result::Result<i64, String> {
+    let fault = |text: &str| Err(text.to_owned());
+    match rate {
+        Err(State::NonFinite) => fault("not finite"),
+        Err(State::NotRepresentable) => fault("not_representable"),
+        Err(State::Null | State::Value) => fault("NULL"),
+        Ok(rate) => {
+            let mantissa = Wide::of(rate);
+            let power = |exponent| <Wide as Sum>::power_of_ten(exponent).unwrap_or(Wide::MAX);
+            let fits = rate > 0
+                && mantissa.times(power(QUOTIENT_SCALE)) >= power(scale)
+                && mantissa < power(scale.saturating_add(QUOTIENT_SCALE));
+            if fits {
+                Ok(rate)
+            } else {
+                Err(short_text(rate, scale))
+            }
+        }
+    }
+}
+
+fn name(base: &[u8], quote: &[u8]) -> String {
+    let [base, quote] = [base, quote].map(String::from_utf8_lossy);
+    format!("{base}/{quote}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A rate that is there, as text: base, quote, day and mantissa of four decimals.
+    type Row = (&'static str, &'static str, i32, i64);
+
+    fn texts(values: &[&str]) -> (Vec<u32>, Table) {
+        let mut table = Intern::default();
+        let codes = values
+            .iter()
+            .map(|text| table.code(text.as_bytes()).unwrap());
+        (codes.collect(), table.into_table())
+    }
+
+    fn rates(rows: &[Row], own: &[&str], home: &str) -> Rates {
+        let of = |text: fn(&Row) -> &'static str| -> Vec<_> { rows.iter().map(text).collect() };
+        let (base, bases) = texts(&of(|row| row.0));
+        let (quote, quotes) = texts(&of(|row| row.1));
+        let days: Vec<i32> = rows.iter().map(|row| row.2).collect();
+        let values: Vec<i64> = rows.iter().map(|row| row.3).collect();
+        let state = vec![0; rows.len()];
+        let columns = RateColumns {
+            base: Texts::new("base", &base, &bases, &state).unwrap(),
+            quote: Texts::new("quote", &quote, &quotes, &state).unwrap(),
+            day: Days::new("day", &days, &state).unwrap(),
+            rate: Decimals::new("rate", &values, &state, 4).unwrap(),
+        };
+        let rules = RateRules {
+            currencies: &texts(own).1,
+            homes: &texts(&[home]).1,
+            sessions: &[10, 11, 12],
+            lookback_days: 1,
+            pivot: b"usd",
+        };
+        Rates::of(&columns, &rules).unwrap()
+    }
+
+    /// Returns the rate on a day with 14 decimals.
+    fn at(rates: &Rates, own: &str, home: &str, day: i32) -> Option<i128> {
+        let [own, home] = [own, home].map(|text| Currency::of(text.as_bytes()));
+        let pair = rates.pair(&own.unwrap(), home.as_ref()).unwrap().unwrap();
+        let more = power_of_ten(14u32.checked_sub(rates.scale()).unwrap()).unwrap();
+        let rate: Option<i128> = pair.at(Day(day)).map(Rate::at_scale);
+        rate.and_then(|rate| rate.checked_mul(i128::try_from(more).unwrap()))
+    }
+
+    const ONE: i128 = 100_000_000_000_000;
+
+    #[test]
+    fn a_rate_counts_from_its_day_to_the_end_of_the_lookback() {
+        let rates = rates(&[("EUR", "USD", 10, 11_000)], &["EUR"], "USD");
+        let found = [9, 10, 11, 12].map(|day| at(&rates, "EUR", "USD", day));
+        assert_eq!(
+            found,
+            [None, Some(ONE / 10 * 11), Some(ONE / 10 * 11), None]
+        );
+        let eur = Currency::of(b"EUR").unwrap();
+        let pair = rates
+            .pair(&eur, Currency::of(b"USD").as_ref())
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            (pair.first_gap(0, 3), pair.first_gap(0, 2)),
+            (Some(2), None)
+        );
+        assert_eq!(rates.gaps(pair), Some((Day(12), 1)));
+        assert_eq!((pair.name(), rates.scale()), ("EUR/USD", 1));
+    }
+
+    #[test]
+    fn a_quotient_is_rounded_once() {
+        let rows = [("USD", "EUR", 10, 30_000), ("GBP", "USD", 10, 70_000)];
+        let rates = rates(&rows, &["EUR", "USD"], "GBP");
+        // 1 / (3 * 7), not 1 / 7 of a third that has been rounded
+        assert_eq!(at(&rates, "EUR", "GBP", 10), Some(4_761_904_761_900));
+        assert_eq!(at(&rates, "USD", "GBP", 10), Some(14_285_714_285_700));
+    }
+
+    #[test]
+    fn a_subunit_is_a_hundredth_of_its_unit() {
+        let rates = rates(&[("GBP", "USD", 10, 12_500)], &["GBX", "GBp", "USD"], "gbx");
+        assert_eq!(at(&rates, "USD", "GBX", 10), Some(80 * ONE));
+        let subunits = [&b"GBX"[..], b"gbx ", b"GBp"].map(Currency::of);
+        assert!(subunits.iter().all(|one| *one == subunits[0]));
+        assert_ne!(Currency::of(b"gbp"), Currency::of(b"GBp"));
+        assert_eq!(Currency::of(b"  "), None);
+    }
+
+    #[test]
+    fn what_the_rates_were_not_made_for_is_refused() {
+        let rates = rates(&[], &["EUR"], "USD");
+        let [chf, usd] = [b"CHF", b"USD"].map(|text| Currency::of(text).unwrap());
+        assert!(rates.pair(&chf, Some(&usd)).is_err());
+        assert_eq!(rates.pair(&usd, Some(&usd)), Ok(None));
+    }
+
+    #[test]
+    fn rows_that_differ_count_as_absent() {
+        let rows = [("EUR", "USD", 10, 11_000), ("eur", "USD", 10, 12_000)];
+        let rates = rates(&rows, &["EUR"], "USD");
+        assert_eq!(at(&rates, "EUR", "USD", 10), None);
+        let [bad] = rates.bad() else {
+            panic!("{:?}", rates.bad())
+        };
+        assert_eq!((bad.dates, bad.shown.as_str()), (1, "1.1 and 1.2"));
+    }
+}

@@ -1,0 +1,404 @@
+"""Lots in other currencies on a real server (C6 to C8): runs, verify, explain, corrections.
+
+`euros` is worked by hand: 10 AAA, bought at 10 EUR before the days, on which it closes at 11, 12,
+13 and 14 EUR; EUR/USD is 1.10 all the time, so each day after the first earns 11 USD.
+"""
+
+import datetime as dt
+from collections import Counter
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+import batchcore
+from batchcore import demo
+from batchcore import reference as ref
+from batchcore.calendar import date_of
+from batchcore.config import Fx, Schema
+from batchcore.errors import SchemaError
+from support import currencies, database, foreign_host
+from support.cases import RateRow
+from support.database import Host
+from support.foreign_host import OF_POSITIONS, OF_PROFILES, every_day, in_currencies, settings
+from support.generate import MONDAY, Generator, Run
+from support.outcome import issues_of
+from support.runs import run_days
+
+pytestmark = pytest.mark.db
+
+DAYS = tuple(range(MONDAY, MONDAY + 4))
+D0, D1, D2, D3 = DAYS
+SINCE = dt.datetime(2026, 2, 1, tzinfo=dt.UTC)
+LATE = dt.datetime(2026, 2, 2, tzinfo=dt.UTC)
+BEFORE = tuple(range(D0 - 3, D3 + 1))
+P = database.key("p0")
+EQUITIES = [Decimal(value) for value in (1000, 1011, 1022, 1033)]
+
+
+def euros(count: int = 1) -> Host:
+    plain = database.plain_host(count, DAYS)
+    made = tuple(in_currencies(one, "USD", ["EUR"]) for one in plain.portfolios)
+    return replace(plain, portfolios=made)
+
+
+async def filled(url: str, host: Host | None = None, rates: list[RateRow] | None = None) -> Host:
+    host = host or euros()
+    await foreign_host.fill(url, host, every_day(BEFORE, EURUSD="1.10") if rates is None else rates)
+    return host
+
+
+async def ran(url: str, **options: Any) -> batchcore.BatchResult:
+    return await run_days(url, D0, D3, **{"settings": settings(), "analytics": "none", **options})
+
+
+async def equities(url: str) -> list[Decimal]:
+    stored = await database.snapshots(url)
+    return [row["equity_balance"] for (own, _), row in sorted(stored.items()) if own == P]
+
+
+async def verified(url: str, **options: Any) -> batchcore.VerifyResult:
+    return await batchcore.verify(url, **{"settings": settings(), "fast": True, **options})
+
+
+def rate_set(day: int, rate: str) -> str:
+    """Return the statement that sets the rates of a day later than `SINCE`."""
+    return (
+        f"UPDATE fx_rates SET rate = {rate}, updated_at = '{LATE}'"  # noqa: S608  # our own
+        f" WHERE date = '{date_of(day)}'"
+    )
+
+
+async def test_a_run_converts_what_positions_are_quoted_in(same_rates_host: str) -> None:
+    await filled(same_rates_host)
+    result = await ran(same_rates_host)
+    assert await equities(same_rates_host) == EQUITIES
+    assert result.rows_by_load["rates"] == len(BEFORE)
+    for fast in (True, False):
+        found = await verified(same_rates_host, fast=fast)
+        assert (found.rows, found.differing) == (4, 0)
+
+
+async def test_profiles_may_name_the_currency(same_rates_host: str) -> None:
+    host = euros()
+    plain = replace(
+        host, portfolios=tuple(in_currencies(p, "USD", [None]) for p in host.portfolios)
+    )
+    await filled(same_rates_host, plain)
+    await database.execute(
+        same_rates_host,
+        "INSERT INTO company_profiles (symbol, quoted_in, data_source, last_updated, created_at,"
+        " updated_at) VALUES ('aaa', 'USD', 't', now(), now(), now()),"
+        " (' aaa ', 'EUR', 't', now(), now(), now()), ('BBB', NULL, 't', now(), now(), now())",
+    )
+    await database.execute(
+        same_rates_host, "UPDATE company_profiles SET quoted_in = 'EUR' WHERE symbol = 'aaa'"
+    )
+    await ran(same_rates_host, settings=settings(OF_PROFILES))
+    assert await equities(same_rates_host) == EQUITIES
+    for fast in (True, False):
+        found = await verified(same_rates_host, fast=fast, settings=settings(OF_PROFILES))
+        assert (found.rows, found.differing) == (4, 0)
+
+
+async def test_without_foreign_lots_no_statement_is_sent_for_rates(same_rates_host: str) -> None:
+    plain = database.plain_host(2, DAYS)
+    made = tuple(in_currencies(one, "USD", [" usd"]) for one in plain.portfolios)
+    await filled(same_rates_host, replace(plain, portfolios=made), [])
+    await ran(same_rates_host)
+    unmapped = await ran(same_rates_host, on_existing="replace", settings=settings(Schema()))
+    mapped = await ran(same_rates_host, on_existing="replace")
+    assert mapped.statements_by_phase == unmapped.statements_by_phase
+    assert "rates" not in mapped.rows_by_load
+
+
+async def test_five_currencies_beside_one(same_rates_host: str) -> None:
+    homes = ("USD", "EUR", "GBp", "USD")
+    own = (None, "EUR", "GBX", "CHF", "jpy ")
+    made = []
+    for number, home in enumerate(homes):
+        position = euros().portfolios[0].positions[0]
+        held = tuple(
+            replace(position, quantity=Decimal(10 + at), entry_day=D0 - 3 + at % 2, currency=one)
+            for at, one in enumerate(own[: 1 if number == 3 else None])
+        )
+        made.append(ref.Portfolio(f"p{number}", Decimal(1000), held, currency=home))
+    rates = every_day(
+        BEFORE, EURUSD="1.10", USDGBP="0.77", USDCHF="0.9", CHFJPY="165.5", JPYUSD="0.0067"
+    )
+    host = replace(euros(), portfolios=tuple(made))
+    await filled(same_rates_host, host, rates)
+    result = await ran(same_rates_host, analytics="every")
+    assert result.rows_written == 16
+    assert "currencies" not in result.issues_by_name()
+    run = Run(host.prices, host.portfolios, DAYS, rates=tuple(rates), fx={"scale": 10})
+    expected, _ = currencies.by_reference(run)
+    stored = await database.snapshots(same_rates_host)
+    for portfolio, of_one in zip(host.portfolios, expected, strict=True):
+        for row in of_one.rows:
+            cells = stored[database.key(portfolio.id), row.day]
+            for name in ("equity_balance", "daily_pnl", "long_value", "cash_value"):
+                assert cells[name] == getattr(row, name), (portfolio.id, row.day, name)
+    for fast in (True, False):
+        found = await verified(same_rates_host, fast=fast)
+        assert (found.rows, found.differing) == (16, 0)
+
+
+async def test_a_portfolio_without_a_rate_fails_alone(same_rates_host: str) -> None:
+    host = euros(2)
+    francs = in_currencies(host.portfolios[1], "USD", ["CHF"])
+    host = replace(host, portfolios=(host.portfolios[0], francs))
+    rates = [*every_day(BEFORE, EURUSD="1.10"), ("CHF", "USD", D0 - 4, Decimal("1.2"))]
+    await filled(same_rates_host, host, rates)
+    result = await ran(same_rates_host, settings=settings(fx_lookback_days=5, max_failed=1))
+    # 5 days old on D1; on D2 there is no rate
+    assert issues_of(result, host) == Counter(
+        {("p1", ref.Issue("fx_missing", None, D2, "CHF/USD")): 1}
+    )
+    stored = await database.snapshots(same_rates_host)
+    assert [day for own, day in sorted(stored) if own != P] == [D0, D1]
+    assert await equities(same_rates_host) == EQUITIES
+
+
+async def test_a_plan_names_the_pairs_without_a_rate(same_rates_host: str) -> None:
+    host = euros(3)
+    francs = in_currencies(host.portfolios[1], "USD", ["CHF"])
+    old = in_currencies(host.portfolios[2], "USD", ["GBP"])
+    early = tuple(replace(position, entry_day=D0 - 300) for position in old.positions)
+    host = replace(host, portfolios=(host.portfolios[0], francs, replace(old, positions=early)))
+    await filled(same_rates_host, host, every_day(BEFORE, EURUSD="1.10", GBPUSD="1.25"))
+    result = await ran(same_rates_host, settings=settings(dry_run=True))
+    found = [
+        (issue["session"], issue["detail"])
+        for issue in result.to_dict()["issues"]
+        if issue["name"] == "fx_missing"
+    ]
+    assert found == [
+        (date_of(D0).isoformat(), "CHF/USD: 4 sessions, in 1 portfolio"),
+        (date_of(D0 - 300).isoformat(), "GBP/USD: the earliest entry, in 1 portfolio"),
+    ]
+
+
+async def test_bad_rows_are_reported_once_and_count_as_absent(same_rates_host: str) -> None:
+    rates = every_day(BEFORE, EURUSD="1.10")
+    rates += [("EUR", "usd", D1, Decimal("1.30")), ("EUR", "USD", None, Decimal(1))]
+    rates += [("USD", "EUR", D2, None), ("USD", "EUR", D3, Decimal("NaN")), (None, "USD", D3, None)]
+    await filled(same_rates_host, rates=rates)
+    result = await ran(same_rates_host, settings=settings(chunk_size=1))
+    # on D1 there is no rate, and that of D0 counts
+    assert await equities(same_rates_host) == EQUITIES
+    bad = [one for one in result.to_dict()["issues"] if one["name"] == "bad_rate"]
+    assert [(one["session"], one["detail"]) for one in bad] == [
+        (date_of(D1).isoformat(), "EUR/USD: 1 date; 1.1 and 1.3 on the first"),
+        (date_of(D2).isoformat(), "USD/EUR: 2 dates; NULL on the first"),
+    ]
+
+
+async def test_a_late_rate_is_a_late_correction(same_rates_host: str) -> None:
+    await filled(same_rates_host, euros(2))
+    await ran(same_rates_host)
+    await database.execute(
+        same_rates_host,
+        rate_set(D2, "1.20"),
+    )
+    result = await batchcore.run_batch(
+        same_rates_host,
+        changed_since=SINCE,
+        analytics="none",
+        settings=settings(today=date_of(D3)),
+    )
+    assert result.rows_written == 4
+    # U(D2) is 10 * (13 * 1.20 - 10 * 1.10) = 46, U(D0) was 11
+    assert await equities(same_rates_host) == [1000, 1011, 1035, 1033]
+    assert (await verified(same_rates_host)).differing == 0
+
+
+async def test_a_late_rate_that_no_lot_needs_rewrites_nothing(same_rates_host: str) -> None:
+    await filled(same_rates_host)
+    await ran(same_rates_host)
+    late = [("EUR", "USD", D0 - 30, Decimal("1.5")), ("CHF", "USD", D1, Decimal("1.5"))]
+    await foreign_host.add_rates(same_rates_host, late, LATE)
+    result = await batchcore.run_batch(
+        same_rates_host,
+        changed_since=SINCE,
+        analytics="none",
+        settings=settings(today=date_of(D3)),
+    )
+    assert result.rows_written == 0
+
+
+async def test_without_time_stamps_late_rates_are_not_seen(same_rates_host: str) -> None:
+    columns = {"updated_at": "none_such"}
+    schema = Schema(fx=Fx("fx_rates", "positions.currency", columns))
+    await filled(same_rates_host)
+    await ran(same_rates_host, settings=settings(schema))
+    await database.execute(same_rates_host, rate_set(D2, "1.20"))
+    result = await batchcore.run_batch(
+        same_rates_host,
+        changed_since=SINCE,
+        analytics="none",
+        settings=settings(schema, today=date_of(D3)),
+    )
+    assert result.rows_written == 0
+
+
+async def test_verify_sees_a_changed_rate_and_repair_mends_it(same_rates_host: str) -> None:
+    await filled(same_rates_host)
+    await ran(same_rates_host)
+    await database.execute(same_rates_host, rate_set(D3, "1.20"))
+    for fast in (True, False):
+        found = await verified(same_rates_host, fast=fast)
+        assert found.rows_differing == 1
+    repaired = await batchcore.repair(
+        same_rates_host, analytics="none", settings=settings(today=date_of(D3))
+    )
+    assert repaired.rows_written == 1
+    # U(D3) is 10 * (14 * 1.20 - 10 * 1.10) = 58, U(D0) was 11
+    assert await equities(same_rates_host) == [1000, 1011, 1022, 1047]
+    assert (await verified(same_rates_host)).differing == 0
+
+
+async def test_explain_parts_price_and_currency(same_rates_host: str) -> None:
+    rates = [*every_day(BEFORE[:-1], EURUSD="1.10"), ("EUR", "USD", D3, Decimal("1.20"))]
+    await filled(same_rates_host, rates=rates)
+    await ran(same_rates_host)
+    found = await batchcore.explain(same_rates_host, [P], date_of(D3), settings=settings())
+    (row,) = found.rows
+    assert found.explained
+    # one EUR more at 1.10 for each of 10, and 0.10 USD more for each of 140 EUR
+    assert (row.price_effect, row.currency_effect, row.contribution) == (11, 14, 25)
+    assert (row.mark, row.rate_before, row.rate, row.currency) == (
+        14,
+        Decimal("1.1"),
+        Decimal("1.2"),
+        "EUR",
+    )
+    assert row.value == 168
+    every = await batchcore.explain(same_rates_host, None, date_of(D3), settings=settings())
+    (whole,) = every.rows
+    assert (whole.price_effect, whole.currency_effect, whole.contribution) == (11, 14, 25)
+
+
+async def test_explain_of_a_lot_whose_rate_is_gone_says_so(same_rates_host: str) -> None:
+    await filled(same_rates_host)
+    await ran(same_rates_host)
+    await database.execute(same_rates_host, "DELETE FROM fx_rates")
+    found = await batchcore.explain(same_rates_host, [P], date_of(D3), settings=settings())
+    (row,) = found.rows
+    assert (found.explained, row.contribution, row.rate, row.value) == (False, None, None, None)
+    counted = (await verified(same_rates_host)).not_checkable
+    assert counted["portfolio_fails"] > 0
+
+
+async def test_market_values_are_the_portfolios_and_prices_the_positions(
+    same_rates_host: str,
+) -> None:
+    await filled(same_rates_host)
+    await ran(same_rates_host, analytics="full")
+    (row,) = await database.fetch(
+        same_rates_host, "SELECT last_price, market_value, unrealized_pnl FROM positions"
+    )
+    # 10 * 14 EUR at 1.10, less 110
+    assert tuple(row) == (Decimal("14.0000"), Decimal("154.00"), Decimal("44.00"))
+    (stored,) = await database.fetch(
+        same_rates_host,
+        "SELECT sector_exposure FROM portfolio_snapshots ORDER BY snapshot_date DESC LIMIT 1",
+    )
+    # 154 / 1033
+    assert stored["sector_exposure"] == '{"Unknown":0.149080}'
+
+
+@pytest.mark.parametrize(
+    ("schema", "problem"),
+    [
+        (Schema(fx=Fx("none_such", "positions.currency")), "public.none_such: missing table"),
+        (
+            Schema(fx=Fx("fx_rates", "positions.currency", {"rate": "mid"})),
+            "public.fx_rates.mid: missing column",
+        ),
+        (
+            Schema(fx=Fx("fx_rates", "positions.ccy")),
+            "public.positions.ccy: missing column",
+        ),
+        (
+            Schema(fx=Fx("fx_rates", "positions.entry_date")),
+            "public.positions.entry_date: is date, expected text, varchar or an enum",
+        ),
+    ],
+)
+async def test_what_is_mapped_and_is_not_there_is_named(
+    same_rates_host: str, schema: Schema, problem: str
+) -> None:
+    await filled(same_rates_host)
+    for work in (ran, verified):
+        with pytest.raises(SchemaError) as error:
+            await work(same_rates_host, settings=settings(schema))
+        assert problem in error.value.problems
+    # the policy `legacy` reads neither
+    await ran(same_rates_host, policy="legacy", settings=settings(schema, today=date_of(D3)))
+
+
+async def test_legacy_reads_no_rates(same_rates_host: str) -> None:
+    await filled(same_rates_host)
+    result = await ran(same_rates_host, policy="legacy")
+    stored = await database.snapshots(same_rates_host)
+    assert [row["long_value"] for _, row in sorted(stored.items())] == [110, 120, 130, 140]
+    assert "rates" not in result.rows_by_load
+
+
+async def test_chunks_of_any_size_give_the_same_rows(same_rates_host: str) -> None:
+    generator = Generator.seeded(
+        7,
+    )
+    portfolios = tuple(
+        in_currencies(
+            ref.Portfolio(
+                f"p{number}",
+                Decimal(1000),
+                tuple(
+                    ref.Position(
+                        "AAA", "LONG", Decimal(generator.integer(1, 99)), Decimal(10), D0 - 1
+                    )
+                    for _ in range(3)
+                ),
+            ),
+            generator.one_of(("USD", "EUR", "GBP")),
+            [generator.one_of(("USD", "EUR", "GBP", "CHF", None)) for _ in range(3)],
+        )
+        for number in range(6)
+    )
+    host = replace(euros(), portfolios=portfolios)
+    rates = every_day(BEFORE, EURUSD="1.10", USDGBP="0.77", USDCHF="0.9")
+    await filled(same_rates_host, host, rates)
+    outcomes = []
+    for size in (None, 1, 4):
+        await ran(same_rates_host, on_existing="replace", settings=settings(chunk_size=size))
+        stored = await database.snapshots(same_rates_host)
+        outcomes.append(
+            {
+                at: {k: v for k, v in row.items() if k not in {"id", "created_at"}}
+                for at, row in stored.items()
+            }
+        )
+    assert outcomes[0] == outcomes[1] == outcomes[2]
+    assert len(outcomes[0]) == 24
+
+
+@pytest.mark.parametrize("schema", [OF_POSITIONS, OF_PROFILES], ids=["positions", "profiles"])
+async def test_generated_markets_have_a_few_foreign_holdings(
+    same_rates_host: str, schema: Schema
+) -> None:
+    data = demo.seeded(demo.Size(20, 60, 3), seed=1)
+    await data.write(same_rates_host, schema=schema)
+    first, last = date_of(data.market.start), date_of(data.market.end)
+    result = await batchcore.run_batch(same_rates_host, first, last, settings=settings(schema))
+    assert result.rows_by_load["rates"] > 0
+    assert "fx_missing" not in result.issues_by_name()
+    found = await verified(same_rates_host, fast=False, sample=20, settings=settings(schema))
+    assert (found.rows, found.differing) == (20, 0)
+    night = await batchcore.explain(same_rates_host, session=last, settings=settings(schema))
+    effects = [row.currency_effect for row in night.rows]
+    assert night.explained
+    assert any(effects)
+    assert not all(effects)

@@ -1,0 +1,99 @@
+"""Runs whose closes are checked, by the reference and by the core."""
+
+from dataclasses import dataclass
+
+from batchcore import native
+from batchcore import reference as ref
+from batchcore.config import Settings
+from batchcore.reference import checks
+from batchcore.run.price_checks import of_symbols
+from batchcore.words import counted
+from support import build
+from support.generate import Run
+
+Told = tuple[list[ref.Result], list[ref.Issue]]
+
+
+@dataclass(frozen=True)
+class CheckedRun:
+    """A run with what its closes are checked by.
+
+    Attributes:
+        run: As for other properties.
+        days: Sessions that closes are expected of, those before the run too.
+        rules: Which checks.
+        closed: The last session closed by now.
+    """
+
+    run: Run
+    days: tuple[int, ...]
+    rules: checks.Rules
+    closed: int | None
+
+
+def by_reference(given_run: CheckedRun) -> tuple[list[checks.Finding], Told]:
+    run, rules = given_run.run, given_run.rules
+    market = ref.market(run.prices, run.scales)
+    found = checks.findings(
+        market, given_run.days, run.sessions, rules, closed=given_run.closed, scales=run.scales
+    )
+    told = [
+        checks.roll_forward_checked(
+            portfolio,
+            market,
+            run.sessions,
+            found,
+            rules,
+            expected=given_run.days,
+            lookback_days=run.lookback_days,
+            scales=run.scales,
+        )
+        for portfolio in run.portfolios
+    ]
+    issues = []
+    for finding in found:
+        days = [day for one in told for met, day in one.met if met == finding]
+        if days:
+            count = counted(days.count(min(days)), "portfolio")
+            detail = f"{finding.detail}; held by {count}"
+            issues.append(ref.Issue(finding.name, finding.symbol, min(days), detail))
+    return list(found), ([build.in_64_bits(one.result) for one in told], issues)
+
+
+def by_core(given_run: CheckedRun) -> tuple[list[checks.Finding], Told]:
+    run, rules = given_run.run, given_run.rules
+    inputs = build.inputs(run.portfolios, run.prices, run.sessions, run.scales)
+    sessions = build.session_days(run.sessions)
+    market = native.build_market(inputs.prices, sessions, lookback_days=run.lookback_days)
+    own = Settings(
+        checks=dict(rules.checks),
+        max_move=float(rules.max_move),
+        frozen_sessions=rules.frozen_sessions,
+        max_missing=float(rules.max_missing),
+    )
+    found = native.build_checks(
+        market, build.session_days(given_run.days), own, closed=given_run.closed
+    )
+    rows = native.roll_forward(
+        market,
+        positions=inputs.positions,
+        events=inputs.events,
+        flows=inputs.flows,
+        previous=native.store_snapshots(inputs.previous),
+        opening=inputs.opening,
+        threads=1,
+        checks=found,
+    )
+    columns = found.findings
+    since = zip(columns.since.values.tolist(), columns.since.state.tolist(), strict=True)
+    listed = zip(
+        columns.name.texts(),
+        columns.symbol.texts(),
+        columns.first.tolist(),
+        columns.last.tolist(),
+        [None if state else day for day, state in since],
+        columns.detail.texts(),
+        strict=True,
+    )
+    issues = [issue for _, issue in build.issues(of_symbols([rows.held]))]
+    return [checks.Finding(*one) for one in listed], (build.results(rows), issues)

@@ -1,0 +1,122 @@
+"""Worked cases of lots in other currencies (C6, C7), by the reference and by the core."""
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from batchcore import reference as ref
+from batchcore.reference import rollforward
+from support import build, currencies
+from support.cases import Case, cases, jan
+from support.generate import Run
+
+CASES = cases("rollforward", "currencies/lots.toml", "currencies/rates.toml")
+EVERY_CASE = pytest.mark.parametrize("case", CASES, ids=str)
+
+
+def expected(case: Case) -> currencies.Outcome:
+    told = [
+        ref.Result(one.rows, tuple(sorted(one.issues, key=repr)), one.failed)
+        for one in case.expected
+    ]
+    return told, sorted(case.market_issues, key=repr)
+
+
+@EVERY_CASE
+def test_reference_gives_the_rows_worked_by_hand(case: Case) -> None:
+    assert currencies.by_reference(case) == expected(case)
+
+
+@EVERY_CASE
+def test_core_gives_the_rows_worked_by_hand(case: Case) -> None:
+    assert currencies.by_core(case) == expected(case)
+
+
+@EVERY_CASE
+def test_without_a_table_of_rates_amounts_are_the_portfolios(case: Case) -> None:
+    portfolios = [
+        replace(one, positions=tuple(replace(p, currency=None) for p in one.positions))
+        for one in case.portfolios
+    ]
+    plain = replace(case, portfolios=tuple(portfolios), rates=())
+    mapped = build.results(currencies.computed(plain))
+    assert mapped == build.results(currencies.computed(replace(plain, rates=None)))
+
+
+POSITION = ref.Position("AAA", "LONG", Decimal(10), Decimal(100), jan(5), currency="EUR")
+MARKET = ref.market(
+    [("AAA", jan(on), Decimal(close)) for on, close in ((5, 100), (6, 110), (7, 120))]
+)
+RATES = ref.rates(
+    [("EUR", "USD", jan(on), Decimal(rate)) for on, rate in ((5, "1.10"), (6, "1.20"), (7, "1.30"))]
+)
+
+
+@pytest.mark.parametrize(
+    ("columns", "previous", "price", "currency"),
+    [
+        # held on both: 10 EUR each at 1.20, then 0.10 more for each of 1200
+        ({}, 6, "120", "120"),
+        # bought on the 5th: 10 * (120 - 100) * 1.10; 10 * 120 * (1.30 - 1.10)
+        ({}, 4, "220", "240"),
+        # sold on the 7th at 115: 10 * (115 - 110) * 1.20; 10 * 115 * (1.30 - 1.20)
+        ({"exit_day": jan(7), "exit_price": Decimal(115)}, 6, "60", "115"),
+        # closed by an event for 99: less the 220 of the 6th, 10 * (110 * 1.20 - 100 * 1.10)
+        (
+            {"quantity": Decimal(0), "events": (ref.Event(jan(7), Decimal(10), Decimal(99)),)},
+            6,
+            "-121",
+            "0",
+        ),
+        # in the portfolio's currency all is price: 10 * (120 - 110)
+        ({"currency": "USD"}, 6, "100", "0"),
+        # PRIVATE, sold at 115: 10 * (115 - 100) * 1.10; 10 * 115 * (1.30 - 1.10)
+        (
+            {"investment_class": "PRIVATE", "exit_day": jan(7), "exit_price": Decimal(115)},
+            6,
+            "165",
+            "230",
+        ),
+    ],
+)
+def test_effects_of_price_and_currency(
+    columns: dict[str, object], previous: int, price: str, currency: str
+) -> None:
+    position = replace(POSITION, **columns)
+    portfolio = ref.Portfolio("p", positions=(position,), currency="USD")
+    (lot,) = rollforward.contributions(portfolio, MARKET, jan(previous), jan(7), rates=RATES)
+    assert (lot.price_effect, lot.currency_effect) == (Decimal(price), Decimal(currency))
+    assert lot.price_effect + lot.currency_effect == lot.amount
+
+
+def test_a_lot_without_a_rate_has_no_amounts() -> None:
+    portfolio = ref.Portfolio("p", positions=(replace(POSITION, currency="CHF"),), currency="USD")
+    (lot,) = rollforward.contributions(portfolio, MARKET, jan(6), jan(7), rates=RATES)
+    amounts = lot.unrealized_change, lot.realized, lot.price_effect, lot.currency_effect, lot.value
+    assert amounts == (None,) * 5
+    assert lot.after is not None
+    assert (lot.after.price, lot.after.rate) == (120, None)
+
+
+@pytest.mark.parametrize(
+    ("rate", "scale", "is_rate"),
+    [
+        ("1E-12", 13, True),
+        ("9.99E-13", 15, False),
+        ("999999999999.99", 2, True),
+        ("1000000000000", 2, False),
+    ],
+)
+def test_a_rate_is_bounded_so_that_its_inverse_has_digits(
+    rate: str, scale: int, *, is_rate: bool
+) -> None:
+    value = Decimal(rate)
+    found = ref.rates([("EUR", "USD", 0, value)], scale=scale)
+    usd, eur = ref.Currency("USD"), ref.Currency("EUR")
+    assert found.rate(eur, usd, 0) == (value if is_rate else None)
+    inverse = found.rate(usd, eur, 0)
+    assert inverse is not None and inverse > 0 if is_rate else inverse is None
+    run = Run((), (), (0,), rates=(("EUR", "USD", 0, value),), fx={"scale": scale})
+    _, issues = currencies.by_core(run)
+    assert (issues == []) == is_rate
