@@ -190,14 +190,24 @@ async def test_a_worker_with_another_version_is_named(
         await run_on(client, same_host)
 
 
-@pytest.mark.parametrize("which", ["worker", pytest.param("scheduler", marks=pytest.mark.slow)])
-async def test_a_cluster_without_batchcore_is_named(
-    tmp_path: Path, same_host: str, which: str
+@pytest.mark.parametrize(
+    ("found", "module", "metadata"),
+    [
+        ("batchcore 9.9.9", "__version__ = '9.9.9'", "Name: batchcore\nVersion: 9.9.9\n"),
+        pytest.param("no batchcore", "raise ImportError", "", marks=pytest.mark.slow),
+    ],
+)
+async def test_a_worker_that_cannot_load_a_task_is_named(
+    tmp_path: Path, same_host: str, found: str, module: str, metadata: str
 ) -> None:
-    (tmp_path / "batchcore.py").write_text("raise ImportError('there is none')")
-    with commands(1, **{which: tmp_path}) as (address, _):
+    (tmp_path / "batchcore.py").write_text(module)
+    (tmp_path / "batchcore-9.9.9.dist-info").mkdir()
+    (tmp_path / "batchcore-9.9.9.dist-info" / "METADATA").write_text(metadata)
+    message = rf"^the worker tcp://\S+ has {found}, expected {about.core_version} as it is here$"
+    with commands(1, worker=tmp_path) as (address, _):
         async with Client(address, asynchronous=True, timeout=60) as client:
-            with pytest.raises(ConfigError, match=r"^the cluster cannot load batchcore \d"):
+            await client.wait_for_workers(1, timeout=60)
+            with pytest.raises(ConfigError, match=message):
                 await run_on(client, same_host, shards=1)
 
 

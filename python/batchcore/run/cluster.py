@@ -40,7 +40,7 @@ from batchcore.run.result import BatchResult, ShardResult
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from distributed import Client
 
@@ -52,6 +52,11 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 EXTRA: Final = "run_on needs the extra `dask`: pip install 'batchcore[dask]'"
+
+PACKAGE: Final = "batchcore"
+
+VERSIONS_S: Final = 5.0
+"""How long a cluster may take to tell its versions; a worker that is stopped tells none."""
 
 TOPIC: Final = "batchcore"
 """Of the events by which workers tell how far they are."""
@@ -216,6 +221,7 @@ async def run_on(
     threads = asked.settings.threads or 1
     asked = replace(asked, settings=replace(asked.settings, threads=threads))
     call = _Call(client, db)
+    await call.check()
     group = Group(Database(db), asked, shards, call.work)
     try:
         await group.run()
@@ -262,6 +268,22 @@ class _Call:
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     ended: dict[int, Ended] = field(default_factory=dict)
 
+    async def check(self) -> None:
+        """Refuse a cluster that would not even load a task; who is silent may have it.
+
+        Raises:
+            ConfigError: the scheduler or a worker has another version of batchcore, or none.
+        """
+        try:
+            async with asyncio.timeout(VERSIONS_S):
+                found = await self._in_loop(partial(self.client.get_versions, packages=[PACKAGE]))
+        except TimeoutError:
+            return
+        workers = {f"worker {address}": told for address, told in found["workers"].items()}
+        for who, told in (workers | {"scheduler": found["scheduler"]}).items():
+            if (version := told["packages"][PACKAGE]) != about.core_version:
+                raise _other_version(who, version)
+
     async def work(self, request: Request) -> Ended:
         """Return how the task of a shard has ended, and call `progress` meanwhile."""
         shard, progress = cast("Shard", request.settings.shard), request.progress
@@ -293,12 +315,16 @@ class _Call:
             raise ended.error
         return ended
 
-    async def _in_loop(self, call: Callable[[], Coroutine[Any, Any, Value]]) -> Value:
-        """Await a call in the event loop of the client, where all its methods can be awaited."""
+    async def _in_loop(self, call: Callable[[], Awaitable[Value]]) -> Value:
+        """Make a call in the event loop of the client, where all its methods can be awaited."""
+
+        async def there() -> Value:
+            return await call()
+
         loop = self.client.loop.asyncio_loop
         if loop is asyncio.get_running_loop():
             return await call()
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call(), loop))
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(there(), loop))
 
     async def _submit(self, order: Order) -> Ended:
         from distributed import KilledWorker  # noqa: PLC0415  # an extra
@@ -346,6 +372,12 @@ class _Call:
         )
 
 
+def _other_version(who: str, found: str | None, expected: str | None = None) -> ConfigError:
+    has = "no batchcore" if found is None else f"batchcore {found}"
+    wanted = expected or about.core_version
+    return ConfigError(f"the {who} has {has}, expected {wanted} as it is here", "client")
+
+
 def _hear(event: tuple[float, Sequence[Any]]) -> None:
     """Tell whom it concerns how far a worker is."""
     order, number, *at = event[1]
@@ -382,12 +414,9 @@ def run_shard(order: Order) -> Ended:
     from distributed import get_worker  # noqa: PLC0415  # an extra
 
     worker = get_worker()
-    if order.version != about.core_version:
-        msg = (
-            f"the worker {worker.address} has batchcore {about.core_version}, expected"
-            f" {order.version} as it is here"
-        )
-        return _ended_by(order.shard, ConfigError(msg, "client"))
+    if order.version != about.core_version:  # of a worker that came later
+        error = _other_version(f"worker {worker.address}", about.core_version, order.version)
+        return _ended_by(order.shard, error)
     url, request = pickle.loads(order.packed)  # noqa: S301  # of the client
     tell = partial(worker.log_event, TOPIC) if order.tells else None
     try:
