@@ -215,6 +215,15 @@ WHERE run_id = {lease.run_id:text} AND token = {lease.token}"""
 _HOLD: Final = """
 SELECT pg_advisory_xact_lock_shared(({class_id}::int8)::bit(32)::int4, {key})"""
 
+# Of a table that the database may lack as yet, which locks nothing.
+_HOLD_ORDER: Final = """
+SELECT pg_advisory_xact_lock_shared(({order_class}::int8)::bit(32)::int4, {key})"""
+
+_IS_HELD: Final = """
+SELECT FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND classid = {order_class}
+    AND objid::int8 = {key} AND database = (SELECT oid FROM pg_database
+        WHERE datname = current_database())"""
+
 _IS_OWN: Final = """
 SELECT 1 FROM {runs}
 WHERE id = {lease.run_id:text} AND token = {lease.token} AND state = 'running'"""
@@ -517,6 +526,9 @@ class Ledger:
             **names,
             "next_token": compose("nextval({tokens}::regclass)", tokens=tokens),
             "class_id": compose("{runs}::regclass::oid", runs=runs),
+            "order_class": compose(
+                "to_regclass({shards})::oid", shards=quote_literal(names["shards"])
+            ),
         }
 
     def _sql(self, template: str, **holes: object) -> Sql:
@@ -530,7 +542,7 @@ class Ledger:
         portfolios since. One that goes, or may go, beyond the "today" of this one is not the same.
         Until the transaction ends no other run can begin.
         """
-        await session.execute(self._sql("LOCK TABLE {runs} IN SHARE UPDATE EXCLUSIVE MODE"))
+        await self.lock(session)
         same, later_same = (_same(run, question) for run in ("r", "l"))
         if question.today is not None:
             same = compose(_SAME_UNTIL, same=same, today=_date(question.today))
@@ -806,6 +818,18 @@ class Ledger:
         sql = self._sql(_SHOW_RUNS, condition=condition, limit=Sql("ALL"))
         rows = [dict(row) for row in await session.fetch(sql)]
         return sorted(rows, key=lambda row: row["shard"])
+
+    async def hold_order(self, session: Session, order: str) -> None:
+        """Let runs begin that work for a call of `run_on`, until the transaction ends."""
+        await session.fetch(self._sql(_HOLD_ORDER, key=uuid.UUID(order).int % _KEYS))
+
+    async def is_held(self, session: Session, order: str) -> bool:
+        """Return whether the call still holds its order."""
+        return bool(await session.fetch(self._sql(_IS_HELD, key=uuid.UUID(order).int % _KEYS)))
+
+    async def lock(self, session: Session) -> None:
+        """Let no run begin until the transaction ends."""
+        await session.execute(self._sql("LOCK TABLE {runs} IN SHARE UPDATE EXCLUSIVE MODE"))
 
     async def of_order(self, session: Session, order: str) -> list[Row]:
         """Return the runs that work, or have last worked, for a call of `run_on`."""

@@ -222,6 +222,7 @@ async def run_on(
     asked = replace(asked, settings=replace(asked.settings, threads=threads))
     call = _Call(client, db)
     await call.check()
+    asked = replace(asked, order=call.id)
     group = Group(Database(db), asked, shards, call.work)
     try:
         await group.run()
@@ -287,7 +288,7 @@ class _Call:
     async def work(self, request: Request) -> Ended:
         """Return how the task of a shard has ended, and call `progress` meanwhile."""
         shard, progress = cast("Shard", request.settings.shard), request.progress
-        packed = pickle.dumps((self.url, replace(request, progress=None, order=self.id)))
+        packed = pickle.dumps((self.url, replace(request, progress=None)))
         order = Order(self.id, shard, about.core_version, packed, tells=progress is not None)
         loop = asyncio.get_running_loop()
         task = loop.create_task(self._in_loop(partial(self._submit, order)))
@@ -391,6 +392,7 @@ async def _end_leases(url: str, schema: Schema, order: str) -> None:
     ledger = Ledger(schema)
     async with Database(url).writing(PHASE) as session:
         async with transaction(session, idle_ms=ACQUIRE_IDLE_MS):
+            await ledger.lock(session)
             runs = [
                 row
                 for row in await ledger.of_order(session, order)
@@ -465,7 +467,7 @@ async def _shard(
             except LeaseHeldError as held:
                 own = await _own_run(url, ledger, order)
                 is_own = own is not None and own["run_id"] == held.run_id
-                if not is_own and clock() >= until:
+                if not is_own and (held.run_id is None or clock() >= until):
                     raise
         await asyncio.sleep(WAIT_POLL_S)
 

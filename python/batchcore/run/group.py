@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from batchcore.errors import ConfigError, DatabaseError, InputError, LeaseHeldError, SchemaError
-from batchcore.pg.ledger import missed_since
+from batchcore.pg.ledger import Ledger, missed_since
 from batchcore.pg.session import SharedView, snapshot, transaction
 from batchcore.run.merge import merged, shard_result
 from batchcore.run.request import Request
@@ -34,10 +34,10 @@ log: Final = logging.getLogger("batchcore")
 
 
 @contextlib.asynccontextmanager
-async def hold_view(database: Database) -> AsyncIterator[SharedView | None]:
+async def hold_view(database: Database, request: Request) -> AsyncIterator[SharedView | None]:
     """Hold the moment of now for other runs to read; None where the server exports no snapshot.
 
-    Who has it already keeps it when the connection is lost.
+    Who has it already keeps it when the connection is lost. The order of a request is held with it.
     """
     is_over = False
     try:
@@ -46,6 +46,8 @@ async def hold_view(database: Database) -> AsyncIterator[SharedView | None]:
                 since = await missed_since(session)
             async with snapshot(session, shared=True):
                 exported = session.exported
+                if request.order is not None:
+                    await Ledger(request.settings.schema).hold_order(session, request.order)
                 yield None if exported is None else SharedView(exported, since)
                 is_over = True
     except DatabaseError as error:
@@ -131,7 +133,7 @@ class Group(Generic[End]):
 
     async def _run(self) -> None:
         progress = SharedProgress(self.request.progress)
-        async with hold_view(self.database) as view:
+        async with hold_view(self.database, self.request) as view:
             began = time.perf_counter()
             try:
                 async with asyncio.TaskGroup() as tasks:

@@ -122,6 +122,7 @@ class LeaseHolder:
         self.days = request.settings.ledger_days
         self._run_id = run_id
         self._resume = resume
+        self._order = request.order
         self._wait_s = request.wait
         self._wait_until: float | None = None
         self._given_up: list[int] = []
@@ -138,6 +139,9 @@ class LeaseHolder:
         for other in found:
             if other.state == LIVES and other.alive:
                 raise _held(other)
+        order = self._order
+        if order is not None and not await self.ledger.is_held(session, order):
+            raise LeaseHeldError("the call of run_on that this shard was begun for has ended")
         same = [run for run in found if run.same and self._resume][:1]
         gone = [run for run in found if run.state == LIVES and run not in same]
         self._given_up = [run.token for run in (*same, *gone)]
