@@ -1,8 +1,10 @@
 """Shards as tasks of a Dask cluster: the rows and counts of one run, and what cannot be done."""
 
 import asyncio
+import pickle
 import subprocess
 import sys
+import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from decimal import Decimal
@@ -20,7 +22,8 @@ from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.db.migrate import migrate
 from batchcore.errors import ConfigError, LeaseHeldError, SchemaError, SnapshotExistsError
-from batchcore.run.cluster import Order
+from batchcore.run.cluster import Order, run_shard
+from batchcore.run.request import make_request
 from support import database, ledger
 from support.generate import MONDAY
 from support.outcome import assert_undisturbed
@@ -155,6 +158,18 @@ async def test_a_call_that_is_cancelled_ends_its_leases(client: Client, filled_h
 
     assert result.success
     await assert_undisturbed(filled_host, HOST, DAYS)
+
+
+async def test_no_shard_begins_for_a_call_that_has_ended(client: Client, same_host: str) -> None:
+    await database.fill(same_host, HOST)
+    asked = make_request(*DATES, None, **OPTIONS, settings=Settings(shard=(1, 1)))
+    own = str(uuid.uuid4())
+    packed = pickle.dumps((same_host, replace(asked, order=own)))
+    order = Order(own, (1, 1), about.core_version, packed, tells=False)
+    ended = await client.submit(run_shard, order, pure=False)
+    assert isinstance(ended.error, LeaseHeldError)
+    assert str(ended.error) == "the call of run_on that this shard was begun for has ended"
+    assert await ledger.runs(same_host) == []
 
 
 async def test_another_run_at_work_is_waited_for_as_long_as_is_asked(
