@@ -10,6 +10,7 @@ import asyncpg
 from batch import state
 from batch.job import Job
 from batchcore.calendar import day_of
+from batchcore.config import Settings
 from batchcore.demo.check_rows import check
 
 LEFT_OUT = ("id", "created_at", "updated_at")
@@ -63,7 +64,7 @@ async def check_with_reference(
     )
     opening = {UUID(bytes=row["id"].bytes): row["equity_balance"] for row in found}
     days = [day_of(session) for session in (*job.history, *job.sessions)]
-    checked = await check(url, opening, days, lookback_days=job.lookback_days)
+    checked = await check(url, opening, days, settings=Settings(lookback_days=job.lookback_days))
     if checked.differing or checked.rows != len(opening) * len(days):
         raise DiffersError("batchcore and the reference differ: " + "; ".join(checked.examples))
     return (

@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from batchcore.frames import Profiles as Profiles
     from batchcore.frames import RateRows as RateRows
     from batchcore.frames import Rows as Rows
+    from batchcore.frames import SplitRows as SplitRows
     from batchcore.frames import Text as Text
     from batchcore.native import compute as compute
     from batchcore.options import RunOptions as RunOptions
@@ -103,6 +104,10 @@ if TYPE_CHECKING:
     )
     from batchcore.run.result import BatchResult as BatchResult
     from batchcore.run.result import ShardResult as ShardResult
+    from batchcore.run.split_basis import BasisCheck as BasisCheck
+    from batchcore.run.split_basis import EntryPrice as EntryPrice
+    from batchcore.run.split_basis import SplitCloses as SplitCloses
+    from batchcore.run.split_basis import check_basis as check_basis
     from batchcore.run.status import ChunkStatus as ChunkStatus
     from batchcore.run.status import IssueStatus as IssueStatus
     from batchcore.run.status import RunStatus as RunStatus
@@ -174,6 +179,7 @@ _ROOMS: Final = {
         "RateRows",
         "Profiles",
         "Rows",
+        "SplitRows",
         "Text",
     ),
     "batchcore.options": ("RunOptions",),
@@ -192,6 +198,7 @@ _ROOMS: Final = {
         "restore_sector_tags_for_portfolio",
     ),
     "batchcore.run.result": ("BatchResult", "ShardResult"),
+    "batchcore.run.split_basis": ("BasisCheck", "EntryPrice", "SplitCloses", "check_basis"),
     "batchcore.run.status": (
         "ChunkStatus",
         "IssueStatus",

@@ -18,6 +18,7 @@ from batchcore.frames import (
     Prices,
     Profiles,
     RateRows,
+    SplitRows,
     Text,
 )
 
@@ -159,6 +160,7 @@ class Marks:
         *,
         sessions: npt.NDArray[np.int32],
         lookback_days: int,
+        splits: SplitRows | None = None,
         cancel: CancelFlag | None = None,
     ) -> Marks: ...
     def coverage(

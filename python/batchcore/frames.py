@@ -794,7 +794,7 @@ class BenchmarkWeights(Frame):
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """All that `compute` reads; profiles to cached prices are read by `legacy` alone.
+    """All that `compute` reads; `profiles`, `betas`, `benchmark`, `cached` by `legacy` alone.
 
     Attributes:
         positions: Holdings.
@@ -810,6 +810,7 @@ class Inputs:
             price.
         rates: Between currencies (C6); without them all amounts are in the portfolio's. Read by
             `rollforward` alone.
+        splits: Where the host has a table of them; read by `rollforward` alone (C3).
     """
 
     positions: Positions
@@ -823,6 +824,7 @@ class Inputs:
     benchmark: BenchmarkWeights | None = None
     cached: Prices | None = None
     rates: RateRows | None = None
+    splits: SplitRows | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

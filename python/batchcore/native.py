@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
@@ -38,6 +38,7 @@ from batchcore.frames import (
 )
 from batchcore.late_imports import check_choice
 from batchcore.schema import HOST, Use
+from batchcore.splits import counting
 from batchcore.units import CENTS, RETURN_SCALE
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
         Prices,
         Profiles,
         RateRows,
+        SplitRows,
         UInt32,
     )
 
@@ -121,15 +123,19 @@ class Market:
         sessions: (s,) int32 days, ascending.
         prices: The native store of closes.
         marks: The native marks (S4); under `legacy` for coverage and analytics alone.
+        splits: Those that count, which restate quantities (C4); None on a host without a table.
+        odd_splits: `bad_split` of those that do not count (C3).
     """
 
     sessions: Int32
     prices: _core.PriceStore
     marks: _core.Marks
+    splits: SplitRows | None = None
+    odd_splits: Issues = field(default_factory=Issues.none)
 
     def issues(self) -> Issues:
-        """Return what was noticed about the prices; `legacy` has no such issues."""
-        return _issues(self.marks.issues())
+        """Return what was noticed about prices and splits; `legacy` has no such issues."""
+        return Issues.concat([_issues(self.marks.issues()), self.odd_splits])
 
     def coverage(self, symbols: Text) -> tuple[UInt32, UInt32, UInt32]:
         """Return the counts of S12 for each session, as `run.result.Coverage` has them.
@@ -145,6 +151,9 @@ class Market:
 
     def fresh_closes(self, symbols: Sequence[str], days: Int32) -> Floats:
         """Return the valid close of each symbol on each day (S2), never that of another day.
+
+        Closes on both sides of an ex-date are of the same shares, so that their quotient is the
+        return (C5).
 
         Args:
             symbols: u of them, in any spelling that S2 takes for the same.
@@ -202,6 +211,7 @@ def build_market(
     sessions: Int32,
     *,
     lookback_days: int = 10,
+    splits: SplitRows | None = None,
     cancel: CancelFlag | None = None,
 ) -> Market:
     """Return the market of a run: prices hashed and sorted once, marks of each session.
@@ -210,6 +220,7 @@ def build_market(
         prices: Closes as stored, in any order.
         sessions: (s,) int32 days since 1970-01-01, ascending.
         lookback_days: Calendar days that a close may be old and still be a hit (S4).
+        splits: As stored, with what closes and quantities are stated in (C3); None restates none.
         cancel: Raised from another thread, it stops the call.
 
     Raises:
@@ -220,10 +231,11 @@ def build_market(
         msg = f"lookback_days is {lookback_days}, expected 0 to {MAX_LOOKBACK_DAYS}"
         raise ConfigError(msg, "lookback_days")
     store = _core.PriceStore.from_frame(prices, cancel=cancel)
+    counted, odd = (None, Issues.none()) if splits is None else counting(splits)
     marks = _core.Marks.from_prices(
-        store, sessions=sessions, lookback_days=lookback_days, cancel=cancel
+        store, sessions=sessions, lookback_days=lookback_days, splits=counted, cancel=cancel
     )
-    return Market(sessions, store, marks)
+    return Market(sessions, store, marks, counted, odd)
 
 
 def build_rates(
@@ -673,7 +685,8 @@ def compute(
             cached=inputs.cached,
             has_benchmark=inputs.benchmark is not None and len(inputs.benchmark) > 0,
         )
-    market = build_market(inputs.prices, sessions, lookback_days=lookback_days)
+    splits = inputs.splits if policy == _ROLL_FORWARD else None
+    market = build_market(inputs.prices, sessions, lookback_days=lookback_days, splits=splits)
     rates, noticed = None, [market.issues()]
     if inputs.rates is not None and host is None:
         rates = build_rates(

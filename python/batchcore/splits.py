@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Final
 
@@ -14,8 +16,6 @@ from batchcore.units import State
 
 if TYPE_CHECKING:
     from batchcore.frames import Decimals, SplitRows
-
-BAD_SPLIT: Final = "bad_split"
 
 _SHOWN: Final = {
     State.NULL: "NULL",
@@ -29,7 +29,7 @@ def counting(rows: SplitRows) -> tuple[SplitRows, Issues]:
 
     A row counts if it has an ex-date, and `new` and `old` are above 0. Rows of one symbol, trimmed
     and upper-cased, and one ex-date count once if they say the same, and not at all if they differ.
-    Rows without a symbol are nobody's.
+    Rows without a symbol, or with blanks alone, are nobody's.
 
     Source:
         C3.
@@ -37,8 +37,9 @@ def counting(rows: SplitRows) -> tuple[SplitRows, Issues]:
     name = [normalized(symbol) for symbol in rows.symbol.table()]
     place = {one: at for at, one in enumerate(sorted(set(name)))}
     owner = np.array([*map(place.__getitem__, name), -1], dtype=np.int64)
-    has_symbol = rows.symbol.state == State.VALUE
-    owner = owner[np.where(has_symbol, rows.symbol.codes, len(name))]
+    known = rows.symbol.state == State.VALUE
+    owner = owner[np.where(known, rows.symbol.codes, len(name))]
+    has_symbol = known & (owner != place.get("", -1))
     sound = has_symbol & (rows.day.state == State.VALUE)
     for column in (rows.new, rows.old):
         sound &= (column.state == State.VALUE) & (column.values > 0)
@@ -49,20 +50,37 @@ def counting(rows: SplitRows) -> tuple[SplitRows, Issues]:
     kept = []
     for group in np.split(good[order], np.flatnonzero(np.diff(keys[order])) + 1):
         at, *others = group.tolist() or [-1]
-        if len({_quotient(rows, one) for one in (at, *others)}) > 1 and others:
-            told = sorted({_said(rows, one) for one in (at, *others)})
-            bad[at] = f"{' and '.join(told)} on one ex-date"
+        if others and len({_quotient(rows, one) for one in group}) > 1:
+            told = sorted({_said(rows, one) for one in group})
+            bad |= dict.fromkeys(group.tolist(), f"{' and '.join(told)} on one ex-date")
         elif at >= 0:
             kept.append(at)
     shown = sorted(bad, key=lambda at: (int(owner[at]), int(rows.day.values[at]), bad[at]))
     texts, days = rows.symbol.texts(), rows.day.take(np.array(shown, dtype=np.int64))
     issues = Issues.of(
-        BAD_SPLIT,
+        "bad_split",
         np.full(len(shown), -1),
         symbol=[texts[at] for at in shown],
         detail=[bad[at] for at in shown],
     )
     return rows.take(np.array(kept, dtype=np.int64)), replace(issues, day=days)
+
+
+def quotients(rows: SplitRows) -> list[tuple[int, Fraction]]:
+    """Return ex-date and quotient of splits that count, by ex-date."""
+    return sorted((int(rows.day.values[at]), _quotient(rows, at)) for at in range(len(rows)))
+
+
+def shares_of_close(rows: SplitRows, day: int) -> Fraction:
+    """Return how many shares before the first of some splits one that closes on a day stands for.
+
+    Times these, closes of all days are of the same shares, and their quotient is the return (C5).
+    The splits are those of one symbol, and count.
+    """
+    if rows.price_basis == "adjusted":
+        return Fraction(1)
+    taken = (quotient for on, quotient in quotients(rows) if on <= day)
+    return math.prod(taken, start=Fraction(1))
 
 
 def _fault(rows: SplitRows, at: int) -> str:
@@ -79,7 +97,7 @@ def _shown(column: Decimals, at: int) -> str:
     state = State(int(column.state[at]))
     if state != State.VALUE:
         return _SHOWN[state]
-    text = f"{Fraction(int(column.values[at]), 10**column.scale):.{column.scale}f}"
+    text = f"{Decimal(int(column.values[at])).scaleb(-column.scale):f}"
     return text.rstrip("0").rstrip(".") if column.scale else text
 
 

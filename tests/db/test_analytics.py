@@ -632,8 +632,9 @@ async def test_the_price_window_grows_only_for_what_is_asked(host: str) -> None:
         level: (await run(host, level, on_existing="replace")).rows_by_load
         for level in ("none", "portfolio", "every", "full")
     }
-    # the roll-forward needs AAA on its 7 sessions in the ten days before and on the session
-    assert [loaded[level]["prices"] for level in loaded] == [8, 254, 254, 254]
+    # AAA on the session and on the nine before, at which `price_frozen` looks: more than the seven
+    # in the ten days of the lookback
+    assert [loaded[level]["prices"] for level in loaded] == [10, 254, 254, 254]
     assert "profiles" not in loaded["none"]
     # of 130 sessions: `every` needs 126 returns up to the first of three, the others to the last
     for level, sessions in (("portfolio", 127), ("every", 129)):
@@ -781,7 +782,8 @@ async def test_a_role_must_be_allowed_what_its_level_writes(host: str) -> None:
         f"GRANT INSERT, UPDATE ON portfolio_snapshots TO {role}",
         f"GRANT UPDATE (equity_balance, updated_at) ON portfolios TO {role}",
         "GRANT INSERT, UPDATE, DELETE ON batchcore_runs, batchcore_run_chunks,"
-        f" batchcore_run_issues, batchcore_run_symbol_issues, batchcore_run_heartbeats TO {role}",
+        " batchcore_run_issues, batchcore_run_symbol_issues, batchcore_run_heartbeats,"
+        f" batchcore_run_shards TO {role}",
         f"GRANT USAGE ON SEQUENCE batchcore_run_tokens TO {role}",
     )
     try:

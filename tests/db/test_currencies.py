@@ -4,22 +4,30 @@
 13 and 14 EUR; EUR/USD is 1.10 all the time, so each day after the first earns 11 USD.
 """
 
+import asyncio
 import datetime as dt
+import uuid
 from collections import Counter
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import make_url
 
 import batchcore
 from batchcore import demo
 from batchcore import reference as ref
 from batchcore.calendar import date_of
+from batchcore.cli.run import issue_lines
 from batchcore.config import Fx, Schema
 from batchcore.errors import SchemaError
+from batchcore.pages.night import load_night
+from batchcore.pages.render import night_page
 from support import currencies, database, foreign_host
 from support.cases import RateRow
+from support.command import called
 from support.database import Host
 from support.foreign_host import OF_POSITIONS, OF_PROFILES, every_day, in_currencies, settings
 from support.generate import MONDAY, Generator, Run
@@ -32,6 +40,7 @@ DAYS = tuple(range(MONDAY, MONDAY + 4))
 D0, D1, D2, D3 = DAYS
 SINCE = dt.datetime(2026, 2, 1, tzinfo=dt.UTC)
 LATE = dt.datetime(2026, 2, 2, tzinfo=dt.UTC)
+AFTER = dt.datetime(2100, 1, 1, tzinfo=dt.UTC)  # every row was written
 BEFORE = tuple(range(D0 - 3, D3 + 1))
 P = database.key("p0")
 EQUITIES = [Decimal(value) for value in (1000, 1011, 1022, 1033)]
@@ -62,10 +71,15 @@ async def verified(url: str, **options: Any) -> batchcore.VerifyResult:
     return await batchcore.verify(url, **{"settings": settings(), "fast": True, **options})
 
 
-def rate_set(day: int, rate: str) -> str:
-    """Return the statement that sets the rates of a day later than `SINCE`."""
+def named(found: batchcore.VerifyResult) -> dict[str, int]:
+    """Return the causes that were found, with how many rows each."""
+    return {cause: count for cause, count in found.causes.items() if count}
+
+
+def rate_set(day: int, rate: str, at: dt.datetime = LATE) -> str:
+    """Return the statement that sets the rates of a day, as of a moment later than `SINCE`."""
     return (
-        f"UPDATE fx_rates SET rate = {rate}, updated_at = '{LATE}'"  # noqa: S608  # our own
+        f"UPDATE fx_rates SET rate = {rate}, updated_at = '{at}'"  # noqa: S608  # our own
         f" WHERE date = '{date_of(day)}'"
     )
 
@@ -180,19 +194,56 @@ async def test_a_plan_names_the_pairs_without_a_rate(same_rates_host: str) -> No
     ]
 
 
+BAD_ROWS: list[RateRow] = [
+    *(("EUR", "usd", D1, Decimal("1.30")), ("EUR", "USD", None, Decimal(1))),
+    *(("USD", "EUR", D2, None), ("USD", "EUR", D3, Decimal("NaN")), (None, "USD", D3, None)),
+]
+BAD = [
+    (date_of(D1), "EUR/USD: 1 date; 1.1 and 1.3 on the first"),
+    (date_of(D2), "USD/EUR: 2 dates; NULL on the first"),
+]
+
+
+def bad_rates(result: batchcore.BatchResult) -> list[tuple[dt.date, str]]:
+    return [
+        (dt.date.fromisoformat(one["session"]), one["detail"])
+        for one in result.to_dict()["issues"]
+        if one["name"] == "bad_rate"
+    ]
+
+
 async def test_bad_rows_are_reported_once_and_count_as_absent(same_rates_host: str) -> None:
-    rates = every_day(BEFORE, EURUSD="1.10")
-    rates += [("EUR", "usd", D1, Decimal("1.30")), ("EUR", "USD", None, Decimal(1))]
-    rates += [("USD", "EUR", D2, None), ("USD", "EUR", D3, Decimal("NaN")), (None, "USD", D3, None)]
-    await filled(same_rates_host, rates=rates)
+    await filled(same_rates_host, rates=[*every_day(BEFORE, EURUSD="1.10"), *BAD_ROWS])
+    planned = await ran(same_rates_host, settings=settings(dry_run=True))
+    assert bad_rates(planned) == BAD
     result = await ran(same_rates_host, settings=settings(chunk_size=1))
     # on D1 there is no rate, and that of D0 counts
     assert await equities(same_rates_host) == EQUITIES
-    bad = [one for one in result.to_dict()["issues"] if one["name"] == "bad_rate"]
-    assert [(one["session"], one["detail"]) for one in bad] == [
-        (date_of(D1).isoformat(), "EUR/USD: 1 date; 1.1 and 1.3 on the first"),
-        (date_of(D2).isoformat(), "USD/EUR: 2 dates; NULL on the first"),
-    ]
+    assert bad_rates(result) == BAD
+    told = f"issue bad_rate: 2 ({BAD[0][1]}, {BAD[1][1]})"
+    assert told in issue_lines(result)
+    assert told in issue_lines(planned)
+
+
+async def test_the_ledger_keeps_bad_rates_which_are_of_no_symbol(same_rates_host: str) -> None:
+    await filled(same_rates_host, rates=[*every_day(BEFORE, EURUSD="1.10"), *BAD_ROWS])
+    result = await ran(same_rates_host)
+
+    (kept,) = await batchcore.runs(same_rates_host, run_id=result.run_id)
+    (issue,) = kept.symbol_issues
+    # both pairs, and what the first says
+    assert (issue.name, issue.symbol, issue.count) == ("bad_rate", None, 2)
+    assert (issue.session, issue.detail) == BAD[0]
+    told = f"{BAD[0][1]} and 1 more"
+    said = await asyncio.to_thread(
+        called, ("status", "--run", result.run_id, "--database-url", same_rates_host)
+    )
+    assert f"noticed, symbols: bad_rate: {told}" in said.out
+    night = await load_night(same_rates_host, run_id=result.run_id)
+    (counted,) = (one for one in night.issues if one.name == "bad_rate")
+    assert (counted.count, counted.portfolios, counted.failed, counted.symbols) == (2, 0, 0, 0)
+    assert counted.example == f"{BAD[0][0].isoformat()}; {BAD[0][1]}"
+    assert BAD[0][1] in night_page(night)
 
 
 async def test_a_late_rate_is_a_late_correction(same_rates_host: str) -> None:
@@ -246,10 +297,11 @@ async def test_without_time_stamps_late_rates_are_not_seen(same_rates_host: str)
 async def test_verify_sees_a_changed_rate_and_repair_mends_it(same_rates_host: str) -> None:
     await filled(same_rates_host)
     await ran(same_rates_host)
-    await database.execute(same_rates_host, rate_set(D3, "1.20"))
+    await database.execute(same_rates_host, rate_set(D3, "1.20", AFTER))
     for fast in (True, False):
         found = await verified(same_rates_host, fast=fast)
         assert found.rows_differing == 1
+        assert named(found) == {"rate_changed": 1}
     repaired = await batchcore.repair(
         same_rates_host, analytics="none", settings=settings(today=date_of(D3))
     )
@@ -257,6 +309,59 @@ async def test_verify_sees_a_changed_rate_and_repair_mends_it(same_rates_host: s
     # U(D3) is 10 * (14 * 1.20 - 10 * 1.10) = 58, U(D0) was 11
     assert await equities(same_rates_host) == [1000, 1011, 1022, 1047]
     assert (await verified(same_rates_host)).differing == 0
+
+
+@pytest.mark.parametrize(
+    ("late", "causes"),
+    [
+        # the rate of D1 makes D1 differ, and D2, whose P&L of the day goes on from it
+        (("EUR", "USD", D1, "1.20"), {"rate_changed": 2}),
+        # what was realized on D2 was bought at the rate of D0 - 1, for which that of D0 - 2 counted
+        (("EUR", "USD", D0 - 1, "1.20"), {"rate_changed": 1}),
+        # no pair that has a rate of its own goes by way of another
+        (("EUR", "GBP", D1, "0.85"), {}),
+    ],
+    ids=["mark", "entry", "neither"],
+)
+async def test_verify_names_a_rate_that_came_late(
+    same_rates_host: str, late: tuple[str, str, int, str], causes: dict[str, int]
+) -> None:
+    host = euros()
+    sold = {"entry_day": D0 - 1, "exit_day": D2, "exit_price": Decimal(13)}
+    position = replace(host.portfolios[0].positions[0], **sold)
+    host = replace(host, portfolios=(replace(host.portfolios[0], positions=(position,)),))
+    own = settings(fx_lookback_days=1)
+    await filled(same_rates_host, host, every_day([D0 - 2, D0, D2, D3], EURUSD="1.10"))
+    await ran(same_rates_host, settings=own)
+    base, quote, day, rate = late
+    await foreign_host.add_rates(same_rates_host, [(base, quote, day, Decimal(rate))], AFTER)
+    assert named(await verified(same_rates_host, settings=own)) == causes
+
+
+async def test_verify_of_a_host_without_time_stamps_names_no_rate(same_rates_host: str) -> None:
+    schema = Schema(fx=Fx("fx_rates", "positions.currency", {"updated_at": "none_such"}))
+    await filled(same_rates_host)
+    await ran(same_rates_host)
+    await database.execute(same_rates_host, rate_set(D3, "1.20", AFTER))
+    found = await verified(same_rates_host, settings=settings(schema))
+    assert named(found) == {"unknown": 1}
+
+
+async def test_verify_names_a_late_rate_of_what_profiles_quote(same_rates_host: str) -> None:
+    host = euros()
+    plain = replace(
+        host, portfolios=tuple(in_currencies(p, "USD", [None]) for p in host.portfolios)
+    )
+    await filled(same_rates_host, plain)
+    await database.execute(
+        same_rates_host,
+        "INSERT INTO company_profiles (symbol, quoted_in, data_source, last_updated, created_at,"
+        " updated_at) VALUES ('AAA', 'EUR', 't', '2026-01-01', '2026-01-01', '2026-01-01')",
+    )
+    await ran(same_rates_host, settings=settings(OF_PROFILES))
+    await database.execute(same_rates_host, rate_set(D3, "1.20", AFTER))
+    found = await verified(same_rates_host, settings=settings(OF_PROFILES))
+    assert named(found) == {"rate_changed": 1}
 
 
 async def test_explain_parts_price_and_currency(same_rates_host: str) -> None:
@@ -337,6 +442,42 @@ async def test_what_is_mapped_and_is_not_there_is_named(
         assert problem in error.value.problems
     # the policy `legacy` reads neither
     await ran(same_rates_host, policy="legacy", settings=settings(schema, today=date_of(D3)))
+
+
+LOCKED = tuple(
+    f"public.fx_rates.{column}: the role may not SELECT it"
+    for column in ("base", "quote", "date", "rate")
+)
+
+
+async def test_a_role_that_may_not_read_rates_is_told_so_before_anything_is_written(
+    same_rates_host: str, tmp_path: Path
+) -> None:
+    await filled(same_rates_host)
+    path = tmp_path / "schema.toml"
+    path.write_text("fx = { table = 'fx_rates', currency = 'positions.currency' }")
+    role = f"reader_{uuid.uuid4().hex}"
+    url = make_url(same_rates_host).set(username=role).render_as_string(hide_password=False)
+    await database.execute(
+        same_rates_host,
+        f"CREATE ROLE {role} LOGIN",
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}",
+        f"GRANT USAGE ON SEQUENCE batchcore_run_tokens TO {role}",
+        f"REVOKE ALL ON fx_rates FROM {role}",
+    )
+    try:
+        for work in (ran, verified):
+            with pytest.raises(SchemaError) as error:
+                await work(url)
+            assert error.value.problems == LOCKED
+        asked = ("plan", "--database-url", url, "--schema", str(path), "--min-coverage", "0")
+        said = await asyncio.to_thread(called, asked)
+        assert said.error() == f"{LOCKED[0]} (and 3 more)"
+        assert await database.snapshots(same_rates_host) == {}
+        # the policy `legacy` does not read them
+        await ran(url, policy="legacy", settings=settings(today=date_of(D3)))
+    finally:
+        await database.execute(same_rates_host, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
 
 
 async def test_legacy_reads_no_rates(same_rates_host: str) -> None:

@@ -529,7 +529,7 @@ async def test_doubles_that_lost_decimals_are_counted_by_column(url: str, schema
     ((_, row),) = (await snapshots(url, schema)).items()
     assert (row["long_value"], row["num_positions"]) == (Decimal("37.66"), 2)
     checked = await check_rows.check(
-        url, {database.key("p0"): Decimal(1000)}, [MONDAY], schema=schema
+        url, {database.key("p0"): Decimal(1000)}, [MONDAY], settings=Settings(schema=schema)
     )
     assert (checked.rows, checked.differing) == (1, 0)
 

@@ -1,6 +1,6 @@
 """The worked cases of `rollforward` on a real server.
 
-Those of `legacy` are in tests/db/test_legacy.py.
+Those of `legacy` are in tests/db/test_legacy.py, those of splits in tests/db/test_splits.py.
 """
 
 from dataclasses import fields, replace
@@ -41,7 +41,7 @@ def shared(case: Case) -> str:
     return repr((case.days, case.prices, case.lookback_days, case.scales))
 
 
-OF_A_RUN = [case for case in cases("rollforward") if is_of_a_run(case)]
+OF_A_RUN = [case for case in cases("rollforward") if is_of_a_run(case) and not case.splits]
 RUNS = [list(group) for _, group in groupby(sorted(OF_A_RUN, key=shared), key=shared)]
 
 

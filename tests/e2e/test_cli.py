@@ -530,7 +530,6 @@ def test_a_file_that_is_no_schema_is_named(command: str, tmp_path: Path) -> None
     assert (said.code, said.out) == (3, "")
     assert said.error() == f"{file}: cannot be read: No such file or directory"
     file.write_text("[names]", encoding="utf-8")
-    expected = (
-        "unknown key `names`, expected namespace, tables, columns, scales, factors or price_sources"
-    )
+    keys = "namespace, tables, columns, scales, factors, price_sources, splits or fx"
+    expected = f"unknown key `names`, expected {keys}"
     assert batchcore(command, *common).error() == f"{file}: {expected}"

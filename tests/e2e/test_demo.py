@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from batchcore.demo import embedded
+from batchcore.demo import embedded, run
 from batchcore.demo.check_rows import Checked
+from support import database
 from support.command import batchcore
 
 pytestmark = pytest.mark.db
@@ -103,6 +104,35 @@ def test_of_a_large_generated_market_fifty_portfolios_are_checked() -> None:
     assert said.out.splitlines()[-1] == (
         "100 rows checked against the reference, 0 differ (50 of 60 portfolios, drawn by seed 3)"
     )
+
+
+def test_a_generated_market_splits_and_has_foreign_holdings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counts: list[list[int]] = []
+    checked = run.check
+
+    async def counted(url: str, *arguments: Any, **options: Any) -> Checked:
+        found = await database.fetch(
+            url,
+            "SELECT (SELECT count(*) FROM stock_splits)::int,"
+            " (SELECT count(*) FROM positions WHERE currency IS NOT NULL)::int,"
+            " (SELECT count(*) FROM positions WHERE currency IS NULL)::int",
+        )
+        counts.extend(map(list, found))
+        return await checked(url, *arguments, **options)
+
+    monkeypatch.setattr(run, "check", counted)
+    size = ("--portfolios", "12", "--symbols", "40", "--sessions", "4")
+    said = batchcore("demo", *size, "--json")
+    assert (said.code, said.err) == (0, "")
+    document = said.document()
+    # 12 portfolios over 4 sessions
+    assert (document["checked"]["rows"], document["checked"]["differing"]) == (48, 0)
+    assert "fx_missing" not in {issue["name"] for issue in document["run"]["issues"]}
+    ((splits, foreign, home),) = counts
+    assert splits > 0
+    assert 0 < foreign < home
 
 
 def test_rows_that_differ_are_told_and_fail_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -166,8 +166,13 @@ def test_errors_and_logs_of_a_program_tell_no_password(
     assert_hidden(caplog.text)
 
 
-EMPTY_HERE = {"batchcore_run_issues", "batchcore_run_symbol_issues", "batchcore_analytic_writes"}
-"""Nothing is noticed, and nothing is written at the level `full`."""
+EMPTY_HERE = {
+    "batchcore_analytic_writes",
+    "batchcore_run_issues",
+    "batchcore_run_shards",
+    "batchcore_run_symbol_issues",
+}
+"""Nothing is noticed, no run is a shard, and nothing is written at the level `full`."""
 
 
 def test_the_ledger_keeps_no_password(secured: str, tcp_server) -> None:

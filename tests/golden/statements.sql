@@ -48,6 +48,24 @@ LEFT JOIN LATERAL (
 WHERE o."id" = ANY('<ids>'::uuid[])
 ) TO STDOUT (FORMAT binary);
 
+-- calculate_portfolio_sector_exposure(...)
+-- the page of a portfolio
+COPY (
+SELECT w."asof_date", w."sector", w."weight" FROM "public"."benchmarks_sector_weights" AS w
+WHERE w."benchmark_code" = 'SP500' AND isfinite(w."asof_date") AND w."asof_date" <= '<day>'::date AND w."weight" < 'Infinity'::numeric AND w."weight" > '-Infinity'::numeric
+    AND w."asof_date" = (SELECT max(w."asof_date") FROM "public"."benchmarks_sector_weights" AS w WHERE w."benchmark_code" = 'SP500' AND isfinite(w."asof_date") AND w."asof_date" <= '<day>'::date)
+ORDER BY w."sector"
+) TO STDOUT (FORMAT binary);
+
+-- check_basis(db, symbol)
+SELECT c0, CASE WHEN isfinite(c1) THEN (c1 - DATE '1970-01-01')::bigint WHEN c1 IS NOT NULL THEN <number> END, c2 FROM (SELECT p."id", p."entry_date", p."entry_price" FROM "public"."positions" AS p
+WHERE upper(btrim(p."symbol" COLLATE "C", ' ')) = 'AAAA' AND p."deleted_at" IS NULL
+    AND p."position_type"::text IN ('LONG', 'SHORT')
+    AND upper(btrim(p."investment_class"::text COLLATE "C", ' ')) IS DISTINCT FROM 'PRIVATE'
+    AND p."entry_date" BETWEEN '<day>'::date AND '<day>'::date AND p."entry_date" < '<day>'::date AND p."entry_price" < 'Infinity'::numeric AND p."entry_price" > '-Infinity'::numeric
+ORDER BY p."entry_date", p."id" LIMIT 1000) AS q(c0, c1, c2);
+
+-- check_basis(db, symbol)
 -- calculate_portfolio_provider_beta(...)
 -- calculate_portfolio_sector_exposure(...)
 -- performance(...)
@@ -78,15 +96,6 @@ SELECT m."symbol", m."date", m."close" FROM "public"."market_data_cache" AS m
 WHERE m."symbol" = ANY(ARRAY(
         SELECT wanted.symbol FROM wanted WHERE NOT wanted.symbol = ANY('{}')))
     AND m."date" BETWEEN '<day>'::date AND '<day>'::date AND m."close" < 'Infinity'::numeric AND m."close" > '-Infinity'::numeric 
-) TO STDOUT (FORMAT binary);
-
--- calculate_portfolio_sector_exposure(...)
--- the page of a portfolio
-COPY (
-SELECT w."asof_date", w."sector", w."weight" FROM "public"."benchmarks_sector_weights" AS w
-WHERE w."benchmark_code" = 'SP500' AND isfinite(w."asof_date") AND w."asof_date" <= '<day>'::date AND w."weight" < 'Infinity'::numeric AND w."weight" > '-Infinity'::numeric
-    AND w."asof_date" = (SELECT max(w."asof_date") FROM "public"."benchmarks_sector_weights" AS w WHERE w."benchmark_code" = 'SP500' AND isfinite(w."asof_date") AND w."asof_date" <= '<day>'::date)
-ORDER BY w."sector"
 ) TO STDOUT (FORMAT binary);
 
 -- explain(db)
@@ -128,13 +137,6 @@ SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."daily_pnl"::numeric FROM "public"."portfolio_snapshots" AS s
     WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END ORDER BY s."snapshot_date" DESC LIMIT 1) AS b
 WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
-) TO STDOUT (FORMAT binary);
-
--- explain(db, [portfolio], session, since=...)
--- the page of a portfolio
-COPY (
-SELECT DISTINCT p."symbol" FROM "public"."positions" AS p
-WHERE p."deleted_at" IS NULL AND p."symbol" IS NOT NULL AND p."symbol" <> '' AND p."portfolio_id" = ANY('<ids>'::uuid[])
 ) TO STDOUT (FORMAT binary);
 
 -- explain(db, [portfolio], session, since=...)
@@ -353,32 +355,45 @@ WHERE m."symbol" = ANY(ARRAY(
 
 -- run_batch('inception', on_existing='replace')
 -- run_batch(schema with price_sources)
+-- run_batch(schema with fx, currency of positions, changed_since=...)
+-- run_batch(schema with fx, currency of company_profiles, changed_since=...)
 COPY "public"."batchcore_run_symbol_issues" (
     "run_id", "attempt", "name", "symbol", "count", "session", "detail"
 ) FROM STDIN (FORMAT binary);
-
--- run_batch(analytics='every', on_existing='replace')
--- repair()
-COPY "pg_temp"."batchcore_staged_portfolio_snapshots" (
-    "portfolio_id", "snapshot_date", "total_value", "cash_value", "long_value", "short_value", "gross_exposure", "net_exposure", "equity_balance", "daily_pnl", "cumulative_pnl", "daily_realized_pnl", "cumulative_realized_pnl", "daily_capital_flow", "cumulative_capital_flow", "daily_return", "num_positions", "num_long_positions", "num_short_positions", "is_complete", "beta_provider_1y", "beta_calculated_90d", "beta_calculated_90d_r_squared", "hhi", "top_3_concentration", "top_10_concentration", "realized_volatility_21d", "realized_volatility_63d", "effective_num_positions", "beta_calculated_90d_observations", "sector_exposure"
-) FROM STDIN (FORMAT binary);
-
--- run_batch(analytics='every', on_existing='replace')
--- repair()
-CREATE TEMP TABLE batchcore_staged_portfolio_snapshots ON COMMIT DROP AS SELECT "portfolio_id" AS "portfolio_id", "snapshot_date" AS "snapshot_date", "total_value" AS "total_value", "cash_value" AS "cash_value", "long_value" AS "long_value", "short_value" AS "short_value", "gross_exposure" AS "gross_exposure", "net_exposure" AS "net_exposure", "equity_balance" AS "equity_balance", "daily_pnl" AS "daily_pnl", "cumulative_pnl" AS "cumulative_pnl", "daily_realized_pnl" AS "daily_realized_pnl", "cumulative_realized_pnl" AS "cumulative_realized_pnl", "daily_capital_flow" AS "daily_capital_flow", "cumulative_capital_flow" AS "cumulative_capital_flow", "daily_return" AS "daily_return", "num_positions" AS "num_positions", "num_long_positions" AS "num_long_positions", "num_short_positions" AS "num_short_positions", "is_complete" AS "is_complete", "beta_provider_1y" AS "beta_provider_1y", "beta_calculated_90d" AS "beta_calculated_90d", "beta_calculated_90d_r_squared" AS "beta_calculated_90d_r_squared", "hhi" AS "hhi", "top_3_concentration" AS "top_3_concentration", "top_10_concentration" AS "top_10_concentration", "realized_volatility_21d" AS "realized_volatility_21d", "realized_volatility_63d" AS "realized_volatility_63d", "effective_num_positions" AS "effective_num_positions", "beta_calculated_90d_observations" AS "beta_calculated_90d_observations", "sector_exposure" AS "sector_exposure" FROM "public"."portfolio_snapshots" WITH NO DATA;
-
--- run_batch(analytics='every', on_existing='replace')
--- repair()
-UPDATE "public"."portfolio_snapshots" AS own SET "total_value" = staged."total_value", "cash_value" = staged."cash_value", "long_value" = staged."long_value", "short_value" = staged."short_value", "gross_exposure" = staged."gross_exposure", "net_exposure" = staged."net_exposure", "equity_balance" = staged."equity_balance", "daily_pnl" = staged."daily_pnl", "cumulative_pnl" = staged."cumulative_pnl", "daily_realized_pnl" = staged."daily_realized_pnl", "cumulative_realized_pnl" = staged."cumulative_realized_pnl", "daily_capital_flow" = staged."daily_capital_flow", "cumulative_capital_flow" = staged."cumulative_capital_flow", "daily_return" = staged."daily_return", "num_positions" = staged."num_positions", "num_long_positions" = staged."num_long_positions", "num_short_positions" = staged."num_short_positions", "is_complete" = staged."is_complete", "beta_provider_1y" = staged."beta_provider_1y", "beta_calculated_90d" = staged."beta_calculated_90d", "beta_calculated_90d_r_squared" = staged."beta_calculated_90d_r_squared", "hhi" = staged."hhi", "top_3_concentration" = staged."top_3_concentration", "top_10_concentration" = staged."top_10_concentration", "realized_volatility_21d" = staged."realized_volatility_21d", "realized_volatility_63d" = staged."realized_volatility_63d", "effective_num_positions" = staged."effective_num_positions", "beta_calculated_90d_observations" = staged."beta_calculated_90d_observations", "sector_exposure" = staged."sector_exposure" FROM pg_temp.batchcore_staged_portfolio_snapshots AS staged WHERE own."portfolio_id" = staged."portfolio_id" AND own."snapshot_date" = staged."snapshot_date" AND own."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid;
 
 -- run_batch(analytics='every', on_existing='replace')
 -- run_batch(missing=True, on_existing='replace')
 -- run_batch('inception', on_existing='replace')
 -- run_batch(settings=Settings(shard=(1, 2)))
 -- run_batch(schema with price_sources)
+-- run_batch(schema with splits)
+-- run_batch(schema with fx, currency of positions)
+-- run_batch(schema with fx, currency of positions, changed_since=...)
+-- run_batch(schema with fx, currency of company_profiles)
+-- run_batch(schema with fx, currency of company_profiles, changed_since=...)
 -- repair()
 -- run_batch(policy='legacy', on_existing='replace')
 DROP TABLE pg_temp.batchcore_staged_portfolio_snapshots;
+
+-- run_batch(analytics='every', on_existing='replace')
+-- run_batch(schema with fx, currency of positions, changed_since=...)
+-- run_batch(schema with fx, currency of company_profiles, changed_since=...)
+-- repair()
+COPY "pg_temp"."batchcore_staged_portfolio_snapshots" (
+    "portfolio_id", "snapshot_date", "total_value", "cash_value", "long_value", "short_value", "gross_exposure", "net_exposure", "equity_balance", "daily_pnl", "cumulative_pnl", "daily_realized_pnl", "cumulative_realized_pnl", "daily_capital_flow", "cumulative_capital_flow", "daily_return", "num_positions", "num_long_positions", "num_short_positions", "is_complete", "beta_provider_1y", "beta_calculated_90d", "beta_calculated_90d_r_squared", "hhi", "top_3_concentration", "top_10_concentration", "realized_volatility_21d", "realized_volatility_63d", "effective_num_positions", "beta_calculated_90d_observations", "sector_exposure"
+) FROM STDIN (FORMAT binary);
+
+-- run_batch(analytics='every', on_existing='replace')
+-- run_batch(schema with fx, currency of positions, changed_since=...)
+-- run_batch(schema with fx, currency of company_profiles, changed_since=...)
+-- repair()
+CREATE TEMP TABLE batchcore_staged_portfolio_snapshots ON COMMIT DROP AS SELECT "portfolio_id" AS "portfolio_id", "snapshot_date" AS "snapshot_date", "total_value" AS "total_value", "cash_value" AS "cash_value", "long_value" AS "long_value", "short_value" AS "short_value", "gross_exposure" AS "gross_exposure", "net_exposure" AS "net_exposure", "equity_balance" AS "equity_balance", "daily_pnl" AS "daily_pnl", "cumulative_pnl" AS "cumulative_pnl", "daily_realized_pnl" AS "daily_realized_pnl", "cumulative_realized_pnl" AS "cumulative_realized_pnl", "daily_capital_flow" AS "daily_capital_flow", "cumulative_capital_flow" AS "cumulative_capital_flow", "daily_return" AS "daily_return", "num_positions" AS "num_positions", "num_long_positions" AS "num_long_positions", "num_short_positions" AS "num_short_positions", "is_complete" AS "is_complete", "beta_provider_1y" AS "beta_provider_1y", "beta_calculated_90d" AS "beta_calculated_90d", "beta_calculated_90d_r_squared" AS "beta_calculated_90d_r_squared", "hhi" AS "hhi", "top_3_concentration" AS "top_3_concentration", "top_10_concentration" AS "top_10_concentration", "realized_volatility_21d" AS "realized_volatility_21d", "realized_volatility_63d" AS "realized_volatility_63d", "effective_num_positions" AS "effective_num_positions", "beta_calculated_90d_observations" AS "beta_calculated_90d_observations", "sector_exposure" AS "sector_exposure" FROM "public"."portfolio_snapshots" WITH NO DATA;
+
+-- run_batch(analytics='every', on_existing='replace')
+-- run_batch(schema with fx, currency of positions, changed_since=...)
+-- run_batch(schema with fx, currency of company_profiles, changed_since=...)
+-- repair()
+UPDATE "public"."portfolio_snapshots" AS own SET "total_value" = staged."total_value", "cash_value" = staged."cash_value", "long_value" = staged."long_value", "short_value" = staged."short_value", "gross_exposure" = staged."gross_exposure", "net_exposure" = staged."net_exposure", "equity_balance" = staged."equity_balance", "daily_pnl" = staged."daily_pnl", "cumulative_pnl" = staged."cumulative_pnl", "daily_realized_pnl" = staged."daily_realized_pnl", "cumulative_realized_pnl" = staged."cumulative_realized_pnl", "daily_capital_flow" = staged."daily_capital_flow", "cumulative_capital_flow" = staged."cumulative_capital_flow", "daily_return" = staged."daily_return", "num_positions" = staged."num_positions", "num_long_positions" = staged."num_long_positions", "num_short_positions" = staged."num_short_positions", "is_complete" = staged."is_complete", "beta_provider_1y" = staged."beta_provider_1y", "beta_calculated_90d" = staged."beta_calculated_90d", "beta_calculated_90d_r_squared" = staged."beta_calculated_90d_r_squared", "hhi" = staged."hhi", "top_3_concentration" = staged."top_3_concentration", "top_10_concentration" = staged."top_10_concentration", "realized_volatility_21d" = staged."realized_volatility_21d", "realized_volatility_63d" = staged."realized_volatility_63d", "effective_num_positions" = staged."effective_num_positions", "beta_calculated_90d_observations" = staged."beta_calculated_90d_observations", "sector_exposure" = staged."sector_exposure" FROM pg_temp.batchcore_staged_portfolio_snapshots AS staged WHERE own."portfolio_id" = staged."portfolio_id" AND own."snapshot_date" = staged."snapshot_date" AND own."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid;
 
 -- run_batch(analytics='full')
 COPY "pg_temp"."batchcore_staged_positions" (
@@ -425,6 +440,26 @@ SELECT EXISTS (SELECT FROM "public"."positions" AS o JOIN "public"."position_mar
 -- run_batch(missing=True, on_existing='replace')
 -- run_batch('inception', on_existing='replace')
 -- run_batch(schema with price_sources)
+-- run_batch(schema with splits)
+-- run_batch(schema with fx, currency of company_profiles)
+-- verify(fast=False)
+-- verify(fast=True)
+-- explain(db)
+-- repair()
+COPY (
+SELECT p."id", p."portfolio_id", p."symbol", p."position_type", p."quantity", p."entry_price", p."entry_date", p."exit_date", p."investment_class", p."market_value", p."exit_price", p."expiration_date" FROM "public"."positions" AS p WHERE p."deleted_at" IS NULL AND p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid
+) TO STDOUT (FORMAT binary);
+
+-- run_batch(analytics='none')
+-- run_batch(analytics='portfolio')
+-- run_batch(analytics='full')
+-- run_batch(analytics='every', on_existing='replace')
+-- run_batch(missing=True, on_existing='replace')
+-- run_batch('inception', on_existing='replace')
+-- run_batch(schema with price_sources)
+-- run_batch(schema with splits)
+-- run_batch(schema with fx, currency of positions)
+-- run_batch(schema with fx, currency of company_profiles)
 -- explain(db)
 -- repair()
 -- run_batch(policy='legacy', on_existing='replace')
@@ -441,23 +476,13 @@ SELECT e."position_id", e."trade_date", e."quantity_closed", e."realized_pnl" FR
 -- run_batch(missing=True, on_existing='replace')
 -- run_batch('inception', on_existing='replace')
 -- run_batch(schema with price_sources)
+-- run_batch(schema with splits)
+-- run_batch(schema with fx, currency of positions)
+-- run_batch(schema with fx, currency of company_profiles)
 -- verify(fast=False)
 -- verify(fast=True)
--- explain(db)
--- repair()
-COPY (
-SELECT p."id", p."portfolio_id", p."symbol", p."position_type", p."quantity", p."entry_price", p."entry_date", p."exit_date", p."investment_class", p."market_value", p."exit_price", p."expiration_date" FROM "public"."positions" AS p WHERE p."deleted_at" IS NULL AND p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid
-) TO STDOUT (FORMAT binary);
-
--- run_batch(analytics='none')
--- run_batch(analytics='portfolio')
--- run_batch(analytics='full')
--- run_batch(analytics='every', on_existing='replace')
--- run_batch(missing=True, on_existing='replace')
--- run_batch('inception', on_existing='replace')
--- run_batch(schema with price_sources)
--- verify(fast=False)
--- verify(fast=True)
+-- verify(schema with fx, fast=False)
+-- verify(schema with fx, fast=True)
 -- repair()
 -- run_batch(policy='legacy', on_existing='replace')
 -- verify(policy='legacy', fast=True)
@@ -482,6 +507,11 @@ WHERE f."deleted_at" IS NULL AND f."portfolio_id" BETWEEN '<id>'::uuid AND '<id>
 -- run_batch(settings=Settings(dry_run=True))
 -- run_batch(settings=Settings(shard=(1, 2)))
 -- run_batch(schema with price_sources)
+-- run_batch(schema with splits)
+-- run_batch(schema with fx, currency of positions)
+-- run_batch(schema with fx, currency of positions, settings=Settings(dry_run=True))
+-- run_batch(schema with fx, currency of company_profiles)
+-- run_batch(schema with fx, currency of company_profiles, settings=Settings(dry_run=True))
 -- explain(db)
 -- repair()
 -- run_batch(policy='legacy', on_existing='replace')
@@ -501,6 +531,11 @@ WHERE p."deleted_at" IS NULL AND p."symbol" IS NOT NULL AND p."symbol" <> '' AND
 -- run_batch(settings=Settings(dry_run=True))
 -- run_batch(settings=Settings(shard=(1, 2)))
 -- run_batch(schema with price_sources)
+-- run_batch(schema with splits)
+-- run_batch(schema with fx, currency of positions)
+-- run_batch(schema with fx, currency of positions, settings=Settings(dry_run=True))
+-- run_batch(schema with fx, currency of company_profiles)
+-- run_batch(schema with fx, currency of company_profiles, settings=Settings(dry_run=True))
 -- repair()
 COPY (
 WITH RECURSIVE spelling(symbol) AS (
@@ -518,10 +553,19 @@ WITH RECURSIVE spelling(symbol) AS (
 -- run_batch('inception', on_existing='replace')
 -- run_batch(settings=Settings(dry_run=True))
 -- run_batch(settings=Settings(shard=(1, 2)))
+-- run_batch(schema with splits)
+-- run_batch(schema with fx, currency of positions)
+-- run_batch(schema with fx, currency of positions, changed_since=...)
+-- run_batch(schema with fx, currency of positions, settings=Settings(dry_run=True))
+-- run_batch(schema with fx, currency of company_profiles)
+-- run_batch(schema with fx, currency of company_profiles, changed_since=...)
+-- run_batch(schema with fx, currency of company_profiles, settings=Settings(dry_run=True))
 -- verify(fast=False)
 -- verify(fast=True)
 -- explain(db)
 -- explain(db, [portfolio], session, since=...)
+-- verify(schema with fx, fast=False)
+-- verify(schema with fx, fast=True)
 -- repair()
 -- run_batch(policy='legacy', on_existing='replace')
 -- verify(policy='legacy', fast=True)
@@ -542,6 +586,11 @@ WHERE m."symbol" = ANY('<texts>')
 -- run_batch('inception', on_existing='replace')
 -- run_batch(settings=Settings(shard=(1, 2)))
 -- run_batch(schema with price_sources)
+-- run_batch(schema with splits)
+-- run_batch(schema with fx, currency of positions)
+-- run_batch(schema with fx, currency of positions, changed_since=...)
+-- run_batch(schema with fx, currency of company_profiles)
+-- run_batch(schema with fx, currency of company_profiles, changed_since=...)
 -- repair()
 -- run_batch(policy='legacy', on_existing='replace')
 COPY "pg_temp"."batchcore_staged_portfolios" (
@@ -556,6 +605,11 @@ COPY "pg_temp"."batchcore_staged_portfolios" (
 -- run_batch('inception', on_existing='replace')
 -- run_batch(settings=Settings(shard=(1, 2)))
 -- run_batch(schema with price_sources)
+-- run_batch(schema with splits)
+-- run_batch(schema with fx, currency of positions)
+-- run_batch(schema with fx, currency of positions, changed_since=...)
+-- run_batch(schema with fx, currency of company_profiles)
+-- run_batch(schema with fx, currency of company_profiles, changed_since=...)
 -- repair()
 -- run_batch(policy='legacy', on_existing='replace')
 CREATE TEMP TABLE batchcore_staged_portfolios ON COMMIT DROP AS SELECT "id" AS "id", "equity_balance" AS "equity_balance" FROM "public"."portfolios" WITH NO DATA;
@@ -568,6 +622,11 @@ CREATE TEMP TABLE batchcore_staged_portfolios ON COMMIT DROP AS SELECT "id" AS "
 -- run_batch('inception', on_existing='replace')
 -- run_batch(settings=Settings(shard=(1, 2)))
 -- run_batch(schema with price_sources)
+-- run_batch(schema with splits)
+-- run_batch(schema with fx, currency of positions)
+-- run_batch(schema with fx, currency of positions, changed_since=...)
+-- run_batch(schema with fx, currency of company_profiles)
+-- run_batch(schema with fx, currency of company_profiles, changed_since=...)
 -- repair()
 -- run_batch(policy='legacy', on_existing='replace')
 DROP TABLE pg_temp.batchcore_staged_portfolios;
@@ -580,6 +639,11 @@ DROP TABLE pg_temp.batchcore_staged_portfolios;
 -- run_batch('inception', on_existing='replace')
 -- run_batch(settings=Settings(shard=(1, 2)))
 -- run_batch(schema with price_sources)
+-- run_batch(schema with splits)
+-- run_batch(schema with fx, currency of positions)
+-- run_batch(schema with fx, currency of positions, changed_since=...)
+-- run_batch(schema with fx, currency of company_profiles)
+-- run_batch(schema with fx, currency of company_profiles, changed_since=...)
 -- repair()
 -- run_batch(policy='legacy', on_existing='replace')
 UPDATE "public"."portfolios" AS own SET "equity_balance" = staged."equity_balance", "updated_at" = <moment> FROM pg_temp.batchcore_staged_portfolios AS staged WHERE own."id" = staged."id" AND own."id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND (own."equity_balance") IS DISTINCT FROM (staged."equity_balance");
@@ -593,6 +657,11 @@ UPDATE "public"."portfolios" AS own SET "equity_balance" = staged."equity_balanc
 -- run_batch('inception', on_existing='replace')
 -- run_batch(settings=Settings(dry_run=True))
 -- run_batch(schema with price_sources)
+-- run_batch(schema with splits)
+-- run_batch(schema with fx, currency of positions)
+-- run_batch(schema with fx, currency of positions, settings=Settings(dry_run=True))
+-- run_batch(schema with fx, currency of company_profiles)
+-- run_batch(schema with fx, currency of company_profiles, settings=Settings(dry_run=True))
 -- PnLCalculator().calculate_all_portfolios_pnl(...)
 COPY (
 SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE FROM "public"."portfolio_snapshots" AS s
@@ -612,6 +681,14 @@ WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_dat
 -- run_batch(settings=Settings(dry_run=True))
 -- run_batch(settings=Settings(shard=(1, 2)))
 -- run_batch(schema with price_sources)
+-- run_batch(schema with splits)
+-- run_batch(schema with splits, changed_since=...)
+-- run_batch(schema with fx, currency of positions)
+-- run_batch(schema with fx, currency of positions, changed_since=...)
+-- run_batch(schema with fx, currency of positions, settings=Settings(dry_run=True))
+-- run_batch(schema with fx, currency of company_profiles)
+-- run_batch(schema with fx, currency of company_profiles, changed_since=...)
+-- run_batch(schema with fx, currency of company_profiles, settings=Settings(dry_run=True))
 -- PnLCalculator().calculate_all_portfolios_pnl(...)
 -- repair()
 -- run_batch(policy='legacy', on_existing='skip')
@@ -632,6 +709,12 @@ SELECT version_num::text FROM "public"."batchcore_alembic_version";
 -- run_batch('inception', on_existing='replace')
 -- run_batch(settings=Settings(shard=(1, 2)))
 -- run_batch(schema with price_sources)
+-- run_batch(schema with splits)
+-- run_batch(schema with splits, changed_since=...)
+-- run_batch(schema with fx, currency of positions)
+-- run_batch(schema with fx, currency of positions, changed_since=...)
+-- run_batch(schema with fx, currency of company_profiles)
+-- run_batch(schema with fx, currency of company_profiles, changed_since=...)
 -- repair()
 -- run_batch(policy='legacy', on_existing='skip')
 -- run_batch(policy='legacy', on_existing='replace')
@@ -649,6 +732,12 @@ LOCK TABLE "public"."batchcore_runs" IN SHARE UPDATE EXCLUSIVE MODE;
 -- run_batch('inception', on_existing='replace')
 -- run_batch(settings=Settings(shard=(1, 2)))
 -- run_batch(schema with price_sources)
+-- run_batch(schema with splits)
+-- run_batch(schema with splits, changed_since=...)
+-- run_batch(schema with fx, currency of positions)
+-- run_batch(schema with fx, currency of positions, changed_since=...)
+-- run_batch(schema with fx, currency of company_profiles)
+-- run_batch(schema with fx, currency of company_profiles, changed_since=...)
 -- repair()
 -- run_batch(policy='legacy', on_existing='skip')
 -- run_batch(policy='legacy', on_existing='replace')
@@ -661,9 +750,16 @@ SELECT pg_export_snapshot(), pg_current_snapshot()::text, CASE WHEN NOT pg_is_in
 -- run_batch(missing=True, on_existing='skip')
 -- run_batch(settings=Settings(dry_run=True))
 -- run_batch(schema with price_sources)
+-- run_batch(schema with splits)
+-- run_batch(schema with fx, currency of positions)
+-- run_batch(schema with fx, currency of positions, settings=Settings(dry_run=True))
+-- run_batch(schema with fx, currency of company_profiles)
+-- run_batch(schema with fx, currency of company_profiles, settings=Settings(dry_run=True))
 -- PnLCalculator().calculate_all_portfolios_pnl(...)
 -- verify(fast=False)
 -- verify(fast=True)
+-- verify(schema with fx, fast=False)
+-- verify(schema with fx, fast=True)
 -- repair()
 COPY (
 SELECT o."id", o."equity_balance", o."currency", o."deleted_at" IS NOT NULL, before."snapshot_date", before."equity_balance", before."cumulative_pnl", before."cumulative_realized_pnl", before."cumulative_capital_flow", first."snapshot_date", first."equity_balance", first."daily_pnl", first."daily_capital_flow", last."snapshot_date", last."equity_balance", last."cumulative_pnl", last."cumulative_realized_pnl", last."cumulative_capital_flow" FROM "public"."portfolios" AS o 
@@ -691,6 +787,9 @@ WHERE o."deleted_at" IS NULL
 -- run_batch(analytics='every', on_existing='replace')
 -- run_batch(settings=Settings(shard=(1, 2)))
 -- run_batch(schema with price_sources)
+-- run_batch(schema with splits)
+-- run_batch(schema with fx, currency of positions)
+-- run_batch(schema with fx, currency of company_profiles)
 -- run_batch(policy='legacy', on_existing='replace')
 WITH entry AS (INSERT INTO "public"."batchcore_run_chunks" (run_id, chunk, attempt, first_portfolio, last_portfolio,
     first_session, last_session, sessions, rows_written, sha256, committed_at)
@@ -718,9 +817,13 @@ COPY "public"."portfolio_snapshots" (
 -- run_batch(analytics='portfolio')
 -- run_batch(analytics='full')
 -- run_batch(analytics='every', on_existing='replace')
+-- run_batch(schema with fx, currency of positions, changed_since=...)
+-- run_batch(schema with fx, currency of company_profiles, changed_since=...)
 -- verify(fast=False)
 -- verify(fast=True)
 -- explain(db, [portfolio], session, since=...)
+-- verify(schema with fx, fast=False)
+-- verify(schema with fx, fast=True)
 -- repair()
 -- calculate_portfolio_provider_beta(...)
 -- calculate_portfolio_sector_exposure(...)
@@ -734,8 +837,12 @@ SELECT c."symbol", c."beta", c."sector", c."is_etf" IS TRUE FROM "public"."compa
 -- run_batch(analytics='portfolio')
 -- run_batch(analytics='full')
 -- run_batch(analytics='every', on_existing='replace')
+-- run_batch(schema with fx, currency of positions, changed_since=...)
+-- run_batch(schema with fx, currency of company_profiles, changed_since=...)
 -- verify(fast=False)
 -- verify(fast=True)
+-- verify(schema with fx, fast=False)
+-- verify(schema with fx, fast=True)
 -- repair()
 COPY (
 SELECT (w.number - 1)::int4, last."snapshot_date", last."daily_return"
@@ -749,6 +856,42 @@ CROSS JOIN LATERAL (
 
 -- run_batch(changed_since=..., calendar='XNYS')
 -- run_batch(changed_since=..., calendar='prices')
+-- run_batch(changed_since=..., calendar='daily')
+-- run_batch(schema with splits, changed_since=...)
+-- run_batch(schema with fx, currency of positions, changed_since=...)
+-- run_batch(schema with fx, currency of company_profiles, changed_since=...)
+COPY (
+SELECT DISTINCT m."symbol", m."date" FROM "public"."market_data_cache" AS m WHERE (m."created_at" >= '2026-01-01T00:00:00+00:00'::timestamptz OR m."updated_at" >= '2026-01-01T00:00:00+00:00'::timestamptz) AND m."date" BETWEEN '<day>'::date AND '<day>'::date
+) TO STDOUT (FORMAT binary);
+
+-- run_batch(changed_since=..., calendar='XNYS')
+-- run_batch(changed_since=..., calendar='prices')
+-- run_batch(changed_since=..., calendar='daily')
+-- run_batch(schema with splits, changed_since=...)
+-- run_batch(schema with fx, currency of positions, changed_since=...)
+-- run_batch(schema with fx, currency of company_profiles, changed_since=...)
+COPY (
+SELECT c.portfolio, GREATEST(LEAST(min(c.day), '<day>'::date), '<day>'::date)
+FROM (SELECT p."portfolio_id", CASE
+    WHEN p."created_at" >= '2026-01-01T00:00:00+00:00'::timestamptz AND p."updated_at" <= p."created_at"
+        AND p."deleted_at" IS NULL
+    THEN COALESCE(p."entry_date", '<day>'::date) ELSE '<day>'::date END
+FROM "public"."positions" AS p
+WHERE (p."created_at" >= '2026-01-01T00:00:00+00:00'::timestamptz OR p."updated_at" >= '2026-01-01T00:00:00+00:00'::timestamptz
+    OR p."deleted_at" >= '2026-01-01T00:00:00+00:00'::timestamptz) AND p."portfolio_id" IN (SELECT o."id" FROM "public"."portfolios" AS o WHERE o."deleted_at" IS NULL) UNION ALL SELECT p."portfolio_id", COALESCE(p."entry_date", '<day>'::date)
+FROM "public"."position_realized_events" AS e JOIN "public"."positions" AS p ON p."id" = e."position_id"
+WHERE e."created_at" >= '2026-01-01T00:00:00+00:00'::timestamptz AND p."deleted_at" IS NULL AND p."portfolio_id" IN (SELECT o."id" FROM "public"."portfolios" AS o WHERE o."deleted_at" IS NULL) UNION ALL SELECT f."portfolio_id", CASE
+    WHEN f."created_at" >= '2026-01-01T00:00:00+00:00'::timestamptz AND f."updated_at" <= f."created_at"
+        AND f."deleted_at" IS NULL
+    THEN COALESCE(f."change_date", '<day>'::date) ELSE '<day>'::date END
+FROM "public"."equity_changes" AS f
+WHERE (f."created_at" >= '2026-01-01T00:00:00+00:00'::timestamptz OR f."updated_at" >= '2026-01-01T00:00:00+00:00'::timestamptz
+    OR f."deleted_at" >= '2026-01-01T00:00:00+00:00'::timestamptz) AND f."portfolio_id" IN (SELECT o."id" FROM "public"."portfolios" AS o WHERE o."deleted_at" IS NULL)) AS c(portfolio, day) WHERE c.portfolio IS NOT NULL GROUP BY c.portfolio
+) TO STDOUT (FORMAT binary);
+
+-- run_batch(changed_since=..., calendar='XNYS')
+-- run_batch(changed_since=..., calendar='prices')
+-- run_batch(schema with splits, changed_since=...)
 COPY (
 SELECT o."id", o."equity_balance", o."currency", o."deleted_at" IS NOT NULL, before."snapshot_date", before."equity_balance", before."cumulative_pnl", before."cumulative_realized_pnl", before."cumulative_capital_flow", first."snapshot_date", first."equity_balance", first."daily_pnl", first."daily_capital_flow", last."snapshot_date", last."equity_balance", last."cumulative_pnl", last."cumulative_realized_pnl", last."cumulative_capital_flow" FROM "public"."portfolios" AS o 
 LEFT JOIN LATERAL (
@@ -767,35 +910,6 @@ LEFT JOIN LATERAL (
         AND s."snapshot_date" >= '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
     ORDER BY s."snapshot_date" DESC LIMIT 1) AS last ON true
 WHERE false
-) TO STDOUT (FORMAT binary);
-
--- run_batch(changed_since=..., calendar='XNYS')
--- run_batch(changed_since=..., calendar='prices')
--- run_batch(changed_since=..., calendar='daily')
-COPY (
-SELECT DISTINCT m."symbol", m."date" FROM "public"."market_data_cache" AS m WHERE (m."created_at" >= '2026-01-01T00:00:00+00:00'::timestamptz OR m."updated_at" >= '2026-01-01T00:00:00+00:00'::timestamptz) AND m."date" BETWEEN '<day>'::date AND '<day>'::date
-) TO STDOUT (FORMAT binary);
-
--- run_batch(changed_since=..., calendar='XNYS')
--- run_batch(changed_since=..., calendar='prices')
--- run_batch(changed_since=..., calendar='daily')
-COPY (
-SELECT c.portfolio, GREATEST(LEAST(min(c.day), '<day>'::date), '<day>'::date)
-FROM (SELECT p."portfolio_id", CASE
-    WHEN p."created_at" >= '2026-01-01T00:00:00+00:00'::timestamptz AND p."updated_at" <= p."created_at"
-        AND p."deleted_at" IS NULL
-    THEN COALESCE(p."entry_date", '<day>'::date) ELSE '<day>'::date END
-FROM "public"."positions" AS p
-WHERE (p."created_at" >= '2026-01-01T00:00:00+00:00'::timestamptz OR p."updated_at" >= '2026-01-01T00:00:00+00:00'::timestamptz
-    OR p."deleted_at" >= '2026-01-01T00:00:00+00:00'::timestamptz) AND p."portfolio_id" IN (SELECT o."id" FROM "public"."portfolios" AS o WHERE o."deleted_at" IS NULL) UNION ALL SELECT p."portfolio_id", COALESCE(p."entry_date", '<day>'::date)
-FROM "public"."position_realized_events" AS e JOIN "public"."positions" AS p ON p."id" = e."position_id"
-WHERE e."created_at" >= '2026-01-01T00:00:00+00:00'::timestamptz AND p."deleted_at" IS NULL AND p."portfolio_id" IN (SELECT o."id" FROM "public"."portfolios" AS o WHERE o."deleted_at" IS NULL) UNION ALL SELECT f."portfolio_id", CASE
-    WHEN f."created_at" >= '2026-01-01T00:00:00+00:00'::timestamptz AND f."updated_at" <= f."created_at"
-        AND f."deleted_at" IS NULL
-    THEN COALESCE(f."change_date", '<day>'::date) ELSE '<day>'::date END
-FROM "public"."equity_changes" AS f
-WHERE (f."created_at" >= '2026-01-01T00:00:00+00:00'::timestamptz OR f."updated_at" >= '2026-01-01T00:00:00+00:00'::timestamptz
-    OR f."deleted_at" >= '2026-01-01T00:00:00+00:00'::timestamptz) AND f."portfolio_id" IN (SELECT o."id" FROM "public"."portfolios" AS o WHERE o."deleted_at" IS NULL)) AS c(portfolio, day) WHERE c.portfolio IS NOT NULL GROUP BY c.portfolio
 ) TO STDOUT (FORMAT binary);
 
 -- run_batch(changed_since=..., calendar='daily')
@@ -849,6 +963,8 @@ WHERE o."deleted_at" IS NULL
 
 -- run_batch(missing=True, on_existing='replace')
 -- run_batch('inception', on_existing='replace')
+-- run_batch(schema with fx, currency of positions, changed_since=...)
+-- run_batch(schema with fx, currency of company_profiles, changed_since=...)
 -- repair()
 WITH entry AS (INSERT INTO "public"."batchcore_run_chunks" (run_id, chunk, attempt, first_portfolio, last_portfolio,
     first_session, last_session, sessions, rows_written, sha256, committed_at)
@@ -863,6 +979,9 @@ FROM entry WHERE id = '<id>' AND token = <value> AND state = 'running';
 -- run_batch('inception', on_existing='replace')
 -- run_batch(settings=Settings(shard=(1, 2)))
 -- run_batch(schema with price_sources)
+-- run_batch(schema with splits)
+-- run_batch(schema with fx, currency of positions)
+-- run_batch(schema with fx, currency of company_profiles)
 COPY "pg_temp"."batchcore_staged_portfolio_snapshots" (
     "portfolio_id", "snapshot_date", "total_value", "cash_value", "long_value", "short_value", "gross_exposure", "net_exposure", "equity_balance", "daily_pnl", "cumulative_pnl", "daily_realized_pnl", "cumulative_realized_pnl", "daily_capital_flow", "cumulative_capital_flow", "daily_return", "num_positions", "num_long_positions", "num_short_positions", "is_complete"
 ) FROM STDIN (FORMAT binary);
@@ -871,17 +990,25 @@ COPY "pg_temp"."batchcore_staged_portfolio_snapshots" (
 -- run_batch('inception', on_existing='replace')
 -- run_batch(settings=Settings(shard=(1, 2)))
 -- run_batch(schema with price_sources)
+-- run_batch(schema with splits)
+-- run_batch(schema with fx, currency of positions)
+-- run_batch(schema with fx, currency of company_profiles)
 CREATE TEMP TABLE batchcore_staged_portfolio_snapshots ON COMMIT DROP AS SELECT "portfolio_id" AS "portfolio_id", "snapshot_date" AS "snapshot_date", "total_value" AS "total_value", "cash_value" AS "cash_value", "long_value" AS "long_value", "short_value" AS "short_value", "gross_exposure" AS "gross_exposure", "net_exposure" AS "net_exposure", "equity_balance" AS "equity_balance", "daily_pnl" AS "daily_pnl", "cumulative_pnl" AS "cumulative_pnl", "daily_realized_pnl" AS "daily_realized_pnl", "cumulative_realized_pnl" AS "cumulative_realized_pnl", "daily_capital_flow" AS "daily_capital_flow", "cumulative_capital_flow" AS "cumulative_capital_flow", "daily_return" AS "daily_return", "num_positions" AS "num_positions", "num_long_positions" AS "num_long_positions", "num_short_positions" AS "num_short_positions", "is_complete" AS "is_complete" FROM "public"."portfolio_snapshots" WITH NO DATA;
 
 -- run_batch(missing=True, on_existing='replace')
 -- run_batch('inception', on_existing='replace')
 -- run_batch(settings=Settings(shard=(1, 2)))
 -- run_batch(schema with price_sources)
+-- run_batch(schema with splits)
+-- run_batch(schema with fx, currency of positions)
+-- run_batch(schema with fx, currency of company_profiles)
 UPDATE "public"."portfolio_snapshots" AS own SET "total_value" = staged."total_value", "cash_value" = staged."cash_value", "long_value" = staged."long_value", "short_value" = staged."short_value", "gross_exposure" = staged."gross_exposure", "net_exposure" = staged."net_exposure", "equity_balance" = staged."equity_balance", "daily_pnl" = staged."daily_pnl", "cumulative_pnl" = staged."cumulative_pnl", "daily_realized_pnl" = staged."daily_realized_pnl", "cumulative_realized_pnl" = staged."cumulative_realized_pnl", "daily_capital_flow" = staged."daily_capital_flow", "cumulative_capital_flow" = staged."cumulative_capital_flow", "daily_return" = staged."daily_return", "num_positions" = staged."num_positions", "num_long_positions" = staged."num_long_positions", "num_short_positions" = staged."num_short_positions", "is_complete" = staged."is_complete" FROM pg_temp.batchcore_staged_portfolio_snapshots AS staged WHERE own."portfolio_id" = staged."portfolio_id" AND own."snapshot_date" = staged."snapshot_date" AND own."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid;
 
 -- run_batch(missing=True, on_existing='skip')
 -- run_batch('inception', on_existing='replace')
 -- run_batch(schema with price_sources)
+-- run_batch(schema with fx, currency of positions, changed_since=...)
+-- run_batch(schema with fx, currency of company_profiles, changed_since=...)
 COPY "public"."batchcore_run_issues" (
     "run_id", "chunk", "portfolio_id", "name", "failed", "count", "symbol", "session", "detail"
 ) FROM STDIN (FORMAT binary);
@@ -993,6 +1120,140 @@ LEFT JOIN (
 WHERE o."deleted_at" IS NULL
 ) TO STDOUT (FORMAT binary);
 
+-- run_batch(schema with fx, currency of company_profiles)
+-- run_batch(schema with fx, currency of company_profiles, changed_since=...)
+-- run_batch(schema with fx, currency of company_profiles, settings=Settings(dry_run=True))
+COPY (
+SELECT c."symbol"::text, c."quoted_in"::text FROM "public"."company_profiles" AS c WHERE c."symbol" IS NOT NULL AND c."quoted_in" IS NOT NULL
+) TO STDOUT (FORMAT binary);
+
+-- run_batch(schema with fx, currency of company_profiles, changed_since=...)
+COPY (
+SELECT p."portfolio_id", o."currency"::text, p."symbol"::text, p."entry_date",
+    CASE WHEN isfinite(p."exit_date") THEN p."exit_date" END
+FROM "public"."positions" AS p JOIN "public"."portfolios" AS o ON o."id" = p."portfolio_id"
+WHERE p."deleted_at" IS NULL AND p."entry_date" BETWEEN '<day>'::date AND '<day>'::date AND p."symbol" IS NOT NULL AND p."portfolio_id" IN (SELECT o."id" FROM "public"."portfolios" AS o WHERE o."deleted_at" IS NULL)
+) TO STDOUT (FORMAT binary);
+
+-- run_batch(schema with fx, currency of company_profiles, settings=Settings(dry_run=True))
+COPY (
+SELECT o."currency"::text, p."symbol"::text, min(p."entry_date"), count(DISTINCT o."id")
+FROM "public"."positions" AS p JOIN "public"."portfolios" AS o ON o."id" = p."portfolio_id"
+WHERE p."deleted_at" IS NULL AND p."entry_date" BETWEEN '<day>'::date AND '<day>'::date AND p."symbol" IS NOT NULL AND o."deleted_at" IS NULL
+GROUP BY 1, 2
+) TO STDOUT (FORMAT binary);
+
+-- run_batch(schema with fx, currency of positions)
+-- run_batch(schema with fx, currency of positions, changed_since=...)
+-- run_batch(schema with fx, currency of positions, settings=Settings(dry_run=True))
+-- run_batch(schema with fx, currency of company_profiles)
+-- run_batch(schema with fx, currency of company_profiles, changed_since=...)
+-- run_batch(schema with fx, currency of company_profiles, settings=Settings(dry_run=True))
+-- verify(schema with fx, fast=False)
+-- verify(schema with fx, fast=True)
+COPY (
+SELECT v."base"::text, v."quote"::text, v."date", v."rate" FROM "public"."fx_rates" AS v WHERE v."date" <= '<day>'::date AND upper(btrim(v."base"::text COLLATE "C", ' ')) = ANY('<texts>'::text[])
+    AND upper(btrim(v."quote"::text COLLATE "C", ' ')) = ANY('<texts>'::text[])
+) TO STDOUT (FORMAT binary);
+
+-- run_batch(schema with fx, currency of positions)
+-- verify(schema with fx, fast=False)
+-- verify(schema with fx, fast=True)
+COPY (
+SELECT p."id", p."portfolio_id", p."symbol", p."position_type", p."quantity", p."entry_price", p."entry_date", p."exit_date", p."investment_class", p."market_value", p."exit_price", p."expiration_date", p."currency"::text FROM "public"."positions" AS p WHERE p."deleted_at" IS NULL AND p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid
+) TO STDOUT (FORMAT binary);
+
+-- run_batch(schema with fx, currency of positions, changed_since=...)
+COPY (
+SELECT p."id", p."portfolio_id", p."symbol", p."position_type", p."quantity", p."entry_price", p."entry_date", p."exit_date", p."investment_class", p."market_value", p."exit_price", p."expiration_date", p."currency"::text FROM "public"."positions" AS p WHERE p."deleted_at" IS NULL AND p."portfolio_id" = ANY('<ids>'::uuid[])
+) TO STDOUT (FORMAT binary);
+
+-- run_batch(schema with fx, currency of positions, changed_since=...)
+COPY (
+SELECT p."portfolio_id", o."currency"::text, p."currency"::text, p."entry_date",
+    CASE WHEN isfinite(p."exit_date") THEN p."exit_date" END
+FROM "public"."positions" AS p JOIN "public"."portfolios" AS o ON o."id" = p."portfolio_id"
+WHERE p."deleted_at" IS NULL AND p."entry_date" BETWEEN '<day>'::date AND '<day>'::date AND p."currency" IS NOT NULL AND p."portfolio_id" IN (SELECT o."id" FROM "public"."portfolios" AS o WHERE o."deleted_at" IS NULL)
+) TO STDOUT (FORMAT binary);
+
+-- run_batch(schema with fx, currency of positions, changed_since=...)
+-- run_batch(schema with fx, currency of company_profiles, changed_since=...)
+COPY (
+SELECT DISTINCT v."base"::text, v."quote"::text, v."date" FROM "public"."fx_rates" AS v
+WHERE v."updated_at" >= '2026-01-01T00:00:00+00:00'::timestamptz AND v."date" BETWEEN '<day>'::date AND '<day>'::date
+    AND v."base" IS NOT NULL AND v."quote" IS NOT NULL
+) TO STDOUT (FORMAT binary);
+
+-- run_batch(schema with fx, currency of positions, changed_since=...)
+-- run_batch(schema with fx, currency of company_profiles, changed_since=...)
+COPY (
+SELECT o."id", o."equity_balance", o."currency", o."deleted_at" IS NOT NULL, before."snapshot_date", before."equity_balance", before."cumulative_pnl", before."cumulative_realized_pnl", before."cumulative_capital_flow", first."snapshot_date", first."equity_balance", first."daily_pnl", first."daily_capital_flow", last."snapshot_date", last."equity_balance", last."cumulative_pnl", last."cumulative_realized_pnl", last."cumulative_capital_flow" FROM "public"."portfolios" AS o LEFT JOIN unnest('<ids>'::uuid[], '<days>'::date[]) AS own(id, day) ON own.id = o."id"
+LEFT JOIN LATERAL (
+    SELECT s."snapshot_date", s."equity_balance", s."cumulative_pnl",
+        s."cumulative_realized_pnl", s."cumulative_capital_flow"
+    FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < COALESCE(own.day, '<day>'::date) AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
+    ORDER BY s."snapshot_date" DESC LIMIT 1) AS before ON true
+LEFT JOIN LATERAL (
+    SELECT s."snapshot_date", s."equity_balance", s."daily_pnl", s."daily_capital_flow"
+    FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = o."id" AND s."snapshot_date" >= COALESCE(own.day, '<day>'::date) AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
+    ORDER BY s."snapshot_date" ASC LIMIT 1) AS first ON true
+LEFT JOIN LATERAL (
+    SELECT s."snapshot_date", s."equity_balance", s."cumulative_pnl",
+        s."cumulative_realized_pnl", s."cumulative_capital_flow"
+    FROM "public"."portfolio_snapshots" AS s WHERE first."snapshot_date" IS NOT NULL AND s."portfolio_id" = o."id"
+        AND s."snapshot_date" >= COALESCE(own.day, '<day>'::date) AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
+    ORDER BY s."snapshot_date" DESC LIMIT 1) AS last ON true
+WHERE o."id" = ANY('<ids>'::uuid[])
+) TO STDOUT (FORMAT binary);
+
+-- run_batch(schema with fx, currency of positions, changed_since=...)
+-- run_batch(schema with fx, currency of company_profiles, changed_since=...)
+-- explain(db, [portfolio], session, since=...)
+-- the page of a portfolio
+COPY (
+SELECT DISTINCT p."symbol" FROM "public"."positions" AS p
+WHERE p."deleted_at" IS NULL AND p."symbol" IS NOT NULL AND p."symbol" <> '' AND p."portfolio_id" = ANY('<ids>'::uuid[])
+) TO STDOUT (FORMAT binary);
+
+-- run_batch(schema with fx, currency of positions, changed_since=...)
+-- run_batch(schema with fx, currency of company_profiles, changed_since=...)
+-- the page of a portfolio
+COPY (
+WITH RECURSIVE spelling(symbol) AS (
+    (SELECT min(m."symbol") FROM "public"."market_data_cache" AS m)
+    UNION ALL
+    SELECT (SELECT min(m."symbol") FROM "public"."market_data_cache" AS m WHERE m."symbol" > spelling.symbol)
+    FROM spelling WHERE spelling.symbol IS NOT NULL), wanted(symbol, settled) AS (
+    SELECT one.symbol, one.normalised = ANY('{}')
+    FROM (SELECT symbol, upper(btrim(symbol COLLATE "C", ' ')) AS normalised FROM spelling) AS one
+    WHERE one.normalised = ANY('<texts>'))
+SELECT wanted.symbol, earlier.day, earlier.close
+FROM wanted CROSS JOIN LATERAL (
+    (SELECT m."date", m."close" FROM "public"."market_data_cache" AS m
+        WHERE m."symbol" = wanted.symbol AND m."date" < '<day>'::date AND m."close" > 0 AND m."close" < 'Infinity'::numeric AND m."close" > '-Infinity'::numeric 
+        ORDER BY m."date" DESC LIMIT 1)
+    UNION ALL
+    SELECT * FROM (
+        SELECT m."date", m."close" FROM "public"."market_data_cache" AS m
+        WHERE m."symbol" = wanted.symbol AND m."date" < '<day>'::date AND m."close" < 'Infinity'::numeric AND m."close" > '-Infinity'::numeric 
+        ORDER BY m."date" DESC LIMIT 1) AS newest
+    WHERE NOT (newest."close" > 0)) AS earlier(day, close)
+WHERE NOT wanted.settled
+UNION ALL
+SELECT m."symbol", m."date", m."close" FROM "public"."market_data_cache" AS m
+WHERE m."symbol" = ANY(ARRAY(
+        SELECT wanted.symbol FROM wanted WHERE NOT wanted.symbol = ANY('<texts>')))
+    AND m."date" BETWEEN '<day>'::date AND '<day>'::date AND m."close" < 'Infinity'::numeric AND m."close" > '-Infinity'::numeric 
+) TO STDOUT (FORMAT binary);
+
+-- run_batch(schema with fx, currency of positions, settings=Settings(dry_run=True))
+COPY (
+SELECT o."currency"::text, p."currency"::text, min(p."entry_date"), count(DISTINCT o."id")
+FROM "public"."positions" AS p JOIN "public"."portfolios" AS o ON o."id" = p."portfolio_id"
+WHERE p."deleted_at" IS NULL AND p."entry_date" BETWEEN '<day>'::date AND '<day>'::date AND p."currency" IS NOT NULL AND o."deleted_at" IS NULL
+GROUP BY 1, 2
+) TO STDOUT (FORMAT binary);
+
 -- run_batch(schema with price_sources)
 COPY (
 SELECT m."symbol", m."date", m."close", array_position('<texts>'::text[], m."data_source"::text) FROM "public"."market_data_cache" AS m
@@ -1025,7 +1286,20 @@ WHERE m."symbol" = ANY(ARRAY(
     AND m."date" BETWEEN '<day>'::date AND '<day>'::date AND m."close" < 'Infinity'::numeric AND m."close" > '-Infinity'::numeric AND m."data_source"::text = ANY('<texts>'::text[])
 ) TO STDOUT (FORMAT binary);
 
+-- run_batch(schema with splits)
+-- check_basis(db, symbol)
+COPY (
+SELECT r."symbol"::text, r."ex_date", r."new"::numeric, r."old"::numeric FROM "public"."stock_splits" AS r WHERE upper(btrim(r."symbol" COLLATE "C", ' ')) = ANY('<texts>')
+) TO STDOUT (FORMAT binary);
+
+-- run_batch(schema with splits, changed_since=...)
+COPY (
+SELECT DISTINCT r."symbol"::text, r."ex_date" FROM "public"."stock_splits" AS r WHERE (r."created_at" >= '2026-01-01T00:00:00+00:00'::timestamptz OR r."updated_at" >= '2026-01-01T00:00:00+00:00'::timestamptz) AND r."ex_date" BETWEEN '<day>'::date AND '<day>'::date
+) TO STDOUT (FORMAT binary);
+
 -- run_batch(settings=Settings(dry_run=True))
+-- run_batch(schema with fx, currency of positions, settings=Settings(dry_run=True))
+-- run_batch(schema with fx, currency of company_profiles, settings=Settings(dry_run=True))
 COPY (
 SELECT 'equity_changes'::text, EXISTS (
         SELECT FROM pg_trigger AS g JOIN pg_proc AS f ON f.oid = g.tgfoid
@@ -1055,6 +1329,8 @@ FROM "public"."positions" AS t TABLESAMPLE SYSTEM (100.000000)
 ) TO STDOUT (FORMAT binary);
 
 -- run_batch(settings=Settings(dry_run=True))
+-- run_batch(schema with fx, currency of positions, settings=Settings(dry_run=True))
+-- run_batch(schema with fx, currency of company_profiles, settings=Settings(dry_run=True))
 COPY (
 SELECT p."portfolio_id", p."symbol", p."entry_date", GREATEST(CASE WHEN p."quantity" > 0 OR p."quantity" < 0
     THEN COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END, 'infinity') END, events.last) FROM "public"."positions" AS p
@@ -1072,10 +1348,14 @@ WHERE p."deleted_at" IS NULL AND true
 ) TO STDOUT (FORMAT binary);
 
 -- run_batch(settings=Settings(dry_run=True))
+-- run_batch(schema with fx, currency of positions, settings=Settings(dry_run=True))
+-- run_batch(schema with fx, currency of company_profiles, settings=Settings(dry_run=True))
 -- PnLCalculator().calculate_all_portfolios_pnl(...)
 SELECT pg_catalog.clock_timestamp();
 
 -- run_batch(settings=Settings(dry_run=True))
+-- run_batch(schema with fx, currency of positions, settings=Settings(dry_run=True))
+-- run_batch(schema with fx, currency of company_profiles, settings=Settings(dry_run=True))
 -- explain(db)
 -- explain(db, session=..., policy='legacy')
 SELECT pg_export_snapshot();
@@ -1131,12 +1411,6 @@ WHERE o."deleted_at" IS NULL AND ('x' || encode(substr(sha256(uuid_send(o."id"))
 ) TO STDOUT (FORMAT binary);
 
 -- run_batch(settings=Settings(shard=(1, 2)))
-COPY (
-SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE FROM "public"."portfolio_snapshots" AS s
-WHERE s."portfolio_id" = ANY('<ids>'::uuid[]) AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
-) TO STDOUT (FORMAT binary);
-
--- run_batch(settings=Settings(shard=(1, 2)))
 SELECT COALESCE(sum(r.failed), 0)::int8 FROM "public"."batchcore_run_shards" AS s JOIN "public"."batchcore_runs" AS r ON r.id = s.run_id
 WHERE s.group_id = '<id>'::uuid AND s.run_id <> '<id>'::uuid;
 
@@ -1157,6 +1431,26 @@ WHERE r.token = (SELECT max(l.token) FROM "public"."batchcore_runs" AS l JOIN "p
         WHERE o.group_id = s.group_id AND o.shard = 2);
 
 -- run_batch(settings=Settings(shard=(1, 2)))
+-- run_batch(schema with fx, currency of company_profiles, changed_since=...)
+-- explain(db, [portfolio], session, since=...)
+-- calculate_portfolio_provider_beta(...)
+-- calculate_portfolio_sector_exposure(...)
+-- the page of a portfolio
+COPY (
+SELECT p."id", p."portfolio_id", p."symbol", p."position_type", p."quantity", p."entry_price", p."entry_date", p."exit_date", p."investment_class", p."market_value", p."exit_price", p."expiration_date" FROM "public"."positions" AS p WHERE p."deleted_at" IS NULL AND p."portfolio_id" = ANY('<ids>'::uuid[])
+) TO STDOUT (FORMAT binary);
+
+-- run_batch(settings=Settings(shard=(1, 2)))
+-- run_batch(schema with fx, currency of positions, changed_since=...)
+-- run_batch(schema with fx, currency of company_profiles, changed_since=...)
+COPY (
+SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE FROM "public"."portfolio_snapshots" AS s
+WHERE s."portfolio_id" = ANY('<ids>'::uuid[]) AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
+) TO STDOUT (FORMAT binary);
+
+-- run_batch(settings=Settings(shard=(1, 2)))
+-- run_batch(schema with fx, currency of positions, changed_since=...)
+-- run_batch(schema with fx, currency of company_profiles, changed_since=...)
 -- explain(db, [portfolio], session, since=...)
 -- calculate_portfolio_provider_beta(...)
 -- calculate_portfolio_sector_exposure(...)
@@ -1167,15 +1461,8 @@ WHERE p."portfolio_id" = ANY('<ids>'::uuid[]) AND p."deleted_at" IS NULL
 ) TO STDOUT (FORMAT binary);
 
 -- run_batch(settings=Settings(shard=(1, 2)))
--- explain(db, [portfolio], session, since=...)
--- calculate_portfolio_provider_beta(...)
--- calculate_portfolio_sector_exposure(...)
--- the page of a portfolio
-COPY (
-SELECT p."id", p."portfolio_id", p."symbol", p."position_type", p."quantity", p."entry_price", p."entry_date", p."exit_date", p."investment_class", p."market_value", p."exit_price", p."expiration_date" FROM "public"."positions" AS p WHERE p."deleted_at" IS NULL AND p."portfolio_id" = ANY('<ids>'::uuid[])
-) TO STDOUT (FORMAT binary);
-
--- run_batch(settings=Settings(shard=(1, 2)))
+-- run_batch(schema with fx, currency of positions, changed_since=...)
+-- run_batch(schema with fx, currency of company_profiles, changed_since=...)
 -- explain(db, [portfolio], session, since=...)
 -- the page of a portfolio
 COPY (
@@ -1195,7 +1482,7 @@ SELECT chunk, attempt, first_portfolio::text AS first_portfolio,
 FROM "public"."batchcore_run_chunks" WHERE run_id = '<id>' ORDER BY chunk;
 
 -- runs(...)
-SELECT name, symbol, count, session, detail, attempt FROM "public"."batchcore_run_symbol_issues"
+SELECT name, NULLIF(symbol, '') AS symbol, count, session, detail, attempt FROM "public"."batchcore_run_symbol_issues"
 WHERE run_id = '<id>' ORDER BY name, symbol COLLATE "C", attempt;
 
 -- runs(...)
@@ -1255,8 +1542,9 @@ FROM "public"."batchcore_run_issues" WHERE run_id = '<id>' AND (chunk >= 0 OR ch
     FROM "public"."batchcore_runs" AS r WHERE r.id = '<id>'))
 GROUP BY name
 UNION ALL
-SELECT name, sum(count)::int8, 0, 0, count(DISTINCT symbol),
-    (array_agg(symbol ORDER BY count DESC, symbol COLLATE "C"))[1:3], min(session), min(detail)
+SELECT name, sum(count)::int8, 0, 0, count(*) FILTER (WHERE symbol <> ''),
+    (array_remove(array_agg(symbol ORDER BY count DESC, symbol COLLATE "C"), ''))[1:3],
+    min(session), min(detail)
 FROM "public"."batchcore_run_symbol_issues" WHERE run_id = '<id>' AND attempt = (
     SELECT max(attempt) FROM "public"."batchcore_run_symbol_issues" WHERE run_id = '<id>')
 GROUP BY name
@@ -1302,35 +1590,6 @@ WHERE s."portfolio_id" = ANY('<ids>'::uuid[]) AND s."snapshot_date" BETWEEN '<da
 ) TO STDOUT (FORMAT binary);
 
 -- the page of a portfolio
-COPY (
-WITH RECURSIVE spelling(symbol) AS (
-    (SELECT min(m."symbol") FROM "public"."market_data_cache" AS m)
-    UNION ALL
-    SELECT (SELECT min(m."symbol") FROM "public"."market_data_cache" AS m WHERE m."symbol" > spelling.symbol)
-    FROM spelling WHERE spelling.symbol IS NOT NULL), wanted(symbol, settled) AS (
-    SELECT one.symbol, one.normalised = ANY('{}')
-    FROM (SELECT symbol, upper(btrim(symbol COLLATE "C", ' ')) AS normalised FROM spelling) AS one
-    WHERE one.normalised = ANY('<texts>'))
-SELECT wanted.symbol, earlier.day, earlier.close
-FROM wanted CROSS JOIN LATERAL (
-    (SELECT m."date", m."close" FROM "public"."market_data_cache" AS m
-        WHERE m."symbol" = wanted.symbol AND m."date" < '<day>'::date AND m."close" > 0 AND m."close" < 'Infinity'::numeric AND m."close" > '-Infinity'::numeric 
-        ORDER BY m."date" DESC LIMIT 1)
-    UNION ALL
-    SELECT * FROM (
-        SELECT m."date", m."close" FROM "public"."market_data_cache" AS m
-        WHERE m."symbol" = wanted.symbol AND m."date" < '<day>'::date AND m."close" < 'Infinity'::numeric AND m."close" > '-Infinity'::numeric 
-        ORDER BY m."date" DESC LIMIT 1) AS newest
-    WHERE NOT (newest."close" > 0)) AS earlier(day, close)
-WHERE NOT wanted.settled
-UNION ALL
-SELECT m."symbol", m."date", m."close" FROM "public"."market_data_cache" AS m
-WHERE m."symbol" = ANY(ARRAY(
-        SELECT wanted.symbol FROM wanted WHERE NOT wanted.symbol = ANY('<texts>')))
-    AND m."date" BETWEEN '<day>'::date AND '<day>'::date AND m."close" < 'Infinity'::numeric AND m."close" > '-Infinity'::numeric 
-) TO STDOUT (FORMAT binary);
-
--- the page of a portfolio
 SELECT CASE WHEN isfinite(s."snapshot_date") THEN (s."snapshot_date" - DATE '1970-01-01')::bigint WHEN s."snapshot_date" IS NOT NULL THEN <number> END AS day, s."equity_balance" AS equity, s."daily_pnl" AS pnl,
     s."daily_capital_flow" AS flow, s."cumulative_pnl" AS cumulative,
     s."cumulative_realized_pnl" AS realized, s."long_value" AS long, s."short_value" AS short,
@@ -1341,80 +1600,14 @@ FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = $1 AND s."is_c
 SELECT o."name" AS name, o."currency" AS currency FROM "public"."portfolios" AS o WHERE o."id" = $1;
 
 -- verify(fast=False)
-SELECT c0 FROM (SELECT DISTINCT m."symbol" FROM "public"."market_data_cache" AS m) AS q(c0);
-
--- verify(fast=False)
-SELECT c0, CASE WHEN isfinite(c1) THEN (c1 - DATE '1970-01-01')::bigint WHEN c1 IS NOT NULL THEN <number> END, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, c17, c18, c19, c20, c21, c22, c23, c24, c25, c26, c27, c28, c29, c30, c31 FROM (SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
-    WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."hhi"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d_observations"::numeric, s."effective_num_positions"::numeric, s."sector_exposure"::text FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
-UNION ALL
-SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
-    SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
-    WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."hhi"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d_observations"::numeric, s."effective_num_positions"::numeric, s."sector_exposure"::text FROM "public"."portfolio_snapshots" AS s
-    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END ORDER BY s."snapshot_date" DESC LIMIT 1) AS b
-WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid) AS q(c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, c17, c18, c19, c20, c21, c22, c23, c24, c25, c26, c27, c28, c29, c30, c31);
-
--- verify(fast=False)
-SELECT c0, c1, CASE WHEN isfinite(c2) THEN (c2 - DATE '1970-01-01')::bigint WHEN c2 IS NOT NULL THEN <number> END, c3, c4 FROM (SELECT e."position_id", p."portfolio_id", e."trade_date", e."quantity_closed", e."realized_pnl" FROM "public"."position_realized_events" AS e JOIN "public"."positions" AS p ON p."id" = e."position_id"
-WHERE p."portfolio_id" = ANY('<ids>'::uuid[]) AND p."deleted_at" IS NULL) AS q(c0, c1, c2, c3, c4);
-
--- verify(fast=False)
 SELECT c0, c1, c2, c3, c4, c5, CASE WHEN isfinite(c6) THEN (c6 - DATE '1970-01-01')::bigint WHEN c6 IS NOT NULL THEN <number> END, CASE WHEN isfinite(c7) THEN (c7 - DATE '1970-01-01')::bigint WHEN c7 IS NOT NULL THEN <number> END, c8, c9, c10, CASE WHEN isfinite(c11) THEN (c11 - DATE '1970-01-01')::bigint WHEN c11 IS NOT NULL THEN <number> END FROM (SELECT p."id", p."portfolio_id", p."symbol", p."position_type", p."quantity", p."entry_price", p."entry_date", p."exit_date", p."investment_class", p."market_value", p."exit_price", p."expiration_date" FROM "public"."positions" AS p WHERE p."deleted_at" IS NULL AND p."portfolio_id" = ANY('<ids>'::uuid[])) AS q(c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11);
-
--- verify(fast=False)
--- verify(fast=True)
-COPY (
-SELECT 0::int4, p."portfolio_id", p."symbol"::text, CASE WHEN isfinite(p."entry_date") AND isfinite(COALESCE(COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END), '2000-01-01')) THEN p."entry_date" ELSE '<day>'::date END, COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END),
-            (upper(btrim(p."investment_class"::text COLLATE "C", ' ')) = 'PRIVATE') IS TRUE AND p."deleted_at" IS NULL, COALESCE(CASE WHEN isfinite(GREATEST(p."created_at", p."updated_at", p."deleted_at")) THEN (extract(epoch FROM GREATEST(p."created_at", p."updated_at", p."deleted_at")) * 1000000)::int8
-    WHEN GREATEST(p."created_at", p."updated_at", p."deleted_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
-        FROM "public"."positions" AS p WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND p."symbol" IS NOT NULL UNION ALL SELECT 1::int4, p."portfolio_id", NULL, CASE WHEN p."deleted_at" IS NULL THEN CASE WHEN isfinite(p."entry_date") AND isfinite(COALESCE(COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END), '2000-01-01')) THEN p."entry_date" ELSE '<day>'::date END ELSE '<day>'::date END, e."trade_date", (upper(btrim(p."investment_class"::text COLLATE "C", ' ')) = 'PRIVATE') IS TRUE, COALESCE(CASE WHEN isfinite(GREATEST(e."created_at")) THEN (extract(epoch FROM GREATEST(e."created_at")) * 1000000)::int8
-    WHEN GREATEST(e."created_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
-        FROM "public"."position_realized_events" AS e JOIN "public"."positions" AS p ON p."id" = e."position_id"
-        WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND isfinite(e."trade_date") AND p."deleted_at" IS NULL UNION ALL SELECT 2::int4, f."portfolio_id", NULL, f."change_date", f."change_date", false,
-            COALESCE(CASE WHEN isfinite(GREATEST(f."created_at", f."updated_at", f."deleted_at")) THEN (extract(epoch FROM GREATEST(f."created_at", f."updated_at", f."deleted_at")) * 1000000)::int8
-    WHEN GREATEST(f."created_at", f."updated_at", f."deleted_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
-        FROM "public"."equity_changes" AS f WHERE isfinite(f."change_date") AND f."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid UNION ALL SELECT 3::int4, p."portfolio_id", NULL, CASE WHEN isfinite(p."entry_date") AND isfinite(COALESCE(COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END), '2000-01-01')) THEN p."entry_date" ELSE '<day>'::date END, COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END), false, COALESCE(CASE WHEN isfinite(GREATEST(c."created_at", c."updated_at", c."last_updated")) THEN (extract(epoch FROM GREATEST(c."created_at", c."updated_at", c."last_updated")) * 1000000)::int8
-    WHEN GREATEST(c."created_at", c."updated_at", c."last_updated") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
-        FROM "public"."positions" AS p JOIN "public"."company_profiles" AS c ON upper(btrim(c."symbol" COLLATE "C", ' ')) = upper(btrim(p."symbol" COLLATE "C", ' '))
-        WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid
-) TO STDOUT (FORMAT binary);
-
--- verify(fast=False)
--- verify(fast=True)
-COPY (
-SELECT c.portfolio, c.rows, c.first, c.last, b.day
-FROM (
-    SELECT s."portfolio_id" AS portfolio, count(*) AS rows,
-        min(s."snapshot_date") AS first, max(s."snapshot_date") AS last
-    FROM "public"."portfolio_snapshots" AS s WHERE true AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date GROUP BY s."portfolio_id") AS c
-LEFT JOIN LATERAL (
-    SELECT s."snapshot_date" AS day FROM "public"."portfolio_snapshots" AS s
-    WHERE s."portfolio_id" = c.portfolio AND s."snapshot_date" < c.first AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
-    ORDER BY s."snapshot_date" DESC LIMIT 1) AS b ON true
-) TO STDOUT (FORMAT binary);
-
--- verify(fast=False)
--- verify(fast=True)
-COPY (
-SELECT c.symbol, c.day, c.changed
-FROM (
-    SELECT m."symbol" AS symbol, m."date" AS day, COALESCE(CASE WHEN isfinite(GREATEST(m."created_at", m."updated_at")) THEN (extract(epoch FROM GREATEST(m."created_at", m."updated_at")) * 1000000)::int8
-    WHEN GREATEST(m."created_at", m."updated_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8) AS changed FROM "public"."market_data_cache" AS m
-    WHERE upper(btrim(m."symbol" COLLATE "C", ' ')) = ANY('<texts>')
-        AND m."date" BETWEEN '<day>'::date AND '<day>'::date) AS c
-WHERE c.changed > '<number>'::int8 AND c.changed < '<number>'::int8
-) TO STDOUT (FORMAT binary);
-
--- verify(fast=False)
--- verify(fast=True)
-COPY (
-SELECT e."position_id", p."portfolio_id", e."trade_date", e."quantity_closed", e."realized_pnl" FROM "public"."position_realized_events" AS e JOIN "public"."positions" AS p ON p."id" = e."position_id"
-WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND p."deleted_at" IS NULL
-) TO STDOUT (FORMAT binary);
 
 -- verify(fast=False)
 -- verify(fast=True)
 -- explain(db)
 -- explain(db, [portfolio], session, since=...)
+-- verify(schema with fx, fast=False)
+-- verify(schema with fx, fast=True)
 -- the page of a night
 COPY (
 WITH RECURSIVE spelling(symbol) AS (
@@ -1446,6 +1639,67 @@ WHERE m."symbol" = ANY(ARRAY(
 
 -- verify(fast=False)
 -- verify(fast=True)
+-- verify(schema with fx, fast=False)
+-- verify(schema with fx, fast=True)
+COPY (
+SELECT 0::int4, p."portfolio_id", p."symbol"::text, CASE WHEN isfinite(p."entry_date") AND isfinite(COALESCE(COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END), '2000-01-01')) THEN p."entry_date" ELSE '<day>'::date END, COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END),
+            (upper(btrim(p."investment_class"::text COLLATE "C", ' ')) = 'PRIVATE') IS TRUE AND p."deleted_at" IS NULL, COALESCE(CASE WHEN isfinite(GREATEST(p."created_at", p."updated_at", p."deleted_at")) THEN (extract(epoch FROM GREATEST(p."created_at", p."updated_at", p."deleted_at")) * 1000000)::int8
+    WHEN GREATEST(p."created_at", p."updated_at", p."deleted_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
+        FROM "public"."positions" AS p WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND p."symbol" IS NOT NULL UNION ALL SELECT 1::int4, p."portfolio_id", NULL, CASE WHEN p."deleted_at" IS NULL THEN CASE WHEN isfinite(p."entry_date") AND isfinite(COALESCE(COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END), '2000-01-01')) THEN p."entry_date" ELSE '<day>'::date END ELSE '<day>'::date END, e."trade_date", (upper(btrim(p."investment_class"::text COLLATE "C", ' ')) = 'PRIVATE') IS TRUE, COALESCE(CASE WHEN isfinite(GREATEST(e."created_at")) THEN (extract(epoch FROM GREATEST(e."created_at")) * 1000000)::int8
+    WHEN GREATEST(e."created_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
+        FROM "public"."position_realized_events" AS e JOIN "public"."positions" AS p ON p."id" = e."position_id"
+        WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND isfinite(e."trade_date") AND p."deleted_at" IS NULL UNION ALL SELECT 2::int4, f."portfolio_id", NULL, f."change_date", f."change_date", false,
+            COALESCE(CASE WHEN isfinite(GREATEST(f."created_at", f."updated_at", f."deleted_at")) THEN (extract(epoch FROM GREATEST(f."created_at", f."updated_at", f."deleted_at")) * 1000000)::int8
+    WHEN GREATEST(f."created_at", f."updated_at", f."deleted_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
+        FROM "public"."equity_changes" AS f WHERE isfinite(f."change_date") AND f."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid UNION ALL SELECT 3::int4, p."portfolio_id", NULL, CASE WHEN isfinite(p."entry_date") AND isfinite(COALESCE(COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END), '2000-01-01')) THEN p."entry_date" ELSE '<day>'::date END, COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END), false, COALESCE(CASE WHEN isfinite(GREATEST(c."created_at", c."updated_at", c."last_updated")) THEN (extract(epoch FROM GREATEST(c."created_at", c."updated_at", c."last_updated")) * 1000000)::int8
+    WHEN GREATEST(c."created_at", c."updated_at", c."last_updated") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
+        FROM "public"."positions" AS p JOIN "public"."company_profiles" AS c ON upper(btrim(c."symbol" COLLATE "C", ' ')) = upper(btrim(p."symbol" COLLATE "C", ' '))
+        WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid
+) TO STDOUT (FORMAT binary);
+
+-- verify(fast=False)
+-- verify(fast=True)
+-- verify(schema with fx, fast=False)
+-- verify(schema with fx, fast=True)
+COPY (
+SELECT c.portfolio, c.rows, c.first, c.last, b.day
+FROM (
+    SELECT s."portfolio_id" AS portfolio, count(*) AS rows,
+        min(s."snapshot_date") AS first, max(s."snapshot_date") AS last
+    FROM "public"."portfolio_snapshots" AS s WHERE true AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date GROUP BY s."portfolio_id") AS c
+LEFT JOIN LATERAL (
+    SELECT s."snapshot_date" AS day FROM "public"."portfolio_snapshots" AS s
+    WHERE s."portfolio_id" = c.portfolio AND s."snapshot_date" < c.first AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
+    ORDER BY s."snapshot_date" DESC LIMIT 1) AS b ON true
+) TO STDOUT (FORMAT binary);
+
+-- verify(fast=False)
+-- verify(fast=True)
+-- verify(schema with fx, fast=False)
+-- verify(schema with fx, fast=True)
+COPY (
+SELECT c.symbol, c.day, c.changed
+FROM (
+    SELECT m."symbol" AS symbol, m."date" AS day, COALESCE(CASE WHEN isfinite(GREATEST(m."created_at", m."updated_at")) THEN (extract(epoch FROM GREATEST(m."created_at", m."updated_at")) * 1000000)::int8
+    WHEN GREATEST(m."created_at", m."updated_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8) AS changed FROM "public"."market_data_cache" AS m
+    WHERE upper(btrim(m."symbol" COLLATE "C", ' ')) = ANY('<texts>')
+        AND m."date" BETWEEN '<day>'::date AND '<day>'::date) AS c
+WHERE c.changed > '<number>'::int8 AND c.changed < '<number>'::int8
+) TO STDOUT (FORMAT binary);
+
+-- verify(fast=False)
+-- verify(fast=True)
+-- verify(schema with fx, fast=False)
+-- verify(schema with fx, fast=True)
+COPY (
+SELECT e."position_id", p."portfolio_id", e."trade_date", e."quantity_closed", e."realized_pnl" FROM "public"."position_realized_events" AS e JOIN "public"."positions" AS p ON p."id" = e."position_id"
+WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND p."deleted_at" IS NULL
+) TO STDOUT (FORMAT binary);
+
+-- verify(fast=False)
+-- verify(fast=True)
+-- verify(schema with fx, fast=False)
+-- verify(schema with fx, fast=True)
 -- verify(policy='legacy', fast=False)
 -- verify(policy='legacy', fast=True)
 COPY (
@@ -1455,6 +1709,8 @@ WHERE p."deleted_at" IS NULL AND p."symbol" IS NOT NULL AND p."symbol" <> '' AND
 
 -- verify(fast=False)
 -- verify(fast=True)
+-- verify(schema with fx, fast=False)
+-- verify(schema with fx, fast=True)
 -- verify(policy='legacy', fast=False)
 -- verify(policy='legacy', fast=True)
 COPY (
@@ -1469,10 +1725,32 @@ WHERE c.first_session IS NOT NULL ORDER BY r.created_at
 ) TO STDOUT (FORMAT binary);
 
 -- verify(fast=False)
+-- verify(schema with fx, fast=False)
+SELECT c0 FROM (SELECT DISTINCT m."symbol" FROM "public"."market_data_cache" AS m) AS q(c0);
+
+-- verify(fast=False)
+-- verify(schema with fx, fast=False)
+SELECT c0, CASE WHEN isfinite(c1) THEN (c1 - DATE '1970-01-01')::bigint WHEN c1 IS NOT NULL THEN <number> END, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, c17, c18, c19, c20, c21, c22, c23, c24, c25, c26, c27, c28, c29, c30, c31 FROM (SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+    WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."hhi"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d_observations"::numeric, s."effective_num_positions"::numeric, s."sector_exposure"::text FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
+UNION ALL
+SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
+    SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+    WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."hhi"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d_observations"::numeric, s."effective_num_positions"::numeric, s."sector_exposure"::text FROM "public"."portfolio_snapshots" AS s
+    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END ORDER BY s."snapshot_date" DESC LIMIT 1) AS b
+WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid) AS q(c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, c17, c18, c19, c20, c21, c22, c23, c24, c25, c26, c27, c28, c29, c30, c31);
+
+-- verify(fast=False)
+-- verify(schema with fx, fast=False)
+SELECT c0, c1, CASE WHEN isfinite(c2) THEN (c2 - DATE '1970-01-01')::bigint WHEN c2 IS NOT NULL THEN <number> END, c3, c4 FROM (SELECT e."position_id", p."portfolio_id", e."trade_date", e."quantity_closed", e."realized_pnl" FROM "public"."position_realized_events" AS e JOIN "public"."positions" AS p ON p."id" = e."position_id"
+WHERE p."portfolio_id" = ANY('<ids>'::uuid[]) AND p."deleted_at" IS NULL) AS q(c0, c1, c2, c3, c4);
+
+-- verify(fast=False)
+-- verify(schema with fx, fast=False)
 -- verify(policy='legacy', fast=False)
 SELECT c0, CASE WHEN isfinite(c1) THEN (c1 - DATE '1970-01-01')::bigint WHEN c1 IS NOT NULL THEN <number> END, c2, c3 FROM (SELECT m."symbol", m."date", m."close", NULL::text FROM "public"."market_data_cache" AS m WHERE m."symbol" = ANY('<texts>')) AS q(c0, c1, c2, c3);
 
 -- verify(fast=False)
+-- verify(schema with fx, fast=False)
 -- verify(policy='legacy', fast=False)
 SELECT c0, c1, c2, CASE WHEN isfinite(c3) THEN (c3 - DATE '1970-01-01')::bigint WHEN c3 IS NOT NULL THEN <number> END FROM (SELECT f."portfolio_id", f."amount", f."change_type", f."change_date" FROM "public"."equity_changes" AS f
 WHERE f."deleted_at" IS NULL AND f."portfolio_id" = ANY('<ids>'::uuid[])
@@ -1483,6 +1761,7 @@ WHERE f."deleted_at" IS NULL AND f."portfolio_id" = ANY('<ids>'::uuid[])
         OR f."change_type"::text NOT IN ('CONTRIBUTION', 'WITHDRAWAL'))) AS q(c0, c1, c2, c3);
 
 -- verify(fast=True)
+-- verify(schema with fx, fast=True)
 COPY (
 SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."hhi"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d_observations"::numeric, s."effective_num_positions"::numeric, s."sector_exposure"::text FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
@@ -1631,4 +1910,31 @@ SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)) FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = o."id" AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date)
         ORDER BY s."snapshot_date" DESC LIMIT 1), '<day>'::date)) AS b
 WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
+) TO STDOUT (FORMAT binary);
+
+-- verify(schema with fx, fast=False)
+SELECT c0, c1 FROM (SELECT o."id", o."currency" FROM "public"."portfolios" AS o WHERE o."id" = ANY('<ids>'::uuid[])) AS q(c0, c1);
+
+-- verify(schema with fx, fast=False)
+SELECT c0, c1, CASE WHEN isfinite(c2) THEN (c2 - DATE '1970-01-01')::bigint WHEN c2 IS NOT NULL THEN <number> END, c3 FROM (SELECT v."base"::text, v."quote"::text, v."date", v."rate" FROM "public"."fx_rates" AS v WHERE v."date" <= '<day>'::date AND true) AS q(c0, c1, c2, c3);
+
+-- verify(schema with fx, fast=False)
+SELECT c0, c1, c2, c3, c4, c5, CASE WHEN isfinite(c6) THEN (c6 - DATE '1970-01-01')::bigint WHEN c6 IS NOT NULL THEN <number> END, CASE WHEN isfinite(c7) THEN (c7 - DATE '1970-01-01')::bigint WHEN c7 IS NOT NULL THEN <number> END, c8, c9, c10, CASE WHEN isfinite(c11) THEN (c11 - DATE '1970-01-01')::bigint WHEN c11 IS NOT NULL THEN <number> END, c12 FROM (SELECT p."id", p."portfolio_id", p."symbol", p."position_type", p."quantity", p."entry_price", p."entry_date", p."exit_date", p."investment_class", p."market_value", p."exit_price", p."expiration_date", p."currency"::text FROM "public"."positions" AS p WHERE p."deleted_at" IS NULL AND p."portfolio_id" = ANY('<ids>'::uuid[])) AS q(c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12);
+
+-- verify(schema with fx, fast=False)
+-- verify(schema with fx, fast=True)
+COPY (
+SELECT c.base, c.quote, c.day, c.changed
+FROM (
+    SELECT v."base"::text AS base, v."quote"::text AS quote, v."date" AS day, COALESCE(CASE WHEN isfinite(GREATEST(v."updated_at")) THEN (extract(epoch FROM GREATEST(v."updated_at")) * 1000000)::int8
+    WHEN GREATEST(v."updated_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8) AS changed
+    FROM "public"."fx_rates" AS v WHERE v."base" IS NOT NULL AND v."quote" IS NOT NULL
+        AND v."date" BETWEEN '<day>'::date AND '<day>'::date) AS c
+WHERE c.changed > '<number>'::int8 AND c.changed < '<number>'::int8
+) TO STDOUT (FORMAT binary);
+
+-- verify(schema with fx, fast=False)
+-- verify(schema with fx, fast=True)
+COPY (
+SELECT o."id", o."currency" FROM "public"."portfolios" AS o WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
 ) TO STDOUT (FORMAT binary);

@@ -33,7 +33,7 @@ def closes(generator: Generator) -> tuple[Price, ...]:
 
 
 def checked_run(generator: Generator) -> CheckedRun:
-    run = generator.run()
+    run = generator.split_run() if generator.chance(30) else generator.run()
     if generator.chance(80) and run.scales.close >= 4:
         run = replace(run, prices=closes(generator))
     before = [MONDAY + number for number in range(-5, 0)][generator.integer(0, 5) :]

@@ -127,9 +127,12 @@ def order(lot: tuple[Any, ...]) -> tuple[Any, ...]:
 def by_core(
     run: Run | Case, portfolio: ref.Portfolio, previous: int | None, session: int
 ) -> list[tuple[Any, ...]]:
-    inputs = build.inputs([portfolio], run.prices, (session,), run.scales)
+    inputs = build.inputs([portfolio], run.prices, (session,), run.scales, splits=run.splits)
     market = native.build_market(
-        inputs.prices, np.array([session], dtype=np.int32), lookback_days=run.lookback_days
+        inputs.prices,
+        np.array([session], dtype=np.int32),
+        lookback_days=run.lookback_days,
+        splits=inputs.splits,
     )
     first = np.iinfo(np.int32).min if previous is None else previous
     opening = replace(
@@ -165,7 +168,7 @@ def assert_baseline(
 
 @pytest.mark.parametrize("case", cases("rollforward"), ids=str)
 def test_lots_add_up_to_the_worked_rows(case: Case) -> None:
-    market = ref.market(case.prices, case.scales)
+    market = case.market()
     rules = {"lookback_days": case.lookback_days, "scales": case.scales}
     for portfolio in case.portfolios:
         result = ref.roll_forward(portfolio, market, case.days, case.lookback_days, case.scales)
@@ -181,7 +184,7 @@ def test_lots_add_up_to_the_worked_rows(case: Case) -> None:
 
 @for_any(Generator.run, examples=60)
 def test_lots_add_up_to_random_rows(run: Run) -> None:
-    market = ref.market(run.prices, run.scales)
+    market = run.market()
     rules = {"lookback_days": run.lookback_days, "scales": run.scales}
     for portfolio in run.portfolios:
         result = ref.roll_forward(portfolio, market, run.sessions, run.lookback_days, run.scales)
@@ -192,7 +195,7 @@ def test_lots_add_up_to_random_rows(run: Run) -> None:
 
 @for_any(Generator.run, Generator, st.data(), examples=60)
 def test_core_equals_the_reference(run: Run, data: st.DataObject) -> None:
-    market = ref.market(run.prices, run.scales)
+    market = run.market()
     session = data.draw(st.sampled_from(run.sessions))
     previous = data.draw(
         st.none() | st.sampled_from([day for day in run.sessions if day < session] or [None])

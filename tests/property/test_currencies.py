@@ -25,6 +25,11 @@ def test_core_equals_the_reference(run: Run) -> None:
     assert currencies.by_core(run) == currencies.by_reference(run)
 
 
+@for_any(Generator.foreign_split_run, examples=150)
+def test_core_equals_the_reference_over_splits(run: Run) -> None:
+    assert currencies.by_core(run) == currencies.by_reference(run)
+
+
 def test_generator_reaches_rates_of_every_kind() -> None:
     names: Counter[str] = Counter()
     converted = 0
@@ -71,9 +76,9 @@ def snapshot_of(row: ref.Row) -> ref.Snapshot:
     )
 
 
-@for_any(Generator.foreign_run, Generator, st.data(), examples=60)
+@for_any(Generator.foreign_split_run, Generator, st.data(), examples=60)
 def test_effects_of_price_and_currency_add_up(run: Run, data: st.DataObject) -> None:
-    rates, market = currencies.rates_of(run), ref.market(run.prices, run.scales)
+    rates, market = currencies.rates_of(run), run.market()
     session = data.draw(st.sampled_from(run.sessions))
     earlier = [day for day in run.sessions if day < session]
     previous = data.draw(st.sampled_from([None, *earlier]))
@@ -99,9 +104,9 @@ def test_effects_of_price_and_currency_add_up(run: Run, data: st.DataObject) -> 
         assert told == currencies.told(found, is_baseline=previous is None)
 
 
-@for_any(Generator.foreign_run, examples=60)
+@for_any(Generator.foreign_split_run, examples=60)
 def test_lots_add_up_to_rows(run: Run) -> None:
-    rates, market = currencies.rates_of(run), ref.market(run.prices, run.scales)
+    rates, market = currencies.rates_of(run), run.market()
     results, _ = currencies.by_reference(run)
     for portfolio, result in zip(run.portfolios, results, strict=True):
         for before, row in pairwise(result.rows):

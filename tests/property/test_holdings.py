@@ -19,13 +19,19 @@ from support.generate import Generator, Run, for_any
 
 def frames(run: Run) -> Inputs:
     return build.inputs(
-        run.portfolios, run.prices, run.sessions, run.scales, column_scales=run.column_scales
+        run.portfolios,
+        run.prices,
+        run.sessions,
+        run.scales,
+        column_scales=run.column_scales,
+        splits=run.splits,
     )
 
 
 def market(inputs: Inputs, run: Run) -> native.Market:
     days = build.session_days(run.sessions)
-    return native.build_market(inputs.prices, days, lookback_days=run.lookback_days)
+    lookback = run.lookback_days
+    return native.build_market(inputs.prices, days, lookback_days=lookback, splits=inputs.splits)
 
 
 def held(
@@ -81,6 +87,11 @@ def test_sums_of_values_are_the_exposures(run: Run) -> None:
 
 @for_any(Generator.finer_run, examples=100)
 def test_sums_of_values_are_the_exposures_on_columns_of_other_scales(run: Run) -> None:
+    assert_sums_of_values_are_exposures(run)
+
+
+@for_any(Generator.split_run, examples=100)
+def test_sums_of_values_are_the_exposures_with_splits(run: Run) -> None:
     assert_sums_of_values_are_exposures(run)
 
 

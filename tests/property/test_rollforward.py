@@ -34,12 +34,12 @@ PORTFOLIO_ISSUES = {
 
 
 def by_reference(run: Run) -> tuple[list[ref.Result], list[ref.Issue]]:
-    market = ref.market(run.prices, run.scales)
+    market = run.market()
     results = [
         ref.roll_forward(portfolio, market, run.sessions, run.lookback_days, run.scales)
         for portfolio in run.portfolios
     ]
-    return [build.in_64_bits(result) for result in results], list(market.issues)
+    return [build.in_64_bits(result) for result in results], run.market_issues()
 
 
 def computed(run: Run) -> Rows:
@@ -50,6 +50,7 @@ def computed(run: Run) -> Rows:
             run.sessions,
             run.scales,
             column_scales=run.column_scales,
+            splits=run.splits,
         ),
         build.session_days(run.sessions),
         lookback_days=run.lookback_days,

@@ -29,12 +29,13 @@ from batchcore.frames import (
     Prices,
     RateRows,
     Rows,
+    SplitRows,
     Text,
 )
 from batchcore.reference import legacy
 from batchcore.reference.values import present
 from batchcore.units import CENTS, RETURN_SCALE, State
-from support.cases import Price, RateRow
+from support.cases import Price, RateRow, SplitTable
 
 SomeFrame = TypeVar("SomeFrame", bound=Frame)
 Row = TypeVar("Row")
@@ -114,6 +115,7 @@ def inputs(
     spans: Sequence[tuple[int, int]] | None = None,
     rates: Iterable[RateRow] | None = None,
     rate_scale: int = 6,
+    splits: SplitTable | None = None,
 ) -> Inputs:
     """Return the frames of `portfolios`, which need different ids.
 
@@ -126,6 +128,7 @@ def inputs(
         spans: First and last day of each portfolio, if they are not the same.
         rates: As `reference.rates` takes them; None on a host that maps none.
         rate_scale: Of their column.
+        splits: The host's table, if it maps one.
     """
 
     def scaled(name: str, default: int, values: Iterable[Decimal | None]) -> Decimals:
@@ -208,6 +211,19 @@ def inputs(
             currency=Text.of([portfolio.currency for portfolio in portfolios]),
         ),
         rates=None if rates is None else rate_rows(rates, rate_scale),
+        splits=None if splits is None else split_rows(splits),
+    )
+
+
+def split_rows(table: SplitTable) -> SplitRows:
+    symbol, day, new, old = zip(*table.rows, strict=True) if table.rows else ((), (), (), ())
+    return SplitRows(
+        symbol=Text.of(symbol),
+        day=days(day),
+        new=decimals(new, 8),
+        old=decimals(old, 8),
+        price_basis=table.price_basis,
+        quantity_basis=table.quantity_basis,
     )
 
 

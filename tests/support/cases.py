@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -65,6 +66,24 @@ def jan(number: int) -> int:
 
 
 @dataclass(frozen=True)
+class SplitTable:
+    """A host's table of splits, and what its closes and quantities are stated in.
+
+    Attributes:
+        rows: Symbol as stored, ex-date, new and old shares.
+        price_basis: Of the `Schema`.
+        quantity_basis: Likewise.
+    """
+
+    rows: tuple[tuple[str | None, int | None, Decimal | None, Decimal | None], ...]
+    price_basis: str = "as_traded"
+    quantity_basis: str = "as_entered"
+
+    def counting(self) -> ref.Splits:
+        return ref.splits(self.rows, self.price_basis, self.quantity_basis)
+
+
+@dataclass(frozen=True)
 class Expected:
     """What a portfolio must give.
 
@@ -95,7 +114,7 @@ class Case:
         prices: Symbol as stored, day, close.
         days: That are run, the same for all portfolios.
         expected: One for each portfolio.
-        market_issues: `duplicate_price`.
+        market_issues: `duplicate_price`, `bad_split`.
         scales: Of the columns read.
         lookback_days: Of S4.
         today: Of L31.
@@ -104,6 +123,7 @@ class Case:
         has_benchmark: Whether there is a row of SP500 (L34).
         rates: Base, quote, day and rate as stored; None on a host that maps none.
         fx: Options of rates: `lookback_days`, `pivot`, and the `scale` of their column.
+        splits: Of C3.
     """
 
     policy: str
@@ -122,6 +142,12 @@ class Case:
     has_benchmark: bool = True
     rates: tuple[RateRow, ...] | None = None
     fx: Mapping[str, Any] = field(default_factory=dict)
+    splits: SplitTable | None = None
+
+    def market(self) -> ref.Market:
+        """Return the market that `rollforward` reads."""
+        splits = None if self.splits is None else self.splits.counting()
+        return ref.market(self.prices, self.scales, splits)
 
     @property
     def rules(self) -> list[str]:
@@ -175,7 +201,19 @@ def _case(policy: str, table: dict[str, Any]) -> Case:
         has_benchmark=table.get("has_benchmark", True),
         rates=tuple(rate_rows(table["rates"])) if "rates" in table else None,
         fx={"scale": 6, **table.get("fx", {})},
+        splits=split_table(**table["splits"]) if "splits" in table else None,
     )
+
+
+def split_table(bases: str, **by_symbol: Mapping[str, Any]) -> SplitTable:
+    """Return the splits of ``{symbol: {day of January: "new for old"}}``."""
+    rows = [
+        (symbol, _cell("day", on), *map(partial(_cell, "shares"), ratio.split(" for ")))
+        for symbol, by_day in by_symbol.items()
+        for on, told in by_day.items()
+        for ratio in ([told] if isinstance(told, str) else told)
+    ]
+    return SplitTable(tuple(rows), *bases.split(" "))
 
 
 def closes(table: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Any, Any]]:

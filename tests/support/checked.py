@@ -33,7 +33,7 @@ class CheckedRun:
 
 def by_reference(given_run: CheckedRun) -> tuple[list[checks.Finding], Told]:
     run, rules = given_run.run, given_run.rules
-    market = ref.market(run.prices, run.scales)
+    market = run.market()
     found = checks.findings(
         market, given_run.days, run.sessions, rules, closed=given_run.closed, scales=run.scales
     )
@@ -62,9 +62,11 @@ def by_reference(given_run: CheckedRun) -> tuple[list[checks.Finding], Told]:
 
 def by_core(given_run: CheckedRun) -> tuple[list[checks.Finding], Told]:
     run, rules = given_run.run, given_run.rules
-    inputs = build.inputs(run.portfolios, run.prices, run.sessions, run.scales)
-    sessions = build.session_days(run.sessions)
-    market = native.build_market(inputs.prices, sessions, lookback_days=run.lookback_days)
+    inputs = build.inputs(run.portfolios, run.prices, run.sessions, run.scales, splits=run.splits)
+    sessions, lookback = build.session_days(run.sessions), run.lookback_days
+    market = native.build_market(
+        inputs.prices, sessions, lookback_days=lookback, splits=inputs.splits
+    )
     own = Settings(
         checks=dict(rules.checks),
         max_move=float(rules.max_move),

@@ -31,14 +31,15 @@ def rates_of(run: Run | Case) -> ref.Rates:
 
 
 def by_reference(run: Run | Case) -> Outcome:
-    market, rates = ref.market(run.prices, run.scales), rates_of(run)
+    market, rates = run.market(), rates_of(run)
     results = [
         ref.roll_forward(one, market, sessions_of(run), run.lookback_days, run.scales, rates=rates)
         for one in run.portfolios
     ]
-    return [build.in_64_bits(one) for one in results], sorted(
-        (*market.issues, *rates.issues), key=repr
-    )
+    noticed = [*market.issues, *rates.issues]
+    if market.splits is not None:
+        noticed += market.splits.issues
+    return [build.in_64_bits(one) for one in results], sorted(noticed, key=repr)
 
 
 def frames_of(run: Run | Case) -> Any:
@@ -49,6 +50,7 @@ def frames_of(run: Run | Case) -> Any:
         run.scales,
         rates=run.rates,
         rate_scale=run.fx["scale"],
+        splits=run.splits,
     )
 
 
@@ -83,7 +85,9 @@ def contributions_by_core(
     )
     first = np.iinfo(np.int32).min if previous is None else previous
     found = native.contributions(
-        native.build_market(inputs.prices, sessions, lookback_days=run.lookback_days),
+        native.build_market(
+            inputs.prices, sessions, lookback_days=run.lookback_days, splits=inputs.splits
+        ),
         positions=inputs.positions,
         events=inputs.events,
         opening=replace(

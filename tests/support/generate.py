@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from batchcore import reference as ref
-from support.cases import Price, RateRow, day
+from support.cases import Price, RateRow, SplitTable, day
 
 Integers = Callable[[int, int], int]
 """Returns an integer of a range, both ends included."""
@@ -71,6 +71,18 @@ SPOILT: tuple[tuple[str, tuple[Any, ...]], ...] = (
 )
 """Values of columns for which a position is left out."""
 
+QUOTIENTS = (
+    ("2", "1"),
+    ("1", "10"),
+    ("3", "2"),
+    ("1", "3"),
+    ("4", "2"),
+    ("1.0625", "1"),
+    ("7", "13"),
+    ("92233720368", "0.00000001"),
+)
+"""New and old shares; those of the last fit few quantities."""
+
 SCALED_COLUMNS = (
     "quantity",
     "entry_price",
@@ -97,6 +109,7 @@ class Run:
         column_scales: Larger ones of single columns, for the core, whose values do not need them.
         rates: As stored; None on a host that maps none.
         fx: Options of rates: `lookback_days`, `pivot`, and the `scale` of their column.
+        splits: The host's table, if it maps one.
     """
 
     prices: tuple[Price, ...]
@@ -107,6 +120,15 @@ class Run:
     column_scales: dict[str, int] = field(default_factory=dict)
     rates: tuple[RateRow, ...] | None = None
     fx: dict[str, Any] = field(default_factory=dict)
+    splits: SplitTable | None = None
+
+    def market(self) -> ref.Market:
+        splits = None if self.splits is None else self.splits.counting()
+        return ref.market(self.prices, self.scales, splits)
+
+    def market_issues(self) -> list[ref.Issue]:
+        market = self.market()
+        return [*market.issues, *(() if market.splits is None else market.splits.issues)]
 
 
 @dataclass(frozen=True)
@@ -335,6 +357,22 @@ class Generator:
             scales=self.scales,
         )
 
+    def split_run(self) -> Run:
+        """Return a run on a host that maps splits, most of them plain, on one of the bases."""
+        run = self.run()
+        symbols = (*SYMBOLS, "aAA ", "NONE")
+        rows: list[tuple[str | None, int | None, Decimal | None, Decimal | None]] = []
+        for _ in range(self.integer(1, 8)):
+            new, old = self.one_of(QUOTIENTS)
+            row = (self.one_of(symbols), self.day(), Decimal(new), Decimal(old))
+            if self.chance(self.odd):
+                row = self.one_of(((None, *row[1:]), (row[0], self.odd_day(), *row[2:])))
+            if self.chance(self.odd):
+                row = (*row[:2], *self.one_of(((self.odd_decimal(8), row[3]), (row[2], None))))
+            rows.append(row)
+        bases = self.one_of(("as_traded", "adjusted")), self.one_of(("as_entered", "current"))
+        return replace(run, splits=SplitTable(tuple(rows), *bases))
+
     def finer_run(self) -> Run:
         """Return a run whose columns have scales of their own, larger than their values need."""
         run = replace(self, edges=False, scales=ref.Scales(2, 2, 2)).any_run()
@@ -360,7 +398,14 @@ class Generator:
 
     def foreign_run(self) -> Run:
         """Return a run of portfolios and positions in several currencies."""
-        run = self.run()
+        return self.with_currencies(self.run())
+
+    def foreign_split_run(self) -> Run:
+        """Return a run in several currencies on a host that maps splits as well."""
+        return self.with_currencies(self.split_run())
+
+    def with_currencies(self, run: Run) -> Run:
+        """Return a run in several currencies."""
         scale = self.one_of((4, 0, 2, 9, 18))
         portfolios = [
             replace(

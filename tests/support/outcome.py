@@ -20,7 +20,7 @@ from support.generate import Generator
 Mode = Literal["skip", "replace", "error"]
 NAN = Decimal("NaN")
 UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-BY_SYMBOL = {"stale", "unpriced", "duplicate_price"}
+BY_SYMBOL = {"bad_split", "stale", "unpriced", "duplicate_price"}
 """Issues of a market, not of a portfolio."""
 
 LOOSE = Schema(

@@ -8,13 +8,14 @@ import datetime as dt
 import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import batchcore
 from batchcore import demo
 from batchcore.calendar import date_of
-from batchcore.config import Schema, Settings
+from batchcore.config import Fx, Schema, Settings, Splits
 from batchcore.db.migrate import migrate
 from batchcore.demo import embedded
 from batchcore.pages.night import load_night
@@ -57,6 +58,30 @@ SETTINGS = ("SET ", "SHOW ")
 
 SOMETIMES = ("pg_locks", "pg_stat_activity", "batchcore_run_heartbeats")
 """What is sent only where something takes time."""
+
+
+SPLITS = """
+CREATE TABLE stock_splits (symbol text, ex_date date, new integer, old integer,
+    created_at timestamptz, updated_at timestamptz)
+"""
+RATES = (
+    (
+        "CREATE TABLE fx_rates (base text, quote text, date date, rate numeric(18,6),"
+        " updated_at timestamptz)"
+    ),
+    "ALTER TABLE positions ADD currency text",
+    "ALTER TABLE company_profiles ADD quoted_in text",
+    (
+        "INSERT INTO fx_rates SELECT 'EUR', 'USD', day, 1.1, '2026-01-02'"
+        " FROM generate_series(timestamp '2010-01-01', '2025-12-31', '1 day') AS day"
+    ),
+    "UPDATE positions SET currency = 'EUR'",
+    "UPDATE company_profiles SET quoted_in = 'EUR'",
+)
+FX = {
+    table: Settings(schema=Schema(fx=Fx("fx_rates", f"{table}.{column}")), min_coverage=0.0)
+    for table, column in (("positions", "currency"), ("company_profiles", "quoted_in"))
+}
 
 
 class Recorder:
@@ -146,6 +171,26 @@ async def runs(url: str) -> AsyncIterator[str]:
     yield "run_batch(schema with price_sources)"
     sources = Settings(schema=Schema(price_sources=("test", "other")), min_coverage=0.0)
     await run(url, last, last, on_existing="replace", analytics="none", settings=sources)
+    splits = Schema(splits=Splits("stock_splits", "as_traded", "as_entered"))
+    symbol, day = DATA.market.symbols[0], DAYS[1]
+    await database.execute(url, SPLITS)
+    await database.fetch(url, "INSERT INTO stock_splits VALUES ($1, $2, 2, 1)", symbol, day)
+    of_splits = Settings(schema=splits, min_coverage=0.0)
+    yield "run_batch(schema with splits)"
+    await run(url, last, last, on_existing="replace", analytics="none", settings=of_splits)
+    yield "run_batch(schema with splits, changed_since=...)"
+    await run(url, changed_since=SINCE, on_existing="replace", settings=of_splits)
+    yield "check_basis(db, symbol)"
+    await batchcore.check_basis(url, symbol, schema=splits)
+    await database.execute(url, *RATES)
+    for table, own in FX.items():
+        yield f"run_batch(schema with fx, currency of {table})"
+        await run(url, last, last, on_existing="replace", analytics="none", settings=own)
+        yield f"run_batch(schema with fx, currency of {table}, changed_since=...)"
+        await run(url, changed_since=SINCE, on_existing="replace", settings=own)
+        yield f"run_batch(schema with fx, currency of {table}, settings=Settings(dry_run=True))"
+        planned = replace(own, dry_run=True)
+        await run(url, last, last, on_existing="replace", settings=planned)
     yield "PnLCalculator().calculate_all_portfolios_pnl(...)"
     async with database.connected(url) as connection, connection.transaction():
         calculator = batchcore.PnLCalculator(Settings(min_coverage=0.0), analytics="none")
@@ -165,6 +210,9 @@ async def others(url: str) -> AsyncIterator[str]:
     yield "explain(db, [portfolio], session, since=...)"
     await batchcore.explain(url, [portfolio], last, since=first)
     await database.execute(url, "UPDATE portfolio_snapshots SET daily_pnl = 1")
+    for fast in (False, True):
+        yield f"verify(schema with fx, fast={fast})"
+        await batchcore.verify(url, second, last, fast=fast, settings=FX["positions"])
     yield "repair()"
     await batchcore.repair(url, first, last, settings=Settings(chunk_size=2, min_coverage=0.0))
     today = Settings(chunk_size=2, today=last)

@@ -137,5 +137,5 @@ def test_without_analytics_there_is_no_table_of_them() -> None:
 def test_an_issue_names_its_first_five_symbols(
     symbols: dict[str, list[str]], counts: dict[str, int], lines: list[str]
 ) -> None:
-    result: Any = SimpleNamespace(issues_by_name=lambda: counts, symbols_by_issue=lambda: symbols)
+    result: Any = SimpleNamespace(issues_by_name=lambda: counts, subjects_by_issue=lambda: symbols)
     assert run.issue_lines(result) == lines

@@ -2,12 +2,13 @@
 
 import pickle
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from batchcore.config import CHECKS, MOST_LOOKBACK_DAYS, RANGES, Fx, Schema, Settings
+from batchcore.config import CHECKS, MOST_LOOKBACK_DAYS, RANGES, Fx, Schema, Settings, Splits
 from batchcore.errors import ConfigError
 
 NAMED = Schema(
@@ -146,6 +147,20 @@ def test_a_file_names_what_a_schema_does(tmp_path: Path) -> None:
     assert Schema.from_toml(str(written(tmp_path, ""))) == Schema()
 
 
+PRICED = "[splits]\nprice_basis = 'adjusted'\n"
+BASED = f"{PRICED}quantity_basis = 'current'\n"
+
+
+def test_splits_are_mapped_by_a_file_as_by_a_mapping(tmp_path: Path) -> None:
+    path = written(tmp_path, f"{BASED}table = 'a'\ncolumns.new = 'b'\n[scales]\nsplits.new = 4")
+    splits = Splits("a", "adjusted", "current", {"new": "b"})
+    schema = Schema(scales={"splits.new": 4}, splits=splits)
+    assert Schema.from_toml(path) == schema == pickle.loads(pickle.dumps(schema))  # noqa: S301
+    assert hash(schema) == hash(replace(schema, splits=splits.as_dict())) != hash(Schema())
+    assert (schema.table("splits"), schema.column("splits", "new")) == ("a", "b")
+    assert schema.column("splits", "old") == "old"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -192,6 +207,17 @@ def test_a_file_names_what_a_schema_does(tmp_path: Path) -> None:
         ),
         ("[fx]\nrates = 'r'", "unknown key `fx.rates`, expected one of table, currency, columns"),
         ("[factors]\n'Market Beta' = 1", "`factors.Market Beta` is 1, expected text"),
+        ("splits = 1", "`splits` is 1, expected a table"),
+        ("[splits]\nname = 'a'", "unknown key `splits.name`, expected one of table, price_basis"),
+        ("[splits]\ntable = 'a'", "splits.price_basis is missing, expected `as_traded` or `adju"),
+        (f"{PRICED}", "splits.quantity_basis is missing, expected `as_entered` or `current`"),
+        (f"{PRICED}quantity_basis = 'now'", "splits.quantity_basis is 'now', expected `as_entered"),
+        (f"{BASED}", "splits.table is '', expected the name of the table of splits"),
+        (f"{BASED}table = 1", "splits.table is 1, expected the name of the table of splits"),
+        (f"{BASED}table = 'a'\ncolumns = 1", "`splits.columns` is 1, expected a table"),
+        (f"{BASED}table = 'a'\ncolumns.ratio = 'x'", "splits.columns: unknown column `ratio`, exp"),
+        (f"{BASED}table = 'a'\ncolumns.new = ''", "`splits.columns.new` is empty, expected a name"),
+        ("[scales]\nsplits.new = 4", "scales: expected `table.column`, was `splits.new`"),
     ],
 )
 def test_what_is_wrong_in_a_file_is_named_with_it(tmp_path: Path, text: str, message: str) -> None:

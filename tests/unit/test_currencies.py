@@ -8,10 +8,11 @@ import pytest
 from batchcore import reference as ref
 from batchcore.reference import rollforward
 from support import build, currencies
-from support.cases import Case, cases, jan
+from support.cases import Case, SplitTable, cases, jan
 from support.generate import Run
 
-CASES = cases("rollforward", "currencies/lots.toml", "currencies/rates.toml")
+FILES = ("lots", "rates", "splits")
+CASES = cases("rollforward", *(f"currencies/{name}.toml" for name in FILES))
 EVERY_CASE = pytest.mark.parametrize("case", CASES, ids=str)
 
 
@@ -88,6 +89,40 @@ def test_effects_of_price_and_currency(
     (lot,) = rollforward.contributions(portfolio, MARKET, jan(previous), jan(7), rates=RATES)
     assert (lot.price_effect, lot.currency_effect) == (Decimal(price), Decimal(currency))
     assert lot.price_effect + lot.currency_effect == lot.amount
+
+
+OVER_SPLIT = SplitTable((("AAA", jan(7), Decimal(2), Decimal(1)),), "as_traded", "as_entered")
+
+
+@pytest.mark.parametrize(
+    ("columns", "closes", "previous", "price", "currency"),
+    [
+        # 102 * 10 and 51.50 * 20 EUR: (1030 - 1020) * 1.20, then 1030 * (1.30 - 1.20)
+        ({}, "100 102 51.50", 6, "12", "103"),
+        # bought on the 5th: (1030 - 100 * 10) * 1.10; 1030 * (1.30 - 1.10)
+        ({}, "100 102 51.50", 4, "33", "206"),
+        # the close of the 6th counts on the 7th: 0 * 1.20; 1020 * (1.30 - 1.20)
+        ({}, "100 102", 6, "0", "102"),
+        # sold on the 7th at 52: (52 * 20 - 1020) * 1.20; 1040 * (1.30 - 1.20)
+        ({"exit_day": jan(7), "exit_price": Decimal(52)}, "100 102 51.50", 6, "24", "104"),
+    ],
+    ids=["held", "bought", "lookback", "sold"],
+)
+def test_effects_of_price_and_currency_over_an_ex_date(
+    columns: dict[str, object], closes: str, previous: int, price: str, currency: str
+) -> None:
+    portfolio = ref.Portfolio("p", positions=(replace(POSITION, **columns),), currency="USD")
+    prices = tuple(("AAA", jan(5 + at), Decimal(one)) for at, one in enumerate(closes.split()))
+    rates = tuple(("EUR", "USD", jan(on), Decimal(f"1.{on - 4}")) for on in (5, 6, 7))
+    run = Run(prices, (portfolio,), (jan(7),), rates=rates, fx={"scale": 6}, splits=OVER_SPLIT)
+    (lot,) = rollforward.contributions(
+        portfolio, run.market(), jan(previous), jan(7), rates=currencies.rates_of(run)
+    )
+    effects = Decimal(price), Decimal(currency)
+    assert (lot.price_effect, lot.currency_effect) == effects
+    assert lot.amount == sum(effects)
+    (told,) = currencies.contributions_by_core(run, portfolio, jan(previous), jan(7))
+    assert told[4:6] == effects
 
 
 def test_a_lot_without_a_rate_has_no_amounts() -> None:

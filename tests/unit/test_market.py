@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 
@@ -20,9 +21,12 @@ from batchcore.demo.market import (
     generated_market,
     generated_portfolios,
     real_market,
+    split_table,
     with_factors,
+    with_splits,
 )
 from batchcore.errors import ConfigError
+from batchcore.frames import SplitRows
 from batchcore.units import FACTOR_ETFS
 
 DIGEST = """
@@ -417,3 +421,37 @@ def test_smallest_market_and_portfolio_work():
     market = generated_market(1, 1, seed=0, history=0)
     assert market.closes.shape == (1, 1)
     assert generated_portfolios(1, market, positions=1, seed=0).positions.rows == 1
+
+
+def test_a_few_stocks_of_a_market_split_and_its_portfolios_hold_them_as_entered() -> None:
+    plain = generated_market(100, 20, seed=5)
+    market = with_splits(plain, seed=5)
+    assert [(one.new, one.old) for one in market.splits] == [(2, 1), (3, 1), (1, 10)]
+    for one in market.splits:
+        assert market.first < one.row < len(market.days)
+        assert one.column not in plain.options.underlying
+        before, after = market.closes[: one.row, one.column], market.closes[one.row :, one.column]
+        assert before.tolist() == plain.closes[: one.row, one.column].tolist()
+        expected = plain.closes[one.row :, one.column] * one.old // one.new
+        assert after.tolist() == expected.tolist()
+    table = split_table(market)
+    assert table.columns["symbol"].texts() == [market.symbols[one.column] for one in market.splits]
+    inputs = generated_portfolios(300, market, seed=5).inputs
+    rows = SplitRows(
+        symbol=table.columns["symbol"],
+        day=table.columns["ex_date"],
+        new=table.columns["new"],
+        old=table.columns["old"],
+        price_basis="as_traded",
+        quantity_basis="as_entered",
+    )
+    days = market.days[market.first :]
+    found = [native.compute(replace(inputs, splits=of), days) for of in (rows, None)]
+    # No lot jumps at an ex-date: the largest return is that of a market without splits.
+    moved = [np.abs(of.daily_return.values).max() / 10**6 for of in found]
+    assert moved[0] < 0.2 < moved[1]
+
+
+def test_a_market_of_one_session_has_no_splits() -> None:
+    market = with_splits(generated_market(20, 1, seed=5), seed=5)
+    assert (market.splits, split_table(market).rows) == ((), 0)

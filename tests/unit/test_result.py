@@ -238,3 +238,18 @@ def test_symbols_of_issues_come_once_and_in_order() -> None:
 
 def test_without_issues_there_are_no_symbols_of_them() -> None:
     assert replace(report(), issues=issues()).symbols_by_issue() == {}
+
+
+def test_issues_of_no_portfolio_and_no_symbol_are_about_what_they_say() -> None:
+    mixed = (
+        ("stale", -1, "BBB", MONDAY, ""),
+        ("bad_rate", -1, None, MONDAY, "EUR/USD: 1 date; 0 on the first"),
+        ("bad_rate", -1, None, MONDAY, "CHF/USD: 1 date; 0 on the first"),
+        ("bad_rate", -1, None, MONDAY + 1, "EUR/USD: 1 date; 0 on the first"),
+        ("off_session", -1, None, MONDAY, ""),
+        ("bad_flow", 0, None, MONDAY, "amount"),
+    )
+    assert replace(report(), issues=issues(*mixed)).subjects_by_issue() == {
+        "stale": ["BBB"],
+        "bad_rate": ["EUR/USD: 1 date; 0 on the first", "CHF/USD: 1 date; 0 on the first"],
+    }

@@ -45,7 +45,7 @@ EVERY_CASE = pytest.mark.parametrize("case", [*ROLLFORWARD, *LEGACY], ids=str)
 def by_reference(case: Case, days: Sequence[int] | None = None) -> Results:
     days = case.days if days is None else days
     if case.policy == "rollforward":
-        market = ref.market(case.prices, case.scales)
+        market = case.market()
         rules = (case.lookback_days, case.scales)
         return [ref.roll_forward(one, market, days, *rules) for one in case.portfolios]
     shared = legacy.Shared(
@@ -67,7 +67,7 @@ def by_core(case: Case) -> Results:
 
 def computed(case: Case) -> native.Rows:
     return native.compute(
-        build.inputs(case.portfolios, case.prices, case.days, case.scales),
+        build.inputs(case.portfolios, case.prices, case.days, case.scales, splits=case.splits),
         build.session_days(case.days),
         lookback_days=case.lookback_days,
     )
@@ -111,7 +111,9 @@ def test_core_gives_a_worked_case(case: Case) -> None:
     # In the same order.
     assert build.results(rows) == by_reference(case)
     assert tuple(build.market_issues(rows)) == case.market_issues
-    assert ref.market(case.prices, case.scales).issues == case.market_issues
+    market = case.market()
+    odd = () if market.splits is None else market.splits.issues
+    assert market.issues + odd == case.market_issues
 
 
 @pytest.mark.parametrize("case", list(filter(is_in_order, LEGACY_OF_THE_CORE)), ids=str)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 CAUSES: Final = (
     "missing_run",
     "price_changed",
+    "split_changed",
+    "rate_changed",
     "flow_changed",
     "event_added",
     "position_changed",
@@ -74,6 +76,8 @@ def causes_of(
     written: WriteTimes,
     facts: Facts,
     prices: ChangedCloses,
+    splits: ChangedCloses,
+    rate_changed: Bools,
     *,
     since: Int32,
     looks_back: Int32,
@@ -87,6 +91,8 @@ def causes_of(
         written: The rows.
         facts: Of the chunk.
         prices: Closes that were changed, by the symbols of ``facts`` and of the market after.
+        splits: Likewise.
+        rate_changed: (k,) whether a rate that counts was changed.
         since: (k,) the day after which events and flows count.
         looks_back: (k,) the first day whose close may have counted.
         lacks_a_run: (k,) whether a row that they went on from is gone.
@@ -101,16 +107,20 @@ def causes_of(
     held = facts.take(facts.kind == Fact.POSITION)
     pair = pairs(written.portfolio, held.portfolio)
     row, position = pair.left, pair.right
-    latest = _latest_change(prices, held.symbol[position], looks_back[row], day[row])
+    latest = latest_change(prices, held.symbol[position], looks_back[row], day[row])
     counts = (held.start[position] <= day[row]) & (latest > written.at[row])
     if ends_at_exit:
         counts &= held.end[position] >= since[row]
+    split = latest_change(splits, held.symbol[position], held.start[position], day[row])
+    over_split = (held.start[position] <= day[row]) & (split > written.at[row])
     place = facts.symbols.index(MARKET) if MARKET in facts.symbols else len(facts.symbols)
     market = np.full(len(day), place, dtype=np.int64)
-    of_market = uses_market & (_latest_change(prices, market, looks_back, day) > written.at)
+    of_market = uses_market & (latest_change(prices, market, looks_back, day) > written.at)
     holds = {
         "missing_run": lacks_a_run,
         "price_changed": any_by_left(pair, counts, len(day)) | of_market,
+        "split_changed": any_by_left(pair, over_split, len(day)),
+        "rate_changed": rate_changed,
         "flow_changed": changed(
             Fact.FLOW,
             lambda row, on, _: (on <= day[row]) & ((on > since[row]) | (on == day[row])),
@@ -127,7 +137,7 @@ def causes_of(
     return found
 
 
-def _latest_change(prices: ChangedCloses, symbol: Int64, first: Int32, last: Int32) -> Int64:
+def latest_change(prices: ChangedCloses, symbol: Int64, first: Int32, last: Int32) -> Int64:
     """Return when a close of a symbol in a window was last changed; `NEVER` if none was."""
     if len(symbol) == 0:
         return np.zeros(0, dtype=np.int64)

@@ -21,6 +21,7 @@ from batchcore.audit.compute import (
     computed_natively,
     in_cents,
 )
+from batchcore.audit.converted import converted_since
 from batchcore.audit.result import Difference
 from batchcore.frames import Decimals
 from batchcore.sources.host import floats
@@ -28,8 +29,10 @@ from batchcore.sources.query import load
 from batchcore.sources.stored import (
     ANALYTIC,
     SHARES,
+    ChangedCloses,
     Fact,
     select_changed_closes,
+    select_changed_splits,
     select_facts,
     uuid_at,
 )
@@ -276,11 +279,22 @@ class ChunkCheck:
         symbols = tuple(dict.fromkeys((*facts.symbols, MARKET)))
         first, last = int(looks_back.min()), int(links.day.max())
         query = select_changed_closes(policy.catalog, symbols, int(written.at.min()), first, last)
+        splits = ChangedCloses.none()
+        if policy.reads_splits and policy.catalog.schema.splits is not None:
+            of_splits = select_changed_splits(policy.catalog, symbols, int(written.at.min()), last)
+            splits = await load(policy.session, of_splits)
+        since, converted = policy.since(links), np.zeros(len(differing), dtype=np.bool_)
+        if policy.reads_rates and policy.catalog.schema.fx is not None:
+            of_host = policy.session, policy.catalog, self.selection, ids
+            settings = policy.request.settings
+            converted = await converted_since(*of_host, written, since, settings)
         cause = causes_of(
             written,
             facts,
             await load(policy.session, query),
-            since=policy.since(links),
+            splits,
+            converted,
+            since=since,
             looks_back=looks_back,
             lacks_a_run=lacks_a_run,
             uses_market=compare.in_any(wrong, ANALYTIC),  # for betas

@@ -15,6 +15,7 @@ from batchcore.calendar import day_of
 from batchcore.db.catalog import inspect
 from batchcore.db.check import check
 from batchcore.errors import ConfigError
+from batchcore.schema import Use
 from batchcore.sources import stored as stores
 from batchcore.sources.plain import load_plainly
 from batchcore.sources.positions import select_all_positions, select_positions
@@ -84,12 +85,13 @@ async def policy_audit(session: Session, request: Request, *, fast: bool) -> Pol
     if audit is None:
         raise ConfigError(f"the policy `{request.policy}` has no verification", "policy")
     catalog = await inspect(session, request.settings.schema)
-    check(catalog, writes=False)
+    kind = audit()
+    check(catalog, Use.RUN | Use.SPLITS if kind.reads_splits else Use.RUN, writes=False)
     calendar = request.known_calendar
     if calendar is None:
         dates = await load(session, select_price_dates(catalog))
         calendar = calendars.from_price_dates(dates)
-    return audit()(session, catalog, calendar, request, fast=fast)
+    return kind(session, catalog, calendar, request, fast=fast)
 
 
 class PolicyAudit(abc.ABC):
@@ -109,6 +111,8 @@ class PolicyAudit(abc.ABC):
         of_day: Whether P&L and flows of a row are of its day alone, whatever has been since the
             row before it (L12, L18); then no row is a baseline either.
         reads_deleted: Whether soft-deleted positions and their events count.
+        reads_splits: Whether splits count, where the host maps a table of them.
+        reads_rates: Whether rates do, likewise.
         market: To compute natively, if anything is.
         host: Likewise, of policies that need one.
         read: Columns that are read where they are there.
@@ -127,6 +131,8 @@ class PolicyAudit(abc.ABC):
     ends_at_exit: ClassVar[bool] = True
     of_day: ClassVar[bool] = False
     reads_deleted: ClassVar[bool] = False
+    reads_splits: ClassVar[bool] = True
+    reads_rates: ClassVar[bool] = False
     market: Market
     host: Host | None = None
 

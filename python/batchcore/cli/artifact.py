@@ -93,7 +93,8 @@ class RunRecord:
                 setattr(self, name, path)
         url = given.get("database_url")
         redacted.hide(url)
-        own = {name: value for name, value in given.items() if name != "database_url"}
+        apart = {"database_url", "check_basis"}  # what only checks bases leaves no document
+        own = {name: value for name, value in given.items() if name not in apart}
         self.asked = {
             "database": None if url is None else _place(url),
             **{name: _plain(value) for name, value in own.items()},

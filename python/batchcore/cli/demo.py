@@ -14,8 +14,10 @@ from batchcore.cli.options import Seed, option
 from batchcore.cli.output import showing_progress, tell_line
 from batchcore.cli.run import failure_lines, issue_lines, marks_text, sessions_text
 from batchcore.cli.signals import finish
+from batchcore.config import Settings
 
 if TYPE_CHECKING:
+    from batchcore.config import Schema
     from batchcore.pages.write import Written
     from batchcore.run.result import BatchResult
 
@@ -42,7 +44,8 @@ def demo(
     """Value portfolios in an embedded PostgreSQL and check every row.
 
     The closes are real ones of 27 symbols, over 120 sessions; with one of --portfolios, --symbols
-    and --sessions the market is generated, and 50 portfolios are checked.
+    and --sessions the market is generated, a few stocks split, a few symbols are quoted in other
+    currencies, and 50 portfolios are checked.
     """
     from rich.console import Console  # noqa: PLC0415  # only here
 
@@ -59,7 +62,9 @@ def demo(
         pages.mkdir(parents=True, exist_ok=True)
     with embedded.start() as server, showing_progress() as progress:
         done = finish(demos.run_demo(server.url, size, seed=seed, progress=progress))
-        written = () if pages is None else finish(_write_pages(server.url, pages, done.result))
+        schema = demos.schema_of(size)
+        pages_of = None if pages is None else _write_pages(server.url, pages, done.result, schema)
+        written = () if pages_of is None else finish(pages_of)
     document = done.to_dict()
     run = document["run"]
     texts = sessions_text(run), marks_text(run["cache"]), issue_lines(done.result)
@@ -80,13 +85,19 @@ def demo(
     return INCOMPLETE if done.checked.differing or done.result.failed else DONE
 
 
-async def _write_pages(url: str, folder: Path, result: BatchResult) -> tuple[Written, ...]:
+async def _write_pages(
+    url: str, folder: Path, result: BatchResult, schema: Schema
+) -> tuple[Written, ...]:
     """Write the page of the night, and that of the first portfolio that was valued."""
     from batchcore.pages import write  # noqa: PLC0415  # after the demo has imported the driver
 
     ids, last = result.portfolios.id, int(result.portfolios.sessions_written.argmax())
     portfolio = uuid.UUID(bytes=ids[last].tobytes())
     return (
-        await write.write_night(url, folder / "night.html", run_id=result.run_id, verifies=True),
-        await write.write_portfolio(url, folder / "portfolio.html", portfolio),
+        await write.write_night(
+            url, folder / "night.html", run_id=result.run_id, verifies=True, schema=schema
+        ),
+        await write.write_portfolio(
+            url, folder / "portfolio.html", portfolio, settings=Settings(schema=schema)
+        ),
     )

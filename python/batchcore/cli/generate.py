@@ -9,7 +9,12 @@ from batchcore.cli.exits import DONE
 from batchcore.cli.options import Seed, option
 from batchcore.cli.output import showing_progress
 from batchcore.cli.signals import finish
+from batchcore.config import PRICE_BASES, QUANTITY_BASES
+from batchcore.errors import ConfigError
 from batchcore.words import counted
+
+BASES = PRICE_BASES[0], QUANTITY_BASES[0]
+"""What generated closes and quantities are stated in."""
 
 
 @command("generate")
@@ -24,11 +29,21 @@ def generate(
     """Fill an empty, migrated database with a generated market and portfolios.
 
     With a table of rates in the schema a few symbols are quoted in other currencies.
+
+    With a table of splits in the schema a few stocks split: closes as traded, positions as entered.
     """
     from batchcore import demo as demos  # noqa: PLC0415  # brings NumPy and the driver
     from batchcore.calendar import date_of  # noqa: PLC0415  # likewise
 
-    data = demos.seeded(demos.Size(portfolios, symbols, sessions), seed=seed)
+    splits = call.schema.splits
+    if splits is not None and (splits.price_basis, splits.quantity_basis) != BASES:
+        msg = (
+            f"the schema has splits {splits.price_basis} and {splits.quantity_basis}, expected"
+            f" {' and '.join(BASES)}: that is what is generated"
+        )
+        raise ConfigError(msg, "schema")
+    size = demos.Size(portfolios, symbols, sessions)
+    data = demos.seeded(size, seed=seed, splits=splits is not None)
     with showing_progress() as progress:
         rows = finish(data.write(call.url, schema=call.schema, progress=progress))
     start, end = date_of(data.market.start).isoformat(), date_of(data.market.end).isoformat()

@@ -11,6 +11,7 @@ import batchcore
 from batchcore import policies
 from batchcore.cli import options as given
 from batchcore.cli.app import Call, command, views
+from batchcore.cli.basis import check_basis
 from batchcore.cli.exits import DONE, INCOMPLETE, NOTHING_TO_DO
 from batchcore.cli.options import Date, OkIfNothing, PortfolioIds, PortfoliosFile, flag, option
 from batchcore.cli.output import first_of, listed, listed_lines, showing_progress, tell_line
@@ -34,13 +35,18 @@ SYMBOLS: Final = 5
 
 OPTIONS: Final = given.derived()
 OWN: Final = [given.PROCESSES, *given.DATABASES]
+CHECK_BASIS: Final = given.parameter(
+    "check_basis",
+    str,
+    option("SYMBOL", "Only say on which basis its closes and quantities are.", show_default=False),
+)
 FINDINGS: Final = 5
 """How many findings of the checks of prices a plan lists."""
 
 PLAN: Final = "Say what `run` would do with the same options, and what is missing; write nothing."
 
 
-@command("plan", [*OPTIONS, given.PLAN_ARTIFACT], text=PLAN)
+@command("plan", [*OPTIONS, CHECK_BASIS, given.PLAN_ARTIFACT], text=PLAN)
 @command("run", [*OPTIONS, *OWN, given.ARTIFACT, given.METRICS])
 def run(
     call: Call,
@@ -63,6 +69,8 @@ def run(
     **options: Any,  # noqa: ANN401  # those of `RunOptions` and `Settings`
 ) -> int:
     """Roll portfolios forward over the sessions of a range and write their snapshots."""
+    if (symbol := options.pop("check_basis", None)) is not None:
+        return check_basis(call, symbol)
     dry_run = dry_run or call.command == "plan"
     which = start, end, portfolio, portfolios_file
     processes = options.pop("processes", 1)  # `plan` has none of these
@@ -230,10 +238,10 @@ def run_notes(document: Mapping[str, Any]) -> list[str]:
 
 def issue_lines(result: BatchResult) -> list[str]:
     """Return a line for each name of issues, with how many there are and the first symbols."""
-    symbols = result.symbols_by_issue()
+    subjects = result.subjects_by_issue()
     return [
         f"issue {name}: {count:,}"
-        + (f" ({first_of(symbols[name], SYMBOLS)})" if name in symbols else "")
+        + (f" ({first_of(subjects[name], SYMBOLS)})" if name in subjects else "")
         for name, count in result.issues_by_name().items()
     ]
 

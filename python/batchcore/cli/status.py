@@ -204,9 +204,17 @@ def issue_lines(runs: Sequence[Mapping[str, Any]]) -> list[str]:
         lines.append(f"noticed, portfolios: {named_counts(dict(sorted(noticed.items())))}")
     symbols: dict[str, dict[str, None]] = {}
     for issue in (issue for run in runs for issue in run["symbol_issues"]):
-        symbols.setdefault(issue["name"], {})[issue["symbol"]] = None
+        symbols.setdefault(issue["name"], {})[subject_text(issue)] = None
     named = {name: first_of([*own], SYMBOLS) for name, own in symbols.items()}
     return [*lines, *(f"noticed, symbols: {name}: {first}" for name, first in named.items())]
+
+
+def subject_text(issue: Mapping[str, Any]) -> str:
+    """Return the symbol of issues; of those without one what the first says, and how many more."""
+    if issue["symbol"] is not None:
+        return str(issue["symbol"])
+    more = f" and {issue['count'] - 1:,} more" if issue["count"] > 1 else ""
+    return f"{issue['detail']}{more}"
 
 
 def asked_text(asked: Mapping[str, Any]) -> str:

@@ -20,7 +20,13 @@ from batchcore.cli.run import (
     shard_lines,
     stamp_lines,
 )
-from batchcore.cli.status import asked_text, correction_lines, next_lines, range_text
+from batchcore.cli.status import (
+    asked_text,
+    correction_lines,
+    next_lines,
+    range_text,
+    subject_text,
+)
 from batchcore.cli.tables import (
     Bars,
     Column,
@@ -129,15 +135,15 @@ def _issue_parts(
     result: BatchResult, left_out: Sequence[str] = (), most: int = 20
 ) -> list[RenderableType]:
     """Return how many issues of each name there are, and their first symbols."""
-    symbols = result.symbols_by_issue()
+    subjects = result.subjects_by_issue()
     rows = [
-        (warn(name), count, first_of(symbols.get(name, []), NAMED))
+        (warn(name), count, first_of(subjects.get(name, []), NAMED))
         for name, count in result.issues_by_name().items()
         if name not in left_out
     ]
     if not rows:
         return []
-    columns = (Column("issue"), Column("count", right=True), _wide("symbols"))
+    columns = (Column("issue"), Column("count", right=True), _wide("of"))
     return [Listing(columns, rows, title="Noticed", noun="name", most=most)]
 
 
@@ -488,7 +494,7 @@ def _ledger_issues(run: Mapping[str, Any]) -> list[RenderableType]:
     counts = Counter(one["name"] for one in issues if not one["failed"])
     symbols: dict[str, dict[str, None]] = {}
     for one in run["symbol_issues"]:
-        symbols.setdefault(one["name"], {})[one["symbol"]] = None
+        symbols.setdefault(one["name"], {})[subject_text(one)] = None
     noticed = [(warn(name), count, "portfolios") for name, count in sorted(counts.items())]
     noticed += [(warn(name), len(own), first_of([*own], NAMED)) for name, own in symbols.items()]
     of_failed = (Column("portfolio"), Column("issue"), Column("session", drop=1), _wide("detail"))

@@ -95,15 +95,13 @@ def _needs(
         uses: What the tables are used for.
         sources: Whether closes have sources.
         proxies: Whether factors are found by their ETFs.
-        splits: Whether the host maps a table of splits, which `legacy` does not read.
+        splits: Whether the host maps a table of splits.
         currency: The table with the currency of positions; empty on a host that maps no rates.
     """
     if uses & Use.PRICES and sources:
         uses |= Use.SOURCES
     if uses & Use.FACTORS and proxies:
         uses |= Use.PROXIES
-    if splits and uses & Use.LOTS and not uses & Use.LEGACY:
-        uses |= Use.SPLITS
     found = {}
     for name, table in {**HOST, **({SPLITS: SPLIT_TABLE} if splits else {})}.items():
         inserts = bool(table.inserts & uses)
@@ -131,7 +129,9 @@ def _need(column: Column, uses: Use, *, inserted: bool) -> _Need:
     )
 
 
-def problems_of(catalog: Catalog, uses: Use = Use.RUN, *, writes: bool = True) -> tuple[str, ...]:
+def problems_of(
+    catalog: Catalog, uses: Use = Use.RUN | Use.SPLITS, *, writes: bool = True
+) -> tuple[str, ...]:
     """Return a line for each difference from what some uses need, in the order of `HOST`.
 
     Args:
@@ -142,7 +142,7 @@ def problems_of(catalog: Catalog, uses: Use = Use.RUN, *, writes: bool = True) -
     return tuple(_problems(catalog, uses, writes=writes))
 
 
-def check(catalog: Catalog, uses: Use = Use.RUN, *, writes: bool = True) -> None:
+def check(catalog: Catalog, uses: Use = Use.RUN | Use.SPLITS, *, writes: bool = True) -> None:
     """Refuse a database that some uses cannot work with; see `problems_of`.
 
     Raises:

@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from batchcore.demo.run import Seeded as Seeded
     from batchcore.demo.run import Size as Size
     from batchcore.demo.run import run_demo as run_demo
+    from batchcore.demo.run import schema_of as schema_of
     from batchcore.demo.run import seeded as seeded
     from batchcore.demo.run import with_betas as with_betas
 
-__all__ = ["Demo", "Seeded", "Size", "run_demo", "seeded", "with_betas"]
+__all__ = ["Demo", "Seeded", "Size", "run_demo", "schema_of", "seeded", "with_betas"]
 
 
 def __getattr__(name: str) -> object:

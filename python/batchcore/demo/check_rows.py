@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from batchcore import reference as ref
 from batchcore.calendar import date_of
+from batchcore.config import Settings
 from batchcore.demo.stored import STORED_COLUMNS, reading
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from uuid import UUID
 
-    from batchcore.config import Schema
     from batchcore.demo.stored import StoredRow
 
     Progress = Callable[[str, int, int], object]
@@ -50,10 +50,9 @@ async def check(
     opening: Mapping[UUID, Decimal | None],
     sessions: Sequence[int],
     *,
-    lookback_days: int = 10,
     sample: int | None = None,
     seed: int = 0,
-    schema: Schema | None = None,
+    settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> Checked:
     """Return how the snapshots of a run compare with what the reference makes of its inputs.
@@ -65,25 +64,25 @@ async def check(
         db: A database URL, an `asyncpg.Pool`, or an SQLAlchemy `AsyncEngine` on asyncpg.
         opening: Portfolios of the run with the opening equity of each before it.
         sessions: Those of the run, ascending, as days since 1970-01-01.
-        lookback_days: As in the run (S4).
         sample: How many portfolios, drawn by ``seed``; None takes all.
         seed: Of the draw.
-        schema: Names of tables and columns; None takes those of docs/schema.md.
+        settings: Of the run: its schema, and how old closes and rates may be.
         progress: Called with `check`, portfolios done and portfolios in all.
 
     Raises:
         DatabaseError: the database refused or went away.
 
     Source:
-        docs/semantics.md, S3 to S10; S14 for what "equal" leaves out.
+        docs/semantics.md, S3 to S10, C3 to C7; S14 for what "equal" leaves out.
     """
-    ids = sorted(opening)
+    ids, settings = sorted(opening), settings or Settings()
     if sample is not None and sample < len(ids):
         ids = sorted(random.Random(seed).sample(ids, sample))  # noqa: S311  # no secret
-    async with reading(db, schema=schema) as reader:
+    async with reading(db, schema=settings.schema) as reader:
         scales = reader.scales
         portfolios = await reader.portfolios(opening, ids)
         prices = await reader.market(portfolios)
+        rates = await reader.rates(max(sessions), settings.fx_lookback_days, settings.fx_pivot)
         stored = await reader.snapshots(ids)
         equities = await reader.equities(ids)
 
@@ -92,7 +91,9 @@ async def check(
         if progress is not None:
             progress("check", done, len(ids))
         await asyncio.sleep(0)  # the reference is slow, and signals must get through
-        result = ref.roll_forward(portfolio, prices, sessions, lookback_days, scales)
+        result = ref.roll_forward(
+            portfolio, prices, sessions, settings.lookback_days, scales, rates=rates
+        )
         compared, different = _compare(portfolio.id, result.rows, stored.get(one, []))
         rows += compared
         if result.rows and equities.get(one) != result.rows[-1].equity_balance:

@@ -35,6 +35,7 @@ from batchcore.frames import (
     Table,
     Text,
 )
+from batchcore.schema import SPLITS
 from batchcore.units import CENTS, FACTOR_ETFS, OPTION_MULTIPLIER, State
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
     Bytes = npt.NDArray[np.uint8]
     Int32 = npt.NDArray[np.int32]
     Int64 = npt.NDArray[np.int64]
+
+QUOTIENTS: Final = ((2, 1), (3, 1), (1, 10))
+"""New and old shares of the splits of a market."""
 
 HISTORY: Final = 10
 """Sessions before the first one to value, so that lookback has what it needs."""
@@ -94,6 +98,7 @@ class Stream(IntEnum):
     FACTORS = 3
     BENCHMARK = 4
     TAGS = 5
+    SPLITS = 6
 
     def of(self, seed: int) -> np.random.Generator:
         """Return the generator of this stream."""
@@ -123,6 +128,23 @@ class Options:
         return len(self.column)
 
 
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A split of a stock.
+
+    Attributes:
+        column: Of `Market.closes`.
+        row: Of `Market.days`, its ex-date.
+        new: Shares after it.
+        old: Shares before it.
+    """
+
+    column: int
+    row: int
+    new: int
+    old: int
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Market:
     """Closes of stocks and, in the columns after them, of options.
@@ -135,6 +157,7 @@ class Market:
             close would have been.
         first: Row of the first session to value; those before it serve lookback.
         options: Which columns are options.
+        splits: Of stocks without options; closes are as traded.
     """
 
     symbols: tuple[str, ...]
@@ -143,6 +166,7 @@ class Market:
     known: Bools
     first: int
     options: Options
+    splits: tuple[Split, ...] = ()
 
     def __post_init__(self) -> None:
         for array in (self.days, self.closes, self.known):
@@ -352,6 +376,43 @@ def real_market(sessions: int = 120) -> Market:
         known=known,
         first=first,
         options=options,
+    )
+
+
+def with_splits(market: Market, *, seed: int) -> Market:
+    """Return a market in which a few stocks without options split, one for each of `QUOTIENTS`.
+
+    Closes from the ex-date on, which is one of the sessions after the first to value, are those of
+    the new shares. Without a second session, or such stocks, fewer split.
+    """
+    rng = Stream.SPLITS.of(seed)
+    stocks = np.arange(len(market.symbols) - len(market.options))
+    plain = rng.permutation(stocks[~np.isin(stocks, market.options.underlying)])
+    closes, splits = market.closes.copy(), []
+    if market.first + 1 < len(market.days):
+        for column, (new, old) in zip(plain.tolist(), QUOTIENTS, strict=False):
+            row = int(rng.integers(market.first + 1, len(market.days)))
+            closes[row:, column] = np.clip(closes[row:, column] * old // new, 1, HIGHEST_CLOSE)
+            splits.append(Split(column, row, new, old))
+    return replace(market, closes=closes, splits=tuple(splits))
+
+
+def split_table(market: Market) -> Table:
+    """Return the rows of the table of splits, see `Schema.splits`."""
+    created = Moment(int(market.days[0]) * MICROSECONDS_A_DAY)
+    shares = np.array([(one.new, one.old) for one in market.splits], dtype=np.int64).reshape(-1, 2)
+    rows = np.array([one.row for one in market.splits], dtype=np.int64)
+    return Table(
+        SPLITS,
+        len(market.splits),
+        {
+            "symbol": Text.of([market.symbols[one.column] for one in market.splits]),
+            "ex_date": Days(market.days[rows]),
+            "new": Decimals(np.ascontiguousarray(shares[:, 0]), 0),
+            "old": Decimals(np.ascontiguousarray(shares[:, 1]), 0),
+            "created_at": created,
+            "updated_at": created,
+        },
     )
 
 
@@ -820,7 +881,13 @@ def _events(
     closed = np.maximum(held // SHARE * dice.whole(1, 6) // 10, 1) * SHARE
     price = dice.near(_close_on(market, drawn.column[of], day), 10_000)
     price = np.where(drawn.private[of], dice.near(drawn.entry_price[of], 400_000), price)
-    gain = (price - drawn.entry_price[of]) * closed * drawn.multiplier[of]
+    entered = closed
+    for split in market.splits:  # what is closed is of the shares of its day
+        ex_date = int(market.days[split.row])
+        over = (drawn.column[of] == split.column) & ~drawn.private[of]
+        over &= (drawn.entry[of] < ex_date) & (ex_date <= day)
+        closed = np.where(over, np.maximum(closed * split.new // split.old, 1), closed)
+    gain = (price * closed - drawn.entry_price[of] * entered) * drawn.multiplier[of]
     events = Events(
         position_id=drawn.id[of],
         portfolio_id=drawn.portfolio_id[of],

@@ -14,6 +14,7 @@ import numpy as np
 from batchcore.analytics.returns import simple_returns
 from batchcore.analytics.symbol_beta import symbol_betas
 from batchcore.calendar import date_of
+from batchcore.config import Fx, Schema, Settings, Splits
 from batchcore.db.migrate import migrate
 from batchcore.demo.check_rows import Checked, check
 from batchcore.demo.currencies import with_rates
@@ -24,9 +25,11 @@ from batchcore.demo.market import (
     generated_portfolios,
     price_table,
     real_market,
+    split_table,
     with_factors,
+    with_splits,
 )
-from batchcore.demo.seed import fill
+from batchcore.demo.seed import create_mapped, fill
 from batchcore.demo.stored import Valuation, reading
 from batchcore.demo.universe import (
     BETA_SCALE,
@@ -43,7 +46,6 @@ from batchcore.units import FACTOR_ETFS, State
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from batchcore.config import Schema, Settings
     from batchcore.demo.data import Profile
     from batchcore.demo.market import Market, Portfolios
     from batchcore.frames import Decimals, Table
@@ -122,6 +124,7 @@ class Seeded:
             factor_table(day=day, seed=seed),
             benchmark_table(day=day, seed=seed),
             price_table(self.prices, seed=seed),
+            *((split_table(self.market),) if self.market.splits else ()),
         )
 
     def opening(self) -> dict[UUID, Decimal | None]:
@@ -201,8 +204,11 @@ class Demo:
         }
 
 
-def seeded(size: Size, *, seed: int) -> Seeded:
+def seeded(size: Size, *, seed: int, splits: bool = False) -> Seeded:
     """Return a market and portfolios: on real closes, or generated.
+
+    With ``splits`` a few stocks of a generated market split; closes are as traded, and positions
+    as entered.
 
     Raises:
         ConfigError: a number out of its range.
@@ -213,6 +219,8 @@ def seeded(size: Size, *, seed: int) -> Seeded:
         profiles = with_betas(real_profiles(), market)
     else:
         market = generated_market(size.symbols, size.sessions, seed=seed)
+        if splits:
+            market = with_splits(market, seed=seed)
         portfolios = generated_portfolios(size.portfolios, market, seed=seed)
         prices = with_factors(market, seed=seed)
         profiles = generated_profiles(prices, seed=seed)
@@ -239,6 +247,16 @@ def with_betas(profiles: Sequence[Profile], market: Market) -> tuple[Profile, ..
         replace(profile, beta=None if math.isnan(beta) else round(Decimal(beta), BETA_SCALE))
         for profile in profiles
         for beta in [betas[profile.symbol]]
+    )
+
+
+def schema_of(size: Size) -> Schema:
+    """Return the schema of the database of a demo: a generated market has splits and rates."""
+    if size.symbols is None:
+        return Schema()
+    return Schema(
+        splits=Splits("stock_splits", "as_traded", "as_entered"),
+        fx=Fx("fx_rates", "positions.currency"),
     )
 
 
@@ -271,11 +289,13 @@ async def run_demo(
         seconds[name] = now - began
         began = now
 
-    data = seeded(size, seed=seed)
+    data = seeded(size, seed=seed, splits=True)
+    settings = replace(settings or Settings(), schema=schema_of(size))
     lap("generate")
     await migrate(url)
+    await create_mapped(url, settings.schema)
     lap("migrate")
-    await data.write(url, progress=progress)
+    await data.write(url, schema=settings.schema, progress=progress)
     lap("fill")
     market = data.market
     result = await run_batch(
@@ -286,13 +306,13 @@ async def run_demo(
         url,
         data.opening(),
         market.days[market.first :].tolist(),
-        lookback_days=settings.lookback_days if settings is not None else 10,
+        settings=settings,
         sample=None if size.symbols is None else CHECKED_OF_GENERATED,
         seed=seed,
         progress=progress,
     )
     lap("check")
-    async with reading(url) as reader:
+    async with reading(url, schema=settings.schema) as reader:
         shown, total = await reader.valuations(market.end, SHOWN)
     return Demo(
         size=size,

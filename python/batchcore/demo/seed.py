@@ -12,8 +12,8 @@ from batchcore.frames import Decimals
 from batchcore.pg.database import Database
 from batchcore.pg.fields import encoded, field_of
 from batchcore.pg.session import transaction
-from batchcore.pg.sql import Relation, statement, table_name
-from batchcore.schema import HOST, Kind, Use
+from batchcore.pg.sql import Relation, column_name, statement, table_name
+from batchcore.schema import CURRENCY, HOST, WHOLE, Kind, Use
 from batchcore.sinks.staging import not_kept
 from batchcore.words import of_rows
 
@@ -77,6 +77,31 @@ async def fill(
     return rows
 
 
+async def create_mapped(db: object, schema: Schema) -> None:
+    """Create the tables of splits and rates that a schema maps, and the column with currencies.
+
+    For the database of a demo, which has the tables of a host.
+
+    Raises:
+        DatabaseError: the database refused or went away.
+    """
+    statements = []
+    for name in schema.described.keys() - HOST:
+        columns = ", ".join(
+            f"{column_name(schema, name, one.name)} {one.declared}{' NOT NULL' * one.not_null}"
+            for one in schema.described[name].columns
+        )
+        statements.append(f"CREATE TABLE {table_name(schema, name)} ({columns})")
+    if schema.fx is not None:
+        table = schema.fx.currency_table
+        column = column_name(schema, table, CURRENCY.name)
+        added = f"ALTER TABLE {table_name(schema, table)} ADD {column} {CURRENCY.declared}"
+        statements.append(added)
+    async with Database(db).writing("fill") as session, transaction(session):
+        for one in statements:
+            await session.execute(one)
+
+
 async def _is_there(session: Session, schema: Schema, table: str) -> bool:
     if table in NEEDED:
         return True
@@ -104,6 +129,8 @@ def _misfit(catalog: Catalog, table: str, name: str, column: object) -> str:
         return f"{label}: missing column"
     if isinstance(column, Decimals) and found.kind is Kind.FLOAT8:
         return not_written(label, "numeric")
+    if isinstance(column, Decimals) and found.kind in WHOLE:
+        return f"{label}: is {found.declared}, expected numeric: splits are written as that"
     return ""
 
 

@@ -27,6 +27,8 @@ ADVICE: Final[Mapping[str, str]] = MappingProxyType(
         "out_of_range": "Check quantities and prices of the portfolio: a value is too large.",
         "fx_missing": "Load the rate named, then run again: nothing is valued without one.",
         "bad_rate": "Correct the rates that are 0, negative, no number, or differ on one date.",
+        "bad_split": "Correct the row of the table of splits; until then it counts as if absent.",
+        "option_over_split": "Enter the adjusted contract: options are valued as they are stored.",
         "refused_by_database": "Mend what the constraint or trigger named refuses, then run again.",
         "market_value_out_of_range": "Check quantity and price of the position.",
         "not_replaced": "Nothing, if another program owns the rows; else delete them, run again.",

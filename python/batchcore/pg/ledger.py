@@ -329,8 +329,9 @@ SELECT name, sum(count)::int8 AS count, count(DISTINCT portfolio_id) AS portfoli
 FROM {noticed}
 GROUP BY name
 UNION ALL
-SELECT name, sum(count)::int8, 0, 0, count(DISTINCT symbol),
-    (array_agg(symbol ORDER BY count DESC, symbol COLLATE "C"))[1:{most}], min(session), min(detail)
+SELECT name, sum(count)::int8, 0, 0, count(*) FILTER (WHERE symbol <> ''),
+    (array_remove(array_agg(symbol ORDER BY count DESC, symbol COLLATE "C"), ''))[1:{most}],
+    min(session), min(detail)
 FROM {symbol_issues} WHERE run_id = {run:text} AND attempt = (
     SELECT max(attempt) FROM {symbol_issues} WHERE run_id = {run:text})
 GROUP BY name
@@ -355,7 +356,7 @@ _SESSIONS: Final = """
 SELECT min(first_session), max(last_session) FROM {chunks} WHERE run_id = {run:text}"""
 
 _SHOW_SYMBOL_ISSUES: Final = """
-SELECT name, symbol, count, session, detail, attempt FROM {symbol_issues}
+SELECT name, NULLIF(symbol, '') AS symbol, count, session, detail, attempt FROM {symbol_issues}
 WHERE run_id = {run:text} ORDER BY name, symbol COLLATE "C", attempt"""
 
 _SHOW: Final = {

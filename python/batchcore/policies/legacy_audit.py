@@ -91,6 +91,7 @@ class LegacyAudit(PolicyAudit):
     by_quantity: ClassVar = BY_QUANTITY
     ends_at_exit: ClassVar = False  # it goes on (L8)
     of_day: ClassVar = True
+    reads_splits: ClassVar = False
     reads_deleted: ClassVar = True  # for what they realized (L17)
 
     _prices = ref.market(())

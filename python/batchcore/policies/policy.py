@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         Previous,
         Prices,
         Rows,
+        SplitRows,
         Text,
     )
     from batchcore.native import CancelFlag, Checks, Host, Market, Rates
@@ -295,7 +296,9 @@ class Policy(abc.ABC):
             events = size(table, grouped.BYTES_OF_A_GROUP)
             self._events = GroupedLoad(chunks, events, self._load_events)
 
-    async def market_of(self, reader: Session, closes: Prices) -> Market:
+    async def market_of(
+        self, reader: Session, closes: Prices, splits: SplitRows | None = None
+    ) -> Market:
         """Return closes marked on the sessions of the plan; report what was odd about them."""
         self.issues.add(ambiguous_prices(reader.ambiguous))
         lookback = self.settings.lookback_days
@@ -304,6 +307,7 @@ class Policy(abc.ABC):
             closes,
             self.plan.sessions,
             lookback_days=lookback,
+            splits=splits,
             cancel=self.cancel,
         )
         return await in_thread(build, self.cancel)

@@ -40,6 +40,7 @@ from batchcore.sources.positions import select_held, select_positions
 from batchcore.sources.prices import load_spellings, select_price_dates
 from batchcore.sources.query import load
 from batchcore.sources.snapshots import select_existing, select_holes
+from batchcore.sources.splits import load_splits
 from batchcore.units import CENTS, State
 from batchcore.words import counted_are
 
@@ -212,7 +213,10 @@ class RollForward(Policy):
         )
         spelt = (*symbols.table(), *extra_symbols(level))
         closes = await self.load_closes(reader, spelt, window)
-        market = await self.market_of(reader, closes)
+        splits = await load_splits(reader, self.catalog, spelt)
+        if splits is not None:
+            self.monitor.loaded(splits=len(splits))
+        market = await self.market_of(reader, closes, splits)
         self.issues.add(market.issues())
         checks = None
         if len(checked):

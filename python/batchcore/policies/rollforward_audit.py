@@ -40,6 +40,7 @@ from batchcore.sources.positions import load_symbols
 from batchcore.sources.query import load
 from batchcore.sources.rates import select_homes
 from batchcore.sources.snapshots import Returns, select_returns
+from batchcore.sources.splits import load_splits
 from batchcore.sources.stored import ANALYTIC, SHARES, Fact, OwnEquities
 from batchcore.units import State
 
@@ -95,6 +96,7 @@ class RollForwardAudit(PolicyAudit):
     by_chain: ClassVar = BY_CHAIN
     by_value: ClassVar = _BY_VALUE
     by_quantity: ClassVar = COUNT_COLUMNS
+    reads_rates: ClassVar = True
 
     _prices = ref.market(())
     _reference_rates: ref.Rates | None = None
@@ -143,11 +145,13 @@ class RollForwardAudit(PolicyAudit):
             source=None,
             monitor=monitor,
         )
+        splits = await load_splits(session, self.catalog, (*symbols.table(), *extra_symbols(level)))
         self.market = await asyncio.to_thread(
             build_market,
             closes,
             self.calendar.sessions(first, last),
             lookback_days=settings.lookback_days,
+            splits=splits,
         )
         if self._parts is not None:
             self._analysis = await load_analysis(

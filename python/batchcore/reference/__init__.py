@@ -33,6 +33,7 @@ from batchcore.reference.rollforward import (
     roll_forward,
     span,
 )
+from batchcore.reference.splits import Splits, splits
 from batchcore.reference.values import (
     INFINITE_DAY,
     MONEY_LIMIT,
@@ -67,6 +68,7 @@ __all__ = [
     "Scales",
     "Snapshot",
     "Span",
+    "Splits",
     "Stored",
     "coverage",
     "currency",
@@ -80,4 +82,5 @@ __all__ = [
     "representable",
     "roll_forward",
     "span",
+    "splits",
 ]

@@ -102,7 +102,7 @@ def findings(
     rules: Rules,
     *,
     closed: int | None = None,
-    factor: Factor = _no_split,
+    factor: Factor | None = None,
     scales: Scales = DEFAULT_SCALES,
 ) -> tuple[Finding, ...]:
     """Return what is odd about the closes, sorted by symbol, session and name.
@@ -113,9 +113,11 @@ def findings(
         sessions: Of the run, ascending.
         rules: Which checks.
         closed: The last session closed by now, where the run reaches it.
-        factor: What splits come to.
+        factor: What splits come to; None is what those of `prices` do (C3).
         scales: `close` is that of the closes.
     """
+    if factor is None:
+        factor = _no_split if prices.splits is None else prices.splits.between_closes
     search = _Search(days, sessions, rules, closed, factor, scales)
     found = []
     for symbol, dated in prices.days.items():
@@ -225,7 +227,7 @@ def roll_forward_checked(
         lookback_days: As in S4.
         scales: Of the columns read.
     """
-    met = _met(portfolio, sessions, found, scales)
+    met = _met(portfolio, prices, sessions, found, scales)
     low = (
         [] if rules.action(PRICE_LOW) == "off" else _low(portfolio, prices, sessions, rules, scales)
     )
@@ -259,14 +261,18 @@ def roll_forward_checked(
 
 
 def _met(
-    portfolio: Portfolio, sessions: Sequence[int], found: Sequence[Finding], scales: Scales
+    portfolio: Portfolio,
+    prices: Market,
+    sessions: Sequence[int],
+    found: Sequence[Finding],
+    scales: Scales,
 ) -> list[tuple[Finding, int]]:
     """Return the findings whose symbols it holds, and the first session on which it does."""
-    met = []
+    held_lots, met = public_lots(portfolio, prices.splits, scales), []
     for finding in found:
         lots = [
             lot
-            for lot in public_lots(portfolio, scales)
+            for lot in held_lots
             if lot.symbol == finding.symbol
             and (finding.since is None or lot.start <= finding.since)
         ]
@@ -281,9 +287,9 @@ def _low(
     portfolio: Portfolio, prices: Market, sessions: Sequence[int], rules: Rules, scales: Scales
 ) -> list[Issue]:
     """Return the sessions on which too many of its symbols have no fresh close."""
-    low = []
+    lots, low = public_lots(portfolio, prices.splits, scales), []
     for day in sessions:
-        symbols = {lot.symbol for lot in public_lots(portfolio, scales) if lot.held(day)}
+        symbols = {lot.symbol for lot in lots if lot.held(day)}
         missing = sum(prices.latest(symbol, day, day) is None for symbol in symbols)
         if symbols and Fraction(missing, len(symbols)) > rules.max_missing:
             noun = "symbol" if len(symbols) == 1 else "symbols"

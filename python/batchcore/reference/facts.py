@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from decimal import Decimal
 
+    from batchcore.reference.splits import Splits
+
 OPTION_TYPES: Final = ("LC", "LP", "SC", "SP")
 
 
@@ -111,12 +113,14 @@ class Market:
         closes: The closes of these days.
         issues: `duplicate_price`, by symbol.
         refused: Closes that are no valid ones, by symbol and day as an issue shows them (S2).
+        splits: Those of the symbols, where the host maps a table of them (C3).
     """
 
     days: Mapping[str, tuple[int, ...]]
     closes: Mapping[str, tuple[Decimal, ...]]
     issues: tuple[Issue, ...]
     refused: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
+    splits: Splits | None = None
 
     def latest(self, symbol: str, first: int, last: int) -> tuple[int, Decimal] | None:
         """Return day and price of the latest close in ``[first, last]``, or None without one."""

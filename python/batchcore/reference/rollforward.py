@@ -67,6 +67,9 @@ ambiguous_price        the first    ``<k> dates; <lowest> and <highest> on the f
                                     `sources.one_close`
 gap                    the missing  none; from `span`
 off_session            its date     none; from `span`
+option_over_split      that of P&L  ``<new> for <old>``, the numbers in lowest terms
+bad_split              the ex-date  ``<column> = <value>``, or what rows of one ex-date say; from
+                                    `splits`
 =====================  ===========  ==============================================================
 """
 
@@ -77,6 +80,7 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from decimal import Decimal, localcontext
 from fractions import Fraction
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final, Literal
 
 from batchcore.reference.contributions import ONE, Contribution, Marked
@@ -92,6 +96,7 @@ from batchcore.reference.facts import (
     Scales,
 )
 from batchcore.reference.one_close import shown_close
+from batchcore.reference.splits import ratio
 from batchcore.reference.values import (
     EXACT,
     INFINITE_DAY,
@@ -107,6 +112,7 @@ from batchcore.reference.values import (
     r2,
     r6,
     representable,
+    rounded,
     shown,
     text_state,
 )
@@ -114,6 +120,8 @@ from batchcore.units import OPTION_MULTIPLIER, Mark, State
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
+
+    from batchcore.reference.splits import Splits
 
 POSITION_TYPES: Final = (*OPTION_TYPES, "LONG", "SHORT")
 SHORT_TYPES: Final = ("SHORT", "SC", "SP")
@@ -219,8 +227,9 @@ class Result:
 class _Lot:
     """A signed quantity of one symbol, held from `start` (included) to `end` (excluded).
 
-    `position` is the row of the position that it is of, `foreign` its currency where that is not
-    the portfolio's.
+    `position` is the row of the position that it is of, `splits` those of its symbol if it is a
+    public stock, `basis` what its quantity is stated in, and `foreign` its currency where that is
+    not the portfolio's.
     """
 
     stored_symbol: str
@@ -230,6 +239,8 @@ class _Lot:
     multiplier: int
     entry_price: Decimal
     start: int
+    basis: int
+    splits: Splits | None = None
     end: int | None = None
     realized: Decimal | None = None
     exit_price: Decimal | None = None
@@ -246,9 +257,43 @@ class _Lot:
         """Return whether its end is in ``(after, until]`` (S6)."""
         return self.end is not None and after < self.end <= until
 
-    def amount(self, price: Decimal) -> Decimal:
-        """Return what the lot is worth at `price`, in its own currency."""
-        return price * self.quantity * self.multiplier
+    def quantity_at(self, basis: int) -> Decimal:
+        """Return the quantity on a basis (C4)."""
+        if self.splits is None:
+            return self.quantity
+        return self.splits.quantity(self.symbol, self.quantity, self.basis, basis)
+
+    def shown_quantity(self, day: int) -> Decimal:
+        """Return the quantity that meets a close of `day`."""
+        return self.quantity if self.splits is None else self.quantity_at(self.splits.of_close(day))
+
+    def shown_mark(self, mark: Marked | None, day: int, scale: int) -> Marked | None:
+        """Return a mark that is a close on the basis of `day`, to so many decimals (C5)."""
+        if mark is None or mark.day is None or self.splits is None:
+            return mark
+        bases = self.splits.of_close(mark.day), self.splits.of_close(day)
+        return replace(mark, price=self.splits.price(self.symbol, mark.price, *bases, scale))
+
+    def amount(self, mark: Marked) -> Decimal:
+        """Return what the lot is worth at a mark, in its own currency (C4)."""
+        if mark.day is None:
+            return self.entry_amount
+        return mark.price * self.shown_quantity(mark.day) * self.multiplier
+
+    @property
+    def entry_amount(self) -> Decimal:
+        """What it was worth at its entry price, in its own currency (C4)."""
+        quantity = self.quantity
+        if self.splits is not None:
+            quantity = self.quantity_at(self.splits.of_position(self.start))
+        return self.entry_price * quantity * self.multiplier
+
+    def exit_amount(self, price: Decimal) -> Decimal:
+        """Return what it was worth at its exit price, in its own currency (C4)."""
+        quantity = self.quantity
+        if self.splits is not None:
+            quantity = self.quantity_at(self.splits.of_position(present(self.end)))
+        return price * quantity * self.multiplier
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,12 +308,7 @@ class _Marks:
     rates: Rates | None = None
     home: Currency | None = None
 
-    def of(self, lot: _Lot, day: int) -> tuple[Decimal, Mark]:
-        """Return the mark of a lot on `day` and its status."""
-        marked = self.dated(lot, day)
-        return marked.price, marked.status
-
-    def dated(self, lot: _Lot, day: int) -> Marked:
+    def of(self, lot: _Lot, day: int) -> Marked:
         """Return the mark of a lot on `day`, its status, the day of the close, and the rate."""
         found = self.prices.latest(lot.symbol, lot.start, day)
         if found is None:
@@ -286,20 +326,20 @@ class _Marks:
             return ONE
         return self.rates.rate(lot.foreign, self.home, day)
 
-    def worth(self, lot: _Lot, price: Decimal, day: int) -> Decimal:
-        """Return what a lot is worth at a price at the rate of a day (C6)."""
-        return lot.amount(price) * present(self.rate(lot, day))
+    def worth(self, lot: _Lot, amount: Decimal, day: int) -> Decimal:
+        """Return an amount in a lot's currency at the rate of a day (C6)."""
+        return amount * present(self.rate(lot, day))
 
     def entry_value(self, lot: _Lot) -> Decimal:
         """Return what a lot was bought for."""
-        return self.worth(lot, lot.entry_price, lot.start)
+        return self.worth(lot, lot.entry_amount, lot.start)
 
     def earned(self, lot: _Lot, day: int) -> Decimal:
         """Return what a public lot has earned by `day`: ``V(day)`` (S6, X1)."""
-        price, status = self.of(lot, day)
-        if status == Mark.UNPRICED:
+        mark = self.of(lot, day)
+        if mark.status == Mark.UNPRICED:
             return ZERO
-        return self.worth(lot, price, day) - self.entry_value(lot)
+        return self.worth(lot, lot.amount(mark), day) - self.entry_value(lot)
 
     def realized(self, lot: _Lot) -> Decimal:
         """Return what a closed lot adds to ``R`` (S6, S3)."""
@@ -307,38 +347,39 @@ class _Marks:
             return lot.realized
         end = present(lot.end)
         if lot.exit_price is not None:
-            return self.worth(lot, lot.exit_price, end) - self.entry_value(lot)
+            return self.worth(lot, lot.exit_amount(lot.exit_price), end) - self.entry_value(lot)
         return ZERO if lot.private else self.earned(lot, end)
 
     def value(self, lot: _Lot, day: int) -> Decimal:
         """Return the signed value of a lot held (S9)."""
         if lot.market_value is not None:
             return lot.market_value
-        price, status = self.of(lot, day)
-        if lot.private or status == Mark.UNPRICED:
+        mark = self.of(lot, day)
+        if lot.private or mark.status == Mark.UNPRICED:
             return self.entry_value(lot)
-        return self.worth(lot, price, day)
+        return self.worth(lot, lot.amount(mark), day)
 
     def price_effect(self, lot: _Lot, before: int | None, day: int) -> Decimal:
         """Return what a change of price alone adds to a lot's contribution (C8).
 
-        From the mark on `before`, or the entry, to the mark on `day`, or the exit, at the rate that
-        counts at the beginning. What an event realized is the portfolio's, and has no other part.
+        From the mark on `before`, or the entry, to the mark on `day`, or the exit, each on its own
+        quantity (C4), at the rate that counts at the beginning. What an event realized is the
+        portfolio's, and has no other part.
         """
         if lot.realized is not None and before is not None and lot.closed(before, day):
             held = lot.held(before) and not lot.private
             return lot.realized - (self.earned(lot, before) if held else ZERO)
         held = before is not None and lot.held(before) and not lot.private
-        first = self.dated(lot, present(before)) if held else None
+        first = self.of(lot, present(before)) if held else None
         begins = first or Marked(lot.entry_price, None, Mark.UNPRICED, self.rate(lot, lot.start))
-        ends = begins
+        starts_at = ends_at = lot.amount(begins)
         if lot.held(day):
-            ends = begins if lot.private else self.dated(lot, day)
+            ends_at = starts_at if lot.private else lot.amount(self.of(lot, day))
         elif lot.exit_price is not None:
-            ends = replace(begins, price=lot.exit_price)
+            ends_at = lot.exit_amount(lot.exit_price)
         elif not lot.private:
-            ends = self.dated(lot, present(lot.end))
-        change = lot.amount(ends.price - begins.price)
+            ends_at = lot.amount(self.of(lot, present(lot.end)))
+        change = ends_at - starts_at
         return change * present(begins.rate) if change else ZERO
 
     def _rate_days(self, lot: _Lot, before: int | None, day: int) -> set[int]:
@@ -346,7 +387,7 @@ class _Marks:
         days: set[int] = set()
 
         def priced(on: int) -> bool:
-            return not lot.private and self.of(lot, on)[1] != Mark.UNPRICED
+            return not lot.private and self.of(lot, on).status != Mark.UNPRICED
 
         if before is not None and lot.held(before) and priced(before):
             days |= {before, lot.start}
@@ -378,7 +419,9 @@ class _State:
 
 
 def market(
-    prices: Iterable[tuple[str, int | None, Decimal | None]], scales: Scales = DEFAULT_SCALES
+    prices: Iterable[tuple[str, int | None, Decimal | None]],
+    scales: Scales = DEFAULT_SCALES,
+    splits: Splits | None = None,
 ) -> Market:
     """Return the valid closes among `prices`, those refused, and the issues `duplicate_price`.
 
@@ -388,9 +431,10 @@ def market(
     Args:
         prices: Symbol as stored, day and close; symbol and day together are unique.
         scales: `close` is the one used.
+        splits: Of the symbols, where the host maps a table of them; its issues stay with it.
 
     Source:
-        S2.
+        S2, C3.
     """
     stored: dict[str, dict[int, dict[str, Decimal]]] = defaultdict(lambda: defaultdict(dict))
     refused: dict[str, dict[int, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
@@ -420,7 +464,7 @@ def market(
         symbol: {day: rows[max(rows, key=str.encode)] for day, rows in by_day.items()}
         for symbol, by_day in refused.items()
     }
-    return Market(days, closes, tuple(issues), highest)
+    return Market(days, closes, tuple(issues), highest, splits)
 
 
 def roll_forward(
@@ -453,9 +497,12 @@ def roll_forward(
     with localcontext(EXACT):
         issues: list[Issue] = []
         home = None if rates is None else currency(portfolio.currency)
-        lots = _lots(portfolio.positions, scales, issues, home, converts=rates is not None)
+        converts = rates is not None
+        lots = _lots(
+            portfolio.positions, scales, issues, prices.splits, home=home, converts=converts
+        )
         flows = _flows(portfolio.flows, scales, issues)
-        state = _start(portfolio, flows, sessions[0], scales, issues)
+        state = first = _start(portfolio, flows, sessions[0], scales, issues)
         marks = _Marks(prices, lookback_days, rates, home)
         rows: list[Row] = []
         failed = state is None
@@ -487,6 +534,8 @@ def roll_forward(
                 row.cumulative_capital_flow,
             )
         issues += _refused(lots, prices, [row.day for row in rows])
+        if prices.splits is not None and first is not None:
+            issues += _options_split(lots, prices.splits, first.day, [row.day for row in rows])
     return Result(tuple(rows), tuple(sorted(issues, key=issue_order)), failed)
 
 
@@ -522,11 +571,16 @@ def contributions(
     with localcontext(EXACT):
         home = None if rates is None else currency(portfolio.currency)
         marks, found = _Marks(prices, lookback_days, rates, home), []
-        for lot in _lots(portfolio.positions, scales, [], home, converts=rates is not None):
+        converts = rates is not None
+        lots = _lots(portfolio.positions, scales, [], prices.splits, home=home, converts=converts)
+        for lot in lots:
             holds, held = lot.held(session), previous is not None and lot.held(previous)
             ended = previous is not None and lot.closed(previous, session)
             if not (holds or held or ended):
                 continue
+            before = marks.of(lot, present(previous)) if held and not lot.private else None
+            after = marks.of(lot, session) if holds and not lot.private else None
+            basis = session if lot.end is None else min(session, lot.end)
             lacks = bool(marks.missing(lot, previous, session))
             change = realized = price_effect = currency_effect = None
             if previous is not None and not lacks:
@@ -539,13 +593,11 @@ def contributions(
                 Contribution(
                     position=lot.position,
                     symbol=lot.stored_symbol,
-                    quantity=lot.quantity,
+                    quantity=lot.shown_quantity(basis),
                     multiplier=lot.multiplier,
                     entry_price=lot.entry_price,
-                    before=marks.dated(lot, present(previous))
-                    if held and not lot.private
-                    else None,
-                    after=marks.dated(lot, session) if holds and not lot.private else None,
+                    before=lot.shown_mark(before, basis, scales.close),
+                    after=lot.shown_mark(after, basis, scales.close),
                     unrealized_change=change,
                     realized=realized,
                     value=marks.value(lot, session) if holds and not lacks else None,
@@ -568,10 +620,15 @@ def _fx_missing(lots: Iterable[_Lot], before: int | None, day: int, marks: _Mark
     return Issue("fx_missing", None, day, f"{pair} on {date.isoformat()}")
 
 
-def public_lots(portfolio: Portfolio, scales: Scales = DEFAULT_SCALES) -> list[_Lot]:
-    """Return the lots of a portfolio that are not PRIVATE (S3)."""
+def public_lots(
+    portfolio: Portfolio, splits: Splits | None, scales: Scales = DEFAULT_SCALES
+) -> list[_Lot]:
+    """Return the lots of a portfolio that are not PRIVATE (S3).
+
+    What a split of its symbol makes not representable is left out (C4).
+    """
     with localcontext(EXACT):
-        return [lot for lot in _lots(portfolio.positions, scales, []) if not lot.private]
+        return [lot for lot in _lots(portfolio.positions, scales, [], splits) if not lot.private]
 
 
 def _refused(lots: Iterable[_Lot], prices: Market, sessions: Sequence[int]) -> list[Issue]:
@@ -588,6 +645,27 @@ def _refused(lots: Iterable[_Lot], prices: Market, sessions: Sequence[int]) -> l
         more = f", the first of {len(by_day)} sessions" if len(by_day) > 1 else ""
         issues.append(Issue("close_refused", symbol, first, by_day[first] + more))
     return issues
+
+
+def _options_split(
+    lots: Iterable[_Lot], splits: Splits, previous: int | None, sessions: Sequence[int]
+) -> list[Issue]:
+    """Return the options held over a split, each on the session that first sees it (C4)."""
+    found = set()
+    for lot in lots:
+        if lot.private or lot.multiplier == 1:
+            continue
+        for before, session in pairwise([previous, *sessions]):
+            if before is None:
+                continue
+            symbol = splits.of_option(lot.symbol)
+            for day, quotient in splits.between(symbol, before, present(session)):
+                if lot.start < day and (lot.end is None or day <= lot.end):
+                    found.add((lot.position, lot.stored_symbol, session, day, quotient))
+    return [
+        Issue("option_over_split", symbol, session, ratio(quotient))
+        for _, symbol, session, _, quotient in sorted(found)
+    ]
 
 
 def issue_order(issue: Issue) -> tuple[str, bool, str, int, str]:
@@ -622,11 +700,28 @@ def _is_option(position: Position) -> bool:
     return position.position_type in OPTION_TYPES
 
 
+def _quantity_state(position: Position, scales: Scales, splits: Splits | None) -> State:
+    """Return the state of a quantity, on every basis of its splits (C4)."""
+    state = decimal_state(position.quantity, scales.quantity)
+    if splits is None or state != State.VALUE or day_state(position.entry_day) != State.VALUE:
+        return state
+    symbol, start = normalized(position.symbol or ""), present(position.entry_day)
+    quantity, basis = present(position.quantity), splits.of_position(start)
+    if _is_split(position) and not splits.fits(symbol, quantity, basis, start, scales.quantity):
+        return State.NOT_REPRESENTABLE
+    return state
+
+
+def _is_split(position: Position) -> bool:
+    """Return whether splits restate a position: options and PRIVATE ones are not adjusted (C4)."""
+    return not _is_private(position) and not _is_option(position)
+
+
 def _position_fault(
-    position: Position, scales: Scales, *, converts: bool
+    position: Position, scales: Scales, splits: Splits | None, *, converts: bool
 ) -> tuple[str, str] | None:
     """Return issue and column for which a whole position is left out, or None (S3)."""
-    quantity = ("quantity", decimal_state(position.quantity, scales.quantity))
+    quantity = ("quantity", _quantity_state(position, scales, splits))
     entry_date = ("entry_date", day_state(position.entry_day))
     missing = _first(
         (
@@ -663,7 +758,9 @@ def _position_fault(
     return None
 
 
-def _event_fault(event: Event, scales: Scales) -> str | None:
+def _event_fault(
+    event: Event, position: Position, scales: Scales, splits: Splits | None
+) -> str | None:
     """Return the column that makes a `bad_event`, or None (S3)."""
     not_a_value = (State.NULL, State.NON_FINITE, State.NOT_REPRESENTABLE)
     if day_state(event.day) in not_a_value:
@@ -672,6 +769,12 @@ def _event_fault(event: Event, scales: Scales) -> str | None:
         return "quantity_closed"
     if present(event.quantity) <= 0:
         return "quantity_closed"
+    if splits is not None and _is_split(position):
+        start = present(position.entry_day)
+        basis = splits.of_position(max(present(event.day), start))
+        symbol, quantity = normalized(position.symbol or ""), present(event.quantity)
+        if not splits.fits(symbol, quantity, basis, start, scales.quantity):
+            return "quantity_closed"
     if decimal_state(event.realized, scales.money) in not_a_value:
         return "realized_pnl"
     return None
@@ -681,8 +784,9 @@ def _lots(
     positions: Iterable[Position],
     scales: Scales,
     issues: list[Issue],
-    home: Currency | None = None,
+    splits: Splits | None,
     *,
+    home: Currency | None = None,
     converts: bool = False,
 ) -> list[_Lot]:
     """Return the lots of all positions; what is left out or odd goes to `issues` (S3).
@@ -693,7 +797,7 @@ def _lots(
     for row, position in enumerate(positions):
         if position.deleted:
             continue
-        fault = _position_fault(position, scales, converts=converts)
+        fault = _position_fault(position, scales, splits, converts=converts)
         if fault is not None:
             name, column = fault
             symbol = None if position.symbol is None else shown(position.symbol)
@@ -701,8 +805,8 @@ def _lots(
             continue
         if _has_wrong_sign(position):
             issues.append(Issue("sign_mismatch", position.symbol, None, "quantity"))
-        from_events = _event_lots(position, scales, issues)
-        left = _lots_left(position, from_events, issues)
+        from_events = _event_lots(position, scales, issues, splits)
+        left = _lots_left(position, from_events, scales, issues, splits)
         own = currency(position.currency) if converts else None
         foreign = None if own == home else own
         lots += [replace(lot, position=row, foreign=foreign) for lot in (*from_events, *left)]
@@ -725,9 +829,12 @@ def _sign(position: Position) -> int:
     return -1 if quantity < 0 else 1
 
 
-def _lot(position: Position, quantity: Decimal) -> _Lot:
-    """Return the open lot of `quantity` of a position."""
-    symbol = present(position.symbol)
+def _lot(
+    position: Position, quantity: Decimal, splits: Splits | None, day: int | None = None
+) -> _Lot:
+    """Return the open lot of `quantity` of a position, stored on `day`, or else its entry."""
+    symbol, start = present(position.symbol), present(position.entry_day)
+    day = start if day is None else day
     return _Lot(
         stored_symbol=symbol,
         symbol=normalized(symbol),
@@ -735,20 +842,24 @@ def _lot(position: Position, quantity: Decimal) -> _Lot:
         quantity=quantity,
         multiplier=OPTION_MULTIPLIER if _is_option(position) else 1,
         entry_price=present(position.entry_price),
-        start=present(position.entry_day),
+        start=start,
+        basis=day if splits is None else splits.of_position(day),
+        splits=splits if _is_split(position) else None,
     )
 
 
-def _event_lots(position: Position, scales: Scales, issues: list[Issue]) -> list[_Lot]:
+def _event_lots(
+    position: Position, scales: Scales, issues: list[Issue], splits: Splits | None
+) -> list[_Lot]:
     """Return one lot for each sound event of a position (S3)."""
     lots: list[_Lot] = []
     for event in position.events:
-        bad = _event_fault(event, scales)
+        bad = _event_fault(event, position, scales, splits)
         if bad is not None:
             issues.append(Issue("bad_event", position.symbol, None, bad))
             continue
         lot = replace(
-            _lot(position, _sign(position) * present(event.quantity)),
+            _lot(position, _sign(position) * present(event.quantity), splits, event.day),
             end=present(event.day),
             realized=present(event.realized),
         )
@@ -759,24 +870,34 @@ def _event_lots(position: Position, scales: Scales, issues: list[Issue]) -> list
     return lots
 
 
-def _lots_left(position: Position, events: Iterable[_Lot], issues: list[Issue]) -> list[_Lot]:
+def _lots_left(
+    position: Position,
+    events: Iterable[_Lot],
+    scales: Scales,
+    issues: list[Issue],
+    splits: Splits | None,
+) -> list[_Lot]:
     """Return the lot of what events have left of a position, if any (S3).
 
     Args:
         position: A sound one.
         events: Its lots from events.
+        scales: `quantity` is what events may close a position to.
         issues: Takes `closed_twice` and `end_before_start`.
+        splits: Of all symbols.
     """
     quantity = present(position.quantity)
     if quantity == 0:
         return []
-    lot = _lot(position, quantity)
+    lot = _lot(position, quantity, splits)
     if lot.private and position.market_value is not None and position.market_value != 0:
         lot = replace(lot, market_value=position.market_value)
 
     if position.exit_day is not None:
         closed = sum((abs(e.quantity) for e in events if e.end == position.exit_day), ZERO)
-        if closed >= abs(quantity):
+        if lot.splits is not None:
+            quantity = lot.quantity_at(lot.splits.of_position(max(position.exit_day, lot.start)))
+        if closed >= rounded(abs(quantity), scales.quantity):
             issues.append(Issue("closed_twice", position.symbol, None, "exit_date"))
             return []
         end_column = "exit_date"
@@ -919,7 +1040,7 @@ def _row(
 
     held = [lot for lot in lots if lot.held(day)]
     values = [marks.value(lot, day) for lot in held]
-    statuses = [marks.of(lot, day)[1] for lot in held if not lot.private]
+    statuses = [marks.of(lot, day).status for lot in held if not lot.private]
     long_value = r2(sum((value for value in values if value > 0), ZERO))
     short_value = r2(sum((value for value in values if value < 0), ZERO))
     net = long_value + short_value

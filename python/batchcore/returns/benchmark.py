@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,13 +18,15 @@ from batchcore.returns.ratios import DECIMALS, of_decimals
 from batchcore.run.prices import valid_rows
 from batchcore.sources.host import normalised
 from batchcore.sources.prices import load_fallback
+from batchcore.sources.splits import load_splits
+from batchcore.splits import shares_of_close
 from batchcore.units import State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from batchcore.db.catalog import Catalog
-    from batchcore.frames import Prices
+    from batchcore.frames import Prices, SplitRows
     from batchcore.pg.session import Session
     from batchcore.returns.result import Performance
 
@@ -71,13 +74,16 @@ class Benchmark:
         if len(prices) == 0:
             msg = f"`{self.symbol}` has no close up to {iso_of(window[1])}"
             raise ConfigError(msg, "benchmark")
-        return await asyncio.to_thread(self._compared, performance, prices)
+        splits = await load_splits(session, catalog, [self.symbol])
+        return await asyncio.to_thread(self._compared, performance, prices, splits)
 
-    def _compared(self, performance: Performance, prices: Prices) -> Performance:
+    def _compared(
+        self, performance: Performance, prices: Prices, splits: SplitRows | None
+    ) -> Performance:
         start, end, twr = performance.start, performance.end, performance.twr.decimals()
         there = np.flatnonzero(start.state == State.VALUE).tolist()
         days = distinct(np.concatenate((start.values[there], end.values[there])))
-        closes = self._closes(prices, days.tolist())
+        closes = self._closes(prices, days.tolist(), splits)
         found: list[Decimal | None] = [None] * len(performance)
         apart, reasons = found.copy(), performance.reason.texts()
         for row in there:
@@ -103,10 +109,17 @@ class Benchmark:
             reason=Text.of(reasons),
         )
 
-    def _closes(self, prices: Prices, days: list[int]) -> Mapping[int, Decimal]:
-        """Return the mark of the symbol on each day that it has one on (S2, S4)."""
+    def _closes(
+        self, prices: Prices, days: list[int], splits: SplitRows | None
+    ) -> Mapping[int, Decimal]:
+        """Return the mark of the symbol on each day that it has one on (S2, S4).
+
+        All are of the same shares (C5).
+        """
         sessions = np.array(days, dtype=np.int32)
-        store = build_market(prices, sessions, lookback_days=self.lookback_days).prices
+        lookback = self.lookback_days
+        market = build_market(prices, sessions, lookback_days=lookback, splits=splits)
+        store = market.prices
         # of two spellings with a close on the same day the highest counts
         spellings = sorted(enumerate(prices.symbol.table()), key=lambda one: one[1].encode())
         codes = [code for code, name in spellings if normalised(name) == self.symbol]
@@ -117,5 +130,9 @@ class Benchmark:
             if marks:
                 latest = max(own for _, own in marks)
                 mantissa = [close for close, own in marks if own == latest][-1]
-                closes[day] = Decimal(mantissa).scaleb(-store.scale)
+                close, shares = Decimal(mantissa).scaleb(-store.scale), Fraction(1)
+                if market.splits is not None:
+                    shares = shares_of_close(market.splits, latest)
+                of_shares = DECIMALS.multiply(close, shares.numerator)
+                closes[day] = DECIMALS.divide(of_shares, Decimal(shares.denominator))
         return closes

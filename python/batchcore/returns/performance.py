@@ -108,6 +108,8 @@ async def performance(
     uses = Use.RETURNS
     if beside is not None or request.known_calendar is None:
         uses |= Use.PRICES
+    if beside is not None:
+        uses |= Use.SPLITS
     async with reading(db, request.settings.schema, uses, phase="performance") as (
         session,
         catalog,

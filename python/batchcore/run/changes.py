@@ -17,15 +17,15 @@ from batchcore.sources.changes import (
     select_changed_facts,
     select_changed_prices,
     select_changed_session,
+    select_changed_splits,
 )
 from batchcore.sources.host import normalised, sorted_ids
 from batchcore.sources.positions import load_symbols, select_held
 from batchcore.sources.query import load
 from batchcore.sources.rates import (
-    position_currency,
+    load_names,
     select_changed_rates,
     select_foreign_held,
-    select_profile_currencies,
 )
 
 if TYPE_CHECKING:
@@ -54,7 +54,9 @@ async def find_affected(  # noqa: PLR0917  # what changed, for some portfolios
     monitor: Monitor,
     settings: Settings,
 ) -> Rewrites:
-    """Return which portfolios are affected by what changed, by at most eight statements.
+    """Return which portfolios are affected by what changed, by at most nine statements.
+
+    A split that came or changed counts from its ex-date on, for all that hold the symbol (C5).
 
     No day before ``start`` is rewritten.
 
@@ -66,9 +68,13 @@ async def find_affected(  # noqa: PLR0917  # what changed, for some portfolios
     prices = await load(session, select_changed_prices(catalog, since))
     monitor.loaded(changed_facts=len(facts.day), changed_prices=len(prices.day))
     everyone_from, found = None, [facts]
+    if len(prices.day) and calendar.code == PRICES:
+        everyone_from = await load(session, select_changed_session(catalog, since))
+    if catalog.schema.splits is not None:
+        splits = await load(session, select_changed_splits(catalog, since))
+        monitor.loaded(changed_splits=len(splits.day))
+        prices = prices.joined(splits)
     if len(prices.day):
-        if calendar.code == PRICES:
-            everyone_from = await load(session, select_changed_session(catalog, since))
         changed = {normalised(name) for name in prices.symbol.table()}
         symbols = await load_symbols(session, catalog, selection)
         spellings = sorted(name for name in symbols.table() if normalised(name) in changed)
@@ -96,10 +102,7 @@ async def _by_rates(  # noqa: PLR0917  # what changed, for some portfolios
         return []
     held = await load(session, select_foreign_held(catalog, selection))
     monitor.loaded(foreign_held=len(held.start))
-    names = {name: name for name in held.own.table()}
-    if not position_currency(catalog):
-        by_symbol = await load(session, select_profile_currencies(catalog))
-        names = {name: by_symbol.get(normalised(name), "") for name in names}
+    names = await load_names(session, catalog, held.own)
     return [await asyncio.to_thread(converted, rates, held, names, settings)]
 
 
@@ -118,36 +121,40 @@ def converted(
         settings: Lookback and pivot count.
     """
     days = _days_by_units(rates)
-    pivot = _unit(settings.fx_pivot)
-    of_home = [_unit(text) for text in held.home.table()]
-    of_own = [_unit(names[text]) for text in held.own.table()]
+    pivot = unit(settings.fx_pivot)
+    of_home = [unit(text) for text in held.home.table()]
+    of_own = [unit(names[text]) for text in held.own.table()]
     first = np.full(len(held), np.iinfo(np.int64).max)
     for at, home in enumerate(of_home):
         for number, own in enumerate(of_own):
-            legs = ({own, home}, {own, pivot}, {pivot, home})
-            changed = distinct(
-                np.concatenate([np.zeros(0, np.int32), *(days.get(frozenset(o), ()) for o in legs)])
-            )
+            found = [days[leg] for leg in legs(own, home, pivot) if leg in days]
+            changed = distinct(np.concatenate([np.zeros(0, np.int32), *found]))
             rows = np.flatnonzero((held.home.codes == at) & (held.own.codes == number))
             if own == home or len(changed) == 0 or len(rows) == 0:
                 continue
             start = held.start[rows].astype(np.int64)
             place = np.searchsorted(changed, start - settings.fx_lookback_days)
-            found = place < len(changed)
-            rows, place = rows[found], place[found]
-            first[rows] = np.maximum(changed[place], start[found])
+            some = place < len(changed)
+            rows, place = rows[some], place[some]
+            first[rows] = np.maximum(changed[place], start[some])
     counts = first <= held.end
     return ChangedFacts(held.portfolio_id[counts], first[counts].astype(np.int32))
 
 
-def _unit(text: str) -> str:
+def unit(text: str) -> str:
+    """Return the unit of what a text names, nothing of a blank one (C6)."""
     found = currency(text)
     return "" if found is None else found.unit
 
 
+def legs(own: str, home: str, pivot: str) -> tuple[frozenset[str], ...]:
+    """Return the pairs of units whose rates may convert one unit into another (C6)."""
+    return frozenset((own, home)), frozenset((own, pivot)), frozenset((pivot, home))
+
+
 def _days_by_units(rates: ChangedRates) -> dict[frozenset[str], Int32]:
     """Return the days on which a rate between two units changed."""
-    base, quote = ([_unit(text) for text in one.table()] for one in (rates.base, rates.quote))
+    base, quote = ([unit(text) for text in one.table()] for one in (rates.base, rates.quote))
     found: dict[frozenset[str], Int32] = {}
     for at, one in enumerate(base):
         for number, other in enumerate(quote):
@@ -159,6 +166,8 @@ def _days_by_units(rates: ChangedRates) -> dict[frozenset[str], Int32]:
 
 def marked(prices: ChangedPrices, held: Held) -> ChangedFacts:
     """Return the portfolios that a changed close may mark a lot of, and the day of that close.
+
+    A changed split stands for a close of its ex-date.
 
     The mark of a lot is a close between its start and its end, the end included, as it may be
     closed at the mark on it; no close before its start ever is (S4). So of each position the

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from batchcore.calendar import date_of
-from batchcore.frames import Integers, Issues, distinct, first_of_each
+from batchcore.frames import Integers, Issues, Text, distinct, first_of_each
 from batchcore.pg.ledger import ISSUES, SYMBOL_ISSUES, Entry, encode_issues
-from batchcore.units import State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,9 +67,14 @@ def issue_rows(
 
 
 def symbol_issue_rows(run_id: str, attempt: int, issues: Issues) -> IssueRows:
-    """Return what an attempt of a run noticed of symbols: one row for each name and symbol."""
-    row = np.flatnonzero((issues.portfolio < 0) & (issues.symbol.state == State.VALUE))
-    columns, _ = _first_of_each(issues.take(row), issues.symbol.codes[row])
+    """Return what an attempt of a run noticed of no portfolio: one row for each name and symbol.
+
+    What is of no symbol either, such as `bad_rate`, has the empty one: the column takes no NULL.
+    """
+    shared = issues.take(np.flatnonzero(issues.portfolio < 0))
+    symbols = ["" if symbol is None else symbol for symbol in shared.symbol.texts()]
+    shared = replace(shared, symbol=Text.of(symbols))
+    columns, _ = _first_of_each(shared, shared.symbol.codes)
     return encode_issues(SYMBOL_ISSUES, run_id, attempt, columns)
 
 

@@ -42,6 +42,7 @@ from batchcore.sources.profiles import (
     select_benchmark,
 )
 from batchcore.sources.query import load
+from batchcore.sources.splits import load_splits
 from batchcore.units import LotKind
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ BETA_WITHOUT_ANY: Final = 1.0
 
 OPTION_TYPES: Final = frozenset({"LC", "LP", "SC", "SP"})
 
-USES: Final = Use.HOLDINGS | Use.SECTORS | Use.RATES
+USES: Final = Use.HOLDINGS | Use.SPLITS | Use.SECTORS | Use.RATES
 """What beta and sectors of a portfolio need of tables and columns."""
 
 
@@ -351,6 +352,7 @@ async def _load(
     symbols = sorted(set(spelt))
     events = await load(session, select_events(catalog, selection))
     prices = await load_fallback(session, catalog, symbols, (), (day, day))
+    splits = await load_splits(session, catalog, symbols)
     profiles = await _profiles(session, catalog, symbols, cache)
     days = np.array([day], dtype=np.int32)
     shared = RunRates(catalog, Settings(schema=catalog.schema), days, monitor=Monitor(""))
@@ -363,7 +365,7 @@ async def _load(
 
     def held() -> Holdings:
         return hold(
-            build_market(prices, days),
+            build_market(prices, days, splits=splits),
             positions=positions,
             events=events,
             opening=opening,

@@ -12,10 +12,9 @@ from batchcore.frames import Issues, Text
 from batchcore.native import build_rates, rate_issues
 from batchcore.reference.currencies import currency
 from batchcore.reference.values import present
-from batchcore.sources.host import normalised
 from batchcore.sources.query import load
 from batchcore.sources.rates import (
-    position_currency,
+    load_names,
     select_pairs,
     select_profile_currencies,
     select_rates,
@@ -90,10 +89,7 @@ class RunRates:
     async def missing(self, reader: Session, selection: Selection) -> Issues:
         """Return which pairs that positions are in have no rate on a session, or an entry (C7)."""
         pairs = await load(reader, select_pairs(self._catalog, selection))
-        names = {name: name for name in pairs.own.table()}
-        if not position_currency(self._catalog):
-            by_symbol = await load(reader, select_profile_currencies(self._catalog))
-            names = {name: by_symbol.get(normalised(name), "") for name in names}
+        names = await load_names(reader, self._catalog, pairs.own)
         async with self._lock:
             await self._add(reader, set(names.values()), set(pairs.home.table()))
         found: dict[tuple[str, str, int], int] = Counter()

@@ -294,6 +294,20 @@ class BatchResult(Mapping[str, Any]):
         """Return how many issues of each name there are, by name."""
         return dict(sorted(Counter(map(str, self.issues.name.texts())).items()))
 
+    def subjects_by_issue(self) -> dict[str, list[str]]:
+        """Return what each name of issues is about, each once and in order.
+
+        Symbols; of issues of no portfolio and no symbol, such as `bad_rate`, what they say.
+        """
+        shared = self.issues.take(
+            (self.issues.portfolio < 0) & (self.issues.symbol.state != State.VALUE)
+        )
+        found: dict[str, dict[str, None]] = {}
+        for name, detail in zip(shared.name.texts(), shared.detail.texts(), strict=True):
+            if detail:
+                found.setdefault(str(name), {})[detail] = None
+        return {name: [*details] for name, details in found.items()} | self.symbols_by_issue()
+
     def symbols_by_issue(self) -> dict[str, list[str]]:
         """Return the symbols of each name of issues that has any, each once and in order."""
         named = self.issues.take(self.issues.symbol.state == State.VALUE)

@@ -78,10 +78,10 @@ class IssueStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SymbolIssueStatus:
-    """Issues of one name that an attempt of a run has noticed of a symbol.
+    """Issues of one name that an attempt of a run has noticed of a symbol, or of all.
 
     Attributes:
-        symbol: As stored.
+        symbol: As stored; None of issues that are of no symbol, such as `bad_rate`.
         name: See docs/semantics.md, "Issues".
         count: How many.
         session: Of the first, where it has one.
@@ -89,7 +89,7 @@ class SymbolIssueStatus:
         attempt: That noticed them.
     """
 
-    symbol: str
+    symbol: str | None
     name: str
     count: int
     session: dt.date | None

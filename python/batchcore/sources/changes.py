@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from batchcore.calendar import FIRST_DATE, LAST_DATE
 from batchcore.db.check import check
+from batchcore.frames import Text
 from batchcore.pg.sql import Sql, compose, joined, table_name
-from batchcore.schema import HOST, Kind, Use
+from batchcore.schema import HOST, SPLITS, Kind, Use
 from batchcore.sources.facts import EVENTS, FLOWS
 from batchcore.sources.host import HostTable, part, select, tables
 from batchcore.sources.query import Column, Query, results
@@ -18,11 +21,10 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Sequence
 
-    import numpy as np
     import numpy.typing as npt
 
     from batchcore.db.catalog import Catalog
-    from batchcore.frames import Days, Text
+    from batchcore.frames import Days
     from batchcore.sources.host import Selection
 
 _STAMPS: Final = ("created_at", "updated_at")
@@ -119,6 +121,11 @@ class ChangedPrices:
     symbol: Text
     day: npt.NDArray[np.int32]
 
+    def joined(self, others: ChangedPrices) -> ChangedPrices:
+        """Return these and others."""
+        symbol = Text.concat([self.symbol, others.symbol])
+        return ChangedPrices(symbol, np.concatenate([self.day, others.day]))
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ChangedFacts:
@@ -142,14 +149,27 @@ def check_stamps(catalog: Catalog) -> None:
     check(catalog, Use.CHANGES, writes=False)
 
 
-_PRICE_CHANGED: Final = "({m.created_at} >= {since:moment} OR {m.updated_at} >= {since:moment})"
+_STAMPED: Final = "({t.created_at} >= {since:moment} OR {t.updated_at} >= {since:moment})"
+
+
+def _price_changed(catalog: Catalog, since: dt.datetime) -> Sql:
+    return compose(_STAMPED, t=HostTable(catalog, "market_data_cache", "m"), since=since)
 
 
 def select_changed_prices(catalog: Catalog, since: dt.datetime) -> Query[ChangedPrices]:
     """Return symbol, as stored, and date of each close that came or changed."""
     template = "SELECT DISTINCT {columns} FROM {m} WHERE {changed} AND {m.date:dated}"
-    changed, read = part(catalog, _PRICE_CHANGED, since=since), "m.symbol, m.date! day"
+    changed, read = _price_changed(catalog, since), "m.symbol, m.date! day"
     return select(catalog, "changed_prices", ChangedPrices, read, template, changed=changed)
+
+
+def select_changed_splits(catalog: Catalog, since: dt.datetime) -> Query[ChangedPrices]:
+    """Return symbol, as stored, and ex-date of each split that came or changed."""
+    template = "SELECT DISTINCT {columns} FROM {r} WHERE {changed} AND {r.ex_date:dated}"
+    r = HostTable(catalog, SPLITS, "r")
+    changed = compose(_STAMPED, t=r, since=since)
+    read = (Column("symbol", Kind.TEXT, "{r.symbol}::text"), "r.ex_date! day")
+    return select(catalog, "changed_splits", ChangedPrices, read, template, changed=changed)
 
 
 # A row that changed may differ from one that did not, and then neither is a close.
@@ -166,7 +186,7 @@ def select_changed_session(catalog: Catalog, since: dt.datetime) -> Query[int | 
 
     That is one with a changed close and without a valid one that did not change.
     """
-    changed, unchanged = part(catalog, _PRICE_CHANGED, since=since), Sql("false")
+    changed, unchanged = _price_changed(catalog, since), Sql("false")
     if catalog.one_price and not catalog.schema.price_sources:
         template = "({m.close:valid}) IS TRUE AND NOT ({changed}) IS TRUE"
         unchanged = part(catalog, template, changed=changed)

@@ -12,7 +12,7 @@ from batchcore.frames import Frame, RateRows, Text
 from batchcore.pg.sql import Sql
 from batchcore.schema import CURRENCY, RATES, Kind
 from batchcore.sources.host import normalised, part, select
-from batchcore.sources.query import Column, Query
+from batchcore.sources.query import Column, Query, load
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Days, Ids, Int32, Int64, Positions
+    from batchcore.pg.session import Session
     from batchcore.sources.host import Selection
 
 _OF_UNITS: Final = """
@@ -79,6 +80,14 @@ def select_profile_currencies(catalog: Catalog) -> Query[dict[str, str]]:
 def _by_symbol(symbol: Text, currency: Text) -> dict[str, str]:
     rows = zip(symbol.texts(), currency.texts(), strict=True)
     return {normalised(str(spelt)): str(own) for spelt, own in sorted(map(_texts, rows))}
+
+
+async def load_names(session: Session, catalog: Catalog, own: Text) -> dict[str, str]:
+    """Return the currency of each text of positions: itself, or that of the symbol's profile."""
+    if position_currency(catalog):
+        return {name: name for name in own.table()}
+    by_symbol = await load(session, select_profile_currencies(catalog))
+    return {name: by_symbol.get(normalised(name), "") for name in own.table()}
 
 
 def _texts(row: tuple[str | None, str | None]) -> tuple[str, str]:

@@ -29,6 +29,7 @@ from batchcore.sources.profiles import select_spelt_profiles
 from batchcore.sources.query import Column, Query
 from batchcore.sources.rates import select_homes, select_profile_currencies, select_rates
 from batchcore.sources.snapshots import SNAPSHOTS
+from batchcore.sources.splits import select_splits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -195,13 +196,26 @@ class Reader:
         return {row.pop("symbol"): legacy.Profile(**row) for row in rows}
 
     async def closes(self, symbols: Iterable[str]) -> ref.Market:
-        """Return the valid closes of symbols, however they are spelt, of all days."""
+        """Return the valid closes of symbols, however they are spelt, of all days.
+
+        With the splits of the symbols, where the host maps a table of them.
+        """
         wanted = {ref.normalized(symbol) for symbol in symbols}
         template = "SELECT DISTINCT {columns} FROM {m}"
         known = await self._rows(select(self.catalog, "spellings", dict, "m.symbol", template))
         names = [symbol for (symbol,) in known]
         spelt = [name for name in names if ref.normalized(name) in wanted]
-        return await asyncio.to_thread(ref.market, await self._closes(spelt), self.scales)
+        splits = await self._splits(wanted)
+        return await asyncio.to_thread(ref.market, await self._closes(spelt), self.scales, splits)
+
+    async def _splits(self, symbols: Iterable[str]) -> ref.Splits | None:
+        mapped = self.catalog.schema.splits
+        if mapped is None:
+            return None
+        query = select_splits(self.catalog, symbols)
+        scale = max(column.scale for column in query.columns)
+        bases = mapped.price_basis, mapped.quantity_basis
+        return ref.splits(await self._rows(query), *bases, scale=scale)
 
     async def _closes(
         self, symbols: Sequence[str]

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Final
 from batchcore.errors import InternalError
 from batchcore.frames import SplitRows
 from batchcore.pg.sql import Sql
+from batchcore.reference.splits import underlying
 from batchcore.schema import SPLITS, WHOLE, Kind
 from batchcore.sources.host import HostTable, normalised, select
 from batchcore.sources.query import Column, load
-from batchcore.splits import counting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from batchcore.db.catalog import Catalog
-    from batchcore.frames import Issues
     from batchcore.pg.session import Session
     from batchcore.sources.query import Query
 
@@ -27,6 +26,7 @@ _SPLITS: Final = "SELECT {columns} FROM {r} WHERE {r.symbol:normalised} = ANY({s
 def select_splits(catalog: Catalog, symbols: Iterable[str]) -> Query[SplitRows]:
     """Return all splits of symbols, in any spelling, up to the end of the mapped table.
 
+    With those of the underlyings of options.
     Later ones count too: they say how much of a current quantity was held before (C4).
     """
     mapped = catalog.schema.splits
@@ -39,7 +39,8 @@ def select_splits(catalog: Catalog, symbols: Iterable[str]) -> Query[SplitRows]:
         *(_shares(catalog, name) for name in ("new", "old")),
     ]
     frame = partial(SplitRows, price_basis=mapped.price_basis, quantity_basis=mapped.quantity_basis)
-    wanted = sorted({normalised(symbol) for symbol in symbols} - {""})
+    names = {normalised(symbol) for symbol in symbols}
+    wanted = sorted({*names, *filter(None, map(underlying, names))} - {""})
     return select(catalog, SPLITS, frame, read, _SPLITS, symbols=wanted)
 
 
@@ -51,13 +52,29 @@ def _shares(catalog: Catalog, name: str) -> str | Column:
     return Column(name, Kind.NUMERIC, Sql(f"{column}::numeric"), always_fits=True)
 
 
+_ENTRIES: Final = """
+SELECT {columns} FROM {p}
+WHERE {p.symbol:normalised} = {symbol:text} AND {p.deleted_at} IS NULL
+    AND {p.position_type}::text IN ('LONG', 'SHORT')
+    AND upper(btrim({p.investment_class}::text COLLATE "C", ' ')) IS DISTINCT FROM 'PRIVATE'
+    AND {p.entry_date:dated} AND {p.entry_date} < {until:date} AND {p.entry_price:readable}
+ORDER BY {p.entry_date}, {p.id} LIMIT {most}
+"""
+
+MOST_ENTRIES: Final = 1000
+"""How many positions of a symbol are looked at."""
+
+
+def select_entries(catalog: Catalog, symbol: str, until: int) -> Query[object]:
+    """Return id, entry date and entry price of the first public stocks in a normalised symbol."""
+    read, holes = "p.id, p.entry_date, p.entry_price", {"symbol": symbol, "until": until}
+    return select(catalog, "entries", dict, read, _ENTRIES, most=MOST_ENTRIES, **holes)
+
+
 async def load_splits(
     session: Session, catalog: Catalog, symbols: Iterable[str]
-) -> tuple[SplitRows, Issues] | None:
-    """Return the splits of symbols that count, and what was odd about others (C3).
-
-    None on a host that maps no table of splits.
-    """
+) -> SplitRows | None:
+    """Return the splits of symbols; None on a host that maps no table of them (C3)."""
     if catalog.schema.splits is None:
         return None
-    return counting(await load(session, select_splits(catalog, symbols)))
+    return await load(session, select_splits(catalog, symbols))

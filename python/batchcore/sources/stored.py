@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import uuid
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from batchcore.errors import SchemaError
 from batchcore.frames import Days, Decimals, Frame, Text, taken
 from batchcore.pg.ledger import CHUNKS, RUNS
 from batchcore.pg.sql import Sql, compose, joined, own_table
-from batchcore.schema import HOST, SNAPSHOT_SCALES, Kind, Use
+from batchcore.schema import HOST, RATES, SNAPSHOT_SCALES, SPLITS, Kind, Use
 from batchcore.sources.facts import EVENTS, FLOWS
 from batchcore.sources.host import (
     HostTable,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
-    from batchcore.sources.host import Selection
+    from batchcore.sources.host import HostColumn, Selection
 
     Bools = npt.NDArray[np.bool_]
     Bytes = npt.NDArray[np.uint8]
@@ -666,7 +666,7 @@ def _symbols(spelt: Text) -> tuple[Int64, tuple[str, ...]]:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ChangedCloses:
-    """Closes that were changed, sorted by symbol and day.
+    """Closes that were changed, or splits by their ex-dates, sorted by symbol and day.
 
     Attributes:
         symbol: (n,) int64 row of the symbols that were asked for.
@@ -678,13 +678,18 @@ class ChangedCloses:
     day: Int32
     changed: Int64
 
+    @classmethod
+    def none(cls) -> Self:
+        """Return none."""
+        return cls(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int64))
+
 
 _CHANGED_PRICES: Final = """
 SELECT c.symbol, c.day, c.changed
 FROM (
-    SELECT {m.symbol} AS symbol, {m.date} AS day, {changed} AS changed FROM {m}
-    WHERE {m.symbol:normalised} = ANY({symbols:texts})
-        AND {m.date} BETWEEN {first:date} AND {last:date}) AS c
+    SELECT {symbol} AS symbol, {day} AS day, {changed} AS changed FROM {table}
+    WHERE {symbol:normalised} = ANY({symbols:texts})
+        AND {day} BETWEEN {first:date} AND {last:date}) AS c
 WHERE c.changed > '{since}'::int8 AND c.changed < '{unknown}'::int8
 """
 
@@ -693,10 +698,70 @@ def select_changed_closes(
     catalog: Catalog, symbols: Sequence[str], since: int, first: int, last: int
 ) -> Query[ChangedCloses]:
     """Return the closes of normalised symbols in a window that were changed since a moment."""
-    sql = part(
-        catalog,
+    m = HostTable(catalog, PRICES, "m")
+    changed = _changed(catalog, PRICES, "m")
+    return _select_changed((m, m.symbol, m.date, changed), symbols, since, first, last)
+
+
+def select_changed_splits(
+    catalog: Catalog, symbols: Sequence[str], since: int, last: int
+) -> Query[ChangedCloses]:
+    """Return the splits of normalised symbols up to a day that were changed since a moment."""
+    r = HostTable(catalog, SPLITS, "r")
+    of = (r, r.symbol, r.ex_date, _changed(catalog, SPLITS, "r"))
+    return replace(_select_changed(of, symbols, since, FIRST_DATE, last), name="changed_splits")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class RateChanges:
+    """When rates came or changed.
+
+    Attributes:
+        base: As stored.
+        quote: As stored.
+        day: (n,) int32.
+        changed: (n,) int64 microseconds since 1970.
+    """
+
+    base: Text
+    quote: Text
+    day: Int32
+    changed: Int64
+
+
+_CHANGED_RATES: Final = """
+SELECT c.base, c.quote, c.day, c.changed
+FROM (
+    SELECT {v.base}::text AS base, {v.quote}::text AS quote, {v.date} AS day, {changed} AS changed
+    FROM {v} WHERE {v.base} IS NOT NULL AND {v.quote} IS NOT NULL
+        AND {v.date} BETWEEN {first:date} AND {last:date}) AS c
+WHERE c.changed > '{since}'::int8 AND c.changed < '{unknown}'::int8
+"""
+
+
+def select_rate_changes(catalog: Catalog, since: int, last: int) -> Query[RateChanges]:
+    """Return the rates up to a day that came or changed since a moment."""
+    changed = _changed(catalog, RATES, "v")
+    holes = {"changed": changed, "since": since, "unknown": UNKNOWN}
+    sql = part(catalog, _CHANGED_RATES, first=FIRST_DATE, last=last, **holes)
+    columns = results(base="text", quote="text", day="day", changed="int8")
+    return Query("rate_changes", sql, columns, RateChanges)
+
+
+def _select_changed(
+    of: tuple[HostTable, HostColumn, HostColumn, Sql],
+    symbols: Sequence[str],
+    since: int,
+    first: int,
+    last: int,
+) -> Query[ChangedCloses]:
+    table, symbol, day, changed = of
+    sql = compose(
         _CHANGED_PRICES,
-        changed=_changed(catalog, PRICES, "m"),
+        table=table,
+        symbol=symbol,
+        day=day,
+        changed=changed,
         symbols=symbols,
         first=first,
         last=last,

@@ -29,6 +29,16 @@ impl Floats {
         }
     }
 
+    /// Returns what [`Floats::of`] does, times a factor.
+    #[must_use]
+    #[expect(
+        clippy::float_arithmetic,
+        reason = "a product of floats, for analytics"
+    )]
+    pub fn times(self, mantissa: i64, factor: f64) -> f64 {
+        self.of(mantissa) * factor
+    }
+
     /// Returns the float nearest to `mantissa * 10^-scale`, whatever its size; of two as near the
     /// even one.
     #[must_use]
@@ -47,6 +57,14 @@ impl Floats {
     pub fn nearest(self, digits: &str) -> f64 {
         parsed(digits, &format!("-{}", self.scale))
     }
+}
+
+/// Returns the quotient of two integers above 0, each rounded to nearest before and the quotient
+/// after.
+#[must_use]
+#[expect(clippy::float_arithmetic, reason = "a factor of floats, for analytics")]
+pub fn ratio(numerator: u128, divisor: u128) -> f64 {
+    parsed(&numerator.to_string(), "0") / parsed(&divisor.to_string(), "0")
 }
 
 fn parsed(digits: &str, exponent: &str) -> f64 {

@@ -220,6 +220,13 @@ impl<'py> TextColumn<'py> {
     }
 }
 
+/// Returns a text of a frame.
+pub(crate) fn text(frame: &Bound<'_, PyAny>, path: &'static str) -> PyResult<String> {
+    let found = member(frame, path)?;
+    let was = found.get_type().to_string();
+    found.extract().map_err(|_| wrong(path, "a text", &was))
+}
+
 /// Returns a plain array of a frame.
 pub(crate) fn plain<'py, T: Element>(
     frame: &Bound<'py, PyAny>,

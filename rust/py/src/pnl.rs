@@ -8,7 +8,9 @@ use batchcore_core::ids::Day;
 use batchcore_core::pnl::checks::{self, Action, Rules};
 use batchcore_core::pnl::columns::{self, ColumnSlices};
 use batchcore_core::pnl::contributions::{self as lots, Contribution};
-use batchcore_core::pnl::inputs::{self, Betas, Events, Flows, Host, Inputs, Opening, Positions};
+use batchcore_core::pnl::inputs::{
+    self, Betas, Events, Flows, Host, Inputs, Opening, Positions, SplitRows,
+};
 use batchcore_core::pnl::issue::Issue;
 use batchcore_core::pnl::legacy::Legacy;
 use batchcore_core::pnl::legacy::contributions::{self as legacy, ComputedDays};
@@ -16,14 +18,15 @@ use batchcore_core::pnl::legacy::row::{LegacyRow, Weights};
 use batchcore_core::pnl::position_values::PositionValue;
 use batchcore_core::pnl::report::{HeldFinding, Miss, Report};
 use batchcore_core::pnl::rollforward::Rollforward;
+use batchcore_core::pnl::splits::{PriceBasis, QuantityBasis, Splits};
 use batchcore_core::pnl::{holdings, marks, policy, position_values};
 use batchcore_core::text::{Intern, Table};
 use numpy::{Element, IntoPyArray, PyArray1, PyArray2, PyArrayMethods, dtype};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PySlice};
 
-use crate::arrays::{DayColumn, DecimalColumn, TextColumn, arrays, column, table, text_out};
-use crate::errors::InputError;
+use crate::arrays::{DayColumn, DecimalColumn, TextColumn, arrays, column, table, text, text_out};
+use crate::errors::{InputError, to_py};
 use crate::guard::{CancelFlag, detached, guard};
 use crate::rates::Rates;
 use crate::store::{PriceStore, ProfileStore, SnapshotStore};
@@ -43,17 +46,19 @@ type Counts<'py> = (Count<'py>, Count<'py>, Count<'py>);
 impl Marks {
     /// Return the marks of every symbol of `prices` on `sessions`, (s,) int32 ascending.
     ///
-    /// Raises `CancelledError` once `cancel` is raised.
+    /// With `splits` they restate quantities (C4). Raises `CancelledError` once `cancel` is raised.
     #[staticmethod]
-    #[pyo3(signature = (prices, *, sessions, lookback_days, cancel=None))]
+    #[pyo3(signature = (prices, *, sessions, lookback_days, splits=None, cancel=None))]
     fn from_prices(
         py: Python<'_>,
         prices: &PriceStore,
         sessions: &Bound<'_, PyAny>,
         lookback_days: u32,
+        splits: Option<&Bound<'_, PyAny>>,
         cancel: Option<&CancelFlag>,
     ) -> PyResult<Self> {
         guard("Marks.from_prices", || {
+            let splits = splits.map(splits_of).transpose()?;
             let cancel = CancelFlag::or_never(cancel);
             let sessions = column::<i32>(sessions, "sessions")?;
             let sessions = sessions.as_slice()?;
@@ -61,6 +66,10 @@ impl Marks {
                 let store = &prices.store;
                 marks::Marks::from_prices_unless(store, sessions, lookback_days, cancel)
             })?;
+            let marks = match splits {
+                Some(splits) => marks.with_splits(splits),
+                None => marks,
+            };
             Ok(Self { marks })
         })
     }
@@ -155,8 +164,10 @@ impl Checks {
             let days = column::<i32>(days, "days")?;
             let days = days.as_slice()?;
             let checks = detached(py, || {
-                let no_split = |_: &[u8], _, _| None;
-                checks::Checks::of(&marks.marks, days, rules, closed.map(Day), no_split)
+                let splits = marks.marks.splits();
+                let split =
+                    |symbol: &[u8], after, until| splits?.between_closes(symbol, after, until);
+                checks::Checks::of(&marks.marks, days, rules, closed.map(Day), split)
             })?;
             Ok(Self { checks })
         })
@@ -533,6 +544,53 @@ pub(crate) fn sums_by_key<'py>(
         let bytes: Vec<u8> = sums.iter().flat_map(|sum| sum.to_le_bytes()).collect();
         bytes.into_pyarray(py).reshape([groups, 16])
     })
+}
+
+/// Returns the splits of `frames.SplitRows`.
+fn splits_of(frame: &Bound<'_, PyAny>) -> PyResult<Splits> {
+    let prices = match text(frame, "splits.price_basis")?.as_str() {
+        "as_traded" => PriceBasis::AsTraded,
+        "adjusted" => PriceBasis::Adjusted,
+        other => {
+            return Err(no_basis(
+                "splits.price_basis",
+                other,
+                "as_traded or adjusted",
+            ));
+        }
+    };
+    let quantities = match text(frame, "splits.quantity_basis")?.as_str() {
+        "as_entered" => QuantityBasis::AsEntered,
+        "current" => QuantityBasis::Current,
+        other => {
+            return Err(no_basis(
+                "splits.quantity_basis",
+                other,
+                "as_entered or current",
+            ));
+        }
+    };
+    let rows = SplitArrays::of(frame)?;
+    Splits::of(&rows.borrow()?, prices, quantities).map_err(|error| to_py(&error))
+}
+
+fn no_basis(column: &str, found: &str, expected: &str) -> PyErr {
+    let message = format!("`{column}` is {found}, expected {expected}");
+    InputError::new_err((message, column.to_owned()))
+}
+
+arrays! {
+    /// The arrays of `frames.SplitRows`.
+    SplitArrays => SplitRows {
+        ids { }
+        plain { }
+        columns {
+            symbol: TextColumn = "splits.symbol",
+            day: DayColumn = "splits.day",
+            new: DecimalColumn = "splits.new",
+            old: DecimalColumn = "splits.old"
+        }
+    }
 }
 
 arrays! {

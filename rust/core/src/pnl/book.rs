@@ -5,7 +5,8 @@ use crate::frame::index;
 use crate::ids::{Day, Uuid};
 use crate::pnl::groups::{Groups, Owners};
 use crate::pnl::inputs::{Events, Flows, Market, Opening, Positions};
-use crate::pnl::lot::{Lot, LotReader, PositionFault};
+use crate::pnl::lot::{Lot, LotKind, LotReader, PositionFault};
+use crate::pnl::splits::SymbolSplits;
 use crate::pnl::value::Scales;
 
 /// The positions and events of some portfolios, checked and grouped once.
@@ -85,6 +86,14 @@ pub(crate) struct PortfolioLots<'a> {
     pub(crate) faults: Vec<PositionFault>,
 }
 
+impl PortfolioLots<'_> {
+    /// Returns whether some quantity takes more decimals than it is stored with (C4).
+    pub(crate) fn takes_more(&self) -> bool {
+        let takes_more = |lot: &Lot<'_>| lot.split.is_some_and(|split| split.takes_more);
+        self.lots.iter().any(takes_more)
+    }
+}
+
 impl<'a> LotBook<'a> {
     /// Returns the lots of the portfolios of `opening`, valued by `market`.
     ///
@@ -124,6 +133,7 @@ impl<'a> LotBook<'a> {
             exit: positions.exit_price.scale(),
             quantity: positions.quantity.scale(),
             event_quantity: events.quantity.scale(),
+            restates: self.market.marks.splits().is_some(),
             realized: events.realized.scale(),
             market_value: positions.market_value.scale(),
             flow,
@@ -134,6 +144,13 @@ impl<'a> LotBook<'a> {
     pub(crate) fn position_id(&self, lot: &Lot<'_>) -> Uuid {
         let ids = self.book.positions.id;
         ids.get(lot.position).copied().unwrap_or_default()
+    }
+
+    /// Returns the splits of a public option, which it is not adjusted for.
+    pub(crate) fn splits_of_option(&self, lot: &Lot<'_>) -> Option<&'a SymbolSplits> {
+        let code = self.book.symbol_code(lot.position);
+        let splits = self.reader.option_splits(code)?;
+        (lot.kind() == LotKind::Option).then_some(splits)
     }
 
     /// Sorts the lots of a portfolio by the bytes of the position's id, those of its events before

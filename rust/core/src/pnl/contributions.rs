@@ -39,7 +39,8 @@ pub struct Contribution {
     pub position: i32,
     /// What the lot is of: 0 a public stock, 1 a public option, 2 anything PRIVATE.
     pub kind: u8,
-    /// Signed, in the scale of [`Contributions::quantity_scale`].
+    /// Signed, in the scale of [`Contributions::quantity_scale`], on the basis of the session or of
+    /// its end, if that is earlier (C4); so are the marks.
     pub quantity: i128,
     /// Shares that a unit of quantity stands for.
     pub multiplier: u32,
@@ -128,7 +129,7 @@ pub fn contributions<'a>(
         valuer: Valuer::of(&scales).converting(market.rates),
         rate_scale: market.rates.map_or(0, Rates::scale),
         price_scale: scales.close.max(scales.entry),
-        quantity_scale: scales.quantity.max(scales.event_quantity),
+        quantity_scale: scales.quantities().into_iter().max().unwrap_or(0),
         scales,
         lookback_days: i64::from(market.marks.lookback_days()),
         book,
@@ -206,22 +207,20 @@ impl<'a> ContributionQuery<'a> {
         };
         let priced = !range.lacks_rate(lot);
         let fits = |amount: T| fitting(amount, lot.position);
+        let shown = lot.end.map_or(to, |end| end.min(to));
+        let size = lot.size_of_close(shown);
         Ok(Some(Contribution {
             portfolio: 0,
             position: i32::try_from(lot.position).unwrap_or(i32::MAX),
             kind: lot.kind().byte(),
             quantity: rescaled(
-                lot.quantity,
-                if lot.of_event {
-                    self.scales.event_quantity
-                } else {
-                    self.scales.quantity
-                },
+                size.quantity.into(),
+                self.scales.of_size(size),
                 self.quantity_scale,
             ),
             multiplier: lot.multiplier,
-            before: held.then(|| self.mark(lot, from)).flatten(),
-            after: holds.then(|| self.mark(lot, to)).flatten(),
+            before: held.then(|| self.mark(lot, from, shown)).flatten(),
+            after: holds.then(|| self.mark(lot, to, shown)).flatten(),
             added: priced.then(|| self.amounts::<T>(lot, &range)).transpose()?,
             value: range
                 .to
@@ -266,27 +265,27 @@ impl<'a> ContributionQuery<'a> {
         };
         let begins = marked(range.from);
         let rate_day = begins.map_or(lot.start, |(_, day)| day);
-        let at_rate = |mark: Option<(i64, Day)>| {
+        let at_rate = |mark: Option<((i64, Day), Day)>| {
             mark.map_or_else(
                 || valuer.entry_value_at::<T>(lot, rate_day),
-                |(close, _)| valuer.close_value(lot, close, rate_day),
+                |(mark, _)| valuer.close_value(lot, mark, rate_day),
             )
         };
         let ends = match (lot.closing, range.ended) {
-            (Closing::Price(price), Some(_)) => valuer.exit_value(lot, price, rate_day),
+            (Closing::Price(price), Some(end)) => valuer.exit_value(lot, (price, end), rate_day),
             (_, ended) => at_rate(marked(ended.or(range.to))),
         };
         ends.minus(at_rate(begins))
     }
 
-    /// Returns the mark of a public lot that is held.
-    fn mark(&self, lot: &Lot<'_>, day: Day) -> Option<Mark> {
+    /// Returns the mark on `day` of a public lot that is held then, on the basis of another (C5).
+    fn mark(&self, lot: &Lot<'_>, day: Day, shown: Day) -> Option<Mark> {
         if lot.class != Class::Public {
             return None;
         }
-        let Some((close, found)) = lot.dated_mark(day) else {
+        let Some((close, found)) = lot.mark(day) else {
             return Some(Mark {
-                price: rescaled(lot.entry_price, self.scales.entry, self.price_scale),
+                price: rescaled(lot.entry_price.into(), self.scales.entry, self.price_scale),
                 day: None,
                 status: 3,
                 rate: self.rate(lot, lot.start),
@@ -294,7 +293,11 @@ impl<'a> ContributionQuery<'a> {
         };
         let age = day.since(found);
         Some(Mark {
-            price: rescaled(close, self.scales.close, self.price_scale),
+            price: rescaled(
+                lot.shown_price((close, found), shown),
+                self.scales.close,
+                self.price_scale,
+            ),
             day: Some(found),
             status: match age {
                 0 => 0,
@@ -346,9 +349,9 @@ impl Range {
 }
 
 /// Returns a mantissa at a scale that is no smaller.
-fn rescaled(mantissa: i64, from: u32, to: u32) -> i128 {
+fn rescaled(mantissa: i128, from: u32, to: u32) -> i128 {
     let factor = power_of_ten(to.saturating_sub(from)).unwrap_or(1);
-    i128::from(mantissa).saturating_mul(i128::try_from(factor).unwrap_or(i128::MAX))
+    mantissa.saturating_mul(i128::try_from(factor).unwrap_or(i128::MAX))
 }
 
 /// Returns an amount of a position as an integer of 38 digits.

@@ -187,12 +187,26 @@ impl<'a> HoldingsQuery<'a> {
             let unpriced = values.get_mut(held.start..priced).unwrap_or_default();
             unpriced.fill(self.valuer.entry_value(lot));
         }
-        if let Some(marks) = lot.marks.filter(|_| priced < held.end) {
-            let values = values.get_mut(priced..held.end).unwrap_or_default();
-            let sessions = self.sessions.get(priced..held.end).unwrap_or_default();
+        let Some(marks) = lot.marks.filter(|_| priced < held.end) else {
+            return;
+        };
+        let sessions = self.sessions.get(priced..held.end).unwrap_or_default();
+        let (first, last) = (sessions.first(), sessions.last());
+        let (first, last) = first
+            .zip(last)
+            .map_or((0, 0), |(&first, &last)| (first, last));
+        for (range, size) in lot.ranges(first..last.saturating_add(1)) {
+            let place = |end| sessions.partition_point(|&session| session < end);
+            let own = place(range.start)..place(range.end);
             let mark = |&session| marks.mark().get(session).copied().unwrap_or(0);
-            let closes = sessions.iter().map(mark);
-            self.valuer.fill(lot, marks.most(), closes, values);
+            let closes = sessions
+                .get(own.clone())
+                .unwrap_or_default()
+                .iter()
+                .map(mark);
+            let cells = priced.saturating_add(own.start)..priced.saturating_add(own.end);
+            let values = values.get_mut(cells).unwrap_or_default();
+            self.valuer.fill(size, marks.most(), closes, values);
         }
     }
 }

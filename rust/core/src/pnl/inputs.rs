@@ -140,6 +140,20 @@ frame! {
     }
 }
 
+frame! {
+    /// Splits that count (C3).
+    SplitRows<'a> "splits" {
+        /// Symbol as stored.
+        symbol: Texts<'a>,
+        /// Ex-date.
+        day: Days<'a>,
+        /// Shares from then on.
+        new: Decimals<'a>,
+        /// Shares that they take the place of.
+        old: Decimals<'a>,
+    }
+}
+
 /// What the policy `legacy` reads beside the frames of both policies.
 #[derive(Debug, Clone, Copy)]
 pub struct Host<'a> {

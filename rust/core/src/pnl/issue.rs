@@ -57,6 +57,8 @@ issues! {
     NonFinite: "non_finite",
     /// More decimals than the scale, too large, or no UTF-8: left out, or the portfolio fails (S3).
     NotRepresentable: "not_representable",
+    /// An option held over a split of its symbol: not adjusted (C4).
+    OptionOverSplit: "option_over_split",
     /// A value that does not fit its column: the portfolio fails (S10).
     OutOfRange: "out_of_range",
     /// A close dated after the last session closed (C1).

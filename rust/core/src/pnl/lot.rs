@@ -4,13 +4,14 @@
 use core::ops::Range;
 
 use crate::error::{Error, Result as Checked};
-use crate::fixed::State;
+use crate::fixed::{State, half_away};
 use crate::frame::index;
 use crate::ids::Day;
 use crate::pnl::inputs::{Events, Market, Opening, Positions};
 use crate::pnl::issue::IssueKind;
 use crate::pnl::marks::SymbolMarks;
-use crate::pnl::value::Size;
+use crate::pnl::splits::{RESTATED_SCALE, Restated, SymbolSplits};
+use crate::pnl::value::{QuantityKind, Size};
 use crate::store::rates::{Currency, Pair, Rates};
 use crate::text::{Table, normalised};
 
@@ -109,6 +110,54 @@ impl LotKind {
     }
 }
 
+/// The splits of a lot's symbol after its start, and what its quantity is stated in (C4).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LotSplits<'a> {
+    /// Those of the symbol.
+    pub(crate) splits: &'a SymbolSplits,
+    /// The basis of the quantity.
+    pub(crate) basis: usize,
+    /// Decimals of the quantity.
+    pub(crate) scale: u32,
+    /// Whether it takes more on some other basis.
+    pub(crate) takes_more: bool,
+}
+
+impl<'a> LotSplits<'a> {
+    /// Returns what restates a quantity that is stored of a position at `day`; nothing without a
+    /// split after the start.
+    ///
+    /// # Errors
+    ///
+    /// [`State::NotRepresentable`] if the quantity is not on each basis from the start on (C4).
+    fn of(
+        splits: &'a SymbolSplits,
+        (quantity, scale): (i64, u32),
+        day: Day,
+        start: Day,
+    ) -> Result<Option<Self>, State> {
+        if !splits.is_after(start) {
+            return Ok(None);
+        }
+        let mut split = Self {
+            splits,
+            basis: splits.of_position(day.max(start)),
+            scale,
+            takes_more: false,
+        };
+        for to in splits.since(start) {
+            let restated = split.restated(quantity, to);
+            let restated = restated.ok_or(State::NotRepresentable)?;
+            split.takes_more |= matches!(restated, Restated::Fine(_));
+        }
+        Ok(Some(split))
+    }
+
+    fn restated(&self, quantity: i64, to: usize) -> Option<Restated> {
+        self.splits.quantity(quantity, self.scale, self.basis, to)
+    }
+}
+
 /// A signed quantity of one symbol, held from `start` (included) to `end` (excluded).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Lot<'a> {
@@ -134,25 +183,96 @@ pub(crate) struct Lot<'a> {
     pub(crate) closing: Closing,
     /// Where its value comes from.
     pub(crate) class: Class,
+    /// What restates its quantity; nothing if it is the same on every day.
+    pub(crate) split: Option<LotSplits<'a>>,
 }
 
 impl Lot<'_> {
-    /// Returns all that its prices are multiplied by.
+    /// Returns all that its prices are multiplied by, as it is stored.
     pub(crate) fn size(&self) -> Size {
         Size {
             quantity: self.quantity,
-            of_event: self.of_event,
+            kind: if self.of_event {
+                QuantityKind::Event
+            } else {
+                QuantityKind::Position
+            },
             multiplier: self.multiplier,
         }
     }
 
-    /// Returns the latest valid close on or before `day` since the start (S4).
-    pub(crate) fn mark(&self, day: Day) -> Option<i64> {
-        self.dated_mark(day).map(|(close, _)| close)
+    /// Returns what a close of `day` is multiplied by (C4).
+    pub(crate) fn size_of_close(&self, day: Day) -> Size {
+        self.size_on(|splits| splits.of_close(day))
     }
 
-    /// Returns the same with the day of the close.
-    pub(crate) fn dated_mark(&self, day: Day) -> Option<(i64, Day)> {
+    /// Returns what a price that is stored of the position at `day` is multiplied by (C4).
+    pub(crate) fn size_of_position(&self, day: Day) -> Size {
+        self.size_on(|splits| splits.of_position(day))
+    }
+
+    fn size_on(&self, basis: impl FnOnce(&SymbolSplits) -> usize) -> Size {
+        let Some(split) = self.split else {
+            return self.size();
+        };
+        let to = basis(split.splits);
+        self.restated(split, to).unwrap_or_else(|| self.size())
+    }
+
+    /// Returns the size on a basis, if it is representable.
+    fn restated(&self, split: LotSplits<'_>, to: usize) -> Option<Size> {
+        let size = self.size();
+        Some(match split.restated(self.quantity, to)? {
+            Restated::Stored(quantity) => Size { quantity, ..size },
+            Restated::Fine(quantity) => Size {
+                quantity,
+                kind: QuantityKind::Restated,
+                ..size
+            },
+        })
+    }
+
+    /// Returns the sizes on each basis from the start on; nothing if there is only one.
+    pub(crate) fn sizes(&self) -> Option<impl Iterator<Item = Size>> {
+        let split = self.split?;
+        let bases = split.splits.since(self.start);
+        Some(bases.filter_map(move |to| self.restated(split, to)))
+    }
+
+    /// Returns a close of one day on the basis of a close of another, as it is shown (C5).
+    pub(crate) fn shown_price(&self, (close, found): (i64, Day), day: Day) -> i128 {
+        self.split.map_or(close.into(), |LotSplits { splits, .. }| {
+            splits.price(close, splits.of_close(found), splits.of_close(day))
+        })
+    }
+
+    /// Returns the sessions of `sessions`, indices of those of its marks and all of them priced,
+    /// in ranges on which its size is the same (C4, C5).
+    pub(crate) fn ranges(
+        &self,
+        sessions: Range<usize>,
+    ) -> impl Iterator<Item = (Range<usize>, Size)> {
+        let mut rest = sessions;
+        core::iter::from_fn(move || {
+            let from = rest.start;
+            if rest.is_empty() {
+                return None;
+            }
+            let (mut to, mut size) = (rest.end, self.size());
+            if let Some((LotSplits { splits, .. }, marks)) = self.split.zip(self.marks) {
+                let day = marks.close_day(from);
+                size = self.size_of_close(day);
+                if let Some(next) = splits.next(splits.of_close(day)) {
+                    to = marks.first_priced_since(next, from).min(to);
+                }
+            }
+            rest.start = to;
+            Some((from..to, size))
+        })
+    }
+
+    /// Returns the latest valid close on or before `day` since the start, with its day (S4).
+    pub(crate) fn mark(&self, day: Day) -> Option<(i64, Day)> {
         let found = self.marks?.as_of(day)?;
         (found.1 >= self.start).then_some(found)
     }
@@ -217,6 +337,9 @@ pub(crate) struct LotReader<'a> {
     types: Vec<Option<PositionType>>,
     private: Vec<bool>,
     marks: Vec<Option<&'a SymbolMarks>>,
+    /// Empty where there are no splits at all.
+    splits: Vec<Option<&'a SymbolSplits>>,
+    option_splits: Vec<Option<&'a SymbolSplits>>,
     blank: Vec<bool>,
     conversions: Option<Conversions<'a>>,
 }
@@ -290,11 +413,28 @@ impl<'a> LotReader<'a> {
                 normalised(text) == b"PRIVATE"
             }),
             marks: meanings(symbols, |symbol| marks.find(symbol)),
+            splits: marks.splits().map_or_else(Vec::new, |splits| {
+                meanings(symbols, |symbol| splits.find(symbol))
+            }),
+            option_splits: marks.splits().map_or_else(Vec::new, |splits| {
+                meanings(symbols, |symbol| splits.find_option(symbol))
+            }),
             blank: meanings(symbols, |symbol| symbol.iter().all(|&byte| byte == b' ')),
         })
     }
 
-    /// Appends the lots of position `row` of a portfolio, and what is left out or odd about it to `faults`.
+    /// Returns the splits of a symbol by its code.
+    fn splits(&self, symbol: u32) -> Option<&'a SymbolSplits> {
+        self.splits.get(index(symbol)).copied().flatten()
+    }
+
+    /// Returns the splits that an option by its code is held over.
+    pub(crate) fn option_splits(&self, symbol: u32) -> Option<&'a SymbolSplits> {
+        self.option_splits.get(index(symbol)).copied().flatten()
+    }
+
+    /// Appends the lots of position `row` of a portfolio, and what is left out or odd about it to
+    /// `faults`.
     ///
     /// `events` are all events and the rows of its own. A position with several faults has one
     /// issue: the first of `missing_value`, `unknown_position_type`, `non_finite`,
@@ -346,6 +486,7 @@ impl<'a> LotReader<'a> {
             } else {
                 Class::Public
             },
+            split: terms.split,
         };
         let negative = if terms.quantity == 0 {
             terms.position_type.is_short()
@@ -355,7 +496,8 @@ impl<'a> LotReader<'a> {
         let exit_day = positions.exit_day.get(row).ok();
         let mut closed_on_exit = 0i128;
         for &event in event_rows {
-            let (end, quantity, realized) = match read_event(index(event), events) {
+            let read = read_event(index(event), events, terms.splits, open.start);
+            let (end, quantity, realized, split) = match read {
                 Ok(event) => event,
                 Err(column) => {
                     note(IssueKind::BadEvent, column);
@@ -378,6 +520,7 @@ impl<'a> LotReader<'a> {
                 of_event: true,
                 end: Some(end),
                 closing: Closing::Given(realized),
+                split,
                 ..open
             });
         }
@@ -422,12 +565,23 @@ impl<'a> LotReader<'a> {
             .and_then(|code| self.private.get(index(code)).copied())
             .unwrap_or(false);
 
+        let splits = self
+            .splits(symbol)
+            .filter(|_| !private && !position_type.is_option());
+        let split = match (quantity, start, splits) {
+            (Ok(quantity), Ok(start), Some(splits)) => {
+                let quantity = (quantity, positions.quantity.scale());
+                LotSplits::of(splits, quantity, start, start)
+            }
+            _ => Ok(None),
+        };
+
         let entry_price = positions.entry_price.get(row);
         let exit_day = positions.exit_day.get(row);
         let exits = exit_day != Err(State::Null);
         let read = [
             ("symbol", positions.symbol.get(row).err()),
-            ("quantity", quantity.err()),
+            ("quantity", quantity.err().or(split.err())),
             ("entry_price", entry_price.err()),
             ("entry_date", start.err()),
             (
@@ -462,7 +616,7 @@ impl<'a> LotReader<'a> {
                 return Err((IssueKind::of_state(state), column));
             }
         }
-        let (Ok(quantity), Ok(start)) = (quantity, start) else {
+        let (Ok(quantity), Ok(start), Ok(split)) = (quantity, start, split) else {
             return Err(missing("quantity"));
         };
         let entry_price = entry_price
@@ -480,6 +634,8 @@ impl<'a> LotReader<'a> {
             quantity,
             entry_price,
             start,
+            splits,
+            split,
         })
     }
 }
@@ -503,9 +659,8 @@ fn lot_left<'a>(
         left.class = Class::PrivateAt(value);
     }
     let column = if let Some((day, closed)) = exit {
-        let scale = positions.quantity.scale();
-        let quantity = at_scale(i128::from(terms.quantity), scale, event_scale);
-        if at_scale(closed, event_scale, scale) >= quantity.saturating_abs() {
+        let scale = event_scale.max(positions.quantity.scale());
+        if at_scale(closed, event_scale, scale) >= held_at_exit(&left, positions, day, scale) {
             return Err((IssueKind::ClosedTwice, "exit_date"));
         }
         left.end = Some(day);
@@ -534,7 +689,20 @@ fn lot_left<'a>(
     Ok(left)
 }
 
-/// Returns `value` multiplied so that it compares with another of scale `other`.
+/// Returns what is held of a lot when it ends on `day`, as events of that day would close it, to
+/// the decimals of `scale`.
+fn held_at_exit(lot: &Lot<'_>, positions: &Positions<'_>, day: Day, scale: u32) -> i128 {
+    let size = lot.size_of_position(day.max(lot.start));
+    let own = match size.kind {
+        QuantityKind::Restated => RESTATED_SCALE,
+        QuantityKind::Position | QuantityKind::Event => positions.quantity.scale(),
+    };
+    let held = at_scale(i128::from(size.quantity).saturating_abs(), own, scale);
+    let unit = 10i128.saturating_pow(own.saturating_sub(scale));
+    half_away(held, unit).unwrap_or(held)
+}
+
+/// Returns `value` at scale `other`, if that is no smaller than its own.
 fn at_scale(value: i128, own: u32, other: u32) -> i128 {
     let factor = 10i128.saturating_pow(other.saturating_sub(own));
     value.saturating_mul(factor)
@@ -548,15 +716,30 @@ struct Terms<'a> {
     quantity: i64,
     entry_price: i64,
     start: Day,
+    /// Those of the symbol, where they restate the position.
+    splits: Option<&'a SymbolSplits>,
+    split: Option<LotSplits<'a>>,
 }
 
-fn read_event(row: usize, events: &Events<'_>) -> Result<(Day, i64, i64), &'static str> {
+/// Date, quantity and realized amount of an event, and what restates the quantity.
+type Event<'a> = (Day, i64, i64, Option<LotSplits<'a>>);
+
+fn read_event<'a>(
+    row: usize,
+    events: &Events<'_>,
+    splits: Option<&'a SymbolSplits>,
+    start: Day,
+) -> Result<Event<'a>, &'static str> {
     let end = events.day.get(row).map_err(|_| "trade_date")?;
     let quantity = events
         .quantity
         .get(row)
         .ok()
         .filter(|&quantity| quantity > 0);
-    let realized = events.realized.get(row).map_err(|_| "realized_pnl");
-    Ok((end, quantity.ok_or("quantity_closed")?, realized?))
+    let quantity = quantity.ok_or("quantity_closed")?;
+    let stored = (quantity, events.quantity.scale());
+    let split = splits.map(|splits| LotSplits::of(splits, stored, end, start));
+    let split = split.transpose().map_err(|_| "quantity_closed")?.flatten();
+    let realized = events.realized.get(row).map_err(|_| "realized_pnl")?;
+    Ok((end, quantity, realized, split))
 }

@@ -12,6 +12,7 @@ use crate::float::Floats;
 use crate::frame::{Texts, index};
 use crate::ids::{Day, SymbolId};
 use crate::pnl::issue::{Issue, IssueKind};
+use crate::pnl::splits::Splits;
 use crate::store::PriceStore;
 use crate::store::price::{as_of, not_raised};
 use crate::text::{Intern, Table, is_normalised, normalised};
@@ -76,6 +77,7 @@ pub struct Marks {
     scale: u32,
     lookback_days: u32,
     issues: Vec<Issue>,
+    splits: Option<Splits>,
 }
 
 impl SymbolMarks {
@@ -101,6 +103,14 @@ impl SymbolMarks {
     #[must_use]
     pub fn is_fresh_before(&self, to: usize) -> bool {
         to <= self.aged_from
+    }
+
+    /// Returns the day of the close that is the mark of a session; the first of all days before the
+    /// first close.
+    #[must_use]
+    pub fn close_day(&self, session: usize) -> Day {
+        let day = self.valid.close_day.get(session).copied();
+        Day(day.unwrap_or(NEVER))
     }
 
     /// Returns the first session index of `from..` whose mark is a close of `day` or later.
@@ -239,7 +249,23 @@ impl Marks {
             scale: prices.scale(),
             lookback_days,
             issues,
+            splits: None,
         })
+    }
+
+    /// Returns the marks with splits that restate quantities (C4).
+    #[must_use]
+    pub fn with_splits(self, splits: Splits) -> Self {
+        Self {
+            splits: Some(splits),
+            ..self
+        }
+    }
+
+    /// Returns the splits that restate quantities, if there are any.
+    #[must_use]
+    pub fn splits(&self) -> Option<&Splits> {
+        self.splits.as_ref()
     }
 
     /// Returns the marks of a symbol as stored on a position; nothing if it has no close.
@@ -275,6 +301,8 @@ impl Marks {
     /// Returns the valid close of each symbol on each of `days`, in dollars: one row for each day,
     /// one column for each symbol, one after the other. NaN where there is no close on that very
     /// day.
+    ///
+    /// Closes on both sides of an ex-date are of the same shares: those of the first day (C5).
     #[must_use]
     pub fn fresh_closes(&self, symbols: &Texts<'_>, days: &[i32]) -> Vec<f64> {
         let floats = Floats::of_scale(self.scale);
@@ -286,12 +314,17 @@ impl Marks {
             let Some(marks) = name.and_then(|name| self.find(name)) else {
                 continue;
             };
+            let splits = self
+                .splits()
+                .zip(name)
+                .and_then(|(all, name)| all.find(name));
             let cells = closes.iter_mut().skip(column).step_by(columns.max(1));
             for (cell, &day) in cells.zip(days) {
                 if let Some((close, found)) = marks.as_of(Day(day))
                     && found == Day(day)
                 {
-                    *cell = floats.of(close);
+                    let factor = splits.map_or(Some(1.0), |splits| splits.factor_of_close(found));
+                    *cell = floats.times(close, factor.unwrap_or(f64::NAN));
                 }
             }
         }

@@ -6,6 +6,7 @@
 //! | [`marks`]           | valid closes and their marks on the sessions (S2, S4)           |
 //! | `lot`               | positions become lots (S3)                                      |
 //! | `groups`            | rows by their owner                                             |
+//! | [`splits`]          | quantities from one basis to another (C3, C4)                   |
 //! | `book`              | positions, events and flows by portfolio                        |
 //! | `value`             | where quantity, multiplier and price meet                       |
 //! | [`policy`]          | what a policy is, and the roll of every portfolio by it         |
@@ -39,4 +40,5 @@ pub mod policy;
 pub mod position_values;
 pub mod report;
 pub mod rollforward;
+pub mod splits;
 mod value;

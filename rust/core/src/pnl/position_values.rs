@@ -18,7 +18,8 @@ use crate::pnl::value::{Valuer, fitting};
 pub struct PositionValue {
     /// Row of the position.
     pub position: i32,
-    /// Mark, in the scale of the closes and in the currency of the position.
+    /// Mark, in the scale of the closes, in the currency of the position and on the basis of the
+    /// session (C5).
     pub last_price: i64,
     /// `r2(mark * q * m)` in cents of the portfolio's currency, as the next (C6).
     pub market_value: i64,
@@ -75,7 +76,9 @@ pub fn value_positions<'a>(
             if lot.lacks_rate(day) || lot.lacks_rate(lot.start) {
                 continue;
             }
-            match valued(lot, mark, day, &valuer) {
+            let shown = i64::try_from(lot.shown_price(mark, day));
+            let shown = shown.map_err(|_| "last_price beyond 64 bits".to_owned());
+            match shown.and_then(|price| valued(lot, (mark, day), price, &valuer)) {
                 Ok(value) => into.values.push(value),
                 Err(detail) => {
                     let kind = IssueKind::MarketValueOutOfRange;
@@ -100,21 +103,21 @@ pub fn value_positions<'a>(
 /// Returns a lot at a mark, or column and value of the first that does not fit.
 fn valued(
     lot: &Lot<'_>,
-    mark: i64,
-    day: Day,
+    mark: ((i64, Day), Day),
+    last_price: i64,
     valuer: &Valuer,
 ) -> core::result::Result<PositionValue, String> {
     match Width::of(valuer.bound(core::slice::from_ref(lot))) {
-        Width::Narrow => rounded::<i64>(lot, mark, day, valuer),
-        Width::Double => rounded::<i128>(lot, mark, day, valuer),
-        Width::Wide => rounded::<Wide>(lot, mark, day, valuer),
+        Width::Narrow => rounded::<i64>(lot, mark, last_price, valuer),
+        Width::Double => rounded::<i128>(lot, mark, last_price, valuer),
+        Width::Wide => rounded::<Wide>(lot, mark, last_price, valuer),
     }
 }
 
 fn rounded<T: Sum>(
     lot: &Lot<'_>,
-    mark: i64,
-    day: Day,
+    (mark, day): ((i64, Day), Day),
+    last_price: i64,
     valuer: &Valuer,
 ) -> core::result::Result<PositionValue, String> {
     let cent: T = valuer.cent();
@@ -122,7 +125,7 @@ fn rounded<T: Sum>(
     let earned: T = valuer.earned_at_close(lot, mark, day);
     Ok(PositionValue {
         position: i32::try_from(lot.position).unwrap_or(i32::MAX),
-        last_price: mark,
+        last_price,
         market_value: fitting("market_value", value.rounded(cent))?,
         unrealized: fitting("unrealized_pnl", earned.rounded(cent))?,
     })

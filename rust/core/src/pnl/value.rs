@@ -9,6 +9,7 @@ use crate::float::Floats;
 use crate::ids::Day;
 use crate::pnl::lot::{Class, Closing, Lot};
 use crate::pnl::marks::SymbolMarks;
+use crate::pnl::splits::RESTATED_SCALE;
 use crate::store::Rates;
 use crate::store::rates::{Pair, Rate};
 
@@ -21,13 +22,24 @@ pub(crate) const RETURN_LIMIT: u32 = 100_000_000;
 /// Units of `daily_return`.
 pub(crate) const RETURN_UNIT: u32 = 1_000_000;
 
+/// Whose decimals a quantity has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum QuantityKind {
+    /// Those of positions.
+    Position,
+    /// Those of events.
+    Event,
+    /// [`RESTATED_SCALE`]: it was brought to another basis (C4).
+    Restated,
+}
+
 /// How much of something is held: all that its price is multiplied by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Size {
     /// Signed mantissa.
     pub(crate) quantity: i64,
-    /// Whether the mantissa has the scale of events, else that of positions.
-    pub(crate) of_event: bool,
+    /// Whose scale the mantissa has.
+    pub(crate) kind: QuantityKind,
     /// Shares that one of it stands for: 100 for options, else 1.
     pub(crate) multiplier: u32,
 }
@@ -57,8 +69,12 @@ impl Size {
         shares * price * f64::from(self.multiplier)
     }
 
-    fn pick<T>(self, [position, event]: [T; 2]) -> T {
-        if self.of_event { event } else { position }
+    fn pick<T>(self, [position, event, restated]: [T; 3]) -> T {
+        match self.kind {
+            QuantityKind::Position => position,
+            QuantityKind::Event => event,
+            QuantityKind::Restated => restated,
+        }
     }
 }
 
@@ -75,6 +91,8 @@ pub(crate) struct Scales {
     pub(crate) quantity: u32,
     /// Of events' quantities.
     pub(crate) event_quantity: u32,
+    /// Whether quantities may be restated, which takes more decimals.
+    pub(crate) restates: bool,
     /// Of realized amounts.
     pub(crate) realized: u32,
     /// Of market values.
@@ -84,21 +102,37 @@ pub(crate) struct Scales {
 }
 
 impl Scales {
-    /// Returns the scale of a price times a quantity, by whether that is an event's.
-    fn product(&self, price: u32) -> [u32; 2] {
-        [self.quantity, self.event_quantity].map(|quantity| price.saturating_add(quantity))
+    /// Returns the scale of a price times a quantity of each kind.
+    fn product(&self, price: u32) -> [u32; 3] {
+        self.quantities()
+            .map(|quantity| price.saturating_add(quantity))
+    }
+
+    /// Returns the scale of a quantity of each kind.
+    pub(crate) fn quantities(&self) -> [u32; 3] {
+        let restated = if self.restates {
+            RESTATED_SCALE
+        } else {
+            self.quantity
+        };
+        [self.quantity, self.event_quantity, restated]
+    }
+
+    /// Returns the scale of a size's quantity.
+    pub(crate) fn of_size(&self, size: Size) -> u32 {
+        size.pick(self.quantities())
     }
 }
 
 /// Brings every value and amount to one common scale, exactly.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Valuer {
-    /// Factor of close times quantity, by whether the quantity is an event's.
-    close: [u128; 2],
+    /// Factor of close times quantity, by kind of the quantity.
+    close: [u128; 3],
     /// Factor of entry price times quantity.
-    entry: [u128; 2],
+    entry: [u128; 3],
     /// Factor of exit price times quantity.
-    exit: [u128; 2],
+    exit: [u128; 3],
     realized: u128,
     market_value: u128,
     flow: u128,
@@ -184,9 +218,14 @@ impl Valuer {
             .saturating_mul(size.pick(self.close))
     }
 
-    /// Returns the value of a lot at a close, at the rate of a day.
-    pub(crate) fn close_value<T: Sum>(&self, lot: &Lot<'_>, close: i64, day: Day) -> T {
-        let units: T = self.foreign_units(lot.size());
+    /// Returns the value of a lot at a close of a day (C4), at the rate of another.
+    pub(crate) fn close_value<T: Sum>(
+        &self,
+        lot: &Lot<'_>,
+        (close, found): (i64, Day),
+        day: Day,
+    ) -> T {
+        let units: T = self.foreign_units(lot.size_of_close(found));
         T::of(close).times(units).times(self.rate(lot, day))
     }
 
@@ -197,30 +236,35 @@ impl Valuer {
 
     /// Returns the same at the rate of another day.
     pub(crate) fn entry_value_at<T: Sum>(&self, lot: &Lot<'_>, day: Day) -> T {
-        let factor = lot.size().pick(self.entry);
-        lot.size()
-            .value::<T>(lot.entry_price)
-            .times(T::of_factor(factor))
+        let size = lot.size_of_position(lot.start);
+        size.value::<T>(lot.entry_price)
+            .times(T::of_factor(size.pick(self.entry)))
             .times(self.rate(lot, day))
     }
 
-    /// Returns what a public lot has earned at a close, at the rate of a day (S6).
-    pub(crate) fn earned_at_close<T: Sum>(&self, lot: &Lot<'_>, close: i64, day: Day) -> T {
-        self.close_value::<T>(lot, close, day)
+    /// Returns what a public lot has earned at a close of a day, at the rate of another (S6).
+    pub(crate) fn earned_at_close<T: Sum>(&self, lot: &Lot<'_>, mark: (i64, Day), day: Day) -> T {
+        self.close_value::<T>(lot, mark, day)
             .minus(self.entry_value(lot))
     }
 
-    /// Returns the value of a lot at an exit price, at the rate of a day.
-    pub(crate) fn exit_value<T: Sum>(&self, lot: &Lot<'_>, price: i64, day: Day) -> T {
-        let factor = T::of_factor(lot.size().pick(self.exit));
-        let value = lot.size().value::<T>(price).times(factor);
+    /// Returns the value of a lot at an exit price of a day (C4), at the rate of another.
+    pub(crate) fn exit_value<T: Sum>(
+        &self,
+        lot: &Lot<'_>,
+        (price, end): (i64, Day),
+        day: Day,
+    ) -> T {
+        let size = lot.size_of_position(end);
+        let factor = T::of_factor(size.pick(self.exit));
+        let value = size.value::<T>(price).times(factor);
         value.times(self.rate(lot, day))
     }
 
     /// Returns what a public lot has earned by `day` at its mark (S6).
     pub(crate) fn earned<T: Sum>(&self, lot: &Lot<'_>, day: Day) -> T {
         lot.mark(day)
-            .map_or(T::ZERO, |close| self.earned_at_close(lot, close, day))
+            .map_or(T::ZERO, |mark| self.earned_at_close(lot, mark, day))
     }
 
     /// Returns what a lot that ends on `end` adds to `R` (S6, S3).
@@ -228,7 +272,7 @@ impl Valuer {
         match lot.closing {
             Closing::Given(realized) => self.realized(T::of(realized)),
             Closing::Price(price) => {
-                let value: T = self.exit_value(lot, price, end);
+                let value: T = self.exit_value(lot, (price, end), end);
                 value.minus(self.entry_value(lot))
             }
             Closing::Unpriced | Closing::Expiry if lot.class == Class::Public => {
@@ -245,7 +289,7 @@ impl Valuer {
             Class::PrivateAtEntry => self.entry_value(lot),
             Class::Public => lot.mark(day).map_or_else(
                 || self.entry_value(lot),
-                |close| self.close_value(lot, close, day),
+                |mark| self.close_value(lot, mark, day),
             ),
         }
     }
@@ -290,9 +334,14 @@ impl Valuer {
     /// Returns what the absolute values of all terms of `lots` add up to at most, saturated: what
     /// [`crate::fixed::Width::of`] asks for.
     pub(crate) fn bound(&self, lots: &[Lot<'_>]) -> u128 {
-        let term = |lot| {
-            self.narrow_term(lot)
-                .map_or_else(|| self.wide_term(lot), u128::from)
+        let term = |lot: &Lot<'_>| match lot.sizes() {
+            Some(sizes) => sizes
+                .map(|size| self.wide_term(lot, size))
+                .max()
+                .unwrap_or(0),
+            None => self
+                .narrow_term(lot)
+                .map_or_else(|| self.wide_term(lot, lot.size()), u128::from),
         };
         let lots = lots
             .iter()
@@ -300,8 +349,8 @@ impl Valuer {
         lots.saturating_add(self.cent_bound()).saturating_mul(2)
     }
 
-    fn wide_term(&self, lot: &Lot<'_>) -> u128 {
-        let size = lot.size();
+    /// Returns the same of one lot, of the most that it is of one size.
+    fn wide_term(&self, lot: &Lot<'_>, size: Size) -> u128 {
         let rate = lot.rates.map_or(self.unit, Pair::most);
         let [close, entry, exit] = [self.close, self.entry, self.exit].map(|f| size.pick(f));
         let product = |price: i64, factor: u128| {
@@ -365,10 +414,10 @@ impl Valuer {
 /// Makes dollars as floats of exact values (S9).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FloatValuer {
-    /// Of close times quantity, by whether the quantity is an event's.
-    close: [Floats; 2],
+    /// Of close times quantity, by kind of the quantity.
+    close: [Floats; 3],
     /// Of entry price times quantity.
-    entry: [Floats; 2],
+    entry: [Floats; 3],
     market_value: Floats,
     /// Of lots in other currencies.
     converting: Valuer,
@@ -405,19 +454,19 @@ impl FloatValuer {
 
     /// Returns the value of a lot at its entry price.
     pub(crate) fn entry_value(&self, lot: &Lot<'_>) -> f64 {
-        let floats = lot.size().pick(self.entry);
-        float_of(lot.size(), lot.entry_price, floats)
+        let size = lot.size_of_position(lot.start);
+        float_of(size, lot.entry_price, size.pick(self.entry))
     }
 
-    /// Sets `values` to those of a lot at `closes`, none of which is above `most`.
+    /// Sets `values` to those of a size at `closes`, none of which is above `most`.
     pub(crate) fn fill(
         &self,
-        lot: &Lot<'_>,
+        size: Size,
         most: i64,
         closes: impl Iterator<Item = i64>,
         values: &mut [f64],
     ) {
-        let (size, floats) = (lot.size(), lot.size().pick(self.close));
+        let floats = size.pick(self.close);
         let cells = values.iter_mut().zip(closes);
         if is_narrow(size, most) {
             let units: i64 = size.units();
@@ -471,7 +520,8 @@ mod tests {
             ..Scales::default()
         });
         // prices to 4 decimals, quantities to 1: 5 in all
-        assert_eq!((valuer.close, valuer.exit), ([1000, 100], [10, 1]));
+        let (close, exit) = ([1000, 100, 1000], [10, 1, 10]);
+        assert_eq!((valuer.close, valuer.exit), (close, exit));
         assert_eq!((valuer.realized, valuer.cent::<i64>()), (1000, 1000));
     }
 

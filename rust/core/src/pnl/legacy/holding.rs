@@ -7,7 +7,7 @@ use crate::ids::Day;
 use crate::pnl::inputs::Positions;
 use crate::pnl::issue::IssueKind;
 use crate::pnl::lot::PositionType;
-use crate::pnl::value::Size;
+use crate::pnl::value::{QuantityKind, Size};
 use crate::significant::{Significant, wide_power};
 
 /// What an `investment_class` means.
@@ -74,7 +74,7 @@ impl Holding {
     pub(crate) fn size(&self) -> Size {
         Size {
             quantity: self.quantity,
-            of_event: false,
+            kind: QuantityKind::Position,
             multiplier: self.multiplier,
         }
     }

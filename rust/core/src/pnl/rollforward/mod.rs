@@ -18,7 +18,7 @@ use crate::pnl::issue::{Issue, IssueKind};
 use crate::pnl::lot::Lot;
 use crate::pnl::policy::{Policy, PortfolioOutput, PortfolioRun};
 use crate::pnl::report::{HeldFinding, Report};
-use crate::pnl::value::Valuer;
+use crate::pnl::value::{Scales, Valuer};
 use crate::store::Amount;
 use crate::store::snapshot::cents;
 use roll::{Outcome, Portfolio, Sums, roll_forward};
@@ -28,8 +28,11 @@ use roll::{Outcome, Portfolio, Sums, roll_forward};
 pub struct Rollforward<'a> {
     inputs: &'a Inputs<'a>,
     valuer: Valuer,
-    /// Of portfolios with a lot in another currency.
+    /// Of portfolios with a lot in another currency, with quantities that take more decimals, and
+    /// with both (C4, C6).
     converting: Valuer,
+    fine: Valuer,
+    fine_converting: Valuer,
     lots: LotBook<'a>,
     flows: SignedFlows<'a>,
     judge: Option<Judge<'a>>,
@@ -44,6 +47,8 @@ pub struct Gathered<'a> {
     /// Date and signed amount of its flows.
     flows: Vec<(Day, i128)>,
     start: Start,
+    /// Whether some quantity takes more decimals than it is stored with (C4).
+    takes_more: bool,
     verdict: Verdict,
 }
 
@@ -78,23 +83,32 @@ impl<'a> Rollforward<'a> {
         let lots = LotBook::of(positions, *events, opening, inputs.market())?;
         let sessions = inputs.marks.sessions();
         let judge = |checks| Judge::of(checks, positions.symbol.table(), sessions);
-        let valuer = Valuer::of(&lots.scales(flows.amount.scale()));
+        let scales = lots.scales(flows.amount.scale());
+        let valuer = Valuer::of(&Scales {
+            restates: false,
+            ..scales
+        });
+        let fine = Valuer::of(&scales);
         Ok(Self {
             inputs,
             judge: checks.map(judge),
             flows: SignedFlows::of(*flows, &lots.book)?,
             valuer,
             converting: valuer.converting(inputs.rates),
+            fine,
+            fine_converting: fine.converting(inputs.rates),
             lots,
         })
     }
 
     /// Returns what values the lots of a portfolio.
-    fn valuer_of(&self, lots: &[Lot<'_>]) -> &Valuer {
-        if lots.iter().any(|lot| lot.rates.is_some()) {
-            &self.converting
-        } else {
-            &self.valuer
+    fn valuer(&self, gathered: &Gathered<'_>) -> &Valuer {
+        let converts = gathered.lots.lots.iter().any(|lot| lot.rates.is_some());
+        match (gathered.takes_more, converts) {
+            (false, false) => &self.valuer,
+            (false, true) => &self.converting,
+            (true, false) => &self.fine,
+            (true, true) => &self.fine_converting,
         }
     }
 
@@ -142,6 +156,37 @@ impl<'a> Rollforward<'a> {
         })
     }
 
+    /// Returns the options that were held over a split, one lot of each position, with the session
+    /// that first sees it and what the split was (C4).
+    fn options_split<'g>(
+        &self,
+        gathered: &'g Gathered<'a>,
+        sessions: &[i32],
+    ) -> Vec<(&'g Lot<'a>, Day, String)> {
+        let mut found: Vec<(&Lot<'_>, Day, String)> = Vec::new();
+        let mut seen = Vec::new();
+        for lot in &gathered.lots.lots {
+            let Some(splits) = self.lots.splits_of_option(lot) else {
+                continue;
+            };
+            let mut previous = gathered.start.previous;
+            for &session in sessions {
+                let day = Day(session);
+                if let Some(previous) = previous {
+                    for (ex, ratio) in splits.between(previous, day) {
+                        let is_held = lot.start < ex && lot.end.is_none_or(|end| ex <= end);
+                        if is_held && !seen.contains(&(lot.position, ex)) {
+                            seen.push((lot.position, ex));
+                            found.push((lot, day, ratio));
+                        }
+                    }
+                }
+                previous = Some(day);
+            }
+        }
+        found
+    }
+
     /// Reports what was noticed while a portfolio was rolled.
     fn report(
         &self,
@@ -167,6 +212,12 @@ impl<'a> Rollforward<'a> {
         }
         if let Some((kind, day, detail)) = outcome.failure {
             issues.push(issue(kind, day, detail));
+        }
+        let written = portfolio.sessions.get(..outcome.written);
+        let written = written.unwrap_or_default();
+        for (lot, day, ratio) in self.options_split(gathered, written) {
+            let symbol = self.lots.book.symbol(lot.position);
+            issues.push(issue(IssueKind::OptionOverSplit, day, ratio).of_symbol(symbol));
         }
         let symbols = self.inputs.positions.symbol.table();
         let refused = outcome
@@ -224,6 +275,7 @@ impl<'a> Policy for Rollforward<'a> {
             symbols,
             flows,
             start,
+            takes_more,
             verdict,
         } = gathered;
         self.lots.gather(portfolio.row, lots);
@@ -231,6 +283,7 @@ impl<'a> Policy for Rollforward<'a> {
         report.issues.extend(lots.faults.iter().map(|fault| {
             Issue::of(fault.kind, portfolio.id, fault.column).of_symbol(book.symbol(fault.position))
         }));
+        *takes_more = lots.takes_more();
         symbols.clear();
         symbols.extend(lots.lots.iter().map(|lot| book.symbol_code(lot.position)));
         flows.clear();
@@ -255,7 +308,7 @@ impl<'a> Policy for Rollforward<'a> {
         if let Some(judge) = &self.judge {
             *verdict = judge.verdict(portfolio, &lots.lots, symbols);
         }
-        Some(self.valuer_of(&lots.lots).bound(&lots.lots))
+        Some(self.valuer(gathered).bound(&gathered.lots.lots))
     }
 
     /// What is noticed on the way ends where the rows do: a portfolio that fails is rolled again,
@@ -280,7 +333,7 @@ impl<'a> Policy for Rollforward<'a> {
             start: gathered.start,
             sessions,
             from,
-            valuer: self.valuer_of(&gathered.lots.lots),
+            valuer: self.valuer(gathered),
             bound,
         };
         let columns = &mut output.columns.rows(0, sessions.len());

@@ -19,7 +19,7 @@ use crate::pnl::lot::{Class, Closing, Lot};
 use crate::pnl::marks::{AgedMark, SymbolMarks};
 use crate::pnl::report::Miss;
 use crate::pnl::value::{MONEY_LIMIT, RETURN_LIMIT, RETURN_UNIT, Valuer, fitting};
-use crate::store::rates::Rate;
+use crate::store::rates::{Pair, Rate};
 
 /// What is needed of one portfolio.
 #[derive(Debug, Clone, Copy)]
@@ -194,7 +194,7 @@ impl<T: Sum> Constants<T> {
     }
 }
 
-impl<T: Sum> Sums<'_, T> {
+impl<'a, T: Sum> Sums<'a, T> {
     fn reset(&mut self, sessions: usize) {
         for buffer in [&mut self.long, &mut self.short] {
             buffer.clear();
@@ -207,6 +207,60 @@ impl<T: Sum> Sums<'_, T> {
         self.changes.clear();
         self.realized.clear();
         self.aged.clear();
+    }
+
+    /// Adds the marks of a lot times `units` on a range of sessions, the first of which is `offset`
+    /// among those of the marks.
+    fn add(
+        &mut self,
+        lot: &Lot<'a>,
+        marks: &'a SymbolMarks,
+        units: T,
+        range: &Range<usize>,
+        offset: usize,
+    ) {
+        let is_short = lot.quantity < 0;
+        let small = marks.small(range.clone()).zip(units.small());
+        if let Some((closes, units)) = small.filter(|(closes, _)| closes.len() == self.long.len()) {
+            let lots = if is_short {
+                &mut self.held_short
+            } else {
+                &mut self.held_long
+            };
+            return lots.push(LotCloses { closes, units });
+        }
+        let closes = marks.mark().get(range.clone()).unwrap_or_default();
+        add_values(self.values_of(lot, range, offset), closes, units);
+    }
+
+    /// Adds the same of a lot in another currency, at the rate of each session (C6).
+    fn add_converted(
+        &mut self,
+        lot: &Lot<'a>,
+        marks: &SymbolMarks,
+        pair: &Pair,
+        units: T,
+        range: &Range<usize>,
+        offset: usize,
+    ) {
+        let closes = marks.mark().get(range.clone()).unwrap_or_default();
+        let rates = pair.row().get(range.clone()).unwrap_or_default();
+        let values = self.values_of(lot, range, offset);
+        for ((sum, &close), rate) in values.iter_mut().zip(closes).zip(rates) {
+            let rate: T = rate.map_or(T::ZERO, Rate::at_scale);
+            *sum = sum.plus(T::of(close).times(rate).times(units));
+        }
+    }
+
+    /// Returns the sums of some sessions of the marks to which a lot adds its values.
+    fn values_of(&mut self, lot: &Lot<'_>, range: &Range<usize>, offset: usize) -> &mut [T] {
+        let values = if lot.quantity < 0 {
+            &mut self.short
+        } else {
+            &mut self.long
+        };
+        let own = range.start.saturating_sub(offset)..range.end.saturating_sub(offset);
+        part(values, &own)
     }
 
     /// Adds what is constant on the sessions of `range`.
@@ -307,41 +361,14 @@ fn hold_public<'m, T: Sum>(
     };
     sums.hold(&Constants { entry, ..constants }, priced..to);
     let sessions = priced.saturating_add(offset)..to.saturating_add(offset);
-    let is_short = lot.quantity < 0;
-    if let Some(pair) = lot.rates {
-        let units: T = portfolio.valuer.foreign_units(lot.size());
-        let values = if is_short {
-            &mut sums.short
+    for (range, size) in lot.ranges(sessions.clone()) {
+        if let Some(pair) = lot.rates {
+            let units = portfolio.valuer.foreign_units(size);
+            sums.add_converted(lot, marks, pair, units, &range, offset);
         } else {
-            &mut sums.long
-        };
-        let values = values.get_mut(priced..to).unwrap_or_default();
-        let closes = marks.mark().get(sessions.clone()).unwrap_or_default();
-        let rates = pair.row().get(sessions.clone()).unwrap_or_default();
-        for ((sum, &close), rate) in values.iter_mut().zip(closes).zip(rates) {
-            let rate: T = rate.map_or(T::ZERO, Rate::at_scale);
-            *sum = sum.plus(T::of(close).times(rate).times(units));
+            let units = portfolio.valuer.close_units(size);
+            sums.add(lot, marks, units, &range, offset);
         }
-        return hold_aged(marks, sessions, offset, sums, missed);
-    }
-    let units: T = portfolio.valuer.close_units(lot.size());
-    let small = marks.small(sessions.clone()).zip(units.small());
-    if let Some((closes, units)) = small.filter(|(closes, _)| closes.len() == sums.long.len()) {
-        let lots = if is_short {
-            &mut sums.held_short
-        } else {
-            &mut sums.held_long
-        };
-        lots.push(LotCloses { closes, units });
-    } else {
-        let values = if is_short {
-            &mut sums.short
-        } else {
-            &mut sums.long
-        };
-        let values = values.get_mut(priced..to).unwrap_or_default();
-        let closes = marks.mark().get(sessions.clone()).unwrap_or_default();
-        add_values(values, closes, units);
     }
     hold_aged(marks, sessions, offset, sums, missed);
 }
@@ -870,6 +897,7 @@ mod properties {
         exit: 2,
         quantity: 0,
         event_quantity: 0,
+        restates: false,
         realized: 2,
         market_value: 2,
         flow: 2,
@@ -901,6 +929,7 @@ mod properties {
             end: None,
             closing: Closing::Unpriced,
             class: Class::Public,
+            split: None,
         }
     }
 

@@ -1,0 +1,68 @@
+"""What `plan --check-basis` shows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import batchcore
+from batchcore.cli.exits import DONE
+from batchcore.cli.output import LISTED
+from batchcore.cli.signals import finish
+from batchcore.errors import ConfigError
+from batchcore.words import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from decimal import Decimal
+
+    from batchcore.cli.app import Call
+    from batchcore.run.split_basis import BasisCheck, EntryPrice, SplitCloses
+
+
+def check_basis(call: Call, symbol: str) -> int:
+    """Say what closes and quantities of a symbol are stated in, and by which figures."""
+    if call.record.artifact is not None:
+        call.record.artifact = None
+        msg = "an artifact is that of a plan, and --check-basis makes none: give --json"
+        raise ConfigError(msg, "artifact")
+    result = finish(batchcore.check_basis(call.url, symbol, schema=call.schema))
+    call.answer(result.to_dict(), lambda: "\n".join(basis_lines(result)))
+    return DONE
+
+
+def basis_lines(result: BasisCheck) -> Iterator[str]:
+    """Give what was found, each figure that says so, and whether the schema declares it."""
+    yield f"closes of {result.symbol} look {result.price_basis}"
+    yield from (f"  {split_line(one)}" for one in result.splits)
+    counts = ", ".join(f"{count:,} {name}" for name, count in result.counts().items())
+    yield f"quantities of {result.symbol} look {result.quantity_basis}: {counts}"
+    yield from (f"  {entry_line(one)}" for one in result.entries[:LISTED])
+    if (more := len(result.entries) - LISTED) > 0:
+        yield f"  {counted(more, 'more position')}, which --json lists"
+    declared = f"{result.declared_price_basis}, {result.declared_quantity_basis}"
+    differs = "" if result.agrees else ": not what the data look like"
+    yield f"the schema declares {declared}{differs}"
+
+
+def split_line(one: SplitCloses) -> str:
+    """Return the closes around a split."""
+    if one.quotient is None:
+        return f"{one.split} on {one.ex_date}: no closes around it"
+    return (
+        f"{one.split} on {one.ex_date}: {_short(one.before)} on {one.before_date},"
+        f" {_short(one.after)} on {one.after_date}: {one.quotient:.4g}"
+        f" (as_traded {one.if_as_traded:.4g}, adjusted 1)"
+    )
+
+
+def entry_line(one: EntryPrice) -> str:
+    """Return an entry price beside its close."""
+    return (
+        f"{one.position}: entered at {_short(one.entry_price)} on {one.entry_date},"
+        f" close {_short(one.close)} on {one.close_date}: {one.quotient:.4g}"
+        f" (as_entered {one.if_as_entered:.4g}, current {one.if_current:.4g})"
+    )
+
+
+def _short(price: Decimal | None) -> str:
+    return "none" if price is None else f"{price.normalize():f}"

@@ -1,0 +1,449 @@
+"""Splits (C3 to C5) on a real server: a host that maps a table of them."""
+
+import asyncio
+import datetime as dt
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import batchcore
+from batchcore import demo
+from batchcore import reference as ref
+from batchcore.calendar import date_of
+from batchcore.config import Schema, Settings, Splits
+from batchcore.demo.check_rows import check
+from batchcore.demo.seed import create_mapped
+from batchcore.errors import ConfigError, SchemaError
+from db.conftest import EMPTY, emptied
+from db.test_worked_cases import BESIDE, host_of, is_of_a_run
+from support import database
+from support.cases import Case, SplitTable, cases, jan
+from support.command import called
+from support.database import Host
+from support.edits import SINCE
+from support.outcome import LOOSE, issues_of
+from support.runs import run_days
+
+pytestmark = pytest.mark.db
+
+COLUMNS = {"symbol": "Ticker", "new": "numerator", "old": "denominator"}
+TABLE = """
+CREATE TABLE stock_splits (
+    "Ticker" text, ex_date date, numerator {number}, denominator {number},
+    created_at timestamptz DEFAULT now(), updated_at timestamptz DEFAULT now())
+"""
+SCALES = {"splits.new": 8, "splits.old": 8}
+BASES = ("as_traded", "as_entered")
+WORKED = [case for case in cases("rollforward", "rollforward/splits.toml") if is_of_a_run(case)]
+
+
+def schema_of(table: SplitTable, scales: Mapping[str, int] = LOOSE.scales) -> Schema:
+    splits = Splits("stock_splits", table.price_basis, table.quantity_basis, COLUMNS)
+    return Schema(scales={**scales, **SCALES}, splits=splits)
+
+
+@pytest.fixture(scope="module")
+def split_copy(server, loose_copy: str) -> Iterator[str]:
+    """The URL of a loose database with a table of splits, which the tests here share."""
+    create = TABLE.format(number="numeric")
+    yield from database.shared(server, lambda url: database.execute(url, create), loose_copy)
+
+
+@pytest.fixture
+def split_host(split_copy: str) -> str:
+    """The same without rows."""
+    return emptied(split_copy)
+
+
+async def fill(url: str, host: Host, splits: SplitTable | None = None) -> None:
+    await database.fill(url, host)
+    await database.execute(url, "DELETE FROM stock_splits")
+    if splits is not None:
+        await add_splits(url, splits, database.MOMENT)
+
+
+async def add_splits(url: str, splits: SplitTable, at: dt.datetime | None = None) -> None:
+    """Write splits, at a moment or now."""
+    async with database.connected(url) as connection:
+        at = at or await connection.fetchval("SELECT now()")
+        await connection.executemany(
+            "INSERT INTO stock_splits VALUES ($1, $2, $3, $4, $5, $5)",
+            [(symbol, database.date(day), new, old, at) for symbol, day, new, old in splits.rows],
+        )
+
+
+def settings_of(table: SplitTable, **options: Any) -> Settings:
+    return Settings(schema=schema_of(table), min_coverage=0.0, max_failed="100%", **options)
+
+
+@pytest.mark.parametrize("case", WORKED, ids=str)
+async def test_run_stores_the_rows_of_a_worked_case(split_host: str, case: Case) -> None:
+    assert case.splits is not None
+    host = host_of([case])
+    await fill(split_host, host, case.splits)
+    settings = settings_of(case.splits)
+    result = await run_days(split_host, case.days[0], case.days[-1], settings=settings)
+    stored = await database.snapshots(split_host)
+    (portfolio,), (expected,) = host.portfolios, case.expected
+    for row in expected.rows:
+        cells = database.cells(row)
+        found = stored[database.key(portfolio.id), row.day]
+        assert {name: found[name] for name in cells} == cells
+    issues = list(issues_of(result, host).elements())
+    own = [issue for name, issue in issues if name == portfolio.id and issue.name not in BESIDE]
+    assert sorted(map(repr, own)) == [repr(issue) for issue in expected.issues]
+    noticed = zip(result.issues.name.texts(), result.issues.detail.texts(), strict=True)
+    odd = [detail for name, detail in noticed if name == "bad_split"]
+    assert odd == [issue.detail for issue in case.market_issues]
+    for fast in (False, True):
+        checked = await batchcore.verify(split_host, fast=fast, settings=settings)
+        assert (checked.rows, checked.differing) == (len(expected.rows), 0), checked.examples
+
+
+D0, D1, D2, D3 = map(jan, (5, 6, 7, 8))
+TRADED = (
+    ("AAA", D0, Decimal(100)),
+    ("AAA", D1, Decimal(102)),
+    ("AAA", D2, Decimal("51.50")),
+    ("AAA", D3, Decimal(52)),
+)
+TEN = ref.Position("AAA", "LONG", Decimal(10), Decimal(100), D0)
+SPLIT = SplitTable((("AAA", D2, Decimal(2), Decimal(1)),), *BASES)
+HELD = Host(
+    (
+        ref.Portfolio("p0", Decimal(10_000), (TEN,)),
+        # sold on the day before the split, and bought on its ex-date
+        ref.Portfolio("p1", Decimal(10_000), (replace(TEN, exit_day=D1, exit_price=Decimal(102)),)),
+        ref.Portfolio("p2", Decimal(10_000), (replace(TEN, symbol="BBB"),)),
+    ),
+    (*TRADED, ("BBB", D0, Decimal(100))),
+)
+P0 = database.key("p0")
+
+
+async def equities(url: str) -> list[Decimal]:
+    return [*(await database.equity_by_day(url)).values()]
+
+
+async def test_a_split_that_comes_late_is_a_correction_from_its_ex_date_on(split_host: str) -> None:
+    await fill(split_host, HELD)
+    settings = settings_of(SPLIT, today=date_of(D3))
+    await run_days(split_host, D0, D3, settings=settings)
+    assert await equities(split_host) == [10_000, 10_020, 9_515, 9_520]
+    await add_splits(split_host, SPLIT)
+    found = await batchcore.verify(split_host, settings=settings)
+    assert found.rows_differing == 2
+    assert {cause: count for cause, count in found.causes.items() if count} == {"split_changed": 2}
+
+    options: dict[str, Any] = {"changed_since": SINCE, "settings": settings}
+    planned = replace(settings, dry_run=True)
+    plan = await batchcore.run_batch(split_host, **{**options, "settings": planned})
+    assert (plan.sessions.tolist(), plan.rows_written) == ([D2, D3], 0)
+    result = await batchcore.run_batch(split_host, **options)
+    assert (result.rows_written, result.sessions.tolist()) == (2, [D2, D3])
+    assert await equities(split_host) == [10_000, 10_020, 10_030, 10_040]
+    assert (await batchcore.verify(split_host, settings=settings)).differing == 0
+
+
+async def test_repair_replaces_what_a_late_split_makes_differ(split_host: str) -> None:
+    await fill(split_host, HELD)
+    settings = settings_of(SPLIT, today=date_of(D3))
+    await run_days(split_host, D0, D3, settings=settings)
+    await add_splits(split_host, SPLIT)
+    repaired = await batchcore.repair(split_host, settings=settings)
+    assert (repaired.rows_written, repaired.sessions.tolist()) == (2, [D2, D3])
+    assert await equities(split_host) == [10_000, 10_020, 10_030, 10_040]
+
+
+async def test_an_explanation_states_everything_in_the_shares_of_its_session(
+    split_host: str,
+) -> None:
+    await fill(split_host, HELD, SPLIT)
+    settings = settings_of(SPLIT, today=date_of(D3))
+    await run_days(split_host, D0, D3, settings=settings)
+    explained = await batchcore.explain(split_host, [P0], date_of(D2), settings=settings)
+    (row,) = explained.rows
+    assert explained.explained
+    # (51.50 - 102 / 2) * 20 = 10, of an entry at 100 for each of the 10
+    told = (row.quantity, row.entry_price, row.mark_before, row.mark, row.contribution, row.value)
+    assert told == tuple(map(Decimal, ("20", "100", "51", "51.50", "10", "1030")))
+    (before,) = (await batchcore.explain(split_host, [P0], date_of(D1), settings=settings)).rows
+    told = (before.quantity, before.mark_before, before.mark, before.contribution)
+    assert told == tuple(map(Decimal, ("10", "100", "102", "20")))
+
+
+async def test_legacy_reads_no_splits(split_host: str) -> None:
+    rows = []
+    for schema in (schema_of(SPLIT), Schema(scales=LOOSE.scales)):
+        await database.execute(split_host, EMPTY)
+        await fill(split_host, HELD, SPLIT)
+        await run_days(
+            split_host,
+            D0,
+            D3,
+            policy="legacy",
+            on_existing="replace",
+            settings=Settings(schema=schema, today=date_of(D3 + 1), min_coverage=0.0),
+        )
+        stored = await database.snapshots(split_host)
+        rows.append({at: (row["equity_balance"], row["long_value"]) for at, row in stored.items()})
+    assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ("ALTER TABLE stock_splits RENAME TO elsewhere", "public.stock_splits: missing table"),
+        (
+            "ALTER TABLE stock_splits RENAME numerator TO ratio",
+            "public.stock_splits.numerator: missing column",
+        ),
+        (
+            "ALTER TABLE stock_splits ALTER numerator TYPE text",
+            "public.stock_splits.numerator: is text, expected numeric",
+        ),
+        (
+            "ALTER TABLE stock_splits ALTER ex_date TYPE timestamptz",
+            "public.stock_splits.ex_date: is timestamp with time zone, expected date",
+        ),
+    ],
+)
+async def test_what_is_wrong_with_the_table_is_named_before_anything_is_written(
+    host: str, change: str, problem: str
+) -> None:
+    await database.execute(host, TABLE.format(number="numeric"), change)
+    await database.fill(host, HELD)
+    settings = Settings(schema=schema_of(SPLIT, {}), min_coverage=0.0)
+    with pytest.raises(SchemaError) as error:
+        await run_days(host, D0, D3, settings=settings)
+    assert error.value.problems == (problem,)
+    assert await database.snapshots(host) == {}
+    # a policy that does not read the table does not need it
+    await run_days(host, D0, D3, policy="legacy", settings=replace(settings, today=date_of(D3)))
+
+
+@pytest.mark.parametrize("number", ["integer", "bigint", "numeric(10,4)", "double precision"])
+async def test_shares_of_any_numeric_type_are_read(host: str, number: str) -> None:
+    await database.execute(host, TABLE.format(number=number))
+    await fill(host, HELD, SPLIT)
+    settings = Settings(schema=schema_of(SPLIT, {}), min_coverage=0.0)
+    await run_days(host, D0, D3, settings=settings)
+    assert await equities(host) == [10_000, 10_020, 10_030, 10_040]
+    assert (await batchcore.verify(host, settings=settings)).differing == 0
+
+
+async def test_analytics_of_a_host_with_splits_are_those_of_restated_data(
+    make_database: Any, template: str
+) -> None:
+    """Betas (A5, A6), market values and a host's functions, beside data restated by hand."""
+    found = []
+    for traded in (True, False):
+        url = await make_database(template)
+        await database.execute(url, TABLE.format(number="integer"))
+        days = batchcore.calendar.load("XNYS").last_sessions(D3, 80).tolist()
+        middle = days[50]
+        prices, restated = [], Decimal(1)
+        for number, day in enumerate(days):
+            close = Decimal(200 + (number * 37) % 23)
+            old = Decimal(2) if traded and day < middle else restated
+            prices += [("SPY", day, Decimal(400 + (number * 29) % 17)), ("AAA", day, close * old)]
+        old = Decimal(2) if traded else restated
+        position = ref.Position("AAA", "LONG", Decimal(20) / old, Decimal(150) * old, days[0])
+        host = Host((ref.Portfolio("p0", Decimal(10_000), (position,)),), tuple(prices))
+        table = SplitTable((("AAA", middle, Decimal(2), Decimal(1)),) if traded else (), *BASES)
+        await fill(url, host, table)
+        settings = Settings(schema=schema_of(table, {}), min_coverage=0.0)
+        await run_days(url, days[-2], days[-1], analytics="full", settings=settings)
+        rows = await database.fetch(
+            url,
+            "SELECT beta_calculated_90d, beta_calculated_90d_r_squared, long_value, hhi"
+            " FROM portfolio_snapshots ORDER BY snapshot_date",
+        )
+        values = await database.fetch(
+            url, "SELECT last_price, market_value, unrealized_pnl FROM positions"
+        )
+        betas = await database.fetch(url, "SELECT beta, observations FROM position_market_betas")
+        found.append([[tuple(row) for row in of] for of in (rows, values, betas)])
+        beta = await batchcore.calculate_portfolio_provider_beta(
+            url, P0, calculation_date=date_of(days[10]), schema=settings.schema
+        )
+        assert beta["total_positions"] == 1
+    assert found[0] == found[1]
+    assert found[0][2][0][1] == 79
+
+
+BASES_OF_CLOSES = {
+    "as_traded": TRADED,
+    "adjusted": tuple(
+        (symbol, day, close if day >= D2 else close / 2) for symbol, day, close in TRADED
+    ),
+}
+QUANTITIES = {
+    "as_entered": TEN,
+    "current": ref.Position("AAA", "LONG", *map(Decimal, (20, 50)), D0),
+}
+
+
+@pytest.mark.parametrize("quantity_basis", QUANTITIES)
+@pytest.mark.parametrize("price_basis", BASES_OF_CLOSES)
+async def test_the_bases_of_a_host_are_found_out_by_a_known_split(
+    split_host: str, price_basis: str, quantity_basis: str
+) -> None:
+    holder = ref.Portfolio("p0", positions=(QUANTITIES[quantity_basis],))
+    await fill(split_host, Host((holder,), BASES_OF_CLOSES[price_basis]), SPLIT)
+    found = await batchcore.check_basis(split_host, " aaa", schema=schema_of(SPLIT))
+    assert (found.price_basis, found.quantity_basis) == (price_basis, quantity_basis)
+    assert found.agrees == ((price_basis, quantity_basis) == BASES)
+    (split,) = found.splits
+    assert (split.split, split.before_date, split.after_date) == (
+        "2 for 1",
+        date_of(D1),
+        date_of(D2),
+    )
+    # 51.50 / 102 or 51.50 / 51
+    assert split.quotient == pytest.approx(
+        0.5049 if price_basis == "as_traded" else 1.0098, abs=1e-4
+    )
+    (entry,) = found.entries
+    assert (entry.close_date, found.counts()[quantity_basis]) == (date_of(D0), 1)
+    document = json.loads(json.dumps(found.to_dict()))
+    assert document["splits"][0]["ex_date"] == date_of(D2).isoformat()
+    assert document["positions"] == found.counts()
+
+
+@pytest.mark.parametrize(
+    ("symbol", "rows", "message"),
+    [
+        ("BBB", SPLIT.rows, "`BBB` has no split in public.stock_splits"),
+        ("BBB", (("BBB", D0 + 99, Decimal(2), Decimal(1)),), "`BBB` has no close both in the 10"),
+        ("AAA", (("AAA", D2, Decimal(0), Decimal(1)),), "`AAA` has no split"),
+        (" ", SPLIT.rows, "check_basis is ' ', expected a symbol"),
+    ],
+)
+async def test_a_symbol_that_tells_nothing_is_refused(
+    split_host: str, symbol: str, rows: Any, message: str
+) -> None:
+    await fill(split_host, HELD, SplitTable(rows))
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        await batchcore.check_basis(split_host, symbol, schema=schema_of(SPLIT))
+
+
+async def test_bases_need_a_table(split_host: str) -> None:
+    with pytest.raises(ConfigError, match="no table of splits: map one in `splits` of the schema"):
+        await batchcore.check_basis(split_host, "AAA", schema=Schema(scales=LOOSE.scales))
+
+
+def test_plan_tells_the_bases(split_copy: str, tmp_path: Path) -> None:
+    asyncio.run(database.execute(split_copy, EMPTY))
+    asyncio.run(fill(split_copy, HELD, SPLIT))
+    path = tmp_path / "schema.toml"
+    scales = "\n".join(f"{name} = {scale}" for name, scale in {**LOOSE.scales, **SCALES}.items())
+    path.write_text(f"""
+[splits]
+table = "stock_splits"
+columns = {{ symbol = "Ticker", new = "numerator", old = "denominator" }}
+price_basis = "adjusted"
+quantity_basis = "as_entered"
+[scales]
+{scales}
+""")
+    asked = ("plan", "--database-url", split_copy, "--schema", str(path), "--check-basis", "AAA")
+    said = called(asked)
+    assert (said.code, said.err) == (0, "")
+    around = "2 for 1 on 2026-01-07: 102 on 2026-01-06, 51.5 on 2026-01-07: 0.5049"
+    assert said.out.splitlines()[:3] == [
+        "closes of AAA look as_traded",
+        f"  {around} (as_traded 0.5, adjusted 1)",
+        "quantities of AAA look as_entered: 2 as_entered, 0 current",
+    ]
+    assert said.out.endswith(
+        "the schema declares adjusted, as_entered: not what the data look like\n"
+    )
+    assert called((*asked, "--json")).document()["price_basis"] == "as_traded"
+    refused = called((*asked[:-1], "ZZZ"))
+    assert (
+        refused.error() == "`ZZZ` has no split in public.stock_splits, expected a symbol with one"
+    )
+    refused = called((*asked, "--artifact", str(tmp_path / "plan.json")))
+    assert refused.error() == (
+        "an artifact is that of a plan, and --check-basis makes none: give --json"
+    )
+
+
+async def test_a_generated_market_splits_where_a_table_is_mapped(
+    make_database: Any, template: str
+) -> None:
+    url = await make_database(template)
+    schema = Schema(splits=Splits("stock_splits", *BASES))
+    await create_mapped(url, schema)
+    data = demo.seeded(demo.Size(portfolios=20, symbols=30, sessions=6), seed=1, splits=True)
+    await data.write(url, schema=schema)
+    assert await database.fetchval(url, "SELECT count(*) FROM stock_splits") == 3
+    settings, days = Settings(schema=schema), data.market.days[data.market.first :]
+    result = await run_days(url, days[0].item(), days[-1].item(), settings=settings)
+    assert result.rows_written == 120
+    checked = await check(url, data.opening(), days.tolist(), settings=settings)
+    assert (checked.rows, checked.differing) == (120, 0)
+    # what a row explains is no finding (C1)
+    assert "split_suspected" not in result.issues_by_name()
+
+
+async def test_generate_splits_and_quotes_in_other_currencies_where_both_are_mapped(
+    make_database: Any, template: str, tmp_path: Path
+) -> None:
+    url, path = await make_database(template), tmp_path / "schema.toml"
+    path.write_text(
+        "splits = { table = 'stock_splits', price_basis = 'as_traded',"
+        " quantity_basis = 'as_entered' }\n"
+        "fx = { table = 'fx_rates', currency = 'positions.currency' }"
+    )
+    settings = Settings(schema=Schema.from_toml(path))
+    await create_mapped(url, settings.schema)
+    size = ("--portfolios", "20", "--symbols", "40", "--sessions", "6", "--seed", "4")
+    said = await asyncio.to_thread(
+        called, ("generate", "--database-url", url, "--schema", str(path), *size)
+    )
+    assert (said.code, said.err) == (0, "")
+    over_split = (
+        "SELECT count(*) FROM positions p JOIN stock_splits r USING (symbol)"
+        " WHERE p.currency IS NOT NULL AND p.entry_date < r.ex_date"
+    )
+    assert await database.fetchval(url, over_split) > 0
+    data = demo.seeded(demo.Size(20, 40, 6), seed=4, splits=True)
+    days = data.market.days[data.market.first :].tolist()
+    result = await run_days(url, days[0], days[-1], settings=settings)
+    assert (result.rows_written, result.failed) == (120, 0)
+    checked = await check(url, data.opening(), days, settings=settings)
+    assert (checked.rows, checked.differing) == (120, 0)
+
+
+def test_generate_refuses_other_bases_than_it_makes(split_copy: str, tmp_path: Path) -> None:
+    path = tmp_path / "schema.toml"
+    path.write_text(
+        "splits = { table = 'stock_splits', price_basis = 'adjusted', quantity_basis = 'current' }"
+    )
+    said = called(("generate", "--database-url", split_copy, "--schema", str(path)))
+    assert said.error() == (
+        "the schema has splits adjusted and current, expected as_traded and as_entered: that is"
+        " what is generated"
+    )
+
+
+async def test_the_return_of_a_symbol_to_compare_with_is_of_the_same_shares(
+    split_host: str,
+) -> None:
+    await fill(split_host, HELD, SPLIT)
+    settings = settings_of(SPLIT, today=date_of(D3))
+    await run_days(split_host, D0, D3, settings=settings)
+    found = await batchcore.performance(
+        split_host, [P0], periods=["ITD"], benchmark="aaa", settings=settings
+    )
+    (row,) = found.rows()
+    # 52 * 2 / 100 - 1, and 40 of 10000
+    assert (float(row["benchmark"]), float(row["twr"])) == pytest.approx((0.04, 0.004), abs=1e-4)

@@ -1,0 +1,170 @@
+"""Splits (C3 to C5): the core against the reference, one basis against another, and no table."""
+
+from dataclasses import replace
+from decimal import Decimal
+
+from hypothesis import strategies as st
+
+from batchcore import reference as ref
+from property.test_contributions import by_core as lots_by_core
+from property.test_contributions import by_reference as lots_by_reference
+from property.test_contributions import refusing
+from property.test_rollforward import by_core, by_reference
+from support.cases import SplitTable
+from support.generate import MONDAY, Generator, Run, for_any
+
+
+@for_any(Generator.split_run, examples=250)
+def test_core_equals_the_reference_with_splits(run: Run) -> None:
+    assert by_core(run) == by_reference(run)
+
+
+@for_any(Generator.split_run, Generator, st.data(), examples=60)
+def test_lots_of_the_core_equal_those_of_the_reference(run: Run, data: st.DataObject) -> None:
+    session = data.draw(st.sampled_from(run.sessions))
+    previous = data.draw(
+        st.none() | st.sampled_from([day for day in run.sessions if day < session] or [None])
+    )
+    for portfolio in run.portfolios:
+        expected = lots_by_reference(portfolio, run.market(), previous, session, run)
+        with refusing(expected):
+            assert lots_by_core(run, portfolio, previous, session) == expected
+
+
+# New shares for old ones whose products and quotients have few decimals, up to three in a row.
+EXACT = ((2, 1), (4, 1), (1, 2), (1, 4), (5, 1), (1, 5))
+BASES = [
+    (price_basis, quantity_basis)
+    for price_basis in ("as_traded", "adjusted")
+    for quantity_basis in ("as_entered", "current")
+]
+
+
+def plain_run(generator: Generator) -> Run:
+    """Return a run as traded and as entered in which no split rounds anything."""
+    drawn = replace(generator, odd=0, edges=False)
+    first = MONDAY - 6
+    days = sorted({first + 1 + drawn.integer(0, 18) for _ in range(drawn.integer(1, 3))})
+    ratios = [drawn.one_of(EXACT) for _ in days]
+    rows = tuple(
+        ("AAA", day, Decimal(new), Decimal(old))
+        for day, (new, old) in zip(days, ratios, strict=True)
+    )
+    closes = tuple(
+        ("AAA", day, Decimal(8000 * drawn.integer(1, 40)))
+        for day in range(first, MONDAY + 14)
+        if drawn.chance(70)
+    )
+    positions = tuple(position(drawn, first) for _ in range(drawn.integer(1, 4)))
+    portfolio = ref.Portfolio("p0", Decimal(drawn.integer(0, 10**6)), positions)
+    sessions = [MONDAY + n for n in range(12) if drawn.chance(70)] or [MONDAY]
+    return Run(closes, (portfolio,), tuple(sessions), splits=SplitTable(rows))
+
+
+def position(drawn: Generator, first: int) -> ref.Position:
+    """Return a stock, long or short, open, closed or closed in parts, of 8000 times a number."""
+    kind, sign = drawn.one_of((("LONG", 1), ("SHORT", -1)))
+    price = Decimal(8000 * drawn.integer(1, 40))
+    entry = first + drawn.integer(0, 14)
+    found = ref.Position("AAA", kind, Decimal(sign * 8000 * drawn.integer(1, 9)), price, entry)
+    if drawn.chance(40):
+        exit_price = Decimal(8000 * drawn.integer(1, 40)) if drawn.chance(70) else None
+        found = replace(found, exit_day=entry + drawn.integer(0, 9), exit_price=exit_price)
+    if drawn.chance(40):
+        events = tuple(
+            ref.Event(
+                entry + drawn.integer(0, 9),
+                Decimal(8000 * drawn.integer(1, 9)),
+                Decimal(drawn.integer(-999, 999)),
+            )
+            for _ in range(drawn.integer(1, 2))
+        )
+        found = replace(found, events=events)
+    return found
+
+
+def factor(splits: SplitTable, day: int) -> Decimal:
+    """Return how many shares after all splits one of `day` is."""
+    product = Decimal(1)
+    for _, on, new, old in splits.rows:
+        if on is not None and new is not None and old is not None and day < on:
+            product *= new / old
+    return product
+
+
+def restated(run: Run, price_basis: str, quantity_basis: str) -> Run:
+    """Return the data of a run as a host on other bases has them."""
+    splits = run.splits
+    assert splits is not None
+
+    def close(day: int, value: Decimal) -> Decimal:
+        return value / factor(splits, day) if price_basis == "adjusted" else value
+
+    def current(one: ref.Position) -> ref.Position:
+        assert one.quantity is not None
+        assert one.entry_price is not None
+        assert one.entry_day is not None
+        of_entry = factor(splits, one.entry_day)
+        exited = one.exit_price is not None and one.exit_day is not None
+        return replace(
+            one,
+            quantity=one.quantity * of_entry,
+            entry_price=one.entry_price / of_entry,
+            exit_price=one.exit_price / factor(splits, one.exit_day)
+            if exited and one.exit_price and one.exit_day
+            else one.exit_price,
+            events=tuple(
+                replace(event, quantity=event.quantity * factor(splits, event.day))
+                for event in one.events
+                if event.quantity is not None and event.day is not None
+            ),
+        )
+
+    portfolios = run.portfolios
+    if quantity_basis == "current":
+        portfolios = tuple(
+            replace(one, positions=tuple(map(current, one.positions))) for one in portfolios
+        )
+    return replace(
+        run,
+        prices=tuple(
+            (symbol, day, close(day, value))
+            for symbol, day, value in run.prices
+            if day is not None and value is not None
+        ),
+        portfolios=portfolios,
+        splits=replace(splits, price_basis=price_basis, quantity_basis=quantity_basis),
+    )
+
+
+@for_any(plain_run, examples=60)
+def test_every_pair_of_bases_gives_the_same_rows_as_restated_data_without_a_table(run: Run) -> None:
+    without = replace(restated(run, "adjusted", "current"), splits=None)
+    (expected,), _ = by_reference(without)
+    for bases in BASES:
+        other = restated(run, *bases)
+        assert by_core(other) == ([expected], [])
+        assert by_reference(other) == ([expected], [])
+
+
+@for_any(plain_run, examples=40)
+def test_a_split_alone_makes_no_pnl(run: Run) -> None:
+    """Each close is the first one in the shares of its day: no price moves."""
+    splits = run.splits
+    assert splits is not None
+    close = Decimal(8000)
+    still = [
+        ("AAA", day, close * factor(splits, day)) for _, day, _ in run.prices if day is not None
+    ]
+    held = [
+        replace(
+            one,
+            exit_day=None,
+            events=(),
+            entry_price=close * factor(splits, one.entry_day or 0),
+        )
+        for one in run.portfolios[0].positions
+    ]
+    portfolio = replace(run.portfolios[0], positions=tuple(held))
+    (result,), _ = by_core(replace(run, prices=tuple(still), portfolios=(portfolio,)))
+    assert {row.daily_pnl for row in result.rows} == {Decimal(0)}
