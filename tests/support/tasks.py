@@ -45,7 +45,7 @@ def local_cluster() -> Iterator[str]:
         n_workers=2,
         threads_per_worker=1,
         processes=True,
-        dashboard_address=None,
+        dashboard_address=":0",
         silence_logs=logging.CRITICAL,
     ) as cluster:
         yield cluster.scheduler_address
@@ -73,7 +73,7 @@ def _started(path: Path, what: str, *words: str) -> Iterator[subprocess.Popen[by
     process = subprocess.Popen(  # noqa: S603  # our own
         [
             *(sys.executable, "-m", f"distributed.cli.dask_{what}", *words),
-            *("--host", "127.0.0.1", "--no-dashboard"),
+            *("--host", "127.0.0.1", "--dashboard-address", ":0"),
         ],
         env={**os.environ, "PYTHONPATH": str(path)},
         stderr=subprocess.DEVNULL,
