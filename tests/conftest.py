@@ -81,6 +81,15 @@ def server(
         yield started
 
 
+@pytest.fixture(scope="session")
+def workers() -> Iterator[str]:
+    """The address of a Dask scheduler with two workers in processes."""
+    from support.tasks import local_cluster  # noqa: PLC0415  # half a second to import
+
+    with local_cluster() as address:
+        yield address
+
+
 @pytest_asyncio.fixture
 async def make_database(
     server: GivenServer | embedded.EmbeddedServer,

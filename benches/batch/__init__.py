@@ -19,5 +19,6 @@ cell by cell, with the rows of batchcore, and these with the reference.
 - `contest`: the rounds; `table`: their medians
 
 Beside the contest, `scaling` tells how the cost of a run grows, and `server` what hosts and servers
-that a DBA has made otherwise (`variants`) do to it.
+that a DBA has made otherwise (`variants`) do to it. `scaleout` measures several processes and
+servers, `model` says from that what other machines take, and `simulation` checks the model.
 """

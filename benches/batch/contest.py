@@ -54,7 +54,7 @@ class Contest:
 
     async def run(self) -> Rounds:
         """Return what each side took; raise `DiffersError` where one wrote something else."""
-        await self._keep_history()
+        await keep_history(self.url, self.job)
         expected = await self._expected()
         await self._cross_check()
         only = {
@@ -90,21 +90,6 @@ class Contest:
     async def _put_back(self, job: Job) -> None:
         async with connected(self.url) as connection:
             await state.put_back(connection, job)
-
-    async def _keep_history(self) -> None:
-        """Make the snapshots that a daily run goes on from, once."""
-        async with connected(self.url) as connection:
-            await state.keep_opening(connection)
-            if not self.job.history or await state.has_history(connection, len(self.job.history)):
-                return
-        before = replace(
-            self.job, sessions=self.job.history, history=(), analytics="none", options={}
-        )
-        async with connected(self.url) as connection:
-            await state.put_back(connection, before)
-        child("batchcore", self.url, before)
-        async with connected(self.url) as connection:
-            await state.keep_history(connection, len(self.job.history))
 
     async def _expected(self) -> Expected:
         """Return what batchcore writes, checked with the reference."""
@@ -145,6 +130,20 @@ class Contest:
                 str(self.seed),
             )
         return tuple(sorted(UUID(bytes=row["id"].bytes) for row in rows))
+
+
+async def keep_history(url: str, job: Job) -> None:
+    """Make the snapshots that a daily run goes on from, once."""
+    async with connected(url) as connection:
+        await state.keep_opening(connection)
+        if not job.history or await state.has_history(connection, len(job.history)):
+            return
+    before = replace(job, sessions=job.history, history=(), analytics="none", options={})
+    async with connected(url) as connection:
+        await state.put_back(connection, before)
+    child("batchcore", url, before)
+    async with connected(url) as connection:
+        await state.keep_history(connection, len(job.history))
 
 
 def child(side: str, url: str, job: Job) -> dict[str, Any]:

@@ -85,6 +85,8 @@ if TYPE_CHECKING:
     from batchcore.run.batch import run_batch as run_batch
     from batchcore.run.calculator import BatchOrchestrator as BatchOrchestrator
     from batchcore.run.calculator import PnLCalculator as PnLCalculator
+    from batchcore.run.cluster import GroupResult as GroupResult
+    from batchcore.run.cluster import run_on as run_on
     from batchcore.run.many import ManyResult as ManyResult
     from batchcore.run.many import run_many as run_many
     from batchcore.run.portfolio import SectorTagResult as SectorTagResult
@@ -186,6 +188,7 @@ _ROOMS: Final = {
     "batchcore.returns.snapshots": ("Snapshots", "read_snapshots"),
     "batchcore.run.calculator": ("BatchOrchestrator", "PnLCalculator"),
     "batchcore.run.batch": ("run_batch",),
+    "batchcore.run.cluster": ("GroupResult", "run_on"),
     "batchcore.run.many": ("ManyResult", "run_many"),
     "batchcore.run.portfolio": (
         "SectorTagResult",

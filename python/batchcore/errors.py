@@ -174,9 +174,9 @@ class TooManyFailedError(BatchcoreError, RuntimeError):
 
 
 class ProcessDiedError(BatchcoreError, RuntimeError):
-    """A process of a run with several ended without a report, as one that was killed does.
+    """A process, or a task of a cluster, ended without a report, as one that was killed does.
 
-    The other processes finish; chunks committed before stay.
+    The others finish; chunks committed before stay.
 
     Attributes:
         shard: ``(k, n)``: which one.

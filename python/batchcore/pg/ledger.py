@@ -163,7 +163,8 @@ shared AS (INSERT INTO {shards} (run_id, group_id, shard, shards)
 _TAKE_OVER: Final = """
 UPDATE {runs} SET state = 'running', attempt = attempt + 1,
     token = {next_token}, started_at = clock_timestamp(), ended_at = NULL,
-    failed = 0, error = NULL
+    failed = 0, error = NULL,
+    configuration = (configuration - 'order') || {question.process:text}::jsonb
 WHERE id = {run:text}"""
 
 _LEND: Final = """
@@ -184,9 +185,9 @@ SELECT FROM {runs} AS r JOIN {heartbeats} AS h ON h.run_id = r.id
 WHERE r.id = {run:text} AND r.state = 'running' AND h.expires_at > clock_timestamp()"""
 
 _SUPERSEDE: Final = """
-WITH gone AS (UPDATE {runs} SET state = 'superseded',
+WITH gone AS (UPDATE {runs} SET state = {state:text},
     token = {next_token}, ended_at = clock_timestamp()
-    WHERE id IN ({ids}) RETURNING id, token)
+    WHERE id IN ({ids}) AND state = 'running' RETURNING id, token)
 UPDATE {heartbeats} AS h SET token = gone.token FROM gone WHERE h.run_id = gone.id"""
 
 _HOLDERS: Final = """
@@ -213,6 +214,15 @@ WHERE run_id = {lease.run_id:text} AND token = {lease.token}"""
 
 _HOLD: Final = """
 SELECT pg_advisory_xact_lock_shared(({class_id}::int8)::bit(32)::int4, {key})"""
+
+# Of a table that the database may lack as yet, which locks nothing.
+_HOLD_ORDER: Final = """
+SELECT pg_advisory_xact_lock_shared(({order_class}::int8)::bit(32)::int4, {key})"""
+
+_IS_HELD: Final = """
+SELECT FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND classid = {order_class}
+    AND objid::int8 = {key} AND database = (SELECT oid FROM pg_database
+        WHERE datname = current_database())"""
 
 _IS_OWN: Final = """
 SELECT 1 FROM {runs}
@@ -289,6 +299,8 @@ _OF_GROUP: Final = """
 s.group_id = (SELECT own.group_id FROM {shards} AS own
     WHERE {group:text}::uuid IN (own.run_id, own.group_id) LIMIT 1)"""
 
+_OF_ORDER: Final = "r.configuration ->> 'order' = {order:text}"
+
 _SHOW_CHUNKS: Final = """
 SELECT chunk, attempt, first_portfolio::text AS first_portfolio,
     last_portfolio::text AS last_portfolio, first_session, last_session, sessions, rows_written,
@@ -360,13 +372,15 @@ class Question:
 
     `today` is the day that "now" is taken for, where it is given and bounds the run. All shards
     have one `fingerprint`, each the `portfolio_ids` of its own. `changed_since` is that of a view
-    which the run is handed.
+    which the run is handed. `process` is the part of the `configuration` that each attempt has of
+    its own.
     """
 
     fingerprint: str
     document: str
     portfolio_ids: npt.NDArray[np.uint8] | None
     configuration: str
+    process: str
     code_version: str
     lease_ms: int
     today: dt.date | None = None
@@ -513,6 +527,9 @@ class Ledger:
             **names,
             "next_token": compose("nextval({tokens}::regclass)", tokens=tokens),
             "class_id": compose("{runs}::regclass::oid", runs=runs),
+            "order_class": compose(
+                "to_regclass({shards})::oid", shards=quote_literal(names["shards"])
+            ),
         }
 
     def _sql(self, template: str, **holes: object) -> Sql:
@@ -526,7 +543,7 @@ class Ledger:
         portfolios since. One that goes, or may go, beyond the "today" of this one is not the same.
         Until the transaction ends no other run can begin.
         """
-        await session.execute(self._sql("LOCK TABLE {runs} IN SHARE UPDATE EXCLUSIVE MODE"))
+        await self.lock(session)
         same, later_same = (_same(run, question) for run in ("r", "l"))
         if question.today is not None:
             same = compose(_SAME_UNTIL, same=same, today=_date(question.today))
@@ -572,9 +589,10 @@ class Ledger:
             return group, compose("{at:moment}", at=created_at)
         return None
 
-    async def take_over(self, session: Session, run_id: str, lease_ms: int) -> Lease:
+    async def take_over(self, session: Session, run_id: str, question: Question) -> Lease:
         """Continue a run: its next attempt, under another token."""
-        return await self._lend(session, self._sql(_TAKE_OVER, run=run_id), run_id, lease_ms)
+        change = self._sql(_TAKE_OVER, run=run_id, question=question)
+        return await self._lend(session, change, run_id, question.lease_ms)
 
     async def _lend(
         self,
@@ -610,10 +628,12 @@ class Ledger:
         """Return whether a run is in the state running and its lease has not expired."""
         return bool(await session.fetch(self._sql(_IS_ALIVE, run=str(run_id))))
 
-    async def supersede(self, session: Session, runs: Iterable[str]) -> None:
-        """Revoke the write tokens of runs that another run replaces."""
+    async def supersede(
+        self, session: Session, runs: Iterable[str], state: str = "superseded"
+    ) -> None:
+        """Revoke the write tokens of runs that another run replaces, or that are to stop."""
         ids = joined(", ", (compose("{run:text}::uuid", run=run) for run in runs))
-        await session.fetch(self._sql(_SUPERSEDE, ids=ids))
+        await session.fetch(self._sql(_SUPERSEDE, ids=ids, state=state))
 
     async def end_transactions(self, session: Session, tokens: Sequence[int]) -> int:
         """End the connections whose transactions write under tokens; return how many there were.
@@ -799,6 +819,24 @@ class Ledger:
         sql = self._sql(_SHOW_RUNS, condition=condition, limit=Sql("ALL"))
         rows = [dict(row) for row in await session.fetch(sql)]
         return sorted(rows, key=lambda row: row["shard"])
+
+    async def hold_order(self, session: Session, order: str) -> None:
+        """Let runs begin that work for a call of `run_on`, until the transaction ends."""
+        await session.fetch(self._sql(_HOLD_ORDER, key=uuid.UUID(order).int % _KEYS))
+
+    async def is_held(self, session: Session, order: str) -> bool:
+        """Return whether the call still holds its order."""
+        return bool(await session.fetch(self._sql(_IS_HELD, key=uuid.UUID(order).int % _KEYS)))
+
+    async def lock(self, session: Session) -> None:
+        """Let no run begin until the transaction ends."""
+        await session.execute(self._sql("LOCK TABLE {runs} IN SHARE UPDATE EXCLUSIVE MODE"))
+
+    async def of_order(self, session: Session, order: str) -> list[Row]:
+        """Return the runs that work, or have last worked, for a call of `run_on`."""
+        condition = compose(_OF_ORDER, order=order)
+        sql = self._sql(_SHOW_RUNS, condition=condition, limit=Sql("ALL"))
+        return [dict(row) for row in await session.fetch(sql)]
 
     async def runs_until(self, session: Session, run_id: str, *, limit: int) -> list[Row]:
         """Return a run and those that began before it, the latest first."""

@@ -316,6 +316,7 @@ class Run:
         return {
             "seconds_by_phase": {name: round(value, 3) for name, value in seconds.items()},
             "portfolios_by_status": status_counts(self.status),
+            "consistent": self.consistent and not (self.is_planned and self.retries.count),
         }
 
     def _unwritten_issues(self, lease: Lease) -> IssueRows:

@@ -9,10 +9,10 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from batchcore.errors import ConfigError, DatabaseError, InputError, LeaseHeldError, SchemaError
-from batchcore.pg.ledger import missed_since
+from batchcore.pg.ledger import Ledger, missed_since
 from batchcore.pg.session import SharedView, snapshot, transaction
 from batchcore.run.merge import merged, shard_result
 from batchcore.run.request import Request
@@ -27,14 +27,17 @@ if TYPE_CHECKING:
 Work = Callable[[Request], Awaitable[BatchResult]]
 """Does the run of a request wherever it likes, and calls its `progress`."""
 
+End = TypeVar("End")
+"""What work returns of a shard."""
+
 log: Final = logging.getLogger("batchcore")
 
 
 @contextlib.asynccontextmanager
-async def hold_view(database: Database) -> AsyncIterator[SharedView | None]:
+async def hold_view(database: Database, request: Request) -> AsyncIterator[SharedView | None]:
     """Hold the moment of now for other runs to read; None where the server exports no snapshot.
 
-    Who has it already keeps it when the connection is lost.
+    Who has it already keeps it when the connection is lost. The order of a request is held with it.
     """
     is_over = False
     try:
@@ -43,6 +46,8 @@ async def hold_view(database: Database) -> AsyncIterator[SharedView | None]:
                 since = await missed_since(session)
             async with snapshot(session, shared=True):
                 exported = session.exported
+                if request.order is not None:
+                    await Ledger(request.settings.schema).hold_order(session, request.order)
                 yield None if exported is None else SharedView(exported, since)
                 is_over = True
     except DatabaseError as error:
@@ -60,18 +65,36 @@ async def run_group(database: Database, request: Request, count: int, work: Work
         BatchcoreError: the gravest of the errors that ended shards; `BatchResult.of_error` returns
             the report of all of them.
     """
-    group = _Group(database, request, count, work)
+    group = Group(database, request, count, work)
     try:
         await group.run()
     except BaseException as error:
-        group.keep_with(error)
+        if any(_result(end) is not None for end in group.ends.values()):
+            keep_with(error, _report(group))
         raise
-    errors = [error for error in group.ends.values() if isinstance(error, Exception)]
-    if errors:
-        worst = max(errors, key=_gravity)
-        group.keep_with(worst)
-        raise worst
-    return group.report()
+    return _report(group)
+
+
+def _result(end: BatchResult | BaseException) -> BatchResult | None:
+    return end if isinstance(end, BatchResult) else BatchResult.of_error(end)
+
+
+def _report(group: Group[BatchResult]) -> BatchResult:
+    """Return the report of all shards that came to one."""
+    shards, results = [], []
+    for number, end in sorted(group.ends.items()):
+        result = _result(end)
+        error = None if isinstance(end, BatchResult) else end
+        shards.append(shard_result((number, group.count), result, error))
+        results += [] if result is None else [result]
+    report = merged(results, shards)
+    own = Counter(report.statements_by_phase) + group.database.statements
+    return with_changes(
+        report,
+        statements_by_phase=dict(own),
+        consistent=report.consistent and group.held_s is not None,
+        snapshot_seconds=group.held_s,
+    )
 
 
 def _gravity(error: Exception) -> int:
@@ -82,7 +105,7 @@ def _gravity(error: Exception) -> int:
 
 
 @dataclass(slots=True)
-class _Group:
+class Group(Generic[End]):
     """The shards of one run.
 
     Attributes:
@@ -93,13 +116,24 @@ class _Group:
     database: Database
     request: Request
     count: int
-    work: Work
-    ends: dict[int, BatchResult | BaseException] = field(default_factory=dict)
+    work: Callable[[Request], Awaitable[End]]
+    ends: dict[int, End | BaseException] = field(default_factory=dict)
     held_s: float | None = None
 
     async def run(self) -> None:
+        """Do all of them side by side, under one view.
+
+        Raises:
+            BatchcoreError: the gravest of the errors that ended shards.
+        """
+        await self._run()
+        errors = [error for error in self.ends.values() if isinstance(error, Exception)]
+        if errors:
+            raise max(errors, key=_gravity)
+
+    async def _run(self) -> None:
         progress = SharedProgress(self.request.progress)
-        async with hold_view(self.database) as view:
+        async with hold_view(self.database, self.request) as view:
             began = time.perf_counter()
             try:
                 async with asyncio.TaskGroup() as tasks:
@@ -124,29 +158,3 @@ class _Group:
         except Exception as error:  # noqa: BLE001  # raised once the others have ended
             self.ends[number] = error
             log.warning("shard=%s/%s error=%r", number, self.count, str(error))
-
-    def keep_with(self, error: BaseException) -> None:
-        """Let `BatchResult.of_error` find the report, if any shard came to one."""
-        if any(self._result(number) is not None for number in self.ends):
-            keep_with(error, self.report())
-
-    def _result(self, number: int) -> BatchResult | None:
-        end = self.ends[number]
-        return end if isinstance(end, BatchResult) else BatchResult.of_error(end)
-
-    def report(self) -> BatchResult:
-        """Return the report of all shards that came to one."""
-        shards, results = [], []
-        for number, end in sorted(self.ends.items()):
-            result = self._result(number)
-            error = None if isinstance(end, BatchResult) else end
-            shards.append(shard_result((number, self.count), result, error))
-            results += [] if result is None else [result]
-        report = merged(results, shards)
-        own = Counter(report.statements_by_phase) + self.database.statements
-        return with_changes(
-            report,
-            statements_by_phase=dict(own),
-            consistent=report.consistent and self.held_s is not None,
-            snapshot_seconds=self.held_s,
-        )

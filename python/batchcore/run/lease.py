@@ -75,12 +75,15 @@ def question_of(request: Request) -> Question:
     if request.wanted is not None:
         digest.update(b"portfolios")
         digest.update(request.wanted.tobytes())
-    process = {"host": platform.node(), "pid": os.getpid()}
+    process: dict[str, Any] = {"host": platform.node(), "pid": os.getpid()}
+    if request.order is not None:
+        process["order"] = request.order
     return Question(
         fingerprint=digest.hexdigest(),
         document=document,
         portfolio_ids=request.own,
         configuration=json.dumps(recorded(settings, CONFIGURATION) | process),
+        process=json.dumps(process),
         code_version=about.core_version,
         lease_ms=settings.lease_seconds * 1000,
         today=settings.today if request.end is None else None,
@@ -119,6 +122,7 @@ class LeaseHolder:
         self.days = request.settings.ledger_days
         self._run_id = run_id
         self._resume = resume
+        self._order = request.order
         self._wait_s = request.wait
         self._wait_until: float | None = None
         self._given_up: list[int] = []
@@ -135,6 +139,9 @@ class LeaseHolder:
         for other in found:
             if other.state == LIVES and other.alive:
                 raise _held(other)
+        order = self._order
+        if order is not None and not await self.ledger.is_held(session, order):
+            raise LeaseHeldError("the call of run_on that this shard was begun for has ended")
         same = [run for run in found if run.same and self._resume][:1]
         gone = [run for run in found if run.state == LIVES and run not in same]
         self._given_up = [run.token for run in (*same, *gone)]
@@ -146,7 +153,7 @@ class LeaseHolder:
         for run in gone:
             log.warning("run=%s state=superseded", run.run_id)
         if same:
-            return await self.ledger.take_over(session, same[0].run_id, self.question.lease_ms)
+            return await self.ledger.take_over(session, same[0].run_id, self.question)
         return await self.ledger.begin(session, self.question, self._run_id)
 
     async def wait_for(self, session: Session, held: LeaseHeldError) -> None:

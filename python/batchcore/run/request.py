@@ -48,6 +48,7 @@ class Request(RunOptions):
         began: When this attempt of the run began, by the server's clock; None until asked.
         committed: What earlier attempts of the run have committed.
         view: The moment of the database that all shards of a run read, where somebody holds one.
+        order: The id of the call of `run_on` that the run works for.
     """
 
     start: dt.date | None = None
@@ -62,6 +63,7 @@ class Request(RunOptions):
     began: dt.datetime | None = None
     committed: Committed | None = None
     view: SharedView | None = None
+    order: str | None = None
 
     @property
     def now(self) -> dt.datetime:

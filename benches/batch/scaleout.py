@@ -1,0 +1,307 @@
+"""How far one server goes, and what comes next: measured runs, a model of them, a simulation.
+
+    python -m batch.scaleout --sizes s,m,l --processes 1,2,4 --servers 1,2,3 --json scaleout.json
+
+with `benches/` on the path. Servers of this machine hold a size each; `batchcore run --processes`
+does a daily run on all of them at the same time, one command for each. Processor time is that which
+the system has counted for the commands and for the servers. The costs of `model` are fitted to the
+runs; the table shows how far the model, and `simulation`, are from each, and then what the model
+says of other machines.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+
+import psutil
+
+from batch import state
+from batch.compare import DiffersError
+from batch.contest import keep_history
+from batch.data import connected, server, server_version
+from batch.job import Job, job_of
+from batch.model import Costs, Layout, Took, best, bound, errors, fitted, seconds
+from batch.simulation import simulated
+from batch.sizes import SEED, SIZES
+from batch.table import MIB, aligned, keep, tell
+from batchcore import about
+from batchcore.cli.options import URL_VARIABLE
+from batchcore.demo import embedded
+
+WRITTEN = 256 * MIB
+"""Bytes by which the disk of the log is timed."""
+
+PORTFOLIOS = (1_000_000, 10_000_000, 100_000_000)
+CORES = (8, 16, 32, 64)
+SERVERS = (1, 2, 4, 8, 16)
+"""What the model is asked about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server, and the job on what it holds."""
+
+    server: embedded.EmbeddedServer
+    job: Job
+
+    @property
+    def url(self) -> str:
+        return self.server.url
+
+    def processor_s(self) -> float:
+        """Return what it has taken, those of its processes that have ended included."""
+        file = self.server.data_dir / "data" / "postmaster.pid"
+        main = psutil.Process(int(file.read_text(encoding="ascii").split("\n", 1)[0]))
+        every = [main.cpu_times(), *(one.cpu_times() for one in main.children())]
+        ended = every[0].children_user + every[0].children_system
+        return ended + sum(one.user + one.system for one in every)
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """Runs that are measured.
+
+    Attributes:
+        servers: By size.
+        processes: How many for each server.
+        counts: Of servers.
+        rounds: How often each is run.
+        seed: Of the order in each round.
+        tell: Called with a line for each run.
+    """
+
+    servers: dict[str, list[Server]]
+    processes: Sequence[int]
+    counts: Sequence[int]
+    rounds: int
+    seed: int
+    tell: Callable[[str], object]
+
+    async def run(self) -> list[Took]:
+        """Return the median run of each layout.
+
+        Raises:
+            DiffersError: rows are missing.
+        """
+        cases = [
+            (size, processes, count)
+            for size in self.servers
+            for processes in self.processes
+            for count in self.counts
+        ]
+        told: dict[tuple[str, int, int], list[Took]] = {case: [] for case in cases}
+        for servers in self.servers.values():
+            for one in servers:
+                await keep_history(one.url, one.job)
+        dice = random.Random(self.seed)
+        for number in range(1, self.rounds + 1):
+            self.tell(f"round {number} of {self.rounds}")
+            for size, processes, count in dice.sample(cases, len(cases)):
+                took = await self._one(self.servers[size][:count], processes)
+                told[size, processes, count].append(took)
+                name = f"{count} x {size}, {processes} processes"
+                self.tell(f"  {name:24} {took.seconds:8.3f} s")
+        return [sorted(runs, key=lambda one: one.seconds)[len(runs) // 2] for runs in told.values()]
+
+    async def _one(self, servers: Sequence[Server], processes: int) -> Took:
+        for one in servers:
+            async with connected(one.url) as connection:
+                await state.put_back(connection, one.job)
+        logs = [await _log_bytes(one.url) for one in servers]
+        taken = [one.processor_s() for one in servers]
+        own, began = _children_s(), time.perf_counter()
+        commands = [_started(one, processes) for one in servers]
+        outputs = [command.communicate()[0] for command in commands]
+        took = time.perf_counter() - began
+        if any(command.returncode for command in commands):
+            raise RuntimeError(f"a run failed: {[one.returncode for one in commands]}")
+        reports = [json.loads(output) for output in outputs]
+        for one in servers:
+            await _count(one)
+        phases = [report["seconds_by_phase"] for report in reports]
+        return Took(
+            layout=Layout(
+                portfolios=sum(one.job.portfolios for one in servers),
+                cores=os.cpu_count() or 1,
+                servers=len(servers),
+                processes=processes,
+                machines=1,
+            ),
+            seconds=took,
+            client_s=_children_s() - own,
+            server_s=sum(s.processor_s() - t for s, t in zip(servers, taken, strict=True)),
+            log_bytes=sum([await _log_bytes(one.url) for one in servers]) - sum(logs),
+            load_s=sum(one["load"] for one in phases),
+            persist_s=sum(one["persist"] for one in phases),
+            chunks=sum(report["chunks"] for report in reports),
+        )
+
+
+def _started(one: Server, processes: int) -> subprocess.Popen[bytes]:
+    day = one.job.start.isoformat()
+    words = ["run", "--start", day, "--end", day, "--analytics", "none", "--json"]
+    words += ["--processes", str(processes)] if processes > 1 else []
+    return subprocess.Popen(
+        [sys.executable, "-m", "batchcore", *words],
+        env={**os.environ, URL_VARIABLE: one.url},
+        stdout=subprocess.PIPE,
+    )
+
+
+def _children_s() -> float:
+    """Return the processor time of commands that have ended, and of their processes."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+async def _log_bytes(url: str) -> int:
+    async with connected(url) as connection:
+        return int(await connection.fetchval("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn"))
+
+
+async def _count(one: Server) -> None:
+    async with connected(one.url) as connection:
+        rows = await connection.fetchval("SELECT count(*) FROM portfolio_snapshots")
+    if rows != one.job.rows_after:
+        raise DiffersError(f"{rows:,} rows stand, expected {one.job.rows_after:,}")
+
+
+def disk_bytes_s(folder: Path) -> float:
+    """Return how many bytes a file of a folder takes in a second, as a log does."""
+    piece = os.urandom(MIB)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        began = time.perf_counter()
+        for _ in range(WRITTEN // MIB):
+            file.write(piece)
+            file.flush()
+            os.fdatasync(file.fileno())
+        return WRITTEN / (time.perf_counter() - began)
+
+
+def checked(costs: Costs, runs: Sequence[Took]) -> list[list[str]]:
+    """Return a table of what was measured, of the model and of the simulation."""
+    table = [["portfolios", "servers", "processes", "seconds", "model", "", "simulation", ""]]
+    told = [seconds(costs, run.layout) for run in runs]
+    events = [simulated(costs, run.layout) for run in runs]
+    measured = [run.seconds for run in runs]
+    rows = zip(runs, told, errors(measured, told), events, errors(measured, events), strict=True)
+    for run, model, off, event, event_off in rows:
+        at = run.layout
+        table.append(
+            [
+                *(f"{at.portfolios:,}", f"{at.servers}", f"{at.processes}", f"{run.seconds:.2f}"),
+                *(f"{model:.2f}", f"{off:+.0%}", f"{event:.2f}", f"{event_off:+.0%}"),
+            ]
+        )
+    return table
+
+
+def asked(costs: Costs) -> list[list[str]]:
+    """Return a table of what the model says: time, what it waits for, and processes of a server."""
+    table = [["portfolios", "cores", *(f"{count} servers" for count in SERVERS)]]
+    for portfolios in PORTFOLIOS:
+        for cores in CORES:
+            cells = []
+            for servers in SERVERS:
+                at = best(costs, portfolios, cores, servers)
+                cells.append(f"{_time(seconds(costs, at))} {bound(costs, at)} {at.processes}")
+            table.append([f"{portfolios:,}", f"{cores}", *cells])
+    return table
+
+
+def _time(taken: float) -> str:
+    return f"{taken:.0f} s" if taken < 120 else f"{taken / 60:.0f} min"
+
+
+def report(costs: Costs, runs: Sequence[Took]) -> list[str]:
+    """Return all lines."""
+    shown = [f"{name} {value:.3g}" for name, value in asdict(costs).items()]
+    absolute = [
+        median(map(abs, errors([run.seconds for run in runs], told)))
+        for told in (
+            [seconds(costs, run.layout) for run in runs],
+            [simulated(costs, run.layout) for run in runs],
+        )
+    ]
+    return [
+        *shown,
+        "",
+        *aligned(checked(costs, runs)),
+        f"median error: model {absolute[0]:.0%}, simulation {absolute[1]:.0%}",
+        "",
+        *aligned(asked(costs)),
+    ]
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="python -m batch.scaleout", description=__doc__)
+    made.add_argument("--sizes", default="s,m,l")
+    made.add_argument("--processes", default="1,2,4")
+    made.add_argument("--servers", default="1,2,3")
+    made.add_argument("--rounds", type=int, default=3)
+    made.add_argument("--data", type=Path, help="folder that keeps the databases")
+    made.add_argument("--json", type=Path, help="file for the figures of every layout")
+    made.add_argument("--seed", type=int, default=SEED, help="of the order of runs")
+    return made
+
+
+def main() -> int:
+    given = parser().parse_args()
+    if about.build_profile != "release":
+        sys.stderr.write(f"batchcore._core is a {about.build_profile} build: `make build` first\n")
+        return 1
+    sizes = [SIZES[name] for name in given.sizes.split(",")]
+    counts = [int(count) for count in given.servers.split(",")]
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="batchcore-bench-")))
+        servers: dict[str, list[Server]] = {}
+        for size in sizes:
+            for number in range(max(counts)):
+                kept = None if given.data is None else given.data / str(number)
+                started = stack.enter_context(
+                    server(size, analytics=False, folder=kept, settings={})
+                )
+                own = folder / f"{size.name}{number}"
+                own.mkdir()
+                job = job_of("daily", size, history=1, analytics="none", folder=own)
+                servers.setdefault(size.name, []).append(Server(started, job))
+        version = asyncio.run(server_version(servers[sizes[0].name][0].url))
+        study = Study(
+            servers=servers,
+            processes=[int(count) for count in given.processes.split(",")],
+            counts=counts,
+            rounds=given.rounds,
+            seed=given.seed,
+            tell=tell,
+        )
+        try:
+            runs = asyncio.run(study.run())
+        except DiffersError as error:
+            sys.stderr.write(f"{error}\n")
+            return 1
+        costs = fitted(runs, disk_bytes_s(folder))
+    head = [
+        f"daily runs on {', '.join(map(str, sizes))}; medians of {given.rounds} runs",
+        f"{os.cpu_count()} cores, Python {platform.python_version()}, PostgreSQL {version}",
+    ]
+    tell("", *head, *report(costs, runs))
+    if given.json is not None:
+        keep(given.json, {"head": head, "costs": asdict(costs), "runs": [*map(asdict, runs)]})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,497 @@
+"""All shards of a run as tasks of a Dask cluster (extra `dask`).
+
+Dask may give a shard to a second worker: when the first is lost, or only counts as lost. So each
+looks into the ledger first, where a run has the id of the call that it works for, its order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import pickle
+import uuid
+from concurrent.futures import CancelledError as FutureCancelledError
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, Unpack, cast
+
+from batchcore import about
+from batchcore.config import shard_text
+from batchcore.errors import (
+    BatchcoreError,
+    ConfigError,
+    DatabaseError,
+    InternalError,
+    LeaseHeldError,
+    ProcessDiedError,
+)
+from batchcore.late_imports import imported
+from batchcore.pg.database import Database
+from batchcore.pg.ledger import LIVES, OUTCOME, Ledger
+from batchcore.pg.session import transaction
+from batchcore.run.batch import run_up_to_now
+from batchcore.run.group import Group
+from batchcore.run.lease import ACQUIRE_IDLE_MS, PHASE, WAIT_POLL_S, attempt_briefly
+from batchcore.run.merge import STATES, shard_result
+from batchcore.run.request import requested
+from batchcore.run.result import KEPT as KEPT_RESULT
+from batchcore.run.result import BatchResult, ShardResult
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from distributed import Client
+
+    from batchcore.config import Schema
+    from batchcore.options import RunKeywords, RunOptions
+    from batchcore.run.request import Request
+    from batchcore.shards import Shard
+
+Value = TypeVar("Value")
+
+EXTRA: Final = "run_on needs the extra `dask`: pip install 'batchcore[dask]'"
+
+PACKAGE: Final = "batchcore"
+
+VERSIONS_S: Final = 5.0
+"""How long a cluster may take to tell its versions; a worker that is stopped tells none."""
+
+TOPIC: Final = "batchcore"
+"""Of the events by which workers tell how far they are."""
+
+STOP_S: Final = 0.5
+"""How long workers may take to note that an order has ended."""
+
+DONE: Final = ("complete", "incomplete")
+
+KEPT: Final = "batchcore_group"
+"""The attribute of an exception that holds the report of the shards that it ended."""
+
+STUCK: Final = "stuck"
+"""How the ledger shows a run whose lease has expired."""
+
+NO_TABLE: Final = "42P01"
+
+_listeners: Final[dict[tuple[str, int], Callable[[str, int, int], object]]] = {}
+"""In the process of a client: by order and shard, what to tell how far it is."""
+
+_ended: Final[set[str]] = set()
+"""In the process of a worker: orders whose shards are to stop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupResult:
+    """The report of a run on a cluster, in counts; `runs(db, group=...)` has the rest.
+
+    Attributes:
+        group: The id that the shards share in the ledger; None if none has begun.
+        shards: How each of them ended, by number.
+        snapshot_seconds: For how long the snapshot was held that all of them read, and held vacuum
+            back; None where each had its own.
+    """
+
+    group: str | None
+    shards: tuple[ShardResult, ...]
+    snapshot_seconds: float | None
+
+    @classmethod
+    def of_error(cls, error: BaseException) -> GroupResult | None:
+        """Return the report up to what ended `run_on` early; None if no shard was begun."""
+        return cast("GroupResult | None", vars(error).get(KEPT))
+
+    @property
+    def state(self) -> str:
+        """The worst of the shards: `complete`, `incomplete`, `interrupted` or `failed`."""
+        return max((one.state for one in self.shards), key=STATES.index)
+
+    @property
+    def success(self) -> bool:
+        """Whether every shard came to its end, and no portfolio failed."""
+        return self.state == "complete"
+
+    @property
+    def consistent(self) -> bool:
+        """Whether all shards saw one snapshot of the database."""
+        return self.snapshot_seconds is not None and all(one.consistent for one in self.shards)
+
+    @property
+    def portfolios(self) -> int:
+        """How many portfolios the shards have."""
+        return sum(one.portfolios for one in self.shards)
+
+    @property
+    def failed(self) -> int:
+        """How many of them failed."""
+        return sum(one.failed for one in self.shards)
+
+    @property
+    def rows_written(self) -> int:
+        """How many snapshots were written."""
+        return sum(one.rows_written for one in self.shards)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as what JSON can hold."""
+        counts = ("group", "state", "success", "portfolios", "failed", "rows_written", "consistent")
+        return {
+            **{name: getattr(self, name) for name in counts},
+            "snapshot_seconds": self.snapshot_seconds,
+            "shards": [one.to_dict() for one in self.shards],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the task of a shard is given. Dask logs it where a task fails, so it hides the URL.
+
+    Attributes:
+        id: Of the call of `run_on`.
+        shard: ``(k, n)``.
+        version: Of batchcore there: another one might read the rest in another way.
+        packed: URL and request.
+        tells: Whether progress is asked for.
+    """
+
+    id: str
+    shard: Shard
+    version: str
+    packed: bytes = field(repr=False)
+    tells: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What the task of a shard returns: counts, its group, and what ended it early."""
+
+    shard: ShardResult
+    group: str | None = None
+    error: Exception | None = None
+
+
+async def run_on(
+    client: Client,
+    db: str,
+    start_date: dt.date | Literal["inception"] | None = None,
+    end_date: dt.date | None = None,
+    portfolio_ids: Sequence[uuid.UUID | str] | None = None,
+    *,
+    shards: int,
+    options: RunOptions | None = None,
+    **overrides: Unpack[RunKeywords],
+) -> GroupResult:
+    """Roll portfolios forward as `run_batch` does, in shards that are tasks of a Dask cluster.
+
+    All of them read one snapshot of the database, which this call holds. Each worker connects to
+    the database by itself and computes a shard in as many threads as `Settings.threads` says, by
+    default in one. If this call is cancelled, or the cluster gives a shard up, it ends the leases
+    of shards that are still at work: they write nothing more, and the same call continues them.
+
+    Args:
+        client: A `distributed.Client` that is connected, asynchronous or not, of this event loop
+            or with a loop of its own.
+        db: A database URL, which must name the same database for each worker.
+        start_date: As in `run_batch`.
+        end_date: Likewise.
+        portfolio_ids: Likewise.
+        shards: Number of tasks; workers take one after the other.
+        options: The options of the run; None is all defaults.
+        **overrides: Options in the place of those: each attribute of `RunOptions` is a keyword.
+
+    Returns:
+        The report.
+
+    Raises:
+        ConfigError: an argument is wrong, the extra `dask` is missing, or a worker has another
+            version of batchcore, or none.
+        ProcessDiedError: the workers of a shard died, or the scheduler is gone.
+        BatchcoreError: what `run_batch` raises: the gravest of the errors that ended shards;
+            `GroupResult.of_error` returns the report.
+    """
+    await _check_client(client)
+    if not isinstance(db, str):
+        msg = f"db is of type {type(db).__name__}, expected a URL: each worker connects by itself"
+        raise ConfigError(msg, "db")
+    if isinstance(shards, bool) or not isinstance(shards, int) or shards < 1:
+        raise ConfigError(f"shards is {shards!r}, expected 1 or more", "shards")
+    asked = await requested(start_date, end_date, portfolio_ids, options, **overrides)
+    for name in ("shard", "dry_run"):
+        if getattr(asked.settings, name):
+            raise ConfigError(f"{name} does not go with run_on: call run_batch", name)
+    threads = asked.settings.threads or 1
+    asked = replace(asked, settings=replace(asked.settings, threads=threads))
+    call = _Call(client, db)
+    await call.check()
+    asked = replace(asked, order=call.id)
+    group = Group(Database(db), asked, shards, call.work)
+    try:
+        await group.run()
+    except BaseException as error:
+        if group.ends:
+            vars(error)[KEPT] = call.report(group)
+        if group.ends.keys() - call.ended.keys():
+            await attempt_briefly(call.id, partial(call.stop, asked.settings.schema))
+        raise
+    return call.report(group)
+
+
+async def _check_client(client: object) -> None:
+    """Refuse what is no client that can be used from here.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    try:
+        distributed = await imported("distributed")
+    except ImportError as error:
+        raise ConfigError(f"{EXTRA}; {error}", "client") from error
+    if not isinstance(client, distributed.Client):
+        found = f"{type(client).__module__}.{type(client).__qualname__}"
+        raise ConfigError(f"client is a {found}, expected a distributed.Client", "client")
+    if client.status != "running":
+        msg = f"client is {client.status}, expected one that is connected"
+        raise ConfigError(msg, "client")
+    if not client.loop.asyncio_loop.is_running():
+        raise ConfigError("client belongs to an event loop that has ended", "client")
+
+
+@dataclass(slots=True)
+class _Call:
+    """One call of `run_on`.
+
+    Attributes:
+        id: Of the order that its tasks have.
+        ended: What they have returned, by number of the shard.
+    """
+
+    client: Client
+    url: str
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    ended: dict[int, Ended] = field(default_factory=dict)
+
+    async def check(self) -> None:
+        """Refuse a cluster that would not even load a task; who is silent may have it.
+
+        Raises:
+            ConfigError: the scheduler or a worker has another version of batchcore, or none.
+        """
+        try:
+            async with asyncio.timeout(VERSIONS_S):
+                found = await self._in_loop(partial(self.client.get_versions, packages=[PACKAGE]))
+        except TimeoutError:
+            return
+        workers = {f"worker {address}": told for address, told in found["workers"].items()}
+        for who, told in (workers | {"scheduler": found["scheduler"]}).items():
+            if (version := told["packages"][PACKAGE]) != about.core_version:
+                raise _other_version(who, version)
+
+    async def work(self, request: Request) -> Ended:
+        """Return how the task of a shard has ended, and call `progress` meanwhile."""
+        shard, progress = cast("Shard", request.settings.shard), request.progress
+        packed = pickle.dumps((self.url, replace(request, progress=None)))
+        order = Order(self.id, shard, about.core_version, packed, tells=progress is not None)
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(self._in_loop(partial(self._submit, order)))
+        broken: list[BaseException] = []
+
+        def tell(phase: str, done: int, total: int) -> None:
+            try:
+                if progress is not None:
+                    progress(phase, done, total)
+            except BaseException as error:  # noqa: BLE001  # raised below
+                broken.append(error)
+                task.cancel()
+
+        _listeners[self.id, shard[0]] = lambda *at: loop.call_soon_threadsafe(tell, *at)
+        try:
+            ended = await task
+        except asyncio.CancelledError:
+            if broken:
+                raise broken[0] from None
+            raise
+        finally:
+            del _listeners[self.id, shard[0]]
+        self.ended[shard[0]] = ended
+        if ended.error is not None:
+            raise ended.error
+        return ended
+
+    async def _in_loop(self, call: Callable[[], Awaitable[Value]]) -> Value:
+        """Make a call in the event loop of the client, where all its methods can be awaited."""
+
+        async def there() -> Value:
+            return await call()
+
+        loop = self.client.loop.asyncio_loop
+        if loop is asyncio.get_running_loop():
+            return await call()
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(there(), loop))
+
+    async def _submit(self, order: Order) -> Ended:
+        from distributed import KilledWorker  # noqa: PLC0415  # an extra
+
+        if order.tells:
+            self.client.subscribe_topic(TOPIC, _hear)
+        future = self.client.submit(run_shard, order, pure=False)
+        name = shard_text(order.shard)
+        try:
+            ended: Ended = await future
+        except KilledWorker as error:
+            msg = f"the workers that were given shard {name} died: run again to continue ({error})"
+            raise ProcessDiedError(msg, order.shard) from error
+        except (FutureCancelledError, OSError) as error:
+            msg = f"the cluster gave up shard {name}: run again to continue ({error})"
+            raise ProcessDiedError(msg, order.shard) from error
+        except (ImportError, AttributeError, RuntimeError) as error:  # unpickling the task
+            why = " ".join(str(error).split())
+            msg = f"the cluster cannot load batchcore {order.version} as it is here ({why})"
+            raise ConfigError(msg, "client") from error
+        finally:
+            future.release()
+        return ended
+
+    async def stop(self, schema: Schema) -> None:
+        """End what workers still do, in the ledger for those that cannot be reached."""
+        await asyncio.gather(self._stop_workers(), _end_leases(self.url, schema, self.id))
+
+    async def _stop_workers(self) -> None:
+        with contextlib.suppress(Exception):  # what has a cluster that is gone
+            async with asyncio.timeout(STOP_S):
+                await self._in_loop(lambda: self.client.run(_end, self.id, on_error="ignore"))
+
+    def report(self, group: Group[Ended]) -> GroupResult:
+        """Return how all shards have ended."""
+        shards = []
+        for number, end in sorted(group.ends.items()):
+            ended = self.ended.get(number)
+            error = end if isinstance(end, BaseException) else None
+            own = shard_result((number, group.count), None, error)
+            shards.append(own if ended is None else ended.shard)
+        names = (one.group for one in self.ended.values() if one.group is not None)
+        return GroupResult(
+            group=next(names, None), shards=tuple(shards), snapshot_seconds=group.held_s
+        )
+
+
+def _other_version(who: str, found: str | None, expected: str | None = None) -> ConfigError:
+    has = "no batchcore" if found is None else f"batchcore {found}"
+    wanted = expected or about.core_version
+    return ConfigError(f"the {who} has {has}, expected {wanted} as it is here", "client")
+
+
+def _hear(event: tuple[float, Sequence[Any]]) -> None:
+    """Tell whom it concerns how far a worker is."""
+    order, number, *at = event[1]
+    listener = _listeners.get((order, number))
+    if listener is not None:
+        listener(*at)
+
+
+async def _end_leases(url: str, schema: Schema, order: str) -> None:
+    """Take their leases from the runs of an order that are at work, as if they were interrupted."""
+    ledger = Ledger(schema)
+    async with Database(url).writing(PHASE) as session:
+        async with transaction(session, idle_ms=ACQUIRE_IDLE_MS):
+            await ledger.lock(session)
+            runs = [
+                row
+                for row in await ledger.of_order(session, order)
+                if row["state"] in {LIVES, STUCK}
+            ]
+            tokens = [row["token"] for row in runs]
+            if not runs:
+                return
+            await ledger.end_transactions(session, tokens)
+            await ledger.supersede(session, [row["run_id"] for row in runs], "interrupted")
+        await ledger.await_end(session, tokens)
+
+
+def _end(order: str) -> None:
+    """Let the shards of an order end that this worker is at, or comes to."""
+    _ended.add(order)
+
+
+def run_shard(order: Order) -> Ended:
+    """Return how a shard has ended, in a thread of a worker."""
+    from distributed import get_worker  # noqa: PLC0415  # an extra
+
+    worker = get_worker()
+    if order.version != about.core_version:  # of a worker that came later
+        error = _other_version(f"worker {worker.address}", about.core_version, order.version)
+        return _ended_by(order.shard, error)
+    url, request = pickle.loads(order.packed)  # noqa: S301  # of the client
+    tell = partial(worker.log_event, TOPIC) if order.tells else None
+    try:
+        return asyncio.run(_shard(order, url, request, tell))
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # the client raises it
+        return _ended_by(order.shard, error)
+
+
+def _ended_by(shard: Shard, error: BaseException) -> Ended:
+    """Return the end of a shard by an error, without what is too large or cannot be sent."""
+    result = BatchResult.of_error(error)
+    ended = shard_result(shard, result, error)
+    if not isinstance(error, BatchcoreError):
+        error = InternalError(f"{type(error).__name__}: {error}")
+    error.__cause__ = error.__context__ = None
+    vars(error).pop(KEPT_RESULT, None)
+    return Ended(ended, None if result is None else result.group, error)
+
+
+async def _shard(
+    order: Order, url: str, request: Request, send: Callable[[tuple[Any, ...]], None] | None
+) -> Ended:
+    task = asyncio.current_task()
+
+    def tell(phase: str, done: int, total: int) -> None:
+        if order.id in _ended and task is not None:
+            task.cancel()
+        elif send is not None:
+            with contextlib.suppress(RuntimeError):  # of a worker that is about to end
+                send((order.id, order.shard[0], phase, done, total))
+
+    clock = asyncio.get_running_loop().time
+    ledger, until = Ledger(request.settings.schema), clock() + request.wait
+    request = replace(request, progress=tell, wait=0.0)
+    while True:
+        tell("load", 0, 0)
+        own = await _own_run(url, ledger, order)
+        if own is not None and own["state"] in DONE:
+            return _of_ledger(own)
+        if own is not None and own["state"] == "interrupted":
+            raise LeaseHeldError(f"run {own['run_id']} was ended by its client", own["run_id"])
+        if own is None or own["state"] != LIVES:
+            try:
+                result = await run_up_to_now(url, request)
+                return Ended(shard_result(order.shard, result), result.group)
+            except LeaseHeldError as held:
+                own = await _own_run(url, ledger, order)
+                is_own = own is not None and own["run_id"] == held.run_id
+                if not is_own and (held.run_id is None or clock() >= until):
+                    raise
+        await asyncio.sleep(WAIT_POLL_S)
+
+
+async def _own_run(url: str, ledger: Ledger, order: Order) -> dict[str, Any] | None:
+    """Return the run of a shard that works for an order, or has; a worker may have begun it."""
+    async with Database(url).writing(PHASE) as session:
+        try:
+            runs = await ledger.of_order(session, order.id)
+        except DatabaseError as error:
+            if error.sqlstate != NO_TABLE:
+                raise
+            return None  # the run says what is to do
+    return next((row for row in runs if row["shard"] == order.shard[0]), None)
+
+
+def _of_ledger(run: dict[str, Any]) -> Ended:
+    """Return how a shard has ended that another worker has done."""
+    outcome = json.loads(run["configuration"])[OUTCOME]
+    ended = ShardResult(
+        shard=(run["shard"], run["shards"]),
+        consistent=outcome["consistent"],
+        seconds=float(run["seconds"]),
+        **{name: run[name] for name in ("run_id", "state", "error", "attempt")},
+        **{name: run[name] for name in ("portfolios", "failed", "rows_written")},
+    )
+    return Ended(ended, run["group_id"])
