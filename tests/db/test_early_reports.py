@@ -6,6 +6,7 @@ import pickle
 
 import asyncpg
 import pytest
+from tblib import pickling_support
 
 import batchcore
 from batchcore import BatchResult
@@ -108,6 +109,7 @@ async def test_on_a_connection_of_the_caller(same_host: str) -> None:
 
 
 async def test_without_a_server() -> None:
+    pickling_support.install()  # as distributed does: causes and contexts are pickled too
     with pytest.raises(DatabaseError) as caught:
         await batchcore.run_batch("postgresql://x@127.0.0.1:1/none")
     again = pickle.loads(pickle.dumps(caught.value))  # noqa: S301  # made in this line

@@ -223,13 +223,14 @@ class Run:
                 result = await self._run()
                 clock.cancel()
         except BaseExceptionGroup as group:
-            error = first_error(group)
-            keep_with(error, self._report(error))
-            raise error from None
+            first = first_error(group)
         except BaseException as error:
             keep_with(error, self._report(error))
             raise
-        return result
+        else:
+            return result
+        keep_with(first, self._report(first))
+        raise first  # outside: the group, which has it, would be its context and not be pickled
 
     async def _tick_forever(self) -> None:
         while True:

@@ -16,7 +16,10 @@ async def together(*works: Coroutine[Any, Any, None]) -> None:
             for work in works:
                 tasks.create_task(work)
     except BaseExceptionGroup as group:
-        raise first_error(group) from None
+        error = first_error(group)
+    else:
+        return
+    raise error  # outside: the group, which has it, would be its context and could not be pickled
 
 
 def first_error(group: BaseExceptionGroup[Any]) -> BaseException:
