@@ -159,7 +159,7 @@ async def test_whoever_started_the_processes_takes_them_along(
     if number != signal.SIGKILL:
         left = checked(tmp_path / "left.json", code)
         first, second = (one["state"] for one in left["shards"])
-        # what the second has reported may still be on its way when the signal comes
+        # the second, which is done, may still be on its way to tell so when the signal comes
         assert (first, second) in {("interrupted", "complete"), ("interrupted", "interrupted")}
     assert await states(url) == {1: "interrupted", 2: "complete"}
     await assert_finished_by_a_plain_rerun(url)

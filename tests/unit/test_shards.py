@@ -1,12 +1,14 @@
 """Which shard a portfolio belongs to: the same for ever, for every id and number of shards."""
 
+import asyncio
 import uuid
 
 import numpy as np
 import pytest
 
 from batchcore.config import MOST_SHARDS, Settings
-from batchcore.errors import ConfigError
+from batchcore.errors import ConfigError, ProcessDiedError
+from batchcore.run.merge import shard_result
 from batchcore.shards import in_shard
 
 IDS = [uuid.UUID(int=number) for number in (0, 1, 2**64, 2**128 - 1)]
@@ -56,3 +58,18 @@ def test_a_shard_that_is_none_is_refused_by_name(shard: object, shown: str) -> N
         Settings(shard=shard)  # type: ignore[arg-type]
     expected = f"shard is {shown}, expected k/n with 1 <= k <= n <= {MOST_SHARDS}"
     assert (str(caught.value), caught.value.option) == (expected, "shard")
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [
+        (asyncio.CancelledError(), "interrupted"),
+        (KeyboardInterrupt(), "interrupted"),
+        (ProcessDiedError("it is gone", (2, 2), -9), "failed"),
+        (None, "failed"),
+    ],
+)
+def test_a_shard_without_a_report_was_interrupted_if_it_was_stopped(
+    error: BaseException | None, state: str
+) -> None:
+    assert shard_result((2, 2), None, error).state == state

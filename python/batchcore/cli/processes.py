@@ -231,7 +231,7 @@ def main() -> int:
         except (Exception, Interrupted) as error:  # noqa: BLE001  # the parent tells it
             from batchcore.run.result import BatchResult as Report  # noqa: PLC0415  # brings NumPy
 
-            parent.end(Report.of_error(error), error)
+            parent.end(Report.of_error(error) if result is None else result, error)
             return exit_code(error)
         parent.end(result, None)
     return 0

@@ -39,10 +39,15 @@ ADDED_UP_BY_NAME: Final = (
 def shard_result(
     shard: Shard, result: BatchResult | None, error: BaseException | None = None
 ) -> ShardResult:
-    """Return how a shard ended, by its report, if it came to one, and by its error."""
+    """Return how a shard ended, by its report, if it came to one, and by its error.
+
+    What is stopped may have no time left to tell its report.
+    """
     text = None if error is None else f"{type(error).__name__}: {error}"
     if result is None:
-        return ShardResult(shard=shard, error=text)
+        was_stopped = error is not None and not isinstance(error, Exception)
+        state = "interrupted" if was_stopped else "failed"
+        return ShardResult(shard=shard, state=state, error=text)
     return ShardResult(
         shard=shard,
         run_id=result.run_id,
