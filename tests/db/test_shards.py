@@ -455,6 +455,31 @@ async def test_a_session_that_has_closed_since_is_of_another_night(same_host: st
     assert [one.rows_written for one in second] == [len(one.portfolios) for one in second]
 
 
+async def test_a_shard_that_failed_joins_the_next_night_after_its_own(same_host: str) -> None:
+    host = database.plain_host(8, DAYS)
+    await database.fill(same_host, host)
+    given = {"start": None, "end": None, "calendar": "prices"}
+    first = await nightly(same_host, (1, 2), **given)
+    own = next(one for one in host.portfolios if of_shard(database.key(one.id), (2, 2)))
+    await ledger.spoil(same_host, database.key(own.id), ledger.RAISE)
+    with pytest.raises(batchcore.DatabaseError, match="not this one"):
+        await nightly(same_host, (2, 2), **given)
+    await ledger.mend(same_host)
+    await database.execute(same_host, NEXT_CLOSE)
+
+    # The second is continued, with a later token than that of the first, before it goes on.
+    night = [await nightly(same_host, (number, 2), **given) for number in (1, 2)]
+
+    assert night[1].resumed is not None
+    assert night[1].resumed.group == first.group
+    assert {one.group for one in night} == {night[0].run_id}
+    for group in (first.group, night[0].group):
+        runs = await batchcore.runs(same_host, group=group)
+        assert [(one.shard, one.state) for one in runs] == [
+            *(((1, 2), "complete"), ((2, 2), "complete")),
+        ]
+
+
 async def test_another_number_of_shards_is_another_group(same_host: str) -> None:
     await database.fill(same_host, database.plain_host(4, DAYS))
     for shard in ((1, 2), (1, 3), (2, 2), (2, 3), (1, 2)):
