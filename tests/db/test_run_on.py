@@ -230,8 +230,9 @@ async def test_a_worker_that_cannot_load_a_task_is_named(
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"shards": 0}, "shards is 0, expected 1 or more"),
-        ({"shards": True}, "shards is True, expected 1 or more"),
+        ({"shards": 0}, "shards is 0, expected 1 to 10000"),
+        ({"shards": True}, "shards is True, expected 1 to 10000"),
+        ({"shards": 10_001}, "shards is 10001, expected 1 to 10000"),
         ({"settings": Settings(shard=(1, 2))}, "shard does not go with run_on: call run_batch"),
         ({"settings": Settings(dry_run=True)}, "dry_run does not go with run_on: call run_batch"),
     ],

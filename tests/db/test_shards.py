@@ -15,7 +15,14 @@ import batchcore
 from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.config import Schema, Settings
-from batchcore.errors import ConfigError, CoverageError, LeaseHeldError, TooManyFailedError
+from batchcore.errors import (
+    ConfigError,
+    CoverageError,
+    LeaseHeldError,
+    SchemaError,
+    SnapshotExistsError,
+    TooManyFailedError,
+)
 from batchcore.pg.database import Database
 from batchcore.pg.ledger import Ledger, Question
 from batchcore.pg.session import transaction
@@ -391,14 +398,90 @@ async def test_a_shard_that_failed_is_repeated_while_the_others_are_complete(
 
     result = await sharded(same_host, asked, 2)
 
-    assert [(one.state, one.attempt) for one in result.shards] == [("complete", 1), ("complete", 2)]
+    assert [(one.state, one.attempt) for one in result.shards] == [("complete", 2), ("complete", 2)]
     runs = await batchcore.runs(same_host, group=result.group)
-    assert [(one.shard, one.attempt, one.state) for one in runs] == [
-        *(((1, 2), 1, "complete"), ((1, 2), 1, "complete")),
-        ((2, 2), 2, "complete"),
-    ]
+    assert [one.shard for one in runs] == [(1, 2), (2, 2)]
     assert len(await batchcore.runs(same_host)) == len(runs)
     await assert_undisturbed(same_host, host, DAYS)
+
+
+async def leave_second(url: str, asked: Request, end: str) -> None:
+    """Run the second of two shards so that it ends in some way before everything is done."""
+    own = replace(asked, settings=replace(asked.settings, shard=(2, 2)))
+    if end == "incomplete":
+        assert (await run_up_to_now(url, own)).state == end
+        await database.execute(url, "DELETE FROM equity_changes")  # as if it was corrected
+    elif end != "missing":
+        ((last,),) = await database.fetch(url, "SELECT max(id::text) FROM portfolios")
+        await ledger.spoil(url, last, ledger.RAISE)
+        with pytest.raises(batchcore.DatabaseError, match="not this one"):
+            await run_up_to_now(url, own)
+        await ledger.mend(url)
+        state = {"killed": "running"}.get(end, end)
+        change = "UPDATE batchcore_runs SET state = $1 WHERE state = 'failed' RETURNING id"
+        await database.fetchval(url, change, state)
+
+
+@pytest.mark.parametrize("mode", ["skip", "replace", "error"])
+@pytest.mark.parametrize("end", ["missing", "failed", "killed", "incomplete", "superseded"])
+async def test_what_is_complete_of_an_unfinished_group_is_not_done_again(
+    same_host: str, end: str, mode: str
+) -> None:
+    host = database.plain_host(8, DAYS)
+    last = max(host.portfolios, key=lambda one: database.key(one.id))
+    assert of_shard(database.key(last.id), (2, 2))
+    failing = tuple(
+        replace(one, flows=TOO_LARGE) if one is last and end == "incomplete" else one
+        for one in host.portfolios
+    )
+    await database.fill(same_host, replace(host, portfolios=failing))
+    asked = request(DAYS[0], DAYS[-1], calendar="daily", on_existing=mode)
+    first = await run_up_to_now(
+        same_host, replace(asked, settings=replace(asked.settings, shard=(1, 2)))
+    )
+    written = await database.fetch(same_host, "SELECT id, xmin::text FROM portfolio_snapshots")
+    await leave_second(same_host, asked, end)
+
+    result = await sharded(same_host, asked, 2)
+
+    assert (result.state, result.group) == ("complete", first.group)
+    assert result.shards[0].rows_written == 0
+    now = await database.fetch(same_host, "SELECT id, xmin::text FROM portfolio_snapshots")
+    assert {*map(tuple, written)} <= {*map(tuple, now)}
+    await assert_undisturbed(same_host, host, DAYS)
+
+    # Now that it has come to its end, the same call is another one.
+    if mode == "error":
+        with pytest.raises(SnapshotExistsError):
+            await sharded(same_host, asked, 2)
+    else:
+        again = await sharded(same_host, asked, 2)
+        assert again.rows_written == (24 if mode == "replace" else 0)
+
+
+async def test_all_shards_of_a_call_that_does_not_resume_begin(same_host: str) -> None:
+    await database.fill(same_host, database.plain_host(8, DAYS))
+    asked = request(DAYS[0], DAYS[-1], calendar="daily", on_existing="replace", resume=False)
+    await run_up_to_now(same_host, replace(asked, settings=replace(asked.settings, shard=(1, 2))))
+    assert (await sharded(same_host, asked, 2)).rows_written == 24
+
+
+async def test_a_shard_is_done_again_that_another_run_has_written_to_since(same_host: str) -> None:
+    host = database.plain_host(8, DAYS)
+    await database.fill(same_host, host)
+    asked = request(DAYS[0], DAYS[-1], calendar="daily", on_existing="replace")
+    await run_up_to_now(same_host, replace(asked, settings=replace(asked.settings, shard=(1, 2))))
+    await run(same_host, None, on_existing="replace")
+    assert (await sharded(same_host, asked, 2)).rows_written == 24
+
+
+async def test_a_database_that_was_not_migrated_is_named_once(
+    make_database, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = request(DAYS[0], DAYS[-1])
+    with pytest.raises(SchemaError, match="run `batchcore migrate`"):
+        await sharded(await make_database(), asked, 3)
+    assert "shard=" not in caplog.text
 
 
 async def test_a_run_instead_of_one_that_failed_is_of_its_group(same_host: str) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, get_args, get_type_hint
 import typer
 
 from batchcore.cli.exits import redacted
-from batchcore.config import INCEPTION, VALUATION, Settings
+from batchcore.config import INCEPTION, MOST_SHARDS, VALUATION, Settings
 from batchcore.errors import ConfigError
 from batchcore.options import RunOptions
 
@@ -150,7 +150,7 @@ ARTIFACT: Final = parameter(
 PROCESSES: Final = parameter(
     "processes",
     int,
-    option("N", "Processes that share the portfolios.", min=1),
+    option("N", "Processes that share the portfolios.", min=1, max=MOST_SHARDS),
     default=1,
 )
 DATABASES: Final = [

@@ -99,7 +99,8 @@ SELECT r.id::text, r.token, r.state, {same} AS same,
 FROM {runs} AS r LEFT JOIN {heartbeats} AS h ON h.run_id = r.id
 LEFT JOIN {shards} AS rs ON rs.run_id = r.id
 WHERE (r.state = 'running' AND {overlaps})
-    OR (r.state IN ('failed', 'interrupted', 'incomplete') AND {same}
+    OR ((r.state IN ('failed', 'interrupted', 'incomplete')
+            OR (r.state = 'complete' AND rs.group_id = {group}::uuid)) AND {same}
         AND NOT EXISTS (SELECT FROM {runs} AS l LEFT JOIN {shards} AS ls ON ls.run_id = l.id
             WHERE l.token > r.token AND ({later_same} OR (l.chunks > 0 AND {later_overlaps}))))
 ORDER BY r.token DESC"""
@@ -385,7 +386,7 @@ class Question:
     `today` is the day that "now" is taken for, where it is given and bounds the run. All shards
     have one `fingerprint`, each the `portfolio_ids` of its own. `changed_since` is that of a view
     which the run is handed. `process` is the part of the `configuration` that each attempt has of
-    its own.
+    its own. `continues` is the group whose shards are continued though they are complete.
     """
 
     fingerprint: str
@@ -398,6 +399,7 @@ class Question:
     today: dt.date | None = None
     shard: Shard | None = None
     changed_since: dt.datetime | None = None
+    continues: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -569,8 +571,9 @@ class Ledger:
         """Return the runs that one with a question has to do with, the latest token first.
 
         These are runs in the state running, on portfolios of its own, and the latest one that
-        was asked for the same, if that has ended early and no other run has written to its
-        portfolios since. One that goes, or may go, beyond the "today" of this one is not the same.
+        was asked for the same, if that has ended early, or is of the group to be continued, and no
+        other run has written to its portfolios since. One that goes, or may go, beyond the "today"
+        of this one is not the same.
         Until the transaction ends no other run can begin.
         """
         await self.lock(session)
@@ -580,6 +583,7 @@ class Ledger:
         overlaps, later_overlaps = (_overlaps(run, question) for run in ("r", "l"))
         sql = self._sql(
             _FOUND,
+            group=_text(question.continues),
             same=same,
             overlaps=overlaps,
             later_same=later_same,
@@ -629,6 +633,15 @@ class Ledger:
         for row in await session.fetch(sql):
             return ShardGroup(*row)
         return None
+
+    async def unfinished_group(self, session: Session, question: Question) -> str | None:
+        """Return the group that was asked for the same last, unless all its shards are complete."""
+        found = await self.latest_group(session, question)
+        if found is None or question.shard is None:
+            return None
+        states = {row["shard"]: row["state"] for row in await self.group(session, found.id)}
+        is_whole = [*states.values()] == ["complete"] * question.shard[1]
+        return None if is_whole else found.id
 
     async def take_over(self, session: Session, run_id: str, question: Question) -> Lease:
         """Continue a run: its next attempt, under another token."""

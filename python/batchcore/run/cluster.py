@@ -16,9 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, Unpack, cast
 
 from batchcore import about
-from batchcore.config import shard_text
-from batchcore.db.catalog import inspect
-from batchcore.db.check import check_revision
+from batchcore.config import MOST_SHARDS, shard_text
 from batchcore.errors import (
     BatchcoreError,
     ConfigError,
@@ -186,8 +184,8 @@ async def run_on(
     if not isinstance(db, str):
         msg = f"db is of type {type(db).__name__}, expected a URL: each worker connects by itself"
         raise ConfigError(msg, "db")
-    if isinstance(shards, bool) or not isinstance(shards, int) or shards < 1:
-        raise ConfigError(f"shards is {shards!r}, expected 1 or more", "shards")
+    if type(shards) is not int or not 1 <= shards <= MOST_SHARDS:
+        raise ConfigError(f"shards is {shards!r}, expected 1 to {MOST_SHARDS}", "shards")
     asked = await requested(start_date, end_date, portfolio_ids, options, **overrides)
     for name in ("shard", "dry_run"):
         if getattr(asked.settings, name):
@@ -196,8 +194,6 @@ async def run_on(
     asked = replace(asked, settings=replace(asked.settings, threads=threads))
     schema, call = asked.settings.schema, _Call(client, db)
     await call.check()
-    async with Database(db).reading("check") as session:
-        await check_revision(session, await inspect(session, schema))
     group = Group(Database(db), replace(asked, order=call.id), shards, call.work)
     try:
         await group.run()

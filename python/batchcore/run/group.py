@@ -10,9 +10,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+from batchcore.db.catalog import inspect
+from batchcore.db.check import check_revision
 from batchcore.errors import ConfigError, DatabaseError, InputError, LeaseHeldError, SchemaError
 from batchcore.pg.ledger import Ledger, missed_since
 from batchcore.pg.session import SharedView, snapshot, transaction
+from batchcore.run.lease import question_of
 from batchcore.run.merge import merged, shard_result
 from batchcore.run.request import Request
 from batchcore.run.result import BatchResult, keep_with, with_changes
@@ -33,21 +36,27 @@ log: Final = logging.getLogger("batchcore")
 
 
 @contextlib.asynccontextmanager
-async def hold_view(database: Database, request: Request) -> AsyncIterator[SharedView | None]:
-    """Hold the moment of now for other runs to read; None where the server exports no snapshot.
+async def hold_view(database: Database, first: Request) -> AsyncIterator[Request]:
+    """Hold the moment of now for all shards; yield the request of the first as it begins.
 
-    Who has it already keeps it when the connection is lost. The order of a request is held with it.
+    Its view is None where the server exports no snapshot. Who has it already keeps it when the
+    connection is lost. The order of a request is held with it.
     """
-    is_over = False
+    is_over, schema = False, first.settings.schema
+    ledger = Ledger(schema)
     try:
         async with database.writing("check") as session:
             async with transaction(session):
-                since = await missed_since(session)
+                await check_revision(session, await inspect(session, schema))
+                since, continues = await missed_since(session), None
+                if first.resume:
+                    continues = await ledger.unfinished_group(session, question_of(first))
             async with snapshot(session, shared=True):
                 exported = session.exported
-                if request.order is not None:
-                    await Ledger(request.settings.schema).hold_order(session, request.order)
-                yield None if exported is None else SharedView(exported, since)
+                if first.order is not None:
+                    await ledger.hold_order(session, first.order)
+                view = None if exported is None else SharedView(exported, since)
+                yield replace(first, view=view, continues=continues)
                 is_over = True
     except DatabaseError as error:
         if not is_over:
@@ -132,19 +141,20 @@ class Group(Generic[End]):
 
     async def _run(self) -> None:
         progress = SharedProgress(self.request.progress)
-        async with hold_view(self.database, self.request) as view:
+        settings = self.request.settings
+        first = replace(self.request, settings=replace(settings, shard=(1, self.count)))
+        async with hold_view(self.database, first) as held:
             began = time.perf_counter()
             try:
                 shards = {
                     number: replace(
-                        self.request,
-                        settings=replace(self.request.settings, shard=(number, self.count)),
-                        view=view,
+                        held,
+                        settings=replace(settings, shard=(number, self.count)),
                         progress=progress.of(number),
                     )
                     for number in range(1, self.count + 1)
                 }
                 await each(shards, self.work, self.ends, "shard")
             finally:
-                if view is not None:
+                if held.view is not None:
                     self.held_s = time.perf_counter() - began

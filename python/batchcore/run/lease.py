@@ -91,6 +91,7 @@ def question_of(request: Request) -> Question:
         today=settings.today if request.end is None else None,
         shard=settings.shard,
         changed_since=None if request.view is None else request.view.changed_since,
+        continues=request.continues,
     )
 
 

@@ -49,6 +49,8 @@ class Request(RunOptions):
         committed: What earlier attempts of the run have committed.
         view: The moment of the database that all shards of a run read, where somebody holds one.
         order: The id of the call of `run_on` that the run works for.
+        continues: Of a shard, the group of an earlier call that has not come to its end: what is
+            complete of it is not done again.
     """
 
     start: dt.date | None = None
@@ -64,6 +66,7 @@ class Request(RunOptions):
     committed: Committed | None = None
     view: SharedView | None = None
     order: str | None = None
+    continues: str | None = None
 
     @property
     def now(self) -> dt.datetime:
