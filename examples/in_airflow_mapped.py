@@ -1,6 +1,6 @@
 """batchcore as mapped tasks of Airflow: each does a share of the portfolios, and is retried alone.
 
-The last task fails unless all shards are complete; what it runs on is the latest run of the ledger.
+The last task fails unless all shards of the latest group in the ledger are complete.
 """
 
 import datetime as dt
@@ -29,8 +29,8 @@ with DAG(
     whole = BashOperator(
         task_id="whole",
         bash_command=(
-            "latest=$(batchcore status --limit 1 --json"
-            ' | python -c \'import json, sys; print(json.load(sys.stdin)["runs"][0]["group"])\')'
+            "latest=$(batchcore status --json | python -c 'import json, sys;"
+            ' print(next(one["group"] for one in json.load(sys.stdin)["runs"] if one["group"]))\')'
             ' && exec batchcore status --group "$latest"'
         ),
         env=DATABASE,

@@ -1,6 +1,7 @@
 """The manifests of examples/: what each task of an array runs, with what its system sets."""
 
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -43,13 +44,16 @@ def of_kubernetes() -> Iterator[Task]:
         yield Task(container["command"], {**given, "JOB_COMPLETION_INDEX": str(index)})
 
 
-def of_slurm() -> Iterator[Task]:
+def of_slurm(*tried: int) -> Iterator[Task]:
+    """Give the tasks of the array, or of `sbatch --array=` with some of them."""
     file = EXAMPLES / "array.sbatch"
-    (array,) = (line for line in file.read_text().splitlines() if "--array=" in line)
-    first, last = map(int, array.rpartition("=")[2].split("-"))
-    for number in range(first, last + 1):
-        given = {"SLURM_ARRAY_TASK_ID": number, "SLURM_ARRAY_TASK_COUNT": last - first + 1}
-        yield Task(["sh", "-c", file.read_text()], {name: str(given[name]) for name in given})
+    (array,) = re.findall(r"^#SBATCH --array=(.+)$", file.read_text(), re.MULTILINE)
+    first, last = map(int, array.split("-"))
+    numbers = tried or range(first, last + 1)
+    for number in numbers:
+        given = {"ID": number, "COUNT": len(numbers), "MIN": min(numbers), "MAX": max(numbers)}
+        variables = {f"SLURM_ARRAY_TASK_{name}": str(value) for name, value in given.items()}
+        yield Task(["sh", "-c", file.read_text()], variables)
 
 
 class Operator:
@@ -156,6 +160,16 @@ def test_the_tasks_of_an_array_do_all_portfolios_once(
         assert (said.code, said.err) == (0, "")
     assert_all_done(filled, len(tasks))
     assert ran(tasks[0]).code == 0  # nothing to do is a success
+
+
+@pytest.mark.parametrize("again", [(3,), (2, 3, 4), (4, 1)])
+def test_tasks_of_an_array_that_are_tried_again_have_their_shares(
+    ran: Callable[[Task], Said], filled: str, again: tuple[int, ...]
+) -> None:
+    for task in of_slurm(*again):
+        assert ran(task).code == 0
+    shares = query(filled, "SELECT shard, shards FROM batchcore_run_shards")
+    assert {tuple(row) for row in shares} == {(number, 4) for number in again}
 
 
 def test_mapped_tasks_of_airflow_do_all_portfolios_once(
