@@ -18,6 +18,7 @@ from batchcore.errors import BatchcoreError, ConfigError, DatabaseError
 from batchcore.pg.connect import Connector
 from batchcore.pg.conninfo import PARAMETERS, SETTINGS, resolved
 from batchcore.pg.database import Database
+from batchcore.pg.errors import TOO_MANY
 from support.cases import from_toml
 from support.faults import PATIENCE_S
 from support.tls import ODD, PASSWORD, TlsServer
@@ -386,7 +387,7 @@ async def test_too_many_connections_are_told(filled: dict[str, str], surrounding
     found = await error(url.replace("asked@", f"asked:{WORD}@"))
     await raw.execute("ALTER ROLE asked CONNECTION LIMIT -1")
     await raw.close()
-    assert 'too many connections for role "asked"' in str(found)
+    assert str(found) == f'too many connections for role "asked": {TOO_MANY}'
     assert found.sqlstate == "53300"
 
 

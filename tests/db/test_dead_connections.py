@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 import batchcore
 from batchcore.config import Settings
 from batchcore.errors import DatabaseError
-from batchcore.pg import session_pool
+from batchcore.pg import errors, session_pool
 from batchcore.pg.database import Database
 from batchcore.pg.errors import answers, database_error, is_lost
 from batchcore.pg.session import Session
@@ -230,3 +230,28 @@ def test_a_connection_that_the_server_broke_counts_as_lost():
     error = database_error(broken)
     assert is_lost(error)
     assert str(error).startswith("the connection is broken: cannot switch to state 15")
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "advice"),
+    [
+        (
+            asyncpg.ReadOnlySQLTransactionError,
+            "cannot execute LOCK TABLE during recovery",
+            errors.STANDBY,
+        ),
+        (
+            asyncpg.ObjectNotInPrerequisiteStateError,
+            "cannot acquire lock mode X on database objects while recovery is in progress",
+            errors.STANDBY,
+        ),
+        (
+            asyncpg.ReadOnlySQLTransactionError,
+            "cannot execute LOCK TABLE in a read-only transaction",
+            errors.READ_ONLY,
+        ),
+        (asyncpg.TooManyConnectionsError, "sorry, too many clients already", errors.TOO_MANY),
+    ],
+)
+def test_what_to_do_is_said_with_an_error(kind: type, message: str, advice: str) -> None:
+    assert str(database_error(kind(message))) == f"{message}: {advice}"

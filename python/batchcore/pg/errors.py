@@ -163,15 +163,32 @@ READ_ONLY: Final = (
     " that runs batchcore"
 )
 
+STANDBY: Final = (
+    "this server is a standby, which only reads: name the primary, or all hosts with"
+    " target_session_attrs=read-write in the URL"
+)
+
+USED: Final = (
+    "a run uses up to --connections + 1 at a time, 5 by default, and n processes n times as many"
+    " and one more"
+)
+
 NONE_LEFT: Final = (
-    "a pooler, such as PgBouncer, had no server connection left: a run uses up to --connections + 1"
-    " at a time (5 by default), so set its pool_size to that or more (docs/operations.md)"
+    f"a pooler, such as PgBouncer, had no server connection left: {USED}, so set its pool_size to"
+    " that or more (docs/operations.md)"
+)
+
+TOO_MANY: Final = (
+    f"{USED}: allow more for this server, database or role, or give --connections 2 or fewer"
+    " processes"
 )
 
 _ADVICE: Final = (
     (("26000", "42P05"), "", POOLED),
     (("08P01",), "startup parameter", NOT_TAKEN),
     (("25006",), "read-only transaction", READ_ONLY),
+    (("25006", "55000"), "recovery", STANDBY),
+    (("53300",), "", TOO_MANY),
     ((), "query_wait_timeout", NONE_LEFT),
 )
 """Advice by SQLSTATEs (any, if none is named) and words of the server's message."""
