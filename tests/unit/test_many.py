@@ -90,6 +90,10 @@ async def test_cancelled_all_of_them_stop_and_the_report_is_kept(
         ({"a": "postgresql://x"}, {"parallel": 0}, "parallel"),
         ({"a": "postgresql://x"}, {"parallel": True}, "parallel"),
         ({"a": "postgresql://x"}, {"schemas": {"b": batchcore.Schema()}}, "schemas"),
+        ({"a": "postgresql://x"}, {"schemas": {"a": "x.toml"}}, "schemas"),
+        ({"a": "postgresql://x"}, {"schemas": {"a": None}}, "schemas"),
+        ({"a": "postgresql://x"}, {"schemas": "x.toml"}, "schemas"),
+        ({"a": "postgresql://x"}, {"portfolio_ids": []}, "portfolio_ids"),
         ({"a": "postgresql://x"}, {"policy": "other"}, "policy"),
     ],
 )

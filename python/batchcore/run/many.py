@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, Unpack, cast
 
+from batchcore.config import Schema
 from batchcore.errors import ConfigError
 from batchcore.run.batch import run_up_to_now
 from batchcore.run.request import requested
@@ -17,7 +18,6 @@ from batchcore.run.together import SharedProgress, each
 if TYPE_CHECKING:
     import datetime as dt
 
-    from batchcore.config import Schema
     from batchcore.options import Progress, RunKeywords, RunOptions
 
 KEPT: Final = "batchcore_many"
@@ -98,9 +98,15 @@ async def run_many(
         raise ConfigError(msg, "databases")
     if isinstance(parallel, bool) or not isinstance(parallel, int) or parallel < 1:
         raise ConfigError(f"parallel is {parallel!r}, expected 1 or more", "parallel")
-    for name in schemas or {}:
+    if "portfolio_ids" in overrides:
+        msg = "portfolios are those of one database: call run_batch with portfolio_ids"
+        raise ConfigError(msg, "portfolio_ids")
+    for name, schema in _checked(schemas).items():
         if name not in databases:
             raise ConfigError(f"schemas names `{name}`, which is no database", "schemas")
+        if not isinstance(schema, Schema):
+            msg = f"the schema of `{name}` is of type {type(schema).__name__}, expected Schema"
+            raise ConfigError(f"{msg}: Schema.from_toml reads a file", "schemas")
     asked = await requested(start_date, end_date, None, options, **overrides)
     places = asyncio.Semaphore(parallel)
     progress = SharedProgress(asked.progress)
@@ -122,6 +128,13 @@ async def run_many(
         vars(error)[KEPT] = _result(ends, databases)
         raise
     return _result(ends, databases)
+
+
+def _checked(schemas: object) -> Mapping[str, object]:
+    if schemas is None or isinstance(schemas, Mapping):
+        return schemas or {}
+    msg = f"schemas is of type {type(schemas).__name__}, expected a mapping of names"
+    raise ConfigError(msg, "schemas")
 
 
 def _result(
