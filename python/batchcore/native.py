@@ -719,9 +719,14 @@ def _threads(asked: int | None) -> int:
     if asked is not None and asked < 1:
         msg = f"threads is {asked}, expected 1 or more"
         raise ConfigError(msg, "threads")
-    if asked is None and hasattr(os, "sched_getaffinity"):
+    return asked or usable_cores()
+
+
+def usable_cores() -> int:
+    """Return on how many cores this process may run."""
+    if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
-    return asked or os.cpu_count() or 1
+    return os.cpu_count() or 1
 
 
 def _issues(columns: dict[str, Any]) -> Issues:

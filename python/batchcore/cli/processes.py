@@ -65,13 +65,14 @@ class Ended:
 
 async def run_processes(url: str, *which: Any, count: int, verbose: int, **options: Any) -> Any:  # noqa: ANN401  # as `run_batch`
     """Return the report of a run as ``count`` processes; all else is as in `run_batch`."""
+    from batchcore.native import usable_cores  # noqa: PLC0415  # brings NumPy
     from batchcore.pg.database import Database  # noqa: PLC0415  # brings the driver
     from batchcore.run.group import run_group  # noqa: PLC0415  # likewise
     from batchcore.run.request import requested  # noqa: PLC0415  # likewise
 
     asked = await requested(*which, None, **options)
     if asked.settings.threads is None:
-        threads = max((os.cpu_count() or 1) // count, 1)
+        threads = max(usable_cores() // count, 1)
         asked = replace(asked, settings=replace(asked.settings, threads=threads))
 
     async def work(shard: Request) -> BatchResult:
