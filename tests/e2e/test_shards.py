@@ -65,12 +65,48 @@ def test_processes_do_what_one_does_and_leave_one_report(
     lines = whole.out.splitlines()
     assert lines[0] == f"group {document['group']}: complete, 2 shards"
     assert lines[1:3] == ["read: one snapshot", f"portfolios: {SIZE.portfolios}, 0 failed"]
+    query(filled, "DELETE FROM portfolio_snapshots")
+    text = run(filled, "--processes", "2").out.splitlines()
+    assert text[0].startswith(f"group {document['group']}: rollforward, ")
     days = date(2025, 6, 16), date(2025, 6, 30)
     at: list[tuple[str, int, int]] = []
     options = {"on_existing": "replace", "progress": lambda *where: at.append(where)}
     again = asyncio.run(run_processes(filled, *days, None, count=2, verbose=0, **options))
     assert (again.rows_written, at[-1]) == (ROWS, ("persist", 2, 2))
     assert {phase for phase, _, _ in at} == {"load", "persist"}
+
+
+def test_processes_that_fail_say_how_each_shard_ended(filled: str) -> None:
+    first = run(filled, "--shard", "1/2", "--json").document()
+
+    said = run(filled, "--processes", "2", "--on-existing", "error", "--json")
+
+    assert said.code == 2
+    error = said.document()["error"]
+    assert error["type"] == "SnapshotExistsError"
+    left = said.artifact
+    assert left is not None
+    assert (left["outcome"], left["error"]["type"]) == ("failed", "SnapshotExistsError")
+    assert left["rows_written"] == ROWS - first["rows_written"]
+    warned, *lines = said.err.splitlines()
+    assert "WARNING shard=1 error=" in warned
+    assert lines == [
+        f"batchcore: error: {error['message']}",
+        (
+            f"batchcore: `batchcore status --group {left['group']}` shows all shards;"
+            f" {left['rows_written']} rows written"
+        ),
+        f"batchcore: shard 1/2: failed, SnapshotExistsError: {error['message']}",
+        "batchcore: shard 2/2: complete",
+    ]
+    # All of them fail in one way, which is said once.
+    query(filled, "DELETE FROM market_data_cache WHERE date = '2025-06-30'")
+    said = run(filled, "--processes", "2", "--on-existing", "replace")
+    assert (said.code, said.out) == (2, "")
+    assert said.artifact is not None
+    assert said.artifact["outcome"] == "refused"
+    assert len([line for line in said.err.splitlines() if "WARNING" in line]) == 1
+    assert said.err.splitlines()[-1].startswith("batchcore: shards 1/2, 2/2: failed, ")
 
 
 def test_shards_one_by_one_are_a_group_that_waits_for_the_others(filled: str) -> None:
@@ -155,6 +191,7 @@ def test_the_exit_code_of_a_group_is_the_worst_of_its_shards(filled: str) -> Non
         (("--shard", "2"), "`2` is not K/N, such as 2/4"),
         (("--shard", "a/b"), "`a/b` is not K/N, such as 2/4"),
         (("--processes", "0"), "Invalid value for '--processes'"),
+        (("--processes", "10001"), "Invalid value for '--processes': Input should be less than or"),
         (
             ("--processes", "2", "--shard", "1/2"),
             "a shard is one process: give --shard or --processes",
@@ -231,7 +268,7 @@ def test_databases_that_cannot_run_do_not_stop_the_others(
     ]
     left = said.artifact
     assert left is not None
-    assert (left["outcome"], left["error"]["type"]) == ("refused", "SchemaError")
+    assert (left["outcome"], left["error"]["type"]) == ("failed", "SchemaError")
     assert left["databases"] == found
     assert 'batchcore_rows_written{batch="night",database="good"}' in metrics.read_text()
     everything = json.dumps([said.out, said.err, left])

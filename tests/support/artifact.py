@@ -22,8 +22,8 @@ ENDS = {
     0: ("done", "nothing_to_do"),
     1: ("incomplete",),
     2: ("failed", "refused"),
-    3: ("refused",),
-    4: ("refused",),
+    3: ("refused", "failed"),
+    4: ("refused", "failed"),
     99: ("nothing_to_do",),
     130: ("interrupted",),
     143: ("interrupted",),
@@ -48,6 +48,7 @@ def checked(path: Path, code: int) -> dict[str, Any]:
     assert document["exit_code"] == code
     assert document["outcome"] in ENDS[code]
     assert (document["error"] is None) == (code in {0, 1, 99})
+    assert document["outcome"] != "refused" or not document["chunks"]
     if document["portfolios"] is not None:
         counts = document["portfolios_by_status"]
         assert sum(counts.values()) == len(document["portfolios"]["id"])

@@ -19,6 +19,7 @@ from batchcore import errors
 from batchcore.cli import artifact, options, run
 from batchcore.cli.app import app
 from batchcore.cli.artifact import SCHEMA, VARIABLE, RunRecord
+from batchcore.run.many import ManyResult
 from batchcore.run.result import keep_with
 from support.artifact import checked, valid
 from support.command import batchcore, called
@@ -247,6 +248,38 @@ def test_a_signal_before_the_run_leaves_one(monkeypatch: pytest.MonkeyPatch) -> 
     said = batchcore("run")
     assert said.artifact is not None
     assert (said.code, said.artifact["outcome"]) == (143, "interrupted")
+
+
+REFUSALS = [
+    (errors.CoverageError("x", "2026-01-05", 0.25, 0.5), 2),
+    (errors.SnapshotExistsError("x"), 2),
+    (errors.ConfigError("x"), 3),
+    (errors.LeaseHeldError("x"), 4),
+]
+
+
+@pytest.mark.parametrize(("error", "code"), REFUSALS, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize("where", ["shards", "resumed", "databases"])
+def test_what_has_written_was_not_refused(
+    path: Path, where: str, error: Exception, code: int
+) -> None:
+    known = "0" * 8 + "-0000-4000-8000-" + "0" * 12
+    wrote = replace(report(), run_id=known, chunks=1)
+    nothing = replace(wrote, chunks=0, rows_written=0)
+    for result, outcome in ((wrote, "failed"), (nothing, "refused")):
+        record = RunRecord(["run", "--artifact", str(path)])
+        if where == "databases":
+            many = ManyResult({"a": result}, {"b": error})
+            codes = {"a": 1, "b": code}
+            shown = artifact.database_dicts(many, codes, lambda one: one.to_dict())
+            record.report_many(many, {"databases": shown})
+            record.leave(code)
+        else:
+            kept = replace(nothing, resumed=result) if where == "resumed" else result
+            raised = type(error)(*error.args)
+            keep_with(raised, kept)
+            record.leave(code, raised)
+        assert checked(path, code)["outcome"] == outcome
 
 
 def test_the_report_until_an_error_is_in_it(path: Path) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 
 from batchcore.cli import options
-from batchcore.cli.artifact import RunRecord
+from batchcore.cli.artifact import RunRecord, result_of
 from batchcore.cli.exits import (
     BROKEN_PIPE,
     DONE,
@@ -27,11 +27,12 @@ from batchcore.cli.exits import (
     one_line,
     redacted,
 )
-from batchcore.cli.output import logging_to_stderr, tell_line
+from batchcore.cli.output import LISTED, first_of, logging_to_stderr, tell_line
 from batchcore.cli.signals import signals_raise
-from batchcore.config import Schema
+from batchcore.config import Schema, shard_text
 from batchcore.errors import SchemaError
 from batchcore.streams import silence, tell
+from batchcore.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -206,11 +207,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         except OSError:  # as what went wrong may be that stdout is full
             silence(sys.stdout)
-        tell_line(f"error: {one_line(error)}")
-        if isinstance(error, SchemaError):
-            for problem in error.problems[1:]:
-                tell_line(f"also: {redacted(problem)}")
+        for line in (f"error: {one_line(error)}", *further_lines(error)):
+            tell_line(redacted(line))
         return code
     code = code if isinstance(code, int) else DONE
     record.leave(code)
     return code
+
+
+def further_lines(error: BaseException) -> list[str]:
+    """Return what follows the line of an error: its other problems, and how shards ended."""
+    problems = error.problems[1:] if isinstance(error, SchemaError) else ()
+    lines = [f"also: {problem}" for problem in problems]
+    report = result_of(error)
+    if report is None or not report.shards:
+        return lines
+    if report.group is not None:
+        rows = counted(report.rows_written, "row")
+        lines.append(f"`batchcore status --group {report.group}` shows all shards; {rows} written")
+    ends: dict[str, list[str]] = {}
+    for one in report.shards:
+        text = f"{one.state}, {one.error}" if one.state == "failed" else one.state
+        ends.setdefault(text, []).append(shard_text(one.shard))
+    for text, own in ends.items():
+        lines.append(f"shard{'s' if own[1:] else ''} {first_of(own, LISTED)}: {text}")
+    return lines

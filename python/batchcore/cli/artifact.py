@@ -18,9 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from batchcore import about
 from batchcore.cli.exits import (
-    INCOMPLETE,
     LEASE_HELD,
-    NOTHING_TO_DO,
     USAGE,
     WORST,
     Interrupted,
@@ -114,7 +112,7 @@ class RunRecord:
             return
         if self.artifact is None and self.metrics is None:
             return
-        if error is not None and (found := _result_of(error)) is not None:
+        if error is not None and (found := result_of(error)) is not None:
             self.report(found, found.to_dict())
         if error is not None and (stopped := _many_of(error)) is not None:
             codes = dict.fromkeys((*stopped.reports, *stopped.errors), code)
@@ -143,7 +141,7 @@ class RunRecord:
             "schema_version": SCHEMA_VERSION,
             "version": about.core_version,
             "command": self.command,
-            "outcome": _outcome(code, result, error),
+            "outcome": self._outcome(code, error),
             "exit_code": code,
             "started_at": _moment(self._began),
             "ended_at": _moment(now),
@@ -159,6 +157,23 @@ class RunRecord:
             }
         keys = dict.fromkeys(key for part in parts for key in part["properties"])
         return keys | own | dict(self._document)
+
+    def _outcome(self, code: int, error: BaseException | None) -> str:
+        reports = [*(() if self.many is None else self.many.values())]
+        reports += [] if self.result is None else [self.result]
+        every = [each for one in reports for each in (one, one.resumed) if each is not None]
+        match error:
+            case None:
+                if any(one.failed for one in every):
+                    return "incomplete"
+                return "nothing_to_do" if all(one.nothing_to_do for one in every) else "done"
+            case Interrupted():
+                return "interrupted"
+            case _ if any(one.chunks for one in every):
+                return "failed"
+            case CoverageError() | SnapshotExistsError():
+                return "refused"
+        return "refused" if code in {USAGE, LEASE_HELD} else "failed"
 
 
 def database_dicts(
@@ -195,29 +210,13 @@ def _many_of(error: BaseException) -> ManyResult | None:
     return None if kinds is None else kinds.of_error(error)
 
 
-def _result_of(error: BaseException) -> BatchResult | None:
+def result_of(error: BaseException) -> BatchResult | None:
     """Return the report that an error has with it; there is none before runs are imported.
 
     It imports nothing: another thread may hang in the middle of an import.
     """
     reports = getattr(sys.modules.get("batchcore.run.result"), "BatchResult", None)
     return None if reports is None else reports.of_error(error)
-
-
-def _outcome(code: int, result: BatchResult | None, error: BaseException | None) -> str:
-    match error:
-        case None:
-            both = [one for one in (result, result and result.resumed) if one is not None]
-            if any(one.failed for one in both):
-                return "incomplete"
-            if result is None:  # of several databases
-                return {NOTHING_TO_DO: "nothing_to_do", INCOMPLETE: "incomplete"}.get(code, "done")
-            return "nothing_to_do" if all(one.nothing_to_do for one in both) else "done"
-        case Interrupted():
-            return "interrupted"
-        case CoverageError() | SnapshotExistsError():
-            return "refused"
-    return "refused" if code in {USAGE, LEASE_HELD} else "failed"
 
 
 def _last_of(words: Sequence[str], option: str) -> str | None:

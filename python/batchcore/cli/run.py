@@ -170,7 +170,7 @@ def _own_text(result: BatchResult, document: Mapping[str, Any]) -> str:
     rows, chunks = document["rows_written"], document["chunks"]
     lines = [
         (
-            f"run {document['run_id']}: {document['policy']}, {sessions_text(document)}"
+            f"{' '.join(named(document))}: {document['policy']}, {sessions_text(document)}"
             f"{attempt_text(document)}"
         ),
         f"portfolios: {written:,} complete, {skipped:,} skipped, {failed:,} failed",
@@ -180,6 +180,12 @@ def _own_text(result: BatchResult, document: Mapping[str, Any]) -> str:
         *shard_lines(document),
     ]
     return "\n".join([*lines, *note_lines(result, document)])
+
+
+def named(document: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the option of `status` that shows a run, or all shards of one, and its id."""
+    is_group = document["group"] is not None and document["shard"] is None
+    return ("group" if is_group else "run"), document["run_id"]
 
 
 def attempt_text(document: Mapping[str, Any]) -> str:

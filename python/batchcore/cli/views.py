@@ -14,6 +14,7 @@ from batchcore.cli.output import first_of, named_counts
 from batchcore.cli.run import (
     attempt_text,
     marks_text,
+    named,
     nothing_text,
     run_notes,
     sessions_text,
@@ -95,8 +96,9 @@ def _run_parts(result: BatchResult, document: Mapping[str, Any]) -> list[Rendera
         head = bad(f"{counted(failed, 'portfolio')} failed, {written:,} complete")
     rows, chunks = document["rows_written"], counted(document["chunks"], "chunk")
     rate = document["cache"]["hit_rate"]
+    kind, own_id = named(document)
     pairs = [
-        ("run", f"{document['run_id']}{attempt_text(document)}"),
+        (kind, f"{own_id}{attempt_text(document)}"),
         ("policy", document["policy"]),
         ("sessions", sessions_text(document)),
         ("rows", f"{rows:,} written in {chunks}"),

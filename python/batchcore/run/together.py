@@ -28,8 +28,9 @@ async def each(
     """Work on each of several side by side; ``ends`` has what it returns, or its error.
 
     One that ends early does not stop the others; the cancellation of this call stops all. ``what``
-    they are is for the log.
+    they are is for the log, which warns of an error once.
     """
+    told: set[str] = set()
 
     async def attempt(name: Name) -> None:
         try:
@@ -39,7 +40,9 @@ async def each(
             raise
         except Exception as error:  # noqa: BLE001  # the others go on
             ends[name] = error
-            log.warning("%s=%s error=%r", what, name, str(error))
+            level = logging.INFO if str(error) in told else logging.WARNING
+            told.add(str(error))
+            log.log(level, "%s=%s error=%r", what, name, str(error))
 
     async with asyncio.TaskGroup() as tasks:
         for name in given:
