@@ -159,7 +159,8 @@ class _Loader:
         self.history = history
         self.runs, self.latest = history[0], latest_of_each(history[0])
         self.run = self.latest[-1]
-        self.every, self.ids = ([run.run_id for run in of] for of in (self.runs, self.latest))
+        self.run_ids = [run.run_id for run in self.runs]
+        self.latest_ids = [run.run_id for run in self.latest]
         self.ledger = Ledger(catalog.schema)
         self.verifies = verifies
 
@@ -195,7 +196,7 @@ class _Loader:
 
     async def _selection(self) -> tuple[Selection, int]:
         """Return the portfolios of the run that are there, and how many are there no more."""
-        asked = await self.ledger.asked_portfolios(self.session, self.ids)
+        asked = await self.ledger.asked_portfolios(self.session, self.latest_ids)
         if asked is None:
             return Selection(), 0
         found = await load(self.session, select_ids(self.catalog, Selection(asked)))
@@ -210,7 +211,7 @@ class _Loader:
 
     async def _sessions(self, calendar: Calendar, selection: Selection) -> Int32:
         """Return the sessions of the run, or up to its last if they are few; none without one."""
-        first, last = await self.ledger.sessions(self.session, self.every)
+        first, last = await self.ledger.sessions(self.session, self.run_ids)
         end = last or max(filter(None, (run.end_date for run in self.latest)), default=None)
         if end is None:
             latest = await load(
@@ -343,7 +344,7 @@ class _Loader:
         return {"coverage": days, "marks": mark_map(latest, held, lookback)}
 
     async def _issues(self) -> tuple[IssueCount, ...]:
-        rows = await self.ledger.issue_counts(self.session, self.ids, most=NAMED)
+        rows = await self.ledger.issue_counts(self.session, self.latest_ids, most=NAMED)
         return tuple(
             IssueCount(
                 name=row["name"],
@@ -363,7 +364,7 @@ class _Loader:
         if not policies.entry(asked["policy"]).checks_prices or set(checks.values()) <= {"off"}:
             return None
         rows = await self.ledger.symbol_issues(
-            self.session, self.ids, names=CHECKS, most=FINDINGS + 1
+            self.session, self.latest_ids, names=CHECKS, most=FINDINGS + 1
         )
         return tuple(PriceFinding(**row) for row in rows)
 
@@ -371,7 +372,7 @@ class _Loader:
         causes = [name for name in policies.FAILURES if name != PRICE_LOW]
         causes += ["refused_by_database", "missing_value", "no_session"]
         rows = await self.ledger.failed_portfolios(
-            self.session, self.ids, causes=causes, most=LISTED
+            self.session, self.latest_ids, causes=causes, most=LISTED
         )
         ids = [uuid.UUID(row["portfolio"]) for row in rows]
         named = await load_named(self.session, catalog, ids, 0) if ids else {}
