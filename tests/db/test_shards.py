@@ -538,29 +538,48 @@ async def test_a_session_that_has_closed_since_is_of_another_night(same_host: st
     assert [one.rows_written for one in second] == [len(one.portfolios) for one in second]
 
 
-async def test_a_shard_that_failed_joins_the_next_night_after_its_own(same_host: str) -> None:
+@pytest.mark.parametrize("end", ["failed", "incomplete"])
+@pytest.mark.parametrize("together", [False, True], ids=["one by one", "together"])
+async def test_after_a_shard_that_ended_early_the_next_night_is_one_group(
+    same_host: str, end: str, *, together: bool
+) -> None:
     host = database.plain_host(8, DAYS)
-    await database.fill(same_host, host)
-    given = {"start": None, "end": None, "calendar": "prices"}
-    first = await nightly(same_host, (1, 2), **given)
-    own = next(one for one in host.portfolios if of_shard(database.key(one.id), (2, 2)))
-    await ledger.spoil(same_host, database.key(own.id), ledger.RAISE)
-    with pytest.raises(batchcore.DatabaseError, match="not this one"):
-        await nightly(same_host, (2, 2), **given)
-    await ledger.mend(same_host)
+    own = next(one for one in host.portfolios if of_shard(database.key(one.id), (2, 3)))
+    failing = replace(own, flows=TOO_LARGE) if end == "incomplete" else own
+    every = tuple(failing if one is own else one for one in host.portfolios)
+    await database.fill(same_host, replace(host, portfolios=every))
+    settings = {"min_coverage": 0.0, "max_failed": "100%"}
+
+    async def night() -> None:
+        if together:
+            given = {"calendar": "prices", "analytics": "none", "settings": Settings(**settings)}
+            await sharded(same_host, make_request(date_of(DAYS[0]), None, None, **given), 3)
+            return
+        for number in (1, 2, 3):
+            given = {"end": None, "calendar": "prices", "settings": settings}
+            await nightly(same_host, (number, 3), **given)
+
+    if end == "failed":
+        await ledger.spoil(same_host, database.key(own.id), ledger.RAISE)
+        with pytest.raises(batchcore.DatabaseError, match="not this one"):
+            await night()
+        await ledger.mend(same_host)
+        if not together:
+            await nightly(same_host, (3, 3), end=None, calendar="prices")
+    else:
+        await night()
+    first = {one.group for one in await batchcore.runs(same_host)}
     await database.execute(same_host, NEXT_CLOSE)
-
     # The second is continued, with a later token than that of the first, before it goes on.
-    night = [await nightly(same_host, (number, 2), **given) for number in (1, 2)]
+    await night()
 
-    assert night[1].resumed is not None
-    assert night[1].resumed.group == first.group
-    assert {one.group for one in night} == {night[0].run_id}
-    for group in (first.group, night[0].group):
-        runs = await batchcore.runs(same_host, group=group)
-        assert [(one.shard, one.state) for one in runs] == [
-            *(((1, 2), "complete"), ((2, 2), "complete")),
-        ]
+    runs = await batchcore.runs(same_host)
+    assert (len(first), len({one.group for one in runs} - first)) == (1, 1)
+    for group in {one.group for one in runs}:
+        found = await batchcore.runs(same_host, group=group)
+        assert [one.shard for one in found] == [(1, 3), (2, 3), (3, 3)]
+        states = [one.state for one in found]
+        assert states == ["complete", end if end == "incomplete" else "complete", "complete"]
 
 
 async def test_another_number_of_shards_is_another_group(same_host: str) -> None:
