@@ -631,6 +631,13 @@ class Settings:
         return int(number)
 
 
+RUN_STATES: Final = (
+    *("complete", "incomplete", "missing", "superseded", "interrupted", "stuck", "failed"),
+    "running",
+)
+"""States of runs and shards; a group has the last of those of its own."""
+
+
 def shard_text(shard: object) -> str:
     """Return a shard as the command line has it: ``2/4``."""
     return f"{shard[0]}/{shard[1]}" if _is_pair(shard) else repr(shard)

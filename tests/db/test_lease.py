@@ -12,6 +12,7 @@ import pytest
 import batchcore
 from batchcore.calendar import date_of
 from batchcore.config import Schema, Settings
+from batchcore.db.catalog import inspect
 from batchcore.errors import DatabaseError, LeaseHeldError
 from batchcore.pg.database import Database
 from batchcore.pg.ledger import Lease, Ledger
@@ -393,7 +394,7 @@ async def test_tokens_only_grow(host: str) -> None:
         async with Database(host).writing("test") as session:
             holder = LeaseHolder(request, "00000000-0000-4000-8000-000000000001", resume=True)
             async with transaction(session):
-                lease = await holder.acquire(session)
+                lease = await holder.acquire(session, await inspect(session, Schema()))
             await holder.end_replaced(session)
         tokens.append((lease.token, lease.attempt, lease.moment))
         await ledger.expire(host)

@@ -12,7 +12,7 @@ import batchcore
 from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.config import Settings
-from batchcore.errors import ConfigError, CoverageError
+from batchcore.errors import ConfigError, CoverageError, SnapshotExistsError
 from batchcore.pages.night import load_night
 from batchcore.pages.portfolio import load_portfolio_page
 from batchcore.pages.render import night_page, portfolio_page
@@ -32,6 +32,7 @@ START, END = date_of(DAYS[0]), date_of(DAYS[-1])
 HUGE = (
     "UPDATE positions SET quantity = 999999999999, position_type = 'LC' WHERE portfolio_id = '{}'"
 )
+CLOSED = "DELETE FROM market_data_cache WHERE date > '{}'"
 NAMED = "UPDATE portfolios SET name = '<b>' WHERE id = '{}'"
 DROPPED = "DELETE FROM portfolio_snapshots WHERE snapshot_date = '{}'"
 NOT_FINITE = """
@@ -137,6 +138,93 @@ async def test_an_earlier_run_has_those_before_it_beside_it(same_host: str) -> N
     night = await load_night(same_host, run_id=ids[1])
     assert (night.run.run_id, night.session) == (ids[1], date_of(DAYS[1]))
     assert [one.run_id for one in night.history] == ids[:2]
+
+
+async def shard(url: str, number: int, count: int, **options: object) -> batchcore.BatchResult:
+    return await run(url, settings=replace(CHUNKS, shard=(number, count)), **options)
+
+
+async def test_a_shard_shows_the_night_of_its_group(same_host: str) -> None:
+    await database.fill(same_host, HOST)
+    earlier = await run(same_host, START)
+    first = await shard(same_host, 1, 3)
+    await shard(same_host, 3, 3)
+    night = await load_night(same_host)
+    assert (night.run.run_id, night.run.state) == (first.group, "missing")
+    assert [one.state for one in night.shards] == ["complete", "missing", "complete"]
+
+    second = await shard(same_host, 2, 3)
+    again = await shard(same_host, 1, 3)
+    for asked in (
+        {},
+        *({"run_id": one.run_id} for one in (first, second, again)),
+        *({"group": one} for one in (first.group, second.run_id)),
+    ):
+        night = await load_night(same_host, verifies=True, **asked)
+        facts = night.run
+        assert (facts.run_id, facts.state, facts.error) == (first.group, "complete", None)
+        assert (facts.portfolios, facts.rows_written, facts.end) == (12, 48, END)
+        assert [(one.shard, one.attempt) for one in night.shards] == [
+            *(((1, 3), 2), ((2, 3), 1), ((3, 3), 1)),
+        ]
+        assert night.shards[0].run_id == again.run_id
+        assert sum(one.rows_written for one in night.shards) == 48
+        assert facts.seconds == max(one.seconds for one in night.shards)
+        assert night.totals is not None
+        assert (night.session, night.totals.portfolios) == (END, 12)
+        assert night.verified is not None
+        assert (night.verified.rows, night.verified.rows_differing) == (12, 0)
+        assert sum(night.statuses.values()) == 12
+        assert [one.run_id for one in night.history] == [earlier.run_id, first.group]
+    night = await load_night(same_host, run_id=earlier.run_id)
+    assert (night.shards, len(night.history)) == ((), 1)
+
+
+async def test_the_issues_of_a_group_are_those_of_one_run(same_host: str) -> None:
+    await database.fill(same_host, HOST)
+    await database.execute(
+        same_host,
+        NAMED.format(IDS[3]),
+        HUGE.format(IDS[3]),
+        CLOSED.format(date_of(DAYS[1])),
+    )
+    settings = replace(CHUNKS, lookback_days=1, min_coverage=0.0)
+    await run(same_host, settings=settings, on_existing="replace")
+    whole = await load_night(same_host)
+    for number in (1, 2):
+        await run(same_host, settings=replace(settings, shard=(number, 2)), on_existing="replace")
+    group = await load_night(same_host)
+    assert len(group.shards) == 2
+    assert {one.name for one in group.issues} >= {"stale", "out_of_range"}
+    for name in ("failed", "findings", "statuses", "coverage"):
+        assert getattr(group, name) == getattr(whole, name), name
+    assert group.marks is not None
+    assert whole.marks is not None
+    assert group.marks.marks.tolist() == whole.marks.marks.tolist()
+    # An example is that of one shard: how many lots it has without a close.
+    issues = [[replace(one, example="") for one in night.issues] for night in (group, whole)]
+    assert issues[0] == issues[1]
+    assert (group.run.state, group.run.failed) == ("incomplete", 1)
+
+
+async def test_shards_of_portfolios_by_id_show_these(same_host: str) -> None:
+    await database.fill(same_host, HOST)
+    for number in (1, 2):
+        await shard(same_host, number, 2, portfolio_ids=IDS[:5])
+    night = await load_night(same_host)
+    assert night.totals is not None
+    assert (night.run.portfolios, night.totals.portfolios) == (5, 5)
+
+
+async def test_the_error_of_a_group_names_its_shard(same_host: str) -> None:
+    await database.fill(same_host, HOST)
+    await run(same_host)
+    for number in (1, 2):
+        with pytest.raises(SnapshotExistsError):
+            await shard(same_host, number, 2, on_existing="error")
+    night = await load_night(same_host)
+    assert night.run.state == "failed"
+    assert (night.run.error or "").startswith("shard 1/2: SnapshotExistsError: ")
 
 
 async def test_a_run_of_some_portfolios_shows_these(same_host: str) -> None:

@@ -311,8 +311,6 @@ async def shards_of(url: str) -> list[tuple[int, int, str]]:
         " JOIN batchcore_runs r ON r.id = s.run_id ORDER BY r.started_at, r.token",
     )
     groups = [*dict.fromkeys(row["group_id"] for row in rows)]
-    moments = {(row["group_id"], row["created_at"]) for row in rows}
-    assert len(moments) == len(groups)  # all of a group are of one moment
     return [(row["shard"], groups.index(row["group_id"]), row["state"]) for row in rows]
 
 
@@ -327,6 +325,7 @@ async def test_a_shard_that_ended_early_is_continued_alone_in_its_group(same_hos
         await run(same_host, (2, 2), settings={"chunk_size": 1, "connections": 2})
     await ledger.mend(same_host)
     assert await shards_of(same_host) == [(1, 0, "complete"), (2, 0, "failed")]
+    assert len({one["created_at"] for one in await ledger.runs(same_host)}) == 1
 
     again = await run(same_host, (2, 2))
     assert (again.attempt, again.rows_written) == (2, 3)
@@ -334,16 +333,177 @@ async def test_a_shard_that_ended_early_is_continued_alone_in_its_group(same_hos
     await assert_undisturbed(same_host, host, DAYS)
 
 
-async def test_the_shards_of_another_night_are_another_group(same_host: str) -> None:
+@pytest.mark.parametrize("again", [(2,), (1, 2)], ids=["one", "all"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"on_existing": "replace"},
+        {"settings": {"today": date_of(DAYS[-1])}},
+        {"end": None, "settings": {"today": date_of(DAYS[-1])}},
+        {"end": None, "calendar": "prices"},
+        {"start": None, "end": None, "calendar": "prices"},
+    ],
+    ids=["skip", "replace", "end and today", "today", "now", "now, without a start"],
+)
+async def test_a_shard_that_is_run_again_stays_in_its_group(
+    same_host: str, again: tuple[int, ...], given: dict[str, object]
+) -> None:
     await database.fill(same_host, database.plain_host(4, DAYS))
-    for number in (1, 2, 2, 1):
-        await run(same_host, (number, 2))
-    await run(same_host, (1, 3))
-    assert await shards_of(same_host) == [
-        *((1, 0, "complete"), (2, 0, "complete")),
-        *((2, 1, "complete"), (1, 1, "complete")),
-        (1, 2, "complete"),
+    first = {number: await nightly(same_host, (number, 2), **given) for number in (1, 2)}
+    later = [await nightly(same_host, (number, 2), **given) for number in again]
+
+    assert {one.group for one in later} == {first[1].group}
+    assert sum(one.rows_written for one in later) == sum(
+        first[number].rows_written for number in again if given.get("on_existing") == "replace"
+    )
+    runs = await batchcore.runs(same_host, group=first[1].group)
+    assert {one.group for one in await batchcore.runs(same_host)} == {first[1].group}
+    assert [(one.shard, one.state) for one in runs] == [
+        ((number, 2), "complete") for number in (1, 2) for _ in range(1 + (number in again))
     ]
+    assert runs[-1].run_id == later[-1].run_id
+    # "Now" of a shard that is run again is now: its rows have the time at which they were written.
+    assert runs[-1].created_at == runs[-1].started_at
+
+
+async def nightly(url: str, shard: Shard, **given) -> batchcore.BatchResult:
+    """Run a shard over the days, or without those that are given as None."""
+    settings = {"min_coverage": 0.0, "shard": shard} | given.pop("settings", {})
+    options = {"calendar": "daily", "analytics": "none", "settings": Settings(**settings)}
+    days = {"start": date_of(DAYS[0]), "end": date_of(DAYS[-1])} | given
+    start, end = days.pop("start"), days.pop("end")
+    return await batchcore.run_batch(url, start, end, **{**options, **days})
+
+
+async def test_a_shard_that_failed_is_repeated_while_the_others_are_complete(
+    same_host: str,
+) -> None:
+    host = database.plain_host(8, DAYS)
+    await database.fill(same_host, host)
+    own = [database.key(one.id) for one in host.portfolios]
+    last = max(one for one in own if of_shard(one, (2, 2)))
+    asked = request(DAYS[0], DAYS[-1], calendar="daily")
+    await ledger.spoil(same_host, last, ledger.RAISE)
+    with pytest.raises(batchcore.DatabaseError, match="not this one"):
+        await sharded(same_host, asked, 2)
+    await ledger.mend(same_host)
+
+    result = await sharded(same_host, asked, 2)
+
+    assert [(one.state, one.attempt) for one in result.shards] == [("complete", 1), ("complete", 2)]
+    runs = await batchcore.runs(same_host, group=result.group)
+    assert [(one.shard, one.attempt, one.state) for one in runs] == [
+        *(((1, 2), 1, "complete"), ((1, 2), 1, "complete")),
+        ((2, 2), 2, "complete"),
+    ]
+    assert len(await batchcore.runs(same_host)) == len(runs)
+    await assert_undisturbed(same_host, host, DAYS)
+
+
+async def test_a_run_instead_of_one_that_failed_is_of_its_group(same_host: str) -> None:
+    host = database.plain_host(8, DAYS)
+    await database.fill(same_host, host)
+    await run(same_host, (1, 2))
+    own = [database.key(one.id) for one in host.portfolios]
+    last = max(one for one in own if of_shard(one, (2, 2)))
+    await ledger.spoil(same_host, last, ledger.RAISE)
+    with pytest.raises(batchcore.DatabaseError, match="not this one"):
+        await run(same_host, (2, 2))
+    await ledger.mend(same_host)
+    await run(same_host, (2, 2), resume=False)
+    assert await shards_of(same_host) == [
+        *((1, 0, "complete"), (2, 0, "failed"), (2, 0, "complete")),
+    ]
+
+
+@pytest.mark.parametrize("calendar", ["daily", "prices"])
+async def test_the_shards_of_another_night_are_another_group(same_host: str, calendar: str) -> None:
+    await database.fill(same_host, database.plain_host(4, DAYS))
+    given = {"start": None, "end": None, "calendar": calendar}
+    groups = []
+    for day in DAYS:
+        settings = {"today": date_of(day)}
+        found = {
+            (await nightly(same_host, (number, 2), **given, settings=settings)).group
+            for number in (2, 1, 2)
+        }
+        groups += found
+        assert len(found) == 1
+    assert len({*groups}) == len(DAYS)
+    # The task of an earlier night is repeated: an orchestrator passes its date.
+    settings = {"today": date_of(DAYS[0])}
+    again = await nightly(same_host, (1, 2), **given, settings=settings)
+    assert again.group == groups[0]
+
+
+NEXT_CLOSE = """
+INSERT INTO market_data_cache (id, symbol, date, close, data_source, created_at, updated_at)
+SELECT gen_random_uuid(), symbol, date + 1, close, data_source, created_at, updated_at
+FROM market_data_cache
+WHERE date = (SELECT max(date) FROM market_data_cache)"""
+
+
+async def test_a_session_that_has_closed_since_is_of_another_night(same_host: str) -> None:
+    await database.fill(same_host, database.plain_host(4, DAYS))
+    given = {"start": None, "end": None, "calendar": "prices"}
+    first = [await nightly(same_host, (number, 2), **given) for number in (1, 2)]
+    await database.execute(same_host, NEXT_CLOSE)
+    second = [await nightly(same_host, (number, 2), **given) for number in (2, 1)]
+    assert {one.group for one in second} == {second[0].run_id}
+    assert {one.group for one in first} == {first[0].run_id}
+    assert [one.rows_written for one in second] == [len(one.portfolios) for one in second]
+
+
+async def test_a_shard_that_failed_joins_the_next_night_after_its_own(same_host: str) -> None:
+    host = database.plain_host(8, DAYS)
+    await database.fill(same_host, host)
+    given = {"start": None, "end": None, "calendar": "prices"}
+    first = await nightly(same_host, (1, 2), **given)
+    own = next(one for one in host.portfolios if of_shard(database.key(one.id), (2, 2)))
+    await ledger.spoil(same_host, database.key(own.id), ledger.RAISE)
+    with pytest.raises(batchcore.DatabaseError, match="not this one"):
+        await nightly(same_host, (2, 2), **given)
+    await ledger.mend(same_host)
+    await database.execute(same_host, NEXT_CLOSE)
+
+    # The second is continued, with a later token than that of the first, before it goes on.
+    night = [await nightly(same_host, (number, 2), **given) for number in (1, 2)]
+
+    assert night[1].resumed is not None
+    assert night[1].resumed.group == first.group
+    assert {one.group for one in night} == {night[0].run_id}
+    for group in (first.group, night[0].group):
+        runs = await batchcore.runs(same_host, group=group)
+        assert [(one.shard, one.state) for one in runs] == [
+            *(((1, 2), "complete"), ((2, 2), "complete")),
+        ]
+
+
+async def test_another_number_of_shards_is_another_group(same_host: str) -> None:
+    await database.fill(same_host, database.plain_host(4, DAYS))
+    for shard in ((1, 2), (1, 3), (2, 2), (2, 3), (1, 2)):
+        await run(same_host, shard)
+    groups = [(one.shard, one.group) for one in await batchcore.runs(same_host)]
+    assert len({(shard[1], group) for shard, group in groups}) == 2
+
+
+async def test_of_a_shard_that_is_run_again_the_latest_failures_count(same_host: str) -> None:
+    host = database.plain_host(12, DAYS)
+    of = {
+        number: [one.id for one in host.portfolios if of_shard(database.key(one.id), (number, 2))]
+        for number in (1, 2)
+    }
+    spoilt = {*of[1][:2], of[2][0]}
+    portfolios = [
+        replace(one, flows=TOO_LARGE) if one.id in spoilt else one for one in host.portfolios
+    ]
+    await database.fill(same_host, replace(host, portfolios=tuple(portfolios)))
+    allowed = {"max_failed": 3}
+    assert (await run(same_host, (1, 2), settings=allowed)).failed == 2
+    # Two of the first shard and one of this one, not four and one.
+    assert (await run(same_host, (1, 2), settings=allowed, resume=False)).failed == 2
+    assert (await run(same_host, (2, 2), settings=allowed)).failed == 1
 
 
 async def test_a_late_shard_joins_its_group_with_its_dates_and_then_goes_on(
@@ -353,7 +513,7 @@ async def test_a_late_shard_joins_its_group_with_its_dates_and_then_goes_on(
     await database.fill(same_host, host)
 
     async def at(shard: Shard, day: int) -> batchcore.BatchResult:
-        # "Now" of a run is when its group began, which is set back to a day.
+        # "Now" of a run is when its group began: both that and its end are set back to a day.
         result = await batchcore.run_batch(
             same_host,
             calendar="daily",
@@ -361,8 +521,8 @@ async def test_a_late_shard_joins_its_group_with_its_dates_and_then_goes_on(
             settings=Settings(shard=shard, min_coverage=0.0),
         )
         moment = dt.datetime.combine(date_of(day + 1), dt.time(12), dt.UTC)
-        back = "UPDATE batchcore_runs SET created_at = $1 WHERE id = $2 RETURNING id"
-        await database.fetchval(same_host, back, moment, uuid.UUID(result.run_id))
+        back = "UPDATE batchcore_runs SET created_at = $1, end_date = $2 WHERE id = $3 RETURNING id"
+        await database.fetchval(same_host, back, moment, date_of(day), uuid.UUID(result.run_id))
         return result
 
     first = await at((1, 2), DAYS[0])

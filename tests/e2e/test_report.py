@@ -75,6 +75,13 @@ def test_the_page_of_a_portfolio(valued: str, tmp_path: Path) -> None:
         (("--lookback-days", 10), "--lookback-days is of a portfolio: give --portfolio too"),
         (("--portfolio", uuid.UUID(int=7), "--verify"), "--verify is of a night"),
         (("--portfolio", uuid.UUID(int=7), "--run", "x"), "--run is of a night"),
+        (("--portfolio", uuid.UUID(int=7), "--group", "x"), "--group is of a night"),
+        (("--group", uuid.UUID(int=7)), f"there is no group {uuid.UUID(int=7)} in the ledger"),
+        (("--run", uuid.UUID(int=7)), f"there is no run {uuid.UUID(int=7)} in the ledger"),
+        (
+            ("--group", uuid.UUID(int=7), "--run", uuid.UUID(int=7)),
+            "a run or a group can be shown: give one of them",
+        ),
         (
             ("--portfolio", uuid.UUID(int=7), "--benchmark", ""),
             "benchmark is '', expected a symbol",

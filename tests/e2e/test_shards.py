@@ -104,6 +104,29 @@ def test_shards_one_by_one_are_a_group_that_waits_for_the_others(filled: str) ->
     assert terminal.out.splitlines()[0].endswith("complete, 2 shards\x1b[0m")
 
 
+def test_a_shard_that_is_repeated_leaves_its_group_complete(filled: str, tmp_path: Path) -> None:
+    first = [run(filled, "--shard", f"{number}/2", "--json").document() for number in (1, 2)]
+    group = first[0]["group"]
+    for words in (("--shard", "2/2"), ("--processes", "2")):
+        again = run(filled, *words, "--json")
+        assert (again.code, again.document()["group"]) == (99, group)
+    whole = status(filled, "--group", group)
+    assert whole.code == 0
+    lines = whole.out.splitlines()
+    assert lines[0] == f"group {group}: complete, 2 shards"
+    assert lines[3].startswith(f"rows: {ROWS} written in 2 chunks, ")
+    assert len([line for line in lines if line.startswith("shard 2/2: run ")]) == 3
+    assert query(filled, "SELECT count(DISTINCT group_id) FROM batchcore_run_shards")[0][0] == 1
+
+    out = tmp_path / "night.html"
+    for words in (("--group", group), ("--run", first[1]["run_id"]), ()):
+        shown = batchcore(
+            *("report", "--database-url", filled, "--out", str(out), *words, "--json")
+        )
+        assert (shown.code, shown.document()["shows"]) == (0, group)
+        assert f"{ROWS} snapshots of {SIZE.portfolios} portfolios" in out.read_text("utf-8")
+
+
 def test_the_exit_code_of_a_group_is_the_worst_of_its_shards(filled: str) -> None:
     query(
         filled,

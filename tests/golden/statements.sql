@@ -1411,24 +1411,31 @@ WHERE o."deleted_at" IS NULL AND ('x' || encode(substr(sha256(uuid_send(o."id"))
 ) TO STDOUT (FORMAT binary);
 
 -- run_batch(settings=Settings(shard=(1, 2)))
-SELECT COALESCE(sum(r.failed), 0)::int8 FROM "public"."batchcore_run_shards" AS s JOIN "public"."batchcore_runs" AS r ON r.id = s.run_id
-WHERE s.group_id = '<id>'::uuid AND s.run_id <> '<id>'::uuid;
+SELECT COALESCE(sum(latest.failed), 0)::int8
+FROM (SELECT DISTINCT ON (s.shard) r.failed FROM "public"."batchcore_run_shards" AS s JOIN "public"."batchcore_runs" AS r ON r.id = s.run_id
+    WHERE s.group_id = '<id>'::uuid
+        AND s.shard <> (SELECT o.shard FROM "public"."batchcore_run_shards" AS o WHERE o.run_id = '<id>')
+    ORDER BY s.shard, r.token DESC) AS latest;
 
 -- run_batch(settings=Settings(shard=(1, 2)))
-SELECT s.group_id::text, r.created_at FROM "public"."batchcore_runs" AS r JOIN "public"."batchcore_run_shards" AS s ON s.run_id = r.id
-WHERE r.token = (SELECT max(l.token) FROM "public"."batchcore_runs" AS l JOIN "public"."batchcore_run_shards" AS ls ON ls.run_id = l.id
-        WHERE l.fingerprint = '<digest>' AND ls.shards = 2
-            AND (l.configuration ->> 'today')::date IS NOT DISTINCT FROM NULL::date)
-    AND NOT EXISTS (SELECT FROM "public"."batchcore_run_shards" AS o
-        WHERE o.group_id = s.group_id AND o.shard = 1);
+SELECT s.group_id::text, r.created_at, own.has_shard, own.end_date, now()
+FROM "public"."batchcore_runs" AS r JOIN "public"."batchcore_run_shards" AS s ON s.run_id = r.id
+CROSS JOIN LATERAL (SELECT bool_or(os.shard = 1) AS has_shard, max(o.end_date) AS end_date
+    FROM "public"."batchcore_run_shards" AS os JOIN "public"."batchcore_runs" AS o ON o.id = os.run_id WHERE os.group_id = s.group_id) AS own
+WHERE r.fingerprint = '<digest>' AND s.shards = 2
+    AND (r.asked ->> 'end' IS NOT NULL
+        OR (r.configuration ->> 'today')::date IS NOT DISTINCT FROM NULL::date)
+ORDER BY r.created_at DESC, r.token DESC LIMIT 1;
 
 -- run_batch(settings=Settings(shard=(1, 2)))
-SELECT s.group_id::text, r.created_at FROM "public"."batchcore_runs" AS r JOIN "public"."batchcore_run_shards" AS s ON s.run_id = r.id
-WHERE r.token = (SELECT max(l.token) FROM "public"."batchcore_runs" AS l JOIN "public"."batchcore_run_shards" AS ls ON ls.run_id = l.id
-        WHERE l.fingerprint = '<digest>' AND ls.shards = 2
-            AND (l.configuration ->> 'today')::date IS NOT DISTINCT FROM NULL::date)
-    AND NOT EXISTS (SELECT FROM "public"."batchcore_run_shards" AS o
-        WHERE o.group_id = s.group_id AND o.shard = 2);
+SELECT s.group_id::text, r.created_at, own.has_shard, own.end_date, now()
+FROM "public"."batchcore_runs" AS r JOIN "public"."batchcore_run_shards" AS s ON s.run_id = r.id
+CROSS JOIN LATERAL (SELECT bool_or(os.shard = 2) AS has_shard, max(o.end_date) AS end_date
+    FROM "public"."batchcore_run_shards" AS os JOIN "public"."batchcore_runs" AS o ON o.id = os.run_id WHERE os.group_id = s.group_id) AS own
+WHERE r.fingerprint = '<digest>' AND s.shards = 2
+    AND (r.asked ->> 'end' IS NOT NULL
+        OR (r.configuration ->> 'today')::date IS NOT DISTINCT FROM NULL::date)
+ORDER BY r.created_at DESC, r.token DESC LIMIT 1;
 
 -- run_batch(settings=Settings(shard=(1, 2)))
 -- run_batch(schema with fx, currency of company_profiles, changed_since=...)
@@ -1488,10 +1495,10 @@ WHERE run_id = '<id>' ORDER BY name, symbol COLLATE "C", attempt;
 -- runs(...)
 SELECT portfolio_id::text AS portfolio, name, failed, count, symbol, session, detail,
     CASE WHEN chunk >= 0 THEN chunk END AS chunk
-FROM "public"."batchcore_run_issues" WHERE run_id = '<id>' AND (chunk >= 0 OR chunk = (
+FROM "public"."batchcore_run_issues" AS i WHERE i.run_id = ANY ('<texts>') AND (i.chunk >= 0 OR i.chunk = (
     SELECT CASE WHEN r.state IN ('complete', 'incomplete') THEN -r.attempt
-        ELSE (SELECT min(chunk) FROM "public"."batchcore_run_issues" WHERE run_id = '<id>') END
-    FROM "public"."batchcore_runs" AS r WHERE r.id = '<id>'))
+        ELSE (SELECT min(o.chunk) FROM "public"."batchcore_run_issues" AS o WHERE o.run_id = i.run_id) END
+    FROM "public"."batchcore_runs" AS r WHERE r.id = i.run_id))
 ORDER BY portfolio_id, name, chunk;
 
 -- the page of a night
@@ -1520,6 +1527,11 @@ WHERE o."deleted_at" IS NULL AND s."is_complete" AND s."equity_balance" < 'Infin
 ) TO STDOUT (FORMAT binary);
 
 -- the page of a night
+SELECT COALESCE(s.group_id, r.id)::text, COALESCE(bool_or('<id>'::uuid IN (r.id, s.group_id)), false)
+FROM "public"."batchcore_runs" AS r LEFT JOIN "public"."batchcore_run_shards" AS s ON s.run_id = r.id
+GROUP BY COALESCE(s.group_id, r.id) ORDER BY max(r.created_at) DESC, max(r.token) DESC;
+
+-- the page of a night
 SELECT count(*) AS portfolios, count(*) FILTER (WHERE s."daily_pnl" < 0) AS losing,
     COALESCE(sum(s."equity_balance"), 0) AS equity, COALESCE(sum(s."daily_pnl"), 0) AS pnl,
     COALESCE(sum(s."daily_realized_pnl"), 0) AS realized,
@@ -1529,24 +1541,26 @@ FROM "public"."portfolios" AS o JOIN "public"."portfolio_snapshots" AS s ON s."p
 WHERE o."deleted_at" IS NULL AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END;
 
 -- the page of a night
-SELECT min(first_session), max(last_session) FROM "public"."batchcore_run_chunks" WHERE run_id = '<id>';
+SELECT min(first_session), max(last_session) FROM "public"."batchcore_run_chunks" WHERE run_id = ANY ('<texts>');
 
 -- the page of a night
 SELECT name, sum(count)::int8 AS count, count(DISTINCT portfolio_id) AS portfolios,
     count(DISTINCT portfolio_id) FILTER (WHERE failed) AS failed, count(DISTINCT symbol) AS symbols,
     (array_agg(DISTINCT symbol) FILTER (WHERE symbol IS NOT NULL))[1:3] AS named,
     min(session) AS session, min(detail) AS detail
-FROM "public"."batchcore_run_issues" WHERE run_id = '<id>' AND (chunk >= 0 OR chunk = (
+FROM "public"."batchcore_run_issues" AS i WHERE i.run_id = ANY ('<texts>') AND (i.chunk >= 0 OR i.chunk = (
     SELECT CASE WHEN r.state IN ('complete', 'incomplete') THEN -r.attempt
-        ELSE (SELECT min(chunk) FROM "public"."batchcore_run_issues" WHERE run_id = '<id>') END
-    FROM "public"."batchcore_runs" AS r WHERE r.id = '<id>'))
+        ELSE (SELECT min(o.chunk) FROM "public"."batchcore_run_issues" AS o WHERE o.run_id = i.run_id) END
+    FROM "public"."batchcore_runs" AS r WHERE r.id = i.run_id))
 GROUP BY name
 UNION ALL
 SELECT name, sum(count)::int8, 0, 0, count(*) FILTER (WHERE symbol <> ''),
     (array_remove(array_agg(symbol ORDER BY count DESC, symbol COLLATE "C"), ''))[1:3],
     min(session), min(detail)
-FROM "public"."batchcore_run_symbol_issues" WHERE run_id = '<id>' AND attempt = (
-    SELECT max(attempt) FROM "public"."batchcore_run_symbol_issues" WHERE run_id = '<id>')
+FROM (SELECT DISTINCT ON (i.name, i.symbol) i.name, i.symbol, i.count, i.session, i.detail
+    FROM "public"."batchcore_run_symbol_issues" AS i WHERE i.run_id = ANY ('<texts>') AND i.attempt = (
+        SELECT max(o.attempt) FROM "public"."batchcore_run_symbol_issues" AS o WHERE o.run_id = i.run_id)
+    ORDER BY i.name, i.symbol, i.count DESC, i.session) AS of_symbols
 GROUP BY name
 ORDER BY failed DESC, count DESC, name;
 
@@ -1558,15 +1572,15 @@ WHERE o."id" = ANY($1);
 -- the page of a night
 SELECT portfolio_id::text AS portfolio, name, detail, session
 FROM (SELECT *, row_number() OVER (PARTITION BY portfolio_id
-        ORDER BY name = ANY ('<texts>') DESC, session, name) AS place FROM "public"."batchcore_run_issues" WHERE run_id = '<id>' AND (chunk >= 0 OR chunk = (
+        ORDER BY name = ANY ('<texts>') DESC, session, name) AS place FROM "public"."batchcore_run_issues" AS i WHERE i.run_id = ANY ('<texts>') AND (i.chunk >= 0 OR i.chunk = (
     SELECT CASE WHEN r.state IN ('complete', 'incomplete') THEN -r.attempt
-        ELSE (SELECT min(chunk) FROM "public"."batchcore_run_issues" WHERE run_id = '<id>') END
-    FROM "public"."batchcore_runs" AS r WHERE r.id = '<id>'))
+        ELSE (SELECT min(o.chunk) FROM "public"."batchcore_run_issues" AS o WHERE o.run_id = i.run_id) END
+    FROM "public"."batchcore_runs" AS r WHERE r.id = i.run_id))
     AND failed) AS found
 WHERE place = 1 ORDER BY portfolio_id LIMIT 20;
 
 -- the page of a night
-SELECT portfolio_ids FROM "public"."batchcore_runs" WHERE id = '<id>';
+SELECT portfolio_ids FROM "public"."batchcore_runs" WHERE id = ANY ('<texts>');
 
 -- the page of a portfolio
 COPY (

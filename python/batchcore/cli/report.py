@@ -27,7 +27,11 @@ def report(
     *,
     out: Annotated[Path, option("FILE", "HTML file to write.", show_default=False)],
     run: Annotated[
-        str | None, option("ID", "Run to show; default: the latest.", show_default=False)
+        str | None,
+        option("ID", "Run to show, of a shard its group; default: the latest.", show_default=False),
+    ] = None,
+    group: Annotated[
+        str | None, option("ID", "Show all shards of a run, as one night.", show_default=False)
     ] = None,
     verify: Annotated[
         bool, flag("--verify", "Recompute the rows of the last session of the run, natively.")
@@ -77,10 +81,11 @@ def report(
         for name in asked:
             word = name.replace("_", "-")
             raise ConfigError(f"--{word} is of a portfolio: give --portfolio too", name)
-        work = write.write_night(call.url, out, run_id=run, verifies=verify, schema=call.schema)
+        night = {"run_id": run, "group": group, "verifies": verify, "schema": call.schema}
+        work = write.write_night(call.url, out, **night)
     else:
-        for name, is_given in (("run", run is not None), ("verify", verify)):
-            if is_given:
+        for name, value in (("run", run), ("group", group), ("verify", verify)):
+            if value:
                 raise ConfigError(f"--{name} is of a night: give no --portfolio with it", name)
         own = {"lookback_days": asked.pop("lookback_days")} if "lookback_days" in asked else {}
         settings = Settings(schema=call.schema, **own)

@@ -11,16 +11,11 @@ from batchcore.cli.options import option
 from batchcore.cli.output import aligned, first_of, listed_lines, named_counts
 from batchcore.cli.run import SYMBOLS
 from batchcore.cli.signals import finish
+from batchcore.config import RUN_STATES
 from batchcore.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-STATES: Final = (
-    *("complete", "incomplete", "missing", "superseded", "interrupted", "stuck", "failed"),
-    "running",
-)
-"""Of shards; a group has the last of those of its own."""
 
 CODES: Final = {"complete": DONE, "incomplete": INCOMPLETE, "running": LEASE_HELD}
 """Exit codes of a group by its state; any other is one to be run again."""
@@ -97,24 +92,37 @@ def _with_whole_groups(runs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, A
 
 
 def group_dict(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the shards of a group as one report."""
+    """Return the runs of a group as one report.
+
+    Of a shard that was run again the latest run counts; rows, chunks and seconds are those of all.
+    """
+    latest = latest_runs(runs)
     shards = int(runs[0]["shard"].partition("/")[2])
     every = [f"{number}/{shards}" for number in range(1, shards + 1)]
-    there = {run["shard"] for run in runs}
+    there = {run["shard"] for run in latest}
     missing = [shard for shard in every if shard not in there]
-    states = [*(run["state"] for run in runs), *["missing"][: len(missing)]]
-    counts = ("portfolios", "failed", "chunks", "rows_written")
+    states = [*(run["state"] for run in latest), *["missing"][: len(missing)]]
+    counted_once, added_up = ("portfolios", "failed"), ("chunks", "rows_written")
     return {
         "group": runs[0]["group"],
-        "state": max(states, key=STATES.index),
+        "state": max(states, key=RUN_STATES.index),
         "shards": shards,
         "missing": missing,
-        **{name: sum(run[name] or 0 for run in runs) for name in counts},
-        "seconds": max(run["seconds"] for run in runs),
-        "one_view": len({run["snapshot_id"] for run in runs}) == 1,
+        **{name: sum(run[name] or 0 for run in latest) for name in counted_once},
+        **{name: sum(run[name] for run in runs) for name in added_up},
+        "seconds": max(
+            sum(run["seconds"] for run in runs if run["shard"] == shard) for shard in there
+        ),
+        "one_view": len({run["snapshot_id"] for run in latest}) == 1,
         SINCE: min((run[SINCE] for run in runs if run[SINCE]), default=None),
         "runs": [*runs],
     }
+
+
+def latest_runs(runs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the latest run of each shard, by number."""
+    ordered = sorted(runs, key=lambda run: (int(run["shard"].partition("/")[0]), run["token"]))
+    return [*{run["shard"]: run for run in ordered}.values()]
 
 
 def group_text(group: Mapping[str, Any]) -> str:
@@ -133,7 +141,7 @@ def group_text(group: Mapping[str, Any]) -> str:
             *correction_lines(group),
             *(shard_text(run) for run in runs),
             *(f"shard {shard}: missing" for shard in group["missing"]),
-            *issue_lines(runs),
+            *issue_lines(latest_runs(runs)),
         ]
     )
 

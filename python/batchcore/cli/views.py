@@ -23,6 +23,7 @@ from batchcore.cli.run import (
 from batchcore.cli.status import (
     asked_text,
     correction_lines,
+    latest_runs,
     next_lines,
     range_text,
     subject_text,
@@ -404,10 +405,10 @@ def _runs_part(runs: Sequence[Mapping[str, Any]]) -> Listing:
 
 def group_parts(group: Mapping[str, Any]) -> list[RenderableType]:
     """Return all shards of a run, what needs attention first."""
-    state, runs = group["state"], group["runs"]
+    state, latest = group["state"], latest_runs(group["runs"])
     heads = [STATES.get(state, bad)(f"{state}, {counted(group['shards'], 'shard')}")]
     heads += [bad(f"missing: {', '.join(group['missing'])}")] if group["missing"] else []
-    heads += [bad(f"shard {run['shard']}: {run['error']}") for run in runs if run["error"]]
+    heads += [bad(f"shard {run['shard']}: {run['error']}") for run in latest if run["error"]]
     rows, chunks = f"{group['rows_written']:,} written", counted(group["chunks"], "chunk")
     pairs = [
         ("group", group["group"]),
@@ -415,14 +416,14 @@ def group_parts(group: Mapping[str, Any]) -> list[RenderableType]:
         ("rows", f"{rows} in {chunks}, {group['seconds']:.3f} seconds of the slowest shard"),
         ("read", "one snapshot" if group["one_view"] else "several snapshots"),
     ]
-    every = {name: [one for run in runs for one in run[name]] for name in ("issues", SYMBOLS)}
+    every = {name: [one for run in latest for one in run[name]] for name in ("issues", SYMBOLS)}
     return [
         *heads,
         *_ledger_issues(every),
         "",
         Facts(pairs),
         "",
-        _runs_part(runs),
+        _runs_part(group["runs"]),
         *map(dim, correction_lines(group)),
     ]
 

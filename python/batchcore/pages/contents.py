@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from batchcore.frames import Bytes
+    from batchcore.run.result import ShardResult
 
 NOT_HELD: Final = 255
 """Where a symbol is held by nobody on a session; else a cell is a `units.Mark`."""
@@ -18,10 +19,10 @@ NOT_HELD: Final = 255
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFacts:
-    """A run of the ledger, as far as pages show it.
+    """A run of the ledger, or all shards of a group, as far as pages show it.
 
     Attributes:
-        run_id: Its id.
+        run_id: Its id; of a group that of the group.
         state: As `batchcore status` shows it.
         policy: Defines the figures.
         began: Start of its first attempt.
@@ -275,6 +276,7 @@ class Night:
 
     Attributes:
         run: Which it is of.
+        shards: How each of them ended, by number; empty of a run that is none.
         session: The last session; None where there was none.
         totals: Of the rows of that session; None without any.
         statuses: Status -> portfolios; empty where the ledger does not say.
@@ -294,6 +296,7 @@ class Night:
     """
 
     run: RunFacts
+    shards: tuple[ShardResult, ...] = ()
     session: dt.date | None = None
     totals: Totals | None = None
     statuses: Mapping[str, int] = field(default_factory=dict)

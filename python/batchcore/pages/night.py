@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections import Counter
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +15,15 @@ from batchcore import policies
 from batchcore.arguments import checked_id
 from batchcore.attribution.explainer import explain
 from batchcore.audit.verifier import verify
-from batchcore.config import CHECKS, PRICE_LOW, VALUATION, Schema, Settings
+from batchcore.config import (
+    CHECKS,
+    PRICE_LOW,
+    RUN_STATES,
+    VALUATION,
+    Schema,
+    Settings,
+    shard_text,
+)
 from batchcore.db.catalog import inspect
 from batchcore.db.check import check, check_revision
 from batchcore.errors import ConfigError
@@ -42,7 +51,7 @@ from batchcore.run.plan import NEVER
 from batchcore.run.price_gaps import latest_closes
 from batchcore.run.prices import PriceWindow, load_closes
 from batchcore.run.result import Coverage
-from batchcore.run.status import run_of
+from batchcore.run.status import latest_of_each, run_of, shards_of
 from batchcore.sources.chains import select_ids
 from batchcore.sources.host import Selection, normalised
 from batchcore.sources.positions import load_symbols, select_held_symbols
@@ -59,7 +68,7 @@ from batchcore.units import Mark, State
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
@@ -98,6 +107,7 @@ async def load_night(
     db: object,
     *,
     run_id: uuid.UUID | str | None = None,
+    group: uuid.UUID | str | None = None,
     verifies: bool = False,
     schema: Schema | None = None,
 ) -> Night:
@@ -105,55 +115,57 @@ async def load_night(
 
     Args:
         db: Any kind of database, the caller's connections too.
-        run_id: Of a run in the ledger; None is the one that began last.
+        run_id: Of a run in the ledger; None is the one that began last. Of a shard all of its
+            group is shown.
+        group: Of a group, or of a run of it, instead.
         verifies: Whether the rows of the last session are recomputed, natively.
         schema: Names of the host's tables; None is as in docs/schema.md.
 
     Raises:
-        ConfigError: there is no such run.
+        ConfigError: there is no such run or group, or both are asked for.
         SchemaError: the tables are not those that batchcore can read.
         DatabaseError: the database refused, failed or went away.
     """
-    own = None if run_id is None else str(checked_id(run_id, "run"))
+    if run_id is not None and group is not None:
+        raise ConfigError("a run or a group can be shown: give one of them", "group")
+    kind, given = ("run", run_id) if group is None else ("group", group)
+    own = None if given is None else str(checked_id(given, kind))
     schema = schema or Schema()
     async with Database(db, borrow=True).reading("report") as session:
         catalog = await inspect(session, schema)
         await check_revision(session, catalog)
         check(catalog, writes=False)
-        history = await _history(session, Ledger(schema), own)
+        nights = await Ledger(schema).nights(session, limit=RUNS, own=own)
+        if not nights or (kind == "group" and nights[0][0]["group_id"] is None):
+            what = "no run is" if own is None else f"there is no {kind} {own}"
+            raise ConfigError(f"{what} in the ledger", kind)
+        history = [[*map(run_of, rows)] for rows in nights]
         return await _Loader(session, catalog, history, verifies=verifies).load()
-
-
-async def _history(session: Session, ledger: Ledger, run_id: str | None) -> list[RunStatus]:
-    """Return a run and those before it, the latest first."""
-    if run_id is None:
-        rows = await ledger.runs(session, limit=RUNS)
-    else:
-        rows = await ledger.runs_until(session, run_id, limit=RUNS)
-    if not rows:
-        what = (
-            "no run is in the ledger"
-            if run_id is None
-            else f"there is no run {run_id} in the ledger"
-        )
-        raise ConfigError(what, "run")
-    return [run_of(row) for row in rows]
 
 
 class _Loader:
     """Loads the parts of one page."""
 
     def __init__(
-        self, session: Session, catalog: Catalog, history: Sequence[RunStatus], *, verifies: bool
+        self,
+        session: Session,
+        catalog: Catalog,
+        history: Sequence[Sequence[RunStatus]],
+        *,
+        verifies: bool,
     ) -> None:
         self.session = session
         self.catalog = catalog
-        self.run, self.history = history[0], history
+        self.history = history
+        self.runs, self.latest = history[0], latest_of_each(history[0])
+        self.run = self.latest[-1]
+        self.run_ids = [run.run_id for run in self.runs]
+        self.latest_ids = [run.run_id for run in self.latest]
         self.ledger = Ledger(catalog.schema)
         self.verifies = verifies
 
     async def load(self) -> Night:
-        run, catalog = self.run, self.catalog
+        catalog = self.catalog
         selection, deleted = await self._selection()
         calendar = await self._calendar()
         sessions = await self._sessions(calendar, selection)
@@ -170,20 +182,21 @@ class _Loader:
                 **await self._prices(selection, sessions),
             }
         return Night(
-            run=facts(run),
-            statuses=run.portfolios_by_status,
+            run=facts(self.runs),
+            shards=() if self.run.shard is None else shards_of(self.runs),
+            statuses=_added_up(run.portfolios_by_status for run in self.latest),
             gate=self._gate(),
             deleted=deleted,
             issues=await self._issues(),
             findings=await self._findings(),
             failed=await self._failed(catalog),
-            history=tuple(facts(one) for one in reversed(self.history)),
+            history=tuple(map(facts, reversed(self.history))),
             **shown,
         )
 
     async def _selection(self) -> tuple[Selection, int]:
         """Return the portfolios of the run that are there, and how many are there no more."""
-        asked = await self.ledger.asked_portfolios(self.session, self.run.run_id)
+        asked = await self.ledger.asked_portfolios(self.session, self.latest_ids)
         if asked is None:
             return Selection(), 0
         found = await load(self.session, select_ids(self.catalog, Selection(asked)))
@@ -198,8 +211,8 @@ class _Loader:
 
     async def _sessions(self, calendar: Calendar, selection: Selection) -> Int32:
         """Return the sessions of the run, or up to its last if they are few; none without one."""
-        first, last = await self.ledger.sessions(self.session, self.run.run_id)
-        end = last or self.run.end_date
+        first, last = await self.ledger.sessions(self.session, self.run_ids)
+        end = last or max(filter(None, (run.end_date for run in self.latest)), default=None)
         if end is None:
             latest = await load(
                 self.session, select_latest_session(self.catalog, calendar, selection)
@@ -331,7 +344,7 @@ class _Loader:
         return {"coverage": days, "marks": mark_map(latest, held, lookback)}
 
     async def _issues(self) -> tuple[IssueCount, ...]:
-        rows = await self.ledger.issue_counts(self.session, self.run.run_id, most=NAMED)
+        rows = await self.ledger.issue_counts(self.session, self.latest_ids, most=NAMED)
         return tuple(
             IssueCount(
                 name=row["name"],
@@ -351,7 +364,7 @@ class _Loader:
         if not policies.entry(asked["policy"]).checks_prices or set(checks.values()) <= {"off"}:
             return None
         rows = await self.ledger.symbol_issues(
-            self.session, self.run.run_id, names=CHECKS, most=FINDINGS + 1
+            self.session, self.latest_ids, names=CHECKS, most=FINDINGS + 1
         )
         return tuple(PriceFinding(**row) for row in rows)
 
@@ -359,7 +372,7 @@ class _Loader:
         causes = [name for name in policies.FAILURES if name != PRICE_LOW]
         causes += ["refused_by_database", "missing_value", "no_session"]
         rows = await self.ledger.failed_portfolios(
-            self.session, self.run.run_id, causes=causes, most=LISTED
+            self.session, self.latest_ids, causes=causes, most=LISTED
         )
         ids = [uuid.UUID(row["portfolio"]) for row in rows]
         named = await load_named(self.session, catalog, ids, 0) if ids else {}
@@ -374,25 +387,46 @@ def _listed(selection: Selection) -> list[uuid.UUID] | None:
     return None if ids is None else [uuid_at(ids, row) for row in range(len(ids))]
 
 
-def facts(run: RunStatus) -> RunFacts:
-    """Return a run as pages show it."""
+def facts(runs: Sequence[RunStatus]) -> RunFacts:
+    """Return a run, or all shards of a group by their runs, as pages show it.
+
+    Seconds are those of the slowest shard.
+    """
+    latest, shards = latest_of_each(runs), shards_of(runs)
+    last = latest[-1]
+    worst = max(shards, key=lambda one: RUN_STATES.index(one.state))
+    ended = [run.ended_at for run in latest]
+    known = [run.portfolios for run in latest if run.portfolios is not None]
+    error = worst.error
+    if last.shard is not None and error is not None:
+        error = f"shard {shard_text(worst.shard)}: {error}"
+    phases = {name: None for run in latest for name in run.seconds_by_phase}
     return RunFacts(
-        run_id=run.run_id,
-        state=run.state,
-        policy=run.asked["policy"],
-        began=run.created_at,
-        ended=run.ended_at,
-        seconds=run.seconds,
-        rows_written=run.rows_written,
-        portfolios=run.portfolios,
-        failed=run.failed,
-        start=run.start_date,
-        end=run.end_date,
-        error=run.error,
-        attempt=run.attempt,
-        code_version=run.code_version,
-        seconds_by_phase=run.seconds_by_phase,
+        run_id=last.group or last.run_id,
+        state=worst.state,
+        policy=last.asked["policy"],
+        began=min(run.created_at for run in runs),
+        ended=None if None in ended else max(filter(None, ended)),
+        seconds=max(one.seconds for one in shards),
+        rows_written=sum(one.rows_written for one in shards),
+        portfolios=sum(known) if known else None,
+        failed=sum(one.failed for one in shards),
+        start=last.start_date,
+        end=max(filter(None, (run.end_date for run in latest)), default=None),
+        error=error,
+        attempt=max(one.attempt for one in shards),
+        code_version=last.code_version,
+        seconds_by_phase={
+            name: max(run.seconds_by_phase.get(name, 0.0) for run in latest) for name in phases
+        },
     )
+
+
+def _added_up(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    every: Counter[str] = Counter()
+    for one in counts:
+        every.update(one)
+    return dict(every)
 
 
 def spread(

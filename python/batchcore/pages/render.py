@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from batchcore import about
+from batchcore.config import shard_text
 from batchcore.pages import charts, night_charts, portfolio_charts, texts
 from batchcore.pages.advice import advice
 from batchcore.pages.charts import Cell, Chart, Heading, Table
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         PortfolioPage,
         Verified,
     )
+    from batchcore.run.result import ShardResult
 
 OUTCOMES: Final = {
     "complete": "good",
@@ -34,6 +36,7 @@ OUTCOMES: Final = {
     "failed": "bad",
     "interrupted": "bad",
     "stuck": "bad",
+    "missing": "bad",
     "superseded": "warning",
     "running": "plain",
 }
@@ -100,7 +103,7 @@ def night_page(night: Night) -> str:
         tiles=_night_tiles(night),
         sections=_night_sections(night),
         foot=(
-            f"Run {run.run_id}, policy {run.policy}, attempt {run.attempt};"
+            f"{_kind(night).capitalize()} {run.run_id}, policy {run.policy}, attempt {run.attempt};"
             f" began {texts.moment(run.began)}, ended {texts.moment(run.ended)}."
         ),
     )
@@ -127,6 +130,16 @@ def portfolio_page(page: PortfolioPage) -> str:
     )
 
 
+def _kind(night: Night) -> str:
+    """Return what `batchcore status` shows the night by."""
+    return "group" if night.shards else "run"
+
+
+def _status(night: Night) -> str:
+    """Return the command that shows the night in full."""
+    return f"batchcore status --{_kind(night)} {night.run.run_id}"
+
+
 def outcome(night: Night) -> str:
     """Return how a run ended, in one sentence."""
     run, took = night.run, texts.seconds(night.run.seconds)
@@ -134,11 +147,13 @@ def outcome(night: Night) -> str:
     done = f"{counted(run.rows_written, 'snapshot')}{of}"
     if run.state == "complete" and not run.rows_written:
         return f"There was nothing to write{of}; it took {took}."
+    missing = ", ".join(shard_text(one.shard) for one in night.shards if one.state == "missing")
     sentences = {
         "complete": f"All well: {done} written in {took}.",
         "incomplete": f"{counted(run.failed, 'portfolio')} failed; {done} written in {took}.",
         "failed": f"The run failed after {took}; {done} written before stay.",
         "interrupted": f"The run was interrupted after {took}; {done} written before stay.",
+        "missing": f"Shards have not begun: {missing}; {done} written so far.",
         "stuck": f"The run is stuck: its lease has expired; {done} written so far.",
         "superseded": f"Another run has taken the place of this one; {done} written before stay.",
     }
@@ -196,14 +211,12 @@ def _night_sections(night: Night) -> list[Section]:
     ]
     if night.failed:
         more = night.run.failed - len(night.failed)
-        lead = (
-            f"{more:,} more failed; batchcore status --run {night.run.run_id} names them."
-            if more > 0
-            else ""
-        )
+        lead = f"{more:,} more failed; {_status(night)} names them." if more > 0 else ""
         sections.append(
             Section("failed", "Portfolios that failed", table=_failed_table(night), lead=lead)
         )
+    if night.shards:
+        sections.append(Section("shards", "Shards", table=_shard_table(night.shards)))
     if night.findings is not None:
         sections.append(_checks(night))
     sections += [
@@ -248,7 +261,7 @@ def _checks(night: Night) -> Section:
         return Section("checks", title, absent="The closes of the symbols held are not odd.")
     lead = ""
     if len(found) > FINDINGS:
-        lead = f"The first; batchcore status --run {night.run.run_id} names all."
+        lead = f"The first; {_status(night)} names all."
     heads = (
         Heading("symbol", "text"),
         Heading("check", "text"),
@@ -351,6 +364,33 @@ def _issue_table(issues: Sequence[IssueCount]) -> Table | None:
         for one in issues
     )
     return Table(heads, rows)
+
+
+def _shard_table(shards: Sequence[ShardResult]) -> Table:
+    heads = (
+        Heading("shard", "text"),
+        Heading("state", "text"),
+        Heading("attempts", is_minor=True),
+        Heading("portfolios", is_minor=True),
+        Heading("failed"),
+        Heading("rows"),
+        Heading("seconds", is_minor=True),
+        Heading("why", "text", is_minor=True),
+    )
+    rows = (
+        (
+            Cell(shard_text(one.shard)),
+            Cell(one.state, "" if one.state == "complete" else "loss"),
+            Cell(texts.count(one.attempt)),
+            Cell(texts.count(one.portfolios)),
+            Cell(texts.count(one.failed), "loss" if one.failed else ""),
+            Cell(texts.count(one.rows_written)),
+            Cell(f"{one.seconds:,.1f}"),
+            Cell(texts.plain(one.error or "", 160)),
+        )
+        for one in shards
+    )
+    return Table(heads, tuple(rows))
 
 
 def _failed_table(night: Night) -> Table:

@@ -26,7 +26,7 @@ class Written:
     Attributes:
         path: Of the file, absolute.
         page: `night` or `portfolio`.
-        shows: Id of the run or of the portfolio.
+        shows: Id of the run, of the group or of the portfolio.
         size_bytes: Of the file.
     """
 

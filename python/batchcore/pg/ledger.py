@@ -125,15 +125,16 @@ _SHARD_OVERLAPS: Final = """
     ELSE {run}s.shards IS NULL OR ({run}s.shard - {number}) % gcd({run}s.shards, {of}) = 0
 END)"""
 
-# A shard belongs to the latest runs of the others that were asked for the same with the same
-# "today", unless these have one of its number already.
+# The latest that was asked for the same; without an end, with the same "today".
 _GROUP: Final = """
-SELECT s.group_id::text, r.created_at FROM {runs} AS r JOIN {shards} AS s ON s.run_id = r.id
-WHERE r.token = (SELECT max(l.token) FROM {runs} AS l JOIN {shards} AS ls ON ls.run_id = l.id
-        WHERE l.fingerprint = {question.fingerprint:text} AND ls.shards = {of}
-            AND (l.configuration ->> 'today')::date IS NOT DISTINCT FROM {today})
-    AND NOT EXISTS (SELECT FROM {shards} AS o
-        WHERE o.group_id = s.group_id AND o.shard = {number})"""
+SELECT s.group_id::text, r.created_at, own.has_shard, own.end_date, now()
+FROM {runs} AS r JOIN {shards} AS s ON s.run_id = r.id
+CROSS JOIN LATERAL (SELECT bool_or(os.shard = {number}) AS has_shard, max(o.end_date) AS end_date
+    FROM {shards} AS os JOIN {runs} AS o ON o.id = os.run_id WHERE os.group_id = s.group_id) AS own
+WHERE r.fingerprint = {question.fingerprint:text} AND s.shards = {of}
+    AND (r.asked ->> 'end' IS NOT NULL
+        OR (r.configuration ->> 'today')::date IS NOT DISTINCT FROM {today})
+ORDER BY r.created_at DESC, r.token DESC LIMIT 1"""
 
 # Time stamps are those of when a transaction began, and one that is open does not show its rows.
 # If the role may not see its start, it is taken to have been open for an hour.
@@ -215,7 +216,6 @@ WHERE run_id = {lease.run_id:text} AND token = {lease.token}"""
 _HOLD: Final = """
 SELECT pg_advisory_xact_lock_shared(({class_id}::int8)::bit(32)::int4, {key})"""
 
-# Of a table that the database may lack as yet, which locks nothing.
 _HOLD_ORDER: Final = """
 SELECT pg_advisory_xact_lock_shared(({order_class}::int8)::bit(32)::int4, {key})"""
 
@@ -274,9 +274,13 @@ _ENTRIES: Final = """
 SELECT count(*), max(c.committed_at) FROM {runs} AS r LEFT JOIN {shards} AS rs ON rs.run_id = r.id
 JOIN {chunks} AS c ON c.run_id = r.id WHERE {overlaps}"""
 
+# Of a shard that was run again, its latest run counts.
 _FAILED_ELSEWHERE: Final = """
-SELECT COALESCE(sum(r.failed), 0)::int8 FROM {shards} AS s JOIN {runs} AS r ON r.id = s.run_id
-WHERE s.group_id = {lease.group:text}::uuid AND s.run_id <> {lease.run_id:text}::uuid"""
+SELECT COALESCE(sum(latest.failed), 0)::int8
+FROM (SELECT DISTINCT ON (s.shard) r.failed FROM {shards} AS s JOIN {runs} AS r ON r.id = s.run_id
+    WHERE s.group_id = {lease.group:text}::uuid
+        AND s.shard <> (SELECT o.shard FROM {shards} AS o WHERE o.run_id = {lease.run_id:text})
+    ORDER BY s.shard, r.token DESC) AS latest"""
 
 _SHOW_RUNS: Final = """
 SELECT r.id::text AS run_id,
@@ -291,9 +295,13 @@ FROM {runs} AS r LEFT JOIN {heartbeats} AS h ON h.run_id = r.id
 LEFT JOIN {shards} AS s ON s.run_id = r.id
 WHERE {condition} ORDER BY r.created_at DESC, r.token DESC LIMIT {limit}"""
 
-_UNTIL: Final = """
-(r.created_at, r.token) <= (
-    SELECT own.created_at, own.token FROM {runs} AS own WHERE own.id = {run:text})"""
+# A run, or all of a group.
+_NIGHTS: Final = """
+SELECT COALESCE(s.group_id, r.id)::text, COALESCE(bool_or({own} IN (r.id, s.group_id)), false)
+FROM {runs} AS r LEFT JOIN {shards} AS s ON s.run_id = r.id
+GROUP BY COALESCE(s.group_id, r.id) ORDER BY max(r.created_at) DESC, max(r.token) DESC"""
+
+_OF_NIGHTS: Final = "COALESCE(s.group_id, r.id) = ANY ({nights:texts})"
 
 _OF_GROUP: Final = """
 s.group_id = (SELECT own.group_id FROM {shards} AS own
@@ -310,10 +318,17 @@ FROM {chunks} WHERE run_id = {run:text} ORDER BY chunk"""
 # What is in no chunk was noticed again by each attempt that came to its end, and has minus its
 # number: that of the last such attempt counts.
 _NOTICED: Final = """
-{issues} WHERE run_id = {run:text} AND (chunk >= 0 OR chunk = (
+{issues} AS i WHERE i.run_id = ANY ({of:texts}) AND (i.chunk >= 0 OR i.chunk = (
     SELECT CASE WHEN r.state IN ('complete', 'incomplete') THEN -r.attempt
-        ELSE (SELECT min(chunk) FROM {issues} WHERE run_id = {run:text}) END
-    FROM {runs} AS r WHERE r.id = {run:text}))"""
+        ELSE (SELECT min(o.chunk) FROM {issues} AS o WHERE o.run_id = i.run_id) END
+    FROM {runs} AS r WHERE r.id = i.run_id))"""
+
+# Several shards notice the same of a symbol: the one with the most counts.
+_NOTICED_OF_SYMBOLS: Final = """
+(SELECT DISTINCT ON (i.name, i.symbol) i.name, i.symbol, i.count, i.session, i.detail
+    FROM {symbol_issues} AS i WHERE i.run_id = ANY ({of:texts}) AND i.attempt = (
+        SELECT max(o.attempt) FROM {symbol_issues} AS o WHERE o.run_id = i.run_id)
+    ORDER BY i.name, i.symbol, i.count DESC, i.session) AS of_symbols"""
 
 _SHOW_ISSUES: Final = """
 SELECT portfolio_id::text AS portfolio, name, failed, count, symbol, session, detail,
@@ -332,8 +347,7 @@ UNION ALL
 SELECT name, sum(count)::int8, 0, 0, count(*) FILTER (WHERE symbol <> ''),
     (array_remove(array_agg(symbol ORDER BY count DESC, symbol COLLATE "C"), ''))[1:{most}],
     min(session), min(detail)
-FROM {symbol_issues} WHERE run_id = {run:text} AND attempt = (
-    SELECT max(attempt) FROM {symbol_issues} WHERE run_id = {run:text})
+FROM {of_symbols}
 GROUP BY name
 ORDER BY failed DESC, count DESC, name"""
 
@@ -345,15 +359,13 @@ FROM (SELECT *, row_number() OVER (PARTITION BY portfolio_id
 WHERE place = 1 ORDER BY portfolio_id LIMIT {most}"""
 
 _FIRST_OF_SYMBOLS: Final = """
-SELECT name, symbol, count, session, detail FROM {symbol_issues}
-WHERE run_id = {run:text} AND name = ANY ({names:texts}) AND attempt = (
-    SELECT max(attempt) FROM {symbol_issues} WHERE run_id = {run:text})
+SELECT name, symbol, count, session, detail FROM {of_symbols} WHERE name = ANY ({names:texts})
 ORDER BY array_position({names:texts}, name::text), session, symbol COLLATE "C" LIMIT {most}"""
 
-_ASKED_PORTFOLIOS: Final = "SELECT portfolio_ids FROM {runs} WHERE id = {run:text}"
+_ASKED_PORTFOLIOS: Final = "SELECT portfolio_ids FROM {runs} WHERE id = ANY ({of:texts})"
 
 _SESSIONS: Final = """
-SELECT min(first_session), max(last_session) FROM {chunks} WHERE run_id = {run:text}"""
+SELECT min(first_session), max(last_session) FROM {chunks} WHERE run_id = ANY ({of:texts})"""
 
 _SHOW_SYMBOL_ISSUES: Final = """
 SELECT name, NULLIF(symbol, '') AS symbol, count, session, detail, attempt FROM {symbol_issues}
@@ -398,6 +410,25 @@ class EarlierRun:
     same: bool
     alive: bool
     until: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ShardGroup:
+    """Shards that were asked for the same.
+
+    Attributes:
+        id: That of its first run.
+        moment: When it began, by the server's clock.
+        has_shard: Whether a shard that begins has run in it before.
+        end: Its last day; None before a shard has found it.
+        now: When the transaction began that read this.
+    """
+
+    id: str
+    moment: dt.datetime
+    has_shard: bool
+    end: dt.date | None
+    now: dt.datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -522,14 +553,13 @@ class Ledger:
         """Take the namespace."""
         self._schema = schema
         names = {key: own_table(schema, name) for key, name in _TABLES.items()}
-        tokens, runs = quote_literal(own_table(schema, _TOKENS)), quote_literal(names["runs"])
+        tokens = quote_literal(own_table(schema, _TOKENS))
+        runs, shards = (quote_literal(names[key]) for key in ("runs", "shards"))
         self._names = {
             **names,
             "next_token": compose("nextval({tokens}::regclass)", tokens=tokens),
             "class_id": compose("{runs}::regclass::oid", runs=runs),
-            "order_class": compose(
-                "to_regclass({shards})::oid", shards=quote_literal(names["shards"])
-            ),
+            "order_class": compose("{shards}::regclass::oid", shards=shards),
         }
 
     def _sql(self, template: str, **holes: object) -> Sql:
@@ -557,14 +587,25 @@ class Ledger:
         )
         return [EarlierRun(*row) for row in await session.fetch(sql)]
 
-    async def begin(self, session: Session, question: Question, run_id: str) -> Lease:
-        """Enter a run, with its lease; it begins when the transaction, or its group, did."""
+    async def begin(
+        self,
+        session: Session,
+        question: Question,
+        run_id: str,
+        group: ShardGroup | None = None,
+    ) -> Lease:
+        """Enter a run, with its lease; a shard begins a group, or belongs to one.
+
+        "Now" is when the transaction began, or the group that lacked this shard.
+        """
         ids, shard = question.portfolio_ids, question.shard
         listed = Sql("NULL") if ids is None else compose("{ids:uuids}", ids=ids)
-        group, created_at, joins = None, Sql("now()"), Sql()
+        created_at, group_id, joins = Sql("now()"), None, Sql()
         if shard is not None:
-            group, created_at = await self._group(session, question, shard) or (run_id, created_at)
-            joins = self._sql(_JOIN, group=group, **_numbers(shard))
+            group_id = run_id if group is None else group.id
+            joins = self._sql(_JOIN, group=group_id, **_numbers(shard))
+        if group is not None and not group.has_shard:
+            created_at = compose("{at:moment}", at=group.moment)
         since = question.changed_since
         change = self._sql(
             _BEGIN,
@@ -576,17 +617,17 @@ class Ledger:
             missed_since=Sql(_MISSED_SINCE),
         )
         return await self._lend(
-            session, change, run_id, question.lease_ms, group=group, joins=joins
+            session, change, run_id, question.lease_ms, group=group_id, joins=joins
         )
 
-    async def _group(
-        self, session: Session, question: Question, shard: Shard
-    ) -> tuple[str, Sql] | None:
-        """Return the group that a shard belongs to, and when that began; None begins one."""
+    async def latest_group(self, session: Session, question: Question) -> ShardGroup | None:
+        """Return the shards that were asked for the same last; None of no shard, or the first."""
+        if question.shard is None:
+            return None
         today = _date(question.today)
-        sql = self._sql(_GROUP, question=question, today=today, **_numbers(shard))
-        for group, created_at in await session.fetch(sql):
-            return group, compose("{at:moment}", at=created_at)
+        sql = self._sql(_GROUP, question=question, today=today, **_numbers(question.shard))
+        for row in await session.fetch(sql):
+            return ShardGroup(*row)
         return None
 
     async def take_over(self, session: Session, run_id: str, question: Question) -> Lease:
@@ -814,11 +855,14 @@ class Ledger:
         return [dict(row) for row in rows]
 
     async def group(self, session: Session, group: str) -> list[Row]:
-        """Return the shards of a group, or of the one that a run belongs to, by number."""
+        """Return the runs of a group, or of the one that a run belongs to.
+
+        By number of the shard; of one that was run again the latest comes last.
+        """
         condition = self._sql(_OF_GROUP, group=group)
         sql = self._sql(_SHOW_RUNS, condition=condition, limit=Sql("ALL"))
         rows = [dict(row) for row in await session.fetch(sql)]
-        return sorted(rows, key=lambda row: row["shard"])
+        return sorted(rows, key=lambda row: (row["shard"], row["token"]))
 
     async def hold_order(self, session: Session, order: str) -> None:
         """Let runs begin that work for a call of `run_on`, until the transaction ends."""
@@ -838,57 +882,79 @@ class Ledger:
         sql = self._sql(_SHOW_RUNS, condition=condition, limit=Sql("ALL"))
         return [dict(row) for row in await session.fetch(sql)]
 
-    async def runs_until(self, session: Session, run_id: str, *, limit: int) -> list[Row]:
-        """Return a run and those that began before it, the latest first."""
-        condition = self._sql(_UNTIL, run=run_id)
-        rows = await session.fetch(self._sql(_SHOW_RUNS, condition=condition, limit=limit))
-        return [dict(row) for row in rows]
+    async def nights(
+        self, session: Session, *, limit: int, own: str | None = None
+    ) -> list[list[Row]]:
+        """Return the runs of the last nights, the latest first; a night is a run, or a group.
 
-    async def issue_counts(self, session: Session, run_id: str, *, most: int) -> list[Row]:
-        """Return how many issues of each name a run noticed, with the first ``most`` symbols."""
-        rows = await session.fetch(self._of_run(_COUNT_ISSUES, run_id, most=most))
+        Of a night the run that worked last comes last. With ``own``, the id of a run or a group,
+        these are its night and those before; none if there is no such id.
+        """
+        sql = self._sql(
+            _NIGHTS, own=Sql("NULL") if own is None else compose("{id:text}::uuid", id=own)
+        )
+        found = await session.fetch(sql)
+        first = 0 if own is None else next((at for at, row in enumerate(found) if row[1]), None)
+        if first is None:
+            return []
+        nights: dict[str, list[Row]] = {night: [] for night, _ in found[first : first + limit]}
+        condition = compose(_OF_NIGHTS, nights=[*nights])
+        sql = self._sql(_SHOW_RUNS, condition=condition, limit=Sql("ALL"))
+        for row in await session.fetch(sql):
+            nights[row["group_id"] or row["run_id"]].append(dict(row))
+        return [sorted(rows, key=lambda row: row["token"]) for rows in nights.values()]
+
+    async def issue_counts(self, session: Session, of: Sequence[str], *, most: int) -> list[Row]:
+        """Return how many issues of each name runs noticed, with the first ``most`` symbols."""
+        rows = await session.fetch(self._of_runs(_COUNT_ISSUES, of, most=most))
         return [dict(row) for row in rows]
 
     async def failed_portfolios(
-        self, session: Session, run_id: str, *, causes: Sequence[str], most: int
+        self, session: Session, of: Sequence[str], *, causes: Sequence[str], most: int
     ) -> list[Row]:
         """Return the first ``most`` portfolios that failed, each with an issue of it.
 
         One of the names of ``causes`` goes before others.
         """
-        sql = self._of_run(_SHOW_FAILED, run_id, causes=causes, most=most)
+        sql = self._of_runs(_SHOW_FAILED, of, causes=causes, most=most)
         return [dict(row) for row in await session.fetch(sql)]
 
     async def symbol_issues(
-        self, session: Session, run_id: str, *, names: Sequence[str], most: int
+        self, session: Session, of: Sequence[str], *, names: Sequence[str], most: int
     ) -> list[Row]:
         """Return the first ``most`` symbols with issues of some names, in the order of these."""
-        sql = self._of_run(_FIRST_OF_SYMBOLS, run_id, names=names, most=most)
+        sql = self._of_runs(_FIRST_OF_SYMBOLS, of, names=names, most=most)
         return [dict(row) for row in await session.fetch(sql)]
 
-    async def asked_portfolios(self, session: Session, run_id: str) -> npt.NDArray[np.uint8] | None:
-        """Return the portfolios that a run was asked for, sorted (n, 16); None is all."""
-        asked = await session.fetchval(self._sql(_ASKED_PORTFOLIOS, run=run_id))
-        if asked is None:
+    async def asked_portfolios(
+        self, session: Session, of: Sequence[str]
+    ) -> npt.NDArray[np.uint8] | None:
+        """Return the portfolios that runs were asked for, sorted (n, 16); None is all."""
+        asked = [row[0] for row in await session.fetch(self._sql(_ASKED_PORTFOLIOS, of=of))]
+        if None in asked:
             return None
-        ids = b"".join(sorted(own.bytes for own in asked))
+        ids = b"".join(sorted({own.bytes for every in asked for own in every}))
         return np.frombuffer(ids, dtype=np.uint8).reshape(-1, 16)
 
     async def sessions(
-        self, session: Session, run_id: str
+        self, session: Session, of: Sequence[str]
     ) -> tuple[dt.date | None, dt.date | None]:
-        """Return the first and the last session that a run wrote; None where it wrote none."""
-        ((first, last),) = await session.fetch(self._sql(_SESSIONS, run=run_id))
+        """Return the first and the last session that runs wrote; None where they wrote none."""
+        ((first, last),) = await session.fetch(self._sql(_SESSIONS, of=of))
         return first, last
 
-    def _of_run(self, template: str, run_id: str, **holes: object) -> Sql:
-        noticed = self._sql(_NOTICED, run=run_id)
-        return self._sql(template, run=run_id, noticed=noticed, **holes)
+    def _of_runs(self, template: str, of: Sequence[str], **holes: object) -> Sql:
+        noticed = self._sql(_NOTICED, of=of)
+        of_symbols = self._sql(_NOTICED_OF_SYMBOLS, of=of)
+        return self._sql(template, noticed=noticed, of_symbols=of_symbols, **holes)
 
     async def details(self, session: Session, run_id: str) -> dict[str, list[Row]]:
         """Return chunks by number, issues by portfolio, and issues of symbols by name."""
         return {
-            name: [dict(row) for row in await session.fetch(self._of_run(template, run_id))]
+            name: [
+                dict(row)
+                for row in await session.fetch(self._of_runs(template, [run_id], run=run_id))
+            ]
             for name, template in _SHOW.items()
         }
 

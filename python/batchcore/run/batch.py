@@ -277,7 +277,7 @@ class Run:
                     ):
                         catalog = await inspected(first, self.request, self.kind)
                         await first.enter(LEDGER)
-                        lease = await holder.acquire(first)
+                        lease = await holder.acquire(first, catalog)
                 except LeaseHeldError as held:
                     await holder.wait_for(first, held)
                     await first.enter("check")

@@ -8,27 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import pickle
 import uuid
 from concurrent.futures import CancelledError as FutureCancelledError
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, Unpack, cast
 
 from batchcore import about
 from batchcore.config import shard_text
+from batchcore.db.catalog import inspect
+from batchcore.db.check import check_revision
 from batchcore.errors import (
     BatchcoreError,
     ConfigError,
-    DatabaseError,
     InternalError,
     LeaseHeldError,
     ProcessDiedError,
 )
 from batchcore.late_imports import imported
 from batchcore.pg.database import Database
-from batchcore.pg.ledger import LIVES, OUTCOME, Ledger
+from batchcore.pg.ledger import LIVES, Ledger
 from batchcore.pg.session import transaction
 from batchcore.run.batch import run_up_to_now
 from batchcore.run.group import Group
@@ -36,17 +36,19 @@ from batchcore.run.lease import ACQUIRE_IDLE_MS, PHASE, WAIT_POLL_S, attempt_bri
 from batchcore.run.merge import STATES, shard_result
 from batchcore.run.request import requested
 from batchcore.run.result import KEPT as KEPT_RESULT
-from batchcore.run.result import BatchResult, ShardResult
+from batchcore.run.result import BatchResult, ShardResult, kept
+from batchcore.run.status import run_of, shard_of
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from distributed import Client
 
     from batchcore.config import Schema
-    from batchcore.options import RunKeywords, RunOptions
+    from batchcore.options import Progress, RunKeywords, RunOptions
     from batchcore.run.request import Request
+    from batchcore.run.status import RunStatus
     from batchcore.shards import Shard
 
 Value = TypeVar("Value")
@@ -61,24 +63,14 @@ VERSIONS_S: Final = 5.0
 TOPIC: Final = "batchcore"
 """Of the events by which workers tell how far they are."""
 
-STOP_S: Final = 0.5
-"""How long workers may take to note that an order has ended."""
-
-DONE: Final = ("complete", "incomplete")
-
 KEPT: Final = "batchcore_group"
 """The attribute of an exception that holds the report of the shards that it ended."""
 
-STUCK: Final = "stuck"
-"""How the ledger shows a run whose lease has expired."""
-
-NO_TABLE: Final = "42P01"
+KEPT_END: Final = "batchcore_shard"
+"""The attribute of an exception that holds how the shard ended that it is of."""
 
 _listeners: Final[dict[tuple[str, int], Callable[[str, int, int], object]]] = {}
 """In the process of a client: by order and shard, what to tell how far it is."""
-
-_ended: Final[set[str]] = set()
-"""In the process of a worker: orders whose shards are to stop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,58 +79,40 @@ class GroupResult:
 
     Attributes:
         group: The id that the shards share in the ledger; None if none has begun.
-        shards: How each of them ended, by number.
+        state: The worst of the shards: `complete`, `incomplete`, `interrupted` or `failed`.
+        portfolios: How many portfolios the shards have.
+        failed: How many of them failed.
+        rows_written: How many snapshots were written.
+        consistent: Whether all shards saw one snapshot of the database.
         snapshot_seconds: For how long the snapshot was held that all of them read, and held vacuum
             back; None where each had its own.
+        shards: How each of them ended, by number.
     """
 
     group: str | None
-    shards: tuple[ShardResult, ...]
+    state: str
+    portfolios: int
+    failed: int
+    rows_written: int
+    consistent: bool
     snapshot_seconds: float | None
+    shards: tuple[ShardResult, ...]
 
     @classmethod
     def of_error(cls, error: BaseException) -> GroupResult | None:
         """Return the report up to what ended `run_on` early; None if no shard was begun."""
-        return cast("GroupResult | None", vars(error).get(KEPT))
-
-    @property
-    def state(self) -> str:
-        """The worst of the shards: `complete`, `incomplete`, `interrupted` or `failed`."""
-        return max((one.state for one in self.shards), key=STATES.index)
+        return cast("GroupResult | None", kept(error, KEPT))
 
     @property
     def success(self) -> bool:
         """Whether every shard came to its end, and no portfolio failed."""
         return self.state == "complete"
 
-    @property
-    def consistent(self) -> bool:
-        """Whether all shards saw one snapshot of the database."""
-        return self.snapshot_seconds is not None and all(one.consistent for one in self.shards)
-
-    @property
-    def portfolios(self) -> int:
-        """How many portfolios the shards have."""
-        return sum(one.portfolios for one in self.shards)
-
-    @property
-    def failed(self) -> int:
-        """How many of them failed."""
-        return sum(one.failed for one in self.shards)
-
-    @property
-    def rows_written(self) -> int:
-        """How many snapshots were written."""
-        return sum(one.rows_written for one in self.shards)
-
     def to_dict(self) -> dict[str, Any]:
         """Return the report as what JSON can hold."""
-        counts = ("group", "state", "success", "portfolios", "failed", "rows_written", "consistent")
-        return {
-            **{name: getattr(self, name) for name in counts},
-            "snapshot_seconds": self.snapshot_seconds,
-            "shards": [one.to_dict() for one in self.shards],
-        }
+        shown = {one.name: getattr(self, one.name) for one in fields(self)}
+        shards = [one.to_dict() for one in self.shards]
+        return {**shown, "success": self.success, "shards": shards}
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,19 +194,42 @@ async def run_on(
             raise ConfigError(f"{name} does not go with run_on: call run_batch", name)
     threads = asked.settings.threads or 1
     asked = replace(asked, settings=replace(asked.settings, threads=threads))
-    call = _Call(client, db)
+    schema, call = asked.settings.schema, _Call(client, db)
     await call.check()
-    asked = replace(asked, order=call.id)
-    group = Group(Database(db), asked, shards, call.work)
+    async with Database(db).reading("check") as session:
+        await check_revision(session, await inspect(session, schema))
+    group = Group(Database(db), replace(asked, order=call.id), shards, call.work)
     try:
         await group.run()
     except BaseException as error:
         if group.ends:
-            vars(error)[KEPT] = call.report(group)
-        if group.ends.keys() - call.ended.keys():
-            await attempt_briefly(call.id, partial(call.stop, asked.settings.schema))
+            vars(error)[KEPT] = _report(group)
+        await attempt_briefly(call.id, partial(_end_leases, db, schema, call.id))
         raise
-    return call.report(group)
+    return _report(group)
+
+
+def _report(group: Group[Ended]) -> GroupResult:
+    """Return how all shards have ended, by what a worker has told or by the error here."""
+    shards: list[ShardResult] = []
+    groups: list[str | None] = []
+    for number, end in sorted(group.ends.items()):
+        told = kept(end, KEPT_END) if isinstance(end, BaseException) else end
+        if isinstance(told, Ended):
+            shards.append(told.shard)
+            groups.append(told.group)
+        elif isinstance(end, BaseException):
+            shards.append(shard_result((number, group.count), None, end))
+    return GroupResult(
+        group=next(filter(None, groups), None),
+        state=max((one.state for one in shards), key=STATES.index),
+        portfolios=sum(one.portfolios for one in shards),
+        failed=sum(one.failed for one in shards),
+        rows_written=sum(one.rows_written for one in shards),
+        consistent=group.held_s is not None and all(one.consistent for one in shards),
+        snapshot_seconds=group.held_s,
+        shards=tuple(shards),
+    )
 
 
 async def _check_client(client: object) -> None:
@@ -255,19 +252,13 @@ async def _check_client(client: object) -> None:
         raise ConfigError("client belongs to an event loop that has ended", "client")
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Call:
-    """One call of `run_on`.
-
-    Attributes:
-        id: Of the order that its tasks have.
-        ended: What they have returned, by number of the shard.
-    """
+    """One call of `run_on`; its tasks work for the order `id`."""
 
     client: Client
     url: str
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
-    ended: dict[int, Ended] = field(default_factory=dict)
 
     async def check(self) -> None:
         """Refuse a cluster that would not even load a task; who is silent may have it.
@@ -275,9 +266,13 @@ class _Call:
         Raises:
             ConfigError: the scheduler or a worker has another version of batchcore, or none.
         """
+
+        async def versions() -> Any:  # noqa: ANN401  # a JSON document
+            return await self.client.get_versions(packages=[PACKAGE])
+
         try:
             async with asyncio.timeout(VERSIONS_S):
-                found = await self._in_loop(partial(self.client.get_versions, packages=[PACKAGE]))
+                found = await self._in_loop(versions())
         except TimeoutError:
             return
         workers = {f"worker {address}": told for address, told in found["workers"].items()}
@@ -290,42 +285,33 @@ class _Call:
         shard, progress = cast("Shard", request.settings.shard), request.progress
         packed = pickle.dumps((self.url, replace(request, progress=None)))
         order = Order(self.id, shard, about.core_version, packed, tells=progress is not None)
-        loop = asyncio.get_running_loop()
-        task = loop.create_task(self._in_loop(partial(self._submit, order)))
-        broken: list[BaseException] = []
+        loop, broken = asyncio.get_running_loop(), list[BaseException]()
+        task = loop.create_task(self._in_loop(self._submit(order)))
 
-        def tell(phase: str, done: int, total: int) -> None:
+        def tell(*at: Any) -> None:  # noqa: ANN401  # of `Progress`
             try:
                 if progress is not None:
-                    progress(phase, done, total)
+                    progress(*at)
             except BaseException as error:  # noqa: BLE001  # raised below
                 broken.append(error)
                 task.cancel()
 
-        _listeners[self.id, shard[0]] = lambda *at: loop.call_soon_threadsafe(tell, *at)
+        _listeners[self.id, shard[0]] = partial(loop.call_soon_threadsafe, tell)
         try:
             ended = await task
-        except asyncio.CancelledError:
-            if broken:
-                raise broken[0] from None
-            raise
+        except asyncio.CancelledError as error:
+            raise broken[0] if broken else error from None
         finally:
             del _listeners[self.id, shard[0]]
-        self.ended[shard[0]] = ended
         if ended.error is not None:
+            vars(ended.error)[KEPT_END] = ended
             raise ended.error
         return ended
 
-    async def _in_loop(self, call: Callable[[], Awaitable[Value]]) -> Value:
-        """Make a call in the event loop of the client, where all its methods can be awaited."""
-
-        async def there() -> Value:
-            return await call()
-
+    async def _in_loop(self, call: Coroutine[Any, Any, Value]) -> Value:
+        """Await a call in the event loop of the client, where all its methods can be awaited."""
         loop = self.client.loop.asyncio_loop
-        if loop is asyncio.get_running_loop():
-            return await call()
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(there(), loop))
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call, loop))
 
     async def _submit(self, order: Order) -> Ended:
         from distributed import KilledWorker  # noqa: PLC0415  # an extra
@@ -335,11 +321,8 @@ class _Call:
         future = self.client.submit(run_shard, order, pure=False)
         name = shard_text(order.shard)
         try:
-            ended: Ended = await future
-        except KilledWorker as error:
-            msg = f"the workers that were given shard {name} died: run again to continue ({error})"
-            raise ProcessDiedError(msg, order.shard) from error
-        except (FutureCancelledError, OSError) as error:
+            return cast("Ended", await future)
+        except (KilledWorker, FutureCancelledError, OSError) as error:
             msg = f"the cluster gave up shard {name}: run again to continue ({error})"
             raise ProcessDiedError(msg, order.shard) from error
         except (ImportError, AttributeError, RuntimeError) as error:  # unpickling the task
@@ -348,29 +331,6 @@ class _Call:
             raise ConfigError(msg, "client") from error
         finally:
             future.release()
-        return ended
-
-    async def stop(self, schema: Schema) -> None:
-        """End what workers still do, in the ledger for those that cannot be reached."""
-        await asyncio.gather(self._stop_workers(), _end_leases(self.url, schema, self.id))
-
-    async def _stop_workers(self) -> None:
-        with contextlib.suppress(Exception):  # what has a cluster that is gone
-            async with asyncio.timeout(STOP_S):
-                await self._in_loop(lambda: self.client.run(_end, self.id, on_error="ignore"))
-
-    def report(self, group: Group[Ended]) -> GroupResult:
-        """Return how all shards have ended."""
-        shards = []
-        for number, end in sorted(group.ends.items()):
-            ended = self.ended.get(number)
-            error = end if isinstance(end, BaseException) else None
-            own = shard_result((number, group.count), None, error)
-            shards.append(own if ended is None else ended.shard)
-        names = (one.group for one in self.ended.values() if one.group is not None)
-        return GroupResult(
-            group=next(names, None), shards=tuple(shards), snapshot_seconds=group.held_s
-        )
 
 
 def _other_version(who: str, found: str | None, expected: str | None = None) -> ConfigError:
@@ -388,27 +348,22 @@ def _hear(event: tuple[float, Sequence[Any]]) -> None:
 
 
 async def _end_leases(url: str, schema: Schema, order: str) -> None:
-    """Take their leases from the runs of an order that are at work, as if they were interrupted."""
+    """Take their leases from the runs of an order that are at work, as if they were interrupted.
+
+    Their workers notice it when they next write, or at their next heartbeat.
+    """
     ledger = Ledger(schema)
     async with Database(url).writing(PHASE) as session:
         async with transaction(session, idle_ms=ACQUIRE_IDLE_MS):
             await ledger.lock(session)
-            runs = [
-                row
-                for row in await ledger.of_order(session, order)
-                if row["state"] in {LIVES, STUCK}
-            ]
-            tokens = [row["token"] for row in runs]
+            every = await ledger.of_order(session, order)
+            runs = [row for row in every if row["state"] in {LIVES, "stuck"}]
             if not runs:
                 return
+            tokens = [row["token"] for row in runs]
             await ledger.end_transactions(session, tokens)
             await ledger.supersede(session, [row["run_id"] for row in runs], "interrupted")
         await ledger.await_end(session, tokens)
-
-
-def _end(order: str) -> None:
-    """Let the shards of an order end that this worker is at, or comes to."""
-    _ended.add(order)
 
 
 def run_shard(order: Order) -> Ended:
@@ -420,9 +375,13 @@ def run_shard(order: Order) -> Ended:
         error = _other_version(f"worker {worker.address}", about.core_version, order.version)
         return _ended_by(order.shard, error)
     url, request = pickle.loads(order.packed)  # noqa: S301  # of the client
-    tell = partial(worker.log_event, TOPIC) if order.tells else None
+
+    def tell(*at: object) -> None:
+        with contextlib.suppress(RuntimeError):  # of a worker that is about to end
+            worker.log_event(TOPIC, (order.id, order.shard[0], *at))
+
     try:
-        return asyncio.run(_shard(order, url, request, tell))
+        return asyncio.run(_shard(order, url, request, tell if order.tells else None))
     except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # the client raises it
         return _ended_by(order.shard, error)
 
@@ -438,60 +397,31 @@ def _ended_by(shard: Shard, error: BaseException) -> Ended:
     return Ended(ended, None if result is None else result.group, error)
 
 
-async def _shard(
-    order: Order, url: str, request: Request, send: Callable[[tuple[Any, ...]], None] | None
-) -> Ended:
-    task = asyncio.current_task()
-
-    def tell(phase: str, done: int, total: int) -> None:
-        if order.id in _ended and task is not None:
-            task.cancel()
-        elif send is not None:
-            with contextlib.suppress(RuntimeError):  # of a worker that is about to end
-                send((order.id, order.shard[0], phase, done, total))
-
+async def _shard(order: Order, url: str, request: Request, progress: Progress | None) -> Ended:
+    """Do a shard, unless another worker has done it for the same order, or is at work on it."""
     clock = asyncio.get_running_loop().time
     ledger, until = Ledger(request.settings.schema), clock() + request.wait
-    request = replace(request, progress=tell, wait=0.0)
+    request = replace(request, progress=progress, wait=0.0)
     while True:
-        tell("load", 0, 0)
         own = await _own_run(url, ledger, order)
-        if own is not None and own["state"] in DONE:
-            return _of_ledger(own)
-        if own is not None and own["state"] == "interrupted":
-            raise LeaseHeldError(f"run {own['run_id']} was ended by its client", own["run_id"])
-        if own is None or own["state"] != LIVES:
+        if own is not None and own.state in {"complete", "incomplete"}:
+            return Ended(shard_of(own), own.group)
+        if own is not None and own.state == "interrupted":
+            raise LeaseHeldError(f"run {own.run_id} was ended by its client", own.run_id)
+        if own is None or own.state != LIVES:
             try:
                 result = await run_up_to_now(url, request)
                 return Ended(shard_result(order.shard, result), result.group)
             except LeaseHeldError as held:
                 own = await _own_run(url, ledger, order)
-                is_own = own is not None and own["run_id"] == held.run_id
+                is_own = own is not None and own.run_id == held.run_id
                 if not is_own and (held.run_id is None or clock() >= until):
                     raise
         await asyncio.sleep(WAIT_POLL_S)
 
 
-async def _own_run(url: str, ledger: Ledger, order: Order) -> dict[str, Any] | None:
+async def _own_run(url: str, ledger: Ledger, order: Order) -> RunStatus | None:
     """Return the run of a shard that works for an order, or has; a worker may have begun it."""
     async with Database(url).writing(PHASE) as session:
-        try:
-            runs = await ledger.of_order(session, order.id)
-        except DatabaseError as error:
-            if error.sqlstate != NO_TABLE:
-                raise
-            return None  # the run says what is to do
-    return next((row for row in runs if row["shard"] == order.shard[0]), None)
-
-
-def _of_ledger(run: dict[str, Any]) -> Ended:
-    """Return how a shard has ended that another worker has done."""
-    outcome = json.loads(run["configuration"])[OUTCOME]
-    ended = ShardResult(
-        shard=(run["shard"], run["shards"]),
-        consistent=outcome["consistent"],
-        seconds=float(run["seconds"]),
-        **{name: run[name] for name in ("run_id", "state", "error", "attempt")},
-        **{name: run[name] for name in ("portfolios", "failed", "rows_written")},
-    )
-    return Ended(ended, run["group_id"])
+        runs = await ledger.of_order(session, order.id)
+    return next((run_of(row) for row in runs if row["shard"] == order.shard[0]), None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import time
@@ -17,7 +16,7 @@ from batchcore.pg.session import SharedView, snapshot, transaction
 from batchcore.run.merge import merged, shard_result
 from batchcore.run.request import Request
 from batchcore.run.result import BatchResult, keep_with, with_changes
-from batchcore.run.together import SharedProgress
+from batchcore.run.together import SharedProgress, each
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -136,25 +135,16 @@ class Group(Generic[End]):
         async with hold_view(self.database, self.request) as view:
             began = time.perf_counter()
             try:
-                async with asyncio.TaskGroup() as tasks:
-                    for number in range(1, self.count + 1):
-                        shard = replace(
-                            self.request,
-                            settings=replace(self.request.settings, shard=(number, self.count)),
-                            view=view,
-                            progress=progress.of(number),
-                        )
-                        tasks.create_task(self._attempt(number, shard))
+                shards = {
+                    number: replace(
+                        self.request,
+                        settings=replace(self.request.settings, shard=(number, self.count)),
+                        view=view,
+                        progress=progress.of(number),
+                    )
+                    for number in range(1, self.count + 1)
+                }
+                await each(shards, self.work, self.ends, "shard")
             finally:
                 if view is not None:
                     self.held_s = time.perf_counter() - began
-
-    async def _attempt(self, number: int, shard: Request) -> None:
-        try:
-            self.ends[number] = await self.work(shard)
-        except asyncio.CancelledError as error:
-            self.ends[number] = error
-            raise
-        except Exception as error:  # noqa: BLE001  # raised once the others have ended
-            self.ends[number] = error
-            log.warning("shard=%s/%s error=%r", number, self.count, str(error))

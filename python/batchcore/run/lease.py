@@ -14,18 +14,20 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from batchcore import about
-from batchcore.calendar import PRICES
+from batchcore.calendar import PRICES, day_of
 from batchcore.config import CONFIGURATION, INCEPTION, QUESTION
 from batchcore.errors import DatabaseError, LeaseHeldError
 from batchcore.options import recorded
 from batchcore.pg.ledger import LIVES, Ledger, Question, taken_over
 from batchcore.pg.session import transaction
+from batchcore.run.prepare import calendar_of, last_closed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from batchcore.db.catalog import Catalog
     from batchcore.pg.database import Database
-    from batchcore.pg.ledger import EarlierRun, IssueRows, Lease, Planned
+    from batchcore.pg.ledger import EarlierRun, IssueRows, Lease, Planned, ShardGroup
     from batchcore.pg.session import Session
     from batchcore.run.lock_watch import LockWatch
     from batchcore.run.request import Request
@@ -122,12 +124,11 @@ class LeaseHolder:
         self.days = request.settings.ledger_days
         self._run_id = run_id
         self._resume = resume
-        self._order = request.order
-        self._wait_s = request.wait
+        self._request = request
         self._wait_until: float | None = None
         self._given_up: list[int] = []
 
-    async def acquire(self, session: Session) -> Lease:
+    async def acquire(self, session: Session, catalog: Catalog) -> Lease:
         """Return the lease of the run, in a transaction that is committed at once.
 
         `end_replaced` comes next.
@@ -136,12 +137,16 @@ class LeaseHolder:
             LeaseHeldError: another live run is processing some of the portfolios.
         """
         found = await self.ledger.found(session, self.question)
+        order = self._request.order
+        if order is not None and not await self.ledger.is_held(session, order):
+            msg = (
+                "the call of run_on that this shard was begun for has ended, or has lost its"
+                " connection to the database: run again to continue"
+            )
+            raise LeaseHeldError(msg)
         for other in found:
             if other.state == LIVES and other.alive:
                 raise _held(other)
-        order = self._order
-        if order is not None and not await self.ledger.is_held(session, order):
-            raise LeaseHeldError("the call of run_on that this shard was begun for has ended")
         same = [run for run in found if run.same and self._resume][:1]
         gone = [run for run in found if run.state == LIVES and run not in same]
         self._given_up = [run.token for run in (*same, *gone)]
@@ -154,7 +159,21 @@ class LeaseHolder:
             log.warning("run=%s state=superseded", run.run_id)
         if same:
             return await self.ledger.take_over(session, same[0].run_id, self.question)
-        return await self.ledger.begin(session, self.question, self._run_id)
+        group = await self._group(session, catalog)
+        return await self.ledger.begin(session, self.question, self._run_id, group)
+
+    async def _group(self, session: Session, catalog: Catalog) -> ShardGroup | None:
+        """Return the group that a shard belongs to; None begins one.
+
+        A shard that the latest group lacks belongs to it, however late it is. One that it has
+        already is of another night once a session has closed that the group does not go to.
+        """
+        group, request = await self.ledger.latest_group(session, self.question), self._request
+        if group is None or not group.has_shard or group.end is None or request.end is not None:
+            return group
+        calendar = await calendar_of(session, request, catalog)
+        closed = last_closed(replace(request, moment=group.now), calendar)
+        return None if closed > day_of(group.end) else group
 
     async def wait_for(self, session: Session, held: LeaseHeldError) -> None:
         """Wait, outside a transaction, until the run that refused this one is no longer alive.
@@ -162,19 +181,20 @@ class LeaseHolder:
         Raises:
             LeaseHeldError: the other run is still alive after `wait` seconds.
         """
-        if not self._wait_s:
+        wait = self._request.wait
+        if not wait:
             raise held
         clock = asyncio.get_running_loop().time
         if self._wait_until is None:
-            self._wait_until = clock() + self._wait_s
-        log.warning("run=%s waiting_for_run=%s seconds=%g", self._run_id, held.run_id, self._wait_s)
+            self._wait_until = clock() + wait
+        log.warning("run=%s waiting_for_run=%s seconds=%g", self._run_id, held.run_id, wait)
         while True:
             async with transaction(session):
                 if not await self.ledger.is_alive(session, held.run_id):
                     return
             left = self._wait_until - clock()
             if left <= 0:
-                msg = f"gave up after {self._wait_s:g} s: {held}"
+                msg = f"gave up after {wait:g} s: {held}"
                 raise LeaseHeldError(msg, held.run_id) from held
             await asyncio.sleep(min(WAIT_POLL_S, left))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -12,17 +11,14 @@ from typing import TYPE_CHECKING, Final, Literal, Unpack, cast
 from batchcore.errors import ConfigError
 from batchcore.run.batch import run_up_to_now
 from batchcore.run.request import requested
-from batchcore.run.result import BatchResult
-from batchcore.run.together import SharedProgress
+from batchcore.run.result import BatchResult, kept
+from batchcore.run.together import SharedProgress, each
 
 if TYPE_CHECKING:
     import datetime as dt
 
     from batchcore.config import Schema
-    from batchcore.options import RunKeywords, RunOptions
-    from batchcore.run.request import Request
-
-log: Final = logging.getLogger("batchcore")
+    from batchcore.options import Progress, RunKeywords, RunOptions
 
 KEPT: Final = "batchcore_many"
 """The attribute of a cancellation that holds the reports of the runs that it ended."""
@@ -43,12 +39,7 @@ class ManyResult(Mapping[str, BatchResult]):
     @classmethod
     def of_error(cls, error: BaseException) -> ManyResult | None:
         """Return the report up to the cancellation of all runs; None of any other error."""
-        seen: BaseException | None = error
-        while seen is not None:
-            if (found := vars(seen).get(KEPT)) is not None:
-                return cast("ManyResult", found)
-            seen = seen.__cause__ or seen.__context__
-        return None
+        return cast("ManyResult | None", kept(error, KEPT))
 
     @property
     def success(self) -> bool:
@@ -115,24 +106,18 @@ async def run_many(
     progress = SharedProgress(asked.progress)
     ends: dict[str, BatchResult | BaseException] = {}
 
-    async def run(name: str, request: Request) -> None:
+    async def work(given: tuple[object, Schema, Progress | None]) -> BatchResult:
+        db, schema, told = given
+        settings = replace(asked.settings, schema=schema)
         async with places:
-            try:
-                ends[name] = await run_up_to_now(databases[name], request)
-            except asyncio.CancelledError as error:
-                ends[name] = error
-                raise
-            except Exception as error:  # noqa: BLE001  # the others go on
-                ends[name] = error
-                log.warning("database=%s error=%r", name, str(error))
+            return await run_up_to_now(db, replace(asked, settings=settings, progress=told))
 
+    given = {
+        name: (db, (schemas or {}).get(name, asked.settings.schema), progress.of(name))
+        for name, db in databases.items()
+    }
     try:
-        async with asyncio.TaskGroup() as tasks:
-            for name in databases:
-                schema = (schemas or {}).get(name, asked.settings.schema)
-                settings = replace(asked.settings, schema=schema)
-                request = replace(asked, settings=settings, progress=progress.of(name))
-                tasks.create_task(run(name, request))
+        await each(given, work, ends, "database")
     except asyncio.CancelledError as error:
         vars(error)[KEPT] = _result(ends, databases)
         raise

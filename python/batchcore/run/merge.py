@@ -68,8 +68,7 @@ def merged(results: Sequence[BatchResult], shards: Iterable[ShardResult] = ()) -
     Counts are added up. Seconds are those of the slowest shard, as they work side by side.
     """
     ends = tuple(shards)
-    # Those that were continued know the group of the night, which a shard that was done has left.
-    first = max(results, key=lambda one: one.attempt)
+    first = results[0]
     every = PortfolioResults.concat([one.portfolios for one in results])
     order = sorted_ids(every.id)
     portfolios = every.take(order)

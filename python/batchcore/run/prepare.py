@@ -60,10 +60,7 @@ async def prepare(
             catalog = await inspected(reader, run.request, kind)
         await reader.enter("load")
         with run.monitor.phase("load"):
-            calendar = run.request.known_calendar
-            if calendar is None:
-                dates = await load(reader, select_price_dates(catalog))
-                calendar = calendars.from_price_dates(dates)
+            calendar = await calendar_of(reader, run.request, catalog)
             policy = kind(run, catalog, calendar, _range(run.request, calendar))
             await policy.make_plan(reader)
             await _look_for_history(reader, policy)
@@ -71,6 +68,13 @@ async def prepare(
                 policy.stamps = await load(reader, select_stamps(catalog, stamped(catalog)))
     policy.begin(plans.chunks(policy.plan, _chunk_size(policy)))
     return policy
+
+
+async def calendar_of(reader: Session, request: Request, catalog: Catalog) -> Calendar:
+    """Return the calendar of a run."""
+    if request.known_calendar is not None:
+        return request.known_calendar
+    return calendars.from_price_dates(await load(reader, select_price_dates(catalog)))
 
 
 async def load_prices(readers: SessionPool, policy: Policy) -> RunPrices | None:

@@ -247,12 +247,7 @@ class BatchResult(Mapping[str, Any]):
         None if the run had not begun, as where an argument is wrong. Portfolios that it did not
         come to count as skipped. What was committed while the error came may be missing in it.
         """
-        seen: BaseException | None = error
-        while seen is not None:
-            if (found := vars(seen).get(KEPT)) is not None:
-                return cast("BatchResult", found)
-            seen = seen.__cause__ or seen.__context__
-        return None
+        return cast("BatchResult | None", kept(error, KEPT))
 
     def to_openlineage(
         self,
@@ -439,6 +434,16 @@ def with_changes(result: BatchResult, **changes: Any) -> BatchResult:  # noqa: A
 def keep_with(error: BaseException, result: BatchResult) -> None:
     """Let `BatchResult.of_error` find the report of a run that an error ended."""
     vars(error)[KEPT] = result
+
+
+def kept(error: BaseException, name: str) -> object:
+    """Return what an error, or one that led to it, holds as an attribute; None without it."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if (found := vars(seen).get(name)) is not None:
+            return found
+        seen = seen.__cause__ or seen.__context__
+    return None
 
 
 def issue_dicts(result: BatchResult) -> list[dict[str, str | None]]:

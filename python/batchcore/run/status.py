@@ -15,11 +15,17 @@ from batchcore.db.check import check_revision
 from batchcore.errors import ConfigError
 from batchcore.pg.database import Database
 from batchcore.pg.ledger import NEXT_CHANGED_SINCE, OUTCOME, Ledger
+from batchcore.run.result import ShardResult
 
 if TYPE_CHECKING:
     import uuid
+    from collections.abc import Sequence
 
     from batchcore.pg.session import Session
+
+
+MISSING: Final = "missing"
+"""The state of a shard that has not begun."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +138,8 @@ class RunStatus:
         seconds_by_phase: Of its latest attempt that ended; empty before one has.
         portfolios_by_status: Likewise, `ok`, `lookback` and so on; `skipped` are those of which
             that attempt wrote nothing.
+        consistent: Whether all loads of that attempt saw one moment of the database; of a shard the
+            one that was held for all of them, where there was one. True before one has ended.
         chunks_committed: Its chunks, if it was asked for by its id; else empty.
         issues: Issues of portfolios, if it was asked for by its id; else empty.
         symbol_issues: Issues of symbols, if it was asked for by its id; else empty.
@@ -165,6 +173,7 @@ class RunStatus:
     next_changed_since: dt.datetime | None = None
     seconds_by_phase: dict[str, float] = field(default_factory=dict)
     portfolios_by_status: dict[str, int] = field(default_factory=dict)
+    consistent: bool = True
     chunks_committed: tuple[ChunkStatus, ...] = ()
     issues: tuple[IssueStatus, ...] = ()
     symbol_issues: tuple[SymbolIssueStatus, ...] = ()
@@ -190,7 +199,8 @@ async def runs(
     Args:
         db: Any kind of database, the caller's connections too.
         run_id: That run alone, with its chunks and the issues of its portfolios.
-        group: The shards of that group alone, by number, with the same; also the id of a run of it.
+        group: The runs of that group alone, by number of the shard, with the same; also the id of
+            a run of it. Of a shard that was run again the latest comes last.
         limit: Number of runs at most.
         schema: Where the ledger is; None is `public`.
 
@@ -247,6 +257,7 @@ def run_of(row: dict[str, Any]) -> RunStatus:
     outcome = configuration.pop(OUTCOME, {})
     shown = {
         **{name: outcome.get(name, {}) for name in ("seconds_by_phase", "portfolios_by_status")},
+        "consistent": outcome.get("consistent", True),
         "asked": asked,
         "configuration": configuration,
         "group": row.pop("group_id"),
@@ -255,6 +266,45 @@ def run_of(row: dict[str, Any]) -> RunStatus:
         NEXT_CHANGED_SINCE: None if since is None else dt.datetime.fromisoformat(since),
     }
     return RunStatus(**_whole_seconds(row) | shown)
+
+
+def shard_of(*runs: RunStatus) -> ShardResult:
+    """Return how a shard has ended by its runs, the latest last.
+
+    Attempts, rows and seconds are those of all, the rest is that of the latest.
+    """
+    latest = runs[-1]
+    return ShardResult(
+        shard=latest.shard or (1, 1),
+        run_id=latest.run_id,
+        state=latest.state,
+        error=latest.error,
+        attempt=sum(run.attempt for run in runs),
+        portfolios=latest.portfolios or 0,
+        failed=latest.failed,
+        rows_written=sum(run.rows_written for run in runs),
+        consistent=latest.consistent,
+        seconds=sum(run.seconds for run in runs),
+    )
+
+
+def latest_of_each(runs: Sequence[RunStatus]) -> list[RunStatus]:
+    """Return the run of each shard that worked last, by number; one that is no shard itself."""
+    ordered = sorted(runs, key=lambda run: (run.shard or (1, 1), run.token))
+    return [*{run.shard: run for run in ordered}.values()]
+
+
+def shards_of(runs: Sequence[RunStatus]) -> tuple[ShardResult, ...]:
+    """Return the shards of a group by its runs, by number; `missing` are those not begun."""
+    _, count = runs[0].shard or (1, 1)
+    found: dict[int, list[RunStatus]] = {number: [] for number in range(1, count + 1)}
+    for run in sorted(runs, key=lambda run: run.token):
+        number, _ = run.shard or (1, 1)
+        found[number].append(run)
+    return tuple(
+        shard_of(*own) if own else ShardResult(shard=(number, count), state=MISSING, attempt=0)
+        for number, own in found.items()
+    )
 
 
 def _whole_seconds(row: dict[str, Any]) -> dict[str, Any]:

@@ -1,12 +1,49 @@
-"""Progress of several runs as one."""
+"""Several runs side by side, and their progress as one."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
     from batchcore.options import Progress
+
+Name = TypeVar("Name")
+Given = TypeVar("Given")
+End = TypeVar("End")
+
+log: Final = logging.getLogger("batchcore")
+
+
+async def each(
+    given: Mapping[Name, Given],
+    work: Callable[[Given], Awaitable[End]],
+    ends: dict[Name, End | BaseException],
+    what: str,
+) -> None:
+    """Work on each of several side by side; ``ends`` has what it returns, or its error.
+
+    One that ends early does not stop the others; the cancellation of this call stops all. ``what``
+    they are is for the log.
+    """
+
+    async def attempt(name: Name) -> None:
+        try:
+            ends[name] = await work(given[name])
+        except asyncio.CancelledError as error:
+            ends[name] = error
+            raise
+        except Exception as error:  # noqa: BLE001  # the others go on
+            ends[name] = error
+            log.warning("%s=%s error=%r", what, name, str(error))
+
+    async with asyncio.TaskGroup() as tasks:
+        for name in given:
+            tasks.create_task(attempt(name))
 
 
 class SharedProgress:

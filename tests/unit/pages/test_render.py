@@ -11,6 +11,7 @@ import pytest
 
 from batchcore.pages import advice, render, texts
 from batchcore.pages.contents import Drawdown, Night, PortfolioPage, RunFacts, Verified
+from batchcore.run.result import ShardResult
 from support import pages
 
 VOID = {"meta", "link", "br"}
@@ -194,6 +195,27 @@ def test_an_empty_night_says_how_its_run_ended(changes: dict[str, object], sente
     assert "No complete snapshot of the session is stored." in text
     if run.error:
         assert run.error in text
+
+
+def test_a_night_of_shards_has_a_row_for_each() -> None:
+    ended = ShardResult(
+        shard=(1, 3), run_id="one", state="failed", error="DatabaseError: <b>", attempt=2, failed=7
+    )
+    shards = (ended, replace(ended, shard=(2, 3), state="complete", error=None, rows_written=1234))
+    night = pages.night(50, 10)
+    night = replace(night, run=replace(night.run, state="failed"), shards=shards)
+    source = render.night_page(night)
+    text = text_of(source)
+    for shown in ("1/3", "2/3", "1,234", "DatabaseError: <b>", f"Group {night.run.run_id}, "):
+        assert shown in text
+    assert f"batchcore status --group {night.run.run_id} names them" in text
+    assert "Shards" not in text_of(render.night_page(replace(night, shards=())))
+
+
+def test_a_night_names_the_shards_that_have_not_begun() -> None:
+    missing = tuple(ShardResult(shard=(number, 4), state="missing") for number in (2, 3))
+    text = text_of(render.night_page(Night(run=pages.run(state="missing"), shards=missing)))
+    assert "Shards have not begun: 2/4, 3/4; 100,000 snapshots" in text
 
 
 def plain_portfolio(sessions: int) -> PortfolioPage:
