@@ -71,15 +71,23 @@ def test_the_demo_on_real_closes_has_every_row_right(started) -> None:
 
 
 @pytest.mark.usefixtures("elsewhere")
-def test_a_small_demo_shows_tables_and_that_its_rows_are_right() -> None:
-    said = batchcore("demo", *SMALL)
+def test_a_small_demo_shows_tables_and_writes_pages(tmp_path: Path) -> None:
+    folder = tmp_path / "not" / "there"
+    said = batchcore("demo", *SMALL, "--pages", str(folder))
     assert (said.code, said.err) == (0, "")
     lines = said.out.splitlines()
     assert lines[0].startswith("4 portfolios with ")
     assert lines[1].startswith("20 symbols, ")
     assert lines[2] == "3 sessions from 2025-06-26 to 2025-06-30"
+    night, portfolio = folder / "night.html", folder / "portfolio.html"
     # 4 portfolios over 3 sessions.
-    assert lines[-1] == "12 rows checked against the reference, 0 differ"
+    assert lines[-3:] == [
+        "12 rows checked against the reference, 0 differ",
+        f"page of the night: {night}",
+        f"page of the portfolio: {portfolio}",
+    ]
+    assert "Night of Monday, 30 June 2025" in night.read_text(encoding="utf-8")
+    assert "3 sessions, amounts in USD." in portfolio.read_text(encoding="utf-8")
     assert "The run: 12 rows written" in said.out
     named = [line for line in lines if re.match(r" (Core|Growth|Income|Value) 00000\d ", line)]
     shown, behaviour = named[:4], named[4:]
@@ -92,20 +100,6 @@ def test_a_small_demo_shows_tables_and_that_its_rows_are_right() -> None:
     numbers = [[Decimal(cell) for cell in row.split()[2:]] for row in behaviour]
     assert [len(row) for row in numbers] == [2, 2, 2, 2]
     assert all(1 <= effective <= 15 for _, effective in numbers)
-
-
-@pytest.mark.usefixtures("elsewhere")
-def test_a_demo_writes_pages_and_ends_by_saying_where_they_are(tmp_path: Path) -> None:
-    folder = tmp_path / "not" / "there"
-    said = batchcore("demo", *SMALL, "--pages", str(folder))
-    assert (said.code, said.err) == (0, "")
-    night, portfolio = folder / "night.html", folder / "portfolio.html"
-    assert said.out.splitlines()[-2:] == [
-        f"page of the night: {night}",
-        f"page of the portfolio: {portfolio}",
-    ]
-    assert "Night of Monday, 30 June 2025" in night.read_text(encoding="utf-8")
-    assert "3 sessions, amounts in USD." in portfolio.read_text(encoding="utf-8")
 
 
 @pytest.mark.usefixtures("elsewhere")
@@ -176,11 +170,17 @@ def test_a_debug_build_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
         (("--sessions", "100000"), "100000 sessions"),
     ],
 )
-def test_a_size_that_cannot_be_is_named(words: tuple[str, str], message: str, started) -> None:
+@pytest.mark.usefixtures("elsewhere")
+def test_a_size_that_cannot_be_is_named(words: tuple[str, str], message: str) -> None:
     said = batchcore("demo", *words)
     assert (said.code, said.out) == (3, "")
     assert said.error().startswith(message)
-    assert all(is_gone(server) for server in started)
+
+
+def test_a_demo_that_ends_with_an_error_stops_its_server(started) -> None:
+    assert batchcore("demo", "--portfolios", "0").code == 3
+    (server,) = started
+    assert is_gone(server)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
