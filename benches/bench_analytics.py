@@ -12,7 +12,8 @@ import pytest
 import batchcore
 from batchcore.calendar import date_of
 from batchcore.db.migrate import migrate
-from batchcore.demo import Seeded, Size, embedded, seeded
+from batchcore.demo import Seeded, Size, seeded
+from sample import EmptyDatabase, put_back
 
 PHASES = ("load", "compute", "analytics", "persist", "total")
 ROUNDS = 5
@@ -76,36 +77,29 @@ class Runs:
 
     def put_back(self) -> None:
         """Make the tables what they were before any run."""
-        asyncio.run(self._put_back())
+        asyncio.run(put_back(self.url))
 
-    async def _put_back(self) -> None:
-        connection = await asyncpg.connect(self.url)
-        try:
-            await connection.execute("TRUNCATE portfolio_snapshots")
-            await connection.execute(
-                "CREATE TABLE IF NOT EXISTS opening AS SELECT id, equity_balance FROM portfolios"
-            )
-            await connection.execute(
-                "UPDATE portfolios p SET equity_balance = o.equity_balance"
-                " FROM opening o WHERE p.id = o.id"
-            )
-            await connection.execute("VACUUM ANALYZE portfolios")
-            await connection.execute("VACUUM ANALYZE portfolio_snapshots")
-            await connection.execute("CHECKPOINT")
-        finally:
-            await connection.close()
+    def turn(self, other: str) -> None:
+        """Run the other side before each timed run: whatever the machine does falls on both."""
+        self.put_back()
+        self.run(other)
+        self.put_back()
+
+    @property
+    def title(self) -> str:
+        return f"analytics `{self.level}`"
 
     def figures(self) -> list[str]:
-        """Return the medians of each phase, with the analytics and without."""
+        """Return the medians of each phase of both sides."""
         size = self.data.size
         title = f"{size.portfolios:,} portfolios, {size.symbols:,} symbols"
         lines = [
-            f"analytics `{self.level}`: {title}, {size.sessions:,} sessions",
-            f"{'':10}{'runs':>5}" + "".join(f"{phase:>10}" for phase in PHASES),
+            f"{self.title}: {title}, {size.sessions:,} sessions",
+            f"{'':14}{'runs':>5}" + "".join(f"{phase:>10}" for phase in PHASES),
         ]
         for level, runs in self.seconds.items():
             cells = "".join(f"{self.middle(level, phase):>10.3f}" for phase in PHASES)
-            lines.append(f"{level:10}{len(runs):>5}{cells}")
+            lines.append(f"{level:14}{len(runs):>5}{cells}")
         return [*lines, ""]
 
     def middle(self, level: str, phase: str) -> float:
@@ -113,7 +107,9 @@ class Runs:
 
 
 @pytest.fixture(scope="module", params=["every", "portfolio"])
-def runs(request: pytest.FixtureRequest, figures: list[str]) -> Iterator[Runs]:
+def runs(
+    request: pytest.FixtureRequest, figures: list[str], empty_database: EmptyDatabase
+) -> Iterator[Runs]:
     timed = request.config.getoption("benchmark_enable")
     data = seeded((FULL if timed else SMALL)[request.param], seed=1)
 
@@ -121,9 +117,9 @@ def runs(request: pytest.FixtureRequest, figures: list[str]) -> Iterator[Runs]:
         await migrate(url)
         await data.write(url)
 
-    with embedded.start() as server:
-        asyncio.run(fill(server.url))
-        made = Runs(request.param, server.url, data)
+    with empty_database() as url:
+        asyncio.run(fill(url))
+        made = Runs(request.param, url, data)
         yield made
         if timed and made.seconds:
             figures += made.figures()
@@ -131,10 +127,4 @@ def runs(request: pytest.FixtureRequest, figures: list[str]) -> Iterator[Runs]:
 
 @pytest.mark.benchmark(group="analytics")
 def bench_analytics(benchmark, runs: Runs):
-    def alternate() -> None:
-        # The levels take turns, so that whatever else the machine does falls on both.
-        runs.put_back()
-        runs.run("none")
-        runs.put_back()
-
-    benchmark.pedantic(runs.run, args=(runs.level,), setup=alternate, rounds=ROUNDS)
+    benchmark.pedantic(runs.run, args=(runs.level,), setup=lambda: runs.turn("none"), rounds=ROUNDS)

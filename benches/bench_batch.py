@@ -36,14 +36,12 @@ def contest_of(url: str, job: Job, sides: Iterable[Entry]) -> Contest:
 @pytest.mark.parametrize(
     ("name", "analytics"), [*((name, "none") for name in JOBS), ("daily", "full")]
 )
-def bench_batch(
-    request: pytest.FixtureRequest, url: str, tmp_path: Path, name: str, analytics: str
-):
+@pytest.mark.usefixtures("child_here")
+def bench_batch(url: str, tmp_path: Path, name: str, analytics: str):
     sides = [side for side in SIDES.values() if not side.lacks]
     if analytics != "none":
         sides = [side for side in sides if side.analytics]
-    if (name, analytics) != ("daily", "none"):  # which has its processes
-        request.getfixturevalue("child_here")
+    if (name, analytics) != ("daily", "none"):
         # as on more of them: a side that is too slow for all has some
         sides = [side if side.portfolios is None else replace(side, portfolios=4) for side in sides]
     some = {side.name: side.portfolios for side in sides if side.portfolios == 4}

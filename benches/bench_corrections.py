@@ -13,8 +13,9 @@ import pytest
 import batchcore
 from batchcore.calendar import date_of
 from batchcore.db.migrate import migrate
-from batchcore.demo import Seeded, Size, embedded, seeded
+from batchcore.demo import Seeded, Size, seeded
 from bench_run import copied
+from sample import EmptyDatabase
 
 ROUNDS = 5
 FULL = Size(portfolios=1000, symbols=3000, sessions=120)
@@ -127,10 +128,12 @@ class Sides:
 
 
 @pytest.fixture(scope="module")
-def sides(request: pytest.FixtureRequest, figures: list[str]) -> Iterator[Sides]:
+def sides(
+    request: pytest.FixtureRequest, figures: list[str], empty_database: EmptyDatabase
+) -> Iterator[Sides]:
     timed = request.config.getoption("benchmark_enable")
-    with embedded.start() as server:
-        made = Sides(server.url, seeded(FULL if timed else SMALL, seed=1))
+    with empty_database() as url:
+        made = Sides(url, seeded(FULL if timed else SMALL, seed=1))
         asyncio.run(made.prepare())
         yield made
         if timed and len(made.seconds) > 1:

@@ -5,6 +5,7 @@ ticker alone is told beside, and the most processor time that this one took in a
 threads together: on a quiet machine no gap is longer than that and the 10 ms.
 """
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from statistics import median
 
 import pytest
 
-from sample import FULL, Host, Size, hosted
+from sample import FULL, EmptyDatabase, Host, Size, prepared
 
 CALLS = ("a ticker alone", "first call", "second call", "to_dict")
 LOOPS = ("asyncio", "uvloop")
@@ -86,9 +87,9 @@ class Gaps:
 
 
 @pytest.fixture(scope="module")
-def loaded(size: Size):
-    with hosted(MANY if size == FULL else size, analytics=True) as found:
-        yield found
+def loaded(size: Size, empty_database: EmptyDatabase):
+    with empty_database() as url:
+        yield asyncio.run(prepared(url, MANY if size == FULL else size, analytics=True))
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ import pytest
 import batchcore
 from batchcore.calendar import date_of
 from batchcore.db.migrate import migrate
-from batchcore.demo import Seeded, Size, embedded, seeded
+from batchcore.demo import Seeded, Size, seeded
+from sample import EmptyDatabase
 
 ROUNDS = 5
 FULL = Size(portfolios=100_000, symbols=3000, sessions=2)
@@ -62,10 +63,12 @@ class Night:
 
 
 @pytest.fixture(scope="module")
-def night(request: pytest.FixtureRequest, figures: list[str]) -> Iterator[Night]:
+def night(
+    request: pytest.FixtureRequest, figures: list[str], empty_database: EmptyDatabase
+) -> Iterator[Night]:
     timed = request.config.getoption("benchmark_enable")
-    with embedded.start() as server:
-        made = Night(server.url, seeded(FULL if timed else SMALL, seed=1))
+    with empty_database() as url:
+        made = Night(url, seeded(FULL if timed else SMALL, seed=1))
         asyncio.run(made.prepare())
         yield made
         if timed and len(made.seconds) > 1:

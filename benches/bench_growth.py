@@ -24,6 +24,7 @@ TINY = Size("tiny", 6, symbols=20, sessions=2, positions=3)
 
 
 @pytest.mark.db
+@pytest.mark.usefixtures("child_here")
 def bench_scaling(tmp_path: Path):
     with embedded.start(settings=SETTINGS) as server:
         study = Study(server, TINY, (1, 2), 1, seed=1, folder=tmp_path, tell=lambda _: None)

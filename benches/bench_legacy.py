@@ -16,11 +16,12 @@ import batchcore
 from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.db.migrate import migrate
-from batchcore.demo import Seeded, Size, embedded, seeded
+from batchcore.demo import Seeded, Size, seeded
 from batchcore.demo.market import Market
 from batchcore.frames import Days, Decimals, Rows
 from batchcore.reference import legacy
-from bench_analytics import PHASES, Runs
+from bench_analytics import Runs
+from sample import EmptyDatabase
 from support import build, legacy_frames
 
 ROUNDS = 5
@@ -225,8 +226,11 @@ class Policies(Runs):
         finally:
             await connection.close()
 
-    async def _put_back(self) -> None:
-        await super()._put_back()
+    def put_back(self) -> None:
+        super().put_back()
+        asyncio.run(self._write_previous())
+
+    async def _write_previous(self) -> None:
         connection = await asyncpg.connect(self.url)
         try:
             await connection.execute(
@@ -241,22 +245,15 @@ class Policies(Runs):
         finally:
             await connection.close()
 
-    def figures(self) -> list[str]:
-        """Return the medians of each phase under both policies."""
-        size = self.data.size
-        title = f"{size.portfolios:,} portfolios, {size.symbols:,} symbols"
-        lines = [
-            f"policies, {self.level}: {title}, {size.sessions:,} sessions",
-            f"{'':14}{'runs':>5}" + "".join(f"{phase:>10}" for phase in PHASES),
-        ]
-        for level, runs in self.seconds.items():
-            cells = "".join(f"{self.middle(level, phase):>10.3f}" for phase in PHASES)
-            lines.append(f"{level:14}{len(runs):>5}{cells}")
-        return [*lines, ""]
+    @property
+    def title(self) -> str:
+        return f"policies, {self.level}"
 
 
 @pytest.fixture(scope="module", params=["history", "current day"])
-def policies(request: pytest.FixtureRequest, figures: list[str]) -> Iterator[Policies]:
+def policies(
+    request: pytest.FixtureRequest, figures: list[str], empty_database: EmptyDatabase
+) -> Iterator[Policies]:
     timed = request.config.getoption("benchmark_enable")
     made = seeded((FULL if timed else SMALL)[request.param], seed=1)
 
@@ -281,11 +278,11 @@ def policies(request: pytest.FixtureRequest, figures: list[str]) -> Iterator[Pol
         finally:
             await connection.close()
 
-    with embedded.start() as server:
-        asyncio.run(fill(server.url))
+    with empty_database() as url:
+        asyncio.run(fill(url))
         end = date_of(made.market.end)
         today = end if request.param == "current day" else end + dt.timedelta(days=1)
-        runs = Policies(request.param, server.url, made, today=today)
+        runs = Policies(request.param, url, made, today=today)
         yield runs
         if timed and runs.seconds:
             figures += runs.figures()
@@ -293,10 +290,9 @@ def policies(request: pytest.FixtureRequest, figures: list[str]) -> Iterator[Pol
 
 @pytest.mark.benchmark(group="policies")
 def bench_policies(benchmark, policies: Policies):
-    def alternate() -> None:
-        # The policies take turns, so that whatever else the machine does falls on both.
-        policies.put_back()
-        policies.run("rollforward")
-        policies.put_back()
-
-    benchmark.pedantic(policies.run, args=("legacy",), setup=alternate, rounds=ROUNDS)
+    benchmark.pedantic(
+        policies.run,
+        args=("legacy",),
+        setup=lambda: policies.turn("rollforward"),
+        rounds=ROUNDS,
+    )

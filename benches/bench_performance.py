@@ -13,7 +13,7 @@ import pytest
 import batchcore
 from batchcore import calendar as calendars
 from batchcore.db.migrate import migrate
-from batchcore.demo import embedded
+from sample import EmptyDatabase
 
 pytestmark = pytest.mark.db
 
@@ -136,10 +136,12 @@ class Sides:
 
 
 @pytest.fixture(scope="module")
-def sides(request: pytest.FixtureRequest, figures: list[str]) -> Iterator[Sides]:
+def sides(
+    request: pytest.FixtureRequest, figures: list[str], empty_database: EmptyDatabase
+) -> Iterator[Sides]:
     timed = request.config.getoption("benchmark_enable")
-    with embedded.start() as server:
-        made = Sides(server.url, FULL if timed else SMALL)
+    with empty_database() as url:
+        made = Sides(url, FULL if timed else SMALL)
         asyncio.run(made.prepare())
         yield made
         if timed and len(made.seconds) > 1:

@@ -11,8 +11,9 @@ import pytest
 import batchcore
 from batchcore.calendar import date_of
 from batchcore.db.migrate import migrate
-from batchcore.demo import embedded, seeded
+from batchcore.demo import seeded
 from bench_corrections import CLOSE, FULL, ROUNDS, SINCE, SMALL, Sides
+from sample import EmptyDatabase
 
 BACK = CLOSE.replace("close + 1", "close - 1")
 
@@ -50,10 +51,12 @@ class Repairs(Sides):
 
 
 @pytest.fixture(scope="module")
-def sides(request: pytest.FixtureRequest, figures: list[str]) -> Iterator[Repairs]:
+def sides(
+    request: pytest.FixtureRequest, figures: list[str], empty_database: EmptyDatabase
+) -> Iterator[Repairs]:
     timed = request.config.getoption("benchmark_enable")
-    with embedded.start() as server:
-        made = Repairs(server.url, seeded(FULL if timed else SMALL, seed=1))
+    with empty_database() as url:
+        made = Repairs(url, seeded(FULL if timed else SMALL, seed=1))
         asyncio.run(made.prepare())
         yield made
         if timed and len(made.seconds) > 1:

@@ -12,7 +12,7 @@ import baseline
 import batchcore
 from batchcore.schema import COUNT_COLUMNS, MONEY_COLUMNS
 from batchcore.units import CENTS, RETURN_SCALE
-from sample import Host
+from sample import Host, put_back
 
 PHASES = ("load", "compute", "persist")
 ROUNDS = {"native": 5, "baseline": 3}
@@ -78,24 +78,7 @@ class Contest:
 
     def put_back(self) -> None:
         """Make the tables what they were before any run."""
-        asyncio.run(self._put_back())
-
-    async def _put_back(self) -> None:
-        connection = await asyncpg.connect(self.host.url)
-        try:
-            await connection.execute("TRUNCATE portfolio_snapshots")
-            await connection.execute(
-                "CREATE TABLE IF NOT EXISTS opening AS SELECT id, equity_balance FROM portfolios"
-            )
-            await connection.execute(
-                "UPDATE portfolios p SET equity_balance = o.equity_balance"
-                " FROM opening o WHERE p.id = o.id"
-            )
-            await connection.execute("VACUUM ANALYZE portfolios")
-            await connection.execute("VACUUM ANALYZE portfolio_snapshots")
-            await connection.execute("CHECKPOINT")
-        finally:
-            await connection.close()
+        asyncio.run(put_back(self.host.url))
 
 
 async def copied(connection: asyncpg.Connection, query: str) -> bytes:

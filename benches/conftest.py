@@ -3,6 +3,7 @@
 With the tests every bench runs once, untimed, on little; `--benchmark-enable` times it on a lot.
 """
 
+import asyncio
 import contextlib
 import io
 import json
@@ -15,13 +16,16 @@ from unittest import mock
 
 import pytest
 
-from batch import contest, server
+from batch import contest, scaling, server
 from batch.child import main
 from batch.job import Job
 from batch.sides import SIDES
 from batchcore import about
+from batchcore.db.migrate import migrate
+from batchcore.demo import embedded
 from batchcore.pg.session import Session
-from sample import FULL, SMALL, Host, Size, hosted
+from sample import FULL, SMALL, EmptyDatabase, Host, Size, prepared
+from support.database import created
 
 FIGURES = pytest.StashKey[list[str]]()
 
@@ -60,21 +64,42 @@ def size(request: pytest.FixtureRequest) -> Size:
 
 
 @pytest.fixture(scope="session")
-def host(size: Size) -> Iterator[Host]:
-    """An embedded server whose database has portfolios and prices, and no snapshots."""
-    with hosted(size) as found:
-        yield found
+def empty_database(request: pytest.FixtureRequest) -> Iterator[EmptyDatabase]:
+    """A function that gives the URL of an empty database, on a server of its own if it is timed.
+
+    With the tests all are on one server, and copies of one that was migrated.
+    """
+
+    @contextlib.contextmanager
+    def alone() -> Iterator[str]:
+        with embedded.start() as server:
+            yield server.url
+
+    if request.config.getoption("benchmark_enable"):
+        yield alone
+        return
+    with embedded.start() as server:
+        asyncio.run(migrate(server.url))
+        yield lambda: contextlib.nullcontext(asyncio.run(created(server, server.url)))
+
+
+@pytest.fixture(scope="session")
+def host(size: Size, empty_database: EmptyDatabase) -> Iterator[Host]:
+    """A database that has portfolios and prices, and no snapshots."""
+    with empty_database() as url:
+        yield asyncio.run(prepared(url, size))
 
 
 @pytest.fixture
 def child_here(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, Job], dict[str, Any]]:
     """`contest.child` in a thread: its process takes a second to start, for little work.
 
-    The libraries of a side keep threads, so one that needs any has a process of its own.
+    The libraries of a side keep threads, so one that needs any has a process of its own; so has
+    the floor, which shows that processes work.
     """
 
     def child(side: str, url: str, job: Job) -> dict[str, Any]:
-        if SIDES[side].needs:
+        if SIDES[side].needs or side == "floor":
             return in_a_process(side, url, job)
         file, out = job.path / "job.json", io.StringIO()
         file.write_text(job.to_json(), encoding="utf-8")
@@ -91,5 +116,6 @@ def child_here(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, Job], dic
 
     in_a_process = contest.child
     monkeypatch.setattr(contest, "child", child)
+    monkeypatch.setattr(scaling, "child", child)
     monkeypatch.setattr(server, "child", child)
     return child

@@ -1,9 +1,8 @@
 """What the benches work on: seeded portfolios of two sizes, in frames and in a database."""
 
-import asyncio
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -13,8 +12,8 @@ import numpy as np
 
 from batchcore.calendar import date_of
 from batchcore.db.migrate import migrate
-from batchcore.demo import embedded, universe
 from batchcore.demo import market as markets
+from batchcore.demo import universe
 from batchcore.frames import (
     Days,
     Decimals,
@@ -31,6 +30,10 @@ from batchcore.frames import (
 
 POSITIONS = 15
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+EmptyDatabase = Callable[[], AbstractContextManager[str]]
+"""Gives the URL of an empty database for as long as it is needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +86,29 @@ class Host:
         return [date_of(day) for day in self.market.days[self.market.first :].tolist()]
 
 
-@contextmanager
-def hosted(size: Size, *, analytics: bool = False) -> Iterator[Host]:
-    """Give a server of its own whose database is filled."""
+async def put_back(url: str) -> None:
+    """Make the tables of snapshots and portfolios what they were before any run."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute("TRUNCATE portfolio_snapshots")
+        await connection.execute(
+            "CREATE TABLE IF NOT EXISTS opening AS SELECT id, equity_balance FROM portfolios"
+        )
+        await connection.execute(
+            "UPDATE portfolios p SET equity_balance = o.equity_balance"
+            " FROM opening o WHERE p.id = o.id"
+        )
+        await connection.execute("VACUUM ANALYZE portfolios")
+        await connection.execute("VACUUM ANALYZE portfolio_snapshots")
+        await connection.execute("CHECKPOINT")
+    finally:
+        await connection.close()
 
-    async def prepared(url: str) -> Host:
-        await migrate(url)
-        return await filled(url, size, analytics=analytics)
 
-    with embedded.start() as server:
-        yield asyncio.run(prepared(server.url))
+async def prepared(url: str, size: Size, *, analytics: bool = False) -> Host:
+    """Return the empty database at `url`, migrated and filled."""
+    await migrate(url)
+    return await filled(url, size, analytics=analytics)
 
 
 async def filled(url: str, size: Size, *, analytics: bool = False) -> Host:

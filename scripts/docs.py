@@ -57,6 +57,9 @@ OPTIONS = {
 WHOLE = ("settings", "options", "overrides")
 """Arguments that hold others, which have rows of their own."""
 
+ELSEWHERE = ("As in `run_batch`.", "Likewise.")
+"""What is said of arguments that have rows in the table of `run_batch`."""
+
 
 # Tables of the database.
 
@@ -114,7 +117,7 @@ def arguments(command: str, *names: str) -> str:
                 text,
             )
             for key, text in texts.items()
-            if key not in WHOLE
+            if key not in WHOLE and text not in ELSEWHERE
         ]
     return table(("argument", "option", "default", "meaning"), rows)
 

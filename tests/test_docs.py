@@ -244,9 +244,12 @@ def with_driver(url: str) -> str:
     return url.replace("postgresql://", "postgresql+asyncpg://", 1)
 
 
-def run_python(block: Block, url: str | None = None) -> None:
-    if "DataFrame.from_arrow(" in block.text and not hasattr(pd.DataFrame, "from_arrow"):
+def skip_without_packages(text: str) -> None:
+    if "DataFrame.from_arrow(" in text and not hasattr(pd.DataFrame, "from_arrow"):
         pytest.skip(f"pandas {pd.__version__} takes no Arrow stream, 3.0 does")
+
+
+def run_python(block: Block, url: str | None = None) -> None:
     prelude = ALEMBIC if "context.configure(" in block.text else ""
     printed = ran([sys.executable, "-W", "error", "-c", prelude + block.text], url)
     assert block.printed is None or printed == block.printed
@@ -287,6 +290,12 @@ async def test_a_python_example_runs_on_a_database(
     await asyncio.to_thread(run_python, block, url)
 
 
+(EXPLAINED,) = re.findall(
+    r"^\[examples/explain_a_number\.py\][^\n]*\n\n```text\n(.*?)```\n",
+    (ROOT / "docs" / "operations.md").read_text(encoding="utf-8"),
+    re.MULTILINE | re.DOTALL,
+)
+
 PRINTED = {
     "caches.py": (
         "None 2025-06-27\nTrue\n"
@@ -298,6 +307,7 @@ PRINTED = {
         "2026-01-02 0 1000000\n2026-01-05 8000 1008000\n"
         "2026-01-06 -5000 1003000\n2026-01-07 0 1003000\n"
     ),
+    "explain_a_number.py": EXPLAINED,
     "in_apscheduler.py": "True\n",
     "in_fastapi.py": "True complete\n",
     "in_orm_session.py": "True\nFalse\n",
@@ -308,6 +318,10 @@ PRINTED = {
         "['benchmark', 'benchmark_date', 'benchmark_weights', 'calculation_date',"
         " 'over_underweights', 'sector_weights']\n"
         "0 0 True\n0 0 1\n"
+    ),
+    "results_as_data.py": "True\ndecimal128(16, 2)\nTrue\n",
+    "run_batch.py": (
+        "True ['2025-06-26', '2025-06-27', '2025-06-30']\nTrue every {}\nTrue legacy\nTrue True\n"
     ),
     "runs_and_verify.py": (
         "True complete 2025-06-30 None\nTrue\n10 snapshots, 0 cells differ {}\n"
@@ -335,8 +349,10 @@ def test_every_example_file_is_run_and_linked() -> None:
 async def test_an_example_file_runs(
     name: str, make_database: Callable[[str], Awaitable[str]], filled_template: str
 ) -> None:
+    path = ROOT / "examples" / name
+    skip_without_packages(path.read_text(encoding="utf-8"))
     url = await make_database(filled_template)
-    command = [sys.executable, "-W", "error", str(ROOT / "examples" / name)]
+    command = [sys.executable, "-W", "error", str(path)]
     assert await asyncio.to_thread(ran, command, url) == PRINTED[name]
 
 

@@ -2,20 +2,17 @@
 
 import argparse
 import asyncio
-import os
-import platform
 import sys
 import tempfile
 from pathlib import Path
 
-from batch.compare import DiffersError
+from batch.command import RefusedError, exit_code, machine
 from batch.contest import ROUNDS, Contest
-from batch.data import SETTINGS, server, server_version
+from batch.data import SETTINGS, server
 from batch.job import ANALYTICS, JOBS, job_of
 from batch.sides import SIDES
 from batch.sizes import SEED, SIZES
 from batch.table import keep, tell
-from batchcore import about
 
 
 def parser() -> argparse.ArgumentParser:
@@ -35,17 +32,14 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def main() -> int:
-    given = parser().parse_args()
-    if about.build_profile != "release":
-        return _refused(f"batchcore._core is a {about.build_profile} build: `make build` first")
+def run(given: argparse.Namespace) -> None:
     names = [name for name in given.sides.split(",") if name]
     if unknown := set(names) - set(SIDES):
-        return _refused(f"no side {', '.join(sorted(unknown))}; there are {', '.join(SIDES)}")
+        raise RefusedError(f"no side {', '.join(sorted(unknown))}; there are {', '.join(SIDES)}")
     for name in names:
         if lacks := SIDES[name].lacks:
             how = "run `make peers`" if SIDES[name].own else "install the extra `bench`"
-            return _refused(f"{name} needs {', '.join(lacks)}: {how}")
+            raise RefusedError(f"{name} needs {', '.join(lacks)}: {how}")
     sides = [SIDES[n] for n in names] or [s for s in SIDES.values() if not s.lacks]
     if given.analytics != "none":
         sides = [side for side in sides if side.analytics]
@@ -73,8 +67,7 @@ def main() -> int:
                 f" {len(job.history)}; analytics {given.analytics}; seed {given.seed}"
             ),
             (
-                f"{os.cpu_count()} cores, Python {platform.python_version()}, PostgreSQL"
-                f" {asyncio.run(server_version(started.url))}, settings"
+                f"{machine(started.url)}, settings"
                 f" {' '.join(f'{k}={v}' for k, v in {**SETTINGS, **settings}.items())}"
             ),
         ]
@@ -87,21 +80,17 @@ def main() -> int:
             seed=given.seed,
             tell=tell,
         )
-        try:
-            found = asyncio.run(contest.run())
-        except DiffersError as error:
-            return _refused(str(error))
+        found = asyncio.run(contest.run())
     tell("", *head, f"medians of up to {given.rounds or ROUNDS[given.job]} runs, seconds")
     tell(*found.lines())
     if given.json is not None:
         figures = {"head": head, "medians": found.medians(), "rounds": found.told}
         keep(given.json, figures)
-    return 0
 
 
-def _refused(reason: str) -> int:
-    sys.stderr.write(f"{reason}\n")
-    return 1
+def main() -> int:
+    given = parser().parse_args()
+    return exit_code(lambda: run(given))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import json
 import os
-import platform
 import random
 import resource
 import subprocess
@@ -29,15 +28,15 @@ from statistics import median
 import psutil
 
 from batch import state
+from batch.command import exit_code, machine
 from batch.compare import DiffersError
 from batch.contest import keep_history
-from batch.data import connected, server, server_version
+from batch.data import connected, server
 from batch.job import Job, job_of
 from batch.model import Costs, Layout, Took, best, bound, errors, fitted, seconds
 from batch.simulation import simulated
 from batch.sizes import SEED, SIZES
 from batch.table import MIB, aligned, keep, tell
-from batchcore import about
 from batchcore.cli.options import URL_VARIABLE
 from batchcore.demo import embedded
 
@@ -258,11 +257,7 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def main() -> int:
-    given = parser().parse_args()
-    if about.build_profile != "release":
-        sys.stderr.write(f"batchcore._core is a {about.build_profile} build: `make build` first\n")
-        return 1
+def run(given: argparse.Namespace) -> None:
     sizes = [SIZES[name] for name in given.sizes.split(",")]
     counts = [int(count) for count in given.servers.split(",")]
     with ExitStack() as stack:
@@ -278,7 +273,7 @@ def main() -> int:
                 own.mkdir()
                 job = job_of("daily", size, history=1, analytics="none", folder=own)
                 servers.setdefault(size.name, []).append(Server(started, job))
-        version = asyncio.run(server_version(servers[sizes[0].name][0].url))
+        on = machine(servers[sizes[0].name][0].url)
         study = Study(
             servers=servers,
             processes=[int(count) for count in given.processes.split(",")],
@@ -287,20 +282,20 @@ def main() -> int:
             seed=given.seed,
             tell=tell,
         )
-        try:
-            runs = asyncio.run(study.run())
-        except DiffersError as error:
-            sys.stderr.write(f"{error}\n")
-            return 1
+        runs = asyncio.run(study.run())
         costs = fitted(runs, disk_bytes_s(folder))
     head = [
         f"daily runs on {', '.join(map(str, sizes))}; medians of {given.rounds} runs",
-        f"{os.cpu_count()} cores, Python {platform.python_version()}, PostgreSQL {version}",
+        on,
     ]
     tell("", *head, *report(costs, runs))
     if given.json is not None:
         keep(given.json, {"head": head, "costs": asdict(costs), "runs": [*map(asdict, runs)]})
-    return 0
+
+
+def main() -> int:
+    given = parser().parse_args()
+    return exit_code(lambda: run(given))
 
 
 if __name__ == "__main__":

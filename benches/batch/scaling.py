@@ -10,8 +10,6 @@ some portfolios are checked with the reference.
 
 import argparse
 import asyncio
-import os
-import platform
 import random
 import sys
 import tempfile
@@ -25,13 +23,13 @@ import asyncpg
 import numpy as np
 
 from batch import state
+from batch.command import exit_code, machine
 from batch.compare import DiffersError, check_with_reference
 from batch.contest import child
-from batch.data import SETTINGS, connected, fill, server_version
+from batch.data import SETTINGS, connected, fill
 from batch.job import Job, job_of
 from batch.sizes import POSITIONS, SEED, Size
 from batch.table import MIB, aligned, keep, tell
-from batchcore import about
 from batchcore.demo import embedded
 
 DIMENSIONS = {
@@ -261,17 +259,13 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def main() -> int:
-    given = parser().parse_args()
-    if about.build_profile != "release":
-        sys.stderr.write(f"batchcore._core is a {about.build_profile} build: `make build` first\n")
-        return 1
+def run(given: argparse.Namespace) -> None:
     base = Size("base", given.portfolios, given.symbols, given.sessions, given.lots)
     with (
         tempfile.TemporaryDirectory(prefix="batchcore-bench-") as folder,
         embedded.start(settings=SETTINGS) as server,
     ):
-        version = asyncio.run(server_version(server.url))
+        on = machine(server.url)
         study = Study(
             server=server,
             base=base,
@@ -281,19 +275,19 @@ def main() -> int:
             folder=Path(folder),
             tell=tell,
         )
-        try:
-            found = asyncio.run(study.run())
-        except DiffersError as error:
-            sys.stderr.write(f"{error}\n")
-            return 1
+        found = asyncio.run(study.run())
     head = [
         f"backfill of {base}, each varied alone; medians of {given.rounds} runs, seconds",
-        f"{os.cpu_count()} cores, Python {platform.python_version()}, PostgreSQL {version}",
+        on,
     ]
     tell("", *head, *found.lines())
     if given.json is not None:
         keep(given.json, {"head": head, **found.figures()})
-    return 0
+
+
+def main() -> int:
+    given = parser().parse_args()
+    return exit_code(lambda: run(given))
 
 
 if __name__ == "__main__":

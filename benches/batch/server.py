@@ -12,8 +12,6 @@ their parent, and into bare ones that are attached.
 
 import argparse
 import asyncio
-import os
-import platform
 import random
 import sys
 import tempfile
@@ -28,15 +26,15 @@ from typing import Any
 import asyncpg
 
 from batch import state
+from batch.command import exit_code, machine
 from batch.compare import DiffersError, check_with_reference
 from batch.contest import CHECKED, ROUNDS, child
-from batch.data import SETTINGS, connected, fill, server_version
+from batch.data import SETTINGS, connected, fill
 from batch.job import JOBS, Job, job_of
 from batch.outputs import Output, keep_outputs
 from batch.sizes import SEED, SIZES, Size
 from batch.table import MIB, aligned, keep, tell
 from batch.variants import KEEP_COLUMNS, PARENT, Month, Variant, months, variants
-from batchcore import about
 from batchcore.demo import embedded
 
 PATIENCE_S = 3.0
@@ -438,11 +436,7 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def main() -> int:
-    given = parser().parse_args()
-    if about.build_profile != "release":
-        sys.stderr.write(f"batchcore._core is a {about.build_profile} build: `make build` first\n")
-        return 1
+def run(given: argparse.Namespace) -> None:
     size = SIZES[given.size]
     with tempfile.TemporaryDirectory(prefix="batchcore-bench-") as folder:
         Path(folder).chmod(0o711)  # as root, another account runs the server in it
@@ -455,22 +449,22 @@ def main() -> int:
             seed=given.seed,
             tell=tell,
         )
-        try:
-            found = asyncio.run(trial.run())
-        except DiffersError as error:
-            sys.stderr.write(f"{error}\n")
-            return 1
+        found = asyncio.run(trial.run())
         with embedded.start(Path(folder) / "cluster") as server:
-            version = asyncio.run(server_version(server.url))
+            on = machine(server.url)
     rounds = ", ".join(f"{given.rounds or ROUNDS[job]} runs of {job}" for job in trial.jobs)
     head = [
         f"{size}; {rounds}; medians, seconds",
-        f"{os.cpu_count()} cores, Python {platform.python_version()}, PostgreSQL {version}",
+        on,
     ]
     tell("", *head, *found.lines())
     if given.json is not None:
         keep(given.json, {"head": head, **found.figures()})
-    return 0
+
+
+def main() -> int:
+    given = parser().parse_args()
+    return exit_code(lambda: run(given))
 
 
 if __name__ == "__main__":

@@ -489,7 +489,7 @@ class Settings:
     fx_pivot: str = field(
         default="USD",
         metadata=option(
-            help="Currency by way of which others are converted.", metavar="CODE", ledger=QUESTION
+            help="Currency through which others are converted.", metavar="CODE", ledger=QUESTION
         ),
     )
     min_coverage: float = field(
@@ -548,12 +548,12 @@ class Settings:
     max_move: float = field(
         default=0.5,
         metadata=option(
-            help="Largest change of a close that is no jump.", metavar="X", ledger=QUESTION
+            help="Largest change of a close that is not a jump.", metavar="X", ledger=QUESTION
         ),
     )
     frozen_sessions: int = field(
         default=10,
-        metadata=option(help="Sessions with the same close that are too many.", ledger=QUESTION),
+        metadata=option(help="Equal closes in a row that count as frozen.", ledger=QUESTION),
     )
     max_missing: float = field(
         default=0.2,

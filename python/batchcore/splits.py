@@ -29,7 +29,7 @@ def counting(rows: SplitRows) -> tuple[SplitRows, Issues]:
 
     A row counts if it has an ex-date, and `new` and `old` are above 0. Rows of one symbol, trimmed
     and upper-cased, and one ex-date count once if they say the same, and not at all if they differ.
-    Rows without a symbol, or with blanks alone, are nobody's.
+    Rows with a NULL or blank symbol are ignored.
 
     Source:
         C3.
@@ -72,9 +72,9 @@ def quotients(rows: SplitRows) -> list[tuple[int, Fraction]]:
 
 
 def shares_of_close(rows: SplitRows, day: int) -> Fraction:
-    """Return how many shares before the first of some splits one that closes on a day stands for.
+    """Return how many shares from before the splits one share of a day stands for.
 
-    Times these, closes of all days are of the same shares, and their quotient is the return (C5).
+    Multiplied by it, closes of all days are of the same shares: their quotient is the return (C5).
     The splits are those of one symbol, and count.
     """
     if rows.price_basis == "adjusted":
@@ -84,7 +84,7 @@ def shares_of_close(rows: SplitRows, day: int) -> Fraction:
 
 
 def _fault(rows: SplitRows, at: int) -> str:
-    """Return the first column that makes a row count for nothing, and what it has."""
+    """Return the first column at fault of a row that does not count, and its value."""
     state = State(int(rows.day.state[at]))
     if state != State.VALUE:
         return f"ex_date = {_SHOWN[state]}"

@@ -11,9 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import linregress
-from sklearn.linear_model import Ridge
-from sklearn.preprocessing import StandardScaler
 from sqlalchemy import make_url
 
 import batchcore
@@ -26,7 +23,7 @@ from batchcore.config import Schema, Settings
 from batchcore.db.analytic_tables import SNAPSHOTS
 from batchcore.errors import ConfigError, DatabaseError, SchemaError
 from batchcore.schema import HOST, Use
-from support import database
+from support import database, regressions
 from support.database import Host, Standing, execute, key
 from support.runs import run_days
 
@@ -868,7 +865,7 @@ def real(server: Any, template: str) -> Iterator[Real]:
         found.returns = {name: np.diff(own) / own[:-1] for name, own in closes.items()}
         market = found.returns["SPY"][-90:]
         found.regressions = {
-            name: linregress(market, own[-90:]) for name, own in found.returns.items()
+            name: regressions.line(own[-90:], market) for name, own in found.returns.items()
         }
 
     for url in database.shared(server, fill, template):
@@ -976,16 +973,8 @@ async def test_factor_exposures_on_the_real_closes_are_those_of_scikit_learn(rea
     factors = await rows_of(host, "TABLE factor_definitions")
     etfs = {row["id"]: row["etf_proxy"] for row in factors if row["etf_proxy"] in returns}
     market = np.column_stack([returns[etf][-90:] for etf in etfs.values()])
-    scaler = StandardScaler().fit(market)
-    ridge = Ridge(alpha=90.0)
     betas = {
-        symbol: dict(
-            zip(
-                etfs,
-                ridge.fit(scaler.transform(market), own[-90:]).coef_ / scaler.scale_,
-                strict=True,
-            )
-        )
+        symbol: dict(zip(etfs, regressions.ridge(own[-90:], market, 90.0), strict=True))
         for symbol, own in returns.items()
     }
 

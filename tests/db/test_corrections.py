@@ -30,7 +30,7 @@ from support.edits import (
 )
 from support.generate import MONDAY, Generator
 from support.outcome import LOOSE, random_host, seeded
-from support.runs import run_days
+from support.runs import run_days, run_each
 
 pytestmark = pytest.mark.db
 
@@ -431,17 +431,7 @@ async def check_corrections(db: asyncpg.Pool, seed: int, code: str, schema: Sche
         chunk_size=2,
         today=date_of(MONDAY + 20),
     )
-    for portfolio in made.portfolios:
-        first = MONDAY + generator.one_of((0, 0, 3))
-        await run_days(
-            db,
-            first,
-            first + 10,
-            [database.key(portfolio.id)],
-            calendar=code,
-            analytics="none",
-            settings=settings,
-        )
+    await run_each(db, made, generator, calendar=code, settings=settings)
     async with database.connected(db) as connection:
         editor = Editor(connection, generator)
         for _ in range(10):

@@ -28,7 +28,7 @@ from batchcore.pages.render import night_page
 from support import currencies, database, foreign_host
 from support.cases import RateRow
 from support.command import called
-from support.database import Host
+from support.database import MOMENT, Host
 from support.foreign_host import OF_POSITIONS, OF_PROFILES, every_day, in_currencies, settings
 from support.generate import MONDAY, Generator, Run
 from support.outcome import issues_of
@@ -56,6 +56,18 @@ async def filled(url: str, host: Host | None = None, rates: list[RateRow] | None
     host = host or euros()
     await foreign_host.fill(url, host, every_day(BEFORE, EURUSD="1.10") if rates is None else rates)
     return host
+
+
+async def filled_by_profiles(url: str, *profiles: tuple[str, str | None]) -> None:
+    """Fill a host on which profiles name currencies: pairs of symbols and those of them."""
+    own = tuple(in_currencies(one, "USD", [None]) for one in euros().portfolios)
+    await filled(url, replace(euros(), portfolios=own))
+    async with database.connected(url) as connection:
+        await connection.executemany(
+            "INSERT INTO company_profiles (symbol, quoted_in, data_source, last_updated,"
+            " created_at, updated_at) VALUES ($1, $2, 't', $3, $3, $3)",
+            [(*one, MOMENT) for one in profiles],
+        )
 
 
 async def ran(url: str, **options: Any) -> batchcore.BatchResult:
@@ -95,17 +107,7 @@ async def test_a_run_converts_what_positions_are_quoted_in(same_rates_host: str)
 
 
 async def test_profiles_may_name_the_currency(same_rates_host: str) -> None:
-    host = euros()
-    plain = replace(
-        host, portfolios=tuple(in_currencies(p, "USD", [None]) for p in host.portfolios)
-    )
-    await filled(same_rates_host, plain)
-    await database.execute(
-        same_rates_host,
-        "INSERT INTO company_profiles (symbol, quoted_in, data_source, last_updated, created_at,"
-        " updated_at) VALUES ('aaa', 'USD', 't', now(), now(), now()),"
-        " (' aaa ', 'EUR', 't', now(), now(), now()), ('BBB', NULL, 't', now(), now(), now())",
-    )
+    await filled_by_profiles(same_rates_host, ("aaa", "USD"), (" aaa ", "EUR"), ("BBB", None))
     await database.execute(
         same_rates_host, "UPDATE company_profiles SET quoted_in = 'EUR' WHERE symbol = 'aaa'"
     )
@@ -348,16 +350,7 @@ async def test_verify_of_a_host_without_time_stamps_names_no_rate(same_rates_hos
 
 
 async def test_verify_names_a_late_rate_of_what_profiles_quote(same_rates_host: str) -> None:
-    host = euros()
-    plain = replace(
-        host, portfolios=tuple(in_currencies(p, "USD", [None]) for p in host.portfolios)
-    )
-    await filled(same_rates_host, plain)
-    await database.execute(
-        same_rates_host,
-        "INSERT INTO company_profiles (symbol, quoted_in, data_source, last_updated, created_at,"
-        " updated_at) VALUES ('AAA', 'EUR', 't', '2026-01-01', '2026-01-01', '2026-01-01')",
-    )
+    await filled_by_profiles(same_rates_host, ("AAA", "EUR"))
     await ran(same_rates_host, settings=settings(OF_PROFILES))
     await database.execute(same_rates_host, rate_set(D3, "1.20", AFTER))
     found = await verified(same_rates_host, settings=settings(OF_PROFILES))

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from decimal import Decimal
@@ -645,6 +645,19 @@ async def listed(host: str) -> AsyncIterator[str]:
     await drop_roles(host)
 
 
+@pytest.fixture(scope="module")
+def unwritten_copy(server, template: str) -> Iterator[str]:
+    yield from database.shared(server, DATA.write, template)
+
+
+@pytest_asyncio.fixture
+async def unwritten(unwritten_copy: str) -> AsyncIterator[str]:
+    """The same database for all tests that write no snapshots."""
+    yield unwritten_copy
+    await drop_roles(unwritten_copy)
+    await database.execute(unwritten_copy, "TRUNCATE batchcore_runs CASCADE")
+
+
 async def run_as(url: str, **options: Any) -> batchcore.BatchResult:
     start, end = (date_of(day) for day in (DATA.market.start, DATA.market.end))
     return await batchcore.run_batch(url, start, end, on_existing="replace", **options)
@@ -662,10 +675,10 @@ async def test_the_grants_of_the_docs_are_enough(listed: str, level: str) -> Non
     ).differing == 0
 
 
-async def test_a_plan_needs_only_to_read(listed: str) -> None:
+async def test_a_plan_needs_only_to_read(unwritten: str) -> None:
     plain = ("GRANT SELECT ON", "GRANT USAGE ON SCHEMA")
     reads = [one for one in grants(RUN) if one.startswith(plain)]
-    role = await granted(listed, reads)
+    role = await granted(unwritten, reads)
     result = await run_as(role, settings=Settings(dry_run=True))
     assert result.portfolios.sessions_planned.sum() == 12
     with pytest.raises(SchemaError) as raised:
@@ -679,21 +692,21 @@ async def test_a_plan_needs_only_to_read(listed: str) -> None:
 
 
 @pytest.mark.parametrize("number", range(len(grants(RUN) + grants(FULL))))
-async def test_each_grant_of_the_docs_is_needed(listed: str, number: int) -> None:
+async def test_each_grant_of_the_docs_is_needed(unwritten: str, number: int) -> None:
     every = grants(RUN) + grants(FULL)
-    role = await granted(listed, every[:number] + every[number + 1 :])
+    role = await granted(unwritten, every[:number] + every[number + 1 :])
     with pytest.raises((SchemaError, DatabaseError)):
         await run_as(role, analytics="full")
-    assert await fetch(listed, "SELECT FROM portfolio_snapshots") == []
+    assert await fetch(unwritten, "SELECT FROM portfolio_snapshots") == []
 
 
 @pytest.mark.parametrize("number", range(len(grants(RUN) + grants(LEGACY))))
-async def test_each_grant_of_the_docs_is_needed_by_legacy(listed: str, number: int) -> None:
+async def test_each_grant_of_the_docs_is_needed_by_legacy(unwritten: str, number: int) -> None:
     every = grants(RUN) + grants(LEGACY)
-    role = await granted(listed, every[:number] + every[number + 1 :])
+    role = await granted(unwritten, every[:number] + every[number + 1 :])
     with pytest.raises((SchemaError, DatabaseError)):
         await run_as(role, policy="legacy")
-    assert await fetch(listed, "SELECT FROM portfolio_snapshots") == []
+    assert await fetch(unwritten, "SELECT FROM portfolio_snapshots") == []
 
 
 async def test_the_grants_of_the_docs_are_enough_for_legacy(listed: str) -> None:

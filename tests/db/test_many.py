@@ -26,11 +26,8 @@ def second() -> Iterator[embedded.EmbeddedServer]:
         yield started
 
 
-@pytest.fixture(scope="module")
-def stopped() -> str:
-    """The URL of a server that is down."""
-    with embedded.start() as started:
-        return started.url
+DOWN = "postgresql://nobody@127.0.0.1:1/none"
+"""Where no server listens."""
 
 
 async def made(server: embedded.EmbeddedServer, name: str) -> str:
@@ -42,13 +39,13 @@ async def made(server: embedded.EmbeddedServer, name: str) -> str:
 
 
 async def test_servers_that_cannot_run_do_not_stop_the_others(
-    same_host: str, second: embedded.EmbeddedServer, stopped: str
+    same_host: str, second: embedded.EmbeddedServer
 ) -> None:
     good, old = await made(second, "good"), await made(second, "old")
     await database.execute(old, "UPDATE batchcore_alembic_version SET version_num = '0005'")
     await database.fill(same_host, HOST)
     await ledger.spoil(same_host, database.key("p2"), ledger.WAIT)
-    servers = {"slow": same_host, "down": stopped, "old": old, "good": good}
+    servers = {"slow": same_host, "down": DOWN, "old": old, "good": good}
 
     async with database.connected(same_host) as other, database.connected(good) as quick:
         await other.fetchval(f"SELECT pg_advisory_lock({ledger.LOCK})")

@@ -25,7 +25,7 @@ from support.database import Host
 from support.edits import Editor, add_flow, add_position, recomputed
 from support.generate import MONDAY, Generator
 from support.outcome import random_host, seeded
-from support.runs import run_days
+from support.runs import run_days, run_each
 
 pytestmark = [pytest.mark.db, pytest.mark.asyncio]
 
@@ -373,17 +373,7 @@ async def check_repairs(db: asyncpg.Pool, seed: int, code: str) -> None:
     made = random_host(generator, portfolios=4)
     await database.fill(db, Host(made.portfolios, made.prices))
     settings = replace(SETTINGS, chunk_size=1 + seed, threads=1 + seed, today=date_of(MONDAY + 20))
-    for portfolio in made.portfolios:
-        first = MONDAY + generator.one_of((0, 0, 3))
-        await run_days(
-            db,
-            first,
-            first + 10,
-            [database.key(portfolio.id)],
-            calendar=code,
-            analytics="none",
-            settings=settings,
-        )
+    await run_each(db, made, generator, calendar=code, settings=settings)
     async with database.connected(db) as connection:
         editor = Editor(connection, generator)
         for _ in range(4):

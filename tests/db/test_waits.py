@@ -6,7 +6,10 @@ import re
 import pytest
 
 import batchcore
-from batchcore.config import Settings
+from batchcore.config import Schema, Settings
+from batchcore.pg.database import Database
+from batchcore.pg.ledger import Ledger
+from batchcore.run import lock_watch
 from support import database
 from support.callers import caller
 from support.generate import MONDAY
@@ -102,3 +105,16 @@ async def test_a_run_that_waits_for_nobody_asks_nothing(same_host: str, heard: H
     found = await run(same_host)
     assert not heard.lines
     assert found.rows_written == 4 * len(DAYS)
+
+
+async def test_a_step_may_end_before_the_server_is_asked(
+    same_host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock_watch, "LATE_S", 0.0)
+    watch = lock_watch.LockWatch()
+    async with Database(same_host).writing("ledger") as session:
+        with watch.around(session):
+            await watch.sleep(1.0)
+            report = asyncio.create_task(watch.report(session, Ledger(Schema()), "run"))
+            await asyncio.sleep(0)  # it has begun, and its transaction has not
+        await report

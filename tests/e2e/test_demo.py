@@ -1,11 +1,13 @@
 """The demo, from nothing to checked rows."""
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -32,6 +34,13 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[embedded.EmbeddedServer]:
 
     monkeypatch.setattr(embedded, "start", remembered)
     return servers
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch, empty: str) -> None:
+    """Have a demo work on a server that is there: to start one takes as long as the rest."""
+    server = contextlib.nullcontext(SimpleNamespace(url=empty))
+    monkeypatch.setattr(embedded, "start", lambda: server)
 
 
 def is_gone(server: embedded.EmbeddedServer) -> bool:
@@ -61,15 +70,24 @@ def test_the_demo_on_real_closes_has_every_row_right(started) -> None:
     assert is_gone(server)
 
 
-def test_a_small_demo_shows_tables_and_that_its_rows_are_right() -> None:
-    said = batchcore("demo", *SMALL)
+@pytest.mark.usefixtures("elsewhere")
+def test_a_small_demo_shows_tables_and_writes_pages(tmp_path: Path) -> None:
+    folder = tmp_path / "not" / "there"
+    said = batchcore("demo", *SMALL, "--pages", str(folder))
     assert (said.code, said.err) == (0, "")
     lines = said.out.splitlines()
     assert lines[0].startswith("4 portfolios with ")
     assert lines[1].startswith("20 symbols, ")
     assert lines[2] == "3 sessions from 2025-06-26 to 2025-06-30"
+    night, portfolio = folder / "night.html", folder / "portfolio.html"
     # 4 portfolios over 3 sessions.
-    assert lines[-1] == "12 rows checked against the reference, 0 differ"
+    assert lines[-3:] == [
+        "12 rows checked against the reference, 0 differ",
+        f"page of the night: {night}",
+        f"page of the portfolio: {portfolio}",
+    ]
+    assert "Night of Monday, 30 June 2025" in night.read_text(encoding="utf-8")
+    assert "3 sessions, amounts in USD." in portfolio.read_text(encoding="utf-8")
     assert "The run: 12 rows written" in said.out
     named = [line for line in lines if re.match(r" (Core|Growth|Income|Value) 00000\d ", line)]
     shown, behaviour = named[:4], named[4:]
@@ -84,19 +102,7 @@ def test_a_small_demo_shows_tables_and_that_its_rows_are_right() -> None:
     assert all(1 <= effective <= 15 for _, effective in numbers)
 
 
-def test_a_demo_writes_pages_and_ends_by_saying_where_they_are(tmp_path: Path) -> None:
-    folder = tmp_path / "not" / "there"
-    said = batchcore("demo", *SMALL, "--pages", str(folder))
-    assert (said.code, said.err) == (0, "")
-    night, portfolio = folder / "night.html", folder / "portfolio.html"
-    assert said.out.splitlines()[-2:] == [
-        f"page of the night: {night}",
-        f"page of the portfolio: {portfolio}",
-    ]
-    assert "Night of Monday, 30 June 2025" in night.read_text(encoding="utf-8")
-    assert "3 sessions, amounts in USD." in portfolio.read_text(encoding="utf-8")
-
-
+@pytest.mark.usefixtures("elsewhere")
 def test_of_a_large_generated_market_fifty_portfolios_are_checked() -> None:
     size = ("--portfolios", "60", "--symbols", "20", "--sessions", "2")
     said = batchcore("demo", *size, "--seed", "3")
@@ -106,6 +112,7 @@ def test_of_a_large_generated_market_fifty_portfolios_are_checked() -> None:
     )
 
 
+@pytest.mark.usefixtures("elsewhere")
 def test_a_generated_market_splits_and_has_foreign_holdings(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -135,6 +142,7 @@ def test_a_generated_market_splits_and_has_foreign_holdings(
     assert 0 < foreign < home
 
 
+@pytest.mark.usefixtures("elsewhere")
 def test_rows_that_differ_are_told_and_fail_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
     async def check(*_: Any, **__: Any) -> Checked:
         return Checked(12, 1, 4, 4, ("portfolio p on 2025-06-30: net_exposure is 1, expected 2",))
@@ -146,6 +154,7 @@ def test_rows_that_differ_are_told_and_fail_the_demo(monkeypatch: pytest.MonkeyP
     assert said.err == "batchcore: portfolio p on 2025-06-30: net_exposure is 1, expected 2\n"
 
 
+@pytest.mark.usefixtures("elsewhere")
 def test_a_debug_build_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("batchcore.about.build_profile", "debug")
     said = batchcore("demo", *SMALL)
@@ -161,11 +170,17 @@ def test_a_debug_build_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
         (("--sessions", "100000"), "100000 sessions"),
     ],
 )
-def test_a_size_that_cannot_be_is_named(words: tuple[str, str], message: str, started) -> None:
+@pytest.mark.usefixtures("elsewhere")
+def test_a_size_that_cannot_be_is_named(words: tuple[str, str], message: str) -> None:
     said = batchcore("demo", *words)
     assert (said.code, said.out) == (3, "")
     assert said.error().startswith(message)
-    assert all(is_gone(server) for server in started)
+
+
+def test_a_demo_that_ends_with_an_error_stops_its_server(started) -> None:
+    assert batchcore("demo", "--portfolios", "0").code == 3
+    (server,) = started
+    assert is_gone(server)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

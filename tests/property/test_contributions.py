@@ -27,7 +27,7 @@ from support.generate_legacy import LegacyGenerator
 from support.worked_legacy import CALENDAR
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from batchcore.frames import Contributions
     from batchcore.reference.contributions import Contribution
@@ -166,15 +166,23 @@ def assert_baseline(
     assert total(found) == 0
 
 
-@pytest.mark.parametrize("case", cases("rollforward"), ids=str)
-def test_lots_add_up_to_the_worked_rows(case: Case) -> None:
-    market = case.market()
-    rules = {"lookback_days": case.lookback_days, "scales": case.scales}
-    for portfolio in case.portfolios:
-        result = ref.roll_forward(portfolio, market, case.days, case.lookback_days, case.scales)
+def adding_up(
+    given_run: Case | Run, market: ref.Market, days: Sequence[int]
+) -> Iterator[tuple[ref.Portfolio, ref.Result]]:
+    """Yield each portfolio with its rows, after asserting that its lots add up to them."""
+    rules = {"lookback_days": given_run.lookback_days, "scales": given_run.scales}
+    for portfolio in given_run.portfolios:
+        result = ref.roll_forward(portfolio, market, days, **rules)
         assert_add_up(portfolio, market, result.rows, rules)
         if result.rows:
             assert_baseline(portfolio, market, result.rows[0], rules)
+        yield portfolio, result
+
+
+@pytest.mark.parametrize("case", cases("rollforward"), ids=str)
+def test_lots_add_up_to_the_worked_rows(case: Case) -> None:
+    market = case.market()
+    for portfolio, result in adding_up(case, market, case.days):
         for before, row in pairwise([None, *(row.day for row in result.rows)]):
             assert row is not None
             expected = by_reference(portfolio, market, before, row, case)
@@ -184,13 +192,8 @@ def test_lots_add_up_to_the_worked_rows(case: Case) -> None:
 
 @for_any(Generator.run, examples=60)
 def test_lots_add_up_to_random_rows(run: Run) -> None:
-    market = run.market()
-    rules = {"lookback_days": run.lookback_days, "scales": run.scales}
-    for portfolio in run.portfolios:
-        result = ref.roll_forward(portfolio, market, run.sessions, run.lookback_days, run.scales)
-        assert_add_up(portfolio, market, result.rows, rules)
-        if result.rows:
-            assert_baseline(portfolio, market, result.rows[0], rules)
+    for _ in adding_up(run, run.market(), run.sessions):
+        pass
 
 
 @for_any(Generator.run, Generator, st.data(), examples=60)
@@ -208,14 +211,7 @@ def test_core_equals_the_reference(run: Run, data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("case", cases("legacy"), ids=str)
 def test_positions_add_up_to_the_worked_rows_of_legacy(case: Case) -> None:
-    shared = legacy.Shared(
-        prices=legacy.closes(case.prices, case.scales),
-        calendar=CALENDAR,
-        today=case.today,
-        cached=case.cached,
-        profiles=case.profiles,
-        has_benchmark=case.has_benchmark,
-    )
+    shared = case.shared(CALENDAR)
     for portfolio in case.portfolios:
         days = [one.day for one in portfolio.snapshots]
         for row in legacy.roll(portfolio, shared, case.days, case.scales).rows:

@@ -55,25 +55,13 @@ def test_one_run_over_sessions_gives_the_rows_of_one_run_each(run: Run) -> None:
     for portfolio, expected in zip(portfolios, whole, strict=True):
         rows: list[Any] = []
         for day in run.sessions:
-            written = tuple(snapshot_of(row) for row in rows)
+            written = tuple(map(build.snapshot_of, rows))
             alone = replace(portfolio, snapshots=(*portfolio.snapshots, *written))
             (found,), _ = currencies.by_core(replace(run, portfolios=(alone,), sessions=(day,)))
             if not found.rows:
                 break
             rows += found.rows
         assert tuple(rows) == expected.rows
-
-
-def snapshot_of(row: ref.Row) -> ref.Snapshot:
-    return ref.Snapshot(
-        row.day,
-        row.equity_balance,
-        row.cumulative_pnl,
-        row.cumulative_realized_pnl,
-        row.cumulative_capital_flow,
-        row.daily_pnl,
-        row.daily_capital_flow,
-    )
 
 
 @for_any(Generator.foreign_split_run, Generator, st.data(), examples=60)

@@ -10,6 +10,7 @@ from batchcore import native
 from batchcore import reference as ref
 from batchcore.frames import Rows
 from batchcore.units import Mark
+from property.test_holdings import frames
 from support import build
 from support.generate import PROFILE, Generator, Run, drawn, for_any
 
@@ -44,14 +45,7 @@ def by_reference(run: Run) -> tuple[list[ref.Result], list[ref.Issue]]:
 
 def computed(run: Run) -> Rows:
     return native.compute(
-        build.inputs(
-            run.portfolios,
-            run.prices,
-            run.sessions,
-            run.scales,
-            column_scales=run.column_scales,
-            splits=run.splits,
-        ),
+        frames(run),
         build.session_days(run.sessions),
         lookback_days=run.lookback_days,
         threads=1,

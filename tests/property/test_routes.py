@@ -88,16 +88,7 @@ def noticed(results: Sequence[ref.Result]) -> list[set[ref.Issue]]:
 def fed(portfolio: ref.Portfolio, rows: Sequence[ref.Row]) -> ref.Portfolio:
     """Return a portfolio with the snapshots that `rows` are stored as."""
     stored = {snapshot.day: snapshot for snapshot in portfolio.snapshots}
-    for row in rows:
-        stored[row.day] = ref.Snapshot(
-            row.day,
-            row.equity_balance,
-            row.cumulative_pnl,
-            row.cumulative_realized_pnl,
-            row.cumulative_capital_flow,
-            row.daily_pnl,
-            row.daily_capital_flow,
-        )
+    stored |= {row.day: build.snapshot_of(row) for row in rows}
     return replace(portfolio, snapshots=tuple(stored.values()))
 
 

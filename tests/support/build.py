@@ -357,6 +357,19 @@ def market_issues(rows: Rows) -> list[ref.Issue]:
     return [issue for portfolio, issue in issues(rows.issues) if portfolio < 0]
 
 
+def snapshot_of(row: ref.Row) -> ref.Snapshot:
+    """Return the snapshot as which a row is stored."""
+    return ref.Snapshot(
+        row.day,
+        row.equity_balance,
+        row.cumulative_pnl,
+        row.cumulative_realized_pnl,
+        row.cumulative_capital_flow,
+        row.daily_pnl,
+        row.daily_capital_flow,
+    )
+
+
 def in_64_bits(result: ref.Result) -> ref.Result:
     """Return a result of the reference as far as `results` can tell it."""
     rows = [

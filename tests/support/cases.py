@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
@@ -148,6 +148,17 @@ class Case:
         """Return the market that `rollforward` reads."""
         splits = None if self.splits is None else self.splits.counting()
         return ref.market(self.prices, self.scales, splits)
+
+    def shared(self, calendar: Collection[int]) -> legacy.Shared:
+        """Return what all portfolios share under `legacy`."""
+        return legacy.Shared(
+            prices=legacy.closes(self.prices, self.scales),
+            calendar=calendar,
+            today=self.today,
+            cached=self.cached,
+            profiles=self.profiles,
+            has_benchmark=self.has_benchmark,
+        )
 
     @property
     def rules(self) -> list[str]:

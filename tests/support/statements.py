@@ -22,6 +22,7 @@ from batchcore.pages.night import load_night
 from batchcore.pages.portfolio import load_portfolio_page
 from batchcore.pg.session import Session
 from support import database
+from support.database import Db
 
 PATH = Path(__file__).parents[1] / "golden" / "statements.sql"
 
@@ -129,31 +130,32 @@ async def recorded(url: str, patch: Callable[[type, str, Any], None]) -> str:
     await DATA.write(url)
     for name in ("copy_out", "copy_in", "execute", "fetch", "fetchval"):
         patch(Session, name, recorder.wrapped(name))
-    for calls in (runs, others):
-        async for call in calls(url):
-            recorder.call = call
+    async with database.pooled(url) as pool:
+        for calls in (runs, others):
+            async for call in calls(pool):
+                recorder.call = call
     return recorder.text()
 
 
-async def runs(url: str) -> AsyncIterator[str]:
+async def runs(db: Db) -> AsyncIterator[str]:
     """Make runs under `rollforward` one after the other; the name of each is given before it."""
     first, second, third, *_, last = DAYS
     one = Settings(chunk_size=2, min_coverage=0.0)
     run = batchcore.run_batch
     for level, day in zip(("none", "portfolio", "full"), (first, second, third), strict=True):
         yield f"run_batch(analytics={level!r})"
-        await run(url, day, day, analytics=level, settings=one)
+        await run(db, day, day, analytics=level, settings=one)
     yield "run_batch(analytics='every', on_existing='replace')"
-    await run(url, third, last, analytics="every", on_existing="replace", settings=one)
+    await run(db, third, last, analytics="every", on_existing="replace", settings=one)
     gap = "DELETE FROM portfolio_snapshots WHERE snapshot_date = $1"
-    await database.fetch(url, gap, third)
+    await database.fetch(db, gap, third)
     for mode in ("skip", "replace"):
         yield f"run_batch(missing=True, on_existing={mode!r})"
-        await run(url, None, last, missing=True, on_existing=mode, analytics="none", settings=one)
+        await run(db, None, last, missing=True, on_existing=mode, analytics="none", settings=one)
     for calendar in ("XNYS", "prices", "daily"):
         yield f"run_batch(changed_since=..., calendar={calendar!r})"
         await run(
-            url,
+            db,
             changed_since=SINCE,
             on_existing="replace",
             calendar=calendar,
@@ -161,95 +163,95 @@ async def runs(url: str) -> AsyncIterator[str]:
             settings=one,
         )
     yield "run_batch('inception', on_existing='replace')"
-    await run(url, "inception", last, on_existing="replace", analytics="none", settings=one)
+    await run(db, "inception", last, on_existing="replace", analytics="none", settings=one)
     yield "run_batch(settings=Settings(dry_run=True))"
-    await run(url, last, last, on_existing="replace", settings=Settings(dry_run=True))
+    await run(db, last, last, on_existing="replace", settings=Settings(dry_run=True))
     yield "run_batch(settings=Settings(shard=(1, 2)))"
     for number in (1, 2):
         shard = Settings(shard=(number, 2), chunk_size=2, min_coverage=0.0)
-        await run(url, last, last, on_existing="replace", analytics="none", settings=shard)
+        await run(db, last, last, on_existing="replace", analytics="none", settings=shard)
     yield "run_batch(schema with price_sources)"
     sources = Settings(schema=Schema(price_sources=("test", "other")), min_coverage=0.0)
-    await run(url, last, last, on_existing="replace", analytics="none", settings=sources)
+    await run(db, last, last, on_existing="replace", analytics="none", settings=sources)
     splits = Schema(splits=Splits("stock_splits", "as_traded", "as_entered"))
     symbol, day = DATA.market.symbols[0], DAYS[1]
-    await database.execute(url, SPLITS)
-    await database.fetch(url, "INSERT INTO stock_splits VALUES ($1, $2, 2, 1)", symbol, day)
+    await database.execute(db, SPLITS)
+    await database.fetch(db, "INSERT INTO stock_splits VALUES ($1, $2, 2, 1)", symbol, day)
     of_splits = Settings(schema=splits, min_coverage=0.0)
     yield "run_batch(schema with splits)"
-    await run(url, last, last, on_existing="replace", analytics="none", settings=of_splits)
+    await run(db, last, last, on_existing="replace", analytics="none", settings=of_splits)
     yield "run_batch(schema with splits, changed_since=...)"
-    await run(url, changed_since=SINCE, on_existing="replace", settings=of_splits)
+    await run(db, changed_since=SINCE, on_existing="replace", settings=of_splits)
     yield "check_basis(db, symbol)"
-    await batchcore.check_basis(url, symbol, schema=splits)
-    await database.execute(url, *RATES)
+    await batchcore.check_basis(db, symbol, schema=splits)
+    await database.execute(db, *RATES)
     for table, own in FX.items():
         yield f"run_batch(schema with fx, currency of {table})"
-        await run(url, last, last, on_existing="replace", analytics="none", settings=own)
+        await run(db, last, last, on_existing="replace", analytics="none", settings=own)
         yield f"run_batch(schema with fx, currency of {table}, changed_since=...)"
-        await run(url, changed_since=SINCE, on_existing="replace", settings=own)
+        await run(db, changed_since=SINCE, on_existing="replace", settings=own)
         yield f"run_batch(schema with fx, currency of {table}, settings=Settings(dry_run=True))"
         planned = replace(own, dry_run=True)
-        await run(url, last, last, on_existing="replace", settings=planned)
+        await run(db, last, last, on_existing="replace", settings=planned)
     yield "PnLCalculator().calculate_all_portfolios_pnl(...)"
-    async with database.connected(url) as connection, connection.transaction():
+    async with database.connected(db) as connection, connection.transaction():
         calculator = batchcore.PnLCalculator(Settings(min_coverage=0.0), analytics="none")
         await calculator.calculate_all_portfolios_pnl(last, connection)
 
 
-async def others(url: str) -> AsyncIterator[str]:
+async def others(db: Db) -> AsyncIterator[str]:
     """Make the other calls in the same way."""
     first, second, *_, last = DAYS
     run = batchcore.run_batch
     for fast in (False, True):
         yield f"verify(fast={fast})"
-        await batchcore.verify(url, second, last, fast=fast)
-    (portfolio, owner), *_ = await database.fetch(url, "SELECT id, user_id FROM portfolios")
+        await batchcore.verify(db, second, last, fast=fast)
+    (portfolio, owner), *_ = await database.fetch(db, "SELECT id, user_id FROM portfolios")
     yield "explain(db)"
-    await batchcore.explain(url, settings=Settings(chunk_size=2))
+    await batchcore.explain(db, settings=Settings(chunk_size=2))
     yield "explain(db, [portfolio], session, since=...)"
-    await batchcore.explain(url, [portfolio], last, since=first)
-    await database.execute(url, "UPDATE portfolio_snapshots SET daily_pnl = 1")
+    await batchcore.explain(db, [portfolio], last, since=first)
+    await database.execute(db, "UPDATE portfolio_snapshots SET daily_pnl = 1")
     for fast in (False, True):
         yield f"verify(schema with fx, fast={fast})"
-        await batchcore.verify(url, second, last, fast=fast, settings=FX["positions"])
+        await batchcore.verify(db, second, last, fast=fast, settings=FX["positions"])
     yield "repair()"
-    await batchcore.repair(url, first, last, settings=Settings(chunk_size=2, min_coverage=0.0))
+    await batchcore.repair(db, first, last, settings=Settings(chunk_size=2, min_coverage=0.0))
     today = Settings(chunk_size=2, today=last)
     for mode in ("skip", "replace"):
         yield f"run_batch(policy='legacy', on_existing={mode!r})"
-        await run(url, first, last, policy="legacy", on_existing=mode, settings=today)
+        await run(db, first, last, policy="legacy", on_existing=mode, settings=today)
     for fast in (False, True):
         yield f"verify(policy='legacy', fast={fast})"
-        await batchcore.verify(url, second, last, policy="legacy", fast=fast)
+        await batchcore.verify(db, second, last, policy="legacy", fast=fast)
     yield "explain(db, session=..., policy='legacy')"
-    await batchcore.explain(url, session=last, policy="legacy")
+    await batchcore.explain(db, session=last, policy="legacy")
     prices, symbols = batchcore.PriceCache(), DATA.market.symbols[:2]
     yield "PriceCache.load_date_range(...)"
-    await prices.load_date_range(url, symbols, first, last)
+    await prices.load_date_range(db, symbols, first, last)
     yield "CompanyProfileCache.load(...)"
-    await batchcore.CompanyProfileCache().load(url, symbols)
+    await batchcore.CompanyProfileCache().load(db, symbols)
     yield "SnapshotCache.load_latest_snapshots(...)"
-    await batchcore.SnapshotCache().load_latest_snapshots(url, [portfolio], last)
+    await batchcore.SnapshotCache().load_latest_snapshots(db, [portfolio], last)
     yield "calculate_portfolio_provider_beta(...)"
-    await batchcore.calculate_portfolio_provider_beta(url, portfolio, calculation_date=last)
+    await batchcore.calculate_portfolio_provider_beta(db, portfolio, calculation_date=last)
     yield "calculate_portfolio_sector_exposure(...)"
-    await batchcore.calculate_portfolio_sector_exposure(url, portfolio, calculation_date=last)
+    await batchcore.calculate_portfolio_sector_exposure(db, portfolio, calculation_date=last)
     yield "restore_sector_tags_for_portfolio(...)"
-    await batchcore.restore_sector_tags_for_portfolio(url, owner, portfolio)
+    await batchcore.restore_sector_tags_for_portfolio(db, owner, portfolio)
     yield "performance(...)"
-    await batchcore.performance(url, benchmark="SPY")
+    await batchcore.performance(db, benchmark="SPY")
     yield "performance(periods='YTD', calendar='prices')"
-    await batchcore.performance(url, periods="YTD", calendar="prices")
+    await batchcore.performance(db, periods="YTD", calendar="prices")
     yield "read_snapshots(...)"
-    await batchcore.read_snapshots(url, first, last, [portfolio])
+    await batchcore.read_snapshots(db, first, last, [portfolio])
     yield "runs(...)"
-    found = await batchcore.runs(url, limit=1)
-    await batchcore.runs(url, run_id=found[0].run_id)
+    found = await batchcore.runs(db, limit=1)
+    await batchcore.runs(db, run_id=found[0].run_id)
     yield "the page of a night"
-    await load_night(url, run_id=found[0].run_id)
+    await load_night(db, run_id=found[0].run_id)
     yield "the page of a portfolio"
-    await load_portfolio_page(url, portfolio)
+    await load_portfolio_page(db, portfolio)
 
 
 async def written() -> str:

@@ -48,14 +48,7 @@ def by_reference(case: Case, days: Sequence[int] | None = None) -> Results:
         market = case.market()
         rules = (case.lookback_days, case.scales)
         return [ref.roll_forward(one, market, days, *rules) for one in case.portfolios]
-    shared = legacy.Shared(
-        prices=legacy.closes(case.prices, case.scales),
-        calendar=CALENDAR,
-        today=case.today,
-        cached=case.cached,
-        profiles=case.profiles,
-        has_benchmark=case.has_benchmark,
-    )
+    shared = case.shared(CALENDAR)
     return [legacy.roll(one, shared, days, case.scales) for one in case.portfolios]
 
 
@@ -167,21 +160,9 @@ def test_day_by_day_gives_the_rows_of_one_run(case: Case) -> None:
                 break
             else:
                 stored = {one.day: one for one in portfolio.snapshots}
-                stored |= {row.day: snapshot_of(row) for row in result.rows}
+                stored |= {row.day: build.snapshot_of(row) for row in result.rows}
                 portfolio = replace(portfolio, snapshots=tuple(stored.values()))
         assert texts(rows) == texts(at_once.rows)
-
-
-def snapshot_of(row: ref.Row) -> ref.Snapshot:
-    return ref.Snapshot(
-        row.day,
-        row.equity_balance,
-        row.cumulative_pnl,
-        row.cumulative_realized_pnl,
-        row.cumulative_capital_flow,
-        row.daily_pnl,
-        row.daily_capital_flow,
-    )
 
 
 @pytest.mark.parametrize("name", ["large values on the way", "a sum wider than 128 bits"])

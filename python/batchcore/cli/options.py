@@ -138,7 +138,7 @@ COMMON: Final = [
 ]
 
 
-_ARTIFACT: Final = "Write the report there on every end"
+_ARTIFACT: Final = "Write the report however the run ends"
 PLAN_ARTIFACT: Final = parameter(
     "artifact", str, option("PATH", f"{_ARTIFACT}.", show_default=False)
 )

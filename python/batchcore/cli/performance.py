@@ -37,9 +37,7 @@ def performance(
     ] = None,
     start: Annotated[Date, given.date_option("First day of a range instead of periods.")] = None,
     end: Annotated[Date, given.date_option("Last day; default: each latest snapshot.")] = None,
-    inflows: Annotated[
-        str, option("end|start", "When in a session contributions are taken to come.")
-    ] = "end",
+    inflows: Annotated[str, option("end|start", "When in a session contributions count.")] = "end",
     benchmark: Annotated[
         str | None, option("SYMBOL", "Symbol to compare with.", show_default=False)
     ] = None,

@@ -38,7 +38,7 @@ OWN: Final = [given.PROCESSES, *given.DATABASES]
 CHECK_BASIS: Final = given.parameter(
     "check_basis",
     str,
-    option("SYMBOL", "Only say on which basis its closes and quantities are.", show_default=False),
+    option("SYMBOL", "Only show what its closes and quantities are stated in.", show_default=False),
 )
 FINDINGS: Final = 5
 """How many findings of the checks of prices a plan lists."""

@@ -9,6 +9,6 @@ from batchcore.cli.exits import DONE
 
 @command("version", has_database=False)
 def version(call: Call) -> int:
-    """Say which version this is, and how its core was built."""
+    """Show the version and how its core was built."""
     call.answer(about.document(), lambda: about.text(as_json=False))
     return DONE

@@ -83,10 +83,11 @@ class LockWatch:
         self, session: Session, ledger: Ledger, run_id: str, token: int | None = None
     ) -> None:
         """Log which processes hold up each late step, each of them once."""
-        if not self._late:
+        late = sorted(self._late)  # a step may end before the server is asked
+        if not late:
             return
         async with transaction(session):
-            blocked = await ledger.blocked(session, sorted(self._late), token)
+            blocked = await ledger.blocked(session, late, token)
         for found in blocked:
             if (found.pid, found.holder) in self._reported:
                 continue

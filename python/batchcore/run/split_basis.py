@@ -33,7 +33,7 @@ AROUND_DAYS: Final = 10
 """How many calendar days from an ex-date or an entry a close may be."""
 
 UNKNOWN: Final = "unknown"
-"""The basis where nothing tells, or the data contradict each other."""
+"""The basis where the data do not tell, or contradict each other."""
 
 USES: Final = Use.PRICES | Use.LOTS | Use.SPLITS
 
@@ -49,7 +49,7 @@ class SplitCloses:
         before_date: Its date.
         after: The first close from it on, likewise.
         after_date: Its date.
-        quotient: The later close by the earlier one.
+        quotient: The later close divided by the earlier one.
         if_as_traded: What the quotient would be if the price itself had not moved.
         looks: `as_traded` or `adjusted`, whichever is nearer; `unknown` without both closes.
     """
@@ -73,11 +73,11 @@ class EntryPrice:
         position: Its id.
         entry_date: Its entry.
         entry_price: As stored.
-        close: The close of the entry, or one a few days off.
+        close: The close of the entry date, or of one a few days away.
         close_date: Its date.
-        quotient: The entry price by the close.
-        if_as_entered: What the quotient would be at the close, if it was left as it was entered.
-        if_current: The same, if it was restated.
+        quotient: The entry price divided by the close.
+        if_as_entered: What the quotient would be for an entry at the close, left as entered.
+        if_current: The same for an entry restated since.
         looks: `as_entered` or `current`, whichever is nearer.
     """
 
@@ -121,7 +121,7 @@ class BasisCheck:
 
     @property
     def agrees(self) -> bool:
-        """Whether what is known of the data is what the `Schema` declares."""
+        """Whether the data, as far as they tell, are as the `Schema` declares."""
         pairs = (
             (self.price_basis, self.declared_price_basis),
             (self.quantity_basis, self.declared_quantity_basis),

@@ -37,8 +37,8 @@ _QUOTE: Final = Column("quote", Kind.TEXT, "{v.quote}::text")
 def select_rates(catalog: Catalog, units: Iterable[str] | None, last: int) -> Query[RateRows]:
     """Return the rates between some units of currency, or all, up to a day.
 
-    The whole history comes, since an entry price counts at the rate of its day: some thousand rows
-    of each pair.
+    The whole history is read, since an entry price is converted at the rate of its date: a few
+    thousand rows for each pair.
     """
     wanted = Sql("true") if units is None else part(catalog, _OF_UNITS, units=sorted(units))
     read = (_BASE, _QUOTE, "v.date day, v.rate")
@@ -135,12 +135,12 @@ GROUP BY 1, 2
 
 
 def _own(catalog: Catalog) -> Sql:
-    """Return what names the currency of position ``p``: a column, or the symbol of its profile."""
+    """Return what gives the currency of position ``p``: a column, or the symbol of its profile."""
     return part(catalog, "{p.currency}" if position_currency(catalog) else "{p.symbol}")
 
 
 def select_pairs(catalog: Catalog, selection: Selection) -> Query[Pairs]:
-    """Return which currencies positions are in, beside those of their portfolios."""
+    """Return the currencies of positions, each with that of its portfolio."""
     holes = {"own": _own(catalog), "alive": selection.alive(catalog)}
     columns = (
         Column("home", Kind.TEXT),

@@ -24,10 +24,9 @@ _SPLITS: Final = "SELECT {columns} FROM {r} WHERE {r.symbol:normalised} = ANY({s
 
 
 def select_splits(catalog: Catalog, symbols: Iterable[str]) -> Query[SplitRows]:
-    """Return all splits of symbols, in any spelling, up to the end of the mapped table.
+    """Return all splits of symbols and of the underlyings of options, in any spelling.
 
-    With those of the underlyings of options.
-    Later ones count too: they say how much of a current quantity was held before (C4).
+    Future ones are included: a current quantity has been restated for them (C4).
     """
     mapped = catalog.schema.splits
     if mapped is None:
@@ -45,7 +44,7 @@ def select_splits(catalog: Catalog, symbols: Iterable[str]) -> Query[SplitRows]:
 
 
 def _shares(catalog: Catalog, name: str) -> str | Column:
-    """Return a column of shares, which may be one of whole numbers."""
+    """Return a column of shares, which may be of an integer type."""
     if catalog.column(SPLITS, name).kind not in WHOLE:
         return f"r.{name}"
     column = getattr(HostTable(catalog, SPLITS, "r"), name)
@@ -62,7 +61,7 @@ ORDER BY {p.entry_date}, {p.id} LIMIT {most}
 """
 
 MOST_ENTRIES: Final = 1000
-"""How many positions of a symbol are looked at."""
+"""How many positions of a symbol are read at most."""
 
 
 def select_entries(catalog: Catalog, symbol: str, until: int) -> Query[object]:

@@ -2,14 +2,12 @@
 
 import numpy as np
 import pytest
-import statsmodels.api as sm
-from sklearn.linear_model import Ridge
-from sklearn.preprocessing import StandardScaler
 
 from batchcore.analytics.factor_regression import factor_betas
 from batchcore.errors import ConfigError
 from batchcore.units import FACTOR_ETFS
 from support.lots import real_returns
+from support.regressions import least_squares, ridge
 
 NAN = np.nan
 FIRST = np.resize((0.01, 0.01, -0.01, -0.01), 88)
@@ -98,9 +96,8 @@ def test_the_real_closes_equal_scikit_learn(real):
     found = factor_betas(returns, factors)
     for symbol in range(returns.shape[1]):
         y, x = sessions_of(returns[:, symbol], factors)
-        scaler = StandardScaler().fit(x)
-        ridge = Ridge(alpha=float(len(y))).fit(scaler.transform(x), y)
-        np.testing.assert_allclose(found.beta[symbol], ridge.coef_ / scaler.scale_, rtol=1e-9)
+        slopes = ridge(y, x, penalty=float(len(y)))
+        np.testing.assert_allclose(found.beta[symbol], slopes, rtol=1e-9)
         assert found.observations[symbol] == len(y)
 
 
@@ -109,5 +106,5 @@ def test_the_real_closes_equal_statsmodels(real):
     found = factor_betas(returns, factors, method="ols")
     for symbol in range(returns.shape[1]):
         y, x = sessions_of(returns[:, symbol], factors)
-        fit = sm.OLS(y, sm.add_constant(x)).fit()
+        fit = least_squares(y, x)
         np.testing.assert_allclose(found.beta[symbol], fit.params[1:], rtol=1e-9, atol=1e-12)

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-import statsmodels.api as sm
 
 from batchcore.analytics.portfolio_beta import portfolio_beta
 from batchcore.analytics.symbol_beta import symbol_betas
 from support.lots import OPTION, PRIVATE, STOCK, lots, random_lots, real_returns
+from support.regressions import least_squares
 
 NAN = np.nan
 MARKET = np.resize((0.01, 0.01, -0.01, -0.01), 88)
@@ -91,7 +91,7 @@ def expected(columns, portfolio, session, *, equity, beta, returns, market):
     x, y = market[-126:][there][-90:], (seen @ weight)[there][-90:]
     if len(x) < 60:
         return weight @ of_lot[counts], NAN, 0
-    return weight @ of_lot[counts], sm.OLS(y, sm.add_constant(x)).fit().rsquared, len(x)
+    return weight @ of_lot[counts], least_squares(y, x).rsquared, len(x)
 
 
 @pytest.mark.parametrize("gaps", [0.0, 0.01, 0.05])

@@ -4,13 +4,13 @@ import sys
 
 import numpy as np
 import pytest
-import statsmodels.api as sm
 
 from batchcore.analytics.factor_regression import factor_betas
 from batchcore.analytics.returns import simple_returns
 from batchcore.analytics.symbol_beta import symbol_betas
 from batchcore.errors import ConfigError
 from support.lots import real_returns
+from support.regressions import least_squares
 
 NAN = np.nan
 CYCLE_OF_MARKET = (0.01, 0.01, -0.01, -0.01)
@@ -33,7 +33,7 @@ def by_statsmodels(y, x):
     rows = rows[-90:]
     if len(rows) < 60:
         return [NAN] * 5, 0
-    fit = sm.OLS(y[rows], sm.add_constant(x[rows])).fit()
+    fit = least_squares(y[rows], x[rows])
     alpha, beta = fit.params
     return [beta, alpha, fit.rsquared, fit.bse[1], fit.pvalues[1]], len(rows)
 

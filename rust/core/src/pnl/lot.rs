@@ -111,14 +111,16 @@ impl LotKind {
 }
 
 /// The splits of a lot's symbol after its start, and what its quantity is stated in (C4).
+///
+/// Small, as every lot has room for one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LotSplits<'a> {
     /// Those of the symbol.
     pub(crate) splits: &'a SymbolSplits,
     /// The basis of the quantity.
-    pub(crate) basis: usize,
+    basis: u32,
     /// Decimals of the quantity.
-    pub(crate) scale: u32,
+    scale: u8,
     /// Whether it takes more on some other basis.
     pub(crate) takes_more: bool,
 }
@@ -139,10 +141,11 @@ impl<'a> LotSplits<'a> {
         if !splits.is_after(start) {
             return Ok(None);
         }
+        let basis = splits.of_position(day.max(start));
         let mut split = Self {
             splits,
-            basis: splits.of_position(day.max(start)),
-            scale,
+            basis: u32::try_from(basis).unwrap_or(u32::MAX),
+            scale: u8::try_from(scale).unwrap_or(u8::MAX),
             takes_more: false,
         };
         for to in splits.since(start) {
@@ -154,7 +157,8 @@ impl<'a> LotSplits<'a> {
     }
 
     fn restated(&self, quantity: i64, to: usize) -> Option<Restated> {
-        self.splits.quantity(quantity, self.scale, self.basis, to)
+        let basis = index(self.basis);
+        self.splits.quantity(quantity, self.scale.into(), basis, to)
     }
 }
 
@@ -743,3 +747,7 @@ fn read_event<'a>(
     let realized = events.realized.get(row).map_err(|_| "realized_pnl")?;
     Ok((end, quantity, realized, split))
 }
+
+/// A run has millions of lots and reads them from memory: with 8 bytes more each, and marks that
+/// take two look-ups more, a daily run of 100,000 portfolios took 6 % longer.
+const _: () = assert!(size_of::<Lot<'_>>() <= 112);

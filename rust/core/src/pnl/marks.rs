@@ -51,8 +51,16 @@ pub struct SymbolMarks {
     most: i64,
     /// First session whose mark is not fresh.
     aged_from: usize,
+    /// Whether a close of some session is no valid one.
+    refuses: bool,
+    /// The latest valid closes, the last one first: a nightly run asks every lot for the one before
+    /// the last.
+    latest: [Option<Close>; 2],
     valid: Box<ValidCloses>,
 }
+
+/// A close with its day.
+type Close = (i64, Day);
 
 /// The valid closes of a symbol, and the one that counts on each session.
 #[derive(Debug, Clone, Default)]
@@ -83,8 +91,10 @@ pub struct Marks {
 impl SymbolMarks {
     /// Returns the latest valid close on or before `day`, with its day.
     #[must_use]
-    pub fn as_of(&self, day: Day) -> Option<(i64, Day)> {
-        as_of(&self.valid.days, &self.valid.closes, day)
+    pub fn as_of(&self, day: Day) -> Option<Close> {
+        let latest = self.latest.iter().flatten();
+        let found = latest.copied().find(|&(_, of)| of <= day);
+        found.or_else(|| as_of(&self.valid.days, &self.valid.closes, day))
     }
 
     /// Returns the mark of each session, 0 before the first close.
@@ -132,6 +142,9 @@ impl SymbolMarks {
     /// Returns the closes of sessions in `from..to` that are no valid ones, in order.
     #[must_use]
     pub fn refused(&self, from: usize, to: usize) -> &[RefusedClose] {
+        if !self.refuses {
+            return &[];
+        }
         between(&self.valid.refused, from, to, |refused| refused.session)
     }
 
@@ -142,7 +155,11 @@ impl SymbolMarks {
     }
 
     fn of(valid: Box<ValidCloses>, small: &Arc<[u32]>, row: Option<Range<usize>>) -> Self {
+        let days = valid.days.iter().copied().map(Day);
+        let mut closes = valid.closes.iter().copied().zip(days).rev();
         Self {
+            refuses: !valid.refused.is_empty(),
+            latest: [closes.next(), closes.next()],
             small: Arc::clone(small),
             row,
             most: valid.closes.iter().copied().max().unwrap_or(0),
