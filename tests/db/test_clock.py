@@ -10,7 +10,7 @@ import pytest
 
 import batchcore
 from batchcore.calendar import date_of
-from batchcore.cli.status import runs_text
+from batchcore.cli.status import next_lines
 from batchcore.config import Settings
 from batchcore.run import status
 from support import database, ledger
@@ -77,7 +77,7 @@ async def next_since(url: str) -> datetime:
 
 async def told(url: str) -> str:
     """Return the last line of `batchcore status`."""
-    return runs_text([run.to_dict() for run in await status.runs(url)]).splitlines()[-1]
+    return next_lines([run.to_dict() for run in await status.runs(url)])[-1]
 
 
 @skewed

@@ -12,7 +12,7 @@ import pytest_asyncio
 import batchcore
 from batchcore.audit.verifier import verify
 from batchcore.calendar import date_of
-from batchcore.cli.status import run_text, runs_text
+from batchcore.cli.status import next_lines, run_text
 from batchcore.config import Settings
 from batchcore.db.migrate import check, downgrade, migrate
 from batchcore.errors import DatabaseError
@@ -165,7 +165,7 @@ async def test_everything_else(under: tuple[str, str]) -> None:
     assert one["chunks_committed"][0]["first_session"] == date_of(DAYS[0]).isoformat()
     assert dt.datetime.fromisoformat(one["created_at"]).tzinfo is not None
     since = dt.datetime.fromisoformat(one["next_changed_since"])
-    assert f"--changed-since {one['next_changed_since']}" in runs_text(shown)
+    assert f"--changed-since {one['next_changed_since']}" in next_lines(shown)[-1]
     assert one["next_changed_since"] in run_text(one)
     json.dumps(one)
 

@@ -118,7 +118,8 @@ def test_shards_one_by_one_are_a_group_that_waits_for_the_others(filled: str) ->
     part = status(filled, "--group", group)
     assert part.code == 2
     assert part.out.splitlines()[0] == f"group {group}: missing, 2 shards"
-    assert "shard 2/2: missing" in part.out.splitlines()
+    assert {"shard 2/2: missing", "read: not all shards have begun"} <= {*part.out.splitlines()}
+    assert status(filled, "--group", group, "--json").document()["one_view"] is None
     assert "next correction" not in status(filled).out
 
     second = run(filled, "--shard", "2/2", "--json").document()
@@ -129,11 +130,18 @@ def test_shards_one_by_one_are_a_group_that_waits_for_the_others(filled: str) ->
     assert (whole.code, document["state"], document["missing"]) == (0, "complete", [])
     assert [one["shard"] for one in document["runs"]] == ["1/2", "2/2"]
     assert document["rows_written"] == ROWS
+    assert sum(document["portfolios_by_status"].values()) == SIZE.portfolios
+    noticed = [one for run in document["runs"] for one in (*run["issues"], *run["symbol_issues"])]
+    assert document["issues_by_name"].keys() == {one["name"] for one in noticed}
 
     listed = status(filled).out.splitlines()
     assert listed[0].split()[:3] == ["run", "shard", "state"]
     sinces = [one["next_changed_since"] for one in document["runs"]]
     assert listed[-1] == f"next correction: --changed-since {min(sinces)}"
+    # A group that is cut by the limit is complete all the same.
+    cut = status(filled, "--limit", "1")
+    assert (len(cut.out.splitlines()), cut.out.splitlines()[-1]) == (3, listed[-1])
+    assert len(status(filled, "--limit", "1", "--json").document()["runs"]) == 1
     text = status(filled, "--run", second["run_id"]).out
     assert f"attempt 1, shard 2/2 of group {group}" in text
     terminal = shown("status", "--database-url", filled, "--group", group)

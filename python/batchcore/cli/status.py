@@ -15,7 +15,7 @@ from batchcore.config import RUN_STATES
 from batchcore.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 CODES: Final = {"complete": DONE, "incomplete": INCOMPLETE, "running": LEASE_HELD}
 """Exit codes of a group by its state; any other is one to be run again."""
@@ -36,21 +36,28 @@ def status(
     """Show runs and what they have committed; one whose lease has expired is stuck."""
     from batchcore.run import status as ledger  # noqa: PLC0415  # brings the driver
 
-    work = ledger.runs(call.url, run_id=run, group=group, limit=limit, schema=call.schema)
+    if run is None and group is None:
+        every = ledger.runs_and_groups(call.url, limit=limit, schema=call.schema)
+        runs = [one.to_dict() for one in finish(every)]
+        shown, following = runs[:limit], next_lines(runs)
+        call.answer(
+            {"runs": shown},
+            lambda: runs_text(shown, following),
+            lambda: views().runs_parts(shown, following),
+        )
+        return DONE
+    work = ledger.runs(call.url, run_id=run, group=group, schema=call.schema)
     runs = [one.to_dict() for one in finish(work)]
     if group is not None:
         whole = group_dict(runs)
         call.answer(whole, lambda: group_text(whole), lambda: views().group_parts(whole))
         return CODES.get(whole["state"], FAILED)
-    if run is not None:
-        call.answer(runs[0], lambda: run_text(runs[0]), lambda: views().of_ledger_parts(runs[0]))
-    else:
-        call.answer({"runs": runs}, lambda: runs_text(runs), lambda: views().runs_parts(runs))
+    call.answer(runs[0], lambda: run_text(runs[0]), lambda: views().of_ledger_parts(runs[0]))
     return DONE
 
 
-def runs_text(runs: Sequence[Mapping[str, Any]]) -> str:
-    """Return runs of the ledger, a line for each."""
+def runs_text(runs: Sequence[Mapping[str, Any]], following: Sequence[str]) -> str:
+    """Return runs of the ledger, a line for each, and the lines that follow."""
     if not runs:
         return "no run is in the ledger"
     counts = ("attempt", "portfolios", "failed", "chunks")
@@ -61,7 +68,7 @@ def runs_text(runs: Sequence[Mapping[str, Any]]) -> str:
         numbers = (_or_dash(run[name]) for name in (*counts, "rows_written", "created_at"))
         asked = asked_text(run["asked"]), range_text(run)
         rows.append((run["run_id"], *own, run["state"], *asked, *numbers))
-    return "\n".join([*aligned(rows), *next_lines(runs)])
+    return "\n".join([*aligned(rows), *following])
 
 
 def next_lines(runs: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -80,7 +87,7 @@ def next_lines(runs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _with_whole_groups(runs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return runs, with one for all shards of a group that are there and complete."""
+    """Return runs, with one for all shards of a group."""
     found: dict[str, Mapping[str, Any]] = {}
     for run in runs:
         if run["group"] is None:
@@ -103,6 +110,7 @@ def group_dict(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     missing = [shard for shard in every if shard not in there]
     states = [*(run["state"] for run in latest), *["missing"][: len(missing)]]
     counted_once, added_up = ("portfolios", "failed"), ("chunks", "rows_written")
+    views = {run["snapshot_id"] for run in latest}
     return {
         "group": runs[0]["group"],
         "state": max(states, key=RUN_STATES.index),
@@ -113,10 +121,35 @@ def group_dict(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "seconds": max(
             sum(run["seconds"] for run in runs if run["shard"] == shard) for shard in there
         ),
-        "one_view": len({run["snapshot_id"] for run in latest}) == 1,
+        "portfolios_by_status": _summed(run["portfolios_by_status"] for run in latest),
+        "issues_by_name": _issues_by_name(latest),
+        "one_view": None if missing or None in views else len(views) == 1,
         SINCE: min((run[SINCE] for run in runs if run[SINCE]), default=None),
         "runs": [*runs],
     }
+
+
+def _summed(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    every: Counter[str] = Counter()
+    for one in counts:
+        every.update(one)
+    return dict(sorted(every.items()))
+
+
+def _issues_by_name(runs: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Return how many issues runs have noticed; what several say of a symbol counts once."""
+    of_symbols: dict[tuple[str, str | None], int] = {}
+    for one in (one for run in runs for one in run["symbol_issues"]):
+        key = one["name"], one["symbol"]
+        of_symbols[key] = max(of_symbols.get(key, 0), one["count"])
+    own = [{one["name"]: one["count"]} for run in runs for one in run["issues"]]
+    return _summed([*own, *({name: count} for (name, _), count in of_symbols.items())])
+
+
+def view_text(group: Mapping[str, Any]) -> str:
+    """Return whether all shards of a group read one moment."""
+    texts = {True: "one snapshot", False: "several snapshots", None: "not all shards have begun"}
+    return texts[group["one_view"]]
 
 
 def latest_runs(runs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -128,11 +161,10 @@ def latest_runs(runs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 def group_text(group: Mapping[str, Any]) -> str:
     """Return all shards of a group, and the portfolios that were noticed."""
     runs = group["runs"]
-    view = "one snapshot" if group["one_view"] else "several snapshots"
     return "\n".join(
         [
             f"group {group['group']}: {group['state']}, {counted(group['shards'], 'shard')}",
-            f"read: {view}",
+            f"read: {view_text(group)}",
             f"portfolios: {group['portfolios']:,}, {group['failed']:,} failed",
             (
                 f"rows: {group['rows_written']:,} written in {counted(group['chunks'], 'chunk')},"

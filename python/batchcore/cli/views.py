@@ -25,9 +25,9 @@ from batchcore.cli.status import (
     asked_text,
     correction_lines,
     latest_runs,
-    next_lines,
     range_text,
     subject_text,
+    view_text,
 )
 from batchcore.cli.tables import (
     Bars,
@@ -372,7 +372,7 @@ def _amount(value: object) -> str:
     return f"{value:,f}" if isinstance(value, Decimal) else cell_words(value)
 
 
-def runs_parts(runs: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
+def runs_parts(runs: Sequence[Mapping[str, Any]], following: Sequence[str]) -> list[RenderableType]:
     """Return runs of the ledger, the latest first, after how many need a look."""
     if not runs:
         return ["no run is in the ledger"]
@@ -382,7 +382,7 @@ def runs_parts(runs: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
     return [
         *head,
         _runs_part(runs),
-        *map(dim, next_lines(runs)),
+        *map(dim, following),
     ]
 
 
@@ -416,7 +416,7 @@ def group_parts(group: Mapping[str, Any]) -> list[RenderableType]:
         ("group", group["group"]),
         ("portfolios", f"{group['portfolios']:,}, {group['failed']:,} failed"),
         ("rows", f"{rows} in {chunks}, {group['seconds']:.3f} seconds of the slowest shard"),
-        ("read", "one snapshot" if group["one_view"] else "several snapshots"),
+        ("read", view_text(group)),
     ]
     every = {name: [one for run in latest for one in run[name]] for name in ("issues", SYMBOLS)}
     return [

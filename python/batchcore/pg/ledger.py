@@ -302,6 +302,12 @@ SELECT COALESCE(s.group_id, r.id)::text, COALESCE(bool_or({own} IN (r.id, s.grou
 FROM {runs} AS r LEFT JOIN {shards} AS s ON s.run_id = r.id
 GROUP BY COALESCE(s.group_id, r.id) ORDER BY max(r.created_at) DESC, max(r.token) DESC"""
 
+# The others may have begun before those that are shown, or have been run again since.
+_OF_LATEST: Final = """
+COALESCE(s.group_id, r.id) IN (SELECT COALESCE(ls.group_id, l.id)
+    FROM {runs} AS l LEFT JOIN {shards} AS ls ON ls.run_id = l.id
+    ORDER BY l.created_at DESC, l.token DESC LIMIT {limit})"""
+
 _OF_NIGHTS: Final = "COALESCE(s.group_id, r.id) = ANY ({nights:texts})"
 
 _OF_GROUP: Final = """
@@ -866,6 +872,12 @@ class Ledger:
         condition = Sql("true") if run_id is None else compose("r.id = {run:text}", run=run_id)
         rows = await session.fetch(self._sql(_SHOW_RUNS, condition=condition, limit=limit))
         return [dict(row) for row in rows]
+
+    async def runs_and_groups(self, session: Session, *, limit: int) -> list[Row]:
+        """Return the ``limit`` runs that began last, the latest first, and all of their groups."""
+        condition = self._sql(_OF_LATEST, limit=limit)
+        sql = self._sql(_SHOW_RUNS, condition=condition, limit=Sql("ALL"))
+        return [dict(row) for row in await session.fetch(sql)]
 
     async def group(self, session: Session, group: str) -> list[Row]:
         """Return the runs of a group, or of the one that a run belongs to.

@@ -210,9 +210,7 @@ async def runs(
         SchemaError: the database was not migrated to this version.
         DatabaseError: the database refused, failed or went away.
     """
-    if limit < 1:
-        msg = f"limit is {limit}, expected 1 or more"
-        raise ConfigError(msg, "limit")
+    _check_limit(limit)
     if run_id is not None and group is not None:
         raise ConfigError("a run or a group can be shown: give one of them", "group")
     own = None if run_id is None else str(checked_id(run_id, "run"))
@@ -231,6 +229,20 @@ async def runs(
             kind = "group" if own is None else "run"
             raise ConfigError(f"there is no {kind} {own or shared} in the ledger", kind)
         return [run_of(row | await _details(ledger, session, row["run_id"])) for row in found]
+
+
+async def runs_and_groups(db: str, *, limit: int, schema: Schema) -> list[RunStatus]:
+    """Return the ``limit`` runs that began last, as `runs`, and then all others of their groups."""
+    _check_limit(limit)
+    async with Database(db).reading("load") as session:
+        await check_revision(session, await inspect(session, schema))
+        return [run_of(row) for row in await Ledger(schema).runs_and_groups(session, limit=limit)]
+
+
+def _check_limit(limit: int) -> None:
+    if limit < 1:
+        msg = f"limit is {limit}, expected 1 or more"
+        raise ConfigError(msg, "limit")
 
 
 async def _details(ledger: Ledger, session: Session, run_id: str) -> dict[str, Any]:
