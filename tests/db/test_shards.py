@@ -651,6 +651,7 @@ async def test_both_shards_see_the_view_that_is_held_for_them(same_host: str) ->
     assert result.snapshot_seconds is not None
     assert result.snapshot_seconds > 0
     assert len({row["snapshot_id"] for row in await ledger.runs(same_host)}) == 1
+    assert "latest_of_all" not in result.rows_by_load  # it was read with the view, for both
     await assert_undisturbed(same_host, host, DAYS)
 
 
@@ -692,6 +693,7 @@ async def test_a_view_that_is_gone_is_replaced_by_one_of_the_shards_own(
 
     assert [one.consistent for one in result.shards] == [True, False]
     assert not result.consistent
+    assert result.rows_by_load["latest_of_all"] == 1  # of another moment than that of the other
     assert "snapshot=own reason=" in caplog.text
     await assert_undisturbed(same_host, host, DAYS)
 

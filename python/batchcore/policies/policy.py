@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from batchcore.run.result import Differences
     from batchcore.sinks.snapshots import Batch
     from batchcore.sources.changes import Stamps
+    from batchcore.sources.portfolios import LatestSnapshots
     from batchcore.sources.snapshots import Existing
 
 log: Final = logging.getLogger("batchcore")
@@ -200,6 +201,14 @@ class Policy(abc.ABC):
         Raises:
             SchemaError: it cannot work on them.
         """
+
+    @classmethod
+    async def load_latest(
+        cls, reader: Session, request: Request, catalog: Catalog
+    ) -> LatestSnapshots | None:
+        """Return how far all portfolios are, where shards need that and no more of the others."""
+        del reader, request, catalog
+        return None
 
     @abc.abstractmethod
     async def make_plan(self, reader: Session) -> None:

@@ -25,7 +25,7 @@ from batchcore.run.analysis import (
 )
 from batchcore.run.changes import find_affected
 from batchcore.run.plan import Rewrites, with_snapshots
-from batchcore.run.prepare import last_closed
+from batchcore.run.prepare import calendar_of, last_closed
 from batchcore.run.price_checks import lacking, low_prices, planned_holders
 from batchcore.run.price_gaps import latest_closes, missing_prices
 from batchcore.run.prices import PriceWindow, load_closes
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from batchcore.run.analysis import Analysed, Analysis
     from batchcore.run.plan import Chunk, Plan, Range
     from batchcore.run.request import Request
-    from batchcore.sources.portfolios import Portfolios
+    from batchcore.sources.portfolios import LatestSnapshots, Portfolios
     from batchcore.sources.snapshots import Existing, Holes
 
 
@@ -130,6 +130,16 @@ class RollForward(Policy):
         self.monitor.loaded(holes=len(holes.earliest))
         return holes
 
+    @classmethod
+    async def load_latest(
+        cls, reader: Session, request: Request, catalog: Catalog
+    ) -> LatestSnapshots | None:
+        """Return how far all portfolios are, where no day of a shard depends on more of them."""
+        if request.wanted is not None or request.only_rewrites or request.inception:
+            return None
+        calendar = await calendar_of(reader, request, catalog)
+        return await load(reader, select_latest_of_all(catalog, calendar))
+
     async def rewrites(self, reader: Session) -> Rewrites | None:
         """Return from where rows are computed again; None where `on_existing` alone says that."""
         start, since = self.request.start, self.request.changed_since
@@ -161,9 +171,12 @@ class RollForward(Policy):
             selection = Selection(shard=shard)
             query = select_portfolios(self.catalog, self.calendar, boundary, selection)
             found = await load(reader, query)
-            latest = await load(reader, select_latest_of_all(self.catalog, self.calendar))
+            latest = self.request.latest
+            if latest is None:
+                latest = await load(reader, select_latest_of_all(self.catalog, self.calendar))
+                self.monitor.loaded(latest_of_all=len(latest.portfolios))
             self.asked = int(latest.portfolios.sum())
-            self.monitor.loaded(portfolios=len(found), latest_of_all=len(latest.portfolios))
+            self.monitor.loaded(portfolios=len(found))
             return found, latest.as_portfolios(boundary)
         if rewrites is not None:
             own = rewrites.boundaries()

@@ -423,6 +423,7 @@ class Run:
             reason = str(error)
         log.warning("run=%s snapshot=own reason=%r", self.monitor.run_id, reason)
         self.consistent = False
+        self.request = replace(self.request, latest=None)
         await stack.enter_async_context(view())
 
     async def _entries(self, session: Session) -> object:

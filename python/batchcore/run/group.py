@@ -10,13 +10,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from batchcore.db.catalog import inspect
-from batchcore.db.check import check_revision
+from batchcore import policies
 from batchcore.errors import ConfigError, DatabaseError, InputError, LeaseHeldError, SchemaError
 from batchcore.pg.ledger import Ledger, missed_since
 from batchcore.pg.session import SharedView, snapshot, transaction
 from batchcore.run.lease import question_of
 from batchcore.run.merge import merged, shard_result
+from batchcore.run.prepare import inspected
 from batchcore.run.request import Request
 from batchcore.run.result import BatchResult, keep_with, with_changes
 from batchcore.run.together import SharedProgress, each
@@ -42,12 +42,12 @@ async def hold_view(database: Database, first: Request) -> AsyncIterator[Request
     Its view is None where the server exports no snapshot. Who has it already keeps it when the
     connection is lost. The order of a request is held with it.
     """
-    is_over, schema = False, first.settings.schema
-    ledger = Ledger(schema)
+    is_over, ledger = False, Ledger(first.settings.schema)
+    kind = policies.entry(first.policy).load()
     try:
         async with database.writing("check") as session:
             async with transaction(session):
-                await check_revision(session, await inspect(session, schema))
+                catalog = await inspected(session, first, kind)
                 since, continues = await missed_since(session), None
                 if first.resume:
                     continues = await ledger.unfinished_group(session, question_of(first))
@@ -55,8 +55,11 @@ async def hold_view(database: Database, first: Request) -> AsyncIterator[Request
                 exported = session.exported
                 if first.order is not None:
                     await ledger.hold_order(session, first.order)
-                view = None if exported is None else SharedView(exported, since)
-                yield replace(first, view=view, continues=continues)
+                first = replace(first, continues=continues)
+                if exported is not None:
+                    latest = await kind.load_latest(session, first, catalog)
+                    first = replace(first, view=SharedView(exported, since), latest=latest)
+                yield first
                 is_over = True
     except DatabaseError as error:
         if not is_over:

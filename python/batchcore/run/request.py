@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from batchcore.pg.session import SharedView
     from batchcore.run.plan import SnapshotSource
     from batchcore.run.prices import PriceSource
+    from batchcore.sources.portfolios import LatestSnapshots
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -48,6 +49,7 @@ class Request(RunOptions):
         began: When this attempt of the run began, by the server's clock; None until asked.
         committed: What earlier attempts of the run have committed.
         view: The moment of the database that all shards of a run read, where somebody holds one.
+        latest: How far all portfolios are at that moment, where that was read for all shards.
         order: The id of the call of `run_on` that the run works for.
         continues: Of a shard, the group of an earlier call that has not come to its end: what is
             complete of it is not done again.
@@ -65,6 +67,7 @@ class Request(RunOptions):
     began: dt.datetime | None = None
     committed: Committed | None = None
     view: SharedView | None = None
+    latest: LatestSnapshots | None = None
     order: str | None = None
     continues: str | None = None
 
