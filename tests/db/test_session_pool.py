@@ -113,7 +113,9 @@ async def test_with_one_that_is_there_the_others_may_fail(
     assert record.getMessage().startswith("connection=failed connections_left=")
 
 
-async def test_a_server_that_exports_no_snapshot_is_read_on_one_connection(host: str) -> None:
+async def test_a_server_that_exports_no_snapshot_is_read_on_one_connection(
+    host: str, caplog: pytest.LogCaptureFixture
+) -> None:
     await database.fill(host, HOST)
     role = f"exports_nothing_{uuid.uuid4().hex}"
     url = make_url(host).set(username=role).render_as_string(hide_password=False)
@@ -133,6 +135,7 @@ async def test_a_server_that_exports_no_snapshot_is_read_on_one_connection(host:
 
     assert result["success"]
     assert result.rows_written == 120
+    assert "snapshot=not_shared error='permission denied for function pg_export" in caplog.text
 
 
 async def test_a_pool_gives_what_it_has(host: str) -> None:

@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import re
 from datetime import date
 from pathlib import Path
 
 import pytest
 
+from batchcore.cli.options import URL_VARIABLE
 from batchcore.cli.processes import run_processes
 from support.command import Said, batchcore, shown
 from support.tables import SIZE, query
@@ -208,10 +210,18 @@ def test_the_exit_code_of_a_group_is_the_worst_of_its_shards(filled: str) -> Non
             ("--processes", "2", "--databases", "some.toml"),
             "several databases are worked on by one process: give --databases or --processes",
         ),
+        (
+            ("--databases", "some.toml", "--database-url", "postgresql://nowhere.invalid/none"),
+            "a file names the databases: give --databases or --database-url",
+        ),
+        (("--parallel", "4"), "parallel is of several databases: give --databases too"),
     ],
 )
-def test_what_contradicts_is_refused_in_one_line(words: tuple[str, ...], error: str) -> None:
-    said = batchcore("run", "--database-url", "postgresql://nowhere.invalid/none", *words)
+def test_what_contradicts_is_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], error: str
+) -> None:
+    monkeypatch.setenv(URL_VARIABLE, "postgresql://nowhere.invalid/none")
+    said = batchcore("run", *words)
     assert said.code == 3
     assert error in said.error()
 
@@ -291,6 +301,35 @@ def test_databases_that_cannot_run_do_not_stop_the_others(
         "nothing to do: no session of the range is left to write",
     ]
     assert lines[3].startswith("database old: exit code 3: the database is at revision 0005")
+
+    # Every problem of the tables is named, and a terminal shows tables.
+    query(filled, "ALTER TABLE positions DROP COLUMN quantity, DROP COLUMN entry_price CASCADE")
+    spoilt = many(databases(tmp_path, bad=filled, good=old_schema), "--json")
+    assert spoilt.code == 3
+    problems = spoilt.document()["databases"]["bad"]["error"]["problems"]
+    assert len(problems) > 1
+    also = [f"batchcore: also: database bad: {problem}" for problem in problems[1:]]
+    assert [line for line in spoilt.err.splitlines() if "also:" in line] == also
+
+
+def test_databases_are_shown_as_tables_on_a_terminal(filled: str, tmp_path: Path) -> None:
+    nowhere = "postgresql://127.0.0.1:1/none"
+    file = databases(tmp_path, good=filled, down=nowhere)
+    wide = shown("run", "--databases", file, *RANGE).out
+    assert "database good: exit code 0" in wide
+    assert "database down: exit code 2, connection to server" in wide
+    assert "phase" in wide
+    assert max(map(len, re.sub(r"\x1b\[[0-9;]*m", "", wide).splitlines())) <= 80
+
+
+def test_the_database_of_the_environment_is_none_of_those_of_a_file(
+    filled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(URL_VARIABLE, "postgresql://someone:topsecret@nowhere.invalid/none")
+    said = many(databases(tmp_path, one=filled))
+    assert said.code == 0
+    assert said.artifact is not None
+    assert (said.artifact["asked"]["database"], said.artifact["asked"]["parallel"]) == (None, None)
 
 
 def test_databases_that_have_nothing_to_do_are_no_failure(filled: str, tmp_path: Path) -> None:

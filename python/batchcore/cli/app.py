@@ -30,7 +30,7 @@ from batchcore.cli.exits import (
 from batchcore.cli.output import LISTED, first_of, logging_to_stderr, tell_line
 from batchcore.cli.signals import signals_raise
 from batchcore.config import Schema, shard_text
-from batchcore.errors import SchemaError
+from batchcore.errors import ConfigError, SchemaError
 from batchcore.streams import silence, tell
 from batchcore.words import counted
 
@@ -147,6 +147,8 @@ def command(
         ) -> int:
             del debug  # `main` has looked for it already: parsing may fail too
             record: RunRecord = context.obj
+            if given.get("databases") is not None:
+                _leave_url(context, given)
             record.ask(given)
             with logging_to_stderr(verbose):
                 url, schema = "", Schema()
@@ -167,6 +169,16 @@ def command(
         return function
 
     return register
+
+
+def _leave_url(context: typer.Context, given: dict[str, Any]) -> None:
+    """Leave the URL of the environment alone where a file names the databases."""
+    source = context.get_parameter_source("database_url")
+    if source is not None and source.name == "COMMANDLINE":
+        msg = "a file names the databases: give --databases or --database-url"
+        raise ConfigError(msg, "databases")
+    redacted.hide(given["database_url"])
+    given["database_url"] = None
 
 
 def views() -> Any:  # noqa: ANN401  # a module, whose names are not known

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import batchcore
+from batchcore.cli.app import views
 from batchcore.cli.artifact import database_dicts
 from batchcore.cli.exits import WORST, exit_code, one_line, redacted
+from batchcore.cli.output import tell_line
 from batchcore.cli.run import code_of, plan_dict, plan_text, result_text, run_batch
 from batchcore.config import Schema, read_toml
-from batchcore.errors import ConfigError
+from batchcore.errors import ConfigError, SchemaError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -87,7 +89,15 @@ def run_on_databases(
     whole = {"databases": database_dicts(many, codes, document)}
     call.record.report_many(many, whole)
     show = plan_text if dry_run else result_text
-    call.answer(whole, lambda: text(many, codes, lambda result: show(result, document(result))))
+    parts = views().plan_parts if dry_run else views().run_parts
+    call.answer(
+        whole,
+        lambda: text(many, codes, lambda result: show(result, document(result))),
+        lambda: views().databases_parts(many, codes, lambda one: parts(one, document(one))),
+    )
+    for name, error in many.errors.items():
+        for problem in error.problems[1:] if isinstance(error, SchemaError) else ():
+            tell_line(redacted(f"also: database {name}: {problem}"))
     return max(codes.values(), key=WORST.index)
 
 

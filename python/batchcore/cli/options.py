@@ -159,7 +159,11 @@ DATABASES: Final = [
         str,
         option("FILE", "TOML file that names URLs: run on each.", show_default=False),
     ),
-    parameter("parallel", int, option("N", "Databases at a time.", min=1), default=4),
+    parameter(
+        "parallel",
+        int,
+        option("N", "Databases at a time; default: 4.", min=1, show_default=False),
+    ),
 ]
 METRICS: Final = parameter(
     "metrics",

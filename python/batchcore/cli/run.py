@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
+PARALLEL: Final = 4
+"""How many databases are worked on at a time, if that is not said."""
+
 SYMBOLS: Final = 5
 """How many symbols of an issue a report names."""
 
@@ -74,7 +77,9 @@ def run(
     dry_run = dry_run or call.command == "plan"
     which = start, end, portfolio, portfolios_file
     processes = options.pop("processes", 1)  # `plan` has none of these
-    file, parallel = options.pop("databases", None), options.pop("parallel", 1)
+    file, parallel = options.pop("databases", None), options.pop("parallel", None)
+    if file is None and parallel is not None:
+        raise ConfigError("parallel is of several databases: give --databases too", "parallel")
     if file is not None:
         from batchcore.cli.databases import run_on_databases  # noqa: PLC0415  # it needs this module
 
@@ -83,7 +88,7 @@ def run(
             raise ConfigError(msg, "processes")
         return run_on_databases(
             *(call, file, which, options),
-            parallel=parallel,
+            parallel=parallel or PARALLEL,
             dry_run=dry_run,
             ok_if_nothing=ok_if_nothing,
         )

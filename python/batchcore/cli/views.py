@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from batchcore import policies
+from batchcore.cli.exits import one_line
 from batchcore.cli.output import first_of, named_counts
 from batchcore.cli.run import (
     attempt_text,
@@ -44,12 +45,13 @@ from batchcore.config import CHECKS
 from batchcore.words import counted, counted_are, differ
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from rich.console import RenderableType
     from rich.text import Text
 
     from batchcore.audit.result import VerifyResult
+    from batchcore.run.many import ManyResult
     from batchcore.run.result import BatchResult
 
 NAMED: Final = 4
@@ -84,6 +86,22 @@ def run_parts(result: BatchResult, document: Mapping[str, Any]) -> list[Renderab
     if result.resumed is None:
         return own
     return [*_run_parts(result.resumed, document["resumed"]), "", *own]
+
+
+def databases_parts(
+    many: ManyResult,
+    codes: Mapping[str, int],
+    parts_of: Callable[[BatchResult], Sequence[RenderableType]],
+) -> list[RenderableType]:
+    """Return what the run on each database did, or what ended it."""
+    parts: list[RenderableType] = []
+    for name, code in codes.items():
+        error, head = many.errors.get(name), f"database {name}: exit code {code}"
+        own = (
+            [head, *parts_of(many[name])] if error is None else [bad(f"{head}, {one_line(error)}")]
+        )
+        parts += ["", *own] if parts else own
+    return parts
 
 
 def _run_parts(result: BatchResult, document: Mapping[str, Any]) -> list[RenderableType]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
     from batchcore.frames import Ambiguous
     from batchcore.pg.database import Database
+
+log: Final = logging.getLogger("batchcore")
 
 LOST_IN_COPY: Final = "the connection was lost in the middle of a COPY"
 
@@ -230,6 +233,7 @@ async def snapshot(
         except DatabaseError as error:
             if not shared or error.sqlstate is None or is_lost(error):
                 raise
+            log.warning("snapshot=not_shared error=%r", str(error))
             await stack.aclose()  # the refusal has ended the transaction
             await stack.enter_async_context(one_moment(session, of))
             await _name_snapshot(session, export=False, with_view=with_view)

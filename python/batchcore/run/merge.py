@@ -90,6 +90,7 @@ def merged(results: Sequence[BatchResult], shards: Iterable[ShardResult] = ()) -
     return with_changes(
         first,
         run_id=first.group or first.run_id,
+        attempt=max(one.attempt for one in results),
         portfolios=portfolios,
         issues=issues.finish(),
         shared=issues.shared(),

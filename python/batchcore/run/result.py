@@ -194,7 +194,9 @@ class BatchResult(Mapping[str, Any]):
             portfolio that is furthest behind; None where that is not known.
         schema: Names of the host's tables.
         shared: What the last of `issues` say, of symbols, as reports of several shards add it up.
-        shards: Of the report of several shards, how each of them ended.
+        shards: Of the report of several shards, how each of them ended. Then `run_id` is their
+            group, `attempt` the highest, counts and `peak_memory_bytes` are sums, and seconds, of
+            each phase too, those of the slowest, without the start of its process.
         snapshot_seconds: Likewise, for how long the snapshot was held that all of them read, and
             held vacuum back; None where each had its own.
     """
