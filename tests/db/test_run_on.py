@@ -80,6 +80,20 @@ async def test_shards_on_workers_leave_the_rows_and_counts_of_one_run(
     assert (again.state, again.portfolios, again.rows_written) == ("complete", 8, 0)
 
 
+@pytest.mark.parametrize("mode", ["replace", "error"])
+async def test_what_is_complete_of_an_unfinished_call_is_not_done_again(
+    client: Client, same_host: str, mode: str
+) -> None:
+    await database.fill(same_host, HOST)
+    given = {**OPTIONS, "on_existing": mode, "settings": Settings(shard=(2, 3))}
+    first = await batchcore.run_batch(same_host, *DATES, **given)
+    result = await run_on(client, same_host, on_existing=mode)
+    assert (result.state, result.group) == ("complete", first.group)
+    assert (result.shards[1].rows_written, result.shards[1].attempt) == (0, 2)
+    assert result.rows_written == 24 - first.rows_written
+    await assert_undisturbed(same_host, HOST, DAYS)
+
+
 async def test_a_client_that_is_not_asynchronous_serves_too(workers: str, same_host: str) -> None:
     await database.fill(same_host, HOST)
     told: list[tuple[str, int, int]] = []

@@ -53,11 +53,14 @@ async def url(make_database) -> str:
 
 
 @contextlib.asynccontextmanager
-async def at_work(url: str, left: Path) -> AsyncIterator[tuple[Process, dict[int, int]]]:
+async def at_work(
+    url: str, left: Path, mode: str = "skip"
+) -> AsyncIterator[tuple[Process, dict[int, int]]]:
     """Give a run whose first shard is inside a transaction, and the pids of shards that are."""
     await ledger.spoil(url, last_of(1), ledger.WAIT)
     words = ("run", "--processes", "2", "--calendar", "daily", "--analytics", "none")
     days = ("--start", str(date_of(DAYS[0])), "--end", str(date_of(DAYS[-1])))
+    words += ("--on-existing", mode)
     async with database.connected(url) as other:
         await other.fetchval(f"SELECT pg_advisory_lock({ledger.LOCK})")
         process = await asyncio.create_subprocess_exec(
@@ -108,20 +111,23 @@ async def until_gone(pid: int) -> None:
         assert ready
 
 
-async def assert_finished_by_a_plain_rerun(url: str) -> None:
+async def assert_finished_by_a_plain_rerun(url: str, mode: str = "skip") -> None:
     days = date_of(DAYS[0]), date_of(DAYS[-1])
-    asked = make_request(*days, None, **OPTIONS, settings=Settings(chunk_size=1))
+    options = OPTIONS | {"on_existing": mode, "settings": Settings(chunk_size=1)}
+    asked = make_request(*days, None, **options)
     result = await run_group(Database(url), asked, 2, lambda own: run_up_to_now(url, own))
     assert result.state == "complete"
     assert [one.attempt for one in result.shards] == [2, 2]
+    assert result.shards[1].rows_written == 0
     assert set((await states(url)).values()) == {"complete"}
     await assert_undisturbed(url, HOST, DAYS)
 
 
+@pytest.mark.parametrize("mode", ["skip", "replace", "error"])
 async def test_a_process_that_is_killed_is_reported_and_the_others_finish(
-    url: str, tmp_path: Path
+    url: str, tmp_path: Path, mode: str
 ) -> None:
-    async with at_work(url, tmp_path / "left.json") as (process, pids):
+    async with at_work(url, tmp_path / "left.json", mode) as (process, pids):
         os.kill(pids[1], signal.SIGKILL)
         async with asyncio.timeout(PATIENCE_S):
             _, told = await process.communicate()
@@ -135,7 +141,7 @@ async def test_a_process_that_is_killed_is_reported_and_the_others_finish(
     ]
     assert await states(url) == {1: "running", 2: "complete"}
     await ledger.expire(url)
-    await assert_finished_by_a_plain_rerun(url)
+    await assert_finished_by_a_plain_rerun(url, mode)
 
 
 @pytest.mark.parametrize(
