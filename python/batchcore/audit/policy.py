@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from batchcore import calendar as calendars
 from batchcore import policies
 from batchcore.audit.compute import columns_of
 from batchcore.calendar import day_of
@@ -19,7 +18,7 @@ from batchcore.schema import Use
 from batchcore.sources import stored as stores
 from batchcore.sources.plain import load_plainly
 from batchcore.sources.positions import select_all_positions, select_positions
-from batchcore.sources.prices import select_price_dates
+from batchcore.sources.prices import load_calendar
 from batchcore.sources.query import load
 from batchcore.sources.reference import Reader
 
@@ -87,10 +86,7 @@ async def policy_audit(session: Session, request: Request, *, fast: bool) -> Pol
     catalog = await inspect(session, request.settings.schema)
     kind = audit()
     check(catalog, Use.RUN | Use.SPLITS if kind.reads_splits else Use.RUN, writes=False)
-    calendar = request.known_calendar
-    if calendar is None:
-        dates = await load(session, select_price_dates(catalog))
-        calendar = calendars.from_price_dates(dates)
+    calendar = await load_calendar(session, catalog, request.calendar)
     return kind(session, catalog, calendar, request, fast=fast)
 
 

@@ -17,7 +17,7 @@ from batchcore.run.plan import Range
 from batchcore.sources.changes import select_stamps, stamped
 from batchcore.sources.host import Selection, located
 from batchcore.sources.positions import load_symbols
-from batchcore.sources.prices import select_price_dates
+from batchcore.sources.prices import load_calendar
 from batchcore.sources.query import load
 from batchcore.units import State
 
@@ -62,8 +62,7 @@ async def prepare(
         with run.monitor.phase("load"):
             calendar = run.request.known_calendar
             if calendar is None:
-                dates = await load(reader, select_price_dates(catalog))
-                calendar = calendars.from_price_dates(dates)
+                calendar = await load_calendar(reader, catalog, run.request.calendar)
             policy = kind(run, catalog, calendar, _range(run.request, calendar))
             await policy.make_plan(reader)
             await _look_for_history(reader, policy)

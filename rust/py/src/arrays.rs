@@ -33,7 +33,7 @@ fn wrong(column: &str, expected: &str, was: &str) -> PyErr {
 }
 
 /// Returns attribute `name` of a frame or column, or an error that names it.
-fn attribute<'py>(
+pub(crate) fn attribute<'py>(
     owner: &Bound<'py, PyAny>,
     path: &str,
     name: &str,
