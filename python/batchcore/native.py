@@ -592,36 +592,12 @@ def legacy_contributions(
 
 
 def _contributions(found: dict[str, Any]) -> Contributions:
-    price, quantity, amount = (found[name] for name in ("price_scale", "quantity_scale", "scale"))
-
-    def wide(name: str, scale: int) -> WideDecimals:
-        values, state = found[name]
-        return WideDecimals(values, scale, state)
-
-    def status(name: str) -> Integers:
-        values, state = found[name]
-        return Integers(values.astype(np.int32), state)
-
-    return Contributions(
-        portfolio=found["portfolio"],
-        position=found["position"],
-        kind=found["kind"],
-        quantity=wide("quantity", quantity),
-        multiplier=found["multiplier"],
-        mark_before=wide("mark_before", price),
-        day_before=Days(*found["day_before"]),
-        status_before=status("status_before"),
-        mark=wide("mark", price),
-        day=Days(*found["day_after"]),
-        status=status("status_after"),
-        rate_before=wide("rate_before", found["rate_scale"]),
-        rate=wide("rate", found["rate_scale"]),
-        unrealized_change=wide("unrealized_change", amount),
-        realized=wide("realized", amount),
-        price_effect=wide("price_effect", amount),
-        currency_effect=wide("currency_effect", amount),
-        value=wide("value", found["value_scale"]),
-    )
+    wide = {name: WideDecimals(*column) for name, column in found.pop("wide").items()}
+    for name in ("day_before", "day"):
+        found[name] = Days(*found[name])
+    for name in ("status_before", "status"):
+        found[name] = Integers(*found[name])
+    return Contributions(**found, **wide)
 
 
 def sums_by_key(

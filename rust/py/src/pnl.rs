@@ -25,9 +25,7 @@ use numpy::{Element, IntoPyArray, PyArray1, PyArray2, PyArrayMethods, dtype};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PySlice};
 
-use crate::arrays::{
-    DayColumn, DecimalColumn, TextColumn, arrays, attribute, column, plain, table, text, text_out,
-};
+use crate::arrays::{FrameArrays, TextColumn, attribute, column, plain, table, text, text_out};
 use crate::errors::{InputError, to_py};
 use crate::guard::{CancelFlag, detached, guard};
 use crate::rates::Rates;
@@ -231,7 +229,10 @@ pub(crate) fn run<'py>(
     guard("run", || {
         let lots = LotArrays::of(book, opening, market)?;
         let betas: Option<Bound<'py, PyAny>> = attribute(book, "book", "betas")?.extract()?;
-        let betas = betas.as_ref().map(BetaArrays::of).transpose()?;
+        let betas = betas
+            .as_ref()
+            .map(FrameArrays::of::<Betas<'_>>)
+            .transpose()?;
         let host = match (policy, today) {
             ("rollforward", _) => None,
             ("legacy", Some(today)) => Some(Host {
@@ -239,7 +240,7 @@ pub(crate) fn run<'py>(
                 cached: cached.map(|cached| &cached.store),
                 today: Day(today),
                 profiles: profiles.map(|profiles| &profiles.store),
-                betas: betas.as_ref().map(BetaArrays::borrow).transpose()?,
+                betas: betas.as_ref().map(FrameArrays::borrow).transpose()?,
                 has_benchmark,
             }),
             ("legacy", None) => {
@@ -251,7 +252,7 @@ pub(crate) fn run<'py>(
                 return Err(InputError::new_err((message, "policy")));
             }
         };
-        let flows = FlowArrays::of(&attribute(book, "book", "flows")?)?;
+        let flows = FrameArrays::of::<Flows<'_>>(&attribute(book, "book", "flows")?)?;
         let inputs = Inputs {
             lots: lots.borrow()?,
             flows: flows.borrow()?,
@@ -346,9 +347,8 @@ pub(crate) fn value_positions<'py>(
 }
 
 /// Return what each lot added to the P&L of its portfolio from the day `opening.first_day` to the
-/// session `opening.last_day`: columns of one row for each lot. `quantity`, prices and amounts are
-/// (n, 16) uint8, integers of 128 bits, least byte first, of `quantity_scale`, `price_scale` and
-/// `scale` decimals.
+/// session `opening.last_day`: columns of one row for each lot. Those of `wide` are (n, 16) uint8,
+/// integers of 128 bits, least byte first, with their decimals and states.
 ///
 /// Raises `CancelledError` once `cancel` is raised.
 #[pyfunction]
@@ -411,44 +411,48 @@ fn contributions_out<'py>(py: Python<'py>, found: &Contributions) -> PyResult<Bo
     out.set_item("position", array(py, rows, |lot| lot.position))?;
     out.set_item("kind", array(py, rows, |lot| lot.kind))?;
     out.set_item("multiplier", array(py, rows, |lot| lot.multiplier))?;
-    let held: [(&str, OfLot<i128>); 10] = [
-        ("quantity", |lot| Some(lot.quantity)),
-        ("mark_before", |lot| lot.before.map(|mark| mark.price)),
-        ("mark", |lot| lot.after.map(|mark| mark.price)),
-        ("rate_before", |lot| lot.before?.rate),
-        ("rate", |lot| lot.after?.rate),
-        ("unrealized_change", |lot| {
+    let (price, amount, rate) = (found.price_scale, found.scale, found.rate_scale);
+    let wide: [(&str, u32, OfLot<i128>); 10] = [
+        ("quantity", found.quantity_scale, |lot| Some(lot.quantity)),
+        ("mark_before", price, |lot| {
+            lot.before.map(|mark| mark.price)
+        }),
+        ("mark", price, |lot| lot.after.map(|mark| mark.price)),
+        ("rate_before", rate, |lot| lot.before?.rate),
+        ("rate", rate, |lot| lot.after?.rate),
+        ("unrealized_change", amount, |lot| {
             Some(lot.added?.unrealized_change)
         }),
-        ("realized", |lot| Some(lot.added?.realized)),
-        ("price_effect", |lot| Some(lot.added?.price_effect)),
-        ("currency_effect", |lot| Some(lot.added?.currency_effect())),
-        ("value", |lot| lot.value),
+        ("realized", amount, |lot| Some(lot.added?.realized)),
+        ("price_effect", amount, |lot| Some(lot.added?.price_effect)),
+        ("currency_effect", amount, |lot| {
+            Some(lot.added?.currency_effect())
+        }),
+        ("value", found.value_scale, |lot| lot.value),
     ];
-    for (name, of) in held {
+    let columns = PyDict::new(py);
+    for (name, scale, of) in wide {
         let bytes = rows
             .iter()
             .flat_map(|lot| of(lot).unwrap_or(0).to_le_bytes());
         let bytes = bytes.collect::<Vec<u8>>().into_pyarray(py);
         let state = array(py, rows, |lot| state_of(of(lot)));
-        out.set_item(name, (bytes.reshape([rows.len(), 16])?, state))?;
+        columns.set_item(name, (bytes.reshape([rows.len(), 16])?, scale, state))?;
     }
+    out.set_item("wide", columns)?;
     let marks: [(&str, OfLot<by_lot::Mark>); 2] =
-        [("before", |lot| lot.before), ("after", |lot| lot.after)];
-    for (name, of) in marks {
+        [("_before", |lot| lot.before), ("", |lot| lot.after)];
+    for (when, of) in marks {
         let day = |lot: &Contribution| of(lot).and_then(|mark| mark.day);
         let days = array(py, rows, |lot| day(lot).map_or(0, |day| day.0));
         let state = array(py, rows, |lot| state_of(day(lot)));
-        out.set_item(format!("day_{name}"), (days, state))?;
-        let status = array(py, rows, |lot| of(lot).map_or(0, |mark| mark.status));
+        out.set_item(format!("day{when}"), (days, state))?;
+        let status = array(py, rows, |lot| {
+            of(lot).map_or(0, |mark| i32::from(mark.status))
+        });
         let state = array(py, rows, |lot| state_of(of(lot)));
-        out.set_item(format!("status_{name}"), (status, state))?;
+        out.set_item(format!("status{when}"), (status, state))?;
     }
-    out.set_item("price_scale", found.price_scale)?;
-    out.set_item("quantity_scale", found.quantity_scale)?;
-    out.set_item("scale", found.scale)?;
-    out.set_item("value_scale", found.value_scale)?;
-    out.set_item("rate_scale", found.rate_scale)?;
     Ok(out)
 }
 
@@ -476,9 +480,9 @@ pub(crate) fn sums_by_key<'py>(
 
 /// What lots are made of and valued by, held while a call reads it.
 struct LotArrays<'py> {
-    positions: PositionArrays<'py>,
-    events: EventArrays<'py>,
-    opening: OpeningArrays<'py>,
+    positions: FrameArrays<'py>,
+    events: FrameArrays<'py>,
+    opening: FrameArrays<'py>,
     marks: Bound<'py, Marks>,
     prices: Bound<'py, PriceStore>,
     rates: Option<Bound<'py, Rates>>,
@@ -492,9 +496,9 @@ impl<'py> LotArrays<'py> {
         market: &Bound<'py, PyAny>,
     ) -> PyResult<Self> {
         Ok(Self {
-            positions: PositionArrays::of(&attribute(book, "book", "positions")?)?,
-            events: EventArrays::of(&attribute(book, "book", "events")?)?,
-            opening: OpeningArrays::of(opening)?,
+            positions: FrameArrays::of::<Positions<'_>>(&attribute(book, "book", "positions")?)?,
+            events: FrameArrays::of::<Events<'_>>(&attribute(book, "book", "events")?)?,
+            opening: FrameArrays::of::<Opening<'_>>(opening)?,
             marks: attribute(market, "market", "marks")?.cast_into()?,
             prices: attribute(market, "market", "prices")?.cast_into()?,
             rates: attribute(book, "book", "rates")?.extract()?,
@@ -536,100 +540,13 @@ fn splits_of(frame: &Bound<'_, PyAny>) -> PyResult<Splits> {
             ));
         }
     };
-    let rows = SplitArrays::of(frame)?;
+    let rows = FrameArrays::of::<SplitRows<'_>>(frame)?;
     Splits::of(&rows.borrow()?, prices, quantities).map_err(|error| to_py(&error))
 }
 
 fn no_basis(column: &str, found: &str, expected: &str) -> PyErr {
     let message = format!("`{column}` is {found}, expected {expected}");
     InputError::new_err((message, column.to_owned()))
-}
-
-arrays! {
-    /// The arrays of `frames.SplitRows`.
-    SplitArrays => SplitRows {
-        ids { }
-        plain { }
-        columns {
-            symbol: TextColumn = "splits.symbol",
-            day: DayColumn = "splits.day",
-            new: DecimalColumn = "splits.new",
-            old: DecimalColumn = "splits.old"
-        }
-    }
-}
-
-arrays! {
-    /// The arrays of `frames.Positions`.
-    PositionArrays => Positions {
-        ids { id: "positions.id", portfolio_id: "positions.portfolio_id" }
-        plain { deleted: bool = "positions.deleted" }
-        columns {
-            symbol: TextColumn = "positions.symbol",
-            position_type: TextColumn = "positions.position_type",
-            quantity: DecimalColumn = "positions.quantity",
-            entry_price: DecimalColumn = "positions.entry_price",
-            entry_day: DayColumn = "positions.entry_day",
-            exit_price: DecimalColumn = "positions.exit_price",
-            exit_day: DayColumn = "positions.exit_day",
-            expiration_day: DayColumn = "positions.expiration_day",
-            investment_class: TextColumn = "positions.investment_class",
-            last_price: DecimalColumn = "positions.last_price",
-            market_value: DecimalColumn = "positions.market_value",
-            currency: TextColumn = "positions.currency"
-        }
-    }
-}
-
-arrays! {
-    /// The arrays of `frames.Events`.
-    EventArrays => Events {
-        ids { position_id: "events.position_id", portfolio_id: "events.portfolio_id" }
-        plain { }
-        columns {
-            day: DayColumn = "events.day",
-            quantity: DecimalColumn = "events.quantity",
-            realized: DecimalColumn = "events.realized"
-        }
-    }
-}
-
-arrays! {
-    /// The arrays of `frames.Betas`.
-    BetaArrays => Betas {
-        ids { position_id: "betas.position_id" }
-        plain { }
-        columns { day: DayColumn = "betas.day", beta: DecimalColumn = "betas.beta" }
-    }
-}
-
-arrays! {
-    /// The arrays of `frames.Flows`.
-    FlowArrays => Flows {
-        ids { portfolio_id: "flows.portfolio_id" }
-        plain { }
-        columns {
-            day: DayColumn = "flows.day",
-            amount: DecimalColumn = "flows.amount",
-            change_type: TextColumn = "flows.change_type"
-        }
-    }
-}
-
-arrays! {
-    /// The arrays of `frames.Opening`.
-    OpeningArrays => Opening {
-        ids { portfolio_id: "opening.portfolio_id" }
-        plain { first_day: i32 = "opening.first_day", last_day: i32 = "opening.last_day" }
-        columns {
-            equity: DecimalColumn = "opening.equity",
-            earliest_day: DayColumn = "opening.earliest_day",
-            earliest_equity: DecimalColumn = "opening.earliest_equity",
-            earliest_pnl: DecimalColumn = "opening.earliest_pnl",
-            earliest_flow: DecimalColumn = "opening.earliest_flow",
-            currency: TextColumn = "opening.currency"
-        }
-    }
 }
 
 /// Memory of result columns that NumPy has allocated and not cleared: one block for each width,

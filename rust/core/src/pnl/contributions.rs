@@ -115,8 +115,8 @@ const MOST_DIGITS: u32 = 38;
 ///
 /// [`Error::Value`] for an amount of more than 38 digits; otherwise those of
 /// [`crate::pnl::holdings::hold`].
-pub fn contributions<'a>(
-    inputs: &LotInputs<'a>,
+pub fn contributions(
+    inputs: &LotInputs<'_>,
     threads: NonZeroUsize,
     cancel: &AtomicBool,
 ) -> Result<Contributions> {
