@@ -592,12 +592,13 @@ def legacy_contributions(
 
 
 def _contributions(found: dict[str, Any]) -> Contributions:
-    wide = {name: WideDecimals(*column) for name, column in found.pop("wide").items()}
+    for name, column in found.pop("wide").items():
+        found[name] = WideDecimals(*column)
     for name in ("day_before", "day"):
         found[name] = Days(*found[name])
     for name in ("status_before", "status"):
         found[name] = Integers(*found[name])
-    return Contributions(**found, **wide)
+    return Contributions(**found)
 
 
 def sums_by_key(

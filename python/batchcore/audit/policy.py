@@ -85,7 +85,7 @@ async def policy_audit(session: Session, request: Request, *, fast: bool) -> Pol
         raise ConfigError(f"the policy `{request.policy}` has no verification", "policy")
     catalog = await inspect(session, request.settings.schema)
     kind = audit()
-    check(catalog, Use.RUN | Use.SPLITS if kind.reads_splits else Use.RUN, writes=False)
+    check(catalog, Use.RUN | kind.valued_by, writes=False)
     calendar = await load_calendar(session, catalog, request.calendar)
     return kind(session, catalog, calendar, request, fast=fast)
 
@@ -107,8 +107,7 @@ class PolicyAudit(abc.ABC):
         of_day: Whether P&L and flows of a row are of its day alone, whatever has been since the
             row before it (L12, L18); then no row is a baseline either.
         reads_deleted: Whether soft-deleted positions and their events count.
-        reads_splits: Whether splits count, where the host maps a table of them.
-        reads_rates: Whether rates do, likewise.
+        valued_by: What values lots beside closes, where the host maps it.
         market: To compute natively, if anything is.
         host: Likewise, of policies that need one.
         read: Columns that are read where they are there.
@@ -127,8 +126,7 @@ class PolicyAudit(abc.ABC):
     ends_at_exit: ClassVar[bool] = True
     of_day: ClassVar[bool] = False
     reads_deleted: ClassVar[bool] = False
-    reads_splits: ClassVar[bool] = True
-    reads_rates: ClassVar[bool] = False
+    valued_by: ClassVar[Use] = Use.VALUATION
     market: Market
     host: Host | None = None
 

@@ -20,7 +20,7 @@ from batchcore.native import Book, build_host, legacy_contributions
 from batchcore.policies.legacy import PREVIOUS_CLOSE_DAYS
 from batchcore.reference import legacy
 from batchcore.run.valuation import Valuation
-from batchcore.schema import COUNT_COLUMNS, RULE_COLUMNS
+from batchcore.schema import COUNT_COLUMNS, NOTHING, RULE_COLUMNS
 from batchcore.sources import stored as stores
 from batchcore.sources.facts import select_events, select_flows
 from batchcore.sources.positions import load_symbols
@@ -91,7 +91,7 @@ class LegacyAudit(PolicyAudit):
     by_quantity: ClassVar = BY_QUANTITY
     ends_at_exit: ClassVar = False  # it goes on (L8)
     of_day: ClassVar = True
-    reads_splits: ClassVar = False
+    valued_by: ClassVar = NOTHING
     reads_deleted: ClassVar = True  # for what they realized (L17)
 
     _prices = ref.market(())

@@ -10,7 +10,6 @@ import numpy as np
 from batchcore import calendar as calendars
 from batchcore.config import CHECKS, PRICE_LOW
 from batchcore.db.analytic_tables import Parts, check_parts
-from batchcore.db.check import check
 from batchcore.errors import ConfigError, CoverageError
 from batchcore.frames import Days, Findings, Issues, among, distinct, known_states
 from batchcore.native import build_checks
@@ -30,7 +29,6 @@ from batchcore.run.price_checks import lacking, low_prices, planned_holders
 from batchcore.run.price_gaps import latest_closes, missing_prices
 from batchcore.run.prices import PriceWindow, load_closes
 from batchcore.run.result import Coverage
-from batchcore.schema import Use
 from batchcore.shards import in_shard
 from batchcore.sinks.snapshots import Equities
 from batchcore.sources.host import Selection, located, normalised
@@ -70,7 +68,6 @@ class RollForward(Policy):
     @classmethod
     def check_tables(cls, catalog: Catalog, request: Request) -> Parts:
         """Return what of the analytics is done."""
-        check(catalog, Use.RATES, writes=False)
         return check_parts(catalog, request.analytics, writes=not request.settings.dry_run)
 
     async def make_plan(self, reader: Session) -> None:

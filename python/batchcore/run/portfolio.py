@@ -58,7 +58,7 @@ BETA_WITHOUT_ANY: Final = 1.0
 
 OPTION_TYPES: Final = frozenset({"LC", "LP", "SC", "SP"})
 
-USES: Final = Use.HOLDINGS | Use.SPLITS | Use.SECTORS | Use.RATES
+USES: Final = Use.HOLDINGS | Use.VALUATION | Use.SECTORS
 """What beta and sectors of a portfolio need of tables and columns."""
 
 
