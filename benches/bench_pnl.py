@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from batchcore.native import build_market, roll_forward, store_snapshots
+from batchcore.native import Book, build_market, roll_forward, store_snapshots
 from sample import Plain, Size, plain
 
 CENTS_A_UNIT = 10**6
@@ -53,14 +53,12 @@ def rolled_by(portfolios: Plain, threads: int):
     """Return an action that rolls the portfolios forward and returns their rows."""
     inputs = portfolios.inputs
     market = build_market(inputs.prices, portfolios.sessions)
-    previous = store_snapshots(inputs.previous)
+    book, previous = Book.of(inputs), store_snapshots(inputs.previous)
 
     def roll():
         return roll_forward(
             market,
-            positions=inputs.positions,
-            events=inputs.events,
-            flows=inputs.flows,
+            book,
             previous=previous,
             opening=inputs.opening,
             threads=threads,

@@ -9,11 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from batchcore.frames import (
-    Betas,
-    Events,
-    Flows,
+    ComputedDays,
     Opening,
-    Positions,
     Previous,
     Prices,
     Profiles,
@@ -21,6 +18,7 @@ from batchcore.frames import (
     SplitRows,
     Text,
 )
+from batchcore.native import Book, Market
 
 __all__ = [
     "CancelFlag",
@@ -198,13 +196,11 @@ def compound(
 ) -> dict[str, Any]: ...
 def contributions(
     *,
-    positions: Positions,
-    events: Events,
+    book: Book,
     opening: Opening,
-    marks: Marks,
+    market: Market,
     threads: int,
     cancel: CancelFlag | None = None,
-    rates: Rates | None = None,
 ) -> dict[str, Any]: ...
 def encode(
     *,
@@ -215,24 +211,19 @@ def encode(
 ) -> list[bytes]: ...
 def hold(
     *,
-    positions: Positions,
-    events: Events,
+    book: Book,
     opening: Opening,
-    marks: Marks,
+    market: Market,
     sessions: npt.NDArray[np.int32],
     threads: int,
     cancel: CancelFlag | None = None,
-    rates: Rates | None = None,
 ) -> dict[str, Any]: ...
 def legacy_contributions(
     *,
-    positions: Positions,
-    events: Events,
+    book: Book,
     opening: Opening,
-    prices: PriceStore,
-    portfolio: npt.NDArray[np.int32],
-    day: npt.NDArray[np.int32],
-    earns: npt.NDArray[np.bool_],
+    market: Market,
+    days: ComputedDays,
     threads: int,
     cancel: CancelFlag | None = None,
 ) -> dict[str, Any]: ...
@@ -242,21 +233,16 @@ def pick(*, pieces: list[bytes], keep: npt.NDArray[np.uint8]) -> list[bytes]: ..
 def run(
     *,
     policy: str,
-    positions: Positions,
-    events: Events,
-    flows: Flows,
+    book: Book,
     opening: Opening,
+    market: Market,
     previous: SnapshotStore,
-    marks: Marks,
     threads: int,
     cancel: CancelFlag | None = None,
     checks: Checks | None = None,
-    rates: Rates | None = None,
-    prices: PriceStore | None = None,
     today: int | None = None,
     cached: PriceStore | None = None,
     profiles: ProfileStore | None = None,
-    betas: Betas | None = None,
     has_benchmark: bool = False,
 ) -> dict[str, Any]: ...
 def sums_by_key(
@@ -264,12 +250,10 @@ def sums_by_key(
 ) -> npt.NDArray[np.uint8]: ...
 def value_positions(
     *,
-    positions: Positions,
-    events: Events,
+    book: Book,
     opening: Opening,
-    marks: Marks,
+    market: Market,
     session: int,
     threads: int,
     cancel: CancelFlag | None = None,
-    rates: Rates | None = None,
 ) -> dict[str, Any]: ...

@@ -280,12 +280,14 @@ class Schema:
     @property
     def described(self) -> Mapping[str, Table]:
         """The tables of docs/schema.md that the host may have, and those that are mapped."""
-        mapped = {SPLITS: (self.splits, SPLIT_TABLE), RATES: (self.fx, RATE_TABLE)}
-        return {**HOST, **{name: table for name, (own, table) in mapped.items() if own}}
+        tables = {SPLITS: SPLIT_TABLE, RATES: RATE_TABLE}
+        return {**HOST, **{name: tables[name] for name in self.mapped}}
 
-    def _mapped(self, table: str) -> Splits | Fx | None:
-        """Return what is said of a table that is mapped; None of another."""
-        return {SPLITS: self.splits, RATES: self.fx}.get(table)
+    @property
+    def mapped(self) -> Mapping[str, Splits | Fx]:
+        """What is said of the tables that are mapped, by their names."""
+        said = {SPLITS: self.splits, RATES: self.fx}
+        return {name: own for name, own in said.items() if own is not None}
 
     def _wrong(self) -> Iterator[str]:
         for name in self.tables:
@@ -333,12 +335,12 @@ class Schema:
 
     def table(self, table: str) -> str:
         """Return the database's name of ``table``."""
-        mapped = self._mapped(table)
+        mapped = self.mapped.get(table)
         return self.tables.get(table, table) if mapped is None else mapped.table
 
     def column(self, table: str, column: str) -> str:
         """Return the database's name of ``table.column``."""
-        mapped = self._mapped(table)
+        mapped = self.mapped.get(table)
         if mapped is not None:
             return mapped.columns.get(column, column)
         if self.fx is not None and (table, column) == (self.fx.currency_table, CURRENCY.name):

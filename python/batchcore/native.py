@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import numpy as np
 
@@ -165,6 +165,37 @@ class Market:
         closes = self.marks.fresh_closes(Text.of(symbols), days)
         closes.setflags(write=False)
         return closes
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Book:
+    """What some portfolios are computed from, on whatever market.
+
+    Attributes:
+        positions: Holdings.
+        events: Partial closes.
+        flows: Cash in and out.
+        betas: Of the positions, read by `legacy` alone (L32).
+        rates: What converts their lots; without them all amounts are taken to be in the
+            portfolio's currency (C6).
+    """
+
+    positions: Positions
+    events: Events
+    flows: Flows
+    betas: Betas | None = None
+    rates: Rates | None = None
+
+    @classmethod
+    def of(cls, inputs: Inputs, rates: Rates | None = None) -> Self:
+        """Return the book of inputs, with rates that were built of them."""
+        return cls(
+            positions=inputs.positions,
+            events=inputs.events,
+            flows=inputs.flows,
+            betas=inputs.betas,
+            rates=rates,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,60 +367,48 @@ def store_snapshots(previous: Previous) -> _core.SnapshotStore:
 
 def roll_forward(
     market: Market,
+    book: Book,
     *,
-    positions: Positions,
-    events: Events,
-    flows: Flows,
     previous: _core.SnapshotStore,
     opening: Opening,
     threads: int | None = None,
     cancel: CancelFlag | None = None,
     checks: Checks | None = None,
     host: Host | None = None,
-    betas: Betas | None = None,
-    rates: Rates | None = None,
 ) -> Rows:
     """Return the rows of one chunk of portfolios over the sessions of `market`.
 
     A pure function of its arguments. ``checks`` are those of the market. With ``host`` it follows
-    the rules that read that, which alone read ``betas``, those of the positions (L32). Without
-    ``rates`` all amounts are taken to be in the portfolio's currency (C6).
+    the rules that read that.
     """
     columns = _core.run(
         policy=_ROLL_FORWARD if host is None else host.rules,
-        positions=positions,
-        events=events,
-        flows=flows,
+        book=book,
         opening=opening,
+        market=market,
         previous=previous,
-        marks=market.marks,
         threads=_threads(threads),
         cancel=cancel,
-        rates=rates,
         checks=None if checks is None else checks.found,
-        prices=market.prices,
         today=None if host is None else host.today,
         cached=None if host is None else host.cached,
         profiles=None if host is None else host.profiles,
-        betas=betas,
         has_benchmark=host is not None and host.has_benchmark,
     )
     own = columns.pop("legacy")
     findings = Findings.none() if checks is None else checks.findings
     legacy = None if host is None else _legacy(own)
-    return _rows(columns, positions.symbol, legacy, findings)
+    return _rows(columns, book.positions.symbol, legacy, findings)
 
 
 def hold(
     market: Market,
+    book: Book,
     *,
-    positions: Positions,
-    events: Events,
     opening: Opening,
     sessions: Int32,
     threads: int | None = None,
     cancel: CancelFlag | None = None,
-    rates: Rates | None = None,
 ) -> Holdings:
     """Return the lots held on at least one of `sessions`, with their values on each.
 
@@ -405,28 +424,24 @@ def hold(
         docs/semantics.md, S3, S4, S9 and C6.
     """
     columns = _core.hold(
-        positions=positions,
-        events=events,
+        book=book,
         opening=opening,
-        marks=market.marks,
+        market=market,
         sessions=sessions,
         threads=_threads(threads),
         cancel=cancel,
-        rates=rates,
     )
     return Holdings(**columns)
 
 
 def value_positions(
     market: Market,
+    book: Book,
     *,
-    positions: Positions,
-    events: Events,
     opening: Opening,
     session: int,
     threads: int | None = None,
     cancel: CancelFlag | None = None,
-    rates: Rates | None = None,
 ) -> PositionValues:
     """Return market value and unrealized P&L of the public positions held on `session`.
 
@@ -440,14 +455,12 @@ def value_positions(
         docs/semantics.md, S3, S4, S6 and C6.
     """
     columns = _core.value_positions(
-        positions=positions,
-        events=events,
+        book=book,
         opening=opening,
-        marks=market.marks,
+        market=market,
         session=session,
         threads=_threads(threads),
         cancel=cancel,
-        rates=rates,
     )
     last_price = Decimals(columns.pop("last_price"), market.prices.scale)
     issues = _issues(columns.pop("issues"))
@@ -518,13 +531,11 @@ def compound(
 
 def contributions(
     market: Market,
+    book: Book,
     *,
-    positions: Positions,
-    events: Events,
     opening: Opening,
     threads: int | None = None,
     cancel: CancelFlag | None = None,
-    rates: Rates | None = None,
 ) -> Contributions:
     """Return what each lot added to the P&L of its portfolio.
 
@@ -540,22 +551,19 @@ def contributions(
     """
     return _contributions(
         _core.contributions(
-            positions=positions,
-            events=events,
+            book=book,
             opening=opening,
-            marks=market.marks,
+            market=market,
             threads=_threads(threads),
             cancel=cancel,
-            rates=rates,
         )
     )
 
 
 def legacy_contributions(
     market: Market,
+    book: Book,
     *,
-    positions: Positions,
-    events: Events,
     opening: Opening,
     days: ComputedDays,
     threads: int | None = None,
@@ -573,13 +581,10 @@ def legacy_contributions(
     """
     return _contributions(
         _core.legacy_contributions(
-            positions=positions,
-            events=events,
+            book=book,
             opening=opening,
-            prices=market.prices,
-            portfolio=days.portfolio,
-            day=days.day,
-            earns=days.earns,
+            market=market,
+            days=days,
             threads=_threads(threads),
             cancel=cancel,
         )
@@ -587,36 +592,13 @@ def legacy_contributions(
 
 
 def _contributions(found: dict[str, Any]) -> Contributions:
-    price, quantity, amount = (found[name] for name in ("price_scale", "quantity_scale", "scale"))
-
-    def wide(name: str, scale: int) -> WideDecimals:
-        values, state = found[name]
-        return WideDecimals(values, scale, state)
-
-    def status(name: str) -> Integers:
-        values, state = found[name]
-        return Integers(values.astype(np.int32), state)
-
-    return Contributions(
-        portfolio=found["portfolio"],
-        position=found["position"],
-        kind=found["kind"],
-        quantity=wide("quantity", quantity),
-        multiplier=found["multiplier"],
-        mark_before=wide("mark_before", price),
-        day_before=Days(*found["day_before"]),
-        status_before=status("status_before"),
-        mark=wide("mark", price),
-        day=Days(*found["day_after"]),
-        status=status("status_after"),
-        rate_before=wide("rate_before", found["rate_scale"]),
-        rate=wide("rate", found["rate_scale"]),
-        unrealized_change=wide("unrealized_change", amount),
-        realized=wide("realized", amount),
-        price_effect=wide("price_effect", amount),
-        currency_effect=wide("currency_effect", amount),
-        value=wide("value", found["value_scale"]),
-    )
+    for name, column in found.pop("wide").items():
+        found[name] = WideDecimals(*column)
+    for name in ("day_before", "day"):
+        found[name] = Days(*found[name])
+    for name in ("status_before", "status"):
+        found[name] = Integers(*found[name])
+    return Contributions(**found)
 
 
 def sums_by_key(
@@ -700,15 +682,11 @@ def compute(
         noticed.append(rate_issues(rates))
     rows = roll_forward(
         market,
-        positions=inputs.positions,
-        events=inputs.events,
-        flows=inputs.flows,
+        Book.of(inputs, rates),
         previous=store_snapshots(inputs.previous),
         opening=inputs.opening,
         threads=threads,
         host=host,
-        betas=inputs.betas,
-        rates=rates,
     )
     if host is not None:
         return rows

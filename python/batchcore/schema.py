@@ -56,6 +56,7 @@ class Use(enum.Flag):
 
     HOLDINGS = PRICES | LATEST | LOTS  # beta and sectors of one portfolio
     RUN = HOLDINGS | ROWS  # each run, whatever its policy and analytics
+    VALUATION = SPLITS | RATES  # what values lots beside closes, where the `Schema` maps it
 
 
 NOTHING: Final = Use(0)

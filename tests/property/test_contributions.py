@@ -140,9 +140,7 @@ def by_core(
         first_day=np.array([first], dtype=np.int32),
         last_day=np.array([session], dtype=np.int32),
     )
-    found = native.contributions(
-        market, positions=inputs.positions, events=inputs.events, opening=opening, threads=1
-    )
+    found = native.contributions(market, native.Book.of(inputs), opening=opening, threads=1)
     return told(found)
 
 
@@ -249,8 +247,7 @@ def assert_core_of_legacy(run: legacy_frames.Run, begins: Callable[[int], int | 
     with refusing(expected):
         found = native.legacy_contributions(
             native.build_market(frames.prices, build.session_days(run.days)),
-            positions=frames.positions,
-            events=frames.events,
+            native.Book.of(frames),
             opening=frames.opening,
             days=ComputedDays(
                 portfolio=np.array(owner, dtype=np.int32),

@@ -125,12 +125,9 @@ def test_rates_of_other_currencies_than_asked_for_are_refused() -> None:
     def roll(made: Any) -> None:
         native.roll_forward(
             market,
-            positions=other.positions,
-            events=other.events,
-            flows=other.flows,
+            native.Book.of(other, made),
             previous=native.store_snapshots(other.previous),
             opening=other.opening,
-            rates=made,
         )
 
     for made, expected in (

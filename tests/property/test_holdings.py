@@ -39,8 +39,7 @@ def held(
 ) -> Holdings:
     return native.hold(
         market(inputs, run),
-        positions=inputs.positions,
-        events=inputs.events,
+        native.Book.of(inputs),
         opening=inputs.opening,
         sessions=build.session_days(run.sessions if sessions is None else sessions),
         threads=threads,
@@ -50,8 +49,7 @@ def held(
 def valued(inputs: Inputs, run: Run, *, threads: int = 1) -> PositionValues:
     return native.value_positions(
         market(inputs, run),
-        positions=inputs.positions,
-        events=inputs.events,
+        native.Book.of(inputs),
         opening=inputs.opening,
         session=run.sessions[-1],
         threads=threads,

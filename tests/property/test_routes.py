@@ -201,9 +201,7 @@ def test_a_raised_flag_stops_the_call(threads: int) -> None:
     with pytest.raises(CancelledError, match="cancelled"):
         native.roll_forward(
             native.build_market(together.prices, build.session_days(MANY.sessions)),
-            positions=together.positions,
-            events=together.events,
-            flows=together.flows,
+            native.Book.of(together),
             previous=native.store_snapshots(together.previous),
             opening=together.opening,
             threads=threads,

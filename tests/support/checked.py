@@ -78,9 +78,7 @@ def by_core(given_run: CheckedRun) -> tuple[list[checks.Finding], Told]:
     )
     rows = native.roll_forward(
         market,
-        positions=inputs.positions,
-        events=inputs.events,
-        flows=inputs.flows,
+        native.Book.of(inputs),
         previous=native.store_snapshots(inputs.previous),
         opening=inputs.opening,
         threads=1,

@@ -88,15 +88,13 @@ def contributions_by_core(
         native.build_market(
             inputs.prices, sessions, lookback_days=run.lookback_days, splits=inputs.splits
         ),
-        positions=inputs.positions,
-        events=inputs.events,
+        native.Book.of(inputs, rates),
         opening=replace(
             inputs.opening,
             first_day=np.array([first], dtype=np.int32),
             last_day=sessions,
         ),
         threads=1,
-        rates=rates,
     )
     columns = [
         found.position.tolist(),

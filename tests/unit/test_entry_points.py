@@ -13,6 +13,7 @@ import pytest
 
 from batchcore import _core
 from batchcore.errors import InputError, InternalError
+from batchcore.native import Market
 from support import bounded, build
 
 SOURCES = Path(__file__).parents[2] / "rust" / "py" / "src"
@@ -117,14 +118,15 @@ class Keys(np.ndarray[Any, Any]):
 
 def calls() -> dict[str, Callable[[], object]]:
     prices = _core.PriceStore.from_frame(build.prices([("A", 1, Decimal(1))]))
-    marks = _core.Marks.from_prices(prices, sessions=np.array([1], dtype=np.int32), lookback_days=1)
+    sessions = np.array([1], dtype=np.int32)
+    marks = _core.Marks.from_prices(prices, sessions=sessions, lookback_days=1)
     snapshots = _core.SnapshotStore.from_frame(build.inputs().previous)
     reader, date = (
         _core.PriceReader(prices, Days(), _core.ThreadGuard("reader")),
         dt.date(2026, 1, 5),
     )
     keys = np.zeros((1, 16), dtype=np.uint8)
-    frames = {"positions": Frame(), "events": Frame(), "opening": Frame(), "marks": marks}
+    frames = {"book": Frame(), "opening": Frame(), "market": Market(sessions, prices, marks)}
     return {
         "Decoder": lambda: _core.Decoder([("a", "text", Number())]),
         "Marks.coverage": lambda: marks.coverage(Frame()),
@@ -142,11 +144,9 @@ def calls() -> dict[str, Callable[[], object]]:
         "encode": lambda: _core.encode(
             fields=[("a", "uuid", (keys.view(Keys),), None)], rows=1, piece_bytes=1
         ),
-        "hold": lambda: _core.hold(**frames, sessions=np.array([1], dtype=np.int32), threads=1),
+        "hold": lambda: _core.hold(**frames, sessions=sessions, threads=1),
         "locate": lambda: _core.locate(keys=keys.view(Keys), ids=keys),
-        "run": lambda: _core.run(
-            policy="rollforward", **frames, flows=Frame(), previous=snapshots, threads=1
-        ),
+        "run": lambda: _core.run(policy="rollforward", **frames, previous=snapshots, threads=1),
         "value_positions": lambda: _core.value_positions(**frames, session=1, threads=1),
     }
 

@@ -26,12 +26,7 @@ def market(inputs: Inputs) -> native.Market:
 
 
 def chunk(inputs: Inputs) -> dict[str, Any]:
-    return {
-        "positions": inputs.positions,
-        "events": inputs.events,
-        "opening": inputs.opening,
-        "threads": 1,
-    }
+    return {"book": native.Book.of(inputs), "opening": inputs.opening, "threads": 1}
 
 
 def held(
@@ -175,7 +170,7 @@ def test_days_that_are_no_sessions_are_refused(sessions: Sequence[int], message:
 def test_a_wrong_column_is_named() -> None:
     inputs = build.inputs((portfolio(position()),), PRICES)
     wrong = replace(inputs.positions, quantity=Decimals([1], 4))  # type: ignore[arg-type]
-    asked = chunk(inputs) | {"positions": wrong}
+    asked = chunk(replace(inputs, positions=wrong))
     days = build.session_days([jan(5)])
     with pytest.raises(InputError) as caught:
         native.hold(market(inputs), **asked, sessions=days)

@@ -427,9 +427,7 @@ def test_other_threads_run_during_a_native_call() -> None:
         with pytest.raises(CancelledError):
             native.roll_forward(
                 market,
-                positions=positions,
-                events=ONE.events,
-                flows=ONE.flows,
+                native.Book.of(replace(ONE, positions=positions)),
                 previous=previous,
                 opening=opening,
                 threads=1,

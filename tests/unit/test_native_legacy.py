@@ -58,19 +58,17 @@ def test_today_is_needed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("policy", "message"), [("legacy", "expected `prices` and `today`"), ("other", "no policy")]
+    ("policy", "message"), [("legacy", "expected `today`"), ("other", "no policy")]
 )
 def test_the_core_refuses_a_policy_that_it_cannot_compute(policy: str, message: str) -> None:
     market = native.build_market(FRAMES.prices, build.session_days(DAYS))
     with pytest.raises(InputError, match=message) as caught:
         _core.run(
             policy=policy,
-            positions=FRAMES.positions,
-            events=FRAMES.events,
-            flows=FRAMES.flows,
+            book=native.Book.of(FRAMES),
             opening=FRAMES.opening,
+            market=market,
             previous=native.store_snapshots(FRAMES.previous),
-            marks=market.marks,
             threads=1,
         )
     assert caught.value.column == "policy"

@@ -50,8 +50,7 @@ def test_a_price_shown_is_of_the_shares_of_its_session() -> None:
     inputs = build.inputs(case.portfolios, case.prices, case.days, case.scales)
     values = native.value_positions(
         market_of(case, 7),
-        positions=inputs.positions,
-        events=inputs.events,
+        native.Book.of(inputs),
         opening=inputs.opening,
         session=jan(7),
     )

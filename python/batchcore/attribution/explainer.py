@@ -29,7 +29,7 @@ from batchcore.db.check import problems_of
 from batchcore.errors import ConfigError
 from batchcore.frames import Flows
 from batchcore.late_imports import check_choice
-from batchcore.native import CancelFlag, in_thread
+from batchcore.native import Book, CancelFlag, in_thread
 from batchcore.pg.database import Database
 from batchcore.pg.session_pool import SessionPool
 from batchcore.reference.values import EXACT
@@ -287,12 +287,13 @@ class Explainer:
             raise ConfigError(msg, "session")
         check = ChunkCheck(policy, ids, self._selection, stored, rows)
         inputs = await policy.inputs(check)
-        sectors = await self._sectors_of(self._session, inputs.positions.symbol.table())
-        chain = ChainRows(policy, stored, rows, inputs.flows)
+        sectors = await self._sectors_of(self._session, inputs.book.positions.symbol.table())
+        chain = ChainRows(policy, stored, rows, inputs.book.flows)
         cancel = CancelFlag()
         work = partial(policy.contributions, chain.chains, inputs, cancel)
         found = await in_thread(work, cancel)
-        lots = lots_of(found, inputs.positions, sectors, has_contributions=chain.has_contributions)
+        positions = inputs.book.positions
+        lots = lots_of(found, positions, sectors, has_contributions=chain.has_contributions)
         owner, explained = uuid_at(ids, 0), by_key(lots, by)
         if by == "portfolio":
             explained = tuple(replace(row, key=str(owner)) for row in explained)
@@ -368,7 +369,8 @@ class Explainer:
                 closed = (await events.of(session, chunk)).among(positions)
                 symbols = positions.symbol.table() if by == "sector" else ()
                 sectors = await self._sectors_of(session, symbols)
-            inputs, rows = Inputs(ids, positions, closed, Flows.none()), self._rows(stored)
+            book = Book(positions=positions, events=closed, flows=Flows.none())
+            inputs, rows = Inputs(ids, book), self._rows(stored)
             await self._priced.wait()
             async with readers.lend("explain") as session:
                 inputs = await self._policy.convert(session, inputs, selection)

@@ -81,7 +81,7 @@ class GroupSums:
         self, found: Contributions, inputs: Inputs, sectors: Mapping[str, str]
     ) -> tuple[Sequence[str | None], Int64]:
         """Return the names of keys, and of each lot which one it has."""
-        positions = inputs.positions
+        positions = inputs.book.positions
         if self.by == "portfolio":
             names = [str(uuid.UUID(bytes=one.tobytes())) for one in inputs.ids]
             return names, found.portfolio.astype(np.int64)

@@ -24,6 +24,7 @@ from batchcore.audit.compute import (
 from batchcore.audit.converted import converted_since
 from batchcore.audit.result import Difference
 from batchcore.frames import Decimals
+from batchcore.schema import Use
 from batchcore.sources.host import floats
 from batchcore.sources.query import load
 from batchcore.sources.stored import (
@@ -280,11 +281,11 @@ class ChunkCheck:
         first, last = int(looks_back.min()), int(links.day.max())
         query = select_changed_closes(policy.catalog, symbols, int(written.at.min()), first, last)
         splits = ChangedCloses.none()
-        if policy.reads_splits and policy.catalog.schema.splits is not None:
+        if Use.SPLITS in policy.valued_by and policy.catalog.schema.splits is not None:
             of_splits = select_changed_splits(policy.catalog, symbols, int(written.at.min()), last)
             splits = await load(policy.session, of_splits)
         since, converted = policy.since(links), np.zeros(len(differing), dtype=np.bool_)
-        if policy.reads_rates and policy.catalog.schema.fx is not None:
+        if Use.RATES in policy.valued_by and policy.catalog.schema.fx is not None:
             of_host = policy.session, policy.catalog, self.selection, ids
             settings = policy.request.settings
             converted = await converted_since(*of_host, written, since, settings)

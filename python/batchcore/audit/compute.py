@@ -33,18 +33,14 @@ if TYPE_CHECKING:
 
     from batchcore.audit.policy import PolicyAudit
     from batchcore.frames import (
-        Betas,
         Bools,
-        Events,
         FloatObjects,
-        Flows,
         Int32,
         Int64,
-        Positions,
         Rows,
         Text,
     )
-    from batchcore.native import Rates
+    from batchcore.native import Book
     from batchcore.sources.stored import StoredRows
 
     Tick = Callable[[int], None]
@@ -188,21 +184,13 @@ class Inputs:
 
     Attributes:
         ids: (p, 16) uint8 portfolios of the chunk.
-        positions: Holdings.
-        events: Partial closes.
-        flows: Cash in and out.
-        betas: Of the positions, where the policy reads them.
+        book: What their lots are made of.
         currency: Of the portfolios, where rates may convert; left out without any.
-        rates: What converts lots in other currencies.
     """
 
     ids: npt.NDArray[np.uint8]
-    positions: Positions
-    events: Events
-    flows: Flows
-    betas: Betas | None = None
+    book: Book
     currency: Text = LEFT_OUT
-    rates: Rates | None = None
 
 
 async def computed_natively(  # noqa: PLR0917  # rows, and what they are computed from
@@ -247,9 +235,7 @@ def _session(  # noqa: PLR0917  # rows, and what they are computed from
     return partial(
         roll_forward,
         policy.market,
-        positions=inputs.positions,
-        events=inputs.events,
-        flows=inputs.flows,
+        inputs.book,
         previous=store_snapshots(previous),
         opening=Opening(
             portfolio_id=ids,
@@ -261,8 +247,6 @@ def _session(  # noqa: PLR0917  # rows, and what they are computed from
         threads=policy.request.settings.threads,
         cancel=cancel,
         host=None if policy.host is None else replace(policy.host, today=today),
-        betas=inputs.betas,
-        rates=inputs.rates,
     )
 
 

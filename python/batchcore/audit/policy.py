@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from batchcore import calendar as calendars
 from batchcore import policies
 from batchcore.audit.compute import columns_of
 from batchcore.calendar import day_of
@@ -19,7 +18,7 @@ from batchcore.schema import Use
 from batchcore.sources import stored as stores
 from batchcore.sources.plain import load_plainly
 from batchcore.sources.positions import select_all_positions, select_positions
-from batchcore.sources.prices import select_price_dates
+from batchcore.sources.prices import load_calendar
 from batchcore.sources.query import load
 from batchcore.sources.reference import Reader
 
@@ -86,11 +85,8 @@ async def policy_audit(session: Session, request: Request, *, fast: bool) -> Pol
         raise ConfigError(f"the policy `{request.policy}` has no verification", "policy")
     catalog = await inspect(session, request.settings.schema)
     kind = audit()
-    check(catalog, Use.RUN | Use.SPLITS if kind.reads_splits else Use.RUN, writes=False)
-    calendar = request.known_calendar
-    if calendar is None:
-        dates = await load(session, select_price_dates(catalog))
-        calendar = calendars.from_price_dates(dates)
+    check(catalog, Use.RUN | kind.valued_by, writes=False)
+    calendar = await load_calendar(session, catalog, request.calendar)
     return kind(session, catalog, calendar, request, fast=fast)
 
 
@@ -111,8 +107,7 @@ class PolicyAudit(abc.ABC):
         of_day: Whether P&L and flows of a row are of its day alone, whatever has been since the
             row before it (L12, L18); then no row is a baseline either.
         reads_deleted: Whether soft-deleted positions and their events count.
-        reads_splits: Whether splits count, where the host maps a table of them.
-        reads_rates: Whether rates do, likewise.
+        valued_by: What values lots beside closes, where the host maps it.
         market: To compute natively, if anything is.
         host: Likewise, of policies that need one.
         read: Columns that are read where they are there.
@@ -131,8 +126,7 @@ class PolicyAudit(abc.ABC):
     ends_at_exit: ClassVar[bool] = True
     of_day: ClassVar[bool] = False
     reads_deleted: ClassVar[bool] = False
-    reads_splits: ClassVar[bool] = True
-    reads_rates: ClassVar[bool] = False
+    valued_by: ClassVar[Use] = Use.VALUATION
     market: Market
     host: Host | None = None
 

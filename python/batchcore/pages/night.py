@@ -55,7 +55,7 @@ from batchcore.run.status import latest_of_each, run_of, shards_of
 from batchcore.sources.chains import select_ids
 from batchcore.sources.host import Selection, normalised
 from batchcore.sources.positions import load_symbols, select_held_symbols
-from batchcore.sources.prices import select_price_dates
+from batchcore.sources.prices import load_calendar, select_price_dates
 from batchcore.sources.query import load
 from batchcore.sources.shown import (
     load_named,
@@ -167,7 +167,7 @@ class _Loader:
     async def load(self) -> Night:
         catalog = self.catalog
         selection, deleted = await self._selection()
-        calendar = await self._calendar()
+        calendar = await load_calendar(self.session, catalog, run.asked["calendar"])
         sessions = await self._sessions(calendar, selection)
         last = int(sessions[-1]) if len(sessions) else None
         shown: dict[str, Any] = {}
@@ -201,13 +201,6 @@ class _Loader:
             return Selection(), 0
         found = await load(self.session, select_ids(self.catalog, Selection(asked)))
         return Selection(found), len(asked) - len(found)
-
-    async def _calendar(self) -> Calendar:
-        code = self.run.asked["calendar"]
-        if code == calendars.PRICES:
-            dates = await load(self.session, select_price_dates(self.catalog))
-            return await asyncio.to_thread(calendars.from_price_dates, dates)
-        return await asyncio.to_thread(calendars.load, code)
 
     async def _sessions(self, calendar: Calendar, selection: Selection) -> Int32:
         """Return the sessions of the run, or up to its last if they are few; none without one."""

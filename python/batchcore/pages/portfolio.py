@@ -37,7 +37,7 @@ from batchcore.returns.chunk import NO_TWR, chain_of
 from batchcore.returns.performance import performance
 from batchcore.sources.chains import select_chain_rows
 from batchcore.sources.host import Selection
-from batchcore.sources.prices import select_price_dates
+from batchcore.sources.prices import load_calendar
 from batchcore.sources.profiles import SP500, WEIGHTS, select_benchmark
 from batchcore.sources.query import load
 from batchcore.sources.shown import load_chain, load_portfolio
@@ -93,14 +93,14 @@ async def load_portfolio_page(
     """
     own, settings = checked_id(portfolio, "portfolio"), settings or Settings()
     if benchmark is not None:
-        Benchmark.of(benchmark, settings.lookback_days)
+        Benchmark.of(benchmark, settings)
     async with Database(db, borrow=True).reading("report") as session:
         catalog = await inspect(session, settings.schema)
         check(catalog, writes=False)
         about = await load_portfolio(session, catalog, own)
         if about is None:
             raise ConfigError(f"there is no portfolio {own}", "portfolio")
-        days = await _calendar(session, catalog, calendar)
+        days = await load_calendar(session, catalog, calendar)
         chain = [finite(row) for row in await load_chain(session, catalog, days, own)]
         begin = calendars.FIRST_DATE if since is None else calendars.day_of(since)
         rows = [row for row in chain if row["day"] >= begin]
@@ -160,13 +160,6 @@ async def load_portfolio_page(
             sectors=beside(sectors, weights),
             sectors_on=on,
         )
-
-
-async def _calendar(session: Session, catalog: Catalog, code: str) -> Calendar:
-    if code == calendars.PRICES:
-        dates = await load(session, select_price_dates(catalog))
-        return await asyncio.to_thread(calendars.from_price_dates, dates)
-    return await asyncio.to_thread(calendars.load, code)
 
 
 async def _weights(session: Session, catalog: Catalog, on: dt.date | None) -> Mapping[str, float]:

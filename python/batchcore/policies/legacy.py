@@ -19,7 +19,7 @@ from batchcore.frames import (
 )
 from batchcore.native import build_host
 from batchcore.pg.ledger import Committed
-from batchcore.policies.policy import ChunkLoad, Policy, RunPrices
+from batchcore.policies.policy import ChunkFacts, ChunkLoad, Policy, RunPrices
 from batchcore.run import plan as plans
 from batchcore.run.plan import Plan
 from batchcore.run.result import Coverage
@@ -35,7 +35,7 @@ from batchcore.sources.profiles import (
     select_spelt_profiles,
 )
 from batchcore.sources.query import load
-from batchcore.sources.snapshots import Existing, select_legacy_snapshots
+from batchcore.sources.snapshots import Existing, Returns, select_legacy_snapshots
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ class Legacy(Policy):
         first = max(plan.price_first - PREVIOUS_CLOSE_DAYS, calendars.FIRST_DATE)
         closes = await load_legacy_closes(reader, self.catalog, spelt, first, plan.price_last)
         self.monitor.loaded(prices=len(closes))
-        market = await self.market_of(reader, closes)
+        market = await self.valuation.market(reader, closes)
         profiles, has_benchmark = None, False
         if plan.price_last >= self.today:
             profiles = await load(reader, select_spelt_profiles(self.catalog, spelt))
@@ -202,8 +202,8 @@ class Legacy(Policy):
         if self.request.replaces:
             outside = (stored.day < first) | (stored.day > last)
             stored = replace(stored, is_complete=stored.is_complete & outside)
-        facts = await self.load_facts(reader, chunk, positions, stored, betas=betas)
-        return ChunkLoad(chunk, existing, facts)
+        book = replace(await self.load_book(reader, chunk, positions), betas=betas)
+        return ChunkLoad(chunk, existing, ChunkFacts(book, stored, Returns.none()))
 
     def columns(
         self, chunk: Chunk, rows: Rows, analysed: Analysed | None, analysis: Analysis | None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -17,10 +16,11 @@ from batchcore.audit.policy import PolicyAudit
 from batchcore.db.analytic_tables import POSITION_BETAS, PROFILES
 from batchcore.db.legacy_tables import WRITTEN, check_tables
 from batchcore.frames import Betas, ComputedDays, Decimals, Opening
-from batchcore.native import build_host, build_market, legacy_contributions
+from batchcore.native import Book, build_host, legacy_contributions
 from batchcore.policies.legacy import PREVIOUS_CLOSE_DAYS
 from batchcore.reference import legacy
-from batchcore.schema import COUNT_COLUMNS, RULE_COLUMNS
+from batchcore.run.valuation import Valuation
+from batchcore.schema import COUNT_COLUMNS, NOTHING, RULE_COLUMNS
 from batchcore.sources import stored as stores
 from batchcore.sources.facts import select_events, select_flows
 from batchcore.sources.positions import load_symbols
@@ -91,7 +91,7 @@ class LegacyAudit(PolicyAudit):
     by_quantity: ClassVar = BY_QUANTITY
     ends_at_exit: ClassVar = False  # it goes on (L8)
     of_day: ClassVar = True
-    reads_splits: ClassVar = False
+    valued_by: ClassVar = NOTHING
     reads_deleted: ClassVar = True  # for what they realized (L17)
 
     _prices = ref.market(())
@@ -117,7 +117,8 @@ class LegacyAudit(PolicyAudit):
         start = max(first - PREVIOUS_CLOSE_DAYS, calendars.FIRST_DATE)
         closes = await load_legacy_closes(session, catalog, spelt, start, last)
         sessions = self.calendar.sessions(first, last)
-        self.market = await asyncio.to_thread(build_market, closes, sessions)
+        valuation = Valuation(catalog, self.request.settings, sessions)
+        self.market = await valuation.market(session, closes)
         profiles = await load(session, select_spelt_profiles(catalog, spelt))
         # Rows with weights had a benchmark; `judge` leaves out those that had none.
         self.host = build_host(dt.date.max, profiles=profiles, has_benchmark=True)
@@ -142,20 +143,19 @@ class LegacyAudit(PolicyAudit):
         """Return positions, soft-deleted ones too, events, flows and betas."""
         session, day, of = self.session, check.stored.day, (self.catalog, check.selection)
         has_betas = check.any_current
-        return Inputs(
-            check.ids,
-            await load(session, self.select_positions(check.selection)),
-            await load(session, select_events(*of, deleted=True)),
-            await load(session, select_flows(*of, int(day.min()), int(day.max()))),
-            await load(session, select_newest_betas(*of)) if has_betas else Betas.none(),
+        book = Book(
+            positions=await load(session, self.select_positions(check.selection)),
+            events=await load(session, select_events(*of, deleted=True)),
+            flows=await load(session, select_flows(*of, int(day.min()), int(day.max()))),
+            betas=await load(session, select_newest_betas(*of)) if has_betas else Betas.none(),
         )
+        return Inputs(check.ids, book)
 
     def contributions(self, chains: Chains, inputs: Inputs, cancel: CancelFlag) -> Contributions:
         """Return what each position added on the days of the rows (X7)."""
         return legacy_contributions(
             self.market,
-            positions=inputs.positions,
-            events=inputs.events,
+            inputs.book,
             opening=Opening(portfolio_id=inputs.ids, equity=Decimals.nulls(len(inputs.ids))),
             days=ComputedDays(portfolio=chains.portfolio, day=chains.day, earns=~chains.first),
             threads=self.request.settings.threads,

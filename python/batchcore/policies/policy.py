@@ -6,25 +6,24 @@ import abc
 import asyncio
 import logging
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
 from batchcore.frames import Issues, distinct
-from batchcore.native import build_market, in_thread, roll_forward, store_snapshots
+from batchcore.native import Book, roll_forward, store_snapshots
 from batchcore.run import grouped
 from batchcore.run import plan as plans
 from batchcore.run.grouped import EventsByPosition, FlowsByPortfolio, GroupedLoad
-from batchcore.run.issues import ambiguous_prices
 from batchcore.run.result import Coverage
+from batchcore.run.valuation import Valuation
 from batchcore.shards import in_shard
 from batchcore.sinks.snapshots import Equities, already_exist, encode_batch
 from batchcore.sources.facts import select_all_events, select_events, select_flows
 from batchcore.sources.host import Boundaries, Selection
 from batchcore.sources.positions import select_earliest_entries
 from batchcore.sources.query import load
-from batchcore.sources.snapshots import Returns
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -33,21 +32,16 @@ if TYPE_CHECKING:
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
     from batchcore.frames import (
-        Betas,
         Bools,
-        Events,
-        Flows,
         Ids,
         Kept,
         Opening,
         Positions,
         Previous,
-        Prices,
         Rows,
-        SplitRows,
         Text,
     )
-    from batchcore.native import CancelFlag, Checks, Host, Market, Rates
+    from batchcore.native import CancelFlag, Checks, Host, Market
     from batchcore.pg.ledger import Entry
     from batchcore.pg.session import Session
     from batchcore.run.analysis import Analysed, Analysis
@@ -60,7 +54,7 @@ if TYPE_CHECKING:
     from batchcore.sinks.snapshots import Batch
     from batchcore.sources.changes import Stamps
     from batchcore.sources.portfolios import LatestSnapshots
-    from batchcore.sources.snapshots import Existing
+    from batchcore.sources.snapshots import Existing, Returns
 
 log: Final = logging.getLogger("batchcore")
 
@@ -100,20 +94,15 @@ class ChunkFacts:
     """What a chunk with anything to write is computed from.
 
     Attributes:
+        book: What its lots are made of.
         stored: The snapshots that its portfolios continue from; under the policy `legacy`, those
             of the range too.
         returns: Daily returns before the run.
-        betas: Of its positions, under the policy `legacy`.
-        rates: What converts its lots; None where all are in the portfolio's currency.
     """
 
-    positions: Positions
-    events: Events
-    flows: Flows
+    book: Book
     stored: Previous
     returns: Returns
-    betas: Betas | None
-    rates: Rates | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -245,17 +234,13 @@ class Policy(abc.ABC):
         """Return the rows of a chunk."""
         return roll_forward(
             prices.market,
-            positions=facts.positions,
-            events=facts.events,
-            flows=facts.flows,
+            facts.book,
             previous=store_snapshots(facts.stored),
             opening=opening,
             threads=self.settings.threads,
             cancel=self.cancel,
             checks=prices.checks,
             host=prices.host,
-            betas=facts.betas,
-            rates=facts.rates,
         )
 
     def encode(
@@ -287,6 +272,18 @@ class Policy(abc.ABC):
         """Report the same of all chunks, where nothing is to be written."""
         return ()
 
+    @cached_property
+    def valuation(self) -> Valuation:
+        """What the lots of all chunks are valued by, on the sessions of the plan."""
+        return Valuation(
+            self.catalog,
+            self.settings,
+            self.plan.sessions,
+            monitor=self.monitor,
+            notice=self.issues.add,
+            cancel=self.cancel,
+        )
+
     def begin(self, chunks: Sequence[Chunk]) -> None:
         """Take the chunks, and choose how many of them make a group of events or flows."""
         self.chunks = chunks
@@ -305,39 +302,12 @@ class Policy(abc.ABC):
             events = size(table, grouped.BYTES_OF_A_GROUP)
             self._events = GroupedLoad(chunks, events, self._load_events)
 
-    async def market_of(
-        self, reader: Session, closes: Prices, splits: SplitRows | None = None
-    ) -> Market:
-        """Return closes marked on the sessions of the plan; report what was odd about them."""
-        self.issues.add(ambiguous_prices(reader.ambiguous))
-        lookback = self.settings.lookback_days
-        build = partial(
-            build_market,
-            closes,
-            self.plan.sessions,
-            lookback_days=lookback,
-            splits=splits,
-            cancel=self.cancel,
-        )
-        return await in_thread(build, self.cancel)
-
-    async def load_facts(
-        self,
-        reader: Session,
-        chunk: Chunk,
-        positions: Positions,
-        stored: Previous,
-        *,
-        returns: Returns | None = None,
-        betas: Betas | None = None,
-        rates: Rates | None = None,
-    ) -> ChunkFacts:
-        """Return what a chunk is computed from, with the events and flows of its group."""
-        returns = Returns.none() if returns is None else returns
+    async def load_book(self, reader: Session, chunk: Chunk, positions: Positions) -> Book:
+        """Return the positions of a chunk with the events and flows of its group."""
         events = (await self._events.of(reader, chunk)).among(positions)
         flows = (await self._flows.of(reader, chunk)).between(self.plan.id[chunk.rows])
         self.monitor.loaded(positions=len(positions), events=len(events), flows=len(flows))
-        return ChunkFacts(positions, events, flows, stored, returns, betas, rates)
+        return Book(positions=positions, events=events, flows=flows)
 
     async def _load_all_events(self, reader: Session, _group: Chunk) -> EventsByPosition:
         found = await load(reader, select_all_events(self.catalog))

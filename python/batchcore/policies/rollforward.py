@@ -10,11 +10,10 @@ import numpy as np
 from batchcore import calendar as calendars
 from batchcore.config import CHECKS, PRICE_LOW
 from batchcore.db.analytic_tables import Parts, check_parts
-from batchcore.db.check import check
 from batchcore.errors import ConfigError, CoverageError
 from batchcore.frames import Days, Findings, Issues, among, distinct, known_states
 from batchcore.native import build_checks
-from batchcore.policies.policy import ChunkLoad, Policy, RunPrices
+from batchcore.policies.policy import ChunkFacts, ChunkLoad, Policy, RunPrices
 from batchcore.run import plan as plans
 from batchcore.run.analysis import (
     chunk_tables,
@@ -29,9 +28,7 @@ from batchcore.run.prepare import calendar_of, last_closed
 from batchcore.run.price_checks import lacking, low_prices, planned_holders
 from batchcore.run.price_gaps import latest_closes, missing_prices
 from batchcore.run.prices import PriceWindow, load_closes
-from batchcore.run.rates import RunRates
 from batchcore.run.result import Coverage
-from batchcore.schema import Use
 from batchcore.shards import in_shard
 from batchcore.sinks.snapshots import Equities
 from batchcore.sources.host import Selection, located, normalised
@@ -39,8 +36,7 @@ from batchcore.sources.portfolios import select_latest_of_all, select_portfolios
 from batchcore.sources.positions import select_held, select_positions
 from batchcore.sources.prices import load_spellings, select_price_dates
 from batchcore.sources.query import load
-from batchcore.sources.snapshots import select_existing, select_holes
-from batchcore.sources.splits import load_splits
+from batchcore.sources.snapshots import Returns, select_existing, select_holes
 from batchcore.units import CENTS, State
 from batchcore.words import counted_are
 
@@ -72,7 +68,6 @@ class RollForward(Policy):
     @classmethod
     def check_tables(cls, catalog: Catalog, request: Request) -> Parts:
         """Return what of the analytics is done."""
-        check(catalog, Use.RATES, writes=False)
         return check_parts(catalog, request.analytics, writes=not request.settings.dry_run)
 
     async def make_plan(self, reader: Session) -> None:
@@ -92,13 +87,6 @@ class RollForward(Policy):
         self._checked, works = whole.sessions_run(), whole.works()
         if self.request.only_rewrites and not works.all():
             self.selection = Selection(np.ascontiguousarray(whole.id[works]))
-        self.rates = RunRates(
-            self.catalog,
-            self.settings,
-            self.plan.sessions,
-            monitor=self.monitor,
-            notice=self.issues.add,
-        )
         if self.catalog.schema.fx is None:
             self.look_at_currencies(everyone.currency, works)
 
@@ -226,10 +214,7 @@ class RollForward(Policy):
         )
         spelt = (*symbols.table(), *extra_symbols(level))
         closes = await self.load_closes(reader, spelt, window)
-        splits = await load_splits(reader, self.catalog, spelt)
-        if splits is not None:
-            self.monitor.loaded(splits=len(splits))
-        market = await self.market_of(reader, closes, splits)
+        market = await self.valuation.market(reader, closes, spelt)
         self.issues.add(market.issues())
         checks = None
         if len(checked):
@@ -237,7 +222,7 @@ class RollForward(Policy):
         if self.request.only_plans:
             await self._report_prices(reader, symbols, closes, checks, checked)
             if self.catalog.schema.fx is not None:
-                self.issues.add(await self.rates.missing(reader, self.selection))
+                self.issues.add(await self.valuation.missing_rates(reader, self.selection))
         coverage = self._coverage(market, symbols, priced)
         if level == "none":
             return RunPrices(market, coverage, checks=checks)
@@ -369,18 +354,15 @@ class RollForward(Policy):
                 return ChunkLoad(chunk, existing, None)
             selection = self.selection_of(chunk, chunk.works)
             positions = await load(reader, select_positions(self.catalog, selection))
-            homes = self.plan.opening.currency
-            positions, rates = await self.rates.of(reader, positions, homes)
-            stored, returns = self.plan.previous_of(chunk.rows), None
+            book = await self.load_book(reader, chunk, positions)
+            book = await self.valuation.convert(reader, book, self.plan.opening.currency)
+            stored, returns = self.plan.previous_of(chunk.rows), Returns.none()
             if self.parts.level != "none":
                 returns = await load_past_returns(
                     reader, self.catalog, self.calendar, self.plan, chunk
                 )
                 self.monitor.loaded(returns=len(returns.value))
-            facts = await self.load_facts(
-                reader, chunk, positions, stored, returns=returns, rates=rates
-            )
-            return ChunkLoad(chunk, existing, facts)
+            return ChunkLoad(chunk, existing, ChunkFacts(book, stored, returns))
 
     async def load_existing(self, reader: Session, chunk: Chunk) -> Existing:
         """Return which snapshots of a chunk exist in its window."""

@@ -17,7 +17,6 @@ from batchcore.audit import compare
 from batchcore.audit.compute import ExpectedRows, Inputs, cents_of, shares_of
 from batchcore.audit.policy import PolicyAudit
 from batchcore.db.analytic_tables import check_parts
-from batchcore.db.check import check as check_tables
 from batchcore.errors import SchemaError
 from batchcore.frames import (
     Decimals,
@@ -28,19 +27,18 @@ from batchcore.frames import (
     day_keys,
     rescaled,
 )
-from batchcore.native import build_market, contributions
+from batchcore.native import Book, contributions
 from batchcore.run.analysis import PAST_RETURNS, ChunkInputs, extra_symbols, load_analysis
 from batchcore.run.monitor import Monitor
 from batchcore.run.prices import PriceWindow, load_closes
-from batchcore.run.rates import RunRates
-from batchcore.schema import COUNT_COLUMNS, RULE_COLUMNS, Use
+from batchcore.run.valuation import Valuation
+from batchcore.schema import COUNT_COLUMNS, RULE_COLUMNS
 from batchcore.sources.facts import select_events, select_flows
 from batchcore.sources.host import floats, located
 from batchcore.sources.positions import load_symbols
 from batchcore.sources.query import load
 from batchcore.sources.rates import select_homes
 from batchcore.sources.snapshots import Returns, select_returns
-from batchcore.sources.splits import load_splits
 from batchcore.sources.stored import ANALYTIC, SHARES, Fact, OwnEquities
 from batchcore.units import State
 
@@ -96,17 +94,15 @@ class RollForwardAudit(PolicyAudit):
     by_chain: ClassVar = BY_CHAIN
     by_value: ClassVar = _BY_VALUE
     by_quantity: ClassVar = COUNT_COLUMNS
-    reads_rates: ClassVar = True
 
     _prices = ref.market(())
     _reference_rates: ref.Rates | None = None
-    _rates: RunRates
+    _valuation: Valuation
     _analysis: Analysis | None = None
 
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # of `PolicyAudit`
         """Look at which analytics the tables allow."""
         super().__init__(*args, **options)
-        check_tables(self.catalog, Use.RATES, writes=False)
         self._parts: Parts | None = None  # of the analytics; None where there are none
         try:
             self._parts = check_parts(self.catalog, LEVEL, writes=False)
@@ -124,9 +120,7 @@ class RollForwardAudit(PolicyAudit):
             self._reference_rates = await self.reader.rates(
                 last, settings.fx_lookback_days, settings.fx_pivot
             )
-        sessions = self.calendar.sessions(first, last)
-        monitor = Monitor(str(uuid.uuid4()))
-        self._rates = RunRates(self.catalog, settings, sessions, monitor=monitor)
+        self._valuation = Valuation(self.catalog, settings, self.calendar.sessions(first, last))
         if self.fast or self._parts is not None:
             await self._share_natively(symbols, first, last)
 
@@ -137,22 +131,16 @@ class RollForwardAudit(PolicyAudit):
             level, days = LEVEL, self.calendar.last_sessions(first, LOOK + 1)[:1]
         start = min([first - settings.lookback_days, *days.tolist()])
         monitor = Monitor(str(uuid.uuid4()))
+        spelt = (*symbols.table(), *extra_symbols(level))
         closes = await load_closes(
             session,
             self.catalog,
-            (*symbols.table(), *extra_symbols(level)),
+            spelt,
             PriceWindow(max(start, calendars.FIRST_DATE), first, last),
             source=None,
             monitor=monitor,
         )
-        splits = await load_splits(session, self.catalog, (*symbols.table(), *extra_symbols(level)))
-        self.market = await asyncio.to_thread(
-            build_market,
-            closes,
-            self.calendar.sessions(first, last),
-            lookback_days=settings.lookback_days,
-            splits=splits,
-        )
+        self.market = await self._valuation.market(session, closes, spelt)
         if self._parts is not None:
             self._analysis = await load_analysis(
                 session,
@@ -177,13 +165,12 @@ class RollForwardAudit(PolicyAudit):
     async def inputs(self, check: ChunkCheck) -> Inputs:
         """Return positions, events and flows."""
         session, day, of = self.session, check.stored.day, (self.catalog, check.selection)
-        inputs = Inputs(
-            check.ids,
-            await load(session, self.select_positions(check.selection)),
-            await load(session, select_events(*of)),
-            await load(session, select_flows(*of, int(day.min()), int(day.max()))),
+        book = Book(
+            positions=await load(session, self.select_positions(check.selection)),
+            events=await load(session, select_events(*of)),
+            flows=await load(session, select_flows(*of, int(day.min()), int(day.max()))),
         )
-        return await self.convert(session, inputs, check.selection)
+        return await self.convert(session, Inputs(check.ids, book), check.selection)
 
     async def convert(self, session: Session, inputs: Inputs, selection: Selection) -> Inputs:
         """Return inputs with the currencies of their portfolios, and the rates between them."""
@@ -192,8 +179,8 @@ class RollForwardAudit(PolicyAudit):
         homes = await load(session, select_homes(self.catalog, selection))
         row = located(inputs.ids, homes.id)
         currency = homes.currency.take(row)
-        positions, rates = await self._rates.of(session, inputs.positions, currency)
-        return replace(inputs, positions=positions, currency=currency, rates=rates)
+        book = await self._valuation.convert(session, inputs.book, currency)
+        return replace(inputs, book=book, currency=currency)
 
     def leave_out_analytics(self) -> None:
         """Read no profiles, returns or closes that only A1 to A6 need."""
@@ -213,8 +200,7 @@ class RollForwardAudit(PolicyAudit):
         last[own] = chains.day[ends]
         return contributions(
             self.market,
-            positions=inputs.positions,
-            events=inputs.events,
+            inputs.book,
             opening=Opening(
                 portfolio_id=inputs.ids,
                 equity=Decimals.nulls(len(inputs.ids)),
@@ -224,7 +210,6 @@ class RollForwardAudit(PolicyAudit):
             ),
             threads=self.request.settings.threads,
             cancel=cancel,
-            rates=inputs.rates,
         )
 
     async def roll(self, ids: list[uuid.UUID]) -> Roll:
@@ -367,14 +352,12 @@ def analysed_rows(  # noqa: PLR0917  # rows, and what their analytics are made o
         last = np.full(portfolios, np.iinfo(np.int32).min, dtype=np.int32)
         last[stored.portfolio[own]] = session
         chunk = ChunkInputs(
-            positions=inputs.positions,
-            events=inputs.events,
+            book=inputs.book,
             opening=opening,
             rows=_as_rows(stored, own, cells),
             last_session=last,
             is_latest=np.zeros(portfolios, dtype=np.bool_),
             returns=_last_returns(history, stored.portfolio[own], session),
-            rates=inputs.rates,
         )
         parts.append(analysis.analyse(chunk).snapshot)
         order.append(at)

@@ -13,20 +13,21 @@ import numpy as np
 from batchcore.calendar import iso_of
 from batchcore.errors import ConfigError
 from batchcore.frames import Text, distinct
-from batchcore.native import build_market
 from batchcore.returns.ratios import DECIMALS, of_decimals
 from batchcore.run.prices import valid_rows
+from batchcore.run.valuation import Valuation
 from batchcore.sources.host import normalised
 from batchcore.sources.prices import load_fallback
-from batchcore.sources.splits import load_splits
 from batchcore.splits import shares_of_close
 from batchcore.units import State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from batchcore.config import Settings
     from batchcore.db.catalog import Catalog
-    from batchcore.frames import Prices, SplitRows
+    from batchcore.frames import Prices
+    from batchcore.native import Market
     from batchcore.pg.session import Session
     from batchcore.returns.result import Performance
 
@@ -37,14 +38,14 @@ class Benchmark:
 
     Attributes:
         symbol: Trimmed and upper-cased.
-        lookback_days: Calendar days that a close may be old (S4).
+        settings: Its lookback is the days that a close may be old (S4).
     """
 
     symbol: str
-    lookback_days: int
+    settings: Settings
 
     @classmethod
-    def of(cls, symbol: str, lookback_days: int) -> Benchmark:
+    def of(cls, symbol: str, settings: Settings) -> Benchmark:
         """Return the benchmark of a symbol in any spelling.
 
         Raises:
@@ -53,7 +54,7 @@ class Benchmark:
         if not isinstance(symbol, str) or not symbol.strip(" "):
             msg = f"benchmark is {symbol!r}, expected a symbol"
             raise ConfigError(msg, "benchmark")
-        return cls(normalised(symbol), lookback_days)
+        return cls(normalised(symbol), settings)
 
     async def beside(
         self, session: Session, catalog: Catalog, performance: Performance
@@ -68,22 +69,20 @@ class Benchmark:
         wanted = distinct(np.concatenate(days))
         if len(wanted) == 0:
             return performance
-        window = int(wanted[0]) - self.lookback_days, int(wanted[-1])
+        window = int(wanted[0]) - self.settings.lookback_days, int(wanted[-1])
         prices = await load_fallback(session, catalog, [self.symbol], (), window)
         prices = prices.take(valid_rows(prices))
         if len(prices) == 0:
             msg = f"`{self.symbol}` has no close up to {iso_of(window[1])}"
             raise ConfigError(msg, "benchmark")
-        splits = await load_splits(session, catalog, [self.symbol])
-        return await asyncio.to_thread(self._compared, performance, prices, splits)
+        valuation = Valuation(catalog, self.settings, wanted)
+        market = await valuation.market(session, prices, [self.symbol])
+        return await asyncio.to_thread(self._compared, performance, prices, market)
 
-    def _compared(
-        self, performance: Performance, prices: Prices, splits: SplitRows | None
-    ) -> Performance:
+    def _compared(self, performance: Performance, prices: Prices, market: Market) -> Performance:
         start, end, twr = performance.start, performance.end, performance.twr.decimals()
         there = np.flatnonzero(start.state == State.VALUE).tolist()
-        days = distinct(np.concatenate((start.values[there], end.values[there])))
-        closes = self._closes(prices, days.tolist(), splits)
+        closes = self._closes(prices, market)
         found: list[Decimal | None] = [None] * len(performance)
         apart, reasons = found.copy(), performance.reason.texts()
         for row in there:
@@ -93,7 +92,7 @@ class Benchmark:
                 texts = [reasons[row]] if reasons[row] else []
                 texts.append(
                     f"no benchmark: {self.symbol} has no close on {iso_of(lacking[0])}"
-                    f" or in the {self.lookback_days} days before"
+                    f" or in the {self.settings.lookback_days} days before"
                 )
                 reasons[row] = "; ".join(map(str, texts))
                 continue
@@ -109,23 +108,18 @@ class Benchmark:
             reason=Text.of(reasons),
         )
 
-    def _closes(
-        self, prices: Prices, days: list[int], splits: SplitRows | None
-    ) -> Mapping[int, Decimal]:
-        """Return the mark of the symbol on each day that it has one on (S2, S4).
+    def _closes(self, prices: Prices, market: Market) -> Mapping[int, Decimal]:
+        """Return the mark of the symbol on each session that it has one on (S2, S4).
 
         All are of the same shares (C5).
         """
-        sessions = np.array(days, dtype=np.int32)
-        lookback = self.lookback_days
-        market = build_market(prices, sessions, lookback_days=lookback, splits=splits)
-        store = market.prices
+        store, lookback = market.prices, self.settings.lookback_days
         # of two spellings with a close on the same day the highest counts
         spellings = sorted(enumerate(prices.symbol.table()), key=lambda one: one[1].encode())
         codes = [code for code, name in spellings if normalised(name) == self.symbol]
         closes = {}
-        for day in days:
-            known = [store.as_of(code, day, self.lookback_days) for code in codes]
+        for day in market.sessions.tolist():
+            known = [store.as_of(code, day, lookback) for code in codes]
             marks = [mark for mark in known if mark is not None]
             if marks:
                 latest = max(own for _, own in marks)

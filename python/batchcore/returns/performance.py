@@ -25,7 +25,7 @@ from batchcore.schema import Use
 from batchcore.sources.chains import select_chain_rows, select_ids, select_last_days
 from batchcore.sources.facts import FLOWS, select_flows
 from batchcore.sources.host import Selection
-from batchcore.sources.prices import select_price_dates
+from batchcore.sources.prices import load_calendar
 from batchcore.sources.query import load
 
 if TYPE_CHECKING:
@@ -103,8 +103,7 @@ async def performance(
     request = await requested(
         None, end, portfolio_ids, analytics="none", calendar=calendar, settings=settings
     )
-    lookback = request.settings.lookback_days
-    beside = None if benchmark is None else Benchmark.of(benchmark, lookback)
+    beside = None if benchmark is None else Benchmark.of(benchmark, request.settings)
     uses = Use.RETURNS
     if beside is not None or request.known_calendar is None:
         uses |= Use.PRICES
@@ -114,10 +113,7 @@ async def performance(
         session,
         catalog,
     ):
-        known = request.known_calendar
-        if known is None:
-            dates = await load(session, select_price_dates(catalog))
-            known = calendars.from_price_dates(dates)
+        known = await load_calendar(session, catalog, calendar)
         chains = Chains(session, catalog, known, request)
         await chains.prepare()
         parts = await chains.performance(asked, inflows, progress)

@@ -48,18 +48,16 @@ if TYPE_CHECKING:
     from batchcore.db.catalog import Catalog
     from batchcore.frames import (
         Bools,
-        Events,
         Floats,
         Holdings,
         Int32,
         Int64,
         Issues,
         Opening,
-        Positions,
         Rows,
         Text,
     )
-    from batchcore.native import CancelFlag, Market, Rates
+    from batchcore.native import Book, CancelFlag, Market
     from batchcore.pg.session import Session
     from batchcore.run.monitor import Monitor
     from batchcore.run.plan import Chunk, Plan
@@ -174,24 +172,20 @@ class ChunkInputs:
     """What the analytics of a chunk are computed from.
 
     Attributes:
-        positions: Holdings.
-        events: Partial closes.
+        book: What its lots are made of.
         opening: The portfolios, and the days that each runs over.
         rows: What the roll-forward made of them.
         last_session: (c,) int32 last session that each portfolio is to have a row of.
         is_latest: (c,) bool, whether no complete snapshot is later than that.
         returns: Daily returns before the run.
-        rates: What converts its lots; None where all are in the portfolio's currency.
     """
 
-    positions: Positions
-    events: Events
+    book: Book
     opening: Opening
     rows: Rows
     last_session: Int32
     is_latest: Bools
     returns: Returns
-    rates: Rates | None = None
 
     def last_rows(self) -> Int64:
         """Return the rows of the last session of their portfolio."""
@@ -357,15 +351,13 @@ class Analysis:
         sessions = self.market.sessions if every else distinct(rows.day[row])
         holdings = hold(
             self.market,
-            positions=inputs.positions,
-            events=inputs.events,
+            inputs.book,
             opening=inputs.opening,
             sessions=sessions,
             threads=self.threads,
             cancel=cancel,
-            rates=inputs.rates,
         )
-        symbol = self.regressions.columns(inputs.positions.symbol)[holdings.symbol]
+        symbol = self.regressions.columns(inputs.book.positions.symbol)[holdings.symbol]
         if every:
             yield _block(rows, holdings, symbol, row, sessions, slice(None))
             return
@@ -413,7 +405,7 @@ class Analysis:
         lot = stocks[np.sort(first)]  # a position counts once, at its first lot
         portfolio = block.members[lots["portfolio"][lot]]
         held = HeldStocks(
-            position_id=inputs.positions.id[block.position[lot]],
+            position_id=inputs.book.positions.id[block.position[lot]],
             portfolio_id=inputs.opening.portfolio_id[portfolio],
             portfolio=portfolio,
             symbol=lots["symbol"][lot],
@@ -438,20 +430,18 @@ class Analysis:
     ) -> tuple[Table | None, list[Issues]]:
         if not self.parts.market_values:
             return None, []
-        rows, row, positions = inputs.rows, inputs.last_rows(), inputs.positions
+        rows, row, positions = inputs.rows, inputs.last_rows(), inputs.book.positions
         row = row[inputs.is_latest[rows.portfolio[row]]]
         owner = located(positions.portfolio_id, inputs.opening.portfolio_id)
         found, issues = [], []
         for session in distinct(rows.day[row]).tolist():
             values = value_positions(
                 self.market,
-                positions=positions,
-                events=inputs.events,
+                inputs.book,
                 opening=inputs.opening,
                 session=session,
                 threads=self.threads,
                 cancel=cancel,
-                rates=inputs.rates,
             )
             counts = np.zeros(len(inputs.opening), dtype=np.bool_)
             counts[rows.portfolio[row[rows.day[row] == session]]] = True

@@ -87,14 +87,12 @@ class ChunkSteps:
         last = last_sessions(self.policy.plan)[chunk.rows]
         latest = self.policy.plan.latest_day.take(chunk.rows)
         return ChunkInputs(
-            positions=facts.positions,
-            events=facts.events,
+            book=facts.book,
             opening=opening,
             rows=rows,
             last_session=last,
             is_latest=(latest.state != 0) | (latest.values <= last),
             returns=facts.returns,
-            rates=facts.rates,
         )
 
     def _encoded(

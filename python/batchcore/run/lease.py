@@ -68,10 +68,7 @@ def question_of(request: Request) -> Question:
         question[names] = dict(getattr(schema, names))
     if schema.price_sources:
         question["price_sources"] = list(schema.price_sources)
-    if schema.splits is not None:
-        question["splits"] = schema.splits.as_dict()
-    if schema.fx is not None:
-        question["fx"] = schema.fx.as_dict()
+    question |= {name: table.as_dict() for name, table in schema.mapped.items()}
     document = json.dumps(question, sort_keys=True)
     digest = hashlib.sha256(document.encode())
     if request.wanted is not None:

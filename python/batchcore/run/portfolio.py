@@ -21,12 +21,11 @@ from batchcore.config import BETA_WEIGHTS, Settings
 from batchcore.db.access import changing, reading
 from batchcore.db.check import check
 from batchcore.errors import ConfigError
-from batchcore.frames import Opening, distinct
+from batchcore.frames import Flows, Opening, distinct
 from batchcore.late_imports import check_choice
-from batchcore.native import build_market, hold
+from batchcore.native import Book, hold
 from batchcore.run.analysis import Sectors
-from batchcore.run.monitor import Monitor
-from batchcore.run.rates import RunRates
+from batchcore.run.valuation import Valuation
 from batchcore.schema import Use
 from batchcore.sinks import tags
 from batchcore.sources.facts import select_events
@@ -42,7 +41,6 @@ from batchcore.sources.profiles import (
     select_benchmark,
 )
 from batchcore.sources.query import load
-from batchcore.sources.splits import load_splits
 from batchcore.units import LotKind
 
 if TYPE_CHECKING:
@@ -52,7 +50,7 @@ if TYPE_CHECKING:
     from batchcore.caches import CompanyProfile
     from batchcore.config import Schema
     from batchcore.db.catalog import Catalog
-    from batchcore.frames import Floats, Holdings, Int32
+    from batchcore.frames import Floats, Int32
     from batchcore.pg.session import Session
 
 BETA_WITHOUT_ANY: Final = 1.0
@@ -60,7 +58,7 @@ BETA_WITHOUT_ANY: Final = 1.0
 
 OPTION_TYPES: Final = frozenset({"LC", "LP", "SC", "SP"})
 
-USES: Final = Use.HOLDINGS | Use.SPLITS | Use.SECTORS | Use.RATES
+USES: Final = Use.HOLDINGS | Use.VALUATION | Use.SECTORS
 """What beta and sectors of a portfolio need of tables and columns."""
 
 
@@ -352,28 +350,19 @@ async def _load(
     symbols = sorted(set(spelt))
     events = await load(session, select_events(catalog, selection))
     prices = await load_fallback(session, catalog, symbols, (), (day, day))
-    splits = await load_splits(session, catalog, symbols)
     profiles = await _profiles(session, catalog, symbols, cache)
     days = np.array([day], dtype=np.int32)
-    shared = RunRates(catalog, Settings(schema=catalog.schema), days, monitor=Monitor(""))
-    positions, rates = await shared.of(session, positions, portfolios.currency)
+    valuation = Valuation(catalog, Settings(schema=catalog.schema), days)
+    market = await valuation.market(session, prices, symbols)
+    book = Book(positions=positions, events=events, flows=Flows.none())
+    book = await valuation.convert(session, book, portfolios.currency)
     opening = Opening(
         portfolio_id=portfolios.id,
         equity=portfolios.equity_balance,
         currency=portfolios.currency,
     )
 
-    def held() -> Holdings:
-        return hold(
-            build_market(prices, days, splits=splits),
-            positions=positions,
-            events=events,
-            opening=opening,
-            sessions=days,
-            rates=rates,
-        )
-
-    lots = await asyncio.to_thread(held)
+    lots = await asyncio.to_thread(hold, market, book, opening=opening, sessions=days)
     row = np.array([symbols.index(one) for one in spelt], dtype=np.int64)
     return _Holding(
         lots={

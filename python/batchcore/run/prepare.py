@@ -17,7 +17,7 @@ from batchcore.run.plan import Range
 from batchcore.sources.changes import select_stamps, stamped
 from batchcore.sources.host import Selection, located
 from batchcore.sources.positions import load_symbols
-from batchcore.sources.prices import select_price_dates
+from batchcore.sources.prices import load_calendar
 from batchcore.sources.query import load
 from batchcore.units import State
 
@@ -74,7 +74,7 @@ async def calendar_of(reader: Session, request: Request, catalog: Catalog) -> Ca
     """Return the calendar of a run."""
     if request.known_calendar is not None:
         return request.known_calendar
-    return calendars.from_price_dates(await load(reader, select_price_dates(catalog)))
+    return await load_calendar(reader, catalog, request.calendar)
 
 
 async def load_prices(readers: SessionPool, policy: Policy) -> RunPrices | None:

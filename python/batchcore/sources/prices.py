@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from batchcore import calendar as calendars
 from batchcore.errors import DecodeError
 from batchcore.frames import Ambiguous, Prices, day_keys, first_of_each
 from batchcore.pg.sql import Sql, compose, joined
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Days, Decimals, Text
     from batchcore.pg.session import Session
@@ -304,6 +306,14 @@ def select_price_dates(catalog: Catalog) -> Query[npt.NDArray[np.int32]]:
     """Return the dates with a valid close of any symbol, in any order (S1, S12)."""
     parts = _parts(catalog)
     return select(catalog, "price_dates", first_column, "m.date! day", _DATES, **parts)
+
+
+async def load_calendar(session: Session, catalog: Catalog, code: str) -> Calendar:
+    """Return the calendar of a code; `prices` has the dates with a valid close (S1)."""
+    if code != calendars.PRICES:
+        return await asyncio.to_thread(calendars.load, code)
+    dates = await load(session, select_price_dates(catalog))
+    return await asyncio.to_thread(calendars.from_price_dates, dates)
 
 
 def one_close(prices: Prices, rank: npt.NDArray[np.int64] | None) -> tuple[Prices, list[Ambiguous]]:

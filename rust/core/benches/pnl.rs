@@ -19,7 +19,7 @@ use std::time::Instant;
 use batchcore_core::frame::{Days, Decimals, Texts};
 use batchcore_core::ids::Uuid;
 use batchcore_core::pnl::columns::Columns;
-use batchcore_core::pnl::inputs::{Events, Flows, Inputs, Opening, Positions};
+use batchcore_core::pnl::inputs::{Events, Flows, Inputs, LotInputs, Opening, Positions};
 use batchcore_core::pnl::marks::Marks;
 use batchcore_core::pnl::policy::run;
 use batchcore_core::pnl::rollforward::Rollforward;
@@ -334,7 +334,7 @@ impl Held {
         };
         let (rows, portfolios) = (self.codes.len(), self.portfolio_id.len());
         let valued = self.valued.get(..portfolios).unwrap();
-        Inputs {
+        let lots = LotInputs {
             positions: Positions {
                 id: &self.id,
                 portfolio_id: &self.owner,
@@ -360,15 +360,6 @@ impl Held {
                 quantity: none(SCALE),
                 realized: none(2),
             },
-            flows: Flows {
-                portfolio_id: &[],
-                day: no_day(0),
-                amount: none(2),
-                change_type: Texts::new("change_type", &[], &self.long, &[]).unwrap(),
-            },
-            marks,
-            rates: None,
-            previous,
             opening: Opening {
                 portfolio_id: &self.portfolio_id,
                 equity: Decimals::new("equity", &self.opening, valued, 2).unwrap(),
@@ -380,6 +371,18 @@ impl Held {
                 first_day: &self.first_day,
                 last_day: &self.last_day,
             },
+            marks,
+            rates: None,
+        };
+        Inputs {
+            lots,
+            flows: Flows {
+                portfolio_id: &[],
+                day: no_day(0),
+                amount: none(2),
+                change_type: Texts::new("change_type", &[], &self.long, &[]).unwrap(),
+            },
+            previous,
         }
     }
 }

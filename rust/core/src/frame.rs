@@ -29,6 +29,77 @@ pub struct Texts<'a> {
     state: &'a [u8],
 }
 
+/// What a column of a frame is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Keys of 16 bytes.
+    Ids,
+    /// Days that every row has.
+    Integers,
+    /// Truth values.
+    Flags,
+    /// [`Decimals`].
+    Decimals,
+    /// [`Days`].
+    Days,
+    /// [`Texts`].
+    Texts,
+}
+
+/// A column of any kind.
+#[derive(Debug, Clone, Copy)]
+pub enum Column<'a> {
+    /// Of [`Kind::Ids`].
+    Ids(&'a [Uuid]),
+    /// Of [`Kind::Integers`].
+    Integers(&'a [i32]),
+    /// Of [`Kind::Flags`].
+    Flags(&'a [bool]),
+    /// Of [`Kind::Decimals`].
+    Decimals(Decimals<'a>),
+    /// Of [`Kind::Days`].
+    Days(Days<'a>),
+    /// Of [`Kind::Texts`].
+    Texts(Texts<'a>),
+}
+
+/// A column of one kind.
+pub trait OfKind<'a>: Sized {
+    /// Which.
+    const KIND: Kind;
+
+    /// Returns a column if it is of the kind.
+    fn of(column: Column<'a>) -> Option<Self>;
+}
+
+macro_rules! of_kind {
+    ($($kind:ident: $type:ty),*) => {$(
+        impl<'a> OfKind<'a> for $type {
+            const KIND: Kind = Kind::$kind;
+
+            fn of(column: Column<'a>) -> Option<Self> {
+                match column {
+                    Column::$kind(own) => Some(own),
+                    _ => None,
+                }
+            }
+        }
+    )*};
+}
+of_kind!(
+    Ids: &'a [Uuid], Integers: &'a [i32], Flags: &'a [bool],
+    Decimals: Decimals<'a>, Days: Days<'a>, Texts: Texts<'a>
+);
+
+/// Columns that are told by their paths.
+pub trait Frame<'a>: Sized {
+    /// Path and kind of each column.
+    const COLUMNS: &'static [(&'static str, Kind)];
+
+    /// Returns the frame of these columns, in their order.
+    fn of(columns: impl Iterator<Item = Column<'a>>) -> Option<Self>;
+}
+
 /// Declares a frame: borrowed columns, and the check that they have as many rows as the first.
 macro_rules! frame {
     (
@@ -43,6 +114,28 @@ macro_rules! frame {
         pub struct $frame<$life> {
             $(#[$key_doc])* pub $key: $key_type,
             $($(#[$column_doc])* pub $column: $type,)*
+        }
+
+        impl<$life> $crate::frame::Frame<$life> for $frame<$life> {
+            const COLUMNS: &'static [(&'static str, $crate::frame::Kind)] = &[
+                (
+                    concat!($prefix, ".", stringify!($key)),
+                    <$key_type as $crate::frame::OfKind<$life>>::KIND,
+                ),
+                $((
+                    concat!($prefix, ".", stringify!($column)),
+                    <$type as $crate::frame::OfKind<$life>>::KIND,
+                ),)*
+            ];
+
+            fn of(
+                mut columns: impl Iterator<Item = $crate::frame::Column<$life>>,
+            ) -> Option<Self> {
+                Some(Self {
+                    $key: $crate::frame::OfKind::of(columns.next()?)?,
+                    $($column: $crate::frame::OfKind::of(columns.next()?)?,)*
+                })
+            }
         }
 
         impl $frame<'_> {

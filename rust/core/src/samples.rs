@@ -3,7 +3,7 @@
 use crate::fixed::State;
 use crate::frame::{Days, Decimals, Texts};
 use crate::ids::Uuid;
-use crate::pnl::inputs::{Events, Opening, Positions};
+use crate::pnl::inputs::{Events, LotInputs, Opening, Positions};
 use crate::pnl::marks::Marks;
 use crate::store::PriceStore;
 use crate::text::{Intern, Table};
@@ -112,10 +112,11 @@ impl Column<u32> {
 }
 
 /// Calls `work` with the frames of these rows; each portfolio runs over `[first, last]`.
-pub(crate) fn with_frames<T>(
+pub(crate) fn with_lots<T>(
     held: &[Held],
     portfolios: &[(u8, i32, i32)],
-    work: impl FnOnce(Positions<'_>, Events<'_>, &Opening<'_>) -> T,
+    marks: &Marks,
+    work: impl FnOnce(&LotInputs<'_>) -> T,
 ) -> T {
     let rows = || held.iter();
     let ids: Vec<Uuid> = rows().map(|row| uuid(row.id)).collect();
@@ -139,8 +140,8 @@ pub(crate) fn with_frames<T>(
     let last_day: Vec<i32> = portfolios.iter().map(|&(.., last)| last).collect();
     let no_equity = Column::of(portfolios.iter().map(|_| None));
     let no_earliest = Column::of(portfolios.iter().map(|_| None));
-    work(
-        Positions {
+    work(&LotInputs {
+        positions: Positions {
             id: &ids,
             portfolio_id: &owners,
             symbol: symbols.texts(&symbol_table),
@@ -157,14 +158,14 @@ pub(crate) fn with_frames<T>(
             currency: no_text.texts(&no_table),
             deleted: &deleted,
         },
-        Events {
+        events: Events {
             position_id: &[],
             portfolio_id: &[],
             day: no_event_day.days(),
             quantity: no_event.decimals(0),
             realized: no_event.decimals(2),
         },
-        &Opening {
+        opening: Opening {
             portfolio_id: &asked,
             equity: no_equity.decimals(2),
             earliest_day: no_earliest.days(),
@@ -175,5 +176,7 @@ pub(crate) fn with_frames<T>(
             first_day: &first_day,
             last_day: &last_day,
         },
-    )
+        marks,
+        rates: None,
+    })
 }

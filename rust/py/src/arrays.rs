@@ -1,6 +1,6 @@
 //! NumPy arrays and columns of frames in, or an error that names the column.
 
-use batchcore_core::frame::{Days, Decimals, Texts};
+use batchcore_core::frame::{self, Column, Days, Decimals, Frame, Kind, Texts};
 use batchcore_core::text::Table;
 use numpy::{
     Element, IntoPyArray, PyArrayDescrMethods, PyArrayMethods, PyReadonlyArray1, PyUntypedArray,
@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::caches::decimal;
-use crate::errors::{InputError, to_py};
+use crate::errors::{InputError, InternalError, to_py};
 use crate::guard::guard;
 
 /// Loads what calls need of NumPy and of `decimal`, each of which is loaded once.
@@ -33,7 +33,7 @@ fn wrong(column: &str, expected: &str, was: &str) -> PyErr {
 }
 
 /// Returns attribute `name` of a frame or column, or an error that names it.
-fn attribute<'py>(
+pub(crate) fn attribute<'py>(
     owner: &Bound<'py, PyAny>,
     path: &str,
     name: &str,
@@ -235,49 +235,57 @@ pub(crate) fn plain<'py, T: Element>(
     column(&member(frame, path)?, path)
 }
 
-/// Returns the uuids of a frame.
-pub(crate) fn ids<'py>(
-    frame: &Bound<'py, PyAny>,
-    path: &'static str,
-) -> PyResult<PyReadonlyArray1<'py, u8>> {
-    uuids(&member(frame, path)?, path)
+/// The columns of a frame, held while a call borrows them.
+pub(crate) struct FrameArrays<'py>(Vec<HeldColumn<'py>>);
+
+enum HeldColumn<'py> {
+    Ids(&'static str, PyReadonlyArray1<'py, u8>),
+    Integers(PyReadonlyArray1<'py, i32>),
+    Flags(PyReadonlyArray1<'py, bool>),
+    Decimals(DecimalColumn<'py>),
+    Days(DayColumn<'py>),
+    Texts(TextColumn<'py>),
 }
 
-/// Declares the arrays of a frame, held while a call borrows its columns.
-macro_rules! arrays {
-    ($(#[$doc:meta])* $name:ident => $frame:ident {
-        ids { $($id:ident: $id_path:literal),* }
-        plain { $($plain:ident: $plain_type:ty = $plain_path:literal),* }
-        columns { $($column:ident: $column_type:ident = $column_path:literal),* }
-    }) => {
-        $(#[$doc])*
-        struct $name<'py> {
-            $($id: numpy::PyReadonlyArray1<'py, u8>,)*
-            $($plain: numpy::PyReadonlyArray1<'py, $plain_type>,)*
-            $($column: $column_type<'py>,)*
-        }
-
-        impl<'py> $name<'py> {
-            fn of(frame: &Bound<'py, PyAny>) -> PyResult<Self> {
-                Ok(Self {
-                    $($id: $crate::arrays::ids(frame, $id_path)?,)*
-                    $($plain: $crate::arrays::plain::<$plain_type>(frame, $plain_path)?,)*
-                    $($column: $column_type::of(frame, $column_path)?,)*
-                })
+impl HeldColumn<'_> {
+    fn borrow(&self) -> PyResult<Column<'_>> {
+        Ok(match self {
+            Self::Ids(path, flat) => {
+                Column::Ids(frame::uuids(path, flat.as_slice()?).map_err(|error| to_py(&error))?)
             }
-
-            fn borrow(&self) -> PyResult<$frame<'_>> {
-                Ok($frame {
-                    $($id: batchcore_core::frame::uuids($id_path, self.$id.as_slice()?)
-                        .map_err(|error| $crate::errors::to_py(&error))?,)*
-                    $($plain: self.$plain.as_slice()?,)*
-                    $($column: self.$column.borrow()?,)*
-                })
-            }
-        }
-    };
+            Self::Integers(values) => Column::Integers(values.as_slice()?),
+            Self::Flags(values) => Column::Flags(values.as_slice()?),
+            Self::Decimals(column) => Column::Decimals(column.borrow()?),
+            Self::Days(column) => Column::Days(column.borrow()?),
+            Self::Texts(column) => Column::Texts(column.borrow()?),
+        })
+    }
 }
-pub(crate) use arrays;
+
+impl<'py> FrameArrays<'py> {
+    /// Returns the columns that frames of this kind have.
+    pub(crate) fn of<'a, F: Frame<'a>>(owner: &Bound<'py, PyAny>) -> PyResult<Self> {
+        let held = |&(path, kind)| {
+            Ok(match kind {
+                Kind::Ids => HeldColumn::Ids(path, uuids(&member(owner, path)?, path)?),
+                Kind::Integers => HeldColumn::Integers(plain(owner, path)?),
+                Kind::Flags => HeldColumn::Flags(plain(owner, path)?),
+                Kind::Decimals => HeldColumn::Decimals(DecimalColumn::of(owner, path)?),
+                Kind::Days => HeldColumn::Days(DayColumn::of(owner, path)?),
+                Kind::Texts => HeldColumn::Texts(TextColumn::of(owner, path)?),
+            })
+        };
+        let columns = F::COLUMNS.iter().map(held).collect::<PyResult<_>>();
+        columns.map(Self)
+    }
+
+    /// Returns the frame, of the same kind.
+    pub(crate) fn borrow<'a, F: Frame<'a>>(&'a self) -> PyResult<F> {
+        let columns = self.0.iter().map(HeldColumn::borrow);
+        let columns = columns.collect::<PyResult<Vec<_>>>()?;
+        F::of(columns.into_iter()).ok_or_else(|| InternalError::new_err("a frame of another kind"))
+    }
+}
 
 /// Returns (codes, offsets, data, state) of a text column that leaves the core.
 pub(crate) fn text_out(

@@ -7,9 +7,9 @@ use batchcore_core::fixed::State;
 use batchcore_core::ids::Day;
 use batchcore_core::pnl::checks::{self, Action, Rules};
 use batchcore_core::pnl::columns::{self, ColumnSlices};
-use batchcore_core::pnl::contributions::{self as lots, Contribution};
+use batchcore_core::pnl::contributions::{self as by_lot, Contribution, Contributions};
 use batchcore_core::pnl::inputs::{
-    self, Betas, Events, Flows, Host, Inputs, Opening, Positions, SplitRows,
+    Betas, Events, Flows, Host, Inputs, LotInputs, Opening, Positions, SplitRows,
 };
 use batchcore_core::pnl::issue::Issue;
 use batchcore_core::pnl::legacy::Legacy;
@@ -25,7 +25,7 @@ use numpy::{Element, IntoPyArray, PyArray1, PyArray2, PyArrayMethods, dtype};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PySlice};
 
-use crate::arrays::{DayColumn, DecimalColumn, TextColumn, arrays, column, table, text, text_out};
+use crate::arrays::{FrameArrays, TextColumn, attribute, column, plain, table, text, text_out};
 use crate::errors::{InputError, to_py};
 use crate::guard::{CancelFlag, detached, guard};
 use crate::rates::Rates;
@@ -198,73 +198,65 @@ impl Checks {
     }
 }
 
-/// Return the rows of all portfolios of `opening` over the sessions of `marks`, as columns.
+/// Return the rows of all portfolios of `opening` over the sessions of `market`, as columns.
 ///
-/// `checks` are of the closes that `marks` has. What follows `rates` is read by the policy
-/// `legacy`, which needs `prices` and `today`.
+/// `book` is a `native.Book`, `market` a `native.Market`, `checks` those of its closes. What
+/// follows them is read by the policy `legacy`, which needs `today`.
 #[pyfunction]
 #[pyo3(signature = (
-    *, policy, positions, events, flows, opening, previous, marks, threads, cancel=None,
-    checks=None, rates=None, prices=None, today=None, cached=None, profiles=None, betas=None,
-    has_benchmark=false
+    *, policy, book, opening, market, previous, threads, cancel=None, checks=None, today=None,
+    cached=None, profiles=None, has_benchmark=false
 ))]
 #[expect(
     clippy::too_many_arguments,
-    reason = "one for each frame, keyword-only"
+    reason = "one for each input of a policy, keyword-only"
 )]
 pub(crate) fn run<'py>(
     py: Python<'py>,
     policy: &str,
-    positions: &Bound<'py, PyAny>,
-    events: &Bound<'py, PyAny>,
-    flows: &Bound<'py, PyAny>,
+    book: &Bound<'py, PyAny>,
     opening: &Bound<'py, PyAny>,
+    market: &Bound<'py, PyAny>,
     previous: &SnapshotStore,
-    marks: &Marks,
     threads: NonZeroUsize,
     cancel: Option<&CancelFlag>,
     checks: Option<&Checks>,
-    rates: Option<&Rates>,
-    prices: Option<&PriceStore>,
     today: Option<i32>,
     cached: Option<&PriceStore>,
     profiles: Option<&ProfileStore>,
-    betas: Option<&Bound<'py, PyAny>>,
     has_benchmark: bool,
 ) -> PyResult<Bound<'py, PyDict>> {
     guard("run", || {
-        let betas = betas.map(BetaArrays::of).transpose()?;
-        let host = match (policy, prices, today) {
-            ("rollforward", ..) => None,
-            ("legacy", Some(prices), Some(today)) => Some(Host {
-                prices: &prices.store,
+        let lots = LotArrays::of(book, opening, market)?;
+        let betas: Option<Bound<'py, PyAny>> = attribute(book, "book", "betas")?.extract()?;
+        let betas = betas
+            .as_ref()
+            .map(FrameArrays::of::<Betas<'_>>)
+            .transpose()?;
+        let host = match (policy, today) {
+            ("rollforward", _) => None,
+            ("legacy", Some(today)) => Some(Host {
+                prices: &lots.prices.get().store,
                 cached: cached.map(|cached| &cached.store),
                 today: Day(today),
                 profiles: profiles.map(|profiles| &profiles.store),
-                betas: betas.as_ref().map(BetaArrays::borrow).transpose()?,
+                betas: betas.as_ref().map(FrameArrays::borrow).transpose()?,
                 has_benchmark,
             }),
-            ("legacy", ..) => {
-                let message = "policy `legacy`: expected `prices` and `today`, was None";
+            ("legacy", None) => {
+                let message = "policy `legacy`: expected `today`, was None";
                 return Err(InputError::new_err((message, "policy")));
             }
-            (policy, ..) => {
+            (policy, _) => {
                 let message = format!("no policy `{policy}`, expected rollforward or legacy");
                 return Err(InputError::new_err((message, "policy")));
             }
         };
-        let positions = PositionArrays::of(positions)?;
-        let events = EventArrays::of(events)?;
-        let flows = FlowArrays::of(flows)?;
-        let opening = OpeningArrays::of(opening)?;
+        let flows = FrameArrays::of::<Flows<'_>>(&attribute(book, "book", "flows")?)?;
         let inputs = Inputs {
-            positions: positions.borrow()?,
-            events: events.borrow()?,
+            lots: lots.borrow()?,
             flows: flows.borrow()?,
-            marks: &marks.marks,
-            rates: rates.map(|rates| &rates.rates),
             previous: &previous.store,
-            opening: opening.borrow()?,
         };
         let cancel = CancelFlag::or_never(cancel);
         let memory = Memory::of(py, inputs.most_rows())?;
@@ -288,37 +280,23 @@ pub(crate) fn run<'py>(
 
 /// Return the lots held on at least one of `sessions`, (s,) int32, as columns.
 #[pyfunction]
-#[pyo3(signature = (
-    *, positions, events, opening, marks, sessions, threads, cancel=None, rates=None
-))]
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one for each frame, keyword-only"
-)]
+#[pyo3(signature = (*, book, opening, market, sessions, threads, cancel=None))]
 pub(crate) fn hold<'py>(
     py: Python<'py>,
-    positions: &Bound<'py, PyAny>,
-    events: &Bound<'py, PyAny>,
+    book: &Bound<'py, PyAny>,
     opening: &Bound<'py, PyAny>,
-    marks: &Marks,
+    market: &Bound<'py, PyAny>,
     sessions: &Bound<'py, PyAny>,
     threads: NonZeroUsize,
     cancel: Option<&CancelFlag>,
-    rates: Option<&Rates>,
 ) -> PyResult<Bound<'py, PyDict>> {
     guard("hold", || {
-        let positions = PositionArrays::of(positions)?;
-        let events = EventArrays::of(events)?;
-        let opening = OpeningArrays::of(opening)?;
-        let (positions, events, opening) =
-            (positions.borrow()?, events.borrow()?, opening.borrow()?);
+        let lots = LotArrays::of(book, opening, market)?;
+        let lots = lots.borrow()?;
         let days = column::<i32>(sessions, "sessions")?;
         let days = days.as_slice()?;
         let cancel = CancelFlag::or_never(cancel);
-        let held = detached(py, || {
-            let market = market(marks, rates);
-            holdings::hold(positions, events, &opening, market, days, threads, cancel)
-        })?;
+        let held = detached(py, || holdings::hold(&lots, days, threads, cancel))?;
         let shape = [held.len(), days.len()];
         let out = PyDict::new(py);
         out.set_item("portfolio", held.portfolio.into_pyarray(py))?;
@@ -333,36 +311,22 @@ pub(crate) fn hold<'py>(
 
 /// Return the values of public positions on `session`, as columns.
 #[pyfunction]
-#[pyo3(signature = (
-    *, positions, events, opening, marks, session, threads, cancel=None, rates=None
-))]
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one for each frame, keyword-only"
-)]
+#[pyo3(signature = (*, book, opening, market, session, threads, cancel=None))]
 pub(crate) fn value_positions<'py>(
     py: Python<'py>,
-    positions: &Bound<'py, PyAny>,
-    events: &Bound<'py, PyAny>,
+    book: &Bound<'py, PyAny>,
     opening: &Bound<'py, PyAny>,
-    marks: &Marks,
+    market: &Bound<'py, PyAny>,
     session: i32,
     threads: NonZeroUsize,
     cancel: Option<&CancelFlag>,
-    rates: Option<&Rates>,
 ) -> PyResult<Bound<'py, PyDict>> {
     guard("value_positions", || {
-        let positions = PositionArrays::of(positions)?;
-        let events = EventArrays::of(events)?;
-        let opening = OpeningArrays::of(opening)?;
-        let (positions, events, opening) =
-            (positions.borrow()?, events.borrow()?, opening.borrow()?);
+        let lots = LotArrays::of(book, opening, market)?;
+        let lots = lots.borrow()?;
         let cancel = CancelFlag::or_never(cancel);
         let values = detached(py, || {
-            let (market, day) = (market(marks, rates), Day(session));
-            position_values::value_positions(
-                positions, events, &opening, market, day, threads, cancel,
-            )
+            position_values::value_positions(&lots, Day(session), threads, cancel)
         })?;
         let out = PyDict::new(py);
         let columns: [(&str, AmountOf<PositionValue>); 3] = [
@@ -383,144 +347,112 @@ pub(crate) fn value_positions<'py>(
 }
 
 /// Return what each lot added to the P&L of its portfolio from the day `opening.first_day` to the
-/// session `opening.last_day`: columns of one row for each lot. `quantity`, prices and amounts are
-/// (n, 16) uint8, integers of 128 bits, least byte first, of `quantity_scale`, `price_scale` and
-/// `scale` decimals.
+/// session `opening.last_day`: columns of one row for each lot. Those of `wide` are (n, 16) uint8,
+/// integers of 128 bits, least byte first, with their decimals and states.
 ///
 /// Raises `CancelledError` once `cancel` is raised.
 #[pyfunction]
-#[pyo3(signature = (*, positions, events, opening, marks, threads, cancel=None, rates=None))]
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one for each frame, keyword-only"
-)]
+#[pyo3(signature = (*, book, opening, market, threads, cancel=None))]
 pub(crate) fn contributions<'py>(
     py: Python<'py>,
-    positions: &Bound<'py, PyAny>,
-    events: &Bound<'py, PyAny>,
+    book: &Bound<'py, PyAny>,
     opening: &Bound<'py, PyAny>,
-    marks: &Marks,
+    market: &Bound<'py, PyAny>,
     threads: NonZeroUsize,
     cancel: Option<&CancelFlag>,
-    rates: Option<&Rates>,
 ) -> PyResult<Bound<'py, PyDict>> {
     guard("contributions", || {
-        let positions = PositionArrays::of(positions)?;
-        let events = EventArrays::of(events)?;
-        let opening = OpeningArrays::of(opening)?;
-        let (positions, events, opening) =
-            (positions.borrow()?, events.borrow()?, opening.borrow()?);
+        let lots = LotArrays::of(book, opening, market)?;
+        let lots = lots.borrow()?;
         let cancel = CancelFlag::or_never(cancel);
-        let found = detached(py, || {
-            let market = market(marks, rates);
-            lots::contributions(positions, events, &opening, market, threads, cancel)
-        })?;
+        let found = detached(py, || by_lot::contributions(&lots, threads, cancel))?;
         contributions_out(py, &found)
     })
 }
 
 /// Return what each position added to the P&L of its portfolio under the policy `legacy`, as
-/// `contributions` does, over its days: (d,) int32 rows of `opening`, ascending, (d,) int32
-/// days, and (d,) bool whether there was a row before each.
+/// `contributions` does, over the days of a `frames.ComputedDays`.
 ///
 /// Raises `CancelledError` once `cancel` is raised.
 #[pyfunction]
-#[pyo3(signature = (
-    *, positions, events, opening, prices, portfolio, day, earns, threads, cancel=None
-))]
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one for each frame, keyword-only"
-)]
+#[pyo3(signature = (*, book, opening, market, days, threads, cancel=None))]
 pub(crate) fn legacy_contributions<'py>(
     py: Python<'py>,
-    positions: &Bound<'py, PyAny>,
-    events: &Bound<'py, PyAny>,
+    book: &Bound<'py, PyAny>,
     opening: &Bound<'py, PyAny>,
-    prices: &PriceStore,
-    portfolio: &Bound<'py, PyAny>,
-    day: &Bound<'py, PyAny>,
-    earns: &Bound<'py, PyAny>,
+    market: &Bound<'py, PyAny>,
+    days: &Bound<'py, PyAny>,
     threads: NonZeroUsize,
     cancel: Option<&CancelFlag>,
 ) -> PyResult<Bound<'py, PyDict>> {
     guard("legacy_contributions", || {
-        let positions = PositionArrays::of(positions)?;
-        let events = EventArrays::of(events)?;
-        let opening = OpeningArrays::of(opening)?;
-        let (positions, events, opening) =
-            (positions.borrow()?, events.borrow()?, opening.borrow()?);
-        let portfolio = column::<i32>(portfolio, "days.portfolio")?;
-        let day = column::<i32>(day, "days.day")?;
-        let earns = column::<bool>(earns, "days.earns")?;
+        let arrays = LotArrays::of(book, opening, market)?;
+        let lots = arrays.borrow()?;
+        let portfolio = plain::<i32>(days, "days.portfolio")?;
+        let day = plain::<i32>(days, "days.day")?;
+        let earns = plain::<bool>(days, "days.earns")?;
         let days = ComputedDays {
             portfolio: portfolio.as_slice()?,
             day: day.as_slice()?,
             earns: earns.as_slice()?,
         };
         let cancel = CancelFlag::or_never(cancel);
+        let prices = &arrays.prices.get().store;
         let found = detached(py, || {
-            let prices = &prices.store;
-            legacy::contributions(positions, events, &opening, prices, &days, threads, cancel)
+            legacy::contributions(&lots, prices, &days, threads, cancel)
         })?;
         contributions_out(py, &found)
     })
 }
 
-fn market<'a>(marks: &'a Marks, rates: Option<&'a Rates>) -> inputs::Market<'a> {
-    inputs::Market {
-        marks: &marks.marks,
-        rates: rates.map(|rates| &rates.rates),
-    }
-}
-
-fn contributions_out<'py>(
-    py: Python<'py>,
-    found: &lots::Contributions,
-) -> PyResult<Bound<'py, PyDict>> {
+fn contributions_out<'py>(py: Python<'py>, found: &Contributions) -> PyResult<Bound<'py, PyDict>> {
     let (out, rows) = (PyDict::new(py), &found.lots);
     out.set_item("portfolio", array(py, rows, |lot| lot.portfolio))?;
     out.set_item("position", array(py, rows, |lot| lot.position))?;
     out.set_item("kind", array(py, rows, |lot| lot.kind))?;
     out.set_item("multiplier", array(py, rows, |lot| lot.multiplier))?;
-    let held: [(&str, OfLot<i128>); 10] = [
-        ("quantity", |lot| Some(lot.quantity)),
-        ("mark_before", |lot| lot.before.map(|mark| mark.price)),
-        ("mark", |lot| lot.after.map(|mark| mark.price)),
-        ("rate_before", |lot| lot.before?.rate),
-        ("rate", |lot| lot.after?.rate),
-        ("unrealized_change", |lot| {
+    let (price, amount, rate) = (found.price_scale, found.scale, found.rate_scale);
+    let wide: [(&str, u32, OfLot<i128>); 10] = [
+        ("quantity", found.quantity_scale, |lot| Some(lot.quantity)),
+        ("mark_before", price, |lot| {
+            lot.before.map(|mark| mark.price)
+        }),
+        ("mark", price, |lot| lot.after.map(|mark| mark.price)),
+        ("rate_before", rate, |lot| lot.before?.rate),
+        ("rate", rate, |lot| lot.after?.rate),
+        ("unrealized_change", amount, |lot| {
             Some(lot.added?.unrealized_change)
         }),
-        ("realized", |lot| Some(lot.added?.realized)),
-        ("price_effect", |lot| Some(lot.added?.price_effect)),
-        ("currency_effect", |lot| Some(lot.added?.currency_effect())),
-        ("value", |lot| lot.value),
+        ("realized", amount, |lot| Some(lot.added?.realized)),
+        ("price_effect", amount, |lot| Some(lot.added?.price_effect)),
+        ("currency_effect", amount, |lot| {
+            Some(lot.added?.currency_effect())
+        }),
+        ("value", found.value_scale, |lot| lot.value),
     ];
-    for (name, of) in held {
+    let columns = PyDict::new(py);
+    for (name, scale, of) in wide {
         let bytes = rows
             .iter()
             .flat_map(|lot| of(lot).unwrap_or(0).to_le_bytes());
         let bytes = bytes.collect::<Vec<u8>>().into_pyarray(py);
         let state = array(py, rows, |lot| state_of(of(lot)));
-        out.set_item(name, (bytes.reshape([rows.len(), 16])?, state))?;
+        columns.set_item(name, (bytes.reshape([rows.len(), 16])?, scale, state))?;
     }
-    let marks: [(&str, OfLot<lots::Mark>); 2] =
-        [("before", |lot| lot.before), ("after", |lot| lot.after)];
-    for (name, of) in marks {
+    out.set_item("wide", columns)?;
+    let marks: [(&str, OfLot<by_lot::Mark>); 2] =
+        [("_before", |lot| lot.before), ("", |lot| lot.after)];
+    for (when, of) in marks {
         let day = |lot: &Contribution| of(lot).and_then(|mark| mark.day);
         let days = array(py, rows, |lot| day(lot).map_or(0, |day| day.0));
         let state = array(py, rows, |lot| state_of(day(lot)));
-        out.set_item(format!("day_{name}"), (days, state))?;
-        let status = array(py, rows, |lot| of(lot).map_or(0, |mark| mark.status));
+        out.set_item(format!("day{when}"), (days, state))?;
+        let status = array(py, rows, |lot| {
+            of(lot).map_or(0, |mark| i32::from(mark.status))
+        });
         let state = array(py, rows, |lot| state_of(of(lot)));
-        out.set_item(format!("status_{name}"), (status, state))?;
+        out.set_item(format!("status{when}"), (status, state))?;
     }
-    out.set_item("price_scale", found.price_scale)?;
-    out.set_item("quantity_scale", found.quantity_scale)?;
-    out.set_item("scale", found.scale)?;
-    out.set_item("value_scale", found.value_scale)?;
-    out.set_item("rate_scale", found.rate_scale)?;
     Ok(out)
 }
 
@@ -539,11 +471,49 @@ pub(crate) fn sums_by_key<'py>(
         let (amounts, _) = amounts.as_slice()?.as_chunks::<16>();
         let sums = detached(py, || {
             let amounts: Vec<i128> = amounts.iter().copied().map(i128::from_le_bytes).collect();
-            lots::sums_by_key(keys, groups, &amounts)
+            by_lot::sums_by_key(keys, groups, &amounts)
         })?;
         let bytes: Vec<u8> = sums.iter().flat_map(|sum| sum.to_le_bytes()).collect();
         bytes.into_pyarray(py).reshape([groups, 16])
     })
+}
+
+/// What lots are made of and valued by, held while a call reads it.
+struct LotArrays<'py> {
+    positions: FrameArrays<'py>,
+    events: FrameArrays<'py>,
+    opening: FrameArrays<'py>,
+    marks: Bound<'py, Marks>,
+    prices: Bound<'py, PriceStore>,
+    rates: Option<Bound<'py, Rates>>,
+}
+
+impl<'py> LotArrays<'py> {
+    /// Returns those of a `native.Book`, a `frames.Opening` and a `native.Market`.
+    fn of(
+        book: &Bound<'py, PyAny>,
+        opening: &Bound<'py, PyAny>,
+        market: &Bound<'py, PyAny>,
+    ) -> PyResult<Self> {
+        Ok(Self {
+            positions: FrameArrays::of::<Positions<'_>>(&attribute(book, "book", "positions")?)?,
+            events: FrameArrays::of::<Events<'_>>(&attribute(book, "book", "events")?)?,
+            opening: FrameArrays::of::<Opening<'_>>(opening)?,
+            marks: attribute(market, "market", "marks")?.cast_into()?,
+            prices: attribute(market, "market", "prices")?.cast_into()?,
+            rates: attribute(book, "book", "rates")?.extract()?,
+        })
+    }
+
+    fn borrow(&self) -> PyResult<LotInputs<'_>> {
+        Ok(LotInputs {
+            positions: self.positions.borrow()?,
+            events: self.events.borrow()?,
+            opening: self.opening.borrow()?,
+            marks: &self.marks.get().marks,
+            rates: self.rates.as_ref().map(|rates| &rates.get().rates),
+        })
+    }
 }
 
 /// Returns the splits of `frames.SplitRows`.
@@ -570,100 +540,13 @@ fn splits_of(frame: &Bound<'_, PyAny>) -> PyResult<Splits> {
             ));
         }
     };
-    let rows = SplitArrays::of(frame)?;
+    let rows = FrameArrays::of::<SplitRows<'_>>(frame)?;
     Splits::of(&rows.borrow()?, prices, quantities).map_err(|error| to_py(&error))
 }
 
 fn no_basis(column: &str, found: &str, expected: &str) -> PyErr {
     let message = format!("`{column}` is {found}, expected {expected}");
     InputError::new_err((message, column.to_owned()))
-}
-
-arrays! {
-    /// The arrays of `frames.SplitRows`.
-    SplitArrays => SplitRows {
-        ids { }
-        plain { }
-        columns {
-            symbol: TextColumn = "splits.symbol",
-            day: DayColumn = "splits.day",
-            new: DecimalColumn = "splits.new",
-            old: DecimalColumn = "splits.old"
-        }
-    }
-}
-
-arrays! {
-    /// The arrays of `frames.Positions`.
-    PositionArrays => Positions {
-        ids { id: "positions.id", portfolio_id: "positions.portfolio_id" }
-        plain { deleted: bool = "positions.deleted" }
-        columns {
-            symbol: TextColumn = "positions.symbol",
-            position_type: TextColumn = "positions.position_type",
-            quantity: DecimalColumn = "positions.quantity",
-            entry_price: DecimalColumn = "positions.entry_price",
-            entry_day: DayColumn = "positions.entry_day",
-            exit_price: DecimalColumn = "positions.exit_price",
-            exit_day: DayColumn = "positions.exit_day",
-            expiration_day: DayColumn = "positions.expiration_day",
-            investment_class: TextColumn = "positions.investment_class",
-            last_price: DecimalColumn = "positions.last_price",
-            market_value: DecimalColumn = "positions.market_value",
-            currency: TextColumn = "positions.currency"
-        }
-    }
-}
-
-arrays! {
-    /// The arrays of `frames.Events`.
-    EventArrays => Events {
-        ids { position_id: "events.position_id", portfolio_id: "events.portfolio_id" }
-        plain { }
-        columns {
-            day: DayColumn = "events.day",
-            quantity: DecimalColumn = "events.quantity",
-            realized: DecimalColumn = "events.realized"
-        }
-    }
-}
-
-arrays! {
-    /// The arrays of `frames.Betas`.
-    BetaArrays => Betas {
-        ids { position_id: "betas.position_id" }
-        plain { }
-        columns { day: DayColumn = "betas.day", beta: DecimalColumn = "betas.beta" }
-    }
-}
-
-arrays! {
-    /// The arrays of `frames.Flows`.
-    FlowArrays => Flows {
-        ids { portfolio_id: "flows.portfolio_id" }
-        plain { }
-        columns {
-            day: DayColumn = "flows.day",
-            amount: DecimalColumn = "flows.amount",
-            change_type: TextColumn = "flows.change_type"
-        }
-    }
-}
-
-arrays! {
-    /// The arrays of `frames.Opening`.
-    OpeningArrays => Opening {
-        ids { portfolio_id: "opening.portfolio_id" }
-        plain { first_day: i32 = "opening.first_day", last_day: i32 = "opening.last_day" }
-        columns {
-            equity: DecimalColumn = "opening.equity",
-            earliest_day: DayColumn = "opening.earliest_day",
-            earliest_equity: DecimalColumn = "opening.earliest_equity",
-            earliest_pnl: DecimalColumn = "opening.earliest_pnl",
-            earliest_flow: DecimalColumn = "opening.earliest_flow",
-            currency: TextColumn = "opening.currency"
-        }
-    }
 }
 
 /// Memory of result columns that NumPy has allocated and not cleared: one block for each width,

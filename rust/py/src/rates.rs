@@ -6,7 +6,7 @@ use batchcore_core::store::rates::{self, Currency, RateColumns, RateRules};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::arrays::{DayColumn, DecimalColumn, TextColumn, arrays, column, table};
+use crate::arrays::{FrameArrays, column, table};
 use crate::errors::to_py;
 use crate::guard::{detached, guard};
 use crate::pnl::issues_out;
@@ -35,7 +35,7 @@ impl Rates {
         pivot: &str,
     ) -> PyResult<Self> {
         guard("Rates.from_frame", || {
-            let arrays = RateArrays::of(rates)?;
+            let arrays = FrameArrays::of::<RateColumns<'_>>(rates)?;
             let columns = arrays.borrow()?;
             let sessions = column::<i32>(sessions, "sessions")?;
             let rules = RateRules {
@@ -86,19 +86,5 @@ impl Rates {
                 (pair.name().to_owned(), gaps, pair.at(Day(day)).is_some())
             }))
         })
-    }
-}
-
-arrays! {
-    /// The arrays of `frames.RateRows`.
-    RateArrays => RateColumns {
-        ids { }
-        plain { }
-        columns {
-            base: TextColumn = "rates.base",
-            quote: TextColumn = "rates.quote",
-            day: DayColumn = "rates.day",
-            rate: DecimalColumn = "rates.rate"
-        }
     }
 }

@@ -9,7 +9,7 @@ use numpy::{IntoPyArray, PyArray1, PyArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::arrays::{DayColumn, DecimalColumn, TextColumn, arrays, text_out, uuids};
+use crate::arrays::{DayColumn, DecimalColumn, FrameArrays, TextColumn, text_out, uuids};
 use crate::caches::{decimal, symbol_text};
 use crate::errors::{NumericError, to_py};
 use crate::guard::{CancelFlag, detached, guard};
@@ -72,37 +72,6 @@ impl PriceStore {
     }
 }
 
-arrays! {
-    /// The arrays of `frames.Profiles`.
-    ProfileArrays => ProfileColumns {
-        ids { }
-        plain { is_etf: bool = "profiles.is_etf" }
-        columns {
-            symbol: TextColumn = "profiles.symbol",
-            name: TextColumn = "profiles.name",
-            beta: DecimalColumn = "profiles.beta",
-            sector: TextColumn = "profiles.sector",
-            industry: TextColumn = "profiles.industry",
-            country: TextColumn = "profiles.country",
-            market_cap: DecimalColumn = "profiles.market_cap"
-        }
-    }
-}
-
-arrays! {
-    /// The arrays of `frames.Previous`.
-    SnapshotArrays => SnapshotColumns {
-        ids { portfolio_id: "previous.portfolio_id" }
-        plain { day: i32 = "previous.day", is_complete: bool = "previous.is_complete" }
-        columns {
-            equity: DecimalColumn = "previous.equity",
-            cumulative_pnl: DecimalColumn = "previous.cumulative_pnl",
-            cumulative_realized_pnl: DecimalColumn = "previous.cumulative_realized_pnl",
-            cumulative_capital_flow: DecimalColumn = "previous.cumulative_capital_flow"
-        }
-    }
-}
-
 /// Company profiles by symbol as stored.
 #[pyclass(frozen, module = "batchcore._core")]
 pub(crate) struct ProfileStore {
@@ -115,7 +84,7 @@ impl ProfileStore {
     #[staticmethod]
     fn from_frame(py: Python<'_>, profiles: &Bound<'_, PyAny>) -> PyResult<Self> {
         guard("ProfileStore.from_frame", || {
-            let arrays = ProfileArrays::of(profiles)?;
+            let arrays = FrameArrays::of::<ProfileColumns<'_>>(profiles)?;
             let columns = arrays.borrow()?;
             let store = detached(py, || core::ProfileStore::from_columns(&columns))?;
             Ok(Self { store })
@@ -214,7 +183,7 @@ impl SnapshotStore {
     #[staticmethod]
     fn from_frame(py: Python<'_>, previous: &Bound<'_, PyAny>) -> PyResult<Self> {
         guard("SnapshotStore.from_frame", || {
-            let arrays = SnapshotArrays::of(previous)?;
+            let arrays = FrameArrays::of::<SnapshotColumns<'_>>(previous)?;
             let columns = arrays.borrow()?;
             let store = detached(py, || core::SnapshotStore::from_columns(&columns))?;
             Ok(Self { store })

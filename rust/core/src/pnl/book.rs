@@ -4,8 +4,9 @@ use crate::error::Result;
 use crate::frame::index;
 use crate::ids::{Day, Uuid};
 use crate::pnl::groups::{Groups, Owners};
-use crate::pnl::inputs::{Events, Flows, Market, Opening, Positions};
+use crate::pnl::inputs::{Events, Flows, LotInputs, Positions};
 use crate::pnl::lot::{Lot, LotKind, LotReader, PositionFault};
+use crate::pnl::marks::Marks;
 use crate::pnl::splits::SymbolSplits;
 use crate::pnl::value::Scales;
 
@@ -21,24 +22,26 @@ pub(crate) struct Book<'a> {
 }
 
 impl<'a> Book<'a> {
-    /// Returns the book of the portfolios of `opening`.
+    /// Returns the book of the portfolios of `inputs.opening`.
     ///
     /// # Errors
     ///
     /// [`crate::error::Error::Length`] or [`crate::error::Error::Duplicate`] for frames that
     /// contradict themselves.
-    pub(crate) fn of(
-        positions: &Positions<'a>,
-        events: Events<'a>,
-        opening: &Opening<'a>,
-    ) -> Result<Self> {
+    pub(crate) fn of(inputs: &LotInputs<'a>) -> Result<Self> {
+        let LotInputs {
+            positions,
+            events,
+            opening,
+            ..
+        } = inputs;
         positions.check()?;
         events.check()?;
         opening.check()?;
         let portfolios = Owners::of("opening.portfolio_id", opening.portfolio_id)?;
         Ok(Self {
             positions: *positions,
-            events,
+            events: *events,
             by_portfolio: Groups::by_key(positions.portfolio_id, &portfolios),
             portfolios,
         })
@@ -52,6 +55,19 @@ impl<'a> Book<'a> {
     /// Returns the rows of the events of each portfolio.
     pub(crate) fn events_by_portfolio(&self) -> Groups {
         Groups::by_key(self.events.portfolio_id, &self.portfolios)
+    }
+
+    /// Returns the rows of the events of each position.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::error::Error::Duplicate`] for events where a position stands in two rows.
+    pub(crate) fn events_by_position(&self) -> Result<Groups> {
+        if self.events.position_id.is_empty() {
+            return Ok(Groups::default());
+        }
+        let rows = Owners::of("positions.id", self.positions.id)?;
+        Ok(Groups::by_key(self.events.position_id, &rows))
     }
 
     /// Returns the code of a position's symbol; beyond the table if it has none.
@@ -72,7 +88,7 @@ impl<'a> Book<'a> {
 pub(crate) struct LotBook<'a> {
     /// The positions and events.
     pub(crate) book: Book<'a>,
-    market: Market<'a>,
+    marks: &'a Marks,
     reader: LotReader<'a>,
     by_position: Groups,
 }
@@ -95,30 +111,18 @@ impl PortfolioLots<'_> {
 }
 
 impl<'a> LotBook<'a> {
-    /// Returns the lots of the portfolios of `opening`, valued by `market`.
+    /// Returns the lots of the portfolios of `inputs.opening`.
     ///
     /// # Errors
     ///
-    /// Those of [`Book::of`]; [`crate::error::Error::Duplicate`] for events of a position that
-    /// stands in two rows; those of [`LotReader::of`].
-    pub(crate) fn of(
-        positions: &Positions<'a>,
-        events: Events<'a>,
-        opening: &Opening<'a>,
-        market: Market<'a>,
-    ) -> Result<Self> {
-        let book = Book::of(positions, events, opening)?;
-        let by_position = if events.position_id.is_empty() {
-            Groups::default()
-        } else {
-            let rows = Owners::of("positions.id", positions.id)?;
-            Groups::by_key(events.position_id, &rows)
-        };
+    /// Those of [`Book::of`], [`Book::events_by_position`] and [`LotReader::of`].
+    pub(crate) fn of(inputs: &LotInputs<'a>) -> Result<Self> {
+        let book = Book::of(inputs)?;
         Ok(Self {
+            by_position: book.events_by_position()?,
             book,
-            market,
-            reader: LotReader::of(positions, opening, market)?,
-            by_position,
+            marks: inputs.marks,
+            reader: LotReader::of(inputs)?,
         })
     }
 
@@ -128,12 +132,12 @@ impl<'a> LotBook<'a> {
             positions, events, ..
         } = &self.book;
         Scales {
-            close: self.market.marks.scale(),
+            close: self.marks.scale(),
             entry: positions.entry_price.scale(),
             exit: positions.exit_price.scale(),
             quantity: positions.quantity.scale(),
             event_quantity: events.quantity.scale(),
-            restates: self.market.marks.splits().is_some(),
+            restates: self.marks.splits().is_some(),
             realized: events.realized.scale(),
             market_value: positions.market_value.scale(),
             flow,

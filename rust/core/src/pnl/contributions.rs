@@ -10,7 +10,7 @@ use crate::fixed::{CENTS, Sum, Wide, Width, power_of_ten};
 use crate::ids::Day;
 use crate::pnl::batches::{batches, in_batches};
 use crate::pnl::book::{LotBook, PortfolioLots};
-use crate::pnl::inputs::{Events, Market, Opening, Positions};
+use crate::pnl::inputs::LotInputs;
 use crate::pnl::lot::{Class, Closing, Lot};
 use crate::pnl::value::{Scales, Valuer};
 use crate::store::Rates;
@@ -107,7 +107,7 @@ const MOST_DIGITS: u32 = 38;
 
 /// Returns what each lot added to the P&L of its portfolio (X1).
 ///
-/// `opening` says from which day, exclusive, to which session: `first_day` is `s`, or [`i32::MIN`]
+/// `inputs.opening` says from which day, exclusive, to which session: `first_day` is `s`, or [`i32::MIN`]
 /// where the session is a baseline, whose lots are listed and add nothing (X3); `last_day` is `t`.
 /// Lots are listed that are held on either, or end between. Source: semantics.md, X1, X3, X4, C8.
 ///
@@ -115,23 +115,26 @@ const MOST_DIGITS: u32 = 38;
 ///
 /// [`Error::Value`] for an amount of more than 38 digits; otherwise those of
 /// [`crate::pnl::holdings::hold`].
-pub fn contributions<'a>(
-    positions: Positions<'a>,
-    events: Events<'a>,
-    opening: &Opening<'a>,
-    market: Market<'a>,
+pub fn contributions(
+    inputs: &LotInputs<'_>,
     threads: NonZeroUsize,
     cancel: &AtomicBool,
 ) -> Result<Contributions> {
-    let book = LotBook::of(&positions, events, opening, market)?;
+    let LotInputs {
+        opening,
+        marks,
+        rates,
+        ..
+    } = inputs;
+    let book = LotBook::of(inputs)?;
     let scales = book.scales(CENTS);
     let query = ContributionQuery {
-        valuer: Valuer::of(&scales).converting(market.rates),
-        rate_scale: market.rates.map_or(0, Rates::scale),
+        valuer: Valuer::of(&scales).converting(*rates),
+        rate_scale: rates.map_or(0, Rates::scale),
         price_scale: scales.close.max(scales.entry),
-        quantity_scale: scales.quantities().into_iter().max().unwrap_or(0),
+        quantity_scale: scales.quantities().most(),
         scales,
-        lookback_days: i64::from(market.marks.lookback_days()),
+        lookback_days: i64::from(marks.lookback_days()),
         book,
     };
     let batches = batches(opening.portfolio_id.len());
@@ -215,7 +218,7 @@ impl<'a> ContributionQuery<'a> {
             kind: lot.kind().byte(),
             quantity: rescaled(
                 size.quantity.into(),
-                self.scales.of_size(size),
+                self.scales.quantities().of(size.kind),
                 self.quantity_scale,
             ),
             multiplier: lot.multiplier,
@@ -404,18 +407,14 @@ pub fn sums_by_key(keys: &[u32], groups: usize, amounts: &[i128]) -> Result<Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::samples::{Held, LONG, marks, with_frames};
+    use crate::samples::{Held, LONG, marks, with_lots};
 
     fn added(held: Held, closes: [i64; 3], from: i32, to: i32) -> Result<Contributions> {
         let marks = marks(closes);
-        let valued = Market {
-            marks: &marks,
-            rates: None,
-        };
         let never = AtomicBool::new(false);
         let one = NonZeroUsize::MIN;
-        with_frames(&[held], &[(1, from, to)], |positions, events, opening| {
-            contributions(positions, events, opening, valued, one, &never)
+        with_lots(&[held], &[(1, from, to)], &marks, |lots| {
+            contributions(lots, one, &never)
         })
     }
 

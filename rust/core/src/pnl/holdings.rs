@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::ids::Day;
 use crate::pnl::batches::{batches, in_batches};
 use crate::pnl::book::{LotBook, PortfolioLots};
-use crate::pnl::inputs::{Events, Market, Opening, Positions};
+use crate::pnl::inputs::LotInputs;
 use crate::pnl::lot::{Class, Lot};
 use crate::pnl::value::FloatValuer;
 
@@ -61,7 +61,7 @@ impl Holdings {
     }
 }
 
-/// Returns the lots of the portfolios of `opening` that are held on at least one of `days`.
+/// Returns the lots of the portfolios of `inputs.opening` that are held on at least one of `days`.
 ///
 /// A lot is held on the days of `[first_day, last_day]` of its portfolio only. Within a portfolio
 /// lots are ordered by the bytes of the position's id, those of its events before what is left, by
@@ -78,20 +78,17 @@ impl Holdings {
 /// [`Error::Duplicate`]: crate::error::Error::Duplicate
 /// [`Error::Cancelled`]: crate::error::Error::Cancelled
 pub fn hold(
-    positions: Positions<'_>,
-    events: Events<'_>,
-    opening: &Opening<'_>,
-    market: Market<'_>,
+    inputs: &LotInputs<'_>,
     days: &[i32],
     threads: NonZeroUsize,
     cancel: &AtomicBool,
 ) -> Result<Holdings> {
-    let sessions = market.marks.indices(days)?;
-    let book = LotBook::of(&positions, events, opening, market)?;
+    let sessions = inputs.marks.indices(days)?;
+    let (book, opening) = (LotBook::of(inputs)?, &inputs.opening);
     let query = HoldingsQuery {
         days,
         sessions,
-        valuer: FloatValuer::of(&book.scales(0), market.rates),
+        valuer: FloatValuer::of(&book.scales(0), inputs.rates),
         book,
     };
     let batches = batches(opening.portfolio_id.len());
@@ -214,7 +211,7 @@ impl<'a> HoldingsQuery<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::samples::{Held, LONG, marks, with_frames};
+    use crate::samples::{Held, LONG, marks, with_lots};
 
     #[test]
     fn a_value_beyond_64_bits_is_the_nearest_float() {
@@ -235,12 +232,8 @@ mod tests {
         for (held, value) in [(huge, 2f64.powi(126)), (marked, 2f64.powi(63) * 1000.0)] {
             let never = AtomicBool::new(false);
             let one = NonZeroUsize::MIN;
-            let holdings = with_frames(&[held], &[(1, 5, 5)], |positions, events, opening| {
-                let valued = Market {
-                    marks: &marks,
-                    rates: None,
-                };
-                hold(positions, events, opening, valued, &[5], one, &never).unwrap()
+            let holdings = with_lots(&[held], &[(1, 5, 5)], &marks, |lots| {
+                hold(lots, &[5], one, &never).unwrap()
             });
             assert_eq!(holdings.value, [value]);
         }

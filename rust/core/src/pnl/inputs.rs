@@ -7,57 +7,44 @@ use crate::ids::{Day, Uuid};
 use crate::pnl::marks::Marks;
 use crate::store::{PriceStore, ProfileStore, Rates, SnapshotStore};
 
-/// Everything that a run reads under any policy.
+/// What lots are made of and valued by: what every computation over portfolios reads.
 #[derive(Debug, Clone, Copy)]
-pub struct Inputs<'a> {
+pub struct LotInputs<'a> {
     /// Holdings.
     pub positions: Positions<'a>,
     /// Partial closes.
     pub events: Events<'a>,
-    /// Cash in and out.
-    pub flows: Flows<'a>,
-    /// Marks of all symbols on the sessions of the run.
-    pub marks: &'a Marks,
-    /// Rates between currencies; without them all amounts are in the portfolio's. Read by
-    /// `rollforward` alone.
-    pub rates: Option<&'a Rates>,
-    /// Where portfolios stood.
-    pub previous: &'a SnapshotStore,
     /// Which portfolios, in which order.
     pub opening: Opening<'a>,
-}
-
-/// What lots are valued by.
-#[derive(Debug, Clone, Copy)]
-pub struct Market<'a> {
     /// Marks of all symbols on the sessions of the run.
     pub marks: &'a Marks,
-    /// Rates on the same sessions; without them all amounts are in the portfolio's currency.
+    /// Rates on the same sessions; without them all amounts are in the portfolio's currency. Read
+    /// by `rollforward` alone.
     pub rates: Option<&'a Rates>,
 }
 
-impl<'a> Inputs<'a> {
-    /// Returns what lots are valued by.
-    #[must_use]
-    pub fn market(&self) -> Market<'a> {
-        Market {
-            marks: self.marks,
-            rates: self.rates,
-        }
-    }
+/// Everything that a run reads under any policy.
+#[derive(Debug, Clone, Copy)]
+pub struct Inputs<'a> {
+    /// Lots, and what they are valued by.
+    pub lots: LotInputs<'a>,
+    /// Cash in and out.
+    pub flows: Flows<'a>,
+    /// Where portfolios stood.
+    pub previous: &'a SnapshotStore,
 }
 
 impl Inputs<'_> {
     /// Returns how many rows a run makes at most: one for each portfolio and session of its own.
     #[must_use]
     pub fn most_rows(&self) -> usize {
-        self.rows_of(0..self.opening.portfolio_id.len())
+        self.rows_of(0..self.lots.opening.portfolio_id.len())
     }
 
     pub(super) fn rows_of(&self, portfolios: Range<usize>) -> usize {
-        let sessions = self.marks.sessions();
+        let LotInputs { opening, marks, .. } = &self.lots;
         portfolios
-            .map(|at| self.opening.span(at, sessions).len())
+            .map(|at| opening.span(at, marks.sessions()).len())
             .fold(0, usize::saturating_add)
     }
 }

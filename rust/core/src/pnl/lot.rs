@@ -7,10 +7,10 @@ use crate::error::{Error, Result as Checked};
 use crate::fixed::{State, half_away};
 use crate::frame::index;
 use crate::ids::Day;
-use crate::pnl::inputs::{Events, Market, Opening, Positions};
+use crate::pnl::inputs::{Events, LotInputs, Opening, Positions};
 use crate::pnl::issue::IssueKind;
 use crate::pnl::marks::SymbolMarks;
-use crate::pnl::splits::{RESTATED_SCALE, Restated, SymbolSplits};
+use crate::pnl::splits::{Restated, SymbolSplits};
 use crate::pnl::value::{QuantityKind, Size};
 use crate::store::rates::{Currency, Pair, Rates};
 use crate::text::{Table, normalised};
@@ -389,19 +389,21 @@ fn meanings<T>(table: &Table, of: impl Fn(&[u8]) -> T) -> Vec<T> {
 }
 
 impl<'a> LotReader<'a> {
-    /// Returns what reads `positions`.
+    /// Returns what reads the positions of `inputs`.
     ///
     /// # Errors
     ///
     /// [`Error::Value`] for currencies that the rates were not made for, and for rates on other
     /// sessions than those of the marks.
-    pub(crate) fn of(
-        positions: &Positions<'_>,
-        opening: &Opening<'_>,
-        market: Market<'a>,
-    ) -> Checked<Self> {
+    pub(crate) fn of(inputs: &LotInputs<'a>) -> Checked<Self> {
+        let LotInputs {
+            positions,
+            opening,
+            marks,
+            rates,
+            ..
+        } = inputs;
         let symbols = positions.symbol.table();
-        let Market { marks, rates } = market;
         if rates.is_some_and(|rates| rates.sessions() != marks.sessions()) {
             return Err(Error::Value {
                 column: "rates.sessions",
@@ -697,10 +699,7 @@ fn lot_left<'a>(
 /// the decimals of `scale`.
 fn held_at_exit(lot: &Lot<'_>, positions: &Positions<'_>, day: Day, scale: u32) -> i128 {
     let size = lot.size_of_position(day.max(lot.start));
-    let own = match size.kind {
-        QuantityKind::Restated => RESTATED_SCALE,
-        QuantityKind::Position | QuantityKind::Event => positions.quantity.scale(),
-    };
+    let own = size.kind.scale(positions.quantity.scale());
     let held = at_scale(i128::from(size.quantity).saturating_abs(), own, scale);
     let unit = 10i128.saturating_pow(own.saturating_sub(scale));
     half_away(held, unit).unwrap_or(held)

@@ -91,8 +91,7 @@ struct BatchOutput<'a> {
     report: Report,
 }
 
-/// Fills `columns` with the rows of all portfolios of `inputs.opening` over the sessions of
-/// `inputs.marks`, one behind the other, and returns how many there are and what was noticed.
+/// Fills `columns` with the rows of all portfolios of `inputs.lots` over the sessions of its marks, one behind the other, and returns how many there are and what was noticed.
 ///
 /// Portfolios come in input order, their sessions ascending. The order of rows in any frame and
 /// the number of threads do not show in the result. Values in `columns` are overwritten;
@@ -118,13 +117,14 @@ pub fn run<P: Policy>(
         });
     }
     let mut rest = columns.rows(0, most);
-    let batches = batches(inputs.opening.portfolio_id.len()).map(|portfolios: Range<usize>| {
-        let rows = inputs.rows_of(portfolios.clone());
-        let (columns, behind) = core::mem::take(&mut rest).split_at(rows);
-        rest = behind;
-        let report = Report::default();
-        (portfolios, BatchOutput { columns, report })
-    });
+    let batches =
+        batches(inputs.lots.opening.portfolio_id.len()).map(|portfolios: Range<usize>| {
+            let rows = inputs.rows_of(portfolios.clone());
+            let (columns, behind) = core::mem::take(&mut rest).split_at(rows);
+            rest = behind;
+            let report = Report::default();
+            (portfolios, BatchOutput { columns, report })
+        });
     let done = in_batches(batches, threads, cancel, |row, scratch, output| {
         roll(policy, inputs, row, scratch, output);
     })?;
@@ -142,15 +142,12 @@ fn roll<P: Policy>(
     output: &mut BatchOutput<'_>,
 ) {
     let BatchOutput { columns, report } = output;
-    let span = inputs.opening.span(row, inputs.marks.sessions());
+    let sessions = inputs.lots.marks.sessions();
+    let span = inputs.lots.opening.span(row, sessions);
     let portfolio = &PortfolioRun {
         row,
         id: PortfolioId::of_row(row),
-        sessions: inputs
-            .marks
-            .sessions()
-            .get(span.clone())
-            .unwrap_or_default(),
+        sessions: sessions.get(span.clone()).unwrap_or_default(),
         from: span.start,
     };
     if portfolio.sessions.is_empty() {

@@ -8,7 +8,7 @@ use crate::fixed::{CENTS, Sum, Wide, Width};
 use crate::ids::{Day, PortfolioId};
 use crate::pnl::batches::{batches, in_batches};
 use crate::pnl::book::{LotBook, PortfolioLots};
-use crate::pnl::inputs::{Events, Market, Opening, Positions};
+use crate::pnl::inputs::LotInputs;
 use crate::pnl::issue::{Issue, IssueKind};
 use crate::pnl::lot::{Class, Lot};
 use crate::pnl::value::{Valuer, fitting};
@@ -48,17 +48,14 @@ pub struct PositionValues {
 /// [`crate::error::Error::Value`] unless `day` is a session of `marks`; otherwise those of
 /// [`crate::pnl::holdings::hold`].
 pub fn value_positions<'a>(
-    positions: Positions<'a>,
-    events: Events<'a>,
-    opening: &Opening<'a>,
-    market: Market<'a>,
+    inputs: &LotInputs<'a>,
     day: Day,
     threads: NonZeroUsize,
     cancel: &AtomicBool,
 ) -> Result<PositionValues> {
-    market.marks.indices(&[day.0])?;
-    let book = LotBook::of(&positions, events, opening, market)?;
-    let valuer = Valuer::of(&book.scales(CENTS)).converting(market.rates);
+    inputs.marks.indices(&[day.0])?;
+    let (book, opening) = (LotBook::of(inputs)?, &inputs.opening);
+    let valuer = Valuer::of(&book.scales(CENTS)).converting(inputs.rates);
     let value = |at: usize, gathered: &mut PortfolioLots<'a>, into: &mut PositionValues| {
         if opening.span(at, &[day.0]).is_empty() {
             return;
@@ -134,7 +131,7 @@ fn rounded<T: Sum>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::samples::{Held, LONG, marks, with_frames};
+    use crate::samples::{Held, LONG, marks, with_lots};
 
     #[test]
     fn numbers_of_any_width_are_exact() {
@@ -148,12 +145,8 @@ mod tests {
         let marks = marks([most, 1, 1]);
         let never = AtomicBool::new(false);
         let (day, one) = (Day(5), NonZeroUsize::MIN);
-        let by = Market {
-            marks: &marks,
-            rates: None,
-        };
-        let values = with_frames(&[huge], &[(1, 5, 8)], |positions, events, opening| {
-            value_positions(positions, events, opening, by, day, one, &never).unwrap()
+        let values = with_lots(&[huge], &[(1, 5, 8)], &marks, |lots| {
+            value_positions(lots, day, one, &never).unwrap()
         });
         // 2^63 - 1 contracts of 100 at (2^63 - 1) cents: (2^63 - 1)^2 dollars
         let value = "-85070591730234615847396907784232501249.00";

@@ -33,6 +33,52 @@ pub(crate) enum QuantityKind {
     Restated,
 }
 
+impl QuantityKind {
+    /// Returns the scale of a quantity whose own, where it is not restated, is `stored`.
+    pub(crate) fn scale(self, stored: u32) -> u32 {
+        match self {
+            Self::Position | Self::Event => stored,
+            Self::Restated => RESTATED_SCALE,
+        }
+    }
+}
+
+/// Something that is apart for quantities of each kind, such as their decimals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ByKind<T> {
+    position: T,
+    event: T,
+    restated: T,
+}
+
+impl<T: Copy> ByKind<T> {
+    /// Returns what quantities of a kind have.
+    pub(crate) fn of(self, kind: QuantityKind) -> T {
+        match kind {
+            QuantityKind::Position => self.position,
+            QuantityKind::Event => self.event,
+            QuantityKind::Restated => self.restated,
+        }
+    }
+
+    /// Returns what `of` makes of each.
+    fn map<U>(self, of: impl Fn(T) -> U) -> ByKind<U> {
+        ByKind {
+            position: of(self.position),
+            event: of(self.event),
+            restated: of(self.restated),
+        }
+    }
+
+    /// Returns the largest.
+    pub(crate) fn most(self) -> T
+    where
+        T: Ord,
+    {
+        self.position.max(self.event).max(self.restated)
+    }
+}
+
 /// How much of something is held: all that its price is multiplied by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Size {
@@ -68,14 +114,6 @@ impl Size {
     pub(crate) fn dollars(self, shares: f64, price: f64) -> f64 {
         shares * price * f64::from(self.multiplier)
     }
-
-    fn pick<T>(self, [position, event, restated]: [T; 3]) -> T {
-        match self.kind {
-            QuantityKind::Position => position,
-            QuantityKind::Event => event,
-            QuantityKind::Restated => restated,
-        }
-    }
 }
 
 /// Decimals of what is valued and added up; 0 of what a policy does not read.
@@ -103,36 +141,35 @@ pub(crate) struct Scales {
 
 impl Scales {
     /// Returns the scale of a price times a quantity of each kind.
-    fn product(&self, price: u32) -> [u32; 3] {
+    fn product(&self, price: u32) -> ByKind<u32> {
         self.quantities()
             .map(|quantity| price.saturating_add(quantity))
     }
 
     /// Returns the scale of a quantity of each kind.
-    pub(crate) fn quantities(&self) -> [u32; 3] {
+    pub(crate) fn quantities(&self) -> ByKind<u32> {
         let restated = if self.restates {
             RESTATED_SCALE
         } else {
             self.quantity
         };
-        [self.quantity, self.event_quantity, restated]
-    }
-
-    /// Returns the scale of a size's quantity.
-    pub(crate) fn of_size(&self, size: Size) -> u32 {
-        size.pick(self.quantities())
+        ByKind {
+            position: self.quantity,
+            event: self.event_quantity,
+            restated,
+        }
     }
 }
 
 /// Brings every value and amount to one common scale, exactly.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Valuer {
-    /// Factor of close times quantity, by kind of the quantity.
-    close: [u128; 3],
+    /// Factor of close times quantity.
+    close: ByKind<u128>,
     /// Factor of entry price times quantity.
-    entry: [u128; 3],
+    entry: ByKind<u128>,
     /// Factor of exit price times quantity.
-    exit: [u128; 3],
+    exit: ByKind<u128>,
     realized: u128,
     market_value: u128,
     flow: u128,
@@ -151,13 +188,13 @@ impl Valuer {
     pub(crate) fn of(scales: &Scales) -> Self {
         let products = [scales.close, scales.entry, scales.exit].map(|price| scales.product(price));
         let amounts = [scales.realized, scales.market_value, scales.flow, CENTS];
-        let all = products.as_flattened().iter().chain(&amounts);
-        let scale = all.copied().max().unwrap_or(CENTS);
+        let all = products.map(ByKind::most).into_iter().chain(amounts);
+        let scale = all.max().unwrap_or(CENTS);
         let factor = |own: u32| power_of_ten(scale.saturating_sub(own)).unwrap_or(u128::MAX);
         let products = products.map(|product| product.map(factor));
         let [realized, market_value, flow, cent] = amounts.map(factor);
         let narrow = |factor: u128| u64::try_from(factor).ok();
-        let most = products.as_flattened().iter().copied().max();
+        let most = products.map(ByKind::most).into_iter().max();
         let [close, entry, exit] = products;
         Self {
             close,
@@ -195,7 +232,8 @@ impl Valuer {
 
     /// Returns what a size earns at a rate of one unit where the close rises by one.
     pub(crate) fn foreign_units<T: Sum>(&self, size: Size) -> T {
-        size.units::<T>().times(T::of_factor(size.pick(self.close)))
+        size.units::<T>()
+            .times(T::of_factor(self.close.of(size.kind)))
     }
 
     fn unit<T: Sum>(&self) -> T {
@@ -215,7 +253,7 @@ impl Valuer {
     pub(crate) fn most_change(&self, size: Size, change: u128) -> u128 {
         change
             .saturating_mul(size.magnitude())
-            .saturating_mul(size.pick(self.close))
+            .saturating_mul(self.close.of(size.kind))
     }
 
     /// Returns the value of a lot at a close of a day (C4), at the rate of another.
@@ -238,7 +276,7 @@ impl Valuer {
     pub(crate) fn entry_value_at<T: Sum>(&self, lot: &Lot<'_>, day: Day) -> T {
         let size = lot.size_of_position(lot.start);
         size.value::<T>(lot.entry_price)
-            .times(T::of_factor(size.pick(self.entry)))
+            .times(T::of_factor(self.entry.of(size.kind)))
             .times(self.rate(lot, day))
     }
 
@@ -256,7 +294,7 @@ impl Valuer {
         day: Day,
     ) -> T {
         let size = lot.size_of_position(end);
-        let factor = T::of_factor(size.pick(self.exit));
+        let factor = T::of_factor(self.exit.of(size.kind));
         let value = size.value::<T>(price).times(factor);
         value.times(self.rate(lot, day))
     }
@@ -352,7 +390,7 @@ impl Valuer {
     /// Returns the same of one lot, of the most that it is of one size.
     fn wide_term(&self, lot: &Lot<'_>, size: Size) -> u128 {
         let rate = lot.rates.map_or(self.unit, Pair::most);
-        let [close, entry, exit] = [self.close, self.entry, self.exit].map(|f| size.pick(f));
+        let [close, entry, exit] = [self.close, self.entry, self.exit].map(|f| f.of(size.kind));
         let product = |price: i64, factor: u128| {
             u128::from(price.unsigned_abs())
                 .saturating_mul(size.magnitude())
@@ -414,10 +452,10 @@ impl Valuer {
 /// Makes dollars as floats of exact values (S9).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FloatValuer {
-    /// Of close times quantity, by kind of the quantity.
-    close: [Floats; 3],
+    /// Of close times quantity.
+    close: ByKind<Floats>,
     /// Of entry price times quantity.
-    entry: [Floats; 3],
+    entry: ByKind<Floats>,
     market_value: Floats,
     /// Of lots in other currencies.
     converting: Valuer,
@@ -455,7 +493,7 @@ impl FloatValuer {
     /// Returns the value of a lot at its entry price.
     pub(crate) fn entry_value(&self, lot: &Lot<'_>) -> f64 {
         let size = lot.size_of_position(lot.start);
-        float_of(size, lot.entry_price, size.pick(self.entry))
+        float_of(size, lot.entry_price, self.entry.of(size.kind))
     }
 
     /// Sets `values` to those of a size at `closes`, none of which is above `most`.
@@ -466,7 +504,7 @@ impl FloatValuer {
         closes: impl Iterator<Item = i64>,
         values: &mut [f64],
     ) {
-        let floats = size.pick(self.close);
+        let floats = self.close.of(size.kind);
         let cells = values.iter_mut().zip(closes);
         if is_narrow(size, most) {
             let units: i64 = size.units();
@@ -520,8 +558,13 @@ mod tests {
             ..Scales::default()
         });
         // prices to 4 decimals, quantities to 1: 5 in all
-        let (close, exit) = ([1000, 100, 1000], [10, 1, 10]);
-        assert_eq!((valuer.close, valuer.exit), (close, exit));
+        let factors = |position, event, restated| ByKind {
+            position,
+            event,
+            restated,
+        };
+        assert_eq!(valuer.close, factors(1000, 100, 1000));
+        assert_eq!(valuer.exit, factors(10, 1, 10));
         assert_eq!((valuer.realized, valuer.cent::<i64>()), (1000, 1000));
     }
 

@@ -10,8 +10,8 @@ use crate::ids::Day;
 use crate::pnl::batches::{batches, in_batches};
 use crate::pnl::book::Book;
 use crate::pnl::contributions::{Added, Contribution, Contributions, Mark, fitting};
-use crate::pnl::groups::{Groups, Owners};
-use crate::pnl::inputs::{Events, Opening, Positions};
+use crate::pnl::groups::Groups;
+use crate::pnl::inputs::LotInputs;
 use crate::pnl::legacy::holding::{Class, Holding, HoldingReader};
 use crate::pnl::legacy::quotes::{Age, PREVIOUS_CLOSE_DAYS, Quotes};
 use crate::pnl::lot::LotKind;
@@ -45,16 +45,17 @@ const VALUE_SCALE: u32 = 24;
 /// [`Error::Length`] or [`Error::Duplicate`] for frames that contradict themselves;
 /// [`Error::Cancelled`] once `cancel` is raised.
 pub fn contributions<'a>(
-    positions: Positions<'a>,
-    events: Events<'a>,
-    opening: &Opening<'a>,
+    inputs: &LotInputs<'a>,
     prices: &PriceStore,
     days: &ComputedDays<'a>,
     threads: NonZeroUsize,
     cancel: &AtomicBool,
 ) -> Result<Contributions> {
     days.check()?;
-    let book = Book::of(&positions, events, opening)?;
+    let book = Book::of(inputs)?;
+    let Book {
+        positions, events, ..
+    } = &book;
     let mut sessions = days.day.to_vec();
     sessions.sort_unstable();
     sessions.dedup();
@@ -66,14 +67,6 @@ pub fn contributions<'a>(
         realized: events.realized.scale(),
         ..Scales::default()
     });
-    let by_position = if events.position_id.is_empty() {
-        Groups::default()
-    } else {
-        Groups::by_key(
-            events.position_id,
-            &Owners::of("positions.id", positions.id)?,
-        )
-    };
     let query = Query {
         closes: symbols
             .iter()
@@ -82,15 +75,15 @@ pub fn contributions<'a>(
                 upper: prices.closes_of(&symbol.to_ascii_uppercase()),
             })
             .collect(),
-        reader: HoldingReader::of(&positions),
+        reader: HoldingReader::of(positions),
         days,
         sessions,
         quotes,
         valuer,
-        by_position,
+        by_position: book.events_by_position()?,
         book,
     };
-    let batches = batches(opening.portfolio_id.len());
+    let batches = batches(inputs.opening.portfolio_id.len());
     let batches = batches.map(|portfolios| (portfolios, Ok(Vec::new())));
     let done = in_batches(batches, threads, cancel, |at, rows, batch| {
         if let Ok(found) = batch
@@ -106,7 +99,7 @@ pub fn contributions<'a>(
     Ok(Contributions {
         lots,
         price_scale: query.quotes.scale(),
-        quantity_scale: positions.quantity.scale(),
+        quantity_scale: inputs.positions.quantity.scale(),
         scale: query.valuer.scale(),
         value_scale: VALUE_SCALE,
         rate_scale: 0,
@@ -349,7 +342,7 @@ impl Query<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::samples::{Held, LONG, prices, with_frames};
+    use crate::samples::{Held, LONG, marks, prices, with_lots};
 
     /// Closes 10.00 on day 5, 11.00 on day 6, 12.50 on day 8.
     fn added(held: Held, days: &[(i32, bool)]) -> Result<Contributions> {
@@ -364,8 +357,8 @@ mod tests {
             earns: &earns,
         };
         let one = NonZeroUsize::MIN;
-        with_frames(&[held], &[(1, 0, 0)], |positions, events, opening| {
-            contributions(positions, events, opening, &prices, &days, one, &never)
+        with_lots(&[held], &[(1, 0, 0)], &marks([1; 3]), |lots| {
+            contributions(lots, &prices, &days, one, &never)
         })
     }
 

@@ -251,12 +251,12 @@ pub(crate) fn weighed_scale(positions: &Positions<'_>) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::samples::{Held, LONG, with_frames};
+    use crate::samples::{Held, LONG, marks, with_lots};
 
     fn holding(held: Held) -> Holding {
-        with_frames(&[held], &[], |positions, _, _| {
-            let mut faults = Vec::new();
-            let holding = HoldingReader::of(&positions).holding(0, &positions, &mut faults);
+        with_lots(&[held], &[], &marks([1; 3]), |lots| {
+            let (positions, mut faults) = (&lots.positions, Vec::new());
+            let holding = HoldingReader::of(positions).holding(0, positions, &mut faults);
             assert_eq!(faults, []);
             holding.unwrap()
         })
@@ -337,11 +337,12 @@ mod tests {
     #[test]
     fn a_weighed_value_is_the_market_value_or_that_of_the_entry_price() {
         let value_of = |held: Held| {
-            with_frames(&[held], &[], |positions, _, _| {
-                let reader = HoldingReader::of(&positions);
-                let holding = reader.holding(0, &positions, &mut Vec::new()).unwrap();
-                assert_eq!(weighed_scale(&positions), 2);
-                let value = weighed_value(&holding, &positions);
+            with_lots(&[held], &[], &marks([1; 3]), |lots| {
+                let positions = &lots.positions;
+                let reader = HoldingReader::of(positions);
+                let holding = reader.holding(0, positions, &mut Vec::new()).unwrap();
+                assert_eq!(weighed_scale(positions), 2);
+                let value = weighed_value(&holding, positions);
                 value.map(|(value, scale)| (value.narrow(), scale))
             })
         };

@@ -27,7 +27,7 @@ use crate::ids::Day;
 use crate::pnl::book::{Book, SignedFlows};
 use crate::pnl::columns::Row;
 use crate::pnl::groups::Groups;
-use crate::pnl::inputs::{Host, Inputs};
+use crate::pnl::inputs::{Host, Inputs, LotInputs};
 use crate::pnl::policy::{Policy, PortfolioOutput, PortfolioRun};
 use crate::pnl::report::Report;
 use crate::pnl::value::{Scales, Valuer};
@@ -72,15 +72,13 @@ impl<'a> Legacy<'a> {
     /// [`crate::error::Error::Length`] or [`crate::error::Error::Duplicate`] for frames that
     /// contradict themselves.
     pub fn of(inputs: &'a Inputs<'a>, host: &Host<'_>) -> Result<Self> {
-        let Inputs {
+        let LotInputs {
             positions,
             events,
-            flows,
-            opening,
             marks,
             ..
-        } = inputs;
-        let book = Book::of(positions, *events, opening)?;
+        } = &inputs.lots;
+        let book = Book::of(&inputs.lots)?;
         let quotes = Quotes::of(
             positions.symbol.table(),
             host.prices,
@@ -92,7 +90,7 @@ impl<'a> Legacy<'a> {
             close: quotes.scale(),
             quantity: positions.quantity.scale(),
             realized: events.realized.scale(),
-            flow: flows.amount.scale(),
+            flow: inputs.flows.amount.scale(),
             ..Scales::default()
         });
         let last = marks.sessions().last();
@@ -106,7 +104,7 @@ impl<'a> Legacy<'a> {
             reader: HoldingReader::of(positions),
             current: current.transpose()?,
             events: book.events_by_portfolio(),
-            flows: SignedFlows::of(*flows, &book)?,
+            flows: SignedFlows::of(inputs.flows, &book)?,
             book,
         })
     }
@@ -123,9 +121,8 @@ impl<'a> Legacy<'a> {
         portfolio: &PortfolioRun<'p>,
         gathered: &'p Gathered,
     ) -> Portfolio<'p> {
-        let Inputs {
-            opening, previous, ..
-        } = self.inputs;
+        let Inputs { lots, previous, .. } = self.inputs;
+        let opening = &lots.opening;
         let id = opening.portfolio_id.get(portfolio.row).copied();
         Portfolio {
             id: portfolio.id,

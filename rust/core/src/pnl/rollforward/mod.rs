@@ -13,7 +13,7 @@ use crate::fixed::{CENTS, State, Sum, half_away, short_text};
 use crate::ids::Day;
 use crate::pnl::book::{LotBook, PortfolioLots, SignedFlows};
 use crate::pnl::checks::{Checks, Judge, Verdict};
-use crate::pnl::inputs::Inputs;
+use crate::pnl::inputs::{Inputs, LotInputs};
 use crate::pnl::issue::{Issue, IssueKind};
 use crate::pnl::lot::Lot;
 use crate::pnl::policy::{Policy, PortfolioOutput, PortfolioRun};
@@ -73,17 +73,15 @@ impl<'a> Rollforward<'a> {
     /// [`crate::error::Error::Length`], [`crate::error::Error::Value`] or
     /// [`crate::error::Error::Duplicate`] for frames that contradict themselves.
     pub fn of(inputs: &'a Inputs<'a>, checks: Option<&'a Checks>) -> Result<Self> {
-        let Inputs {
+        let LotInputs {
             positions,
-            events,
-            flows,
-            opening,
+            marks,
+            rates,
             ..
-        } = inputs;
-        let lots = LotBook::of(positions, *events, opening, inputs.market())?;
-        let sessions = inputs.marks.sessions();
-        let judge = |checks| Judge::of(checks, positions.symbol.table(), sessions);
-        let scales = lots.scales(flows.amount.scale());
+        } = &inputs.lots;
+        let lots = LotBook::of(&inputs.lots)?;
+        let judge = |checks| Judge::of(checks, positions.symbol.table(), marks.sessions());
+        let scales = lots.scales(inputs.flows.amount.scale());
         let valuer = Valuer::of(&Scales {
             restates: false,
             ..scales
@@ -92,11 +90,11 @@ impl<'a> Rollforward<'a> {
         Ok(Self {
             inputs,
             judge: checks.map(judge),
-            flows: SignedFlows::of(*flows, &lots.book)?,
+            flows: SignedFlows::of(inputs.flows, &lots.book)?,
             valuer,
-            converting: valuer.converting(inputs.rates),
+            converting: valuer.converting(*rates),
             fine,
-            fine_converting: fine.converting(inputs.rates),
+            fine_converting: fine.converting(*rates),
             lots,
         })
     }
@@ -120,7 +118,7 @@ impl<'a> Rollforward<'a> {
         first: Day,
         flows: &[(Day, i128)],
     ) -> core::result::Result<Start, (&'static str, State)> {
-        let opening = &self.inputs.opening;
+        let opening = &self.inputs.lots.opening;
         let id = opening.portfolio_id.get(row).copied().unwrap_or_default();
         if let Some(snapshot) = self.inputs.previous.before(&id, first) {
             let [equity, pnl, realized, flow] = readable([
@@ -219,13 +217,13 @@ impl<'a> Rollforward<'a> {
             let symbol = self.lots.book.symbol(lot.position);
             issues.push(issue(IssueKind::OptionOverSplit, day, ratio).of_symbol(symbol));
         }
-        let symbols = self.inputs.positions.symbol.table();
+        let symbols = self.inputs.lots.positions.symbol.table();
         let refused = outcome
             .refused
             .chunk_by(|(one, ..), (next, ..)| one == next);
         for of_symbol in refused {
             if let Some(&(code, day, close)) = of_symbol.first() {
-                let detail = refused_close(close, self.inputs.marks.scale(), of_symbol.len());
+                let detail = refused_close(close, self.inputs.lots.marks.scale(), of_symbol.len());
                 let symbol = symbols.text(code).map(str::to_owned);
                 issues.push(issue(IssueKind::CloseRefused, day, detail).of_symbol(symbol));
             }
@@ -247,7 +245,7 @@ impl Rollforward<'_> {
             return;
         };
         report.issues.extend(judge.issues(portfolio, verdict, end));
-        let days = self.inputs.marks.sessions();
+        let days = self.inputs.lots.marks.sessions();
         report.held.extend(
             verdict
                 .met_before(end)

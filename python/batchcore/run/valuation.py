@@ -1,17 +1,21 @@
-"""The rates of a run: those of the currencies that its positions are in, when first held."""
+"""What lots are valued by: the one place that loads it, for runs and for whoever recomputes."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from batchcore.frames import Issues, Text
-from batchcore.native import build_rates, rate_issues
+from batchcore.native import CancelFlag, build_market, build_rates, in_thread, rate_issues
 from batchcore.reference.currencies import currency
 from batchcore.reference.values import present
+from batchcore.run.issues import ambiguous_prices
+from batchcore.run.monitor import Monitor
 from batchcore.sources.query import load
 from batchcore.sources.rates import (
     load_names,
@@ -20,23 +24,23 @@ from batchcore.sources.rates import (
     select_rates,
     with_currencies,
 )
+from batchcore.sources.splits import load_splits
 from batchcore.units import State
 from batchcore.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from batchcore.config import Settings
     from batchcore.db.catalog import Catalog
-    from batchcore.frames import Int32, Positions, RateRows
-    from batchcore.native import Rates
+    from batchcore.frames import Int32, Positions, Prices, RateRows
+    from batchcore.native import Book, Market, Rates
     from batchcore.pg.session import Session
-    from batchcore.run.monitor import Monitor
     from batchcore.sources.host import Selection
 
 
-class RunRates:
-    """What lots in other currencies are converted by (C6), shared by all chunks.
+class Valuation:
+    """What lots are valued by on some sessions: marks with splits, and rates, shared by all chunks.
 
     A chunk that holds a currency for the first time brings its rates by one statement; a host that
     maps no rates, and portfolios that hold nothing in another currency, cost none.
@@ -48,12 +52,14 @@ class RunRates:
         settings: Settings,
         sessions: Int32,
         *,
-        monitor: Monitor,
+        monitor: Monitor | None = None,
         notice: Callable[[Issues], object] = lambda _: None,
+        cancel: CancelFlag | None = None,
     ) -> None:
-        """Take the sessions that marks are on, what counts rows, and what is told of bad ones."""
+        """Take the sessions, what counts rows, what is told of odd ones, and what stops a build."""
         self._catalog, self._settings, self._sessions = catalog, settings, sessions
-        self._monitor, self._notice = monitor, notice
+        self._monitor, self._notice = monitor or Monitor(""), notice
+        self._cancel = cancel or CancelFlag()
         self._lock = asyncio.Lock()
         self._own: set[str] = set()
         self._homes: set[str] = set()
@@ -63,30 +69,50 @@ class RunRates:
         self._rates: Rates | None = None
         self._stored: RateRows
 
-    async def of(
-        self, reader: Session, positions: Positions, homes: Text
-    ) -> tuple[Positions, Rates | None]:
-        """Return positions with their currencies, and the rates that convert them.
+    async def market(
+        self, reader: Session, closes: Prices, symbols: Iterable[str] | None = None
+    ) -> Market:
+        """Return closes, as ``reader`` has loaded them, marked on the sessions (S4).
+
+        The splits of ``symbols``, in any spelling, restate quantities (C4); None restates none.
+        """
+        self._notice(ambiguous_prices(reader.ambiguous))
+        splits = None if symbols is None else await load_splits(reader, self._catalog, symbols)
+        if splits is not None:
+            self._monitor.loaded(splits=len(splits))
+        build = partial(
+            build_market,
+            closes,
+            self._sessions,
+            lookback_days=self._settings.lookback_days,
+            splits=splits,
+            cancel=self._cancel,
+        )
+        return await in_thread(build, self._cancel)
+
+    async def convert(self, reader: Session, book: Book, homes: Text) -> Book:
+        """Return a book with the currencies of its positions, and the rates that convert them.
 
         Of ``homes``, the currencies of portfolios, the table counts. Without anything to convert
         there are no rates.
         """
         mapped = self._catalog.schema.fx
         if mapped is None:
-            return positions, None
+            return book
         async with self._lock:
             if mapped.currency_table != "positions":
                 if self._by_symbol is None:
                     self._by_symbol = await load(reader, select_profile_currencies(self._catalog))
-                positions = with_currencies(positions, self._by_symbol)
-            own, into = set(positions.currency.table()), set(homes.table())
-            if not _needs_rates(positions, own, into):
-                return positions, None
+                positions = with_currencies(book.positions, self._by_symbol)
+                book = replace(book, positions=positions)
+            own, into = set(book.positions.currency.table()), set(homes.table())
+            if not _needs_rates(book.positions, own, into):
+                return book
             if self._rates is None or not (own <= self._own and into <= self._homes):
                 await self._add(reader, own, into)
-            return positions, self._rates
+            return replace(book, rates=self._rates)
 
-    async def missing(self, reader: Session, selection: Selection) -> Issues:
+    async def missing_rates(self, reader: Session, selection: Selection) -> Issues:
         """Return which pairs that positions are in have no rate on a session, or an entry (C7)."""
         pairs = await load(reader, select_pairs(self._catalog, selection))
         names = await load_names(reader, self._catalog, pairs.own)
