@@ -167,7 +167,7 @@ class _Loader:
     async def load(self) -> Night:
         catalog = self.catalog
         selection, deleted = await self._selection()
-        calendar = await load_calendar(self.session, catalog, run.asked["calendar"])
+        calendar = await load_calendar(self.session, catalog, self.run.asked["calendar"])
         sessions = await self._sessions(calendar, selection)
         last = int(sessions[-1]) if len(sessions) else None
         shown: dict[str, Any] = {}
