@@ -355,6 +355,14 @@ async def edit_one(url: str, generator: Generator) -> None:
     )
 
 
+def closed_in_part(generator: Generator, portfolio: ref.Portfolio) -> tuple[ref.Position, ...]:
+    """Return the positions of a portfolio, half of them with one more event."""
+    return tuple(
+        replace(one, events=(*one.events, generator.event())) if generator.chance(50) else one
+        for one in portfolio.positions
+    )
+
+
 @pytest.mark.parametrize("bases", ALL_BASES, ids="/".join)
 @profile(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10**6))
@@ -363,12 +371,13 @@ def test_a_correction_after_late_splits_equals_a_full_recomputation(
 ) -> None:
     generator = Generator(seeded(f"late splits {seed}").randint, odd=0, edges=False)
     made = random_host(generator, portfolios=4)
+    portfolios = [replace(one, positions=closed_in_part(generator, one)) for one in made.portfolios]
     own = settings_of(SplitTable((), *bases), today=date_of(D0 + 20))
     first = D0 + generator.one_of((0, 0, 3))
 
     async def check() -> None:
         await database.execute(split_host, EMPTY)
-        await fill(split_host, Host(made.portfolios, made.prices))
+        await fill(split_host, Host(tuple(portfolios), made.prices))
         await add_some(split_host, generator, database.MOMENT)
         await run_days(split_host, first, first + 10, settings=own, analytics="none")
         for change in (add_some, edit_one):
