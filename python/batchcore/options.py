@@ -75,9 +75,10 @@ class RunOptions:
         missing: Whether to look for holes between snapshots: they are reported as `gap`, and with
             ``on_existing="replace"`` each portfolio is computed again from its first hole on (S13).
         changed_since: A `datetime` with a time zone. For each portfolio affected by prices,
-            positions, events or flows that changed since then, the rows from the first affected
-            session to the latest complete snapshot are computed again (S13). ``start_date`` is then
-            the first day that may be rewritten, and ``end_date`` is not given.
+            positions, events, flows, splits or rates that changed since then, the rows from the
+            first affected session to the latest complete snapshot are computed again (S13).
+            ``start_date`` is then the first day that may be rewritten, and ``end_date`` is not
+            given.
         analytics: `portfolio`: the analytic columns of each portfolio's last session; `every`: of
             every session; `full`: as `portfolio`, and market values, position and factor tables;
             `none`: those columns are not touched.

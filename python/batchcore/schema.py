@@ -430,7 +430,7 @@ RATES: Final = "fx"
 RATE_TABLE: Final = _tables("""
 fx
     base varchar(3)!, quote varchar(3)!, date date!, rate numeric(18,8)! | rates
-    updated_at timestamptz
+    updated_at timestamptz | changes
     key: base quote date
 """)[RATES]
 """The table of rates: a host maps its own, and no migration makes one."""

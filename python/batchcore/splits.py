@@ -15,6 +15,7 @@ from batchcore.reference.values import normalized
 from batchcore.units import State
 
 if TYPE_CHECKING:
+    from batchcore.config import Splits
     from batchcore.frames import Decimals, SplitRows
 
 _SHOWN: Final = {
@@ -64,6 +65,27 @@ def counting(rows: SplitRows) -> tuple[SplitRows, Issues]:
         detail=[bad[at] for at in shown],
     )
     return rows.take(np.array(kept, dtype=np.int64)), replace(issues, day=days)
+
+
+def restates(mapped: Splits) -> bool:
+    """Return whether splits change any figure: none of adjusted closes and current quantities.
+
+    Source:
+        C4.
+    """
+    return mapped.price_basis != "adjusted" or mapped.quantity_basis != "current"
+
+
+def restates_earlier(mapped: Splits) -> bool:
+    """Return whether a split changes the quantities of all days before it, whenever they are.
+
+    Where closes are as traded and quantities as entered, it only does so of positions with an event
+    on its ex-date or later: what that closed is restated to the entry.
+
+    Source:
+        C4, C5.
+    """
+    return (mapped.price_basis == "adjusted") != (mapped.quantity_basis == "current")
 
 
 def quotients(rows: SplitRows) -> list[tuple[int, Fraction]]:

@@ -8,12 +8,17 @@ import asyncio
 import datetime as dt
 import uuid
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import strategies as st
 from sqlalchemy import make_url
 
 import batchcore
@@ -25,13 +30,16 @@ from batchcore.config import Fx, Schema
 from batchcore.errors import SchemaError
 from batchcore.pages.night import load_night
 from batchcore.pages.render import night_page
+from db.conftest import EMPTY
+from db.test_corrections import touched, versions
 from support import currencies, database, foreign_host
 from support.cases import RateRow
 from support.command import called
 from support.database import MOMENT, Host
+from support.edits import recomputed
 from support.foreign_host import OF_POSITIONS, OF_PROFILES, every_day, in_currencies, settings
 from support.generate import MONDAY, Generator, Run
-from support.outcome import issues_of
+from support.outcome import issues_of, random_host, seeded
 from support.runs import run_days
 
 pytestmark = pytest.mark.db
@@ -281,6 +289,220 @@ async def test_a_late_rate_that_no_lot_needs_rewrites_nothing(same_rates_host: s
     assert result.rows_written == 0
 
 
+def one_lot(**columns: Any) -> Host:
+    """Return `euros` with a position that differs from its own."""
+    (portfolio,) = (host := euros()).portfolios
+    position = replace(portfolio.positions[0], **columns)
+    return replace(host, portfolios=(replace(portfolio, positions=(position,)),))
+
+
+def sold(day: int, quantity: int, realized: int) -> tuple[ref.Event, ...]:
+    return (ref.Event(day, Decimal(quantity), Decimal(realized)),)
+
+
+# A position, what the rate of D2 makes of its equities, and the days that are computed again.
+ENDS: dict[str, tuple[dict[str, Any], list[float], tuple[int, ...]]] = {
+    # 5 are held until D3: U(D1) is 5 * (12 - 10) * 1.10 = 11, U(D2) 5 * (13 * 1.20 - 11) = 23
+    "an event after the exit": (
+        {"exit_day": D1, "exit_price": Decimal(12), "events": sold(D3, 5, 20)},
+        [1000, 1016.5, 1028.5, 1025.5],
+        (D2, D3),
+    ),
+    "an event on the day of the rate": (
+        {"quantity": Decimal(0), "events": sold(D2, 10, 40)},
+        [1000, 1011, 1029, 1029],
+        (D2, D3),
+    ),
+    "closed by an event before": (
+        {"quantity": Decimal(0), "events": sold(D1, 10, 40)},
+        [1000, 1029, 1029, 1029],
+        (),
+    ),
+    # 1000 shares at the mark of D1
+    "an option that expired before": (
+        {"position_type": "LC", "expiration_day": D1},
+        [1000, 2100, 2100, 2100],
+        (),
+    ),
+}
+
+
+@pytest.mark.parametrize(("columns", "after", "rewritten"), ENDS.values(), ids=ENDS)
+async def test_a_late_rate_counts_until_the_last_lot_of_a_position_ends(
+    same_rates_host: str, columns: dict[str, Any], after: list[float], rewritten: tuple[int, ...]
+) -> None:
+    await filled(same_rates_host, one_lot(**columns))
+    await ran(same_rates_host)
+    await database.execute(same_rates_host, rate_set(D2, "1.20", AFTER))
+    found = await verified(same_rates_host)
+    assert named(found).keys() <= {"rate_changed"}
+    async with database.connected(same_rates_host) as connection:
+        before = await versions(connection)
+        await late_rates(same_rates_host)
+        assert await touched(connection, before) == {(P, day) for day in rewritten}
+    assert await equities(same_rates_host) == after
+    assert (await verified(same_rates_host)).differing == 0
+
+
+async def late_rates(url: str, **options: Any) -> batchcore.BatchResult:
+    return await batchcore.run_batch(
+        url,
+        changed_since=SINCE,
+        analytics="none",
+        settings=settings(today=date_of(D3), **options),
+    )
+
+
+async def test_verify_names_a_close_of_what_an_event_ends_after_the_exit(
+    same_rates_host: str,
+) -> None:
+    columns, _, _ = ENDS["an event after the exit"]
+    await filled(same_rates_host, one_lot(**columns))
+    await ran(same_rates_host)
+    await database.execute(
+        same_rates_host,
+        "UPDATE market_data_cache SET close = close + 1, updated_at = '2100-01-01'"  # noqa: S608
+        f" WHERE date = '{date_of(D2)}'",
+    )
+    found = await verified(same_rates_host)
+    assert named(found) == {"price_changed": found.rows_differing}
+    assert found.rows_differing > 0
+
+
+UNREADABLE = {
+    "ALTER TABLE fx_rates ALTER updated_at TYPE timestamp": (
+        "is timestamp without time zone, expected timestamp with time zone"
+    ),
+    "ALTER TABLE fx_rates ALTER updated_at DROP DEFAULT, ALTER updated_at TYPE text": (
+        "is text, expected timestamp with time zone"
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "problem"), UNREADABLE.items(), ids=["timestamp", "text"])
+async def test_a_time_stamp_of_rates_that_cannot_be_read_is_refused(
+    make_database: Any, template: str, change: str, problem: str
+) -> None:
+    url = await make_database(template)
+    await database.execute(url, *foreign_host.TABLE)
+    await foreign_host.fill(url, euros(), every_day(BEFORE, EURUSD="1.10"))
+    await database.execute(url, change)
+    await ran(url)  # reads none
+    with pytest.raises(SchemaError) as error:
+        await late_rates(url)
+    assert error.value.problems == (f"public.fx_rates.updated_at: {problem}",)
+    assert (await verified(url)).differing == 0
+
+
+async def test_a_time_stamp_of_rates_without_a_grant_is_refused(same_rates_host: str) -> None:
+    await filled(same_rates_host)
+    await ran(same_rates_host)
+    async with role_of(same_rates_host) as (role, url):
+        await database.execute(
+            same_rates_host,
+            f"REVOKE ALL ON fx_rates FROM {role}",
+            f"GRANT SELECT (base, quote, date, rate) ON fx_rates TO {role}",
+        )
+        with pytest.raises(SchemaError) as error:
+            await late_rates(url)
+        assert error.value.problems == ("public.fx_rates.updated_at: the role may not SELECT it",)
+        assert (await verified(url)).differing == 0
+
+
+@pytest.mark.parametrize("left", [True, False], ids=["one before", "none"])
+async def test_a_rate_that_was_deleted_makes_rows_differ_or_fails_the_portfolio(
+    same_rates_host: str, *, left: bool
+) -> None:
+    rates = [*every_day(BEFORE[:-1], EURUSD="1.10"), ("EUR", "USD", D3, Decimal("1.20"))]
+    await filled(same_rates_host, rates=rates)
+    await ran(same_rates_host)
+    was = await equities(same_rates_host)
+    own = settings(today=date_of(D3), fx_lookback_days=5 if left else 0, max_failed="100%")
+    await database.execute(
+        same_rates_host,
+        f"DELETE FROM fx_rates WHERE date = '{date_of(D3)}'",  # noqa: S608  # our own
+    )
+    found = await verified(same_rates_host, settings=own)
+    assert named(found) == ({"unknown": 1} if left else {})
+    assert ("portfolio_fails" in found.not_checkable) is not left
+    result = await batchcore.repair(same_rates_host, analytics="none", settings=own)
+    assert ("fx_missing" in result.issues_by_name()) is not left
+    # 10 * 14 * 1.10 in place of 1.20
+    assert await equities(same_rates_host) == ([*was[:-1], was[-1] - 14] if left else was)
+
+
+async def test_an_edited_currency_is_not_seen_and_repair_mends_it(same_rates_host: str) -> None:
+    await filled(same_rates_host)
+    await ran(same_rates_host)
+    await database.execute(
+        same_rates_host, "UPDATE portfolios SET currency = 'EUR', updated_at = '2100-01-01'"
+    )
+    assert (await late_rates(same_rates_host)).rows_written == 0
+    await batchcore.repair(same_rates_host, analytics="none", settings=settings(today=date_of(D3)))
+    assert await equities(same_rates_host) == [1000, 1010, 1020, 1030]
+
+
+async def some_rates(url: str, generator: Generator, at: dt.datetime) -> None:
+    """Write rates of some pairs on some days, as of a moment."""
+    pairs = (("EUR", "USD"), ("USD", "GBP"), ("gbp", "EUR"), ("CHF", "USD"))
+    days = range(D0 - 8, D0 + 14)
+    rows = [
+        (*pair, day, Decimal(generator.integer(50, 200)) / 100)
+        for pair in pairs
+        for day in (days if at == foreign_host.MOMENT else [generator.day(-8, 13)])
+        if generator.chance(85 if at == foreign_host.MOMENT else 40)
+    ]
+    await foreign_host.add_rates(url, rows, at)
+
+
+async def edit_rate(url: str, generator: Generator, at: dt.datetime) -> None:
+    await database.execute(
+        url,
+        f"UPDATE fx_rates SET rate = rate * 2, updated_at = '{at}'"  # noqa: S608  # our own
+        f" WHERE date = '{date_of(generator.day(-8, 13))}'",
+    )
+
+
+@hypothesis.settings(
+    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(seed=st.integers(0, 10**6))
+def test_a_correction_after_late_rates_equals_a_full_recomputation(
+    same_rates_host: str, seed: int
+) -> None:
+    generator = Generator(seeded(f"late rates {seed}").randint, odd=0, edges=False)
+    made = random_host(generator, portfolios=4)
+    portfolios = tuple(
+        in_currencies(
+            portfolio,
+            generator.one_of(("USD", "EUR", "GBP")),
+            [generator.one_of(("USD", "EUR", "GBX", None)) for _ in portfolio.positions],
+        )
+        for portfolio in made.portfolios
+    )
+    own = settings(today=date_of(D0 + 20), max_failed="100%", fx_lookback_days=5)
+
+    async def check() -> None:
+        await database.execute(same_rates_host, EMPTY, "DELETE FROM fx_rates")
+        await foreign_host.fill(same_rates_host, Host(portfolios, made.prices), [])
+        await some_rates(same_rates_host, generator, foreign_host.MOMENT)
+        await run_days(same_rates_host, D0, D0 + 10, settings=own, analytics="none")
+        for change in (some_rates, edit_rate):
+            since = await database.fetchval(same_rates_host, "SELECT now()")
+            await change(same_rates_host, generator, since)
+            checked = await verified(same_rates_host, settings=own)
+            assert named(checked).keys() <= {"rate_changed"}, checked.examples
+            await batchcore.run_batch(
+                same_rates_host, changed_since=since, settings=own, analytics="none"
+            )
+            found = database.without_stamps(await database.snapshots(same_rates_host))
+            await recomputed(same_rates_host, "XNYS", own.schema)
+            again = database.without_stamps(await database.snapshots(same_rates_host))
+            assert found == again
+
+    asyncio.run(check())
+
+
 async def test_without_time_stamps_late_rates_are_not_seen(same_rates_host: str) -> None:
     columns = {"updated_at": "none_such"}
     schema = Schema(fx=Fx("fx_rates", "positions.currency", columns))
@@ -437,6 +659,22 @@ async def test_what_is_mapped_and_is_not_there_is_named(
     await ran(same_rates_host, policy="legacy", settings=settings(schema, today=date_of(D3)))
 
 
+@asynccontextmanager
+async def role_of(url: str) -> AsyncIterator[tuple[str, str]]:
+    """Give a role that may do with every table what a run does, and its URL."""
+    role = f"reader_{uuid.uuid4().hex}"
+    await database.execute(
+        url,
+        f"CREATE ROLE {role} LOGIN",
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}",
+        f"GRANT USAGE ON SEQUENCE batchcore_run_tokens TO {role}",
+    )
+    try:
+        yield role, make_url(url).set(username=role).render_as_string(hide_password=False)
+    finally:
+        await database.execute(url, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+
+
 LOCKED = tuple(
     f"public.fx_rates.{column}: the role may not SELECT it"
     for column in ("base", "quote", "date", "rate")
@@ -449,16 +687,8 @@ async def test_a_role_that_may_not_read_rates_is_told_so_before_anything_is_writ
     await filled(same_rates_host)
     path = tmp_path / "schema.toml"
     path.write_text("fx = { table = 'fx_rates', currency = 'positions.currency' }")
-    role = f"reader_{uuid.uuid4().hex}"
-    url = make_url(same_rates_host).set(username=role).render_as_string(hide_password=False)
-    await database.execute(
-        same_rates_host,
-        f"CREATE ROLE {role} LOGIN",
-        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}",
-        f"GRANT USAGE ON SEQUENCE batchcore_run_tokens TO {role}",
-        f"REVOKE ALL ON fx_rates FROM {role}",
-    )
-    try:
+    async with role_of(same_rates_host) as (role, url):
+        await database.execute(same_rates_host, f"REVOKE ALL ON fx_rates FROM {role}")
         for work in (ran, verified):
             with pytest.raises(SchemaError) as error:
                 await work(url)
@@ -469,8 +699,6 @@ async def test_a_role_that_may_not_read_rates_is_told_so_before_anything_is_writ
         assert await database.snapshots(same_rates_host) == {}
         # the policy `legacy` does not read them
         await ran(url, policy="legacy", settings=settings(today=date_of(D3)))
-    finally:
-        await database.execute(same_rates_host, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
 
 
 async def test_legacy_reads_no_rates(same_rates_host: str) -> None:

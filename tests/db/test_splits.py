@@ -4,30 +4,37 @@ import asyncio
 import datetime as dt
 import json
 import re
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as profile
+from hypothesis import strategies as st
 
 import batchcore
 from batchcore import demo
 from batchcore import reference as ref
 from batchcore.calendar import date_of
-from batchcore.config import Schema, Settings, Splits
+from batchcore.config import PRICE_BASES, QUANTITY_BASES, Schema, Settings, Splits
 from batchcore.demo.check_rows import check
 from batchcore.demo.seed import create_mapped
 from batchcore.errors import ConfigError, SchemaError
 from db.conftest import EMPTY, emptied
+from db.test_corrections import touched, versions
 from db.test_worked_cases import BESIDE, host_of, is_of_a_run
 from support import database
-from support.cases import Case, SplitTable, cases, jan
+from support.cases import Case, Price, SplitTable, cases, jan
 from support.command import called
 from support.database import Host
-from support.edits import SINCE
-from support.outcome import LOOSE, issues_of
+from support.edits import SINCE, recomputed
+from support.generate import QUOTIENTS, SPELLINGS, Generator
+from support.outcome import LOOSE, issues_of, random_host, seeded
 from support.runs import run_days
 
 pytestmark = pytest.mark.db
@@ -40,6 +47,7 @@ CREATE TABLE stock_splits (
 """
 SCALES = {"splits.new": 8, "splits.old": 8}
 BASES = ("as_traded", "as_entered")
+ALL_BASES = [*product(PRICE_BASES, QUANTITY_BASES)]
 WORKED = [case for case in cases("rollforward", "rollforward/splits.toml") if is_of_a_run(case)]
 
 
@@ -106,7 +114,7 @@ async def test_run_stores_the_rows_of_a_worked_case(split_host: str, case: Case)
         assert (checked.rows, checked.differing) == (len(expected.rows), 0), checked.examples
 
 
-D0, D1, D2, D3 = map(jan, (5, 6, 7, 8))
+DAYS = D0, D1, D2, D3 = tuple(map(jan, (5, 6, 7, 8)))
 TRADED = (
     ("AAA", D0, Decimal(100)),
     ("AAA", D1, Decimal(102)),
@@ -131,6 +139,16 @@ async def equities(url: str) -> list[Decimal]:
     return [*(await database.equity_by_day(url)).values()]
 
 
+async def equities_of(url: str, portfolio: uuid.UUID) -> list[Decimal]:
+    stored = await database.snapshots(url)
+    return [row["equity_balance"] for (own, _), row in sorted(stored.items()) if own == portfolio]
+
+
+def named(found: batchcore.VerifyResult) -> dict[str, int]:
+    """Return the causes that were found, with how many rows each."""
+    return {cause: count for cause, count in found.causes.items() if count}
+
+
 async def test_a_split_that_comes_late_is_a_correction_from_its_ex_date_on(split_host: str) -> None:
     await fill(split_host, HELD)
     settings = settings_of(SPLIT, today=date_of(D3))
@@ -139,7 +157,7 @@ async def test_a_split_that_comes_late_is_a_correction_from_its_ex_date_on(split
     await add_splits(split_host, SPLIT)
     found = await batchcore.verify(split_host, settings=settings)
     assert found.rows_differing == 2
-    assert {cause: count for cause, count in found.causes.items() if count} == {"split_changed": 2}
+    assert named(found) == {"split_changed": 2}
 
     options: dict[str, Any] = {"changed_since": SINCE, "settings": settings}
     planned = replace(settings, dry_run=True)
@@ -149,6 +167,232 @@ async def test_a_split_that_comes_late_is_a_correction_from_its_ex_date_on(split
     assert (result.rows_written, result.sessions.tolist()) == (2, [D2, D3])
     assert await equities(split_host) == [10_000, 10_020, 10_030, 10_040]
     assert (await batchcore.verify(split_host, settings=settings)).differing == 0
+
+
+RESTATED = tuple((symbol, day, close if day >= D2 else close / 2) for symbol, day, close in TRADED)
+UNSPLIT = tuple(
+    ("AAA", day, Decimal(close)) for day, close in zip(DAYS, (100, 102, 103, 104), strict=True)
+)
+TWENTY = ref.Position("AAA", "LONG", Decimal(20), Decimal(50), D0)
+
+
+def closed(day: int, quantity: int, realized: int) -> tuple[ref.Event, ...]:
+    return (ref.Event(day, Decimal(quantity), Decimal(realized)),)
+
+
+class Late(NamedTuple):
+    """A split of 2 for 1 whose row comes late, and the equities before and after."""
+
+    bases: tuple[str, str]
+    position: ref.Position
+    closes: tuple[Price, ...]
+    ex_date: int
+    before: list[int]
+    after: list[int]
+    rewritten: tuple[int, ...]
+
+
+LATE = {
+    # 8 of the new shares are 4 of the old ones, beside the 6 that are left: 10 from the start
+    "an event after the ex-date": Late(
+        BASES,
+        replace(TEN, quantity=Decimal(6), events=closed(D3, 8, 16)),
+        TRADED,
+        D2,
+        [10_000, 10_028, 9_321, 9_728],
+        [10_000, 10_020, 10_030, 10_040],
+        DAYS,
+    ),
+    # 4 of the old shares, before there are new ones: 6 are 12 from the ex-date on
+    "an event before the ex-date": Late(
+        BASES,
+        replace(TEN, quantity=Decimal(6), events=closed(D1, 4, 8)),
+        TRADED,
+        D2,
+        [10_000, 10_020, 9_717, 9_720],
+        [10_000, 10_020, 10_026, 10_032],
+        (D2, D3),
+    ),
+    # closed twice without the row, with it half was left: 15 old shares, of 20 + 10 new ones
+    "an event on the exit": Late(
+        BASES,
+        replace(TEN, exit_day=D3, exit_price=Decimal(52), events=closed(D3, 10, 5)),
+        TRADED,
+        D2,
+        [10_000, 10_020, 9_515, 10_005],
+        [10_000, 10_030, 10_045, 10_045],
+        DAYS,
+    ),
+    "adjusted closes": Late(
+        ("adjusted", "as_entered"),
+        TEN,
+        RESTATED,
+        D2,
+        [10_000, 10_010, 10_015, 10_020],
+        [10_000, 10_020, 10_030, 10_040],
+        DAYS,
+    ),
+    # half the close of the day made a loss of 500
+    "adjusted closes, sold before the ex-date": Late(
+        ("adjusted", "as_entered"),
+        replace(TEN, exit_day=D1, exit_price=Decimal(102)),
+        RESTATED,
+        D2,
+        [10_000, 10_520, 10_520, 10_520],
+        [10_000, 10_020, 10_020, 10_020],
+        DAYS,
+    ),
+    "current quantities": Late(
+        ("as_traded", "current"),
+        TWENTY,
+        TRADED,
+        D2,
+        [10_000, 10_040, 9_030, 9_040],
+        [10_000, 10_020, 10_030, 10_040],
+        DAYS,
+    ),
+    "current quantities, before the ex-date": Late(
+        ("as_traded", "current"),
+        TWENTY,
+        UNSPLIT,
+        D3 + 30,
+        [10_000, 10_040, 10_060, 10_080],
+        [10_000, 10_020, 10_030, 10_040],
+        DAYS,
+    ),
+    "adjusted closes, current quantities": Late(
+        ("adjusted", "current"),
+        TWENTY,
+        RESTATED,
+        D2,
+        [10_000, 10_020, 10_030, 10_040],
+        [10_000, 10_020, 10_030, 10_040],
+        (),
+    ),
+}
+
+
+@pytest.mark.parametrize("late", LATE.values(), ids=LATE)
+async def test_a_late_split_is_a_correction_of_each_day_that_it_changes(
+    split_host: str, late: Late
+) -> None:
+    holder = ref.Portfolio("p0", Decimal(10_000), (late.position,))
+    on_it = ref.Portfolio("p1", Decimal(10_000), (replace(TEN, entry_day=late.ex_date),))
+    prices = (*late.closes, ("BBB", D0, Decimal(100)))
+    await fill(split_host, Host((holder, on_it, HELD.portfolios[2]), prices))
+    table = SplitTable((("AAA", late.ex_date, Decimal(2), Decimal(1)),), *late.bases)
+    settings = settings_of(table, today=date_of(D3))
+    await run_days(split_host, D0, D3, settings=settings)
+    assert await equities_of(split_host, P0) == late.before
+    await add_splits(split_host, table)
+    found = await batchcore.verify(split_host, settings=settings)
+    assert named(found) == ({"split_changed": found.rows_differing} if late.rewritten else {})
+
+    async with database.connected(split_host) as connection:
+        was = await versions(connection)
+        await batchcore.run_batch(split_host, changed_since=SINCE, settings=settings)
+        assert await touched(connection, was) == {(P0, day) for day in late.rewritten}
+    assert await equities_of(split_host, P0) == late.after
+    assert (await batchcore.verify(split_host, settings=settings)).differing == 0
+
+
+MOVED = "UPDATE stock_splits SET ex_date = $1, updated_at = now()"
+
+
+@pytest.mark.parametrize(
+    ("first", "to"), [(D2, D3), (D3, D1), (D2, D3 + 30), (D3 + 30, D2), (D2, None)]
+)
+async def test_a_split_that_was_edited_counts_from_the_entry_on(
+    split_host: str, first: int, to: int | None
+) -> None:
+    entered = ref.Portfolio("p1", Decimal(10_000), (replace(TEN, entry_day=D1),))
+    await fill(
+        split_host,
+        Host((HELD.portfolios[0], entered, HELD.portfolios[2]), HELD.prices),
+        SplitTable((("AAA", first, Decimal(2), Decimal(1)),)),
+    )
+    settings = settings_of(SPLIT, today=date_of(D3))
+    await run_days(split_host, D0, D3, settings=settings)
+    async with database.connected(split_host) as connection:
+        await connection.execute(MOVED, None if to is None else date_of(to))
+        found = await batchcore.verify(split_host, settings=settings)
+        assert named(found) == {"split_changed": found.rows_differing}
+        was = await versions(connection)
+        await batchcore.run_batch(split_host, changed_since=SINCE, settings=settings)
+        # nobody knows which ex-date it had
+        p1 = database.key("p1")
+        expected = {(P0, day) for day in DAYS} | {(p1, day) for day in (D1, D2, D3)}
+        assert await touched(connection, was) == expected
+    assert (await batchcore.verify(split_host, settings=settings)).differing == 0
+
+
+# The last would make quantities not representable, which no time stamp shows on earlier days.
+PLAIN_QUOTIENTS = QUOTIENTS[:-1]
+
+
+async def add_some(url: str, generator: Generator, at: dt.datetime | None = None) -> None:
+    """Write some splits, at a moment or now."""
+    rows = []
+    for _ in range(generator.integer(1, 3)):
+        new, old = generator.one_of(PLAIN_QUOTIENTS)
+        row = (generator.one_of(SPELLINGS), generator.day(-4, 20), Decimal(new), Decimal(old))
+        rows.append(row)
+    await add_splits(url, SplitTable(tuple(rows)), at)
+
+
+async def edit_one(url: str, generator: Generator) -> None:
+    """Give the first split another ex-date, or other shares."""
+    column, value = generator.one_of(
+        (
+            ("ex_date", f"date '{date_of(generator.day(-4, 20))}'"),
+            ("numerator", str(generator.integer(2, 5))),
+        )
+    )
+    await database.execute(
+        url,
+        f"UPDATE stock_splits SET {column} = {value}, updated_at = now() WHERE ctid ="  # noqa: S608
+        " (SELECT ctid FROM stock_splits ORDER BY ex_date, numerator, denominator LIMIT 1)",
+    )
+
+
+def closed_in_part(generator: Generator, portfolio: ref.Portfolio) -> tuple[ref.Position, ...]:
+    """Return the positions of a portfolio, half of them with one more event."""
+    return tuple(
+        replace(one, events=(*one.events, generator.event())) if generator.chance(50) else one
+        for one in portfolio.positions
+    )
+
+
+@pytest.mark.parametrize("bases", ALL_BASES, ids="/".join)
+@profile(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 10**6))
+def test_a_correction_after_late_splits_equals_a_full_recomputation(
+    split_host: str, bases: tuple[str, str], seed: int
+) -> None:
+    generator = Generator(seeded(f"late splits {seed}").randint, odd=0, edges=False)
+    made = random_host(generator, portfolios=4)
+    portfolios = [replace(one, positions=closed_in_part(generator, one)) for one in made.portfolios]
+    own = settings_of(SplitTable((), *bases), today=date_of(D0 + 20))
+    first = D0 + generator.one_of((0, 0, 3))
+
+    async def check() -> None:
+        await database.execute(split_host, EMPTY)
+        await fill(split_host, Host(tuple(portfolios), made.prices))
+        await add_some(split_host, generator, database.MOMENT)
+        await run_days(split_host, first, first + 10, settings=own, analytics="none")
+        for change in (add_some, edit_one):
+            since = await database.fetchval(split_host, "SELECT now()")
+            await change(split_host, generator)
+            verified = await batchcore.verify(split_host, fast=True, settings=own)
+            assert named(verified).keys() <= {"split_changed"}, verified.examples
+            await batchcore.run_batch(
+                split_host, changed_since=since, settings=own, analytics="none"
+            )
+            found = database.without_stamps(await database.snapshots(split_host))
+            await recomputed(split_host, "XNYS", own.schema)
+            assert found == database.without_stamps(await database.snapshots(split_host))
+
+    asyncio.run(check())
 
 
 async def test_repair_replaces_what_a_late_split_makes_differ(split_host: str) -> None:
@@ -278,16 +522,8 @@ async def test_analytics_of_a_host_with_splits_are_those_of_restated_data(
     assert found[0][2][0][1] == 79
 
 
-BASES_OF_CLOSES = {
-    "as_traded": TRADED,
-    "adjusted": tuple(
-        (symbol, day, close if day >= D2 else close / 2) for symbol, day, close in TRADED
-    ),
-}
-QUANTITIES = {
-    "as_entered": TEN,
-    "current": ref.Position("AAA", "LONG", *map(Decimal, (20, 50)), D0),
-}
+BASES_OF_CLOSES = {"as_traded": TRADED, "adjusted": RESTATED}
+QUANTITIES = {"as_entered": TEN, "current": TWENTY}
 
 
 @pytest.mark.parametrize("quantity_basis", QUANTITIES)

@@ -873,16 +873,14 @@ SELECT DISTINCT m."symbol", m."date" FROM "public"."market_data_cache" AS m WHER
 COPY (
 SELECT c.portfolio, GREATEST(LEAST(min(c.day), '<day>'::date), '<day>'::date)
 FROM (SELECT p."portfolio_id", CASE
-    WHEN p."created_at" >= '2026-01-01T00:00:00+00:00'::timestamptz AND p."updated_at" <= p."created_at"
-        AND p."deleted_at" IS NULL
+    WHEN p."created_at" >= '2026-01-01T00:00:00+00:00'::timestamptz AND p."updated_at" <= p."created_at" AND p."deleted_at" IS NULL
     THEN COALESCE(p."entry_date", '<day>'::date) ELSE '<day>'::date END
 FROM "public"."positions" AS p
 WHERE (p."created_at" >= '2026-01-01T00:00:00+00:00'::timestamptz OR p."updated_at" >= '2026-01-01T00:00:00+00:00'::timestamptz
     OR p."deleted_at" >= '2026-01-01T00:00:00+00:00'::timestamptz) AND p."portfolio_id" IN (SELECT o."id" FROM "public"."portfolios" AS o WHERE o."deleted_at" IS NULL) UNION ALL SELECT p."portfolio_id", COALESCE(p."entry_date", '<day>'::date)
 FROM "public"."position_realized_events" AS e JOIN "public"."positions" AS p ON p."id" = e."position_id"
 WHERE e."created_at" >= '2026-01-01T00:00:00+00:00'::timestamptz AND p."deleted_at" IS NULL AND p."portfolio_id" IN (SELECT o."id" FROM "public"."portfolios" AS o WHERE o."deleted_at" IS NULL) UNION ALL SELECT f."portfolio_id", CASE
-    WHEN f."created_at" >= '2026-01-01T00:00:00+00:00'::timestamptz AND f."updated_at" <= f."created_at"
-        AND f."deleted_at" IS NULL
+    WHEN f."created_at" >= '2026-01-01T00:00:00+00:00'::timestamptz AND f."updated_at" <= f."created_at" AND f."deleted_at" IS NULL
     THEN COALESCE(f."change_date", '<day>'::date) ELSE '<day>'::date END
 FROM "public"."equity_changes" AS f
 WHERE (f."created_at" >= '2026-01-01T00:00:00+00:00'::timestamptz OR f."updated_at" >= '2026-01-01T00:00:00+00:00'::timestamptz
@@ -1129,9 +1127,12 @@ SELECT c."symbol"::text, c."quoted_in"::text FROM "public"."company_profiles" AS
 
 -- run_batch(schema with fx, currency of company_profiles, changed_since=...)
 COPY (
-SELECT p."portfolio_id", o."currency"::text, p."symbol"::text, p."entry_date",
-    CASE WHEN isfinite(p."exit_date") THEN p."exit_date" END
+SELECT p."portfolio_id", o."currency"::text, p."symbol"::text, p."entry_date", GREATEST(CASE WHEN p."quantity" > 0 OR p."quantity" < 0
+    THEN COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END, 'infinity') END, events.last)
 FROM "public"."positions" AS p JOIN "public"."portfolios" AS o ON o."id" = p."portfolio_id"
+LEFT JOIN (SELECT e."position_id", max(e."trade_date") FROM "public"."position_realized_events" AS e
+WHERE isfinite(e."trade_date") AND e."quantity_closed" > 0 AND e."quantity_closed" < 'Infinity'::numeric AND e."quantity_closed" > '-Infinity'::numeric
+GROUP BY e."position_id") AS events(id, last) ON events.id = p."id"
 WHERE p."deleted_at" IS NULL AND p."entry_date" BETWEEN '<day>'::date AND '<day>'::date AND p."symbol" IS NOT NULL AND p."portfolio_id" IN (SELECT o."id" FROM "public"."portfolios" AS o WHERE o."deleted_at" IS NULL)
 ) TO STDOUT (FORMAT binary);
 
@@ -1170,9 +1171,12 @@ SELECT p."id", p."portfolio_id", p."symbol", p."position_type", p."quantity", p.
 
 -- run_batch(schema with fx, currency of positions, changed_since=...)
 COPY (
-SELECT p."portfolio_id", o."currency"::text, p."currency"::text, p."entry_date",
-    CASE WHEN isfinite(p."exit_date") THEN p."exit_date" END
+SELECT p."portfolio_id", o."currency"::text, p."currency"::text, p."entry_date", GREATEST(CASE WHEN p."quantity" > 0 OR p."quantity" < 0
+    THEN COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END, 'infinity') END, events.last)
 FROM "public"."positions" AS p JOIN "public"."portfolios" AS o ON o."id" = p."portfolio_id"
+LEFT JOIN (SELECT e."position_id", max(e."trade_date") FROM "public"."position_realized_events" AS e
+WHERE isfinite(e."trade_date") AND e."quantity_closed" > 0 AND e."quantity_closed" < 'Infinity'::numeric AND e."quantity_closed" > '-Infinity'::numeric
+GROUP BY e."position_id") AS events(id, last) ON events.id = p."id"
 WHERE p."deleted_at" IS NULL AND p."entry_date" BETWEEN '<day>'::date AND '<day>'::date AND p."currency" IS NOT NULL AND p."portfolio_id" IN (SELECT o."id" FROM "public"."portfolios" AS o WHERE o."deleted_at" IS NULL)
 ) TO STDOUT (FORMAT binary);
 
@@ -1294,7 +1298,9 @@ SELECT r."symbol"::text, r."ex_date", r."new"::numeric, r."old"::numeric FROM "p
 
 -- run_batch(schema with splits, changed_since=...)
 COPY (
-SELECT DISTINCT r."symbol"::text, r."ex_date" FROM "public"."stock_splits" AS r WHERE (r."created_at" >= '2026-01-01T00:00:00+00:00'::timestamptz OR r."updated_at" >= '2026-01-01T00:00:00+00:00'::timestamptz) AND r."ex_date" BETWEEN '<day>'::date AND '<day>'::date
+SELECT DISTINCT r."symbol"::text, CASE WHEN r."created_at" >= '2026-01-01T00:00:00+00:00'::timestamptz AND r."updated_at" <= r."created_at" THEN r."ex_date" ELSE '<day>'::date END
+FROM "public"."stock_splits" AS r WHERE (r."created_at" >= '2026-01-01T00:00:00+00:00'::timestamptz OR r."updated_at" >= '2026-01-01T00:00:00+00:00'::timestamptz) AND r."symbol" IS NOT NULL
+    AND ((r."created_at" >= '2026-01-01T00:00:00+00:00'::timestamptz AND r."updated_at" <= r."created_at") IS NOT TRUE OR r."ex_date" BETWEEN '<day>'::date AND '<day>'::date)
 ) TO STDOUT (FORMAT binary);
 
 -- run_batch(settings=Settings(dry_run=True))
@@ -1333,7 +1339,7 @@ FROM "public"."positions" AS t TABLESAMPLE SYSTEM (100.000000)
 -- run_batch(schema with fx, currency of company_profiles, settings=Settings(dry_run=True))
 COPY (
 SELECT p."portfolio_id", p."symbol", p."entry_date", GREATEST(CASE WHEN p."quantity" > 0 OR p."quantity" < 0
-    THEN COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END, 'infinity') END, events.last) FROM "public"."positions" AS p
+    THEN COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END, 'infinity') END, events.last), events.last FROM "public"."positions" AS p
 LEFT JOIN (SELECT e."position_id", max(e."trade_date") FROM "public"."position_realized_events" AS e
 WHERE isfinite(e."trade_date") AND e."quantity_closed" > 0 AND e."quantity_closed" < 'Infinity'::numeric AND e."quantity_closed" > '-Infinity'::numeric
 GROUP BY e."position_id") AS events(id, last) ON events.id = p."id"
@@ -1659,7 +1665,8 @@ COPY (
 SELECT 0::int4, p."portfolio_id", p."symbol"::text, CASE WHEN isfinite(p."entry_date") AND isfinite(COALESCE(COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END), '2000-01-01')) THEN p."entry_date" ELSE '<day>'::date END, COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END),
             (upper(btrim(p."investment_class"::text COLLATE "C", ' ')) = 'PRIVATE') IS TRUE AND p."deleted_at" IS NULL, COALESCE(CASE WHEN isfinite(GREATEST(p."created_at", p."updated_at", p."deleted_at")) THEN (extract(epoch FROM GREATEST(p."created_at", p."updated_at", p."deleted_at")) * 1000000)::int8
     WHEN GREATEST(p."created_at", p."updated_at", p."deleted_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
-        FROM "public"."positions" AS p WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND p."symbol" IS NOT NULL UNION ALL SELECT 1::int4, p."portfolio_id", NULL, CASE WHEN p."deleted_at" IS NULL THEN CASE WHEN isfinite(p."entry_date") AND isfinite(COALESCE(COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END), '2000-01-01')) THEN p."entry_date" ELSE '<day>'::date END ELSE '<day>'::date END, e."trade_date", (upper(btrim(p."investment_class"::text COLLATE "C", ' ')) = 'PRIVATE') IS TRUE, COALESCE(CASE WHEN isfinite(GREATEST(e."created_at")) THEN (extract(epoch FROM GREATEST(e."created_at")) * 1000000)::int8
+        FROM "public"."positions" AS p WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND p."symbol" IS NOT NULL UNION ALL SELECT 1::int4, p."portfolio_id", COALESCE(p."symbol"::text, ''), CASE WHEN p."deleted_at" IS NULL THEN CASE WHEN isfinite(p."entry_date") AND isfinite(COALESCE(COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END), '2000-01-01')) THEN p."entry_date" ELSE '<day>'::date END ELSE '<day>'::date END,
+            e."trade_date", (upper(btrim(p."investment_class"::text COLLATE "C", ' ')) = 'PRIVATE') IS TRUE, COALESCE(CASE WHEN isfinite(GREATEST(e."created_at")) THEN (extract(epoch FROM GREATEST(e."created_at")) * 1000000)::int8
     WHEN GREATEST(e."created_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
         FROM "public"."position_realized_events" AS e JOIN "public"."positions" AS p ON p."id" = e."position_id"
         WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND isfinite(e."trade_date") AND p."deleted_at" IS NULL UNION ALL SELECT 2::int4, f."portfolio_id", NULL, f."change_date", f."change_date", false,
@@ -1824,7 +1831,8 @@ COPY (
 SELECT 0::int4, p."portfolio_id", p."symbol"::text, CASE WHEN isfinite(p."entry_date") THEN p."entry_date" ELSE '<day>'::date END, CASE WHEN isfinite(p."exit_date") THEN p."exit_date" END,
             (p."investment_class"::text = 'PRIVATE') IS TRUE AND p."deleted_at" IS NULL, COALESCE(CASE WHEN isfinite(GREATEST(p."created_at", p."updated_at", p."deleted_at")) THEN (extract(epoch FROM GREATEST(p."created_at", p."updated_at", p."deleted_at")) * 1000000)::int8
     WHEN GREATEST(p."created_at", p."updated_at", p."deleted_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
-        FROM "public"."positions" AS p WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND p."symbol" IS NOT NULL UNION ALL SELECT 1::int4, p."portfolio_id", NULL, CASE WHEN p."deleted_at" IS NULL THEN CASE WHEN isfinite(p."entry_date") THEN p."entry_date" ELSE '<day>'::date END ELSE '<day>'::date END, e."trade_date", (p."investment_class"::text = 'PRIVATE') IS TRUE, COALESCE(CASE WHEN isfinite(GREATEST(e."created_at")) THEN (extract(epoch FROM GREATEST(e."created_at")) * 1000000)::int8
+        FROM "public"."positions" AS p WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND p."symbol" IS NOT NULL UNION ALL SELECT 1::int4, p."portfolio_id", COALESCE(p."symbol"::text, ''), CASE WHEN p."deleted_at" IS NULL THEN CASE WHEN isfinite(p."entry_date") THEN p."entry_date" ELSE '<day>'::date END ELSE '<day>'::date END,
+            e."trade_date", (p."investment_class"::text = 'PRIVATE') IS TRUE, COALESCE(CASE WHEN isfinite(GREATEST(e."created_at")) THEN (extract(epoch FROM GREATEST(e."created_at")) * 1000000)::int8
     WHEN GREATEST(e."created_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
         FROM "public"."position_realized_events" AS e JOIN "public"."positions" AS p ON p."id" = e."position_id"
         WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND isfinite(e."trade_date") AND true UNION ALL SELECT 2::int4, f."portfolio_id", NULL, f."change_date", f."change_date", false,

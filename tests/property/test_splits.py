@@ -2,10 +2,20 @@
 
 from dataclasses import replace
 from decimal import Decimal
+from itertools import zip_longest
 
+import numpy as np
 from hypothesis import strategies as st
 
 from batchcore import reference as ref
+from batchcore.calendar import FIRST_DATE
+from batchcore.config import Splits
+from batchcore.frames import Text
+from batchcore.reference.values import present
+from batchcore.run import changes
+from batchcore.sources.changes import ChangedPrices
+from batchcore.sources.positions import Held
+from batchcore.splits import restates
 from property.test_contributions import by_core as lots_by_core
 from property.test_contributions import by_reference as lots_by_reference
 from property.test_contributions import refusing
@@ -168,3 +178,71 @@ def test_a_split_alone_makes_no_pnl(run: Run) -> None:
     portfolio = replace(run.portfolios[0], positions=tuple(held))
     (result,), _ = by_core(replace(run, prices=tuple(still), portfolios=(portfolio,)))
     assert {row.daily_pnl for row in result.rows} == {Decimal(0)}
+
+
+MOST_SHARES = 100
+"""New shares of a split that makes no quantity unrepresentable."""
+
+
+def late_run(generator: Generator) -> Run:
+    """Return a run on any bases whose last split comes late."""
+    plain = replace(generator, odd=0, edges=False)
+    run = plain.split_run()
+    assert run.splits is not None
+    rows = tuple(row for row in run.splits.rows if row[2] is not None and row[2] < MOST_SHARES)
+    rows = rows or (("AAA", MONDAY, Decimal(2), Decimal(1)),)
+    # stocks in the symbol, with the events that make a split count before its ex-date
+    stock = {"symbol": rows[-1][0], "position_type": "LONG", "investment_class": None}
+    first, *others = (replace(one, snapshots=()) for one in run.portfolios)
+    stocks = [replace(one, events=(plain.event(),), **stock) for one in first.positions]
+    first = replace(first, positions=tuple(stocks))
+    return replace(run, portfolios=(first, *others), splits=replace(run.splits, rows=rows))
+
+
+def held(run: Run) -> Held:
+    """Return when the positions of a run are held, as `select_held` does, by portfolio."""
+    rows = [
+        (number, one.symbol, present(one.entry_day), *_ends(one))
+        for number, portfolio in enumerate(run.portfolios)
+        for one in portfolio.positions
+        if one.symbol is not None
+    ]
+    number, symbol, *days = zip(*rows, strict=True) if rows else ((), (), (), (), ())
+    ids = np.zeros((len(rows), 16), dtype=np.uint8)
+    ids[:, 0] = number
+    return Held(ids, Text.of(symbol), *(np.array(column, dtype=np.int32) for column in days))
+
+
+def _ends(one: ref.Position) -> tuple[int, int]:
+    """Return the day on which the last lot ends, and that of the last event."""
+    least, most = np.iinfo(np.int32).min, np.iinfo(np.int32).max
+    last = max((present(event.day) for event in one.events), default=least)
+    left = most if one.exit_day is None else one.exit_day
+    return max(last, left if one.quantity else least), last
+
+
+@for_any(late_run, Generator, st.booleans(), st.integers(-3, 3), examples=200)
+def test_no_figure_changes_before_the_day_that_a_late_split_counts_from(
+    run: Run,
+    edited: bool,  # noqa: FBT001
+    moved: int,
+) -> None:
+    table = run.splits
+    assert table is not None
+    *known, (symbol, ex_date, new, old) = table.rows
+    assert ex_date is not None
+    if edited:
+        known.append((symbol, ex_date + moved, old, new))
+    before = replace(run, splits=replace(table, rows=tuple(known)))
+    (was, _), (becomes, _) = by_reference(before), by_reference(run)
+    mapped = Splits("stock_splits", table.price_basis, table.quantity_basis)
+    late = ChangedPrices(Text.of([symbol]), np.array([FIRST_DATE if edited else ex_date], np.int32))
+    counts_from = {}
+    if restates(mapped):
+        found = changes.restated(late, held(run), mapped)
+        for number, day in zip(found.portfolio_id[:, 0].tolist(), found.day.tolist(), strict=True):
+            counts_from[number] = min(day, counts_from.get(number, day))
+    for number, (one, other) in enumerate(zip(was, becomes, strict=True)):
+        pairs = zip_longest(one.rows, other.rows)
+        changed = [(own or then).day for own, then in pairs if own != then]
+        assert not changed or counts_from[number] <= min(changed)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
+from batchcore.calendar import FIRST_DATE, LAST_DATE
 from batchcore.frames import day_keys
 from batchcore.sources.stored import NEVER, UNKNOWN, Fact
 from batchcore.units import MARKET
@@ -82,6 +83,7 @@ def causes_of(
     since: Int32,
     looks_back: Int32,
     lacks_a_run: Bools,
+    splits_go_back: bool,
     uses_market: Bools,
     ends_at_exit: bool,
 ) -> Bytes:
@@ -91,11 +93,12 @@ def causes_of(
         written: The rows.
         facts: Of the chunk.
         prices: Closes that were changed, by the symbols of ``facts`` and of the market after.
-        splits: Likewise.
+        splits: Likewise, by their ex-dates, of edited ones `FIRST_DATE`.
         rate_changed: (k,) whether a rate that counts was changed.
         since: (k,) the day after which events and flows count.
         looks_back: (k,) the first day whose close may have counted.
         lacks_a_run: (k,) whether a row that they went on from is gone.
+        splits_go_back: Whether a split counts on all days before it (C5).
         uses_market: (k,) whether closes of the market count, whoever holds it.
         ends_at_exit: Whether closes of a position that was exited count no more (S3, L8).
     """
@@ -104,22 +107,33 @@ def causes_of(
     def changed(kind: Fact, counts: Counts) -> Bools:
         return written.changed(facts, stamped & (facts.kind == kind), counts)
 
-    held = facts.take(facts.kind == Fact.POSITION)
+    # what is left of a position, and what events closed of it: that may end later
+    held = facts.take((facts.kind == Fact.POSITION) | (facts.kind == Fact.EVENT))
     pair = pairs(written.portfolio, held.portfolio)
-    row, position = pair.left, pair.right
-    latest = latest_change(prices, held.symbol[position], looks_back[row], day[row])
-    counts = (held.start[position] <= day[row]) & (latest > written.at[row])
+    row, lot = pair.left, pair.right
+    symbol, start, end = held.symbol[lot], held.start[lot], held.end[lot]
+    is_held = start <= day[row]
     if ends_at_exit:
-        counts &= held.end[position] >= since[row]
-    split = latest_change(splits, held.symbol[position], held.start[position], day[row])
-    over_split = (held.start[position] <= day[row]) & (split > written.at[row])
+        is_held &= end >= since[row]
+    closes = latest_change(prices, symbol, looks_back[row], day[row])
+    # an event that a split precedes makes another lot on all days (C4)
+    is_event = held.kind[lot] == Fact.EVENT
+    until = np.where(is_event, np.maximum(end, day[row]), day[row]).astype(np.int32)
+    if splits_go_back:
+        until = np.full_like(until, LAST_DATE)
+    first = np.full_like(until, FIRST_DATE)
+    over_split = np.maximum(
+        latest_change(splits, symbol, start + 1, until),
+        latest_change(splits, symbol, first, first),  # edited
+    )
     place = facts.symbols.index(MARKET) if MARKET in facts.symbols else len(facts.symbols)
     market = np.full(len(day), place, dtype=np.int64)
     of_market = uses_market & (latest_change(prices, market, looks_back, day) > written.at)
     holds = {
         "missing_run": lacks_a_run,
-        "price_changed": any_by_left(pair, counts, len(day)) | of_market,
-        "split_changed": any_by_left(pair, over_split, len(day)),
+        "price_changed": any_by_left(pair, is_held & (closes > written.at[row]), len(day))
+        | of_market,
+        "split_changed": any_by_left(pair, is_held & (over_split > written.at[row]), len(day)),
         "rate_changed": rate_changed,
         "flow_changed": changed(
             Fact.FLOW,

@@ -37,6 +37,7 @@ from batchcore.sources.stored import (
     select_facts,
     uuid_at,
 )
+from batchcore.splits import restates, restates_earlier
 from batchcore.units import MARKET, State
 
 if TYPE_CHECKING:
@@ -281,8 +282,9 @@ class ChunkCheck:
         first, last = int(looks_back.min()), int(links.day.max())
         query = select_changed_closes(policy.catalog, symbols, int(written.at.min()), first, last)
         splits = ChangedCloses.none()
-        if Use.SPLITS in policy.valued_by and policy.catalog.schema.splits is not None:
-            of_splits = select_changed_splits(policy.catalog, symbols, int(written.at.min()), last)
+        mapped = policy.catalog.schema.splits if Use.SPLITS in policy.valued_by else None
+        if mapped is not None and restates(mapped):
+            of_splits = select_changed_splits(policy.catalog, symbols, int(written.at.min()))
             splits = await load(policy.session, of_splits)
         since, converted = policy.since(links), np.zeros(len(differing), dtype=np.bool_)
         if Use.RATES in policy.valued_by and policy.catalog.schema.fx is not None:
@@ -298,6 +300,7 @@ class ChunkCheck:
             since=since,
             looks_back=looks_back,
             lacks_a_run=lacks_a_run,
+            splits_go_back=mapped is not None and restates_earlier(mapped),
             uses_market=compare.in_any(wrong, ANALYTIC),  # for betas
             ends_at_exit=policy.ends_at_exit,
         )

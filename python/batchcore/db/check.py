@@ -213,6 +213,10 @@ def _problems(catalog: Catalog, uses: Use, *, writes: bool) -> Iterator[str]:
             yield from _table_problems(catalog, table, needs, writes=writes)
         elif table in {SPLITS, RATES, *currency} or HOST[table].is_required(uses):
             yield f"{catalog.label(table)}: missing table"
+    for column in RATE_TABLE.needed(uses & Use.CHANGES):  # optional, but not unreadable
+        if catalog.find(RATES, column.name) is not None:
+            need = _need(column, uses, inserted=False)
+            yield from _column_problems(catalog, RATES, need, writes=False)
     if writes:
         if uses & Use.ROWS and not catalog.can_stage:
             yield (

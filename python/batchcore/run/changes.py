@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from batchcore.calendar import PRICES
+from batchcore.calendar import FIRST_DATE, PRICES
 from batchcore.frames import Days, day_keys, distinct
 from batchcore.reference.currencies import currency
 from batchcore.run.plan import Rewrites
@@ -27,13 +27,14 @@ from batchcore.sources.rates import (
     select_changed_rates,
     select_foreign_held,
 )
+from batchcore.splits import restates, restates_earlier
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Mapping
 
     from batchcore.calendar import Calendar
-    from batchcore.config import Settings
+    from batchcore.config import Settings, Splits
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Int32, Int64, Text
     from batchcore.pg.session import Session
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
     from batchcore.sources.host import Selection
     from batchcore.sources.positions import Held
     from batchcore.sources.rates import ChangedRates, ForeignHeld
+
+_NEVER: Final = np.iinfo(np.int64).max
+"""After every day."""
 
 
 async def find_affected(  # noqa: PLR0917  # what changed, for some portfolios
@@ -56,8 +60,6 @@ async def find_affected(  # noqa: PLR0917  # what changed, for some portfolios
 ) -> Rewrites:
     """Return which portfolios are affected by what changed, by at most nine statements.
 
-    A split that came or changed counts from its ex-date on, for all that hold the symbol (C5).
-
     No day before ``start`` is rewritten.
 
     Raises:
@@ -70,18 +72,22 @@ async def find_affected(  # noqa: PLR0917  # what changed, for some portfolios
     everyone_from, found = None, [facts]
     if len(prices.day) and calendar.code == PRICES:
         everyone_from = await load(session, select_changed_session(catalog, since))
-    if catalog.schema.splits is not None:
+    mapped, splits = catalog.schema.splits, None
+    if mapped is not None and restates(mapped):
         splits = await load(session, select_changed_splits(catalog, since))
         monitor.loaded(changed_splits=len(splits.day))
-        prices = prices.joined(splits)
-    if len(prices.day):
-        changed = {normalised(name) for name in prices.symbol.table()}
+    changed = {normalised(name) for name in prices.symbol.table()}
+    if splits is not None:
+        changed |= {normalised(name) for name in splits.symbol.table()}
+    if changed:
         symbols = await load_symbols(session, catalog, selection)
         spellings = sorted(name for name in symbols.table() if normalised(name) in changed)
         if spellings:
             held = await load(session, select_held(catalog, selection, spellings))
             monitor.loaded(held=len(held.start))
             found.append(await asyncio.to_thread(marked, prices, held))
+            if mapped is not None and splits is not None:
+                found.append(await asyncio.to_thread(restated, splits, held, mapped))
     if catalog.schema.fx is not None:
         found += await _by_rates(session, catalog, since, selection, monitor, settings)
     return await asyncio.to_thread(earliest, found, everyone_from, start)
@@ -124,7 +130,7 @@ def converted(
     pivot = unit(settings.fx_pivot)
     of_home = [unit(text) for text in held.home.table()]
     of_own = [unit(names[text]) for text in held.own.table()]
-    first = np.full(len(held), np.iinfo(np.int64).max)
+    first = np.full(len(held), _NEVER)
     for at, home in enumerate(of_home):
         for number, own in enumerate(of_own):
             found = [days[leg] for leg in legs(own, home, pivot) if leg in days]
@@ -167,23 +173,42 @@ def _days_by_units(rates: ChangedRates) -> dict[frozenset[str], Int32]:
 def marked(prices: ChangedPrices, held: Held) -> ChangedFacts:
     """Return the portfolios that a changed close may mark a lot of, and the day of that close.
 
-    A changed split stands for a close of its ex-date.
-
     The mark of a lot is a close between its start and its end, the end included, as it may be
     closed at the mark on it; no close before its start ever is (S4). So of each position the
     first changed close from its start on counts.
     """
-    names = [normalised(name) for name in prices.symbol.table()]
+    day = _first_changed(prices, held.symbol, held.start)
+    found = day <= held.end
+    return ChangedFacts(held.portfolio_id[found], day[found].astype(np.int32))
+
+
+def restated(splits: ChangedPrices, held: Held, mapped: Splits) -> ChangedFacts:
+    """Return the portfolios that a changed split may restate a lot of, and from which day on (C5).
+
+    A split counts for positions entered before its ex-date: from that on, as long as they are held,
+    or, where it restates earlier days, from the entry on. One that was edited counts from the entry
+    of all that are in the symbol, as its ex-date may have been another.
+    """
+    day = _first_changed(splits, held.symbol, held.start + 1)
+    whole = _first_changed(splits, held.symbol, np.full_like(held.start, FIRST_DATE)) == FIRST_DATE
+    whole |= day < _NEVER if restates_earlier(mapped) else day <= held.last_event
+    found = whole | (day <= held.end)
+    first = np.where(whole, held.start, day)[found].astype(np.int32)
+    return ChangedFacts(held.portfolio_id[found], first)
+
+
+def _first_changed(changed: ChangedPrices, symbol: Text, since: Int32) -> Int64:
+    """Return for each symbol the first changed day from a day on, `_NEVER` without one."""
+    names = [normalised(name) for name in changed.symbol.table()]
     rows = {name: row for row, name in enumerate(dict.fromkeys(names))}
-    keys = distinct(day_keys(_rows_of(prices.symbol, rows), prices.day))
-    own = _rows_of(held.symbol, rows)
-    at = np.searchsorted(keys, day_keys(own, held.start))
+    keys = distinct(day_keys(_rows_of(changed.symbol, rows), changed.day))
+    own = _rows_of(symbol, rows)
+    at = np.searchsorted(keys, day_keys(own, since))
     found = at < len(keys)
     found[found] = keys[at[found]] >> 32 == own[found]
-    day = np.zeros(len(own), dtype=np.int64)
+    day = np.full(len(own), _NEVER)
     day[found] = (keys[at[found]] & 0xFFFF_FFFF) - 2**31
-    found &= day <= held.end
-    return ChangedFacts(held.portfolio_id[found], day[found].astype(np.int32))
+    return day
 
 
 def _rows_of(symbols: Text, rows: dict[str, int]) -> Int64:

@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
 from batchcore.calendar import FIRST_DATE, LAST_DATE
 from batchcore.db.check import check
-from batchcore.frames import Text
 from batchcore.pg.sql import Sql, compose, joined, table_name
 from batchcore.schema import HOST, SPLITS, Kind, Use
 from batchcore.sources.facts import EVENTS, FLOWS
@@ -21,10 +18,11 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Sequence
 
+    import numpy as np
     import numpy.typing as npt
 
     from batchcore.db.catalog import Catalog
-    from batchcore.frames import Days
+    from batchcore.frames import Days, Text
     from batchcore.sources.host import Selection
 
 _STAMPS: Final = ("created_at", "updated_at")
@@ -111,7 +109,7 @@ def _stamps(table: Text | None = None, **counted: npt.NDArray[Any]) -> tuple[Sta
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ChangedPrices:
-    """Closes that came or changed, each once.
+    """Closes that came or changed, or splits, each once.
 
     Attributes:
         symbol: As stored.
@@ -120,11 +118,6 @@ class ChangedPrices:
 
     symbol: Text
     day: npt.NDArray[np.int32]
-
-    def joined(self, others: ChangedPrices) -> ChangedPrices:
-        """Return these and others."""
-        symbol = Text.concat([self.symbol, others.symbol])
-        return ChangedPrices(symbol, np.concatenate([self.day, others.day]))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -163,13 +156,28 @@ def select_changed_prices(catalog: Catalog, since: dt.datetime) -> Query[Changed
     return select(catalog, "changed_prices", ChangedPrices, read, template, changed=changed)
 
 
+_IS_NEW: Final = "{t.created_at} >= {since:moment} AND {t.updated_at} <= {t.created_at}"
+_SPLITS: Final = """
+SELECT DISTINCT {r.symbol}::text, CASE WHEN {is_new} THEN {r.ex_date} ELSE {first:date} END
+FROM {r} WHERE {changed} AND {r.symbol} IS NOT NULL
+    AND (({is_new}) IS NOT TRUE OR {r.ex_date:dated})
+"""
+
+
 def select_changed_splits(catalog: Catalog, since: dt.datetime) -> Query[ChangedPrices]:
-    """Return symbol, as stored, and ex-date of each split that came or changed."""
-    template = "SELECT DISTINCT {columns} FROM {r} WHERE {changed} AND {r.ex_date:dated}"
+    """Return symbol, as stored, and ex-date of each split that came or changed.
+
+    What a row was before an edit nobody knows, so one that was edited has the first date that there
+    is, `FIRST_DATE`.
+    """
     r = HostTable(catalog, SPLITS, "r")
-    changed = compose(_STAMPED, t=r, since=since)
-    read = (Column("symbol", Kind.TEXT, "{r.symbol}::text"), "r.ex_date! day")
-    return select(catalog, "changed_splits", ChangedPrices, read, template, changed=changed)
+    conditions = {
+        "is_new": compose(_IS_NEW, t=r, since=since),
+        "changed": compose(_STAMPED, t=r, since=since),
+    }
+    sql = part(catalog, _SPLITS, first=FIRST_DATE, **conditions)
+    columns = (Column("symbol", Kind.TEXT), Column("day", Kind.DATE, bare=True))
+    return Query("changed_splits", sql, columns, ChangedPrices)
 
 
 # A row that changed may differ from one that did not, and then neither is a close.
@@ -204,8 +212,7 @@ FROM ({facts}) AS c(portfolio, day) WHERE c.portfolio IS NOT NULL GROUP BY c.por
 """
 _EDITED: Final = """
 SELECT {t.portfolio_id}, CASE
-    WHEN {t.created_at} >= {since:moment} AND {t.updated_at} <= {t.created_at}
-        AND {t.deleted_at} IS NULL
+    WHEN {is_new} AND {t.deleted_at} IS NULL
     THEN COALESCE({date}, {first:date}) ELSE {first:date} END
 FROM {t}
 WHERE ({t.created_at} >= {since:moment} OR {t.updated_at} >= {since:moment}
@@ -233,7 +240,8 @@ def select_changed_facts(
 
     def edited(t: HostTable, date: Sql) -> Sql:
         owned = selection.owned(catalog, t.portfolio_id)
-        return compose(_EDITED, t=t, date=date, owned=owned, **days)
+        is_new = compose(_IS_NEW, t=t, since=since)
+        return compose(_EDITED, t=t, is_new=is_new, date=date, owned=owned, **days)
 
     facts = [edited(p, p.entry_date)]
     if catalog.has_table(EVENTS):

@@ -10,6 +10,7 @@ import numpy as np
 from batchcore.frames import Frame, Positions, Text
 from batchcore.pg.sql import Sql, compose
 from batchcore.schema import Kind
+from batchcore.sources.ends import END, closing, ends
 from batchcore.sources.host import Boundaries, Selection, part, select
 from batchcore.sources.query import Column, Query, first_column, load
 from batchcore.sources.rates import position_currency
@@ -146,12 +147,14 @@ class Held(Frame):
         symbol: As stored.
         start: (n,) int32 first day.
         end: (n,) int32 first day no longer; the largest int32 where a lot stays open.
+        last_event: (n,) int32 day of the last event that makes a lot; the smallest int32 without.
     """
 
     portfolio_id: Ids
     symbol: Text
     start: Int32
     end: Int32
+    last_event: Int32
 
 
 _HELD: Final = """
@@ -166,19 +169,6 @@ WHERE {p.deleted_at} IS NULL AND {selection:{p.portfolio_id}}
     AND ({p.exit_date} IS NULL OR ({p.exit_price:readable}) IS NOT FALSE)
     AND upper(btrim({p.investment_class}::text COLLATE "C", ' ')) IS DISTINCT FROM 'PRIVATE'
 """
-EXPIRY: Final = """
-CASE WHEN {p.position_type}::text IN ('LC', 'LP', 'SC', 'SP') THEN {p.expiration_date} END
-"""
-_END: Final = """
-GREATEST(CASE WHEN {p.quantity:above_zero} OR {p.quantity:below_zero}
-    THEN COALESCE({p.exit_date}, {expiry}, 'infinity') END, events.last)
-"""
-# One pass over the events: a host need have no index on their position.
-_LAST_EVENTS: Final = """
-SELECT {e.position_id}, max({e.trade_date}) FROM {e}
-WHERE isfinite({e.trade_date}) AND {e.quantity_closed:above_zero} AND {e.quantity_closed:readable}
-GROUP BY {e.position_id}
-"""
 
 
 def select_held(catalog: Catalog, selection: Selection, spellings: Iterable[str]) -> Query[Held]:
@@ -186,23 +176,10 @@ def select_held(catalog: Catalog, selection: Selection, spellings: Iterable[str]
 
     The end of a position is that of its last lot; it is infinite where a lot stays open.
     """
-    read = ("p.portfolio_id, p.symbol, p.entry_date start", Column("end", Kind.DATE, _END))
-    holes = _held_parts(catalog, selection, spellings)
-    return select(catalog, "held", _held, read, _HELD, **holes)
-
-
-def _held_parts(
-    catalog: Catalog, selection: Selection, spellings: Iterable[str]
-) -> dict[str, object]:
-    last_events = Sql("SELECT NULL::uuid, NULL::date WHERE false")
-    if catalog.has_table("position_realized_events"):
-        last_events = part(catalog, _LAST_EVENTS)
-    return {
-        "expiry": part(catalog, EXPIRY),
-        "last_events": last_events,
-        "selection": selection,
-        "spellings": spellings,
-    }
+    last_event = Column("last_event", Kind.DATE, "events.last")
+    read = ("p.portfolio_id, p.symbol, p.entry_date start", Column("end", Kind.DATE, END))
+    holes = {**ends(catalog), "selection": selection, "spellings": spellings}
+    return select(catalog, "held", _held, (*read, last_event), _HELD, **holes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,8 +207,8 @@ def select_held_symbols(
     catalog: Catalog, selection: Selection, spellings: Iterable[str]
 ) -> Query[HeldSymbols]:
     """Return from when to when each of some symbols is held, as `select_held` has positions."""
-    read = ("p.symbol, p.entry_date start", Column("end", Kind.DATE, _END))
-    holes = _held_parts(catalog, selection, spellings)
+    read = ("p.symbol, p.entry_date start", Column("end", Kind.DATE, END))
+    holes = {**ends(catalog), "selection": selection, "spellings": spellings}
     held = select(catalog, "held_symbols", _held_symbols, read, _HELD, **holes)
     return replace(held, sql=compose(_HELD_SYMBOLS, held=Sql(held.sql)))
 
@@ -241,7 +218,7 @@ def _held_symbols(symbol: Text, start: Days, end: Days) -> HeldSymbols:
     return HeldSymbols(symbol, start.values, closed.astype(np.int32))
 
 
-def _held(start: Days, end: Days, **columns: Any) -> Held:  # noqa: ANN401
-    closed = np.where(end.state == State.VALUE, end.values, np.iinfo(np.int32).max)
-    left = np.where(end.state == State.NULL, start.values, closed).astype(np.int32)
-    return Held(**columns, start=start.values, end=left)
+def _held(start: Days, end: Days, last_event: Days, **columns: Any) -> Held:  # noqa: ANN401
+    has_event = last_event.state == State.VALUE
+    last = np.where(has_event, last_event.values, np.iinfo(np.int32).min).astype(np.int32)
+    return Held(**columns, start=start.values, end=closing(start.values, end), last_event=last)

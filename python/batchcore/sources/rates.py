@@ -11,6 +11,7 @@ import numpy as np
 from batchcore.frames import Frame, RateRows, Text
 from batchcore.pg.sql import Sql
 from batchcore.schema import CURRENCY, RATES, Kind
+from batchcore.sources.ends import END, closing, ends
 from batchcore.sources.host import normalised, part, select
 from batchcore.sources.query import Column, Query, load
 from batchcore.units import State
@@ -160,7 +161,7 @@ class ForeignHeld(Frame):
         home: Of the portfolio, as stored.
         own: Of the position, or its symbol where profiles name the currency.
         start: (n,) int32 first day.
-        end: (n,) int32 first day no longer; the largest int32 where it may stay open.
+        end: (n,) int32 the day on which its last lot ends; the largest int32 where one stays open.
     """
 
     portfolio_id: Ids
@@ -171,17 +172,22 @@ class ForeignHeld(Frame):
 
 
 _HELD: Final = """
-SELECT {p.portfolio_id}, {o.currency}::text, {own}::text, {p.entry_date},
-    CASE WHEN isfinite({p.exit_date}) THEN {p.exit_date} END
+SELECT {p.portfolio_id}, {o.currency}::text, {own}::text, {p.entry_date}, {end}
 FROM {p} JOIN {o} ON {o.id} = {p.portfolio_id}
+LEFT JOIN ({last_events}) AS events(id, last) ON events.id = {p.id}
 WHERE {p.deleted_at} IS NULL AND {p.entry_date:dated} AND {own} IS NOT NULL AND {owned}
 """
 
 
 def select_foreign_held(catalog: Catalog, selection: Selection) -> Query[ForeignHeld]:
-    """Return when positions are held, with their currencies."""
-    portfolio = part(catalog, "{p.portfolio_id}")
-    holes = {"own": _own(catalog), "owned": selection.owned(catalog, portfolio)}
+    """Return when positions are held, from entry to the end of the last lot, with currencies."""
+    portfolio, of_end = part(catalog, "{p.portfolio_id}"), ends(catalog)
+    holes = {
+        "own": _own(catalog),
+        "owned": selection.owned(catalog, portfolio),
+        "end": part(catalog, END, **of_end),
+        "last_events": of_end["last_events"],
+    }
     columns = (
         Column("portfolio_id", Kind.UUID),
         Column("home", Kind.TEXT),
@@ -192,9 +198,8 @@ def select_foreign_held(catalog: Catalog, selection: Selection) -> Query[Foreign
     return Query("foreign_held", part(catalog, _HELD, **holes), columns, _held)
 
 
-def _held(end: Days, **columns: Any) -> ForeignHeld:  # noqa: ANN401
-    closed = np.where(end.state == State.VALUE, end.values, np.iinfo(np.int32).max)
-    return ForeignHeld(**columns, end=closed.astype(np.int32))
+def _held(start: Int32, end: Days, **columns: Any) -> ForeignHeld:  # noqa: ANN401
+    return ForeignHeld(**columns, start=start, end=closing(start, end))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -226,8 +231,7 @@ def select_changed_rates(catalog: Catalog, since: dt.datetime) -> Query[ChangedR
         Column("quote", Kind.TEXT),
         Column("day", Kind.DATE, bare=True),
     )
-    found = catalog.find(RATES, "updated_at")
-    if found is None or found.kind is not Kind.TIMESTAMPTZ or not found.can_select:
+    if catalog.find(RATES, "updated_at") is None:
         nothing = partial(ChangedRates, Text.of(()), Text.of(()), np.zeros(0, dtype=np.int32))
         return Query("changed_rates", "", columns, nothing)
     return Query("changed_rates", part(catalog, _CHANGED, since=since), columns, ChangedRates)

@@ -18,6 +18,7 @@ from batchcore.frames import Days, Decimals, Frame, Text, taken
 from batchcore.pg.ledger import CHUNKS, RUNS
 from batchcore.pg.sql import Sql, compose, joined, own_table
 from batchcore.schema import HOST, RATES, SNAPSHOT_SCALES, SPLITS, Kind, Use
+from batchcore.sources.ends import EXPIRY
 from batchcore.sources.facts import EVENTS, FLOWS
 from batchcore.sources.host import (
     HostTable,
@@ -28,7 +29,6 @@ from batchcore.sources.host import (
     select,
     sorted_ids,
 )
-from batchcore.sources.positions import EXPIRY
 from batchcore.sources.prices import PRICES
 from batchcore.sources.profiles import SP500, WEIGHTS
 from batchcore.sources.query import Column, Query, results
@@ -199,15 +199,20 @@ def _microseconds(moment: str) -> Sql:
 
 def _changed(catalog: Catalog, table: str, alias: str, *more: str) -> Sql:
     """Return the expression for when a row was last changed; `UNKNOWN` where nothing tells."""
-    own, columns = HostTable(catalog, table, alias), catalog.columns[table]
-    stamps = []
-    for name in (*_STAMPS, *more):
-        found = columns.get(catalog.schema.column(table, name))
-        if found is not None and found.kind is Kind.TIMESTAMPTZ and found.can_select:
-            stamps.append(getattr(own, name))
+    own, stamps = HostTable(catalog, table, alias), _stamps(catalog, table, *more)
     if not stamps:
         return compose("'{unknown}'::int8", unknown=UNKNOWN)
-    return _microseconds(f"GREATEST({', '.join(stamps)})")
+    return _microseconds(f"GREATEST({', '.join(getattr(own, name) for name in stamps)})")
+
+
+def _stamps(catalog: Catalog, table: str, *more: str) -> tuple[str, ...]:
+    """Return the time stamps of a table that can be read."""
+    found = ((name, catalog.find(table, name)) for name in (*_STAMPS, *more))
+    return tuple(
+        name
+        for name, column in found
+        if column is not None and column.kind is Kind.TIMESTAMPTZ and column.can_select
+    )
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -536,7 +541,7 @@ class Facts(Frame):
     Attributes:
         kind: (n,) int32 of `Fact`.
         portfolio: (n,) int32 row of the ids that were asked for.
-        symbol: (n,) int64 row of `symbols`; meaningless but for positions.
+        symbol: (n,) int64 row of `symbols`; meaningless but for positions and events.
         symbols: Normalised (S2), ascending.
         start: (n,) int32 first day of a position, that of the position of an event, day of a flow.
         end: (n,) int32 first day no longer, trade date of an event; `OPEN` without one.
@@ -562,7 +567,8 @@ _FACTS: Final = {
             {private} AND {p.deleted_at} IS NULL, {changed}
         FROM {p} WHERE {selection:{p.portfolio_id}} AND {p.symbol} IS NOT NULL""",
     Fact.EVENT: """
-        SELECT {kind}::int4, {p.portfolio_id}, NULL, {begun}, {e.trade_date}, {private}, {changed}
+        SELECT {kind}::int4, {p.portfolio_id}, COALESCE({p.symbol}::text, ''), {begun},
+            {e.trade_date}, {private}, {changed}
         FROM {e} JOIN {p} ON {p.id} = {e.position_id}
         WHERE {selection:{p.portfolio_id}} AND isfinite({e.trade_date}) AND {counts}""",
     Fact.FLOW: """
@@ -703,13 +709,24 @@ def select_changed_closes(
     return _select_changed((m, m.symbol, m.date, changed), symbols, since, first, last)
 
 
+_EX_DATE: Final = "CASE WHEN {r.updated_at} > {r.created_at} THEN {first:date} ELSE {r.ex_date} END"
+
+
 def select_changed_splits(
-    catalog: Catalog, symbols: Sequence[str], since: int, last: int
+    catalog: Catalog, symbols: Sequence[str], since: int
 ) -> Query[ChangedCloses]:
-    """Return the splits of normalised symbols up to a day that were changed since a moment."""
+    """Return the splits of normalised symbols that were changed since a moment.
+
+    One that was edited has the first date that there is, `FIRST_DATE`, as its ex-date may have been
+    another.
+    """
     r = HostTable(catalog, SPLITS, "r")
-    of = (r, r.symbol, r.ex_date, _changed(catalog, SPLITS, "r"))
-    return replace(_select_changed(of, symbols, since, FIRST_DATE, last), name="changed_splits")
+    ex_date: Sql = r.ex_date
+    if {"created_at", "updated_at"} <= set(_stamps(catalog, SPLITS)):
+        ex_date = part(catalog, _EX_DATE, first=FIRST_DATE)
+    of = (r, r.symbol, ex_date, _changed(catalog, SPLITS, "r"))
+    query = _select_changed(of, symbols, since, FIRST_DATE, LAST_DATE)
+    return replace(query, name="changed_splits")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -749,7 +766,7 @@ def select_rate_changes(catalog: Catalog, since: int, last: int) -> Query[RateCh
 
 
 def _select_changed(
-    of: tuple[HostTable, HostColumn, HostColumn, Sql],
+    of: tuple[HostTable, HostColumn, Sql, Sql],
     symbols: Sequence[str],
     since: int,
     first: int,
