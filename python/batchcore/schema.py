@@ -56,6 +56,7 @@ class Use(enum.Flag):
 
     HOLDINGS = PRICES | LATEST | LOTS  # beta and sectors of one portfolio
     RUN = HOLDINGS | ROWS  # each run, whatever its policy and analytics
+    MAPPED = SPLITS | RATES  # further tables that a host may map; `legacy` reads none
 
 
 NOTHING: Final = Use(0)

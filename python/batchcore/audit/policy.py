@@ -15,7 +15,7 @@ from batchcore.calendar import day_of
 from batchcore.db.catalog import inspect
 from batchcore.db.check import check
 from batchcore.errors import ConfigError
-from batchcore.schema import Use
+from batchcore.schema import NOTHING, Use
 from batchcore.sources import stored as stores
 from batchcore.sources.plain import load_plainly
 from batchcore.sources.positions import select_all_positions, select_positions
@@ -86,7 +86,9 @@ async def policy_audit(session: Session, request: Request, *, fast: bool) -> Pol
         raise ConfigError(f"the policy `{request.policy}` has no verification", "policy")
     catalog = await inspect(session, request.settings.schema)
     kind = audit()
-    check(catalog, Use.RUN | Use.SPLITS if kind.reads_splits else Use.RUN, writes=False)
+    splits = Use.SPLITS if kind.reads_splits else NOTHING
+    rates = Use.RATES if kind.reads_rates else NOTHING
+    check(catalog, Use.RUN | splits | rates, writes=False)
     calendar = request.known_calendar
     if calendar is None:
         dates = await load(session, select_price_dates(catalog))

@@ -106,7 +106,7 @@ def check_parts(catalog: Catalog, level: str, *, writes: bool = True) -> Parts:
         lacking = _absent(catalog, use) if use & _LEVELS[level] else None
         if lacking:
             uses, off[part] = uses & ~use, f"no table {catalog.label(lacking)}"
-    check(catalog, Use.RUN | Use.SPLITS | uses, writes=writes)
+    check(catalog, Use.RUN | Use.MAPPED | uses, writes=writes)
     return Parts(
         level,
         profiles=bool(uses & Use.SECTORS),

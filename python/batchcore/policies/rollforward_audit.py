@@ -17,7 +17,6 @@ from batchcore.audit import compare
 from batchcore.audit.compute import ExpectedRows, Inputs, cents_of, shares_of
 from batchcore.audit.policy import PolicyAudit
 from batchcore.db.analytic_tables import check_parts
-from batchcore.db.check import check as check_tables
 from batchcore.errors import SchemaError
 from batchcore.frames import (
     Decimals,
@@ -33,7 +32,7 @@ from batchcore.run.analysis import PAST_RETURNS, ChunkInputs, extra_symbols, loa
 from batchcore.run.monitor import Monitor
 from batchcore.run.prices import PriceWindow, load_closes
 from batchcore.run.rates import RunRates
-from batchcore.schema import COUNT_COLUMNS, RULE_COLUMNS, Use
+from batchcore.schema import COUNT_COLUMNS, RULE_COLUMNS
 from batchcore.sources.facts import select_events, select_flows
 from batchcore.sources.host import floats, located
 from batchcore.sources.positions import load_symbols
@@ -106,7 +105,6 @@ class RollForwardAudit(PolicyAudit):
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # of `PolicyAudit`
         """Look at which analytics the tables allow."""
         super().__init__(*args, **options)
-        check_tables(self.catalog, Use.RATES, writes=False)
         self._parts: Parts | None = None  # of the analytics; None where there are none
         try:
             self._parts = check_parts(self.catalog, LEVEL, writes=False)
