@@ -205,6 +205,8 @@ class Explanation(arrow.ArrowTable):
         unbalanced: Stored rows that do not add up (X5).
         unexplained: How many portfolios are not explained.
         examples: Those of them that are furthest off, 20 at most.
+        currencies: Of the portfolios, where there are several: amounts of each are in its own, and
+            sums mix them.
     """
 
     portfolio: uuid.UUID | None = None
@@ -225,6 +227,7 @@ class Explanation(arrow.ArrowTable):
     unbalanced: tuple[UnbalancedRow, ...] = ()
     unexplained: int = 0
     examples: tuple[UnexplainedPortfolio, ...] = ()
+    currencies: tuple[str, ...] = ()
 
     def _arrow_columns(self) -> Mapping[str, ArrowColumn]:
         """Return the rows: amounts with 8 decimals or more, as many as they have."""
@@ -261,6 +264,7 @@ class Explanation(arrow.ArrowTable):
         names = (
             *("portfolio", "session", "since", "previous", "equity_before"),
             *("daily_pnl", "computed_pnl", "rounding", "flows", "equity", "explained", "rows"),
+            "currencies",
         )
         own = {name: getattr(self, name) for name in names}
         own |= {"rows": [row.to_dict() for row in self.rows]}

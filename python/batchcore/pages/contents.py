@@ -71,7 +71,7 @@ class Totals:
         pnl: Of all, on the session.
         realized: Part of `pnl`.
         flow: Contributions less withdrawals since each previous snapshot.
-        currency: Of all; empty where there are several, or none.
+        currency: Of all; empty where there is none, and None where there are several.
     """
 
     portfolios: int
@@ -80,7 +80,7 @@ class Totals:
     pnl: Decimal
     realized: Decimal
     flow: Decimal
-    currency: str = ""
+    currency: str | None = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +192,7 @@ class Attribution:
         rounding: `stored` less all contributions.
         explained: Whether that is no more than rounding (X2).
         rows: In any order.
+        currencies: Of the portfolios, where sums mix several.
     """
 
     start: dt.date | None
@@ -200,6 +201,7 @@ class Attribution:
     rounding: Decimal
     explained: bool
     rows: tuple[GroupContribution, ...]
+    currencies: tuple[str, ...] = ()
 
     def outermost(self, count: int) -> tuple[list[GroupContribution], list[GroupContribution]]:
         """Return the largest gains and the largest losses, each at most ``count``, best first."""
