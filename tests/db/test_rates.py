@@ -82,7 +82,7 @@ def of_rates(result: batchcore.BatchResult, made: Host) -> dict[str, tuple[int |
     return {name: (one.day, one.detail) for name, one in named if one.name == "fx_missing"}
 
 
-# F2: who else runs does not matter to a portfolio without a currency
+# Who else runs does not matter to a portfolio without a currency
 
 
 @pytest.mark.parametrize("home", [None, "", "  "])
@@ -109,7 +109,7 @@ async def test_a_portfolio_without_a_currency_holds_lots_without_one(free_host: 
     assert (result.failed, result.rows_written) == (0, 4)
 
 
-# F3: amounts of any size
+# Amounts of any size
 
 
 async def explained(url: str, name: str | None, **options: Any) -> batchcore.Explanation:
@@ -193,7 +193,7 @@ async def test_many_portfolios_add_up_beyond_what_one_has(free_host: str) -> Non
     assert (found.explained, row.value) == (True, 20 * 10_200_000 * ONE_EUR)
 
 
-# F4: functions of one portfolio
+# Functions of one portfolio
 
 
 async def betas(url: str) -> None:
@@ -278,7 +278,7 @@ async def test_settings_that_are_none_are_refused(free_host: str) -> None:
             await function(free_host, settings=wrong)
 
 
-# F5: wide NUMERICs in the tables that a host maps
+# Wide NUMERICs in the tables that a host maps
 
 WIDE = "whose digits do not all fit 64 bits, expected its decimals in schema.scales, such as"
 
@@ -318,7 +318,7 @@ async def test_wide_splits_are_refused_likewise(free_host: str, kind: str) -> No
         await database.execute(free_host, "DROP TABLE stock_splits")
 
 
-# F11: one error names every fault of every mapped table
+# One error names every fault of every mapped table
 
 
 @pytest.mark.parametrize("level", ["none", "portfolio", "full"])
@@ -340,7 +340,34 @@ async def test_every_missing_table_is_named_at_once(free_host: str, level: str) 
         assert set(error.value.problems) == expected
 
 
-# F6: totals that mix currencies
+# Of profiles, only those of symbols held count
+
+
+@pytest.mark.parametrize(
+    ("symbols", "pairs"),
+    [(["AAA"], None), (["AAA", "NONE"], None), (["AAA", "BBB"], 1)],
+    ids=["at home", "without a profile", "one foreign"],
+)
+async def test_currencies_of_profiles_that_nobody_holds_bring_no_rates(
+    free_host: str, symbols: list[str], pairs: int | None
+) -> None:
+    made = host({"p": ("USD", [lot(symbol, 10, None) for symbol in symbols])})
+    rates = [*every_day(BEFORE, EURUSD="1.1"), ("JPY", "USD", D1, Decimal(0))]
+    await foreign_host.fill(free_host, made, rates)
+    await database.execute(
+        free_host,
+        "INSERT INTO company_profiles (symbol, quoted_in, data_source, last_updated, created_at,"
+        " updated_at) SELECT symbol, quoted_in, 't', now(), now(), now()"
+        " FROM (VALUES ('AAA', 'USD'), ('BBB', 'EUR'), ('ZZZ', 'JPY')) AS v (symbol, quoted_in)",
+    )
+    result = await ran(free_host, settings=settings(OF_PROFILES))
+    assert (result.failed, result.rows_written) == (0, 4)
+    assert "bad_rate" not in result.issues_by_name()
+    loaded = None if pairs is None else pairs * len(BEFORE)
+    assert result.rows_by_load.get("rates") == loaded
+
+
+# Totals that mix currencies
 
 
 async def test_totals_that_mix_currencies_say_so(free_host: str) -> None:
@@ -390,7 +417,7 @@ async def test_portfolios_of_other_currencies_that_are_not_summed_do_not_count(
     assert (await explained(free_host, "EUR")).currencies == ()
 
 
-# F7: a rate that is missing is named as the reason
+# A rate that is missing is named as the reason
 
 
 async def test_too_many_without_a_rate_are_told_why(free_host: str) -> None:
@@ -407,7 +434,7 @@ async def test_too_many_without_a_rate_are_told_why(free_host: str) -> None:
     assert len(night.failed) == 3
 
 
-# F9: a plan names what the run fails by, and nothing else
+# A plan names what the run fails by, and nothing else
 
 
 def odd_lot(random: Random) -> ref.Position:

@@ -107,9 +107,9 @@ def _texts(row: tuple[str | None, str | None]) -> tuple[str, str]:
 
 def with_currencies(positions: Positions, by_symbol: dict[str, str]) -> Positions:
     """Return positions with the currencies of their symbols."""
-    names = sorted(set(by_symbol.values()))
-    place = {name: at for at, name in enumerate(names)}
     found = [by_symbol.get(normalised(name)) for name in positions.symbol.table()]
+    names = sorted({one for one in found if one is not None})
+    place = {name: at for at, name in enumerate(names)}
     # a NULL symbol has none, and takes the place behind the others
     of_code = np.array([*(-1 if one is None else place[one] for one in found), -1], dtype=np.int64)
     is_null = positions.symbol.state == State.NULL
