@@ -258,19 +258,19 @@ class Explanation(arrow.ArrowTable):
     def to_dict(self) -> dict[str, Any]:
         """Return it as what JSON can hold: decimals as text, dates in ISO form.
 
-        Of several portfolios without the keys of one chain.
+        Of several portfolios with `currencies`, and without the keys of one chain.
         """
         of_chain = {"portfolio", "previous", "equity_before", "flows", "equity"}
         names = (
             *("portfolio", "session", "since", "previous", "equity_before"),
             *("daily_pnl", "computed_pnl", "rounding", "flows", "equity", "explained", "rows"),
-            "currencies",
         )
         own = {name: getattr(self, name) for name in names}
         own |= {"rows": [row.to_dict() for row in self.rows]}
         own |= {"flows": [{"date": one.date, "amount": one.amount} for one in self.flows]}
         if self.portfolio is None:
             own = {name: value for name, value in own.items() if name not in of_chain}
+            own["currencies"] = self.currencies
         return {name: plain(value) for name, value in own.items()}
 
     def to_csv(self, top: int | None = None) -> str:
