@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from batchcore.errors import LeaseHeldError as LeaseHeldError
     from batchcore.errors import NumericError as NumericError
     from batchcore.errors import ProcessDiedError as ProcessDiedError
+    from batchcore.errors import RateMissingError as RateMissingError
     from batchcore.errors import SchemaError as SchemaError
     from batchcore.errors import SnapshotExistsError as SnapshotExistsError
     from batchcore.errors import TooManyFailedError as TooManyFailedError
@@ -155,6 +156,7 @@ _ROOMS: Final = {
         "LeaseHeldError",
         "NumericError",
         "ProcessDiedError",
+        "RateMissingError",
         "SchemaError",
         "SnapshotExistsError",
         "TooManyFailedError",

@@ -191,6 +191,20 @@ class ProcessDiedError(BatchcoreError, RuntimeError):
         self.status = status
 
 
+class RateMissingError(BatchcoreError, LookupError):
+    """A lot in another currency has no rate, so that a run would fail its portfolio (C7).
+
+    Attributes:
+        rate: The pair of units, with the date where it is another, such as ``EUR/USD``.
+        session: ISO date.
+    """
+
+    def __init__(self, message: str, rate: str = "", session: str = "") -> None:
+        super().__init__(message, rate, session)
+        self.rate = rate
+        self.session = session
+
+
 class InternalError(BatchcoreError, RuntimeError):
     """A defect of batchcore; please report it with the line that it prints."""
 

@@ -177,12 +177,12 @@ class Decimals(Column):
 
 @dataclass(frozen=True, eq=False)
 class WideDecimals(Column):
-    """Exact decimals of up to 38 digits.
+    """Exact decimals of any size.
 
     Attributes:
-        values: (n, 16) uint8 mantissas: integers of 128 bits, least byte first; meaningless where
-            ``state`` is not 0.
-        scale: Decimals after the point, 0 to 38.
+        values: (n, w) uint8 mantissas: integers of w bytes, least byte first, mostly 16;
+            meaningless where ``state`` is not 0.
+        scale: Decimals after the point.
         state: (n,) uint8 of `units.State`; None at construction means all 0.
     """
 
@@ -194,15 +194,15 @@ class WideDecimals(Column):
 
     def mantissas(self) -> list[int | None]:
         """Return the mantissa of each row; NULL is None."""
-        raw = self.values.tobytes()
+        raw, width = self.values.tobytes(), self.values.shape[1]
         return [
-            None if state else int.from_bytes(raw[at : at + 16], "little", signed=True)
-            for at, state in zip(range(0, len(raw), 16), self.state.tolist(), strict=True)
+            None if state else int.from_bytes(raw[at : at + width], "little", signed=True)
+            for at, state in zip(range(0, len(raw), width), self.state.tolist(), strict=True)
         ]
 
     def decimals(self) -> list[Decimal | None]:
         """Return the value of each row, with all its decimals; NULL is None."""
-        exact = Context(prec=40)
+        exact = Context(prec=160)  # 64 bytes have 154 digits
         return [
             None if one is None else Decimal(one).scaleb(-self.scale, exact)
             for one in self.mantissas()

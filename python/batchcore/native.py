@@ -544,7 +544,7 @@ def contributions(
     that marks are made of; its sessions play no part.
 
     Raises:
-        InputError: a wrong column, or an amount of more than 38 digits.
+        InputError: a wrong column.
 
     Source:
         docs/semantics.md, X1, X3, X4, C8.
@@ -574,7 +574,8 @@ def legacy_contributions(
     Of `opening` the ids alone are read.
 
     Raises:
-        InputError: a wrong column, days that do not ascend, or an amount of more than 38 digits.
+        InputError: a wrong column, days that do not ascend, or closes whose changes have more than
+            38 digits.
 
     Source:
         docs/semantics.md, X7.
@@ -609,7 +610,7 @@ def sums_by_key(
     ``keys`` are (n,) whole numbers from 0 to ``groups - 1``, of which there is a sum each.
 
     Raises:
-        InputError: a key that is no such number, or a sum of more than 38 digits.
+        InputError: a key that is no such number.
     """
     values = column.values
     if column.state.any():

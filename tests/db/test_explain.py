@@ -38,6 +38,7 @@ from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.config import Schema, Settings
 from batchcore.errors import ConfigError, InputError, SchemaError
+from batchcore.policies import rollforward_audit
 from batchcore.reference import legacy
 from batchcore.reference.values import EXACT
 from support import database, legacy_host, worked_legacy
@@ -338,19 +339,40 @@ async def test_any_kind_of_db_serves(stored: str) -> None:
 
 @pytest.mark.parametrize("chunk_size", [None, 1])
 async def test_an_error_of_a_chunk_ends_the_explanation(
-    same_loose_host: str, chunk_size: int | None
+    same_host: str, chunk_size: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    await ran(same_host, (5, 7))
+
+    def refused(*_: object, **__: object) -> None:
+        msg = "no column"
+        raise InputError(msg)
+
+    monkeypatch.setattr(rollforward_audit, "contributions", refused)
+    settings = Settings(chunk_size=chunk_size)
+    with pytest.raises(InputError, match="no column"):
+        await batchcore.explain(same_host, None, D7, settings=settings)
+
+
+@pytest.mark.parametrize("by", ["symbol", "sector", "portfolio"])
+async def test_amounts_of_any_size_are_exact(same_loose_host: str, by: str) -> None:
     await database.fill(same_loose_host, HOST)
-    settings = Settings(schema=LOOSE, min_coverage=0.0, chunk_size=chunk_size)
+    settings = Settings(schema=LOOSE, min_coverage=0.0)
     await run_days(same_loose_host, jan(5), jan(7), analytics="none", settings=settings)
-    # 9e14 contracts of 100 at 9e14, with 8 decimals: 40 digits
+    # contracts of 100: 9e14 * 9e14 * 100, 34 digits before the point and 8 behind it
     await database.execute(
         same_loose_host,
         "UPDATE positions SET quantity = 9e14, position_type = 'LC', exit_date = NULL",
         "UPDATE market_data_cache SET close = 9e14",
     )
-    with pytest.raises(InputError, match="a position whose value has at most 38 digits"):
-        await batchcore.explain(same_loose_host, None, D7, settings=settings)
+    one = await batchcore.explain(same_loose_host, [P], D7, by=by, settings=settings)
+    every = await batchcore.explain(same_loose_host, None, D7, by=by, settings=settings)
+    with localcontext(prec=60):
+        whole, of_all = (
+            sum(row.value for row in found.rows if row.value is not None) for found in (one, every)
+        )
+        # four at the close, and one at its entry price of 30
+        assert whole == 4 * Decimal(81) * 10**30 + 27 * 10**17
+        assert of_all >= whole
 
 
 async def test_what_a_gap_hides_is_of_the_day_after(same_host: str) -> None:

@@ -129,10 +129,26 @@ async def test_a_check_fails_the_portfolios_that_hold_the_symbol_from_that_sessi
     )
 
 
-async def test_failures_of_checks_count_towards_the_limit(same_host: str) -> None:
+@pytest.mark.parametrize("chunk_size", [1, 100])
+async def test_failures_of_checks_count_towards_the_limit(same_host: str, chunk_size: int) -> None:
     await database.fill(same_host, HOST)
-    with pytest.raises(TooManyFailedError, match="2 of 4 portfolios failed"):
-        await run(same_host, checks={"split_suspected": "fail"}, max_failed=1)
+    told = "2 of 4 portfolios failed; .* the commonest reason is split_suspected: 2$"
+    with pytest.raises(TooManyFailedError, match=told):
+        await run(
+            same_host,
+            checks={"split_suspected": "fail"},
+            max_failed=1,
+            chunk_size=chunk_size,
+        )
+
+
+async def test_of_several_reasons_the_commonest_is_named(same_host: str) -> None:
+    await database.fill(same_host, HOST)
+    checks = {"split_suspected": "fail", "price_low": "fail"}
+    # p0 by the one, p2 by the other, p3 by both on one session, the first by name
+    with pytest.raises(TooManyFailedError, match=r"3 of 4 .* reason is price_low: 2$"):
+        await run(same_host, checks=checks, max_failed=1)
+    assert await database.snapshots(same_host) == {}
 
 
 def test_the_command_tells_what_fails_and_exits_with_1(same_host: str) -> None:

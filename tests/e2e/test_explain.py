@@ -68,7 +68,8 @@ def test_json_of_all_has_no_keys_of_one_chain(stored: str) -> None:
     said = explain(stored, *DAY, "--since", "2025-06-20", "--by", "sector", "--json")
     assert (said.code, said.err) == (0, "")
     found = said.document()
-    assert list(found) == [key for key in KEYS if key not in OF_CHAIN]
+    assert list(found) == [*(key for key in KEYS if key not in OF_CHAIN), "currencies"]
+    assert found["currencies"] == []
     assert (found["session"], found["since"]) == ("2025-06-24", "2025-06-20")
     assert all(list(row) == ROW for row in found["rows"])
     assert [row["key"] for row in found["rows"]] == [row["sector"] for row in found["rows"]]

@@ -139,6 +139,13 @@ SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
 WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
 ) TO STDOUT (FORMAT binary);
 
+-- explain(db)
+-- explain(db, session=..., policy='legacy')
+-- the page of a night
+COPY (
+SELECT o."id", o."currency" FROM "public"."portfolios" AS o WHERE true
+) TO STDOUT (FORMAT binary);
+
 -- explain(db, [portfolio], session, since=...)
 -- the page of a portfolio
 COPY (
@@ -1138,10 +1145,9 @@ WHERE p."deleted_at" IS NULL AND p."entry_date" BETWEEN '<day>'::date AND '<day>
 
 -- run_batch(schema with fx, currency of company_profiles, settings=Settings(dry_run=True))
 COPY (
-SELECT o."currency"::text, p."symbol"::text, min(p."entry_date"), count(DISTINCT o."id")
+SELECT DISTINCT o."currency"::text, p."symbol"::text, p."entry_date"
 FROM "public"."positions" AS p JOIN "public"."portfolios" AS o ON o."id" = p."portfolio_id"
 WHERE p."deleted_at" IS NULL AND p."entry_date" BETWEEN '<day>'::date AND '<day>'::date AND p."symbol" IS NOT NULL AND o."deleted_at" IS NULL
-GROUP BY 1, 2
 ) TO STDOUT (FORMAT binary);
 
 -- run_batch(schema with fx, currency of positions)
@@ -1252,10 +1258,9 @@ WHERE m."symbol" = ANY(ARRAY(
 
 -- run_batch(schema with fx, currency of positions, settings=Settings(dry_run=True))
 COPY (
-SELECT o."currency"::text, p."currency"::text, min(p."entry_date"), count(DISTINCT o."id")
+SELECT DISTINCT o."currency"::text, p."currency"::text, p."entry_date"
 FROM "public"."positions" AS p JOIN "public"."portfolios" AS o ON o."id" = p."portfolio_id"
 WHERE p."deleted_at" IS NULL AND p."entry_date" BETWEEN '<day>'::date AND '<day>'::date AND p."currency" IS NOT NULL AND o."deleted_at" IS NULL
-GROUP BY 1, 2
 ) TO STDOUT (FORMAT binary);
 
 -- run_batch(schema with price_sources)
@@ -1542,7 +1547,8 @@ SELECT count(*) AS portfolios, count(*) FILTER (WHERE s."daily_pnl" < 0) AS losi
     COALESCE(sum(s."equity_balance"), 0) AS equity, COALESCE(sum(s."daily_pnl"), 0) AS pnl,
     COALESCE(sum(s."daily_realized_pnl"), 0) AS realized,
     COALESCE(sum(s."daily_capital_flow"), 0) AS flow,
-    CASE WHEN min(o."currency") = max(o."currency") THEN min(o."currency") ELSE '' END AS currency
+    CASE WHEN min(o."currency") IS NOT DISTINCT FROM max(o."currency")
+        THEN COALESCE(min(o."currency"), '') END AS currency
 FROM "public"."portfolios" AS o JOIN "public"."portfolio_snapshots" AS s ON s."portfolio_id" = o."id" AND s."snapshot_date" = '<day>'::date
 WHERE o."deleted_at" IS NULL AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END;
 

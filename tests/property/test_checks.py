@@ -48,6 +48,8 @@ def checked_run(generator: Generator) -> CheckedRun:
         run = replace(run, splits=None)
     if generator.chance(80) and run.scales.close >= 4:
         run = replace(run, prices=closes(generator))
+    if generator.chance(30):
+        run = generator.with_currencies(run)
     before = [MONDAY + number for number in range(-5, 0)][generator.integer(0, 5) :]
     days = [*(day for day in before if day < run.sessions[0]), *run.sessions]
     if generator.chance(20):
@@ -76,12 +78,12 @@ def test_generator_reaches_every_check_and_failure() -> None:
         findings, (results, issues) = by_reference(given_run)
         found.update((one.name, given_run.rules.action(one.name)) for one in findings)
         told = [issue.name for result in results if result.failed for issue in result.issues]
-        failed.update(name for name in told if name in CHECKS)
+        failed.update(name for name in told if name in {*CHECKS, "fx_missing"})
         found.update((issue.name, "held") for issue in issues)
     by_symbol = [name for name in CHECKS if name != "price_low"]
     actions = {*CHECK_ACTIONS, "held"} - {"off"}
     assert set(found) == {(name, action) for name in by_symbol for action in actions}
-    assert set(failed) == set(CHECKS)
+    assert set(failed) == {*CHECKS, "fx_missing"}
     assert min(*found.values(), *failed.values()) >= 3, (found, failed)
 
 

@@ -8,7 +8,7 @@ from batchcore.config import Settings
 from batchcore.reference import checks
 from batchcore.run.price_checks import of_symbols
 from batchcore.words import counted
-from support import build
+from support import build, currencies
 from support.generate import Run
 
 Told = tuple[list[ref.Result], list[ref.Issue]]
@@ -47,6 +47,7 @@ def by_reference(given_run: CheckedRun) -> tuple[list[checks.Finding], Told]:
             expected=given_run.days,
             lookback_days=run.lookback_days,
             scales=run.scales,
+            rates=None if run.rates is None else currencies.rates_of(run),
         )
         for portfolio in run.portfolios
     ]
@@ -62,7 +63,7 @@ def by_reference(given_run: CheckedRun) -> tuple[list[checks.Finding], Told]:
 
 def by_core(given_run: CheckedRun) -> tuple[list[checks.Finding], Told]:
     run, rules = given_run.run, given_run.rules
-    inputs = build.inputs(run.portfolios, run.prices, run.sessions, run.scales, splits=run.splits)
+    inputs = currencies.frames_of(run)
     sessions, lookback = build.session_days(run.sessions), run.lookback_days
     market = native.build_market(
         inputs.prices, sessions, lookback_days=lookback, splits=inputs.splits
@@ -83,6 +84,7 @@ def by_core(given_run: CheckedRun) -> tuple[list[checks.Finding], Told]:
         opening=inputs.opening,
         threads=1,
         checks=found,
+        rates=None if run.rates is None else currencies.core_rates(inputs, run, sessions),
     )
     columns = found.findings
     since = zip(columns.since.values.tolist(), columns.since.state.tolist(), strict=True)

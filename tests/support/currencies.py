@@ -49,7 +49,7 @@ def frames_of(run: Run | Case) -> Any:
         sessions_of(run),
         run.scales,
         rates=run.rates,
-        rate_scale=run.fx["scale"],
+        rate_scale=run.fx.get("scale", 0),
         splits=run.splits,
     )
 
@@ -70,12 +70,9 @@ def by_core(run: Run | Case) -> Outcome:
     return build.results(rows), sorted(build.market_issues(rows), key=repr)
 
 
-def contributions_by_core(
-    run: Run | Case, portfolio: ref.Portfolio, previous: int | None, session: int
-) -> list[tuple[Any, ...]]:
-    inputs = frames_of(replace(run, portfolios=(portfolio,)))
-    sessions = build.session_days([session])
-    rates = native.build_rates(
+def core_rates(inputs: Any, run: Run | Case, sessions: Any) -> Any:
+    """Return the native rates of a run's frames."""
+    return native.build_rates(
         inputs.rates,
         inputs.positions.currency,
         inputs.opening.currency,
@@ -83,6 +80,14 @@ def contributions_by_core(
         lookback_days=run.fx.get("lookback_days", 5),
         pivot=run.fx.get("pivot", "USD"),
     )
+
+
+def contributions_by_core(
+    run: Run | Case, portfolio: ref.Portfolio, previous: int | None, session: int
+) -> list[tuple[Any, ...]]:
+    inputs = frames_of(replace(run, portfolios=(portfolio,)))
+    sessions = build.session_days([session])
+    rates = core_rates(inputs, run, sessions)
     first = np.iinfo(np.int32).min if previous is None else previous
     found = native.contributions(
         native.build_market(

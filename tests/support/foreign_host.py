@@ -14,7 +14,7 @@ from support.database import Host
 
 TABLE = (
     (
-        "CREATE TABLE fx_rates (base text, quote text, date date, rate numeric(20,10),"
+        "CREATE TABLE fx_rates (base text, quote text, date date, rate numeric(18,10),"
         " updated_at timestamptz NOT NULL DEFAULT now())"
     ),
     "ALTER TABLE positions ADD currency text",

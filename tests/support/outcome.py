@@ -20,8 +20,8 @@ from support.generate import Generator
 Mode = Literal["skip", "replace", "error"]
 NAN = Decimal("NaN")
 UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-BY_SYMBOL = {"bad_split", "stale", "unpriced", "duplicate_price"}
-"""Issues of a market, not of a portfolio."""
+BY_SYMBOL = {"bad_split", "stale", "unpriced", "duplicate_price", "currencies"}
+"""Issues of a market or a whole run, not of a portfolio."""
 
 LOOSE = Schema(
     scales={

@@ -31,6 +31,10 @@ EXAMPLES = [
     (errors.LeaseHeldError("no", "r"), {"run_id": "r"}),
     (errors.ConcurrentUseError("no", "PriceCache"), {"cache": "PriceCache"}),
     (errors.TooManyFailedError("no", 3, 2), {"failed": 3, "allowed": 2}),
+    (
+        errors.RateMissingError("no", "EUR/USD", "2026-01-05"),
+        {"rate": "EUR/USD", "session": "2026-01-05"},
+    ),
     (errors.InternalError("no"), {}),
     (errors.CancelledError("no"), {}),
 ]

@@ -42,9 +42,10 @@ from batchcore.run.tasks import together
 from batchcore.schema import RULE_COLUMNS, Use
 from batchcore.sources import stored as stores
 from batchcore.sources.facts import EVENTS, select_all_events, select_events
-from batchcore.sources.host import Selection, normalised
+from batchcore.sources.host import Selection, located, normalised
 from batchcore.sources.profiles import load_profiles
 from batchcore.sources.query import load
+from batchcore.sources.rates import select_homes, several_currencies
 from batchcore.sources.stored import uuid_at
 from batchcore.units import LotKind, State
 
@@ -183,6 +184,7 @@ class Explainer:
         self._since = since
         self._sectors: Mapping[str, str] = {}
         self._first = self._last = 0
+        self._currencies: tuple[str, ...] = ()
         self._ranges: Ranges
 
     async def prepare(self) -> bool:
@@ -342,12 +344,21 @@ class Explainer:
             )
         finally:
             self._cancel.set()
-        session = calendars.date_of(self._last)
-        return self._totals.explanation(session=session, since=self._since)
+        return self._totals.explanation(
+            session=calendars.date_of(self._last),
+            since=self._since,
+            currencies=self._currencies,
+        )
 
     async def _share_on(self, readers: SessionPool) -> None:
         async with readers.lend("explain") as self._policy.session:
             await self._share()
+            homes = await load(
+                self._policy.session, select_homes(self._policy.catalog, self._selection)
+            )
+        works = self._ranges.last.state == State.VALUE
+        of_rows = located(homes.id, np.ascontiguousarray(self._ranges.id[works])) >= 0
+        self._currencies = several_currencies(homes.currency.take(of_rows))
         self._priced.set()
 
     async def _lane(
@@ -470,7 +481,9 @@ class Totals:
         if len(self._examples) > EXAMPLES:
             self._examples = nlargest(EXAMPLES, self._examples, key=_apart)
 
-    def explanation(self, *, session: dt.date, since: dt.date | None) -> Explanation:
+    def explanation(
+        self, *, session: dt.date, since: dt.date | None, currencies: tuple[str, ...]
+    ) -> Explanation:
         """Return what was found."""
         return Explanation(
             portfolios=self._portfolios,
@@ -483,6 +496,7 @@ class Totals:
             rows=self._groups.rows(),
             unexplained=self._unexplained,
             examples=tuple(self._examples),
+            currencies=currencies,
         )
 
 

@@ -205,6 +205,8 @@ class Explanation(arrow.ArrowTable):
         unbalanced: Stored rows that do not add up (X5).
         unexplained: How many portfolios are not explained.
         examples: Those of them that are furthest off, 20 at most.
+        currencies: Of the portfolios, where there are several: amounts of each are in its own, and
+            sums mix them.
     """
 
     portfolio: uuid.UUID | None = None
@@ -225,6 +227,7 @@ class Explanation(arrow.ArrowTable):
     unbalanced: tuple[UnbalancedRow, ...] = ()
     unexplained: int = 0
     examples: tuple[UnexplainedPortfolio, ...] = ()
+    currencies: tuple[str, ...] = ()
 
     def _arrow_columns(self) -> Mapping[str, ArrowColumn]:
         """Return the rows: amounts with 8 decimals or more, as many as they have."""
@@ -255,7 +258,7 @@ class Explanation(arrow.ArrowTable):
     def to_dict(self) -> dict[str, Any]:
         """Return it as what JSON can hold: decimals as text, dates in ISO form.
 
-        Of several portfolios without the keys of one chain.
+        Of several portfolios with `currencies`, and without the keys of one chain.
         """
         of_chain = {"portfolio", "previous", "equity_before", "flows", "equity"}
         names = (
@@ -267,6 +270,7 @@ class Explanation(arrow.ArrowTable):
         own |= {"flows": [{"date": one.date, "amount": one.amount} for one in self.flows]}
         if self.portfolio is None:
             own = {name: value for name, value in own.items() if name not in of_chain}
+            own["currencies"] = self.currencies
         return {name: plain(value) for name, value in own.items()}
 
     def to_csv(self, top: int | None = None) -> str:

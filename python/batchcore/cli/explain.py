@@ -174,6 +174,9 @@ def attention_lines(found: Explanation) -> list[str]:
     if found.missing_sessions:
         missing = [day.isoformat() for day in found.missing_sessions]
         lines.append(f"sessions without a complete snapshot: {first_of(missing, LISTED)}")
+    if found.currencies:
+        mixed = first_of(found.currencies, LISTED)
+        lines.append(f"amounts are in each portfolio's currency, and sums mix them: {mixed}")
     return lines
 
 

@@ -59,6 +59,9 @@ _FIGURES: Final = Use.ANALYTICS | Use.BETAS | Use.FACTORS | Use.LEGACY | Use.GRE
 _ROUNDED: Final = Use.ROWS | Use.LEGACY
 """What writes figures with the decimals of docs/schema.md, whatever the column has."""
 
+_SCALED: Final = Use.RUN | Use.VALUATION
+"""What counts as 64 bits hold it."""
+
 _MODERATE: Final = 8
 """Decimals that leave ten digits before the point, of what is too wide at any scale."""
 
@@ -125,12 +128,12 @@ def _need(column: Column, uses: Use, *, inserted: bool) -> _Need:
         updated=bool(updates),
         rounded=bool(updates & _ROUNDED),
         nulled=is_figure or column.name in _NULLED,
-        scaled=bool(column.uses & Use.RUN) and not column.writes & Use.ROWS,
+        scaled=bool(column.uses & _SCALED) and not column.writes & Use.ROWS,
     )
 
 
 def problems_of(
-    catalog: Catalog, uses: Use = Use.RUN | Use.SPLITS, *, writes: bool = True
+    catalog: Catalog, uses: Use = Use.RUN | Use.VALUATION, *, writes: bool = True
 ) -> tuple[str, ...]:
     """Return a line for each difference from what some uses need, in the order of `HOST`.
 
@@ -142,7 +145,7 @@ def problems_of(
     return tuple(_problems(catalog, uses, writes=writes))
 
 
-def check(catalog: Catalog, uses: Use = Use.RUN | Use.SPLITS, *, writes: bool = True) -> None:
+def check(catalog: Catalog, uses: Use = Use.RUN | Use.VALUATION, *, writes: bool = True) -> None:
     """Refuse a database that some uses cannot work with; see `problems_of`.
 
     Raises:

@@ -47,7 +47,7 @@ ADVICE: Final[Mapping[str, str]] = MappingProxyType(
         "gap": "Fill the sessions: run with --missing --on-existing replace.",
         "no_history": "Run with --start inception to value the portfolio from its first entry.",
         "off_session": "Nothing, if the calendar is right: these snapshots are on other days.",
-        "currencies": "Run portfolios of each currency by themselves, or ignore totals.",
+        "currencies": "Nothing, but ignore totals: each portfolio has figures in its own currency.",
         "soft_deleted": "Leave the portfolio out, or restore it.",
         "no_session": "Run the portfolio on sessions of its calendar.",
         "failed": "See the error of the run.",

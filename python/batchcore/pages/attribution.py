@@ -25,6 +25,7 @@ def attribution(found: Explanation) -> Attribution | None:
         stored=stored,
         rounding=rounding,
         explained=found.explained,
+        currencies=found.currencies,
         rows=tuple(_contribution(row) for row in found.rows if row.contribution is not None),
     )
 

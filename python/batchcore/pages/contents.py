@@ -72,7 +72,7 @@ class Totals:
         pnl: Of all, on the session.
         realized: Part of `pnl`.
         flow: Contributions less withdrawals since each previous snapshot.
-        currency: Of all; empty where there are several, or none.
+        currency: Of all; empty where there is none, and None where there are several.
     """
 
     portfolios: int
@@ -81,7 +81,7 @@ class Totals:
     pnl: Decimal
     realized: Decimal
     flow: Decimal
-    currency: str = ""
+    currency: str | None = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +193,7 @@ class Attribution:
         rounding: `stored` less all contributions.
         explained: Whether that is no more than rounding (X2).
         rows: In any order.
+        currencies: Of the portfolios, where sums mix several.
     """
 
     start: dt.date | None
@@ -201,6 +202,7 @@ class Attribution:
     rounding: Decimal
     explained: bool
     rows: tuple[GroupContribution, ...]
+    currencies: tuple[str, ...] = ()
 
     def outermost(self, count: int) -> tuple[list[GroupContribution], list[GroupContribution]]:
         """Return the largest gains and the largest losses, each at most ``count``, best first."""

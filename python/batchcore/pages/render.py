@@ -164,7 +164,7 @@ def _night_tiles(night: Night) -> list[Tile]:
     totals, run = night.totals, night.run
     tiles = []
     if totals is not None:
-        unit = totals.currency
+        unit = "of several currencies" if totals.currency is None else totals.currency
         tiles += [
             Tile(
                 "P&L",
@@ -312,8 +312,15 @@ def _attributed(
     )
     if by_symbol is not None:
         absent = "No lot made or lost anything."
-    warning = _not_explained(by_symbol, by_sector)
+    warning = " ".join(filter(None, (_mixed(by_symbol), _not_explained(by_symbol, by_sector))))
     return Section(name, title, tuple(shown), warning=warning, absent="" if shown else absent)
+
+
+def _mixed(found: Attribution | None) -> str:
+    """Return that sums are of several currencies; empty where they are not."""
+    if found is None or not found.currencies:
+        return ""
+    return f"Amounts are in each portfolio's currency, and sums mix {', '.join(found.currencies)}."
 
 
 def _not_explained(*found: Attribution | None) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from batchcore.options import RunOptions
     from batchcore.policies.policy import Policy
 
-FAILURES: Final = ("out_of_range", "non_finite", "not_representable", *CHECKS)
+FAILURES: Final = ("out_of_range", "fx_missing", "non_finite", "not_representable", *CHECKS)
 """Names of issues that fail a portfolio, where they have a session."""
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
-from batchcore.frames import Issues, distinct
+from batchcore.frames import Issues
 from batchcore.native import Book, roll_forward, store_snapshots
 from batchcore.run import grouped
 from batchcore.run import plan as plans
@@ -24,7 +24,7 @@ from batchcore.sources.facts import select_all_events, select_events, select_flo
 from batchcore.sources.host import Boundaries, Selection
 from batchcore.sources.positions import select_earliest_entries
 from batchcore.sources.query import load
-from batchcore.units import State
+from batchcore.sources.rates import several_currencies
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -356,10 +356,8 @@ class Policy(abc.ABC):
         self.issues.add(Issues.of("soft_deleted", np.flatnonzero(deleted[own])))
 
     def look_at_currencies(self, currency: Text, works: Bools) -> None:
-        """Report portfolios of several currencies: prices are taken to be in each's own (S1)."""
-        names = currency.table()
-        codes = distinct(currency.codes[works & (currency.state == State.VALUE)])
-        found = sorted({names[code].strip() for code in codes.tolist()})
-        if len(found) > 1:
+        """Report portfolios of several currencies: the figures of each are in its own (S1)."""
+        found = several_currencies(currency.take(works))
+        if found:
             log.warning("run=%s currencies=%s", self.monitor.run_id, ",".join(found))
             self.issues.add(Issues.of("currencies", [-1], detail=", ".join(found)))

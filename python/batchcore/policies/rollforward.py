@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +14,7 @@ from batchcore.config import CHECKS, PRICE_LOW
 from batchcore.db.analytic_tables import Parts, check_parts
 from batchcore.errors import ConfigError, CoverageError
 from batchcore.frames import Days, Findings, Issues, among, distinct, known_states
-from batchcore.native import build_checks
+from batchcore.native import build_checks, in_thread
 from batchcore.policies.policy import ChunkFacts, ChunkLoad, Policy, RunPrices
 from batchcore.run import plan as plans
 from batchcore.run.analysis import (
@@ -36,9 +38,10 @@ from batchcore.sources.portfolios import select_latest_of_all, select_portfolios
 from batchcore.sources.positions import select_held, select_positions
 from batchcore.sources.prices import load_spellings, select_price_dates
 from batchcore.sources.query import load
+from batchcore.sources.rates import select_holders
 from batchcore.sources.snapshots import Returns, select_existing, select_holes
 from batchcore.units import CENTS, State
-from batchcore.words import counted_are
+from batchcore.words import counted, counted_are
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,8 +90,7 @@ class RollForward(Policy):
         self._checked, works = whole.sessions_run(), whole.works()
         if self.request.only_rewrites and not works.all():
             self.selection = Selection(np.ascontiguousarray(whole.id[works]))
-        if self.catalog.schema.fx is None:
-            self.look_at_currencies(everyone.currency, works)
+        self.look_at_currencies(everyone.currency, works)
 
     def _planned(
         self, portfolios: Portfolios, rewrites: Rewrites | None, *, whole: bool = False
@@ -222,7 +224,7 @@ class RollForward(Policy):
         if self.request.only_plans:
             await self._report_prices(reader, symbols, closes, checks, checked)
             if self.catalog.schema.fx is not None:
-                self.issues.add(await self.valuation.missing_rates(reader, self.selection))
+                await self._report_rates(reader, RunPrices(market, Coverage.none(), checks=checks))
         coverage = self._coverage(market, symbols, priced)
         if level == "none":
             return RunPrices(market, coverage, checks=checks)
@@ -322,6 +324,42 @@ class RollForward(Policy):
                 self.monitor.loaded(held_by_lacking=len(held.start))
             expected, most = among(sessions, checked), settings.millionths("max_missing")
             self.issues.add(await asyncio.to_thread(low_prices, plan, held, latest, expected, most))
+
+    async def _report_rates(self, reader: Session, prices: RunPrices) -> None:
+        """Report the rates that portfolios would fail by (C7): those that may are computed."""
+        plan = self.plan
+        first = int(plan.previous.day.min(initial=plan.sessions[0]))
+        days = range(first, int(plan.sessions[-1]) + 1)
+        names = await self.valuation.lacking(reader, self.selection, days)
+        if not names:
+            return
+        ids = await load(reader, select_holders(self.catalog, self.selection, names))
+        holds = np.zeros(len(plan.id), dtype=np.bool_)
+        rows = located(ids, plan.id)
+        holds[rows[rows >= 0]] = True
+        found: Counter[tuple[int, str]] = Counter()
+        for chunk in self.chunks:
+            own = chunk.works & holds[chunk.rows]
+            if not own.any():
+                continue
+            selection = self.selection_of(chunk, own)
+            positions = await load(reader, select_positions(self.catalog, selection))
+            book = await self.load_book(reader, chunk, positions)
+            book = await self.valuation.convert(reader, book, plan.opening.currency)
+            facts = ChunkFacts(book, plan.previous_of(chunk.rows), Returns.none())
+            compute = partial(self.compute, facts, plan.opening.take(chunk.rows), prices)
+            issues = (await in_thread(compute, self.cancel)).issues
+            columns = issues.name.texts(), issues.day.values.tolist(), issues.detail.texts()
+            found.update(
+                (day, str(rate))
+                for name, day, rate in zip(*columns, strict=True)
+                if name == "fx_missing"
+            )
+        lacking = sorted(found)
+        details = [f"{one[1]}, in {counted(found[one], 'portfolio')}" for one in lacking]
+        days_lacking = [day for day, _ in lacking]
+        nobody = [-1] * len(lacking)
+        self.issues.add(Issues.of("fx_missing", nobody, day=days_lacking, detail=details))
 
     def _coverage(self, market: Market, symbols: Text, priced: Int32 | None) -> Coverage:
         """Return the coverage of each session; refuse those whose prices have not arrived (S12)."""

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from decimal import Decimal
 
-    from batchcore.reference.rollforward import Portfolio
+    from batchcore.reference.currencies import Rates
+    from batchcore.reference.rollforward import Portfolio, _Lot
 
 UNUSABLE: Final = ("non_finite", "not_representable")
 EPOCH: Final = date(1970, 1, 1).toordinal()
@@ -214,6 +215,7 @@ def roll_forward_checked(
     expected: Sequence[int] | None = None,
     lookback_days: int = 10,
     scales: Scales = DEFAULT_SCALES,
+    rates: Rates | None = None,
 ) -> Checked:
     """Return the rows of a portfolio, and what the checks say of it.
 
@@ -226,11 +228,11 @@ def roll_forward_checked(
         expected: The sessions that closes are expected of; None is all.
         lookback_days: As in S4.
         scales: Of the columns read.
+        rates: As `roll_forward` takes them.
     """
-    met = _met(portfolio, prices, sessions, found, scales)
-    low = (
-        [] if rules.action(PRICE_LOW) == "off" else _low(portfolio, prices, sessions, rules, scales)
-    )
+    lots = public_lots(portfolio, prices.splits, scales, converts=rates is not None)
+    met = _met(lots, sessions, found)
+    low = [] if rules.action(PRICE_LOW) == "off" else _low(lots, prices, sessions, rules)
     low = [one for one in low if expected is None or one.day in expected]
     fails = [
         Issue(finding.name, finding.symbol, day, finding.detail)
@@ -240,7 +242,9 @@ def roll_forward_checked(
     fails += [one for one in low if rules.action(PRICE_LOW) == "fail"]
     cause = min(fails, key=lambda one: (present(one.day), issue_order(one)), default=None)
     last = None if cause is None else cause.day
-    result = roll_forward(portfolio, prices, sessions, lookback_days, scales, fails_from=last)
+    result = roll_forward(
+        portfolio, prices, sessions, lookback_days, scales, fails_from=last, rates=rates
+    )
     written = [row.day for row in result.rows]
     reached = written
     if last is not None and written == [day for day in sessions if day < last]:
@@ -261,14 +265,10 @@ def roll_forward_checked(
 
 
 def _met(
-    portfolio: Portfolio,
-    prices: Market,
-    sessions: Sequence[int],
-    found: Sequence[Finding],
-    scales: Scales,
+    held_lots: Sequence[_Lot], sessions: Sequence[int], found: Sequence[Finding]
 ) -> list[tuple[Finding, int]]:
-    """Return the findings whose symbols it holds, and the first session on which it does."""
-    held_lots, met = public_lots(portfolio, prices.splits, scales), []
+    """Return the findings whose symbols are held, and the first session on which one is."""
+    met = []
     for finding in found:
         lots = [
             lot
@@ -284,10 +284,10 @@ def _met(
 
 
 def _low(
-    portfolio: Portfolio, prices: Market, sessions: Sequence[int], rules: Rules, scales: Scales
+    lots: Sequence[_Lot], prices: Market, sessions: Sequence[int], rules: Rules
 ) -> list[Issue]:
-    """Return the sessions on which too many of its symbols have no fresh close."""
-    lots, low = public_lots(portfolio, prices.splits, scales), []
+    """Return the sessions on which too many symbols of lots have no fresh close."""
+    low = []
     for day in sessions:
         symbols = {lot.symbol for lot in lots if lot.held(day)}
         missing = sum(prices.latest(symbol, day, day) is None for symbol in symbols)

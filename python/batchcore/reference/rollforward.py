@@ -621,14 +621,20 @@ def _fx_missing(lots: Iterable[_Lot], before: int | None, day: int, marks: _Mark
 
 
 def public_lots(
-    portfolio: Portfolio, splits: Splits | None, scales: Scales = DEFAULT_SCALES
+    portfolio: Portfolio,
+    splits: Splits | None,
+    scales: Scales = DEFAULT_SCALES,
+    *,
+    converts: bool = False,
 ) -> list[_Lot]:
     """Return the lots of a portfolio that are not PRIVATE (S3).
 
-    What a split of its symbol makes not representable is left out (C4).
+    What a split of its symbol makes not representable is left out (C4), and where it `converts`,
+    what has a currency that is not (C6).
     """
     with localcontext(EXACT):
-        return [lot for lot in _lots(portfolio.positions, scales, [], splits) if not lot.private]
+        lots = _lots(portfolio.positions, scales, [], splits, converts=converts)
+    return [lot for lot in lots if not lot.private]
 
 
 def _refused(lots: Iterable[_Lot], prices: Market, sessions: Sequence[int]) -> list[Issue]:

@@ -7,6 +7,7 @@ import contextlib
 import datetime as dt
 import logging
 import uuid
+from collections import Counter
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, Unpack
@@ -32,7 +33,7 @@ from batchcore.pg.session_pool import SessionPool
 from batchcore.policies.policy import RunContext
 from batchcore.run.bisection import Bisection
 from batchcore.run.chunk import ChunkSteps, StampClock
-from batchcore.run.issues import IssueList, not_replaced
+from batchcore.run.issues import IssueList, failure_reasons, not_replaced
 from batchcore.run.lease import (
     ACQUIRE_IDLE_MS,
     LeaseHolder,
@@ -190,6 +191,7 @@ class Run:
         self.lease: Lease | None = None
         self.planned: Planned | None = None
         self.failed_of: dict[int, int] = {}
+        self.reasons_of: dict[int, Counter[str]] = {}
         self.failed_elsewhere = 0
         self.database = database
         self.request = request
@@ -565,6 +567,9 @@ class Run:
         fails = item.rows.failed.copy()
         fails[list(refused)] = True
         self.failed_of[item.chunk.number] = int(np.count_nonzero(fails))
+        names = policies.entry(self.request.policy).failures_by_day or policies.FAILURES
+        reasons = failure_reasons(item.rows.issues, item.rows.failed, names)
+        self.reasons_of[item.chunk.number] = reasons
         failed = sum(self.failed_of.values()) + self.failed_elsewhere
         portfolios = self.policy.asked
         allowed = self.request.settings.failures_allowed(portfolios)
@@ -577,6 +582,9 @@ class Run:
                 f" (max_failed {self.request.settings.max_failed}); chunks already committed"
                 " are kept"
             )
+            reasons = sum(self.reasons_of.values(), Counter())
+            for name, count in sorted(reasons.items(), key=lambda one: (-one[1], one[0]))[:1]:
+                msg = f"{msg}; the commonest reason is {name}: {count}"
             if refused:
                 msg = f"{msg}; the database refused the last portfolio: {[*refused.values()][-1]}"
             raise TooManyFailedError(msg, failed, allowed)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from batchcore.calendar import date_of
+from batchcore.config import PRICE_LOW
 from batchcore.frames import Issues
 from batchcore.pg.ledger import NOT_REPLACED
 from batchcore.run.price_checks import of_symbols
@@ -16,9 +18,9 @@ from batchcore.units import State
 from batchcore.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
-    from batchcore.frames import Ambiguous, HeldFindings, Ids, Kept, Misses
+    from batchcore.frames import Ambiguous, Bools, HeldFindings, Ids, Kept, Misses
 
 Miss = tuple[bool, str]
 """Whether a mark was the entry price, else a stale close, and of which symbol."""
@@ -45,6 +47,24 @@ def ambiguous_prices(found: Sequence[Ambiguous]) -> Issues:
         day=[one.day for one in ordered],
         detail=[one.detail for one in ordered],
     )
+
+
+def failure_reasons(issues: Issues, failed: Bools, names: Collection[str]) -> Counter[str]:
+    """Return how many portfolios failed by each issue: each by one, that has a session.
+
+    Args:
+        issues: Those of the portfolios.
+        failed: (p,) bool, which of them failed.
+        names: Of issues that fail a portfolio.
+    """
+    own = (issues.portfolio >= 0) & (issues.day.state == State.VALUE)
+    own[own] = failed[issues.portfolio[own]]
+    of_failed, reasons = issues.take(own), dict[int, str]()
+    for owner, name in zip(of_failed.portfolio.tolist(), of_failed.name.texts(), strict=True):
+        # which also is reported of portfolios that fail for another reason
+        if name in names and (name != PRICE_LOW or owner not in reasons):
+            reasons[owner] = str(name)
+    return Counter(reasons.values())
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import datetime as dt
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict
 
 import numpy as np
@@ -20,10 +20,11 @@ from batchcore.caches import check_cache
 from batchcore.config import BETA_WEIGHTS, Settings
 from batchcore.db.access import changing, reading
 from batchcore.db.check import check
-from batchcore.errors import ConfigError
-from batchcore.frames import Flows, Opening, distinct
+from batchcore.errors import ConfigError, RateMissingError
+from batchcore.frames import Decimals, Flows, Opening, Previous, distinct
 from batchcore.late_imports import check_choice
-from batchcore.native import Book, hold
+from batchcore.native import Book, hold, roll_forward, store_snapshots
+from batchcore.options import RunOptions
 from batchcore.run.analysis import Sectors
 from batchcore.run.valuation import Valuation
 from batchcore.schema import Use
@@ -41,7 +42,7 @@ from batchcore.sources.profiles import (
     select_benchmark,
 )
 from batchcore.sources.query import load
-from batchcore.units import LotKind
+from batchcore.units import CENTS, LotKind
 
 if TYPE_CHECKING:
     import uuid
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from batchcore.caches import CompanyProfile
     from batchcore.config import Schema
     from batchcore.db.catalog import Catalog
-    from batchcore.frames import Floats, Int32
+    from batchcore.frames import Floats, Holdings, Int32, Rows
     from batchcore.pg.session import Session
 
 BETA_WITHOUT_ANY: Final = 1.0
@@ -216,6 +217,7 @@ async def calculate_portfolio_provider_beta(
     *,
     calculation_date: dt.date | None = None,
     schema: Schema | None = None,
+    settings: Settings | None = None,
 ) -> ProviderBeta:
     """Return the beta of a portfolio from those of its companies' profiles (A1).
 
@@ -229,7 +231,8 @@ async def calculate_portfolio_provider_beta(
         profile_cache: Profiles that were loaded before; what it lacks is loaded.
         weights: `market_value` or `equity`.
         calculation_date: The date; None is the last session of XNYS that is closed by now.
-        schema: Names of tables and columns; None for those of docs/schema.md.
+        schema: Names of tables and columns; None for those of the settings.
+        settings: Those of a run: `schema`, `fx_lookback_days` and `fx_pivot` count.
 
     Returns:
         ``portfolio_beta``, 1.0 without any; ``positions_with_beta`` of ``total_positions`` LONG and
@@ -240,16 +243,18 @@ async def calculate_portfolio_provider_beta(
         ConfigError: there is no such portfolio or it is soft-deleted, unknown ``weights``, or
             ``db`` is of a wrong kind.
         SchemaError: a table or column is missing.
+        RateMissingError: a lot in another currency has no rate (C7).
         DatabaseError: the database refused, failed or went away.
 
     Source:
-        docs/semantics.md, A1.
+        docs/semantics.md, A1, C6 and C7.
     """
     check_choice("weights", weights, BETA_WEIGHTS)
+    own = _settings(schema, settings)
     portfolio = _checked(portfolio_id, profile_cache, calculation_date)
-    async with reading(db, schema, USES) as (session, catalog):
+    async with reading(db, own.schema, USES) as (session, catalog):
         day = await _day(session, calculation_date)
-        held = await _load(session, catalog, portfolio, day, profile_cache)
+        held = await _load(session, catalog, portfolio, day, own, profile_cache)
     lots, beta = held.lots, held.profiles.beta
     ((coverage,),) = beta_coverage(**lots, beta=beta, portfolios=1)
     ((found,),) = provider_beta(**lots, equity=held.equity, beta=beta, weights=weights)
@@ -273,6 +278,7 @@ async def calculate_portfolio_sector_exposure(
     benchmark: str = "SP500",
     calculation_date: dt.date | None = None,
     schema: Schema | None = None,
+    settings: Settings | None = None,
 ) -> SectorExposure:
     """Return the share of a portfolio in each sector, with that of a benchmark (A2).
 
@@ -293,12 +299,13 @@ async def calculate_portfolio_sector_exposure(
         BatchcoreError: as `calculate_portfolio_provider_beta` does.
 
     Source:
-        docs/semantics.md, A2.
+        docs/semantics.md, A2, C6 and C7.
     """
+    own = _settings(schema, settings)
     portfolio = _checked(portfolio_id, profile_cache, calculation_date)
-    async with reading(db, schema, USES) as (session, catalog):
+    async with reading(db, own.schema, USES) as (session, catalog):
         day = await _day(session, calculation_date)
-        held = await _load(session, catalog, portfolio, day, profile_cache)
+        held = await _load(session, catalog, portfolio, day, own, profile_cache)
         found = await _benchmark(session, catalog, benchmark, day)
     shares = _shares(held)
     of_benchmark = {
@@ -333,8 +340,13 @@ class _Holding:
     profiles: SymbolProfiles
 
 
-async def _load(
-    session: Session, catalog: Catalog, portfolio: uuid.UUID, day: int, cache: ProfileCache | None
+async def _load(  # noqa: PLR0917  # what of which portfolio, and how
+    session: Session,
+    catalog: Catalog,
+    portfolio: uuid.UUID,
+    day: int,
+    settings: Settings,
+    cache: ProfileCache | None,
 ) -> _Holding:
     selection = Selection(np.frombuffer(portfolio.bytes, dtype=np.uint8).reshape(1, 16))
     sessions = calendars.load("XNYS")
@@ -352,17 +364,23 @@ async def _load(
     prices = await load_fallback(session, catalog, symbols, (), (day, day))
     profiles = await _profiles(session, catalog, symbols, cache)
     days = np.array([day], dtype=np.int32)
-    valuation = Valuation(catalog, Settings(schema=catalog.schema), days)
+    valuation = Valuation(catalog, settings, days)
     market = await valuation.market(session, prices, symbols)
     book = Book(positions=positions, events=events, flows=Flows.none())
     book = await valuation.convert(session, book, portfolios.currency)
     opening = Opening(
         portfolio_id=portfolios.id,
-        equity=portfolios.equity_balance,
+        equity=Decimals.nulls(1, CENTS),  # no equity, so none is out of range
         currency=portfolios.currency,
     )
 
-    lots = await asyncio.to_thread(hold, market, book, opening=opening, sessions=days)
+    def held() -> Holdings:
+        if book.rates is not None:
+            previous = store_snapshots(Previous.none())
+            _check_rates(roll_forward(market, book, previous=previous, opening=opening))
+        return hold(market, book, opening=opening, sessions=days)
+
+    lots = await asyncio.to_thread(held)
     row = np.array([symbols.index(one) for one in spelt], dtype=np.int64)
     return _Holding(
         lots={
@@ -375,6 +393,18 @@ async def _load(
         equity=floats(equity).reshape(1, 1),
         profiles=profiles,
     )
+
+
+def _check_rates(rows: Rows) -> None:
+    """Refuse what a run on the date would fail by for want of a rate (C7)."""
+    issues = rows.issues
+    for name, day, rate in zip(
+        issues.name.texts(), issues.day.values.tolist(), issues.detail.texts(), strict=True
+    ):
+        if name == "fx_missing":
+            session = calendars.date_of(day).isoformat()
+            msg = f"no rate for a lot in another currency on {session}: {rate}"
+            raise RateMissingError(msg, str(rate), session)
 
 
 async def _profiles(
@@ -415,6 +445,12 @@ def _shares(held: _Holding) -> dict[str, float] | None:
     shares = sectors.shares(held.lots, held.equity)[0, 0].tolist()
     by_name = zip(sectors.names, shares, strict=True)
     return {name: share for name, share in by_name if not np.isnan(share)}
+
+
+def _settings(schema: Schema | None, settings: Settings | None) -> Settings:
+    own = Settings() if settings is None else settings
+    RunOptions(settings=own)  # which checks them
+    return own if schema is None else replace(own, schema=schema)
 
 
 def _checked(

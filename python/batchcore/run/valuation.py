@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -26,7 +25,6 @@ from batchcore.sources.rates import (
 )
 from batchcore.sources.splits import load_splits
 from batchcore.units import State
-from batchcore.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -93,8 +91,8 @@ class Valuation:
     async def convert(self, reader: Session, book: Book, homes: Text) -> Book:
         """Return a book with the currencies of its positions, and the rates that convert them.
 
-        Of ``homes``, the currencies of portfolios, the table counts. Without anything to convert
-        there are no rates.
+        Of ``homes``, the currencies of portfolios, the table counts, and whether one has none: what
+        it holds in a currency has no rate. Without anything to convert there are no rates.
         """
         mapped = self._catalog.schema.fx
         if mapped is None:
@@ -106,46 +104,35 @@ class Valuation:
                 positions = with_currencies(book.positions, self._by_symbol)
                 book = replace(book, positions=positions)
             own, into = set(book.positions.currency.table()), set(homes.table())
+            if (homes.state != State.VALUE).any():
+                into.add("")
             if not _needs_rates(book.positions, own, into):
                 return book
             if self._rates is None or not (own <= self._own and into <= self._homes):
                 await self._add(reader, own, into)
             return replace(book, rates=self._rates)
 
-    async def missing_rates(self, reader: Session, selection: Selection) -> Issues:
-        """Return which pairs that positions are in have no rate on a session, or an entry (C7)."""
+    async def lacking(self, reader: Session, selection: Selection, days: range) -> set[str]:
+        """Return what names currencies of positions that lack a rate: on an entry, or of ``days``.
+
+        Which of them count is not looked at.
+        """
         pairs = await load(reader, select_pairs(self._catalog, selection))
         names = await load_names(reader, self._catalog, pairs.own)
         async with self._lock:
             await self._add(reader, set(names.values()), set(pairs.home.table()))
-        found: dict[tuple[str, str, int], int] = Counter()
-        columns = zip(
-            pairs.home.texts(),
-            pairs.own.texts(),
-            pairs.first.tolist(),
-            pairs.portfolios.tolist(),
-            strict=True,
-        )
-        for home, own, first, portfolios in columns:
-            known = present(self._rates).look_up(names[str(own)], home, first)
-            if known is None:
-                continue
-            pair, gaps, has_first = known
-            if gaps is not None:
-                session, count = gaps
-                found[pair, counted(count, "session"), session] += portfolios
-            elif not has_first:
-                found[pair, "the earliest entry", first] += portfolios
-        keys = sorted(found)
-        return Issues.of(
-            "fx_missing",
-            [-1] * len(keys),
-            day=[day for _, _, day in keys],
-            detail=[
-                f"{pair}: {what}, in {counted(found[pair, what, day], 'portfolio')}"
-                for pair, what, day in keys
-            ],
-        )
+        columns = zip(pairs.home.texts(), pairs.own.texts(), pairs.entry.tolist(), strict=True)
+        entered = {(home, names[str(own)], entry) for home, own, entry in columns}
+        rates, lacks = present(self._rates), set[str]()
+        for home, own, entry in entered:
+            known = rates.look_up(own, home, entry)
+            if known is not None and not known[-1]:
+                lacks.add(own)
+        for home, own in {(home, own) for home, own, _ in entered if own not in lacks}:
+            found = (rates.look_up(own, home, day) for day in days)
+            if any(known is not None and not known[-1] for known in found):
+                lacks.add(own)
+        return {name for name, own in names.items() if own in lacks}
 
     async def _add(self, reader: Session, own: set[str], homes: set[str]) -> None:
         """Make the rates of further currencies, with the rows that are not there yet."""
@@ -180,4 +167,4 @@ def _needs_rates(positions: Positions, own: set[str], homes: set[str]) -> bool:
     if (positions.currency.state == State.NOT_REPRESENTABLE).any():
         return True
     currencies = {currency(text) for text in own} - {None}
-    return any(currencies - {currency(home)} for home in homes or {""})
+    return any(currencies - {currency(home)} for home in homes)

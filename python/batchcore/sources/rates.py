@@ -10,6 +10,7 @@ import numpy as np
 
 from batchcore.frames import Frame, RateRows, Text
 from batchcore.pg.sql import Sql
+from batchcore.reference.currencies import currency
 from batchcore.schema import CURRENCY, RATES, Kind
 from batchcore.sources.ends import END, closing, ends
 from batchcore.sources.host import normalised, part, select
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from batchcore.db.catalog import Catalog
-    from batchcore.frames import Days, Ids, Int32, Int64, Positions
+    from batchcore.frames import Days, Ids, Int32, Positions
     from batchcore.pg.session import Session
     from batchcore.sources.host import Selection
 
@@ -68,6 +69,16 @@ def select_homes(catalog: Catalog, selection: Selection) -> Query[Homes]:
     return select(catalog, "homes", Homes, "o.id, o.currency", template, selection=selection)
 
 
+def several_currencies(homes: Text) -> tuple[str, ...]:
+    """Return the currencies of portfolios by name; nothing unless there are several."""
+    names = homes.table()
+    used = np.bincount(homes.codes[homes.state == State.VALUE], minlength=len(names))
+    spelt = [names[code].strip(" ") for code in np.flatnonzero(used).tolist()]
+    found = {currency(text): text for text in sorted(spelt, reverse=True)}
+    found.pop(None, None)
+    return tuple(sorted(found.values())) if len(found) > 1 else ()
+
+
 def select_profile_currencies(catalog: Catalog) -> Query[dict[str, str]]:
     """Return the currency of each normalised symbol with a profile that names one.
 
@@ -97,9 +108,9 @@ def _texts(row: tuple[str | None, str | None]) -> tuple[str, str]:
 
 def with_currencies(positions: Positions, by_symbol: dict[str, str]) -> Positions:
     """Return positions with the currencies of their symbols."""
-    names = sorted(set(by_symbol.values()))
-    place = {name: at for at, name in enumerate(names)}
     found = [by_symbol.get(normalised(name)) for name in positions.symbol.table()]
+    names = sorted({one for one in found if one is not None})
+    place = {name: at for at, name in enumerate(names)}
     # a NULL symbol has none, and takes the place behind the others
     of_code = np.array([*(-1 if one is None else place[one] for one in found), -1], dtype=np.int64)
     is_null = positions.symbol.state == State.NULL
@@ -112,26 +123,28 @@ def with_currencies(positions: Positions, by_symbol: dict[str, str]) -> Position
 
 @dataclass(frozen=True, eq=False)
 class Pairs(Frame):
-    """Which currencies the positions of portfolios are in, each pair once.
+    """Which currencies the positions of portfolios are in, each pair and entry once.
 
     Attributes:
         home: Of the portfolios, as stored.
         own: Of the positions, as stored; by symbol, where profiles name the currency.
-        first: (n,) int32 the earliest entry.
-        portfolios: (n,) int64 how many portfolios have one.
+        entry: (n,) int32 a date on which one was entered.
     """
 
     home: Text
     own: Text
-    first: Int32
-    portfolios: Int64
+    entry: Int32
 
 
 _PAIRS: Final = """
-SELECT {o.currency}::text, {own}::text, min({p.entry_date}), count(DISTINCT {o.id})
+SELECT DISTINCT {o.currency}::text, {own}::text, {p.entry_date}
 FROM {p} JOIN {o} ON {o.id} = {p.portfolio_id}
 WHERE {p.deleted_at} IS NULL AND {p.entry_date:dated} AND {own} IS NOT NULL AND {alive}
-GROUP BY 1, 2
+"""
+
+_HOLDERS: Final = """
+SELECT DISTINCT {p.portfolio_id} FROM {p}
+WHERE {p.deleted_at} IS NULL AND {own}::text = ANY({names:texts}) AND {owned}
 """
 
 
@@ -146,10 +159,21 @@ def select_pairs(catalog: Catalog, selection: Selection) -> Query[Pairs]:
     columns = (
         Column("home", Kind.TEXT),
         Column("own", Kind.TEXT),
-        Column("first", Kind.DATE, bare=True),
-        Column("portfolios", Kind.INT8),
+        Column("entry", Kind.DATE, bare=True),
     )
     return Query("pairs", part(catalog, _PAIRS, **holes), columns, Pairs)
+
+
+def select_holders(catalog: Catalog, selection: Selection, names: Iterable[str]) -> Query[Ids]:
+    """Return the portfolios with a position whose currency is named so; see `Pairs.own`."""
+    owned = selection.owned(catalog, part(catalog, "{p.portfolio_id}"))
+    holes = {"own": _own(catalog), "names": sorted(names), "owned": owned}
+    columns = (Column("portfolio_id", Kind.UUID),)
+    return Query("holders", part(catalog, _HOLDERS, **holes), columns, _ids)
+
+
+def _ids(portfolio_id: Ids) -> Ids:
+    return portfolio_id
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,7 +34,8 @@ SELECT count(*) AS portfolios, count(*) FILTER (WHERE {s.daily_pnl} < 0) AS losi
     COALESCE(sum({s.equity_balance}), 0) AS equity, COALESCE(sum({s.daily_pnl}), 0) AS pnl,
     COALESCE(sum({s.daily_realized_pnl}), 0) AS realized,
     COALESCE(sum({s.daily_capital_flow}), 0) AS flow,
-    CASE WHEN min({o.currency}) = max({o.currency}) THEN min({o.currency}) ELSE '' END AS currency
+    CASE WHEN min({o.currency}) IS NOT DISTINCT FROM max({o.currency})
+        THEN COALESCE(min({o.currency}), '') END AS currency
 {of_session}
 """
 

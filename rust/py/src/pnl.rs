@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 
-use batchcore_core::fixed::State;
+use batchcore_core::fixed::{State, Sum, Wide};
 use batchcore_core::ids::Day;
 use batchcore_core::pnl::checks::{self, Action, Rules};
 use batchcore_core::pnl::columns::{self, ColumnSlices};
@@ -348,7 +348,8 @@ pub(crate) fn value_positions<'py>(
 
 /// Return what each lot added to the P&L of its portfolio from the day `opening.first_day` to the
 /// session `opening.last_day`: columns of one row for each lot. Those of `wide` are (n, 16) uint8,
-/// integers of 128 bits, least byte first, with their decimals and states.
+/// integers of 128 bits, least byte first, with their decimals and states; (n, 64) uint8 where 128
+/// bits do not hold one of a column.
 ///
 /// Raises `CancelledError` once `cancel` is raised.
 #[pyfunction]
@@ -412,12 +413,16 @@ fn contributions_out<'py>(py: Python<'py>, found: &Contributions) -> PyResult<Bo
     out.set_item("kind", array(py, rows, |lot| lot.kind))?;
     out.set_item("multiplier", array(py, rows, |lot| lot.multiplier))?;
     let (price, amount, rate) = (found.price_scale, found.scale, found.rate_scale);
-    let wide: [(&str, u32, OfLot<i128>); 10] = [
-        ("quantity", found.quantity_scale, |lot| Some(lot.quantity)),
-        ("mark_before", price, |lot| {
-            lot.before.map(|mark| mark.price)
+    let wide: [(&str, u32, OfLot<Wide>); 10] = [
+        ("quantity", found.quantity_scale, |lot| {
+            Some(Wide::of_signed(lot.quantity))
         }),
-        ("mark", price, |lot| lot.after.map(|mark| mark.price)),
+        ("mark_before", price, |lot| {
+            lot.before.map(|mark| Wide::of_signed(mark.price))
+        }),
+        ("mark", price, |lot| {
+            lot.after.map(|mark| Wide::of_signed(mark.price))
+        }),
         ("rate_before", rate, |lot| lot.before?.rate),
         ("rate", rate, |lot| lot.after?.rate),
         ("unrealized_change", amount, |lot| {
@@ -432,12 +437,9 @@ fn contributions_out<'py>(py: Python<'py>, found: &Contributions) -> PyResult<Bo
     ];
     let columns = PyDict::new(py);
     for (name, scale, of) in wide {
-        let bytes = rows
-            .iter()
-            .flat_map(|lot| of(lot).unwrap_or(0).to_le_bytes());
-        let bytes = bytes.collect::<Vec<u8>>().into_pyarray(py);
+        let bytes = integers(py, rows.iter().map(|lot| of(lot).unwrap_or_default()))?;
         let state = array(py, rows, |lot| state_of(of(lot)));
-        columns.set_item(name, (bytes.reshape([rows.len(), 16])?, scale, state))?;
+        columns.set_item(name, (bytes, scale, state))?;
     }
     out.set_item("wide", columns)?;
     let marks: [(&str, OfLot<by_lot::Mark>); 2] =
@@ -456,7 +458,31 @@ fn contributions_out<'py>(py: Python<'py>, found: &Contributions) -> PyResult<Bo
     Ok(out)
 }
 
-/// Return the sums by key of amounts, (16 n,) uint8 as of `contributions`: (groups, 16) uint8.
+/// Returns (n, 16) uint8, integers of 128 bits, least byte first; (n, 64) uint8 where one is wider.
+fn integers(
+    py: Python<'_>,
+    values: impl ExactSizeIterator<Item = Wide> + Clone,
+) -> PyResult<Bound<'_, PyArray2<u8>>> {
+    let rows = values.len();
+    let narrow: Option<Vec<i128>> = values.clone().map(Sum::signed).collect();
+    let (bytes, width): (Vec<u8>, usize) = match narrow {
+        Some(narrow) => (
+            narrow.into_iter().flat_map(i128::to_le_bytes).collect(),
+            NARROW,
+        ),
+        None => (values.flat_map(Wide::to_le_bytes).collect(), WIDE),
+    };
+    bytes.into_pyarray(py).reshape([rows, width])
+}
+
+/// Bytes of an integer of 128 bits.
+const NARROW: usize = 16;
+
+/// Bytes of the widest integer.
+const WIDE: usize = 64;
+
+/// Return the sums by key of amounts, (16 n,) or (64 n,) uint8 as of `contributions`: (groups, 16)
+/// or (groups, 64) uint8.
 #[pyfunction]
 pub(crate) fn sums_by_key<'py>(
     py: Python<'py>,
@@ -468,13 +494,19 @@ pub(crate) fn sums_by_key<'py>(
         let keys = column::<u32>(keys, "keys")?;
         let keys = keys.as_slice()?;
         let amounts = column::<u8>(amounts, "amounts")?;
-        let (amounts, _) = amounts.as_slice()?.as_chunks::<16>();
+        let amounts = amounts.as_slice()?;
         let sums = detached(py, || {
-            let amounts: Vec<i128> = amounts.iter().copied().map(i128::from_le_bytes).collect();
-            by_lot::sums_by_key(keys, groups, &amounts)
+            if amounts.len() == keys.len().saturating_mul(WIDE) {
+                let (amounts, _) = amounts.as_chunks::<WIDE>();
+                let amounts = amounts.iter().copied().map(Wide::from_le_bytes);
+                by_lot::sums_by_key(keys, groups, amounts)
+            } else {
+                let (amounts, _) = amounts.as_chunks::<NARROW>();
+                let amounts = amounts.iter().copied().map(i128::from_le_bytes);
+                by_lot::sums_by_key(keys, groups, amounts.map(Wide::of_signed))
+            }
         })?;
-        let bytes: Vec<u8> = sums.iter().flat_map(|sum| sum.to_le_bytes()).collect();
-        bytes.into_pyarray(py).reshape([groups, 16])
+        integers(py, sums.into_iter())
     })
 }
 

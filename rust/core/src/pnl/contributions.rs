@@ -7,6 +7,7 @@ use core::sync::atomic::AtomicBool;
 
 use crate::error::{Error, Result};
 use crate::fixed::{CENTS, Sum, Wide, Width, power_of_ten};
+use crate::frame::index;
 use crate::ids::Day;
 use crate::pnl::batches::{batches, in_batches};
 use crate::pnl::book::{LotBook, PortfolioLots};
@@ -27,7 +28,7 @@ pub struct Mark {
     pub status: u8,
     /// What 1 of the lot's currency counts as, in the scale of [`Contributions::rate_scale`];
     /// nothing without a rate.
-    pub rate: Option<i128>,
+    pub rate: Option<Wide>,
 }
 
 /// What one lot added.
@@ -52,36 +53,36 @@ pub struct Contribution {
     pub added: Option<Added>,
     /// Value on the session (S9, L28), in the scale of [`Contributions::value_scale`]; nothing where
     /// it is not held then, or a rate is missing.
-    pub value: Option<i128>,
+    pub value: Option<Wide>,
 }
 
 /// What one lot added, in the scale of [`Contributions::scale`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Added {
     /// `V(t) - V(s)`.
-    pub unrealized_change: i128,
+    pub unrealized_change: Wide,
     /// Its part of `R(s, t)`.
-    pub realized: i128,
+    pub realized: Wide,
     /// What a change of price adds (C8); the rest is the effect of the currency.
-    pub price_effect: i128,
+    pub price_effect: Wide,
 }
 
 impl Added {
     /// Returns what a lot in the portfolio's currency added.
     #[must_use]
-    pub fn at_home(unrealized_change: i128, realized: i128) -> Self {
+    pub fn at_home(unrealized_change: Wide, realized: Wide) -> Self {
         Self {
             unrealized_change,
             realized,
-            price_effect: unrealized_change.saturating_add(realized),
+            price_effect: unrealized_change.plus(realized),
         }
     }
 
     /// Returns the effect of the currency (C8).
     #[must_use]
-    pub fn currency_effect(&self) -> i128 {
-        let whole = self.unrealized_change.saturating_add(self.realized);
-        whole.saturating_sub(self.price_effect)
+    pub fn currency_effect(&self) -> Wide {
+        let whole = self.unrealized_change.plus(self.realized);
+        whole.minus(self.price_effect)
     }
 }
 
@@ -102,9 +103,6 @@ pub struct Contributions {
     pub rate_scale: u32,
 }
 
-/// Most digits of an amount: those of a decimal of 128 bits.
-const MOST_DIGITS: u32 = 38;
-
 /// Returns what each lot added to the P&L of its portfolio (X1).
 ///
 /// `inputs.opening` says from which day, exclusive, to which session: `first_day` is `s`, or [`i32::MIN`]
@@ -113,8 +111,7 @@ const MOST_DIGITS: u32 = 38;
 ///
 /// # Errors
 ///
-/// [`Error::Value`] for an amount of more than 38 digits; otherwise those of
-/// [`crate::pnl::holdings::hold`].
+/// Those of [`crate::pnl::holdings::hold`].
 pub fn contributions(
     inputs: &LotInputs<'_>,
     threads: NonZeroUsize,
@@ -138,22 +135,14 @@ pub fn contributions(
         book,
     };
     let batches = batches(opening.portfolio_id.len());
-    let batches = batches.map(|portfolios| (portfolios, Ok(Vec::new())));
-    let done = in_batches(batches, threads, cancel, |at, gathered, batch| {
+    let batches = batches.map(|portfolios| (portfolios, Vec::new()));
+    let done = in_batches(batches, threads, cancel, |at, gathered, lots| {
         let day = |days: &[i32]| Day(days.get(at).copied().unwrap_or(i32::MIN));
         let (from, to) = (day(opening.first_day), day(opening.last_day));
-        if let Ok(lots) = batch
-            && let Err(error) = query.append(at, from, to, gathered, lots)
-        {
-            *batch = Err(error);
-        }
+        query.append(at, from, to, gathered, lots);
     })?;
-    let mut lots = Vec::new();
-    for batch in done {
-        lots.append(&mut batch?);
-    }
     Ok(Contributions {
-        lots,
+        lots: done.into_iter().flatten().collect(),
         price_scale: query.price_scale,
         quantity_scale: query.quantity_scale,
         scale: query.valuer.scale(),
@@ -180,7 +169,7 @@ impl<'a> ContributionQuery<'a> {
         to: Day,
         gathered: &mut PortfolioLots<'a>,
         lots: &mut Vec<Contribution>,
-    ) -> Result<()> {
+    ) {
         self.book.gather(at, gathered);
         self.book.sort(&mut gathered.lots);
         let portfolio = i32::try_from(at).unwrap_or(i32::MAX);
@@ -189,18 +178,17 @@ impl<'a> ContributionQuery<'a> {
             let added = match Width::of(bound) {
                 Width::Narrow | Width::Double => self.added::<i128>(lot, from, to),
                 Width::Wide => self.added::<Wide>(lot, from, to),
-            }?;
+            };
             lots.extend(added.map(|added| Contribution { portfolio, ..added }));
         }
-        Ok(())
     }
 
-    fn added<T: Sum>(&self, lot: &Lot<'_>, from: Day, to: Day) -> Result<Option<Contribution>> {
+    fn added<T: Sum>(&self, lot: &Lot<'_>, from: Day, to: Day) -> Option<Contribution> {
         let (held, holds) = (lot.is_held(from), lot.is_held(to));
         let ended = lot.end.filter(|&end| from < end && end <= to);
         let has_start = from.0 != i32::MIN;
         if !(held || holds || ended.is_some() && has_start) {
-            return Ok(None);
+            return None;
         }
         let range = Range {
             from: held.then_some(from),
@@ -209,10 +197,9 @@ impl<'a> ContributionQuery<'a> {
             has_start,
         };
         let priced = !range.lacks_rate(lot);
-        let fits = |amount: T| fitting(amount, lot.position);
         let shown = lot.end.map_or(to, |end| end.min(to));
         let size = lot.size_of_close(shown);
-        Ok(Some(Contribution {
+        Some(Contribution {
             portfolio: 0,
             position: i32::try_from(lot.position).unwrap_or(i32::MAX),
             kind: lot.kind().byte(),
@@ -224,16 +211,15 @@ impl<'a> ContributionQuery<'a> {
             multiplier: lot.multiplier,
             before: held.then(|| self.mark(lot, from, shown)).flatten(),
             after: holds.then(|| self.mark(lot, to, shown)).flatten(),
-            added: priced.then(|| self.amounts::<T>(lot, &range)).transpose()?,
+            added: priced.then(|| self.amounts::<T>(lot, &range)),
             value: range
                 .to
                 .filter(|_| priced)
-                .map(|to| fits(self.valuer.value::<T>(lot, to)))
-                .transpose()?,
-        }))
+                .map(|to| self.valuer.value::<T>(lot, to).wide()),
+        })
     }
 
-    fn amounts<T: Sum>(&self, lot: &Lot<'_>, range: &Range) -> Result<Added> {
+    fn amounts<T: Sum>(&self, lot: &Lot<'_>, range: &Range) -> Added {
         let mut change = T::ZERO;
         if lot.class == Class::Public && range.has_start {
             let earned =
@@ -243,20 +229,17 @@ impl<'a> ContributionQuery<'a> {
         let realized = range
             .ended
             .map_or(T::ZERO, |end| self.valuer.realized_at(lot, end));
-        let fits = |amount: T| fitting(amount, lot.position);
-        let (unrealized_change, realized) = (fits(change)?, fits(realized)?);
-        let at_home = Added::at_home(unrealized_change, realized);
+        let at_home = Added::at_home(change.wide(), realized.wide());
         if lot.rates.is_none()
             || !range.has_start
             || matches!(lot.closing, Closing::Given(_)) && range.ended.is_some()
         {
-            return Ok(at_home);
+            return at_home;
         }
-        let price_effect = fits(self.price_effect(lot, range))?;
-        Ok(Added {
-            price_effect,
+        Added {
+            price_effect: self.price_effect::<T>(lot, range).wide(),
             ..at_home
-        })
+        }
     }
 
     /// Returns what a change of price adds, at the rate that counts where the range begins (C8).
@@ -312,10 +295,10 @@ impl<'a> ContributionQuery<'a> {
     }
 
     /// Returns what 1 of a lot's currency counts as on a day.
-    fn rate(&self, lot: &Lot<'_>, day: Day) -> Option<i128> {
+    fn rate(&self, lot: &Lot<'_>, day: Day) -> Option<Wide> {
         match lot.rates {
             Some(pair) => pair.at(day).map(Rate::at_scale),
-            None => power_of_ten(self.rate_scale).and_then(|unit| i128::try_from(unit).ok()),
+            None => Sum::power_of_ten(self.rate_scale),
         }
     }
 }
@@ -357,28 +340,17 @@ fn rescaled(mantissa: i128, from: u32, to: u32) -> i128 {
     mantissa.saturating_mul(i128::try_from(factor).unwrap_or(i128::MAX))
 }
 
-/// Returns an amount of a position as an integer of 38 digits.
-///
-/// # Errors
-///
-/// [`Error::Value`] if it has more.
-pub(crate) fn fitting<T: Sum>(amount: T, position: usize) -> Result<i128> {
-    let most = power_of_ten(MOST_DIGITS).unwrap_or(u128::MAX);
-    let fits = |amount: &i128| amount.unsigned_abs() < most;
-    amount.signed().filter(fits).ok_or(Error::Value {
-        column: "positions.quantity",
-        row: position,
-        expected: "a position whose value has at most 38 digits",
-    })
-}
-
 /// Returns the sums of amounts by key: `keys` are below `groups`, one for each amount.
 ///
 /// # Errors
 ///
 /// [`Error::Length`] unless there is a key for each amount; [`Error::Value`] for a key that is not
-/// below `groups`, or a sum of more than 38 digits.
-pub fn sums_by_key(keys: &[u32], groups: usize, amounts: &[i128]) -> Result<Vec<i128>> {
+/// below `groups`.
+pub fn sums_by_key(
+    keys: &[u32],
+    groups: usize,
+    amounts: impl ExactSizeIterator<Item = Wide>,
+) -> Result<Vec<Wide>> {
     if keys.len() != amounts.len() {
         return Err(Error::Length {
             column: "keys",
@@ -386,20 +358,14 @@ pub fn sums_by_key(keys: &[u32], groups: usize, amounts: &[i128]) -> Result<Vec<
             actual: keys.len(),
         });
     }
-    let mut sums = vec![0i128; groups];
-    let most = power_of_ten(MOST_DIGITS).unwrap_or(u128::MAX);
-    for (row, (&key, &amount)) in keys.iter().zip(amounts).enumerate() {
-        let refused = |expected| Error::Value {
+    let mut sums = vec![Wide::ZERO; groups];
+    for (row, (&key, amount)) in keys.iter().zip(amounts).enumerate() {
+        let sum = sums.get_mut(index(key)).ok_or(Error::Value {
             column: "keys",
             row,
-            expected,
-        };
-        let sum = usize::try_from(key).ok().and_then(|key| sums.get_mut(key));
-        let sum = sum.ok_or(refused("a number below that of the groups"))?;
-        *sum = sum
-            .checked_add(amount)
-            .filter(|sum| sum.unsigned_abs() < most)
-            .ok_or(refused("amounts whose sum has at most 38 digits"))?;
+            expected: "a number below that of the groups",
+        })?;
+        *sum = sum.plus(amount);
     }
     Ok(sums)
 }
@@ -418,6 +384,10 @@ mod tests {
         })
     }
 
+    fn home(change: i64) -> Added {
+        Added::at_home(Wide::of(change), Wide::ZERO)
+    }
+
     #[test]
     fn a_lot_adds_the_change_of_what_it_has_earned() {
         let found = added(LONG, [1000, 1100, 1250], 5, 6).unwrap();
@@ -425,14 +395,14 @@ mod tests {
             panic!("{found:?}")
         };
         // 3 * (11.00 - 10.00) of 2 decimals
-        assert_eq!((found.scale, lot.added), (2, Some(Added::at_home(300, 0))));
-        assert_eq!(lot.value, Some(3300));
+        assert_eq!((found.scale, lot.added), (2, Some(home(300))));
+        assert_eq!(lot.value, Some(Wide::of(3300)));
         let mark = |price, day| {
             Some(Mark {
                 price,
                 day: Some(Day(day)),
                 status: 0,
-                rate: Some(1),
+                rate: Some(Wide::of(1)),
             })
         };
         assert_eq!((lot.before, lot.after), (mark(1000, 5), mark(1100, 6)));
@@ -441,10 +411,10 @@ mod tests {
     #[test]
     fn a_lot_of_a_baseline_is_listed_and_adds_nothing() {
         let found = added(LONG, [1200, 1100, 1250], i32::MIN, 5).unwrap();
-        assert_eq!(found.lots[0].added, Some(Added::at_home(0, 0)));
+        assert_eq!(found.lots[0].added, Some(home(0)));
         assert_eq!(
             (found.lots[0].before, found.lots[0].value),
-            (None, Some(3600))
+            (None, Some(Wide::of(3600)))
         );
         assert!(
             added(LONG, [1200, 1100, 1250], i32::MIN, 4)
@@ -455,24 +425,34 @@ mod tests {
     }
 
     #[test]
-    fn an_amount_beyond_38_digits_is_refused() {
+    fn an_amount_beyond_38_digits_is_exact() {
         let most = i64::MAX;
         let huge = Held {
             kind: "LC",
             quantity: Some(most),
             ..LONG
         };
-        let error = added(huge, [1, most, 1], 5, 6).unwrap_err().to_string();
-        assert!(error.contains("at most 38 digits"), "{error}");
+        let found = added(huge, [1, most, 1], 5, 6).unwrap();
+        let shares = Wide::of(most).times(Wide::of(100));
+        let change = shares.times(Wide::of(most - 1));
+        assert_eq!(
+            found.lots[0].added,
+            Some(Added::at_home(change, Wide::ZERO))
+        );
+        assert!(change.signed().is_none_or(|change| change > 10i128.pow(38)));
     }
 
     #[test]
-    fn sums_are_exact_or_refused() {
-        let sums = sums_by_key(&[1, 0, 1], 3, &[5, 7, -2]).unwrap();
-        assert_eq!(sums, [7, 3, 0]);
-        let most = 10i128.pow(38) - 1;
-        assert!(sums_by_key(&[0, 0], 1, &[most, 1]).is_err());
-        assert!(sums_by_key(&[1], 1, &[1]).is_err());
-        assert!(sums_by_key(&[], 1, &[1]).is_err());
+    fn sums_are_exact() {
+        let sums = |keys: &[u32], groups, amounts: &[Wide]| {
+            sums_by_key(keys, groups, amounts.iter().copied())
+        };
+        let [five, seven, minus_two] = [5, 7, -2].map(Wide::of);
+        let found = sums(&[1, 0, 1], 3, &[five, seven, minus_two]).unwrap();
+        assert_eq!(found, [7, 3, 0].map(Wide::of));
+        let most = Wide::of_signed(i128::MAX);
+        assert_eq!(sums(&[0, 0], 1, &[most, most]).unwrap(), [most.plus(most)]);
+        assert!(sums(&[1], 1, &[five]).is_err());
+        assert!(sums(&[], 1, &[five]).is_err());
     }
 }

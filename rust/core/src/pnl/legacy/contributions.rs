@@ -9,7 +9,7 @@ use crate::frame::index;
 use crate::ids::Day;
 use crate::pnl::batches::{batches, in_batches};
 use crate::pnl::book::Book;
-use crate::pnl::contributions::{Added, Contribution, Contributions, Mark, fitting};
+use crate::pnl::contributions::{Added, Contribution, Contributions, Mark};
 use crate::pnl::groups::Groups;
 use crate::pnl::inputs::LotInputs;
 use crate::pnl::legacy::holding::{Class, Holding, HoldingReader};
@@ -41,7 +41,7 @@ const VALUE_SCALE: u32 = 24;
 ///
 /// # Errors
 ///
-/// [`Error::Value`] for days that do not ascend, or an amount of more than 38 digits;
+/// [`Error::Value`] for days that do not ascend, or closes whose changes have more than 38 digits;
 /// [`Error::Length`] or [`Error::Duplicate`] for frames that contradict themselves;
 /// [`Error::Cancelled`] once `cancel` is raised.
 pub fn contributions<'a>(
@@ -236,10 +236,10 @@ impl Query<'_> {
             before,
             after,
             added: Some(Added::at_home(
-                fitting(Wide::of_signed(change).times(units), row)?,
-                fitting(realized, row)?,
+                Wide::of_signed(change).times(units),
+                realized,
             )),
-            value: value.map(|value| fitting(value, row)).transpose()?,
+            value,
         }))
     }
 
@@ -323,7 +323,7 @@ impl Query<'_> {
             price: close.into(),
             day: Some(day),
             status,
-            rate: Some(1),
+            rate: Some(Wide::of(1)),
         };
         let (days, values) = closes.upper;
         let eve = Day(own.first.0.saturating_sub(1));
@@ -362,6 +362,10 @@ mod tests {
         })
     }
 
+    fn home(change: i64) -> Added {
+        Added::at_home(Wide::of(change), Wide::ZERO)
+    }
+
     #[test]
     fn a_position_adds_the_change_of_each_day_that_has_a_close() {
         let found = added(LONG, &[(6, true), (7, true), (8, true)]).unwrap();
@@ -369,14 +373,14 @@ mod tests {
             panic!("{found:?}")
         };
         // 3 * (1.00 + 0 + 1.50): day 7 has no close, and day 8 is measured from day 6
-        assert_eq!(lot.added, Some(Added::at_home(750, 0)));
+        assert_eq!(lot.added, Some(home(750)));
         assert_eq!(found.scale, 2);
         let mark = |price, day, status| {
             Some(Mark {
                 price,
                 day: Some(Day(day)),
                 status,
-                rate: Some(1),
+                rate: Some(Wide::of(1)),
             })
         };
         assert_eq!(
@@ -384,13 +388,13 @@ mod tests {
             (mark(1000, 5, 1), mark(1250, 8, 0))
         );
         // 37.5 of 24 decimals
-        assert_eq!(lot.value, Some(375 * 10i128.pow(23)));
+        assert_eq!(lot.value, Some(Wide::of_signed(375 * 10i128.pow(23))));
     }
 
     #[test]
     fn without_a_row_before_nothing_is_earned() {
         let found = added(LONG, &[(6, false), (8, true)]).unwrap();
-        assert_eq!(found.lots[0].added, Some(Added::at_home(450, 0)));
+        assert_eq!(found.lots[0].added, Some(home(450)));
     }
 
     #[test]
@@ -401,7 +405,7 @@ mod tests {
         };
         let found = added(private, &[(6, true)]).unwrap();
         let lot = found.lots[0];
-        assert_eq!((lot.added, lot.kind), (Some(Added::at_home(0, 0)), 2));
+        assert_eq!((lot.added, lot.kind), (Some(home(0)), 2));
         assert_eq!((lot.before, lot.after), (None, None));
     }
 
