@@ -118,7 +118,7 @@ class LegacyAudit(PolicyAudit):
         closes = await load_legacy_closes(session, catalog, spelt, start, last)
         sessions = self.calendar.sessions(first, last)
         self.market = await asyncio.to_thread(build_market, closes, sessions)
-        profiles = await load(session, select_spelt_profiles(catalog, spelt))
+        profiles = (await load(session, select_spelt_profiles(catalog, spelt))).profiles
         # Rows with weights had a benchmark; `judge` leaves out those that had none.
         self.host = build_host(dt.date.max, profiles=profiles, has_benchmark=True)
 

@@ -47,6 +47,11 @@ def ambiguous_prices(found: Sequence[Ambiguous]) -> Issues:
     )
 
 
+def ambiguous_profiles(symbols: Sequence[str]) -> Issues:
+    """Return the symbols whose profiles differ, of which none counts (A2, L33)."""
+    return Issues.of("ambiguous_profile", np.full(len(symbols), -1), symbol=symbols)
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Shared:
     """What several portfolios have in common, which the last issues of a report say.

@@ -114,6 +114,7 @@ async def load(session: Session, query: Query[Result]) -> Result:
         sql = query.sql if session.has_encoding else query.converted(as_bytes)
         await session.copy_out(sql, decoder.push)
         parts = decoder.finish()
+        _require_fitting(query, parts)
     except DecodeError as error:
         message = f"query `{query.name}`: {error}"
         raise DecodeError(message, query.name, error.column, error.row) from error
@@ -125,6 +126,16 @@ async def load(session: Session, query: Query[Result]) -> Result:
             session.rounded[column.source] += lost
         columns[column.name] = _decoded(column, part)
     return query.frame(**columns)
+
+
+def _require_fitting(query: Query[Any], parts: dict[str, Any]) -> None:
+    """Refuse decimals that the catalog excludes: the type has changed since it was read."""
+    for column in query.columns:
+        if column.kind is Kind.NUMERIC and column.always_fits:
+            rows = np.flatnonzero(parts[column.name][-1] == State.NOT_REPRESENTABLE)
+            if len(rows):
+                msg = f"column {column.name}, row {rows[0]}: more digits than its type had"
+                raise DecodeError(msg, query.name, column.name, int(rows[0]))
 
 
 def _decoded(column: Column, parts: Any) -> Any:  # noqa: ANN401  # one of the column types
