@@ -290,19 +290,24 @@ async def test_partitioned_snapshots_positions_and_portfolios_of_another_schema_
     await downgrade(empty_host, schema=schema)
 
 
-INSTEAD = """
+ACCOUNTS = """
 ALTER TABLE portfolios RENAME TO accounts;
-CREATE VIEW portfolios AS SELECT a.* FROM accounts AS a JOIN (SELECT 1) AS x ON true;
+CREATE VIEW portfolios AS SELECT a.* FROM accounts AS a JOIN generate_series(1, 1) AS x ON true"""
+INSTEAD = """
 CREATE FUNCTION change() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     UPDATE accounts SET equity_balance = NEW.equity_balance, updated_at = NEW.updated_at
         WHERE id = NEW.id;
     RETURN NEW; END $$;
 CREATE TRIGGER change INSTEAD OF UPDATE ON portfolios FOR EACH ROW EXECUTE FUNCTION change()"""
+RULE = """
+CREATE RULE change AS ON UPDATE TO portfolios DO INSTEAD UPDATE accounts
+    SET equity_balance = NEW.equity_balance, updated_at = NEW.updated_at WHERE id = NEW.id"""
 
 
-async def test_a_view_with_a_trigger_instead_of_updates_is_written(host: str) -> None:
+@pytest.mark.parametrize("instead", [INSTEAD, RULE], ids=["trigger", "rule"])
+async def test_a_view_that_is_written_in_another_way_is_written(host: str, instead: str) -> None:
     await filled(host)
-    await execute(host, INSTEAD)
+    await execute(host, ACCOUNTS, instead)
 
     assert (await run(host)).rows_written == 6
 
@@ -316,23 +321,21 @@ async def test_a_view_with_a_trigger_instead_of_updates_is_written(host: str) ->
 
 
 TWICE = {
-    "a child table": (
-        "CREATE TABLE european (PRIMARY KEY (id)) INHERITS (portfolios);"
-        " INSERT INTO european SELECT * FROM ONLY portfolios ORDER BY id LIMIT 1"
-    ),
-    "a view": (
-        INSTEAD.replace("JOIN (SELECT 1) AS x ON true", "JOIN generate_series(1, 2) AS x ON true")
-    ),
+    "a child table": [
+        "CREATE TABLE european (PRIMARY KEY (id)) INHERITS (portfolios)",
+        "INSERT INTO european SELECT * FROM ONLY portfolios ORDER BY id LIMIT 1",
+    ],
+    "a view": [ACCOUNTS.replace("(1, 1)", "(1, 2)"), INSTEAD],
 }
 
 
 @pytest.mark.parametrize("policy", ["rollforward", "legacy"])
 @pytest.mark.parametrize("statements", TWICE.values(), ids=TWICE)
 async def test_a_portfolio_that_stands_twice_is_named(
-    host: str, statements: str, policy: str
+    host: str, statements: list[str], policy: str
 ) -> None:
     await filled(host)
-    await execute(host, statements)
+    await execute(host, *statements)
     (row,) = await fetch(host, "SELECT id FROM portfolios ORDER BY id LIMIT 1")
 
     for dry_run in (True, False):

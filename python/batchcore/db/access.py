@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
 import asyncpg
@@ -18,13 +19,16 @@ from batchcore.pg.database import Database
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
     from batchcore.db.catalog import Catalog
     from batchcore.pg.session import Session
     from batchcore.schema import Use
 
     Catalogs = dict[Schema, tuple[Catalog, float]]
+
+Taken = ParamSpec("Taken")
+Read = TypeVar("Read")
 
 CHECK: Final = "check"
 """The phase that catalog statements are counted under."""
@@ -90,6 +94,20 @@ async def changing(
         _catalog(session, db, schema, uses, writes=True) as catalog,
     ):
         yield session, catalog
+
+
+def rechecked(read: Callable[Taken, Awaitable[Read]]) -> Callable[Taken, Coroutine[Any, Any, Read]]:
+    """Return a function that reads, called again where a table turns out to have changed."""
+
+    @functools.wraps(read)
+    async def reread(*args: Taken.args, **options: Taken.kwargs) -> Read:
+        try:
+            return await read(*args, **options)
+        except DecodeError:
+            # The catalog is forgotten by now; what is wrong for another reason is so again.
+            return await read(*args, **options)
+
+    return reread
 
 
 def forget() -> None:
