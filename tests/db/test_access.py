@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import datetime as dt
 import gc
 from collections import Counter
+from decimal import Decimal
 from typing import Any
 
 import asyncpg
@@ -13,9 +15,12 @@ from sqlalchemy import Column, MetaData, String, Table, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
+import batchcore
+from batchcore import CompanyProfileCache, PriceCache
 from batchcore.config import Schema
 from batchcore.db import access
 from batchcore.db.access import changing, reading
+from batchcore.db.migrate import check, migrate
 from batchcore.errors import ConfigError, DatabaseError, SchemaError
 from batchcore.pg import errors
 from batchcore.schema import Use
@@ -35,6 +40,10 @@ SLEEPS = """SELECT count(*) FROM pg_stat_activity
 
 # A binary COPY of one row of one text: signature, flags, no extension; 1 field of 1 byte; end.
 ONE_ROW = b"PGCOPY\n\xff\r\n\0" + bytes(8) + b"\0\1" + b"\0\0\0\1" + b"x" + b"\xff\xff"
+
+DAY = dt.date(2026, 1, 5)
+CLOSE = """INSERT INTO market_data_cache (id, symbol, date, close, data_source, created_at,
+    updated_at) VALUES (gen_random_uuid(), 'AAA', '2026-01-05', 10, 'test', now(), now())"""
 
 LETTERS = Table("letters", MetaData(), Column("letter", String))
 
@@ -243,6 +252,82 @@ async def test_what_has_come_since_the_check_is_found(host: str) -> None:
         assert statements == {access.CHECK: 1}
 
 
+async def close_of(cache: PriceCache, db: Any) -> Decimal | None:
+    await cache.load_single_date(db, ["AAA"], DAY)
+    return cache.get("AAA", DAY)
+
+
+CHANGED = {
+    "numeric(14,6)": "13.123456",
+    "numeric(18,8)": "13.12345678",
+    "numeric(10,2)": "13.12",
+}
+"""Other types of closes, with a close that only such a column holds."""
+
+
+@pytest.mark.parametrize(("declared", "close"), CHANGED.items(), ids=CHANGED)
+@pytest.mark.parametrize("kind", ["pool", "url"])
+async def test_a_type_that_has_changed_is_no_other_figure(
+    host: str, kind: str, declared: str, close: str
+) -> None:
+    await database.execute(host, CLOSE)
+    try:
+        async with caller(host, kind) as given:
+            assert await close_of(PriceCache(), given.db) == 10
+            await database.execute(
+                host, f"ALTER TABLE market_data_cache ALTER close TYPE {declared} USING {close}"
+            )
+            assert await close_of(PriceCache(), given.db) == Decimal(close)
+    finally:
+        await database.execute(host, "ALTER TABLE market_data_cache ALTER close TYPE numeric(12,4)")
+
+
+async def test_a_type_that_no_longer_serves_is_named(host: str) -> None:
+    await database.execute(host, CLOSE)
+    try:
+        async with caller(host, "pool") as given:
+            await close_of(PriceCache(), given.db)
+            await database.execute(
+                host, "ALTER TABLE market_data_cache ALTER close TYPE double precision"
+            )
+            with pytest.raises(SchemaError, match="is double precision, expected its decimals"):
+                await close_of(PriceCache(), given.db)
+    finally:
+        await database.execute(host, "ALTER TABLE market_data_cache ALTER close TYPE numeric(12,4)")
+
+
+async def test_a_beta_that_has_become_finer_is_the_beta(host: str) -> None:
+    cache = CompanyProfileCache()
+    await database.execute(
+        host,
+        """INSERT INTO company_profiles (symbol, beta, is_etf, data_source, last_updated,
+        created_at, updated_at) VALUES ('AAA', 1.25, false, 'x', now(), now(), now())""",
+    )
+    try:
+        async with database.connected(host) as raw, raw.transaction():
+            await cache.load(raw, ["AAA"])
+            await raw.execute(
+                "ALTER TABLE company_profiles ALTER beta TYPE numeric(12,6) USING 1.251234"
+            )
+            cache.clear()
+            await cache.load(raw, ["AAA"])
+            assert cache.get_beta("AAA") == Decimal("1.251234")
+            await raw.execute("ALTER TABLE company_profiles ALTER beta TYPE numeric(8,4)")
+    finally:
+        await database.execute(host, "DELETE FROM company_profiles")
+
+
+async def test_a_database_is_checked_again_after_a_while(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "KEPT_S", 0.0)
+    statements: Counter[str] = Counter()
+    async with caller(host, "pool") as given:
+        for _ in range(2):
+            await seen(given.db, statements=statements)
+    assert statements[access.CHECK] == 2
+
+
 def remembered() -> int:
     gc.collect()
     return len(access._weak) + len(access._kept)  # noqa: SLF001  # no caller needs to know
@@ -294,6 +379,52 @@ async def test_what_is_not_async_is_refused() -> None:
         assert await refused(session) == EXPECTED + "sqlalchemy.orm.session.Session"
     engine = create_async_engine("postgresql+asyncpg://").sync_engine
     assert await refused(engine) == EXPECTED + "sqlalchemy.engine.base.Engine"
+
+
+TRANSLATED = {
+    "of no schema": {None: "tenant_b"},
+    "of the schema": {"public": "tenant_b"},
+    "of both": {None: "tenant_b", "public": "tenant_c"},
+}
+
+
+@pytest.mark.parametrize("translated", TRANSLATED.values(), ids=TRANSLATED)
+async def test_tables_that_sqlalchemy_has_in_another_schema_are_refused(
+    host: str, translated: dict[str | None, str]
+) -> None:
+    options = {"schema_translate_map": translated}
+    engine = create_async_engine(with_driver(host), execution_options=options)
+    plain = create_async_engine(with_driver(host))
+    message = "schema_translate_map has the tables in `tenant_b`, but Schema.namespace is `public`"
+    calls = batchcore.PnLCalculator(calendar="daily")
+    try:
+        async with AsyncSession(engine) as session, engine.connect() as connection:
+            for db in (engine, session, connection):
+                with pytest.raises(ConfigError, match=message) as caught:
+                    await seen(db)
+                assert caught.value.option == "schema.namespace"
+            with pytest.raises(ConfigError, match=message):
+                await calls.calculate_all_portfolios_pnl(DAY, session)
+        async with plain.connect() as connection:
+            with pytest.raises(ConfigError, match=message):
+                await seen(await connection.execution_options(**options))
+        for refused in (batchcore.run_batch(engine, DAY, DAY), migrate(engine), check(engine)):
+            with pytest.raises(ConfigError, match=message):
+                await refused
+    finally:
+        await engine.dispose()
+        await plain.dispose()
+
+
+@pytest.mark.parametrize("translated", [{None: "public"}, {"other": "tenant_b"}, {None: None}])
+async def test_a_map_that_leaves_the_tables_where_they_are_is_none(
+    host: str, translated: dict[str | None, str | None]
+) -> None:
+    engine = create_async_engine(
+        with_driver(host), execution_options={"schema_translate_map": translated}
+    )
+    assert await seen(engine) == 0
+    await engine.dispose()
 
 
 async def test_another_driver_is_refused(host: str) -> None:

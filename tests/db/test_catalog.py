@@ -226,6 +226,158 @@ async def test_what_a_host_may_do_differently_passes(migrated: str, statement: s
     check(await inspected(migrated, statement))
 
 
+@pytest.mark.parametrize("table", ["portfolios", "positions", "equity_changes"])
+async def test_rows_that_are_not_deleted_have_a_null(migrated: str, table: str) -> None:
+    found = await inspected(
+        migrated,
+        f"ALTER TABLE {table} ALTER deleted_at SET DEFAULT 'infinity'",
+        f"ALTER TABLE {table} ALTER deleted_at SET NOT NULL",
+    )
+
+    problem = f"public.{table}.deleted_at: is NOT NULL, expected NULL in rows that are not deleted"
+    assert problems_of(found) == (problem,)
+    assert problems_of(found, writes=False) == (problem,)
+    replaced = await inspected(
+        migrated,
+        f"ALTER TABLE {table} ALTER deleted_at SET DEFAULT 'infinity'",
+        f"ALTER TABLE {table} ALTER deleted_at SET NOT NULL",
+        f"ALTER TABLE {table} ADD deleted_on timestamptz"
+        " GENERATED ALWAYS AS (NULLIF(deleted_at, 'infinity')) STORED",
+        schema=Schema(columns={f"{table}.deleted_at": "deleted_on"}),
+    )
+    check(replaced)
+
+
+@pytest.mark.parametrize(
+    ("columns", "problem"),
+    [
+        (
+            {"portfolio_snapshots.daily_pnl": "cumulative_pnl"},
+            "portfolio_snapshots.cumulative_pnl: daily_pnl and cumulative_pnl",
+        ),
+        ({"portfolios.equity_balance": "updated_at"}, "portfolios.updated_at: equity_balance and"),
+    ],
+)
+async def test_columns_that_are_written_are_not_one(
+    migrated: str, columns: dict[str, str], problem: str
+) -> None:
+    found = await inspected(migrated, schema=Schema(columns=columns))
+
+    assert problem in "\n".join(problems_of(found))
+    assert problem not in "\n".join(problems_of(found, writes=False))
+    read = await inspected(
+        migrated, schema=Schema(columns={"positions.exit_date": "expiration_date"})
+    )
+    check(read)
+
+
+async def test_a_domain_of_a_domain_is_what_the_last_one_is(migrated: str) -> None:
+    found = await inspected(
+        migrated,
+        "CREATE DOMAIN ticker AS varchar(20) NOT NULL",
+        "CREATE DOMAIN uticker AS ticker CHECK (VALUE = upper(VALUE))",
+        "CREATE DOMAIN price AS numeric(14,5)",
+        "CREATE DOMAIN own_price AS price",
+        "CREATE DOMAIN dear_price AS own_price CHECK (VALUE > 0)",
+        "ALTER TABLE market_data_cache ALTER symbol TYPE uticker, ALTER close TYPE dear_price",
+        "ALTER TABLE positions ALTER symbol DROP NOT NULL, ALTER symbol TYPE uticker",
+    )
+
+    check(found)
+    assert found.column("positions", "symbol").not_null
+    close = found.column("market_data_cache", "close")
+    assert (close.kind, close.precision, close.scale) == (Kind.NUMERIC, 14, 5)
+    assert close.declared == "dear_price"
+
+
+INSTEAD = """
+CREATE FUNCTION change() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
+CREATE TRIGGER change INSTEAD OF UPDATE ON portfolios FOR EACH ROW EXECUTE FUNCTION change()"""
+JOINED = (
+    "ALTER TABLE portfolios RENAME TO accounts",
+    "CREATE VIEW portfolios AS SELECT a.* FROM accounts AS a JOIN (SELECT 1) AS x ON true",
+)
+
+
+@pytest.mark.parametrize(
+    "instead",
+    [
+        INSTEAD,
+        (
+            "CREATE RULE change AS ON UPDATE TO portfolios DO INSTEAD UPDATE accounts"
+            " SET equity_balance = NEW.equity_balance, updated_at = NEW.updated_at"
+            " WHERE id = NEW.id"
+        ),
+    ],
+    ids=["trigger", "rule"],
+)
+async def test_a_view_that_does_something_instead_of_an_update_can_be_written(
+    migrated: str, instead: str
+) -> None:
+    check(await inspected(migrated, *JOINED, instead))
+    computed = (
+        "ALTER TABLE portfolios RENAME TO accounts;"
+        " CREATE VIEW portfolios AS SELECT id, currency, name, user_id, updated_at, deleted_at,"
+        " (equity_balance + 0)::numeric(16,2) AS equity_balance FROM accounts"
+    )
+    assert (
+        "equity_balance: is computed by the server"
+        in problems_of(await inspected(migrated, computed))[0]
+    )
+
+
+HAS_FDW = "SELECT count(*) FROM pg_available_extensions WHERE name = 'postgres_fdw'"
+FOREIGN = (
+    "CREATE EXTENSION postgres_fdw",
+    "CREATE SERVER other FOREIGN DATA WRAPPER postgres_fdw",
+    "ALTER TABLE market_data_cache RENAME TO prices",
+)
+COLUMNS = """id uuid, symbol varchar(20) NOT NULL, date date NOT NULL, close numeric(12,4) NOT NULL,
+    data_source varchar(50), created_at timestamptz, updated_at timestamptz"""
+
+
+@pytest.mark.parametrize(
+    ("statements", "is_foreign"),
+    [
+        ([f"CREATE FOREIGN TABLE market_data_cache ({COLUMNS}) SERVER other"], True),
+        (
+            [
+                f"CREATE FOREIGN TABLE far ({COLUMNS}) SERVER other",
+                "CREATE VIEW near AS SELECT * FROM far",
+                "CREATE VIEW market_data_cache AS SELECT * FROM near",
+            ],
+            True,
+        ),
+        (
+            [
+                f"CREATE TABLE market_data_cache ({COLUMNS}) PARTITION BY RANGE (date)",
+                "CREATE FOREIGN TABLE old PARTITION OF market_data_cache DEFAULT SERVER other",
+            ],
+            True,
+        ),
+        (
+            [
+                f"CREATE FOREIGN TABLE far ({COLUMNS}) SERVER other",
+                "CREATE MATERIALIZED VIEW market_data_cache AS SELECT * FROM far WITH NO DATA",
+            ],
+            False,
+        ),
+        (["CREATE VIEW market_data_cache AS SELECT * FROM prices"], False),
+    ],
+    ids=["itself", "beneath views", "a partition", "materialized", "a view"],
+)
+async def test_foreign_tables_are_known(
+    migrated: str, statements: list[str], *, is_foreign: bool
+) -> None:
+    if not await database.fetchval(migrated, HAS_FDW):
+        pytest.skip("the server has no postgres_fdw")
+    found = await inspected(migrated, *FOREIGN, *statements)
+
+    check(found)
+    assert found.foreign == ({"market_data_cache"} if is_foreign else frozenset())
+    assert found.acting == frozenset()
+
+
 async def test_absent_optional_tables_are_known(migrated: str) -> None:
     found = await inspected(migrated, "DROP TABLE equity_changes")
 

@@ -1,6 +1,7 @@
 """Upgrade, downgrade and check: an empty database and a host's own."""
 
 import asyncio
+import datetime as dt
 import io
 import sys
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, MetaData, event
 from sqlalchemy.ext.asyncio import create_async_engine
 
+import batchcore
 from batchcore import alembic_include_object
 from batchcore.config import Schema
 from batchcore.db import sqlalchemy_tables
@@ -42,6 +44,8 @@ REPLACED = "idx_positions_portfolio_deleted"
 KEPT = f"keep public.{REPLACED}, redundant beside idx_positions_active_complete"
 VERSION_TABLE = "batchcore_alembic_version"
 EVERY_TABLE = (*sqlalchemy_tables.metadata.tables, *sqlalchemy_tables.ledger.tables)
+
+TWO_DAYS = dt.date(2026, 1, 5), dt.date(2026, 1, 6)
 
 RELATIONS = """
 SELECT c.relname::text FROM pg_class AS c
@@ -223,6 +227,93 @@ async def test_a_host_keeps_its_tables_and_gets_the_indexes(database: str) -> No
     assert VERSION_TABLE not in await relations(database)
     async with connected(database) as connection:
         assert await connection.fetchval("SELECT count(*) FROM portfolios") == 1
+
+
+COMMENTS = """
+SELECT format('COMMENT ON %s %s IS NULL', CASE c.relkind WHEN 'i' THEN 'INDEX' ELSE 'TABLE' END,
+    c.oid::regclass)
+FROM pg_class AS c WHERE c.relnamespace = 'public'::regnamespace
+    AND obj_description(c.oid, 'pg_class') IS NOT NULL"""
+
+
+@pytest.mark.parametrize("is_hosts", [True, False], ids=["the host's", "made by batchcore"])
+async def test_tables_stay_where_no_comment_says_who_made_them(
+    database: str, *, is_hosts: bool
+) -> None:
+    if is_hosts:
+        await host_database(database)
+    await migrate(database)
+    await execute(database, PORTFOLIO, TWO_POSITIONS)
+    # What `pg_dump --no-comments` leaves out.
+    await execute(database, *[row[0] for row in await fetch(database, COMMENTS)])
+    assert (await check(database)).adopted
+
+    await downgrade(database)
+
+    assert await relations(database) >= {"portfolios", "positions", "market_data_cache", *THREE}
+    assert VERSION_TABLE not in await relations(database)
+    (row,) = await fetch(database, "SELECT count(*) FROM positions")
+    assert row[0] == 2
+    assert (await migrate(database)).adopted
+
+
+async def test_a_comment_of_an_earlier_database_is_replaced(database: str) -> None:
+    await migrate(database)
+    await execute(
+        database,
+        f"DROP TABLE {', '.join(sqlalchemy_tables.ledger.tables)}",
+        "DROP SEQUENCE batchcore_run_tokens",
+        f"TRUNCATE {VERSION_TABLE}",
+        PORTFOLIO,
+    )
+
+    assert (await migrate(database)).adopted
+    await downgrade(database)
+
+    assert "portfolios" in await relations(database)
+
+
+@pytest.mark.parametrize(
+    "lost", [f"DROP TABLE {VERSION_TABLE}", f"TRUNCATE {VERSION_TABLE}"], ids=["table", "row"]
+)
+async def test_a_ledger_without_a_revision_is_refused_with_the_way_out(
+    database: str, lost: str
+) -> None:
+    await migrate(database)
+    await execute(database, lost)
+    before = await described(database)
+
+    status = await check(database)
+    with pytest.raises(SchemaError, match="has no revision, but the ledger is there") as raised:
+        await migrate(database)
+
+    assert status.problems == raised.value.problems
+    assert not status.is_current
+    assert await described(database) == before
+    way_out = str(raised.value).partition("empty: ")[2]
+    await execute(database, *way_out.split("; "))
+    assert (await migrate(database)).revision == HEAD
+    assert (await check(database)).is_current
+
+
+@pytest.mark.parametrize(
+    "lost", ["TABLE batchcore_run_shards", "TABLE batchcore_runs", "SEQUENCE batchcore_run_tokens"]
+)
+async def test_a_table_that_a_revision_made_and_that_is_gone_is_named(
+    database: str, lost: str
+) -> None:
+    await migrate(database)
+    await execute(database, f"DROP {lost} CASCADE")
+    missing = f"public.{lost.split()[1]}: is missing at revision {HEAD}"
+
+    for refused in (migrate(database), batchcore.run_batch(database, *TWO_DAYS)):
+        with pytest.raises(SchemaError, match=missing):
+            await refused
+    assert missing in (await check(database)).problems[0]
+
+    await downgrade(database, "0002")
+    assert (await migrate(database)).revision == HEAD
+    assert (await check(database)).is_current
 
 
 async def test_a_host_gets_its_indexes_concurrently(database: str) -> None:

@@ -9,11 +9,12 @@ import pytest_asyncio
 from sqlalchemy import make_url
 
 import batchcore
+from batchcore import CompanyProfileCache, PriceCache
 from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.config import Schema, Settings
 from batchcore.db.migrate import migrate
-from batchcore.errors import SchemaError
+from batchcore.errors import DatabaseError, SchemaError
 from support import database
 from support.database import Host
 from support.generate import MONDAY
@@ -523,3 +524,10 @@ async def test_a_host_in_latin1_is_read_as_it_is(make_database: Any, server: Any
     assert (await run(url, last=MONDAY)).rows_written == 1
     assert await values(url) == {MONDAY: 12}
     await assert_verified(url, None, 1)
+
+    for lacking in ("\U0001f680", "\u0159", "\u65b0"):
+        with pytest.raises(DatabaseError, match=f"asks for a text with '{lacking}': ") as caught:
+            await PriceCache().load_single_date(url, ["caf\u00e9", f"x{lacking}"], date_of(MONDAY))
+        assert caught.value.sqlstate == "22P05"
+    with pytest.raises(DatabaseError, match="`company_profiles` asks for a text with '\u65b0'"):
+        await CompanyProfileCache().load(url, ["caf\u00e9", "\u65b0"])

@@ -14,7 +14,7 @@ from batchcore.config import Schema, Settings
 from batchcore.db import migrate as migrations
 from batchcore.db.migrate import check, downgrade, migrate
 from batchcore.db.sqlalchemy_tables import ledger
-from batchcore.errors import DatabaseError
+from batchcore.errors import DatabaseError, SchemaError
 from support import database as hosts
 from support.database import connected, execute, fetch
 from support.runs import run_days
@@ -288,3 +288,56 @@ async def test_partitioned_snapshots_positions_and_portfolios_of_another_schema_
     again = await run(empty_host, schema, analytics="full", on_existing="replace")
     assert again.rows_written == 6
     await downgrade(empty_host, schema=schema)
+
+
+ACCOUNTS = """
+ALTER TABLE portfolios RENAME TO accounts;
+CREATE VIEW portfolios AS SELECT a.* FROM accounts AS a JOIN generate_series(1, 1) AS x ON true"""
+INSTEAD = """
+CREATE FUNCTION change() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    UPDATE accounts SET equity_balance = NEW.equity_balance, updated_at = NEW.updated_at
+        WHERE id = NEW.id;
+    RETURN NEW; END $$;
+CREATE TRIGGER change INSTEAD OF UPDATE ON portfolios FOR EACH ROW EXECUTE FUNCTION change()"""
+RULE = """
+CREATE RULE change AS ON UPDATE TO portfolios DO INSTEAD UPDATE accounts
+    SET equity_balance = NEW.equity_balance, updated_at = NEW.updated_at WHERE id = NEW.id"""
+
+
+@pytest.mark.parametrize("instead", [INSTEAD, RULE], ids=["trigger", "rule"])
+async def test_a_view_that_is_written_in_another_way_is_written(host: str, instead: str) -> None:
+    await filled(host)
+    await execute(host, ACCOUNTS, instead)
+
+    assert (await run(host)).rows_written == 6
+
+    equities = await fetch(host, "SELECT DISTINCT equity_balance FROM accounts")
+    last = await fetch(
+        host,
+        "SELECT DISTINCT equity_balance FROM portfolio_snapshots WHERE snapshot_date = $1",
+        date_of(DAYS[-1]),
+    )
+    assert equities == last
+
+
+TWICE = {
+    "a child table": [
+        "CREATE TABLE european (PRIMARY KEY (id)) INHERITS (portfolios)",
+        "INSERT INTO european SELECT * FROM ONLY portfolios ORDER BY id LIMIT 1",
+    ],
+    "a view": [ACCOUNTS.replace("(1, 1)", "(1, 2)"), INSTEAD],
+}
+
+
+@pytest.mark.parametrize("policy", ["rollforward", "legacy"])
+@pytest.mark.parametrize("statements", TWICE.values(), ids=TWICE)
+async def test_a_portfolio_that_stands_twice_is_named(
+    host: str, statements: list[str], policy: str
+) -> None:
+    await filled(host)
+    await execute(host, *statements)
+    (row,) = await fetch(host, "SELECT id FROM portfolios ORDER BY id LIMIT 1")
+
+    for dry_run in (True, False):
+        with pytest.raises(SchemaError, match=f"public.portfolios.id: {row[0]} stands in several"):
+            await run(host, policy=policy, settings={"dry_run": dry_run})

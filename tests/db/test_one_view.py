@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+import batchcore
 from batchcore.config import Settings
 from batchcore.pg.session import Session
 from support import database, writer
@@ -131,3 +132,35 @@ async def test_a_host_that_never_stops_writing_is_seen_at_one_moment(
     expected = outcome(given, writer.DAYS, writer.DAYS[0], writer.DAYS[-1])
     assert_left({}, stored, expected, given)
     assert await database.equities(host) == expected.equity
+
+
+async def test_a_foreign_table_is_of_another_moment(host: str) -> None:
+    await database.fill(host, database.plain_host(1, DAYS))
+    if not await database.fetchval(
+        host, "SELECT count(*) FROM pg_available_extensions WHERE name = 'postgres_fdw'"
+    ):
+        pytest.skip("the server has no postgres_fdw")
+    await database.execute(
+        host,
+        "CREATE EXTENSION postgres_fdw",
+        "DO $$ BEGIN EXECUTE format('CREATE SERVER itself FOREIGN DATA WRAPPER postgres_fdw"
+        " OPTIONS (dbname %L, port %L, host %L)', current_database(), current_setting('port'),"
+        " trim(split_part(current_setting('unix_socket_directories'), ',', 1), '\"')); END $$",
+        "CREATE USER MAPPING FOR CURRENT_USER SERVER itself OPTIONS (user 'postgres')",
+        "ALTER TABLE market_data_cache RENAME TO prices",
+        "CREATE FOREIGN TABLE market_data_cache (symbol varchar(20) NOT NULL, date date NOT NULL,"
+        " close numeric(12,4) NOT NULL) SERVER itself OPTIONS (table_name 'prices')",
+    )
+    options = {"calendar": "daily", "analytics": "none"}
+
+    found = await run_days(host, DAYS[0], DAYS[-1], **options)
+    verified = await batchcore.verify(host, calendar="daily")
+
+    assert (found.consistent, found.rows_written) == (False, 3)
+    assert (verified.consistent, verified.rows_differing) == (False, 0)
+    await database.execute(
+        host,
+        "DROP FOREIGN TABLE market_data_cache",
+        "CREATE VIEW market_data_cache AS SELECT * FROM prices",
+    )
+    assert (await run_days(host, DAYS[0], DAYS[-1], on_existing="replace", **options)).consistent

@@ -708,3 +708,18 @@ async def test_standing_rows_of_a_host_differ(same_host: str) -> None:
     assert result.rows_differing == 2
     assert result.differing > 20
     assert len(result.examples) == 20
+
+
+async def test_a_time_stamp_far_away_is_no_known_moment(make_database: Any, template: str) -> None:
+    url = await make_database(template)
+    await plain(url)
+    await execute(
+        url,
+        "UPDATE positions SET updated_at = '294276-12-31'",
+        "UPDATE market_data_cache SET updated_at = '294276-12-31'",
+        "UPDATE equity_changes SET updated_at = '294276-12-31'",
+        "UPDATE position_realized_events SET created_at = '294276-12-31'",
+    )
+    await execute(url, "UPDATE market_data_cache SET close = close + 1")
+    result = await verify(url)
+    assert result.causes.keys() == {"unknown"}

@@ -4,7 +4,7 @@
 
 -- CompanyProfileCache.load(...)
 COPY (
-SELECT c."symbol"::text, c."sector", c."industry", c."country", c."company_name", c."beta", c."market_cap", c."is_etf" IS TRUE FROM "public"."company_profiles" AS c WHERE c."symbol" = ANY('<texts>')
+SELECT DISTINCT c."symbol"::text, c."sector", c."industry", c."country", c."company_name", c."beta", c."market_cap", c."is_etf" IS TRUE FROM "public"."company_profiles" AS c WHERE c."symbol" = ANY('<texts>')
 ) TO STDOUT (FORMAT binary);
 
 -- PnLCalculator().calculate_all_portfolios_pnl(...)
@@ -51,7 +51,7 @@ WHERE o."id" = ANY('<ids>'::uuid[])
 -- calculate_portfolio_sector_exposure(...)
 -- the page of a portfolio
 COPY (
-SELECT w."asof_date", w."sector", w."weight" FROM "public"."benchmarks_sector_weights" AS w
+SELECT DISTINCT w."asof_date", w."sector", w."weight" FROM "public"."benchmarks_sector_weights" AS w
 WHERE w."benchmark_code" = 'SP500' AND isfinite(w."asof_date") AND w."asof_date" <= '<day>'::date AND w."weight" < 'Infinity'::numeric AND w."weight" > '-Infinity'::numeric
     AND w."asof_date" = (SELECT max(w."asof_date") FROM "public"."benchmarks_sector_weights" AS w WHERE w."benchmark_code" = 'SP500' AND isfinite(w."asof_date") AND w."asof_date" <= '<day>'::date)
 ORDER BY w."sector"
@@ -129,11 +129,13 @@ WHERE o."deleted_at" IS NULL
 
 -- explain(db)
 COPY (
-SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at")
+        THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."daily_pnl"::numeric FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
 UNION ALL
 SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
-    SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+    SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at")
+        THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."daily_pnl"::numeric FROM "public"."portfolio_snapshots" AS s
     WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END ORDER BY s."snapshot_date" DESC LIMIT 1) AS b
 WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
@@ -170,11 +172,13 @@ WHERE o."id" = ANY('<ids>'::uuid[])
 -- explain(db, [portfolio], session, since=...)
 -- the page of a portfolio
 COPY (
-SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at")
+        THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = ANY('<ids>'::uuid[]) AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
 UNION ALL
 SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
-    SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+    SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at")
+        THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric FROM "public"."portfolio_snapshots" AS s
     WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END ORDER BY s."snapshot_date" DESC LIMIT 1) AS b
 WHERE o."id" = ANY('<ids>'::uuid[])
@@ -204,19 +208,23 @@ WHERE o."deleted_at" IS NULL
 -- explain(db, session=..., policy='legacy')
 -- the page of a night
 COPY (
-SELECT s."portfolio_id", s."snapshot_date", (s."is_complete") IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+SELECT s."portfolio_id", s."snapshot_date", (s."is_complete") IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at")
+        THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."daily_pnl"::numeric FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
 UNION ALL
 SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
-    SELECT s."portfolio_id", s."snapshot_date", (s."is_complete") IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+    SELECT s."portfolio_id", s."snapshot_date", (s."is_complete") IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at")
+        THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."daily_pnl"::numeric FROM "public"."portfolio_snapshots" AS s
     WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND isfinite(s."snapshot_date") AND s."snapshot_date" >= COALESCE((
         SELECT s."snapshot_date" FROM "public"."portfolio_snapshots" AS s
         WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date
             AND isfinite(s."snapshot_date")
-            AND COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+            AND COALESCE(CASE WHEN isfinite(s."created_at")
+        THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8) <= (
-                SELECT min(COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+                SELECT min(COALESCE(CASE WHEN isfinite(s."created_at")
+        THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)) FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = o."id" AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date)
         ORDER BY s."snapshot_date" DESC LIMIT 1), '<day>'::date)) AS b
 WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
@@ -273,7 +281,8 @@ SELECT o."id" FROM "public"."portfolios" AS o WHERE o."id" = ANY('<ids>'::uuid[]
 
 -- repair()
 COPY (
-SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at")
+        THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."hhi"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d_observations"::numeric, s."effective_num_positions"::numeric, s."sector_exposure"::text FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
 ) TO STDOUT (FORMAT binary);
 
@@ -549,7 +558,7 @@ WITH RECURSIVE spelling(symbol) AS (
     (SELECT min(m."symbol") FROM "public"."market_data_cache" AS m)
     UNION ALL
     SELECT (SELECT min(m."symbol") FROM "public"."market_data_cache" AS m WHERE m."symbol" > spelling.symbol)
-    FROM spelling WHERE spelling.symbol IS NOT NULL) SELECT spelling.symbol FROM spelling WHERE spelling.symbol IS NOT NULL LIMIT 50001
+    FROM spelling WHERE spelling.symbol IS NOT NULL) SELECT spelling.symbol::text FROM spelling WHERE spelling.symbol IS NOT NULL LIMIT 50001
 ) TO STDOUT (FORMAT binary);
 
 -- run_batch(analytics='none')
@@ -838,7 +847,7 @@ COPY "public"."portfolio_snapshots" (
 -- the page of a night
 -- the page of a portfolio
 COPY (
-SELECT c."symbol", c."beta", c."sector", c."is_etf" IS TRUE FROM "public"."company_profiles" AS c WHERE upper(btrim(c."symbol" COLLATE "C", ' ')) = ANY('<texts>')
+SELECT DISTINCT c."symbol"::text, c."beta", c."sector", c."is_etf" IS TRUE FROM "public"."company_profiles" AS c WHERE upper(btrim(c."symbol" COLLATE "C", ' ')) = ANY('<texts>')
 ) TO STDOUT (FORMAT binary);
 
 -- run_batch(analytics='portfolio')
@@ -1087,7 +1096,7 @@ WHERE p."deleted_at" IS NULL AND p."exit_date" IS NULL
 -- explain(db, session=..., policy='legacy')
 -- the page of a night
 COPY (
-SELECT c."symbol", c."beta", c."sector", c."is_etf" IS TRUE FROM "public"."company_profiles" AS c WHERE c."symbol" = ANY('<texts>')
+SELECT DISTINCT c."symbol"::text, c."beta", c."sector", c."is_etf" IS TRUE FROM "public"."company_profiles" AS c WHERE c."symbol" = ANY('<texts>')
 ) TO STDOUT (FORMAT binary);
 
 -- run_batch(policy='legacy', on_existing='replace')
@@ -1577,7 +1586,7 @@ GROUP BY name
 ORDER BY failed DESC, count DESC, name;
 
 -- the page of a night
-SELECT o."id" AS id, o."name" AS name, s."daily_pnl" AS pnl, s."equity_balance" AS equity
+SELECT o."id" AS id, o."name"::text AS name, s."daily_pnl" AS pnl, s."equity_balance" AS equity
 FROM "public"."portfolios" AS o LEFT JOIN "public"."portfolio_snapshots" AS s ON s."portfolio_id" = o."id" AND s."snapshot_date" = '<day>'::date
 WHERE o."id" = ANY($1);
 
@@ -1623,7 +1632,7 @@ SELECT CASE WHEN isfinite(s."snapshot_date") THEN (s."snapshot_date" - DATE '197
 FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = $1 AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END ORDER BY s."snapshot_date";
 
 -- the page of a portfolio
-SELECT o."name" AS name, o."currency" AS currency FROM "public"."portfolios" AS o WHERE o."id" = $1;
+SELECT o."name"::text AS name, o."currency"::text AS currency FROM "public"."portfolios" AS o WHERE o."id" = $1;
 
 -- verify(fast=False)
 SELECT c0, c1, c2, c3, c4, c5, CASE WHEN isfinite(c6) THEN (c6 - DATE '1970-01-01')::bigint WHEN c6 IS NOT NULL THEN <number> END, CASE WHEN isfinite(c7) THEN (c7 - DATE '1970-01-01')::bigint WHEN c7 IS NOT NULL THEN <number> END, c8, c9, c10, CASE WHEN isfinite(c11) THEN (c11 - DATE '1970-01-01')::bigint WHEN c11 IS NOT NULL THEN <number> END FROM (SELECT p."id", p."portfolio_id", p."symbol", p."position_type", p."quantity", p."entry_price", p."entry_date", p."exit_date", p."investment_class", p."market_value", p."exit_price", p."expiration_date" FROM "public"."positions" AS p WHERE p."deleted_at" IS NULL AND p."portfolio_id" = ANY('<ids>'::uuid[])) AS q(c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11);
@@ -1669,16 +1678,19 @@ WHERE m."symbol" = ANY(ARRAY(
 -- verify(schema with fx, fast=True)
 COPY (
 SELECT 0::int4, p."portfolio_id", p."symbol"::text, CASE WHEN isfinite(p."entry_date") AND isfinite(COALESCE(COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END), '2000-01-01')) THEN p."entry_date" ELSE '<day>'::date END, COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END),
-            (upper(btrim(p."investment_class"::text COLLATE "C", ' ')) = 'PRIVATE') IS TRUE AND p."deleted_at" IS NULL, COALESCE(CASE WHEN isfinite(GREATEST(p."created_at", p."updated_at", p."deleted_at")) THEN (extract(epoch FROM GREATEST(p."created_at", p."updated_at", p."deleted_at")) * 1000000)::int8
+            (upper(btrim(p."investment_class"::text COLLATE "C", ' ')) = 'PRIVATE') IS TRUE AND p."deleted_at" IS NULL, COALESCE(CASE WHEN isfinite(GREATEST(p."created_at", p."updated_at", p."deleted_at"))
+        THEN LEAST(extract(epoch FROM GREATEST(p."created_at", p."updated_at", p."deleted_at")) * 1000000, '<number>'::numeric)::int8
     WHEN GREATEST(p."created_at", p."updated_at", p."deleted_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
         FROM "public"."positions" AS p WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND p."symbol" IS NOT NULL UNION ALL SELECT 1::int4, p."portfolio_id", COALESCE(p."symbol"::text, ''), CASE WHEN p."deleted_at" IS NULL THEN CASE WHEN isfinite(p."entry_date") AND isfinite(COALESCE(COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END), '2000-01-01')) THEN p."entry_date" ELSE '<day>'::date END ELSE '<day>'::date END,
             e."trade_date", (upper(btrim(p."investment_class"::text COLLATE "C", ' ')) = 'PRIVATE') IS TRUE, COALESCE(CASE WHEN isfinite(GREATEST(e."created_at")) THEN (extract(epoch FROM GREATEST(e."created_at")) * 1000000)::int8
     WHEN GREATEST(e."created_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
         FROM "public"."position_realized_events" AS e JOIN "public"."positions" AS p ON p."id" = e."position_id"
         WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND isfinite(e."trade_date") AND p."deleted_at" IS NULL UNION ALL SELECT 2::int4, f."portfolio_id", NULL, f."change_date", f."change_date", false,
-            COALESCE(CASE WHEN isfinite(GREATEST(f."created_at", f."updated_at", f."deleted_at")) THEN (extract(epoch FROM GREATEST(f."created_at", f."updated_at", f."deleted_at")) * 1000000)::int8
+            COALESCE(CASE WHEN isfinite(GREATEST(f."created_at", f."updated_at", f."deleted_at"))
+        THEN LEAST(extract(epoch FROM GREATEST(f."created_at", f."updated_at", f."deleted_at")) * 1000000, '<number>'::numeric)::int8
     WHEN GREATEST(f."created_at", f."updated_at", f."deleted_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
-        FROM "public"."equity_changes" AS f WHERE isfinite(f."change_date") AND f."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid UNION ALL SELECT 3::int4, p."portfolio_id", NULL, CASE WHEN isfinite(p."entry_date") AND isfinite(COALESCE(COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END), '2000-01-01')) THEN p."entry_date" ELSE '<day>'::date END, COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END), false, COALESCE(CASE WHEN isfinite(GREATEST(c."created_at", c."updated_at", c."last_updated")) THEN (extract(epoch FROM GREATEST(c."created_at", c."updated_at", c."last_updated")) * 1000000)::int8
+        FROM "public"."equity_changes" AS f WHERE isfinite(f."change_date") AND f."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid UNION ALL SELECT 3::int4, p."portfolio_id", NULL, CASE WHEN isfinite(p."entry_date") AND isfinite(COALESCE(COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END), '2000-01-01')) THEN p."entry_date" ELSE '<day>'::date END, COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END), false, COALESCE(CASE WHEN isfinite(GREATEST(c."created_at", c."updated_at", c."last_updated"))
+        THEN LEAST(extract(epoch FROM GREATEST(c."created_at", c."updated_at", c."last_updated")) * 1000000, '<number>'::numeric)::int8
     WHEN GREATEST(c."created_at", c."updated_at", c."last_updated") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
         FROM "public"."positions" AS p JOIN "public"."company_profiles" AS c ON upper(btrim(c."symbol" COLLATE "C", ' ')) = upper(btrim(p."symbol" COLLATE "C", ' '))
         WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid
@@ -1707,7 +1719,8 @@ LEFT JOIN LATERAL (
 COPY (
 SELECT c.symbol, c.day, c.changed
 FROM (
-    SELECT m."symbol" AS symbol, m."date" AS day, COALESCE(CASE WHEN isfinite(GREATEST(m."created_at", m."updated_at")) THEN (extract(epoch FROM GREATEST(m."created_at", m."updated_at")) * 1000000)::int8
+    SELECT m."symbol" AS symbol, m."date" AS day, COALESCE(CASE WHEN isfinite(GREATEST(m."created_at", m."updated_at"))
+        THEN LEAST(extract(epoch FROM GREATEST(m."created_at", m."updated_at")) * 1000000, '<number>'::numeric)::int8
     WHEN GREATEST(m."created_at", m."updated_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8) AS changed FROM "public"."market_data_cache" AS m
     WHERE upper(btrim(m."symbol" COLLATE "C", ' ')) = ANY('<texts>')
         AND m."date" BETWEEN '<day>'::date AND '<day>'::date) AS c
@@ -1741,7 +1754,8 @@ WHERE p."deleted_at" IS NULL AND p."symbol" IS NOT NULL AND p."symbol" <> '' AND
 -- verify(policy='legacy', fast=False)
 -- verify(policy='legacy', fast=True)
 COPY (
-SELECT c.first_portfolio, c.last_portfolio, c.first_session, c.last_session, COALESCE(CASE WHEN isfinite(r.created_at) THEN (extract(epoch FROM r.created_at) * 1000000)::int8
+SELECT c.first_portfolio, c.last_portfolio, c.first_session, c.last_session, COALESCE(CASE WHEN isfinite(r.created_at)
+        THEN LEAST(extract(epoch FROM r.created_at) * 1000000, '<number>'::numeric)::int8
     WHEN r.created_at = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8),
     (r.asked->>'on_existing' = 'replace' AND r.asked->>'changed_since' IS NULL
         AND r.asked->>'start' IS NOT NULL
@@ -1757,11 +1771,13 @@ SELECT c0 FROM (SELECT DISTINCT m."symbol" FROM "public"."market_data_cache" AS 
 
 -- verify(fast=False)
 -- verify(schema with fx, fast=False)
-SELECT c0, CASE WHEN isfinite(c1) THEN (c1 - DATE '1970-01-01')::bigint WHEN c1 IS NOT NULL THEN <number> END, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, c17, c18, c19, c20, c21, c22, c23, c24, c25, c26, c27, c28, c29, c30, c31 FROM (SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+SELECT c0, CASE WHEN isfinite(c1) THEN (c1 - DATE '1970-01-01')::bigint WHEN c1 IS NOT NULL THEN <number> END, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, c17, c18, c19, c20, c21, c22, c23, c24, c25, c26, c27, c28, c29, c30, c31 FROM (SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at")
+        THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."hhi"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d_observations"::numeric, s."effective_num_positions"::numeric, s."sector_exposure"::text FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
 UNION ALL
 SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
-    SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+    SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at")
+        THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."hhi"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d_observations"::numeric, s."effective_num_positions"::numeric, s."sector_exposure"::text FROM "public"."portfolio_snapshots" AS s
     WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END ORDER BY s."snapshot_date" DESC LIMIT 1) AS b
 WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid) AS q(c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, c17, c18, c19, c20, c21, c22, c23, c24, c25, c26, c27, c28, c29, c30, c31);
@@ -1790,30 +1806,36 @@ WHERE f."deleted_at" IS NULL AND f."portfolio_id" = ANY('<ids>'::uuid[])
 -- verify(fast=True)
 -- verify(schema with fx, fast=True)
 COPY (
-SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at")
+        THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."hhi"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d_observations"::numeric, s."effective_num_positions"::numeric, s."sector_exposure"::text FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
 UNION ALL
 SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
-    SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+    SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at")
+        THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."hhi"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d_observations"::numeric, s."effective_num_positions"::numeric, s."sector_exposure"::text FROM "public"."portfolio_snapshots" AS s
     WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END ORDER BY s."snapshot_date" DESC LIMIT 1) AS b
 WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
 ) TO STDOUT (FORMAT binary);
 
 -- verify(policy='legacy', fast=False)
-SELECT c0, CASE WHEN isfinite(c1) THEN (c1 - DATE '1970-01-01')::bigint WHEN c1 IS NOT NULL THEN <number> END, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, c17, c18, c19, c20, c21, c22, c23, c24, c25, c26, c27, c28, c29, c30, c31, c32, c33, c34, c35, c36, c37, c38, c39, c40, c41, c42, c43, c44, c45, c46, c47, c48, c49 FROM (SELECT s."portfolio_id", s."snapshot_date", (s."is_complete") IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+SELECT c0, CASE WHEN isfinite(c1) THEN (c1 - DATE '1970-01-01')::bigint WHEN c1 IS NOT NULL THEN <number> END, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, c17, c18, c19, c20, c21, c22, c23, c24, c25, c26, c27, c28, c29, c30, c31, c32, c33, c34, c35, c36, c37, c38, c39, c40, c41, c42, c43, c44, c45, c46, c47, c48, c49 FROM (SELECT s."portfolio_id", s."snapshot_date", (s."is_complete") IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at")
+        THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."hhi"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d_observations"::numeric, s."effective_num_positions"::numeric, s."sector_exposure"::text, s."portfolio_delta"::numeric, s."portfolio_gamma"::numeric, s."portfolio_theta"::numeric, s."portfolio_vega"::numeric, s."beta_portfolio_regression"::text, s."expected_volatility_21d"::text, s."volatility_percentile"::text, s."volatility_trend"::text, s."target_price_return_eoy"::text, s."target_price_return_next_year"::text, s."target_price_downside_return"::text, s."target_price_upside_eoy"::text, s."target_price_upside_next_year"::text, s."target_price_downside"::text, s."target_price_num_positions"::text, s."target_price_num_covered"::text, s."target_price_coverage"::text, s."target_price_updated_at"::text FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
 UNION ALL
 SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
-    SELECT s."portfolio_id", s."snapshot_date", (s."is_complete") IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+    SELECT s."portfolio_id", s."snapshot_date", (s."is_complete") IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at")
+        THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."hhi"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d_observations"::numeric, s."effective_num_positions"::numeric, s."sector_exposure"::text, s."portfolio_delta"::numeric, s."portfolio_gamma"::numeric, s."portfolio_theta"::numeric, s."portfolio_vega"::numeric, s."beta_portfolio_regression"::text, s."expected_volatility_21d"::text, s."volatility_percentile"::text, s."volatility_trend"::text, s."target_price_return_eoy"::text, s."target_price_return_next_year"::text, s."target_price_downside_return"::text, s."target_price_upside_eoy"::text, s."target_price_upside_next_year"::text, s."target_price_downside"::text, s."target_price_num_positions"::text, s."target_price_num_covered"::text, s."target_price_coverage"::text, s."target_price_updated_at"::text FROM "public"."portfolio_snapshots" AS s
     WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND isfinite(s."snapshot_date") AND s."snapshot_date" >= COALESCE((
         SELECT s."snapshot_date" FROM "public"."portfolio_snapshots" AS s
         WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date
             AND isfinite(s."snapshot_date")
-            AND COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+            AND COALESCE(CASE WHEN isfinite(s."created_at")
+        THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8) <= (
-                SELECT min(COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+                SELECT min(COALESCE(CASE WHEN isfinite(s."created_at")
+        THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)) FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = o."id" AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date)
         ORDER BY s."snapshot_date" DESC LIMIT 1), '<day>'::date)) AS b
 WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid) AS q(c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, c17, c18, c19, c20, c21, c22, c23, c24, c25, c26, c27, c28, c29, c30, c31, c32, c33, c34, c35, c36, c37, c38, c39, c40, c41, c42, c43, c44, c45, c46, c47, c48, c49);
@@ -1826,7 +1848,7 @@ SELECT c0, c1, CASE WHEN isfinite(c2) THEN (c2 - DATE '1970-01-01')::bigint WHEN
 WHERE p."portfolio_id" = ANY('<ids>'::uuid[]) ) AS q(c0, c1, c2, c3, c4);
 
 -- verify(policy='legacy', fast=False)
-SELECT c0, c1, c2, c3 FROM (SELECT c."symbol", c."beta", c."sector", c."is_etf" IS TRUE FROM "public"."company_profiles" AS c WHERE c."symbol" = ANY('<texts>')) AS q(c0, c1, c2, c3);
+SELECT c0, c1, c2, c3 FROM (SELECT DISTINCT c."symbol"::text, c."beta", c."sector", c."is_etf" IS TRUE FROM "public"."company_profiles" AS c WHERE c."symbol" = ANY('<texts>')) AS q(c0, c1, c2, c3);
 
 -- verify(policy='legacy', fast=False)
 SELECT c0, c1, c2, c3, c4, c5, CASE WHEN isfinite(c6) THEN (c6 - DATE '1970-01-01')::bigint WHEN c6 IS NOT NULL THEN <number> END, CASE WHEN isfinite(c7) THEN (c7 - DATE '1970-01-01')::bigint WHEN c7 IS NOT NULL THEN <number> END, c8, c9, c10, c11 FROM (SELECT p."id", p."portfolio_id", p."symbol", p."position_type", p."quantity", p."entry_price", p."entry_date", p."exit_date", p."investment_class", p."market_value", p."last_price", p."deleted_at" IS NOT NULL FROM "public"."positions" AS p WHERE p."portfolio_id" = ANY('<ids>'::uuid[])) AS q(c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11);
@@ -1835,19 +1857,23 @@ SELECT c0, c1, c2, c3, c4, c5, CASE WHEN isfinite(c6) THEN (c6 - DATE '1970-01-0
 -- verify(policy='legacy', fast=True)
 COPY (
 SELECT 0::int4, p."portfolio_id", p."symbol"::text, CASE WHEN isfinite(p."entry_date") THEN p."entry_date" ELSE '<day>'::date END, CASE WHEN isfinite(p."exit_date") THEN p."exit_date" END,
-            (p."investment_class"::text = 'PRIVATE') IS TRUE AND p."deleted_at" IS NULL, COALESCE(CASE WHEN isfinite(GREATEST(p."created_at", p."updated_at", p."deleted_at")) THEN (extract(epoch FROM GREATEST(p."created_at", p."updated_at", p."deleted_at")) * 1000000)::int8
+            (p."investment_class"::text = 'PRIVATE') IS TRUE AND p."deleted_at" IS NULL, COALESCE(CASE WHEN isfinite(GREATEST(p."created_at", p."updated_at", p."deleted_at"))
+        THEN LEAST(extract(epoch FROM GREATEST(p."created_at", p."updated_at", p."deleted_at")) * 1000000, '<number>'::numeric)::int8
     WHEN GREATEST(p."created_at", p."updated_at", p."deleted_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
         FROM "public"."positions" AS p WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND p."symbol" IS NOT NULL UNION ALL SELECT 1::int4, p."portfolio_id", COALESCE(p."symbol"::text, ''), CASE WHEN p."deleted_at" IS NULL THEN CASE WHEN isfinite(p."entry_date") THEN p."entry_date" ELSE '<day>'::date END ELSE '<day>'::date END,
             e."trade_date", (p."investment_class"::text = 'PRIVATE') IS TRUE, COALESCE(CASE WHEN isfinite(GREATEST(e."created_at")) THEN (extract(epoch FROM GREATEST(e."created_at")) * 1000000)::int8
     WHEN GREATEST(e."created_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
         FROM "public"."position_realized_events" AS e JOIN "public"."positions" AS p ON p."id" = e."position_id"
         WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND isfinite(e."trade_date") AND true UNION ALL SELECT 2::int4, f."portfolio_id", NULL, f."change_date", f."change_date", false,
-            COALESCE(CASE WHEN isfinite(GREATEST(f."created_at", f."updated_at", f."deleted_at")) THEN (extract(epoch FROM GREATEST(f."created_at", f."updated_at", f."deleted_at")) * 1000000)::int8
+            COALESCE(CASE WHEN isfinite(GREATEST(f."created_at", f."updated_at", f."deleted_at"))
+        THEN LEAST(extract(epoch FROM GREATEST(f."created_at", f."updated_at", f."deleted_at")) * 1000000, '<number>'::numeric)::int8
     WHEN GREATEST(f."created_at", f."updated_at", f."deleted_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
-        FROM "public"."equity_changes" AS f WHERE isfinite(f."change_date") AND f."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid UNION ALL SELECT 3::int4, p."portfolio_id", NULL, CASE WHEN isfinite(p."entry_date") THEN p."entry_date" ELSE '<day>'::date END, CASE WHEN isfinite(p."exit_date") THEN p."exit_date" END, false, COALESCE(CASE WHEN isfinite(GREATEST(c."created_at", c."updated_at", c."last_updated")) THEN (extract(epoch FROM GREATEST(c."created_at", c."updated_at", c."last_updated")) * 1000000)::int8
+        FROM "public"."equity_changes" AS f WHERE isfinite(f."change_date") AND f."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid UNION ALL SELECT 3::int4, p."portfolio_id", NULL, CASE WHEN isfinite(p."entry_date") THEN p."entry_date" ELSE '<day>'::date END, CASE WHEN isfinite(p."exit_date") THEN p."exit_date" END, false, COALESCE(CASE WHEN isfinite(GREATEST(c."created_at", c."updated_at", c."last_updated"))
+        THEN LEAST(extract(epoch FROM GREATEST(c."created_at", c."updated_at", c."last_updated")) * 1000000, '<number>'::numeric)::int8
     WHEN GREATEST(c."created_at", c."updated_at", c."last_updated") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
         FROM "public"."positions" AS p JOIN "public"."company_profiles" AS c ON upper(btrim(c."symbol" COLLATE "C", ' ')) = upper(btrim(p."symbol" COLLATE "C", ' '))
-        WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid UNION ALL SELECT 4::int4, p."portfolio_id", NULL, NULL, NULL, false, max(COALESCE(CASE WHEN isfinite(GREATEST(b."created_at", b."updated_at")) THEN (extract(epoch FROM GREATEST(b."created_at", b."updated_at")) * 1000000)::int8
+        WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid UNION ALL SELECT 4::int4, p."portfolio_id", NULL, NULL, NULL, false, max(COALESCE(CASE WHEN isfinite(GREATEST(b."created_at", b."updated_at"))
+        THEN LEAST(extract(epoch FROM GREATEST(b."created_at", b."updated_at")) * 1000000, '<number>'::numeric)::int8
     WHEN GREATEST(b."created_at", b."updated_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8))
         FROM "public"."positions" AS p JOIN "public"."position_market_betas" AS b ON b."position_id" = p."id" WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid
         GROUP BY p."portfolio_id"
@@ -1897,7 +1923,8 @@ SELECT o."id", written.day, written.equity, latest.equity,
 FROM "public"."portfolios" AS o
 CROSS JOIN LATERAL (
     SELECT s."snapshot_date", s."equity_balance" FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = o."id" AND s."is_complete" AND isfinite(s."snapshot_date")
-    ORDER BY COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+    ORDER BY COALESCE(CASE WHEN isfinite(s."created_at")
+        THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8) DESC, s."snapshot_date" DESC LIMIT 1) AS written(day, equity)
 CROSS JOIN LATERAL (
     SELECT s."equity_balance" FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = o."id" AND s."is_complete" AND isfinite(s."snapshot_date")
@@ -1910,7 +1937,8 @@ WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
 -- explain(db, session=..., policy='legacy')
 -- the page of a night
 COPY (
-SELECT COALESCE(min(COALESCE(CASE WHEN isfinite(GREATEST(w."created_at", w."updated_at")) THEN (extract(epoch FROM GREATEST(w."created_at", w."updated_at")) * 1000000)::int8
+SELECT COALESCE(min(COALESCE(CASE WHEN isfinite(GREATEST(w."created_at", w."updated_at"))
+        THEN LEAST(extract(epoch FROM GREATEST(w."created_at", w."updated_at")) * 1000000, '<number>'::numeric)::int8
     WHEN GREATEST(w."created_at", w."updated_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)), '<number>'::int8) FROM "public"."benchmarks_sector_weights" AS w WHERE w."benchmark_code" = 'SP500'
 ) TO STDOUT (FORMAT binary);
 
@@ -1922,19 +1950,23 @@ WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid
 
 -- verify(policy='legacy', fast=True)
 COPY (
-SELECT s."portfolio_id", s."snapshot_date", (s."is_complete") IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+SELECT s."portfolio_id", s."snapshot_date", (s."is_complete") IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at")
+        THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."hhi"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d_observations"::numeric, s."effective_num_positions"::numeric, s."sector_exposure"::text, s."portfolio_delta"::numeric, s."portfolio_gamma"::numeric, s."portfolio_theta"::numeric, s."portfolio_vega"::numeric, s."beta_portfolio_regression"::text, s."expected_volatility_21d"::text, s."volatility_percentile"::text, s."volatility_trend"::text, s."target_price_return_eoy"::text, s."target_price_return_next_year"::text, s."target_price_downside_return"::text, s."target_price_upside_eoy"::text, s."target_price_upside_next_year"::text, s."target_price_downside"::text, s."target_price_num_positions"::text, s."target_price_num_covered"::text, s."target_price_coverage"::text, s."target_price_updated_at"::text FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
 UNION ALL
 SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
-    SELECT s."portfolio_id", s."snapshot_date", (s."is_complete") IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+    SELECT s."portfolio_id", s."snapshot_date", (s."is_complete") IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at")
+        THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."hhi"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d_observations"::numeric, s."effective_num_positions"::numeric, s."sector_exposure"::text, s."portfolio_delta"::numeric, s."portfolio_gamma"::numeric, s."portfolio_theta"::numeric, s."portfolio_vega"::numeric, s."beta_portfolio_regression"::text, s."expected_volatility_21d"::text, s."volatility_percentile"::text, s."volatility_trend"::text, s."target_price_return_eoy"::text, s."target_price_return_next_year"::text, s."target_price_downside_return"::text, s."target_price_upside_eoy"::text, s."target_price_upside_next_year"::text, s."target_price_downside"::text, s."target_price_num_positions"::text, s."target_price_num_covered"::text, s."target_price_coverage"::text, s."target_price_updated_at"::text FROM "public"."portfolio_snapshots" AS s
     WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND isfinite(s."snapshot_date") AND s."snapshot_date" >= COALESCE((
         SELECT s."snapshot_date" FROM "public"."portfolio_snapshots" AS s
         WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date
             AND isfinite(s."snapshot_date")
-            AND COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+            AND COALESCE(CASE WHEN isfinite(s."created_at")
+        THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8) <= (
-                SELECT min(COALESCE(CASE WHEN isfinite(s."created_at") THEN (extract(epoch FROM s."created_at") * 1000000)::int8
+                SELECT min(COALESCE(CASE WHEN isfinite(s."created_at")
+        THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)) FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = o."id" AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date)
         ORDER BY s."snapshot_date" DESC LIMIT 1), '<day>'::date)) AS b
 WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
@@ -1954,7 +1986,8 @@ SELECT c0, c1, c2, c3, c4, c5, CASE WHEN isfinite(c6) THEN (c6 - DATE '1970-01-0
 COPY (
 SELECT c.base, c.quote, c.day, c.changed
 FROM (
-    SELECT v."base"::text AS base, v."quote"::text AS quote, v."date" AS day, COALESCE(CASE WHEN isfinite(GREATEST(v."updated_at")) THEN (extract(epoch FROM GREATEST(v."updated_at")) * 1000000)::int8
+    SELECT v."base"::text AS base, v."quote"::text AS quote, v."date" AS day, COALESCE(CASE WHEN isfinite(GREATEST(v."updated_at"))
+        THEN LEAST(extract(epoch FROM GREATEST(v."updated_at")) * 1000000, '<number>'::numeric)::int8
     WHEN GREATEST(v."updated_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8) AS changed
     FROM "public"."fx_rates" AS v WHERE v."base" IS NOT NULL AND v."quote" IS NOT NULL
         AND v."date" BETWEEN '<day>'::date AND '<day>'::date) AS c

@@ -119,7 +119,7 @@ async def verify(
             portfolios=len(verification.chosen),
             rows_stored=int(verification.counted.rows.sum()),
             analytics_off=dict(audit.off),
-            consistent=session.consistent,
+            consistent=session.consistent and not audit.catalog.foreign,
             seconds=time.perf_counter() - began,
         )
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Final
+import functools
+import time
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
 import asyncpg
@@ -12,18 +14,21 @@ from asyncpg.pool import PoolConnectionProxy
 from batchcore.config import Schema
 from batchcore.db.catalog import inspect
 from batchcore.db.check import check, problems_of
-from batchcore.errors import DatabaseError
+from batchcore.errors import DatabaseError, DecodeError
 from batchcore.pg.database import Database
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
     from batchcore.db.catalog import Catalog
     from batchcore.pg.session import Session
     from batchcore.schema import Use
 
-    Catalogs = dict[Schema, Catalog]
+    Catalogs = dict[Schema, tuple[Catalog, float]]
+
+Taken = ParamSpec("Taken")
+Read = TypeVar("Read")
 
 CHECK: Final = "check"
 """The phase that catalog statements are counted under."""
@@ -31,8 +36,11 @@ CHECK: Final = "check"
 MOST_KEPT: Final = 64
 """How many URLs and pools are remembered: a pool cannot be referred to weakly."""
 
-GONE: Final = frozenset({"42P01", "42703"})
-"""SQLSTATEs of a table and a column that is not there."""
+KEPT_S: Final = 60.0
+"""How long a catalog is remembered: a host may change its tables while a service goes on."""
+
+CHANGED: Final = ("22", "42")
+"""Classes of SQLSTATE that a table, column or type has which is not what it was."""
 
 _weak: Final[WeakKeyDictionary[object, Catalogs]] = WeakKeyDictionary()
 _kept: Final[dict[str | asyncpg.Pool, Catalogs]] = {}
@@ -49,8 +57,8 @@ async def reading(
 ) -> AsyncIterator[tuple[Session, Catalog]]:
     """Give a session to read in, see `Database.reading`, and the catalog of the host's tables.
 
-    The catalog is read once for each ``db`` and schema, and again when what it has found is not
-    enough or not there any more; `forget` it where the type of a column is changed.
+    The catalog is read once for each ``db`` and schema, and again after `KEPT_S`, when what it
+    has found is not enough, and after an error of what is not as it says.
 
     Args:
         db: Any kind of database, the caller's connections too.
@@ -63,6 +71,7 @@ async def reading(
         ConfigError: ``db`` is of a wrong kind; in `changing`, also one in no transaction.
         SchemaError: the database lacks something that the uses need.
         DatabaseError: the database refused, failed or went away.
+        DecodeError: a table has changed since the catalog was read.
     """
     database = Database(db, borrow=True, statements=statements)
     async with database.reading(phase) as session, _catalog(session, db, schema, uses) as catalog:
@@ -87,6 +96,20 @@ async def changing(
         yield session, catalog
 
 
+def rechecked(read: Callable[Taken, Awaitable[Read]]) -> Callable[Taken, Coroutine[Any, Any, Read]]:
+    """Return a function that reads, called again where a table turns out to have changed."""
+
+    @functools.wraps(read)
+    async def reread(*args: Taken.args, **options: Taken.kwargs) -> Read:
+        try:
+            return await read(*args, **options)
+        except DecodeError:
+            # The catalog is forgotten by now; what is wrong for another reason is so again.
+            return await read(*args, **options)
+
+    return reread
+
+
 def forget() -> None:
     """Forget what the tables of all databases are: the next use of each checks it again."""
     _weak.clear()
@@ -97,20 +120,21 @@ def forget() -> None:
 async def _catalog(
     session: Session, db: object, schema: Schema | None, uses: Use, *, writes: bool = False
 ) -> AsyncIterator[Catalog]:
-    """Give the catalog, checked; forget it if a table of it turns out to be gone."""
+    """Give the catalog, checked; forget it if a table turns out to be another than it says."""
     schema = schema or Schema()
-    catalog = _remembered(db).get(schema)
-    if catalog is None or problems_of(catalog, uses, writes=writes):
+    catalog, read_at = _remembered(db).get(schema, (None, 0.0))
+    is_old = time.monotonic() - read_at >= KEPT_S
+    if catalog is None or is_old or problems_of(catalog, uses, writes=writes):
         phase = session.phase
         await session.enter(CHECK)
         catalog = await inspect(session, schema)
         await session.enter(phase)
         check(catalog, uses, writes=writes)
-        _remembered(db)[schema] = catalog
+        _remembered(db)[schema] = catalog, time.monotonic()
     try:
         yield catalog
-    except DatabaseError as error:
-        if error.sqlstate in GONE:
+    except (DatabaseError, DecodeError) as error:
+        if isinstance(error, DecodeError) or (error.sqlstate or "").startswith(CHANGED):
             _remembered(db).clear()
         raise
 

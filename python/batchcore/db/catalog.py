@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from batchcore.db.indexes import COLUMNS, IS_PLAIN, fits
 from batchcore.errors import SchemaError
+from batchcore.pg.borrowed import check_namespace
+from batchcore.pg.session import Session
 from batchcore.pg.sql import quote_literal
 from batchcore.pg.triggers import acting_sql
 from batchcore.schema import HOST, INDEXES, OWN, TOKENS, VERSION_TABLE, WHOLE, Kind, Use
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     import asyncpg
 
     from batchcore.config import Schema
-    from batchcore.pg.session import Session
 
 Keys = Mapping[str, set[tuple[str, ...]]]
 """Table of docs/schema.md -> columns in the database that are unique together."""
@@ -42,6 +43,7 @@ class ColumnType:
         declared: Its type as PostgreSQL writes it, such as ``numeric(12,4)``.
         precision: Digits of a NUMERIC, None without declared ones.
         scale: Decimals of a NUMERIC, None without declared ones; may be negative.
+        padded: Whether its texts have blanks at their ends that do not count, as of ``char(20)``.
         not_null: Whether it refuses NULL.
         has_default: Whether a row may leave it out: default, identity or generated.
         generated: Whether the server computes it, as a generated column or an expression of a
@@ -56,6 +58,7 @@ class ColumnType:
     declared: str
     precision: int | None = None
     scale: int | None = None
+    padded: bool = False
     not_null: bool = False
     has_default: bool = False
     generated: bool = False
@@ -93,6 +96,8 @@ class Catalog:
             there, of Alembic's for it, and of the sequence.
         acting: Table of docs/schema.md and INSERT or UPDATE, where triggers or rules of the host
             act on that.
+        foreign: Those that are foreign tables, or have some beneath them: what is read of these
+            is of another moment than the snapshot.
     """
 
     schema: Schema
@@ -106,6 +111,7 @@ class Catalog:
     estimated_rows: Mapping[str, int] = field(default_factory=dict)
     ledger: Mapping[str, frozenset[str]] = field(default_factory=dict)
     acting: frozenset[tuple[str, str]] = frozenset()
+    foreign: frozenset[str] = frozenset()
 
     @property
     def has_version_table(self) -> bool:
@@ -196,7 +202,12 @@ async def inspect(connection: asyncpg.Connection | Session, schema: Schema) -> C
 
     Only `pg_catalog` is read, so any role may; only text, int4, int8 and bool come back, so the
     driver asks for no types.
+
+    Raises:
+        ConfigError: SQLAlchemy is told that the tables are in another schema.
     """
+    if isinstance(connection, Session):
+        check_namespace(connection.translations, schema.namespace)
     columns: dict[str, dict[str, ColumnType]] = {}
     tables: dict[str, Mapping[str, Any]] = {}
     keys: Keys = defaultdict(set)
@@ -236,6 +247,7 @@ async def inspect(connection: asyncpg.Connection | Session, schema: Schema) -> C
         acting=frozenset(
             (table, event) for table, row in tables.items() for event in row["acts_on"].split()
         ),
+        foreign=frozenset(table for table, row in tables.items() if row["is_foreign"]),
     )
 
 
@@ -260,13 +272,14 @@ def inspect_sql(schema: Schema) -> str:
     return _INSPECT.format(
         values=values,
         namespace=quote_literal(schema.namespace),
-        acting=acting_sql(schema, HOST),
+        acting=acting_sql(schema, schema.described),
         is_plain=IS_PLAIN,
         columns=COLUMNS,
     )
 
 
-# A domain travels as its base type and keeps the modifier itself, so both are looked up.
+# A domain travels as its base type, and the last of several keeps the modifier. With a trigger or
+# rule instead of an UPDATE every column of a view can be written, whatever it is made of.
 _INSPECT: Final = """\
 SELECT w.item::text AS item, w.relation::text AS relation,
     c.relkind IN ('r', 'p') AS is_table,
@@ -283,18 +296,23 @@ SELECT w.item::text AS item, w.relation::text AS relation,
         WHEN base.typname = 'citext' THEN 'text'
         WHEN base.typnamespace = 'pg_catalog'::pg_catalog.regnamespace
         THEN base.typname::text ELSE '' END AS type_name,
-    CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE a.atttypmod END AS modifier,
-    a.attnotnull OR t.typnotnull AS not_null,
+    COALESCE(domain.modifier, a.atttypmod) AS modifier,
+    a.attnotnull OR COALESCE(domain.not_null, false) AS not_null,
     a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL AS has_default,
     a.attgenerated <> '' OR c.relkind = 'v'
         AND pg_catalog.pg_relation_is_updatable(c.oid, true) & 4 <> 0
-        AND NOT pg_catalog.pg_column_is_updatable(c.oid, a.attnum, true) AS is_generated,
+        AND NOT pg_catalog.pg_column_is_updatable(c.oid, a.attnum, true)
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger AS g
+            WHERE g.tgrelid = c.oid AND g.tgtype & 80 = 80)
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_rewrite AS r
+            WHERE r.ev_class = c.oid AND r.ev_type = '2' AND r.is_instead) AS is_generated,
     pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMP') AS can_stage,
     pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT') AS can_select,
     pg_catalog.has_column_privilege(c.oid, a.attnum, 'INSERT') AS can_insert,
     pg_catalog.has_column_privilege(c.oid, a.attnum, 'UPDATE') AS can_update,
     pg_catalog.concat_ws(' ', CASE WHEN acting.inserts THEN 'INSERT' END,
         CASE WHEN acting.updates THEN 'UPDATE' END) AS acts_on,
+    COALESCE(acting.is_foreign, false) AS is_foreign,
     CASE WHEN w.item = 'own' THEN pg_catalog.concat_ws(' ', CASE WHEN c.relkind = 'S'
         THEN CASE WHEN pg_catalog.has_sequence_privilege(c.oid, 'USAGE') THEN 'USAGE' END
         ELSE (SELECT pg_catalog.string_agg(p.name, ' ')
@@ -305,15 +323,24 @@ JOIN pg_catalog.pg_namespace AS n ON n.nspname = {namespace}
 JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = w.relname
     AND (c.relkind IN ('r', 'p', 'v', 'm', 'f') OR w.item = 'own' AND c.relkind = 'S')
 LEFT JOIN (SELECT root, pg_catalog.bool_or(inserts) AS inserts,
-        pg_catalog.bool_or(updates) AS updates
+        pg_catalog.bool_or(updates) AS updates,
+        pg_catalog.bool_or(kind = 'foreign') AS is_foreign
     FROM ({acting}) AS a GROUP BY root) AS acting ON acting.root = c.oid
 LEFT JOIN pg_catalog.pg_index AS i ON w.item = 'index' AND i.indrelid = c.oid
 LEFT JOIN pg_catalog.pg_class AS x ON x.oid = i.indexrelid
 LEFT JOIN pg_catalog.pg_attribute AS a ON w.item = 'column' AND a.attrelid = c.oid
     AND a.attnum > 0 AND NOT a.attisdropped
 LEFT JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
-LEFT JOIN pg_catalog.pg_type AS base
-    ON base.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
+LEFT JOIN LATERAL (
+    WITH RECURSIVE step AS (
+        SELECT t.typbasetype AS base, t.typtypmod AS modifier, t.typnotnull AS not_null
+        WHERE t.typtype = 'd'
+        UNION ALL
+        SELECT d.typbasetype, d.typtypmod, step.not_null OR d.typnotnull FROM step
+        JOIN pg_catalog.pg_type AS d ON d.oid = step.base AND d.typtype = 'd')
+    SELECT step.* FROM step JOIN pg_catalog.pg_type AS last
+        ON last.oid = step.base AND last.typtype <> 'd') AS domain ON true
+LEFT JOIN pg_catalog.pg_type AS base ON base.oid = COALESCE(domain.base, t.oid)
 WHERE w.item <> 'index' OR i.indexrelid IS NOT NULL
 ORDER BY w.item, w.relation, a.attnum"""
 
@@ -333,6 +360,7 @@ def _column_type(row: Mapping[str, Any]) -> ColumnType:
         declared=row["declared"],
         precision=precision,
         scale=scale,
+        padded=row["type_name"] == "bpchar",
         not_null=row["not_null"],
         has_default=row["has_default"],
         generated=row["is_generated"],

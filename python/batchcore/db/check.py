@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -64,6 +65,11 @@ _SCALED: Final = Use.RUN | Use.VALUATION
 
 _MODERATE: Final = 8
 """Decimals that leave ten digits before the point, of what is too wide at any scale."""
+
+
+_DELETED: Final = "deleted_at"
+_BEFORE_LEDGER: Final = "0002"
+_LEDGER_REVISION: Final = "0003"
 
 
 class _Need(NamedTuple):
@@ -162,12 +168,16 @@ async def check_revision(connection: asyncpg.Connection | Session, catalog: Cata
     It costs one statement, and none where the version table is absent.
 
     Raises:
-        SchemaError: the database is older, newer or was never migrated.
+        SchemaError: the database is older, newer or was never migrated, or lacks a table that its
+            revision made.
     """
     found = None
     if catalog.has_version_table:
         found = await connection.fetchval(revision_sql(catalog.schema))
     if found == REVISION:
+        missing = missing_of(catalog, found)
+        if missing:
+            raise schema_error(missing)
         return
     if found is None:
         msg = (
@@ -179,6 +189,18 @@ async def check_revision(connection: asyncpg.Connection | Session, catalog: Cata
     else:
         msg = newer_revision(found)
     raise SchemaError(msg, (msg,))
+
+
+def missing_of(catalog: Catalog, revision: str) -> tuple[str, ...]:
+    """Return a line for each table of batchcore's own that a revision made and that is gone."""
+    made = {TOKENS: _LEDGER_REVISION, **{name: table.revision for name, table in OWN.items()}}
+    return tuple(
+        f"{catalog.schema.namespace}.{name}: is missing at revision {revision}: restore it, or"
+        f" make the ledger again, empty, with `batchcore.db.migrate.downgrade` to {_BEFORE_LEDGER}"
+        " and `batchcore migrate`"
+        for name, since in made.items()
+        if since <= revision and name not in catalog.ledger
+    )
 
 
 def revision_sql(schema: Schema) -> str:
@@ -252,6 +274,8 @@ def _table_problems(
         yield f"{label}: is a view, expected a table or an updatable view to write to"
     if writes and updates and HOST[table].found_by:
         yield from _key_problems(catalog, table)
+    if writes:
+        yield from _shared_problems(catalog, table, needs)
     for need in needs:
         yield from _column_problems(catalog, table, need, writes=writes)
     if inserts:
@@ -282,6 +306,18 @@ def _key_problems(catalog: Catalog, table: str) -> Iterator[str]:
     )
 
 
+def _shared_problems(catalog: Catalog, table: str, needs: tuple[_Need, ...]) -> Iterator[str]:
+    """Return what to say of columns that several are written to."""
+    names = defaultdict(list)
+    for need in needs:
+        if need.inserted or need.updated:
+            names[catalog.schema.column(table, need.column.name)].append(need.column.name)
+    for name, columns in names.items():
+        if len(columns) > 1:
+            label, written = f"{catalog.label(table)}.{name}", " and ".join(columns)
+            yield f"{label}: {written} are both mapped to it, expected a column for each"
+
+
 def _column_problems(catalog: Catalog, table: str, need: _Need, *, writes: bool) -> Iterator[str]:
     column, kind = need.column, need.kind
     label, found = catalog.label(table, column.name), catalog.find(table, column.name)
@@ -300,6 +336,8 @@ def _column_problems(catalog: Catalog, table: str, need: _Need, *, writes: bool)
         yield from _scale_problems(catalog, table, need, found)
         if need.rounded:
             yield from _size_problems(catalog, table, column, found)
+    if column.name == _DELETED and found.not_null:
+        yield f"{label}: is NOT NULL, expected NULL in rows that are not deleted"
     if not found.can_select:
         yield f"{label}: the role may not SELECT it"
     if writes and is_written:

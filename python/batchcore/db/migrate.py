@@ -14,15 +14,22 @@ from typing import TYPE_CHECKING, Final
 
 from batchcore.config import Schema
 from batchcore.db.catalog import inspect
-from batchcore.db.check import newer_revision, problems_of, revision_sql, schema_error
+from batchcore.db.check import (
+    missing_of,
+    newer_revision,
+    problems_of,
+    revision_sql,
+    schema_error,
+)
 from batchcore.db.indexes import IndexPlan, built, look, redundant, removed, unmarked
 from batchcore.errors import ConfigError, LeaseHeldError
+from batchcore.pg.borrowed import check_namespace, translations
 from batchcore.pg.connect import Connector
 from batchcore.pg.conninfo import resolved
 from batchcore.pg.errors import driver_errors
 from batchcore.pg.session import CATALOG_FIRST
 from batchcore.pg.sql import quote_literal, table_name
-from batchcore.schema import HOST, INDEXES, VERSION_TABLE
+from batchcore.schema import HOST, INDEXES, OWN, TOKENS, VERSION_TABLE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -33,9 +40,14 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+    from batchcore.db.catalog import Catalog
+
 _HOST_REVISION: Final = "0001"
 _INDEX_REVISION: Final = "0002"
 _ADOPTED: Final = "batchcore: the tables of revision 0001 are the host's own"
+_MADE: Final = "batchcore: made the tables of revision 0001"
+"""The comment on the version table without which no downgrade drops them: a dump may lack it."""
+
 _LOCK_KEY: Final = 0x62_61_74_63_68_6D_69_67
 """The bytes of ``batchmig``: one migration at a time for each database."""
 
@@ -136,7 +148,7 @@ async def migrate(
     """
     schema = schema or Schema()
     _require_alembic(schema)
-    async with _session(database) as (connection, raw):
+    async with _session(database, schema) as (connection, raw):
         status, plan, drops = await _status(raw, schema, drop_redundant=drop_redundant)
         if status.problems:
             raise schema_error(status.problems)
@@ -181,6 +193,7 @@ async def check(
     with driver_errors():
         async with connect(database) as connection:
             raw = await _driver_connection(connection)
+            check_namespace(translations(connection), schema.namespace)
             status, *_ = await _status(raw, schema, drop_redundant=drop_redundant)
             return status
 
@@ -191,7 +204,8 @@ async def downgrade(
     """Take ``database`` back to ``revision``, by default to where batchcore was never there.
 
     Tables that were the host's own stay, with all that is in them, and so do its indexes; what
-    `migrate` made is dropped.
+    `migrate` made is dropped. Tables stay too where nothing says who made them, as in a database
+    that was restored without comments.
 
     Args:
         database: A URL, or an engine on asyncpg.
@@ -210,13 +224,15 @@ async def downgrade(
     if revision not in ("base", *known):
         msg = f"there is no revision `{revision}`, expected base or {', '.join(reversed(known))}"
         raise ConfigError(msg, "revision")
-    async with _session(database) as (connection, raw):
+    async with _session(database, schema) as (connection, raw):
         found = await _revision(raw, schema)
         if found is None:
             return
         if found not in known:
             raise schema_error((newer_revision(found),))
         adopted = await _is_adopted(raw, schema)
+        if adopted and revision == "base":
+            _logger.info("the host's tables stay: nothing says that batchcore made them")
         layout = await look(raw, schema)
         for name in unmarked(layout) if adopted else ():
             _logger.warning("index %s stays: nothing says that batchcore made it", name)
@@ -225,6 +241,15 @@ async def downgrade(
         await _run(connection, "downgrade", options, revision)
         if revision == "base":
             await raw.execute(f"DROP TABLE {table_name(schema, VERSION_TABLE)}")
+
+
+def note_made() -> str:
+    """Return the statement that notes the host's tables as made by batchcore."""
+    return _comment(options().schema, _MADE)
+
+
+def _comment(schema: Schema, text: str) -> str:
+    return f"COMMENT ON TABLE {table_name(schema, VERSION_TABLE)} IS {quote_literal(text)}"
 
 
 def options() -> Options:
@@ -264,7 +289,7 @@ async def connect(database: str | AsyncEngine) -> AsyncIterator[AsyncConnection]
 
 @contextlib.asynccontextmanager
 async def _session(
-    database: str | AsyncEngine,
+    database: str | AsyncEngine, schema: Schema
 ) -> AsyncIterator[tuple[AsyncConnection, asyncpg.Connection]]:
     """Give a connection that alone migrates; its settings are put back at the end.
 
@@ -274,6 +299,7 @@ async def _session(
     with driver_errors():
         async with connect(database) as connection:
             raw = await _driver_connection(connection)
+            check_namespace(translations(connection), schema.namespace)
             if not await raw.fetchval("SELECT pg_catalog.pg_try_advisory_lock($1)", _LOCK_KEY):
                 msg = "another migration of this database is at work"
                 raise LeaseHeldError(msg)
@@ -299,12 +325,10 @@ async def _driver_connection(connection: AsyncConnection) -> asyncpg.Connection:
 
 
 async def _adopt(connection: AsyncConnection, schema: Schema) -> None:
-    # In one transaction: marked but not noted as the host's, a downgrade would drop its tables.
+    # In one transaction, and in place of another note: a downgrade would drop the host's tables.
     async with connection.begin():
         await _run(connection, "stamp", Options(schema), _HOST_REVISION)
-        await connection.exec_driver_sql(
-            f"COMMENT ON TABLE {table_name(schema, VERSION_TABLE)} IS {quote_literal(_ADOPTED)}"
-        )
+        await connection.exec_driver_sql(_comment(schema, _ADOPTED))
 
 
 async def _status(
@@ -328,8 +352,11 @@ async def _status(
         adopted = bool(schema.tables or schema.columns) or await _has_tables(
             raw, schema, *(schema.table(name) for name in HOST)
         )
-    if adopted and not problems:
-        problems = problems_of(await inspect(raw, schema), writes=False)
+    if not problems:
+        catalog = await inspect(raw, schema)
+        problems = _ledger_problems(catalog, revision)
+        if adopted:
+            problems += problems_of(catalog, writes=False)
     steps = tuple(
         f"{one}: marked as done, the tables are the host's"
         if one == _HOST_REVISION and adopted
@@ -365,6 +392,23 @@ async def _status(
     return status, plan, drops
 
 
+def _ledger_problems(catalog: Catalog, revision: str | None) -> tuple[str, ...]:
+    """Return what is wrong with the tables of batchcore's own, whatever the revision says."""
+    if revision is not None:
+        return missing_of(catalog, revision)
+    namespace = catalog.schema.namespace
+    found = [name for name in OWN if name in catalog.ledger]
+    if not found and TOKENS not in catalog.ledger:
+        return ()
+    drops = [f"DROP TABLE {', '.join(f'{namespace}.{name}' for name in found)}"] if found else []
+    drops += [f"DROP SEQUENCE {namespace}.{TOKENS}"] if TOKENS in catalog.ledger else []
+    problem = (
+        f"{namespace}.{VERSION_TABLE}: has no revision, but the ledger is there: restore the"
+        f" revision, or let `batchcore migrate` make the ledger again, empty: {'; '.join(drops)}"
+    )
+    return (problem,)
+
+
 _LIMITS: Final = (
     *("statement_timeout", "lock_timeout", "transaction_timeout"),
     *("idle_in_transaction_session_timeout", "idle_session_timeout"),
@@ -398,7 +442,7 @@ async def _revision(raw: asyncpg.Connection, schema: Schema) -> str | None:
 
 
 async def _is_adopted(raw: asyncpg.Connection, schema: Schema) -> bool:
-    return bool(await raw.fetchval(_COMMENT, table_name(schema, VERSION_TABLE)) == _ADOPTED)
+    return bool(await raw.fetchval(_COMMENT, table_name(schema, VERSION_TABLE)) != _MADE)
 
 
 async def _run(connection: AsyncConnection, name: str, options: Options, revision: str) -> None:

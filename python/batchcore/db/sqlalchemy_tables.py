@@ -99,9 +99,9 @@ def create(connection: sa.Connection, revision: str, namespace: str) -> None:
 
 
 def drop(connection: sa.Connection, revision: str, namespace: str) -> None:
-    """Drop the tables of a revision."""
+    """Drop the tables of a revision that are there."""
     made, tables = _of_revision(revision, namespace)
-    made.drop_all(connection, tables, checkfirst=False)
+    made.drop_all(connection, tables)
 
 
 def _of_revision(revision: str, namespace: str) -> tuple[sa.MetaData, list[sa.Table]]:

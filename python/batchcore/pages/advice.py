@@ -35,6 +35,7 @@ ADVICE: Final[Mapping[str, str]] = MappingProxyType(
         "analytic_out_of_range": "Check the positions of the portfolio: a ratio is too large.",
         "close_refused": "Correct the closes that are 0, negative or have too many digits.",
         "ambiguous_price": "Keep one close a symbol and date, or name the sources that count.",
+        "ambiguous_profile": "Keep one profile a symbol; until then none counts.",
         "duplicate_price": "Keep one spelling of the symbol.",
         "stale": "Load closes of these symbols: their last ones are older than the lookback.",
         "unpriced": "Load closes of these symbols: they are valued at their entry prices.",

@@ -14,7 +14,7 @@ from batchcore.errors import ConfigError, DatabaseError, InternalError
 from batchcore.pg.errors import Grace, driver_errors, is_lost
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
@@ -72,6 +72,31 @@ def check_driver(what: str, driver: str) -> None:
     if driver != "asyncpg":
         msg = f"the {what}'s driver is {driver}, expected asyncpg"
         raise ConfigError(msg, "db")
+
+
+def translations(database: object) -> Mapping[str | None, str | None]:
+    """Return the `schema_translate_map` of an SQLAlchemy object; empty without one."""
+    if isinstance(database, str | asyncpg.Pool | asyncpg.Connection | PoolConnectionProxy):
+        return {}
+    given: Any = database
+    of = given.get_bind() if hasattr(given, "get_bind") else given
+    of = getattr(of, "sync_connection", None) or getattr(of, "sync_engine", None) or of
+    return of.get_execution_options().get("schema_translate_map") or {}
+
+
+def check_namespace(found: Mapping[str | None, str | None], namespace: str) -> None:
+    """Refuse a `schema_translate_map` that has the host's tables elsewhere.
+
+    Raises:
+        ConfigError: the host's models are in another schema than ``namespace``.
+    """
+    elsewhere = found.get(None) or found.get(namespace) or namespace
+    if elsewhere != namespace:
+        msg = (
+            f"schema_translate_map has the tables in `{elsewhere}`, but Schema.namespace is"
+            f" `{namespace}`: pass Schema(namespace={elsewhere!r})"
+        )
+        raise ConfigError(msg, "schema.namespace")
 
 
 def _check_open(raw: asyncpg.Connection) -> None:

@@ -17,7 +17,7 @@ from batchcore.pg.errors import LOST, NO_CONNECTION, STALE, Grace, answers, driv
 from batchcore.pg.session import Session, one_moment, settle, snapshot, transaction
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -86,6 +86,11 @@ class Database:
         else:
             left = _left_of_engine(pool, connections)
         return min(connections, left)
+
+    @property
+    def translations(self) -> Mapping[str | None, str | None]:
+        """SQLAlchemy's `schema_translate_map`, empty without one."""
+        return borrowed.translations(self._given)
 
     @contextlib.asynccontextmanager
     async def snapshot(self, phase: str, *, shared: bool = False) -> AsyncIterator[Session]:

@@ -88,6 +88,7 @@ class Session:
         isolation: Level of the transaction, as PostgreSQL writes it.
         exported: Identifier under which others can see what it sees; None if they cannot.
         view: Which moment it sees, where it was asked for.
+        translations: SQLAlchemy's `schema_translate_map` of where it came from.
     """
 
     def __init__(self, raw: asyncpg.Connection, phase: str, database: Database) -> None:
@@ -97,6 +98,7 @@ class Session:
         self.bytes = database.bytes
         self.rounded = database.rounded
         self.grace = database.grace
+        self.translations = database.translations
         self.ambiguous: list[Ambiguous] = []
         self.isolation = ""
         self.exported: str | None = None

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # Row triggers of a partition, or of a table that inherits, act on what is written to its parent,
 # and those of a table on what is written to a view of it. Triggers of constraints are internal.
+# Foreign tables act on nothing, but what is read of them is of another moment.
 _ACTING: Final = """\
 WITH RECURSIVE part (root, oid) AS (
     SELECT c.oid, c.oid FROM pg_catalog.pg_class AS c
@@ -26,6 +27,7 @@ WITH RECURSIVE part (root, oid) AS (
         SELECT i.inhrelid FROM pg_catalog.pg_inherits AS i WHERE i.inhparent = p.oid
         UNION ALL
         SELECT d.refobjid FROM pg_catalog.pg_rewrite AS r
+        JOIN pg_catalog.pg_class AS v ON v.oid = r.ev_class AND v.relkind = 'v'
         JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass
             AND d.objid = r.oid AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
         WHERE r.ev_class = p.oid AND r.ev_type = '1') AS under (oid)
@@ -44,11 +46,14 @@ UNION ALL
 SELECT p.root, 'rule', r.rulename::text, r.ev_class, NULL, r.ev_type = '3', r.ev_type = '2'
 FROM part AS p
 JOIN pg_catalog.pg_rewrite AS r ON r.ev_class = p.oid
-WHERE r.ev_type IN ('2', '3') AND r.ev_enabled::text IN (SELECT state FROM fires)"""
+WHERE r.ev_type IN ('2', '3') AND r.ev_enabled::text IN (SELECT state FROM fires)
+UNION ALL
+SELECT p.root, 'foreign', c.relname::text, c.oid, NULL, false, false
+FROM part AS p JOIN pg_catalog.pg_class AS c ON c.oid = p.oid AND c.relkind = 'f'"""
 
 _BY_NAME: Final = """
 SELECT kind, name, relation::regclass::text AS relation, function
-FROM ({acting}) AS a ORDER BY 3, 2
+FROM ({acting}) AS a WHERE kind <> 'foreign' ORDER BY 3, 2
 """
 
 
@@ -75,6 +80,8 @@ class Acting:
 
 def acting_sql(schema: Schema, tables: Iterable[str]) -> Sql:
     """Return the statement that finds triggers and rules on INSERT and UPDATE that are enabled.
+
+    Foreign tables among the tables, or beneath them, are rows of the kind `foreign`.
 
     Args:
         schema: Names of tables.

@@ -21,6 +21,7 @@ from batchcore.native import build_host
 from batchcore.pg.ledger import Committed
 from batchcore.policies.policy import ChunkFacts, ChunkLoad, Policy, RunPrices
 from batchcore.run import plan as plans
+from batchcore.run.issues import ambiguous_profiles
 from batchcore.run.plan import Plan
 from batchcore.run.result import Coverage
 from batchcore.shards import in_shard
@@ -167,7 +168,9 @@ class Legacy(Policy):
         market = await self.valuation.market(reader, closes)
         profiles, has_benchmark = None, False
         if plan.price_last >= self.today:
-            profiles = await load(reader, select_spelt_profiles(self.catalog, spelt))
+            found = await load(reader, select_spelt_profiles(self.catalog, spelt))
+            profiles = found.profiles
+            self.issues.add(ambiguous_profiles(found.ambiguous))
             self.monitor.loaded(profiles=0 if profiles is None else len(profiles))
             has_benchmark = await load(reader, select_has_benchmark(self.catalog))
         source = self.request.price_source

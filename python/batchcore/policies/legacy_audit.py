@@ -119,7 +119,7 @@ class LegacyAudit(PolicyAudit):
         sessions = self.calendar.sessions(first, last)
         valuation = Valuation(catalog, self.request.settings, sessions)
         self.market = await valuation.market(session, closes)
-        profiles = await load(session, select_spelt_profiles(catalog, spelt))
+        profiles = (await load(session, select_spelt_profiles(catalog, spelt))).profiles
         # Rows with weights had a benchmark; `judge` leaves out those that had none.
         self.host = build_host(dt.date.max, profiles=profiles, has_benchmark=True)
 

@@ -25,6 +25,7 @@ from batchcore.run.analysis import (
     return_sessions,
 )
 from batchcore.run.changes import find_affected
+from batchcore.run.issues import ambiguous_profiles
 from batchcore.run.plan import Rewrites, with_snapshots
 from batchcore.run.prepare import calendar_of, last_closed
 from batchcore.run.price_checks import lacking, low_prices, planned_holders
@@ -242,6 +243,8 @@ class RollForward(Policy):
         unreadable = [] if analysis.profiles is None else [*analysis.profiles.unreadable]
         of_none = np.full(len(unreadable), -1)
         self.issues.add(Issues.of("not_representable", of_none, detail=unreadable))
+        if analysis.profiles is not None:
+            self.issues.add(ambiguous_profiles(analysis.profiles.ambiguous))
         if analysis.factors is not None:
             self.analytics_off |= analysis.factors.off
         return RunPrices(market, coverage, analysis, checks=checks)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from batchcore import calendar as calendars
-from batchcore.db.access import reading
+from batchcore.db.access import reading, rechecked
 from batchcore.frames import WideDecimals
 from batchcore.late_imports import check_choice
 from batchcore.native import CancelFlag, in_thread
@@ -56,6 +56,7 @@ MOST_FLOWS: Final = 400_000
 """Fewer flows are read at once, since a host has no index that finds those of a chunk."""
 
 
+@rechecked
 async def performance(
     db: object,
     portfolio_ids: Sequence[uuid.UUID | str] | None = None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from batchcore import arrow
 from batchcore.arguments import checked_day, checked_values
-from batchcore.db.access import reading
+from batchcore.db.access import reading, rechecked
 from batchcore.errors import ConfigError
 from batchcore.frames import Decimals, arrow_column
 from batchcore.run.plan import check_found
@@ -67,6 +67,7 @@ class Snapshots(arrow.ArrowTable):
         return found
 
 
+@rechecked
 async def read_snapshots(
     db: object,
     start: dt.date,

@@ -489,6 +489,7 @@ class Run:
         clock = StampClock(self.request)
         run = RunContext(self.request, self.issues, self.monitor, self.cancel, clock)
         self.policy = await prepare(readers, run, self.kind, catalog)
+        self.consistent = self.consistent and not self.policy.catalog.foreign
         self.unwritten = [*self.issues.parts]
         portfolios = len(self.policy.plan.id)
         self.status = np.full(portfolios, SKIPPED, dtype=np.uint8)

@@ -67,6 +67,11 @@ def failure_reasons(issues: Issues, failed: Bools, names: Collection[str]) -> Co
     return Counter(reasons.values())
 
 
+def ambiguous_profiles(symbols: Sequence[str]) -> Issues:
+    """Return the symbols whose profiles differ, of which none counts (A2, L33)."""
+    return Issues.of("ambiguous_profile", np.full(len(symbols), -1), symbol=symbols)
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Shared:
     """What several portfolios have in common, which the last issues of a report say.

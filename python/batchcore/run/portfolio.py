@@ -18,7 +18,7 @@ from batchcore.analytics.sector_tags import COLORS, sector_tag
 from batchcore.arguments import checked_id
 from batchcore.caches import check_cache
 from batchcore.config import BETA_WEIGHTS, Settings
-from batchcore.db.access import changing, reading
+from batchcore.db.access import changing, reading, rechecked
 from batchcore.db.check import check
 from batchcore.errors import ConfigError, RateMissingError
 from batchcore.frames import Decimals, Flows, Opening, Previous, distinct
@@ -209,6 +209,7 @@ def _kind(position: tags.TaggedPosition) -> LotKind:
     return LotKind.OPTION if position.position_type in OPTION_TYPES else LotKind.STOCK
 
 
+@rechecked
 async def calculate_portfolio_provider_beta(
     db: object,
     portfolio_id: uuid.UUID | str,
@@ -270,6 +271,7 @@ async def calculate_portfolio_provider_beta(
     )
 
 
+@rechecked
 async def calculate_portfolio_sector_exposure(
     db: object,
     portfolio_id: uuid.UUID | str,

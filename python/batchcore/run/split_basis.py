@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from batchcore.calendar import date_of
 from batchcore.config import PRICE_BASES, QUANTITY_BASES
-from batchcore.db.access import reading
+from batchcore.db.access import reading, rechecked
 from batchcore.errors import ConfigError
 from batchcore.run.prices import valid_rows
 from batchcore.schema import Use
@@ -134,6 +134,7 @@ class BasisCheck:
         return {name: _plain(value) for name, value in document.items()}
 
 
+@rechecked
 async def check_basis(db: object, symbol: str, *, schema: Schema | None = None) -> BasisCheck:
     """Return what closes and quantities of a symbol look like around its splits; write nothing.
 

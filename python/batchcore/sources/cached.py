@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batchcore.calendar import date_of
-from batchcore.db.access import reading
+from batchcore.db.access import reading, rechecked
 from batchcore.schema import Use
 from batchcore.sources.prices import load_windows
 from batchcore.sources.profiles import select_company_profiles
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("batchcore")
 
 
+@rechecked
 async def load_closes(db: object, schema: Schema | None, windows: Sequence[Window]) -> Prices:
     """Return every finite close in the windows, at least one, by one statement.
 
@@ -43,6 +44,7 @@ async def load_closes(db: object, schema: Schema | None, windows: Sequence[Windo
     return prices
 
 
+@rechecked
 async def load_company_profiles(
     db: object, schema: Schema | None, symbols: Sequence[str]
 ) -> Profiles:
@@ -51,6 +53,7 @@ async def load_company_profiles(
         return await load(session, select_company_profiles(catalog, symbols))
 
 
+@rechecked
 async def load_latest_snapshots(
     db: object, schema: Schema | None, calendar: Calendar, ids: Sequence[bytes], before: int
 ) -> Previous:

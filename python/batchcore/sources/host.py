@@ -54,16 +54,17 @@ class HostColumn(Sql):
         return self.catalog.scale(self.table, self.column)
 
     def read(self, name: str = "", *, bare: bool = False) -> Column:
-        """Return it as a column of a query's result.
+        """Return it as a column of a query's result, without the blanks that fill a ``char(20)``.
 
         Args:
             name: In the frame, where it is another.
             bare: See `Column.bare`.
         """
         name = name or self.column
-        kind = self.catalog.column(self.table, self.column).kind
+        found = self.catalog.column(self.table, self.column)
+        kind = found.kind
         if kind not in {Kind.NUMERIC, Kind.FLOAT8}:
-            return Column(name, kind, self, bare=bare)
+            return Column(name, kind, Sql(f"{self}::text") if found.padded else self, bare=bare)
         fits = kind is Kind.NUMERIC and self.catalog.always_fits(self.table, self.column)
         return Column(name, kind, self, self.scale, f"{self.table}.{self.column}", fits)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
+from batchcore.errors import SchemaError
 from batchcore.frames import Days, Decimals, Frame, Text, known_states
 from batchcore.pg.sql import Sql, compose
 from batchcore.schema import Kind
@@ -175,7 +178,7 @@ def select_portfolios(
     return select(
         catalog,
         "portfolios",
-        _portfolios,
+        partial(_portfolios, catalog.label("portfolios", "id")),
         read,
         _PORTFOLIOS,
         own=joined,
@@ -219,17 +222,34 @@ async def count_portfolios(session: Session, catalog: Catalog) -> int:
     )
 
 
-def _portfolios(**columns: Any) -> Portfolios:  # noqa: ANN401  # columns of several types
+def _portfolios(label: str, **columns: Any) -> Portfolios:  # noqa: ANN401  # of several types
     around: dict[str, Any] = {
         prefix: SnapshotColumns(
             **{item.name: columns.pop(f"{prefix}_{item.name}") for item in fields(SnapshotColumns)}
         )
         for prefix in ("before", "last")
     }
-    found = Portfolios(**columns, **around)
+    return _sorted(Portfolios(**columns, **around), label)
+
+
+Sorted = TypeVar("Sorted", "Portfolios", "LegacyPortfolios")
+
+
+def _sorted(found: Sorted, label: str) -> Sorted:
+    """Return portfolios by id, each once: a view or a child table can have one twice.
+
+    Raises:
+        SchemaError: an id stands in several rows.
+    """
     order = sorted_ids(found.id)
     # Mostly they come in order, and need no copy.
-    return found if (order[1:] > order[:-1]).all() else found.take(order)
+    found = found if (order[1:] > order[:-1]).all() else found.take(order)
+    twice = found.id[1:][(found.id[1:] == found.id[:-1]).all(axis=1)]
+    if len(twice):
+        one = uuid.UUID(bytes=twice[0].tobytes())
+        problem = f"{label}: {one} stands in several rows, expected each id once"
+        raise SchemaError(problem, (problem,))
+    return found
 
 
 _LOCK: Final = """
@@ -303,9 +323,10 @@ def select_legacy_portfolios(
         Column("complete", Kind.INT8, "COALESCE(rows.count, 0)::int8"),
     )
     holes = {"sessions": sessions, "selection": selection, "alive": selection.alive(catalog)}
-    return select(catalog, "portfolios", _legacy_portfolios, read, _LEGACY, **holes)
+    label = catalog.label("portfolios", "id")
+    frame = partial(_legacy_portfolios, label)
+    return select(catalog, "portfolios", frame, read, _LEGACY, **holes)
 
 
-def _legacy_portfolios(**columns: Any) -> LegacyPortfolios:  # noqa: ANN401
-    found = LegacyPortfolios(**columns)
-    return found.take(sorted_ids(found.id))
+def _legacy_portfolios(label: str, **columns: Any) -> LegacyPortfolios:  # noqa: ANN401
+    return _sorted(LegacyPortfolios(**columns), label)

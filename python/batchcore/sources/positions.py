@@ -105,7 +105,7 @@ def select_stepped_symbols(catalog: Catalog, most: int) -> Query[Text]:
     It steps through the index on symbols, one probe each.
     """
     owned = Selection().owned(catalog, part(catalog, "{p.portfolio_id}"))
-    read = [Column("symbol", Kind.TEXT, "spelling.symbol")]
+    read = [Column("symbol", Kind.TEXT, "spelling.symbol::text")]
     holes = {"owned": owned, "most": most}
     return select(catalog, "symbols", first_column, read, _STEPPED, **holes)
 

@@ -168,7 +168,7 @@ async def load_spellings(session: Session, catalog: Catalog) -> Text | None:
 
     None where they are too many, or one of them, which nobody need hold, is no text.
     """
-    column = Column("symbol", Kind.TEXT, "spelling.symbol")
+    column = Column("symbol", Kind.TEXT, "spelling.symbol::text")
     holes = {"stepped": part(catalog, _STEPPED), "most": MOST_SPELLINGS + 1}
     query = select(catalog, "spellings", first_column, [column], _SPELLINGS, **holes)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from batchcore.pg.session import Session
     from batchcore.sources.host import Selection
 
+log = logging.getLogger("batchcore")
+
 WEIGHTS: Final = "benchmarks_sector_weights"
 
 SP500: Final = "SP500"
@@ -39,6 +42,7 @@ class SymbolProfiles:
         is_etf: Of each symbol.
         found: How many symbols have a profile.
         unreadable: Sectors that are no UTF-8, which count as none, with their symbols.
+        ambiguous: Symbols whose profiles differ, which count as none.
     """
 
     beta: Floats
@@ -46,9 +50,12 @@ class SymbolProfiles:
     is_etf: tuple[bool, ...]
     found: int = 0
     unreadable: tuple[str, ...] = ()
+    ambiguous: tuple[str, ...] = ()
 
 
-_AS_SPELT: Final = "SELECT {columns} FROM {c} WHERE {c.symbol} = ANY({symbols:texts})"
+# No key keeps a view to one row of a symbol. Rows that agree count once.
+_AS_SPELT: Final = "SELECT DISTINCT {columns} FROM {c} WHERE {c.symbol} = ANY({symbols:texts})"
+_AS_TEXT: Final = Column("symbol", Kind.TEXT, "{c.symbol}::text")
 _IS_ETF: Final = Column("is_etf", Kind.BOOL, "{c.is_etf} IS TRUE")
 
 
@@ -56,8 +63,10 @@ async def load_profiles(
     session: Session, catalog: Catalog, symbols: Sequence[str]
 ) -> SymbolProfiles:
     """Return the profiles of normalised symbols; of two spellings the higher one counts (S2)."""
-    read = ("c.symbol, c.beta, c.sector", _IS_ETF)
-    template = "SELECT {columns} FROM {c} WHERE {c.symbol:normalised} = ANY({symbols:texts})"
+    read = (_AS_TEXT, "c.beta, c.sector", _IS_ETF)
+    template = (
+        "SELECT DISTINCT {columns} FROM {c} WHERE {c.symbol:normalised} = ANY({symbols:texts})"
+    )
     query = select(catalog, "profiles", dict[str, Any], read, template, symbols=symbols)
     columns = await load(session, query)
     return await asyncio.to_thread(_profiles_of, symbols, **columns)
@@ -67,8 +76,9 @@ def _profiles_of(
     symbols: Sequence[str], symbol: Text, beta: Decimals, sector: Text, is_etf: Bools
 ) -> SymbolProfiles:
     chosen: dict[str, tuple[str, int]] = {}
+    counts, ambiguous = _only(symbol)
     for row, spelt in enumerate(symbol.texts()):
-        if spelt is not None:
+        if spelt is not None and counts[row]:
             name = normalised(spelt)
             chosen[name] = max(chosen.get(name, ("", -1)), (spelt, row))
     betas, sectors = floats(beta), sector.texts()
@@ -84,36 +94,70 @@ def _profiles_of(
         is_etf=tuple(row >= 0 and bool(is_etf[row]) for row in rows),
         found=sum(row >= 0 for row in rows),
         unreadable=tuple(unreadable),
+        ambiguous=ambiguous,
     )
 
 
-def select_spelt_profiles(catalog: Catalog, symbols: Iterable[str]) -> Query[Profiles | None]:
-    """Return the profiles of symbols as spelt and in upper case (L32, L33); None without a table.
+def _only(keys: Text, of: str = "company_profiles") -> tuple[Bools, tuple[str, ...]]:
+    """Return which rows are the only ones of their keys, and the keys of others, with a warning."""
+    names = keys.table()
+    count = np.bincount(keys.codes[keys.state != State.NULL], minlength=len(names))
+    ambiguous = tuple(sorted(names[code] for code in np.flatnonzero(count > 1)))
+    if ambiguous:
+        log.warning("ambiguous=%s keys=%r: rows differ, none counts", of, ", ".join(ambiguous))
+    only = np.zeros(len(keys), dtype=np.bool_)
+    known = np.flatnonzero(keys.state != State.NULL)
+    only[known] = count[keys.codes[known]] == 1
+    return only, ambiguous
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class SpeltProfiles:
+    """Profiles as the policy `legacy` reads them, one of each symbol as stored.
+
+    Attributes:
+        profiles: None without a table.
+        ambiguous: Symbols whose profiles differ, which count as none.
+    """
+
+    profiles: Profiles | None = None
+    ambiguous: tuple[str, ...] = ()
+
+
+def select_spelt_profiles(catalog: Catalog, symbols: Iterable[str]) -> Query[SpeltProfiles]:
+    """Return the profiles of symbols as spelt and in upper case (L32, L33).
 
     Of the columns only those that the policy `legacy` reads have values.
     """
     if not catalog.has_table(PROFILES):
-        return Query("profiles", "", (), lambda: None)
+        return Query("profiles", "", (), SpeltProfiles)
     spelt = set(symbols)
-    read = ("c.symbol, c.beta, c.sector", _IS_ETF)
+    read = (_AS_TEXT, "c.beta, c.sector", _IS_ETF)
     wanted = sorted({*spelt, *map(upper, spelt)})
     return select(catalog, "profiles", _spelt, read, _AS_SPELT, symbols=wanted)
 
 
-def _spelt(is_etf: Bools, **columns: Any) -> Profiles:  # noqa: ANN401  # of several types
+def _spelt(symbol: Text, is_etf: Bools, **columns: Any) -> SpeltProfiles:  # noqa: ANN401  # several
     rows = len(is_etf)
     columns |= dict.fromkeys(("name", "industry", "country"), Text.constant(None, rows))
-    return Profiles(**columns, is_etf=is_etf, market_cap=Decimals.nulls(rows))
+    found = Profiles(symbol=symbol, **columns, is_etf=is_etf, market_cap=Decimals.nulls(rows))
+    counts, ambiguous = _only(symbol)
+    return SpeltProfiles(found.take(counts), ambiguous)
 
 
 def select_company_profiles(catalog: Catalog, symbols: Iterable[str]) -> Query[Profiles]:
     """Return all of the profiles of symbols exactly as spelt."""
     read = (
-        Column("symbol", Kind.TEXT, "{c.symbol}::text"),
+        _AS_TEXT,
         "c.sector, c.industry, c.country, c.company_name name, c.beta, c.market_cap",
         _IS_ETF,
     )
-    return select(catalog, "company_profiles", Profiles, read, _AS_SPELT, symbols=symbols)
+    return select(catalog, "company_profiles", _whole, read, _AS_SPELT, symbols=symbols)
+
+
+def _whole(**columns: Any) -> Profiles:  # noqa: ANN401  # of several types
+    found = Profiles(**columns)
+    return found.take(_only(found.symbol)[0])
 
 
 _BETAS: Final = """
@@ -170,7 +214,7 @@ class Benchmark:
 
 
 _WEIGHTS: Final = """
-SELECT {columns} FROM {w}
+SELECT DISTINCT {columns} FROM {w}
 WHERE {of_code} AND {w.weight:finite}
     AND {w.asof_date} = (SELECT max({w.asof_date}) FROM {w} WHERE {of_code})
 ORDER BY {w.sector}
@@ -181,16 +225,18 @@ _OF_CODE: Final = """
 
 
 def select_benchmark(catalog: Catalog, code: str, day: int) -> Query[Benchmark]:
-    """Return the newest finite weights of a benchmark on or before a day."""
+    """Return the newest finite weights of a benchmark on or before a day, one of each sector."""
     of_code = part(catalog, _OF_CODE, code=code, day=day)
     read = "w.asof_date, w.sector, w.weight"
     return select(catalog, "benchmark", _benchmark, read, _WEIGHTS, of_code=of_code)
 
 
 def _benchmark(asof_date: Any, sector: Text, weight: Decimals) -> Benchmark:  # noqa: ANN401
-    weights = zip(sector.texts(), floats(weight).tolist(), strict=True)
+    counts, _ = _only(sector, WEIGHTS)
+    weights = zip(sector.texts(), floats(weight).tolist(), counts.tolist(), strict=True)
     days = asof_date.values.tolist()
-    return Benchmark(days[0] if days else None, {str(name): one for name, one in weights})
+    found = {str(name): one for name, one, is_only in weights if is_only}
+    return Benchmark(days[0] if days else None, found)
 
 
 def select_has_benchmark(catalog: Catalog) -> Query[bool]:

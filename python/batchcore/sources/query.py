@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import numpy as np
 
 from batchcore import _core
-from batchcore.errors import DecodeError
+from batchcore.errors import DatabaseError, DecodeError
 from batchcore.frames import Days, Decimals, Text
 from batchcore.pg.sql import Sql, compose, joined, statement
 from batchcore.schema import Kind
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from batchcore.pg.session import Session
+
+_NOT_IN_ENCODING: Final = "22P05"
 
 Result = TypeVar("Result")
 Made_co = TypeVar("Made_co", covariant=True)
@@ -114,6 +117,11 @@ async def load(session: Session, query: Query[Result]) -> Result:
         sql = query.sql if session.has_encoding else query.converted(as_bytes)
         await session.copy_out(sql, decoder.push)
         parts = decoder.finish()
+        _require_fitting(query, parts)
+    except DatabaseError as error:
+        if error.sqlstate == _NOT_IN_ENCODING:
+            raise _not_in_encoding(query, error) from error
+        raise
     except DecodeError as error:
         message = f"query `{query.name}`: {error}"
         raise DecodeError(message, query.name, error.column, error.row) from error
@@ -125,6 +133,23 @@ async def load(session: Session, query: Query[Result]) -> Result:
             session.rounded[column.source] += lost
         columns[column.name] = _decoded(column, part)
     return query.frame(**columns)
+
+
+def _not_in_encoding(query: Query[Any], error: DatabaseError) -> DatabaseError:
+    """Return the error for a text with a character that the database cannot store, with it."""
+    found = bytes.fromhex("".join(re.findall("0x([0-9a-f]{2})", str(error))))
+    msg = f"query `{query.name}` asks for a text with {found.decode(errors='replace')!r}: {error}"
+    return DatabaseError(msg, error.sqlstate)
+
+
+def _require_fitting(query: Query[Any], parts: dict[str, Any]) -> None:
+    """Refuse decimals that the catalog excludes: the type has changed since it was read."""
+    for column in query.columns:
+        if column.kind is Kind.NUMERIC and column.always_fits:
+            rows = np.flatnonzero(parts[column.name][-1] == State.NOT_REPRESENTABLE)
+            if len(rows):
+                msg = f"column {column.name}, row {rows[0]}: more digits than its type had"
+                raise DecodeError(msg, query.name, column.name, int(rows[0]))
 
 
 def _decoded(column: Column, parts: Any) -> Any:  # noqa: ANN401  # one of the column types

@@ -6,7 +6,7 @@ Nothing here goes through the native decoder, so that a check does not trust wha
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
@@ -193,7 +193,9 @@ class Reader:
     async def legacy_profiles(self, symbols: Iterable[str]) -> dict[str, legacy.Profile]:
         """Return the profiles of symbols as spelt and in upper case (L32, L33), by symbol."""
         rows = await self._read(select_spelt_profiles(self.catalog, symbols))
-        return {row.pop("symbol"): legacy.Profile(**row) for row in rows}
+        count = Counter(row["symbol"] for row in rows)
+        only = [row for row in rows if count[row["symbol"]] == 1]
+        return {row.pop("symbol"): legacy.Profile(**row) for row in only}
 
     async def closes(self, symbols: Iterable[str]) -> ref.Market:
         """Return the valid closes of symbols, however they are spelt, of all days.

@@ -35,7 +35,7 @@ SELECT count(*) AS portfolios, count(*) FILTER (WHERE {s.daily_pnl} < 0) AS losi
     COALESCE(sum({s.daily_realized_pnl}), 0) AS realized,
     COALESCE(sum({s.daily_capital_flow}), 0) AS flow,
     CASE WHEN min({o.currency}) IS NOT DISTINCT FROM max({o.currency})
-        THEN COALESCE(min({o.currency}), '') END AS currency
+        THEN COALESCE(min({o.currency})::text, '') END AS currency
 {of_session}
 """
 
@@ -85,7 +85,7 @@ def select_session_returns(
 
 
 _NAMED: Final = """
-SELECT {o.id} AS id, {o.name} AS name, {s.daily_pnl} AS pnl, {s.equity_balance} AS equity
+SELECT {o.id} AS id, {o.name}::text AS name, {s.daily_pnl} AS pnl, {s.equity_balance} AS equity
 FROM {o} LEFT JOIN {s} ON {s.portfolio_id} = {o.id} AND {s.snapshot_date} = {day:date}
 WHERE {o.id} = ANY($1)
 """
@@ -121,7 +121,7 @@ def select_latest_session(catalog: Catalog, calendar: Calendar, selection: Selec
 
 
 _PORTFOLIO: Final = """
-SELECT {o.name} AS name, {o.currency} AS currency FROM {o} WHERE {o.id} = $1
+SELECT {o.name}::text AS name, {o.currency}::text AS currency FROM {o} WHERE {o.id} = $1
 """
 
 

@@ -187,13 +187,17 @@ def readable(catalog: Catalog, columns: Iterable[str]) -> tuple[str, ...]:
 
 
 _MICROSECONDS: Final = """
-COALESCE(CASE WHEN isfinite({moment}) THEN (extract(epoch FROM {moment}) * 1000000)::int8
+COALESCE(CASE WHEN isfinite({moment})
+        THEN LEAST(extract(epoch FROM {moment}) * 1000000, '{unknown}'::numeric)::int8
     WHEN {moment} = 'infinity' THEN '{unknown}'::int8 END, '{never}'::int8)
 """
 
 
 def _microseconds(moment: str) -> Sql:
-    """Return the expression for a timestamp as microseconds since 1970; `NEVER` if it is NULL."""
+    """Return the expression for a timestamp as microseconds since 1970; `NEVER` if it is NULL.
+
+    One that 64 bits do not hold, which is after the year 294246, is as good as infinite.
+    """
     return compose(_MICROSECONDS, moment=Sql(moment), unknown=UNKNOWN, never=NEVER)
 
 

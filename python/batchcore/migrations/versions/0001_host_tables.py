@@ -8,7 +8,7 @@ from __future__ import annotations
 from alembic import op
 
 from batchcore.db import sqlalchemy_tables
-from batchcore.db.migrate import options
+from batchcore.db.migrate import note_made, options
 
 revision = "0001"
 down_revision = None
@@ -17,11 +17,12 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Create the two enum types, then the tables with their keys."""
+    """Create the two enum types, then the tables with their keys, and note who made them."""
     namespace = options().schema.namespace
     for enum in sqlalchemy_tables.enums_of(namespace):
         enum.create(op.get_bind(), checkfirst=True)
     sqlalchemy_tables.create(op.get_bind(), revision, namespace)
+    op.get_bind().exec_driver_sql(note_made())
 
 
 def downgrade() -> None:

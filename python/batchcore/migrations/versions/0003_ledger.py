@@ -26,4 +26,4 @@ def downgrade() -> None:
     """Drop the tables and the sequence: they are batchcore's own on any host."""
     namespace = options().schema.namespace
     sqlalchemy_tables.drop(op.get_bind(), revision, namespace)
-    op.execute(sa.schema.DropSequence(sa.Sequence(TOKENS, schema=namespace)))
+    op.execute(sa.schema.DropSequence(sa.Sequence(TOKENS, schema=namespace), if_exists=True))
