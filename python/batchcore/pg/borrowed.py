@@ -127,6 +127,12 @@ async def _nested(
         if lent.dbapi_connection.autocommit:
             msg = f"the {what} is in AUTOCOMMIT, expected one that has transactions"
             raise ConfigError(msg, "db")
+        if keep and _is_twophase(connection):
+            msg = (
+                f"the {what} commits in two phases, expected one without: PostgreSQL prepares no"
+                " transaction that has had temporary tables"
+            )
+            raise ConfigError(msg, "db")
         # SQLAlchemy begins with the first statement that it sends itself, which this is.
         nested = await connection.begin_nested()
     if not raw.is_in_transaction():
@@ -143,6 +149,13 @@ async def _nested(
         raise
     with driver_errors():
         await (nested.commit() if keep else nested.rollback())
+
+
+def _is_twophase(connection: AsyncConnection) -> bool:
+    from sqlalchemy.engine import TwoPhaseTransaction  # noqa: PLC0415  # the caller has it imported
+
+    begun = connection.sync_connection
+    return begun is not None and isinstance(begun.get_transaction(), TwoPhaseTransaction)
 
 
 async def _undone(undo: Callable[[], Awaitable[object]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 import ssl
 from typing import TYPE_CHECKING, Final
@@ -177,6 +178,15 @@ _ADVICE: Final = (
 """Advice by SQLSTATEs (any, if none is named) and words of the server's message."""
 
 
+_CALLED: Final = re.compile(r"PL/pgSQL\b.*?((?:\"[^\"]*\"|[^\s()\"])+\([^()]*\))")
+"""The function that the context of an error names, in any language: batchcore has none, so it is
+the host's, of a trigger, a default or a view."""
+
+COMMAND_TIMEOUT: Final = (
+    "the command_timeout of the pool, engine or connection has ended a statement"
+)
+
+
 def database_error(error: BaseException) -> DatabaseError:
     """Return the error of one line for what the driver raised."""
     sqlstate = getattr(error, "sqlstate", None)
@@ -187,6 +197,8 @@ def database_error(error: BaseException) -> DatabaseError:
         if (not states or sqlstate in states) and words in text:
             text = f"{text.partition(' HINT:')[0]}: {advice}"
             break
+    if called := _CALLED.search(getattr(error, "context", None) or ""):
+        text = f"function `{called[1]}`: {text}"
     return DatabaseError(text, sqlstate if isinstance(sqlstate, str) else None)
 
 
@@ -194,6 +206,8 @@ def _reason(error: BaseException) -> str:
     """Return what happened, in one line."""
     text = " ".join(str(error).split()) or type(error).__name__
     match error:
+        case TimeoutError() if not error.args:  # the driver's own
+            text = COMMAND_TIMEOUT
         case ssl.SSLCertVerificationError() if error.verify_code in _OTHER_NAME:
             text = f"the certificate of the server is for another host: {error.verify_message}"
         case ssl.SSLCertVerificationError():
