@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import StaticPool
 from sqlalchemy.util import await_only
 
 from batchcore.db.migrate import migrate
@@ -17,7 +18,7 @@ from batchcore.errors import ConfigError, DatabaseError
 from batchcore.pg import database as databases
 from batchcore.pg.database import Database
 from batchcore.pg.errors import driver_errors
-from support.callers import OWN, caller
+from support.callers import OWN, caller, with_driver
 
 pytestmark = pytest.mark.db
 
@@ -334,3 +335,41 @@ async def test_connections_of_an_engine_open_side_by_side(same_host: str, opener
         async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
             tasks.create_task(other(given.db))
             tasks.create_task(opened_by_batchcore(given.db))
+
+
+@pytest.mark.parametrize("kind", ["pool", "engine", "asyncpg", "connection"])
+async def test_what_another_event_loop_has_opened_is_refused(same_host: str, kind: str) -> None:
+    async with caller(same_host, kind) as given:
+        taken: list[bytes] = []
+
+        async def use() -> None:
+            with pytest.raises(ConfigError, match="is of another event loop") as error:
+                async with Database(given.db, borrow=True).reading("read") as session:
+                    await session.copy_out(COUNT, taken.append)
+            assert error.value.option == "db"
+
+        async with Database(given.db, borrow=True).reading("read") as session:
+            await session.copy_out(COUNT, taken.append)
+        await asyncio.to_thread(asyncio.run, use())
+        async with Database(given.db, borrow=True).reading("read") as session:
+            await session.copy_out(COUNT, taken.append)  # nothing happened to it
+
+
+async def test_an_engine_with_one_connection_for_all_is_refused(same_host: str) -> None:
+    engine = create_async_engine(with_driver(same_host), poolclass=StaticPool)
+    database = Database(engine)
+    assert database.most(1) == 0
+    database.require(1)
+    with pytest.raises(
+        ConfigError, match=r"^the engine's pool is a StaticPool, expected one of 3 "
+    ):
+        database.require(3)
+    async with database.writing("read") as session:
+        assert await session.fetchval("SELECT 1") == 1
+    await engine.dispose()
+
+
+@pytest.mark.parametrize("text", ["{}\n", "{}\r\n", " {} "])
+async def test_white_space_around_a_url_is_none_of_it(same_host: str, text: str) -> None:
+    async with Database(text.format(same_host)).writing("read") as session:
+        assert await session.fetchval("SELECT 1") == 1

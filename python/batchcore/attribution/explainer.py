@@ -51,7 +51,7 @@ from batchcore.units import LotKind, State
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 
     from batchcore.audit.policy import PolicyAudit
     from batchcore.config import Settings
@@ -77,7 +77,7 @@ ROWS_OF_A_CHUNK: Final = 100_000
 
 async def explain(
     db: object,
-    portfolio_ids: Sequence[uuid.UUID | str] | None = None,
+    portfolio_ids: Iterable[uuid.UUID | str] | None = None,
     session: dt.date | None = None,
     *,
     since: dt.date | None = None,

@@ -11,7 +11,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from batchcore.errors import ConfigError, DatabaseError, InternalError
-from batchcore.pg.errors import Grace, driver_errors, is_lost
+from batchcore.pg.errors import Grace, check_loop, driver_errors, is_lost
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -88,6 +88,7 @@ def _check_open(raw: asyncpg.Connection) -> None:
 @contextlib.asynccontextmanager
 async def _of_asyncpg(raw: asyncpg.Connection, *, keep: bool) -> AsyncIterator[asyncpg.Connection]:
     _check_open(raw)
+    check_loop(raw)
     if raw.is_in_transaction():
         begin, end, undo = _SAVEPOINT, _RELEASE if keep else _UNDO, _UNDO
     elif not keep:
@@ -124,6 +125,7 @@ async def _nested(
     with driver_errors(), _usable(what):
         lent: Any = await connection.get_raw_connection()
         raw = lent.driver_connection
+        check_loop(raw)
         if lent.dbapi_connection.autocommit:
             msg = f"the {what} is in AUTOCOMMIT, expected one that has transactions"
             raise ConfigError(msg, "db")

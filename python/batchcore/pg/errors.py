@@ -42,6 +42,10 @@ STALE: Final = (
 _OTHER_NAME: Final = frozenset({62, 64})
 """X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH of OpenSSL."""
 
+_OTHER_LOOP: Final = (
+    "the pool, engine or connection is of another event loop, expected one opened in this"
+)
+
 PATIENCE_S: Final = 5.0
 """How long a connection may take to end its transaction, or to be closed."""
 
@@ -69,6 +73,16 @@ class Grace:
     async def end(self, raw: asyncpg.Connection, work: Callable[[], Awaitable[object]]) -> None:
         """Await the end of work on a connection."""
         await _is_done(raw, work, self.left())
+
+
+def check_loop(owner: object) -> None:
+    """Refuse a pool or connection of another event loop, before it is waited for.
+
+    Raises:
+        ConfigError: it is of another one than runs.
+    """
+    if getattr(owner, "_loop", None) not in {None, asyncio.get_running_loop()}:
+        raise ConfigError(_OTHER_LOOP, "db")
 
 
 async def answers(raw: asyncpg.Connection) -> bool:
@@ -131,6 +145,8 @@ def driver_errors() -> Iterator[None]:
         raise database_error(error) from error
     except Exception as error:  # SQLAlchemy's, which is not imported for this
         cause = _driver_cause(error)
+        if cause is None and isinstance(error, RuntimeError) and "different loop" in str(error):
+            raise ConfigError(_OTHER_LOOP, "db") from error
         if cause is None:
             raise
         if type(cause).__name__ == "TimeoutError":  # of SQLAlchemy's pool, with a link in its text

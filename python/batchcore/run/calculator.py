@@ -12,7 +12,7 @@ from batchcore.options import OptionKeywords, RunOptions, merged
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from batchcore.config import Settings
     from batchcore.run.plan import SnapshotSource
@@ -49,7 +49,7 @@ class PnLCalculator:
         self,
         calculation_date: dt.date,
         db: object = None,
-        portfolio_ids: Sequence[uuid.UUID | str] | None = None,
+        portfolio_ids: Iterable[uuid.UUID | str] | None = None,
         price_cache: PriceSource | None = None,
         snapshot_cache: SnapshotSource | None = None,
     ) -> BatchResult:
@@ -147,7 +147,7 @@ class BatchOrchestrator:
         self,
         start_date: dt.date | Literal["inception"] | None = None,
         end_date: dt.date | None = None,
-        portfolio_ids: Sequence[uuid.UUID | str] | None = None,
+        portfolio_ids: Iterable[uuid.UUID | str] | None = None,
     ) -> BatchResult:
         """Roll portfolios forward over the sessions of a range; the arguments are `run_batch`'s.
 

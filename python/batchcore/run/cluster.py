@@ -40,7 +40,7 @@ from batchcore.run.result import BatchResult, ShardResult
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from distributed import Client
 
@@ -174,7 +174,7 @@ async def run_on(
     db: str,
     start_date: dt.date | Literal["inception"] | None = None,
     end_date: dt.date | None = None,
-    portfolio_ids: Sequence[uuid.UUID | str] | None = None,
+    portfolio_ids: Iterable[uuid.UUID | str] | None = None,
     *,
     shards: int,
     options: RunOptions | None = None,

@@ -20,7 +20,7 @@ from batchcore.shards import in_shard
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from batchcore.calendar import Calendar
     from batchcore.frames import Ids
@@ -105,7 +105,7 @@ async def requested(*arguments: Any, **options: Any) -> Request:  # noqa: ANN401
 def make_request(
     start: dt.date | str | None,
     end: dt.date | None,
-    portfolio_ids: Sequence[uuid.UUID | str] | None,
+    portfolio_ids: Iterable[uuid.UUID | str] | None,
     options: RunOptions | None = None,
     *,
     repairs: bool = False,
@@ -153,7 +153,7 @@ def _first_day(start: dt.date | str | None) -> tuple[dt.date | None, bool]:
     return optional_date(start, "start"), False
 
 
-def _uuids(ids: Sequence[uuid.UUID | str]) -> Ids:
+def _uuids(ids: Iterable[uuid.UUID | str]) -> Ids:
     found = {
         checked_id(given, "portfolio_ids").bytes for given in checked_values(ids, "portfolio_ids")
     }
