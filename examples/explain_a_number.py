@@ -15,7 +15,7 @@ async def main() -> None:
     await batchcore.run_batch(URL, date(2025, 6, 16), date(2025, 6, 30), analytics="none")
 
     night = await batchcore.explain(URL, session=TUESDAY, by="portfolio")
-    worst = min(night.rows, key=lambda row: row.contribution)
+    worst = min(night.rows, key=lambda row: row.contribution or 0)
     print(f"{night.portfolios} portfolios: {night.daily_pnl}; worst: {worst.contribution:.2f}")
 
     found = await batchcore.explain(URL, [worst.key], TUESDAY, by="symbol")

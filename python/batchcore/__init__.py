@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    __version__: str
+
     from batchcore.attribution.explainer import explain as explain
     from batchcore.attribution.explanation import ComparedCell as ComparedCell
     from batchcore.attribution.explanation import ExplainedFlow as ExplainedFlow
@@ -261,18 +263,20 @@ def preload(calendar: str = "XNYS") -> None:
         calendars.load(calendar)
 
 
-def __getattr__(name: str) -> object:
-    """Return a public name from the room that owns it."""
-    if name == "__version__":
-        from batchcore.about import core_version  # noqa: PLC0415  # loads the compiled module
+if not TYPE_CHECKING:  # to a checker any name would be there
 
-        return core_version
-    if name not in _HOMES:
-        msg = f"module `batchcore` has no attribute `{name}`"
-        raise AttributeError(msg)
-    if name in _AWAITED and _in_event_loop():
-        return _loading(name)
-    return _loaded(name)
+    def __getattr__(name: str) -> object:
+        """Return a public name from the room that owns it."""
+        if name == "__version__":
+            from batchcore.about import core_version  # noqa: PLC0415  # loads the compiled module
+
+            return core_version
+        if name not in _HOMES:
+            msg = f"module `batchcore` has no attribute `{name}`"
+            raise AttributeError(msg)
+        if name in _AWAITED and _in_event_loop():
+            return _loading(name)
+        return _loaded(name)
 
 
 def _loaded(name: str) -> Any:  # noqa: ANN401  # whatever has the name

@@ -9,20 +9,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, TypeGuard, cast, get_args
 
+from batchcore.declared import FrozenDict, check_types, checked_date
 from batchcore.errors import ConfigError
-from batchcore.schema import CURRENCY, CURRENCY_TABLES, HOST, RATE_TABLE, RATES, SPLIT_TABLE, SPLITS
+from batchcore.schema import (
+    CURRENCY,
+    CURRENCY_TABLES,
+    HOST,
+    RATE_TABLE,
+    RATES,
+    SPLIT_TABLE,
+    SPLITS,
+    Table,
+)
 from batchcore.units import FACTOR_ETFS, MAX_SCALE
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from batchcore.schema import Table
 
 OnExisting = Literal["skip", "replace", "error"]
 Analytics = Literal["portfolio", "full", "every", "none"]
@@ -60,6 +68,8 @@ MOST_LOOKBACK_DAYS: Final = 36_525
 
 RANGES: Final = MappingProxyType(
     {
+        "lookback_days": (0, MOST_LOOKBACK_DAYS),
+        "fx_lookback_days": (0, MOST_LOOKBACK_DAYS),
         "threads": (1, 1024),
         "connections": (2, 64),
         "chunk_size": (1, 1_000_000),
@@ -89,7 +99,6 @@ _MAX_FAILED: Final = re.compile(
 
 
 _NAMED: Final = ("tables", "columns", "scales", "factors")
-_TYPES: Final = {str: "text", int: "a whole number", dict: "a table", Mapping: "a table"}
 
 
 class Mapped:
@@ -116,13 +125,13 @@ class Mapped:
             msg = f"{key}.table is {self.table!r}, expected the name of the table of {self._rows}"
             raise ConfigError(msg, "schema")
         known = [column.name for column in self._described.columns]
-        columns = _of_type(self.columns, Mapping, f"{key}.columns")
-        for name, column in columns.items():
+        check_types(self, type(self), group=f"{key}.", option="schema")
+        _check_names(self.columns, f"{key}.columns")
+        for name in self.columns:
             if name not in known:
                 msg = f"{key}.columns: unknown column `{name}`, expected one of {', '.join(known)}"
                 raise ConfigError(msg, "schema")
-            _of_type(column, str, f"{key}.columns.{name}")
-        object.__setattr__(self, "columns", MappingProxyType(dict(columns)))
+        object.__setattr__(self, "columns", FrozenDict(self.columns))
 
     @classmethod
     def of(cls, given: object) -> Self:
@@ -133,13 +142,14 @@ class Mapped:
         """
         if isinstance(given, cls):
             return given
-        keys = _of_type(given, Mapping, cls._key)
+        if not isinstance(given, Mapping):
+            raise ConfigError(f"`{cls._key}` is {given!r}, expected a table", "schema")
         names = [item.name for item in fields(cast("Any", cls))]
-        for key in keys:
+        for key in given:
             if key not in names:
                 msg = f"unknown key `{cls._key}.{key}`, expected one of {', '.join(names)}"
                 raise ConfigError(msg, "schema")
-        return cls(**keys)
+        return cls(**given)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the mapping that `of` takes."""
@@ -171,7 +181,7 @@ class Splits(Mapped):
     table: str = ""
     price_basis: str = ""
     quantity_basis: str = ""
-    columns: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    columns: Mapping[str, str] = field(default_factory=FrozenDict)
 
     def __post_init__(self) -> None:
         for name, choices in (("price_basis", PRICE_BASES), ("quantity_basis", QUANTITY_BASES)):
@@ -181,15 +191,6 @@ class Splits(Mapped):
                 msg = f"splits.{name} {was}, expected `{choices[0]}` or `{choices[1]}`"
                 raise ConfigError(msg, "schema")
         self._check_names()
-
-    def __hash__(self) -> int:
-        """Return a hash of all names and both bases."""
-        names = frozenset(self.columns.items())
-        return hash((self.table, self.price_basis, self.quantity_basis, names))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Return how to make it again in another process."""
-        return Splits, (self.table, self.price_basis, self.quantity_basis, dict(self.columns))
 
 
 @dataclass(frozen=True)
@@ -211,7 +212,7 @@ class Fx(Mapped):
 
     table: str = ""
     currency: str = ""
-    columns: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    columns: Mapping[str, str] = field(default_factory=FrozenDict)
 
     def __post_init__(self) -> None:
         table, _, column = str(self.currency).partition(".")
@@ -225,14 +226,6 @@ class Fx(Mapped):
     def currency_table(self) -> str:
         """The table with the currency, by its name in docs/schema.md."""
         return self.currency.partition(".")[0]
-
-    def __hash__(self) -> int:
-        """Return a hash of all names."""
-        return hash((self.table, self.currency, frozenset(self.columns.items())))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Return how to make it again in another process."""
-        return Fx, (self.table, self.currency, dict(self.columns))
 
 
 @dataclass(frozen=True)
@@ -258,13 +251,27 @@ class Schema:
     """
 
     namespace: str = "public"
-    tables: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    columns: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    scales: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
-    factors: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    tables: Mapping[str, str] = field(default_factory=FrozenDict)
+    columns: Mapping[str, str] = field(default_factory=FrozenDict)
+    scales: Mapping[str, int] = field(default_factory=FrozenDict)
+    factors: Mapping[str, str] = field(default_factory=FrozenDict)
     price_sources: tuple[str, ...] = ()
     splits: Splits | None = None
     fx: Fx | None = None
+
+    if TYPE_CHECKING:  # what may be given is more than what it is then
+
+        def __init__(  # noqa: PLR0917  # as many as there are fields
+            self,
+            namespace: str = ...,
+            tables: Mapping[str, str] = ...,
+            columns: Mapping[str, str] = ...,
+            scales: Mapping[str, int] = ...,
+            factors: Mapping[str, str] = ...,
+            price_sources: Sequence[str] = ...,
+            splits: Splits | Mapping[str, object] | None = ...,
+            fx: Fx | Mapping[str, object] | None = ...,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "price_sources", _sources(self.price_sources))
@@ -272,8 +279,11 @@ class Schema:
             object.__setattr__(self, "splits", Splits.of(self.splits))
         if self.fx is not None:
             object.__setattr__(self, "fx", Fx.of(self.fx))
+        check_types(self, Schema, option="schema")
+        _check_names({"namespace": self.namespace})
         for names in _NAMED:
-            object.__setattr__(self, names, MappingProxyType(dict(getattr(self, names))))
+            _check_names(getattr(self, names), names)
+            object.__setattr__(self, names, FrozenDict(getattr(self, names)))
         for wrong in self._wrong():
             raise ConfigError(f"schema.{wrong}", "schema")
 
@@ -323,16 +333,6 @@ class Schema:
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}", "schema") from error
 
-    def __hash__(self) -> int:
-        """Return a hash of all names and scales."""
-        mapped = (frozenset(getattr(self, names).items()) for names in _NAMED)
-        return hash((self.namespace, self.price_sources, self.splits, self.fx, *mapped))
-
-    def __reduce__(self) -> tuple[type[Schema], tuple[object, ...]]:
-        """Return how to make it again in another process."""
-        mapped = (dict(getattr(self, names)) for names in _NAMED)
-        return Schema, (self.namespace, *mapped, self.price_sources, self.splits, self.fx)
-
     def table(self, table: str) -> str:
         """Return the database's name of ``table``."""
         mapped = self.mapped.get(table)
@@ -364,7 +364,7 @@ def read_toml(path: str | os.PathLike[str], option: str) -> dict[str, Any]:
         ConfigError: it cannot be read, or is not valid TOML.
     """
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise ConfigError(f"{path}: cannot be read: {reason}", option) from error
@@ -378,17 +378,14 @@ def _arguments(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of a `Schema`; their names are judged by itself."""
     arguments: dict[str, Any] = {}
     for key, value in document.items():
-        if key == "namespace":
-            arguments[key] = _of_type(value, str, key)
-        elif key in {"price_sources", SPLITS, RATES}:
-            arguments[key] = value
-        elif key in _NAMED:
+        if key in {"columns", "scales"} and isinstance(value, dict):
             entries = arguments[key] = {}
-            names = _of_type(value, dict, key).items()
-            for name, one in _flat(names) if key in ("columns", "scales") else names:
+            for name, one in _flat(value.items()):
                 if name in entries:
                     raise ConfigError(f"`{key}.{name}` is there twice", "schema")
-                entries[name] = _of_type(one, int if key == "scales" else str, f"{key}.{name}")
+                entries[name] = one
+        elif key in {"namespace", "price_sources", SPLITS, RATES, *_NAMED}:
+            arguments[key] = value
         else:
             keys = "namespace, tables, columns, scales, factors, price_sources, splits or fx"
             raise ConfigError(f"unknown key `{key}`, expected {keys}", "schema")
@@ -403,13 +400,11 @@ def _flat(entries: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def _of_type(value: object, kind: type, key: str) -> Any:  # noqa: ANN401  # a value of the file
-    # to Python, `true` is a whole number
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise ConfigError(f"`{key}` is {value!r}, expected {_TYPES[kind]}", "schema")
-    if value == "":
-        raise ConfigError(f"`{key}` is empty, expected a name", "schema")
-    return value
+def _check_names(names: Mapping[str, object], key: str = "") -> None:
+    for name, value in names.items():
+        if value == "":
+            shown = f"{key}.{name}".lstrip(".")
+            raise ConfigError(f"`{shown}` is empty, expected a name", "schema")
 
 
 def option(
@@ -538,8 +533,7 @@ class Settings:
         default=90, metadata=option(help="Days to keep ended runs in the ledger.")
     )
     checks: Mapping[str, CheckAction] = field(
-        default_factory=dict,
-        hash=False,
+        default_factory=FrozenDict,
         metadata=option(
             help="What a check of prices does: off, report (default) or fail; repeatable.",
             metavar="NAME=ACTION",
@@ -569,13 +563,18 @@ class Settings:
     )
 
     def __post_init__(self) -> None:
-        for name in ("lookback_days", "fx_lookback_days"):
-            days = getattr(self, name)
-            if not 0 <= days <= MOST_LOOKBACK_DAYS:
-                raise ConfigError(f"{name} is {days}, expected 0 to {MOST_LOOKBACK_DAYS}", name)
         if not isinstance(self.fx_pivot, str) or not self.fx_pivot.strip():
             msg = f"fx_pivot is {self.fx_pivot!r}, expected a currency such as USD"
             raise ConfigError(msg, "fx_pivot")
+        if self.shard is not None and not _is_shard(self.shard):
+            shown = shard_text(self.shard)
+            msg = f"shard is {shown}, expected k/n with 1 <= k <= n <= {MOST_SHARDS}"
+            raise ConfigError(msg, "shard")
+        self.failures_allowed(0)
+        object.__setattr__(self, "checks", _all_checks(self.checks))
+        check_types(self, Settings)
+        if self.today is not None:
+            object.__setattr__(self, "today", checked_date(self.today, "today"))
         if not 0 <= self.min_coverage <= 1:
             msg = f"min_coverage is {self.min_coverage}, expected 0 to 1"
             raise ConfigError(msg, "min_coverage")
@@ -584,19 +583,8 @@ class Settings:
             if value is not None and not least <= value <= most:
                 msg = f"{option} is {value}, expected {least} to {most}"
                 raise ConfigError(msg, option)
-        if self.shard is not None and not _is_shard(self.shard):
-            shown = shard_text(self.shard)
-            msg = f"shard is {shown}, expected k/n with 1 <= k <= n <= {MOST_SHARDS}"
-            raise ConfigError(msg, "shard")
         for share in SHARES:
             self.millionths(share)
-        object.__setattr__(self, "checks", _all_checks(self.checks))
-        self.failures_allowed(0)
-
-    def __reduce__(self) -> tuple[partial[Settings], tuple[()]]:
-        """Return how to make them again in another process."""
-        values = {one.name: getattr(self, one.name) for one in fields(self)}
-        return partial(Settings, **values | {"checks": dict(self.checks)}), ()
 
     def does_check(self, name: str) -> bool:
         """Return whether a check of prices is done."""
@@ -653,7 +641,7 @@ def _is_shard(shard: object) -> bool:
     return _is_pair(shard) and 1 <= shard[0] <= shard[1] <= MOST_SHARDS
 
 
-def _all_checks(given: Any) -> Mapping[str, Any]:  # noqa: ANN401  # judged here
+def _all_checks(given: Any) -> FrozenDict[str, Any]:  # noqa: ANN401  # judged here
     """Return what each check of prices does, by name."""
     if not isinstance(given, Mapping):
         msg = f"checks is {given!r}, expected a mapping of names to actions"
@@ -665,4 +653,4 @@ def _all_checks(given: Any) -> Mapping[str, Any]:  # noqa: ANN401  # judged here
         if action not in CHECK_ACTIONS:
             msg = f"checks: `{name}` is {action!r}, expected one of {', '.join(CHECK_ACTIONS)}"
             raise ConfigError(msg, "checks")
-    return MappingProxyType(dict.fromkeys(CHECKS, "report") | dict(given))
+    return FrozenDict(dict.fromkeys(CHECKS, "report") | dict(given))

@@ -23,6 +23,7 @@ from batchcore.config import (
     Settings,
     option,
 )
+from batchcore.declared import check_types
 from batchcore.errors import ConfigError
 from batchcore.late_imports import check_choice
 
@@ -162,6 +163,7 @@ class RunOptions:
         if not isinstance(self.settings, Settings):
             msg = f"settings is of type {type(self.settings).__name__}, expected Settings"
             raise ConfigError(f"{msg}; a database is given as `db`", "settings")
+        check_types(self, RunOptions)
         policy = policies.entry(self.policy)
         for one in fields(RunOptions):
             if choices := one.metadata.get("choices"):
@@ -173,11 +175,7 @@ class RunOptions:
         if self.changed_since is not None:
             self._check_changed_since(self.changed_since)
             self._settle(on_existing="replace")
-        if (
-            isinstance(self.wait, bool)
-            or not isinstance(self.wait, int | float)
-            or not self.wait >= 0
-        ):
+        if not self.wait >= 0:
             msg = f"wait is {self.wait!r}, expected seconds, 0 or more"
             raise ConfigError(msg, "wait")
 
@@ -185,10 +183,8 @@ class RunOptions:
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
-    def _check_changed_since(self, since: object) -> None:
-        if not isinstance(since, dt.datetime):
-            msg = f"changed_since is {since!r}, expected a datetime.datetime"
-        elif since.utcoffset() is None:
+    def _check_changed_since(self, since: dt.datetime) -> None:
+        if since.utcoffset() is None:
             msg = f"changed_since {since.isoformat()} needs a time zone"
         elif not _has_utc(since):
             msg = f"changed_since {since.isoformat()} is out of range"

@@ -451,6 +451,17 @@ async def test_a_connection_that_commits_by_itself_is_refused(host: str) -> None
     await engine.dispose()
 
 
+async def test_a_transaction_of_two_phases_is_refused(host: str) -> None:
+    engine = create_async_engine(with_driver(host))
+    message = "commits in two phases, expected one without: PostgreSQL prepares no transaction"
+    async with AsyncSession(engine, twophase=True) as session:
+        assert (await refused(session)).startswith(f"the session {message}")
+    async with engine.connect() as connection:
+        await connection.run_sync(lambda one: one.begin_twophase())
+        assert (await refused(connection)).startswith(f"the connection {message}")
+    await engine.dispose()
+
+
 async def test_a_connection_that_is_closed_is_refused(host: str) -> None:
     async with database.connected(host) as raw:
         pass

@@ -1,19 +1,24 @@
 """Connections: isolation, transactions, and what is left behind on a caller's."""
 
 import asyncio
+import datetime as dt
 import traceback
+from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import StaticPool
 from sqlalchemy.util import await_only
 
 from batchcore.db.migrate import migrate
 from batchcore.errors import ConfigError, DatabaseError
 from batchcore.pg import database as databases
 from batchcore.pg.database import Database
-from support.callers import OWN, caller
+from batchcore.pg.errors import driver_errors
+from support.callers import OWN, caller, with_driver
 
 pytestmark = pytest.mark.db
 
@@ -22,6 +27,10 @@ PORTFOLIO = """
         updated_at)
     VALUES (gen_random_uuid(), gen_random_uuid(), '{0}', '{0}', 'taxable', 'USD', now(), now())"""
 COUNT = "SELECT count(*) FROM portfolios"
+
+
+class Moment(dt.datetime):
+    """What libraries derive from time stamps."""
 
 
 KINDS = pytest.mark.parametrize("kind", OWN)
@@ -41,16 +50,79 @@ MUCH = "SELECT repeat('x', 100) FROM generate_series(1, 50000)"
 MUCH_BYTES = 19 + 50_000 * (2 + 4 + 100) + 2
 
 
-async def test_a_time_limit_that_is_met_in_a_copy_is_an_error(same_host: str) -> None:
-    slow = "SELECT repeat('x', 100), pg_sleep(0.01) FROM generate_series(1, 1000)"
+async def test_the_time_limit_of_a_pool_ends_no_statement(same_host: str) -> None:
+    slow = "SELECT pg_sleep(0.4)::text"
     async with (
         asyncio.timeout(20),
-        asyncpg.create_pool(same_host, min_size=1, max_size=1, command_timeout=0.5) as pool,
+        asyncpg.create_pool(same_host, min_size=1, max_size=1, command_timeout=0.2) as pool,
         Database(pool).writing("read") as session,
     ):
-        with pytest.raises(DatabaseError, match="TimeoutError"):
-            await session.copy_out(slow, lambda _: None)
-        assert await session.fetchval("SELECT 1") == 1
+        await session.copy_out(slow, lambda _: None)
+        await session.execute(slow)
+        assert await session.fetchval(slow) == ""
+        with (
+            pytest.raises(DatabaseError, match=r"^the command_timeout of the pool, engine or conn"),
+            driver_errors(),
+        ):
+            await session.raw.fetch(slow)
+
+
+@pytest.mark.parametrize(
+    ("name", "made", "returned"),
+    [
+        ("timestamptz", str, "str"),
+        ("timestamptz", Moment, "Moment"),
+        ("uuid", str, "str"),
+        ("int4", str, "str"),
+        ("int8", float, "float"),
+        ("text", str.encode, "bytes"),
+    ],
+)
+async def test_a_type_codec_that_reads_something_else_is_named(
+    same_host: str, name: str, made: Any, returned: str
+) -> None:
+    literals = {"timestamptz": "2026-01-05", "uuid": str(UUID(int=1)), "text": "a"}
+
+    def decoded(text: str) -> object:
+        return made(text) if made is not Moment else Moment.fromisoformat(text)
+
+    async def add(raw: asyncpg.Connection) -> None:
+        await raw.set_type_codec(name, encoder=str, decoder=decoded, schema="pg_catalog")
+
+    told = f"^the connection has a type codec for {name} that returns {returned}, expected a conn"
+    async with (
+        asyncpg.create_pool(same_host, min_size=1, max_size=1, init=add) as pool,
+        Database(pool).writing("read") as session,
+    ):
+        with pytest.raises(ConfigError, match=told):
+            await session.fetch(f"SELECT NULL UNION ALL SELECT '{literals.get(name, 1)}'::{name}")
+        assert await session.fetch("SELECT 1.5, true, DATE '2026-01-05', '{}'::json")
+
+
+FAILING = [
+    ("PERFORM current_setting('app.user_id')", "42704", "unrecognized configuration parameter"),
+    ("INSERT INTO audit VALUES (1)", "42P01", 'relation "audit" does not exist'),
+    ("RAISE EXCEPTION 'closed period' USING ERRCODE = '45000'", "45000", "closed period"),
+    ("PERFORM no_such_function(1)", "42883", "function no_such_function"),
+]
+
+
+@pytest.mark.parametrize(("body", "state", "told"), FAILING)
+async def test_an_error_inside_a_trigger_names_its_function(
+    same_host: str, body: str, state: str, told: str
+) -> None:
+    async with Database(same_host).writing("write") as session:
+        await session.execute(
+            'CREATE TEMP TABLE audited (id int); CREATE FUNCTION pg_temp."aud it"()'
+            f" RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body}; RETURN NEW; END $$;"
+            " CREATE TRIGGER t BEFORE INSERT ON audited FOR EACH ROW"
+            ' EXECUTE FUNCTION pg_temp."aud it"()'
+        )
+        with pytest.raises(
+            DatabaseError, match=rf"^function `[^`]*aud it[^`]*\(\)`: {told}"
+        ) as error:
+            await session.execute("INSERT INTO audited VALUES (1)")
+        assert error.value.sqlstate == state
 
 
 @pytest.mark.parametrize("rows", [2_000, 50_000])  # all in one buffer of the socket, or not
@@ -263,3 +335,41 @@ async def test_connections_of_an_engine_open_side_by_side(same_host: str, opener
         async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
             tasks.create_task(other(given.db))
             tasks.create_task(opened_by_batchcore(given.db))
+
+
+@pytest.mark.parametrize("kind", ["pool", "engine", "asyncpg", "connection"])
+async def test_what_another_event_loop_has_opened_is_refused(same_host: str, kind: str) -> None:
+    async with caller(same_host, kind) as given:
+        taken: list[bytes] = []
+
+        async def use() -> None:
+            with pytest.raises(ConfigError, match="is of another event loop") as error:
+                async with Database(given.db, borrow=True).reading("read") as session:
+                    await session.copy_out(COUNT, taken.append)
+            assert error.value.option == "db"
+
+        async with Database(given.db, borrow=True).reading("read") as session:
+            await session.copy_out(COUNT, taken.append)
+        await asyncio.to_thread(asyncio.run, use())
+        async with Database(given.db, borrow=True).reading("read") as session:
+            await session.copy_out(COUNT, taken.append)  # nothing happened to it
+
+
+async def test_an_engine_with_one_connection_for_all_is_refused(same_host: str) -> None:
+    engine = create_async_engine(with_driver(same_host), poolclass=StaticPool)
+    database = Database(engine)
+    assert database.most(1) == 0
+    database.require(1)
+    with pytest.raises(
+        ConfigError, match=r"^the engine's pool is a StaticPool, expected one of 3 "
+    ):
+        database.require(3)
+    async with database.writing("read") as session:
+        assert await session.fetchval("SELECT 1") == 1
+    await engine.dispose()
+
+
+@pytest.mark.parametrize("text", ["{}\n", "{}\r\n", " {} "])
+async def test_white_space_around_a_url_is_none_of_it(same_host: str, text: str) -> None:
+    async with Database(text.format(same_host)).writing("read") as session:
+        assert await session.fetchval("SELECT 1") == 1

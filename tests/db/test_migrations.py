@@ -4,7 +4,7 @@ import asyncio
 import datetime as dt
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from batchcore.db.check import check_revision
 from batchcore.db.migrate import MigrateReport, check, connect, downgrade, migrate
 from batchcore.errors import ConfigError, DatabaseError, LeaseHeldError, SchemaError
 from batchcore.schema import REVISION
+from support.callers import with_driver
 from support.database import connected, execute, fetch
 
 pytestmark = pytest.mark.db
@@ -132,6 +133,25 @@ async def test_an_empty_database_gets_the_tables_that_it_always_got(database: st
 
     assert await migrate(database) == replace(done, before=HEAD, applied=())
     assert await described(database) == before
+
+
+@pytest.mark.parametrize("asked", [migrate, check, downgrade])
+async def test_what_is_no_database_to_migrate_is_refused(
+    database: str, asked: Callable[..., Awaitable[object]]
+) -> None:
+    engine = create_async_engine(with_driver(database))
+    told = "expected a database URL or an SQLAlchemy AsyncEngine, was "
+    async with (
+        asyncpg.create_pool(database, min_size=0) as pool,
+        connected(database) as raw,
+        engine.connect() as connection,
+    ):
+        for given in (None, pool, raw, connection, engine.url, engine.sync_engine):
+            name = f"{type(given).__module__}.{type(given).__qualname__}"
+            with pytest.raises(ConfigError) as error:
+                await asked(given)
+            assert str(error.value) == told + name
+    await engine.dispose()
 
 
 async def test_downgrade_leaves_nothing_and_upgrade_makes_the_same_again(database: str) -> None:

@@ -368,6 +368,22 @@ async def test_another_unique_key_of_the_host_refuses_at_once(host: str) -> None
     assert "constraint `one_of_two`" in issues_of(result)[str(BAD)]
 
 
+async def test_a_temporary_table_that_is_refused_is_no_refusal_of_a_portfolio(host: str) -> None:
+    await database.fill(host, HOST)
+    forbid = (
+        "CREATE FUNCTION forbid() RETURNS event_trigger LANGUAGE plpgsql AS $$"
+        " BEGIN RAISE EXCEPTION 'no tables today'; END $$; CREATE EVENT TRIGGER forbidding"
+        " ON ddl_command_start WHEN TAG IN ('CREATE TABLE AS') EXECUTE FUNCTION forbid()"
+    )
+    await database.execute(host, forbid)
+    told = (
+        "^the temporary table that rows are updated by cannot be made:"
+        r" function `forbid\(\)`: no tables today$"
+    )
+    with pytest.raises(DatabaseError, match=told):
+        await run(host)
+
+
 async def test_a_table_that_the_role_may_not_use_is_no_refusal_of_a_portfolio(host: str) -> None:
     await database.fill(host, HOST)
     await database.execute(host, trigger(action="PERFORM * FROM no_such_table;"))

@@ -81,6 +81,28 @@ def test_a_defect_says_so_and_shows_its_traceback_on_debug(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (RuntimeError("can't start new thread"), "no thread can be started: "),
+        (EncodingWarning("'encoding' argument not specified"), "a warning that -W or "),
+        (DeprecationWarning("old"), "a warning that -W or PYTHONWARNINGS makes an error: old"),
+        (MemoryError(), "out of memory: "),
+        (RuntimeError("other"), "a defect of batchcore: RuntimeError: other; "),
+    ],
+)
+def test_what_is_no_defect_is_not_called_one(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
+) -> None:
+    def fail(_given: str | None) -> str:
+        raise error
+
+    monkeypatch.setattr(options, "database_url", fail)
+    said = batchcore("run")
+    assert said.code == 2
+    assert said.error().startswith(told)
+
+
+@pytest.mark.parametrize(
     "words",
     [
         ("nonsense",),

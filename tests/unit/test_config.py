@@ -1,8 +1,12 @@
 """Settings and names: checked when made, frozen, hashable, and the same in another process."""
 
+import copy
+import datetime as dt
+import json
 import pickle
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +71,92 @@ def test_a_setting_out_of_its_range_is_named(option: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f"^{option} is .*, expected ") as error:
         Settings(**{option: value})
     assert error.value.option == option
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *((option, None) for option in ("ledger_days", "lease_seconds", "frozen_sessions")),
+        *((option, None) for option in ("lookback_days", "min_coverage", "max_move", "schema")),
+        *((option, "4") for option in ("threads", "lease_seconds", "min_coverage", "chunk_size")),
+        *((option, 1.5) for option in ("threads", "lookback_days", "frozen_sessions")),
+        ("chunk_size", 1.0),
+        ("threads", True),
+        ("min_coverage", True),
+        ("max_missing", Decimal("0.5")),
+        ("lease_seconds", dt.timedelta(seconds=60)),
+        ("max_failed", None),
+        ("max_failed", True),
+        ("schema", "host.toml"),
+        ("schema", {"namespace": "host"}),
+        ("today", "2026-01-07"),
+        ("today", dt.datetime(2026, 1, 7, tzinfo=dt.UTC)),
+        ("dry_run", "false"),
+        ("dry_run", None),
+        ("fx_pivot", 1),
+        ("shard", [1, 2]),
+    ],
+)
+def test_a_setting_of_another_type_is_refused(option: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=f"^{option} is .*, expected ") as error:
+        Settings(**{option: value})
+    assert error.value.option == option
+
+
+def test_today_may_be_of_a_class_derived_from_dates() -> None:
+    class Date(dt.date):
+        pass
+
+    assert type(Settings(today=Date(2026, 1, 7)).today) is dt.date
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        ({"namespace": None}, "`namespace` is None, expected text"),
+        ({"namespace": ""}, "`namespace` is empty, expected a name"),
+        ({"tables": None}, "`tables` is None, expected a table"),
+        ({"tables": ["positions"]}, "`tables` is ['positions'], expected a table"),
+        ({"tables": {"positions": None}}, "`tables.positions` is None, expected text"),
+        ({"tables": {"positions": ""}}, "`tables.positions` is empty, expected a name"),
+        ({"tables": {1: "x"}}, "`a key of tables` is 1, expected text"),
+        ({"columns": {"positions": {"symbol": "x"}}}, "`columns.positions` is {'symbol': 'x'}, ex"),
+        ({"scales": {"positions.quantity": "4"}}, "`scales.positions.quantity` is '4', expected a"),
+        ({"scales": {"positions.quantity": None}}, "`scales.positions.quantity` is None, expecte"),
+        ({"factors": {"Market Beta": 1}}, "`factors.Market Beta` is 1, expected text"),
+        ({"splits": True}, "`splits` is True, expected a table"),
+        ({"fx": "fx_rates"}, "`fx` is 'fx_rates', expected a table"),
+    ],
+)
+def test_a_name_of_another_type_is_refused(names: dict, told: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{re.escape(told)}") as error:
+        Schema(**names)
+    assert error.value.option == "schema"
+
+
+def test_options_become_dictionaries_and_copies() -> None:
+    schema = replace(
+        NAMED,
+        splits=Splits("splits", "as_traded", "as_entered", {"new": "after"}),
+        fx=Fx("rates", "positions.ccy"),
+    )
+    settings = Settings(schema=schema, checks={"price_jump": "off"})
+    for options in (settings, schema, schema.splits, schema.fx):
+        assert json.loads(json.dumps(asdict(options)))
+        for again in (copy.deepcopy(options), copy.copy(options), replace(options)):
+            assert again == options
+            assert hash(again) == hash(options)
+    assert asdict(settings)["schema"]["tables"] == {"positions": "holdings"}
+
+
+def test_what_options_map_does_not_change() -> None:
+    settings = Settings()
+    with pytest.raises(TypeError, match="does not change"):
+        settings.checks.update(price_low="off")  # type: ignore[attr-defined]
+    with pytest.raises(TypeError, match="does not change"):
+        settings.checks["price_low"] = "off"  # type: ignore[index]
+    with pytest.raises(TypeError, match="does not change"):
+        settings.schema.tables |= {"positions": "x"}
 
 
 def test_each_check_that_is_not_named_is_reported() -> None:
@@ -145,6 +235,12 @@ def test_a_file_names_what_a_schema_does(tmp_path: Path) -> None:
         scales={"market_data_cache.close": 6, "positions.quantity": 4},
     )
     assert Schema.from_toml(str(written(tmp_path, ""))) == Schema()
+
+
+def test_a_file_may_begin_with_a_signature_of_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / "schema.toml"
+    path.write_bytes(b"\xef\xbb\xbfnamespace = 'host'\n")
+    assert Schema.from_toml(path).namespace == "host"
 
 
 PRICED = "[splits]\nprice_basis = 'adjusted'\n"

@@ -40,7 +40,15 @@ def test_type_checkers_know_each_option_once() -> None:
         ({"wait": -1}, "wait"),
         ({"wait": True}, "wait"),
         ({"wait": float("nan")}, "wait"),
+        ({"wait": "5"}, "wait"),
+        ({"wait": None}, "wait"),
         ({"settings": "postgresql://nowhere"}, "settings"),
+        ({"policy": 1}, "policy"),
+        ({"calendar": None}, "calendar"),
+        ({"analytics": None}, "analytics"),
+        ({"missing": "false"}, "missing"),
+        ({"resume": "no"}, "resume"),
+        ({"changed_since": dt.date(2026, 1, 5)}, "changed_since"),
     ],
 )
 def test_what_is_wrong_is_named(options: dict[str, Any], option: str) -> None:
@@ -48,6 +56,25 @@ def test_what_is_wrong_is_named(options: dict[str, Any], option: str) -> None:
         with pytest.raises(ConfigError) as caught:
             made(**options)
         assert caught.value.option == option
+
+
+def test_progress_is_called() -> None:
+    with pytest.raises(ConfigError, match=r"^progress is True, expected a function or None$"):
+        RunOptions(progress=True)  # type: ignore[arg-type]
+    assert RunOptions(progress=print).progress is print
+
+
+class Date(dt.date):
+    """What libraries derive from dates, such as pendulum."""
+
+
+def test_dates_may_be_of_a_derived_class() -> None:
+    asked = make_request(Date(2026, 1, 5), Date(2026, 1, 7), None)
+    assert (asked.start, asked.end) == (dt.date(2026, 1, 5), dt.date(2026, 1, 7))
+    assert {type(asked.start), type(asked.end)} == {dt.date}
+    for moment in (SINCE, "2026-01-05", 1):
+        with pytest.raises(ConfigError, match=r"^start is .*, expected a datetime\.date"):
+            make_request(moment, None, None)  # type: ignore[arg-type]
 
 
 def test_late_corrections_replace_rows() -> None:

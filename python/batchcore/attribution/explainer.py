@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
+import datetime as dt  # noqa: TC003  # callers may look at types
 import logging
 from dataclasses import replace
 from decimal import Decimal, localcontext
@@ -26,6 +26,7 @@ from batchcore.audit.policy import policy_audit
 from batchcore.audit.result import EXAMPLES
 from batchcore.db.analytic_tables import PROFILES
 from batchcore.db.check import problems_of
+from batchcore.declared import optional_date
 from batchcore.errors import ConfigError
 from batchcore.frames import Flows
 from batchcore.late_imports import check_choice
@@ -51,7 +52,7 @@ from batchcore.units import LotKind, State
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 
     from batchcore.audit.policy import PolicyAudit
     from batchcore.config import Settings
@@ -77,7 +78,7 @@ ROWS_OF_A_CHUNK: Final = 100_000
 
 async def explain(
     db: object,
-    portfolio_ids: Sequence[uuid.UUID | str] | None = None,
+    portfolio_ids: Iterable[uuid.UUID | str] | None = None,
     session: dt.date | None = None,
     *,
     since: dt.date | None = None,
@@ -117,7 +118,10 @@ async def explain(
     Source:
         docs/semantics.md, X1 to X8.
     """
-    _check_days(session, since)
+    session, since = optional_date(session, "session"), optional_date(since, "since")
+    if session is not None and since is not None and since >= session:
+        msg = f"since {since.isoformat()} is not before session {session.isoformat()}"
+        raise ConfigError(msg, "since")
     if by is not None:
         check_choice("by", by, (*BY_LOT, *BY_SUMS))
     request = await requested(
@@ -161,16 +165,6 @@ async def _readers(database: Database, *, several: bool) -> AsyncIterator[Sessio
         others = partial(database.same_snapshot, "explain", exported)
         async with readers.opening(others, max(database.most(1), 0)):
             yield readers
-
-
-def _check_days(session: dt.date | None, since: dt.date | None) -> None:
-    for name, day in (("session", session), ("since", since)):
-        if day is not None and type(day) is not dt.date:
-            msg = f"{name} is {day!r}, expected a datetime.date"
-            raise ConfigError(msg, name)
-    if session is not None and since is not None and since >= session:
-        msg = f"since {since.isoformat()} is not before session {session.isoformat()}"
-        raise ConfigError(msg, "since")
 
 
 class Explainer:

@@ -17,7 +17,7 @@ from batchcore.run.request import requested
 if TYPE_CHECKING:
     import datetime as dt
     import uuid
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from batchcore.run.result import BatchResult
 
@@ -34,7 +34,7 @@ async def repair(
     db: object,
     start_date: dt.date | None = None,
     end_date: dt.date | None = None,
-    portfolio_ids: Sequence[uuid.UUID | str] | None = None,
+    portfolio_ids: Iterable[uuid.UUID | str] | None = None,
     *,
     options: RunOptions | None = None,
     **overrides: Unpack[RepairKeywords],

@@ -28,7 +28,7 @@ from batchcore.units import State
 if TYPE_CHECKING:
     import datetime as dt
     import uuid
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from batchcore.audit.policy import PolicyAudit
     from batchcore.audit.result import VerifyResult
@@ -49,7 +49,7 @@ async def verify(
     db: object,
     start_date: dt.date | None = None,
     end_date: dt.date | None = None,
-    portfolio_ids: Sequence[uuid.UUID | str] | None = None,
+    portfolio_ids: Iterable[uuid.UUID | str] | None = None,
     *,
     policy: str = "rollforward",
     calendar: str = "XNYS",

@@ -80,6 +80,10 @@ def one_line(error: BaseException) -> str:
             text = f"{named}{error.strerror or error}"
         case MemoryError():
             text = "out of memory: fewer portfolios at a time (--chunk-size) need less"
+        case RuntimeError() if str(error).startswith("can't start new thread"):
+            text = "no thread can be started: the machine or container limits threads or memory"
+        case Warning():
+            text = f"a warning that -W or PYTHONWARNINGS makes an error: {error}"
         case _:
             text = (
                 f"a defect of batchcore: {type(error).__name__}: {error}; please report it, "

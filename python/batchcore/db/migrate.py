@@ -23,9 +23,10 @@ from batchcore.db.check import (
 )
 from batchcore.db.indexes import IndexPlan, built, look, redundant, removed, unmarked
 from batchcore.errors import ConfigError, LeaseHeldError
-from batchcore.pg.borrowed import check_namespace, translations
+from batchcore.pg.borrowed import check_driver, check_namespace, translations
 from batchcore.pg.connect import Connector
 from batchcore.pg.conninfo import resolved
+from batchcore.pg.database import wrong_kind
 from batchcore.pg.errors import driver_errors
 from batchcore.pg.session import CATALOG_FIRST
 from batchcore.pg.sql import quote_literal, table_name
@@ -265,15 +266,18 @@ async def connect(database: str | AsyncEngine) -> AsyncIterator[AsyncConnection]
     """Give a connection to ``database``, of an engine for this once where it is a URL.
 
     Raises:
-        ConfigError: the URL is no PostgreSQL URL.
+        ConfigError: it is neither, the URL is none of PostgreSQL, or the engine not on asyncpg.
     """
-    if not isinstance(database, str):
+    from sqlalchemy import NullPool  # noqa: PLC0415  # not needed to import batchcore
+    from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine  # noqa: PLC0415  # likewise
+
+    if isinstance(database, AsyncEngine):
+        check_driver("engine", database.dialect.driver)
         async with database.connect() as connection:
             yield connection
         return
-    from sqlalchemy import NullPool  # noqa: PLC0415  # not needed to import batchcore
-    from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415  # likewise
-
+    if not isinstance(database, str):
+        raise wrong_kind(database, "a database URL or an SQLAlchemy AsyncEngine")
     connector = Connector(resolved(database))
     engine = create_async_engine(
         "postgresql+asyncpg://",

@@ -11,7 +11,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from batchcore.errors import ConfigError, DatabaseError, InternalError
-from batchcore.pg.errors import Grace, driver_errors, is_lost
+from batchcore.pg.errors import Grace, check_loop, driver_errors, is_lost
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -113,6 +113,7 @@ def _check_open(raw: asyncpg.Connection) -> None:
 @contextlib.asynccontextmanager
 async def _of_asyncpg(raw: asyncpg.Connection, *, keep: bool) -> AsyncIterator[asyncpg.Connection]:
     _check_open(raw)
+    check_loop(raw)
     if raw.is_in_transaction():
         begin, end, undo = _SAVEPOINT, _RELEASE if keep else _UNDO, _UNDO
     elif not keep:
@@ -149,8 +150,15 @@ async def _nested(
     with driver_errors(), _usable(what):
         lent: Any = await connection.get_raw_connection()
         raw = lent.driver_connection
+        check_loop(raw)
         if lent.dbapi_connection.autocommit:
             msg = f"the {what} is in AUTOCOMMIT, expected one that has transactions"
+            raise ConfigError(msg, "db")
+        if keep and _is_twophase(connection):
+            msg = (
+                f"the {what} commits in two phases, expected one without: PostgreSQL prepares no"
+                " transaction that has had temporary tables"
+            )
             raise ConfigError(msg, "db")
         # SQLAlchemy begins with the first statement that it sends itself, which this is.
         nested = await connection.begin_nested()
@@ -168,6 +176,13 @@ async def _nested(
         raise
     with driver_errors():
         await (nested.commit() if keep else nested.rollback())
+
+
+def _is_twophase(connection: AsyncConnection) -> bool:
+    from sqlalchemy.engine import TwoPhaseTransaction  # noqa: PLC0415  # the caller has it imported
+
+    begun = connection.sync_connection
+    return begun is not None and isinstance(begun.get_transaction(), TwoPhaseTransaction)
 
 
 async def _undone(undo: Callable[[], Awaitable[object]]) -> None:

@@ -13,7 +13,16 @@ from batchcore.errors import ConfigError, DatabaseError, InternalError
 from batchcore.pg import borrowed
 from batchcore.pg.connect import Connector
 from batchcore.pg.conninfo import resolved
-from batchcore.pg.errors import LOST, NO_CONNECTION, STALE, Grace, answers, driver_errors, is_lost
+from batchcore.pg.errors import (
+    LOST,
+    NO_CONNECTION,
+    STALE,
+    Grace,
+    answers,
+    check_loop,
+    driver_errors,
+    is_lost,
+)
 from batchcore.pg.session import Session, one_moment, settle, snapshot, transaction
 
 if TYPE_CHECKING:
@@ -64,11 +73,15 @@ class Database:
         self._lend = _lender(database, borrow=borrow) if self.owns else None
 
     def require(self, connections: int) -> None:
-        """Refuse an asyncpg pool that can never lend so many: waiting for one would not end.
+        """Refuse a pool that can never lend so many: waiting for one would not end.
 
         Raises:
-            ConfigError: its `max_size` is less.
+            ConfigError: the `max_size` of an asyncpg pool is less, or that of an engine lends one
+                connection to all.
         """
+        if _is_static(self._given) and connections > 1:
+            msg = f"the engine's pool is a StaticPool, expected one of {connections} connections"
+            raise ConfigError(f"{msg} or more", "db")
         if isinstance(self._given, asyncpg.Pool):
             most = self._given.get_max_size()
             if most < connections:
@@ -193,14 +206,29 @@ def _lender(database: object, *, borrow: bool) -> Lend:
         if borrow
         else "a database URL, an asyncpg.Pool or an SQLAlchemy AsyncEngine"
     )
+    raise wrong_kind(database, kinds)
+
+
+def wrong_kind(database: object, expected: str) -> ConfigError:
+    """Return the error for a database of a kind that does not serve."""
     found = f"{type(database).__module__}.{type(database).__qualname__}"
-    msg = f"expected {kinds}, was {found}"
-    raise ConfigError(msg, "db")
+    return ConfigError(f"expected {expected}, was {found}", "db")
+
+
+def _is_static(database: object) -> bool:
+    """Return whether it is an engine with a single connection, which it lends again and again."""
+    if isinstance(database, str | asyncpg.Pool):
+        return False
+    from sqlalchemy.pool import StaticPool  # noqa: PLC0415  # the caller has it imported
+
+    return isinstance(getattr(database, "pool", None), StaticPool)
 
 
 def _left_of_engine(engine: Any, wanted: int) -> int:  # noqa: ANN401  # imported late
     from sqlalchemy.pool import QueuePool  # noqa: PLC0415  # the caller has it imported
 
+    if _is_static(engine):
+        return 0
     if not isinstance(engine.pool, QueuePool):
         return wanted
     size, used = engine.pool.size(), engine.pool.checkedout()
@@ -222,6 +250,7 @@ def _of_url(connector: Connector) -> Lend:
 def _of_pool(pool: asyncpg.Pool) -> Lend:
     @contextlib.asynccontextmanager
     async def lend(grace: Grace) -> AsyncIterator[asyncpg.Connection]:
+        check_loop(pool)
         try:
             raw = await pool.acquire(timeout=WAIT_S)
         except TimeoutError as error:
@@ -250,6 +279,7 @@ def _of_engine(engine: AsyncEngine) -> Lend:
             if raw is None:
                 msg = "SQLAlchemy gave no connection of the driver"
                 raise InternalError(msg)
+            check_loop(raw)
             lost = False
             try:
                 yield raw

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 import ssl
 from typing import TYPE_CHECKING, Final
@@ -41,6 +42,10 @@ STALE: Final = (
 _OTHER_NAME: Final = frozenset({62, 64})
 """X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH of OpenSSL."""
 
+_OTHER_LOOP: Final = (
+    "the pool, engine or connection is of another event loop, expected one opened in this"
+)
+
 PATIENCE_S: Final = 5.0
 """How long a connection may take to end its transaction, or to be closed."""
 
@@ -68,6 +73,16 @@ class Grace:
     async def end(self, raw: asyncpg.Connection, work: Callable[[], Awaitable[object]]) -> None:
         """Await the end of work on a connection."""
         await _is_done(raw, work, self.left())
+
+
+def check_loop(owner: object) -> None:
+    """Refuse a pool or connection of another event loop, before it is waited for.
+
+    Raises:
+        ConfigError: it is of another one than runs.
+    """
+    if getattr(owner, "_loop", None) not in {None, asyncio.get_running_loop()}:
+        raise ConfigError(_OTHER_LOOP, "db")
 
 
 async def answers(raw: asyncpg.Connection) -> bool:
@@ -130,6 +145,8 @@ def driver_errors() -> Iterator[None]:
         raise database_error(error) from error
     except Exception as error:  # SQLAlchemy's, which is not imported for this
         cause = _driver_cause(error)
+        if cause is None and isinstance(error, RuntimeError) and "different loop" in str(error):
+            raise ConfigError(_OTHER_LOOP, "db") from error
         if cause is None:
             raise
         if type(cause).__name__ == "TimeoutError":  # of SQLAlchemy's pool, with a link in its text
@@ -194,6 +211,15 @@ _ADVICE: Final = (
 """Advice by SQLSTATEs (any, if none is named) and words of the server's message."""
 
 
+_CALLED: Final = re.compile(r"PL/pgSQL\b.*?((?:\"[^\"]*\"|[^\s()\"])+\([^()]*\))")
+"""The function that the context of an error names, in any language: batchcore has none, so it is
+the host's, of a trigger, a default or a view."""
+
+COMMAND_TIMEOUT: Final = (
+    "the command_timeout of the pool, engine or connection has ended a statement"
+)
+
+
 def database_error(error: BaseException) -> DatabaseError:
     """Return the error of one line for what the driver raised."""
     sqlstate = getattr(error, "sqlstate", None)
@@ -204,6 +230,8 @@ def database_error(error: BaseException) -> DatabaseError:
         if (not states or sqlstate in states) and words in text:
             text = f"{text.partition(' HINT:')[0]}: {advice}"
             break
+    if called := _CALLED.search(getattr(error, "context", None) or ""):
+        text = f"function `{called[1]}`: {text}"
     return DatabaseError(text, sqlstate if isinstance(sqlstate, str) else None)
 
 
@@ -211,6 +239,8 @@ def _reason(error: BaseException) -> str:
     """Return what happened, in one line."""
     text = " ".join(str(error).split()) or type(error).__name__
     match error:
+        case TimeoutError() if not error.args:  # the driver's own
+            text = COMMAND_TIMEOUT
         case ssl.SSLCertVerificationError() if error.verify_code in _OTHER_NAME:
             text = f"the certificate of the server is for another host: {error.verify_message}"
         case ssl.SSLCertVerificationError():

@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import logging
 import re
+import uuid
 from dataclasses import dataclass
+from types import MappingProxyType, NoneType
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
-from batchcore.errors import DatabaseError, InternalError
+from batchcore.errors import ConfigError, DatabaseError, InternalError
 from batchcore.pg.errors import answers, driver_errors, is_lost
 from batchcore.pg.sql import quote_literal
 
 if TYPE_CHECKING:
-    import datetime as dt
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from asyncpg.connection import LoggedQuery
 
@@ -32,6 +34,20 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger("batchcore")
 
 LOST_IN_COPY: Final = "the connection was lost in the middle of a COPY"
+
+NO_LIMIT_S: Final = 1e8
+"""Three years: longer than any statement, in the place of the `command_timeout` of a caller."""
+
+_READ_AS: Final[Mapping[str, type]] = MappingProxyType(
+    {
+        "bool": bool,
+        **dict.fromkeys(("int2", "int4", "int8"), int),
+        **dict.fromkeys(("text", "varchar", "name"), str),
+        "timestamptz": dt.datetime,
+        "uuid": uuid.UUID,
+    }
+)
+"""What the driver makes of types that batchcore lets it read."""
 
 ROW_SECURITY_OFF: Final = "SET LOCAL row_security = off"
 """A policy of row-level security would leave rows out in silence; this makes it an error."""
@@ -163,7 +179,9 @@ class Session:
         self.count()
         try:
             with driver_errors():
-                await self.raw.copy_from_query(str(query), output=sink, format="binary")
+                await self.raw.copy_from_query(
+                    str(query), output=sink, format="binary", timeout=NO_LIMIT_S
+                )
         except AttributeError as error:  # asyncpg's own, of a connection that was terminated
             if self.is_gone:
                 raise DatabaseError(LOST_IN_COPY) from error
@@ -184,14 +202,20 @@ class Session:
         self.count()
         with driver_errors():
             status = await self.raw.copy_to_table(
-                table, source=source(), columns=columns, schema_name=namespace, format="binary"
+                table,
+                source=source(),
+                columns=columns,
+                schema_name=namespace,
+                format="binary",
+                timeout=NO_LIMIT_S,
             )
         return int(status.rpartition(" ")[2])
 
     async def execute(self, sql: str) -> int:
         """Run statements without parameters; return the rows that the last one touched."""
         with driver_errors():
-            status: str = await self.raw.execute(str(sql))  # the driver takes no subclass
+            # The driver takes no subclass of text.
+            status: str = await self.raw.execute(str(sql), timeout=NO_LIMIT_S)
         last = status.rpartition(" ")[2]
         return int(last) if last.isdigit() else 0
 
@@ -200,12 +224,16 @@ class Session:
 
         Its statement has no name, whatever cache the caller's connections have: a pooler that
         hands them on by transaction would let one run what another has prepared under that name.
+
+        Raises:
+            ConfigError: the caller's connection has a type codec that makes something else of it.
         """
         if _COUNTED.match(query):
             self.count()  # the driver reports none that was prepared
         with driver_errors():
-            statement = await self.raw.prepare(str(query), name="")
-            rows: list[asyncpg.Record] = await statement.fetch(*arguments)
+            statement = await self.raw.prepare(str(query), name="", timeout=NO_LIMIT_S)
+            rows: list[asyncpg.Record] = await statement.fetch(*arguments, timeout=NO_LIMIT_S)
+        _check_codecs(statement.get_attributes(), rows)
         return rows
 
     async def fetchval(self, query: str, *arguments: object) -> Any:  # noqa: ANN401  # of the query
@@ -217,6 +245,23 @@ class Session:
         """Return what the clock of the server shows."""
         moment: dt.datetime = await self.fetchval("SELECT pg_catalog.clock_timestamp()")
         return moment
+
+
+def _check_codecs(attributes: Sequence[asyncpg.Attribute], rows: Sequence[asyncpg.Record]) -> None:
+    for at, attribute in enumerate(attributes):
+        kind = _READ_AS.get(attribute.type.name)
+        if kind is None:
+            continue
+        for row in rows:
+            found = type(row[at])
+            if found not in {kind, NoneType} and not (
+                kind is uuid.UUID and issubclass(found, kind)
+            ):
+                msg = (
+                    f"the connection has a type codec for {attribute.type.name} that returns"
+                    f" {found.__name__}, expected a connection without it"
+                )
+                raise ConfigError(msg, "db")
 
 
 @contextlib.asynccontextmanager

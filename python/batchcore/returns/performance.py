@@ -31,7 +31,7 @@ from batchcore.sources.query import load
 if TYPE_CHECKING:
     import datetime as dt
     import uuid
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from batchcore.calendar import Calendar
     from batchcore.config import Settings
@@ -59,7 +59,7 @@ MOST_FLOWS: Final = 400_000
 @rechecked
 async def performance(
     db: object,
-    portfolio_ids: Sequence[uuid.UUID | str] | None = None,
+    portfolio_ids: Iterable[uuid.UUID | str] | None = None,
     *,
     periods: Sequence[str] | str | None = None,
     start: dt.date | None = None,

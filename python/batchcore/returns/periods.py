@@ -10,6 +10,7 @@ import numpy as np
 
 from batchcore.arguments import checked_values
 from batchcore.calendar import FIRST_DATE, date_of, day_of
+from batchcore.declared import optional_date
 from batchcore.errors import ConfigError
 from batchcore.late_imports import check_choice
 
@@ -91,10 +92,7 @@ def chosen(
     Raises:
         ConfigError: an unknown one, one twice, none, or periods beside a start.
     """
-    for option, date in (("start", start), ("end", end)):
-        if date is not None and type(date) is not dt.date:
-            msg = f"{option} is {date!r}, expected a datetime.date"
-            raise ConfigError(msg, option)
+    start, end = optional_date(start, "start"), optional_date(end, "end")
     if start is None:
         names: Sequence[str] = PERIODS
         if periods is not None:

@@ -23,7 +23,7 @@ from batchcore.units import State
 if TYPE_CHECKING:
     import datetime as dt
     import uuid
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from batchcore.arrow import ArrowColumn
     from batchcore.config import Settings
@@ -72,7 +72,7 @@ async def read_snapshots(
     db: object,
     start: dt.date,
     end: dt.date,
-    portfolio_ids: Sequence[uuid.UUID | str] | None = None,
+    portfolio_ids: Iterable[uuid.UUID | str] | None = None,
     columns: Sequence[str] | None = None,
     *,
     settings: Settings | None = None,

@@ -68,7 +68,7 @@ from batchcore.sources.portfolios import lock_portfolios
 from batchcore.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from batchcore.config import Settings
     from batchcore.db.catalog import Catalog
@@ -100,7 +100,7 @@ async def run_batch(
     db: object,
     start_date: dt.date | Literal["inception"] | None = None,
     end_date: dt.date | None = None,
-    portfolio_ids: Sequence[uuid.UUID | str] | None = None,
+    portfolio_ids: Iterable[uuid.UUID | str] | None = None,
     *,
     options: RunOptions | None = None,
     **overrides: Unpack[RunKeywords],

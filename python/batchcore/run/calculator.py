@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import datetime as dt
+import datetime as dt  # noqa: TC003  # callers may look at types
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, Unpack
 
-from batchcore.errors import ConfigError
+from batchcore.declared import checked_date
 from batchcore.late_imports import db_of, imported
 from batchcore.options import OptionKeywords, RunOptions, merged
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from batchcore.config import Settings
     from batchcore.run.plan import SnapshotSource
@@ -49,7 +49,7 @@ class PnLCalculator:
         self,
         calculation_date: dt.date,
         db: object = None,
-        portfolio_ids: Sequence[uuid.UUID | str] | None = None,
+        portfolio_ids: Iterable[uuid.UUID | str] | None = None,
         price_cache: PriceSource | None = None,
         snapshot_cache: SnapshotSource | None = None,
     ) -> BatchResult:
@@ -83,17 +83,14 @@ class PnLCalculator:
             DatabaseError: the database refused, failed or went away.
         """
         db = db_of(db, self._db)
-        if type(calculation_date) is not dt.date:  # None would be the whole way from what is there
-            msg = f"calculation_date is {calculation_date!r}, expected a datetime.date"
-            raise ConfigError(msg, "calculation_date")
+        # None would be the whole way from what is there.
+        day = checked_date(calculation_date, "calculation_date")
         caches = await imported("batchcore.caches")
         caches.check_cache("price_cache", price_cache)
         caches.check_cache("snapshot_cache", snapshot_cache)
         batch = await imported("batchcore.run.batch")
         requests = await imported("batchcore.run.request")
-        request = await requests.requested(
-            calculation_date, calculation_date, portfolio_ids, self._options
-        )
+        request = await requests.requested(day, day, portfolio_ids, self._options)
         request = replace(request, price_source=price_cache, snapshot_source=snapshot_cache)
         result: BatchResult = await batch.run_on_any(db, request)
         return result
@@ -150,7 +147,7 @@ class BatchOrchestrator:
         self,
         start_date: dt.date | Literal["inception"] | None = None,
         end_date: dt.date | None = None,
-        portfolio_ids: Sequence[uuid.UUID | str] | None = None,
+        portfolio_ids: Iterable[uuid.UUID | str] | None = None,
     ) -> BatchResult:
         """Roll portfolios forward over the sessions of a range; the arguments are `run_batch`'s.
 

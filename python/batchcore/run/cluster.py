@@ -39,7 +39,7 @@ from batchcore.run.status import run_of, shard_of
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
 
     from distributed import Client
 
@@ -146,7 +146,7 @@ async def run_on(
     db: str,
     start_date: dt.date | Literal["inception"] | None = None,
     end_date: dt.date | None = None,
-    portfolio_ids: Sequence[uuid.UUID | str] | None = None,
+    portfolio_ids: Iterable[uuid.UUID | str] | None = None,
     *,
     shards: int,
     options: RunOptions | None = None,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, Unpack, cast
 
 from batchcore.config import Schema
+from batchcore.declared import FrozenDict
 from batchcore.errors import ConfigError
 from batchcore.run.batch import run_up_to_now
 from batchcore.run.request import requested
@@ -149,6 +149,6 @@ def _result(
         else:
             errors[name], reports[name] = end, BatchResult.of_error(end)
     return ManyResult(
-        MappingProxyType({name: one for name, one in reports.items() if one is not None}),
-        MappingProxyType(errors),
+        FrozenDict({name: one for name, one in reports.items() if one is not None}),
+        FrozenDict(errors),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
+import datetime as dt  # noqa: TC003  # callers may look at types
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict
@@ -20,6 +20,7 @@ from batchcore.caches import check_cache
 from batchcore.config import BETA_WEIGHTS, Settings
 from batchcore.db.access import changing, reading, rechecked
 from batchcore.db.check import check
+from batchcore.declared import optional_date
 from batchcore.errors import ConfigError, RateMissingError
 from batchcore.frames import Decimals, Flows, Opening, Previous, distinct
 from batchcore.late_imports import check_choice
@@ -459,9 +460,7 @@ def _checked(
     portfolio: uuid.UUID | str, cache: ProfileCache | None, date: dt.date | None
 ) -> uuid.UUID:
     check_cache("profile_cache", cache)
-    if date is not None and type(date) is not dt.date:
-        msg = f"calculation_date is {date!r}, expected a datetime.date"
-        raise ConfigError(msg, "calculation_date")
+    optional_date(date, "calculation_date")
     return checked_id(portfolio, "portfolio_id")
 
 

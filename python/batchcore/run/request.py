@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
+import datetime as dt  # noqa: TC003  # callers may look at types
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +13,14 @@ from batchcore import calendar as calendars
 from batchcore import policies
 from batchcore.arguments import checked_id, checked_values
 from batchcore.config import INCEPTION
+from batchcore.declared import optional_date
 from batchcore.errors import ConfigError, InternalError
 from batchcore.options import RunOptions, merged
 from batchcore.shards import in_shard
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from batchcore.calendar import Calendar
     from batchcore.frames import Ids
@@ -110,7 +111,7 @@ async def requested(*arguments: Any, **options: Any) -> Request:  # noqa: ANN401
 def make_request(
     start: dt.date | str | None,
     end: dt.date | None,
-    portfolio_ids: Sequence[uuid.UUID | str] | None,
+    portfolio_ids: Iterable[uuid.UUID | str] | None,
     options: RunOptions | None = None,
     *,
     repairs: bool = False,
@@ -123,9 +124,7 @@ def make_request(
     """
     chosen = merged(options, overrides)
     first, inception = _first_day(start)
-    if end is not None and type(end) is not dt.date:
-        msg = f"end is {end!r}, expected a datetime.date"
-        raise ConfigError(msg, "end")
+    end = optional_date(end, "end")
     if inception and (chosen.missing or chosen.changed_since is not None or repairs):
         other = "missing" if chosen.missing else "repair" if repairs else "changed_since"
         msg = f"start is `{INCEPTION}`, which does not go with {other}: give a date or none"
@@ -152,15 +151,15 @@ def make_request(
 
 def _first_day(start: dt.date | str | None) -> tuple[dt.date | None, bool]:
     """Return the first day of a range, and whether it begins with each earliest entry."""
-    if start == INCEPTION:
-        return None, True
-    if start is None or type(start) is dt.date:
-        return start, False
-    msg = f"start is {start!r}, expected a datetime.date or `{INCEPTION}`"
-    raise ConfigError(msg, "start")
+    if isinstance(start, str):
+        if start == INCEPTION:
+            return None, True
+        msg = f"start is {start!r}, expected a datetime.date or `{INCEPTION}`"
+        raise ConfigError(msg, "start")
+    return optional_date(start, "start"), False
 
 
-def _uuids(ids: Sequence[uuid.UUID | str]) -> Ids:
+def _uuids(ids: Iterable[uuid.UUID | str]) -> Ids:
     found = {
         checked_id(given, "portfolio_ids").bytes for given in checked_values(ids, "portfolio_ids")
     }

@@ -20,6 +20,7 @@ from batchcore.pg.sql import (
     table_name,
 )
 from batchcore.pg.triggers import acting_on
+from batchcore.sinks.refusal_errors import is_refusal
 from batchcore.words import of_rows
 
 if TYPE_CHECKING:
@@ -205,7 +206,16 @@ class Writer:
         own = {c: column_name(self.schema, rows.table, c) for c in (*rows.columns, *cleared)}
         staged = {c: Sql(f"staged.{quote_identifier(c)}") for c in rows.columns}
         typed = joined(", ", [f"{own[c]} AS {quote_identifier(c)}" for c in rows.columns])
-        await self.session.execute(statement(_CREATE, name=Sql(name), columns=typed, table=table))
+        try:
+            await self.session.execute(
+                statement(_CREATE, name=Sql(name), columns=typed, table=table)
+            )
+        except DatabaseError as error:
+            if not is_refusal(error):
+                raise
+            # An event trigger: no row is to blame.
+            msg = f"the temporary table that rows are updated by cannot be made: {error}"
+            raise DatabaseError(msg) from error
         await self.session.copy_in(name, list(rows.columns), rows.pieces, namespace="pg_temp")
         values = {c: staged[c] for c in rows.columns if c not in {*key, "id", "created_at"}}
         values |= dict.fromkeys(cleared, Sql("NULL"))

@@ -47,6 +47,14 @@ def test_periods_are_those_asked_for() -> None:
     assert tuple(one.name for one in chosen(None, None, None)) == PERIODS
 
 
+def test_dates_may_be_of_a_derived_class() -> None:
+    class Date(dt.date):
+        pass
+
+    asked = chosen(None, Date(2026, 1, 2), Date(2026, 1, 5))
+    assert asked == chosen(None, dt.date(2026, 1, 2), dt.date(2026, 1, 5))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
