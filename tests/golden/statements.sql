@@ -1557,7 +1557,7 @@ SELECT count(*) AS portfolios, count(*) FILTER (WHERE s."daily_pnl" < 0) AS losi
     COALESCE(sum(s."daily_realized_pnl"), 0) AS realized,
     COALESCE(sum(s."daily_capital_flow"), 0) AS flow,
     CASE WHEN min(o."currency") IS NOT DISTINCT FROM max(o."currency")
-        THEN COALESCE(min(o."currency"), '') END AS currency
+        THEN COALESCE(min(o."currency")::text, '') END AS currency
 FROM "public"."portfolios" AS o JOIN "public"."portfolio_snapshots" AS s ON s."portfolio_id" = o."id" AND s."snapshot_date" = '<day>'::date
 WHERE o."deleted_at" IS NULL AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END;
 
@@ -1682,7 +1682,8 @@ SELECT 0::int4, p."portfolio_id", p."symbol"::text, CASE WHEN isfinite(p."entry_
         THEN LEAST(extract(epoch FROM GREATEST(p."created_at", p."updated_at", p."deleted_at")) * 1000000, '<number>'::numeric)::int8
     WHEN GREATEST(p."created_at", p."updated_at", p."deleted_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
         FROM "public"."positions" AS p WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND p."symbol" IS NOT NULL UNION ALL SELECT 1::int4, p."portfolio_id", COALESCE(p."symbol"::text, ''), CASE WHEN p."deleted_at" IS NULL THEN CASE WHEN isfinite(p."entry_date") AND isfinite(COALESCE(COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END), '2000-01-01')) THEN p."entry_date" ELSE '<day>'::date END ELSE '<day>'::date END,
-            e."trade_date", (upper(btrim(p."investment_class"::text COLLATE "C", ' ')) = 'PRIVATE') IS TRUE, COALESCE(CASE WHEN isfinite(GREATEST(e."created_at")) THEN (extract(epoch FROM GREATEST(e."created_at")) * 1000000)::int8
+            e."trade_date", (upper(btrim(p."investment_class"::text COLLATE "C", ' ')) = 'PRIVATE') IS TRUE, COALESCE(CASE WHEN isfinite(GREATEST(e."created_at"))
+        THEN LEAST(extract(epoch FROM GREATEST(e."created_at")) * 1000000, '<number>'::numeric)::int8
     WHEN GREATEST(e."created_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
         FROM "public"."position_realized_events" AS e JOIN "public"."positions" AS p ON p."id" = e."position_id"
         WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND isfinite(e."trade_date") AND p."deleted_at" IS NULL UNION ALL SELECT 2::int4, f."portfolio_id", NULL, f."change_date", f."change_date", false,
@@ -1861,7 +1862,8 @@ SELECT 0::int4, p."portfolio_id", p."symbol"::text, CASE WHEN isfinite(p."entry_
         THEN LEAST(extract(epoch FROM GREATEST(p."created_at", p."updated_at", p."deleted_at")) * 1000000, '<number>'::numeric)::int8
     WHEN GREATEST(p."created_at", p."updated_at", p."deleted_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
         FROM "public"."positions" AS p WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND p."symbol" IS NOT NULL UNION ALL SELECT 1::int4, p."portfolio_id", COALESCE(p."symbol"::text, ''), CASE WHEN p."deleted_at" IS NULL THEN CASE WHEN isfinite(p."entry_date") THEN p."entry_date" ELSE '<day>'::date END ELSE '<day>'::date END,
-            e."trade_date", (p."investment_class"::text = 'PRIVATE') IS TRUE, COALESCE(CASE WHEN isfinite(GREATEST(e."created_at")) THEN (extract(epoch FROM GREATEST(e."created_at")) * 1000000)::int8
+            e."trade_date", (p."investment_class"::text = 'PRIVATE') IS TRUE, COALESCE(CASE WHEN isfinite(GREATEST(e."created_at"))
+        THEN LEAST(extract(epoch FROM GREATEST(e."created_at")) * 1000000, '<number>'::numeric)::int8
     WHEN GREATEST(e."created_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
         FROM "public"."position_realized_events" AS e JOIN "public"."positions" AS p ON p."id" = e."position_id"
         WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND isfinite(e."trade_date") AND true UNION ALL SELECT 2::int4, f."portfolio_id", NULL, f."change_date", f."change_date", false,
