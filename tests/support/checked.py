@@ -77,14 +77,14 @@ def by_core(given_run: CheckedRun) -> tuple[list[checks.Finding], Told]:
     found = native.build_checks(
         market, build.session_days(given_run.days), own, closed=given_run.closed
     )
+    rates = None if run.rates is None else currencies.core_rates(inputs, run, sessions)
     rows = native.roll_forward(
         market,
-        native.Book.of(inputs),
+        native.Book.of(inputs, rates),
         previous=native.store_snapshots(inputs.previous),
         opening=inputs.opening,
         threads=1,
         checks=found,
-        rates=None if run.rates is None else currencies.core_rates(inputs, run, sessions),
     )
     columns = found.findings
     since = zip(columns.since.values.tolist(), columns.since.state.tolist(), strict=True)

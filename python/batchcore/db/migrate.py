@@ -195,7 +195,9 @@ async def check(
         async with connect(database) as connection:
             raw = await _driver_connection(connection)
             check_namespace(translations(connection), schema.namespace)
-            status, *_ = await _status(raw, schema, drop_redundant=drop_redundant)
+            async with raw.transaction(readonly=True):
+                await raw.execute(CATALOG_FIRST.format(local="true"))
+                status, *_ = await _status(raw, schema, drop_redundant=drop_redundant)
             return status
 
 

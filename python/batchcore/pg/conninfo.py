@@ -217,7 +217,7 @@ def resolved(url: str) -> ConnInfo:
         ConfigError: it is not a PostgreSQL URL, a parameter is wrong, or one is refused.
     """
     found = _Values()
-    for name, value in _of_url(url.strip()).items():  # a secret in a file ends with a new line
+    for name, value in _of_url(url.strip()).items():  # one from a file ends with a new line
         found.give(name, value, _IN_URL.format(name))
     if service := found.get("service") or os.environ.get("PGSERVICE"):
         _read_service(found, service)
