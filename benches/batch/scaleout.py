@@ -64,9 +64,13 @@ class Server:
         """Return what it has taken, those of its processes that have ended included."""
         file = self.server.data_dir / "data" / "postmaster.pid"
         main = psutil.Process(int(file.read_text(encoding="ascii").split("\n", 1)[0]))
-        every = [main.cpu_times(), *(one.cpu_times() for one in main.children())]
-        ended = every[0].children_user + every[0].children_system
-        return ended + sum(one.user + one.system for one in every)
+        while True:
+            try:
+                every = [main.cpu_times(), *(one.cpu_times() for one in main.children())]
+            except psutil.NoSuchProcess:  # it has ended, and so counts among those
+                continue
+            ended = every[0].children_user + every[0].children_system
+            return ended + sum(one.user + one.system for one in every)
 
 
 @dataclass(frozen=True, slots=True)
