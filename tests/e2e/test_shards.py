@@ -201,7 +201,7 @@ def test_the_exit_code_of_a_group_is_the_worst_of_its_shards(filled: str) -> Non
         (("--shard", "2"), "`2` is not K/N, such as 2/4"),
         (("--shard", "a/b"), "`a/b` is not K/N, such as 2/4"),
         (("--processes", "0"), "Invalid value for '--processes'"),
-        (("--processes", "10001"), "Invalid value for '--processes': Input should be less than or"),
+        (("--processes", "10001"), "Invalid value for '--processes'"),
         (
             ("--processes", "2", "--shard", "1/2"),
             "a shard is one process: give --shard or --processes",
