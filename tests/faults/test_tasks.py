@@ -10,6 +10,7 @@ from support.faults import Moment
 from support.survival import Stage
 from support.tasks import (
     ANYWHERE,
+    PATIENCE_S,
     STEPS,
     Fault,
     assert_survived,
@@ -32,7 +33,7 @@ pytestmark = pytest.mark.db
 async def client(workers: str) -> AsyncIterator[Client]:
     async with connected(workers) as found:
         yield found
-        await found.wait_for_workers(2)
+        await found.wait_for_workers(2, timeout=PATIENCE_S)
         await found.run(disarm)
 
 
