@@ -1,6 +1,6 @@
 """Runs on a Dask cluster: workers, the client or the scheduler die; then one plain re-run."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
@@ -20,6 +20,7 @@ from support.tasks import (
     connected,
     coordinator_killed,
     disarm,
+    local_cluster,
     scheduler_killed,
     task_given_twice,
     worker_killed,
@@ -29,9 +30,22 @@ from support.tasks import (
 pytestmark = pytest.mark.db
 
 
+@pytest.fixture
+def scheduler(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of a scheduler: one of its own for each of the many slow cases.
+
+    Of dozens of workers that are killed, Dask does not start each again.
+    """
+    if request.node.get_closest_marker("slow") is None:
+        yield request.getfixturevalue("workers")
+        return
+    with local_cluster() as address:
+        yield address
+
+
 @pytest_asyncio.fixture
-async def client(workers: str) -> AsyncIterator[Client]:
-    async with connected(workers) as found:
+async def client(scheduler: str) -> AsyncIterator[Client]:
+    async with connected(scheduler) as found:
         yield found
         await found.wait_for_workers(2, timeout=PATIENCE_S)
         await found.run(disarm)
