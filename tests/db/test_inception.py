@@ -14,7 +14,7 @@ from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.errors import ConfigError
-from batchcore.run.batch import Run
+from batchcore.run.writing import ChunkWriter
 from support import database
 from support.database import Host
 from support.generate import MONDAY
@@ -106,20 +106,20 @@ async def test_a_run_from_inception_that_was_stopped_is_gone_on_with(
 ) -> None:
     await database.fill(same_host, host({"one": D0, "two": D1, "three": D2}))
     settings = Settings(today=date_of(D4), min_coverage=0.0, chunk_size=1, connections=2)
-    write = Run._commit  # noqa: SLF001  # what commits a chunk
+    write = ChunkWriter._commit  # noqa: SLF001  # what commits a chunk
     done = 0
 
-    async def once(self: Run, *args: object) -> object:
+    async def once(self: ChunkWriter, *args: object) -> object:
         nonlocal done
         if done:
             raise RuntimeError
         done += 1
         return await write(self, *args)
 
-    monkeypatch.setattr(Run, "_commit", once)
+    monkeypatch.setattr(ChunkWriter, "_commit", once)
     with pytest.raises(RuntimeError):
         await run(same_host, "inception", settings=settings)
-    monkeypatch.setattr(Run, "_commit", write)
+    monkeypatch.setattr(ChunkWriter, "_commit", write)
     result = await run(same_host, "inception", settings=settings)
 
     assert result.attempt == 2

@@ -17,8 +17,8 @@ from batchcore.errors import DatabaseError, LeaseHeldError
 from batchcore.pg.database import Database
 from batchcore.pg.ledger import Lease, Ledger
 from batchcore.pg.session import transaction
-from batchcore.run import batch
 from batchcore.run import lease as leases
+from batchcore.run import writing
 from batchcore.run.lease import LeaseHolder
 from batchcore.run.request import make_request
 from support import database, ledger
@@ -233,7 +233,7 @@ async def test_a_zombie_that_wakes_up_writes_nothing(
 ) -> None:
     await database.fill(host, HOST)
     asleep, awake = asyncio.Event(), asyncio.Event()
-    commit = batch.commit_chunk
+    commit = writing.commit_chunk
     enter = Ledger.enter
     zombies: list[object] = []
 
@@ -255,7 +255,7 @@ async def test_a_zombie_that_wakes_up_writes_nothing(
         return 0
 
     if at == "begun":
-        monkeypatch.setattr(batch, "commit_chunk", before)
+        monkeypatch.setattr(writing, "commit_chunk", before)
     else:  # as if the look at the server's locks had come too early
         monkeypatch.setattr(Ledger, "enter", inside)
         monkeypatch.setattr(Ledger, "end_transactions", nobody)
@@ -394,7 +394,7 @@ async def test_tokens_only_grow(host: str) -> None:
     tokens = []
     for _ in range(3):
         async with Database(host).writing("test") as session:
-            holder = LeaseHolder(request, "00000000-0000-4000-8000-000000000001", resume=True)
+            holder = LeaseHolder(request, "00000000-0000-4000-8000-000000000001")
             async with transaction(session):
                 lease = await holder.acquire(session, await inspect(session, Schema()))
             await holder.end_replaced(session)

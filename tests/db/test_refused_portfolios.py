@@ -15,8 +15,8 @@ from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.errors import DatabaseError, TooManyFailedError
 from batchcore.pg.session import Session
-from batchcore.run import batch
-from batchcore.run.bisection import Bisection
+from batchcore.run import writing
+from batchcore.run.writing import Bisection
 from support import database, ledger
 from support.database import Host
 from support.generate import MONDAY
@@ -304,7 +304,7 @@ async def test_the_hash_of_a_chunk_is_that_of_the_bytes_that_stayed(
     await database.execute(host, "UPDATE positions SET quantity = 20", check(IDS[1], IDS[5]))
     sent: list[bytes] = []
     marks: list[int] = []
-    copy_in, execute, commit = Session.copy_in, Session.execute, batch.commit_chunk
+    copy_in, execute, commit = Session.copy_in, Session.execute, writing.commit_chunk
 
     async def copied(self: Session, table: str, columns: list[str], pieces, **options) -> int:
         if table != "batchcore_run_issues":
@@ -324,7 +324,7 @@ async def test_the_hash_of_a_chunk_is_that_of_the_bytes_that_stayed(
 
     monkeypatch.setattr(Session, "copy_in", copied)
     monkeypatch.setattr(Session, "execute", executed)
-    monkeypatch.setattr(batch, "commit_chunk", begun)
+    monkeypatch.setattr(writing, "commit_chunk", begun)
     result = await run(host, on_existing="replace")
 
     *_, chunk = await ledger.chunks(host)

@@ -14,7 +14,7 @@ from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.errors import DatabaseError, SnapshotExistsError
-from batchcore.run.retry import ATTEMPTS
+from batchcore.run.writing import ATTEMPTS
 from support import database, edits
 from support.database import Host, Standing
 from support.generate import MONDAY

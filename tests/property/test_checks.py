@@ -9,7 +9,7 @@ from batchcore import reference as ref
 from batchcore.config import CHECK_ACTIONS, CHECKS
 from batchcore.frames import Days, Findings, HeldFindings, Text
 from batchcore.reference import checks
-from batchcore.run.price_checks import of_symbols
+from batchcore.run.issues import of_symbols
 from support import build
 from support.cases import Price, SplitTable
 from support.checked import CheckedRun, by_core, by_reference

@@ -6,7 +6,7 @@ from batchcore import native
 from batchcore import reference as ref
 from batchcore.config import Settings
 from batchcore.reference import checks
-from batchcore.run.price_checks import of_symbols
+from batchcore.run.issues import of_symbols
 from batchcore.words import counted
 from support import build, currencies
 from support.generate import Run

@@ -10,8 +10,8 @@ from batchcore.config import Schema, Settings
 from batchcore.errors import ConfigError
 from batchcore.frames import Days, Issues, Text
 from batchcore.pg.ledger import Committed, Lease
+from batchcore.run.chunk import issue_columns
 from batchcore.run.lease import question_of, with_first_dates
-from batchcore.run.ledger_entry import issue_columns
 from batchcore.run.request import Request, make_request
 
 MONDAY = dt.date(2026, 1, 5)

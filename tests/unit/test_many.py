@@ -10,7 +10,7 @@ from batchcore.errors import ConfigError, DatabaseError
 from batchcore.run import many
 from batchcore.run.many import ManyResult
 from batchcore.run.request import Request
-from batchcore.run.together import SharedProgress
+from batchcore.run.tasks import SharedProgress
 from support.reports import report
 
 NAMES = ("a", "b", "c", "d", "e")

@@ -8,7 +8,7 @@ import pytest
 
 from batchcore.config import MOST_SHARDS, Settings
 from batchcore.errors import ConfigError, ProcessDiedError
-from batchcore.run.merge import shard_result
+from batchcore.run.group import shard_result
 from batchcore.shards import in_shard
 
 IDS = [uuid.UUID(int=number) for number in (0, 1, 2**64, 2**128 - 1)]

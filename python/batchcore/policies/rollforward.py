@@ -28,8 +28,13 @@ from batchcore.run.changes import find_affected
 from batchcore.run.issues import ambiguous_profiles
 from batchcore.run.plan import Rewrites, with_snapshots
 from batchcore.run.prepare import calendar_of, last_closed
-from batchcore.run.price_checks import lacking, low_prices, planned_holders
-from batchcore.run.price_gaps import latest_closes, missing_prices
+from batchcore.run.price_gaps import (
+    lacking,
+    latest_closes,
+    low_prices,
+    missing_prices,
+    planned_holders,
+)
 from batchcore.run.prices import PriceWindow, load_closes
 from batchcore.run.result import Coverage
 from batchcore.shards import in_shard

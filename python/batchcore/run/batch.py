@@ -7,7 +7,6 @@ import contextlib
 import datetime as dt
 import logging
 import uuid
-from collections import Counter
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, Unpack
@@ -16,24 +15,16 @@ import numpy as np
 
 from batchcore import policies
 from batchcore.calendar import date_of
-from batchcore.errors import (
-    ConfigError,
-    DatabaseError,
-    InternalError,
-    LeaseHeldError,
-    TooManyFailedError,
-)
-from batchcore.frames import distinct
+from batchcore.errors import ConfigError, DatabaseError, LeaseHeldError
 from batchcore.late_imports import imported
 from batchcore.native import CancelFlag
 from batchcore.pg.database import Database
-from batchcore.pg.ledger import Ledger, Planned, commit_chunk
+from batchcore.pg.ledger import Ledger, Planned
 from batchcore.pg.session import snapshot, transaction
 from batchcore.pg.session_pool import SessionPool
 from batchcore.policies.policy import RunContext
-from batchcore.run.bisection import Bisection
-from batchcore.run.chunk import ChunkSteps, StampClock
-from batchcore.run.issues import IssueList, failure_reasons, not_replaced
+from batchcore.run.chunk import StampClock, symbol_issue_rows
+from batchcore.run.issues import IssueList
 from batchcore.run.lease import (
     ACQUIRE_IDLE_MS,
     LeaseHolder,
@@ -42,47 +33,36 @@ from batchcore.run.lease import (
     with_first_dates,
 )
 from batchcore.run.lease import PHASE as LEDGER
-from batchcore.run.ledger_entry import issue_rows, symbol_issue_rows
 from batchcore.run.lock_watch import LockWatch
 from batchcore.run.monitor import Monitor, describe, log_result, peak_memory_bytes
 from batchcore.run.plan import sessions_behind
-from batchcore.run.prepare import inspected, last_closed, load_prices, prepare
+from batchcore.run.prepare import inspected, last_closed, prepare
 from batchcore.run.request import requested
 from batchcore.run.result import (
     FAILED,
-    SKIPPED,
     BatchResult,
     Coverage,
     PortfolioResults,
     cache_stats,
-    joined_differences,
     keep_with,
     status_counts,
 )
-from batchcore.run.retry import Retries
 from batchcore.run.tasks import first_error
-from batchcore.sinks.refusal_errors import UNIQUE, is_of_known_key, is_refusal
-from batchcore.sinks.snapshots import write_batch
+from batchcore.run.work import Work
+from batchcore.run.writing import begun_too_early
 from batchcore.sources.host import Selection
 from batchcore.sources.portfolios import lock_portfolios
-from batchcore.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from batchcore.config import Settings
     from batchcore.db.catalog import Catalog
-    from batchcore.frames import Bools, Bytes, Int32, Issues, Kept, Rows
     from batchcore.options import RunKeywords, RunOptions
-    from batchcore.pg.ledger import Entry, IssueRows, Lease
-    from batchcore.pg.session import Session
-    from batchcore.policies.policy import ComputedChunk, Policy, RunPrices
-    from batchcore.run.bisection import Judge
-    from batchcore.run.plan import Chunk
+    from batchcore.pg.ledger import IssueRows, Lease
+    from batchcore.pg.session import Session, View
+    from batchcore.policies.policy import Policy
     from batchcore.run.request import Request
-    from batchcore.run.result import Differences
-    from batchcore.run.retry import Refusal
-    from batchcore.sinks.snapshots import Batch
 
 LEAST_LANES: Final = 2
 """Minimum connections: one reader, one writer; the heartbeat's is extra."""
@@ -175,44 +155,35 @@ def connections_needed(settings: Settings) -> int:
 
 
 class Run:
-    """One run from its arguments to its report."""
+    """One run from its arguments to its report.
+
+    Attributes:
+        asked: The request as it was made.
+        request: The same with what is known since: its dates, what was committed.
+        kind: The class of its policy.
+        resumed: The report of the run that this one follows.
+        lease: Where it has taken one.
+        planned: What the ledger keeps of its plan, where there is a lease.
+        work: Its chunks, once there is a plan.
+        consistent: Whether all loads have seen one moment, but for chunks written again.
+    """
 
     def __init__(
-        self,
-        database: Database,
-        request: Request,
-        *,
-        policy: type[Policy] | None = None,
+        self, database: Database, request: Request, *, policy: type[Policy] | None = None
     ) -> None:
         """Take database and request; ``policy`` replaces the class that the request names."""
-        self.asked = request
+        self.asked = self.request = request
         self.kind = policy or policies.entry(request.policy).load()
         self.resumed: BatchResult | None = None
         self.lease: Lease | None = None
         self.planned: Planned | None = None
-        self.failed_of: dict[int, int] = {}
-        self.reasons_of: dict[int, Counter[str]] = {}
-        self.failed_elsewhere = 0
-        self.database = database
-        self.request = request
-        self.monitor = Monitor(str(uuid.uuid4()))
-        self.issues = IssueList()
-        self.at = ("load", 0, 0)
-        self.rows_written = 0
-        self.bytes_written = 0
-        self.committed = 0
+        self.work: Work | None = None
         self.consistent = True
-        self.differences: list[Differences] = []
-        self.days_repaired: list[Int32] = [np.zeros(0, dtype=np.int32)]
-        self.unwritten: list[Issues] = []
-        self.status = np.zeros(0, dtype=np.uint8)
-        self.marks = np.zeros(4, dtype=np.int64)
-        self.coverage = Coverage.none()
-        self.computing = asyncio.Lock()  # native calls take all cores by themselves
-        self.waits = LockWatch()
-        self.cancel = CancelFlag()
-        self.is_planned = False
-        self.began = dt.datetime.now(dt.UTC)
+        self._database = database
+        self._monitor = Monitor(str(uuid.uuid4()))
+        self._issues = IssueList()
+        self._waits = LockWatch()
+        self._began = dt.datetime.now(dt.UTC)
 
     async def run(self) -> BatchResult:
         """Do the run and return its report; `progress` is called meanwhile.
@@ -241,14 +212,14 @@ class Run:
 
     def _tick(self) -> None:
         if self.request.progress is not None:
-            self.request.progress(*self.at)
+            self.request.progress(*(("load", 0, 0) if self.work is None else self.work.at))
 
     async def _run(self) -> BatchResult:
         with contextlib.suppress(ImportError):
             await imported("opentelemetry.trace")  # for the span
-        counts = {"statements": self.database.statements, "bytes": self.database.bytes}
-        with self.monitor.span(counts) as span:
-            await (self._on_connections() if self.database.owns else self._inside())
+        counts = {"statements": self._database.statements, "bytes": self._database.bytes}
+        with self._monitor.span(counts) as span:
+            await (self._on_connections() if self._database.owns else self._inside())
             result = self._report()
             describe(span, result)
         log_result(result)
@@ -257,8 +228,8 @@ class Run:
     async def _on_connections(self) -> None:
         """Read on sessions that share one snapshot, write on others, under a lease."""
         wanted = (self.request.settings.connections or LANES) + 1
-        lanes = max(self.database.most(wanted) - 1, LEAST_LANES)
-        async with self.database.writing("check") as first:
+        lanes = max(self._database.most(wanted) - 1, LEAST_LANES)
+        async with self._database.writing("check") as first:
             if self.request.settings.dry_run:
                 await self._on_snapshot(first, lanes, None)
             else:
@@ -266,14 +237,14 @@ class Run:
 
     async def _under_lease(self, first: Session, lanes: int) -> None:
         """Take the lease, do the work while a heartbeat prolongs it, and say how it ended."""
-        holder = LeaseHolder(self.request, self.monitor.run_id, resume=self.request.resume)
+        monitor, holder = self._monitor, LeaseHolder(self.request, self._monitor.run_id)
         lease: Lease | None = None
         try:
             while lease is None:
                 try:
                     async with (
-                        self.waits.before_lease(
-                            first, self.database, holder.ledger, self.monitor.run_id
+                        self._waits.before_lease(
+                            first, self._database, holder.ledger, monitor.run_id
                         ),
                         transaction(first, idle_ms=ACQUIRE_IDLE_MS),
                     ):
@@ -283,27 +254,24 @@ class Run:
                 except LeaseHeldError as held:
                     await holder.wait_for(first, held)
                     await first.enter("check")
-            self.lease, self.monitor.run_id = lease, lease.run_id
-            self.monitor.step("lease")
+            self.lease, monitor.run_id = lease, lease.run_id
+            monitor.step("lease")
             await holder.end_replaced(first)
             await first.enter("check")
             self.request = with_first_dates(self.request, lease)
             if lease.attempt > 1:
                 log.info("run=%s attempt=%s resumed=true", lease.run_id, lease.attempt)
             async with asyncio.TaskGroup() as tasks:
-                beats = tasks.create_task(holder.beat(self.database, lease, self.waits))
-                await self._on_snapshot(first, lanes, catalog)
+                beats = tasks.create_task(holder.beat(self._database, lease, self._waits))
+                work = await self._on_snapshot(first, lanes, catalog)
                 beats.cancel()
-            failed = int(np.count_nonzero(self.status == FAILED))
+            failed = int(np.count_nonzero(work.status == FAILED))
             await holder.end(
                 first,
                 lease,
-                "incomplete" if failed else "complete",
-                seconds=self.monitor.seconds_by_phase()["total"],
-                planned=self.planned,
-                failed=failed,
-                issues=(self._unwritten_issues(lease), self._symbol_issues(lease)),
-                outcome=self._outcome(),
+                self._finish(holder, lease, "incomplete" if failed else "complete", failed=failed),
+                work.steps.unwritten_issues(lease.run_id, lease.attempt),
+                self._symbol_issues(lease),
             )
         except BaseException as error:
             if lease is not None:  # committed too, or cancelled on the way there
@@ -311,28 +279,38 @@ class Run:
                     lease.run_id, partial(self._stopped, holder, first, lease, error)
                 )
             raise
-        self.monitor.step("finished")
+        monitor.step("finished")
 
-    def _outcome(self) -> dict[str, Any]:
-        """Return what this attempt leaves in the ledger beside its counts."""
-        seconds = self.monitor.seconds_by_phase()
-        return {
-            "seconds_by_phase": {name: round(value, 3) for name, value in seconds.items()},
-            "portfolios_by_status": status_counts(self.status),
-            "consistent": self.consistent and not (self.is_planned and self.retries.count),
-        }
-
-    def _unwritten_issues(self, lease: Lease) -> IssueRows:
-        """Return what was noticed of portfolios outside the chunks that were written."""
-        ids, refused = self.policy.plan.id, self.policy.refused
-        if refused is None:
-            refused = np.zeros(len(ids), dtype=np.bool_)
-        issues = [(part, 0) for part in (*self.unwritten, *self.steps.unwritten)]
-        return issue_rows(lease.run_id, -lease.attempt, ids, refused, issues)
+    def _finish(
+        self,
+        holder: LeaseHolder,
+        lease: Lease,
+        state: str,
+        *,
+        failed: int | None = None,
+        error: str | None = None,
+    ) -> Callable[[Session], Awaitable[bool]]:
+        """Return what enters the end of the run in the ledger, with what this attempt leaves."""
+        seconds, work = self._monitor.seconds_by_phase(), self.work
+        return partial(
+            holder.ledger.finish,
+            lease=lease,
+            state=state,
+            seconds=seconds["total"],
+            ledger_days=self.request.settings.ledger_days,
+            planned=self.planned,
+            failed=failed,
+            error=error,
+            outcome={
+                "seconds_by_phase": {name: round(value, 3) for name, value in seconds.items()},
+                "portfolios_by_status": {} if work is None else status_counts(work.status),
+                "consistent": self.consistent and not (work is not None and work.writer.retries),
+            },
+        )
 
     def _symbol_issues(self, lease: Lease) -> IssueRows:
         """Return what was noticed of symbols by this attempt."""
-        return symbol_issue_rows(lease.run_id, lease.attempt, self.issues.finish())
+        return symbol_issue_rows(lease.run_id, lease.attempt, self._issues.finish())
 
     async def _stopped(
         self, holder: LeaseHolder, first: Session, lease: Lease, error: BaseException
@@ -343,58 +321,53 @@ class Run:
         if isinstance(error, LeaseHeldError):
             return
         state, text = _early_end(error)
-        end = partial(
-            holder.end,
-            lease=lease,
-            state=state,
-            seconds=self.monitor.seconds_by_phase()["total"],
-            planned=self.planned,
-            error=text,
-            outcome=self._outcome(),
-        )
+        finish = self._finish(holder, lease, state, error=text)
         async with contextlib.AsyncExitStack() as stack:
             session = first
             if first.is_gone:
-                session = await stack.enter_async_context(self.database.writing(LEDGER))
+                session = await stack.enter_async_context(self._database.writing(LEDGER))
             try:
-                await holder.end_transactions(session, lease)
-                await end(session, issues=(self._symbol_issues(lease),))
+                # The server ignores a request to cancel a statement that comes before the
+                # statement, and a process that waits for a lock does not see that its client
+                # has gone.
+                await session.enter(LEDGER)
+                await holder.ledger.end_transactions(session, [lease.token])
+                await holder.end(session, lease, finish, self._symbol_issues(lease))
             except DatabaseError:
                 # Where the ledger takes no issues, the lease is given back without them.
                 if session.is_gone:
                     raise
-                await end(session)
+                await holder.end(session, lease, finish)
 
-    async def _on_snapshot(self, first: Session, lanes: int, catalog: Catalog | None) -> None:
+    async def _on_snapshot(self, first: Session, lanes: int, catalog: Catalog | None) -> Work:
         reading, writing = lanes // 2, lanes - lanes // 2
-        is_entered = self.lease is not None
+        lease = self.lease
         async with contextlib.AsyncExitStack() as stack:
-            view = partial(snapshot, first, shared=reading > 1, with_view=is_entered)
+            view = partial(snapshot, first, shared=reading > 1, with_view=lease is not None)
             await self._see_one_moment(stack, first, view)
-            self.monitor.step("snapshot")
-            readers, exported = SessionPool(first, around=self.waits.around), first.exported
+            self._monitor.step("snapshot")
+            readers, exported = SessionPool(first, around=self._waits.around), first.exported
             if exported is not None:
-                others = partial(self.database.same_snapshot, "load", exported)
+                others = partial(self._database.same_snapshot, "load", exported)
                 await stack.enter_async_context(readers.opening(others, reading - 1))
-            if self.lease is not None and self.lease.attempt > 1:
+            if lease is None:
+                await self._ask_the_time(first)
+            elif lease.attempt > 1:
                 await first.enter(LEDGER)
                 ledger = Ledger(self.request.settings.schema)
-                committed = await ledger.committed(first, self.lease.run_id)
+                committed = await ledger.committed(first, lease.run_id)
                 self.request = replace(self.request, committed=committed)
-            if self.lease is None:
-                await self._ask_the_time(first)
-            await self._prepare(readers, catalog)
-            self._plan_is_known(first)
-            if not self._computes():
-                await self._only_notice(readers)
-                return
-            if self.request.settings.dry_run:
-                await self._go_through(readers, readers, reading)
-                return
-            writers = SessionPool(around=self.waits.around)
-            opened = partial(self.database.writing, "persist")
-            async with writers.opening(opened, writing):
-                await self._go_through(readers, writers, lanes)
+            work = await self._prepare(readers, catalog, first.view)
+            if not self._computes(work):
+                await work.only_notice(readers)
+            elif lease is None:
+                await work.go_through(readers, readers, reading)
+            else:
+                writers = SessionPool(around=self._waits.around)
+                opened = partial(self._database.writing, "persist")
+                async with writers.opening(opened, writing):
+                    await work.go_through(readers, writers, lanes)
+            return work
 
     async def _see_one_moment(
         self,
@@ -423,7 +396,7 @@ class Run:
             if error.sqlstate is None or first.is_gone:
                 raise
             reason = str(error)
-        log.warning("run=%s snapshot=own reason=%r", self.monitor.run_id, reason)
+        log.warning("run=%s snapshot=own reason=%r", self._monitor.run_id, reason)
         self.consistent = False
         self.request = replace(self.request, latest=None)
         await stack.enter_async_context(view())
@@ -436,357 +409,134 @@ class Run:
         await session.enter("check")
         return found
 
-    def _plan_is_known(self, first: Session) -> None:
-        days, lease = self.policy.days, self.lease
-        if lease is None or first.view is None:
-            return
-        self.steps.run_id = lease.run_id
-        self.planned = Planned(
-            view=first.view,
-            start=None if days.start is None else date_of(days.start),
-            end=date_of(days.end),
-            portfolios=len(self.policy.plan.id),
-        )
-        self.monitor.step("planned")
-
-    def is_behind(self) -> bool:
-        """Return whether a run that was continued, or whose group was, ended too early.
-
-        That is before the last session closed.
-        """
-        lease = self.lease
-        if lease is None or lease.moment == lease.began or self.asked.end is not None:
-            return False
-        asked = replace(self.asked, moment=lease.began)
-        return last_closed(asked, self.policy.calendar) > self.policy.days.end
-
     async def _inside(self) -> None:
         """Do everything on the caller's connection, which alone commits, under one SAVEPOINT."""
         dry = self.request.settings.dry_run
         async with (
-            self.database.reading("check") if dry else self.database.changing("check") as session
+            self._database.reading("check") if dry else self._database.changing("check") as session
         ):
             self.consistent = session.consistent
             catalog = await inspected(session, self.request, self.kind)
             if not dry:
-                with _begun_too_early(session):
+                with begun_too_early(session):
                     own = Selection(self.request.own, shard=self.request.settings.shard)
                     await lock_portfolios(session, catalog, own)
             await self._ask_the_time(session)
             alone = SessionPool(session)
-            await self._prepare(alone, catalog)
-            if self._computes():
-                await self._go_through(alone, alone, 1)
+            work = await self._prepare(alone, catalog)
+            if self._computes(work):
+                await work.go_through(alone, alone, 1)
             else:
-                await self._only_notice(alone)
+                await work.only_notice(alone)
 
     async def _ask_the_time(self, session: Session) -> None:
         """Take "now" from the server's clock, if there is no lease."""
         moment = await session.now()
         self.request = replace(self.request, moment=moment, began=moment)
 
-    async def _prepare(self, readers: SessionPool, catalog: Catalog | None) -> None:
-        clock = StampClock(self.request)
-        run = RunContext(self.request, self.issues, self.monitor, self.cancel, clock)
-        self.policy = await prepare(readers, run, self.kind, catalog)
-        self.consistent = self.consistent and not self.policy.catalog.foreign
-        self.unwritten = [*self.issues.parts]
-        portfolios = len(self.policy.plan.id)
-        self.status = np.full(portfolios, SKIPPED, dtype=np.uint8)
-        self.written = np.zeros(portfolios, dtype=np.int32)
-        self.at = ("load", 0, len(self.policy.chunks))
-        if self.policy.refused is not None:
-            self.status[self.policy.refused] = FAILED
-        self.steps = ChunkSteps(self.policy)
-        self.retries = Retries(self.steps, self.computing)
-        self.is_planned = True
-
-    def _computes(self) -> bool:
-        return not self.request.only_plans and bool(self.policy.plan.works().any())
-
-    async def _only_notice(self, readers: SessionPool) -> None:
-        if (prices := await load_prices(readers, self.policy)) is not None:
-            self.coverage = prices.coverage
-        async with readers.lend("load") as reader:
-            self.steps.unwritten += await self.policy.only_notice(reader)
-
-    async def _go_through(self, readers: SessionPool, writers: SessionPool, lanes: int) -> None:
-        """Load, compute and write the chunks, as many side by side as there are lanes.
-
-        That bounds what is in memory. Prices are loaded beside the first chunks.
-        """
-        chunks = iter(self.policy.chunks)
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                prices = tasks.create_task(load_prices(readers, self.policy))
-                for _ in range(lanes):
-                    tasks.create_task(self._lane(chunks, prices, readers, writers))
-        finally:
-            self.cancel.set()
-
-    async def _lane(
-        self,
-        chunks: Iterator[Chunk],
-        prices: asyncio.Task[RunPrices | None],
-        readers: SessionPool,
-        writers: SessionPool,
-    ) -> None:
-        """Load, compute and write one chunk after the other, whichever is next."""
-        for chunk in chunks:
-            async with readers.lend("load") as reader:
-                loaded = await self.policy.load_chunk(reader, chunk)
-            self.monitor.step("loaded", chunk.number)
-            if (priced := await prices) is not None:
-                self.coverage = priced.coverage
-            async with self.computing:
-                item = await self.steps.compute(loaded, priced)
-            self.monitor.step("computed", chunk.number)
-            del loaded
-            if item is not None:
-                async with writers.lend("persist") as writer:
-                    written = await self._persist(item, writer)
-                if written is None:
-                    self.steps.unwritten += [part for part, _ in item.noticed]
-                else:
-                    self._count(written)
-                del written  # its bytes, before the next chunk is loaded
-            del item
-            self.at = ("persist", self.at[1] + 1, len(self.policy.chunks))
-            self._tick()
-
-    async def _persist(self, item: ComputedChunk, session: Session) -> ComputedChunk | None:
-        """Write a chunk; return it as it was written, None if nothing was left to write."""
-        if self.request.settings.dry_run:
-            return item
-        if self.database.owns:
-            return await self.retries.write(item, session, self._commit)
-        with self.monitor.phase("persist"), _begun_too_early(session):
-            return await self._write_inside(item, session)
-
-    def _look_at_failures(self, item: ComputedChunk, refused: Mapping[int, str]) -> None:
-        """Refuse to continue after too many failures, before a chunk is written."""
-        fails = item.rows.failed.copy()
-        fails[list(refused)] = True
-        self.failed_of[item.chunk.number] = int(np.count_nonzero(fails))
-        names = policies.entry(self.request.policy).failures_by_day or policies.FAILURES
-        reasons = failure_reasons(item.rows.issues, item.rows.failed, names)
-        self.reasons_of[item.chunk.number] = reasons
-        failed = sum(self.failed_of.values()) + self.failed_elsewhere
-        portfolios = self.policy.asked
-        allowed = self.request.settings.failures_allowed(portfolios)
-        if failed > allowed:
-            others = self.failed_elsewhere
-            elsewhere = f" ({others} of them in other shards)" if others else ""
-            msg = (
-                f"{failed} of {counted(portfolios, 'portfolio')} failed{elsewhere}; the limit is"
-                f" {allowed}"
-                f" (max_failed {self.request.settings.max_failed}); chunks already committed"
-                " are kept"
+    async def _prepare(
+        self, readers: SessionPool, catalog: Catalog | None, view: View | None = None
+    ) -> Work:
+        """Make the plan; what its chunks commit under is known once there is one."""
+        request, lease, own = self.request, self.lease, None
+        run = RunContext(request, self._issues, self._monitor, CancelFlag(), StampClock(request))
+        policy = await prepare(readers, run, self.kind, catalog)
+        self.consistent = self.consistent and not policy.catalog.foreign
+        if lease is not None and view is not None:
+            self.planned = Planned(
+                view=view,
+                start=None if policy.days.start is None else date_of(policy.days.start),
+                end=date_of(policy.days.end),
+                portfolios=len(policy.plan.id),
             )
-            reasons = sum(self.reasons_of.values(), Counter())
-            for name, count in sorted(reasons.items(), key=lambda one: (-one[1], one[0]))[:1]:
-                msg = f"{msg}; the commonest reason is {name}: {count}"
-            if refused:
-                msg = f"{msg}; the database refused the last portfolio: {[*refused.values()][-1]}"
-            raise TooManyFailedError(msg, failed, allowed)
+            own = lease, self.planned
+            self._monitor.step("planned")
+        self.work = Work(policy, own, self._tick)
+        return self.work
 
-    async def _commit(
-        self, item: ComputedChunk, session: Session, refusal: Refusal | None
-    ) -> ComputedChunk:
-        """Commit a chunk: all of it, or what the database takes after it refused the whole."""
-        lease, planned, (batch,) = self.lease, self.planned, item.batches
-        if lease is None or planned is None:
-            msg = "a chunk would be committed without a lease"
-            raise InternalError(msg)
-        schema, written = self.request.settings.schema, item
-        step = partial(self.monitor.step, chunk=item.chunk.number)
-        count_others = partial(Ledger(schema).failed_elsewhere, session, lease)
+    def _computes(self, work: Work) -> bool:
+        return not self.request.only_plans and bool(work.policy.plan.works().any())
 
-        async def write(step: Callable[[str], None]) -> tuple[Entry, Sequence[Kept]]:
-            nonlocal written
-            self.failed_elsewhere = await count_others()
-            if refusal is None:
-                self._look_at_failures(item, {})
-                written = replace(item, kept=await self._write_batch(session, batch, step))
-            else:
-                error, judge = refusal
-                bisection = self._bisection(item, session, judge)
-                await bisection.halve(batch, error)
-                written = await self._left_of(item, bisection)
-            if written.entry is None:
-                msg = "a chunk would be committed without an entry in the ledger"
-                raise InternalError(msg)
-            return written.entry, written.kept
+    def is_behind(self) -> bool:
+        """Return whether a run that was continued, or whose group was, ended too early.
 
-        if refusal is None:
-            self._look_at_failures(item, {})
-        await commit_chunk(session, schema, write, lease=lease, planned=planned, step=step)
-        self.committed += 1
-        return written
+        That is before the last session closed.
+        """
+        lease, work = self.lease, self.work
+        if lease is None or work is None or lease.moment == lease.began:
+            return False
+        return self.asked.end is None and self._last_closed(work) > work.policy.days.end
 
-    async def _write_inside(self, item: ComputedChunk, session: Session) -> ComputedChunk:
-        """Write what the database takes of a chunk, in the caller's transaction."""
-        self._look_at_failures(item, {})
-        (batch,) = item.batches
-        if not batch.snapshots:
-            return item
+    def _last_closed(self, work: Work) -> int:
+        """Return the last session that had closed when this attempt began."""
+        return last_closed(replace(self.asked, moment=self.request.began), work.policy.calendar)
 
-        async def judge(error: DatabaseError) -> bool:
-            if error.sqlstate == UNIQUE and session.consistent:
-                schema = self.request.settings.schema
-                return not await is_of_known_key(session, schema, error)
-            return is_refusal(error)
-
-        bisection = self._bisection(item, session, judge)
-        await bisection.write(batch)
-        self.committed += bool(bisection.written)
-        return await self._left_of(item, bisection)
-
-    def _bisection(self, item: ComputedChunk, session: Session, judge: Judge) -> Bisection:
-        return Bisection(
-            session,
-            self.request.settings.schema,
-            partial(self._write_batch, session),
-            judge=judge,
-            count=partial(self._look_at_failures, item),
-            settles=self.database.owns,
-        )
-
-    async def _left_of(self, item: ComputedChunk, bisection: Bisection) -> ComputedChunk:
-        item = replace(item, batches=tuple(bisection.written), kept=bisection.kept)
-        return await self.steps.without(item, bisection.refused) if bisection.refused else item
-
-    async def _write_batch(
-        self, session: Session, batch: Batch, step: Callable[[str], None] = lambda _: None
-    ) -> Sequence[Kept]:
-        schema, acting = self.request.settings.schema, self.policy.catalog.acting
-        return await write_batch(
-            session, schema, batch, self.policy.run.clock.stamp(), step, acting=acting
-        )
-
-    def _count(self, item: ComputedChunk) -> None:
-        rows, first = item.rows, item.chunk.rows.start
-        self.monitor.rows["compute"] += len(rows)
-        if not self.request.settings.dry_run:
-            tables = sum(table.rows for batch in item.batches for table in batch.tables)
-            self.monitor.rows["analytics"] += tables
-            self.monitor.rows["persist"] += len(rows) + tables
-            self.rows_written += len(rows)
-            self.bytes_written += sum(batch.size_bytes for batch in item.batches)
-        if item.differences is not None:
-            found = item.differences
-            self.differences.append(replace(found, portfolio=found.portfolio + np.int32(first)))
-            self.days_repaired.append(distinct(rows.day))
-        self.marks += rows.marks.sum(axis=0, dtype=np.int64)
-        self.written[item.chunk.rows] = rows.written
-        works = item.chunk.works & (not self.request.settings.dry_run)
-        self.status[item.chunk.rows] = _statuses(rows, works)
-        for issues in (rows.issues, *item.issues):
-            self.issues.add(issues, first)
-        self.issues.add_misses(rows.misses)
-        self.issues.add_held(rows.held)
-        if item.kept:
-            self.issues.add(not_replaced(item.kept, self.policy.plan.id))
+    def _behind(self, work: Work) -> int | None:
+        """Return how many sessions that have closed the portfolio furthest behind lacks."""
+        if self.request.began is None:
+            return None
+        try:
+            closed = self._last_closed(work)
+        except ConfigError:  # beyond the calendar, which a run over an earlier range is not
+            return None
+        policy, written = work.policy, work.written
+        if self.request.settings.dry_run:
+            written = np.zeros_like(written)
+        return sessions_behind(policy.plan, written, policy.calendar, closed)
 
     def _report(self, error: BaseException | None = None) -> BatchResult:
         """Return the report, of what was done until then if an error ended the run."""
-        planned: dict[str, Any] = self._of_plan() if self.is_planned else dict(UNPLANNED)
-        failed = bool((planned["portfolios"].status == FAILED).any())
+        request, lease, work, done = self.request, self.lease, self.work, dict(UNPLANNED)
+        consistent = True
+        if work is not None:
+            done = work.report() | {"sessions_behind": self._behind(work)}
+            consistent = self.consistent and not work.writer.retries
+        failed = bool((done["portfolios"].status == FAILED).any())
         state, text = ("incomplete" if failed else "complete"), None
         if error is not None:
             state, text = _early_end(error)
         return BatchResult(
-            run_id=self.monitor.run_id,
-            policy=self.request.policy,
-            dry_run=self.request.settings.dry_run,
-            issues=self.issues.finish(),
-            shared=self.issues.shared(),
-            rows_written=self.rows_written,
-            statements_by_phase=dict(self.database.statements),
-            seconds_by_phase=self.monitor.seconds_by_phase(),
-            rows_by_load=dict(self.monitor.rows_by_load),
-            bytes_written=self.bytes_written,
-            cache=cache_stats(self.marks),
+            run_id=self._monitor.run_id,
+            policy=request.policy,
+            dry_run=request.settings.dry_run,
+            issues=self._issues.finish(),
+            shared=self._issues.shared(),
+            statements_by_phase=dict(self._database.statements),
+            seconds_by_phase=self._monitor.seconds_by_phase(),
+            rows_by_load=dict(self._monitor.rows_by_load),
             peak_memory_bytes=peak_memory_bytes(),
-            chunks=self.committed,
-            rows_by_phase=dict(self.monitor.rows),
-            bytes_by_phase=dict(self.database.bytes),
-            analytics=self.request.analytics,
-            rounded={name: count for name, count in sorted(self.database.rounded.items()) if count},
-            attempt=1 if self.lease is None else self.lease.attempt,
-            shard=self.request.settings.shard,
-            group=None if self.lease is None else self.lease.group,
+            consistent=consistent,
+            rows_by_phase=dict(self._monitor.rows),
+            bytes_by_phase=dict(self._database.bytes),
+            analytics=request.analytics,
+            rounded={
+                name: count for name, count in sorted(self._database.rounded.items()) if count
+            },
+            attempt=1 if lease is None else lease.attempt,
+            shard=request.settings.shard,
+            group=None if lease is None else lease.group,
             resumed=self.resumed,
             state=state,
             error=text,
-            started_at=self.began,
+            started_at=self._began,
             ended_at=dt.datetime.now(dt.UTC),
-            min_coverage=self.request.settings.min_coverage,
-            schema=self.request.settings.schema,
-            **planned,
+            min_coverage=request.settings.min_coverage,
+            schema=request.settings.schema,
+            **done,
         )
-
-    def _of_plan(self) -> dict[str, Any]:
-        """Return what a report has once there is a plan."""
-        plan, days, policy = self.policy.plan, self.policy.days, self.policy
-        left_out = np.zeros(0, dtype=np.int32)
-        if days.start is not None:
-            left_out = policy.calendar.left_out(days.start, days.end)
-        planned, sessions, found = plan.sessions_planned(), plan.sessions[plan.sessions_run()], None
-        written, dry_run = self.written, self.request.settings.dry_run
-        if self.request.repairs:
-            planned, found = written, joined_differences(self.differences)
-            sessions = distinct(np.concatenate(self.days_repaired))
-        written = np.zeros_like(written) if dry_run else written
-        return {
-            "portfolios": PortfolioResults(plan.id, self.status, planned, written),
-            "sessions": sessions,
-            "sessions_left_out": left_out,
-            "coverage": self.coverage if len(self.coverage) else policy.coverage,
-            "consistent": self.consistent and not self.retries.count,
-            "analytics_off": policy.analytics_off,
-            "names": policy.names,
-            "retries": self.retries.count,
-            "differences": found,
-            "stamps": policy.stamps,
-            "sessions_behind": self._behind(written),
-        }
-
-    def _behind(self, written: Int32) -> int | None:
-        """Return how many sessions that have closed the portfolio furthest behind lacks."""
-        request, calendar = replace(self.asked, moment=self.request.began), self.policy.calendar
-        if request.moment is None:
-            return None
-        try:
-            closed = last_closed(request, calendar)
-        except ConfigError:  # beyond the calendar, which a run over an earlier range is not
-            return None
-        return sessions_behind(self.policy.plan, written, calendar, closed)
 
 
 UNPLANNED: Final[Mapping[str, Any]] = {
     "portfolios": PortfolioResults.none(),
     "sessions": np.zeros(0, dtype=np.int32),
     "sessions_left_out": np.zeros(0, dtype=np.int32),
+    "rows_written": 0,
+    "bytes_written": 0,
+    "cache": cache_stats(np.zeros(4, dtype=np.int64)),
     "coverage": Coverage.none(),
-    "consistent": True,
+    "chunks": 0,
 }
 """What the report of a run has that ended before there was a plan."""
-
-
-@contextlib.contextmanager
-def _begun_too_early(session: Session) -> Iterator[None]:
-    """Advise to begin again if a caller's transaction cannot see what others have committed."""
-    try:
-        yield
-    except DatabaseError as error:
-        if not (session.consistent and error.sqlstate in {"40001", "23505"}):
-            raise
-        msg = (
-            f"the caller's transaction is {session.isolation.upper()} and cannot see what others"
-            f" have committed since it began: roll it back and begin again ({error})"
-        )
-        raise DatabaseError(msg, error.sqlstate) from error
 
 
 def _early_end(error: BaseException) -> tuple[str, str]:
@@ -795,13 +545,3 @@ def _early_end(error: BaseException) -> tuple[str, str]:
         error = first_error(error)
     state = "failed" if isinstance(error, Exception) else "interrupted"
     return state, f"{type(error).__name__}: {error}".rstrip(": ")
-
-
-def _statuses(rows: Rows, works: Bools) -> Bytes:
-    """Return the worst mark of each portfolio's rows, or that it was skipped or failed."""
-    status = np.zeros(len(works), dtype=np.uint8)
-    for mark in range(1, 4):
-        status[rows.portfolio[rows.marks[:, mark] > 0]] = mark
-    status[~works] = SKIPPED
-    status[rows.failed] = FAILED
-    return status

@@ -11,6 +11,7 @@ from batchcore.calendar import FIRST_DATE, PRICES
 from batchcore.frames import Days, day_keys, distinct
 from batchcore.reference.currencies import currency
 from batchcore.run.plan import Rewrites
+from batchcore.run.prices import rows_of
 from batchcore.sources.changes import (
     ChangedFacts,
     check_stamps,
@@ -201,20 +202,14 @@ def _first_changed(changed: ChangedPrices, symbol: Text, since: Int32) -> Int64:
     """Return for each symbol the first changed day from a day on, `_NEVER` without one."""
     names = [normalised(name) for name in changed.symbol.table()]
     rows = {name: row for row, name in enumerate(dict.fromkeys(names))}
-    keys = distinct(day_keys(_rows_of(changed.symbol, rows), changed.day))
-    own = _rows_of(symbol, rows)
+    keys = distinct(day_keys(rows_of(changed.symbol, rows), changed.day))
+    own = rows_of(symbol, rows)
     at = np.searchsorted(keys, day_keys(own, since))
     found = at < len(keys)
     found[found] = keys[at[found]] >> 32 == own[found]
     day = np.full(len(own), _NEVER)
     day[found] = (keys[at[found]] & 0xFFFF_FFFF) - 2**31
     return day
-
-
-def _rows_of(symbols: Text, rows: dict[str, int]) -> Int64:
-    """Return the row of each symbol, -1 for none."""
-    code = [rows.get(normalised(name), -1) for name in symbols.table()]
-    return np.array([*code, -1], dtype=np.int64)[symbols.codes]
 
 
 def earliest(

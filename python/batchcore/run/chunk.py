@@ -7,25 +7,33 @@ import os
 import time
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from batchcore.calendar import date_of
+from batchcore.frames import Integers, Issues, Text, distinct, first_of_each
 from batchcore.native import in_thread
+from batchcore.pg.ledger import ISSUES, SYMBOL_ISSUES, Entry, encode_issues
 from batchcore.run.analysis import ChunkInputs, last_sessions
-from batchcore.run.bisection import issues_of, without
-from batchcore.run.ledger_entry import entry_of
 from batchcore.sinks.snapshots import Stamp, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from batchcore.frames import Issues, Opening, Rows
+    from batchcore.frames import Bools, Ids, Opening, Rows
+    from batchcore.pg.ledger import IssueRows
     from batchcore.policies.policy import ChunkFacts, ChunkLoad, ComputedChunk, Policy, RunPrices
     from batchcore.run.plan import Chunk
     from batchcore.run.request import Request
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+FAILED: Final = "failed"
+"""The issue of a portfolio that failed without another."""
+
+REFUSED: Final = "refused_by_database"
+"""The issue of a portfolio that the database does not take (S10)."""
 
 
 class StampClock:
@@ -48,13 +56,13 @@ class ChunkSteps:
 
     Attributes:
         run_id: Of the run in the ledger; None where nothing is entered there.
-        unwritten: What was noticed of chunks that write nothing.
+        unwritten: What was noticed of the plan, and of chunks that write nothing.
     """
 
     def __init__(self, policy: Policy, run_id: str | None = None) -> None:
         self.policy = policy
         self.run_id = run_id
-        self.unwritten: list[Issues] = []
+        self.unwritten: list[Issues] = [*policy.issues.parts]
         self._cancel = policy.cancel
         self._monitor = policy.monitor
 
@@ -110,10 +118,32 @@ class ChunkSteps:
         """Return a chunk with what the ledger keeps of it, under the number that it has there."""
         if self.run_id is None or number is None:
             return item
-        issues = [*item.noticed, *((part, 0) for part in (item.rows.issues, *item.issues))]
-        ids, digest = self.policy.plan.id[item.chunk.rows], sha256_of(item.batches)
-        entry = entry_of(self.run_id, number, ids, item.rows, issues, sha256=digest)
+        rows, ids, sessions = (
+            item.rows,
+            self.policy.plan.id[item.chunk.rows],
+            distinct(item.rows.day),
+        )
+        issues = [*item.noticed, *((part, 0) for part in (rows.issues, *item.issues))]
+        entry = Entry(
+            chunk=number,
+            first=ids[0].tobytes(),
+            last=ids[-1].tobytes(),
+            first_session=date_of(int(sessions[0])) if len(sessions) else None,
+            last_session=date_of(int(sessions[-1])) if len(sessions) else None,
+            sessions=len(sessions),
+            rows=len(rows),
+            failed=int(np.count_nonzero(rows.failed)),
+            issues=issue_rows(self.run_id, number, ids, rows.failed, issues),
+            sha256=sha256_of(item.batches),
+        )
         return replace(item, entry=entry)
+
+    def unwritten_issues(self, run_id: str, attempt: int) -> IssueRows:
+        """Return, for the ledger, what was noticed of portfolios outside the chunks written."""
+        ids, refused = self.policy.plan.id, self.policy.refused
+        if refused is None:
+            refused = np.zeros(len(ids), dtype=np.bool_)
+        return issue_rows(run_id, -attempt, ids, refused, [(part, 0) for part in self.unwritten])
 
     async def without(self, item: ComputedChunk, refused: Mapping[int, str]) -> ComputedChunk:
         """Return a chunk without the portfolios that the database refused (S10).
@@ -123,11 +153,71 @@ class ChunkSteps:
         return await in_thread(partial(self._without, item, refused), self._cancel)
 
     def _without(self, item: ComputedChunk, refused: Mapping[int, str]) -> ComputedChunk:
-        gone = np.zeros(len(item.rows.failed), dtype=np.bool_)
-        gone[list(refused)] = True
-        left = replace(
-            item,
-            rows=without(item.rows, gone),
-            issues=(*item.issues, issues_of(refused)),
+        rows, portfolios = item.rows, sorted(refused)
+        gone = np.zeros(len(rows.failed), dtype=np.bool_)
+        gone[portfolios] = True
+        kept = replace(
+            rows.take(np.flatnonzero(~gone[rows.portfolio])),
+            written=np.where(gone, 0, rows.written).astype(np.int32),
+            failed=rows.failed | gone,
         )
+        reasons = Issues.of(REFUSED, portfolios, detail=[refused[one] for one in portfolios])
+        left = replace(item, rows=kept, issues=(*item.issues, reasons))
         return self._recorded(left, None if item.entry is None else item.entry.chunk)
+
+
+def issue_rows(
+    run_id: str, number: int, ids: Ids, failed: Bools, issues: Sequence[tuple[Issues, int]]
+) -> IssueRows:
+    """Return issues of portfolios for the ledger, of a chunk; below zero, of none.
+
+    Portfolios of issues count those of ``ids`` from a number on.
+    """
+    return encode_issues(ISSUES, run_id, number, issue_columns(ids, failed, issues))
+
+
+def symbol_issue_rows(run_id: str, attempt: int, issues: Issues) -> IssueRows:
+    """Return what an attempt of a run noticed of no portfolio: one row for each name and symbol.
+
+    What is of no symbol either, such as `bad_rate`, has the empty one: the column takes no NULL.
+    """
+    shared = issues.take(np.flatnonzero(issues.portfolio < 0))
+    symbols = ["" if symbol is None else symbol for symbol in shared.symbol.texts()]
+    shared = replace(shared, symbol=Text.of(symbols))
+    columns, _ = _first_of_each(shared, shared.symbol.codes)
+    return encode_issues(SYMBOL_ISSUES, run_id, attempt, columns)
+
+
+def issue_columns(ids: Ids, failed: Bools, issues: Sequence[tuple[Issues, int]]) -> dict[str, Any]:
+    """Return one row for each portfolio and name: how many there are, and the first.
+
+    A portfolio that failed has one at least.
+    """
+    parts = [replace(part, portfolio=part.portfolio - np.int32(start)) for part, start in issues]
+    unnamed = failed.copy()
+    for part in parts:
+        unnamed[part.portfolio[part.portfolio >= 0]] = False
+    lone = np.flatnonzero(unnamed).astype(np.int32)
+    every = Issues.concat([*parts, Issues.of(FAILED, lone, detail=None)])
+    own = every.take(np.flatnonzero(every.portfolio >= 0))
+    columns, portfolio = _first_of_each(own, own.portfolio)
+    return {
+        "portfolio_id": np.ascontiguousarray(ids[portfolio]),
+        "failed": failed[portfolio],
+        **columns,
+    }
+
+
+def _first_of_each(issues: Issues, whose: Any) -> tuple[dict[str, Any], Any]:  # noqa: ANN401  # rows
+    """Return the columns of the first issue of each name and owner, and the owners."""
+    key = whose.astype(np.int64) * len(issues.name.offsets) + issues.name.codes
+    row, count = first_of_each(key)
+    first = issues.take(row)
+    columns = {
+        "name": first.name,
+        "count": Integers(count.astype(np.int32)),
+        "symbol": first.symbol,
+        "session": first.day,
+        "detail": first.detail,
+    }
+    return columns, whose[row]

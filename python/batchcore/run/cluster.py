@@ -29,9 +29,8 @@ from batchcore.pg.database import Database
 from batchcore.pg.ledger import LIVES, Ledger
 from batchcore.pg.session import transaction
 from batchcore.run.batch import run_up_to_now
-from batchcore.run.group import Group
+from batchcore.run.group import STATES, Group, shard_result
 from batchcore.run.lease import ACQUIRE_IDLE_MS, PHASE, WAIT_POLL_S, attempt_briefly
-from batchcore.run.merge import STATES, shard_result
 from batchcore.run.request import requested
 from batchcore.run.result import KEPT as KEPT_RESULT
 from batchcore.run.result import BatchResult, ShardResult, kept

@@ -12,7 +12,6 @@ from batchcore.calendar import date_of
 from batchcore.config import PRICE_LOW
 from batchcore.frames import Issues
 from batchcore.pg.ledger import NOT_REPLACED
-from batchcore.run.price_checks import of_symbols
 from batchcore.sources.host import located
 from batchcore.units import State
 from batchcore.words import counted
@@ -70,6 +69,40 @@ def failure_reasons(issues: Issues, failed: Bools, names: Collection[str]) -> Co
 def ambiguous_profiles(symbols: Sequence[str]) -> Issues:
     """Return the symbols whose profiles differ, of which none counts (A2, L33)."""
     return Issues.of("ambiguous_profile", np.full(len(symbols), -1), symbol=symbols)
+
+
+def of_symbols(parts: Sequence[HeldFindings]) -> Issues:
+    """Return one issue for each finding that concerns a portfolio of some chunks.
+
+    It has the first session on which any holds the symbol, and how many do on it.
+    """
+    found: dict[tuple[str, int, str], tuple[int, int, str]] = {}
+    for held in parts:
+        rows = zip(
+            held.symbol.texts(),
+            held.first.tolist(),
+            held.name.texts(),
+            held.session.tolist(),
+            held.portfolios.tolist(),
+            held.detail.texts(),
+            strict=True,
+        )
+        for symbol, first, name, session, portfolios, detail in rows:
+            key = str(symbol), first, str(name)
+            other, count, _ = found.get(key, (session, 0, ""))
+            if session < other:
+                count = 0
+            if session <= other:
+                found[key] = session, count + portfolios, str(detail)
+    keys = sorted(found)
+    held_by = [found[key] for key in keys]
+    return Issues.of(
+        [name for *_, name in keys],
+        np.full(len(keys), -1),
+        symbol=[symbol for symbol, *_ in keys],
+        day=np.array([session for session, *_ in held_by], dtype=np.int32),
+        detail=[f"{detail}; held by {counted(n, 'portfolio')}" for _, n, detail in held_by],
+    )
 
 
 @dataclass(frozen=True, eq=False, slots=True)

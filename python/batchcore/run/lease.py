@@ -23,11 +23,11 @@ from batchcore.pg.session import transaction
 from batchcore.run.prepare import calendar_of, last_closed
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable
 
     from batchcore.db.catalog import Catalog
     from batchcore.pg.database import Database
-    from batchcore.pg.ledger import EarlierRun, IssueRows, Lease, Planned, ShardGroup
+    from batchcore.pg.ledger import EarlierRun, IssueRows, Lease, ShardGroup
     from batchcore.pg.session import Session
     from batchcore.run.lock_watch import LockWatch
     from batchcore.run.request import Request
@@ -115,13 +115,11 @@ def with_first_dates(request: Request, lease: Lease) -> Request:
 class LeaseHolder:
     """Takes the lease of a run, and looks after it."""
 
-    def __init__(self, request: Request, run_id: str, *, resume: bool) -> None:
-        """Take a request and the id of a run that begins; ``resume`` continues an earlier one."""
+    def __init__(self, request: Request, run_id: str) -> None:
+        """Take a request, and the id of a run that begins if none is continued."""
         self.question = question_of(request)
         self.ledger = Ledger(request.settings.schema)
-        self.days = request.settings.ledger_days
         self._run_id = run_id
-        self._resume = resume
         self._request = request
         self._wait_until: float | None = None
         self._given_up: list[int] = []
@@ -145,7 +143,7 @@ class LeaseHolder:
         for other in found:
             if other.state == LIVES and other.alive:
                 raise _held(other)
-        same = [run for run in found if run.same and self._resume][:1]
+        same = [run for run in found if run.same and self._request.resume][:1]
         gone = [run for run in found if run.state == LIVES and run not in same]
         self._given_up = [run.token for run in (*same, *gone)]
         if self._given_up:
@@ -229,52 +227,27 @@ class LeaseHolder:
                 ahead = 0.0
         raise taken_over(lease)
 
-    async def end_transactions(self, session: Session, lease: Lease) -> None:
-        """End what the server still does in transactions of this run.
-
-        It ignores a request to cancel a statement that comes before the statement, and a process
-        that waits for a lock does not see that its client has gone.
-        """
-        await session.enter(PHASE)
-        await self.ledger.end_transactions(session, [lease.token])
-
     async def end(
         self,
         session: Session,
         lease: Lease,
-        state: str,
-        *,
-        seconds: float,
-        planned: Planned | None,
-        failed: int | None = None,
-        issues: Sequence[IssueRows] = (),
-        error: str | None = None,
-        outcome: Mapping[str, Any] | None = None,
+        finish: Callable[[Session], Awaitable[bool]],
+        *issues: IssueRows,
     ) -> None:
-        """Write how a run has ended, what it left, and the issues that are in no chunk.
+        """Write how a run has ended by ``finish``, and the issues that are in no chunk.
 
         Raises:
             LeaseHeldError: another run took over.
             DatabaseError: it could not be written.
         """
         await session.enter(PHASE)
-        issues = [one for one in issues if one.rows]
+        issues = tuple(one for one in issues if one.rows)
         # Without issues one statement ends a run, in a transaction of its own.
         around = self.ledger.fenced(session, lease) if issues else contextlib.nullcontext()
         async with around:
             for one in issues:
                 await self.ledger.enter_issues(session, one)
-            if not await self.ledger.finish(
-                session,
-                lease,
-                state,
-                seconds=seconds,
-                ledger_days=self.days,
-                planned=planned,
-                failed=failed,
-                error=error,
-                outcome=outcome,
-            ):
+            if not await finish(session):
                 raise taken_over(lease)
 
 

@@ -13,7 +13,7 @@ from batchcore.errors import ConfigError
 from batchcore.run.batch import run_up_to_now
 from batchcore.run.request import requested
 from batchcore.run.result import BatchResult, kept
-from batchcore.run.together import SharedProgress, each
+from batchcore.run.tasks import SharedProgress, each
 
 if TYPE_CHECKING:
     import datetime as dt

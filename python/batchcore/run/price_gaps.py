@@ -1,24 +1,27 @@
-"""Which sessions, symbols and portfolios lack prices, found before anything is computed: pure."""
+"""What of a plan lacks prices, and whom odd ones concern, before anything is computed: pure."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from batchcore.calendar import date_of
-from batchcore.frames import Issues, day_keys, distinct
+from batchcore.config import MILLION, PRICE_LOW
+from batchcore.frames import HeldFindings, Issues, day_keys, distinct
 from batchcore.run.plan import NEVER
-from batchcore.run.prices import valid_rows
+from batchcore.run.prices import rows_of, valid_rows
 from batchcore.run.result import NO_CLOSE
 from batchcore.sources.host import located, normalised
+from batchcore.units import State
 from batchcore.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from batchcore.frames import Bools, Int32, Prices, Text
+    from batchcore.frames import Bools, Findings, Ids, Int32, Int64, Prices, Text
     from batchcore.run.plan import Plan
     from batchcore.sources.positions import Held
 
@@ -55,9 +58,8 @@ def latest_closes(symbols: Text, prices: Prices, sessions: Int32) -> LatestClose
         spelt.setdefault(normalised(symbol), symbol)
     spelt.pop("", None)
     row_of = {name: row for row, name in enumerate(spelt)}
-    moved = [row_of.get(normalised(name), -1) for name in prices.symbol.table()]
     valid = prices.take(valid_rows(prices))
-    own = np.array([*moved, -1], dtype=np.int64)[valid.symbol.codes]
+    own = rows_of(valid.symbol, row_of)
     keys = distinct(day_keys(own, valid.day.values)[own >= 0])
     rows = np.arange(len(spelt), dtype=np.int64)
     # the first key beyond (symbol, session); the one before it is the latest close, if its own
@@ -125,12 +127,8 @@ def _looked_up(
     They come by symbol, `CELLS` at a time.
     """
     sessions = latest.sessions
-    rows = [latest.symbols.get(normalised(name), -1) for name in held.symbol.table()]
-    symbol = np.array([*rows, -1], dtype=np.int64)[held.symbol.codes]
-    portfolio = located(held.portfolio_id, plan.id)
-    low = np.searchsorted(sessions, np.maximum(held.start, plan.first_day[portfolio]))
-    end = np.minimum(held.end.astype(np.int64) - 1, plan.last_day[portfolio])
-    high = np.searchsorted(sessions, end, side="right")
+    symbol = rows_of(held.symbol, latest.symbols)
+    portfolio, low, high = _held_in(plan, held, sessions)
     kept = np.flatnonzero((portfolio >= 0) & (symbol >= 0) & (low < high))
     kept = kept[np.argsort(symbol[kept], kind="stable")]
     columns = np.arange(len(sessions))
@@ -166,3 +164,88 @@ def _listed(rows: Sequence[int], latest: LatestCloses) -> str:
     names = ", ".join(latest.spelt[row] for row in rows[:LISTED])
     more = f" and {len(rows) - LISTED} more" if len(rows) > LISTED else ""
     return f"{counted(len(rows), 'symbol')}: {names}{more}"
+
+
+def planned_holders(plan: Plan, held: Held, findings: Findings) -> HeldFindings:
+    """Return the findings that concern positions held on sessions that a plan writes."""
+    rows_by_symbol: dict[str, list[int]] = defaultdict(list)
+    names = [normalised(name) for name in held.symbol.table()]
+    for row, code in enumerate(held.symbol.codes.tolist()):
+        rows_by_symbol[names[code]].append(row)
+    sessions = plan.sessions
+    portfolio, low, high = _held_in(plan, held, sessions)
+    found: list[tuple[int, int, int]] = []
+    for number, symbol in enumerate(findings.symbol.texts()):
+        rows = np.array(rows_by_symbol.get(str(symbol), ()), dtype=np.int64)
+        rows = rows[portfolio[rows] >= 0]
+        if findings.since.state[number] == State.VALUE:
+            rows = rows[held.start[rows] <= findings.since.values[number]]
+        first = np.maximum(low[rows], np.searchsorted(sessions, findings.first[number]))
+        stop = np.searchsorted(sessions, findings.last[number], side="right")
+        holds = first < np.minimum(high[rows], stop)
+        if holds.any():
+            session, owner = sessions[first[holds]], portfolio[rows[holds]]
+            owners = distinct(owner[session == session.min()])
+            found.append((number, int(session.min()), len(owners)))
+    columns = np.array(found, dtype=np.int64).reshape(-1, 3)
+    finding, session = columns[:, 0].astype(np.int32), columns[:, 1].astype(np.int32)
+    return HeldFindings.of(findings, finding, session, np.ascontiguousarray(columns[:, 2]))
+
+
+def lacking(plan: Plan, held: Held, latest: LatestCloses) -> Ids:
+    """Return the portfolios that hold a symbol without a close on a session that they write."""
+    portfolio = located(held.portfolio_id, plan.id)
+    lacks = (rows_of(held.symbol, latest.symbols) >= 0) & (portfolio >= 0)
+    return np.ascontiguousarray(plan.id[distinct(portfolio[lacks])])
+
+
+def low_prices(
+    plan: Plan, held: Held, latest: LatestCloses, expected: Bools, max_missing: int
+) -> Issues:
+    """Return the portfolios of a plan with too few fresh closes.
+
+    Args:
+        plan: What each portfolio writes.
+        held: All public positions of the portfolios that may lack some.
+        latest: Of the symbols that lack a close of some session; others have all.
+        expected: (s,) bool, whether closes are expected of each session of ``latest``.
+        max_missing: The largest share that may lack one, in millionths.
+    """
+    sessions, lacks = latest.sessions, (latest.day != latest.sessions[None, :]) & expected
+    names = dict.fromkeys(normalised(name) for name in held.symbol.table())
+    symbol = rows_of(held.symbol, {name: number for number, name in enumerate(names)})
+    row = rows_of(held.symbol, latest.symbols)
+    portfolio, low, high = _held_in(plan, held, sessions)
+    kept = np.flatnonzero((portfolio >= 0) & (low < high))
+    kept = kept[np.lexsort((symbol[kept], portfolio[kept]))]
+    columns = np.arange(len(sessions))
+    owners, details, days = [], [], []
+    for own in np.split(kept, np.flatnonzero(np.diff(portfolio[kept])) + 1):
+        if len(own) == 0:
+            continue
+        edges = np.flatnonzero(np.diff(symbol[own], prepend=-1))
+        inside = (columns >= low[own][:, None]) & (columns < high[own][:, None])
+        holds = np.logical_or.reduceat(inside, edges)
+        at = row[own][edges]
+        without = (holds[at >= 0] & lacks[at[at >= 0]]).sum(axis=0)
+        total = holds.sum(axis=0)
+        found = np.flatnonzero(without * MILLION > total * max_missing)
+        if len(found):
+            first = found[0]
+            more = f", the first of {len(found)} sessions" if len(found) > 1 else ""
+            owners.append(int(portfolio[own[0]]))
+            days.append(int(sessions[first]))
+            symbols = counted(int(total[first]), "symbol")
+            details.append(f"{int(without[first])} of {symbols}{more}")
+    return Issues.of(PRICE_LOW, owners, day=np.array(days, dtype=np.int32), detail=details)
+
+
+def _held_in(plan: Plan, held: Held, sessions: Int32) -> tuple[Int32, Int64, Int64]:
+    """Return whose each position is, -1 for none, and from which session to which it is held.
+
+    These are places in ``sessions``, that after the last too, of those that the portfolio writes.
+    """
+    portfolio = located(held.portfolio_id, plan.id)
+    low = np.searchsorted(sessions, np.maximum(held.start, plan.first_day[portfolio]))
+    end = np.minimum(held.end.astype(np.int64) - 1, plan.last_day[portfolio])
+    return portfolio, low, np.searchsorted(sessions, end, side="right")

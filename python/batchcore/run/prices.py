@@ -15,10 +15,10 @@ from batchcore.sources.prices import load_fallback, load_left_out, load_prices
 from batchcore.units import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from batchcore.db.catalog import Catalog
-    from batchcore.frames import Bools, Text
+    from batchcore.frames import Bools, Int64, Text
     from batchcore.pg.session import Session
     from batchcore.run.monitor import Monitor
 
@@ -125,6 +125,12 @@ def _named(
     ours = [(name, symbol) for name, symbol in ours if symbol in among]
     earlier = [name for name, symbol in ours if symbol not in settled]
     return earlier, [name for name, symbol in ours if symbol in settled and name not in there]
+
+
+def rows_of(symbols: Text, rows: Mapping[str, int]) -> Int64:
+    """Return the row of each symbol, normalised, -1 for none."""
+    found = [rows.get(normalised(name), -1) for name in symbols.table()]
+    return np.array([*found, -1], dtype=np.int64)[symbols.codes]
 
 
 def valid_rows(prices: Prices) -> Bools:

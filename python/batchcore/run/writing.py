@@ -1,0 +1,353 @@
+"""Chunks written: again where others are in conflict with them, in part where they are refused."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import Counter
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from batchcore import policies
+from batchcore.errors import ConfigError, DatabaseError, InternalError, TooManyFailedError
+from batchcore.pg.ledger import Ledger, commit_chunk
+from batchcore.pg.session import snapshot
+from batchcore.pg.session_pool import SessionPool
+from batchcore.pg.triggers import acting_on
+from batchcore.run.chunk import ChunkSteps
+from batchcore.run.issues import IssueList, failure_reasons
+from batchcore.run.plan import Chunk
+from batchcore.run.prepare import load_prices, prepare, request_again
+from batchcore.sinks.refusal_errors import UNIQUE, described, is_of_known_key, is_refusal
+from batchcore.sinks.snapshots import write_batch
+from batchcore.words import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+
+    from batchcore.frames import Kept
+    from batchcore.pg.ledger import Entry, Lease, Planned
+    from batchcore.pg.session import Session
+    from batchcore.pg.triggers import Acting
+    from batchcore.policies.policy import ComputedChunk
+    from batchcore.sinks.snapshots import Batch
+
+    Judge = Callable[[DatabaseError], Awaitable[bool]]
+
+RETRIED: Final = frozenset({"40001", "40P01", UNIQUE})
+"""SQLSTATEs caused by other transactions: serialization failure, deadlock, unique violation."""
+
+ATTEMPTS: Final = 3
+"""How often a chunk is tried before the refusal ends the run."""
+
+log: Final = logging.getLogger("batchcore")
+
+
+class ChunkWriter:
+    """Writes chunks; one that conflicts with other transactions is loaded and computed again.
+
+    Then it sees the database as it is by then, prices too: the rows of each chunk are of one
+    moment, though those of this one not of the run's.
+
+    Attributes:
+        written: How many chunks were committed; on a caller's connection, written.
+        retries: How often one was tried again.
+    """
+
+    def __init__(
+        self,
+        steps: ChunkSteps,
+        computing: asyncio.Lock,
+        own: tuple[Lease, Planned] | None,
+    ) -> None:
+        """Take what computes chunks, the lock held meanwhile, and a lease to commit them under.
+
+        Without a lease they are written in the caller's transaction.
+        """
+        self.written = 0
+        self.retries = 0
+        self._steps = steps
+        self._policy = steps.policy
+        self._settings = steps.policy.settings
+        self.schema: Final = self._settings.schema
+        self._computing = computing
+        self._own = own
+        self._failed_of: dict[int, int] = {}
+        self._reasons_of: dict[int, Counter[str]] = {}
+        self._failed_elsewhere = 0
+
+    async def write(self, item: ComputedChunk, session: Session) -> ComputedChunk | None:
+        """Return what was written in the end; None if there was nothing left to write.
+
+        Raises:
+            DatabaseError: the database refused it, `ATTEMPTS` times if it conflicted.
+            SnapshotExistsError: there is one where none may be (S13).
+            TooManyFailedError: too many portfolios have failed by now.
+        """
+        monitor = self._policy.monitor
+        if self._own is None:
+            with monitor.phase("persist"), begun_too_early(session):
+                return await self._write_inside(item, session)
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                if attempt > 1:
+                    again = await self._again(item.chunk, session)
+                    if again is None:
+                        return None
+                    item = again
+                judge = partial(self._is_refusal, session, by_others=attempt < ATTEMPTS)
+                with monitor.phase("persist"):
+                    try:
+                        item = await self._commit(item, session, *self._own)
+                    except DatabaseError as error:
+                        if not await judge(error):
+                            raise
+                        item = await self._commit(item, session, *self._own, (error, judge))
+                break
+            except DatabaseError as error:
+                if error.sqlstate not in RETRIED or attempt == ATTEMPTS:
+                    raise
+                self.retries += 1
+                log.warning(
+                    "run=%s chunk=%d retry=%d sqlstate=%s error=%r",
+                    monitor.run_id,
+                    item.chunk.number,
+                    attempt,
+                    error.sqlstate,
+                    str(error),
+                )
+        return item
+
+    async def _commit(
+        self,
+        item: ComputedChunk,
+        session: Session,
+        lease: Lease,
+        planned: Planned,
+        refusal: tuple[DatabaseError, Judge] | None = None,
+    ) -> ComputedChunk:
+        """Commit a chunk: all of it, or what the database takes after it refused the whole."""
+        schema, (batch,) = self.schema, item.batches
+        step = partial(self._policy.monitor.step, chunk=item.chunk.number)
+
+        async def write(step: Callable[[str], None]) -> tuple[Entry, Sequence[Kept]]:
+            nonlocal item
+            self._failed_elsewhere = await Ledger(schema).failed_elsewhere(session, lease)
+            if refusal is None:
+                self.look_at_failures(item)
+                item = replace(item, kept=await self.put(session, batch, step))
+            else:
+                error, judge = refusal
+                parts = Bisection(self, item, session, judge, settles=True)
+                await parts.halve(batch, error)
+                item = await self._left_of(item, parts)
+            if item.entry is None:
+                msg = "a chunk would be committed without an entry in the ledger"
+                raise InternalError(msg)
+            return item.entry, item.kept
+
+        if refusal is None:
+            self.look_at_failures(item)
+        await commit_chunk(session, schema, write, lease=lease, planned=planned, step=step)
+        self.written += 1
+        return item
+
+    async def _write_inside(self, item: ComputedChunk, session: Session) -> ComputedChunk:
+        """Write what the database takes of a chunk, in the caller's transaction."""
+        self.look_at_failures(item)
+        (batch,) = item.batches
+        if not batch.snapshots:
+            return item
+        judge = partial(self._is_refusal, session, by_others=session.consistent)
+        # The caller may have deferred constraints other than ours.
+        parts = Bisection(self, item, session, judge, settles=False)
+        await parts.write(batch)
+        self.written += bool(parts.written)
+        return await self._left_of(item, parts)
+
+    async def _left_of(self, item: ComputedChunk, parts: Bisection) -> ComputedChunk:
+        item = replace(item, batches=tuple(parts.written), kept=parts.kept)
+        return await self._steps.without(item, parts.refused) if parts.refused else item
+
+    async def put(
+        self, session: Session, batch: Batch, step: Callable[[str], None] = lambda _: None
+    ) -> Sequence[Kept]:
+        """Write a chunk or a part of it; return what it left to other writers."""
+        stamp, acting = self._policy.run.clock.stamp(), self._policy.catalog.acting
+        return await write_batch(session, self.schema, batch, stamp, step, acting=acting)
+
+    def look_at_failures(
+        self, item: ComputedChunk, refused: Mapping[int, str] | None = None
+    ) -> None:
+        """Refuse to continue after too many failures, before a chunk is written.
+
+        ``refused`` says why the database refused some portfolios of the chunk.
+        """
+        refused = refused or {}
+        fails = item.rows.failed.copy()
+        fails[list(refused)] = True
+        self._failed_of[item.chunk.number] = int(np.count_nonzero(fails))
+        entry = policies.entry(self._policy.request.policy)
+        names = entry.failures_by_day or policies.FAILURES
+        reasons = failure_reasons(item.rows.issues, item.rows.failed, names)
+        self._reasons_of[item.chunk.number] = reasons
+        others, portfolios = self._failed_elsewhere, self._policy.asked
+        failed = sum(self._failed_of.values()) + others
+        allowed = self._settings.failures_allowed(portfolios)
+        if failed <= allowed:
+            return
+        elsewhere = f" ({others} of them in other shards)" if others else ""
+        msg = (
+            f"{failed} of {counted(portfolios, 'portfolio')} failed{elsewhere}; the limit is"
+            f" {allowed} (max_failed {self._settings.max_failed}); chunks already committed"
+            " are kept"
+        )
+        every = sum(self._reasons_of.values(), Counter[str]())
+        for name, count in sorted(every.items(), key=lambda one: (-one[1], one[0]))[:1]:
+            msg = f"{msg}; the commonest reason is {name}: {count}"
+        if refused:
+            msg = f"{msg}; the database refused the last portfolio: {[*refused.values()][-1]}"
+        raise TooManyFailedError(msg, failed, allowed)
+
+    async def _is_refusal(self, session: Session, error: DatabaseError, *, by_others: bool) -> bool:
+        """Return whether an error is of some portfolio, and no conflict with other transactions.
+
+        These count only with ``by_others``.
+        """
+        if error.sqlstate == UNIQUE and by_others:
+            return not await is_of_known_key(session, self.schema, error)
+        return is_refusal(error)
+
+    async def _again(self, chunk: Chunk, session: Session) -> ComputedChunk | None:
+        """Return a chunk as a run of its portfolios alone would load and compute it."""
+        policy = self._policy
+        # what the run noticed of its portfolios is in its own list
+        run = replace(
+            policy.run,
+            request=request_again(policy, policy.plan.id[chunk.rows]),
+            issues=IssueList(),
+        )
+        readers = SessionPool(session)
+        async with snapshot(session):
+            try:
+                again = await prepare(readers, run, type(policy), policy.catalog)
+            except ConfigError as error:
+                if error.option != "portfolio_ids":
+                    raise
+                msg = f"a portfolio was deleted while the run was at work: {error}"
+                raise DatabaseError(msg) from error
+            works = again.plan.works()
+            if not works.any():
+                return None
+            own = Chunk(chunk.number, slice(0, len(works)), works)
+            again.begin([own])
+            await session.enter("load")
+            loaded = await again.load_chunk(session, own)
+            prices = await load_prices(readers, again)
+        await session.enter("persist")
+        async with self._computing:
+            computed = await ChunkSteps(again, self._steps.run_id).compute(loaded, prices)
+        if computed is None:
+            return None
+        return replace(computed, chunk=Chunk(chunk.number, chunk.rows, computed.chunk.works))
+
+
+class Bisection:
+    """Writes a chunk part by part, each under a SAVEPOINT, in one transaction.
+
+    A part that is refused is halved; a portfolio that is refused alone is left out. So each costs
+    two attempts at most for every halving of the chunk.
+
+    Attributes:
+        written: The parts that the database took, in the order of their sending.
+        kept: What these left to other writers.
+        refused: Portfolio of the chunk -> who refuses it, and the message.
+    """
+
+    def __init__(
+        self,
+        writer: ChunkWriter,
+        item: ComputedChunk,
+        session: Session,
+        judge: Judge,
+        *,
+        settles: bool,
+    ) -> None:
+        """Take a session in a transaction, and what tells the refusal of a portfolio.
+
+        ``settles`` is whether deferred constraints are checked part by part.
+        """
+        self.written: list[Batch] = []
+        self.kept: list[Kept] = []
+        self.refused: dict[int, str] = {}
+        self._writer, self._item, self._session = writer, item, session
+        self._judge, self._settles = judge, settles
+        self._acting: list[Acting] | None = None
+
+    async def write(self, batch: Batch) -> None:
+        """Write what the database takes of a chunk."""
+        refusal = await self.attempt(batch)
+        if refusal is None:
+            self.written.append(batch)
+        else:
+            await self.halve(batch, refusal)
+
+    async def halve(self, batch: Batch, refusal: DatabaseError) -> None:
+        """Write what the database takes of a chunk that it refuses as a whole."""
+        own = batch.portfolios()
+        if len(own) == 0:
+            raise refusal
+        if len(own) == 1:
+            self.refused[int(own[0])] = await self._described(batch, refusal)
+            self._writer.look_at_failures(self._item, self.refused)
+            return
+        for half in np.array_split(own, 2):
+            kept = np.zeros(int(own[-1]) + 1, dtype=np.bool_)
+            kept[half] = True
+            await self.write(await asyncio.to_thread(batch.cut, kept))
+
+    async def attempt(self, batch: Batch) -> DatabaseError | None:
+        """Write a part, or nothing of it; return why the database refuses it."""
+        session = self._session
+        await session.execute("SAVEPOINT batchcore_part")
+        try:
+            kept = await self._writer.put(session, batch)
+            if self._settles:
+                await session.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        except DatabaseError as error:
+            if not is_refusal(error):
+                raise
+            await session.execute(
+                "ROLLBACK TO SAVEPOINT batchcore_part; RELEASE SAVEPOINT batchcore_part"
+            )
+            if not await self._judge(error):
+                raise
+            return error
+        await session.execute("RELEASE SAVEPOINT batchcore_part")
+        self.kept += kept
+        return None
+
+    async def _described(self, batch: Batch, refusal: DatabaseError) -> str:
+        if self._acting is None:
+            tables = list(dict.fromkeys(part.table for part in batch.parts()))
+            self._acting = await acting_on(self._session, self._writer.schema, tables)
+        return described(refusal, self._acting)
+
+
+@contextlib.contextmanager
+def begun_too_early(session: Session) -> Iterator[None]:
+    """Advise to begin again if a caller's transaction cannot see what others have committed."""
+    try:
+        yield
+    except DatabaseError as error:
+        if not (session.consistent and error.sqlstate in {"40001", "23505"}):
+            raise
+        msg = (
+            f"the caller's transaction is {session.isolation.upper()} and cannot see what others"
+            f" have committed since it began: roll it back and begin again ({error})"
+        )
+        raise DatabaseError(msg, error.sqlstate) from error
