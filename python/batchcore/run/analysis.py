@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import numpy as np
 
 from batchcore.analytics.concentration import concentration
+from batchcore.analytics.factor_exposure import factor_exposures
 from batchcore.analytics.factor_regression import FactorBetas, factor_betas
 from batchcore.analytics.portfolio_beta import portfolio_beta
 from batchcore.analytics.provider_beta import provider_beta
@@ -30,7 +31,7 @@ from batchcore.frames import (
     known_states,
 )
 from batchcore.native import hold, value_positions
-from batchcore.run.analytic_rows import Fitting, HeldStocks, TableRows
+from batchcore.run.analytic_rows import Fitting, HeldStocks, TableRows, etf_columns
 from batchcore.schema import HOST, Use
 from batchcore.sinks.analytics import ChunkTables
 from batchcore.sources.factors import rows_exist, select_factors
@@ -94,10 +95,9 @@ def last_sessions(plan: Plan) -> Int32:
 
 
 def return_sessions(plan: Plan, calendar: Calendar, level: str) -> Int32:
-    """Return the sessions whose closes the analytics of a level read, (d,) int32, ascending.
+    """Return the sessions whose closes the analytics of a level read, ascending.
 
-    Those that regressions (A5) look at up to each session analysed, and one more, as the first
-    return is that of the second of them.
+    Regressions (A5) look back the furthest, and the first return is that of the second session.
     """
     if level == "none":
         return np.zeros(0, dtype=np.int32)
@@ -111,15 +111,12 @@ def return_sessions(plan: Plan, calendar: Calendar, level: str) -> Int32:
 class Regressions:
     """Symbols of a run, their returns, and their regressions, computed when first needed.
 
-    One task at a time asks.
-
-    Attributes:
-        symbols: (u,) normalised (S2), ascending; the empty one too, which PRIVATE positions may
-            have.
+    One task at a time asks. `symbols` are normalised (S2) and ascend.
     """
 
     def __init__(self, market: Market, symbols: Sequence[str], days: Int32, level: str) -> None:
         """Take symbols as spelt, and (d,) sessions from the first that returns are needed of."""
+        # PRIVATE positions may have the empty one.
         wanted = {"", *extra_symbols(level), *(normalised(symbol) for symbol in symbols)}
         self.symbols = tuple(sorted(wanted))
         self._market = market
@@ -171,13 +168,8 @@ class Regressions:
 class ChunkInputs:
     """What the analytics of a chunk are computed from.
 
-    Attributes:
-        book: What its lots are made of.
-        opening: The portfolios, and the days that each runs over.
-        rows: What the roll-forward made of them.
-        last_session: (c,) int32 last session that each portfolio is to have a row of.
-        is_latest: (c,) bool, whether no complete snapshot is later than that.
-        returns: Daily returns before the run.
+    ``last_session`` is the last that each portfolio is to have a row of, ``is_latest`` whether no
+    complete snapshot is later, and ``returns`` are those before the run.
     """
 
     book: Book
@@ -194,14 +186,9 @@ class ChunkInputs:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Analysed:
-    """The analytics of a chunk.
+    """The analytics of a chunk: columns of its rows, and rows of other tables, one of each name.
 
-    Attributes:
-        snapshot: Columns of its rows.
-        tables: Rows of other tables, one of each name.
-        days: (n,) int32 sessions that these rows are of.
-        market_values: Of positions; None where they are not asked for.
-        issues: What did not fit; portfolios count those of the chunk.
+    ``days`` are the sessions of the latter, and ``issues`` say what did not fit.
     """
 
     snapshot: SnapshotAnalytics
@@ -213,37 +200,20 @@ class Analysed:
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class _Block:
-    """Portfolios that are analysed on the same sessions.
+    """Portfolios that are analysed on the same sessions."""
 
-    Attributes:
-        members: (p,) int32 rows of the chunk, ascending.
-        sessions: (s,) int32.
-        lots: `portfolio` (row of `members`), `symbol`, `kind`, `value` (l, s), as the functions of
-            `analytics` take them.
-        position: (l,) int32 row of `Positions`.
-        equity: (p, s) float64 dollars.
-        row: (n,) rows of `Rows`.
-        at: Index of these rows in an array of (p, s).
-    """
-
-    members: Int32
+    members: Int32  # (p,) rows of the chunk, ascending
     sessions: Int32
-    lots: dict[str, Any]
-    position: Int32
-    equity: Floats
-    row: Int64
-    at: tuple[Int64, Int64]
+    lots: dict[str, Any]  # as the functions of `analytics` take them; portfolios are of `members`
+    position: Int32  # (l,) rows of `Positions`
+    equity: Floats  # (p, s) dollars
+    row: Int64  # (n,) rows of `Rows`
+    at: tuple[Int64, Int64]  # index of these rows in an array of (p, s)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Sectors:
-    """The sectors that lots are in (A2).
-
-    Attributes:
-        names: (k,) ascending.
-        of_symbol: (u,) which of them stocks of each symbol are in.
-        other: Which of them other lots are in.
-    """
+    """The sectors that lots are in (A2): names, ascending, and which stocks and others are in."""
 
     names: tuple[str, ...]
     of_symbol: Int64
@@ -277,15 +247,8 @@ class Sectors:
 class Analysis:
     """The analytics of a run, from what its chunks share; one chunk is analysed at a time.
 
-    Attributes:
-        parts: Which analytics to compute.
-        market: Prices and marks; its sessions are those of the run.
-        regressions: Of the symbols of the run.
-        profiles: Of these symbols; None where A1 and A2 are off.
-        sectors: Those of the profiles; None where A1 and A2 are off.
-        factors: Active ones; None where A8 is off or not asked for.
-        threads: Of native calls.
-        beta_weights: What `beta_provider_1y` is a share of (A1).
+    Profiles and sectors are those of the symbols of the regressions, and None where A1 and A2 are
+    off; factors are active ones, and None where A8 is off.
     """
 
     parts: Parts
@@ -301,7 +264,7 @@ class Analysis:
         """Return the analytics of a chunk: a pure function of its frames.
 
         Raises:
-            CancelledError: `cancel` was raised, from another thread.
+            CancelledError: `cancel` was raised.
         """
         rows = inputs.rows
         numbers = {column: np.full(len(rows), np.nan) for column in NUMBERS}
@@ -312,7 +275,8 @@ class Analysis:
         fitting = Fitting(self.parts.capacities)
         tables: list[Table] = []
         for block in self._blocks(inputs, cancel):
-            _check(cancel)
+            if cancel is not None and cancel.is_set():
+                raise CancelledError("cancelled")
             found, count = self._numbers(block, inputs)
             for name, figures in found.items():
                 numbers[name][block.row] = figures[block.at]
@@ -320,11 +284,11 @@ class Analysis:
             if self.sectors is not None:
                 shares[block.row] = self.sectors.shares(block.lots, block.equity)[block.at]
                 known[block.row] = (block.equity > 0)[block.at]
-            _check(cancel)
             if self.parts.level == "full":
                 tables += self._table_rows(block, inputs, fitting)
         values, issues = self._market_values(inputs, fitting, cancel)
         whose = rows.portfolio, rows.day
+        written = dict.fromkeys(table.name for table in tables if table.rows)
         columns = {
             name: fitting.decimals(SNAPSHOTS, name, figures, *whose)
             for name, figures in numbers.items()
@@ -337,7 +301,7 @@ class Analysis:
                     SHARES: fitting.shares(names, shares, known, *whose),
                 }
             ),
-            _by_name(tables),
+            tuple(Table.concat([one for one in tables if one.name == name]) for name in written),
             distinct(rows.day[inputs.last_rows()]),
             values,
             (*issues, fitting.issues()),
@@ -403,27 +367,24 @@ class Analysis:
         stocks = np.flatnonzero(lots["kind"] == LotKind.STOCK)
         first, _ = first_of_each(block.position[stocks])
         lot = stocks[np.sort(first)]  # a position counts once, at its first lot
-        portfolio = block.members[lots["portfolio"][lot]]
         held = HeldStocks(
             position_id=inputs.book.positions.id[block.position[lot]],
-            portfolio_id=inputs.opening.portfolio_id[portfolio],
-            portfolio=portfolio,
+            portfolio=block.members[lots["portfolio"][lot]],
             symbol=lots["symbol"][lot],
         )
+        portfolio_id = inputs.opening.portfolio_id
         if self.parts.position_betas:
-            yield rows.betas(held, self.regressions.betas(session))
+            yield rows.betas(held, portfolio_id, self.regressions.betas(session))
         if self.factors is None:
             return
         betas = self.regressions.factor_betas(session)
         yield rows.position_factors(held, betas, self.factors)
-        yield rows.factors(
-            {**lots, "value": lots["value"][:, 0]},
+        found = factor_exposures(
+            **{**lots, "value": lots["value"][:, 0]},
             equity=block.equity[:, 0],
-            members=block.members,
-            portfolio_id=inputs.opening.portfolio_id[block.members],
-            betas=betas,
-            factors=self.factors,
+            beta=betas.beta[:, etf_columns(self.factors)],
         )
+        yield rows.factors(found, block.members, portfolio_id, self.factors)
 
     def _market_values(
         self, inputs: ChunkInputs, fitting: Fitting, cancel: CancelFlag | None
@@ -448,14 +409,8 @@ class Analysis:
             issues.append(values.issues.take(counts[values.issues.portfolio]))
             values = values.take(counts[owner[values.position]])
             made = TableRows(session, fitting)
-            found.append(made.market_values(values, positions.id, positions.symbol, owner))
+            found.append(made.market_values(values, positions, owner))
         return (Table.concat(found) if found else None), issues
-
-
-def _check(cancel: CancelFlag | None) -> None:
-    if cancel is not None and cancel.is_set():
-        msg = "cancelled"
-        raise CancelledError(msg)
 
 
 def _block(  # noqa: PLR0917  # some rows, and the lots of their portfolios
@@ -505,12 +460,6 @@ def _daily_returns(inputs: ChunkInputs, sessions: Int32, members: Int32, last: i
     column = PAST_RETURNS + np.searchsorted(sessions, rows.day[own])
     found[rows.portfolio[own], column] = floats(rows.daily_return)[own]
     return found[members]
-
-
-def _by_name(tables: list[Table]) -> tuple[Table, ...]:
-    """Return the rows of each table, without tables that have none."""
-    names = dict.fromkeys(table.name for table in tables if table.rows)
-    return tuple(Table.concat([table for table in tables if table.name == name]) for name in names)
 
 
 async def load_analysis(

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from batchcore.analytics.factor_exposure import factor_exposures
 from batchcore.analytics.symbol_beta import METHOD
 from batchcore.analytics.windows import WINDOW
 from batchcore.db.analytic_tables import (
@@ -33,10 +32,11 @@ from batchcore.units import CENTS, FACTOR_ETFS, MARKET, State
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from batchcore.analytics.factor_exposure import FactorExposures
     from batchcore.analytics.factor_regression import FactorBetas
     from batchcore.analytics.symbol_beta import SymbolBetas
     from batchcore.db.analytic_tables import Capacity
-    from batchcore.frames import Bools, Bytes, Floats, Int32, Int64, PositionValues
+    from batchcore.frames import Bools, Floats, Ids, Int32, Int64, Positions, PositionValues
     from batchcore.sources.factors import Factors
 
 SHARE_SCALE: Final = 6
@@ -60,7 +60,7 @@ class Fitting:
         self._capacities = capacities
         self._misfits: list[Issues] = []
 
-    def decimals(  # a column, and whose its figures are
+    def decimals(
         self, table: str, column: str, figures: Floats, portfolio: Int32, day: Int32
     ) -> Decimals:
         """Return (n,) figures as decimals; NaN is NULL, and so is what does not fit.
@@ -75,14 +75,9 @@ class Fitting:
     def shares(
         self, names: tuple[str, ...], figures: Floats, known: Bools, portfolio: Int32, day: Int32
     ) -> Objects:
-        """Return shares by name as objects, without the names that have none.
+        """Return (n, k) shares by ascending names as objects; NaN is no share.
 
-        Args:
-            names: (k,) ascending.
-            figures: (n, k) float64; NaN for no share.
-            known: (n,) bool, which objects are not NULL.
-            portfolio: (n,) whose they are.
-            day: (n,) of which day.
+        ``known`` says which objects are not NULL.
         """
         mantissas, fits = _rounded(figures, SHARE_SCALE, _MOST)
         present = ~np.isnan(figures)
@@ -143,15 +138,10 @@ def _rounded(figures: Floats, scale: int, limit: float) -> tuple[Int64, Bools]:
 class HeldStocks:
     """Public LONG and SHORT positions held on a session, each once.
 
-    Attributes:
-        position_id: (n, 16) uint8.
-        portfolio_id: (n, 16) uint8.
-        portfolio: (n,) int32 row of the chunk.
-        symbol: (n,) int64 row of the symbols of the run.
+    Portfolios are rows of the chunk, symbols rows of those of the run.
     """
 
-    position_id: Bytes
-    portfolio_id: Bytes
+    position_id: Ids
     portfolio: Int32
     symbol: Int64
 
@@ -183,7 +173,7 @@ class TableRows:
         table = Table(name, len(portfolio), columns, portfolio)
         return table.take(first.state == State.VALUE)
 
-    def betas(self, held: HeldStocks, betas: SymbolBetas) -> Table:
+    def betas(self, held: HeldStocks, portfolio_id: Ids, betas: SymbolBetas) -> Table:
         """Return rows of `position_market_betas`: of positions whose symbol has a beta (A5)."""
         own = np.flatnonzero(~np.isnan(betas.beta[-1, held.symbol]))
         symbol = held.symbol[own]
@@ -197,7 +187,10 @@ class TableRows:
         return self._table(
             POSITION_BETAS,
             held.portfolio[own],
-            {"portfolio_id": held.portfolio_id[own], "position_id": held.position_id[own]},
+            {
+                "portfolio_id": portfolio_id[held.portfolio[own]],
+                "position_id": held.position_id[own],
+            },
             {name: of_symbol[-1, symbol] for name, of_symbol in figures.items()},
             {
                 "observations": Integers(betas.observations[-1, symbol].astype(np.int32)),
@@ -209,7 +202,7 @@ class TableRows:
 
     def position_factors(self, held: HeldStocks, betas: FactorBetas, factors: Factors) -> Table:
         """Return rows of `position_factor_exposures`: betas (A7) of positions' symbols (A8)."""
-        beta = betas.beta[held.symbol][:, _columns(factors)]
+        beta = betas.beta[held.symbol][:, etf_columns(factors)]
         own, factor = np.nonzero(~np.isnan(beta))
         return self._table(
             POSITION_FACTORS,
@@ -220,60 +213,42 @@ class TableRows:
         )
 
     def factors(
-        self,
-        lots: Mapping[str, Any],
-        *,
-        equity: Floats,
-        members: Int32,
-        portfolio_id: Bytes,
-        betas: FactorBetas,
-        factors: Factors,
+        self, found: FactorExposures, members: Int32, portfolio_id: Ids, factors: Factors
     ) -> Table:
-        """Return rows of `factor_exposures` (A8).
-
-        Of portfolios there are p: ``equity`` in dollars, ``members``, the row of the chunk of
-        each, and ``portfolio_id``, (p, 16) uint8.
-        """
-        found = factor_exposures(**lots, equity=equity, beta=betas.beta[:, _columns(factors)])
+        """Return rows of `factor_exposures` (A8): of ``members``, rows of the chunk."""
         own, factor = np.nonzero(~np.isnan(found.value))
+        figures = {"exposure_value": found.value, "exposure_dollar": found.dollar}
         return self._table(
             FACTOR_EXPOSURES,
             members[own],
-            {"portfolio_id": portfolio_id[own], "factor_id": factors.id[factor]},
-            {
-                "exposure_value": found.value[own, factor],
-                "exposure_dollar": found.dollar[own, factor],
-            },
+            {"portfolio_id": portfolio_id[members[own]], "factor_id": factors.id[factor]},
+            {name: values[own, factor] for name, values in figures.items()},
             {},
         )
 
     def market_values(
-        self,
-        values: PositionValues,
-        position_id: Bytes,
-        symbol: Text,
-        portfolio: Int32,
+        self, values: PositionValues, positions: Positions, portfolio: Int32
     ) -> Table:
         """Return market values of positions, by id; those that do not fit are left out.
 
-        Ids, symbols and the portfolio of each, a row of the chunk, are those of all its positions.
+        ``portfolio`` is the row of the chunk of each of all ``positions``.
         """
         position = values.position
-        columns = {
+        figures = {
             "last_price": values.last_price,
             "market_value": Decimals(values.market_value, CENTS),
             "unrealized_pnl": Decimals(values.unrealized_pnl, CENTS),
         }
         fits = np.ones(len(values), dtype=np.bool_)
-        whose, spelt = portfolio[position], symbol.take(position)
-        for name, column in columns.items():
+        whose, spelt = portfolio[position], positions.symbol.take(position)
+        for name, column in figures.items():
             fits &= self._fitting.holds(
                 POSITIONS, name, column, portfolio=whose, symbol=spelt, day=self._session
             )
-        table = Table(POSITIONS, len(values), {"id": position_id[position], **columns}, whose)
+        table = Table(POSITIONS, len(values), {"id": positions.id[position], **figures}, whose)
         return table.take(fits)
 
 
-def _columns(factors: Factors) -> Int64:
+def etf_columns(factors: Factors) -> Int64:
     """Return the column of the betas (A7) that each factor takes."""
     return np.array([FACTOR_ETFS.index(name) for name in factors.etf], dtype=np.int64)
