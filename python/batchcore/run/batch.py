@@ -500,7 +500,7 @@ class Run:
             policy=request.policy,
             dry_run=request.settings.dry_run,
             issues=self._issues.finish(),
-            shared=self._issues.shared(),
+            shared=self._issues.shared,
             statements_by_phase=dict(self._database.statements),
             seconds_by_phase=self._monitor.seconds_by_phase(),
             rows_by_load=dict(self._monitor.rows_by_load),

@@ -250,7 +250,7 @@ def merged(results: Sequence[BatchResult], shards: Iterable[ShardResult] = ()) -
         attempt=max(one.attempt for one in results),
         portfolios=portfolios,
         issues=issues.finish(),
-        shared=issues.shared(),
+        shared=issues.shared,
         sessions=distinct(np.concatenate([one.sessions for one in results])),
         sessions_left_out=distinct(np.concatenate([one.sessions_left_out for one in results])),
         coverage=coverage.take(first_of_each(coverage.session)[0]),
@@ -278,7 +278,7 @@ def _issues(results: Sequence[BatchResult], ids: Ids) -> IssueList:
     seen: set[tuple[Any, ...]] = set()
     for one in results:
         shared = one.shared or Shared()
-        noticed = one.issues.take(slice(0, len(one.issues) - shared.issues()))
+        noticed = one.issues.take(slice(0, len(one.issues) - len(shared.issues())))
         own = noticed.take(noticed.portfolio >= 0)
         found.add(replace(own, portfolio=located(one.portfolios.id, ids)[own.portfolio]))
         others = noticed.take(noticed.portfolio < 0)
@@ -290,5 +290,5 @@ def _issues(results: Sequence[BatchResult], ids: Ids) -> IssueList:
         new = np.array([text not in seen for text in said], dtype=np.bool_)
         found.add(others.take(new))
         seen.update(said)
-        found.add_shared(shared)
+        found.shared.add(shared)
     return found

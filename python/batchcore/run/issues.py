@@ -17,7 +17,7 @@ from batchcore.units import State
 from batchcore.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Sequence
 
     from batchcore.frames import Ambiguous, Bools, HeldFindings, Ids, Kept, Misses
 
@@ -49,13 +49,7 @@ def ambiguous_prices(found: Sequence[Ambiguous]) -> Issues:
 
 
 def failure_reasons(issues: Issues, failed: Bools, names: Collection[str]) -> Counter[str]:
-    """Return how many portfolios failed by each issue: each by one, that has a session.
-
-    Args:
-        issues: Those of the portfolios.
-        failed: (p,) bool, which of them failed.
-        names: Of issues that fail a portfolio.
-    """
+    """Return how many failed portfolios there are by issue: each by one, that has a session."""
     own = (issues.portfolio >= 0) & (issues.day.state == State.VALUE)
     own[own] = failed[issues.portfolio[own]]
     of_failed, reasons = issues.take(own), dict[int, str]()
@@ -115,68 +109,22 @@ class Shared:
         held: Whom findings of the checks of prices concern, chunk by chunk (C1).
     """
 
-    misses: Mapping[Miss, tuple[int, int, int]] = field(default_factory=dict)
-    held: tuple[HeldFindings, ...] = ()
+    misses: dict[Miss, tuple[int, int, int]] = field(default_factory=dict)
+    held: list[HeldFindings] = field(default_factory=list)
 
-    def issues(self) -> int:
-        """Return how many issues say it."""
-        return len(self.misses) + len(of_symbols(self.held))
-
-
-class IssueList:
-    """Issues that grow chunk by chunk, with misses of symbols and holders of findings added up.
-
-    Attributes:
-        parts: What was added.
-        misses: Of each symbol, whether unpriced or else stale: how many lot-sessions, the first
-            session and the last.
-    """
-
-    def __init__(self) -> None:
-        self.parts: list[Issues] = []
-        self.misses: dict[Miss, tuple[int, int, int]] = {}
-        self._held: list[HeldFindings] = []
-
-    def add(self, issues: Issues, first_portfolio: int = 0) -> None:
-        """Append issues whose portfolios count from ``first_portfolio``."""
-        portfolio = issues.portfolio
-        if first_portfolio:
-            portfolio = np.where(portfolio >= 0, portfolio + first_portfolio, portfolio)
-        self.parts.append(replace(issues, portfolio=portfolio.astype(np.int32)))
-
-    def add_misses(self, misses: Misses) -> None:
-        """Add misses to those of the same symbol."""
-        for row in range(len(misses)):
-            known = misses.symbol.state[row] == State.VALUE
-            symbol = misses.symbol.value(int(misses.symbol.codes[row])) if known else ""
-            self.add_miss(
-                (bool(misses.unpriced[row]), symbol),
-                int(misses.lot_sessions[row]),
-                int(misses.first[row]),
-                int(misses.last[row]),
-            )
+    def add(self, other: Shared) -> None:
+        """Add what other portfolios have in common, on the same closes."""
+        for key, miss in other.misses.items():
+            self.add_miss(key, *miss)
+        self.held.extend(other.held)
 
     def add_miss(self, key: Miss, count: int, first: int, last: int) -> None:
         """Add lot-sessions between two sessions to those of the same symbol."""
         known, earliest, latest = self.misses.get(key, (0, first, last))
         self.misses[key] = known + count, min(earliest, first), max(latest, last)
 
-    def add_held(self, held: HeldFindings) -> None:
-        """Add the portfolios that findings concern."""
-        self._held.append(held)
-
-    def add_shared(self, other: Shared) -> None:
-        """Add what portfolios of another shard have in common, on the same closes."""
-        for key, miss in other.misses.items():
-            self.add_miss(key, *miss)
-        self._held += other.held
-
-    def shared(self) -> Shared:
-        """Return what portfolios have in common."""
-        return Shared(dict(self.misses), tuple(self._held))
-
-    def finish(self) -> Issues:
-        """Return all issues: of the prices, then of each portfolio in order, then the misses."""
+    def issues(self) -> Issues:
+        """Return the issues that say it, by symbol."""
         keys = sorted(self.misses)
         found = [self.misses[key] for key in keys]
         by_symbol = Issues.of(
@@ -188,7 +136,48 @@ class IssueList:
                 f"{counted(count, 'lot-session')} until {date_of(last)}" for count, _, last in found
             ],
         )
+        return Issues.concat([by_symbol, of_symbols(self.held)])
+
+
+class IssueList:
+    """Issues that grow chunk by chunk, and what portfolios have in common.
+
+    Attributes:
+        parts: What was added.
+        shared: Misses of symbols and holders of findings, added up.
+    """
+
+    def __init__(self) -> None:
+        self.parts: list[Issues] = []
+        self.shared = Shared()
+
+    def add(self, issues: Issues, first_portfolio: int = 0) -> None:
+        """Append issues whose portfolios count from ``first_portfolio``."""
+        portfolio = issues.portfolio
+        if first_portfolio:
+            portfolio = np.where(portfolio >= 0, portfolio + first_portfolio, portfolio)
+        self.parts.append(replace(issues, portfolio=portfolio.astype(np.int32)))
+
+    def add_misses(self, misses: Misses) -> None:
+        """Add misses to those of the same symbol."""
+        rows = zip(
+            misses.unpriced.tolist(),
+            misses.symbol.texts(),
+            misses.lot_sessions.tolist(),
+            misses.first.tolist(),
+            misses.last.tolist(),
+            strict=True,
+        )
+        for unpriced, symbol, count, first, last in rows:
+            self.shared.add_miss((unpriced, symbol or ""), count, first, last)
+
+    def add_held(self, held: HeldFindings) -> None:
+        """Add the portfolios that findings concern."""
+        self.shared.held.append(held)
+
+    def finish(self) -> Issues:
+        """Return all issues: of the prices, then of each portfolio in order, then the shared."""
         of_portfolios = Issues.concat([Issues.none(), *self.parts])
         # Stages notice things side by side, so the order of parts is that of the day's luck.
         order = np.argsort(of_portfolios.portfolio, kind="stable")
-        return Issues.concat([of_portfolios.take(order), by_symbol, of_symbols(self._held)])
+        return Issues.concat([of_portfolios.take(order), self.shared.issues()])

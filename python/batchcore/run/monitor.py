@@ -28,13 +28,7 @@ class Monitor:
 
     A phase is entered again and again, chunk by chunk, and for several chunks at a time. Its
     seconds are those in which any of them is in it; its span goes from its first moment to its
-    last.
-
-    Attributes:
-        run_id: That of the run.
-        seconds: By phase.
-        rows: By phase: rows brought, computed, written.
-        rows_by_load: Rows that each query brought.
+    last. `rows` are those brought, computed and written by phase, `rows_by_load` by query.
     """
 
     def __init__(self, run_id: str) -> None:
@@ -65,10 +59,8 @@ class Monitor:
 
     def step(self, name: str, chunk: int | None = None) -> None:
         """Log that a step is done, of a chunk or of the run."""
-        if chunk is None:
-            log.debug("run=%s step=%s", self.run_id, name)
-        else:
-            log.debug("run=%s step=%s chunk=%s", self.run_id, name, chunk)
+        of_chunk = "" if chunk is None else f" chunk={chunk}"
+        log.debug("run=%s step=%s%s", self.run_id, name, of_chunk)
 
     def loaded(self, **rows: int) -> None:
         """Count rows that queries brought."""
@@ -83,11 +75,7 @@ class Monitor:
     def span(self, counts: Mapping[str, Mapping[str, int]]) -> Iterator[Any]:
         """Run under a span of the run, where OpenTelemetry is installed; phases get theirs after.
 
-        Args:
-            counts: `statements` or `bytes` -> phase -> how many; read when the run is over.
-
-        Yields:
-            The span, or None.
+        ``counts`` is by `statements` or `bytes`, then by phase, and read when the run is over.
         """
         trace = _opentelemetry()
         if trace is None:
@@ -101,19 +89,15 @@ class Monitor:
             finally:
                 for phase, (first, last) in self._spans.items():
                     child = tracer.start_span(f"{SPAN}.{phase}", start_time=first)
-                    child.set_attributes(self._attributes(phase, counts))
+                    child.set_attribute(f"{SPAN}.run_id", self.run_id)
+                    figures: dict[str, float] = {
+                        "seconds": self.seconds[phase],
+                        "rows": self.rows[phase],
+                        **{name: one.get(phase, 0) for name, one in counts.items()},
+                    }
+                    for name, figure in figures.items():
+                        child.set_attribute(f"{SPAN}.{name}", figure)
                     child.end(last)
-
-    def _attributes(
-        self, phase: str, counts: Mapping[str, Mapping[str, int]]
-    ) -> dict[str, str | int | float]:
-        numbers = {name: by_phase.get(phase, 0) for name, by_phase in counts.items()}
-        return {
-            f"{SPAN}.run_id": self.run_id,
-            f"{SPAN}.seconds": self.seconds[phase],
-            f"{SPAN}.rows": self.rows[phase],
-            **{f"{SPAN}.{name}": number for name, number in numbers.items()},
-        }
 
 
 def _opentelemetry() -> Any:  # noqa: ANN401  # a module that may not be there

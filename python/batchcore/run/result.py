@@ -296,22 +296,14 @@ class BatchResult(Mapping[str, Any]):
 
         Symbols; of issues of no portfolio and no symbol, such as `bad_rate`, what they say.
         """
-        shared = self.issues.take(
-            (self.issues.portfolio < 0) & (self.issues.symbol.state != State.VALUE)
-        )
-        found: dict[str, dict[str, None]] = {}
-        for name, detail in zip(shared.name.texts(), shared.detail.texts(), strict=True):
-            if detail:
-                found.setdefault(str(name), {})[detail] = None
-        return {name: [*details] for name, details in found.items()} | self.symbols_by_issue()
+        issues = self.issues
+        shared = issues.take((issues.portfolio < 0) & (issues.symbol.state != State.VALUE))
+        told = _by_name(shared, [text or None for text in shared.detail.texts()])
+        return told | self.symbols_by_issue()
 
     def symbols_by_issue(self) -> dict[str, list[str]]:
         """Return the symbols of each name of issues that has any, each once and in order."""
-        named = self.issues.take(self.issues.symbol.state == State.VALUE)
-        found: dict[str, dict[str, None]] = {}
-        for name, symbol in zip(named.name.texts(), named.symbol.texts(), strict=True):
-            found.setdefault(str(name), {})[str(symbol)] = None
-        return {name: [*symbols] for name, symbols in found.items()}
+        return _by_name(self.issues, self.issues.symbol.texts())
 
     def errors(self) -> list[str]:
         """Return one line for each failed portfolio, or day where the policy fails single days."""
@@ -406,7 +398,7 @@ class BatchResult(Mapping[str, Any]):
             "group": self.group,
             "shards": [one.to_dict() for one in self.shards],
             "snapshot_seconds": self.snapshot_seconds,
-            "differences": difference_dicts(self),
+            "differences": _difference_dicts(self),
             "resumed": None if self.resumed is None else self.resumed.to_dict(),
         }
 
@@ -446,6 +438,15 @@ def kept(error: BaseException, name: str) -> object:
             return found
         seen = seen.__cause__ or seen.__context__
     return None
+
+
+def _by_name(issues: Issues, texts: Sequence[str | None]) -> dict[str, list[str]]:
+    """Return the texts of each name of issues that has any, each once and in order."""
+    found: dict[str, list[str]] = {}
+    for name, text in dict.fromkeys(zip(issues.name.texts(), texts, strict=True)):
+        if text is not None:
+            found.setdefault(str(name), []).append(text)
+    return found
 
 
 def issue_dicts(result: BatchResult) -> list[dict[str, str | None]]:
@@ -493,7 +494,7 @@ def joined_differences(parts: Sequence[Differences]) -> Differences:
     return found.take(np.argsort(found.portfolio))
 
 
-def difference_dicts(result: BatchResult) -> list[dict[str, Any]] | None:
+def _difference_dicts(result: BatchResult) -> list[dict[str, Any]] | None:
     """Return what a repair found as JSON has it; None of a run."""
     found = result.differences
     if found is None:
@@ -518,11 +519,7 @@ def status_counts(status: Bytes) -> dict[str, int]:
 
 
 def cache_stats(marks: Int64) -> dict[str, Any]:
-    """Return counts and hit rate of marks: fresh and lookback are hits (S4).
-
-    Args:
-        marks: (4,) int64 by `units.Mark`.
-    """
+    """Return counts and hit rate of (4,) marks, by `units.Mark`: fresh and lookback hit (S4)."""
     fresh, lookback, stale, unpriced = (int(marks[status]) for status in Mark)
     hits, misses = fresh + lookback, stale + unpriced
     return {
