@@ -61,10 +61,7 @@ async def find_affected(  # noqa: PLR0917  # what changed, for some portfolios
 ) -> Rewrites:
     """Return which portfolios are affected by what changed, by at most nine statements.
 
-    No day before ``start`` is rewritten.
-
-    Raises:
-        SchemaError: a table that is there lacks a time stamp.
+    No day before ``start`` is rewritten. A table that lacks a time stamp is a `SchemaError`.
     """
     check_stamps(catalog)
     facts = await load(session, select_changed_facts(catalog, since, selection))
@@ -90,27 +87,14 @@ async def find_affected(  # noqa: PLR0917  # what changed, for some portfolios
             if mapped is not None and splits is not None:
                 found.append(await asyncio.to_thread(restated, splits, held, mapped))
     if catalog.schema.fx is not None:
-        found += await _by_rates(session, catalog, since, selection, monitor, settings)
+        rates = await load(session, select_changed_rates(catalog, since))
+        monitor.loaded(changed_rates=len(rates.day))
+        if len(rates.day):
+            foreign = await load(session, select_foreign_held(catalog, selection))
+            monitor.loaded(foreign_held=len(foreign.start))
+            names = await load_names(session, catalog, foreign.own)
+            found.append(await asyncio.to_thread(converted, rates, foreign, names, settings))
     return await asyncio.to_thread(earliest, found, everyone_from, start)
-
-
-async def _by_rates(  # noqa: PLR0917  # what changed, for some portfolios
-    session: Session,
-    catalog: Catalog,
-    since: dt.datetime,
-    selection: Selection,
-    monitor: Monitor,
-    settings: Settings,
-) -> list[ChangedFacts]:
-    """Return the portfolios whose lots late rates convert (C6)."""
-    rates = await load(session, select_changed_rates(catalog, since))
-    monitor.loaded(changed_rates=len(rates.day))
-    if not len(rates.day):
-        return []
-    held = await load(session, select_foreign_held(catalog, selection))
-    monitor.loaded(foreign_held=len(held.start))
-    names = await load_names(session, catalog, held.own)
-    return [await asyncio.to_thread(converted, rates, held, names, settings)]
 
 
 def converted(
@@ -119,13 +103,8 @@ def converted(
     """Return the portfolios that a changed rate may convert a lot of, and from which day on.
 
     A rate counts from its day to the end of the lookback, so of each position the first one that
-    changed from its start less the lookback on counts, but on no day before its start.
-
-    Args:
-        rates: Those that came or changed.
-        held: Positions.
-        names: Currency of each text in ``held.own``.
-        settings: Lookback and pivot count.
+    changed from its start less the lookback on counts, but on no day before its start. ``names``
+    has the currency of each text in ``held.own``.
     """
     days = _days_by_units(rates)
     pivot = unit(settings.fx_pivot)
@@ -220,9 +199,7 @@ def earliest(
     order = sorted_ids(every)  # numpy.unique of rows keeps the interpreter's lock
     ids, day = every[order], np.concatenate([each.day for each in found])[order]
     if len(ids):
-        begins = np.ones(len(ids), dtype=np.bool_)
-        begins[1:] = (ids[1:] != ids[:-1]).any(axis=1)
-        starts = np.flatnonzero(begins)
+        starts = np.flatnonzero(np.r_[True, (ids[1:] != ids[:-1]).any(axis=1)])
         ids, day = ids[starts], np.minimum.reduceat(day, starts)
     if everyone_from is not None:
         day = np.minimum(day, np.int32(everyone_from))

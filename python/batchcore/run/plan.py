@@ -52,12 +52,7 @@ NEVER: Final = np.iinfo(np.int32).min
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """The days of a run.
-
-    Attributes:
-        start: The first day asked for; None continues after each portfolio's latest snapshot.
-        end: The last one.
-    """
+    """The days of a run; without a start it continues after each portfolio's latest snapshot."""
 
     start: int | None
     end: int
@@ -73,20 +68,14 @@ class Plan:
     """What a run does, portfolio by portfolio, sorted by id.
 
     Attributes:
-        first_day: (n,) int32, the first day to write; after `last_day` where nothing is.
-        last_day: (n,) int32, the last one.
-        sessions: (s,) int32 sessions that some portfolio writes, and those between.
-        opening: Where portfolios open, in their order.
-        latest_day: The latest complete snapshot of each portfolio; NULL without one, or for a
-            portfolio that is soft-deleted.
-        latest_equity: Its equity.
-        deleted: (n,) bool, asked for but soft-deleted: nothing is written.
-        continues: (n,) bool, which portfolios have a snapshot in `previous`.
-        previous: The snapshots that portfolios continue from, in their order.
+        first_day: The first day that each writes; after `last_day` where it writes nothing.
+        sessions: Those that some portfolio writes, and those between.
+        latest_day: The latest complete snapshot of each; NULL without one, or soft-deleted.
+        deleted: Asked for but soft-deleted: nothing is written.
+        continues: Which portfolios have a snapshot in `previous`, to continue from.
         price_first: The first day that marks are needed of.
-        price_last: The last one.
         is_whole: Whether these are all portfolios that are not soft-deleted.
-        complete: (n,) int64, sessions that are passed over, as they have a complete row.
+        complete: How many sessions of each are passed over, as they have a complete row.
     """
 
     first_day: Int32
@@ -153,14 +142,8 @@ def sessions_between(calendar: Calendar, first_day: Int32, last_day: Int32) -> I
 def sessions_behind(plan: Plan, written: Int32, calendar: Calendar, closed: int) -> int | None:
     """Return how many closed sessions follow the latest snapshot of the portfolio furthest behind.
 
-    Args:
-        plan: Of a run.
-        written: (n,) int32, the sessions that the run wrote of each portfolio.
-        calendar: Its calendar.
-        closed: The last session that has closed.
-
-    Returns:
-        None where no portfolio has a snapshot, or the calendar does not know the days.
+    ``written`` is the number of sessions that the run wrote of each, ``closed`` the last session
+    that has closed. None where no portfolio has a snapshot, or the calendar lacks the days.
     """
     known, latest = plan.latest_day.state == State.VALUE, plan.latest_day.values
     wrote = np.flatnonzero(written > 0)
@@ -182,10 +165,8 @@ def sessions_behind(plan: Plan, written: Int32, calendar: Calendar, closed: int)
 class Rewrites:
     """The day from which on the rows of each portfolio are computed again.
 
-    Attributes:
-        id: (n, 16) uint8, portfolios with a day of their own.
-        day: That day; NULL where one continues after its latest snapshot.
-        others: The day of all other portfolios; None where these continue.
+    Those of ``id`` have one of their own, NULL where one continues after its latest snapshot, and
+    all other portfolios that of ``others``, None where they continue.
     """
 
     id: Ids
@@ -210,9 +191,8 @@ class Rewrites:
 def of_holes(holes: Holes, calendar: Calendar, days: Range) -> Rewrites:
     """Return where chains are rewritten to fill their holes (S13).
 
-    That is from the first session of the range without a complete snapshot on; without a start,
-    from the first after the earliest one that there is. A portfolio without any in the range has no
-    row in ``holes``.
+    From the first session of the range without a complete snapshot on; without a start, from the
+    first after the earliest one. A portfolio without any in the range has no row in ``holes``.
     """
     if days.start is None:
         return Rewrites(holes.portfolio_id, holes.hole)
@@ -285,20 +265,18 @@ def make_plan(
             the boundary of the range.
         calendar: That of the run.
         days: Its range.
-        on_existing: `skip`, `replace` or `error`.
-        rewrite: For each portfolio the day from which its rows are computed again; NULL
-            continues after its latest. None is what ``on_existing`` says.
+        on_existing: As in `RunOptions`.
+        rewrite: The day from which the rows of each are computed again, NULL to continue after its
+            latest; None is what ``on_existing`` says.
         only_rewrite: Whether portfolios end with their latest snapshot, and none continues.
-        is_whole: Whether these are all portfolios that are not soft-deleted.
-        committed: What earlier attempts of the run have written: portfolios among that which did
-            not fail are neither refused nor computed again.
-        inception: Whether the range begins with each portfolio's earliest entry, which
-            ``rewrite`` then says.
+        is_whole: As in `Plan`.
+        committed: What earlier attempts have written: of that, portfolios which did not fail are
+            neither refused nor computed again.
+        inception: Whether the range begins with each earliest entry, which ``rewrite`` then says.
         refuses: Whether ``error`` refuses snapshots in the range.
 
     Raises:
-        SnapshotExistsError: a complete snapshot exists in the range and ``on_existing`` is
-            ``error``.
+        SnapshotExistsError: it does, and there is a complete one.
         ConfigError: a session beyond the calendar.
     """
     count = len(portfolios)
@@ -414,12 +392,9 @@ def uuid_text(row: Ids) -> str:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Chunk:
-    """Portfolios that are loaded, computed and committed together.
+    """Portfolios that are loaded, computed and committed together: a slice of the plan.
 
-    Attributes:
-        number: From 0.
-        rows: Of the plan, a contiguous slice.
-        works: (c,) bool, which of them have anything to write.
+    ``works`` says which of them have anything to write.
     """
 
     number: int
@@ -454,8 +429,7 @@ def off_session(
 ) -> Issues:
     """Return the snapshots on dates that are no session (S13), by portfolio of the chunk.
 
-    ``portfolio`` is the row of the chunk that each snapshot is of, -1 for none, and the window the
-    first and last day to look at of each portfolio, (c,).
+    ``portfolio`` is that of each snapshot, -1 for none, and the window of each portfolio.
     """
     first, last = window
     found = (portfolio >= 0) & ~calendar.is_session(existing.day)
@@ -469,8 +443,7 @@ def off_session(
 def gaps(existing: Existing, portfolio: Int32, latest_day: Days, sessions: Int32) -> Issues:
     """Return the sessions of a range without a snapshot up to the latest complete one (S13).
 
-    ``portfolio`` is the row of the chunk that each snapshot is of, -1 for none, and ``latest_day``
-    is of each portfolio of the chunk.
+    ``portfolio`` is that of each snapshot, -1 for none, and ``latest_day`` of each portfolio.
     """
     passed = np.searchsorted(sessions, latest_day.values, side="right")
     passed = np.where(latest_day.state == State.VALUE, passed, 0)

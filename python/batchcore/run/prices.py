@@ -39,12 +39,8 @@ class PriceSource(Protocol):
 class PriceWindow:
     """Days of closes, both included.
 
-    Attributes:
-        first: Where closes begin.
-        needed: The first day that marks are needed of; the days before it only show how old a
-            close is, and how many there were.
-        last: The last one.
-        until: Closes after it, up to this day, are loaded only to be looked at (C1).
+    Those before ``needed`` only show how old a close is, and how many there were; those after
+    ``last``, up to ``until``, are loaded only to be looked at (C1).
     """
 
     first: int
@@ -70,12 +66,11 @@ async def load_closes(
 ) -> Prices:
     """Return every finite close of symbols in a window, and of each the last before it.
 
-    The first statement brings the closes of the symbols as they are spelt on positions. One
-    further statement, the fallback, brings what it left out: the last closes before the window, of
-    symbols that have none in it up to the first day needed, and those in it under other spellings.
-    Where it is known which spellings closes are ``stored`` under, there mostly is nothing left out,
-    and no such statement. Closes that are handed in, of a ``source``, take the place of the first,
-    of the symbols that they cover from the first day needed on; the fallback brings the others.
+    The first statement brings closes as symbols are spelt on positions; a second one, the fallback,
+    what that leaves out: other spellings, and the last closes before the window of symbols without
+    one up to the first day needed. Where it is known which spellings are ``stored``, that is mostly
+    nothing, and no statement. A ``source`` takes the place of the first for symbols that it covers
+    from the first day needed on.
     """
     spelt = sorted(set(spellings))
     wanted = sorted({normalised(symbol) for symbol in spelt} - {""})

@@ -48,7 +48,7 @@ class Request(RunOptions):
         moment: What "now" is, and the `created_at` of new rows, by the server's clock; None as
             long as that was not asked.
         began: When this attempt of the run began, by the server's clock; None until asked.
-        committed: What earlier attempts of the run have committed.
+        committed: By earlier attempts of the run.
         view: The moment of the database that all shards of a run read, where somebody holds one.
         latest: How far all portfolios are at that moment, where that was read for all shards.
         order: The id of the call of `run_on` that the run works for.
