@@ -114,20 +114,12 @@ class GroupResult:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What the task of a shard is given. Dask logs it where a task fails, so it hides the URL.
-
-    Attributes:
-        id: Of the call of `run_on`.
-        shard: ``(k, n)``.
-        version: Of batchcore there: another one might read the rest in another way.
-        packed: URL and request.
-        tells: Whether progress is asked for.
-    """
+    """What the task of a shard is given; ``tells`` is whether progress is asked for."""
 
     id: str
     shard: Shard
-    version: str
-    packed: bytes = field(repr=False)
+    version: str  # another one might read the rest in another way
+    packed: bytes = field(repr=False)  # URL and request; Dask logs an order where a task fails
     tells: bool
 
 
@@ -228,11 +220,7 @@ def _report(group: Group[Ended]) -> GroupResult:
 
 
 async def _check_client(client: object) -> None:
-    """Refuse what is no client that can be used from here.
-
-    Raises:
-        ConfigError: it is none.
-    """
+    """Refuse what is no client that can be used from here."""
     try:
         distributed = await imported("distributed")
     except ImportError as error:
@@ -256,10 +244,9 @@ class _Call:
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     async def check(self) -> None:
-        """Refuse a cluster that would not even load a task; who is silent may have it.
+        """Refuse a cluster that would not even load a task: with another version, or none.
 
-        Raises:
-            ConfigError: the scheduler or a worker has another version of batchcore, or none.
+        Who is silent may have it.
         """
 
         async def versions() -> Any:  # noqa: ANN401  # a JSON document

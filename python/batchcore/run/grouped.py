@@ -47,15 +47,11 @@ _MIX: Final = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F], dtype=np.uint64
 
 
 def group_size(
-    chunks: Sequence[Chunk],
-    estimated: Mapping[str, int],
-    table: str,
-    most_bytes: int,
+    chunks: Sequence[Chunk], estimated: Mapping[str, int], table: str, most_bytes: int
 ) -> int:
     """Return how many chunks make a group, so that its rows of a table fit ``most_bytes``.
 
-    Groups are of even size. A portfolio is taken to have as many rows as the average that the
-    server estimates.
+    A portfolio is taken to have as many rows as the average that the server estimates.
     """
     rows, holders = estimated.get(table), estimated.get("portfolios")
     of_a_portfolio = BYTES_OF_A_ROW[table] * (
@@ -90,17 +86,13 @@ class GroupedLoad(Generic[Kept]):
         group = self._chunks[first : first + self._size]
         async with self._locks[first]:
             if first not in self._kept:
-                self._kept[first] = await self._load(reader, joined(group))
+                rows = slice(group[0].rows.start, group[-1].rows.stop)
+                works = np.concatenate([one.works for one in group])
+                self._kept[first] = await self._load(reader, Chunk(group[0].number, rows, works))
             self._asked[first] += 1
             if self._asked[first] == sum(bool(one.works.any()) for one in group):
                 return self._kept.pop(first)
             return self._kept[first]
-
-
-def joined(chunks: Sequence[Chunk]) -> Chunk:
-    """Return chunks that follow each other as one."""
-    rows = slice(chunks[0].rows.start, chunks[-1].rows.stop)
-    return Chunk(chunks[0].number, rows, np.concatenate([chunk.works for chunk in chunks]))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -124,13 +116,9 @@ class FlowsByPortfolio:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class EventsByPosition:
-    """Events in the order of a hash of their positions' ids.
+    """Events, and hashes of their positions' ids, ascending, with the row of the event of each.
 
-    Attributes:
-        events: In any order.
-        mixed: (n,) uint64 hashes of the ids of their positions, ascending.
-        order: (n,) int64, the row of the event of each.
-        seen: Which of the highest bits there are: most positions have no event.
+    ``seen`` says which of the highest bits there are: most positions have no event.
     """
 
     events: LooseEvents | Events

@@ -97,13 +97,12 @@ def with_first_dates(request: Request, lease: Lease) -> Request:
 
     All else that its rows depend on is part of the fingerprint.
     """
+    request = replace(request, moment=lease.moment, began=lease.began)
     if lease.attempt == 1:
-        return replace(request, moment=lease.moment, began=lease.began)
+        return request
     today = json.loads(lease.configuration)["today"]
     return replace(
         request,
-        moment=lease.moment,
-        began=lease.began,
         # A repair without an end goes to the latest snapshots, whatever the last session closed.
         end=request.end or (None if request.repairs else lease.end),
         settings=replace(
@@ -127,10 +126,7 @@ class LeaseHolder:
     async def acquire(self, session: Session, catalog: Catalog) -> Lease:
         """Return the lease of the run, in a transaction that is committed at once.
 
-        `end_replaced` comes next.
-
-        Raises:
-            LeaseHeldError: another live run is processing some of the portfolios.
+        `end_replaced` comes next. A live run on some of the portfolios is a `LeaseHeldError`.
         """
         found = await self.ledger.found(session, self.question)
         order = self._request.order
@@ -174,8 +170,7 @@ class LeaseHolder:
     async def wait_for(self, session: Session, held: LeaseHeldError) -> None:
         """Wait, outside a transaction, until the run that refused this one is no longer alive.
 
-        Raises:
-            LeaseHeldError: the other run is still alive after `wait` seconds.
+        After `wait` seconds raise why.
         """
         wait = self._request.wait
         if not wait:

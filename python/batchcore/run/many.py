@@ -101,7 +101,10 @@ async def run_many(
     if "portfolio_ids" in overrides:
         msg = "portfolios are those of one database: call run_batch with portfolio_ids"
         raise ConfigError(msg, "portfolio_ids")
-    for name, schema in _checked(schemas).items():
+    if schemas is not None and not isinstance(schemas, Mapping):
+        msg = f"schemas is of type {type(schemas).__name__}, expected a mapping of names"
+        raise ConfigError(msg, "schemas")
+    for name, schema in (schemas or {}).items():
         if name not in databases:
             raise ConfigError(f"schemas names `{name}`, which is no database", "schemas")
         if not isinstance(schema, Schema):
@@ -128,13 +131,6 @@ async def run_many(
         vars(error)[KEPT] = _result(ends, databases)
         raise
     return _result(ends, databases)
-
-
-def _checked(schemas: object) -> Mapping[str, object]:
-    if schemas is None or isinstance(schemas, Mapping):
-        return schemas or {}
-    msg = f"schemas is of type {type(schemas).__name__}, expected a mapping of names"
-    raise ConfigError(msg, "schemas")
 
 
 def _result(

@@ -252,8 +252,7 @@ async def calculate_portfolio_provider_beta(
         docs/semantics.md, A1, C6 and C7.
     """
     check_choice("weights", weights, BETA_WEIGHTS)
-    own = _settings(schema, settings)
-    portfolio = _checked(portfolio_id, profile_cache, calculation_date)
+    portfolio, own = _checked(portfolio_id, profile_cache, calculation_date, schema, settings)
     async with reading(db, own.schema, USES) as (session, catalog):
         day = await _day(session, calculation_date)
         held = await _load(session, catalog, portfolio, day, own, profile_cache)
@@ -304,13 +303,17 @@ async def calculate_portfolio_sector_exposure(
     Source:
         docs/semantics.md, A2, C6 and C7.
     """
-    own = _settings(schema, settings)
-    portfolio = _checked(portfolio_id, profile_cache, calculation_date)
+    portfolio, own = _checked(portfolio_id, profile_cache, calculation_date, schema, settings)
     async with reading(db, own.schema, USES) as (session, catalog):
         day = await _day(session, calculation_date)
         held = await _load(session, catalog, portfolio, day, own, profile_cache)
         found = await _benchmark(session, catalog, benchmark, day)
-    shares = _shares(held)
+    shares = None
+    if held.equity[0, 0] > 0:
+        sectors = Sectors.of(held.profiles)
+        own_shares = sectors.shares(held.lots, held.equity)[0, 0].tolist()
+        by_name = zip(sectors.names, own_shares, strict=True)
+        shares = {name: share for name, share in by_name if not np.isnan(share)}
     of_benchmark = {
         sector: 0.0 - weight for sector, weight in over_and_underweights({}, found.weights).items()
     }
@@ -327,19 +330,11 @@ async def calculate_portfolio_sector_exposure(
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Holding:
-    """The lots of a portfolio on a date.
+    """The lots of a portfolio on a date."""
 
-    Attributes:
-        lots: `portfolio`, `symbol` (row of the profiles), `kind` and `value`, as the functions of
-            `analytics` take them.
-        position: (l,) int32 which position each is of.
-        equity: (1, 1) float64 dollars, NaN where there is none.
-        profiles: Of the symbols.
-    """
-
-    lots: dict[str, Any]
-    position: Int32
-    equity: Floats
+    lots: dict[str, Any]  # as the functions of `analytics` take them; symbols are of the profiles
+    position: Int32  # (l,) which position each is of
+    equity: Floats  # (1, 1) dollars, NaN where there is none
     profiles: SymbolProfiles
 
 
@@ -415,17 +410,19 @@ async def _profiles(
 ) -> SymbolProfiles:
     """Return the profiles of normalised symbols, those that the cache has from there."""
     known = {} if cache is None else {symbol: cache.get(symbol) for symbol in symbols}
-    lacking = [symbol for symbol in symbols if known.get(symbol) is None]
-    if lacking:
+    found = {
+        symbol: (
+            np.nan if profile.beta is None else float(profile.beta),
+            profile.sector,
+            bool(profile.is_etf),
+        )
+        for symbol, profile in known.items()
+        if profile is not None
+    }
+    if lacking := [symbol for symbol in symbols if symbol not in found]:
         loaded = await load_profiles(session, catalog, lacking)
         columns = zip(loaded.beta.tolist(), loaded.sector, loaded.is_etf, strict=True)
-        found = dict(zip(lacking, columns, strict=True))
-    else:
-        found = {}
-    for symbol, profile in known.items():
-        if profile is not None:
-            beta = np.nan if profile.beta is None else float(profile.beta)
-            found[symbol] = (beta, profile.sector, bool(profile.is_etf))
+        found.update(zip(lacking, columns, strict=True))
     rows = [found[symbol] for symbol in symbols]
     return SymbolProfiles(
         np.array([beta for beta, _, _ in rows], dtype=np.float64),
@@ -441,27 +438,19 @@ async def _benchmark(session: Session, catalog: Catalog, code: str, day: int) ->
     return await load(session, select_benchmark(catalog, code, day))
 
 
-def _shares(held: _Holding) -> dict[str, float] | None:
-    if not held.equity[0, 0] > 0:
-        return None
-    sectors = Sectors.of(held.profiles)
-    shares = sectors.shares(held.lots, held.equity)[0, 0].tolist()
-    by_name = zip(sectors.names, shares, strict=True)
-    return {name: share for name, share in by_name if not np.isnan(share)}
-
-
-def _settings(schema: Schema | None, settings: Settings | None) -> Settings:
+def _checked(
+    portfolio: uuid.UUID | str,
+    cache: ProfileCache | None,
+    date: dt.date | None,
+    schema: Schema | None,
+    settings: Settings | None,
+) -> tuple[uuid.UUID, Settings]:
     own = Settings() if settings is None else settings
     RunOptions(settings=own)  # which checks them
-    return own if schema is None else replace(own, schema=schema)
-
-
-def _checked(
-    portfolio: uuid.UUID | str, cache: ProfileCache | None, date: dt.date | None
-) -> uuid.UUID:
     check_cache("profile_cache", cache)
     optional_date(date, "calculation_date")
-    return checked_id(portfolio, "portfolio_id")
+    portfolio = checked_id(portfolio, "portfolio_id")
+    return portfolio, own if schema is None else replace(own, schema=schema)
 
 
 async def _day(session: Session, date: dt.date | None) -> int:

@@ -122,11 +122,9 @@ class BasisCheck:
     @property
     def agrees(self) -> bool:
         """Whether the data, as far as they tell, are as the `Schema` declares."""
-        pairs = (
-            (self.price_basis, self.declared_price_basis),
-            (self.quantity_basis, self.declared_quantity_basis),
+        return self.price_basis in {UNKNOWN, self.declared_price_basis} and (
+            self.quantity_basis in {UNKNOWN, self.declared_quantity_basis}
         )
-        return all(found in {UNKNOWN, declared} for found, declared in pairs)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON has it: dates in ISO format, decimals as text."""
@@ -212,21 +210,20 @@ def _checked(
 
 
 class _Closes:
-    """Valid closes of one symbol by day."""
+    """Valid closes of one symbol by day; those asked for are None where they are not near."""
 
     def __init__(self, prices: Prices) -> None:
         valid = prices.take(valid_rows(prices))
-        scale = valid.close.scale
         rows = zip(valid.day.values.tolist(), valid.close.values.tolist(), strict=True)
-        self._close = {day: Decimal(mantissa).scaleb(-scale) for day, mantissa in rows}
+        self._close = {day: Decimal(own).scaleb(-valid.close.scale) for day, own in rows}
         self._days = sorted(self._close)
 
     def before(self, day: int) -> tuple[int, Decimal] | None:
-        """Return the last close before a day, if it is near."""
+        """Return the last close before a day, with its own."""
         return self._near(bisect_left(self._days, day) - 1, day)
 
     def since(self, day: int) -> tuple[int, Decimal] | None:
-        """Return the first close from a day on, if it is near."""
+        """Return the first close from a day on, with its own."""
         return self._near(bisect_left(self._days, day), day)
 
     def _near(self, at: int, day: int) -> tuple[int, Decimal] | None:
@@ -237,18 +234,20 @@ class _Closes:
 
 def _around(day: int, quotient: Fraction, closes: _Closes) -> SplitCloses:
     before, after = closes.before(day), closes.since(day)
-    moved = None if before is None or after is None else float(after[1] / before[1])
-    expected = 1 / float(quotient)
+    expected, moved, looks = 1 / float(quotient), None, UNKNOWN
+    if before is not None and after is not None:
+        moved = float(after[1] / before[1])
+        looks = _nearer(moved, (expected, 1.0), PRICE_BASES)
     return SplitCloses(
         ex_date=date_of(day),
         split=f"{quotient.numerator} for {quotient.denominator}",
-        before=None if before is None else before[1],
-        before_date=None if before is None else date_of(before[0]),
-        after=None if after is None else after[1],
-        after_date=None if after is None else date_of(after[0]),
+        before=before and before[1],
+        before_date=before and date_of(before[0]),
+        after=after and after[1],
+        after_date=after and date_of(after[0]),
         quotient=moved,
         if_as_traded=expected,
-        looks=UNKNOWN if moved is None else _nearer(moved, (expected, 1.0), PRICE_BASES),
+        looks=looks,
     )
 
 
