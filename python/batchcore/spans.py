@@ -12,13 +12,7 @@ Spans = tuple[Span, ...]
 
 
 class Window(NamedTuple):
-    """Symbols and the days that are wanted of them.
-
-    Attributes:
-        symbols: As spelt.
-        first: First day.
-        last: Last day, included.
-    """
+    """Symbols, as spelt, and the first and last day that are wanted of them."""
 
     symbols: tuple[str, ...]
     first: int

@@ -95,10 +95,8 @@ def last_sessions(plan: Plan) -> Int32:
 
 
 def return_sessions(plan: Plan, calendar: Calendar, level: str) -> Int32:
-    """Return the sessions whose closes the analytics of a level read, ascending.
-
-    Regressions (A5) look back the furthest, and the first return is that of the second session.
-    """
+    """Return the sessions whose closes the analytics of a level read, ascending."""
+    # Regressions (A5) look back the furthest; the first return is that of the second session.
     if level == "none":
         return np.zeros(0, dtype=np.int32)
     analysed = plan.sessions[plan.sessions_run()]
@@ -109,10 +107,7 @@ def return_sessions(plan: Plan, calendar: Calendar, level: str) -> Int32:
 
 
 class Regressions:
-    """Symbols of a run, their returns, and their regressions, computed when first needed.
-
-    One task at a time asks. `symbols` are normalised (S2) and ascend.
-    """
+    """Symbols of a run, their returns and regressions, computed when first needed, by one task."""
 
     def __init__(self, market: Market, symbols: Sequence[str], days: Int32, level: str) -> None:
         """Take symbols as spelt, and (d,) sessions from the first that returns are needed of."""
@@ -126,11 +121,8 @@ class Regressions:
         self._factor_betas: dict[int, FactorBetas] = {}
 
     def columns(self, symbols: Text) -> Int64:
-        """Return the row in `symbols` of each text in the table of a column.
-
-        Of a symbol that is not of the run it is that of the empty one: a chunk may bring positions
-        of portfolios that the run leaves out.
-        """
+        """Return the row in `symbols` of each text in the table of a column."""
+        # Positions of portfolios that the run leaves out may come too: theirs is the empty one.
         none = self._column[""]
         rows = [self._column.get(normalised(symbol), none) for symbol in symbols.table()]
         return np.array(rows, dtype=np.int64)
@@ -186,10 +178,7 @@ class ChunkInputs:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Analysed:
-    """The analytics of a chunk: columns of its rows, and rows of other tables, one of each name.
-
-    ``days`` are the sessions of the latter, and ``issues`` say what did not fit.
-    """
+    """Columns of the rows of a chunk, and rows of other tables, one of each name, of some days."""
 
     snapshot: SnapshotAnalytics
     tables: tuple[Table, ...]
@@ -261,11 +250,7 @@ class Analysis:
     beta_weights: str
 
     def analyse(self, inputs: ChunkInputs, cancel: CancelFlag | None = None) -> Analysed:
-        """Return the analytics of a chunk: a pure function of its frames.
-
-        Raises:
-            CancelledError: `cancel` was raised.
-        """
+        """Return the analytics of a chunk: a pure function of its frames."""
         rows = inputs.rows
         numbers = {column: np.full(len(rows), np.nan) for column in NUMBERS}
         observations = np.zeros(len(rows), dtype=np.int32)
@@ -445,10 +430,8 @@ def _block(  # noqa: PLR0917  # some rows, and the lots of their portfolios
 
 
 def _daily_returns(inputs: ChunkInputs, sessions: Int32, members: Int32, last: int) -> Floats:
-    """Return the daily returns of portfolios up to a session, oldest first: (p, h), NaN for NULL.
-
-    Those before the run are at the end of the first `PAST_RETURNS` columns.
-    """
+    """Return the daily returns of portfolios up to a session, oldest first: NaN for NULL."""
+    # Those before the run are at the end of the first `PAST_RETURNS` columns.
     rows, past = inputs.rows, inputs.returns
     sessions = sessions[: int(np.searchsorted(sessions, last, side="right"))]
     found = np.full((len(inputs.opening), PAST_RETURNS + len(sessions)), np.nan)
@@ -474,10 +457,7 @@ async def load_analysis(
     threads: int | None,
     beta_weights: str,
 ) -> Analysis:
-    """Return the analysis of a run, with profiles and factors where it needs them.
-
-    Symbols are those of its positions, as spelt, and days those of `return_sessions`.
-    """
+    """Return the analysis of a run; days are those of `return_sessions`, symbols as spelt."""
     off = [*parts.off.items()]
     spellings = symbols.table()
     regressions = await asyncio.to_thread(Regressions, market, spellings, days, parts.level)

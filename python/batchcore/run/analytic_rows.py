@@ -63,10 +63,7 @@ class Fitting:
     def decimals(
         self, table: str, column: str, figures: Floats, portfolio: Int32, day: Int32
     ) -> Decimals:
-        """Return (n,) figures as decimals; NaN is NULL, and so is what does not fit.
-
-        Portfolio and day of each are those of the issues.
-        """
+        """Return (n,) figures as decimals; NaN is NULL, and so is what does not fit."""
         capacity = self._capacities[table][column]
         mantissas, fits = _rounded(figures, capacity.scale, float(capacity.limit))
         self._add(column, figures, ~fits & ~np.isnan(figures), portfolio, day)
@@ -75,10 +72,7 @@ class Fitting:
     def shares(
         self, names: tuple[str, ...], figures: Floats, known: Bools, portfolio: Int32, day: Int32
     ) -> Objects:
-        """Return (n, k) shares by ascending names as objects; NaN is no share.
-
-        ``known`` says which objects are not NULL.
-        """
+        """Return (n, k) shares by ascending names as objects; NaN is no share."""
         mantissas, fits = _rounded(figures, SHARE_SCALE, _MOST)
         present = ~np.isnan(figures)
         wrong = known & (present & ~fits).any(axis=1)
@@ -136,10 +130,7 @@ def _rounded(figures: Floats, scale: int, limit: float) -> tuple[Int64, Bools]:
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class HeldStocks:
-    """Public LONG and SHORT positions held on a session, each once.
-
-    Portfolios are rows of the chunk, symbols rows of those of the run.
-    """
+    """Public LONG and SHORT positions held on a session, each once, by rows of the chunk."""
 
     position_id: Ids
     portfolio: Int32
@@ -229,10 +220,7 @@ class TableRows:
     def market_values(
         self, values: PositionValues, positions: Positions, portfolio: Int32
     ) -> Table:
-        """Return market values of positions, by id; those that do not fit are left out.
-
-        ``portfolio`` is the row of the chunk of each of all ``positions``.
-        """
+        """Return market values of positions, by id, without those that do not fit."""
         position = values.position
         figures = {
             "last_price": values.last_price,

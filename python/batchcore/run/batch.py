@@ -186,10 +186,7 @@ class Run:
         self._began = dt.datetime.now(dt.UTC)
 
     async def run(self) -> BatchResult:
-        """Do the run and return its report; `progress` is called meanwhile.
-
-        Whatever ends it early keeps the report until then, see `BatchResult.of_error`.
-        """
+        """Do the run and return its report, kept with what ends it early; `progress` is called."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 clock = tasks.create_task(self._tick_forever())
@@ -375,10 +372,8 @@ class Run:
         first: Session,
         view: Callable[..., contextlib.AbstractAsyncContextManager[None]],
     ) -> None:
-        """Read the moment that all shards read; that of now if it shows less than runs did since.
-
-        The lease is held already: no other run writes to these portfolios from here on.
-        """
+        """Read the moment that all shards read; that of now if runs did more since."""
+        # The lease is held already: no other run writes to these portfolios from here on.
         given = self.request.view
         if given is None:
             await stack.enter_async_context(view())
@@ -458,10 +453,7 @@ class Run:
         return not self.request.only_plans and bool(work.policy.plan.works().any())
 
     def is_behind(self) -> bool:
-        """Return whether a run that was continued, or whose group was, ended too early.
-
-        That is before the last session closed.
-        """
+        """Return whether a run continued, or its group, ended before the last session closed."""
         lease, work = self.lease, self.work
         if lease is None or work is None or lease.moment == lease.began:
             return False

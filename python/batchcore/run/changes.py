@@ -59,10 +59,7 @@ async def find_affected(  # noqa: PLR0917  # what changed, for some portfolios
     monitor: Monitor,
     settings: Settings,
 ) -> Rewrites:
-    """Return which portfolios are affected by what changed, by at most nine statements.
-
-    No day before ``start`` is rewritten. A table that lacks a time stamp is a `SchemaError`.
-    """
+    """Return who is affected by what changed, and from when, by at most nine statements."""
     check_stamps(catalog)
     facts = await load(session, select_changed_facts(catalog, since, selection))
     prices = await load(session, select_changed_prices(catalog, since))
@@ -100,12 +97,9 @@ async def find_affected(  # noqa: PLR0917  # what changed, for some portfolios
 def converted(
     rates: ChangedRates, held: ForeignHeld, names: Mapping[str, str], settings: Settings
 ) -> ChangedFacts:
-    """Return the portfolios that a changed rate may convert a lot of, and from which day on.
-
-    A rate counts from its day to the end of the lookback, so of each position the first one that
-    changed from its start less the lookback on counts, but on no day before its start. ``names``
-    has the currency of each text in ``held.own``.
-    """
+    """Return the portfolios that a changed rate may convert a lot of, and from which day on."""
+    # A rate counts from its day to the end of the lookback: of each position the first one counts
+    # that changed from its start less the lookback on, but on no day before its start.
     days = _days_by_units(rates)
     pivot = unit(settings.fx_pivot)
     of_home = [unit(text) for text in held.home.table()]

@@ -146,10 +146,7 @@ class ChunkSteps:
         return issue_rows(run_id, -attempt, ids, refused, [(part, 0) for part in self.unwritten])
 
     async def without(self, item: ComputedChunk, refused: Mapping[int, str]) -> ComputedChunk:
-        """Return a chunk without the portfolios that the database refused (S10).
-
-        ``refused`` says why, by portfolio of the chunk.
-        """
+        """Return a chunk without the portfolios that the database refused, and why (S10)."""
         return await in_thread(partial(self._without, item, refused), self._cancel)
 
     def _without(self, item: ComputedChunk, refused: Mapping[int, str]) -> ComputedChunk:
@@ -169,18 +166,13 @@ class ChunkSteps:
 def issue_rows(
     run_id: str, number: int, ids: Ids, failed: Bools, issues: Sequence[tuple[Issues, int]]
 ) -> IssueRows:
-    """Return issues of portfolios for the ledger, of a chunk; below zero, of none.
-
-    Portfolios of issues count those of ``ids`` from a number on.
-    """
+    """Return issues for the ledger, of portfolios of ``ids`` that count from a number on."""
     return encode_issues(ISSUES, run_id, number, issue_columns(ids, failed, issues))
 
 
 def symbol_issue_rows(run_id: str, attempt: int, issues: Issues) -> IssueRows:
-    """Return what an attempt of a run noticed of no portfolio: one row for each name and symbol.
-
-    What is of no symbol either, such as `bad_rate`, has the empty one: the column takes no NULL.
-    """
+    """Return what was noticed of no portfolio: one row for each name and symbol."""
+    # What is of no symbol, such as `bad_rate`, has the empty one: the column takes no NULL.
     shared = issues.take(np.flatnonzero(issues.portfolio < 0))
     symbols = ["" if symbol is None else symbol for symbol in shared.symbol.texts()]
     shared = replace(shared, symbol=Text.of(symbols))
@@ -189,10 +181,7 @@ def symbol_issue_rows(run_id: str, attempt: int, issues: Issues) -> IssueRows:
 
 
 def issue_columns(ids: Ids, failed: Bools, issues: Sequence[tuple[Issues, int]]) -> dict[str, Any]:
-    """Return one row for each portfolio and name: how many there are, and the first.
-
-    A portfolio that failed has one at least.
-    """
+    """Return a row for each portfolio and name of issues; one that failed has at least one."""
     parts = [replace(part, portfolio=part.portfolio - np.int32(start)) for part, start in issues]
     unnamed = failed.copy()
     for part in parts:

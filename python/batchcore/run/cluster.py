@@ -244,10 +244,7 @@ class _Call:
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     async def check(self) -> None:
-        """Refuse a cluster that would not even load a task: with another version, or none.
-
-        Who is silent may have it.
-        """
+        """Refuse a cluster that has another version, or none; who is silent may have it."""
 
         async def versions() -> Any:  # noqa: ANN401  # a JSON document
             return await self.client.get_versions(packages=[PACKAGE])
@@ -330,10 +327,8 @@ def _hear(event: tuple[float, Sequence[Any]]) -> None:
 
 
 async def _end_leases(url: str, schema: Schema, order: str) -> None:
-    """Take their leases from the runs of an order that are at work, as if they were interrupted.
-
-    Their workers notice it when they next write, or at their next heartbeat.
-    """
+    """Take their leases from the runs of an order that are at work, as if interrupted."""
+    # Their workers notice it when they next write, or at their next heartbeat.
     ledger = Ledger(schema)
     async with Database(url).writing(PHASE) as session:
         async with transaction(session, idle_ms=ACQUIRE_IDLE_MS):

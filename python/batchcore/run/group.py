@@ -106,13 +106,8 @@ class Group(Generic[End]):
     held_s: float | None = None
 
     async def run(self) -> None:
-        """Do all of them side by side, under one view.
-
-        Where one ends early, the others go on, and it can be tried again alone.
-
-        Raises:
-            BatchcoreError: the gravest of the errors that ended shards.
-        """
+        """Do all of them side by side, under one view; raise the gravest of their errors."""
+        # Where one ends early, the others go on, and it can be tried again alone.
         progress = SharedProgress(self.request.progress)
         settings = self.request.settings
         first = replace(self.request, settings=replace(settings, shard=(1, self.count)))
@@ -149,12 +144,7 @@ async def run_group(
     count: int,
     work: Callable[[Request], Awaitable[BatchResult]],
 ) -> BatchResult:
-    """Return the report of all shards of a run, which ``work`` does side by side.
-
-    Raises:
-        BatchcoreError: the gravest of the errors that ended shards; `BatchResult.of_error` returns
-            the report of all of them.
-    """
+    """Return the report of all shards of a run, which is kept with an error of any of them."""
     group = Group(database, request, count, work)
     try:
         await group.run()
@@ -190,10 +180,8 @@ def _report(group: Group[BatchResult]) -> BatchResult:
 def shard_result(
     shard: Shard, result: BatchResult | None, error: BaseException | None = None
 ) -> ShardResult:
-    """Return how a shard ended, by its report, if it came to one, and by its error.
-
-    What is stopped may have no time left to tell its report.
-    """
+    """Return how a shard ended, by its report, if it came to one, and by its error."""
+    # What is stopped may have no time left to tell its report.
     text = None if error is None else f"{type(error).__name__}: {error}"
     if result is None:
         was_stopped = error is not None and not isinstance(error, Exception)
@@ -214,10 +202,8 @@ def shard_result(
 
 
 def merged(results: Sequence[BatchResult], shards: Iterable[ShardResult] = ()) -> BatchResult:
-    """Return one report of several shards, of at least one.
-
-    Counts are added up. Seconds are those of the slowest shard, as they work side by side.
-    """
+    """Return one report of several shards, of at least one, with counts added up."""
+    # Seconds are those of the slowest shard, as they work side by side.
     ends = tuple(shards)
     first = results[0]
     portfolios = PortfolioResults.concat([one.portfolios for one in results])

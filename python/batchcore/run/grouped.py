@@ -49,10 +49,7 @@ _MIX: Final = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F], dtype=np.uint64
 def group_size(
     chunks: Sequence[Chunk], estimated: Mapping[str, int], table: str, most_bytes: int
 ) -> int:
-    """Return how many chunks make a group, so that its rows of a table fit ``most_bytes``.
-
-    A portfolio is taken to have as many rows as the average that the server estimates.
-    """
+    """Return how many chunks make a group, so that its rows of a table fit ``most_bytes``."""
     rows, holders = estimated.get(table), estimated.get("portfolios")
     of_a_portfolio = BYTES_OF_A_ROW[table] * (
         rows / holders if rows and holders else ROWS_OF_A_PORTFOLIO

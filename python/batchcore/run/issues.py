@@ -66,10 +66,7 @@ def ambiguous_profiles(symbols: Sequence[str]) -> Issues:
 
 
 def of_symbols(parts: Sequence[HeldFindings]) -> Issues:
-    """Return one issue for each finding that concerns a portfolio of some chunks.
-
-    It has the first session on which any holds the symbol, and how many do on it.
-    """
+    """Return an issue for each finding held: the first session on which it is, and by how many."""
     found: dict[tuple[str, int, str], tuple[int, int, str]] = {}
     for held in parts:
         rows = zip(
@@ -140,12 +137,7 @@ class Shared:
 
 
 class IssueList:
-    """Issues that grow chunk by chunk, and what portfolios have in common.
-
-    Attributes:
-        parts: What was added.
-        shared: Misses of symbols and holders of findings, added up.
-    """
+    """Issues that grow chunk by chunk, and what portfolios have in common."""
 
     def __init__(self) -> None:
         self.parts: list[Issues] = []

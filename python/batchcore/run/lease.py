@@ -93,10 +93,7 @@ def question_of(request: Request) -> Question:
 
 
 def with_first_dates(request: Request, lease: Lease) -> Request:
-    """Return a request with the dates that its run began with.
-
-    All else that its rows depend on is part of the fingerprint.
-    """
+    """Return a request with the dates that its run began with; the fingerprint has all else."""
     request = replace(request, moment=lease.moment, began=lease.began)
     if lease.attempt == 1:
         return request
@@ -124,10 +121,7 @@ class LeaseHolder:
         self._given_up: list[int] = []
 
     async def acquire(self, session: Session, catalog: Catalog) -> Lease:
-        """Return the lease of the run, in a transaction that is committed at once.
-
-        `end_replaced` comes next. A live run on some of the portfolios is a `LeaseHeldError`.
-        """
+        """Return the lease of the run, in a transaction that is committed before `end_replaced`."""
         found = await self.ledger.found(session, self.question)
         order = self._request.order
         if order is not None and not await self.ledger.is_held(session, order):
@@ -155,11 +149,9 @@ class LeaseHolder:
         return await self.ledger.begin(session, self.question, self._run_id, group)
 
     async def _group(self, session: Session, catalog: Catalog) -> ShardGroup | None:
-        """Return the group that a shard belongs to; None begins one.
-
-        A shard that the latest group lacks belongs to it, however late it is. One that it has
-        already is of another night once a session has closed that the group does not go to.
-        """
+        """Return the group that a shard belongs to; None begins one."""
+        # A shard that the latest group lacks belongs to it, however late it is. One that it has
+        # already is of another night once a session has closed that the group does not go to.
         group, request = await self.ledger.latest_group(session, self.question), self._request
         if group is None or not group.has_shard or group.end is None or request.end is not None:
             return group
@@ -168,10 +160,7 @@ class LeaseHolder:
         return None if closed > day_of(group.end) else group
 
     async def wait_for(self, session: Session, held: LeaseHeldError) -> None:
-        """Wait, outside a transaction, until the run that refused this one is no longer alive.
-
-        After `wait` seconds raise why.
-        """
+        """Wait, outside a transaction, until the run that refused this one is gone."""
         wait = self._request.wait
         if not wait:
             raise held
@@ -196,15 +185,10 @@ class LeaseHolder:
                 await self.ledger.await_end(session, self._given_up)
 
     async def beat(self, database: Database, lease: Lease, waits: LockWatch) -> None:
-        """Prolong the lease for as long as the task lives, on a connection of its own.
-
-        It is opened for the first beat, or to ask which lock the run waits for, so a short run
-        opens none. Where it fails, or the server has closed it while it was idle, another is
-        opened: what protects the data is the token, not the heartbeat.
-
-        Raises:
-            LeaseHeldError: another run took over.
-        """
+        """Prolong the lease for as long as the task lives, on a connection of its own."""
+        # It is opened for the first beat, or to ask which lock the run waits for: a short run
+        # opens none. Where it fails, or the server has closed it while it was idle, another is
+        # opened: what protects the data is the token, not the heartbeat.
         pause, held = lease.lease_ms / 1000 / BEATS, True
         ahead = await waits.sleep(pause)
         while held:
@@ -229,12 +213,7 @@ class LeaseHolder:
         finish: Callable[[Session], Awaitable[bool]],
         *issues: IssueRows,
     ) -> None:
-        """Write how a run has ended by ``finish``, and the issues that are in no chunk.
-
-        Raises:
-            LeaseHeldError: another run took over.
-            DatabaseError: it could not be written.
-        """
+        """Write how a run has ended by ``finish``, and the issues that are in no chunk."""
         await session.enter(PHASE)
         issues = tuple(one for one in issues if one.rows)
         # Without issues one statement ends a run, in a transaction of its own.

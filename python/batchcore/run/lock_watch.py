@@ -23,10 +23,7 @@ log: Final = logging.getLogger("batchcore")
 
 
 class LockWatch:
-    """Reports which locks the sessions of a run wait for, and who holds them.
-
-    A run that is not late asks nothing: each step has a timer, and no more.
-    """
+    """Reports which locks a late run waits for, and who holds them; others ask nothing."""
 
     def __init__(self) -> None:
         self._late: set[int] = set()

@@ -73,10 +73,7 @@ class Monitor:
 
     @contextlib.contextmanager
     def span(self, counts: Mapping[str, Mapping[str, int]]) -> Iterator[Any]:
-        """Run under a span of the run, where OpenTelemetry is installed; phases get theirs after.
-
-        ``counts`` is by `statements` or `bytes`, then by phase, and read when the run is over.
-        """
+        """Run under a span, where OpenTelemetry is; phases get theirs after, with ``counts``."""
         trace = _opentelemetry()
         if trace is None:
             yield None

@@ -189,11 +189,9 @@ class Rewrites:
 
 
 def of_holes(holes: Holes, calendar: Calendar, days: Range) -> Rewrites:
-    """Return where chains are rewritten to fill their holes (S13).
-
-    From the first session of the range without a complete snapshot on; without a start, from the
-    first after the earliest one. A portfolio without any in the range has no row in ``holes``.
-    """
+    """Return where chains are rewritten to fill their holes (S13): the first missing session."""
+    # Without a start, that is the first one after the earliest complete snapshot. A portfolio
+    # without any in the range has no row in `holes`.
     if days.start is None:
         return Rewrites(holes.portfolio_id, holes.hole)
     sessions = calendar.sessions(days.start, days.end)
@@ -222,11 +220,9 @@ class SnapshotSource(Protocol):
 def with_snapshots(
     portfolios: Portfolios, given: Previous, calendar: Calendar, boundary: int
 ) -> Portfolios:
-    """Return portfolios that continue from the snapshots handed in.
-
-    One counts that is on a session before the boundary of the range, unless a later one is stored:
-    a chain is not continued from its middle.
-    """
+    """Return portfolios that continue from the snapshots handed in."""
+    # One counts that is on a session before the boundary of the range, unless a later one is
+    # stored: a chain is not continued from its middle.
     before = portfolios.before
     row = located(given.portfolio_id, portfolios.id)
     counts = (row >= 0) & (given.day < boundary) & calendar.is_session(given.day)
@@ -392,10 +388,7 @@ def uuid_text(row: Ids) -> str:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Chunk:
-    """Portfolios that are loaded, computed and committed together: a slice of the plan.
-
-    ``works`` says which of them have anything to write.
-    """
+    """A slice of the plan, loaded, computed and committed together; ``works`` says what for."""
 
     number: int
     rows: slice
@@ -427,10 +420,7 @@ def default_chunk_size(sessions: int, positions: float) -> int:
 def off_session(
     existing: Existing, portfolio: Int32, calendar: Calendar, window: tuple[Int32, Int32]
 ) -> Issues:
-    """Return the snapshots on dates that are no session (S13), by portfolio of the chunk.
-
-    ``portfolio`` is that of each snapshot, -1 for none, and the window of each portfolio.
-    """
+    """Return the snapshots on dates that are no session (S13), by row of the chunk, -1 for none."""
     first, last = window
     found = (portfolio >= 0) & ~calendar.is_session(existing.day)
     found &= (existing.day >= first[portfolio]) & (existing.day <= last[portfolio])
@@ -441,10 +431,7 @@ def off_session(
 
 
 def gaps(existing: Existing, portfolio: Int32, latest_day: Days, sessions: Int32) -> Issues:
-    """Return the sessions of a range without a snapshot up to the latest complete one (S13).
-
-    ``portfolio`` is that of each snapshot, -1 for none, and ``latest_day`` of each portfolio.
-    """
+    """Return the sessions of a range without a snapshot up to the latest complete one (S13)."""
     passed = np.searchsorted(sessions, latest_day.values, side="right")
     passed = np.where(latest_day.state == State.VALUE, passed, 0)
     there = np.zeros((len(latest_day), len(sessions)), dtype=np.bool_)

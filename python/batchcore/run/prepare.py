@@ -32,11 +32,7 @@ if TYPE_CHECKING:
 
 
 async def inspected(reader: Session, request: Request, kind: type[Policy]) -> Catalog:
-    """Return the host's tables, found fit for a run.
-
-    Raises:
-        SchemaError: the database is not one that batchcore can work on.
-    """
+    """Return the host's tables, found fit for a run."""
     catalog = await inspect(reader, request.settings.schema)
     kind.check_tables(catalog, request)
     await check_revision(reader, catalog)
@@ -46,15 +42,7 @@ async def inspected(reader: Session, request: Request, kind: type[Policy]) -> Ca
 async def prepare(
     readers: SessionPool, run: RunContext, kind: type[Policy], catalog: Catalog | None = None
 ) -> Policy:
-    """Return the policy of a run, with the plan and the chunks that it goes through.
-
-    The readers see the same moment. The tables are inspected unless ``catalog`` has them.
-
-    Raises:
-        ConfigError: an argument does not fit the calendar, or names an unknown portfolio.
-        SchemaError: the database is not one that batchcore can work on.
-        SnapshotExistsError: one exists where none may (S13).
-    """
+    """Return the policy of a run, with the plan and the chunks that it goes through."""
     async with readers.lend("check") as reader:
         if catalog is None:
             catalog = await inspected(reader, run.request, kind)
@@ -78,11 +66,7 @@ async def calendar_of(reader: Session, request: Request, catalog: Catalog) -> Ca
 
 
 async def load_prices(readers: SessionPool, policy: Policy) -> RunPrices | None:
-    """Return the prices of a run; None if there is nothing to write.
-
-    Raises:
-        CoverageError: those of a session have not arrived (S12).
-    """
+    """Return the prices of a run; None if there is nothing to write."""
     if not policy.plan.works().any():
         return None
     async with readers.lend("load") as reader:
@@ -93,10 +77,7 @@ async def load_prices(readers: SessionPool, policy: Policy) -> RunPrices | None:
 
 
 def request_again(policy: Policy, ids: Ids) -> Request:
-    """Return the request of a run for some of its portfolios, at a later moment.
-
-    Its dates are those of the run, and coverage is not checked again (S12).
-    """
+    """Return the request of a run for some portfolios, at a later moment, without S12."""
     return replace(
         policy.request,
         end=calendars.date_of(policy.days.end),

@@ -82,10 +82,7 @@ def latest_closes(symbols: Text, prices: Prices, sessions: Int32) -> LatestClose
 def missing_prices(
     plan: Plan, held: Held, latest: LatestCloses, lookback_days: int
 ) -> Iterator[Issues]:
-    """Give what of a plan lacks a close that is new enough (S4): by symbol, session, portfolio.
-
-    Every position counts that is held on a session which its portfolio writes.
-    """
+    """Give what of a plan lacks a close that is new enough (S4): by symbol, session, portfolio."""
     shape = (len(latest.symbols), len(latest.sessions))
     stale, unpriced = np.zeros(shape, dtype=np.bool_), np.zeros(shape, dtype=np.bool_)
     first: dict[tuple[int, int], int] = {}
@@ -122,10 +119,7 @@ def missing_prices(
 def _looked_up(
     plan: Plan, held: Held, latest: LatestCloses, lookback_days: int
 ) -> Iterator[tuple[Any, ...]]:
-    """Give portfolio, symbol, and for each session whether stale or unpriced, of some positions.
-
-    They come by symbol, `CELLS` at a time.
-    """
+    """Give portfolio, symbol, and on which sessions stale or unpriced, by symbol, in blocks."""
     sessions = latest.sessions
     symbol = rows_of(held.symbol, latest.symbols)
     portfolio, low, high = _held_in(plan, held, sessions)
@@ -241,10 +235,7 @@ def low_prices(
 
 
 def _held_in(plan: Plan, held: Held, sessions: Int32) -> tuple[Int32, Int64, Int64]:
-    """Return whose each position is, -1 for none, and from which session to which it is held.
-
-    These are places in ``sessions``, that after the last too, of those that the portfolio writes.
-    """
+    """Return whose each position is, -1 for none, and places of its first session and its end."""
     portfolio = located(held.portfolio_id, plan.id)
     low = np.searchsorted(sessions, np.maximum(held.start, plan.first_day[portfolio]))
     end = np.minimum(held.end.astype(np.int64) - 1, plan.last_day[portfolio])

@@ -117,11 +117,7 @@ def make_request(
     repairs: bool = False,
     **overrides: Any,  # noqa: ANN401  # those of `RunOptions`
 ) -> Request:
-    """Return the arguments of a run, checked.
-
-    Raises:
-        ConfigError: one of them is wrong, or two contradict each other.
-    """
+    """Return the arguments of a run, checked."""
     chosen = merged(options, overrides)
     first, inception = _first_day(start)
     end = optional_date(end, "end")

@@ -281,10 +281,7 @@ def run_of(row: dict[str, Any]) -> RunStatus:
 
 
 def shard_of(*runs: RunStatus) -> ShardResult:
-    """Return how a shard has ended by its runs, the latest last.
-
-    Attempts, rows and seconds are those of all, the rest is that of the latest.
-    """
+    """Return how a shard has ended by its runs, the latest last, with rows and seconds of all."""
     latest = runs[-1]
     return ShardResult(
         shard=latest.shard or (1, 1),

@@ -46,11 +46,8 @@ async def each(
     ends: dict[Name, End | BaseException],
     what: str,
 ) -> None:
-    """Work on each of several side by side; ``ends`` has what it returns, or its error.
-
-    One that ends early does not stop the others; the cancellation of this call stops all. ``what``
-    they are is for the log, which warns of an error once.
-    """
+    """Work on each of several side by side; ``ends`` has what it returns, or its error."""
+    # One that ends early does not stop the others; the cancellation of this call stops all.
     told: set[str] = set()
 
     async def attempt(name: Name) -> None:

@@ -70,10 +70,7 @@ class Valuation:
     async def market(
         self, reader: Session, closes: Prices, symbols: Iterable[str] | None = None
     ) -> Market:
-        """Return closes, as ``reader`` has loaded them, marked on the sessions (S4).
-
-        The splits of ``symbols``, in any spelling, restate quantities (C4); None restates none.
-        """
+        """Return closes marked on the sessions (S4), with splits of ``symbols``, if any (C4)."""
         self._notice(ambiguous_prices(reader.ambiguous))
         splits = None if symbols is None else await load_splits(reader, self._catalog, symbols)
         if splits is not None:
@@ -89,11 +86,8 @@ class Valuation:
         return await in_thread(build, self._cancel)
 
     async def convert(self, reader: Session, book: Book, homes: Text) -> Book:
-        """Return a book with the currencies of its positions, and the rates that convert them.
-
-        Of ``homes``, the currencies of portfolios, the table counts, and whether one has none: what
-        it holds in a currency has no rate. Without anything to convert there are no rates.
-        """
+        """Return a book with the currencies of its positions, and the rates that convert them."""
+        # What is held in a currency by a portfolio without one has no rate.
         mapped = self._catalog.schema.fx
         if mapped is None:
             return book
@@ -113,10 +107,7 @@ class Valuation:
             return replace(book, rates=self._rates)
 
     async def lacking(self, reader: Session, selection: Selection, days: range) -> set[str]:
-        """Return what names currencies of positions that lack a rate: on an entry, or of ``days``.
-
-        Which of them count is not looked at.
-        """
+        """Return what names currencies of positions without a rate on an entry, or of ``days``."""
         pairs = await load(reader, select_pairs(self._catalog, selection))
         names = await load_names(reader, self._catalog, pairs.own)
         async with self._lock:

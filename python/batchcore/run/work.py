@@ -70,10 +70,8 @@ class Work:
             self.steps.unwritten += await self.policy.only_notice(reader)
 
     async def go_through(self, readers: SessionPool, writers: SessionPool, lanes: int) -> None:
-        """Load, compute and write the chunks, as many side by side as there are lanes.
-
-        That bounds what is in memory. Prices are loaded beside the first chunks.
-        """
+        """Load, compute and write the chunks, as many side by side as there are lanes."""
+        # That bounds what is in memory. Prices are loaded beside the first chunks.
         chunks = iter(self.policy.chunks)
         try:
             async with asyncio.TaskGroup() as tasks:

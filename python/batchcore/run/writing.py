@@ -64,10 +64,7 @@ class ChunkWriter:
         computing: asyncio.Lock,
         own: tuple[Lease, Planned] | None,
     ) -> None:
-        """Take what computes chunks, the lock held meanwhile, and a lease to commit them under.
-
-        Without a lease they are written in the caller's transaction.
-        """
+        """Take what computes chunks, its lock, and a lease, or none in a caller's transaction."""
         self.written = 0
         self.retries = 0
         self._steps = steps
@@ -81,13 +78,7 @@ class ChunkWriter:
         self._failed_elsewhere = 0
 
     async def write(self, item: ComputedChunk, session: Session) -> ComputedChunk | None:
-        """Return what was written in the end; None if there was nothing left to write.
-
-        Raises:
-            DatabaseError: the database refused it, `ATTEMPTS` times if it conflicted.
-            SnapshotExistsError: there is one where none may be (S13).
-            TooManyFailedError: too many portfolios have failed by now.
-        """
+        """Return what was written in the end; None if there was nothing left to write."""
         monitor = self._policy.monitor
         if self._own is None:
             with monitor.phase("persist"), begun_too_early(session):
@@ -183,10 +174,7 @@ class ChunkWriter:
     def look_at_failures(
         self, item: ComputedChunk, refused: Mapping[int, str] | None = None
     ) -> None:
-        """Refuse to continue after too many failures, before a chunk is written.
-
-        ``refused`` says why the database refused some portfolios of the chunk.
-        """
+        """Refuse to continue after too many failures, or refusals, before a chunk is written."""
         refused = refused or {}
         fails = item.rows.failed.copy()
         fails[list(refused)] = True
@@ -214,10 +202,7 @@ class ChunkWriter:
         raise TooManyFailedError(msg, failed, allowed)
 
     async def _is_refusal(self, session: Session, error: DatabaseError, *, by_others: bool) -> bool:
-        """Return whether an error is of some portfolio, and no conflict with other transactions.
-
-        These count only with ``by_others``.
-        """
+        """Return whether an error is of some portfolio, and no conflict ``by_others``."""
         if error.sqlstate == UNIQUE and by_others:
             return not await is_of_known_key(session, self.schema, error)
         return is_refusal(error)
@@ -277,10 +262,7 @@ class Bisection:
         *,
         settles: bool,
     ) -> None:
-        """Take a session in a transaction, and what tells the refusal of a portfolio.
-
-        ``settles`` is whether deferred constraints are checked part by part.
-        """
+        """Take what tells a refusal, and whether deferred constraints are checked in each part."""
         self.written: list[Batch] = []
         self.kept: list[Kept] = []
         self.refused: dict[int, str] = {}
