@@ -341,3 +341,53 @@ async def test_a_portfolio_that_stands_twice_is_named(
     for dry_run in (True, False):
         with pytest.raises(SchemaError, match=f"public.portfolios.id: {row[0]} stands in several"):
             await run(host, policy=policy, settings={"dry_run": dry_run})
+
+
+SUMMED = ("positions", "position_realized_events", "equity_changes")
+JOINED = "SELECT k.* FROM kept AS k JOIN generate_series(1, {times}) AS x ON true"
+
+
+async def filled_everywhere(url: str) -> None:
+    await hosts.fill(url, hosts.full_host(2, DAYS, event=DAYS[1], flow=DAYS[1]))
+
+
+async def shown_by(url: str, table: str, view: str) -> None:
+    await execute(url, f"ALTER TABLE {table} RENAME TO kept", f"CREATE VIEW {table} AS {view}")
+
+
+@pytest.mark.parametrize("policy", ["rollforward", "legacy"])
+@pytest.mark.parametrize("table", SUMMED)
+async def test_a_row_that_a_join_shows_twice_is_named(host: str, table: str, policy: str) -> None:
+    await filled_everywhere(host)
+    await shown_by(host, table, JOINED.format(times=1))
+    assert (await run(host, policy=policy)).rows_written == 6
+    await execute(host, f"CREATE OR REPLACE VIEW {table} AS {JOINED.format(times=2)}")
+    (row,) = await fetch(host, "SELECT id FROM kept ORDER BY id LIMIT 1")
+
+    for dry_run in (True, False):
+        with pytest.raises(SchemaError, match=f"public.{table}.id: {row[0]} stands in several"):
+            await run(host, policy=policy, on_existing="replace", settings={"dry_run": dry_run})
+
+
+@pytest.mark.parametrize("table", SUMMED)
+async def test_a_row_of_a_table_and_of_its_child_is_named(host: str, table: str) -> None:
+    await filled_everywhere(host)
+    await execute(
+        host,
+        f"CREATE TABLE archived () INHERITS ({table})",
+        f"INSERT INTO archived SELECT * FROM ONLY {table} ORDER BY id LIMIT 1",  # noqa: S608  # names of this test
+    )
+
+    with pytest.raises(SchemaError, match=rf"public.{table}.id: \S+ stands in several rows"):
+        await run(host)
+
+
+async def test_only_what_can_show_a_row_twice_is_looked_through(host: str) -> None:
+    await filled_everywhere(host)
+    plain = (await run(host)).statements_by_phase["check"]
+    await shown_by(host, "positions", "SELECT * FROM kept WHERE deleted_at IS NULL")
+    view = (await run(host, on_existing="replace")).statements_by_phase["check"]
+    await execute(host, f"CREATE OR REPLACE VIEW positions AS {JOINED.format(times=1)}")
+    joined = (await run(host, on_existing="replace")).statements_by_phase["check"]
+
+    assert (view, joined) == (plain, plain + 1)

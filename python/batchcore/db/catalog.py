@@ -112,6 +112,7 @@ class Catalog:
     ledger: Mapping[str, frozenset[str]] = field(default_factory=dict)
     acting: frozenset[tuple[str, str]] = frozenset()
     foreign: frozenset[str] = frozenset()
+    joins: frozenset[str] = frozenset()
 
     @property
     def has_version_table(self) -> bool:
@@ -248,6 +249,7 @@ async def inspect(connection: asyncpg.Connection | Session, schema: Schema) -> C
             (table, event) for table, row in tables.items() for event in row["acts_on"].split()
         ),
         foreign=frozenset(table for table, row in tables.items() if row["is_foreign"]),
+        joins=frozenset(table for table, row in tables.items() if row["joins"]),
     )
 
 
@@ -284,6 +286,8 @@ _INSPECT: Final = """\
 SELECT w.item::text AS item, w.relation::text AS relation,
     c.relkind IN ('r', 'p') AS is_table,
     pg_catalog.pg_relation_is_updatable(c.oid, true) & 4 <> 0 AS is_updatable,
+    c.relkind = 'r' AND c.relhassubclass
+        OR pg_catalog.pg_relation_is_updatable(c.oid, false) & 4 = 0 AS joins,
     c.reltuples::int8 AS estimated_rows,
     x.relname::text AS index_name, i.indisvalid AS is_valid,
     i.indisvalid AND i.indisunique AND i.indpred IS NULL AND i.indexprs IS NULL AS is_key,

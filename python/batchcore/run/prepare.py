@@ -15,6 +15,7 @@ from batchcore.frames import Issues
 from batchcore.run import plan as plans
 from batchcore.run.plan import Range
 from batchcore.sources.changes import select_stamps, stamped
+from batchcore.sources.doubles import refuse_doubles
 from batchcore.sources.host import Selection, located
 from batchcore.sources.positions import load_symbols
 from batchcore.sources.prices import load_calendar
@@ -36,6 +37,7 @@ async def inspected(reader: Session, request: Request, kind: type[Policy]) -> Ca
     catalog = await inspect(reader, request.settings.schema)
     kind.check_tables(catalog, request)
     await check_revision(reader, catalog)
+    await refuse_doubles(reader, catalog)
     return catalog
 
 

@@ -2,11 +2,14 @@
 
 mod arrays;
 mod caches;
+mod contributions;
 mod errors;
 mod guard;
+mod marks;
 mod pgcopy;
 mod pnl;
 mod rates;
+mod results;
 mod returns;
 mod store;
 mod threads;
@@ -32,19 +35,22 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<caches::PriceReader>()?;
     module.add_class::<store::ProfileStore>()?;
     module.add_class::<store::SnapshotStore>()?;
-    module.add_class::<pnl::Checks>()?;
-    module.add_class::<pnl::Marks>()?;
+    module.add_class::<marks::Checks>()?;
+    module.add_class::<marks::Marks>()?;
     module.add_class::<rates::Rates>()?;
     module.add_class::<threads::ThreadGuard>()?;
     module.add_function(wrap_pyfunction!(arrays::load_needed, module)?)?;
     module.add_function(wrap_pyfunction!(pgcopy::encode, module)?)?;
     module.add_function(wrap_pyfunction!(pgcopy::pick, module)?)?;
     module.add_function(wrap_pyfunction!(returns::compound, module)?)?;
-    module.add_function(wrap_pyfunction!(pnl::contributions, module)?)?;
+    module.add_function(wrap_pyfunction!(contributions::contributions, module)?)?;
     module.add_function(wrap_pyfunction!(pnl::hold, module)?)?;
-    module.add_function(wrap_pyfunction!(pnl::legacy_contributions, module)?)?;
+    module.add_function(wrap_pyfunction!(
+        contributions::legacy_contributions,
+        module
+    )?)?;
     module.add_function(wrap_pyfunction!(pnl::run, module)?)?;
-    module.add_function(wrap_pyfunction!(pnl::sums_by_key, module)?)?;
+    module.add_function(wrap_pyfunction!(contributions::sums_by_key, module)?)?;
     module.add_function(wrap_pyfunction!(pnl::value_positions, module)?)?;
     module.add_function(wrap_pyfunction!(store::locate, module)?)?;
     module.add(

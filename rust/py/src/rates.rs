@@ -9,7 +9,7 @@ use pyo3::types::PyDict;
 use crate::arrays::{FrameArrays, column, table};
 use crate::errors::to_py;
 use crate::guard::{detached, guard};
-use crate::pnl::issues_out;
+use crate::results::issues_out;
 
 type LookedUp = (String, Option<(i32, usize)>, bool);
 

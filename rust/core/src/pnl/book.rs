@@ -91,6 +91,7 @@ pub(crate) struct LotBook<'a> {
     marks: &'a Marks,
     reader: LotReader<'a>,
     by_position: Groups,
+    has_rates: bool,
 }
 
 /// The lots of one portfolio; the memory is reused from one to the next.
@@ -100,14 +101,10 @@ pub(crate) struct PortfolioLots<'a> {
     pub(crate) lots: Vec<Lot<'a>>,
     /// What is left out or odd.
     pub(crate) faults: Vec<PositionFault>,
-}
-
-impl PortfolioLots<'_> {
-    /// Returns whether some quantity takes more decimals than it is stored with (C4).
-    pub(crate) fn takes_more(&self) -> bool {
-        let takes_more = |lot: &Lot<'_>| lot.split.is_some_and(|split| split.takes_more);
-        self.lots.iter().any(takes_more)
-    }
+    /// Whether some quantity takes more decimals than it is stored with (C4).
+    pub(crate) takes_more: bool,
+    /// Whether some lot is in another currency than the portfolio (C6).
+    pub(crate) converts: bool,
 }
 
 impl<'a> LotBook<'a> {
@@ -123,6 +120,7 @@ impl<'a> LotBook<'a> {
             book,
             marks: inputs.marks,
             reader: LotReader::of(inputs)?,
+            has_rates: inputs.rates.is_some(),
         })
     }
 
@@ -169,7 +167,12 @@ impl<'a> LotBook<'a> {
     /// Gathers the lots of the portfolio in row `at` of the opening; those of one position follow
     /// each other.
     pub(crate) fn gather(&self, at: usize, into: &mut PortfolioLots<'a>) {
-        let PortfolioLots { lots, faults } = into;
+        let PortfolioLots {
+            lots,
+            faults,
+            takes_more,
+            converts,
+        } = into;
         lots.clear();
         faults.clear();
         for row in self.book.rows(at) {
@@ -177,6 +180,9 @@ impl<'a> LotBook<'a> {
             self.reader
                 .append((at, row), &self.book.positions, events, lots, faults);
         }
+        let is_fine = |lot: &Lot<'_>| lot.split.is_some_and(|split| split.takes_more);
+        *takes_more = self.marks.splits().is_some() && lots.iter().any(is_fine);
+        *converts = self.has_rates && lots.iter().any(|lot| lot.rates.is_some());
     }
 }
 

@@ -324,6 +324,20 @@ impl Lot<'_> {
     }
 }
 
+/// Columns whose values [`LotReader::terms`] judges, in the order in which they are named.
+const COLUMNS_READ: [&str; 10] = [
+    "symbol",
+    "quantity",
+    "entry_price",
+    "entry_date",
+    "exit_price",
+    "exit_date",
+    "expiration_date",
+    "market_value",
+    "investment_class",
+    "currency",
+];
+
 /// What is wrong or odd about one position: name of the issue, row, and the column it is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PositionFault {
@@ -585,40 +599,29 @@ impl<'a> LotReader<'a> {
         let entry_price = positions.entry_price.get(row);
         let exit_day = positions.exit_day.get(row);
         let exits = exit_day != Err(State::Null);
-        let read = [
-            ("symbol", positions.symbol.get(row).err()),
-            ("quantity", quantity.err().or(split.err())),
-            ("entry_price", entry_price.err()),
-            ("entry_date", start.err()),
-            (
-                "exit_price",
-                positions.exit_price.get(row).err().filter(|_| exits),
-            ),
-            ("exit_date", exit_day.err()),
-            (
-                "expiration_date",
-                positions
-                    .expiration_day
-                    .get(row)
-                    .err()
-                    .filter(|_| position_type.is_option()),
-            ),
-            (
-                "market_value",
-                positions.market_value.get(row).err().filter(|_| private),
-            ),
-            ("investment_class", class.err()),
-            (
-                "currency",
-                positions
-                    .currency
-                    .get(row)
-                    .err()
-                    .filter(|_| self.conversions.is_some()),
-            ),
+        let is_option = position_type.is_option();
+        let converts = self.conversions.is_some();
+        let states = [
+            positions.symbol.get(row).err(),
+            quantity.err().or(split.err()),
+            entry_price.err(),
+            start.err(),
+            exits.then(|| positions.exit_price.get(row).err()).flatten(),
+            exit_day.err(),
+            is_option
+                .then(|| positions.expiration_day.get(row).err())
+                .flatten(),
+            private
+                .then(|| positions.market_value.get(row).err())
+                .flatten(),
+            class.err(),
+            converts
+                .then(|| positions.currency.get(row).err())
+                .flatten(),
         ];
         for state in [State::NonFinite, State::NotRepresentable] {
-            if let Some(&(column, _)) = read.iter().find(|(_, found)| *found == Some(state)) {
+            if let Some(at) = states.iter().position(|&found| found == Some(state)) {
+                let column = COLUMNS_READ.get(at).copied().unwrap_or_default();
                 return Err((IssueKind::of_state(state), column));
             }
         }

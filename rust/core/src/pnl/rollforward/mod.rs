@@ -47,8 +47,6 @@ pub struct Gathered<'a> {
     /// Date and signed amount of its flows.
     flows: Vec<(Day, i128)>,
     start: Start,
-    /// Whether some quantity takes more decimals than it is stored with (C4).
-    takes_more: bool,
     verdict: Verdict,
 }
 
@@ -101,8 +99,7 @@ impl<'a> Rollforward<'a> {
 
     /// Returns what values the lots of a portfolio.
     fn valuer(&self, gathered: &Gathered<'_>) -> &Valuer {
-        let converts = gathered.lots.lots.iter().any(|lot| lot.rates.is_some());
-        match (gathered.takes_more, converts) {
+        match (gathered.lots.takes_more, gathered.lots.converts) {
             (false, false) => &self.valuer,
             (false, true) => &self.converting,
             (true, false) => &self.fine,
@@ -273,7 +270,6 @@ impl<'a> Policy for Rollforward<'a> {
             symbols,
             flows,
             start,
-            takes_more,
             verdict,
         } = gathered;
         self.lots.gather(portfolio.row, lots);
@@ -281,7 +277,6 @@ impl<'a> Policy for Rollforward<'a> {
         report.issues.extend(lots.faults.iter().map(|fault| {
             Issue::of(fault.kind, portfolio.id, fault.column).of_symbol(book.symbol(fault.position))
         }));
-        *takes_more = lots.takes_more();
         symbols.clear();
         symbols.extend(lots.lots.iter().map(|lot| book.symbol_code(lot.position)));
         flows.clear();
@@ -332,6 +327,7 @@ impl<'a> Policy for Rollforward<'a> {
             sessions,
             from,
             valuer: self.valuer(gathered),
+            converts: gathered.lots.converts,
             bound,
         };
         let columns = &mut output.columns.rows(0, sessions.len());

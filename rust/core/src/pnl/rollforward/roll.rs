@@ -35,6 +35,8 @@ pub(super) struct Portfolio<'a, 'm> {
     /// Index of the first of them among those of the marks.
     pub(super) from: usize,
     pub(super) valuer: &'a Valuer,
+    /// Whether some lot is in another currency.
+    pub(super) converts: bool,
     /// What its sums do not exceed.
     pub(super) bound: u128,
 }
@@ -74,7 +76,10 @@ pub(super) fn roll_forward<'m, T: Sum>(
     sums: &mut Sums<'m, T>,
     columns: &mut ColumnSlices<'_>,
 ) -> Outcome {
-    let missing = first_missing(portfolio);
+    let missing = portfolio
+        .converts
+        .then(|| first_missing(portfolio))
+        .flatten();
     let priced = missing.as_ref().map(|missing| missing.session);
     let outcome = match priced {
         None => rolled(portfolio, sums, columns),
@@ -958,6 +963,7 @@ mod properties {
             sessions: &SESSIONS,
             from: 0,
             valuer: &Valuer::of(&SCALES),
+            converts: false,
             bound: u128::MAX,
         };
         let outcome = roll_forward(&portfolio, &mut Sums::<T>::default(), &mut slices);
