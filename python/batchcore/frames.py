@@ -353,6 +353,9 @@ class Text(Column):
     @classmethod
     def concat(cls, parts: Sequence[Self]) -> Self:
         """Return columns one after the other, their values in one table."""
+        first, *others = parts
+        if all(part.data is first.data and part.offsets is first.offsets for part in others):
+            return super().concat(parts)
         codes: dict[str, int] = {}
         moved = []
         for part in parts:

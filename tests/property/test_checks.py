@@ -1,15 +1,18 @@
 """The native checks of prices against the reference: the same on any input."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
+
+import pytest
 
 from batchcore import reference as ref
 from batchcore.config import CHECK_ACTIONS, CHECKS
 from batchcore.frames import Days, Findings, HeldFindings, Text
 from batchcore.reference import checks
-from batchcore.run.issues import of_symbols
+from batchcore.run.issues import added_up, of_symbols
 from support import build
 from support.cases import Price, SplitTable
 from support.checked import CheckedRun, by_core, by_reference
@@ -87,24 +90,52 @@ def test_generator_reaches_every_check_and_failure() -> None:
     assert min(*found.values(), *failed.values()) >= 3, (found, failed)
 
 
-def test_holders_of_chunks_are_those_of_the_first_session_that_any_has() -> None:
-    days = build.session_days(range(3))
-    findings = Findings(
-        name=Text.of(["price_jump"] * 3),
-        symbol=Text.of(["A", "B", "B"]),
+def findings_of(names: Sequence[str], symbols: Sequence[str], details: Sequence[str]) -> Findings:
+    days = build.session_days(range(len(names)))
+    return Findings(
+        name=Text.of(names),
+        symbol=Text.of(symbols),
         first=days,
         last=days,
-        since=Days.nulls(3),
-        detail=Text.of(["x", "y", "z"]),
+        since=Days.nulls(len(names)),
+        detail=Text.of(details),
     )
 
-    def part(*rows: tuple[int, int, int]) -> HeldFindings:
-        columns = zip(*rows, strict=True)
-        return HeldFindings.of(findings, *map(build.session_days, columns))
 
-    parts = [part((0, 7, 2), (1, 5, 1)), part((0, 6, 3)), part((0, 6, 1), (1, 8, 9), (2, 9, 4))]
-    assert [issue for _, issue in build.issues(of_symbols(parts))] == [
+def part(findings: Findings, *rows: tuple[int, int, int]) -> HeldFindings:
+    columns = zip(*rows, strict=True)
+    return HeldFindings.of(findings, *map(build.session_days, columns))
+
+
+JUMPS = (["price_jump"] * 3, ["A", "B", "B"], ["x", "y", "z"])
+
+
+@pytest.mark.parametrize("shards", [1, 3], ids=["of one run", "of a shard each"])
+def test_holders_of_chunks_are_those_of_the_first_session_that_any_has(shards: int) -> None:
+    findings = [findings_of(*JUMPS) for _ in range(shards)]
+    one, two, three = (findings[n % shards] for n in range(3))
+    parts = [
+        part(one, (0, 7, 2), (1, 5, 1)),
+        part(two, (0, 6, 3)),
+        part(three, (0, 6, 1), (1, 8, 9), (2, 9, 4)),
+    ]
+    expected = [
         ref.Issue("price_jump", "A", 6, "x; held by 4 portfolios"),
         ref.Issue("price_jump", "B", 5, "y; held by 1 portfolio"),
         ref.Issue("price_jump", "B", 9, "z; held by 4 portfolios"),
     ]
+    for order in (parts, parts[::-1], [added_up(parts[:2]), parts[2]]):
+        assert [issue for _, issue in build.issues(of_symbols(added_up(order)))] == expected
+    assert len(of_symbols(added_up([]))) == 0
+
+
+def test_findings_of_shards_that_saw_other_closes_are_named_in_order() -> None:
+    late = part(findings_of(["price_jump"], ["C"], ["c"]), (0, 7, 1))
+    early = part(
+        findings_of(["price_frozen", "price_ahead"], ["C", "\u00e9"], ["f", "e"]),
+        (0, 8, 2),
+        (1, 7, 3),
+    )
+    found = of_symbols(added_up([late, early]))
+    told = [(issue.symbol, issue.name) for _, issue in build.issues(found)]
+    assert told == [("C", "price_frozen"), ("C", "price_jump"), ("\u00e9", "price_ahead")]

@@ -6,7 +6,7 @@ from batchcore import native
 from batchcore import reference as ref
 from batchcore.config import Settings
 from batchcore.reference import checks
-from batchcore.run.issues import of_symbols
+from batchcore.run.issues import added_up, of_symbols
 from batchcore.words import counted
 from support import build, currencies
 from support.generate import Run
@@ -97,5 +97,5 @@ def by_core(given_run: CheckedRun) -> tuple[list[checks.Finding], Told]:
         columns.detail.texts(),
         strict=True,
     )
-    issues = [issue for _, issue in build.issues(of_symbols([rows.held]))]
+    issues = [issue for _, issue in build.issues(of_symbols(added_up([rows.held])))]
     return [checks.Finding(*one) for one in listed], (build.results(rows), issues)

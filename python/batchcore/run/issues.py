@@ -10,7 +10,7 @@ import numpy as np
 
 from batchcore.calendar import date_of
 from batchcore.config import PRICE_LOW
-from batchcore.frames import Issues
+from batchcore.frames import HeldFindings, Issues
 from batchcore.pg.ledger import NOT_REPLACED
 from batchcore.sources.host import located
 from batchcore.units import State
@@ -19,7 +19,7 @@ from batchcore.words import counted
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from batchcore.frames import Ambiguous, Bools, HeldFindings, Ids, Kept, Misses
+    from batchcore.frames import Ambiguous, Bools, Ids, Int64, Kept, Misses, Text
 
 Miss = tuple[bool, str]
 """Whether a mark was the entry price, else a stale close, and of which symbol."""
@@ -65,34 +65,38 @@ def ambiguous_profiles(symbols: Sequence[str]) -> Issues:
     return Issues.of("ambiguous_profile", np.full(len(symbols), -1), symbol=symbols)
 
 
-def of_symbols(parts: Sequence[HeldFindings]) -> Issues:
+def added_up(parts: Sequence[HeldFindings]) -> HeldFindings:
+    """Return each finding once, by symbol, session and name: where it is held first, by how many.
+
+    Chunks of one run share their tables of texts, so that mostly numbers are compared.
+    """
+    held = HeldFindings.concat(parts) if parts else HeldFindings.none()
+    symbol, name = _ranks(held.symbol), _ranks(held.name)
+    order = np.lexsort((held.session, name, held.first, symbol))
+    held, keys = held.take(order), np.stack([symbol, held.first, name])[:, order]
+    starts = np.flatnonzero((np.diff(keys, prepend=-(2**63)) != 0).any(axis=0))
+    earliest = np.repeat(held.session[starts], np.diff(starts, append=len(held)))
+    held_first = np.where(held.session == earliest, held.portfolios, 0)
+    return replace(held.take(starts), portfolios=np.add.reduceat(held_first, starts))
+
+
+def _ranks(texts: Text) -> Int64:
+    """Return the place of each text among the distinct ones in order."""
+    table = texts.table()
+    places = np.zeros(len(table), dtype=np.int64)
+    places[sorted(range(len(table)), key=table.__getitem__)] = np.arange(len(table))
+    return places[texts.codes]
+
+
+def of_symbols(held: HeldFindings) -> Issues:
     """Return an issue for each finding held: the first session on which it is, and by how many."""
-    found: dict[tuple[str, int, str], tuple[int, int, str]] = {}
-    for held in parts:
-        rows = zip(
-            held.symbol.texts(),
-            held.first.tolist(),
-            held.name.texts(),
-            held.session.tolist(),
-            held.portfolios.tolist(),
-            held.detail.texts(),
-            strict=True,
-        )
-        for symbol, first, name, session, portfolios, detail in rows:
-            key = str(symbol), first, str(name)
-            other, count, _ = found.get(key, (session, 0, ""))
-            if session < other:
-                count = 0
-            if session <= other:
-                found[key] = session, count + portfolios, str(detail)
-    keys = sorted(found)
-    held_by = [found[key] for key in keys]
+    counts = zip(held.detail.texts(), held.portfolios.tolist(), strict=True)
     return Issues.of(
-        [name for *_, name in keys],
-        np.full(len(keys), -1),
-        symbol=[symbol for symbol, *_ in keys],
-        day=np.array([session for session, *_ in held_by], dtype=np.int32),
-        detail=[f"{detail}; held by {counted(n, 'portfolio')}" for _, n, detail in held_by],
+        [str(name) for name in held.name.texts()],
+        np.full(len(held), -1),
+        symbol=held.symbol.texts(),
+        day=held.session,
+        detail=[f"{detail}; held by {counted(count, 'portfolio')}" for detail, count in counts],
     )
 
 
@@ -133,7 +137,8 @@ class Shared:
                 f"{counted(count, 'lot-session')} until {date_of(last)}" for count, _, last in found
             ],
         )
-        return Issues.concat([by_symbol, of_symbols(self.held)])
+        self.held[:] = [added_up(self.held)]  # what is asked again is added up once
+        return Issues.concat([by_symbol, of_symbols(self.held[0])])
 
 
 class IssueList:
