@@ -101,6 +101,11 @@ class Database:
         return min(connections, left)
 
     @property
+    def connects(self) -> bool:
+        """Whether it opens connections itself, so that nobody has set a `command_timeout`."""
+        return isinstance(self._given, str)
+
+    @property
     def translations(self) -> Mapping[str | None, str | None]:
         """SQLAlchemy's `schema_translate_map`, empty without one."""
         return borrowed.translations(self._given)

@@ -115,6 +115,9 @@ class Session:
         self.rounded = database.rounded
         self.grace = database.grace
         self.translations = database.translations
+        self._limit_s = (
+            None if database.connects else NO_LIMIT_S
+        )  # a limit is a timer for each piece
         self.ambiguous: list[Ambiguous] = []
         self.isolation = ""
         self.exported: str | None = None
@@ -180,7 +183,7 @@ class Session:
         try:
             with driver_errors():
                 await self.raw.copy_from_query(
-                    str(query), output=sink, format="binary", timeout=NO_LIMIT_S
+                    str(query), output=sink, format="binary", timeout=self._limit_s
                 )
         except AttributeError as error:  # asyncpg's own, of a connection that was terminated
             if self.is_gone:
@@ -207,7 +210,7 @@ class Session:
                 columns=columns,
                 schema_name=namespace,
                 format="binary",
-                timeout=NO_LIMIT_S,
+                timeout=self._limit_s,
             )
         return int(status.rpartition(" ")[2])
 
@@ -215,7 +218,7 @@ class Session:
         """Run statements without parameters; return the rows that the last one touched."""
         with driver_errors():
             # The driver takes no subclass of text.
-            status: str = await self.raw.execute(str(sql), timeout=NO_LIMIT_S)
+            status: str = await self.raw.execute(str(sql), timeout=self._limit_s)
         last = status.rpartition(" ")[2]
         return int(last) if last.isdigit() else 0
 
@@ -231,8 +234,8 @@ class Session:
         if _COUNTED.match(query):
             self.count()  # the driver reports none that was prepared
         with driver_errors():
-            statement = await self.raw.prepare(str(query), name="", timeout=NO_LIMIT_S)
-            rows: list[asyncpg.Record] = await statement.fetch(*arguments, timeout=NO_LIMIT_S)
+            statement = await self.raw.prepare(str(query), name="", timeout=self._limit_s)
+            rows: list[asyncpg.Record] = await statement.fetch(*arguments, timeout=self._limit_s)
         _check_codecs(statement.get_attributes(), rows)
         return rows
 
