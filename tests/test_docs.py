@@ -513,21 +513,27 @@ def test_every_argument_of_a_run_is_told() -> None:
 
 def told_first(title: str) -> list[str]:
     """Return the names in the first column of the tables of a section."""
-    found = re.findall(r"^\| `(\w+)`(?:, `(\w+)`)? \|", section(API, title), re.MULTILINE)
-    return [name for pair in found for name in pair if name]
+    return re.findall(r"^\| `(\w+)` \|", section(API, title), re.MULTILINE)
 
 
-def test_every_argument_of_a_verification_is_told() -> None:
-    shared = {
-        name
-        for source in (batchcore.run_batch, batchcore.RunOptions)
-        for name in inspect.signature(source).parameters
-    }
-    names = list(inspect.signature(batchcore.verify).parameters)
-    own = [name for name in names if name not in shared]
-    assert told_first("verify")[: len(own)] == own
-    told = set(re.findall(r"`(\w+)`", section(API, "verify")))
-    assert [name for name in names if name not in told] == ["db"]
+CALLS = [name for name in batchcore.__all__ if inspect.isfunction(getattr(batchcore, name))]
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_every_function_is_told_with_its_arguments(name: str) -> None:
+    (found,) = re.findall(
+        rf"^\| `(?:await )?{name}\((.*?)\)` \|", API.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    told = [word.partition("=")[0].strip("* ") for word in re.split(r", ", found)]
+    assert [name for name in told if name] == list(
+        inspect.signature(getattr(batchcore, name)).parameters
+    )
+
+
+def test_every_argument_of_a_verification_is_in_its_docstring() -> None:
+    text = inspect.getdoc(batchcore.verify) or ""
+    names = re.findall(r"^    (\w+): ", text.partition("Raises:")[0], re.MULTILINE)
+    assert names == list(inspect.signature(batchcore.verify).parameters)
 
 
 def test_every_cause_and_reason_is_told() -> None:
