@@ -31,7 +31,8 @@ MTUM = [1, -1, 1, -1]
 def example(rule: str) -> str:
     """Return the example of a rule."""
     text = SEMANTICS.read_text(encoding="utf-8")
-    (found,) = re.findall(rf"^### {rule} .*?^(For example.*?)^##", text, re.MULTILINE | re.DOTALL)
+    pattern = rf"^\*\*{rule} .*?^(For example.*?)^(?:\*\*[A-Z]\d |##)"
+    (found,) = re.findall(pattern, text, re.MULTILINE | re.DOTALL)
     return str(found)
 
 
