@@ -1,4 +1,4 @@
-"""The first portfolio of docs/semantics.md, computed from NumPy arrays."""
+"""A portfolio of 100 shares over four sessions, computed from NumPy arrays."""
 
 import numpy as np
 

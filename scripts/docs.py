@@ -1,4 +1,4 @@
-"""Write the generated parts of docs/ from the code: tables, options, attributes, exceptions.
+"""Write the generated parts of docs/ from the code: tables, functions, options, exceptions.
 
 Usage: python scripts/docs.py [--check]
 
@@ -9,7 +9,6 @@ what the code says.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import inspect
 import operator
@@ -21,10 +20,10 @@ from typing import TYPE_CHECKING, Any, get_type_hints, is_typeddict
 
 import typer
 
+import batchcore
 from batchcore import errors
 from batchcore.cli.app import app
 from batchcore.cli.exits import exit_code
-from batchcore.config import Settings
 from batchcore.schema import HOST, OWN, Use
 
 if TYPE_CHECKING:
@@ -46,20 +45,8 @@ USES = {
 
 EVERY = functools.reduce(operator.or_, USES.values())
 
-OPTIONS = {
-    "start_date": "start",
-    "end_date": "end",
-    "portfolio_ids": "portfolio",
-    "periods": "period",
-}
+OPTIONS = {"start_date": "start", "end_date": "end", "portfolio_ids": "portfolio"}
 """Arguments whose options have other names."""
-
-WHOLE = ("settings", "options", "overrides")
-"""Arguments that hold others, which have rows of their own."""
-
-ELSEWHERE = ("As in `run_batch`.", "Likewise.")
-"""What is said of arguments that have rows in the table of `run_batch`."""
-
 
 # Tables of the database.
 
@@ -100,25 +87,39 @@ def described(one: Table, columns: Iterable[Column], *, with_keys: bool = True) 
 # Docstrings.
 
 
-def arguments(command: str, *names: str) -> str:
-    """Return a row for each argument of functions, and each attribute of classes of options."""
-    known = {p.name: p for p in typer.main.get_command(app).commands[command].params}
+def functions(*names: str) -> str:
+    """Return a row for each function, or method of a class: how it is called, what it does."""
     rows = []
     for name in names:
-        source: Any = pydoc.locate(name)
-        prefix = "Settings." if source is Settings else ""
-        texts = entries(source, "Attributes" if inspect.isclass(source) else "Args")
-        given = inspect.signature(source).parameters
-        rows += [
-            (
-                f"`{prefix}{key}`",
-                option(known, key),
-                value(default(source, key, given[key].default)),
-                text,
-            )
-            for key, text in texts.items()
-            if key not in WHOLE and text not in ELSEWHERE
-        ]
+        function: Any = pydoc.locate(f"batchcore.{name}")
+        wait = "await " if inspect.iscoroutinefunction(function) else ""
+        rows.append((f"`{wait}{name}({parameters(function)})`", first_sentence(function)))
+    return table(("call", "what it does"), rows)
+
+
+def parameters(function: Any) -> str:  # noqa: ANN401  # a function
+    """Return the parameters of a function or method, without types and `self`."""
+    empty = inspect.Parameter.empty
+    signature = inspect.signature(function)
+    untyped = [one.replace(annotation=empty) for one in signature.parameters.values()]
+    own = [one for one in untyped if one.name != "self"]
+    return str(signature.replace(parameters=own, return_annotation=empty))[1:-1]
+
+
+def run_options() -> str:
+    """Return a row for each argument of `run_batch` and each option of a run."""
+    commands = typer.main.get_command(app).commands
+    known = {one.name: one for one in commands["run"].params}
+    signature = inspect.signature(batchcore.run_batch).parameters
+    rows = []
+    for name, text in entries(batchcore.run_batch, "Args").items():
+        if name not in {"options", "overrides"}:
+            rows.append((f"`{name}`", option(known, name), value(signature[name].default), text))
+    for defaults, prefix in ((batchcore.RunOptions(), ""), (batchcore.Settings(), "Settings.")):
+        for name, text in entries(type(defaults), "Attributes").items():
+            if name != "settings":
+                default = value(getattr(defaults, name))
+                rows.append((f"`{prefix}{name}`", option(known, name), default, text))
     return table(("argument", "option", "default", "meaning"), rows)
 
 
@@ -131,55 +132,32 @@ def option(known: dict[str, Any], name: str) -> str:
     return f"`{words}`" if found.metavar is None else f"`{words} {found.metavar}`"
 
 
-def attributes(*names: str) -> str:
-    """Return a row for each attribute, property and method of classes."""
-    rows: list[tuple[str, str]] = []
-    for name in names:
-        cls = pydoc.locate(name)
-        rows += [(f"`{key}`", text) for key, text in entries(cls, "Attributes").items()]
-        rows += members_of(cls)
-    return table(("attribute", "meaning"), rows)
-
-
-def members(*names: str) -> str:
-    """Return a row for each property and method of classes."""
+def classes(*names: str) -> str:
+    """Return a row for each class, with its attributes, and its properties and methods."""
     rows = []
     for name in names:
-        cls = pydoc.locate(name)
-        rows += [(f"`{name.rpartition('.')[2]}`", *row) for row in members_of(cls)]
-    return table(("class", "member", "what it does"), rows)
+        cls: Any = pydoc.locate(f"batchcore.{name}")
+        if is_typeddict(cls):
+            listed = [*get_type_hints(cls)]
+        elif name.endswith("Cache"):
+            listed = members(cls)
+        else:
+            listed = [*inspect.signature(cls).parameters, *members(cls)]
+        rows.append((f"`{name.rpartition('.')[2]}`", ", ".join(f"`{one}`" for one in listed)))
+    return table(("class", "attributes and methods"), rows)
 
 
-def members_of(cls: Any) -> Iterator[tuple[str, str]]:  # noqa: ANN401  # a class
-    """Return the public properties and methods that a class defines, with what they do."""
+def members(cls: Any) -> list[str]:  # noqa: ANN401  # a class
+    """Return the public properties and methods that a class defines and describes."""
+    found = []
     for name, member in vars(cls).items():
-        found = getattr(member, "__func__", member)
-        if name.startswith("_") or not inspect.getdoc(found):
-            continue
-        if isinstance(found, property):
-            yield f"`{name}`", summary(found)
-        elif inspect.isfunction(found):
-            wait = "await " if inspect.iscoroutinefunction(found) else ""
-            yield f"`{wait}{name}({parameters(found)})`", summary(found)
-
-
-def parameters(function: Any) -> str:  # noqa: ANN401  # a function
-    """Return the parameters of a method, without types."""
-    own = list(inspect.signature(function).parameters.values())[1:]
-    return ", ".join(
-        one.name if one.default is one.empty else f"{one.name}={one.default!r}" for one in own
-    )
-
-
-def columns(*names: str) -> str:
-    """Return a row for each class with the names of its attributes."""
-    rows = []
-    for name in names:
-        cls: Any = pydoc.locate(name)
-        named = get_type_hints(cls) if is_typeddict(cls) else inspect.signature(cls).parameters
-        listed = ", ".join(f"`{one}`" for one in named)
-        rows.append((f"`{name.rpartition('.')[2]}`", listed))
-    return table(("class", "attributes"), rows)
+        function = getattr(member, "__func__", member)
+        if not name.startswith("_") and inspect.getdoc(function):
+            if isinstance(function, property):
+                found.append(name)
+            elif inspect.isfunction(function):
+                found.append(f"{name}()")
+    return found
 
 
 def exceptions() -> str:
@@ -210,18 +188,15 @@ def summary(item: Any) -> str:  # noqa: ANN401  # what has a docstring
     return plain(re.split(SECTIONS, text, maxsplit=1, flags=re.MULTILINE)[0])
 
 
+def first_sentence(item: Any) -> str:  # noqa: ANN401  # what has a docstring
+    """Return the first line of a docstring."""
+    return plain((inspect.getdoc(item) or "").partition("\n\n")[0])
+
+
 def plain(text: str) -> str:
     """Return text of a docstring as one line of Markdown."""
     text = " ".join(text.split()).replace("``", "`")
     return re.sub(r"`docs/(\w+\.md)`|docs/(\w+\.md)", r"[\1\2](\1\2)", text)
-
-
-def default(source: Any, name: str, given: object) -> object:  # noqa: ANN401  # what has options
-    """Return the default of an argument or attribute, made where a factory makes it."""
-    for field in dataclasses.fields(source) if dataclasses.is_dataclass(source) else ():
-        if field.name == name and field.default_factory is not dataclasses.MISSING:
-            return field.default_factory()
-    return given
 
 
 def value(given: object) -> str:
@@ -244,10 +219,9 @@ def _escaped(cell: str) -> str:
 
 KINDS = {
     "tables": listing,
-    "arguments": arguments,
-    "attributes": attributes,
-    "members": members,
-    "columns": columns,
+    "functions": functions,
+    "run_options": run_options,
+    "classes": classes,
     "exceptions": exceptions,
 }
 

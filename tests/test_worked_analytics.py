@@ -22,182 +22,178 @@ from support.lots import lots, without
 SEMANTICS = Path(__file__).parent.parent / "docs" / "semantics.md"
 SESSIONS = 88
 
-Rows = list[dict[str, str]]
+SPY = [1, 1, -1, -1]
+AAA = [3, 1, -1, -3]
+MTUM = [1, -1, 1, -1]
+"""Returns in percent, which go on in the same way."""
 
 
-def section(rule: str) -> str:
-    _, text = re.split(rf"^### {rule} ", SEMANTICS.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    return re.split(r"^##", text, flags=re.MULTILINE)[0]
+def example(rule: str) -> str:
+    """Return the example of a rule."""
+    text = SEMANTICS.read_text(encoding="utf-8")
+    pattern = rf"^\*\*{rule} .*?^(For example.*?)^(?:\*\*[A-Z]\d |##)"
+    (found,) = re.findall(pattern, text, re.MULTILINE | re.DOTALL)
+    return str(found)
 
 
-def tables(rule: str) -> list[Rows]:
-    """Return the tables after `For example` of a rule."""
-    example = section(rule).partition("\nFor example")[2]
-    assert example, rule
-    found = []
-    for block in re.findall(r"(?:^\|.*\n)+", example, re.MULTILINE):
-        head, _, *rows = [
-            [cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines()
-        ]
-        found.append([dict(zip(head, row, strict=True)) for row in rows])
-    return found
+def assert_said(rule: str, *numbers: str) -> None:
+    """The page has the numbers that come out."""
+    text = example(rule)
+    assert [number for number in numbers if number not in text] == []
 
 
-def written(number: float, places: int) -> str:
-    return "" if np.isnan(number) else f"{number:.{places}f}"
+def example_lots(*values: tuple[str, float], symbols: list[int] | None = None) -> dict[str, Any]:
+    """Return the lots of one portfolio by kind and value; each its own symbol, or ``symbols``."""
+    number = symbols or range(len(values))
+    return lots(
+        *((0, at, LotKind[kind], value) for at, (kind, value) in zip(number, values, strict=True))
+    )
 
 
-def example_lots(rows: Rows, symbols: list[str] | None = None) -> dict[str, Any]:
-    """Return the lots of one portfolio; each its own symbol, or one of ``symbols``."""
-    kinds = [LotKind[row.get("lot", "stock").upper()] for row in rows]
-    number = [symbols.index(row["symbol"]) for row in rows] if symbols else range(len(rows))
-    values = [float(row["v"]) for row in rows]
-    return lots(*((0, *lot) for lot in zip(number, kinds, values, strict=True)))
-
-
-def returns_of(rows: Rows, symbol: str) -> np.ndarray:
-    """Return the same few returns of a symbol again and again."""
-    return np.resize([float(row[symbol]) / 100 for row in rows], SESSIONS)
+def returns_of(*percent: list[int]) -> np.ndarray:
+    """Return the same few returns of symbols again and again, a column for each."""
+    return np.stack([np.resize(one, SESSIONS) / 100 for one in percent], axis=1)
 
 
 def test_a1() -> None:
-    given, (expected,) = tables("A1")
-    columns = example_lots(given)
-    beta = np.array([float(row["beta"]) for row in given])
+    columns = example_lots(("STOCK", 600), ("STOCK", -200), ("STOCK", 400), ("OPTION", 300))
+    beta = np.array([1.5, 0.5, 0, 1.2])
     equity = np.array([[1000.0]])
-    found = {
-        weights: provider_beta(**columns, equity=equity, beta=beta, weights=weights)[0, 0]
+    by_weights = [
+        provider_beta(**columns, equity=equity, beta=beta, weights=weights)[0, 0]
         for weights in BETA_WEIGHTS
-    }
-    found["coverage"] = beta_coverage(**columns, beta=beta, portfolios=1)[0, 0]
-    assert {name: written(number, 4) for name, number in found.items()} == expected
+    ]
+    coverage = beta_coverage(**columns, beta=beta, portfolios=1)[0, 0]
+    found = [f"{number:.4f}" for number in (*by_weights, coverage)]
+    assert found == ["2.0000", "0.8000", "0.6667"]
+    assert_said("A1", *found)
 
 
 def test_a2() -> None:
-    given, expected = tables("A2")
-    names = []
-    for row in given:
-        sector, _, flag = row["profile"].partition(", ")
-        named = None if sector == "none" else sector
-        kind = LotKind[row["lot"].upper()]
-        names.append(sector_of(named, is_etf=flag == "ETF", kind=kind))
+    given: list[tuple[str, float, str | None, bool]] = [
+        ("STOCK", 600, "Technology", False),
+        ("STOCK", -200, "Financial Services", False),
+        ("STOCK", 400, "Technology", True),
+        ("STOCK", 200, None, False),
+        ("OPTION", 100, "Technology", False),
+        ("PRIVATE", 300, "Energy", False),
+    ]
+    names = [
+        sector_of(sector, is_etf=is_etf, kind=LotKind[kind]) for kind, _, sector, is_etf in given
+    ]
     sectors = sorted(set(names))
     shares = sector_exposure(
-        **without(example_lots(given), "symbol", "kind"),
+        **without(example_lots(*(row[:2] for row in given)), "symbol", "kind"),
         sector=np.array([sectors.index(name) for name in names]),
         equity=np.array([[2000.0]]),
         sectors=len(sectors),
     )[0, 0]
     exposure = dict(zip(sectors, shares.tolist(), strict=True))
-    benchmark = {
-        name: float(weight)
-        for weight, name in re.findall(
-            r"(0\.\d+) ([A-Z]\w+)", section("A2").split("benchmark of")[1]
-        )
+    assert {name: f"{share:.6f}" for name, share in exposure.items()} == {
+        "ETFs": "0.200000",
+        "Financials": "0.100000",
+        "Technology": "0.300000",
+        "Unclassified": "0.200000",
+        "Unknown": "0.100000",
     }
-    assert len(benchmark) == 3
-    assert [
-        {
-            "sector": sector,
-            "exposure": written(exposure.get(sector, np.nan), 6),
-            "over or under": written(difference, 6),
-        }
-        for sector, difference in over_and_underweights(exposure, benchmark).items()
-    ] == expected
+    benchmark = {"Technology": 0.32, "Financials": 0.13, "Energy": 0.04}
+    over = over_and_underweights(exposure, benchmark)
+    assert {name: f"{share:.6f}" for name, share in over.items()} == {
+        "ETFs": "0.200000",
+        "Energy": "-0.040000",
+        "Financials": "-0.030000",
+        "Technology": "-0.020000",
+        "Unclassified": "0.200000",
+        "Unknown": "0.100000",
+    }
+    for name in ("Technology", "Financials"):
+        assert_said("A2", f"{name} {exposure[name]:.6f}", f"{over[name]:.6f}")
+    assert_said("A2", f"Energy is {over['Energy']:.6f}")
 
 
 def test_a3() -> None:
-    given, (expected,) = tables("A3")
-    symbols = sorted({row["symbol"] for row in given})
-    found = concentration(**without(example_lots(given, symbols), "kind"), portfolios=1)
-    assert {
-        "hhi": written(found.hhi[0, 0], 4),
-        "effective_num_positions": written(found.effective_num_positions[0, 0], 2),
-        "top_3_concentration": written(found.top_3[0, 0], 4),
-        "top_10_concentration": written(found.top_10[0, 0], 4),
-    } == expected
+    lot = ("STOCK", 300), ("STOCK", 250), ("STOCK", -200), ("STOCK", -150), ("STOCK", 100)
+    columns = example_lots(*lot, symbols=[0, 1, 0, 2, 3])
+    found = concentration(**without(columns, "kind"), portfolios=1)
+    numbers = [
+        f"{found.hhi[0, 0]:.4f}",
+        f"{found.effective_num_positions[0, 0]:.2f}",
+        f"{found.top_3[0, 0]:.4f}",
+        f"{found.top_10[0, 0]:.4f}",
+    ]
+    assert numbers == ["3450.0000", "2.90", "0.9000", "1.0000"]
+    assert_said("A3", *numbers)
 
 
 def test_a4() -> None:
-    ((expected,),) = tables("A4")
     returns = np.array([[0.01] * 10 + [0.0] + [-0.01] * 10])
-    assert {
-        f"realized_volatility_{window}d": written(
-            realized_volatility(returns, sessions=1, window=window)[0, 0], 4
-        )
-        for window in (21, 63)
-    } == expected
+    short, long = (
+        realized_volatility(returns, sessions=1, window=window)[0, 0] for window in (21, 63)
+    )
+    assert f"{short:.4f}" == "0.1587"
+    assert np.isnan(long)
+    assert_said("A4", f"{short:.4f}")
 
 
 def test_a5() -> None:
-    given, (expected,) = tables("A5")
-    found = symbol_betas(returns_of(given, "AAA")[:, None], returns_of(given, "SPY"))
-    numbers = {name: getattr(found, name) for name in ("beta", "alpha", "r_squared", "std_error")}
-    numbers["p_value"] = found.p_value()
-    assert {name: written(abs(number[0, 0]), 6) for name, number in numbers.items()} | {
-        "observations": str(found.observations[0, 0])
-    } == expected
+    found = symbol_betas(returns_of(AAA), returns_of(SPY)[:, 0])
+    names = ("beta", "alpha", "r_squared", "std_error")
+    numbers = {name: f"{abs(getattr(found, name)[0, 0]):.6f}" for name in names}
+    assert numbers == {
+        "beta": "2.000000",
+        "alpha": "0.000000",
+        "r_squared": "0.800000",
+        "std_error": "0.107833",
+    }
+    assert f"{found.p_value()[0, 0]:.6f}" == "0.000000"
+    assert found.observations[0, 0] == SESSIONS
+    assert_said("A5", numbers["std_error"], "64 / 80")
 
 
 def test_a6() -> None:
-    cycle, _ = tables("A5")
-    given, (expected,) = tables("A6")
-    returns = np.stack([returns_of(cycle, symbol) for symbol in ("AAA", "SPY")], axis=1)
+    returns = returns_of(AAA, SPY)
     market = returns[:, 1]
     found = portfolio_beta(
-        **example_lots(given, ["AAA", "SPY"]),
+        **example_lots(("STOCK", 600), ("STOCK", -200)),
         equity=np.array([[1000.0]]),
         beta=symbol_betas(returns, market).beta,
         returns=returns,
         market=market,
     )
-    assert {
-        "beta_calculated_90d": written(found.beta[0, 0], 4),
-        "beta_calculated_90d_r_squared": written(found.r_squared[0, 0], 4),
-        "beta_calculated_90d_observations": str(found.observations[0, 0]),
-    } == expected
+    numbers = [f"{found.beta[0, 0]:.4f}", f"{found.r_squared[0, 0]:.4f}"]
+    assert numbers == ["1.0000", "0.7353"]
+    assert found.observations[0, 0] == SESSIONS
+    assert_said("A6", *numbers)
 
 
 def betas_of_a7() -> FactorBetas:
     """Return those of AAA and SPY against SPY and MTUM."""
-    given, _ = tables("A7")
-    aaa, spy, mtum = (returns_of(given, symbol) for symbol in ("AAA", "SPY", "MTUM"))
-    return factor_betas(np.stack([aaa, spy], axis=1), np.stack([spy, mtum], axis=1))
+    return factor_betas(returns_of(AAA, SPY), returns_of(SPY, MTUM))
 
 
 def test_a7() -> None:
     found = betas_of_a7()
-    assert [
-        {
-            "symbol": symbol,
-            "SPY": written(beta[0], 6),
-            "MTUM": written(abs(beta[1]), 6),
-            "quality_flag": flag,
-        }
-        for symbol, beta, flag in zip(("AAA", "SPY"), found.beta, found.quality_flag(), strict=True)
-    ] == tables("A7")[1]
+    assert [[f"{abs(beta):.6f}" for beta in row] for row in found.beta] == [
+        ["1.000000", "0.500000"],
+        ["0.500000", "0.000000"],
+    ]
+    assert list(found.quality_flag()) == ["limited_history"] * 2
+    assert_said("A7", "AAA has 1.0 and 0.5, SPY 0.5 and 0.0", "`limited_history`")
 
 
 def test_a8() -> None:
-    given, expected = tables("A8")
-    columns = example_lots(given, ["AAA", "SPY"])
+    columns = example_lots(("STOCK", 600), ("STOCK", -200))
     value = columns.pop("value")[:, 0]
     found = factor_exposures(
         **columns, value=value, equity=np.array([1000.0]), beta=betas_of_a7().beta
     )
-    assert [
-        {
-            "factor": factor,
-            "exposure_value": written(share, 6),
-            "exposure_dollar": written(dollar, 2),
-        }
-        for factor, share, dollar in zip(
-            ("SPY", "MTUM"), found.value[0], found.dollar[0], strict=True
-        )
-    ] == expected
+    dollars = [f"{dollar:.2f}" for dollar in found.dollar[0]]
+    values = [f"{share:.6f}" for share in found.value[0]]
+    assert (dollars, values) == (["500.00", "300.00"], ["0.500000", "0.300000"])
+    assert_said("A8", *dollars, *values)
 
 
 @pytest.mark.parametrize("rule", [f"A{number}" for number in range(1, 9)])
 def test_every_rule_has_an_example_that_is_tested(rule: str) -> None:
     assert f"test_{rule.lower()}" in globals()
-    assert tables(rule)
+    assert example(rule)

@@ -107,7 +107,8 @@ async def explain(
         policy: By whose rules the rows were written: `rollforward` or `legacy`.
         calendar: `XNYS`, `daily`, `prices` or a code of exchange_calendars (S1); under `legacy`
             `XNYS` (L2).
-        settings: `schema`, `lookback_days`, `threads` and `chunk_size` count.
+        settings: `schema`, `lookback_days`, `fx_lookback_days`, `fx_pivot`, `threads` and
+            `chunk_size` count.
 
     Raises:
         ConfigError: an argument is wrong, names a portfolio that is not there, or a session without

@@ -81,7 +81,8 @@ async def verify(
         sample: How many snapshots, drawn by ``seed``; None takes all.
         seed: Of the draw: the same snapshots of the same database each time.
         fast: Whether to compute natively instead of by the pure-Python reference.
-        settings: `schema`, `lookback_days`, `threads` and `chunk_size` count.
+        settings: `schema`, `lookback_days`, `fx_lookback_days`, `fx_pivot`, `threads` and
+            `chunk_size` count.
         progress: Called with `verify`, snapshots done and snapshots in all.
 
     Raises:
