@@ -133,13 +133,18 @@ def make_request(
     if chosen.changed_since is not None and end is not None:
         msg = "changed_since rewrites up to each portfolio's latest snapshot: give no end"
         raise ConfigError(msg, "changed_since")
+    wanted = None
+    if portfolio_ids is not None:
+        given = checked_values(portfolio_ids, "portfolio_ids")
+        every = {checked_id(one, "portfolio_ids").bytes for one in given}
+        wanted = np.frombuffer(b"".join(sorted(every)), dtype=np.uint8).reshape(-1, 16)
     calendar = chosen.calendar
     return Request(
         **{one.name: getattr(chosen, one.name) for one in fields(RunOptions)},
         start=first,
         inception=inception,
         end=end,
-        wanted=None if portfolio_ids is None else _uuids(portfolio_ids),
+        wanted=wanted,
         known_calendar=None if calendar == calendars.PRICES else calendars.load(calendar),
         repairs=repairs,
     )
@@ -153,10 +158,3 @@ def _first_day(start: dt.date | str | None) -> tuple[dt.date | None, bool]:
         msg = f"start is {start!r}, expected a datetime.date or `{INCEPTION}`"
         raise ConfigError(msg, "start")
     return optional_date(start, "start"), False
-
-
-def _uuids(ids: Iterable[uuid.UUID | str]) -> Ids:
-    found = {
-        checked_id(given, "portfolio_ids").bytes for given in checked_values(ids, "portfolio_ids")
-    }
-    return np.frombuffer(b"".join(sorted(found)), dtype=np.uint8).reshape(-1, 16)

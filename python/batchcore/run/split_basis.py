@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 from bisect import bisect_left
 from dataclasses import asdict, dataclass
@@ -129,7 +130,8 @@ class BasisCheck:
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON has it: dates in ISO format, decimals as text."""
         document = asdict(self) | {"positions": self.counts(), "agrees": self.agrees}
-        return {name: _plain(value) for name, value in document.items()}
+        found: dict[str, Any] = json.loads(json.dumps(document, default=_text))
+        return found
 
 
 @rechecked
@@ -294,12 +296,5 @@ def _nearer(quotient: float, expected: tuple[float, float], names: Sequence[str]
     return names[apart[1] < apart[0]]
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401  # of any depth
-    match value:
-        case dict():
-            return {key: _plain(one) for key, one in value.items()}
-        case list() | tuple():
-            return [_plain(one) for one in value]
-        case Decimal():
-            return f"{value:f}"
-    return value.isoformat() if hasattr(value, "isoformat") else value
+def _text(value: Decimal | dt.date) -> str:
+    return f"{value:f}" if isinstance(value, Decimal) else value.isoformat()
