@@ -25,6 +25,7 @@ from batchcore.pg.session_pool import SessionPool
 from batchcore.policies.policy import RunContext
 from batchcore.run.chunk import StampClock, symbol_issue_rows
 from batchcore.run.issues import IssueList
+from batchcore.run.lanes import Work
 from batchcore.run.lease import (
     ACQUIRE_IDLE_MS,
     LeaseHolder,
@@ -48,7 +49,6 @@ from batchcore.run.result import (
     status_counts,
 )
 from batchcore.run.tasks import first_error
-from batchcore.run.work import Work
 from batchcore.run.writing import begun_too_early
 from batchcore.sources.host import Selection
 from batchcore.sources.portfolios import lock_portfolios
