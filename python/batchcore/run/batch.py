@@ -29,12 +29,12 @@ from batchcore.run.lanes import Work
 from batchcore.run.lease import (
     ACQUIRE_IDLE_MS,
     LeaseHolder,
+    LockWatch,
     attempt_briefly,
     question_of,
     with_first_dates,
 )
 from batchcore.run.lease import PHASE as LEDGER
-from batchcore.run.lock_watch import LockWatch
 from batchcore.run.monitor import Monitor, describe, log_result, peak_memory_bytes
 from batchcore.run.plan import sessions_behind
 from batchcore.run.prepare import inspected, last_closed, prepare
