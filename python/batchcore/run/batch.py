@@ -160,9 +160,7 @@ class Run:
     Attributes:
         asked: The request as it was made.
         request: The same with what is known since: its dates, what was committed.
-        kind: The class of its policy.
         resumed: The report of the run that this one follows.
-        lease: Where it has taken one.
         planned: What the ledger keeps of its plan, where there is a lease.
         work: Its chunks, once there is a plan.
         consistent: Whether all loads have seen one moment, but for chunks written again.

@@ -194,9 +194,8 @@ def _checked(
         raise ConfigError(msg, "check_basis")
     looks = {one.looks for one in splits} - {UNKNOWN}
     price_basis = looks.pop() if len(looks) == 1 else UNKNOWN
-    held = tuple(
-        one for entry in entries if (one := _entry(*entry, found, closes, price_basis)) is not None
-    )
+    every = [_entry(*entry, found, closes, price_basis) for entry in entries]
+    held = tuple(one for one in every if one is not None)
     votes = sum(1 if one.looks == QUANTITY_BASES[0] else -1 for one in held)
     quantity_basis = QUANTITY_BASES[votes < 0] if votes else UNKNOWN
     declared = schema.splits
