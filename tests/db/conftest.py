@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from batchcore.db.migrate import migrate
 from batchcore.db.sqlalchemy_tables import ledger, metadata
-from batchcore.run import lock_watch
+from batchcore.run import lease
 from support import bouncer, database, foreign_host
 from support.waiting import Heard
 
@@ -164,7 +164,7 @@ def same_rates_host(rates_copy: str) -> str:
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Heard]:
     """What runs say of locks, of which they tell after 10 ms already."""
-    monkeypatch.setattr(lock_watch, "LATE_S", 0.01)
+    monkeypatch.setattr(lease, "LATE_S", 0.01)
     handler, logger = Heard(), logging.getLogger("batchcore")
     logger.addHandler(handler)
     yield handler

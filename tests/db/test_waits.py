@@ -9,7 +9,7 @@ import batchcore
 from batchcore.config import Schema, Settings
 from batchcore.pg.database import Database
 from batchcore.pg.ledger import Ledger
-from batchcore.run import lock_watch
+from batchcore.run import lease
 from support import database
 from support.callers import caller
 from support.generate import MONDAY
@@ -110,8 +110,8 @@ async def test_a_run_that_waits_for_nobody_asks_nothing(same_host: str, heard: H
 async def test_a_step_may_end_before_the_server_is_asked(
     same_host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lock_watch, "LATE_S", 0.0)
-    watch = lock_watch.LockWatch()
+    monkeypatch.setattr(lease, "LATE_S", 0.0)
+    watch = lease.LockWatch()
     async with Database(same_host).writing("ledger") as session:
         with watch.around(session):
             await watch.sleep(1.0)

@@ -23,7 +23,6 @@ from batchcore.policies.policy import ChunkFacts, ChunkLoad, Policy, RunPrices
 from batchcore.run import plan as plans
 from batchcore.run.issues import ambiguous_profiles
 from batchcore.run.plan import Plan
-from batchcore.run.result import Coverage
 from batchcore.shards import in_shard
 from batchcore.sinks.snapshots import Equities
 from batchcore.sources.host import Selection, located
@@ -183,7 +182,7 @@ class Legacy(Policy):
             cached=cached,
             has_benchmark=has_benchmark,
         )
-        return RunPrices(market, Coverage.none(), host=host)
+        return RunPrices(market, host=host)
 
     async def load_chunk(self, reader: Session, chunk: Chunk) -> ChunkLoad:
         """Return the rows of a chunk."""

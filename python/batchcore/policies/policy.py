@@ -76,14 +76,12 @@ class RunPrices:
 
     Attributes:
         market: Closes, marked on the sessions of the plan.
-        coverage: Of the sessions that were checked (S12).
         analysis: None where nothing is analysed.
         host: What the rules read beside the frames of a chunk, where they do.
         checks: Of the closes (C1); None where nothing is checked.
     """
 
     market: Market
-    coverage: Coverage
     analysis: Analysis | None = None
     host: Host | None = None
     checks: Checks | None = None

@@ -230,10 +230,10 @@ class RollForward(Policy):
         if self.request.only_plans:
             await self._report_prices(reader, symbols, closes, checks, checked)
             if self.catalog.schema.fx is not None:
-                await self._report_rates(reader, RunPrices(market, Coverage.none(), checks=checks))
-        coverage = self._coverage(market, symbols, priced)
+                await self._report_rates(reader, RunPrices(market, checks=checks))
+        self._look_at_coverage(market, symbols, priced)
         if level == "none":
-            return RunPrices(market, coverage, checks=checks)
+            return RunPrices(market, checks=checks)
         analysis = await load_analysis(
             reader,
             self.catalog,
@@ -252,7 +252,7 @@ class RollForward(Policy):
             self.issues.add(ambiguous_profiles(analysis.profiles.ambiguous))
         if analysis.factors is not None:
             self.analytics_off |= analysis.factors.off
-        return RunPrices(market, coverage, analysis, checks=checks)
+        return RunPrices(market, analysis, checks=checks)
 
     def _days_checked(self, priced: Int32 | None) -> Int32:
         """Return the sessions whose closes are checked (C1): those of the plan and some before.
@@ -369,8 +369,8 @@ class RollForward(Policy):
         nobody = [-1] * len(lacking)
         self.issues.add(Issues.of("fx_missing", nobody, day=days_lacking, detail=details))
 
-    def _coverage(self, market: Market, symbols: Text, priced: Int32 | None) -> Coverage:
-        """Return the coverage of each session; refuse those whose prices have not arrived (S12)."""
+    def _look_at_coverage(self, market: Market, symbols: Text, priced: Int32 | None) -> None:
+        """Set the coverage of each session; refuse those whose prices have not arrived (S12)."""
         fresh, recent, known = market.coverage(symbols)
         plan = self.plan
         checked = self._checked
@@ -381,7 +381,7 @@ class RollForward(Policy):
         share = coverage.share()
         low = np.flatnonzero(share < self.settings.min_coverage)
         if len(low) == 0 or self.request.only_plans:
-            return coverage
+            return
         row = int(low[0])
         session = calendars.date_of(int(coverage.session[row])).isoformat()
         least = self.settings.min_coverage

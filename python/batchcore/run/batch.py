@@ -25,15 +25,16 @@ from batchcore.pg.session_pool import SessionPool
 from batchcore.policies.policy import RunContext
 from batchcore.run.chunk import StampClock, symbol_issue_rows
 from batchcore.run.issues import IssueList
+from batchcore.run.lanes import Work
 from batchcore.run.lease import (
     ACQUIRE_IDLE_MS,
     LeaseHolder,
+    LockWatch,
     attempt_briefly,
     question_of,
     with_first_dates,
 )
 from batchcore.run.lease import PHASE as LEDGER
-from batchcore.run.lock_watch import LockWatch
 from batchcore.run.monitor import Monitor, describe, log_result, peak_memory_bytes
 from batchcore.run.plan import sessions_behind
 from batchcore.run.prepare import inspected, last_closed, prepare
@@ -48,7 +49,6 @@ from batchcore.run.result import (
     status_counts,
 )
 from batchcore.run.tasks import first_error
-from batchcore.run.work import Work
 from batchcore.run.writing import begun_too_early
 from batchcore.sources.host import Selection
 from batchcore.sources.portfolios import lock_portfolios
@@ -160,9 +160,7 @@ class Run:
     Attributes:
         asked: The request as it was made.
         request: The same with what is known since: its dates, what was committed.
-        kind: The class of its policy.
         resumed: The report of the run that this one follows.
-        lease: Where it has taken one.
         planned: What the ledger keeps of its plan, where there is a lease.
         work: Its chunks, once there is a plan.
         consistent: Whether all loads have seen one moment, but for chunks written again.

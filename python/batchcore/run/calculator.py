@@ -43,7 +43,8 @@ class PnLCalculator:
             ConfigError: an option is wrong.
         """
         self._db = db
-        self._options = _options(options, settings, overrides)
+        own = {} if settings is None else {"settings": settings}
+        self._options = merged(options, {**own, **overrides})
 
     async def calculate_all_portfolios_pnl(
         self,
@@ -141,7 +142,8 @@ class BatchOrchestrator:
             ConfigError: an option is wrong.
         """
         self._db = db
-        self._options = _options(options, settings, overrides)
+        own = {} if settings is None else {"settings": settings}
+        self._options = merged(options, {**own, **overrides})
 
     async def run_batch_sequence(
         self,
@@ -159,10 +161,3 @@ class BatchOrchestrator:
             self._db, start_date, end_date, portfolio_ids, options=self._options
         )
         return result
-
-
-def _options(
-    options: RunOptions | None, settings: Settings | None, overrides: OptionKeywords
-) -> RunOptions:
-    own = {} if settings is None else {"settings": settings}
-    return merged(options, {**own, **overrides})

@@ -160,13 +160,15 @@ class IssueList:
         rows = zip(
             misses.unpriced.tolist(),
             misses.symbol.texts(),
+            misses.symbol.state.tolist(),
             misses.lot_sessions.tolist(),
             misses.first.tolist(),
             misses.last.tolist(),
             strict=True,
         )
-        for unpriced, symbol, count, first, last in rows:
-            self.shared.add_miss((unpriced, symbol or ""), count, first, last)
+        for unpriced, symbol, state, count, first, last in rows:
+            known = str(symbol) if state == State.VALUE else ""
+            self.shared.add_miss((unpriced, known), count, first, last)
 
     def add_held(self, held: HeldFindings) -> None:
         """Add the portfolios that findings concern."""

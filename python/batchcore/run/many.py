@@ -137,14 +137,12 @@ def _result(
     ends: Mapping[str, BatchResult | BaseException], databases: Iterable[str]
 ) -> ManyResult:
     errors: dict[str, BaseException] = {}
-    reports: dict[str, BatchResult | None] = {}
+    reports: dict[str, BatchResult] = {}
     for name in databases:
         end = ends.get(name, asyncio.CancelledError())  # one that waited for its turn
-        if isinstance(end, BatchResult):
-            reports[name] = end
-        else:
-            errors[name], reports[name] = end, BatchResult.of_error(end)
-    return ManyResult(
-        FrozenDict({name: one for name, one in reports.items() if one is not None}),
-        FrozenDict(errors),
-    )
+        result = end if isinstance(end, BatchResult) else BatchResult.of_error(end)
+        if not isinstance(end, BatchResult):
+            errors[name] = end
+        if result is not None:
+            reports[name] = result
+    return ManyResult(FrozenDict(reports), FrozenDict(errors))

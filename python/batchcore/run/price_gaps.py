@@ -34,20 +34,12 @@ CELLS: Final = 1 << 20
 
 @dataclass(frozen=True, eq=False, slots=True)
 class LatestCloses:
-    """The latest valid close of symbols on each session.
+    """The latest valid close of symbols on each session, and whether there is any at all."""
 
-    Attributes:
-        symbols: Normalised symbol -> row.
-        spelt: Of each row the symbol as stored on positions.
-        sessions: (s,) int32.
-        day: (u, s) int32, day of the latest valid close on or before the session; `NEVER` without.
-        priced: (u,) bool, whether there is a valid close at all.
-    """
-
-    symbols: dict[str, int]
-    spelt: list[str]
+    symbols: dict[str, int]  # normalised, to rows
+    spelt: list[str]  # as stored on positions
     sessions: Int32
-    day: Int32
+    day: Int32  # (u, s), of that on or before the session; `NEVER` without
     priced: Bools
 
 
@@ -196,14 +188,10 @@ def lacking(plan: Plan, held: Held, latest: LatestCloses) -> Ids:
 def low_prices(
     plan: Plan, held: Held, latest: LatestCloses, expected: Bools, max_missing: int
 ) -> Issues:
-    """Return the portfolios of a plan with too few fresh closes.
+    """Return the portfolios of a plan with too few fresh closes on sessions where they are due.
 
-    Args:
-        plan: What each portfolio writes.
-        held: All public positions of the portfolios that may lack some.
-        latest: Of the symbols that lack a close of some session; others have all.
-        expected: (s,) bool, whether closes are expected of each session of ``latest``.
-        max_missing: The largest share that may lack one, in millionths.
+    ``held`` has all public positions of those that may lack some, ``latest`` the symbols that do;
+    ``max_missing`` is in millionths.
     """
     sessions, lacks = latest.sessions, (latest.day != latest.sessions[None, :]) & expected
     names = dict.fromkeys(normalised(name) for name in held.symbol.table())

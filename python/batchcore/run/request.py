@@ -36,24 +36,20 @@ class Request(RunOptions):
     """The arguments of a run: its options, dates and portfolios.
 
     Attributes:
-        start: First day of the range, included; None continues after each latest snapshot.
+        start: None continues after each latest snapshot.
         inception: Whether the range of each portfolio begins with its earliest entry.
-        end: Last day, included; None is the last session closed.
-        wanted: (n, 16) uint8, sorted: which portfolios; None is all that are not soft-deleted.
+        end: None is the last session closed.
+        wanted: Ids, sorted; None is all portfolios that are not soft-deleted.
         known_calendar: None for `prices`, which only the database knows.
-        repairs: Whether existing rows are compared with recomputed ones, and only those of a
-            portfolio from its first difference on are written.
-        price_source: Closes that were loaded before; they are used before those stored.
-        snapshot_source: Snapshots that were loaded before; they are used before those stored.
-        moment: What "now" is, and the `created_at` of new rows, by the server's clock; None as
-            long as that was not asked.
-        began: When this attempt of the run began, by the server's clock; None until asked.
+        repairs: Whether only rows from the first difference of a portfolio on are written.
+        price_source: Closes that are used before those stored; snapshots likewise.
+        moment: What "now" is, and the `created_at` of new rows; None until the server was asked.
+        began: When this attempt of the run began, by the server's clock; likewise.
         committed: By earlier attempts of the run.
         view: The moment of the database that all shards of a run read, where somebody holds one.
         latest: How far all portfolios are at that moment, where that was read for all shards.
         order: The id of the call of `run_on` that the run works for.
-        continues: Of a shard, the group of an earlier call that has not come to its end: what is
-            complete of it is not done again.
+        continues: Of a shard, the group of an earlier call: what is complete of it stays.
     """
 
     start: dt.date | None = None
@@ -133,13 +129,18 @@ def make_request(
     if chosen.changed_since is not None and end is not None:
         msg = "changed_since rewrites up to each portfolio's latest snapshot: give no end"
         raise ConfigError(msg, "changed_since")
+    wanted = None
+    if portfolio_ids is not None:
+        given = checked_values(portfolio_ids, "portfolio_ids")
+        every = {checked_id(one, "portfolio_ids").bytes for one in given}
+        wanted = np.frombuffer(b"".join(sorted(every)), dtype=np.uint8).reshape(-1, 16)
     calendar = chosen.calendar
     return Request(
         **{one.name: getattr(chosen, one.name) for one in fields(RunOptions)},
         start=first,
         inception=inception,
         end=end,
-        wanted=None if portfolio_ids is None else _uuids(portfolio_ids),
+        wanted=wanted,
         known_calendar=None if calendar == calendars.PRICES else calendars.load(calendar),
         repairs=repairs,
     )
@@ -153,10 +154,3 @@ def _first_day(start: dt.date | str | None) -> tuple[dt.date | None, bool]:
         msg = f"start is {start!r}, expected a datetime.date or `{INCEPTION}`"
         raise ConfigError(msg, "start")
     return optional_date(start, "start"), False
-
-
-def _uuids(ids: Iterable[uuid.UUID | str]) -> Ids:
-    found = {
-        checked_id(given, "portfolio_ids").bytes for given in checked_values(ids, "portfolio_ids")
-    }
-    return np.frombuffer(b"".join(sorted(found)), dtype=np.uint8).reshape(-1, 16)

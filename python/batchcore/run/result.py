@@ -303,7 +303,8 @@ class BatchResult(Mapping[str, Any]):
 
     def symbols_by_issue(self) -> dict[str, list[str]]:
         """Return the symbols of each name of issues that has any, each once and in order."""
-        return _by_name(self.issues, self.issues.symbol.texts())
+        named = self.issues.take(self.issues.symbol.state == State.VALUE)
+        return _by_name(named, named.symbol.texts())
 
     def errors(self) -> list[str]:
         """Return one line for each failed portfolio, or day where the policy fails single days."""

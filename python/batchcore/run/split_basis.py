@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 from bisect import bisect_left
 from dataclasses import asdict, dataclass
@@ -129,7 +130,8 @@ class BasisCheck:
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON has it: dates in ISO format, decimals as text."""
         document = asdict(self) | {"positions": self.counts(), "agrees": self.agrees}
-        return {name: _plain(value) for name, value in document.items()}
+        found: dict[str, Any] = json.loads(json.dumps(document, default=_text))
+        return found
 
 
 @rechecked
@@ -192,9 +194,8 @@ def _checked(
         raise ConfigError(msg, "check_basis")
     looks = {one.looks for one in splits} - {UNKNOWN}
     price_basis = looks.pop() if len(looks) == 1 else UNKNOWN
-    held = tuple(
-        one for entry in entries if (one := _entry(*entry, found, closes, price_basis)) is not None
-    )
+    every = [_entry(*entry, found, closes, price_basis) for entry in entries]
+    held = tuple(one for one in every if one is not None)
     votes = sum(1 if one.looks == QUANTITY_BASES[0] else -1 for one in held)
     quantity_basis = QUANTITY_BASES[votes < 0] if votes else UNKNOWN
     declared = schema.splits
@@ -294,12 +295,5 @@ def _nearer(quotient: float, expected: tuple[float, float], names: Sequence[str]
     return names[apart[1] < apart[0]]
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401  # of any depth
-    match value:
-        case dict():
-            return {key: _plain(one) for key, one in value.items()}
-        case list() | tuple():
-            return [_plain(one) for one in value]
-        case Decimal():
-            return f"{value:f}"
-    return value.isoformat() if hasattr(value, "isoformat") else value
+def _text(value: Decimal | dt.date) -> str:
+    return f"{value:f}" if isinstance(value, Decimal) else value.isoformat()

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     import uuid
     from collections.abc import Sequence
 
-    from batchcore.pg.session import Session
-
 
 MISSING: Final = "missing"
 """The state of a shard that has not begun."""
@@ -180,8 +178,15 @@ class RunStatus:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as what JSON can hold: dates and times as ISO text."""
-        plain = {name: _plain(value) for name, value in dataclasses.asdict(self).items()}
+        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self), default=_text))
         return plain | {"shard": None if self.shard is None else shard_text(self.shard)}
+
+
+_DETAILS: Final = {
+    "chunks_committed": ChunkStatus,
+    "issues": IssueStatus,
+    "symbol_issues": SymbolIssueStatus,
+}
 
 
 async def runs(
@@ -228,7 +233,11 @@ async def runs(
         if not found:
             kind = "group" if own is None else "run"
             raise ConfigError(f"there is no {kind} {own or shared} in the ledger", kind)
-        return [run_of(row | await _details(ledger, session, row["run_id"])) for row in found]
+        for row in found:
+            details = await ledger.details(session, row["run_id"])
+            for name, made in _DETAILS.items():
+                row[name] = tuple(made(**_whole_seconds(one)) for one in details[name])
+        return [run_of(row) for row in found]
 
 
 async def runs_and_groups(db: str, *, limit: int, schema: Schema) -> list[RunStatus]:
@@ -243,21 +252,6 @@ def _check_limit(limit: int) -> None:
     if limit < 1:
         msg = f"limit is {limit}, expected 1 or more"
         raise ConfigError(msg, "limit")
-
-
-async def _details(ledger: Ledger, session: Session, run_id: str) -> dict[str, Any]:
-    details = await ledger.details(session, run_id)
-    return {
-        name: tuple(kind(**_whole_seconds(row)) for row in details[name])
-        for name, kind in _DETAILS.items()
-    }
-
-
-_DETAILS: Final = {
-    "chunks_committed": ChunkStatus,
-    "issues": IssueStatus,
-    "symbol_issues": SymbolIssueStatus,
-}
 
 
 def run_of(row: dict[str, Any]) -> RunStatus:
@@ -306,14 +300,14 @@ def latest_of_each(runs: Sequence[RunStatus]) -> list[RunStatus]:
 def shards_of(runs: Sequence[RunStatus]) -> tuple[ShardResult, ...]:
     """Return the shards of a group by its runs, by number; `missing` are those not begun."""
     _, count = runs[0].shard or (1, 1)
-    found: dict[int, list[RunStatus]] = {number: [] for number in range(1, count + 1)}
-    for run in sorted(runs, key=lambda run: run.token):
-        number, _ = run.shard or (1, 1)
-        found[number].append(run)
-    return tuple(
-        shard_of(*own) if own else ShardResult(shard=(number, count), state=MISSING, attempt=0)
-        for number, own in found.items()
-    )
+    shards = []
+    for number in range(1, count + 1):
+        own = [run for run in runs if (run.shard or (1, 1))[0] == number]
+        if own:
+            shards.append(shard_of(*sorted(own, key=lambda run: run.token)))
+        else:
+            shards.append(ShardResult(shard=(number, count), state=MISSING, attempt=0))
+    return tuple(shards)
 
 
 def _whole_seconds(row: dict[str, Any]) -> dict[str, Any]:
@@ -324,14 +318,7 @@ def _whole_seconds(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401  # what a field may hold
-    match value:
-        case dt.datetime():
-            return value.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
-        case dt.date():
-            return value.isoformat()
-        case dict():
-            return {name: _plain(one) for name, one in value.items()}
-        case tuple():
-            return [_plain(one) for one in value]
-    return value
+def _text(moment: dt.date) -> str:
+    if isinstance(moment, dt.datetime):
+        moment = moment.astimezone(dt.UTC)
+    return moment.isoformat().replace("+00:00", "Z")

@@ -246,11 +246,6 @@ class Bisection:
 
     A part that is refused is halved; a portfolio that is refused alone is left out. So each costs
     two attempts at most for every halving of the chunk.
-
-    Attributes:
-        written: The parts that the database took, in the order of their sending.
-        kept: What these left to other writers.
-        refused: Portfolio of the chunk -> who refuses it, and the message.
     """
 
     def __init__(
@@ -263,9 +258,9 @@ class Bisection:
         settles: bool,
     ) -> None:
         """Take what tells a refusal, and whether deferred constraints are checked in each part."""
-        self.written: list[Batch] = []
+        self.written: list[Batch] = []  # in the order of their sending
         self.kept: list[Kept] = []
-        self.refused: dict[int, str] = {}
+        self.refused: dict[int, str] = {}  # portfolio of the chunk, to who refuses it and why
         self._writer, self._item, self._session = writer, item, session
         self._judge, self._settles = judge, settles
         self._acting: list[Acting] | None = None
