@@ -39,8 +39,7 @@ def checked_day(date: dt.date) -> int:
         ConfigError: it is not a date, or a datetime.
     """
     if not isinstance(date, dt.date) or isinstance(date, dt.datetime):
-        msg = f"date is of type {type(date).__name__}, expected datetime.date"
-        raise ConfigError(msg, "date")
+        raise ConfigError(f"date is of type {type(date).__name__}, expected datetime.date", "date")
     return day_of(date)
 
 
@@ -55,8 +54,7 @@ def checked_values(values: Iterable[Any], option: str) -> list[Any]:
             return list(values)
         except TypeError:
             pass
-    msg = f"{option} is of type {type(values).__name__}, expected an iterable"
-    raise ConfigError(msg, option)
+    raise ConfigError(f"{option} is of type {type(values).__name__}, expected an iterable", option)
 
 
 def checked_symbols(symbols: Iterable[str]) -> list[str]:
@@ -68,8 +66,7 @@ def checked_symbols(symbols: Iterable[str]) -> list[str]:
     found = checked_values(symbols, "symbols")
     for symbol in found:
         if not isinstance(symbol, str):
-            msg = f"symbol is of type {type(symbol).__name__}, expected str"
-            raise ConfigError(msg, "symbol")
+            raise ConfigError(f"symbol is of type {type(symbol).__name__}, expected str", "symbol")
     return list(dict.fromkeys(found))
 
 

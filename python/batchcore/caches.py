@@ -231,8 +231,7 @@ class PriceCache(_Cache):
         """
         first, last = checked_day(start_date), checked_day(end_date)
         if first > last:
-            msg = f"start_date {start_date} is after end_date {end_date}"
-            raise ConfigError(msg, "start_date")
+            raise ConfigError(f"start_date {start_date} is after end_date {end_date}", "start_date")
         db, first = db_of(db, self._db), self._back(first)
         with self._threads:
             lacking = {
@@ -602,8 +601,7 @@ def check_cache(option: str, given: object) -> None:
     has_all = all(callable(getattr(given, method, None)) for method in methods)
     if isinstance(given, (*others, type)) or not has_all:
         what = given.__name__ if isinstance(given, type) else type(given).__name__
-        msg = f"{option} is {what}, expected a {own.__name__}"
-        raise ConfigError(msg, option)
+        raise ConfigError(f"{option} is {what}, expected a {own.__name__}", option)
 
 
 def _sessions(code: str) -> calendar.Calendar:

@@ -54,8 +54,7 @@ class FrozenDict(dict[K, V]):
     """A dictionary that nobody changes: it has a hash, and can be copied and pickled."""
 
     def _refuse(self, *_: object, **__: object) -> NoReturn:
-        msg = f"a {type(self).__name__} does not change"
-        raise TypeError(msg)
+        raise TypeError(f"a {type(self).__name__} does not change")
 
     __setitem__ = __delitem__ = __ior__ = _refuse
     clear = pop = popitem = setdefault = update = _refuse

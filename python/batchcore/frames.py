@@ -79,8 +79,7 @@ class Frame:
             rows = len(column) if rows is None else rows
             if len(column) != rows:
                 path = f"{type(self).__name__.lower()}.{name}"
-                msg = f"column `{path}` has {len(column)} rows, expected {rows}"
-                raise InputError(msg, path)
+                raise InputError(f"column `{path}` has {len(column)} rows, expected {rows}", path)
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -254,8 +253,7 @@ class Objects(Column):
 
     def __post_init__(self) -> None:
         if any(one >= other for one, other in pairwise(self.names)):
-            msg = "names of objects do not ascend"
-            raise InputError(msg, "objects.names")
+            raise InputError("names of objects do not ascend", "objects.names")
         super().__post_init__()
 
 
@@ -405,8 +403,7 @@ def arrow_column(column: Any, digits: int | None = None) -> ArrowColumn:  # noqa
         case np.ndarray() if column.dtype.kind in _ARROW_ARRAYS:
             is_id = column.ndim == 2  # noqa: PLR2004  # bytes
             return arrow.uuids(column) if is_id else _ARROW_ARRAYS[column.dtype.kind](column)
-    msg = f"no column of a frame: {type(column).__name__}"
-    raise TypeError(msg)
+    raise TypeError(f"no column of a frame: {type(column).__name__}")
 
 
 _ARROW_ARRAYS: Final[Mapping[str, Callable[[Any], ArrowColumn]]] = {

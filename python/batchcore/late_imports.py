@@ -21,8 +21,7 @@ def check_choice(option: str, value: str, known: tuple[str, ...]) -> None:
         ConfigError: it is none of them.
     """
     if value not in known:
-        msg = f"unknown {option} `{value}`, expected one of {', '.join(known)}"
-        raise ConfigError(msg, option)
+        raise ConfigError(f"unknown {option} `{value}`, expected one of {', '.join(known)}", option)
 
 
 def db_of(call: object, own: object) -> object:

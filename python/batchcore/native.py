@@ -548,8 +548,7 @@ def compute(
     host = None
     if policy == _LEGACY:
         if today is None:
-            msg = "policy `legacy` needs `today`"
-            raise ConfigError(msg, "today")
+            raise ConfigError("policy `legacy` needs `today`", "today")
         host = build_host(
             today,
             profiles=inputs.profiles,

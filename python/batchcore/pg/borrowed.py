@@ -51,8 +51,7 @@ def savepoints(database: object) -> Savepoints | None:
     if isinstance(database, AsyncConnection):
         with _usable("connection"):
             if database.closed:
-                msg = "the connection is closed, expected an open one"
-                raise ConfigError(msg, "db")
+                raise ConfigError("the connection is closed, expected an open one", "db")
         check_driver("connection", database.dialect.driver)
         return partial(_nested, database, "connection")
     if isinstance(database, AsyncSession):
@@ -70,8 +69,7 @@ def check_driver(what: str, driver: str) -> None:
         ConfigError: ``driver`` is not asyncpg.
     """
     if driver != "asyncpg":
-        msg = f"the {what}'s driver is {driver}, expected asyncpg"
-        raise ConfigError(msg, "db")
+        raise ConfigError(f"the {what}'s driver is {driver}, expected asyncpg", "db")
 
 
 def translations(database: object) -> Mapping[str | None, str | None]:
@@ -106,8 +104,7 @@ def _check_open(raw: asyncpg.Connection) -> None:
         msg = "the asyncpg connection was released to its pool, expected one in use"
         raise ConfigError(msg, "db") from error
     if closed:
-        msg = "the asyncpg connection is closed, expected an open one"
-        raise ConfigError(msg, "db")
+        raise ConfigError("the asyncpg connection is closed, expected an open one", "db")
 
 
 @contextlib.asynccontextmanager
@@ -163,8 +160,7 @@ async def _nested(
         # SQLAlchemy begins with the first statement that it sends itself, which this is.
         nested = await connection.begin_nested()
     if not raw.is_in_transaction():
-        msg = "SQLAlchemy has begun no transaction"
-        raise InternalError(msg)
+        raise InternalError("SQLAlchemy has begun no transaction")
     try:
         yield raw
     except BaseException as error:

@@ -126,8 +126,7 @@ class Database:
     async def writing(self, phase: str) -> AsyncIterator[Session]:
         """Give a session outside a transaction; `transaction` opens one to write in."""
         if self._lend is None:
-            msg = "a run was given a connection of the caller's"
-            raise InternalError(msg)
+            raise InternalError("a run was given a connection of the caller's")
         async with self._lend(self.grace) as raw, self._logged(raw, phase) as session:
             try:
                 yield session
@@ -277,8 +276,7 @@ def _of_engine(engine: AsyncEngine) -> Lend:
             stack.push_async_exit(connection)
             raw = (await connection.get_raw_connection()).driver_connection
             if raw is None:
-                msg = "SQLAlchemy gave no connection of the driver"
-                raise InternalError(msg)
+                raise InternalError("SQLAlchemy gave no connection of the driver")
             check_loop(raw)
             lost = False
             try:

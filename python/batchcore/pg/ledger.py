@@ -34,6 +34,7 @@ from batchcore.pg.sql import (
     quote_literal,
 )
 from batchcore.pg.triggers import acting_on
+from batchcore.schema import OWN
 from batchcore.words import counted
 
 if TYPE_CHECKING:
@@ -65,11 +66,7 @@ _TABLES: Final = {
 _TOKENS: Final = "batchcore_run_tokens"
 
 ISSUE_COLUMNS: Final = {
-    ISSUES: (
-        *("run_id", "chunk", "portfolio_id", "name", "failed"),
-        *("count", "symbol", "session", "detail"),
-    ),
-    SYMBOL_ISSUES: ("run_id", "attempt", "name", "symbol", "count", "session", "detail"),
+    table: [column.name for column in OWN[table].columns] for table in (ISSUES, SYMBOL_ISSUES)
 }
 
 NOT_REPLACED: Final = "not_replaced"
@@ -192,9 +189,10 @@ WITH gone AS (UPDATE {runs} SET state = {state:text},
     WHERE id IN ({ids}) AND state = 'running' RETURNING id, token)
 UPDATE {heartbeats} AS h SET token = gone.token FROM gone WHERE h.run_id = gone.id"""
 
+_HOLD: Final = "SELECT pg_advisory_xact_lock_shared(({of}::int8)::bit(32)::int4, {key})"
 _HOLDERS: Final = """
 SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2
-    AND classid = {class_id} AND objid::int8 IN ({keys})
+    AND classid = {of} AND objid::int8 IN ({keys})
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
 
 _END_TRANSACTIONS: Final = """
@@ -213,17 +211,6 @@ _BEAT: Final = """
 UPDATE {heartbeats} SET beat_at = clock_timestamp(),
     expires_at = clock_timestamp() + interval '{lease.lease_ms} ms'
 WHERE run_id = {lease.run_id:text} AND token = {lease.token}"""
-
-_HOLD: Final = """
-SELECT pg_advisory_xact_lock_shared(({class_id}::int8)::bit(32)::int4, {key})"""
-
-_HOLD_ORDER: Final = """
-SELECT pg_advisory_xact_lock_shared(({order_class}::int8)::bit(32)::int4, {key})"""
-
-_IS_HELD: Final = """
-SELECT FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND classid = {order_class}
-    AND objid::int8 = {key} AND database = (SELECT oid FROM pg_database
-        WHERE datname = current_database())"""
 
 _IS_OWN: Final = """
 SELECT 1 FROM {runs}
@@ -306,15 +293,11 @@ GROUP BY COALESCE(s.group_id, r.id) ORDER BY max(r.created_at) DESC, max(r.token
 _OF_LATEST: Final = """
 COALESCE(s.group_id, r.id) IN (SELECT COALESCE(ls.group_id, l.id)
     FROM {runs} AS l LEFT JOIN {shards} AS ls ON ls.run_id = l.id
-    ORDER BY l.created_at DESC, l.token DESC LIMIT {limit})"""
-
-_OF_NIGHTS: Final = "COALESCE(s.group_id, r.id) = ANY ({nights:texts})"
+    ORDER BY l.created_at DESC, l.token DESC LIMIT {latest})"""
 
 _OF_GROUP: Final = """
 s.group_id = (SELECT own.group_id FROM {shards} AS own
     WHERE {group:text}::uuid IN (own.run_id, own.group_id) LIMIT 1)"""
-
-_OF_ORDER: Final = "r.configuration ->> 'order' = {order:text}"
 
 _SHOW_CHUNKS: Final = """
 SELECT chunk, attempt, first_portfolio::text AS first_portfolio,
@@ -369,20 +352,12 @@ _FIRST_OF_SYMBOLS: Final = """
 SELECT name, symbol, count, session, detail FROM {of_symbols} WHERE name = ANY ({names:texts})
 ORDER BY array_position({names:texts}, name::text), session, symbol COLLATE "C" LIMIT {most}"""
 
-_ASKED_PORTFOLIOS: Final = "SELECT portfolio_ids FROM {runs} WHERE id = ANY ({of:texts})"
-
 _SESSIONS: Final = """
 SELECT min(first_session), max(last_session) FROM {chunks} WHERE run_id = ANY ({of:texts})"""
 
 _SHOW_SYMBOL_ISSUES: Final = """
 SELECT name, NULLIF(symbol, '') AS symbol, count, session, detail, attempt FROM {symbol_issues}
 WHERE run_id = {run:text} ORDER BY name, symbol COLLATE "C", attempt"""
-
-_SHOW: Final = {
-    "chunks_committed": _SHOW_CHUNKS,
-    "issues": _SHOW_ISSUES,
-    "symbol_issues": _SHOW_SYMBOL_ISSUES,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -422,49 +397,32 @@ class EarlierRun:
 
 @dataclass(frozen=True, slots=True)
 class ShardGroup:
-    """Shards that were asked for the same.
+    """Shards that were asked for the same; moments are those of the server's clock."""
 
-    Attributes:
-        id: That of its first run.
-        moment: When it began, by the server's clock.
-        has_shard: Whether a shard that begins has run in it before.
-        end: Its last day; None before a shard has found it.
-        now: When the transaction began that read this.
-    """
-
-    id: str
-    moment: dt.datetime
-    has_shard: bool
-    end: dt.date | None
-    now: dt.datetime
+    id: str  # that of its first run
+    moment: dt.datetime  # when it began
+    has_shard: bool  # whether a shard that begins has run in it before
+    end: dt.date | None  # its last day; None before a shard has found it
+    now: dt.datetime  # when the transaction began that read this
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
     """The right to write as a run, as long as its token is that of the ledger.
 
-    Attributes:
-        run_id: Of the run.
-        token: By which each transaction finds it.
-        attempt: From 1; a run that is taken over, or resumed, continues with the next.
-        moment: When the run began, or the first shard of its group, by the server's clock: what
-            "now" is for it, and the `created_at` of its rows.
-        began: When this attempt began, by the server's clock.
-        end: Its last day, where an earlier attempt has found it.
-        configuration: How it is worked on, as JSON.
-        lease_ms: How long it lasts without a heartbeat.
-        group: Of a shard, which others it belongs to: the id of the first run of them.
+    ``moment`` is when the run began, or the first shard of its group, by the server's clock: what
+    "now" is for it, and the `created_at` of its rows.
     """
 
     run_id: str
     token: int
-    attempt: int
+    attempt: int  # from 1; a run that is taken over, or resumed, continues with the next
     moment: dt.datetime
-    began: dt.datetime
-    end: dt.date | None
+    began: dt.datetime  # when this attempt did
+    end: dt.date | None  # its last day, where an earlier attempt has found it
     configuration: str
     lease_ms: int
-    group: str | None = None
+    group: str | None = None  # of a shard, the id of the first run of its group
 
 
 @dataclass(frozen=True, slots=True)
@@ -534,24 +492,23 @@ class Committed:
 
     def covers(self, ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
         """Return which of portfolios that are sorted are among those of a chunk."""
-        covered: npt.NDArray[np.bool_] = self._marked(ids)[0]
-        return covered
+        return self._marked(ids)[0]
 
     def done(self, ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
         """Return which of them did not fail when they were committed last."""
-        done: npt.NDArray[np.bool_] = self._marked(ids)[1]
-        return done
+        return self._marked(ids)[1]
 
-    def _marked(self, ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    def _marked(
+        self, ids: npt.NDArray[np.uint8]
+    ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
         keys = [row.tobytes() for row in ids]
-        marked = np.zeros((2, len(keys)), dtype=np.bool_)
-        covered, done = marked
+        covered, done = np.zeros((2, len(keys)), dtype=np.bool_)
         for first, last, failed in zip(self.first, self.last, self.failed, strict=True):
             inside = slice(bisect_left(keys, first), bisect_right(keys, last))
             covered[inside] = done[inside] = True
             for row, key in enumerate(keys[inside], start=inside.start) if failed else ():
                 done[row] = key not in failed
-        return marked
+        return covered, done
 
 
 class Ledger:
@@ -562,16 +519,26 @@ class Ledger:
         self._schema = schema
         names = {key: own_table(schema, name) for key, name in _TABLES.items()}
         tokens = quote_literal(own_table(schema, _TOKENS))
-        runs, shards = (quote_literal(names[key]) for key in ("runs", "shards"))
-        self._names = {
-            **names,
-            "next_token": compose("nextval({tokens}::regclass)", tokens=tokens),
-            "class_id": compose("{runs}::regclass::oid", runs=runs),
-            "order_class": compose("{shards}::regclass::oid", shards=shards),
-        }
+        next_token = compose("nextval({tokens}::regclass)", tokens=tokens)
+        self._names = names | {"next_token": next_token}
+        # Advisory locks of two parts have one of these as the first.
+        self._of_tokens, self._of_orders = (
+            compose("{table}::regclass::oid", table=quote_literal(names[key]))
+            for key in ("runs", "shards")
+        )
 
     def _sql(self, template: str, **holes: object) -> Sql:
         return compose(template, **self._names, **holes)
+
+    async def _rows(self, session: Session, template: str, **holes: object) -> list[Row]:
+        return [dict(row) for row in await session.fetch(self._sql(template, **holes))]
+
+    async def _shown(
+        self, session: Session, condition: str, *, limit: int | None = None, **holes: object
+    ) -> list[Row]:
+        """Return the runs that a condition is true of, the latest first."""
+        of, most = self._sql(condition, **holes), Sql("ALL") if limit is None else limit
+        return await self._rows(session, _SHOW_RUNS, condition=of, limit=most)
 
     async def found(self, session: Session, question: Question) -> list[EarlierRun]:
         """Return the runs that one with a question has to do with, the latest token first.
@@ -583,17 +550,16 @@ class Ledger:
         Until the transaction ends no other run can begin.
         """
         await self.lock(session)
-        same, later_same = (_same(run, question) for run in ("r", "l"))
+        same = _same("r", question)
         if question.today is not None:
             same = compose(_SAME_UNTIL, same=same, today=_date(question.today))
-        overlaps, later_overlaps = (_overlaps(run, question) for run in ("r", "l"))
         sql = self._sql(
             _FOUND,
             group=_text(question.continues),
             same=same,
-            overlaps=overlaps,
-            later_same=later_same,
-            later_overlaps=later_overlaps,
+            overlaps=_overlaps("r", question),
+            later_same=_same("l", question),
+            later_overlaps=_overlaps("l", question),
         )
         return [EarlierRun(*row) for row in await session.fetch(sql)]
 
@@ -707,14 +673,10 @@ class Ledger:
     def _holders(self, tokens: Sequence[int]) -> Sql:
         """Return the query of the processes that hold the advisory locks of tokens."""
         keys = joined(", ", (str(token % _KEYS) for token in tokens))
-        return self._sql(_HOLDERS, keys=keys)
+        return self._sql(_HOLDERS, of=self._of_tokens, keys=keys)
 
     async def await_end(self, session: Session, tokens: Sequence[int]) -> None:
-        """End the transactions of tokens that are given up, and wait until there are none.
-
-        Raises:
-            DatabaseError: they do not end.
-        """
+        """End the transactions of tokens that are given up, and wait until there are none."""
         until = time.monotonic() + WAIT_S
         while await self.end_transactions(session, tokens):
             if time.monotonic() > until:
@@ -741,18 +703,13 @@ class Ledger:
 
     @contextlib.asynccontextmanager
     async def fenced(self, session: Session, lease: Lease) -> AsyncIterator[None]:
-        """Run a transaction that writes under a lease.
+        """Run a transaction that writes under a lease, unless another run took over.
 
         Who takes over looks for its advisory lock after the token was replaced: either the token
         is read after that here, or the lock is there to be found.
-
-        Raises:
-            LeaseHeldError: another run took over.
         """
-        first = (
-            self._sql(_HOLD, key=lease.token % _KEYS),
-            self._sql(_IS_OWN, lease=lease),
-        )
+        hold = self._sql(_HOLD, of=self._of_tokens, key=lease.token % _KEYS)
+        first = (hold, self._sql(_IS_OWN, lease=lease))
         async with transaction(session, idle_ms=max(lease.lease_ms // 2, 1), first=first) as held:
             if not held:
                 raise taken_over(lease)
@@ -761,9 +718,7 @@ class Ledger:
     async def enter(self, session: Session, lease: Lease, entry: Entry, planned: Planned) -> None:
         """Enter a chunk, as the last statement of its transaction.
 
-        Raises:
-            LeaseHeldError: another run took over: the transaction must not commit.
-            DatabaseError: a trigger keeps the entry out.
+        An error, as where another run took over, means that the transaction must not commit.
         """
         sql = self._sql(
             _ENTER,
@@ -778,28 +733,16 @@ class Ledger:
             raise taken_over(lease)
 
     async def enter_issues(self, session: Session, issues: IssueRows) -> None:
-        """Enter issues.
-
-        Raises:
-            DatabaseError: the server keeps fewer than it was sent.
-        """
+        """Enter issues."""
         if issues.rows:
-            kept = await session.copy_in(
-                issues.table,
-                list(ISSUE_COLUMNS[issues.table]),
-                issues.pieces,
-                namespace=self._schema.namespace,
-            )
+            columns, namespace = ISSUE_COLUMNS[issues.table], self._schema.namespace
+            kept = await session.copy_in(issues.table, columns, issues.pieces, namespace=namespace)
             await self._check_kept(session, issues.table, kept, issues.rows)
 
     async def enter_kept(
         self, session: Session, lease: Lease, chunk: int, kept: Sequence[Kept]
     ) -> None:
-        """Enter what a chunk left to other writers.
-
-        Raises:
-            DatabaseError: the server keeps fewer rows than it was sent.
-        """
+        """Enter what a chunk left to other writers."""
         if not kept:
             return
         rows = [compose(_KEPT, run=lease.run_id, chunk=chunk, kept=one) for one in kept]
@@ -836,10 +779,8 @@ class Ledger:
     ) -> bool:
         """End a run, give its lease back, and forget runs that are too old.
 
-        ``outcome`` is what JSON can hold of what this attempt did.
-
-        Returns:
-            Whether the run was still this one's. Without ``failed``, the count is that of chunks.
+        Return whether the run was still this one's. ``outcome`` is what JSON can hold of what this
+        attempt did; without ``failed``, the count is that of chunks.
         """
         sql = self._sql(
             _FINISH,
@@ -869,33 +810,30 @@ class Ledger:
 
     async def runs(self, session: Session, *, limit: int, run_id: str | None = None) -> list[Row]:
         """Return the runs that began last, the latest first, or the one of an id."""
-        condition = Sql("true") if run_id is None else compose("r.id = {run:text}", run=run_id)
-        rows = await session.fetch(self._sql(_SHOW_RUNS, condition=condition, limit=limit))
-        return [dict(row) for row in rows]
+        condition = "true" if run_id is None else "r.id = {run:text}"
+        return await self._shown(session, condition, limit=limit, run=run_id)
 
     async def runs_and_groups(self, session: Session, *, limit: int) -> list[Row]:
         """Return the ``limit`` runs that began last, the latest first, and all of their groups."""
-        condition = self._sql(_OF_LATEST, limit=limit)
-        sql = self._sql(_SHOW_RUNS, condition=condition, limit=Sql("ALL"))
-        return [dict(row) for row in await session.fetch(sql)]
+        return await self._shown(session, _OF_LATEST, latest=limit)
 
     async def group(self, session: Session, group: str) -> list[Row]:
         """Return the runs of a group, or of the one that a run belongs to.
 
         By number of the shard; of one that was run again the latest comes last.
         """
-        condition = self._sql(_OF_GROUP, group=group)
-        sql = self._sql(_SHOW_RUNS, condition=condition, limit=Sql("ALL"))
-        rows = [dict(row) for row in await session.fetch(sql)]
+        rows = await self._shown(session, _OF_GROUP, group=group)
         return sorted(rows, key=lambda row: (row["shard"], row["token"]))
 
     async def hold_order(self, session: Session, order: str) -> None:
         """Let runs begin that work for a call of `run_on`, until the transaction ends."""
-        await session.fetch(self._sql(_HOLD_ORDER, key=uuid.UUID(order).int % _KEYS))
+        key = uuid.UUID(order).int % _KEYS
+        await session.fetch(self._sql(_HOLD, of=self._of_orders, key=key))
 
     async def is_held(self, session: Session, order: str) -> bool:
         """Return whether the call still holds its order."""
-        return bool(await session.fetch(self._sql(_IS_HELD, key=uuid.UUID(order).int % _KEYS)))
+        key = uuid.UUID(order).int % _KEYS
+        return bool(await session.fetch(self._sql(_HOLDERS, of=self._of_orders, keys=key)))
 
     async def lock(self, session: Session) -> None:
         """Let no run begin until the transaction ends."""
@@ -903,9 +841,7 @@ class Ledger:
 
     async def of_order(self, session: Session, order: str) -> list[Row]:
         """Return the runs that work, or have last worked, for a call of `run_on`."""
-        condition = compose(_OF_ORDER, order=order)
-        sql = self._sql(_SHOW_RUNS, condition=condition, limit=Sql("ALL"))
-        return [dict(row) for row in await session.fetch(sql)]
+        return await self._shown(session, "r.configuration ->> 'order' = {order:text}", order=order)
 
     async def nights(
         self, session: Session, *, limit: int, own: str | None = None
@@ -923,16 +859,14 @@ class Ledger:
         if first is None:
             return []
         nights: dict[str, list[Row]] = {night: [] for night, _ in found[first : first + limit]}
-        condition = compose(_OF_NIGHTS, nights=[*nights])
-        sql = self._sql(_SHOW_RUNS, condition=condition, limit=Sql("ALL"))
-        for row in await session.fetch(sql):
-            nights[row["group_id"] or row["run_id"]].append(dict(row))
+        condition = "COALESCE(s.group_id, r.id) = ANY ({nights:texts})"
+        for row in await self._shown(session, condition, nights=[*nights]):
+            nights[row["group_id"] or row["run_id"]].append(row)
         return [sorted(rows, key=lambda row: row["token"]) for rows in nights.values()]
 
     async def issue_counts(self, session: Session, of: Sequence[str], *, most: int) -> list[Row]:
         """Return how many issues of each name runs noticed, with the first ``most`` symbols."""
-        rows = await session.fetch(self._of_runs(_COUNT_ISSUES, of, most=most))
-        return [dict(row) for row in rows]
+        return await self._noticed(session, _COUNT_ISSUES, of, most=most)
 
     async def failed_portfolios(
         self, session: Session, of: Sequence[str], *, causes: Sequence[str], most: int
@@ -941,21 +875,20 @@ class Ledger:
 
         One of the names of ``causes`` goes before others.
         """
-        sql = self._of_runs(_SHOW_FAILED, of, causes=causes, most=most)
-        return [dict(row) for row in await session.fetch(sql)]
+        return await self._noticed(session, _SHOW_FAILED, of, causes=causes, most=most)
 
     async def symbol_issues(
         self, session: Session, of: Sequence[str], *, names: Sequence[str], most: int
     ) -> list[Row]:
         """Return the first ``most`` symbols with issues of some names, in the order of these."""
-        sql = self._of_runs(_FIRST_OF_SYMBOLS, of, names=names, most=most)
-        return [dict(row) for row in await session.fetch(sql)]
+        return await self._noticed(session, _FIRST_OF_SYMBOLS, of, names=names, most=most)
 
     async def asked_portfolios(
         self, session: Session, of: Sequence[str]
     ) -> npt.NDArray[np.uint8] | None:
         """Return the portfolios that runs were asked for, sorted (n, 16); None is all."""
-        asked = [row[0] for row in await session.fetch(self._sql(_ASKED_PORTFOLIOS, of=of))]
+        sql = self._sql("SELECT portfolio_ids FROM {runs} WHERE id = ANY ({of:texts})", of=of)
+        asked = [row[0] for row in await session.fetch(sql)]
         if None in asked:
             return None
         ids = b"".join(sorted({own.bytes for every in asked for own in every}))
@@ -968,19 +901,19 @@ class Ledger:
         ((first, last),) = await session.fetch(self._sql(_SESSIONS, of=of))
         return first, last
 
-    def _of_runs(self, template: str, of: Sequence[str], **holes: object) -> Sql:
-        noticed = self._sql(_NOTICED, of=of)
-        of_symbols = self._sql(_NOTICED_OF_SYMBOLS, of=of)
-        return self._sql(template, noticed=noticed, of_symbols=of_symbols, **holes)
+    async def _noticed(
+        self, session: Session, template: str, of: Sequence[str], **holes: object
+    ) -> list[Row]:
+        """Return rows of what runs noticed."""
+        noticed, of_symbols = self._sql(_NOTICED, of=of), self._sql(_NOTICED_OF_SYMBOLS, of=of)
+        return await self._rows(session, template, noticed=noticed, of_symbols=of_symbols, **holes)
 
     async def details(self, session: Session, run_id: str) -> dict[str, list[Row]]:
         """Return chunks by number, issues by portfolio, and issues of symbols by name."""
         return {
-            name: [
-                dict(row)
-                for row in await session.fetch(self._of_runs(template, [run_id], run=run_id))
-            ]
-            for name, template in _SHOW.items()
+            "chunks_committed": await self._rows(session, _SHOW_CHUNKS, run=run_id),
+            "issues": await self._noticed(session, _SHOW_ISSUES, [run_id]),
+            "symbol_issues": await self._rows(session, _SHOW_SYMBOL_ISSUES, run=run_id),
         }
 
 
@@ -1003,10 +936,6 @@ async def commit_chunk(
 
     ``write`` is handed ``step``, to be called with the name of each step that is done, and returns
     what the ledger keeps of the chunk and what that left to other writers.
-
-    Raises:
-        LeaseHeldError: another run took over.
-        DatabaseError: the database refused or failed.
     """
     ledger = Ledger(schema)
     async with ledger.fenced(session, lease):

@@ -354,8 +354,7 @@ async def one_moment(session: Session, exported: str | None = None) -> AsyncIter
         await session.execute("; ".join(_settings(session)))
         level = await session.fetchval("SHOW transaction_isolation")
         if not session.raw.is_in_transaction() or level != "repeatable read":
-            msg = f"expected a REPEATABLE READ transaction, was {level}"
-            raise InternalError(msg)
+            raise InternalError(f"expected a REPEATABLE READ transaction, was {level}")
         session.isolation = level
         yield
 

@@ -91,8 +91,7 @@ def quote_identifier(name: str) -> Sql:
         InputError: it is empty, has a zero character or is no valid Unicode.
     """
     if not name:
-        msg = "an SQL name is empty"
-        raise InputError(msg)
+        raise InputError("an SQL name is empty")
     return Sql('"' + _sendable(name).replace('"', '""') + '"')
 
 
@@ -191,8 +190,7 @@ class _Formatter(Formatter):
         if not format_spec and isinstance(value, int) and not isinstance(value, bool):
             return str(value)
         if format_spec not in LITERALS:
-            msg = f"{value!r} is neither SQL nor a literal of kind `{format_spec}`"
-            raise TypeError(msg)
+            raise TypeError(f"{value!r} is neither SQL nor a literal of kind `{format_spec}`")
         return LITERALS[format_spec](value)
 
 
@@ -201,11 +199,9 @@ _FORMATTER: Final = _Formatter()
 
 def _sendable(text: str) -> str:
     if "\0" in text:
-        msg = f"PostgreSQL stores no zero character, which {text!r} has"
-        raise InputError(msg)
+        raise InputError(f"PostgreSQL stores no zero character, which {text!r} has")
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        msg = f"{text!r} is no valid Unicode"
-        raise InputError(msg) from error
+        raise InputError(f"{text!r} is no valid Unicode") from error
     return text
