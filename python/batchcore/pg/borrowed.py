@@ -32,11 +32,7 @@ class Savepoints(Protocol):
 
 
 def savepoints(database: object) -> Savepoints | None:
-    """Return how to work on a caller's connection; None if ``database`` is none.
-
-    Raises:
-        ConfigError: it is closed, or of another driver.
-    """
+    """Return how to work on a caller's connection; None if ``database`` is none."""
     if isinstance(database, asyncpg.Connection | PoolConnectionProxy):
         _check_open(database)
         return partial(_of_asyncpg, database)
@@ -63,11 +59,7 @@ def savepoints(database: object) -> Savepoints | None:
 
 
 def check_driver(what: str, driver: str) -> None:
-    """Refuse an SQLAlchemy object on another driver.
-
-    Raises:
-        ConfigError: ``driver`` is not asyncpg.
-    """
+    """Refuse an SQLAlchemy object on another driver."""
     if driver != "asyncpg":
         raise ConfigError(f"the {what}'s driver is {driver}, expected asyncpg", "db")
 
@@ -83,11 +75,7 @@ def translations(database: object) -> Mapping[str | None, str | None]:
 
 
 def check_namespace(found: Mapping[str | None, str | None], namespace: str) -> None:
-    """Refuse a `schema_translate_map` that has the host's tables elsewhere.
-
-    Raises:
-        ConfigError: the host's models are in another schema than ``namespace``.
-    """
+    """Refuse a `schema_translate_map` that has the host's tables in another schema."""
     elsewhere = found.get(None) or found.get(namespace) or namespace
     if elsewhere != namespace:
         msg = (

@@ -44,11 +44,9 @@ ALL_CLOSED: Final = "the server closes each connection of the pool before it is 
 class Database:
     """Where connections come from: whatever a caller has.
 
-    Attributes:
-        statements: How many statements each phase has caused, over all connections.
-        bytes: How many bytes of COPY each phase has received and sent.
-        rounded: ``table.column`` -> how many doubles lost decimals when they were read.
-        owns: Whether connections are of its own, which work outside the caller's transaction.
+    Statements and bytes of COPY are counted by phase, over all connections, and doubles that lost
+    decimals when they were read by ``table.column``. It ``owns`` connections that are its own,
+    which work outside the caller's transaction.
     """
 
     def __init__(
@@ -58,10 +56,6 @@ class Database:
 
         With ``borrow`` it may also be an SQLAlchemy `AsyncConnection` or `AsyncSession`, or an
         `asyncpg.Connection`: then `reading` and `changing` work in its transaction.
-
-        Raises:
-            ConfigError: anything else, a URL that is not PostgreSQL's, another driver, or a
-                connection that is closed.
         """
         self.statements = Counter() if statements is None else statements
         self.bytes: Counter[str] = Counter()
@@ -73,12 +67,7 @@ class Database:
         self._lend = _lender(database, borrow=borrow) if self.owns else None
 
     def require(self, connections: int) -> None:
-        """Refuse a pool that can never lend so many: waiting for one would not end.
-
-        Raises:
-            ConfigError: the `max_size` of an asyncpg pool is less, or that of an engine lends one
-                connection to all.
-        """
+        """Refuse a pool that can never lend so many: waiting for one would not end."""
         if _is_static(self._given) and connections > 1:
             msg = f"the engine's pool is a StaticPool, expected one of {connections} connections"
             raise ConfigError(f"{msg} or more", "db")
@@ -93,9 +82,8 @@ class Database:
         if isinstance(self._given, str):
             return connections
         pool: Any = self._given
-        left: int
         if isinstance(pool, asyncpg.Pool):
-            left = pool.get_max_size() - pool.get_size() + pool.get_idle_size()
+            left: int = pool.get_max_size() - pool.get_size() + pool.get_idle_size()
         else:
             left = _left_of_engine(pool, connections)
         return min(connections, left)
@@ -141,10 +129,6 @@ class Database:
         On connections of its own this is `snapshot`. On the caller's it sees what the caller's
         transaction sees, under a SAVEPOINT that is rolled back: nothing is left behind. An
         `asyncpg.Connection` in no transaction gets one for the time of the reading.
-
-        Raises:
-            ConfigError: the caller's connection commits by itself, or is closed.
-            DatabaseError: no connection, or the caller's transaction has failed already.
         """
         if self._savepoint is None:
             async with self.snapshot(phase) as session:
@@ -160,11 +144,6 @@ class Database:
 
         On connections of its own this is one READ COMMITTED transaction. On the caller's it is a
         SAVEPOINT in the caller's transaction, which alone commits.
-
-        Raises:
-            ConfigError: the caller's connection is in no transaction, commits by itself, or is
-                closed.
-            DatabaseError: no connection, or the caller's transaction has failed already.
         """
         if self._savepoint is None:
             async with self.writing(phase) as session, transaction(session):

@@ -41,11 +41,7 @@ def compose(template: str, /, **holes: object) -> Sql:
 
     ``{name}`` takes `Sql`, an integer or what is `Composable`, such as a `Relation`, of which
     ``{name.column}`` is a column; ``{name:kind}`` writes a value as a literal of a kind of
-    `LITERALS`.
-
-    Raises:
-        TypeError: a hole is given anything else, such as text that is no `Sql`.
-        InputError: no server takes a text.
+    `LITERALS`. Anything else, such as text that is no `Sql`, is a `TypeError`.
     """
     return Sql(_FORMATTER.vformat(template.strip(), (), holes))
 
@@ -85,11 +81,7 @@ class Relation(Composable):
 
 
 def quote_identifier(name: str) -> Sql:
-    """Return ``name`` as a quoted identifier, whatever characters it has.
-
-    Raises:
-        InputError: it is empty, has a zero character or is no valid Unicode.
-    """
+    """Return ``name`` as a quoted identifier, whatever characters it has."""
     if not name:
         raise InputError("an SQL name is empty")
     return Sql('"' + _sendable(name).replace('"', '""') + '"')
@@ -100,9 +92,6 @@ def quote_literal(text: str) -> Sql:
 
     A text with a backslash becomes ``E'...'`` with each of them doubled, because a plain literal
     depends on ``standard_conforming_strings``.
-
-    Raises:
-        InputError: it has a zero character or is no valid Unicode.
     """
     quoted = "'" + _sendable(text).replace("'", "''") + "'"
     return Sql("E" + quoted.replace("\\", "\\\\") if "\\" in quoted else quoted)
