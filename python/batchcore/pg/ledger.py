@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from batchcore.calendar import day_of
 from batchcore.errors import DatabaseError, LeaseHeldError
 from batchcore.frames import Integers
 from batchcore.pg.fields import encoded, field_of
@@ -27,7 +26,6 @@ from batchcore.pg.session import alone, transaction
 from batchcore.pg.sql import (
     Sql,
     compose,
-    date_literal,
     in_shard,
     joined,
     own_table,
@@ -97,17 +95,18 @@ FROM {runs} AS r LEFT JOIN {heartbeats} AS h ON h.run_id = r.id
 LEFT JOIN {shards} AS rs ON rs.run_id = r.id
 WHERE (r.state = 'running' AND {overlaps})
     OR ((r.state IN ('failed', 'interrupted', 'incomplete')
-            OR (r.state = 'complete' AND rs.group_id = {group}::uuid)) AND {same}
+            OR (r.state = 'complete' AND rs.group_id = {continues:text}::uuid)) AND {same}
         AND NOT EXISTS (SELECT FROM {runs} AS l LEFT JOIN {shards} AS ls ON ls.run_id = l.id
             WHERE l.token > r.token AND ({later_same} OR (l.chunks > 0 AND {later_overlaps}))))
 ORDER BY r.token DESC"""
 
 _SAME: Final = """
-({run}.fingerprint = {question.fingerprint:text} AND {run}s.shard IS NOT DISTINCT FROM {number}
-    AND {run}s.shards IS NOT DISTINCT FROM {of})"""
+({run}.fingerprint = {question.fingerprint:text}
+    AND {run}s.shard IS NOT DISTINCT FROM {number:integer}
+    AND {run}s.shards IS NOT DISTINCT FROM {of:integer})"""
 _SAME_UNTIL: Final = """
 ({same} AND COALESCE(
-    COALESCE(r.end_date, (r.configuration ->> 'today')::date) <= {today}, false))"""
+    COALESCE(r.end_date, (r.configuration ->> 'today')::date) <= {today:date}, false))"""
 
 # By a hash of both, where && would compare each with each. NULL is all portfolios, or all of a
 # shard.
@@ -131,7 +130,7 @@ CROSS JOIN LATERAL (SELECT bool_or(os.shard = {number}) AS has_shard, max(o.end_
     FROM {shards} AS os JOIN {runs} AS o ON o.id = os.run_id WHERE os.group_id = s.group_id) AS own
 WHERE r.fingerprint = {question.fingerprint:text} AND s.shards = {of}
     AND (r.asked ->> 'end' IS NOT NULL
-        OR (r.configuration ->> 'today')::date IS NOT DISTINCT FROM {today})
+        OR (r.configuration ->> 'today')::date IS NOT DISTINCT FROM {question.today:date})
 ORDER BY r.created_at DESC, r.token DESC LIMIT 1"""
 
 # Time stamps are those of when a transaction began, and one that is open does not show its rows.
@@ -148,11 +147,12 @@ SELECT LEAST(now(), min(o.began)) FROM (
 _BEGIN: Final = """
 INSERT INTO {runs} (id, fingerprint, asked, portfolio_ids, configuration, code_version, state,
     attempt, token, created_at, started_at, failed, chunks, rows_written, seconds)
-VALUES ({run:text}, {question.fingerprint:text}, {question.document:text}, {ids},
-    {question.configuration:text}::jsonb ||
-    jsonb_build_object('next_changed_since', to_char(LEAST({since}, ({missed_since}))
-        AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')),
-    {question.code_version:text}, 'running', 1, {next_token}, {created_at},
+VALUES ({run:text}, {question.fingerprint:text}, {question.document:text},
+    {question.portfolio_ids:uuids}, {question.configuration:text}::jsonb ||
+    jsonb_build_object('next_changed_since',
+        to_char(LEAST({question.changed_since:moment}, ({missed_since})) AT TIME ZONE 'UTC',
+            'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')),
+    {question.code_version:text}, 'running', 1, {next_token}, COALESCE({created_at:moment}, now()),
     clock_timestamp(), 0, 0, 0, 0)"""
 
 _JOIN: Final = """
@@ -176,7 +176,7 @@ WITH run AS ({change} RETURNING id, token, attempt, created_at, started_at, end_
 SELECT token, attempt, created_at,
     CASE WHEN attempt = 1 AND created_at = now() THEN created_at ELSE started_at END,
     end_date, configured,
-    COALESCE({group}, (SELECT s.group_id::text FROM {shards} AS s WHERE s.run_id = run.id))
+    COALESCE({group:text}, (SELECT s.group_id::text FROM {shards} AS s WHERE s.run_id = run.id))
 FROM run"""
 
 _IS_ALIVE: Final = """
@@ -220,16 +220,17 @@ _ENTER: Final = """
 WITH entry AS (INSERT INTO {chunks} (run_id, chunk, attempt, first_portfolio, last_portfolio,
     first_session, last_session, sessions, rows_written, sha256, committed_at)
     VALUES ({lease.run_id:text}, {entry.chunk}, {lease.attempt}, {entry.first:uuid},
-        {entry.last:uuid}, {first_session}, {last_session}, {entry.sessions}, {entry.rows},
-        {entry.sha256:text}, clock_timestamp())
+        {entry.last:uuid}, {entry.first_session:date}, {entry.last_session:date},
+        {entry.sessions}, {entry.rows}, {entry.sha256:text}, clock_timestamp())
     RETURNING run_id)
 UPDATE {runs} SET chunks = chunks + 1, rows_written = rows_written + {entry.rows},
     failed = failed + {entry.failed}, {plan}
 FROM entry WHERE id = {lease.run_id:text} AND token = {lease.token} AND state = 'running'"""
 
 _PLANNED: Final = """
-snapshot_id = {planned.view.snapshot_id:text}, lsn = {lsn}, start_date = {start},
-    end_date = {end}, portfolios = {planned.portfolios}"""
+snapshot_id = {planned.view.snapshot_id:text}, lsn = {planned.view.lsn:text},
+    start_date = {planned.start:date}, end_date = {planned.end:date},
+    portfolios = {planned.portfolios}"""
 
 _ENTER_KEPT: Final = "INSERT INTO {issues} ({columns}) VALUES {rows}"
 _KEPT: Final = """
@@ -245,10 +246,10 @@ old AS (DELETE FROM {runs} WHERE id IN (
         THEN COALESCE(h.expires_at, r.started_at) ELSE r.ended_at END
         < clock_timestamp() - interval '{ledger_days} days'
     FOR UPDATE OF r SKIP LOCKED))
-UPDATE {runs} SET state = {state:text}, {plan} failed = COALESCE({failed}, failed),
+UPDATE {runs} SET state = {state:text}, {plan} failed = COALESCE({failed:integer}, failed),
     configuration = configuration || {outcome:text}::jsonb,
     ended_at = clock_timestamp(), seconds = seconds + {milliseconds}::numeric / 1000,
-    error = {error}
+    error = {error:text}
 WHERE id = {lease.run_id:text} AND token = {lease.token} AND state = 'running'"""
 
 _COMMITTED: Final = """
@@ -285,7 +286,8 @@ WHERE {condition} ORDER BY r.created_at DESC, r.token DESC LIMIT {limit}"""
 
 # A run, or all of a group.
 _NIGHTS: Final = """
-SELECT COALESCE(s.group_id, r.id)::text, COALESCE(bool_or({own} IN (r.id, s.group_id)), false)
+SELECT COALESCE(s.group_id, r.id)::text,
+    COALESCE(bool_or({own:text}::uuid IN (r.id, s.group_id)), false)
 FROM {runs} AS r LEFT JOIN {shards} AS s ON s.run_id = r.id
 GROUP BY COALESCE(s.group_id, r.id) ORDER BY max(r.created_at) DESC, max(r.token) DESC"""
 
@@ -552,10 +554,10 @@ class Ledger:
         await self.lock(session)
         same = _same("r", question)
         if question.today is not None:
-            same = compose(_SAME_UNTIL, same=same, today=_date(question.today))
+            same = compose(_SAME_UNTIL, same=same, today=question.today)
         sql = self._sql(
             _FOUND,
-            group=_text(question.continues),
+            continues=question.continues,
             same=same,
             overlaps=_overlaps("r", question),
             later_same=_same("l", question),
@@ -574,22 +576,15 @@ class Ledger:
 
         "Now" is when the transaction began, or the group that lacked this shard.
         """
-        ids, shard = question.portfolio_ids, question.shard
-        listed = Sql("NULL") if ids is None else compose("{ids:uuids}", ids=ids)
-        created_at, group_id, joins = Sql("now()"), None, Sql()
-        if shard is not None:
+        group_id, joins = None, Sql()
+        if question.shard is not None:
             group_id = run_id if group is None else group.id
-            joins = self._sql(_JOIN, group=group_id, **_numbers(shard))
-        if group is not None and not group.has_shard:
-            created_at = compose("{at:moment}", at=group.moment)
-        since = question.changed_since
+            joins = self._sql(_JOIN, group=group_id, **_numbers(question.shard))
         change = self._sql(
             _BEGIN,
             run=run_id,
-            ids=listed,
             question=question,
-            created_at=created_at,
-            since=Sql("NULL") if since is None else compose("{at:moment}", at=since),
+            created_at=None if group is None or group.has_shard else group.moment,
             missed_since=Sql(_MISSED_SINCE),
         )
         return await self._lend(
@@ -600,8 +595,7 @@ class Ledger:
         """Return the shards that were asked for the same last; None of no shard, or the first."""
         if question.shard is None:
             return None
-        today = _date(question.today)
-        sql = self._sql(_GROUP, question=question, today=today, **_numbers(question.shard))
+        sql = self._sql(_GROUP, question=question, **_numbers(question.shard))
         for row in await session.fetch(sql):
             return ShardGroup(*row)
         return None
@@ -630,7 +624,7 @@ class Ledger:
         group: str | None = None,
         joins: Sql = Sql(),  # noqa: B008  # it is a text
     ) -> Lease:
-        sql = self._sql(_LEND, change=change, ms=lease_ms, group=_text(group), joins=joins)
+        sql = self._sql(_LEND, change=change, ms=lease_ms, group=group, joins=joins)
         (row,) = await session.fetch(sql)
         token, attempt, moment, began, end, configuration, group = row
         return Lease(run_id, token, attempt, moment, began, end, configuration, lease_ms, group)
@@ -720,15 +714,8 @@ class Ledger:
 
         An error, as where another run took over, means that the transaction must not commit.
         """
-        sql = self._sql(
-            _ENTER,
-            lease=lease,
-            entry=entry,
-            first_session=_date(entry.first_session),
-            last_session=_date(entry.last_session),
-            plan=_planned(planned),
-        )
-        if not await session.execute(sql):
+        plan = compose(_PLANNED, planned=planned)
+        if not await session.execute(self._sql(_ENTER, lease=lease, entry=entry, plan=plan)):
             await self._refuse_triggers(session, CHUNKS, RUNS)
             raise taken_over(lease)
 
@@ -788,9 +775,9 @@ class Ledger:
             state=state,
             ledger_days=ledger_days,
             milliseconds=round(max(seconds, 0.0) * 1000),
-            plan=Sql("") if planned is None else compose("{plan},", plan=_planned(planned)),
-            failed=Sql("NULL") if failed is None else failed,
-            error=_text(error),
+            plan=Sql() if planned is None else compose(f"{_PLANNED},", planned=planned),
+            failed=failed,
+            error=error,
             outcome=json.dumps({OUTCOME: dict(outcome or {})}),
         )
         return await alone(session, sql) == 1
@@ -851,10 +838,7 @@ class Ledger:
         Of a night the run that worked last comes last. With ``own``, the id of a run or a group,
         these are its night and those before; none if there is no such id.
         """
-        sql = self._sql(
-            _NIGHTS, own=Sql("NULL") if own is None else compose("{id:text}::uuid", id=own)
-        )
-        found = await session.fetch(sql)
+        found = await session.fetch(self._sql(_NIGHTS, own=own))
         first = 0 if own is None else next((at for at, row in enumerate(found) if row[1]), None)
         if first is None:
             return []
@@ -967,16 +951,6 @@ def taken_over(lease: Lease) -> LeaseHeldError:
     return LeaseHeldError(msg, lease.run_id)
 
 
-def _planned(planned: Planned) -> Sql:
-    return compose(
-        _PLANNED,
-        planned=planned,
-        lsn=_text(planned.view.lsn),
-        start=_date(planned.start),
-        end=_date(planned.end),
-    )
-
-
 def _same(run: str, question: Question) -> Sql:
     """Return the condition that a run was asked the same, of the same shard."""
     return compose(_SAME, run=Sql(run), question=question, **_numbers(question.shard))
@@ -994,14 +968,6 @@ def _overlaps(run: str, question: Question) -> Sql:
     return compose(_SHARD_OVERLAPS, run=alias, in_own=in_shard(Sql("id"), **shard), **shard)
 
 
-def _numbers(shard: Shard | None) -> dict[str, Sql]:
-    number, of = shard or ("NULL", "NULL")
-    return {"number": Sql(number), "of": Sql(of)}
-
-
-def _date(day: dt.date | None) -> Sql:
-    return Sql("NULL::date") if day is None else date_literal(day_of(day))
-
-
-def _text(text: str | None) -> Sql:
-    return Sql("NULL") if text is None else quote_literal(text)
+def _numbers(shard: Shard | None) -> dict[str, int | None]:
+    number, of = shard or (None, None)
+    return {"number": number, "of": of}

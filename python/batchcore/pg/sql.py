@@ -41,7 +41,7 @@ def compose(template: str, /, **holes: object) -> Sql:
 
     ``{name}`` takes `Sql`, an integer or what is `Composable`, such as a `Relation`, of which
     ``{name.column}`` is a column; ``{name:kind}`` writes a value as a literal of a kind of
-    `LITERALS`. Anything else, such as text that is no `Sql`, is a `TypeError`.
+    `LITERALS`, None as NULL. Anything else, such as text that is no `Sql`, is a `TypeError`.
     """
     return Sql(_FORMATTER.vformat(template.strip(), (), holes))
 
@@ -127,9 +127,9 @@ def text_array(texts: Iterable[str]) -> Sql:
     return quote_literal("{" + quoted + "}")
 
 
-def date_literal(day: int) -> Sql:
-    """Return a day since 1970-01-01 as a date literal; the last may be 10000-01-01."""
-    return Sql(f"'{_iso_date(day)}'::date")
+def date_literal(day: int | dt.date) -> Sql:
+    """Return a date, or a day since 1970-01-01, as a literal; the last may be 10000-01-01."""
+    return Sql(f"'{day if isinstance(day, dt.date) else _iso_date(day)}'::date")
 
 
 def _date_array(days: Sequence[int] | npt.NDArray[np.int32]) -> str:
@@ -157,6 +157,7 @@ def _moment(moment: dt.datetime) -> str:
 LITERALS: Final[Mapping[str, Callable[[Any], str]]] = MappingProxyType(
     {
         "name": quote_identifier,
+        "integer": lambda own: str(int(own)),
         "text": quote_literal,
         "texts": text_array,
         "date": date_literal,
@@ -180,7 +181,7 @@ class _Formatter(Formatter):
             return str(value)
         if format_spec not in LITERALS:
             raise TypeError(f"{value!r} is neither SQL nor a literal of kind `{format_spec}`")
-        return LITERALS[format_spec](value)
+        return "NULL" if value is None else LITERALS[format_spec](value)
 
 
 _FORMATTER: Final = _Formatter()
