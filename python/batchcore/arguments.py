@@ -33,22 +33,14 @@ class DayOf(dict[dt.date, int]):
 
 
 def checked_day(date: dt.date) -> int:
-    """Return a date as days since 1970-01-01.
-
-    Raises:
-        ConfigError: it is not a date, or a datetime.
-    """
+    """Return a date as days since 1970-01-01."""
     if not isinstance(date, dt.date) or isinstance(date, dt.datetime):
         raise ConfigError(f"date is of type {type(date).__name__}, expected datetime.date", "date")
     return day_of(date)
 
 
 def checked_values(values: Iterable[Any], option: str) -> list[Any]:
-    """Return an iterable as a list.
-
-    Raises:
-        ConfigError: it is none, or a text.
-    """
+    """Return an iterable as a list."""
     if not isinstance(values, str | bytes):
         try:
             return list(values)
@@ -58,11 +50,7 @@ def checked_values(values: Iterable[Any], option: str) -> list[Any]:
 
 
 def checked_symbols(symbols: Iterable[str]) -> list[str]:
-    """Return symbols in their order, each once.
-
-    Raises:
-        ConfigError: one is no str, or they are no iterable.
-    """
+    """Return symbols in their order, each once."""
     found = checked_values(symbols, "symbols")
     for symbol in found:
         if not isinstance(symbol, str):
@@ -71,11 +59,7 @@ def checked_symbols(symbols: Iterable[str]) -> list[str]:
 
 
 def checked_id(given: uuid.UUID | str, option: str = "portfolio_id") -> uuid.UUID:
-    """Return the id of a portfolio, or of what `option` names.
-
-    Raises:
-        ConfigError: it is neither a UUID nor the text of one.
-    """
+    """Return the id of a portfolio, or of what `option` names."""
     if isinstance(given, uuid.UUID):
         return given
     try:
@@ -85,11 +69,7 @@ def checked_id(given: uuid.UUID | str, option: str = "portfolio_id") -> uuid.UUI
 
 
 def checked_lookback(days: int) -> int:
-    """Return calendar days to look back.
-
-    Raises:
-        ConfigError: they are no int, or out of range.
-    """
+    """Return calendar days to look back."""
     if isinstance(days, bool) or not isinstance(days, int) or not 0 <= days <= MOST_LOOKBACK_DAYS:
         msg = f"lookback_days is {days!r}, expected 0 to {MOST_LOOKBACK_DAYS}"
         raise ConfigError(msg, "lookback_days")
@@ -97,11 +77,7 @@ def checked_lookback(days: int) -> int:
 
 
 def checked_price(price: Decimal | int | str) -> tuple[int, int]:
-    """Return the mantissa and the scale of a price, the least scale that is exact.
-
-    Raises:
-        ConfigError: it is of another type, such as float, negative, not finite or does not fit.
-    """
+    """Return the mantissa and the scale of a price, the least scale that is exact."""
     if isinstance(price, bool) or not isinstance(price, Decimal | int | str):
         msg = f"price is of type {type(price).__name__}, expected Decimal, int or str"
         raise ConfigError(msg, "price")

@@ -193,11 +193,7 @@ class ArrowTable:
         raise NotImplementedError
 
     def __arrow_c_schema__(self) -> object:
-        """Return the types of the columns as an Arrow capsule.
-
-        Raises:
-            ConfigError: nanoarrow is missing (extra `arrow`).
-        """
+        """Return the types of the columns as an Arrow capsule."""
         na = _nanoarrow()
         return na.c_schema(_schema(na, self._arrow_columns())).__arrow_c_schema__()
 
@@ -206,9 +202,6 @@ class ArrowTable:
 
         Args:
             requested_schema: Types that the reader would like; it casts by itself.
-
-        Raises:
-            ConfigError: nanoarrow is missing (extra `arrow`).
         """
         na, columns = _nanoarrow(), self._arrow_columns()
         arrays = [_array(na, column) for column in columns.values()]

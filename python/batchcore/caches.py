@@ -589,11 +589,7 @@ _KINDS: Final = {
 
 
 def check_cache(option: str, given: object) -> None:
-    """Refuse what is not a cache of the kind that an argument takes.
-
-    Raises:
-        ConfigError: it is a cache of another kind, or no cache.
-    """
+    """Refuse what is not a cache of the kind that an argument takes."""
     own, methods = _KINDS[option]
     if given is None or isinstance(given, own):
         return

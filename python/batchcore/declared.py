@@ -71,14 +71,8 @@ class FrozenDict(dict[K, V]):
 def check_types(options: Any, kind: Any, *, group: str = "", option: str | None = None) -> None:  # noqa: ANN401  # of a dataclass
     """Refuse a field of a dataclass whose value is not of the type that it declares.
 
-    Args:
-        options: An instance of the dataclass, or of one derived from it.
-        kind: The dataclass.
-        group: What goes before the names of its fields in errors.
-        option: The option that all fields are a part of; None if each is one.
-
-    Raises:
-        ConfigError: it names the field, or the entry of a mapping, and the type.
+    In errors ``group`` goes before the names of fields, which are all a part of one ``option``, or
+    without it options themselves.
     """
     for name, hint in _hints(kind).items():
         for found, value, expected in _wrong(name, getattr(options, name), hint):
@@ -87,11 +81,7 @@ def check_types(options: Any, kind: Any, *, group: str = "", option: str | None 
 
 
 def checked_date(date: object, option: str) -> dt.date:
-    """Return a date, and of a class derived from it the date that it is.
-
-    Raises:
-        ConfigError: it is none, or a datetime.
-    """
+    """Return a date, and of a class derived from it the date that it is."""
     if not isinstance(date, dt.date) or isinstance(date, dt.datetime):
         raise ConfigError(f"{option} is {date!r}, expected {_WORDS[dt.date]}", option)
     return dt.date(date.year, date.month, date.day)

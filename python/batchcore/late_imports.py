@@ -15,21 +15,13 @@ async def imported(name: str) -> Any:  # noqa: ANN401  # a module, whose names a
 
 
 def check_choice(option: str, value: str, known: tuple[str, ...]) -> None:
-    """Refuse a value that is not one of those known.
-
-    Raises:
-        ConfigError: it is none of them.
-    """
+    """Refuse a value that is not one of those known."""
     if value not in known:
         raise ConfigError(f"unknown {option} `{value}`, expected one of {', '.join(known)}", option)
 
 
 def db_of(call: object, own: object) -> object:
-    """Return the `db` that a call works on: its own argument, else that of the constructor.
-
-    Raises:
-        ConfigError: there is neither.
-    """
+    """Return the `db` that a call works on: its own argument, else that of the constructor."""
     if call is not None:
         return call
     if own is None:
