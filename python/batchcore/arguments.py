@@ -7,6 +7,7 @@ import uuid
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final
 
+from batchcore.arrow import EXACT
 from batchcore.calendar import day_of
 from batchcore.config import MOST_LOOKBACK_DAYS
 from batchcore.errors import ConfigError
@@ -85,18 +86,14 @@ def checked_price(price: Decimal | int | str) -> tuple[int, int]:
         value = Decimal(price)
     except InvalidOperation:
         value = Decimal("NaN")
-    sign, digits, exponent = value.as_tuple()
-    if not isinstance(exponent, int) or (sign and any(digits)):
+    if not value.is_finite() or value < 0:
         msg = "price is negative or no finite number, expected one not below 0"
         raise ConfigError(msg, "price")
-    text = "".join(map(str, digits)).lstrip("0")
-    significant = text.rstrip("0")
-    exponent += len(text) - len(significant)
-    if not significant:
-        return 0, 0
-    if exponent >= -MAX_SCALE and len(significant) + exponent <= _DIGITS:
-        mantissa = int(significant) * 10 ** max(exponent, 0)
+    value = value.normalize(EXACT)
+    scale = max(-int(value.as_tuple().exponent), 0)
+    if scale <= MAX_SCALE and value.adjusted() < _DIGITS:
+        mantissa = int(value.scaleb(scale, EXACT))
         if mantissa <= MOST_MANTISSA:
-            return mantissa, max(-exponent, 0)
+            return mantissa, scale
     msg = f"price has too many digits, expected at most {MAX_SCALE} decimals within 64 bits"
     raise ConfigError(msg, "price")

@@ -36,7 +36,8 @@ MOST_DIGITS: Final = 38
 
 
 _EPOCH: Final = dt.date(1970, 1, 1).toordinal()
-_EXACT: Final = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
+EXACT: Final = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
+"""Decimals of any number of digits."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -163,7 +164,7 @@ def of_values(values: Sequence[Any], kind: type, *, scale: int = 0) -> ArrowColu
     if kind is int:
         return integers(np.array([value or 0 for value in values], dtype=np.int64), state)
     places = max([scale, *map(_places, known)])
-    units = [0 if value is None else int(value.scaleb(places, _EXACT)) for value in values]
+    units = [0 if value is None else int(value.scaleb(places, EXACT)) for value in values]
     if places > MOST_DIGITS or any(abs(one) >= 10**MOST_DIGITS for one in units):
         raise NumericError(f"a decimal needs more than {MOST_DIGITS} digits")
     wide = b"".join(one.to_bytes(16, "little", signed=True) for one in units)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, replace
-from decimal import Context, Decimal
+from decimal import Decimal
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar
 
@@ -205,9 +205,8 @@ class WideDecimals(Column):
 
     def decimals(self) -> list[Decimal | None]:
         """Return the value of each row, with all its decimals; NULL is None."""
-        exact = Context(prec=160)  # 64 bytes have 154 digits
         return [
-            None if one is None else Decimal(one).scaleb(-self.scale, exact)
+            None if one is None else Decimal(one).scaleb(-self.scale, arrow.EXACT)
             for one in self.mantissas()
         ]
 

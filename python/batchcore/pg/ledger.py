@@ -32,7 +32,7 @@ from batchcore.pg.sql import (
     quote_literal,
 )
 from batchcore.pg.triggers import acting_on
-from batchcore.schema import OWN
+from batchcore.schema import OWN, TOKENS
 from batchcore.words import counted
 
 if TYPE_CHECKING:
@@ -61,8 +61,6 @@ _TABLES: Final = {
     "symbol_issues": SYMBOL_ISSUES,
     "heartbeats": "batchcore_run_heartbeats",
 }
-_TOKENS: Final = "batchcore_run_tokens"
-
 ISSUE_COLUMNS: Final = {
     table: [column.name for column in OWN[table].columns] for table in (ISSUES, SYMBOL_ISSUES)
 }
@@ -520,7 +518,7 @@ class Ledger:
         """Take the namespace."""
         self._schema = schema
         names = {key: own_table(schema, name) for key, name in _TABLES.items()}
-        tokens = quote_literal(own_table(schema, _TOKENS))
+        tokens = quote_literal(own_table(schema, TOKENS))
         next_token = compose("nextval({tokens}::regclass)", tokens=tokens)
         self._names = names | {"next_token": next_token}
         # Advisory locks of two parts have one of these as the first.
