@@ -11,20 +11,16 @@ from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    ClassVar,
-    Final,
-    Literal,
-    Self,
-    TypeGuard,
-    TypeVar,
-    cast,
-    get_args,
-)
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, TypeGuard, cast, get_args
 
-from batchcore.declared import FrozenDict, check_types, checked_date
+from batchcore.declared import (
+    CONFIGURATION,
+    QUESTION,
+    FrozenDict,
+    check_types,
+    checked_date,
+    option,
+)
 from batchcore.errors import ConfigError
 from batchcore.schema import (
     CURRENCY,
@@ -42,8 +38,6 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator, Sequence
 
-
-T = TypeVar("T")
 
 OnExisting = Literal["skip", "replace", "error"]
 Analytics = Literal["portfolio", "full", "every", "none"]
@@ -66,12 +60,6 @@ QUANTITY_BASES: Final[tuple[str, ...]] = get_args(QuantityBasis)
 
 INCEPTION: Final = "inception"
 """The start of a run that values each portfolio from its earliest entry on."""
-
-QUESTION: Final = "question"
-"""Options that the rows of a run depend on: the ledger compares them."""
-
-CONFIGURATION: Final = "configuration"
-"""Options that only say how a run is done: the ledger keeps them."""
 
 VALUATION: Final = ("lookback_days", "fx_lookback_days", "fx_pivot")
 """Settings by which stored rows are valued again."""
@@ -300,12 +288,11 @@ class Schema:
         for name in self.tables:
             if name not in HOST:
                 yield f"tables: unknown table `{name}`, expected one of {', '.join(HOST)}"
-        for option in ("columns", "scales"):
-            for name in getattr(self, option):
+        for key, tables in (("columns", HOST), ("scales", self.described)):
+            for name in getattr(self, key):
                 table, _, column = name.partition(".")
-                tables = self.described if option == "scales" else HOST
                 if table not in tables or not column:
-                    yield f"{option}: expected `table.column`, was `{name}`"
+                    yield f"{key}: expected `table.column`, was `{name}`"
         for name, scale in self.scales.items():
             if not 0 <= scale <= MAX_SCALE:
                 yield f"scales: `{name}` is {scale}, expected 0 to {MAX_SCALE}"
@@ -398,32 +385,6 @@ def _check_names(names: Mapping[str, object], key: str = "") -> None:
         if value == "":
             shown = f"{key}.{name}".lstrip(".")
             raise ConfigError(f"`{shown}` is empty, expected a name", "schema")
-
-
-def option(
-    default: T,
-    text: str,
-    *,
-    metavar: str = "N",
-    choices: tuple[str, ...] = (),
-    has_opposite: bool = False,
-    entry: str | None = None,
-    ledger: str | None = None,
-) -> T:
-    """Return a field that is an option of commands too, whose help says ``text``.
-
-    Of a mapping, ``entry`` is the option that gives one entry of it as ``NAME=VALUE``. ``ledger``
-    is `QUESTION`, `CONFIGURATION`, or None for what the ledger does not keep.
-    """
-    metadata = {
-        "help": text,
-        "metavar": "|".join(choices) or metavar,
-        "choices": choices,
-        "has_opposite": has_opposite,
-        "entry": entry,
-        "ledger": ledger,
-    }
-    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -527,10 +488,10 @@ class Settings:
         if not 0 <= self.min_coverage <= 1:
             msg = f"min_coverage is {self.min_coverage}, expected 0 to 1"
             raise ConfigError(msg, "min_coverage")
-        for option, (least, most) in RANGES.items():
-            value = getattr(self, option)
+        for name, (least, most) in RANGES.items():
+            value = getattr(self, name)
             if value is not None and not least <= value <= most:
-                raise ConfigError(f"{option} is {value}, expected {least} to {most}", option)
+                raise ConfigError(f"{name} is {value}, expected {least} to {most}", name)
         for share in SHARES:
             self.millionths(share)
 

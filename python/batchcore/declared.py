@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections.abc
 import datetime as dt
 import functools
-from dataclasses import fields
+from dataclasses import field, fields
 from types import MappingProxyType, NoneType, UnionType
 from typing import (
     TYPE_CHECKING,
@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+QUESTION: Final = "question"
+"""Options that the rows of a run depend on: the ledger compares them."""
+
+CONFIGURATION: Final = "configuration"
+"""Options that only say how a run is done: the ledger keeps them."""
 
 _WORDS: Final = MappingProxyType(
     {
@@ -66,6 +72,32 @@ class FrozenDict(dict[K, V]):
     def __reduce__(self) -> tuple[Any, ...]:
         """Return how to make it again in another process."""
         return type(self), (dict(self),)
+
+
+def option(
+    default: V,
+    text: str,
+    *,
+    metavar: str = "N",
+    choices: tuple[str, ...] = (),
+    has_opposite: bool = False,
+    entry: str | None = None,
+    ledger: str | None = None,
+) -> V:
+    """Return a field that is an option of commands too, whose help says ``text``.
+
+    Of a mapping, ``entry`` is the option that gives one entry of it as ``NAME=VALUE``. ``ledger``
+    is `QUESTION`, `CONFIGURATION`, or None for what the ledger does not keep.
+    """
+    metadata = {
+        "help": text,
+        "metavar": "|".join(choices) or metavar,
+        "choices": choices,
+        "has_opposite": has_opposite,
+        "entry": entry,
+        "ledger": ledger,
+    }
+    return field(default=default, metadata=metadata)
 
 
 def check_types(options: Any, kind: Any, *, group: str = "", option: str | None = None) -> None:  # noqa: ANN401  # of a dataclass

@@ -35,7 +35,7 @@ from batchcore.frames import (
     known_states,
 )
 from batchcore.late_imports import check_choice
-from batchcore.schema import HOST, Use
+from batchcore.schema import HOST, SNAPSHOT_SCALES, Use
 from batchcore.splits import counting
 from batchcore.units import CENTS, RETURN_SCALE
 
@@ -73,14 +73,6 @@ CancelFlag = _core.CancelFlag
 Rates = _core.Rates
 
 _GREEKS: Final = HOST["portfolio_snapshots"].names(Use.GREEKS)
-
-_BY_WEIGHT: Final = {
-    "hhi": 4,
-    "effective_num_positions": 2,
-    "top_3_concentration": 4,
-    "top_10_concentration": 4,
-}
-"""Columns of `legacy` that weights are needed for, with their scales."""
 
 _ROLL_FORWARD: Final = "rollforward"
 _LEGACY: Final = "legacy"
@@ -603,12 +595,13 @@ def _legacy(columns: dict[str, Any]) -> LegacyColumns:
     values[places], present[places] = columns["weight"], True
     greek = Decimals(np.zeros(rows, dtype=np.int64), CENTS, columns["greeks_state"])
     state = columns["weights_state"]
+    by_weight = ("hhi", "effective_num_positions", "top_3_concentration", "top_10_concentration")
     return LegacyColumns(
         total_value=Decimals(columns["total_value"], CENTS),
         beta_provider_1y=Decimals(columns["beta_provider_1y"], 4, columns["beta_state"]),
         sector_exposure=FloatObjects(names, values, present, state),
         **dict.fromkeys(_GREEKS, greek),
-        **{name: Decimals(columns[name], scale, state) for name, scale in _BY_WEIGHT.items()},
+        **{name: Decimals(columns[name], SNAPSHOT_SCALES[name], state) for name in by_weight},
     )
 
 

@@ -16,14 +16,12 @@ from batchcore.config import (
     ANALYTICS,
     BETA_WEIGHTS,
     ON_EXISTING,
-    QUESTION,
     Analytics,
     BetaWeights,
     OnExisting,
     Settings,
-    option,
 )
-from batchcore.declared import check_types
+from batchcore.declared import QUESTION, check_types, option
 from batchcore.errors import ConfigError
 from batchcore.late_imports import check_choice
 
