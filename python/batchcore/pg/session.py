@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
-from batchcore.errors import ConfigError, DatabaseError, InternalError
+from batchcore.errors import ConfigError, DatabaseError
 from batchcore.pg.errors import answers, driver_errors, is_lost
 from batchcore.pg.sql import quote_literal
 
@@ -326,10 +326,7 @@ async def one_moment(session: Session, exported: str | None = None) -> AsyncIter
         if exported is not None:
             await session.execute(f"SET TRANSACTION SNAPSHOT {quote_literal(exported)}")
         await session.execute("; ".join(_settings(session)))
-        level = await session.fetchval("SHOW transaction_isolation")
-        if not session.raw.is_in_transaction() or level != "repeatable read":
-            raise InternalError(f"expected a REPEATABLE READ transaction, was {level}")
-        session.isolation = level
+        session.isolation = "repeatable read"
         yield
 
 
