@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
@@ -170,14 +171,16 @@ class Database:
 def _lender(database: object, *, borrow: bool) -> Lend:
     """Return what lends connections of a URL, a pool or an engine."""
     if isinstance(database, str):
-        return _of_url(Connector(resolved(database)))
+        return partial(_of_url, Connector(resolved(database)))
     if isinstance(database, asyncpg.Pool):
-        return _answering(_of_pool(database), database.get_max_size)
+        return partial(_answering, partial(_of_pool, database), database.get_max_size)
     from sqlalchemy.ext.asyncio import AsyncEngine  # noqa: PLC0415  # 0.4 s to import
 
     if isinstance(database, AsyncEngine):
         borrowed.check_driver("engine", database.dialect.driver)
-        return _answering(_of_engine(database), getattr(database.pool, "checkedin", int))
+        # SQLAlchemy 2.0 can fail with "deque mutated during iteration" when two are opened at once.
+        lend = partial(_of_engine, database, asyncio.Lock())
+        return partial(_answering, lend, getattr(database.pool, "checkedin", int))
     kinds = (
         "a database URL, an asyncpg.Pool or Connection, or an SQLAlchemy AsyncEngine,"
         " AsyncConnection or AsyncSession"
@@ -213,62 +216,52 @@ def _left_of_engine(engine: Any, wanted: int) -> int:  # noqa: ANN401  # importe
     return int(size - used) if size else wanted  # a size of 0 is no limit
 
 
-def _of_url(connector: Connector) -> Lend:
-    @contextlib.asynccontextmanager
-    async def lend(grace: Grace) -> AsyncIterator[asyncpg.Connection]:
-        raw = await connector.connect(statement_cache_size=0)
+@contextlib.asynccontextmanager
+async def _of_url(connector: Connector, grace: Grace) -> AsyncIterator[asyncpg.Connection]:
+    raw = await connector.connect(statement_cache_size=0)
+    try:
+        yield raw
+    finally:
+        await grace.end(raw, raw.close)
+
+
+@contextlib.asynccontextmanager
+async def _of_pool(pool: asyncpg.Pool, grace: Grace) -> AsyncIterator[asyncpg.Connection]:
+    check_loop(pool)
+    try:
+        raw = await pool.acquire(timeout=WAIT_S)
+    except TimeoutError as error:
+        raise DatabaseError(NO_CONNECTION) from error
+    try:
+        yield raw
+    finally:
+        # A connection that cannot be reset is lost, and its own error was raised already.
+        with contextlib.suppress(*LOST):
+            await pool.release(raw, timeout=grace.left())
+
+
+@contextlib.asynccontextmanager
+async def _of_engine(
+    engine: AsyncEngine, one_at_a_time: asyncio.Lock, grace: Grace
+) -> AsyncIterator[asyncpg.Connection]:
+    async with contextlib.AsyncExitStack() as stack:
+        async with one_at_a_time:
+            connection = await _opened(engine, grace)
+        stack.push_async_exit(connection)
+        raw = (await connection.get_raw_connection()).driver_connection
+        if raw is None:
+            raise InternalError("SQLAlchemy gave no connection of the driver")
+        check_loop(raw)
+        lost = False
         try:
             yield raw
+        except BaseException as error:
+            lost = is_lost(error)
+            raise
         finally:
-            await grace.end(raw, raw.close)
-
-    return lend
-
-
-def _of_pool(pool: asyncpg.Pool) -> Lend:
-    @contextlib.asynccontextmanager
-    async def lend(grace: Grace) -> AsyncIterator[asyncpg.Connection]:
-        check_loop(pool)
-        try:
-            raw = await pool.acquire(timeout=WAIT_S)
-        except TimeoutError as error:
-            raise DatabaseError(NO_CONNECTION) from error
-        try:
-            yield raw
-        finally:
-            # A connection that cannot be reset is lost, and its own error was raised already.
-            with contextlib.suppress(*LOST):
-                await pool.release(raw, timeout=grace.left())
-
-    return lend
-
-
-def _of_engine(engine: AsyncEngine) -> Lend:
-    # SQLAlchemy 2.0 can fail with "deque mutated during iteration" when two are opened at once.
-    one_at_a_time = asyncio.Lock()
-
-    @contextlib.asynccontextmanager
-    async def lend(grace: Grace) -> AsyncIterator[asyncpg.Connection]:
-        async with contextlib.AsyncExitStack() as stack:
-            async with one_at_a_time:
-                connection = await _opened(engine, grace)
-            stack.push_async_exit(connection)
-            raw = (await connection.get_raw_connection()).driver_connection
-            if raw is None:
-                raise InternalError("SQLAlchemy gave no connection of the driver")
-            check_loop(raw)
-            lost = False
-            try:
-                yield raw
-            except BaseException as error:
-                lost = is_lost(error)
-                raise
-            finally:
-                # SQLAlchemy did not see it fail, and would lend a lost connection again.
-                if lost or raw.is_closed():
-                    await connection.invalidate()
-
-    return lend
+            # SQLAlchemy did not see it fail, and would lend a lost connection again.
+            if lost or raw.is_closed():
+                await connection.invalidate()
 
 
 async def _opened(engine: AsyncEngine, grace: Grace) -> AsyncConnection:
@@ -298,23 +291,21 @@ async def _closed(opening: asyncio.Future[AsyncConnection]) -> None:
         await opening.result().close()
 
 
-def _answering(lent: Lend, idle: Callable[[], int]) -> Lend:
-    """Return what lends connections that answer; a pool opens another for each dead one."""
-
-    @contextlib.asynccontextmanager
-    async def lend(grace: Grace) -> AsyncIterator[asyncpg.Connection]:
-        for left in reversed(range(idle() + 2)):
-            async with contextlib.AsyncExitStack() as stack:
-                with driver_errors():
-                    try:
-                        raw = await stack.enter_async_context(lent(grace))
-                    except STALE:  # the server has closed it while the pool set it up
-                        if not left:
-                            raise
-                        continue
-                if await answers(raw):
-                    yield raw
-                    return
-        raise DatabaseError(ALL_CLOSED)
-
-    return lend
+@contextlib.asynccontextmanager
+async def _answering(
+    lend: Lend, idle: Callable[[], int], grace: Grace
+) -> AsyncIterator[asyncpg.Connection]:
+    """Lend a connection that answers; a pool opens another for each dead one."""
+    for left in reversed(range(idle() + 2)):
+        async with contextlib.AsyncExitStack() as stack:
+            with driver_errors():
+                try:
+                    raw = await stack.enter_async_context(lend(grace))
+                except STALE:  # the server has closed it while the pool set it up
+                    if not left:
+                        raise
+                    continue
+            if await answers(raw):
+                yield raw
+                return
+    raise DatabaseError(ALL_CLOSED)
