@@ -14,6 +14,7 @@ import json
 import time
 import uuid
 from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -480,15 +481,10 @@ class Entry:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Committed:
-    """The chunks of a run by number: first and last portfolio, and who failed.
+    """The chunks of a run by number: first and last portfolio, and who failed."""
 
-    `chunks` is one more than the highest number.
-    """
-
-    first: tuple[bytes, ...] = ()
-    last: tuple[bytes, ...] = ()
-    failed: tuple[frozenset[bytes], ...] = ()
-    chunks: int = 0
+    parts: tuple[tuple[bytes, bytes, set[bytes]], ...] = ()
+    chunks: int = 0  # one more than the highest number
 
     def covers(self, ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
         """Return which of portfolios that are sorted are among those of a chunk."""
@@ -503,7 +499,7 @@ class Committed:
     ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
         keys = [row.tobytes() for row in ids]
         covered, done = np.zeros((2, len(keys)), dtype=np.bool_)
-        for first, last, failed in zip(self.first, self.last, self.failed, strict=True):
+        for first, last, failed in self.parts:
             inside = slice(bisect_left(keys, first), bisect_right(keys, last))
             covered[inside] = done[inside] = True
             for row, key in enumerate(keys[inside], start=inside.start) if failed else ():
@@ -783,15 +779,14 @@ class Ledger:
     async def committed(self, session: Session, run_id: str) -> Committed:
         """Return what a run has committed so far."""
         chunks = await session.fetch(self._sql(_COMMITTED, run=run_id))
-        failed: dict[int, set[bytes]] = {}
+        failed: defaultdict[int, set[bytes]] = defaultdict(set)
         for chunk, portfolio in await session.fetch(self._sql(_FAILED, run=run_id)):
-            failed.setdefault(chunk, set()).add(uuid.UUID(portfolio).bytes)
-        return Committed(
-            first=tuple(uuid.UUID(row[1]).bytes for row in chunks),
-            last=tuple(uuid.UUID(row[2]).bytes for row in chunks),
-            failed=tuple(frozenset(failed.get(row[0], ())) for row in chunks),
-            chunks=max((row[0] for row in chunks), default=-1) + 1,
+            failed[chunk].add(uuid.UUID(portfolio).bytes)
+        parts = tuple(
+            (uuid.UUID(first).bytes, uuid.UUID(last).bytes, failed[chunk])
+            for chunk, first, last in chunks
         )
+        return Committed(parts, chunks[-1][0] + 1 if chunks else 0)
 
     async def runs(self, session: Session, *, limit: int, run_id: str | None = None) -> list[Row]:
         """Return the runs that began last, the latest first, or the one of an id."""
