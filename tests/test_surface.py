@@ -83,7 +83,6 @@ def test_version_is_that_of_the_workspace() -> None:
     [
         (units.MAX_SCALE, "fixed.rs", "MAX_SCALE"),
         (units.CENTS, "fixed.rs", "CENTS"),
-        (units.POSTGRES_EPOCH_DAY, "ids.rs", "POSTGRES_EPOCH"),
         (units.OPTION_MULTIPLIER, "pnl/lot.rs", "OPTION_MULTIPLIER"),
         (10**units.RETURN_SCALE, "pnl/value.rs", "RETURN_UNIT"),
         (reference.MONEY_LIMIT.scaleb(units.CENTS), "pnl/value.rs", "MONEY_LIMIT"),

@@ -7,6 +7,7 @@ import uuid
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final
 
+from batchcore.arrow import EXACT
 from batchcore.calendar import day_of
 from batchcore.config import MOST_LOOKBACK_DAYS
 from batchcore.errors import ConfigError
@@ -33,52 +34,33 @@ class DayOf(dict[dt.date, int]):
 
 
 def checked_day(date: dt.date) -> int:
-    """Return a date as days since 1970-01-01.
-
-    Raises:
-        ConfigError: it is not a date, or a datetime.
-    """
+    """Return a date as days since 1970-01-01."""
     if not isinstance(date, dt.date) or isinstance(date, dt.datetime):
-        msg = f"date is of type {type(date).__name__}, expected datetime.date"
-        raise ConfigError(msg, "date")
+        raise ConfigError(f"date is of type {type(date).__name__}, expected datetime.date", "date")
     return day_of(date)
 
 
 def checked_values(values: Iterable[Any], option: str) -> list[Any]:
-    """Return an iterable as a list.
-
-    Raises:
-        ConfigError: it is none, or a text.
-    """
+    """Return an iterable as a list."""
     if not isinstance(values, str | bytes):
         try:
             return list(values)
         except TypeError:
             pass
-    msg = f"{option} is of type {type(values).__name__}, expected an iterable"
-    raise ConfigError(msg, option)
+    raise ConfigError(f"{option} is of type {type(values).__name__}, expected an iterable", option)
 
 
 def checked_symbols(symbols: Iterable[str]) -> list[str]:
-    """Return symbols in their order, each once.
-
-    Raises:
-        ConfigError: one is no str, or they are no iterable.
-    """
+    """Return symbols in their order, each once."""
     found = checked_values(symbols, "symbols")
     for symbol in found:
         if not isinstance(symbol, str):
-            msg = f"symbol is of type {type(symbol).__name__}, expected str"
-            raise ConfigError(msg, "symbol")
+            raise ConfigError(f"symbol is of type {type(symbol).__name__}, expected str", "symbol")
     return list(dict.fromkeys(found))
 
 
 def checked_id(given: uuid.UUID | str, option: str = "portfolio_id") -> uuid.UUID:
-    """Return the id of a portfolio, or of what `option` names.
-
-    Raises:
-        ConfigError: it is neither a UUID nor the text of one.
-    """
+    """Return the id of a portfolio, or of what `option` names."""
     if isinstance(given, uuid.UUID):
         return given
     try:
@@ -88,11 +70,7 @@ def checked_id(given: uuid.UUID | str, option: str = "portfolio_id") -> uuid.UUI
 
 
 def checked_lookback(days: int) -> int:
-    """Return calendar days to look back.
-
-    Raises:
-        ConfigError: they are no int, or out of range.
-    """
+    """Return calendar days to look back."""
     if isinstance(days, bool) or not isinstance(days, int) or not 0 <= days <= MOST_LOOKBACK_DAYS:
         msg = f"lookback_days is {days!r}, expected 0 to {MOST_LOOKBACK_DAYS}"
         raise ConfigError(msg, "lookback_days")
@@ -100,11 +78,7 @@ def checked_lookback(days: int) -> int:
 
 
 def checked_price(price: Decimal | int | str) -> tuple[int, int]:
-    """Return the mantissa and the scale of a price, the least scale that is exact.
-
-    Raises:
-        ConfigError: it is of another type, such as float, negative, not finite or does not fit.
-    """
+    """Return the mantissa and the scale of a price, the least scale that is exact."""
     if isinstance(price, bool) or not isinstance(price, Decimal | int | str):
         msg = f"price is of type {type(price).__name__}, expected Decimal, int or str"
         raise ConfigError(msg, "price")
@@ -112,18 +86,14 @@ def checked_price(price: Decimal | int | str) -> tuple[int, int]:
         value = Decimal(price)
     except InvalidOperation:
         value = Decimal("NaN")
-    sign, digits, exponent = value.as_tuple()
-    if not isinstance(exponent, int) or (sign and any(digits)):
+    if not value.is_finite() or value < 0:
         msg = "price is negative or no finite number, expected one not below 0"
         raise ConfigError(msg, "price")
-    text = "".join(map(str, digits)).lstrip("0")
-    significant = text.rstrip("0")
-    exponent += len(text) - len(significant)
-    if not significant:
-        return 0, 0
-    if exponent >= -MAX_SCALE and len(significant) + exponent <= _DIGITS:
-        mantissa = int(significant) * 10 ** max(exponent, 0)
+    value = value.normalize(EXACT)
+    scale = max(-int(value.as_tuple().exponent), 0)
+    if scale <= MAX_SCALE and value.adjusted() < _DIGITS:
+        mantissa = int(value.scaleb(scale, EXACT))
         if mantissa <= MOST_MANTISSA:
-            return mantissa, max(-exponent, 0)
+            return mantissa, scale
     msg = f"price has too many digits, expected at most {MAX_SCALE} decimals within 64 bits"
     raise ConfigError(msg, "price")

@@ -36,40 +36,28 @@ MOST_DIGITS: Final = 38
 
 
 _EPOCH: Final = dt.date(1970, 1, 1).toordinal()
-_EXACT: Final = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
+EXACT: Final = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
+"""Decimals of any number of digits."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ArrowColumn:
-    """A column as Arrow has it.
+    """A column as Arrow has it."""
 
-    Attributes:
-        type: Makes its type, of the module `nanoarrow`.
-        rows: How many.
-        buffers: What is stored of all rows, beside which of them are null.
-        state: (n,) uint8, 0 where there is a value; None where there is one in every row.
-        stored: Makes what is stored of the last buffer, where it is something else.
-        dictionary: Offsets and bytes of the texts that the buffer has codes of.
-    """
-
-    type: Callable[[Any], Any]
+    type: Callable[[Any], Any]  # of the module `nanoarrow`
     rows: int
     buffers: tuple[Array, ...]
-    state: Bytes | None = None
-    stored: Callable[[Array], Array] | None = None
-    dictionary: tuple[Array, Bytes] | None = None
+    state: Bytes | None = None  # 0 where there is a value; None where there is one in every row
+    stored: Callable[[Array], Array] | None = None  # makes the last buffer where it is another
+    dictionary: tuple[Array, Bytes] | None = None  # offsets and bytes of the texts of codes
 
 
 def decimals(
     values: Array, scale: int, state: Bytes | None = None, *, precision: int | None = None
 ) -> ArrowColumn:
-    """Return exact decimals.
+    """Return exact decimals of (n,) int64 mantissas, or of (n, 16) bytes, the least one first.
 
-    Args:
-        values: (n,) int64 mantissas, or (n, 16) uint8: integers of 128 bits, least byte first.
-        scale: Decimals after the point.
-        state: See `ArrowColumn.state`.
-        precision: Digits that the column declares; None for those that its integers may have.
+    Without a ``precision`` the type has the digits that such integers may have.
     """
     narrow = values.ndim == 1
     most = INT64_DIGITS if narrow else MOST_DIGITS
@@ -157,15 +145,9 @@ def texts(values: Sequence[str | None]) -> ArrowColumn:
 
 
 def of_values(values: Sequence[Any], kind: type, *, scale: int = 0) -> ArrowColumn:
-    """Return Python values of a kind as a column; None is null.
+    """Return texts, decimals, whole numbers, dates or UUIDs as a column; None is null.
 
-    Args:
-        values: Texts, of which a dictionary is made, decimals, whole numbers, dates or UUIDs.
-        kind: Of the values.
-        scale: Decimals of decimals; more where a value has more.
-
-    Raises:
-        NumericError: a decimal that is not finite, or needs more than 38 digits.
+    Of texts a dictionary is made. Decimals have the ``scale``, or more where a value has more.
     """
     state = np.array([value is None for value in values], dtype=np.uint8)
     known = [value for value in values if value is not None]
@@ -182,10 +164,9 @@ def of_values(values: Sequence[Any], kind: type, *, scale: int = 0) -> ArrowColu
     if kind is int:
         return integers(np.array([value or 0 for value in values], dtype=np.int64), state)
     places = max([scale, *map(_places, known)])
-    units = [0 if value is None else int(value.scaleb(places, _EXACT)) for value in values]
+    units = [0 if value is None else int(value.scaleb(places, EXACT)) for value in values]
     if places > MOST_DIGITS or any(abs(one) >= 10**MOST_DIGITS for one in units):
-        msg = f"a decimal needs more than {MOST_DIGITS} digits"
-        raise NumericError(msg)
+        raise NumericError(f"a decimal needs more than {MOST_DIGITS} digits")
     wide = b"".join(one.to_bytes(16, "little", signed=True) for one in units)
     return decimals(np.frombuffer(wide, dtype=np.uint8).reshape(-1, 16), places, state)
 
@@ -193,8 +174,7 @@ def of_values(values: Sequence[Any], kind: type, *, scale: int = 0) -> ArrowColu
 def _places(value: Decimal) -> int:
     exponent = value.as_tuple().exponent
     if not isinstance(exponent, int):
-        msg = f"{value} is no finite decimal"
-        raise NumericError(msg)
+        raise NumericError(f"{value} is no finite decimal")
     return -exponent
 
 
@@ -214,11 +194,7 @@ class ArrowTable:
         raise NotImplementedError
 
     def __arrow_c_schema__(self) -> object:
-        """Return the types of the columns as an Arrow capsule.
-
-        Raises:
-            ConfigError: nanoarrow is missing (extra `arrow`).
-        """
+        """Return the types of the columns as an Arrow capsule."""
         na = _nanoarrow()
         return na.c_schema(_schema(na, self._arrow_columns())).__arrow_c_schema__()
 
@@ -227,9 +203,6 @@ class ArrowTable:
 
         Args:
             requested_schema: Types that the reader would like; it casts by itself.
-
-        Raises:
-            ConfigError: nanoarrow is missing (extra `arrow`).
         """
         na, columns = _nanoarrow(), self._arrow_columns()
         arrays = [_array(na, column) for column in columns.values()]

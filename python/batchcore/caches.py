@@ -34,7 +34,7 @@ from batchcore.arguments import (
 )
 from batchcore.calendar import FIRST_DATE, date_of
 from batchcore.errors import ConfigError
-from batchcore.frames import Days, Decimals, Previous, Prices, Profiles, Text
+from batchcore.frames import Previous, Prices, Profiles
 from batchcore.late_imports import db_of, imported
 from batchcore.spans import Window, gaps, widened
 
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.config import Schema
+    from batchcore.frames import Text
     from batchcore.spans import Span, Spans
 
 _core.load_needed()
@@ -230,8 +231,7 @@ class PriceCache(_Cache):
         """
         first, last = checked_day(start_date), checked_day(end_date)
         if first > last:
-            msg = f"start_date {start_date} is after end_date {end_date}"
-            raise ConfigError(msg, "start_date")
+            raise ConfigError(f"start_date {start_date} is after end_date {end_date}", "start_date")
         db, first = db_of(db, self._db), self._back(first)
         with self._threads:
             lacking = {
@@ -368,7 +368,7 @@ class PriceCache(_Cache):
     def to_frame(self) -> Prices:
         """Return all closes, with those that were set; one set to 0 is a close of 0."""
         with self._threads:
-            return Prices(**_columns(self._reader.columns(with_set=True)))
+            return Prices.of_parts(self._reader.columns(with_set=True))
 
     def _back(self, day: int) -> int:
         return max(day - self._lookback_days, FIRST_DATE)
@@ -399,7 +399,7 @@ class PriceCache(_Cache):
         It changes nothing, as it runs beside the thread that owns the cache.
         """
         loaded = _kept(loaded, _inside(loaded, windows))
-        held = Prices(**_columns(self._reader.columns(with_set=False)))
+        held = Prices.of_parts(self._reader.columns(with_set=False))
         prices = _joined(_kept(held, ~_inside(held, windows)), loaded)
         widen, spans = functools.cache(widened), dict(self._spans)  # most symbols share theirs
         for symbols, first, last in windows:
@@ -476,7 +476,7 @@ class CompanyProfileCache(_Cache):
     def to_frame(self) -> Profiles:
         """Return all profiles held."""
         with self._threads:
-            return Profiles(**_columns(self._store.columns()))
+            return Profiles.of_parts(self._store.columns())
 
 
 class SnapshotCache(_Cache):
@@ -572,7 +572,7 @@ class SnapshotCache(_Cache):
     def to_frame(self) -> Previous:
         """Return all snapshots held, in cents."""
         with self._threads:
-            return Previous(**_columns(self._store.columns()))
+            return Previous.of_parts(self._store.columns())
 
     def _knows(self, portfolio_id: bytes, code: str, before: int) -> bool:
         """Return whether no snapshot can lie between the one that is held and a day."""
@@ -589,11 +589,7 @@ _KINDS: Final = {
 
 
 def check_cache(option: str, given: object) -> None:
-    """Refuse what is not a cache of the kind that an argument takes.
-
-    Raises:
-        ConfigError: it is a cache of another kind, or no cache.
-    """
+    """Refuse what is not a cache of the kind that an argument takes."""
     own, methods = _KINDS[option]
     if given is None or isinstance(given, own):
         return
@@ -601,8 +597,7 @@ def check_cache(option: str, given: object) -> None:
     has_all = all(callable(getattr(given, method, None)) for method in methods)
     if isinstance(given, (*others, type)) or not has_all:
         what = given.__name__ if isinstance(given, type) else type(given).__name__
-        msg = f"{option} is {what}, expected a {own.__name__}"
-        raise ConfigError(msg, option)
+        raise ConfigError(f"{option} is {what}, expected a {own.__name__}", option)
 
 
 def _sessions(code: str) -> calendar.Calendar:
@@ -610,15 +605,6 @@ def _sessions(code: str) -> calendar.Calendar:
         msg = "calendar `prices` needs the dates of the price table, expected any other"
         raise ConfigError(msg, "calendar")
     return calendar.load(code)
-
-
-def _columns(parts: dict[str, Any]) -> dict[str, Any]:
-    """Return what a native store has of each column as the column."""
-    kinds = {1: Days, 3: Decimals, 4: Text}
-    return {
-        name: kinds[len(part)](*part) if isinstance(part, tuple) else part
-        for name, part in parts.items()
-    }
 
 
 def _kept(rows: _Rows, kept: npt.NDArray[np.bool_]) -> _Rows:

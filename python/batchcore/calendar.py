@@ -50,11 +50,7 @@ def day_of(when: date) -> int:
 
 
 def date_of(day: int) -> date:
-    """Return the date that is ``day`` days after 1970-01-01.
-
-    Raises:
-        OverflowError: outside the years 1 to 9999 (or ValueError, by how far).
-    """
+    """Return the date that is ``day`` days after 1970-01-01."""
     return date.fromordinal(int(day) + EPOCH_ORDINAL)
 
 
@@ -64,24 +60,14 @@ LAST_DATE: Final = day_of(date.max)
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Calendar:
-    """The sessions of one calendar between two days.
-
-    Attributes:
-        code: `XNYS`, `daily`, `prices` or a code of exchange_calendars.
-        timezone: Name of the zone whose clock closes a session.
-        first_day: The first day that the calendar knows, a session or not.
-        last_day: The last one.
-        days: (n,) int32, sorted, read-only: its sessions; None if every day is one.
-        closing: (n,) int64, sorted: minutes from 1970-01-01 00:00 to the close of each session,
-            both on the clock of `timezone`; None if `days` is.
-    """
+    """The sessions of one calendar between two days that it knows."""
 
     code: str
-    timezone: str
+    timezone: str  # whose clock closes a session
     first_day: int
     last_day: int
-    days: Int32 | None
-    closing: Int64 | None
+    days: Int32 | None  # sorted; None if every day is a session
+    closing: Int64 | None  # minutes from 1970-01-01 00:00 to each close, by the clock of `timezone`
 
     def __post_init__(self) -> None:
         for array in (self.days, self.closing):
@@ -89,11 +75,7 @@ class Calendar:
                 array.setflags(write=False)
 
     def sessions(self, start: int, end: int) -> Int32:
-        """Return the sessions from one day to another, both included, sorted and read-only.
-
-        Raises:
-            ConfigError: ``start`` after ``end``, or one of them outside the calendar.
-        """
+        """Return the sessions from one day to another, both included, sorted and read-only."""
         self._check(start, end)
         if self.days is None:
             every = np.arange(start, end + 1, dtype=np.int32)
@@ -114,7 +96,7 @@ class Calendar:
         return found
 
     def left_out(self, start: int, end: int) -> Int32:
-        """Return the days of the same range that are no session; errors as `sessions`."""
+        """Return the days of the same range that are no session."""
         sessions = self.sessions(start, end)
         out = np.ones(end - start + 1, dtype=np.bool_)
         out[sessions - start] = False
@@ -134,10 +116,6 @@ class Calendar:
 
         A session of an exchange closes at its closing time, early closes included; one of `daily`
         when its day is over; one of `prices` counts from the first moment of its day.
-
-        Raises:
-            ConfigError: ``now`` has no time zone, lies after the calendar's last day, or no
-                session has closed by it.
         """
         if now.tzinfo is None:
             raise ConfigError("the time `now` needs a time zone", "now")
@@ -158,25 +136,14 @@ class Calendar:
         return day_of(now.astimezone(_zone(self.timezone)).date())
 
     def last_on_or_before(self, day: int) -> int:
-        """Return the last session that is not after ``day``.
-
-        Raises:
-            ConfigError: ``day`` is outside the calendar, or before its first session.
-        """
-        self._check(day, day)
-        if self.days is None:
-            return day
-        row = int(np.searchsorted(self.days, day, side="right"))
-        if row == 0:
+        """Return the last session that is not after ``day``."""
+        found = self.last_sessions(day, 1)
+        if not len(found):
             raise ConfigError(f"calendar `{self.code}` has no session by {iso_of(day)}", "end")
-        return int(self.days[row - 1])
+        return int(found[0])
 
     def last_sessions(self, end: int, count: int) -> Int32:
-        """Return the last ``count`` sessions not after ``end``, fewer where the calendar begins.
-
-        Raises:
-            ConfigError: ``end`` is outside the calendar.
-        """
+        """Return the last ``count`` sessions not after ``end``, fewer where the calendar begins."""
         self._check(end, end)
         if self.days is None:
             return self.sessions(max(end - count + 1, self.first_day), end)
@@ -196,12 +163,7 @@ class Calendar:
 
 
 def load(code: str) -> Calendar:
-    """Return a calendar: `XNYS`, `daily`, or any code or alias of exchange_calendars.
-
-    Raises:
-        ConfigError: an unknown code, one that needs the extra `calendars` where that is not
-            installed, or `prices`, which is made from dates (`from_price_dates`).
-    """
+    """Return a calendar: `XNYS`, `daily`, or any code or alias of exchange_calendars."""
     if code == SHIPPED:
         return _shipped()
     if code == DAILY:

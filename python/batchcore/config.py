@@ -13,7 +13,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, TypeGuard, cast, get_args
 
-from batchcore.declared import FrozenDict, check_types, checked_date
+from batchcore.declared import (
+    CONFIGURATION,
+    QUESTION,
+    FrozenDict,
+    check_types,
+    checked_date,
+    option,
+)
 from batchcore.errors import ConfigError
 from batchcore.schema import (
     CURRENCY,
@@ -54,12 +61,6 @@ QUANTITY_BASES: Final[tuple[str, ...]] = get_args(QuantityBasis)
 INCEPTION: Final = "inception"
 """The start of a run that values each portfolio from its earliest entry on."""
 
-QUESTION: Final = "question"
-"""Options that the rows of a run depend on: the ledger compares them."""
-
-CONFIGURATION: Final = "configuration"
-"""Options that only say how a run is done: the ledger keeps them."""
-
 VALUATION: Final = ("lookback_days", "fx_lookback_days", "fx_pivot")
 """Settings by which stored rows are valued again."""
 
@@ -98,21 +99,10 @@ _MAX_FAILED: Final = re.compile(
 )
 
 
-_NAMED: Final = ("tables", "columns", "scales", "factors")
-
-
 class Mapped:
-    """What a host says of a table that no migration makes: its keys are those of a TOML file.
+    """What a host says of a table that no migration makes: its keys are those of a TOML file."""
 
-    Attributes:
-        table: Its name in the database.
-        columns: Columns of docs/schema.md -> column name in the database; one that is left out has
-            that name.
-    """
-
-    _key: ClassVar[str]
-    """What the mapping is called in a `Schema`."""
-
+    _key: ClassVar[str]  # what the mapping is called in a `Schema`
     _described: ClassVar[Table]
     _rows: ClassVar[str]
 
@@ -135,11 +125,7 @@ class Mapped:
 
     @classmethod
     def of(cls, given: object) -> Self:
-        """Return what a mapping says, its keys being the attributes, as in a TOML file.
-
-        Raises:
-            ConfigError: an unknown key, or a value that is none.
-        """
+        """Return what a mapping says, its keys being the attributes, as in a TOML file."""
         if isinstance(given, cls):
             return given
         if not isinstance(given, Mapping):
@@ -218,8 +204,7 @@ class Fx(Mapped):
         table, _, column = str(self.currency).partition(".")
         if table not in CURRENCY_TABLES or not column:
             expected = " or ".join(f"`{one}.<column>`" for one in CURRENCY_TABLES)
-            msg = f"fx.currency is {self.currency!r}, expected {expected}"
-            raise ConfigError(msg, "schema")
+            raise ConfigError(f"fx.currency is {self.currency!r}, expected {expected}", "schema")
         self._check_names()
 
     @property
@@ -281,7 +266,7 @@ class Schema:
             object.__setattr__(self, "fx", Fx.of(self.fx))
         check_types(self, Schema, option="schema")
         _check_names({"namespace": self.namespace})
-        for names in _NAMED:
+        for names in ("tables", "columns", "scales", "factors"):
             _check_names(getattr(self, names), names)
             object.__setattr__(self, names, FrozenDict(getattr(self, names)))
         for wrong in self._wrong():
@@ -303,12 +288,11 @@ class Schema:
         for name in self.tables:
             if name not in HOST:
                 yield f"tables: unknown table `{name}`, expected one of {', '.join(HOST)}"
-        for option in ("columns", "scales"):
-            for name in getattr(self, option):
+        for key, tables in (("columns", HOST), ("scales", self.described)):
+            for name in getattr(self, key):
                 table, _, column = name.partition(".")
-                tables = self.described if option == "scales" else HOST
                 if table not in tables or not column:
-                    yield f"{option}: expected `table.column`, was `{name}`"
+                    yield f"{key}: expected `table.column`, was `{name}`"
         for name, scale in self.scales.items():
             if not 0 <= scale <= MAX_SCALE:
                 yield f"scales: `{name}` is {scale}, expected 0 to {MAX_SCALE}"
@@ -358,11 +342,7 @@ def _sources(names: Any) -> tuple[str, ...]:  # noqa: ANN401  # judged here
 
 
 def read_toml(path: str | os.PathLike[str], option: str) -> dict[str, Any]:
-    """Return what a TOML file that an option names has.
-
-    Raises:
-        ConfigError: it cannot be read, or is not valid TOML.
-    """
+    """Return what a TOML file that an option names has."""
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
@@ -384,7 +364,7 @@ def _arguments(document: Mapping[str, Any]) -> dict[str, Any]:
                 if name in entries:
                     raise ConfigError(f"`{key}.{name}` is there twice", "schema")
                 entries[name] = one
-        elif key in {"namespace", "price_sources", SPLITS, RATES, *_NAMED}:
+        elif key in {item.name for item in fields(Schema)}:
             arguments[key] = value
         else:
             keys = "namespace, tables, columns, scales, factors, price_sources, splits or fx"
@@ -405,35 +385,6 @@ def _check_names(names: Mapping[str, object], key: str = "") -> None:
         if value == "":
             shown = f"{key}.{name}".lstrip(".")
             raise ConfigError(f"`{shown}` is empty, expected a name", "schema")
-
-
-def option(
-    *,
-    help: str,  # noqa: A002  # as the command line has it
-    metavar: str = "N",
-    choices: tuple[str, ...] = (),
-    has_opposite: bool = False,
-    entry: str | None = None,
-    ledger: str | None = None,
-) -> Mapping[str, Any]:
-    """Return the metadata of a field that is an option of commands too.
-
-    Args:
-        help: What the help of commands says.
-        metavar: The placeholder of its value there.
-        choices: Its values, if these are all.
-        has_opposite: Whether a flag has one that turns it off.
-        entry: Of a mapping, the option that gives one entry of it as ``NAME=VALUE``.
-        ledger: `QUESTION` or `CONFIGURATION`; None is not kept in the ledger.
-    """
-    return {
-        "help": help,
-        "metavar": "|".join(choices) or metavar,
-        "choices": choices,
-        "has_opposite": has_opposite,
-        "entry": entry,
-        "ledger": ledger,
-    }
 
 
 @dataclass(frozen=True)
@@ -475,91 +426,50 @@ class Settings:
     """
 
     schema: Schema = field(default_factory=Schema)
-    lookback_days: int = field(
-        default=10,
-        metadata=option(help="Calendar days after which a close is stale.", ledger=QUESTION),
+    lookback_days: int = option(10, "Calendar days after which a close is stale.", ledger=QUESTION)
+    fx_lookback_days: int = option(5, "Calendar days that a rate may be old.", ledger=QUESTION)
+    fx_pivot: str = option(
+        "USD", "Currency through which others are converted.", metavar="CODE", ledger=QUESTION
     )
-    fx_lookback_days: int = field(
-        default=5,
-        metadata=option(help="Calendar days that a rate may be old.", ledger=QUESTION),
+    min_coverage: float = option(
+        0.5, "Minimum share of symbols with a close, 0 to 1.", metavar="X", ledger=QUESTION
     )
-    fx_pivot: str = field(
-        default="USD",
-        metadata=option(
-            help="Currency through which others are converted.", metavar="CODE", ledger=QUESTION
-        ),
+    today: dt.date | None = option(
+        None, "Date to use as today.", metavar="DATE", ledger=CONFIGURATION
     )
-    min_coverage: float = field(
-        default=0.5,
-        metadata=option(
-            help="Minimum share of symbols with a close, 0 to 1.", metavar="X", ledger=QUESTION
-        ),
+    threads: int | None = option(None, "Native threads; default: all cores.", ledger=CONFIGURATION)
+    connections: int | None = option(
+        None, "Read/write connections (min 2, default 4), plus a heartbeat.", ledger=CONFIGURATION
     )
-    today: dt.date | None = field(
-        default=None,
-        metadata=option(help="Date to use as today.", metavar="DATE", ledger=CONFIGURATION),
-    )
-    threads: int | None = field(
-        default=None,
-        metadata=option(help="Native threads; default: all cores.", ledger=CONFIGURATION),
-    )
-    connections: int | None = field(
-        default=None,
-        metadata=option(
-            help="Read/write connections (min 2, default 4), plus a heartbeat.",
-            ledger=CONFIGURATION,
-        ),
-    )
-    chunk_size: int | None = field(
-        default=None,
-        metadata=option(
-            help="Portfolios in one transaction; default: by size.", ledger=CONFIGURATION
-        ),
+    chunk_size: int | None = option(
+        None, "Portfolios in one transaction; default: by size.", ledger=CONFIGURATION
     )
     dry_run: bool = False
-    max_failed: int | str = field(
-        default="1%",
-        metadata=option(
-            help="Failed portfolios that a run tolerates.", metavar="N|P%", ledger=CONFIGURATION
-        ),
+    max_failed: int | str = option(
+        "1%", "Failed portfolios that a run tolerates.", metavar="N|P%", ledger=CONFIGURATION
     )
-    lease_seconds: int = field(
-        default=60,
-        metadata=option(
-            help="Seconds until a lease without heartbeats expires.", ledger=CONFIGURATION
-        ),
+    lease_seconds: int = option(
+        60, "Seconds until a lease without heartbeats expires.", ledger=CONFIGURATION
     )
-    ledger_days: int = field(
-        default=90, metadata=option(help="Days to keep ended runs in the ledger.")
+    ledger_days: int = option(90, "Days to keep ended runs in the ledger.")
+    checks: Mapping[str, CheckAction] = option(
+        FrozenDict(),
+        "What a check of prices does: off, report (default) or fail; repeatable.",
+        metavar="NAME=ACTION",
+        entry="check",
+        ledger=QUESTION,
     )
-    checks: Mapping[str, CheckAction] = field(
-        default_factory=FrozenDict,
-        metadata=option(
-            help="What a check of prices does: off, report (default) or fail; repeatable.",
-            metavar="NAME=ACTION",
-            entry="check",
-            ledger=QUESTION,
-        ),
+    max_move: float = option(
+        0.5, "Largest change of a close that is not a jump.", metavar="X", ledger=QUESTION
     )
-    max_move: float = field(
-        default=0.5,
-        metadata=option(
-            help="Largest change of a close that is not a jump.", metavar="X", ledger=QUESTION
-        ),
+    frozen_sessions: int = option(
+        10, "Equal closes in a row that count as frozen.", ledger=QUESTION
     )
-    frozen_sessions: int = field(
-        default=10,
-        metadata=option(help="Equal closes in a row that count as frozen.", ledger=QUESTION),
+    max_missing: float = option(
+        0.2, "Largest share of symbols without a fresh close.", metavar="X", ledger=QUESTION
     )
-    max_missing: float = field(
-        default=0.2,
-        metadata=option(
-            help="Largest share of symbols without a fresh close.", metavar="X", ledger=QUESTION
-        ),
-    )
-    shard: tuple[int, int] | None = field(
-        default=None,
-        metadata=option(help="Only this share of the portfolios, such as 2/4.", metavar="K/N"),
+    shard: tuple[int, int] | None = option(
+        None, "Only this share of the portfolios, such as 2/4.", metavar="K/N"
     )
 
     def __post_init__(self) -> None:
@@ -578,11 +488,10 @@ class Settings:
         if not 0 <= self.min_coverage <= 1:
             msg = f"min_coverage is {self.min_coverage}, expected 0 to 1"
             raise ConfigError(msg, "min_coverage")
-        for option, (least, most) in RANGES.items():
-            value = getattr(self, option)
+        for name, (least, most) in RANGES.items():
+            value = getattr(self, name)
             if value is not None and not least <= value <= most:
-                msg = f"{option} is {value}, expected {least} to {most}"
-                raise ConfigError(msg, option)
+                raise ConfigError(f"{name} is {value}, expected {least} to {most}", name)
         for share in SHARES:
             self.millionths(share)
 
@@ -591,11 +500,7 @@ class Settings:
         return self.checks[name] != "off"
 
     def millionths(self, threshold: str) -> int:
-        """Return a threshold of checks in millionths.
-
-        Raises:
-            ConfigError: it is out of range, or has more than six decimals.
-        """
+        """Return a threshold of checks in millionths; with more than six decimals it is refused."""
         value, (least, most) = getattr(self, threshold), SHARES[threshold]
         exact = Decimal(str(value))
         units = exact * MILLION
@@ -644,8 +549,7 @@ def _is_shard(shard: object) -> bool:
 def _all_checks(given: Any) -> FrozenDict[str, Any]:  # noqa: ANN401  # judged here
     """Return what each check of prices does, by name."""
     if not isinstance(given, Mapping):
-        msg = f"checks is {given!r}, expected a mapping of names to actions"
-        raise ConfigError(msg, "checks")
+        raise ConfigError(f"checks is {given!r}, expected a mapping of names to actions", "checks")
     for name, action in given.items():
         if name not in CHECKS:
             msg = f"checks: unknown check `{name}`, expected one of {', '.join(CHECKS)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections.abc
 import datetime as dt
 import functools
-from dataclasses import fields
+from dataclasses import field, fields
 from types import MappingProxyType, NoneType, UnionType
 from typing import (
     TYPE_CHECKING,
@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+QUESTION: Final = "question"
+"""Options that the rows of a run depend on: the ledger compares them."""
+
+CONFIGURATION: Final = "configuration"
+"""Options that only say how a run is done: the ledger keeps them."""
 
 _WORDS: Final = MappingProxyType(
     {
@@ -54,8 +60,7 @@ class FrozenDict(dict[K, V]):
     """A dictionary that nobody changes: it has a hash, and can be copied and pickled."""
 
     def _refuse(self, *_: object, **__: object) -> NoReturn:
-        msg = f"a {type(self).__name__} does not change"
-        raise TypeError(msg)
+        raise TypeError(f"a {type(self).__name__} does not change")
 
     __setitem__ = __delitem__ = __ior__ = _refuse
     clear = pop = popitem = setdefault = update = _refuse
@@ -69,17 +74,37 @@ class FrozenDict(dict[K, V]):
         return type(self), (dict(self),)
 
 
+def option(
+    default: V,
+    text: str,
+    *,
+    metavar: str = "N",
+    choices: tuple[str, ...] = (),
+    has_opposite: bool = False,
+    entry: str | None = None,
+    ledger: str | None = None,
+) -> V:
+    """Return a field that is an option of commands too, whose help says ``text``.
+
+    Of a mapping, ``entry`` is the option that gives one entry of it as ``NAME=VALUE``. ``ledger``
+    is `QUESTION`, `CONFIGURATION`, or None for what the ledger does not keep.
+    """
+    metadata = {
+        "help": text,
+        "metavar": "|".join(choices) or metavar,
+        "choices": choices,
+        "has_opposite": has_opposite,
+        "entry": entry,
+        "ledger": ledger,
+    }
+    return field(default=default, metadata=metadata)
+
+
 def check_types(options: Any, kind: Any, *, group: str = "", option: str | None = None) -> None:  # noqa: ANN401  # of a dataclass
     """Refuse a field of a dataclass whose value is not of the type that it declares.
 
-    Args:
-        options: An instance of the dataclass, or of one derived from it.
-        kind: The dataclass.
-        group: What goes before the names of its fields in errors.
-        option: The option that all fields are a part of; None if each is one.
-
-    Raises:
-        ConfigError: it names the field, or the entry of a mapping, and the type.
+    In errors ``group`` goes before the names of fields, which are all a part of one ``option``, or
+    without it options themselves.
     """
     for name, hint in _hints(kind).items():
         for found, value, expected in _wrong(name, getattr(options, name), hint):
@@ -88,11 +113,7 @@ def check_types(options: Any, kind: Any, *, group: str = "", option: str | None 
 
 
 def checked_date(date: object, option: str) -> dt.date:
-    """Return a date, and of a class derived from it the date that it is.
-
-    Raises:
-        ConfigError: it is none, or a datetime.
-    """
+    """Return a date, and of a class derived from it the date that it is."""
     if not isinstance(date, dt.date) or isinstance(date, dt.datetime):
         raise ConfigError(f"{option} is {date!r}, expected {_WORDS[dt.date]}", option)
     return dt.date(date.year, date.month, date.day)

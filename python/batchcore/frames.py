@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, replace
-from decimal import Context, Decimal
+from decimal import Decimal
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar
 
@@ -79,8 +79,7 @@ class Frame:
             rows = len(column) if rows is None else rows
             if len(column) != rows:
                 path = f"{type(self).__name__.lower()}.{name}"
-                msg = f"column `{path}` has {len(column)} rows, expected {rows}"
-                raise InputError(msg, path)
+                raise InputError(f"column `{path}` has {len(column)} rows, expected {rows}", path)
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -95,6 +94,17 @@ class Frame:
     @classmethod
     def _columns(cls) -> list[str]:
         return [item.name for item in fields(cls) if item.name not in cls._shared]
+
+    @classmethod
+    def of_parts(cls, parts: Mapping[str, Any]) -> Self:
+        """Return the frame of arrays and columns, each of these as a tuple of its attributes."""
+        kinds = {item.name: str(item.type) for item in fields(cls)}
+        return cls(
+            **{
+                name: _COLUMNS[kinds[name]](*part) if isinstance(part, tuple) else part
+                for name, part in parts.items()
+            }
+        )
 
     @classmethod
     def none(cls) -> Self:
@@ -177,14 +187,7 @@ class Decimals(Column):
 
 @dataclass(frozen=True, eq=False)
 class WideDecimals(Column):
-    """Exact decimals of any size.
-
-    Attributes:
-        values: (n, w) uint8 mantissas: integers of w bytes, least byte first, mostly 16;
-            meaningless where ``state`` is not 0.
-        scale: Decimals after the point.
-        state: (n,) uint8 of `units.State`; None at construction means all 0.
-    """
+    """Exact decimals of any size: (n, w) uint8 integers of w bytes, least first, mostly 16."""
 
     values: Bytes
     scale: int
@@ -202,9 +205,8 @@ class WideDecimals(Column):
 
     def decimals(self) -> list[Decimal | None]:
         """Return the value of each row, with all its decimals; NULL is None."""
-        exact = Context(prec=160)  # 64 bytes have 154 digits
         return [
-            None if one is None else Decimal(one).scaleb(-self.scale, exact)
+            None if one is None else Decimal(one).scaleb(-self.scale, arrow.EXACT)
             for one in self.mantissas()
         ]
 
@@ -230,12 +232,7 @@ class Days(Column):
 
 @dataclass(frozen=True, eq=False)
 class Integers(Column):
-    """Whole numbers of 32 bits.
-
-    Attributes:
-        values: (n,) int32; meaningless where ``state`` is not 0.
-        state: (n,) uint8 of `units.State`, 0 or NULL; None at construction means all 0.
-    """
+    """Whole numbers of 32 bits, or NULL."""
 
     values: Int32
     state: Bytes = LEFT_OUT
@@ -243,28 +240,19 @@ class Integers(Column):
 
 @dataclass(frozen=True, eq=False)
 class Objects(Column):
-    """JSON objects whose values are exact decimals: ``values * 10**-scale`` by name.
+    """JSON objects whose values are exact decimals, all of which are written, by name."""
 
-    Attributes:
-        names: (k,) the names that objects may have, ascending, without repetition.
-        values: (n, k) int64 mantissas; meaningless where ``present`` is False.
-        scale: Decimals after the point, 0 to 18; as many are written.
-        present: (n, k) bool, which names an object has.
-        state: (n,) uint8 of `units.State`, 0 or NULL; None at construction means all 0.
-    """
-
-    names: tuple[str, ...]
-    values: Int64
+    names: tuple[str, ...]  # (k,) ascending, without repetition
+    values: Int64  # (n, k)
     scale: int
-    present: Bools
+    present: Bools  # (n, k) which names an object has
     state: Bytes = LEFT_OUT
 
     _shared: ClassVar = frozenset({"names", "scale"})
 
     def __post_init__(self) -> None:
         if any(one >= other for one, other in pairwise(self.names)):
-            msg = "names of objects do not ascend"
-            raise InputError(msg, "objects.names")
+            raise InputError("names of objects do not ascend", "objects.names")
         super().__post_init__()
 
 
@@ -399,15 +387,9 @@ def rescaled(column: Scaled, scale: int) -> Scaled:
 
 
 def arrow_column(column: Any, digits: int | None = None) -> ArrowColumn:  # noqa: ANN401  # any
-    """Return a column of a frame as Arrow has it; floats are statistics, and NaN is null there.
+    """Return a column of a frame, or an array, as Arrow has it; NaN is null there.
 
-    Args:
-        column: Decimals, dates, whole numbers or texts, or an array: of ids, truth values, whole
-            numbers, or floats.
-        digits: The precision that decimals declare; None for that of their integers.
-
-    Raises:
-        TypeError: anything else.
+    Decimals have the precision of their integers where no ``digits`` are declared.
     """
     match column:
         case Decimals() | WideDecimals():
@@ -418,12 +400,12 @@ def arrow_column(column: Any, digits: int | None = None) -> ArrowColumn:  # noqa
             return arrow.integers(column.values, column.state)
         case Text():
             return arrow.names(column.codes, column.offsets, column.data, column.state)
-        case np.ndarray() if column.ndim == 2:  # noqa: PLR2004  # ids
-            return arrow.uuids(column)
+        case FloatObjects():
+            return arrow.texts(column.texts())
         case np.ndarray() if column.dtype.kind in _ARROW_ARRAYS:
-            return _ARROW_ARRAYS[column.dtype.kind](column)
-    msg = f"no column of a frame: {type(column).__name__}"
-    raise TypeError(msg)
+            is_id = column.ndim == 2  # noqa: PLR2004  # bytes
+            return arrow.uuids(column) if is_id else _ARROW_ARRAYS[column.dtype.kind](column)
+    raise TypeError(f"no column of a frame: {type(column).__name__}")
 
 
 _ARROW_ARRAYS: Final[Mapping[str, Callable[[Any], ArrowColumn]]] = {
@@ -443,12 +425,16 @@ class ArrowFrame(Frame, ArrowTable):
     _digits: ClassVar[Mapping[str, int]] = {}
     """Precision of decimals that columns of a table declare."""
 
+    def _shown(self) -> dict[str, Any]:
+        """Return the columns that others see, by name."""
+        return {name: getattr(self, name) for name in self._columns()}
+
     def _arrow_columns(self) -> Mapping[str, ArrowColumn]:
         return {
-            name: arrow.dates(getattr(self, name))
+            name: arrow.dates(column)
             if name in self._dates
-            else arrow_column(getattr(self, name), self._digits.get(name))
-            for name in self._columns()
+            else arrow_column(column, self._digits.get(name))
+            for name, column in self._shown().items()
         }
 
 
@@ -473,9 +459,7 @@ def distinct(values: npt.NDArray[Number]) -> npt.NDArray[Number]:
     return found
 
 
-def first_of_each(
-    values: npt.NDArray[Number],
-) -> tuple[Int64, Int64]:
+def first_of_each(values: npt.NDArray[Number]) -> tuple[Int64, Int64]:
     """Return the row in which each distinct value comes first, by value, and how often it is."""
     order = np.argsort(values, kind="stable")
     ordered = values[order]
@@ -496,12 +480,7 @@ def among(values: npt.NDArray[Number], others: npt.NDArray[Number]) -> npt.NDArr
 
 
 def day_keys(owner: npt.NDArray[np.integer[Any]], day: npt.NDArray[np.integer[Any]]) -> Int64:
-    """Return a key of each pair of a row and a day, sorted like the pairs.
-
-    Args:
-        owner: int32 or int64 rows of something, such as portfolios or symbols; -1 for none.
-        day: Days since 1970-01-01, of the same shape or one that broadcasts.
-    """
+    """Return a key of each pair of a row, such as of a portfolio, and a day, sorted like these."""
     return owner.astype(np.int64) << 32 | (day.astype(np.int64) + 2**31)
 
 
@@ -647,34 +626,21 @@ class RateRows(Frame):
 
 @dataclass(frozen=True, slots=True)
 class Ambiguous:
-    """Dates of a symbol on which rows differ, so that none of them is a valid close.
-
-    Attributes:
-        symbol: As stored.
-        day: The first of them.
-        detail: How many there are, and the closes on the first.
-    """
+    """Dates of a symbol on which rows differ, so that none of them is a valid close."""
 
     symbol: str
-    day: int
+    day: int  # the first of them
     detail: str
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Rows of a portfolio that another writer stored, so that they were left as they are.
-
-    Attributes:
-        portfolio: 16 bytes.
-        rows: How many.
-        day: Their first date, days since 1970-01-01.
-        detail: How many of each table.
-    """
+    """Rows of a portfolio that another writer stored, so that they were left as they are."""
 
     portfolio: bytes
     rows: int
-    day: int
-    detail: str
+    day: int  # the first of them
+    detail: str  # how many of each table
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -899,22 +865,13 @@ class Misses(ArrowFrame):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Findings(Frame):
-    """What is odd about the closes of a run (C1), sorted by symbol, session and name.
-
-    Attributes:
-        name: Of the check.
-        symbol: Trimmed and upper-cased (S2).
-        first: (n,) int32 the first session of the run that it is of.
-        last: (n,) int32 the last one.
-        since: The day on which a lot must be held too; NULL where that does not matter.
-        detail: The figures.
-    """
+    """What is odd about the closes of a run (C1), sorted by symbol, session and name."""
 
     name: Text
-    symbol: Text
-    first: Int32
+    symbol: Text  # trimmed and upper-cased (S2)
+    first: Int32  # sessions of the run that it is of
     last: Int32
-    since: Days
+    since: Days  # when a lot must be held too, or NULL
     detail: Text
 
 
@@ -987,64 +944,37 @@ class LegacyColumns(Frame):
 class Contributions(Frame):
     """What lots added to the P&L of a range, by portfolio; within one by the bytes of their id.
 
-    Under the policy `legacy` a row is a position.
-
-    Attributes:
-        portfolio: (n,) int32 row of `Opening`.
-        position: (n,) int32 row of `Positions`.
-        kind: (n,) uint8 of `units.LotKind`.
-        quantity: Signed.
-        multiplier: (n,) uint32.
-        mark_before: Mark where the range begins; NULL where the lot is not held then, or PRIVATE.
-        day_before: Of its close; NULL for an entry price too.
-        status_before: Of `units.Mark`.
-        mark: Mark where the range ends, likewise.
-        day: Of its close.
-        status: Of `units.Mark`.
-        rate_before: What 1 of its currency counts as where the range begins (C6); NULL as
-            `mark_before`, and without a rate.
-        rate: Where the range ends, likewise.
-        unrealized_change: Dollars; 0 on a baseline, and NULL where a rate is missing (C7), as the
-            next three.
-        realized: What its end realized.
-        price_effect: What a change of price adds (C8).
-        currency_effect: The rest.
-        value: Where the range ends; NULL where the lot is not held then, or a rate is missing.
+    Under the policy `legacy` a row is a position. Marks, their days and rates are NULL where the
+    lot is not held then, or PRIVATE; the day of an entry price is too.
     """
 
-    portfolio: Int32
-    position: Int32
-    kind: Bytes
-    quantity: WideDecimals
+    portfolio: Int32  # rows of `Opening`
+    position: Int32  # rows of `Positions`
+    kind: Bytes  # of `units.LotKind`
+    quantity: WideDecimals  # signed
     multiplier: UInt32
-    mark_before: WideDecimals
+    mark_before: WideDecimals  # where the range begins
     day_before: Days
-    status_before: Integers
-    mark: WideDecimals
+    status_before: Integers  # of `units.Mark`
+    mark: WideDecimals  # where the range ends
     day: Days
     status: Integers
-    rate_before: WideDecimals
+    rate_before: WideDecimals  # what 1 of its currency counts as (C6)
     rate: WideDecimals
-    unrealized_change: WideDecimals
+    unrealized_change: WideDecimals  # dollars; 0 on a baseline, NULL without a rate (C7)
     realized: WideDecimals
-    price_effect: WideDecimals
+    price_effect: WideDecimals  # (C8)
     currency_effect: WideDecimals
-    value: WideDecimals
+    value: WideDecimals  # where the range ends; NULL where it is not held then
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ComputedDays(Frame):
-    """Days of portfolios that have a row, by portfolio and day: what `legacy` adds up over (X7).
+    """Days of portfolios that have a row, ascending: what `legacy` adds up over (X7)."""
 
-    Attributes:
-        portfolio: (d,) int32 row of `Opening`, ascending.
-        day: (d,) int32, ascending within a portfolio.
-        earns: (d,) bool, whether there was a row before it (L11).
-    """
-
-    portfolio: Int32
+    portfolio: Int32  # rows of `Opening`, ascending
     day: Int32
-    earns: Bools
+    earns: Bools  # whether there was a row before it (L11)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -1117,27 +1047,17 @@ class Rows(ArrowFrame):
     _dates: ClassVar = frozenset({"day"})
     _digits: ClassVar = SNAPSHOT_DIGITS
 
-    def _arrow_columns(self) -> Mapping[str, ArrowColumn]:
+    def _shown(self) -> dict[str, Any]:
         """Return the columns, amounts as their columns of `portfolio_snapshots` declare them."""
-        columns: dict[str, Any] = {name: getattr(self, name) for name in self._columns()}
-        columns |= {
-            name: Decimals(column, CENTS)
-            for name, column in columns.items()
-            if name in MONEY_COLUMNS
+        columns: dict[str, Any] = {
+            name: Decimals(column, CENTS) if name in MONEY_COLUMNS else column
+            for name, column in super()._shown().items()
         }
         marks, legacy = columns.pop("marks"), columns.pop("legacy")
         columns |= {f"marks_{mark.name.lower()}": marks[:, mark] for mark in Mark}
         if legacy is not None:
             columns |= {item.name: getattr(legacy, item.name) for item in fields(legacy)}
-        found = {}
-        for name, column in columns.items():
-            if isinstance(column, FloatObjects):
-                found[name] = arrow.texts(column.texts())
-            elif name in self._dates:
-                found[name] = arrow.dates(column)
-            else:
-                found[name] = arrow_column(column, self._digits.get(name))
-        return found
+        return columns
 
     @property
     def total_value(self) -> Int64:
@@ -1152,22 +1072,14 @@ class Holdings(Frame):
     Portfolios come in the order of `Opening`; lots of a portfolio by the bytes of their position's
     id, those of its events before what is left of it. No order of rows shows in the order of
     values (S11).
-
-    Attributes:
-        portfolio: (l,) int32 row of `Opening`, ascending.
-        position: (l,) int32 row of `Positions`.
-        symbol: (l,) uint32 code in the table of `Positions.symbol`.
-        kind: (l,) uint8 of `units.LotKind`.
-        value: (l, s) float64 dollars, signed, S9; 0 on a session on which the lot is not held.
-        held: (l, s) bool.
     """
 
-    portfolio: Int32
-    position: Int32
-    symbol: UInt32
-    kind: Bytes
-    value: Floats
-    held: Bools
+    portfolio: Int32  # rows of `Opening`, ascending
+    position: Int32  # rows of `Positions`
+    symbol: UInt32  # codes in the table of `Positions.symbol`
+    kind: Bytes  # of `units.LotKind`
+    value: Floats  # (l, s) dollars, signed, S9; 0 where it is not held
+    held: Bools  # (l, s)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -1177,31 +1089,20 @@ class PositionValues(Frame):
     Portfolios come in the order of `Opening`, positions of a portfolio by the bytes of their id.
     Those without a valid close since their start (S4), PRIVATE ones, and those of `issues` are
     left out.
-
-    Attributes:
-        position: (k,) int32 row of `Positions`.
-        last_price: The mark, in the position's own currency and the scale of the closes.
-        market_value: (k,) int64, ``r2(mark * q * m)``, in the portfolio's currency (C6).
-        unrealized_pnl: (k,) int64, ``r2((mark - c) * q * m)``, likewise.
-        issues: `market_value_out_of_range`.
     """
 
-    position: Int32
-    last_price: Decimals
-    market_value: Int64
-    unrealized_pnl: Int64
-    issues: Issues
+    position: Int32  # rows of `Positions`
+    last_price: Decimals  # the mark, in the position's own currency and the scale of the closes
+    market_value: Int64  # ``r2(mark * q * m)`` in the portfolio's currency (C6)
+    unrealized_pnl: Int64  # ``r2((mark - c) * q * m)``, likewise
+    issues: Issues  # `market_value_out_of_range`
 
     _shared: ClassVar = frozenset({"issues"})
 
 
 @dataclass(frozen=True)
 class Constant(Frame):
-    """A column with the same value in every row.
-
-    Attributes:
-        value: Text or truth value.
-    """
+    """A column with the same value in every row."""
 
     value: str | bool
 
@@ -1210,14 +1111,9 @@ class Constant(Frame):
 
 @dataclass(frozen=True, eq=False)
 class Moment(Frame):
-    """A timestamptz column that has one value or NULL.
+    """A timestamptz column that has one value or NULL."""
 
-    Attributes:
-        unix_us: Microseconds since 1970-01-01 00:00 UTC.
-        state: (n,) uint8 of `units.State`, 0 or NULL; None means all 0.
-    """
-
-    unix_us: int
+    unix_us: int  # microseconds since 1970-01-01 00:00 UTC
     state: Bytes | None = None
 
     _shared: ClassVar = frozenset({"unix_us"})
@@ -1225,20 +1121,15 @@ class Moment(Frame):
 
 @dataclass(frozen=True, eq=False)
 class Table(Frame):
-    """Rows to be written into one table of the host.
+    """Rows to be written into one table of the host, by names in docs/schema.md.
 
-    Attributes:
-        name: As in docs/schema.md.
-        rows: How many.
-        columns: Name in docs/schema.md -> values; a uuid is (n, 16) uint8, a truth value (n,) bool.
-            Columns that are not here are NULL.
-        portfolio: (n,) int32 row of `Opening` that each is of; left out, all are of the first.
+    A uuid is (n, 16) uint8, and columns that are not here are NULL.
     """
 
     name: str
     rows: int
     columns: Mapping[str, Bytes | Bools | Decimals | Days | Integers | Text | Constant | Moment]
-    portfolio: Int32 = LEFT_OUT
+    portfolio: Int32 = LEFT_OUT  # rows of `Opening`; left out, all are of the first
 
     _shared: ClassVar = frozenset({"name", "rows"})
     _left_out: ClassVar = {"portfolio": lambda self: np.zeros(self.rows, dtype=np.int32)}
@@ -1262,17 +1153,20 @@ class Table(Frame):
 
 @dataclass(frozen=True, eq=False)
 class SnapshotAnalytics(Frame):
-    """The analytic columns of rows of `portfolio_snapshots` (A1 to A4, A6).
+    """The analytic columns of rows of `portfolio_snapshots` (A1 to A4, A6), by name.
 
-    Attributes:
-        columns: Name in docs/schema.md -> a value for each row of `Rows`, NULL in rows that are
-            not analysed.
+    They have a value for each row of `Rows`, NULL in rows that are not analysed.
     """
 
     columns: Mapping[str, Decimals | Integers | Objects | FloatObjects]
 
     _is_checked: ClassVar = False
 
+
+_COLUMNS: Final[Mapping[str, type[Column]]] = {
+    kind.__name__: kind for kind in (Days, Decimals, Integers, Text, WideDecimals)
+}
+"""Columns by the annotations of frames."""
 
 _NULLS: Final[Mapping[str, Callable[[int], Any]]] = {
     "Bools": lambda rows: np.zeros(rows, dtype=np.bool_),

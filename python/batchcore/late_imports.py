@@ -17,8 +17,7 @@ async def imported(name: str) -> Any:  # noqa: ANN401  # a module, whose names a
 def check_choice(option: str, value: str, known: tuple[str, ...]) -> None:
     """Refuse a value that is not one of those known."""
     if value not in known:
-        msg = f"unknown {option} `{value}`, expected one of {', '.join(known)}"
-        raise ConfigError(msg, option)
+        raise ConfigError(f"unknown {option} `{value}`, expected one of {', '.join(known)}", option)
 
 
 def db_of(call: object, own: object) -> object:

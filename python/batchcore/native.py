@@ -19,14 +19,12 @@ from batchcore.calendar import day_of
 from batchcore.errors import ConfigError
 from batchcore.frames import (
     Contributions,
-    Days,
     Decimals,
     Findings,
     FloatObjects,
     Frame,
     HeldFindings,
     Holdings,
-    Integers,
     Issues,
     LegacyColumns,
     Misses,
@@ -37,7 +35,7 @@ from batchcore.frames import (
     known_states,
 )
 from batchcore.late_imports import check_choice
-from batchcore.schema import HOST, Use
+from batchcore.schema import HOST, SNAPSHOT_SCALES, Use
 from batchcore.splits import counting
 from batchcore.units import CENTS, RETURN_SCALE
 
@@ -76,14 +74,6 @@ Rates = _core.Rates
 
 _GREEKS: Final = HOST["portfolio_snapshots"].names(Use.GREEKS)
 
-_BY_WEIGHT: Final = {
-    "hhi": 4,
-    "effective_num_positions": 2,
-    "top_3_concentration": 4,
-    "top_10_concentration": 4,
-}
-"""Columns of `legacy` that weights are needed for, with their scales."""
-
 _ROLL_FORWARD: Final = "rollforward"
 _LEGACY: Final = "legacy"
 
@@ -117,50 +107,30 @@ async def in_thread(work: Callable[[], Made], cancel: CancelFlag) -> Made:
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """Prices stored and marked on the sessions of a run, shared by all its chunks.
-
-    Attributes:
-        sessions: (s,) int32 days, ascending.
-        prices: The native store of closes.
-        marks: The native marks (S4); under `legacy` for coverage and analytics alone.
-        splits: Those that count, which restate quantities (C4); None on a host without a table.
-        odd_splits: `bad_split` of those that do not count (C3).
-    """
+    """Prices stored and marked on the sessions of a run, shared by all its chunks."""
 
     sessions: Int32
     prices: _core.PriceStore
-    marks: _core.Marks
-    splits: SplitRows | None = None
+    marks: _core.Marks  # under `legacy` for coverage and analytics alone
+    splits: SplitRows | None = None  # those that count; None on a host without a table
     odd_splits: Issues = field(default_factory=Issues.none)
 
     def issues(self) -> Issues:
         """Return what was noticed about prices and splits; `legacy` has no such issues."""
-        return Issues.concat([_issues(self.marks.issues()), self.odd_splits])
+        return Issues.concat([Issues.of_parts(self.marks.issues()), self.odd_splits])
 
     def coverage(self, symbols: Text) -> tuple[UInt32, UInt32, UInt32]:
         """Return the counts of S12 for each session, as `run.result.Coverage` has them.
 
-        Args:
-            symbols: The run's symbols as stored; of the column only its table counts.
-
-        Returns:
-            (s,) uint32 each: symbols with a valid close on the session, with one on it or in the
-            lookback before, and with one on it or ever before.
+        Of ``symbols`` only the table counts.
         """
         return self.marks.coverage(symbols)
 
     def fresh_closes(self, symbols: Sequence[str], days: Int32) -> Floats:
-        """Return the valid close of each symbol on each day (S2), never that of another day.
+        """Return the valid close of each symbol on each day (S2), (d, u), NaN without one on it.
 
         Closes on both sides of an ex-date are of the same shares, so that their quotient is the
-        return (C5).
-
-        Args:
-            symbols: u of them, in any spelling that S2 takes for the same.
-            days: (d,) int32 in any order; they need not be sessions.
-
-        Returns:
-            (d, u) float64 dollars, NaN where there is none on that very day; read-only.
+        return (C5). Days need not be sessions.
         """
         closes = self.marks.fresh_closes(Text.of(symbols), days)
         closes.setflags(write=False)
@@ -169,22 +139,13 @@ class Market:
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Book:
-    """What some portfolios are computed from, on whatever market.
-
-    Attributes:
-        positions: Holdings.
-        events: Partial closes.
-        flows: Cash in and out.
-        betas: Of the positions, read by `legacy` alone (L32).
-        rates: What converts their lots; without them all amounts are taken to be in the
-            portfolio's currency (C6).
-    """
+    """What some portfolios are computed from, on whatever market."""
 
     positions: Positions
     events: Events
     flows: Flows
-    betas: Betas | None = None
-    rates: Rates | None = None
+    betas: Betas | None = None  # read by `legacy` alone (L32)
+    rates: Rates | None = None  # without them all amounts are in the portfolio's currency (C6)
 
     @classmethod
     def of(cls, inputs: Inputs, rates: Rates | None = None) -> Self:
@@ -200,21 +161,12 @@ class Book:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What rules read beside the frames of a chunk, shared by all chunks.
+    """What `legacy` reads beside the frames of a chunk, shared by all chunks."""
 
-    Attributes:
-        today: Days since 1970-01-01; sessions from it on are current (L32 to L34).
-        profiles: The native store of profiles, or None without any.
-        cached: The native store of cached prices (L16), or None without a cache.
-        has_benchmark: Whether there are weights of SP500 (L34).
-        rules: The policy of the core that reads it.
-    """
-
-    today: int
-    profiles: _core.ProfileStore | None = None
-    cached: _core.PriceStore | None = None
-    has_benchmark: bool = False
-    rules: str = _LEGACY
+    today: int  # sessions from it on are current (L32 to L34)
+    profiles: _core.ProfileStore | None
+    cached: _core.PriceStore | None  # (L16)
+    has_benchmark: bool  # whether there are weights of SP500 (L34)
 
 
 def build_host(
@@ -224,11 +176,7 @@ def build_host(
     cached: Prices | None = None,
     has_benchmark: bool = False,
 ) -> Host:
-    """Return what `legacy` reads of profiles and cached prices, hashed once.
-
-    Raises:
-        InputError: a wrong column, or two rows of one symbol, or of one symbol and day.
-    """
+    """Return what `legacy` reads of profiles and cached prices, hashed once."""
     return Host(
         today=day_of(today),
         profiles=None if profiles is None else _core.ProfileStore.from_frame(profiles),
@@ -247,20 +195,9 @@ def build_market(
 ) -> Market:
     """Return the market of a run: prices hashed and sorted once, marks of each session.
 
-    Args:
-        prices: Closes as stored, in any order.
-        sessions: (s,) int32 days since 1970-01-01, ascending.
-        lookback_days: Calendar days that a close may be old and still be a hit (S4).
-        splits: As stored, with what closes and quantities are stated in (C3); None restates none.
-        cancel: Raised from another thread, it stops the call.
-
-    Raises:
-        ConfigError: a lookback that is none.
-        InputError: a wrong column, two rows of one symbol and day, or sessions that do not ascend.
+    Sessions ascend. Without splits nothing is restated (C3).
     """
-    if not 0 <= lookback_days <= MAX_LOOKBACK_DAYS:
-        msg = f"lookback_days is {lookback_days}, expected 0 to {MAX_LOOKBACK_DAYS}"
-        raise ConfigError(msg, "lookback_days")
+    _check_lookback("lookback_days", lookback_days)
     store = _core.PriceStore.from_frame(prices, cancel=cancel)
     counted, odd = (None, Issues.none()) if splits is None else counting(splits)
     marks = _core.Marks.from_prices(
@@ -280,21 +217,9 @@ def build_rates(
 ) -> Rates:
     """Return what currencies count as in those of portfolios, computed once for each day (C6).
 
-    Args:
-        rates: As stored, in any order.
-        currencies: Of lots, as stored; of the column only its table counts.
-        homes: Of portfolios, likewise.
-        sessions: (s,) int32, those of the market.
-        lookback_days: Calendar days that a rate may be old.
-        pivot: The common currency of pairs without a rate of their own.
-
-    Raises:
-        ConfigError: a lookback that is none.
-        InputError: a wrong column.
+    Of the ``currencies`` of lots and the ``homes`` of portfolios only the tables count.
     """
-    if not 0 <= lookback_days <= MAX_LOOKBACK_DAYS:
-        msg = f"fx_lookback_days is {lookback_days}, expected 0 to {MAX_LOOKBACK_DAYS}"
-        raise ConfigError(msg, "fx_lookback_days")
+    _check_lookback("fx_lookback_days", lookback_days)
     return _core.Rates.from_frame(
         rates,
         currencies=currencies,
@@ -307,20 +232,20 @@ def build_rates(
 
 def rate_issues(rates: Rates) -> Issues:
     """Return the rows of rates that count as if absent: `bad_rate` (C6)."""
-    return _issues(rates.issues())
+    return Issues.of_parts(rates.issues())
+
+
+def _check_lookback(option: str, days: int) -> None:
+    if not 0 <= days <= MAX_LOOKBACK_DAYS:
+        raise ConfigError(f"{option} is {days}, expected 0 to {MAX_LOOKBACK_DAYS}", option)
 
 
 @dataclass(frozen=True, slots=True)
 class Checks:
-    """The checks of a market's closes, shared by all chunks.
-
-    Attributes:
-        found: The native findings.
-        findings: The same as columns.
-    """
+    """The findings of the checks of a market's closes, shared by all chunks."""
 
     found: _core.Checks
-    findings: Findings
+    findings: Findings  # the same as columns
 
 
 def build_checks(
@@ -335,9 +260,6 @@ def build_checks(
         settings: Which checks are done, and their thresholds.
         closed: The last session closed by now, where the market reaches it; None looks for no
             close dated after it.
-
-    Raises:
-        InputError: days that do not ascend.
     """
     found = _core.Checks.of(
         market.marks,
@@ -349,15 +271,9 @@ def build_checks(
         closed=closed,
     )
     columns = found.findings()
-    findings = Findings(
-        name=Text(*columns["name"]),
-        symbol=Text(*columns["symbol"]),
-        first=market.sessions[columns["first"]],
-        last=market.sessions[columns["end"].astype(np.int64) - 1],
-        since=Days(*columns["since"]),
-        detail=Text(*columns["detail"]),
-    )
-    return Checks(found, findings)
+    columns["last"] = market.sessions[columns.pop("end").astype(np.int64) - 1]
+    columns["first"] = market.sessions[columns["first"]]
+    return Checks(found, Findings.of_parts(columns))
 
 
 def store_snapshots(previous: Previous) -> _core.SnapshotStore:
@@ -378,11 +294,10 @@ def roll_forward(
 ) -> Rows:
     """Return the rows of one chunk of portfolios over the sessions of `market`.
 
-    A pure function of its arguments. ``checks`` are those of the market. With ``host`` it follows
-    the rules that read that.
+    ``checks`` are those of the market. With ``host`` it follows the rules of `legacy`.
     """
     columns = _core.run(
-        policy=_ROLL_FORWARD if host is None else host.rules,
+        policy=_ROLL_FORWARD if host is None else _LEGACY,
         book=book,
         opening=opening,
         market=market,
@@ -395,10 +310,20 @@ def roll_forward(
         profiles=None if host is None else host.profiles,
         has_benchmark=host is not None and host.has_benchmark,
     )
-    own = columns.pop("legacy")
+    legacy, misses = columns.pop("legacy"), columns.pop("misses")
+    for name, scale in (("daily_return", RETURN_SCALE), ("unrealized_pnl", CENTS)):
+        columns[name] = Decimals(columns[name], scale, columns.pop(f"{name}_state"))
+    misses["symbol"] = _coded(misses["symbol"], book.positions.symbol)
     findings = Findings.none() if checks is None else checks.findings
-    legacy = None if host is None else _legacy(own)
-    return _rows(columns, book.positions.symbol, legacy, findings)
+    return Rows(
+        **columns
+        | {
+            "issues": Issues.of_parts(columns["issues"]),
+            "misses": Misses(**misses),
+            "held": HeldFindings.of(findings, **columns["held"]),
+            "legacy": None if host is None else _legacy(legacy),
+        }
+    )
 
 
 def hold(
@@ -415,23 +340,21 @@ def hold(
     A lot counts for its portfolio only on the days of `opening.first_day` to `opening.last_day`,
     all that is read of `opening` beside its ids. A value is exact before it becomes a float: the
     nearest one if the mantissa of the product has at most 53 bits, else one of its neighbours at
-    most. ``sessions`` are (s,) int32 ascending.
-
-    Raises:
-        InputError: a wrong column, or a day that is no session of `market`.
+    most. Sessions ascend, and are of the market.
 
     Source:
         docs/semantics.md, S3, S4, S9 and C6.
     """
-    columns = _core.hold(
-        book=book,
-        opening=opening,
-        market=market,
-        sessions=sessions,
-        threads=_threads(threads),
-        cancel=cancel,
+    return Holdings(
+        **_core.hold(
+            book=book,
+            opening=opening,
+            market=market,
+            sessions=sessions,
+            threads=_threads(threads),
+            cancel=cancel,
+        )
     )
-    return Holdings(**columns)
 
 
 def value_positions(
@@ -448,9 +371,6 @@ def value_positions(
     Of each position what is left counts, not the lots of its events. Exact: rounded to cents once,
     half away from zero. Portfolios of `opening` whose days lack the session have no values.
 
-    Raises:
-        InputError: a wrong column, or a day that is no session of `market`.
-
     Source:
         docs/semantics.md, S3, S4, S6 and C6.
     """
@@ -462,42 +382,27 @@ def value_positions(
         threads=_threads(threads),
         cancel=cancel,
     )
-    last_price = Decimals(columns.pop("last_price"), market.prices.scale)
-    issues = _issues(columns.pop("issues"))
-    return PositionValues(last_price=last_price, issues=issues, **columns)
+    columns["last_price"] = Decimals(columns["last_price"], market.prices.scale)
+    columns["issues"] = Issues.of_parts(columns["issues"])
+    return PositionValues(**columns)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Compounded(Frame):
-    """What returns of sessions come to in periods; NULL and -1 where one of them has none.
+    """What returns of sessions come to in periods; NULL and row -1 where one of them has none."""
 
-    Attributes:
-        total: Product of 1 + return, less 1; not representable from 10^10 on.
-        depth: Trough by peak of the largest fall, less 1; NULL where there is none.
-        current: The end by the highest value, less 1.
-        best: The highest return.
-        worst: The lowest return.
-        missing: (p,) int64 the first row without a return, -1 for none; as the next five.
-        peak: The last row before the largest fall.
-        trough: The first row of its lowest value.
-        recovered: The first row from then on that is not below the peak.
-        best_row: The first row of the highest return.
-        worst_row: The first row of the lowest return.
-        gains: (p,) int64 rows with a return above 0.
-    """
-
-    total: WideDecimals
-    depth: WideDecimals
-    current: WideDecimals
+    total: WideDecimals  # product of 1 + return, less 1; not representable from 10^10 on
+    depth: WideDecimals  # trough by peak of the largest fall, less 1; NULL where there is none
+    current: WideDecimals  # the end by the highest value, less 1
     best: WideDecimals
     worst: WideDecimals
-    missing: Int64
-    peak: Int64
-    trough: Int64
-    recovered: Int64
-    best_row: Int64
+    missing: Int64  # first row without a return
+    peak: Int64  # last row before the largest fall
+    trough: Int64  # first row of its lowest value
+    recovered: Int64  # first row from then on that is not below the peak
+    best_row: Int64  # first row of the highest return
     worst_row: Int64
-    gains: Int64
+    gains: Int64  # how many rows have a return above 0
 
 
 def compound(
@@ -515,15 +420,11 @@ def compound(
         last: (p,) uint32 the last row of each.
         cancel: Raised from another thread, it stops the call.
 
-    Raises:
-        InputError: a wrong column.
-
     Source:
         docs/semantics.md, W1, W2, W4.
     """
     columns = _core.compound(pnl=pnl, basis=basis, first=first, last=last, cancel=cancel)
-    ratios = ("total", "depth", "current", "best", "worst")
-    for name in ratios:
+    for name in ("total", "depth", "current", "best", "worst"):
         values, state = columns[name]
         columns[name] = WideDecimals(values, RATIO_SCALE, state)
     return Compounded(**columns)
@@ -540,24 +441,17 @@ def contributions(
     """Return what each lot added to the P&L of its portfolio.
 
     Of `opening` only the days are read beside the ids: from `first_day`, exclusive, to `last_day`;
-    the lowest int32 in `first_day` makes a baseline of the last one. ``market`` has the closes
-    that marks are made of; its sessions play no part.
-
-    Raises:
-        InputError: a wrong column.
+    the lowest int32 in `first_day` makes a baseline of the last one. The sessions of ``market``
+    play no part.
 
     Source:
         docs/semantics.md, X1, X3, X4, C8.
     """
-    return _contributions(
-        _core.contributions(
-            book=book,
-            opening=opening,
-            market=market,
-            threads=_threads(threads),
-            cancel=cancel,
-        )
+    found = _core.contributions(
+        book=book, opening=opening, market=market, threads=_threads(threads), cancel=cancel
     )
+    wide = found.pop("wide")
+    return Contributions.of_parts(found | wide)
 
 
 def legacy_contributions(
@@ -574,32 +468,21 @@ def legacy_contributions(
     Of `opening` the ids alone are read.
 
     Raises:
-        InputError: a wrong column, days that do not ascend, or closes whose changes have more than
-            38 digits.
+        InputError: closes whose changes have more than 38 digits.
 
     Source:
         docs/semantics.md, X7.
     """
-    return _contributions(
-        _core.legacy_contributions(
-            book=book,
-            opening=opening,
-            market=market,
-            days=days,
-            threads=_threads(threads),
-            cancel=cancel,
-        )
+    found = _core.legacy_contributions(
+        book=book,
+        opening=opening,
+        market=market,
+        days=days,
+        threads=_threads(threads),
+        cancel=cancel,
     )
-
-
-def _contributions(found: dict[str, Any]) -> Contributions:
-    for name, column in found.pop("wide").items():
-        found[name] = WideDecimals(*column)
-    for name in ("day_before", "day"):
-        found[name] = Days(*found[name])
-    for name in ("status_before", "status"):
-        found[name] = Integers(*found[name])
-    return Contributions(**found)
+    wide = found.pop("wide")
+    return Contributions.of_parts(found | wide)
 
 
 def sums_by_key(
@@ -608,9 +491,6 @@ def sums_by_key(
     """Return the exact sums of a column by key; NULLs count as 0.
 
     ``keys`` are (n,) whole numbers from 0 to ``groups - 1``, of which there is a sum each.
-
-    Raises:
-        InputError: a key that is no such number.
     """
     values = column.values
     if column.state.any():
@@ -660,8 +540,7 @@ def compute(
     host = None
     if policy == _LEGACY:
         if today is None:
-            msg = "policy `legacy` needs `today`"
-            raise ConfigError(msg, "today")
+            raise ConfigError("policy `legacy` needs `today`", "today")
         host = build_host(
             today,
             profiles=inputs.profiles,
@@ -696,8 +575,7 @@ def compute(
 
 def _threads(asked: int | None) -> int:
     if asked is not None and asked < 1:
-        msg = f"threads is {asked}, expected 1 or more"
-        raise ConfigError(msg, "threads")
+        raise ConfigError(f"threads is {asked}, expected 1 or more", "threads")
     return asked or usable_cores()
 
 
@@ -706,16 +584,6 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _issues(columns: dict[str, Any]) -> Issues:
-    return Issues(
-        name=Text(*columns["name"]),
-        portfolio=columns["portfolio"],
-        symbol=Text(*columns["symbol"]),
-        day=Days(*columns["day"]),
-        detail=Text(*columns["detail"]),
-    )
 
 
 def _legacy(columns: dict[str, Any]) -> LegacyColumns:
@@ -727,25 +595,14 @@ def _legacy(columns: dict[str, Any]) -> LegacyColumns:
     values[places], present[places] = columns["weight"], True
     greek = Decimals(np.zeros(rows, dtype=np.int64), CENTS, columns["greeks_state"])
     state = columns["weights_state"]
+    by_weight = ("hhi", "effective_num_positions", "top_3_concentration", "top_10_concentration")
     return LegacyColumns(
         total_value=Decimals(columns["total_value"], CENTS),
         beta_provider_1y=Decimals(columns["beta_provider_1y"], 4, columns["beta_state"]),
         sector_exposure=FloatObjects(names, values, present, state),
         **dict.fromkeys(_GREEKS, greek),
-        **{name: Decimals(columns[name], scale, state) for name, scale in _BY_WEIGHT.items()},
+        **{name: Decimals(columns[name], SNAPSHOT_SCALES[name], state) for name in by_weight},
     )
-
-
-def _rows(
-    columns: dict[str, Any], symbols: Text, legacy: LegacyColumns | None, findings: Findings
-) -> Rows:
-    """Return what the core computed; its other columns are those of `Rows` by name."""
-    issues, misses = _issues(columns.pop("issues")), columns.pop("misses")
-    for name, scale in (("daily_return", RETURN_SCALE), ("unrealized_pnl", CENTS)):
-        columns[name] = Decimals(columns[name], scale, columns.pop(f"{name}_state"))
-    misses["symbol"] = _coded(misses["symbol"], symbols)
-    held = HeldFindings.of(findings, **columns.pop("held"))
-    return Rows(**columns, issues=issues, misses=Misses(**misses), held=held, legacy=legacy)
 
 
 def _coded(codes: UInt32, table: Text) -> Text:

@@ -16,14 +16,12 @@ from batchcore.config import (
     ANALYTICS,
     BETA_WEIGHTS,
     ON_EXISTING,
-    QUESTION,
     Analytics,
     BetaWeights,
     OnExisting,
     Settings,
-    option,
 )
-from batchcore.declared import check_types
+from batchcore.declared import QUESTION, check_types, option
 from batchcore.errors import ConfigError
 from batchcore.late_imports import check_choice
 
@@ -97,61 +95,36 @@ class RunOptions:
         ConfigError: a value is wrong, two contradict each other, or the policy lacks one.
     """
 
-    policy: str = field(
-        default=policies.names()[0],
-        metadata=option(
-            help=f"Valuation rules: {', '.join(policies.names())}.", metavar="NAME", ledger=QUESTION
-        ),
+    policy: str = option(
+        policies.names()[0],
+        f"Valuation rules: {', '.join(policies.names())}.",
+        metavar="NAME",
+        ledger=QUESTION,
     )
-    calendar: str = field(
-        default="XNYS",
-        metadata=option(
-            help="XNYS, daily, prices or the code of an exchange.",
-            metavar="CODE",
-            ledger=QUESTION,
-        ),
+    calendar: str = option(
+        "XNYS", "XNYS, daily, prices or the code of an exchange.", metavar="CODE", ledger=QUESTION
     )
-    on_existing: OnExisting = field(
-        default="skip",
-        metadata=option(
-            help="What to do with existing complete snapshots.",
-            choices=ON_EXISTING,
-            ledger=QUESTION,
-        ),
+    on_existing: OnExisting = option(
+        "skip", "What to do with existing complete snapshots.", choices=ON_EXISTING, ledger=QUESTION
     )
-    missing: bool = field(
-        default=False,
-        metadata=option(
-            help="Report holes between snapshots; with replace, fill them.", ledger=QUESTION
-        ),
+    missing: bool = option(
+        False, "Report holes between snapshots; with replace, fill them.", ledger=QUESTION
     )
-    changed_since: dt.datetime | None = field(
-        default=None,
-        metadata=option(
-            help="Recompute only rows affected by data changed since TIMESTAMP.",
-            metavar="TIMESTAMP",
-            ledger=QUESTION,
-        ),
+    changed_since: dt.datetime | None = option(
+        None,
+        "Recompute only rows affected by data changed since TIMESTAMP.",
+        metavar="TIMESTAMP",
+        ledger=QUESTION,
     )
-    analytics: Analytics = field(
-        default="portfolio",
-        metadata=option(help="Which analytics to write.", choices=ANALYTICS, ledger=QUESTION),
+    analytics: Analytics = option(
+        "portfolio", "Which analytics to write.", choices=ANALYTICS, ledger=QUESTION
     )
-    beta_weights: BetaWeights = field(
-        default="market_value",
-        metadata=option(
-            help="Weights of the provider beta.", choices=BETA_WEIGHTS, ledger=QUESTION
-        ),
+    beta_weights: BetaWeights = option(
+        "market_value", "Weights of the provider beta.", choices=BETA_WEIGHTS, ledger=QUESTION
     )
-    resume: bool = field(
-        default=True,
-        metadata=option(help="Resume the same run if it ended early.", has_opposite=True),
-    )
-    wait: float = field(
-        default=0,
-        metadata=option(
-            help="Seconds to wait for another run on these portfolios.", metavar="SECONDS"
-        ),
+    resume: bool = option(True, "Resume the same run if it ended early.", has_opposite=True)
+    wait: float = option(
+        0, "Seconds to wait for another run on these portfolios.", metavar="SECONDS"
     )
     settings: Settings = field(default_factory=Settings)
     progress: Progress | None = field(default=None, compare=False)
@@ -176,8 +149,7 @@ class RunOptions:
             self._check_changed_since(self.changed_since)
             self._settle(on_existing="replace")
         if not self.wait >= 0:
-            msg = f"wait is {self.wait!r}, expected seconds, 0 or more"
-            raise ConfigError(msg, "wait")
+            raise ConfigError(f"wait is {self.wait!r}, expected seconds, 0 or more", "wait")
 
     def _settle(self, **values: object) -> None:
         for name, value in values.items():

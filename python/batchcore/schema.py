@@ -97,23 +97,14 @@ _KINDS: Final = {"varchar": Kind.TEXT, "int": Kind.INT4, "bigint": Kind.INT8} | 
 
 
 class Column(NamedTuple):
-    """A column.
-
-    Attributes:
-        name: Its name; that of a host may differ, see `Schema.columns`.
-        type: Its type where `migrate` makes it, with ``!`` for NOT NULL.
-        reads: What reads it, or writes it into new rows only.
-        writes: What writes it, in rows that exist too.
-        default: SQL of its default.
-        references: The table that it is a foreign key to.
-    """
+    """A column; the names and types of a host may differ, see `Schema.columns`."""
 
     name: str
-    type: str
-    reads: Use = NOTHING
-    writes: Use = NOTHING
-    default: str = ""
-    references: str = ""
+    type: str  # where `migrate` makes it, with ``!`` for NOT NULL
+    reads: Use = NOTHING  # or writes into new rows only
+    writes: Use = NOTHING  # in rows that exist too
+    default: str = ""  # as SQL
+    references: str = ""  # the table that it is a foreign key to
 
     @property
     def uses(self) -> Use:
@@ -147,29 +138,17 @@ class Column(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A table of the host, or of batchcore itself.
-
-    Attributes:
-        name: Its name; that of a host may differ, see `Schema.tables`.
-        columns: In order.
-        key: Primary key.
-        unique: Columns of the unique constraint beside it.
-        found_by: Columns that tell its rows apart and that the catalog is asked for.
-        inserts: What inserts rows.
-        optional: What can do without the table.
-        revision: The one that creates it.
-        grants: What a run may do with a table of batchcore's own.
-    """
+    """A table of the host, whose name there may differ, or of batchcore itself."""
 
     name: str
     columns: tuple[Column, ...]
     key: tuple[str, ...] = ("id",)
-    unique: tuple[str, ...] = ()
-    found_by: tuple[str, ...] = ()
+    unique: tuple[str, ...] = ()  # beside the key
+    found_by: tuple[str, ...] = ()  # what tells rows apart and the catalog is asked for
     inserts: Use = NOTHING
-    optional: Use = NOTHING
-    revision: str = "0001"
-    grants: tuple[str, ...] = ()
+    optional: Use = NOTHING  # what can do without the table
+    revision: str = "0001"  # which creates it
+    grants: tuple[str, ...] = ()  # what a run may do with a table of batchcore's own
 
     def needed(self, uses: Use) -> tuple[Column, ...]:
         """Return the columns that some uses need."""
@@ -184,28 +163,17 @@ class Table(NamedTuple):
         return tuple(column.name for column in self.needed(uses))
 
     def column(self, name: str) -> Column:
-        """Return a column by its name.
-
-        Raises:
-            KeyError: there is none.
-        """
+        """Return a column by its name, or raise a `KeyError`."""
         return {one.name: one for one in self.columns}[name]
 
 
 class Index(NamedTuple):
-    """An index that `migrate` builds on a table of the host.
-
-    Attributes:
-        name: Where `migrate` builds it.
-        table: The table.
-        columns: In order.
-        where: Condition of its rows, with columns in braces; empty for all rows.
-    """
+    """An index that `migrate` builds on a table of the host."""
 
     name: str
     table: str
     columns: tuple[str, ...]
-    where: str = ""
+    where: str = ""  # with columns in braces; empty for all rows
 
     @property
     def where_columns(self) -> list[str]:
@@ -216,10 +184,9 @@ class Index(NamedTuple):
 def _tables(listed: str) -> dict[str, Table]:
     """Return tables by name.
 
-    Args:
-        listed: For each table a line with its name, then indented lines: of
-            ``columns | what reads them | what writes them``, with commas between columns, each as
-            ``name type = default -> table``; and of ``attribute: words; ...``.
+    Of each there is a line with its name, then indented lines: of ``columns | what reads them |
+    what writes them``, with commas between columns, each as ``name type = default -> table``; and
+    of ``attribute: words; ...``.
     """
     made = {}
     for block in re.split(r"\n(?=\w)", listed.strip()):

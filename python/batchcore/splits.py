@@ -30,10 +30,7 @@ def counting(rows: SplitRows) -> tuple[SplitRows, Issues]:
 
     A row counts if it has an ex-date, and `new` and `old` are above 0. Rows of one symbol, trimmed
     and upper-cased, and one ex-date count once if they say the same, and not at all if they differ.
-    Rows with a NULL or blank symbol are ignored.
-
-    Source:
-        C3.
+    Rows with a NULL or blank symbol are ignored (C3).
     """
     name = [normalized(symbol) for symbol in rows.symbol.table()]
     place = {one: at for at, one in enumerate(sorted(set(name)))}
@@ -68,11 +65,7 @@ def counting(rows: SplitRows) -> tuple[SplitRows, Issues]:
 
 
 def restates(mapped: Splits) -> bool:
-    """Return whether splits change any figure: none of adjusted closes and current quantities.
-
-    Source:
-        C4.
-    """
+    """Return whether splits change any figure: not with adjusted closes and quantities (C4)."""
     return mapped.price_basis != "adjusted" or mapped.quantity_basis != "current"
 
 
@@ -80,10 +73,7 @@ def restates_earlier(mapped: Splits) -> bool:
     """Return whether a split changes the quantities of all days before it, whenever they are.
 
     Where closes are as traded and quantities as entered, it only does so of positions with an event
-    on its ex-date or later: what that closed is restated to the entry.
-
-    Source:
-        C4, C5.
+    on its ex-date or later: what that closed is restated to the entry (C4, C5).
     """
     return (mapped.price_basis == "adjusted") != (mapped.quantity_basis == "current")
 

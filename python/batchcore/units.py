@@ -3,9 +3,6 @@
 from enum import IntEnum
 from typing import Final
 
-POSTGRES_EPOCH_DAY: Final = 10957
-"""2000-01-01 in days since 1970-01-01."""
-
 MAX_SCALE: Final = 18
 """The largest scale whose unit fits 64 bits."""
 

@@ -812,8 +812,9 @@ WITH entry AS (INSERT INTO "public"."batchcore_run_chunks" (run_id, chunk, attem
     VALUES (<values>)
     RETURNING run_id)
 UPDATE "public"."batchcore_runs" SET chunks = chunks + <value>, rows_written = rows_written + <value>,
-    failed = failed + <value>, snapshot_id = <value>, lsn = <value>, start_date = '<day>'::date,
-    end_date = '<day>'::date, portfolios = <value>
+    failed = failed + <value>, snapshot_id = <value>, lsn = <value>,
+    start_date = '<day>'::date, end_date = '<day>'::date,
+    portfolios = <value>
 FROM entry WHERE id = '<id>' AND token = <value> AND state = 'running';
 
 -- run_batch(analytics='none')
@@ -985,8 +986,9 @@ WITH entry AS (INSERT INTO "public"."batchcore_run_chunks" (run_id, chunk, attem
     VALUES (<values>)
     RETURNING run_id)
 UPDATE "public"."batchcore_runs" SET chunks = chunks + <value>, rows_written = rows_written + <value>,
-    failed = failed + <value>, snapshot_id = <value>, lsn = <value>, start_date = NULL::date,
-    end_date = '<day>'::date, portfolios = <value>
+    failed = failed + <value>, snapshot_id = <value>, lsn = <value>,
+    start_date = NULL, end_date = '<day>'::date,
+    portfolios = <value>
 FROM entry WHERE id = '<id>' AND token = <value> AND state = 'running';
 
 -- run_batch(missing=True, on_existing='replace')
@@ -1444,7 +1446,7 @@ CROSS JOIN LATERAL (SELECT bool_or(os.shard = 1) AS has_shard, max(o.end_date) A
     FROM "public"."batchcore_run_shards" AS os JOIN "public"."batchcore_runs" AS o ON o.id = os.run_id WHERE os.group_id = s.group_id) AS own
 WHERE r.fingerprint = '<digest>' AND s.shards = 2
     AND (r.asked ->> 'end' IS NOT NULL
-        OR (r.configuration ->> 'today')::date IS NOT DISTINCT FROM NULL::date)
+        OR (r.configuration ->> 'today')::date IS NOT DISTINCT FROM NULL)
 ORDER BY r.created_at DESC, r.token DESC LIMIT 1;
 
 -- run_batch(settings=Settings(shard=(1, 2)))
@@ -1454,7 +1456,7 @@ CROSS JOIN LATERAL (SELECT bool_or(os.shard = 2) AS has_shard, max(o.end_date) A
     FROM "public"."batchcore_run_shards" AS os JOIN "public"."batchcore_runs" AS o ON o.id = os.run_id WHERE os.group_id = s.group_id) AS own
 WHERE r.fingerprint = '<digest>' AND s.shards = 2
     AND (r.asked ->> 'end' IS NOT NULL
-        OR (r.configuration ->> 'today')::date IS NOT DISTINCT FROM NULL::date)
+        OR (r.configuration ->> 'today')::date IS NOT DISTINCT FROM NULL)
 ORDER BY r.created_at DESC, r.token DESC LIMIT 1;
 
 -- run_batch(settings=Settings(shard=(1, 2)))
@@ -1547,7 +1549,8 @@ WHERE o."deleted_at" IS NULL AND s."is_complete" AND s."equity_balance" < 'Infin
 ) TO STDOUT (FORMAT binary);
 
 -- the page of a night
-SELECT COALESCE(s.group_id, r.id)::text, COALESCE(bool_or('<id>'::uuid IN (r.id, s.group_id)), false)
+SELECT COALESCE(s.group_id, r.id)::text,
+    COALESCE(bool_or('<id>'::uuid IN (r.id, s.group_id)), false)
 FROM "public"."batchcore_runs" AS r LEFT JOIN "public"."batchcore_run_shards" AS s ON s.run_id = r.id
 GROUP BY COALESCE(s.group_id, r.id) ORDER BY max(r.created_at) DESC, max(r.token) DESC;
 

@@ -32,11 +32,7 @@ class Savepoints(Protocol):
 
 
 def savepoints(database: object) -> Savepoints | None:
-    """Return how to work on a caller's connection; None if ``database`` is none.
-
-    Raises:
-        ConfigError: it is closed, or of another driver.
-    """
+    """Return how to work on a caller's connection; None if ``database`` is none."""
     if isinstance(database, asyncpg.Connection | PoolConnectionProxy):
         _check_open(database)
         return partial(_of_asyncpg, database)
@@ -51,8 +47,7 @@ def savepoints(database: object) -> Savepoints | None:
     if isinstance(database, AsyncConnection):
         with _usable("connection"):
             if database.closed:
-                msg = "the connection is closed, expected an open one"
-                raise ConfigError(msg, "db")
+                raise ConfigError("the connection is closed, expected an open one", "db")
         check_driver("connection", database.dialect.driver)
         return partial(_nested, database, "connection")
     if isinstance(database, AsyncSession):
@@ -64,14 +59,9 @@ def savepoints(database: object) -> Savepoints | None:
 
 
 def check_driver(what: str, driver: str) -> None:
-    """Refuse an SQLAlchemy object on another driver.
-
-    Raises:
-        ConfigError: ``driver`` is not asyncpg.
-    """
+    """Refuse an SQLAlchemy object on another driver."""
     if driver != "asyncpg":
-        msg = f"the {what}'s driver is {driver}, expected asyncpg"
-        raise ConfigError(msg, "db")
+        raise ConfigError(f"the {what}'s driver is {driver}, expected asyncpg", "db")
 
 
 def translations(database: object) -> Mapping[str | None, str | None]:
@@ -85,11 +75,7 @@ def translations(database: object) -> Mapping[str | None, str | None]:
 
 
 def check_namespace(found: Mapping[str | None, str | None], namespace: str) -> None:
-    """Refuse a `schema_translate_map` that has the host's tables elsewhere.
-
-    Raises:
-        ConfigError: the host's models are in another schema than ``namespace``.
-    """
+    """Refuse a `schema_translate_map` that has the host's tables in another schema."""
     elsewhere = found.get(None) or found.get(namespace) or namespace
     if elsewhere != namespace:
         msg = (
@@ -106,8 +92,7 @@ def _check_open(raw: asyncpg.Connection) -> None:
         msg = "the asyncpg connection was released to its pool, expected one in use"
         raise ConfigError(msg, "db") from error
     if closed:
-        msg = "the asyncpg connection is closed, expected an open one"
-        raise ConfigError(msg, "db")
+        raise ConfigError("the asyncpg connection is closed, expected an open one", "db")
 
 
 @contextlib.asynccontextmanager
@@ -163,8 +148,7 @@ async def _nested(
         # SQLAlchemy begins with the first statement that it sends itself, which this is.
         nested = await connection.begin_nested()
     if not raw.is_in_transaction():
-        msg = "SQLAlchemy has begun no transaction"
-        raise InternalError(msg)
+        raise InternalError("SQLAlchemy has begun no transaction")
     try:
         yield raw
     except BaseException as error:

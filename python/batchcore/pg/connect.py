@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
-from batchcore.errors import ConfigError, DatabaseError
+from batchcore.errors import DatabaseError
+from batchcore.pg.conninfo import home, wrong
 from batchcore.pg.errors import driver_errors
 
 if TYPE_CHECKING:
@@ -39,25 +40,22 @@ class Connector:
     """Opens connections to what a URL and its surroundings name."""
 
     def __init__(self, info: ConnInfo) -> None:
-        """Read certificates and keys.
-
-        Raises:
-            ConfigError: one of them cannot be used, or parameters contradict each other.
-        """
+        """Read certificates and keys."""
         self.info = info
         values = info.values
         self._mode = values.get("sslmode", "prefer")
         if values.get("sslrootcert") == "system":
             self._mode = values.get("sslmode", "verify-full")
             if self._mode != "verify-full":
-                raise _wrong("sslrootcert=system takes no sslmode but verify-full")
+                raise wrong("sslrootcert=system takes no sslmode but verify-full")
+        self._balances = values.get("load_balance_hosts") == "random"
         self._direct = values.get("sslnegotiation") == "direct"
         if self._direct and self._mode in {"disable", "allow", "prefer"}:
-            raise _wrong("sslnegotiation=direct takes sslmode require, verify-ca or verify-full")
+            raise wrong("sslnegotiation=direct takes sslmode require, verify-ca or verify-full")
         self._kerberos = {name: values[name] for name in ("krbsrvname", "gsslib") if name in values}
         for name in self._kerberos:
             if name not in signature(asyncpg.connect).parameters:
-                raise _wrong(f"`{name}` needs asyncpg 0.30, which has Kerberos")
+                raise wrong(f"`{name}` needs asyncpg 0.30, which has Kerberos")
         self._contexts = {
             host: _context(values, self._mode, host)
             for host in info.hosts
@@ -69,10 +67,7 @@ class Connector:
 
         As with libpq a host is passed over that cannot be reached, that starts or stops, or that
         is not what `target_session_attrs` asks for; what it says to a password or certificate is
-        final.
-
-        Raises:
-            DatabaseError: none does; the message says of each what happened.
+        final. The error says of each what happened.
         """
         target = self.info.values.get("target_session_attrs", "any")
         targets = ("standby", "any") if target == "prefer-standby" else (target,)
@@ -92,10 +87,6 @@ class Connector:
         if self._balances:
             random.shuffle(hosts)
         return hosts
-
-    @property
-    def _balances(self) -> bool:
-        return self.info.values.get("load_balance_hosts") == "random"
 
     async def _addresses(self, host: Host, failures: list[DatabaseError]) -> list[str]:
         """Return what to connect to; a name stays one, which Kerberos wants to know."""
@@ -120,11 +111,7 @@ class Connector:
         failures: list[DatabaseError],
         options: Mapping[str, Any],
     ) -> asyncpg.Connection | None:
-        """Return a connection, or None if the next host should be tried.
-
-        Raises:
-            DatabaseError: what is final.
-        """
+        """Return a connection, None where the next host is to be tried, or raise what is final."""
         context = self._contexts.get(host)
         attempts: list[ssl.SSLContext | None] = [context]
         if context is not None and self._mode in {"allow", "prefer"}:
@@ -238,20 +225,16 @@ class _Context(ssl.SSLContext):
 
 
 def _context(values: Mapping[str, str], mode: str, host: Host) -> _Context:
-    """Return how to speak TLS to a host, as libpq sets OpenSSL up.
-
-    Raises:
-        ConfigError: a file is not there or cannot be used.
-    """
+    """Return how to speak TLS to a host, as libpq sets OpenSSL up."""
     context = _Context(ssl.PROTOCOL_TLS_CLIENT)
     context.set_alpn_protocols(["postgresql"])
     named = values.get("sslsni", "1") == "1"
     context.host = (host.name or None) if named else None
     context.check_hostname = mode == "verify-full"
     if context.check_hostname and not host.name:
-        raise _wrong("sslmode=verify-full checks the name of a host: give `host` with `hostaddr`")
+        raise wrong("sslmode=verify-full checks the name of a host: give `host` with `hostaddr`")
     if context.check_hostname and not named:
-        raise _wrong("sslmode=verify-full takes no sslsni=0: the driver checks what it names")
+        raise wrong("sslmode=verify-full takes no sslsni=0: the driver checks what it names")
     _set_versions(context, values)
     if _trusts(context, values, mode):
         context.verify_mode = ssl.CERT_REQUIRED
@@ -271,7 +254,7 @@ def _set_versions(context: ssl.SSLContext, values: Mapping[str, str]) -> None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2 if least is None else least
     if most is not None:
         if most < context.minimum_version:
-            raise _wrong("ssl_max_protocol_version is below ssl_min_protocol_version")
+            raise wrong("ssl_max_protocol_version is below ssl_min_protocol_version")
         context.maximum_version = most
 
 
@@ -286,11 +269,10 @@ def _trusts(context: ssl.SSLContext, values: Mapping[str, str], mode: str) -> bo
         _load("sslrootcert", partial(context.load_verify_locations, cafile=file), file)
         return True
     if mode.startswith("verify"):
-        msg = (
+        raise wrong(
             f"sslmode={mode} needs the certificates to trust, but {file} is not there:"
             " name a file in sslrootcert, or sslrootcert=system"
         )
-        raise _wrong(msg)
     return False
 
 
@@ -306,7 +288,7 @@ def _revokes(context: ssl.SSLContext, values: Mapping[str, str]) -> None:
     load = partial(context.load_verify_locations, cafile=file, capath=folder)
     _load(name, load, file or folder)
     if folder and not Path(folder).is_dir():
-        raise _wrong(f"sslcrldir: {folder} is not a folder")
+        raise wrong(f"sslcrldir: {folder} is not a folder")
     context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
 
 
@@ -316,16 +298,16 @@ def _show_certificate(context: ssl.SSLContext, values: Mapping[str, str]) -> Non
     certificate = Path(given) if given else _own_file("postgresql.crt")
     if not certificate.exists():
         if given:
-            raise _wrong(f"sslcert: {given} is not there")
+            raise wrong(f"sslcert: {given} is not there")
         return
     key = Path(values["sslkey"]) if "sslkey" in values else _own_file("postgresql.key")
     if not key.is_file():
-        raise _wrong(f"sslkey: {certificate} is there, but its key {key} is not")
+        raise wrong(f"sslkey: {certificate} is there, but its key {key} is not")
     found = key.stat()
     # A key of root may be readable for its group, as in libpq.
     allowed = stat.S_IRGRP if found.st_uid == 0 else 0
     if found.st_mode & _PRIVATE & ~allowed:
-        raise _wrong(f"sslkey: others may read {key}: chmod 600")
+        raise wrong(f"sslkey: others may read {key}: chmod 600")
     password = values.get("sslpassword", "")
     load = partial(context.load_cert_chain, certificate, key, lambda: password)
     _load("sslcert and sslkey", load, f"{certificate} with {key}")
@@ -336,15 +318,8 @@ def _load(parameter: str, load: Callable[[], None], file: object) -> None:
         load()
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None)
-        raise _wrong(f"{parameter}: {file} cannot be used: {reason or error}") from None
+        raise wrong(f"{parameter}: {file} cannot be used: {reason or error}") from None
 
 
 def _own_file(name: str) -> Path:
-    try:
-        return Path.home() / ".postgresql" / name
-    except RuntimeError:  # no HOME, and an account without a name
-        return Path("~/.postgresql", name)
-
-
-def _wrong(problem: str) -> ConfigError:
-    return ConfigError(problem, "database_url")
+    return home() / ".postgresql" / name

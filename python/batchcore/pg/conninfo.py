@@ -56,19 +56,11 @@ _BAD_PERCENT: Final = re.compile(r"%(?:00|(?![0-9A-Fa-f]{2}))")
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A connection parameter of libpq.
+    """A connection parameter of libpq."""
 
-    Attributes:
-        variable: The environment variable that means the same; "" if there is none.
-        refused: Why a value is refused; "" where values do what they do for psql.
-        allowed: Values that are taken all the same.
-        choices: The values that there are; empty where any is one.
-        is_number: Whether values are whole numbers.
-    """
-
-    variable: str = ""
-    refused: str = ""
-    allowed: tuple[str, ...] = ()
+    variable: str = ""  # of the environment, that means the same
+    refused: str = ""  # why; "" where values do what they do for psql
+    allowed: tuple[str, ...] = ()  # which are taken all the same
     choices: tuple[str, ...] = ()
     is_number: bool = False
 
@@ -173,13 +165,10 @@ _LAST_PORT: Final = 65535
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """Where a server may be; what was not given is "".
+    """Where a server may be; what was not given is ""."""
 
-    The name is a folder where it is a socket; an address saves looking the name up.
-    """
-
-    name: str
-    address: str
+    name: str  # or the folder of a socket
+    address: str  # which saves looking the name up
     port: int
     password: str = field(repr=False)
 
@@ -191,31 +180,19 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class ConnInfo:
-    """What to connect to, and how.
-
-    Attributes:
-        hosts: In the order in which they are tried.
-        settings: What the server is sent with the connection.
-        timeout_s: For each host; None is for ever.
-        numbers: Of `keepalives` and other parameters that are whole numbers.
-        values: All parameters that are given and not empty.
-    """
+    """What to connect to, and how."""
 
     hosts: tuple[Host, ...]
     user: str
     database: str
-    settings: Mapping[str, str]
-    timeout_s: float | None
-    numbers: Mapping[str, int]
-    values: Mapping[str, str] = field(repr=False)
+    settings: Mapping[str, str]  # sent with the connection
+    timeout_s: float | None  # for each host; None is for ever
+    numbers: Mapping[str, int]  # of `keepalives` and other parameters that are whole numbers
+    values: Mapping[str, str] = field(repr=False)  # all that are given and not empty
 
 
 def resolved(url: str) -> ConnInfo:
-    """Return what a URL means to libpq, with service file, environment, passfile and defaults.
-
-    Raises:
-        ConfigError: it is not a PostgreSQL URL, a parameter is wrong, or one is refused.
-    """
+    """Return what a URL means to libpq, with service file, environment, passfile and defaults."""
     found = _Values()
     for name, value in _of_url(url.strip()).items():  # one from a file ends with a new line
         found.give(name, value, _IN_URL.format(name))
@@ -265,7 +242,7 @@ class _Values:
 
     def error(self, name: str, problem: str) -> ConfigError:
         """Return the error for a value, which it does not show: it may be a part of a password."""
-        return _wrong(f"{self.places[name]}: {problem}")
+        return wrong(f"{self.places[name]}: {problem}")
 
     def checked(self) -> dict[str, int]:
         """Refuse what libpq refuses, or asyncpg cannot carry out; return the numbers."""
@@ -287,7 +264,8 @@ class _Values:
         return numbers
 
 
-def _wrong(problem: str) -> ConfigError:
+def wrong(problem: str) -> ConfigError:
+    """Return the error for a parameter."""
     return ConfigError(problem, "database_url")
 
 
@@ -300,12 +278,12 @@ def _of_url(url: str) -> dict[str, str]:
     scheme, colon, rest = url.partition("://")
     parts = _URL.fullmatch(rest)
     if not colon or scheme not in URL_SCHEMES or parts is None:
-        raise _wrong("expected a database URL that starts with `postgresql://`")
+        raise wrong("expected a database URL that starts with `postgresql://`")
     path, query = parts["dbname"] or "", parts["query"] or ""
     # With a `/` in the password, what comes before it is taken for host and port.
     late = query.partition("=")[0] if parts["dbname"] is None else path
     if "@" in parts["hosts"] or (parts["user"] is None and "@" in late):
-        raise _wrong(_ESCAPES)
+        raise wrong(_ESCAPES)
     host, port = _authority(parts["hosts"])
     named = {"host": host, "port": port, "dbname": path}
     named |= {name: parts[name] or "" for name in ("user", "password")}
@@ -313,11 +291,11 @@ def _of_url(url: str) -> dict[str, str]:
     for item in query.split("&") if query else ():
         name, equals, value = item.partition("=")
         if not equals or "=" in value:
-            raise _wrong(_NO_LIST)
+            raise wrong(_NO_LIST)
         name, value = _in_use(_decoded(name), _decoded(value))
         if name not in PARAMETERS:
             shown = f"`{name}`" if name.isidentifier() else "a name"
-            raise _wrong(
+            raise wrong(
                 f"{shown} in the database URL is not a connection parameter; a setting of the"
                 " server is given as options=-c%20name%3Dvalue"
             )
@@ -338,7 +316,7 @@ def _authority(text: str) -> tuple[str, str]:
     """Return the lists of hosts and of ports."""
     found = [_HOST.fullmatch(part) for part in text.split(",")]
     if not all(found):
-        raise _wrong("the database URL has no valid host: an IPv6 address is written as [address]")
+        raise wrong("the database URL has no valid host: an IPv6 address is written as [address]")
     hosts = [one[1] or one[2] or "" for one in found if one]
     ports = [one[3] or "" for one in found if one]
     return ",".join(hosts) if any(hosts) else "", ",".join(ports) if any(ports) else ""
@@ -350,28 +328,26 @@ def _decoded(text: str) -> str:
             return unquote(text, errors="strict")
     except UnicodeDecodeError:
         pass
-    raise _wrong(_PERCENT)
+    raise wrong(_PERCENT)
 
 
 def _read_service(found: _Values, service: str) -> None:
     """Take what a service file says of a service."""
     own = found.get("servicefile") or os.environ.get("PGSERVICEFILE")
-    files = [Path(own) if own else _home() / ".pg_service.conf"]
+    files = [Path(own) if own else home() / ".pg_service.conf"]
     files.append(Path(os.environ.get("PGSYSCONFDIR", _SYSTEM_SERVICES), "pg_service.conf"))
     for file in files:
         try:
             lines = file.read_text("utf-8").splitlines()
         except (FileNotFoundError, NotADirectoryError) as error:
             if own and file == files[0]:
-                msg = f"the service file {file} is not there"
-                raise ConfigError(msg, "database_url") from error
+                raise wrong(f"the service file {file} is not there") from error
             continue
         except (OSError, UnicodeDecodeError) as error:
-            msg = f"the service file {file} cannot be read: {error}"
-            raise ConfigError(msg, "database_url") from error
+            raise wrong(f"the service file {file} cannot be read: {error}") from error
         if _take_service(found, service, file, lines):
             return
-    raise _wrong(f"the service `{service}` is in none of {', '.join(map(str, files))}")
+    raise wrong(f"the service `{service}` is in none of {', '.join(map(str, files))}")
 
 
 def _take_service(found: _Values, service: str, file: Path, lines: list[str]) -> bool:
@@ -385,12 +361,13 @@ def _take_service(found: _Values, service: str, file: Path, lines: list[str]) ->
         elif inside and line and not line.startswith("#"):
             name, equals, value = line.partition("=")
             if not equals or name not in PARAMETERS or name in {"service", "servicefile"}:
-                raise _wrong(f"{file}:{number}: is not a connection parameter, expected name=value")
+                raise wrong(f"{file}:{number}: is not a connection parameter, expected name=value")
             found.give(name, value, f"`{name}` of the service `{service}`")
     return inside
 
 
-def _home() -> Path:
+def home() -> Path:
+    """Return the folder of the user; one that is not there, where there is none."""
     try:
         return Path.home()
     except RuntimeError:  # no HOME, and an account without a name
@@ -401,11 +378,10 @@ def _login() -> str:
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
-        msg = (
+        raise wrong(
             f"no user is named, and the account {os.geteuid()} that this process runs under has no"
             " name: give it in the database URL or in PGUSER"
-        )
-        raise ConfigError(msg, "database_url") from None
+        ) from None
 
 
 def _hosts(found: _Values, user: str, database: str) -> tuple[Host, ...]:
@@ -439,7 +415,7 @@ def _port(found: _Values, text: str) -> int:
     if text.strip().isdigit() or found.places["port"] != _IN_URL.format("port"):
         raise found.error("port", "no valid port, expected 1 to 65535")
     # With a `/` in a password, a part of it is taken for the port.
-    raise _wrong(_ESCAPES)
+    raise wrong(_ESCAPES)
 
 
 def _socket_folder(port: int) -> str:
@@ -451,7 +427,7 @@ def _socket_folder(port: int) -> str:
 
 
 def _of_passfile(found: _Values, host: str, port: int, database: str, user: str) -> str:
-    file = Path(found.get("passfile") or _home() / ".pgpass")
+    file = Path(found.get("passfile") or home() / ".pgpass")
     try:
         mode = file.stat().st_mode
         ignored = "" if stat.S_ISREG(mode) else "it is not a plain file"

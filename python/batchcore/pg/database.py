@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
@@ -44,11 +45,9 @@ ALL_CLOSED: Final = "the server closes each connection of the pool before it is 
 class Database:
     """Where connections come from: whatever a caller has.
 
-    Attributes:
-        statements: How many statements each phase has caused, over all connections.
-        bytes: How many bytes of COPY each phase has received and sent.
-        rounded: ``table.column`` -> how many doubles lost decimals when they were read.
-        owns: Whether connections are of its own, which work outside the caller's transaction.
+    Statements and bytes of COPY are counted by phase, over all connections, and doubles that lost
+    decimals when they were read by ``table.column``. It ``owns`` connections that are its own,
+    which work outside the caller's transaction.
     """
 
     def __init__(
@@ -58,10 +57,6 @@ class Database:
 
         With ``borrow`` it may also be an SQLAlchemy `AsyncConnection` or `AsyncSession`, or an
         `asyncpg.Connection`: then `reading` and `changing` work in its transaction.
-
-        Raises:
-            ConfigError: anything else, a URL that is not PostgreSQL's, another driver, or a
-                connection that is closed.
         """
         self.statements = Counter() if statements is None else statements
         self.bytes: Counter[str] = Counter()
@@ -73,12 +68,7 @@ class Database:
         self._lend = _lender(database, borrow=borrow) if self.owns else None
 
     def require(self, connections: int) -> None:
-        """Refuse a pool that can never lend so many: waiting for one would not end.
-
-        Raises:
-            ConfigError: the `max_size` of an asyncpg pool is less, or that of an engine lends one
-                connection to all.
-        """
+        """Refuse a pool that can never lend so many: waiting for one would not end."""
         if _is_static(self._given) and connections > 1:
             msg = f"the engine's pool is a StaticPool, expected one of {connections} connections"
             raise ConfigError(f"{msg} or more", "db")
@@ -93,9 +83,8 @@ class Database:
         if isinstance(self._given, str):
             return connections
         pool: Any = self._given
-        left: int
         if isinstance(pool, asyncpg.Pool):
-            left = pool.get_max_size() - pool.get_size() + pool.get_idle_size()
+            left: int = pool.get_max_size() - pool.get_size() + pool.get_idle_size()
         else:
             left = _left_of_engine(pool, connections)
         return min(connections, left)
@@ -131,8 +120,7 @@ class Database:
     async def writing(self, phase: str) -> AsyncIterator[Session]:
         """Give a session outside a transaction; `transaction` opens one to write in."""
         if self._lend is None:
-            msg = "a run was given a connection of the caller's"
-            raise InternalError(msg)
+            raise InternalError("a run was given a connection of the caller's")
         async with self._lend(self.grace) as raw, self._logged(raw, phase) as session:
             try:
                 yield session
@@ -147,10 +135,6 @@ class Database:
         On connections of its own this is `snapshot`. On the caller's it sees what the caller's
         transaction sees, under a SAVEPOINT that is rolled back: nothing is left behind. An
         `asyncpg.Connection` in no transaction gets one for the time of the reading.
-
-        Raises:
-            ConfigError: the caller's connection commits by itself, or is closed.
-            DatabaseError: no connection, or the caller's transaction has failed already.
         """
         if self._savepoint is None:
             async with self.snapshot(phase) as session:
@@ -166,11 +150,6 @@ class Database:
 
         On connections of its own this is one READ COMMITTED transaction. On the caller's it is a
         SAVEPOINT in the caller's transaction, which alone commits.
-
-        Raises:
-            ConfigError: the caller's connection is in no transaction, commits by itself, or is
-                closed.
-            DatabaseError: no connection, or the caller's transaction has failed already.
         """
         if self._savepoint is None:
             async with self.writing(phase) as session, transaction(session):
@@ -197,14 +176,16 @@ class Database:
 def _lender(database: object, *, borrow: bool) -> Lend:
     """Return what lends connections of a URL, a pool or an engine."""
     if isinstance(database, str):
-        return _of_url(Connector(resolved(database)))
+        return partial(_of_url, Connector(resolved(database)))
     if isinstance(database, asyncpg.Pool):
-        return _answering(_of_pool(database), database.get_max_size)
+        return partial(_answering, partial(_of_pool, database), database.get_max_size)
     from sqlalchemy.ext.asyncio import AsyncEngine  # noqa: PLC0415  # 0.4 s to import
 
     if isinstance(database, AsyncEngine):
         borrowed.check_driver("engine", database.dialect.driver)
-        return _answering(_of_engine(database), getattr(database.pool, "checkedin", int))
+        # SQLAlchemy 2.0 can fail with "deque mutated during iteration" when two are opened at once.
+        lend = partial(_of_engine, database, asyncio.Lock())
+        return partial(_answering, lend, getattr(database.pool, "checkedin", int))
     kinds = (
         "a database URL, an asyncpg.Pool or Connection, or an SQLAlchemy AsyncEngine,"
         " AsyncConnection or AsyncSession"
@@ -240,63 +221,52 @@ def _left_of_engine(engine: Any, wanted: int) -> int:  # noqa: ANN401  # importe
     return int(size - used) if size else wanted  # a size of 0 is no limit
 
 
-def _of_url(connector: Connector) -> Lend:
-    @contextlib.asynccontextmanager
-    async def lend(grace: Grace) -> AsyncIterator[asyncpg.Connection]:
-        raw = await connector.connect(statement_cache_size=0)
+@contextlib.asynccontextmanager
+async def _of_url(connector: Connector, grace: Grace) -> AsyncIterator[asyncpg.Connection]:
+    raw = await connector.connect(statement_cache_size=0)
+    try:
+        yield raw
+    finally:
+        await grace.end(raw, raw.close)
+
+
+@contextlib.asynccontextmanager
+async def _of_pool(pool: asyncpg.Pool, grace: Grace) -> AsyncIterator[asyncpg.Connection]:
+    check_loop(pool)
+    try:
+        raw = await pool.acquire(timeout=WAIT_S)
+    except TimeoutError as error:
+        raise DatabaseError(NO_CONNECTION) from error
+    try:
+        yield raw
+    finally:
+        # A connection that cannot be reset is lost, and its own error was raised already.
+        with contextlib.suppress(*LOST):
+            await pool.release(raw, timeout=grace.left())
+
+
+@contextlib.asynccontextmanager
+async def _of_engine(
+    engine: AsyncEngine, one_at_a_time: asyncio.Lock, grace: Grace
+) -> AsyncIterator[asyncpg.Connection]:
+    async with contextlib.AsyncExitStack() as stack:
+        async with one_at_a_time:
+            connection = await _opened(engine, grace)
+        stack.push_async_exit(connection)
+        raw = (await connection.get_raw_connection()).driver_connection
+        if raw is None:
+            raise InternalError("SQLAlchemy gave no connection of the driver")
+        check_loop(raw)
+        lost = False
         try:
             yield raw
+        except BaseException as error:
+            lost = is_lost(error)
+            raise
         finally:
-            await grace.end(raw, raw.close)
-
-    return lend
-
-
-def _of_pool(pool: asyncpg.Pool) -> Lend:
-    @contextlib.asynccontextmanager
-    async def lend(grace: Grace) -> AsyncIterator[asyncpg.Connection]:
-        check_loop(pool)
-        try:
-            raw = await pool.acquire(timeout=WAIT_S)
-        except TimeoutError as error:
-            raise DatabaseError(NO_CONNECTION) from error
-        try:
-            yield raw
-        finally:
-            # A connection that cannot be reset is lost, and its own error was raised already.
-            with contextlib.suppress(*LOST):
-                await pool.release(raw, timeout=grace.left())
-
-    return lend
-
-
-def _of_engine(engine: AsyncEngine) -> Lend:
-    # SQLAlchemy 2.0 can fail with "deque mutated during iteration" when two are opened at once.
-    one_at_a_time = asyncio.Lock()
-
-    @contextlib.asynccontextmanager
-    async def lend(grace: Grace) -> AsyncIterator[asyncpg.Connection]:
-        async with contextlib.AsyncExitStack() as stack:
-            async with one_at_a_time:
-                connection = await _opened(engine, grace)
-            stack.push_async_exit(connection)
-            raw = (await connection.get_raw_connection()).driver_connection
-            if raw is None:
-                msg = "SQLAlchemy gave no connection of the driver"
-                raise InternalError(msg)
-            check_loop(raw)
-            lost = False
-            try:
-                yield raw
-            except BaseException as error:
-                lost = is_lost(error)
-                raise
-            finally:
-                # SQLAlchemy did not see it fail, and would lend a lost connection again.
-                if lost or raw.is_closed():
-                    await connection.invalidate()
-
-    return lend
+            # SQLAlchemy did not see it fail, and would lend a lost connection again.
+            if lost or raw.is_closed():
+                await connection.invalidate()
 
 
 async def _opened(engine: AsyncEngine, grace: Grace) -> AsyncConnection:
@@ -326,23 +296,21 @@ async def _closed(opening: asyncio.Future[AsyncConnection]) -> None:
         await opening.result().close()
 
 
-def _answering(lent: Lend, idle: Callable[[], int]) -> Lend:
-    """Return what lends connections that answer; a pool opens another for each dead one."""
-
-    @contextlib.asynccontextmanager
-    async def lend(grace: Grace) -> AsyncIterator[asyncpg.Connection]:
-        for left in reversed(range(idle() + 2)):
-            async with contextlib.AsyncExitStack() as stack:
-                with driver_errors():
-                    try:
-                        raw = await stack.enter_async_context(lent(grace))
-                    except STALE:  # the server has closed it while the pool set it up
-                        if not left:
-                            raise
-                        continue
-                if await answers(raw):
-                    yield raw
-                    return
-        raise DatabaseError(ALL_CLOSED)
-
-    return lend
+@contextlib.asynccontextmanager
+async def _answering(
+    lend: Lend, idle: Callable[[], int], grace: Grace
+) -> AsyncIterator[asyncpg.Connection]:
+    """Lend a connection that answers; a pool opens another for each dead one."""
+    for left in reversed(range(idle() + 2)):
+        async with contextlib.AsyncExitStack() as stack:
+            with driver_errors():
+                try:
+                    raw = await stack.enter_async_context(lend(grace))
+                except STALE:  # the server has closed it while the pool set it up
+                    if not left:
+                        raise
+                    continue
+            if await answers(raw):
+                yield raw
+                return
+    raise DatabaseError(ALL_CLOSED)

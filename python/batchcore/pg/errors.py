@@ -76,11 +76,7 @@ class Grace:
 
 
 def check_loop(owner: object) -> None:
-    """Refuse a pool or connection of another event loop, before it is waited for.
-
-    Raises:
-        ConfigError: it is of another one than runs.
-    """
+    """Refuse a pool or connection of another event loop, before it is waited for."""
     if getattr(owner, "_loop", None) not in {None, asyncio.get_running_loop()}:
         raise ConfigError(_OTHER_LOOP, "db")
 
@@ -127,10 +123,7 @@ def _cut_off(raw: asyncpg.Connection) -> None:
 def driver_errors() -> Iterator[None]:
     """Turn what the driver raises into `DatabaseError` or `ConfigError`, in one line.
 
-    Raises:
-        ConfigError: the URL cannot be used.
-        DatabaseError: the server refused, failed or cannot be reached.
-        CancelledError: the task was cancelled, of which the driver may make an error of its own.
+    Of a cancelled task the driver may make an error of its own.
     """
     try:
         yield

@@ -36,13 +36,7 @@ if TYPE_CHECKING:
 
 
 def field_of(name: str, column: Column, *, jsonb: bool = False) -> Field:
-    """Return what the encoder takes for a column; a uuid is (n, 16) uint8.
-
-    Args:
-        name: Of the column, for errors.
-        column: Its values.
-        jsonb: Whether objects go into a `jsonb` column, not a `json` one.
-    """
+    """Return what the encoder takes for a column, objects as `jsonb` or `json`."""
     values: tuple[Any, ...]
     match column:
         case Decimals():
@@ -75,11 +69,7 @@ PIECE_BYTES: Final = 1 << 20
 
 
 def encoded(columns: list[Field], rows: int, cancel: _core.CancelFlag | None = None) -> list[bytes]:
-    """Return the bytes of a COPY of columns; none without rows.
-
-    Raises:
-        CancelledError: `cancel` was raised.
-    """
+    """Return the bytes of a COPY of columns; none without rows."""
     if not rows:
         return []
     return _core.encode(fields=columns, rows=rows, piece_bytes=PIECE_BYTES, cancel=cancel)

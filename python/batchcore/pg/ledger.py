@@ -14,12 +14,12 @@ import json
 import time
 import uuid
 from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from batchcore.calendar import day_of
 from batchcore.errors import DatabaseError, LeaseHeldError
 from batchcore.frames import Integers
 from batchcore.pg.fields import encoded, field_of
@@ -27,13 +27,13 @@ from batchcore.pg.session import alone, transaction
 from batchcore.pg.sql import (
     Sql,
     compose,
-    date_literal,
     in_shard,
     joined,
     own_table,
     quote_literal,
 )
 from batchcore.pg.triggers import acting_on
+from batchcore.schema import OWN, TOKENS
 from batchcore.words import counted
 
 if TYPE_CHECKING:
@@ -62,14 +62,8 @@ _TABLES: Final = {
     "symbol_issues": SYMBOL_ISSUES,
     "heartbeats": "batchcore_run_heartbeats",
 }
-_TOKENS: Final = "batchcore_run_tokens"
-
 ISSUE_COLUMNS: Final = {
-    ISSUES: (
-        *("run_id", "chunk", "portfolio_id", "name", "failed"),
-        *("count", "symbol", "session", "detail"),
-    ),
-    SYMBOL_ISSUES: ("run_id", "attempt", "name", "symbol", "count", "session", "detail"),
+    table: [column.name for column in OWN[table].columns] for table in (ISSUES, SYMBOL_ISSUES)
 }
 
 NOT_REPLACED: Final = "not_replaced"
@@ -100,17 +94,18 @@ FROM {runs} AS r LEFT JOIN {heartbeats} AS h ON h.run_id = r.id
 LEFT JOIN {shards} AS rs ON rs.run_id = r.id
 WHERE (r.state = 'running' AND {overlaps})
     OR ((r.state IN ('failed', 'interrupted', 'incomplete')
-            OR (r.state = 'complete' AND rs.group_id = {group}::uuid)) AND {same}
+            OR (r.state = 'complete' AND rs.group_id = {continues:text}::uuid)) AND {same}
         AND NOT EXISTS (SELECT FROM {runs} AS l LEFT JOIN {shards} AS ls ON ls.run_id = l.id
             WHERE l.token > r.token AND ({later_same} OR (l.chunks > 0 AND {later_overlaps}))))
 ORDER BY r.token DESC"""
 
 _SAME: Final = """
-({run}.fingerprint = {question.fingerprint:text} AND {run}s.shard IS NOT DISTINCT FROM {number}
-    AND {run}s.shards IS NOT DISTINCT FROM {of})"""
+({run}.fingerprint = {question.fingerprint:text}
+    AND {run}s.shard IS NOT DISTINCT FROM {number:integer}
+    AND {run}s.shards IS NOT DISTINCT FROM {of:integer})"""
 _SAME_UNTIL: Final = """
 ({same} AND COALESCE(
-    COALESCE(r.end_date, (r.configuration ->> 'today')::date) <= {today}, false))"""
+    COALESCE(r.end_date, (r.configuration ->> 'today')::date) <= {today:date}, false))"""
 
 # By a hash of both, where && would compare each with each. NULL is all portfolios, or all of a
 # shard.
@@ -134,7 +129,7 @@ CROSS JOIN LATERAL (SELECT bool_or(os.shard = {number}) AS has_shard, max(o.end_
     FROM {shards} AS os JOIN {runs} AS o ON o.id = os.run_id WHERE os.group_id = s.group_id) AS own
 WHERE r.fingerprint = {question.fingerprint:text} AND s.shards = {of}
     AND (r.asked ->> 'end' IS NOT NULL
-        OR (r.configuration ->> 'today')::date IS NOT DISTINCT FROM {today})
+        OR (r.configuration ->> 'today')::date IS NOT DISTINCT FROM {question.today:date})
 ORDER BY r.created_at DESC, r.token DESC LIMIT 1"""
 
 # Time stamps are those of when a transaction began, and one that is open does not show its rows.
@@ -151,11 +146,12 @@ SELECT LEAST(now(), min(o.began)) FROM (
 _BEGIN: Final = """
 INSERT INTO {runs} (id, fingerprint, asked, portfolio_ids, configuration, code_version, state,
     attempt, token, created_at, started_at, failed, chunks, rows_written, seconds)
-VALUES ({run:text}, {question.fingerprint:text}, {question.document:text}, {ids},
-    {question.configuration:text}::jsonb ||
-    jsonb_build_object('next_changed_since', to_char(LEAST({since}, ({missed_since}))
-        AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')),
-    {question.code_version:text}, 'running', 1, {next_token}, {created_at},
+VALUES ({run:text}, {question.fingerprint:text}, {question.document:text},
+    {question.portfolio_ids:uuids}, {question.configuration:text}::jsonb ||
+    jsonb_build_object('next_changed_since',
+        to_char(LEAST({question.changed_since:moment}, ({missed_since})) AT TIME ZONE 'UTC',
+            'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')),
+    {question.code_version:text}, 'running', 1, {next_token}, COALESCE({created_at:moment}, now()),
     clock_timestamp(), 0, 0, 0, 0)"""
 
 _JOIN: Final = """
@@ -179,7 +175,7 @@ WITH run AS ({change} RETURNING id, token, attempt, created_at, started_at, end_
 SELECT token, attempt, created_at,
     CASE WHEN attempt = 1 AND created_at = now() THEN created_at ELSE started_at END,
     end_date, configured,
-    COALESCE({group}, (SELECT s.group_id::text FROM {shards} AS s WHERE s.run_id = run.id))
+    COALESCE({group:text}, (SELECT s.group_id::text FROM {shards} AS s WHERE s.run_id = run.id))
 FROM run"""
 
 _IS_ALIVE: Final = """
@@ -192,9 +188,10 @@ WITH gone AS (UPDATE {runs} SET state = {state:text},
     WHERE id IN ({ids}) AND state = 'running' RETURNING id, token)
 UPDATE {heartbeats} AS h SET token = gone.token FROM gone WHERE h.run_id = gone.id"""
 
+_HOLD: Final = "SELECT pg_advisory_xact_lock_shared(({of}::int8)::bit(32)::int4, {key})"
 _HOLDERS: Final = """
 SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2
-    AND classid = {class_id} AND objid::int8 IN ({keys})
+    AND classid = {of} AND objid::int8 IN ({keys})
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
 
 _END_TRANSACTIONS: Final = """
@@ -214,17 +211,6 @@ UPDATE {heartbeats} SET beat_at = clock_timestamp(),
     expires_at = clock_timestamp() + interval '{lease.lease_ms} ms'
 WHERE run_id = {lease.run_id:text} AND token = {lease.token}"""
 
-_HOLD: Final = """
-SELECT pg_advisory_xact_lock_shared(({class_id}::int8)::bit(32)::int4, {key})"""
-
-_HOLD_ORDER: Final = """
-SELECT pg_advisory_xact_lock_shared(({order_class}::int8)::bit(32)::int4, {key})"""
-
-_IS_HELD: Final = """
-SELECT FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND classid = {order_class}
-    AND objid::int8 = {key} AND database = (SELECT oid FROM pg_database
-        WHERE datname = current_database())"""
-
 _IS_OWN: Final = """
 SELECT 1 FROM {runs}
 WHERE id = {lease.run_id:text} AND token = {lease.token} AND state = 'running'"""
@@ -233,16 +219,17 @@ _ENTER: Final = """
 WITH entry AS (INSERT INTO {chunks} (run_id, chunk, attempt, first_portfolio, last_portfolio,
     first_session, last_session, sessions, rows_written, sha256, committed_at)
     VALUES ({lease.run_id:text}, {entry.chunk}, {lease.attempt}, {entry.first:uuid},
-        {entry.last:uuid}, {first_session}, {last_session}, {entry.sessions}, {entry.rows},
-        {entry.sha256:text}, clock_timestamp())
+        {entry.last:uuid}, {entry.first_session:date}, {entry.last_session:date},
+        {entry.sessions}, {entry.rows}, {entry.sha256:text}, clock_timestamp())
     RETURNING run_id)
 UPDATE {runs} SET chunks = chunks + 1, rows_written = rows_written + {entry.rows},
     failed = failed + {entry.failed}, {plan}
 FROM entry WHERE id = {lease.run_id:text} AND token = {lease.token} AND state = 'running'"""
 
 _PLANNED: Final = """
-snapshot_id = {planned.view.snapshot_id:text}, lsn = {lsn}, start_date = {start},
-    end_date = {end}, portfolios = {planned.portfolios}"""
+snapshot_id = {planned.view.snapshot_id:text}, lsn = {planned.view.lsn:text},
+    start_date = {planned.start:date}, end_date = {planned.end:date},
+    portfolios = {planned.portfolios}"""
 
 _ENTER_KEPT: Final = "INSERT INTO {issues} ({columns}) VALUES {rows}"
 _KEPT: Final = """
@@ -258,10 +245,10 @@ old AS (DELETE FROM {runs} WHERE id IN (
         THEN COALESCE(h.expires_at, r.started_at) ELSE r.ended_at END
         < clock_timestamp() - interval '{ledger_days} days'
     FOR UPDATE OF r SKIP LOCKED))
-UPDATE {runs} SET state = {state:text}, {plan} failed = COALESCE({failed}, failed),
+UPDATE {runs} SET state = {state:text}, {plan} failed = COALESCE({failed:integer}, failed),
     configuration = configuration || {outcome:text}::jsonb,
     ended_at = clock_timestamp(), seconds = seconds + {milliseconds}::numeric / 1000,
-    error = {error}
+    error = {error:text}
 WHERE id = {lease.run_id:text} AND token = {lease.token} AND state = 'running'"""
 
 _COMMITTED: Final = """
@@ -298,7 +285,8 @@ WHERE {condition} ORDER BY r.created_at DESC, r.token DESC LIMIT {limit}"""
 
 # A run, or all of a group.
 _NIGHTS: Final = """
-SELECT COALESCE(s.group_id, r.id)::text, COALESCE(bool_or({own} IN (r.id, s.group_id)), false)
+SELECT COALESCE(s.group_id, r.id)::text,
+    COALESCE(bool_or({own:text}::uuid IN (r.id, s.group_id)), false)
 FROM {runs} AS r LEFT JOIN {shards} AS s ON s.run_id = r.id
 GROUP BY COALESCE(s.group_id, r.id) ORDER BY max(r.created_at) DESC, max(r.token) DESC"""
 
@@ -306,15 +294,11 @@ GROUP BY COALESCE(s.group_id, r.id) ORDER BY max(r.created_at) DESC, max(r.token
 _OF_LATEST: Final = """
 COALESCE(s.group_id, r.id) IN (SELECT COALESCE(ls.group_id, l.id)
     FROM {runs} AS l LEFT JOIN {shards} AS ls ON ls.run_id = l.id
-    ORDER BY l.created_at DESC, l.token DESC LIMIT {limit})"""
-
-_OF_NIGHTS: Final = "COALESCE(s.group_id, r.id) = ANY ({nights:texts})"
+    ORDER BY l.created_at DESC, l.token DESC LIMIT {latest})"""
 
 _OF_GROUP: Final = """
 s.group_id = (SELECT own.group_id FROM {shards} AS own
     WHERE {group:text}::uuid IN (own.run_id, own.group_id) LIMIT 1)"""
-
-_OF_ORDER: Final = "r.configuration ->> 'order' = {order:text}"
 
 _SHOW_CHUNKS: Final = """
 SELECT chunk, attempt, first_portfolio::text AS first_portfolio,
@@ -369,20 +353,12 @@ _FIRST_OF_SYMBOLS: Final = """
 SELECT name, symbol, count, session, detail FROM {of_symbols} WHERE name = ANY ({names:texts})
 ORDER BY array_position({names:texts}, name::text), session, symbol COLLATE "C" LIMIT {most}"""
 
-_ASKED_PORTFOLIOS: Final = "SELECT portfolio_ids FROM {runs} WHERE id = ANY ({of:texts})"
-
 _SESSIONS: Final = """
 SELECT min(first_session), max(last_session) FROM {chunks} WHERE run_id = ANY ({of:texts})"""
 
 _SHOW_SYMBOL_ISSUES: Final = """
 SELECT name, NULLIF(symbol, '') AS symbol, count, session, detail, attempt FROM {symbol_issues}
 WHERE run_id = {run:text} ORDER BY name, symbol COLLATE "C", attempt"""
-
-_SHOW: Final = {
-    "chunks_committed": _SHOW_CHUNKS,
-    "issues": _SHOW_ISSUES,
-    "symbol_issues": _SHOW_SYMBOL_ISSUES,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -422,49 +398,32 @@ class EarlierRun:
 
 @dataclass(frozen=True, slots=True)
 class ShardGroup:
-    """Shards that were asked for the same.
+    """Shards that were asked for the same; moments are those of the server's clock."""
 
-    Attributes:
-        id: That of its first run.
-        moment: When it began, by the server's clock.
-        has_shard: Whether a shard that begins has run in it before.
-        end: Its last day; None before a shard has found it.
-        now: When the transaction began that read this.
-    """
-
-    id: str
-    moment: dt.datetime
-    has_shard: bool
-    end: dt.date | None
-    now: dt.datetime
+    id: str  # that of its first run
+    moment: dt.datetime  # when it began
+    has_shard: bool  # whether a shard that begins has run in it before
+    end: dt.date | None  # its last day; None before a shard has found it
+    now: dt.datetime  # when the transaction began that read this
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
     """The right to write as a run, as long as its token is that of the ledger.
 
-    Attributes:
-        run_id: Of the run.
-        token: By which each transaction finds it.
-        attempt: From 1; a run that is taken over, or resumed, continues with the next.
-        moment: When the run began, or the first shard of its group, by the server's clock: what
-            "now" is for it, and the `created_at` of its rows.
-        began: When this attempt began, by the server's clock.
-        end: Its last day, where an earlier attempt has found it.
-        configuration: How it is worked on, as JSON.
-        lease_ms: How long it lasts without a heartbeat.
-        group: Of a shard, which others it belongs to: the id of the first run of them.
+    ``moment`` is when the run began, or the first shard of its group, by the server's clock: what
+    "now" is for it, and the `created_at` of its rows.
     """
 
     run_id: str
     token: int
-    attempt: int
+    attempt: int  # from 1; a run that is taken over, or resumed, continues with the next
     moment: dt.datetime
-    began: dt.datetime
-    end: dt.date | None
+    began: dt.datetime  # when this attempt did
+    end: dt.date | None  # its last day, where an earlier attempt has found it
     configuration: str
     lease_ms: int
-    group: str | None = None
+    group: str | None = None  # of a shard, the id of the first run of its group
 
 
 @dataclass(frozen=True, slots=True)
@@ -522,36 +481,30 @@ class Entry:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Committed:
-    """The chunks of a run by number: first and last portfolio, and who failed.
+    """The chunks of a run by number: first and last portfolio, and who failed."""
 
-    `chunks` is one more than the highest number.
-    """
-
-    first: tuple[bytes, ...] = ()
-    last: tuple[bytes, ...] = ()
-    failed: tuple[frozenset[bytes], ...] = ()
-    chunks: int = 0
+    parts: tuple[tuple[bytes, bytes, set[bytes]], ...] = ()
+    chunks: int = 0  # one more than the highest number
 
     def covers(self, ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
         """Return which of portfolios that are sorted are among those of a chunk."""
-        covered: npt.NDArray[np.bool_] = self._marked(ids)[0]
-        return covered
+        return self._marked(ids)[0]
 
     def done(self, ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
         """Return which of them did not fail when they were committed last."""
-        done: npt.NDArray[np.bool_] = self._marked(ids)[1]
-        return done
+        return self._marked(ids)[1]
 
-    def _marked(self, ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    def _marked(
+        self, ids: npt.NDArray[np.uint8]
+    ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
         keys = [row.tobytes() for row in ids]
-        marked = np.zeros((2, len(keys)), dtype=np.bool_)
-        covered, done = marked
-        for first, last, failed in zip(self.first, self.last, self.failed, strict=True):
+        covered, done = np.zeros((2, len(keys)), dtype=np.bool_)
+        for first, last, failed in self.parts:
             inside = slice(bisect_left(keys, first), bisect_right(keys, last))
             covered[inside] = done[inside] = True
             for row, key in enumerate(keys[inside], start=inside.start) if failed else ():
                 done[row] = key not in failed
-        return marked
+        return covered, done
 
 
 class Ledger:
@@ -561,17 +514,27 @@ class Ledger:
         """Take the namespace."""
         self._schema = schema
         names = {key: own_table(schema, name) for key, name in _TABLES.items()}
-        tokens = quote_literal(own_table(schema, _TOKENS))
-        runs, shards = (quote_literal(names[key]) for key in ("runs", "shards"))
-        self._names = {
-            **names,
-            "next_token": compose("nextval({tokens}::regclass)", tokens=tokens),
-            "class_id": compose("{runs}::regclass::oid", runs=runs),
-            "order_class": compose("{shards}::regclass::oid", shards=shards),
-        }
+        tokens = quote_literal(own_table(schema, TOKENS))
+        next_token = compose("nextval({tokens}::regclass)", tokens=tokens)
+        self._names = names | {"next_token": next_token}
+        # Advisory locks of two parts have one of these as the first.
+        self._of_tokens, self._of_orders = (
+            compose("{table}::regclass::oid", table=quote_literal(names[key]))
+            for key in ("runs", "shards")
+        )
 
     def _sql(self, template: str, **holes: object) -> Sql:
         return compose(template, **self._names, **holes)
+
+    async def _rows(self, session: Session, template: str, **holes: object) -> list[Row]:
+        return [dict(row) for row in await session.fetch(self._sql(template, **holes))]
+
+    async def _shown(
+        self, session: Session, condition: str, *, limit: int | None = None, **holes: object
+    ) -> list[Row]:
+        """Return the runs that a condition is true of, the latest first."""
+        of, most = self._sql(condition, **holes), Sql("ALL") if limit is None else limit
+        return await self._rows(session, _SHOW_RUNS, condition=of, limit=most)
 
     async def found(self, session: Session, question: Question) -> list[EarlierRun]:
         """Return the runs that one with a question has to do with, the latest token first.
@@ -583,17 +546,16 @@ class Ledger:
         Until the transaction ends no other run can begin.
         """
         await self.lock(session)
-        same, later_same = (_same(run, question) for run in ("r", "l"))
+        same = _same("r", question)
         if question.today is not None:
-            same = compose(_SAME_UNTIL, same=same, today=_date(question.today))
-        overlaps, later_overlaps = (_overlaps(run, question) for run in ("r", "l"))
+            same = compose(_SAME_UNTIL, same=same, today=question.today)
         sql = self._sql(
             _FOUND,
-            group=_text(question.continues),
+            continues=question.continues,
             same=same,
-            overlaps=overlaps,
-            later_same=later_same,
-            later_overlaps=later_overlaps,
+            overlaps=_overlaps("r", question),
+            later_same=_same("l", question),
+            later_overlaps=_overlaps("l", question),
         )
         return [EarlierRun(*row) for row in await session.fetch(sql)]
 
@@ -608,22 +570,15 @@ class Ledger:
 
         "Now" is when the transaction began, or the group that lacked this shard.
         """
-        ids, shard = question.portfolio_ids, question.shard
-        listed = Sql("NULL") if ids is None else compose("{ids:uuids}", ids=ids)
-        created_at, group_id, joins = Sql("now()"), None, Sql()
-        if shard is not None:
+        group_id, joins = None, Sql()
+        if question.shard is not None:
             group_id = run_id if group is None else group.id
-            joins = self._sql(_JOIN, group=group_id, **_numbers(shard))
-        if group is not None and not group.has_shard:
-            created_at = compose("{at:moment}", at=group.moment)
-        since = question.changed_since
+            joins = self._sql(_JOIN, group=group_id, **_numbers(question.shard))
         change = self._sql(
             _BEGIN,
             run=run_id,
-            ids=listed,
             question=question,
-            created_at=created_at,
-            since=Sql("NULL") if since is None else compose("{at:moment}", at=since),
+            created_at=None if group is None or group.has_shard else group.moment,
             missed_since=Sql(_MISSED_SINCE),
         )
         return await self._lend(
@@ -634,8 +589,7 @@ class Ledger:
         """Return the shards that were asked for the same last; None of no shard, or the first."""
         if question.shard is None:
             return None
-        today = _date(question.today)
-        sql = self._sql(_GROUP, question=question, today=today, **_numbers(question.shard))
+        sql = self._sql(_GROUP, question=question, **_numbers(question.shard))
         for row in await session.fetch(sql):
             return ShardGroup(*row)
         return None
@@ -664,7 +618,7 @@ class Ledger:
         group: str | None = None,
         joins: Sql = Sql(),  # noqa: B008  # it is a text
     ) -> Lease:
-        sql = self._sql(_LEND, change=change, ms=lease_ms, group=_text(group), joins=joins)
+        sql = self._sql(_LEND, change=change, ms=lease_ms, group=group, joins=joins)
         (row,) = await session.fetch(sql)
         token, attempt, moment, began, end, configuration, group = row
         return Lease(run_id, token, attempt, moment, began, end, configuration, lease_ms, group)
@@ -707,14 +661,10 @@ class Ledger:
     def _holders(self, tokens: Sequence[int]) -> Sql:
         """Return the query of the processes that hold the advisory locks of tokens."""
         keys = joined(", ", (str(token % _KEYS) for token in tokens))
-        return self._sql(_HOLDERS, keys=keys)
+        return self._sql(_HOLDERS, of=self._of_tokens, keys=keys)
 
     async def await_end(self, session: Session, tokens: Sequence[int]) -> None:
-        """End the transactions of tokens that are given up, and wait until there are none.
-
-        Raises:
-            DatabaseError: they do not end.
-        """
+        """End the transactions of tokens that are given up, and wait until there are none."""
         until = time.monotonic() + WAIT_S
         while await self.end_transactions(session, tokens):
             if time.monotonic() > until:
@@ -741,18 +691,13 @@ class Ledger:
 
     @contextlib.asynccontextmanager
     async def fenced(self, session: Session, lease: Lease) -> AsyncIterator[None]:
-        """Run a transaction that writes under a lease.
+        """Run a transaction that writes under a lease, unless another run took over.
 
         Who takes over looks for its advisory lock after the token was replaced: either the token
         is read after that here, or the lock is there to be found.
-
-        Raises:
-            LeaseHeldError: another run took over.
         """
-        first = (
-            self._sql(_HOLD, key=lease.token % _KEYS),
-            self._sql(_IS_OWN, lease=lease),
-        )
+        hold = self._sql(_HOLD, of=self._of_tokens, key=lease.token % _KEYS)
+        first = (hold, self._sql(_IS_OWN, lease=lease))
         async with transaction(session, idle_ms=max(lease.lease_ms // 2, 1), first=first) as held:
             if not held:
                 raise taken_over(lease)
@@ -761,45 +706,24 @@ class Ledger:
     async def enter(self, session: Session, lease: Lease, entry: Entry, planned: Planned) -> None:
         """Enter a chunk, as the last statement of its transaction.
 
-        Raises:
-            LeaseHeldError: another run took over: the transaction must not commit.
-            DatabaseError: a trigger keeps the entry out.
+        An error, as where another run took over, means that the transaction must not commit.
         """
-        sql = self._sql(
-            _ENTER,
-            lease=lease,
-            entry=entry,
-            first_session=_date(entry.first_session),
-            last_session=_date(entry.last_session),
-            plan=_planned(planned),
-        )
-        if not await session.execute(sql):
+        plan = compose(_PLANNED, planned=planned)
+        if not await session.execute(self._sql(_ENTER, lease=lease, entry=entry, plan=plan)):
             await self._refuse_triggers(session, CHUNKS, RUNS)
             raise taken_over(lease)
 
     async def enter_issues(self, session: Session, issues: IssueRows) -> None:
-        """Enter issues.
-
-        Raises:
-            DatabaseError: the server keeps fewer than it was sent.
-        """
+        """Enter issues."""
         if issues.rows:
-            kept = await session.copy_in(
-                issues.table,
-                list(ISSUE_COLUMNS[issues.table]),
-                issues.pieces,
-                namespace=self._schema.namespace,
-            )
+            columns, namespace = ISSUE_COLUMNS[issues.table], self._schema.namespace
+            kept = await session.copy_in(issues.table, columns, issues.pieces, namespace=namespace)
             await self._check_kept(session, issues.table, kept, issues.rows)
 
     async def enter_kept(
         self, session: Session, lease: Lease, chunk: int, kept: Sequence[Kept]
     ) -> None:
-        """Enter what a chunk left to other writers.
-
-        Raises:
-            DatabaseError: the server keeps fewer rows than it was sent.
-        """
+        """Enter what a chunk left to other writers."""
         if not kept:
             return
         rows = [compose(_KEPT, run=lease.run_id, chunk=chunk, kept=one) for one in kept]
@@ -836,10 +760,8 @@ class Ledger:
     ) -> bool:
         """End a run, give its lease back, and forget runs that are too old.
 
-        ``outcome`` is what JSON can hold of what this attempt did.
-
-        Returns:
-            Whether the run was still this one's. Without ``failed``, the count is that of chunks.
+        Return whether the run was still this one's. ``outcome`` is what JSON can hold of what this
+        attempt did; without ``failed``, the count is that of chunks.
         """
         sql = self._sql(
             _FINISH,
@@ -847,9 +769,9 @@ class Ledger:
             state=state,
             ledger_days=ledger_days,
             milliseconds=round(max(seconds, 0.0) * 1000),
-            plan=Sql("") if planned is None else compose("{plan},", plan=_planned(planned)),
-            failed=Sql("NULL") if failed is None else failed,
-            error=_text(error),
+            plan=Sql() if planned is None else compose(f"{_PLANNED},", planned=planned),
+            failed=failed,
+            error=error,
             outcome=json.dumps({OUTCOME: dict(outcome or {})}),
         )
         return await alone(session, sql) == 1
@@ -857,45 +779,41 @@ class Ledger:
     async def committed(self, session: Session, run_id: str) -> Committed:
         """Return what a run has committed so far."""
         chunks = await session.fetch(self._sql(_COMMITTED, run=run_id))
-        failed: dict[int, set[bytes]] = {}
+        failed: defaultdict[int, set[bytes]] = defaultdict(set)
         for chunk, portfolio in await session.fetch(self._sql(_FAILED, run=run_id)):
-            failed.setdefault(chunk, set()).add(uuid.UUID(portfolio).bytes)
-        return Committed(
-            first=tuple(uuid.UUID(row[1]).bytes for row in chunks),
-            last=tuple(uuid.UUID(row[2]).bytes for row in chunks),
-            failed=tuple(frozenset(failed.get(row[0], ())) for row in chunks),
-            chunks=max((row[0] for row in chunks), default=-1) + 1,
+            failed[chunk].add(uuid.UUID(portfolio).bytes)
+        parts = tuple(
+            (uuid.UUID(first).bytes, uuid.UUID(last).bytes, failed[chunk])
+            for chunk, first, last in chunks
         )
+        return Committed(parts, chunks[-1][0] + 1 if chunks else 0)
 
     async def runs(self, session: Session, *, limit: int, run_id: str | None = None) -> list[Row]:
         """Return the runs that began last, the latest first, or the one of an id."""
-        condition = Sql("true") if run_id is None else compose("r.id = {run:text}", run=run_id)
-        rows = await session.fetch(self._sql(_SHOW_RUNS, condition=condition, limit=limit))
-        return [dict(row) for row in rows]
+        condition = "true" if run_id is None else "r.id = {run:text}"
+        return await self._shown(session, condition, limit=limit, run=run_id)
 
     async def runs_and_groups(self, session: Session, *, limit: int) -> list[Row]:
         """Return the ``limit`` runs that began last, the latest first, and all of their groups."""
-        condition = self._sql(_OF_LATEST, limit=limit)
-        sql = self._sql(_SHOW_RUNS, condition=condition, limit=Sql("ALL"))
-        return [dict(row) for row in await session.fetch(sql)]
+        return await self._shown(session, _OF_LATEST, latest=limit)
 
     async def group(self, session: Session, group: str) -> list[Row]:
         """Return the runs of a group, or of the one that a run belongs to.
 
         By number of the shard; of one that was run again the latest comes last.
         """
-        condition = self._sql(_OF_GROUP, group=group)
-        sql = self._sql(_SHOW_RUNS, condition=condition, limit=Sql("ALL"))
-        rows = [dict(row) for row in await session.fetch(sql)]
+        rows = await self._shown(session, _OF_GROUP, group=group)
         return sorted(rows, key=lambda row: (row["shard"], row["token"]))
 
     async def hold_order(self, session: Session, order: str) -> None:
         """Let runs begin that work for a call of `run_on`, until the transaction ends."""
-        await session.fetch(self._sql(_HOLD_ORDER, key=uuid.UUID(order).int % _KEYS))
+        key = uuid.UUID(order).int % _KEYS
+        await session.fetch(self._sql(_HOLD, of=self._of_orders, key=key))
 
     async def is_held(self, session: Session, order: str) -> bool:
         """Return whether the call still holds its order."""
-        return bool(await session.fetch(self._sql(_IS_HELD, key=uuid.UUID(order).int % _KEYS)))
+        key = uuid.UUID(order).int % _KEYS
+        return bool(await session.fetch(self._sql(_HOLDERS, of=self._of_orders, keys=key)))
 
     async def lock(self, session: Session) -> None:
         """Let no run begin until the transaction ends."""
@@ -903,9 +821,7 @@ class Ledger:
 
     async def of_order(self, session: Session, order: str) -> list[Row]:
         """Return the runs that work, or have last worked, for a call of `run_on`."""
-        condition = compose(_OF_ORDER, order=order)
-        sql = self._sql(_SHOW_RUNS, condition=condition, limit=Sql("ALL"))
-        return [dict(row) for row in await session.fetch(sql)]
+        return await self._shown(session, "r.configuration ->> 'order' = {order:text}", order=order)
 
     async def nights(
         self, session: Session, *, limit: int, own: str | None = None
@@ -915,24 +831,19 @@ class Ledger:
         Of a night the run that worked last comes last. With ``own``, the id of a run or a group,
         these are its night and those before; none if there is no such id.
         """
-        sql = self._sql(
-            _NIGHTS, own=Sql("NULL") if own is None else compose("{id:text}::uuid", id=own)
-        )
-        found = await session.fetch(sql)
+        found = await session.fetch(self._sql(_NIGHTS, own=own))
         first = 0 if own is None else next((at for at, row in enumerate(found) if row[1]), None)
         if first is None:
             return []
         nights: dict[str, list[Row]] = {night: [] for night, _ in found[first : first + limit]}
-        condition = compose(_OF_NIGHTS, nights=[*nights])
-        sql = self._sql(_SHOW_RUNS, condition=condition, limit=Sql("ALL"))
-        for row in await session.fetch(sql):
-            nights[row["group_id"] or row["run_id"]].append(dict(row))
+        condition = "COALESCE(s.group_id, r.id) = ANY ({nights:texts})"
+        for row in await self._shown(session, condition, nights=[*nights]):
+            nights[row["group_id"] or row["run_id"]].append(row)
         return [sorted(rows, key=lambda row: row["token"]) for rows in nights.values()]
 
     async def issue_counts(self, session: Session, of: Sequence[str], *, most: int) -> list[Row]:
         """Return how many issues of each name runs noticed, with the first ``most`` symbols."""
-        rows = await session.fetch(self._of_runs(_COUNT_ISSUES, of, most=most))
-        return [dict(row) for row in rows]
+        return await self._noticed(session, _COUNT_ISSUES, of, most=most)
 
     async def failed_portfolios(
         self, session: Session, of: Sequence[str], *, causes: Sequence[str], most: int
@@ -941,21 +852,20 @@ class Ledger:
 
         One of the names of ``causes`` goes before others.
         """
-        sql = self._of_runs(_SHOW_FAILED, of, causes=causes, most=most)
-        return [dict(row) for row in await session.fetch(sql)]
+        return await self._noticed(session, _SHOW_FAILED, of, causes=causes, most=most)
 
     async def symbol_issues(
         self, session: Session, of: Sequence[str], *, names: Sequence[str], most: int
     ) -> list[Row]:
         """Return the first ``most`` symbols with issues of some names, in the order of these."""
-        sql = self._of_runs(_FIRST_OF_SYMBOLS, of, names=names, most=most)
-        return [dict(row) for row in await session.fetch(sql)]
+        return await self._noticed(session, _FIRST_OF_SYMBOLS, of, names=names, most=most)
 
     async def asked_portfolios(
         self, session: Session, of: Sequence[str]
     ) -> npt.NDArray[np.uint8] | None:
         """Return the portfolios that runs were asked for, sorted (n, 16); None is all."""
-        asked = [row[0] for row in await session.fetch(self._sql(_ASKED_PORTFOLIOS, of=of))]
+        sql = self._sql("SELECT portfolio_ids FROM {runs} WHERE id = ANY ({of:texts})", of=of)
+        asked = [row[0] for row in await session.fetch(sql)]
         if None in asked:
             return None
         ids = b"".join(sorted({own.bytes for every in asked for own in every}))
@@ -968,19 +878,19 @@ class Ledger:
         ((first, last),) = await session.fetch(self._sql(_SESSIONS, of=of))
         return first, last
 
-    def _of_runs(self, template: str, of: Sequence[str], **holes: object) -> Sql:
-        noticed = self._sql(_NOTICED, of=of)
-        of_symbols = self._sql(_NOTICED_OF_SYMBOLS, of=of)
-        return self._sql(template, noticed=noticed, of_symbols=of_symbols, **holes)
+    async def _noticed(
+        self, session: Session, template: str, of: Sequence[str], **holes: object
+    ) -> list[Row]:
+        """Return rows of what runs noticed."""
+        noticed, of_symbols = self._sql(_NOTICED, of=of), self._sql(_NOTICED_OF_SYMBOLS, of=of)
+        return await self._rows(session, template, noticed=noticed, of_symbols=of_symbols, **holes)
 
     async def details(self, session: Session, run_id: str) -> dict[str, list[Row]]:
         """Return chunks by number, issues by portfolio, and issues of symbols by name."""
         return {
-            name: [
-                dict(row)
-                for row in await session.fetch(self._of_runs(template, [run_id], run=run_id))
-            ]
-            for name, template in _SHOW.items()
+            "chunks_committed": await self._rows(session, _SHOW_CHUNKS, run=run_id),
+            "issues": await self._noticed(session, _SHOW_ISSUES, [run_id]),
+            "symbol_issues": await self._rows(session, _SHOW_SYMBOL_ISSUES, run=run_id),
         }
 
 
@@ -1003,10 +913,6 @@ async def commit_chunk(
 
     ``write`` is handed ``step``, to be called with the name of each step that is done, and returns
     what the ledger keeps of the chunk and what that left to other writers.
-
-    Raises:
-        LeaseHeldError: another run took over.
-        DatabaseError: the database refused or failed.
     """
     ledger = Ledger(schema)
     async with ledger.fenced(session, lease):
@@ -1038,16 +944,6 @@ def taken_over(lease: Lease) -> LeaseHeldError:
     return LeaseHeldError(msg, lease.run_id)
 
 
-def _planned(planned: Planned) -> Sql:
-    return compose(
-        _PLANNED,
-        planned=planned,
-        lsn=_text(planned.view.lsn),
-        start=_date(planned.start),
-        end=_date(planned.end),
-    )
-
-
 def _same(run: str, question: Question) -> Sql:
     """Return the condition that a run was asked the same, of the same shard."""
     return compose(_SAME, run=Sql(run), question=question, **_numbers(question.shard))
@@ -1065,14 +961,6 @@ def _overlaps(run: str, question: Question) -> Sql:
     return compose(_SHARD_OVERLAPS, run=alias, in_own=in_shard(Sql("id"), **shard), **shard)
 
 
-def _numbers(shard: Shard | None) -> dict[str, Sql]:
-    number, of = shard or ("NULL", "NULL")
-    return {"number": Sql(number), "of": Sql(of)}
-
-
-def _date(day: dt.date | None) -> Sql:
-    return Sql("NULL::date") if day is None else date_literal(day_of(day))
-
-
-def _text(text: str | None) -> Sql:
-    return Sql("NULL") if text is None else quote_literal(text)
+def _numbers(shard: Shard | None) -> dict[str, int | None]:
+    number, of = shard or (None, None)
+    return {"number": number, "of": of}

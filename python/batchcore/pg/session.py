@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
-from batchcore.errors import ConfigError, DatabaseError, InternalError
+from batchcore.errors import ConfigError, DatabaseError
 from batchcore.pg.errors import answers, driver_errors, is_lost
 from batchcore.pg.sql import quote_literal
 
@@ -72,40 +72,22 @@ _COUNTED: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The moment that a REPEATABLE READ transaction sees, as the server names it.
+    """The moment that a REPEATABLE READ transaction sees, as the server names it."""
 
-    Attributes:
-        snapshot_id: ``xmin:xmax:running transactions``.
-        lsn: Where its log was; None on a standby.
-    """
-
-    snapshot_id: str
-    lsn: str | None
+    snapshot_id: str  # ``xmin:xmax:running transactions``
+    lsn: str | None  # where its log was; None on a standby
 
 
 @dataclass(frozen=True, slots=True)
 class SharedView:
-    """A moment of the database that somebody holds, for the runs of others to read.
+    """A moment of the database that somebody holds, for the runs of others to read."""
 
-    Attributes:
-        exported: Identifier of the snapshot, good as long as it is held.
-        changed_since: The moment from which on it may have missed a change.
-    """
-
-    exported: str
-    changed_since: dt.datetime
+    exported: str  # identifier of the snapshot, good as long as it is held
+    changed_since: dt.datetime  # from which on it may have missed a change
 
 
 class Session:
-    """A borrowed asyncpg connection; what is sent on it is counted under its phase.
-
-    Attributes:
-        ambiguous: Symbols of closes read on dates on which rows differ (S2).
-        isolation: Level of the transaction, as PostgreSQL writes it.
-        exported: Identifier under which others can see what it sees; None if they cannot.
-        view: Which moment it sees, where it was asked for.
-        translations: SQLAlchemy's `schema_translate_map` of where it came from.
-    """
+    """A borrowed asyncpg connection; what is sent on it is counted under its phase."""
 
     def __init__(self, raw: asyncpg.Connection, phase: str, database: Database) -> None:
         self.raw = raw
@@ -115,13 +97,12 @@ class Session:
         self.rounded = database.rounded
         self.grace = database.grace
         self.translations = database.translations
-        self._limit_s = (
-            None if database.connects else NO_LIMIT_S
-        )  # a limit is a timer for each piece
-        self.ambiguous: list[Ambiguous] = []
-        self.isolation = ""
-        self.exported: str | None = None
-        self.view: View | None = None
+        # asyncpg sets a timer for each piece of a COPY that has a limit
+        self._limit_s = None if database.connects else NO_LIMIT_S
+        self.ambiguous: list[Ambiguous] = []  # symbols of closes that were read
+        self.isolation = ""  # of the transaction, as PostgreSQL writes it
+        self.exported: str | None = None  # under which others can see what it sees
+        self.view: View | None = None  # where it was asked for
 
     @property
     def consistent(self) -> bool:
@@ -227,9 +208,6 @@ class Session:
 
         Its statement has no name, whatever cache the caller's connections have: a pooler that
         hands them on by transaction would let one run what another has prepared under that name.
-
-        Raises:
-            ConfigError: the caller's connection has a type codec that makes something else of it.
         """
         if _COUNTED.match(query):
             self.count()  # the driver reports none that was prepared
@@ -251,12 +229,10 @@ class Session:
 
 
 def _check_codecs(attributes: Sequence[asyncpg.Attribute], rows: Sequence[asyncpg.Record]) -> None:
+    """Refuse a connection of the caller's that makes something else of types."""
     for at, attribute in enumerate(attributes):
         kind = _READ_AS.get(attribute.type.name)
-        if kind is None:
-            continue
-        for row in rows:
-            found = type(row[at])
+        for found in {type(row[at]) for row in rows} if kind else ():
             if found not in {kind, NoneType} and not (
                 kind is uuid.UUID and issubclass(found, kind)
             ):
@@ -315,10 +291,7 @@ async def transaction(
         idle_ms: How long the server waits for the next statement before it ends the connection;
             0 is for ever.
         first: SELECT statements that go with its settings in one message, each of which sees what
-            is committed when it begins.
-
-    Yields:
-        How many rows the last of ``first`` has found.
+            is committed when it begins; the last one's rows are counted.
     """
     async with _transaction(session, isolation="read_committed"):
         rows = await session.execute("; ".join([*_settings(session, idle_ms), *first]))
@@ -355,11 +328,7 @@ async def one_moment(session: Session, exported: str | None = None) -> AsyncIter
         if exported is not None:
             await session.execute(f"SET TRANSACTION SNAPSHOT {quote_literal(exported)}")
         await session.execute("; ".join(_settings(session)))
-        level = await session.fetchval("SHOW transaction_isolation")
-        if not session.raw.is_in_transaction() or level != "repeatable read":
-            msg = f"expected a REPEATABLE READ transaction, was {level}"
-            raise InternalError(msg)
-        session.isolation = level
+        session.isolation = "repeatable read"
         yield
 
 

@@ -49,11 +49,7 @@ class SessionPool:
 
     @contextlib.asynccontextmanager
     async def lend(self, phase: str) -> AsyncIterator[Session]:
-        """Lend a session as soon as one is idle; its statements are counted under ``phase``.
-
-        Raises:
-            Exception: why the last one could not be opened, if there is none.
-        """
+        """Lend a session as soon as one is idle, or raise why the last one could not be opened."""
         session = await self._taken()
         try:
             await session.enter(phase)

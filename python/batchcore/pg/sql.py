@@ -41,11 +41,7 @@ def compose(template: str, /, **holes: object) -> Sql:
 
     ``{name}`` takes `Sql`, an integer or what is `Composable`, such as a `Relation`, of which
     ``{name.column}`` is a column; ``{name:kind}`` writes a value as a literal of a kind of
-    `LITERALS`.
-
-    Raises:
-        TypeError: a hole is given anything else, such as text that is no `Sql`.
-        InputError: no server takes a text.
+    `LITERALS`, None as NULL. Anything else, such as text that is no `Sql`, is a `TypeError`.
     """
     return Sql(_FORMATTER.vformat(template.strip(), (), holes))
 
@@ -85,14 +81,9 @@ class Relation(Composable):
 
 
 def quote_identifier(name: str) -> Sql:
-    """Return ``name`` as a quoted identifier, whatever characters it has.
-
-    Raises:
-        InputError: it is empty, has a zero character or is no valid Unicode.
-    """
+    """Return ``name`` as a quoted identifier, whatever characters it has."""
     if not name:
-        msg = "an SQL name is empty"
-        raise InputError(msg)
+        raise InputError("an SQL name is empty")
     return Sql('"' + _sendable(name).replace('"', '""') + '"')
 
 
@@ -101,9 +92,6 @@ def quote_literal(text: str) -> Sql:
 
     A text with a backslash becomes ``E'...'`` with each of them doubled, because a plain literal
     depends on ``standard_conforming_strings``.
-
-    Raises:
-        InputError: it has a zero character or is no valid Unicode.
     """
     quoted = "'" + _sendable(text).replace("'", "''") + "'"
     return Sql("E" + quoted.replace("\\", "\\\\") if "\\" in quoted else quoted)
@@ -139,9 +127,9 @@ def text_array(texts: Iterable[str]) -> Sql:
     return quote_literal("{" + quoted + "}")
 
 
-def date_literal(day: int) -> Sql:
-    """Return a day since 1970-01-01 as a date literal; the last may be 10000-01-01."""
-    return Sql(f"'{_iso_date(day)}'::date")
+def date_literal(day: int | dt.date) -> Sql:
+    """Return a date, or a day since 1970-01-01, as a literal; the last may be 10000-01-01."""
+    return Sql(f"'{day if isinstance(day, dt.date) else _iso_date(day)}'::date")
 
 
 def _date_array(days: Sequence[int] | npt.NDArray[np.int32]) -> str:
@@ -169,6 +157,7 @@ def _moment(moment: dt.datetime) -> str:
 LITERALS: Final[Mapping[str, Callable[[Any], str]]] = MappingProxyType(
     {
         "name": quote_identifier,
+        "integer": lambda own: str(int(own)),
         "text": quote_literal,
         "texts": text_array,
         "date": date_literal,
@@ -191,9 +180,8 @@ class _Formatter(Formatter):
         if not format_spec and isinstance(value, int) and not isinstance(value, bool):
             return str(value)
         if format_spec not in LITERALS:
-            msg = f"{value!r} is neither SQL nor a literal of kind `{format_spec}`"
-            raise TypeError(msg)
-        return LITERALS[format_spec](value)
+            raise TypeError(f"{value!r} is neither SQL nor a literal of kind `{format_spec}`")
+        return "NULL" if value is None else LITERALS[format_spec](value)
 
 
 _FORMATTER: Final = _Formatter()
@@ -201,11 +189,9 @@ _FORMATTER: Final = _Formatter()
 
 def _sendable(text: str) -> str:
     if "\0" in text:
-        msg = f"PostgreSQL stores no zero character, which {text!r} has"
-        raise InputError(msg)
+        raise InputError(f"PostgreSQL stores no zero character, which {text!r} has")
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        msg = f"{text!r} is no valid Unicode"
-        raise InputError(msg) from error
+        raise InputError(f"{text!r} is no valid Unicode") from error
     return text

@@ -59,19 +59,12 @@ FROM ({acting}) AS a WHERE kind <> 'foreign' ORDER BY 3, 2
 
 @dataclass(frozen=True, slots=True)
 class Acting:
-    """A trigger or rule.
-
-    Attributes:
-        kind: `trigger` or `rule`.
-        name: Its name.
-        relation: The table that it is on, which may be a partition.
-        function: What a trigger calls.
-    """
+    """A `trigger` or `rule`."""
 
     kind: str
     name: str
-    relation: str
-    function: str | None
+    relation: str  # the table that it is on, which may be a partition
+    function: str | None  # what a trigger calls
 
     def __str__(self) -> str:
         """Return what errors call it."""
@@ -82,10 +75,6 @@ def acting_sql(schema: Schema, tables: Iterable[str]) -> Sql:
     """Return the statement that finds triggers and rules on INSERT and UPDATE that are enabled.
 
     Foreign tables among the tables, or beneath them, are rows of the kind `foreign`.
-
-    Args:
-        schema: Names of tables.
-        tables: By the names of docs/schema.md.
     """
     names = joined(", ", [quote_literal(schema.table(table)) for table in tables])
     return compose(_ACTING, namespace=quote_literal(schema.namespace), names=names)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from batchcore import about
 from batchcore.calendar import PRICES, day_of
-from batchcore.config import CONFIGURATION, INCEPTION, QUESTION
+from batchcore.config import INCEPTION
+from batchcore.declared import CONFIGURATION, QUESTION
 from batchcore.errors import DatabaseError, LeaseHeldError
 from batchcore.options import recorded
 from batchcore.pg.ledger import LIVES, Ledger, Question, taken_over

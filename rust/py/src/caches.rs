@@ -332,12 +332,6 @@ impl PriceReader {
         })
     }
 
-    /// Decimals that hold every close.
-    #[getter]
-    fn scale(&self) -> PyResult<u32> {
-        guard("PriceReader.scale", || Ok(self.scale_of_all()))
-    }
-
     /// (hits, of them by lookback, misses).
     #[getter]
     fn counts(&self) -> PyResult<(u64, u64, u64)> {
