@@ -1702,6 +1702,19 @@ SELECT 0::int4, p."portfolio_id", p."symbol"::text, CASE WHEN isfinite(p."entry_
 -- verify(schema with fx, fast=False)
 -- verify(schema with fx, fast=True)
 COPY (
+SELECT c.* FROM (
+    SELECT t."symbol" AS symbol, t."date" AS day, COALESCE(CASE WHEN isfinite(GREATEST(t."created_at", t."updated_at"))
+        THEN LEAST(extract(epoch FROM GREATEST(t."created_at", t."updated_at")) * 1000000, '<number>'::numeric)::int8
+    WHEN GREATEST(t."created_at", t."updated_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8) AS changed FROM "public"."market_data_cache" AS t
+    WHERE upper(btrim(t."symbol" COLLATE "C", ' ')) = ANY('<texts>') AND t."date" BETWEEN '<day>'::date AND '<day>'::date) AS c
+WHERE c.changed > '<number>'::int8 AND c.changed < '<number>'::int8
+) TO STDOUT (FORMAT binary);
+
+-- verify(fast=False)
+-- verify(fast=True)
+-- verify(schema with fx, fast=False)
+-- verify(schema with fx, fast=True)
+COPY (
 SELECT c.portfolio, c.rows, c.first, c.last, b.day
 FROM (
     SELECT s."portfolio_id" AS portfolio, count(*) AS rows,
@@ -1711,21 +1724,6 @@ LEFT JOIN LATERAL (
     SELECT s."snapshot_date" AS day FROM "public"."portfolio_snapshots" AS s
     WHERE s."portfolio_id" = c.portfolio AND s."snapshot_date" < c.first AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
     ORDER BY s."snapshot_date" DESC LIMIT 1) AS b ON true
-) TO STDOUT (FORMAT binary);
-
--- verify(fast=False)
--- verify(fast=True)
--- verify(schema with fx, fast=False)
--- verify(schema with fx, fast=True)
-COPY (
-SELECT c.symbol, c.day, c.changed
-FROM (
-    SELECT m."symbol" AS symbol, m."date" AS day, COALESCE(CASE WHEN isfinite(GREATEST(m."created_at", m."updated_at"))
-        THEN LEAST(extract(epoch FROM GREATEST(m."created_at", m."updated_at")) * 1000000, '<number>'::numeric)::int8
-    WHEN GREATEST(m."created_at", m."updated_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8) AS changed FROM "public"."market_data_cache" AS m
-    WHERE upper(btrim(m."symbol" COLLATE "C", ' ')) = ANY('<texts>')
-        AND m."date" BETWEEN '<day>'::date AND '<day>'::date) AS c
-WHERE c.changed > '<number>'::int8 AND c.changed < '<number>'::int8
 ) TO STDOUT (FORMAT binary);
 
 -- verify(fast=False)
@@ -1986,13 +1984,11 @@ SELECT c0, c1, c2, c3, c4, c5, CASE WHEN isfinite(c6) THEN (c6 - DATE '1970-01-0
 -- verify(schema with fx, fast=False)
 -- verify(schema with fx, fast=True)
 COPY (
-SELECT c.base, c.quote, c.day, c.changed
-FROM (
-    SELECT v."base"::text AS base, v."quote"::text AS quote, v."date" AS day, COALESCE(CASE WHEN isfinite(GREATEST(v."updated_at"))
-        THEN LEAST(extract(epoch FROM GREATEST(v."updated_at")) * 1000000, '<number>'::numeric)::int8
-    WHEN GREATEST(v."updated_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8) AS changed
-    FROM "public"."fx_rates" AS v WHERE v."base" IS NOT NULL AND v."quote" IS NOT NULL
-        AND v."date" BETWEEN '<day>'::date AND '<day>'::date) AS c
+SELECT c.* FROM (
+    SELECT t."base"::text AS base, t."quote"::text AS quote, t."date" AS day, COALESCE(CASE WHEN isfinite(GREATEST(t."updated_at"))
+        THEN LEAST(extract(epoch FROM GREATEST(t."updated_at")) * 1000000, '<number>'::numeric)::int8
+    WHEN GREATEST(t."updated_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8) AS changed FROM "public"."fx_rates" AS t
+    WHERE t."base" IS NOT NULL AND t."quote" IS NOT NULL AND t."date" BETWEEN '<day>'::date AND '<day>'::date) AS c
 WHERE c.changed > '<number>'::int8 AND c.changed < '<number>'::int8
 ) TO STDOUT (FORMAT binary);
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from batchcore.calendar import FIRST_DATE, PRICES
+from batchcore.db.check import check
 from batchcore.frames import Days, day_keys, distinct
 from batchcore.reference.currencies import currency
 from batchcore.run.plan import Rewrites
+from batchcore.schema import Use
 from batchcore.sources.changes import (
     ChangedFacts,
-    check_stamps,
     select_changed_facts,
     select_changed_prices,
     select_changed_session,
@@ -65,7 +66,7 @@ async def find_affected(  # noqa: PLR0917  # what changed, for some portfolios
     Raises:
         SchemaError: a table that is there lacks a time stamp.
     """
-    check_stamps(catalog)
+    check(catalog, Use.CHANGES, writes=False)
     facts = await load(session, select_changed_facts(catalog, since, selection))
     prices = await load(session, select_changed_prices(catalog, since))
     monitor.loaded(changed_facts=len(facts.day), changed_prices=len(prices.day))

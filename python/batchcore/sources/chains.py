@@ -11,14 +11,13 @@ from batchcore.frames import Decimals, Frame
 from batchcore.schema import Kind
 from batchcore.sources.host import HostTable, complete, select, sorted_ids
 from batchcore.sources.query import Column, Query
+from batchcore.sources.snapshots import SNAPSHOTS
 
 if TYPE_CHECKING:
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Ids, Int32, Int64
     from batchcore.sources.host import Selection
-
-SNAPSHOTS: Final = "portfolio_snapshots"
 
 
 def select_ids(catalog: Catalog, selection: Selection) -> Query[Ids]:
@@ -48,24 +47,14 @@ def select_last_days(
     read = (Column("row", Kind.INT8, "w.number - 1"), "last.snapshot_date! day")
     holes = {"ids": ids, "until": until, "complete": complete(catalog, calendar)}
     last = HostTable(catalog, SNAPSHOTS, "last")
-    return select(catalog, "last_days", _last_days, read, _LAST, last=last, **holes)
-
-
-def _last_days(row: Int64, day: Int32) -> tuple[Int64, Int32]:
-    return row, day
+    return select(
+        catalog, "last_days", lambda row, day: (row, day), read, _LAST, last=last, **holes
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class ChainRows(Frame):
-    """Snapshots that are marked complete, in any order; some may be on no session.
-
-    Attributes:
-        portfolio_id: (n, 16) uint8.
-        day: (n,) int32.
-        equity: Dollars; as the next two.
-        pnl: Of the session.
-        flow: Of the session.
-    """
+    """Snapshots that are marked complete, in any order; some may be on no session."""
 
     portfolio_id: Ids
     day: Int32
@@ -97,20 +86,12 @@ def select_chain_rows(
     *,
     earlier: bool,
 ) -> Query[ChainRows]:
-    """Return the snapshots of portfolios from one day to another, and of each the one before.
-
-    What is ``earlier`` than the first day is left out where it is not asked for.
-    """
+    """Return the snapshots of portfolios in a range, and of each the one ``earlier`` if wanted."""
     read = (
         "s.portfolio_id, s.snapshot_date! day, s.equity_balance equity",
         "s.daily_pnl pnl, s.daily_capital_flow flow",
     )
-    first, last = days
-    holes = {
-        "selection": selection,
-        "first": first,
-        "last": last,
-        "complete": complete(catalog, calendar),
-    }
+    holes = {"selection": selection, "complete": complete(catalog, calendar)}
     template = _ROWS + _EARLIER if earlier else _ROWS
-    return select(catalog, "chains", ChainRows, read, template, **holes)
+    first, last = days
+    return select(catalog, "chains", ChainRows, read, template, first=first, last=last, **holes)

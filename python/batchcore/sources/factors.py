@@ -24,17 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Factors:
-    """Active factors that get the betas of an ETF (A8), sorted by id.
-
-    Attributes:
-        id: (f, 16) uint8.
-        etf: Symbol of the ETF of each, normalised.
-        off: What no factor was found for -> why.
-    """
+    """Active factors that get the betas of an ETF (A8), sorted by id."""
 
     id: npt.NDArray[np.uint8]
-    etf: tuple[str, ...]
-    off: Mapping[str, str]
+    etf: tuple[str, ...]  # symbol of the ETF of each, normalised
+    off: Mapping[str, str]  # what no factor was found for -> why
 
 
 _FACTORS: Final = """
@@ -129,8 +123,7 @@ def rows_exist(
 ) -> Sql:
     """Return the statement that tells of each table whether it has rows of these keys.
 
-    ``names`` are tables of `analytic_tables.KEYS`. Rows are looked up position by position on the
-    unique indexes, which end in the date.
+    Rows are looked up position by position on the unique indexes, which end in the date.
     """
     listed = joined(",", [compose("{day:date}", day=day) for day in days])
 

@@ -56,9 +56,7 @@ class HostColumn(Sql):
     def read(self, name: str = "", *, bare: bool = False) -> Column:
         """Return it as a column of a query's result, without the blanks that fill a ``char(20)``.
 
-        Args:
-            name: In the frame, where it is another.
-            bare: See `Column.bare`.
+        ``name`` is another one in the frame, ``bare`` as in `Column`.
         """
         name = name or self.column
         found = self.catalog.column(self.table, self.column)
@@ -226,17 +224,11 @@ def _double(value: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Selection(Composable):
-    """Which portfolios a query is about: an inclusive range of ids, or a list of them.
+    """Which portfolios a query is about: an inclusive range of ids, or a list of them."""
 
-    Attributes:
-        ids: (n, 16) uint8, sorted; None means all that are not soft-deleted.
-        as_range: Whether every portfolio between the first and the last is meant.
-        shard: Of all, those of a shard alone, where portfolios are read.
-    """
-
-    ids: npt.NDArray[np.uint8] | None = None
-    as_range: bool = False
-    shard: Shard | None = None
+    ids: npt.NDArray[np.uint8] | None = None  # sorted; None means all that are not soft-deleted
+    as_range: bool = False  # whether every portfolio between the first and the last is meant
+    shard: Shard | None = None  # of all, those of a shard alone, where portfolios are read
 
     def __format__(self, column: str) -> str:
         return self.condition(Sql(column))
@@ -276,12 +268,7 @@ _OWNED: Final = "{portfolio} IN (SELECT {o.id} FROM {o} WHERE {o.deleted_at} IS 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Boundaries:
-    """Days that part the snapshots of some portfolios, instead of the day of the run.
-
-    Attributes:
-        ids: (n, 16) uint8, each once.
-        day: (n,) int32.
-    """
+    """Days that part the snapshots of some portfolios, each once, instead of the day of the run."""
 
     ids: npt.NDArray[np.uint8]
     day: npt.NDArray[np.int32]

@@ -34,23 +34,14 @@ SP500: Final = "SP500"
 
 @dataclass(frozen=True, eq=False, slots=True)
 class SymbolProfiles:
-    """Profiles of the symbols of a run, in its order.
+    """Profiles of the symbols of a run, in its order."""
 
-    Attributes:
-        beta: (u,) float64, NaN without one.
-        sector: Of each symbol as stored, None without one.
-        is_etf: Of each symbol.
-        found: How many symbols have a profile.
-        unreadable: Sectors that are no UTF-8, which count as none, with their symbols.
-        ambiguous: Symbols whose profiles differ, which count as none.
-    """
-
-    beta: Floats
-    sector: tuple[str | None, ...]
+    beta: Floats  # NaN without one
+    sector: tuple[str | None, ...]  # as stored, None without one
     is_etf: tuple[bool, ...]
-    found: int = 0
-    unreadable: tuple[str, ...] = ()
-    ambiguous: tuple[str, ...] = ()
+    found: int = 0  # how many symbols have a profile
+    unreadable: tuple[str, ...] = ()  # sectors that are no UTF-8, which count as none
+    ambiguous: tuple[str, ...] = ()  # symbols whose profiles differ, which count as none
 
 
 # No key keeps a view to one row of a symbol. Rows that agree count once.
@@ -113,15 +104,10 @@ def _only(keys: Text, of: str = "company_profiles") -> tuple[Bools, tuple[str, .
 
 @dataclass(frozen=True, eq=False, slots=True)
 class SpeltProfiles:
-    """Profiles as the policy `legacy` reads them, one of each symbol as stored.
+    """Profiles as the policy `legacy` reads them, one of each symbol as stored."""
 
-    Attributes:
-        profiles: None without a table.
-        ambiguous: Symbols whose profiles differ, which count as none.
-    """
-
-    profiles: Profiles | None = None
-    ambiguous: tuple[str, ...] = ()
+    profiles: Profiles | None = None  # None without a table
+    ambiguous: tuple[str, ...] = ()  # symbols whose profiles differ, which count as none
 
 
 def select_spelt_profiles(catalog: Catalog, symbols: Iterable[str]) -> Query[SpeltProfiles]:
@@ -202,15 +188,10 @@ def select_newest_betas(catalog: Catalog, selection: Selection) -> Query[Betas]:
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """Weights of a benchmark.
+    """Weights of a benchmark."""
 
-    Attributes:
-        day: Days since 1970-01-01 of the date that they are of; None without any.
-        weights: Sector as stored -> share of the benchmark, 0 to 1.
-    """
-
-    day: int | None
-    weights: dict[str, float]
+    day: int | None  # date that they are of; None without any
+    weights: dict[str, float]  # sector as stored -> share of the benchmark, 0 to 1
 
 
 _WEIGHTS: Final = """
@@ -244,7 +225,5 @@ def select_has_benchmark(catalog: Catalog) -> Query[bool]:
     if not catalog.has_table(WEIGHTS):
         return Query("benchmark", "", (), bool)
     template = "SELECT EXISTS (SELECT FROM {w} WHERE {w.benchmark_code} = {code:text})"
-    columns = results(there="bool")
-    return Query(
-        "benchmark", part(catalog, template, code=SP500), columns, lambda there: bool(there[0])
-    )
+    sql = part(catalog, template, code=SP500)
+    return Query("benchmark", sql, results("there bool"), lambda there: bool(there[0]))

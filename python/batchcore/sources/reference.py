@@ -57,12 +57,7 @@ _SCALES: Final = {
 
 
 class Reader:
-    """Reads of one snapshot of the database.
-
-    Attributes:
-        session: Inside a transaction.
-        catalog: What its tables are.
-    """
+    """Reads of one snapshot of the database, by a session inside a transaction."""
 
     def __init__(self, session: Session, catalog: Catalog) -> None:
         """Take a session inside a transaction, and what its tables are."""

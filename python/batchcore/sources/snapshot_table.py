@@ -11,6 +11,7 @@ from batchcore.frames import Decimals, Integers, taken
 from batchcore.schema import HOST, Kind
 from batchcore.sources.host import HostColumn, part, select, tables
 from batchcore.sources.query import Column
+from batchcore.sources.snapshots import SNAPSHOTS
 from batchcore.sources.stored import scale_of
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from batchcore.sources.host import Selection
     from batchcore.sources.query import Query
 
-SNAPSHOTS: Final = "portfolio_snapshots"
 KEY: Final = ("portfolio_id", "snapshot_date")
 
 _TEXTS: Final = frozenset({Kind.TEXT, Kind.JSON, Kind.JSONB})

@@ -26,13 +26,7 @@ SNAPSHOTS: Final = "portfolio_snapshots"
 
 @dataclass(frozen=True, eq=False)
 class Existing(Frame):
-    """Snapshots that exist.
-
-    Attributes:
-        portfolio_id: (n, 16) uint8.
-        day: (n,) int32.
-        complete: (n,) bool, S5.
-    """
+    """Snapshots that exist, and whether each is complete (S5)."""
 
     portfolio_id: Ids
     day: Int32
@@ -60,19 +54,12 @@ def select_existing(
 
 @dataclass(frozen=True, eq=False)
 class Holes(Frame):
-    """Sessions without a complete snapshot, of portfolios that have one in the range.
-
-    Attributes:
-        portfolio_id: (n, 16) uint8.
-        earliest: (n,) int32, the day of the earliest complete snapshot of the range.
-        hole: The first session after it without one, though a later one has one.
-        missing: (n,) int64, how many such sessions there are.
-    """
+    """Sessions without a complete snapshot, of portfolios that have one in the range."""
 
     portfolio_id: Ids
-    earliest: Int32
-    hole: Days
-    missing: Int64
+    earliest: Int32  # day of the earliest complete snapshot of the range
+    hole: Days  # first session after it without one, though a later one has one
+    missing: Int64  # how many such sessions there are
 
 
 _HOLES: Final = """
@@ -118,7 +105,7 @@ def select_holes(
         complete=complete(catalog, calendar),
         sessions=_sessions(calendar, start, end),
     )
-    columns = results(portfolio_id="uuid", earliest="day", hole="date", missing="int8")
+    columns = results("portfolio_id uuid, earliest day, hole date, missing int8")
     return Query("holes", sql, columns, Holes)
 
 
@@ -140,17 +127,11 @@ def _sessions(calendar: Calendar, start: int | None, end: int) -> Sql:
 
 @dataclass(frozen=True, eq=False)
 class Returns(Frame):
-    """Daily returns of portfolios before a run.
+    """Daily returns of portfolios before a run."""
 
-    Attributes:
-        portfolio: (n,) int32 row of the portfolios asked for.
-        day: (n,) int32 days since 1970-01-01.
-        value: (n,) float64, never NaN.
-    """
-
-    portfolio: Int32
+    portfolio: Int32  # row of the portfolios asked for
     day: Int32
-    value: Floats
+    value: Floats  # never NaN
 
 
 _RETURNS: Final = """
@@ -174,8 +155,7 @@ def select_returns(
     """Return of each portfolio the last daily returns before a day, of complete snapshots.
 
     A LATERAL look-up on the unique index for each; NULL and what is not finite do not count.
-    ``ids`` are (p, 16) uint8, ``before`` is (p,) int32, the day of each; of a portfolio come
-    ``count`` at most.
+    ``before`` has the day of each of ``ids``; of a portfolio come ``count`` at most.
     """
     return select(
         catalog,
