@@ -58,14 +58,8 @@ async def reading(
     """Give a session to read in, see `Database.reading`, and the catalog of the host's tables.
 
     The catalog is read once for each ``db`` and schema, and again after `KEPT_S`, when what it
-    has found is not enough, and after an error of what is not as it says.
-
-    Args:
-        db: Any kind of database, the caller's connections too.
-        schema: Names of tables and columns; None for those of docs/schema.md.
-        uses: What the tables are needed for.
-        phase: What statements are counted under; that on the catalog is under `CHECK`.
-        statements: What to count in.
+    has found is not enough, and after an error of what is not as it says. Its statement is counted
+    under `CHECK`.
 
     Raises:
         ConfigError: ``db`` is of a wrong kind; in `changing`, also one in no transaction.

@@ -73,25 +73,14 @@ _LEDGER_REVISION: Final = "0003"
 
 
 class _Need(NamedTuple):
-    """A column that some uses need.
-
-    Attributes:
-        column: Which.
-        kind: Its type.
-        inserted: Whether it is written into new rows.
-        updated: Whether it is changed in rows that exist.
-        rounded: Whether it is written with the decimals of docs/schema.md, whatever it has.
-        nulled: Whether it may become NULL.
-        scaled: Whether its decimals must be chosen where its digits do not all fit 64 bits.
-    """
+    """A column that some uses need."""
 
     column: Column
-    kind: Kind
-    inserted: bool
-    updated: bool
-    rounded: bool
-    nulled: bool
-    scaled: bool
+    inserted: bool  # whether it is written into new rows
+    updated: bool  # whether it is changed in rows that exist
+    rounded: bool  # whether it is written with the decimals of docs/schema.md, whatever it has
+    nulled: bool  # whether it may become NULL
+    scaled: bool  # whether its decimals must be chosen where its digits do not all fit 64 bits
 
 
 @cache  # each load of a cache asks
@@ -100,12 +89,9 @@ def _needs(
 ) -> dict[str, tuple[_Need, ...]]:
     """Return table -> the columns that some uses need, of the tables with any.
 
-    Args:
-        uses: What the tables are used for.
-        sources: Whether closes have sources.
-        proxies: Whether factors are found by their ETFs.
-        splits: Whether the host maps a table of splits.
-        currency: The table with the currency of positions; empty on a host that maps no rates.
+    ``sources`` is whether closes have any, ``proxies`` whether factors are found by their ETFs,
+    ``splits`` whether a table of them is mapped, ``currency`` the table with the currency of
+    positions; empty on a host that maps no rates.
     """
     if uses & Use.PRICES and sources:
         uses |= Use.SOURCES
@@ -125,11 +111,10 @@ def _needs(
 
 
 def _need(column: Column, uses: Use, *, inserted: bool) -> _Need:
-    kind, updates = column.kind, column.writes & uses
-    is_figure = bool(updates & _FIGURES) and not column.not_null and kind is not Kind.TEXT
+    updates = column.writes & uses
+    is_figure = bool(updates & _FIGURES) and not column.not_null and column.kind is not Kind.TEXT
     return _Need(
         column,
-        kind,
         inserted=inserted,
         updated=bool(updates),
         rounded=bool(updates & _ROUNDED),
@@ -143,10 +128,7 @@ def problems_of(
 ) -> tuple[str, ...]:
     """Return a line for each difference from what some uses need, in the order of `HOST`.
 
-    Args:
-        catalog: What `inspect` returned.
-        uses: What the tables are used for.
-        writes: Whether anything is written: without, what the role may write does not count.
+    Without ``writes``, what the role may write does not count.
     """
     return tuple(_problems(catalog, uses, writes=writes))
 
@@ -166,10 +148,6 @@ async def check_revision(connection: asyncpg.Connection | Session, catalog: Cata
     """Refuse a database that batchcore's migrations have not brought to `REVISION`.
 
     It costs one statement, and none where the version table is absent.
-
-    Raises:
-        SchemaError: the database is older, newer or was never migrated, or lacks a table that its
-            revision made.
     """
     found = None
     if catalog.has_version_table:
@@ -319,7 +297,7 @@ def _shared_problems(catalog: Catalog, table: str, needs: tuple[_Need, ...]) -> 
 
 
 def _column_problems(catalog: Catalog, table: str, need: _Need, *, writes: bool) -> Iterator[str]:
-    column, kind = need.column, need.kind
+    column, kind = need.column, need.column.kind
     label, found = catalog.label(table, column.name), catalog.find(table, column.name)
     if found is None:
         yield f"{label}: missing column"

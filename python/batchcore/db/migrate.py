@@ -60,20 +60,12 @@ _logger = logging.getLogger("batchcore")
 
 @dataclass(frozen=True)
 class Options:
-    """What the revisions are told.
-
-    Attributes:
-        schema: Names of the host's tables and columns.
-        concurrently: Whether indexes are built and dropped CONCURRENTLY, outside a transaction.
-        adopted: Whether the host's tables were there before batchcore, so that no downgrade
-            may drop them.
-        index_statements: What revision 0002 runs, up or down.
-    """
+    """What the revisions are told."""
 
     schema: Schema = field(default_factory=Schema)
-    concurrently: bool = False
-    adopted: bool = False
-    index_statements: Sequence[str] = ()
+    concurrently: bool = False  # how indexes are built and dropped: outside a transaction
+    adopted: bool = False  # the tables were there before batchcore: no downgrade drops them
+    index_statements: Sequence[str] = ()  # what revision 0002 runs, up or down
 
 
 @dataclass(frozen=True)
@@ -156,7 +148,10 @@ async def migrate(
         marked: tuple[str, ...] = ()
         applied = status.pending
         if status.adopted and status.revision is None:
-            await _adopt(connection, schema)
+            # In one transaction, and in place of another note: a downgrade would drop the tables.
+            async with connection.begin():
+                await _run(connection, "stamp", Options(schema), _HOST_REVISION)
+                await connection.exec_driver_sql(_comment(schema, _ADOPTED))
             marked, applied = status.pending[:1], status.pending[1:]
         if applied:
             options = Options(schema, plan.concurrently, status.adopted, plan.statements)
@@ -265,11 +260,7 @@ def options() -> Options:
 
 @contextlib.asynccontextmanager
 async def connect(database: str | AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """Give a connection to ``database``, of an engine for this once where it is a URL.
-
-    Raises:
-        ConfigError: it is neither, the URL is none of PostgreSQL, or the engine not on asyncpg.
-    """
+    """Give a connection to ``database``, of an engine for this once where it is a URL."""
     from sqlalchemy import NullPool  # noqa: PLC0415  # not needed to import batchcore
     from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine  # noqa: PLC0415  # likewise
 
@@ -328,13 +319,6 @@ async def _set(raw: asyncpg.Connection, settings: Mapping[str, str]) -> None:
 
 async def _driver_connection(connection: AsyncConnection) -> asyncpg.Connection:
     return (await connection.get_raw_connection()).driver_connection
-
-
-async def _adopt(connection: AsyncConnection, schema: Schema) -> None:
-    # In one transaction, and in place of another note: a downgrade would drop the host's tables.
-    async with connection.begin():
-        await _run(connection, "stamp", Options(schema), _HOST_REVISION)
-        await connection.exec_driver_sql(_comment(schema, _ADOPTED))
 
 
 async def _status(

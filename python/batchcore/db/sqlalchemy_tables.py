@@ -40,10 +40,8 @@ def metadata_of(
 ) -> sa.MetaData:
     """Return tables by the names of docs/schema.md, with their keys and some indexes.
 
-    Args:
-        tables: Those that foreign keys refer to before the others.
-        namespace: PostgreSQL schema; None leaves it to the search path.
-        indexes: On these tables.
+    Those that foreign keys refer to come before the others. Without a namespace, the PostgreSQL
+    schema is left to the search path.
     """
     metadata = sa.MetaData(naming_convention=_NAMES, schema=namespace)
     made = {}

@@ -47,11 +47,7 @@ class ChunkTables:
 
 
 def encode_table(table: Table, stamp: Stamp, cancel: _core.CancelFlag | None) -> EncodedRows:
-    """Return the bytes of rows of `ChunkTables`.
-
-    Raises:
-        CancelledError: `cancel` was raised.
-    """
+    """Return the bytes of rows of `ChunkTables`."""
     stamps: dict[str, Any] = {
         name: Moment(stamp.unix_us)
         for name in HOST[table.name].names(Use.BETAS | Use.FACTORS)

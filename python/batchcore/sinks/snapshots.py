@@ -36,25 +36,15 @@ NO_TABLES: Final = ChunkTables()
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Batch:
-    """What a chunk writes, encoded: nothing more is computed inside its transaction.
+    """What a chunk writes, encoded: nothing more is computed inside its transaction."""
 
-    Attributes:
-        new: Snapshots that do not exist yet.
-        replaced: Those that do; their columns begin with the key.
-        equity: Portfolio and equity.
-        span: First and last portfolio of the chunk, 16 bytes each.
-        tables: What is written in addition to snapshots, see `ChunkTables`.
-        exist: The statement that finds existing rows of those tables, see `ChunkTables`.
-        cleared: Columns that become NULL in rows that exist already.
-    """
-
-    new: EncodedRows
-    replaced: EncodedRows
-    equity: EncodedRows
-    span: tuple[bytes, bytes]
-    tables: tuple[EncodedRows, ...] = ()
+    new: EncodedRows  # snapshots that do not exist yet
+    replaced: EncodedRows  # those that do; their columns begin with the key
+    equity: EncodedRows  # portfolio and equity
+    span: tuple[bytes, bytes]  # first and last portfolio of the chunk, 16 bytes each
+    tables: tuple[EncodedRows, ...] = ()  # what is written in addition, see `ChunkTables`
     exist: Sql = field(default_factory=Sql)
-    cleared: tuple[str, ...] = ()
+    cleared: tuple[str, ...] = ()  # columns that become NULL in rows that exist already
 
     @property
     def size_bytes(self) -> int:
@@ -97,28 +87,16 @@ def sha256_of(batches: Iterable[Batch]) -> str:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Stamp:
-    """What new rows share.
+    """What new rows share."""
 
-    Attributes:
-        unix_us: The run's start, microseconds since 1970-01-01: `created_at`.
-        id_unix_ms: Milliseconds of the ids of this chunk, later than those of chunks before, so
-            that the index on them grows at its end.
-        random: 16 random bytes, where the ids of this chunk start.
-    """
-
-    unix_us: int
-    id_unix_ms: int
-    random: bytes
+    unix_us: int  # the run's start, microseconds since 1970-01-01: `created_at`
+    id_unix_ms: int  # of the ids of this chunk, later than of all before: the index grows there
+    random: bytes  # 16 bytes, where the ids of this chunk start
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Equities:
-    """What `portfolios.equity_balance` becomes.
-
-    Attributes:
-        portfolio_id: (n, 16) uint8.
-        cents: (n,) int64.
-    """
+    """What `portfolios.equity_balance` becomes."""
 
     portfolio_id: npt.NDArray[np.uint8]
     cents: npt.NDArray[np.int64]
@@ -142,8 +120,8 @@ def encode_batch(
 
     Args:
         rows: Sorted by portfolio and day.
-        ids: (p, 16) uint8, sorted, the portfolios that `rows.portfolio` counts.
-        exist: (n,) bool, whether a row exists already.
+        ids: Sorted, the portfolios that `rows.portfolio` counts.
+        exist: Whether a row exists already.
         equities: What `portfolios.equity_balance` becomes.
         stamp: What new rows share.
         analytics: Analytic columns of `rows`; None leaves them alone.
@@ -151,10 +129,7 @@ def encode_batch(
         tables: What is written in addition to snapshots.
         cleared: Columns that become NULL in rows that exist already.
         defaulted: Columns that are NULL in new rows, against their default.
-        cancel: Raised from another thread, it stops the call.
-
-    Raises:
-        CancelledError: `cancel` was raised.
+        cancel: Raised from another thread, it stops the call with a `CancelledError`.
     """
     new, replaced = np.flatnonzero(~exist), np.flatnonzero(exist)
     head: list[Field] = [
@@ -234,15 +209,7 @@ async def write_batch(
     that their `id`, foreign keys to it and the host's own columns live on. Equities come first:
     locks of others on portfolios are awaited before snapshots are locked. Row counts are checked;
     if the server stored fewer, or triggers or rules act on the table, the rows are read back and
-    compared.
-
-    Args:
-        session: In a transaction.
-        schema: Names of tables and columns.
-        batch: The chunk.
-        stamp: What its new rows share.
-        step: Called with the name of each step when it is done.
-        acting: See `Catalog.acting`.
+    compared. ``step`` is called with the name of each step when it is done.
 
     Raises:
         DatabaseError: the server refused it, holds something else than was sent, or a row that

@@ -43,21 +43,13 @@ _COMPARED_AS_TEXT: Final = frozenset({"sector_exposure"})
 
 @dataclass(frozen=True, eq=False, slots=True)
 class EncodedRows:
-    """Rows of one table, encoded.
-
-    Attributes:
-        table: By the names of docs/schema.md.
-        columns: By the names of docs/schema.md.
-        rows: How many.
-        pieces: Bytes of a COPY; none without rows.
-        portfolio: (rows,) int32, the portfolio of the chunk that each row is of.
-    """
+    """Rows of one table, encoded; names are those of docs/schema.md."""
 
     table: str
     columns: tuple[str, ...]
     rows: int
-    pieces: list[bytes]
-    portfolio: npt.NDArray[np.int32]
+    pieces: list[bytes]  # bytes of a COPY; none without rows
+    portfolio: npt.NDArray[np.int32]  # the portfolio of the chunk that each row is of
 
     @classmethod
     def of(
@@ -67,11 +59,7 @@ class EncodedRows:
         portfolio: npt.NDArray[np.int32],
         cancel: _core.CancelFlag | None = None,
     ) -> Self:
-        """Return rows encoded; fields are as long as ``portfolio``.
-
-        Raises:
-            CancelledError: `cancel` was raised.
-        """
+        """Return rows encoded; fields are as long as ``portfolio``."""
         rows = len(portfolio)
         columns = tuple(field[0] for field in fields)
         return cls(table, columns, rows, encoded(fields, rows, cancel), portfolio)
@@ -138,18 +126,12 @@ class Writer:
 
     Its methods raise `DatabaseError` where the server refuses rows, or holds something else than
     was sent.
-
-    Attributes:
-        session: In a transaction.
-        schema: Names of tables and columns.
-        span: First and last portfolio of the chunk, 16 bytes each.
-        acting: See `Catalog.acting`.
     """
 
-    session: Session
+    session: Session  # in a transaction
     schema: Schema
-    span: tuple[bytes, bytes]
-    acting: Collection[tuple[str, str]] = ()
+    span: tuple[bytes, bytes]  # first and last portfolio of the chunk, 16 bytes each
+    acting: Collection[tuple[str, str]] = ()  # see `Catalog.acting`
 
     def within(self, table: str, column: str) -> Sql:
         """Return the condition that a row of the host is in the span of the chunk.
@@ -165,12 +147,8 @@ class Writer:
     async def copy(self, rows: EncodedRows, key: Collection[str], *, condition: Sql = TRUE) -> None:
         """Copy rows straight into their table.
 
-        They are read back where the server counts fewer, or a trigger acts on them.
-
-        Args:
-            rows: To copy.
-            key: Columns by which they are found again.
-            condition: What else is true of them.
+        They are read back by their ``key`` and what else is true of them, ``condition``, where the
+        server counts fewer, or a trigger acts on them.
         """
         schema = self.schema
         names = [schema.column(rows.table, column) for column in rows.columns]
@@ -236,10 +214,7 @@ class Writer:
     async def update(self, staged: Staged, *, changed: bool = False, and_set: str = "") -> None:
         """Update the host's rows that are staged, and drop the temporary table.
 
-        Args:
-            staged: Of `stage`.
-            changed: Whether only those are touched that hold something else.
-            and_set: What else is set in them.
+        With ``changed``, only those are touched that hold something else.
         """
         template = UPDATE + " AND {differs}" if changed else UPDATE
         assignments = joined(", ", filter(None, (staged.assignments(), and_set)))
@@ -251,13 +226,8 @@ class Writer:
 
         They are read back where the server counts fewer, or a trigger or rule acts on them. A row
         that was not written may be changed by others until it is read back, so the rows are
-        written twice before a difference counts.
-
-        Args:
-            staged: Of `stage`.
-            statements: Each may write some of the rows.
-            every: Whether each row is written; else only those that the table holds otherwise, so
-                that their count tells nothing.
+        written twice before a difference counts. Without ``every``, only those are written that the
+        table holds otherwise, so that their count tells nothing.
         """
         watched = any((staged.table, event) in self.acting for event in ("INSERT", "UPDATE"))
         wrong = ""
@@ -305,14 +275,7 @@ def _comparable(column: str, value: str) -> Sql:
 
 
 async def not_kept(session: Session, schema: Schema, table: str, wrong: str) -> DatabaseError:
-    """Return the error for a table that does not hold what it was sent.
-
-    Args:
-        session: To look for triggers and rules on.
-        schema: Names of tables.
-        table: By the names of docs/schema.md.
-        wrong: What it does not hold.
-    """
+    """Return the error for a table that does not hold what it was sent, and ``wrong``, what."""
     found = await acting_on(session, schema, [table])
     why = f"; {', '.join(map(str, found))} acts on them" if found else ""
     return DatabaseError(f"{schema.namespace}.{schema.table(table)}: {wrong}{why}")

@@ -12,8 +12,6 @@ from batchcore.db.migrate import note_made, options
 
 revision = "0001"
 down_revision = None
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:

@@ -9,8 +9,6 @@ from batchcore.db.migrate import options
 
 revision = "0005"
 down_revision = "0004"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:
