@@ -52,7 +52,6 @@ from batchcore.run.price_gaps import latest_closes
 from batchcore.run.prices import PriceWindow, load_closes
 from batchcore.run.result import Coverage
 from batchcore.run.status import latest_of_each, run_of, shards_of
-from batchcore.sources.chains import select_ids
 from batchcore.sources.host import Selection, normalised
 from batchcore.sources.positions import load_symbols, select_held_symbols
 from batchcore.sources.prices import load_calendar, select_price_dates
@@ -62,6 +61,7 @@ from batchcore.sources.shown import (
     load_totals,
     select_session_returns,
 )
+from batchcore.sources.snapshots import select_ids
 from batchcore.sources.stored import ROLLFORWARD, StoredSource, select_latest_day, uuid_at
 from batchcore.units import Mark, State
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import numpy as np
 
 from batchcore import calendar as calendars
-from batchcore.db.analytic_tables import LegacyTables, check_legacy
+from batchcore.db.analytic_tables import LEGACY, LegacyTables, check_legacy
 from batchcore.frames import (
     Betas,
     Decimals,
@@ -214,9 +214,7 @@ class Legacy(Policy):
         """Return the columns of its own; it has no other analytics."""
         del chunk, analysed, analysis
         return {
-            "analytics": SnapshotAnalytics(
-                {name: getattr(rows.legacy, name) for name in LEGACY_COLUMNS}
-            ),
+            "analytics": SnapshotAnalytics({name: getattr(rows.legacy, name) for name in LEGACY}),
             "jsonb": self.tables.jsonb,
             "cleared": self.tables.cleared,
             "defaulted": self.tables.defaulted,

@@ -14,10 +14,9 @@ from batchcore.run.plan import check_found
 from batchcore.run.request import requested
 from batchcore.schema import Kind, Use
 from batchcore.sources import snapshot_table as table
-from batchcore.sources.chains import select_ids
 from batchcore.sources.host import Selection
 from batchcore.sources.query import load
-from batchcore.sources.snapshots import SNAPSHOTS
+from batchcore.sources.snapshots import SNAPSHOTS, select_ids
 from batchcore.sources.stored import readable
 from batchcore.units import State
 

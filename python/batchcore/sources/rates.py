@@ -11,7 +11,7 @@ from batchcore.frames import Frame, RateRows, Text
 from batchcore.pg.sql import Sql
 from batchcore.reference.currencies import currency
 from batchcore.schema import CURRENCY, RATES, Kind
-from batchcore.sources.ends import END, closing, ends
+from batchcore.sources.facts import END, closing, ends
 from batchcore.sources.host import normalised, part, select
 from batchcore.sources.query import Column, Query, first_column, load, results
 from batchcore.units import State

@@ -10,8 +10,16 @@ import numpy as np
 from batchcore.frames import Days, Decimals, Frame, Previous
 from batchcore.pg.sql import Sql, compose
 from batchcore.schema import Kind
-from batchcore.sources.host import HostTable, bits_of, complete, floats, part, select
-from batchcore.sources.query import Column, Query, results
+from batchcore.sources.host import (
+    HostTable,
+    bits_of,
+    complete,
+    floats,
+    part,
+    select,
+    sorted_ids,
+)
+from batchcore.sources.query import Column, Query, first_column, results
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -33,9 +41,17 @@ class Existing(Frame):
     complete: Bools
 
 
-_EXISTING: Final = """
+ROWS: Final = """
 SELECT {columns} FROM {s}
 WHERE {selection:{s.portfolio_id}} AND {s.snapshot_date} BETWEEN {first:date} AND {last:date}
+"""
+_EARLIER: Final = """
+UNION ALL
+SELECT earlier.* FROM {o} CROSS JOIN LATERAL (
+    SELECT {columns} FROM {s}
+    WHERE {s.portfolio_id} = {o.id} AND {s.snapshot_date} < {first:date} AND {counts}
+    ORDER BY {s.snapshot_date} DESC LIMIT 1) AS earlier
+WHERE {selection:{o.id}}
 """
 
 
@@ -49,7 +65,7 @@ def select_existing(
     )
     is_complete = complete(catalog, calendar)
     holes = {"selection": selection, "complete": is_complete, "first": first, "last": last}
-    return select(catalog, "existing", Existing, read, _EXISTING, **holes)
+    return select(catalog, "existing", Existing, read, ROWS, **holes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,19 +195,6 @@ def _returns(portfolio: Int32, day: Int32, daily_return: Decimals) -> Returns:
     return Returns(portfolio.astype(np.int32), day, value).take(~np.isnan(value))
 
 
-_LEGACY: Final = """
-SELECT {columns} FROM {s}
-WHERE {selection:{s.portfolio_id}} AND {s.snapshot_date} BETWEEN {first:date} AND {last:date}
-UNION ALL
-SELECT earlier.* FROM {o} CROSS JOIN LATERAL (
-    SELECT {columns} FROM {s}
-    WHERE {s.portfolio_id} = {o.id} AND {s.snapshot_date} < {first:date}
-        AND isfinite({s.snapshot_date})
-    ORDER BY {s.snapshot_date} DESC LIMIT 1) AS earlier
-WHERE {selection:{o.id}}
-"""
-
-
 def select_legacy_snapshots(
     catalog: Catalog, selection: Selection, first: int, last: int
 ) -> Query[Previous]:
@@ -201,8 +204,9 @@ def select_legacy_snapshots(
         Column("is_complete", Kind.BOOL, "{s.is_complete} IS TRUE"),
         "s.cumulative_pnl, s.cumulative_realized_pnl, s.cumulative_capital_flow",
     )
-    holes = {"selection": selection, "first": first, "last": last}
-    return select(catalog, "stored", Previous, read, _LEGACY, **holes)
+    counts = part(catalog, "isfinite({s.snapshot_date})")
+    holes = {"selection": selection, "first": first, "last": last, "counts": counts}
+    return select(catalog, "stored", Previous, read, ROWS + _EARLIER, **holes)
 
 
 _LATEST: Final = """
@@ -231,3 +235,60 @@ def select_latest_snapshots(
     is_complete = complete(catalog, calendar)
     holes = {"latest": latest, "ids": ids, "before": before, "complete": is_complete}
     return select(catalog, "latest_snapshots", Previous, read, _LATEST, **holes)
+
+
+def select_ids(catalog: Catalog, selection: Selection) -> Query[Ids]:
+    """Return the ids of portfolios in order; of those asked for by id, soft-deleted ones too."""
+    template = "SELECT {columns} FROM {o} WHERE {alive}"
+    alive = selection.alive(catalog)
+    return select(catalog, "portfolios", _ids, "o.id", template, alive=alive)
+
+
+def _ids(id: Ids) -> Ids:  # noqa: A002  # its name
+    return np.ascontiguousarray(id[sorted_ids(id)])
+
+
+_LAST: Final = """
+SELECT {columns} FROM unnest({ids:uuids}) AS w(id)
+CROSS JOIN LATERAL (
+    SELECT {s.snapshot_date} FROM {s}
+    WHERE {s.portfolio_id} = w.id AND {s.snapshot_date} <= {until:date} AND {complete}
+    ORDER BY {s.snapshot_date} DESC LIMIT 1) AS last
+"""
+
+
+def select_last_days(catalog: Catalog, calendar: Calendar, ids: Ids, until: int) -> Query[Int32]:
+    """Return the date of the last complete snapshot up to a day, of portfolios that have one."""
+    last = HostTable(catalog, SNAPSHOTS, "last")
+    holes = {"ids": ids, "until": until, "complete": complete(catalog, calendar), "last": last}
+    return select(catalog, "last_days", first_column, "last.snapshot_date! day", _LAST, **holes)
+
+
+@dataclass(frozen=True, eq=False)
+class ChainRows(Frame):
+    """Snapshots that are marked complete, in any order; some may be on no session."""
+
+    portfolio_id: Ids
+    day: Int32
+    equity: Decimals
+    pnl: Decimals
+    flow: Decimals
+
+
+def select_chain_rows(
+    catalog: Catalog,
+    calendar: Calendar,
+    selection: Selection,
+    days: tuple[int, int],
+    *,
+    earlier: bool,
+) -> Query[ChainRows]:
+    """Return the snapshots of portfolios in a range, and of each the one ``earlier`` if wanted."""
+    read = (
+        "s.portfolio_id, s.snapshot_date! day, s.equity_balance equity",
+        "s.daily_pnl pnl, s.daily_capital_flow flow",
+    )
+    template = ROWS + "AND {s.is_complete}" + (_EARLIER if earlier else "")
+    holes = {"selection": selection, "counts": complete(catalog, calendar)}
+    first, last = days
+    return select(catalog, "chains", ChainRows, read, template, first=first, last=last, **holes)

@@ -18,8 +18,7 @@ from batchcore.frames import Days, Decimals, Frame, Text, taken
 from batchcore.pg.ledger import CHUNKS, RUNS
 from batchcore.pg.sql import Sql, compose, joined, own_table
 from batchcore.schema import HOST, RATES, SNAPSHOT_SCALES, SPLITS, Kind, Use
-from batchcore.sources.ends import EXPIRY
-from batchcore.sources.facts import EVENTS, FLOWS
+from batchcore.sources.facts import EVENTS, EXPIRY, FLOWS
 from batchcore.sources.host import (
     HostTable,
     complete,
