@@ -93,11 +93,6 @@ class Catalog:
     foreign: frozenset[str] = frozenset()
 
     @property
-    def has_version_table(self) -> bool:
-        """Whether `batchcore_alembic_version` is there."""
-        return VERSION_TABLE in self.ledger
-
-    @property
     def one_price(self) -> bool:
         """Whether a unique key of `market_data_cache` keeps each symbol and date to one row."""
         return any(

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
+from alembic import op
 from sqlalchemy.dialects.postgresql import ARRAY, ENUM, JSONB
 
+from batchcore.db.migrate import options
 from batchcore.schema import ENUMS, HOST, INDEXES, OWN
 
 if TYPE_CHECKING:
@@ -90,19 +92,19 @@ ledger: Final = metadata_of(OWN.values())
 """The tables of batchcore itself."""
 
 
-def create(connection: sa.Connection, revision: str, namespace: str) -> None:
-    """Create the tables of a revision, with their keys."""
-    made, tables = _of_revision(revision, namespace)
-    made.create_all(connection, tables, checkfirst=False)
+def create(revision: str) -> None:
+    """Create the tables of a revision, with their keys, in the migration that is running."""
+    made, tables = _of_revision(revision)
+    made.create_all(op.get_bind(), tables, checkfirst=False)
 
 
-def drop(connection: sa.Connection, revision: str, namespace: str) -> None:
+def drop(revision: str) -> None:
     """Drop the tables of a revision that are there."""
-    made, tables = _of_revision(revision, namespace)
-    made.drop_all(connection, tables)
+    made, tables = _of_revision(revision)
+    made.drop_all(op.get_bind(), tables)
 
 
-def _of_revision(revision: str, namespace: str) -> tuple[sa.MetaData, list[sa.Table]]:
+def _of_revision(revision: str) -> tuple[sa.MetaData, list[sa.Table]]:
     described = HOST if any(one.revision == revision for one in HOST.values()) else OWN
-    made = metadata_of(described.values(), namespace)
+    made = metadata_of(described.values(), options().schema.namespace)
     return made, [one for one in made.sorted_tables if described[one.name].revision == revision]

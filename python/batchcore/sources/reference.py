@@ -60,7 +60,6 @@ class Reader:
     """Reads of one snapshot of the database, by a session inside a transaction."""
 
     def __init__(self, session: Session, catalog: Catalog) -> None:
-        """Take a session inside a transaction, and what its tables are."""
         self.session = session
         self.catalog = catalog
 
@@ -163,7 +162,8 @@ class Reader:
 
     async def _flows(self, selection: Selection) -> dict[UUID, list[ref.Flow]]:
         found: dict[UUID, list[ref.Flow]] = defaultdict(list)
-        for row in await self._read(select_flows(self.catalog, selection, FIRST_DATE, LAST_DATE)):
+        query = select_flows(self.catalog, selection, FIRST_DATE, LAST_DATE)
+        for row in await self._read(query):
             found[row.pop("portfolio_id")].append(ref.Flow(**row))
         return found
 
