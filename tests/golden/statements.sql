@@ -234,7 +234,7 @@ WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
 COPY (
 SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."daily_pnl", s."daily_capital_flow" FROM "public"."portfolio_snapshots" AS s
 WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
-    AND s."is_complete"
+AND s."is_complete"
 ) TO STDOUT (FORMAT binary);
 
 -- performance(...)
@@ -247,20 +247,19 @@ SELECT o."id" FROM "public"."portfolios" AS o WHERE o."deleted_at" IS NULL
 COPY (
 SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."daily_pnl", s."daily_capital_flow" FROM "public"."portfolio_snapshots" AS s
 WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
-    AND s."is_complete"
-
+AND s."is_complete"
 UNION ALL
-SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
+SELECT earlier.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
     SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."daily_pnl", s."daily_capital_flow" FROM "public"."portfolio_snapshots" AS s
     WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
-    ORDER BY s."snapshot_date" DESC LIMIT 1) AS b
+    ORDER BY s."snapshot_date" DESC LIMIT 1) AS earlier
 WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
 ) TO STDOUT (FORMAT binary);
 
 -- performance(periods='YTD', calendar='prices')
 -- the page of a portfolio
 COPY (
-SELECT w.number - 1, last."snapshot_date" FROM unnest('<ids>'::uuid[]) WITH ORDINALITY AS w(id, number)
+SELECT last."snapshot_date" FROM unnest('<ids>'::uuid[]) AS w(id)
 CROSS JOIN LATERAL (
     SELECT s."snapshot_date" FROM "public"."portfolio_snapshots" AS s
     WHERE s."portfolio_id" = w.id AND s."snapshot_date" <= '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
@@ -1059,11 +1058,11 @@ SELECT EXISTS (SELECT FROM "public"."benchmarks_sector_weights" AS w WHERE w."be
 COPY (
 SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."is_complete" IS TRUE, s."cumulative_pnl", s."cumulative_realized_pnl", s."cumulative_capital_flow" FROM "public"."portfolio_snapshots" AS s
 WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
+
 UNION ALL
 SELECT earlier.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
     SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."is_complete" IS TRUE, s."cumulative_pnl", s."cumulative_realized_pnl", s."cumulative_capital_flow" FROM "public"."portfolio_snapshots" AS s
-    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date
-        AND isfinite(s."snapshot_date")
+    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND isfinite(s."snapshot_date")
     ORDER BY s."snapshot_date" DESC LIMIT 1) AS earlier
 WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
 ) TO STDOUT (FORMAT binary);
@@ -1607,21 +1606,20 @@ SELECT portfolio_ids FROM "public"."batchcore_runs" WHERE id = ANY ('<texts>');
 COPY (
 SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."daily_pnl", s."daily_capital_flow" FROM "public"."portfolio_snapshots" AS s
 WHERE s."portfolio_id" = ANY('<ids>'::uuid[]) AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
-    AND s."is_complete"
-
-UNION ALL
-SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
-    SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."daily_pnl", s."daily_capital_flow" FROM "public"."portfolio_snapshots" AS s
-    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
-    ORDER BY s."snapshot_date" DESC LIMIT 1) AS b
-WHERE o."id" = ANY('<ids>'::uuid[])
+AND s."is_complete"
 ) TO STDOUT (FORMAT binary);
 
 -- the page of a portfolio
 COPY (
 SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."daily_pnl", s."daily_capital_flow" FROM "public"."portfolio_snapshots" AS s
 WHERE s."portfolio_id" = ANY('<ids>'::uuid[]) AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
-    AND s."is_complete"
+AND s."is_complete"
+UNION ALL
+SELECT earlier.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
+    SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."daily_pnl", s."daily_capital_flow" FROM "public"."portfolio_snapshots" AS s
+    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
+    ORDER BY s."snapshot_date" DESC LIMIT 1) AS earlier
+WHERE o."id" = ANY('<ids>'::uuid[])
 ) TO STDOUT (FORMAT binary);
 
 -- the page of a portfolio

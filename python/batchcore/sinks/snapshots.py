@@ -21,10 +21,8 @@ from batchcore.units import CENTS
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
-    import numpy.typing as npt
-
     from batchcore.config import Schema
-    from batchcore.frames import Kept, Rows, SnapshotAnalytics
+    from batchcore.frames import Bools, Ids, Int32, Int64, Kept, Rows, SnapshotAnalytics
     from batchcore.pg.fields import Field
     from batchcore.pg.session import Session
 
@@ -48,7 +46,7 @@ class Batch:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes that go to the server."""
+        """Ids that go to the server."""
         return sum(len(piece) for part in self.parts() for piece in part.pieces)
 
     @property
@@ -60,11 +58,11 @@ class Batch:
         """Return the rows of each table in the order of their sending."""
         return (self.equity, self.new, self.replaced, *self.tables)
 
-    def portfolios(self) -> npt.NDArray[np.int32]:
+    def portfolios(self) -> Int32:
         """Return the portfolios of the chunk that it writes rows of, ascending."""
         return distinct(np.concatenate([part.portfolio for part in self.parts()]))
 
-    def cut(self, kept: npt.NDArray[np.bool_]) -> Batch:
+    def cut(self, kept: Bools) -> Batch:
         """Return what it writes of some portfolios, byte for byte; ``kept`` is (p,)."""
         return replace(
             self,
@@ -98,14 +96,14 @@ class Stamp:
 class Equities:
     """What `portfolios.equity_balance` becomes."""
 
-    portfolio_id: npt.NDArray[np.uint8]
-    cents: npt.NDArray[np.int64]
+    portfolio_id: Ids
+    cents: Int64
 
 
 def encode_batch(
     rows: Rows,
-    ids: npt.NDArray[np.uint8],
-    exist: npt.NDArray[np.bool_],
+    ids: Ids,
+    exist: Bools,
     equities: Equities,
     stamp: Stamp,
     *,
@@ -160,9 +158,9 @@ def encode_batch(
 
 def _fields(  # some rows of both
     rows: Rows,
-    ids: npt.NDArray[np.uint8],
+    ids: Ids,
     analytics: SnapshotAnalytics | None,
-    own: npt.NDArray[np.int64],
+    own: Int64,
     *,
     jsonb: bool,
 ) -> list[Field]:
@@ -182,10 +180,10 @@ def _fields(  # some rows of both
 
 def already_exist(
     rows: Rows,
-    ids: npt.NDArray[np.uint8],
-    existing_id: npt.NDArray[np.uint8],
-    existing_day: npt.NDArray[np.int32],
-) -> npt.NDArray[np.bool_]:
+    ids: Ids,
+    existing_id: Ids,
+    existing_day: Int32,
+) -> Bools:
     """Return for each row whether a snapshot of its portfolio and day exists already."""
     if len(existing_day) == 0:
         return np.zeros(len(rows), dtype=np.bool_)

@@ -26,9 +26,8 @@ from batchcore.words import of_rows
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    import numpy.typing as npt
-
     from batchcore.config import Schema
+    from batchcore.frames import Bools, Int32
     from batchcore.pg.fields import Field
     from batchcore.pg.session import Session
 
@@ -49,14 +48,14 @@ class EncodedRows:
     columns: tuple[str, ...]
     rows: int
     pieces: list[bytes]  # bytes of a COPY; none without rows
-    portfolio: npt.NDArray[np.int32]  # the portfolio of the chunk that each row is of
+    portfolio: Int32  # the portfolio of the chunk that each row is of
 
     @classmethod
     def of(
         cls,
         table: str,
         fields: list[Field],
-        portfolio: npt.NDArray[np.int32],
+        portfolio: Int32,
         cancel: _core.CancelFlag | None = None,
     ) -> Self:
         """Return rows encoded; fields are as long as ``portfolio``."""
@@ -64,7 +63,7 @@ class EncodedRows:
         columns = tuple(field[0] for field in fields)
         return cls(table, columns, rows, encoded(fields, rows, cancel), portfolio)
 
-    def cut(self, kept: npt.NDArray[np.bool_]) -> EncodedRows:
+    def cut(self, kept: Bools) -> EncodedRows:
         """Return the rows of some portfolios, byte for byte; ``kept`` is (p,) of the chunk's."""
         keep = kept[self.portfolio]
         rows = int(np.count_nonzero(keep))

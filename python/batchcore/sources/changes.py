@@ -16,11 +16,10 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Sequence
 
-    import numpy as np
     import numpy.typing as npt
 
     from batchcore.db.catalog import Catalog
-    from batchcore.frames import Text
+    from batchcore.frames import Ids, Int32, Text
     from batchcore.sources.host import Selection
 
 EDITED: Final = tuple(
@@ -96,15 +95,15 @@ class ChangedPrices:
     """Closes that came or changed, or splits, each once; symbols are as stored."""
 
     symbol: Text
-    day: npt.NDArray[np.int32]
+    day: Int32
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ChangedFacts:
     """Portfolios of which something changed, with the first day that it may matter on."""
 
-    portfolio_id: npt.NDArray[np.uint8]
-    day: npt.NDArray[np.int32]
+    portfolio_id: Ids
+    day: Int32
 
 
 _STAMPED: Final = "({t.created_at} >= {since:moment} OR {t.updated_at} >= {since:moment})"

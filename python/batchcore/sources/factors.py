@@ -14,9 +14,6 @@ from batchcore.sources.query import Column, Query
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    import numpy as np
-    import numpy.typing as npt
-
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Bools, Ids, Text
     from batchcore.sources.host import Selection
@@ -26,7 +23,7 @@ if TYPE_CHECKING:
 class Factors:
     """Active factors that get the betas of an ETF (A8), sorted by id."""
 
-    id: npt.NDArray[np.uint8]
+    id: Ids
     etf: tuple[str, ...]  # symbol of the ETF of each, normalised
     off: Mapping[str, str]  # what no factor was found for -> why
 

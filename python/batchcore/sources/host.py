@@ -22,11 +22,9 @@ from batchcore.units import State
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    import numpy.typing as npt
-
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
-    from batchcore.frames import Decimals, Floats
+    from batchcore.frames import Decimals, Floats, Ids, Int32, Int64
     from batchcore.shards import Shard
 
 
@@ -226,7 +224,7 @@ def _double(value: float) -> str:
 class Selection(Composable):
     """Which portfolios a query is about: an inclusive range of ids, or a list of them."""
 
-    ids: npt.NDArray[np.uint8] | None = None  # sorted; None means all that are not soft-deleted
+    ids: Ids | None = None  # sorted; None means all that are not soft-deleted
     as_range: bool = False  # whether every portfolio between the first and the last is meant
     shard: Shard | None = None  # of all, those of a shard alone, where portfolios are read
 
@@ -270,8 +268,8 @@ _OWNED: Final = "{portfolio} IN (SELECT {o.id} FROM {o} WHERE {o.deleted_at} IS 
 class Boundaries:
     """Days that part the snapshots of some portfolios, each once, instead of the day of the run."""
 
-    ids: npt.NDArray[np.uint8]
-    day: npt.NDArray[np.int32]
+    ids: Ids
+    day: Int32
 
 
 def complete(catalog: Catalog, calendar: Calendar) -> Sql:
@@ -291,7 +289,7 @@ def complete(catalog: Catalog, calendar: Calendar) -> Sql:
     return part(catalog, template, first=first, last=last, bits=bits)
 
 
-def bits_of(days: npt.NDArray[np.int32]) -> Sql:
+def bits_of(days: Int32) -> Sql:
     """Return ascending days as a string of bits from the first of them on, for `get_bit`."""
     bits = np.zeros(int(days[-1] - days[0]) + 1, dtype=np.bool_)
     bits[days - days[0]] = True
@@ -299,15 +297,15 @@ def bits_of(days: npt.NDArray[np.int32]) -> Sql:
     return Sql(f"decode('{np.packbits(bits, bitorder='little').tobytes().hex()}', 'hex')")
 
 
-def located(keys: npt.NDArray[np.uint8], ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
+def located(keys: Ids, ids: Ids) -> Int32:
     """Return the row of each key in ``ids``, -1 for none; both (n, 16) uint8."""
     return _core.locate(keys=np.ascontiguousarray(keys), ids=np.ascontiguousarray(ids))
 
 
-def sorted_ids(ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+def sorted_ids(ids: Ids) -> Int64:
     """Return the order in which PostgreSQL sorts uuids, that of their bytes."""
     halves = np.ascontiguousarray(ids).view(">u8").reshape(-1, 2)
-    order: npt.NDArray[np.int64] = np.lexsort((halves[:, 1], halves[:, 0]))
+    order: Int64 = np.lexsort((halves[:, 1], halves[:, 0]))
     return order
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
-    from batchcore.frames import Days, Decimals, Text
+    from batchcore.frames import Days, Decimals, Int32, Int64, Text
     from batchcore.pg.session import Session
     from batchcore.spans import Window
 
@@ -111,8 +111,8 @@ def _parts(catalog: Catalog) -> dict[str, object]:
 
 
 def _ranked(
-    symbol: Text, day: Days, close: Decimals, rank: npt.NDArray[np.int64] | None = None
-) -> tuple[Prices, npt.NDArray[np.int64] | None]:
+    symbol: Text, day: Days, close: Decimals, rank: Int64 | None = None
+) -> tuple[Prices, Int64 | None]:
     return Prices(symbol=symbol, day=day, close=close), rank
 
 
@@ -302,7 +302,7 @@ _DATES: Final = (
 )
 
 
-def select_price_dates(catalog: Catalog) -> Query[npt.NDArray[np.int32]]:
+def select_price_dates(catalog: Catalog) -> Query[Int32]:
     """Return the dates with a valid close of any symbol, in any order (S1, S12)."""
     parts = _parts(catalog)
     return select(catalog, "price_dates", first_column, "m.date! day", _DATES, **parts)
@@ -316,7 +316,7 @@ async def load_calendar(session: Session, catalog: Catalog, code: str) -> Calend
     return await asyncio.to_thread(calendars.from_price_dates, dates)
 
 
-def one_close(prices: Prices, rank: npt.NDArray[np.int64] | None) -> tuple[Prices, list[Ambiguous]]:
+def one_close(prices: Prices, rank: Int64 | None) -> tuple[Prices, list[Ambiguous]]:
     """Return at most one row of each symbol and day, and the symbols whose rows differ (S2).
 
     ``rank`` is the (n,) order of the sources of the rows; None where none are declared.
@@ -355,8 +355,8 @@ def one_close(prices: Prices, rank: npt.NDArray[np.int64] | None) -> tuple[Price
 def _ambiguous(
     prices: Prices,
     rows: npt.NDArray[np.intp],
-    low: npt.NDArray[np.int64],
-    high: npt.NDArray[np.int64],
+    low: Int64,
+    high: Int64,
 ) -> list[Ambiguous]:
     """Return one of each symbol; rows come by symbol and day."""
     firsts, counts = first_of_each(prices.symbol.codes[rows])

@@ -22,8 +22,6 @@ from batchcore.sources.host import (
 from batchcore.sources.query import Column, Query, first_column, results
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Bools, Floats, Ids, Int32, Int64
@@ -164,8 +162,8 @@ CROSS JOIN LATERAL (
 def select_returns(
     catalog: Catalog,
     calendar: Calendar,
-    ids: npt.NDArray[np.uint8],
-    before: npt.NDArray[np.int32],
+    ids: Ids,
+    before: Int32,
     count: int,
 ) -> Query[Returns]:
     """Return of each portfolio the last daily returns before a day, of complete snapshots.
@@ -220,7 +218,7 @@ CROSS JOIN LATERAL (
 
 
 def select_latest_snapshots(
-    catalog: Catalog, calendar: Calendar, ids: npt.NDArray[np.uint8], before: int
+    catalog: Catalog, calendar: Calendar, ids: Ids, before: int
 ) -> Query[Previous]:
     """Return of each portfolio the latest complete snapshot before a day (S5).
 

@@ -37,17 +37,11 @@ from batchcore.units import State
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    import numpy.typing as npt
-
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
-    from batchcore.frames import Ids
+    from batchcore.frames import Bools, Bytes, Ids, Int32, Int64
     from batchcore.sources.host import Selection
 
-    Bools = npt.NDArray[np.bool_]
-    Bytes = npt.NDArray[np.uint8]
-    Int32 = npt.NDArray[np.int32]
-    Int64 = npt.NDArray[np.int64]
     Span = tuple[int | None, int | None]
 
 _TABLE: Final = HOST[SNAPSHOTS]
