@@ -30,11 +30,9 @@ if TYPE_CHECKING:
 Taken = ParamSpec("Taken")
 Read = TypeVar("Read")
 
-CHECK: Final = "check"
-"""The phase that catalog statements are counted under."""
+CHECK: Final = "check"  # the phase that catalog statements are counted under
 
-MOST_KEPT: Final = 64
-"""How many URLs and pools are remembered: a pool cannot be referred to weakly."""
+MOST_KEPT: Final = 64  # how many URLs and pools are remembered: a pool cannot be referred to weakly
 
 KEPT_S: Final = 60.0
 """How long a catalog is remembered: a host may change its tables while a service goes on."""

@@ -24,8 +24,7 @@ FACTOR_EXPOSURES: Final = "factor_exposures"
 POSITION_FACTORS: Final = "position_factor_exposures"
 POSITIONS: Final = "positions"
 
-MOST_DECIMALS: Final = 9
-"""Decimals that are written at most; a float has hardly more to tell."""
+MOST_DECIMALS: Final = 9  # decimals that are written at most; a float has hardly more to tell
 
 _PORTFOLIO: Final = Use.ANALYTICS | Use.SECTORS
 _FULL: Final = _PORTFOLIO | Use.BETAS | Use.FACTORS | Use.VALUES

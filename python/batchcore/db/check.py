@@ -56,8 +56,7 @@ _FIGURES: Final = Use.ANALYTICS | Use.BETAS | Use.FACTORS | Use.LEGACY | Use.GRE
 _ROUNDED: Final = Use.ROWS | Use.LEGACY
 """What writes figures with the decimals of docs/schema.md, whatever the column has."""
 
-_SCALED: Final = Use.RUN | Use.VALUATION
-"""What counts as 64 bits hold it."""
+_SCALED: Final = Use.RUN | Use.VALUATION  # what counts as 64 bits hold it
 
 _MODERATE: Final = 8
 """Decimals that leave ten digits before the point, of what is too wide at any scale."""

@@ -182,10 +182,7 @@ async def look(connection: asyncpg.Connection, schema: Schema) -> Layout:
         f"({quote_literal(table)}, {quote_literal(schema.table(table))})" for table in wanted
     )
     sql = _LAYOUT.format(
-        values=values,
-        namespace=quote_literal(schema.namespace),
-        is_plain=IS_PLAIN,
-        columns=COLUMNS,
+        values=values, namespace=quote_literal(schema.namespace), is_plain=IS_PLAIN, columns=COLUMNS
     )
     relations: dict[int, Relation] = {}
     tables = {table: Relation(schema.namespace, schema.table(table)) for table in wanted}

@@ -14,13 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from batchcore.config import Schema
 from batchcore.db.catalog import inspect
-from batchcore.db.check import (
-    missing_of,
-    newer_revision,
-    problems_of,
-    revision_of,
-    schema_error,
-)
+from batchcore.db.check import missing_of, newer_revision, problems_of, revision_of, schema_error
 from batchcore.db.indexes import IndexPlan, built, look, redundant, removed, unmarked
 from batchcore.errors import ConfigError, LeaseHeldError
 from batchcore.pg.borrowed import check_driver, check_namespace, translations
@@ -268,9 +262,7 @@ async def connect(database: str | AsyncEngine) -> AsyncIterator[AsyncConnection]
         raise wrong_kind(database, "a database URL or an SQLAlchemy AsyncEngine")
     connector = Connector(resolved(database))
     engine = create_async_engine(
-        "postgresql+asyncpg://",
-        async_creator=connector.connect,
-        poolclass=NullPool,
+        "postgresql+asyncpg://", async_creator=connector.connect, poolclass=NullPool
     )
     try:
         async with engine.connect() as connection:

@@ -157,12 +157,7 @@ def encode_batch(
 
 
 def _fields(  # some rows of both
-    rows: Rows,
-    ids: Ids,
-    analytics: SnapshotAnalytics | None,
-    own: Int64,
-    *,
-    jsonb: bool,
+    rows: Rows, ids: Ids, analytics: SnapshotAnalytics | None, own: Int64, *, jsonb: bool
 ) -> list[Field]:
     if len(own) < len(rows):
         rows, analytics = rows.take(own), None if analytics is None else analytics.take(own)
@@ -178,12 +173,7 @@ def _fields(  # some rows of both
     ]
 
 
-def already_exist(
-    rows: Rows,
-    ids: Ids,
-    existing_id: Ids,
-    existing_day: Int32,
-) -> Bools:
+def already_exist(rows: Rows, ids: Ids, existing_id: Ids, existing_day: Int32) -> Bools:
     """Return for each row whether a snapshot of its portfolio and day exists already."""
     if len(existing_day) == 0:
         return np.zeros(len(rows), dtype=np.bool_)

@@ -36,8 +36,7 @@ TIME_STAMPS: Final = frozenset({"created_at", "updated_at"})
 
 TRUE: Final = Sql("true")
 
-_COMPARED_AS_TEXT: Final = frozenset({"sector_exposure"})
-"""Of type json, which has no equality."""
+_COMPARED_AS_TEXT: Final = frozenset({"sector_exposure"})  # of type json, which has no equality
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -46,7 +45,6 @@ class EncodedRows:
 
     table: str
     columns: tuple[str, ...]
-    rows: int
     pieces: list[bytes]  # bytes of a COPY; none without rows
     portfolio: Int32  # the portfolio of the chunk that each row is of
 
@@ -59,16 +57,19 @@ class EncodedRows:
         cancel: _core.CancelFlag | None = None,
     ) -> Self:
         """Return rows encoded; fields are as long as ``portfolio``."""
-        rows = len(portfolio)
         columns = tuple(field[0] for field in fields)
-        return cls(table, columns, rows, encoded(fields, rows, cancel), portfolio)
+        return cls(table, columns, encoded(fields, len(portfolio), cancel), portfolio)
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return len(self.portfolio)
 
     def cut(self, kept: Bools) -> EncodedRows:
         """Return the rows of some portfolios, byte for byte; ``kept`` is (p,) of the chunk's."""
         keep = kept[self.portfolio]
-        rows = int(np.count_nonzero(keep))
-        pieces = _core.pick(pieces=self.pieces, keep=keep.view(np.uint8)) if rows else []
-        return replace(self, rows=rows, pieces=pieces, portfolio=self.portfolio[keep])
+        pieces = _core.pick(pieces=self.pieces, keep=keep.view(np.uint8)) if keep.any() else []
+        return replace(self, pieces=pieces, portfolio=self.portfolio[keep])
 
 
 @dataclass(frozen=True, eq=False, slots=True)

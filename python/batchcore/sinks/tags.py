@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from batchcore.db.catalog import Catalog
     from batchcore.pg.session import Session
 
-USES: Final = Use.TAGS | Use.SECTORS
-"""What sector tags need of tables and columns."""
+USES: Final = Use.TAGS | Use.SECTORS  # what sector tags need of tables and columns
 
 _TEXTS: Final = ("symbol", "position_type", "investment_class")
 

@@ -27,8 +27,7 @@ EDITED: Final = tuple(
 )
 """Tables whose rows a host edits."""
 
-SAMPLE: Final = 10_000
-"""Rows of a table that a sample should have."""
+SAMPLE: Final = 10_000  # rows of a table that a sample should have
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,11 +22,9 @@ if TYPE_CHECKING:
     from batchcore.pg.session import Session
     from batchcore.sources.query import Column, Query, Result
 
-_PLAIN_DIGITS: Final = 18
-"""Integers of as many digits fit 64 bits."""
+_PLAIN_DIGITS: Final = 18  # integers of as many digits fit 64 bits
 
-_WIDE: Final = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
-"""In which no value is rounded."""
+_WIDE: Final = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)  # in which no value is rounded
 
 
 async def load_plainly(session: Session, query: Query[Result]) -> Result:

@@ -13,15 +13,7 @@ from batchcore.errors import SchemaError
 from batchcore.frames import LEFT_OUT, Days, Decimals, Frame, Text, known_states
 from batchcore.pg.sql import Sql, compose
 from batchcore.schema import Kind
-from batchcore.sources.host import (
-    Boundaries,
-    Selection,
-    complete,
-    part,
-    select,
-    sorted_ids,
-    tables,
-)
+from batchcore.sources.host import Boundaries, Selection, complete, part, select, sorted_ids, tables
 from batchcore.sources.query import Column, Query
 from batchcore.units import State
 
@@ -143,18 +135,10 @@ def select_portfolios(
         names = ("equity_balance", "daily_pnl", "daily_capital_flow") if alias == "first" else _SUMS
         read += [f"{alias}.snapshot_date {alias}_day"]
         read += [f"{alias}.{name} {alias}_{name}" for name in names]
-    return select(
-        catalog,
-        "portfolios",
-        partial(_portfolios, catalog.label("portfolios", "id")),
-        read,
-        _PORTFOLIOS,
-        own=joined,
-        boundary=of_day,
-        complete=complete(catalog, calendar),
-        alive=selection.alive(catalog),
-        **around,
-    )
+    frame = partial(_portfolios, catalog.label("portfolios", "id"))
+    holes = {"own": joined, "boundary": of_day, "complete": complete(catalog, calendar)}
+    alive = selection.alive(catalog)
+    return select(catalog, "portfolios", frame, read, _PORTFOLIOS, alive=alive, **holes, **around)
 
 
 _LATEST_OF_ALL: Final = """
@@ -171,10 +155,7 @@ def select_latest_of_all(catalog: Catalog, calendar: Calendar) -> Query[LatestSn
         catalog,
         "latest_of_all",
         LatestSnapshots,
-        (
-            "latest.snapshot_date day, o.currency",
-            Column("portfolios", Kind.INT8, "count(*)::int8"),
-        ),
+        ("latest.snapshot_date day, o.currency", Column("portfolios", Kind.INT8, "count(*)::int8")),
         _LATEST_OF_ALL,
         complete=complete(catalog, calendar),
         alive=Selection().alive(catalog),

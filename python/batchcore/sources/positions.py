@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 
 SYMBOL_INDEX: Final = "idx_positions_symbol_active"
 
-LEAST_STEPPED: Final = 20_000
-"""Positions from which on their symbols are stepped through."""
+LEAST_STEPPED: Final = 20_000  # positions from which on their symbols are stepped through
 
 POSITIONS_OF_A_STEP: Final = 30
 """How many positions are read in the time of one step: 0.4 us each, where a step takes 10."""

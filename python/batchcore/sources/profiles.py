@@ -46,6 +46,7 @@ class SymbolProfiles:
 
 # No key keeps a view to one row of a symbol. Rows that agree count once.
 _AS_SPELT: Final = "SELECT DISTINCT {columns} FROM {c} WHERE {c.symbol} = ANY({symbols:texts})"
+_NORMALISED: Final = _AS_SPELT.replace("{c.symbol} =", "{c.symbol:normalised} =")
 _AS_TEXT: Final = Column("symbol", Kind.TEXT, "{c.symbol}::text")
 _IS_ETF: Final = Column("is_etf", Kind.BOOL, "{c.is_etf} IS TRUE")
 
@@ -55,10 +56,7 @@ async def load_profiles(
 ) -> SymbolProfiles:
     """Return the profiles of normalised symbols; of two spellings the higher one counts (S2)."""
     read = (_AS_TEXT, "c.beta, c.sector", _IS_ETF)
-    template = (
-        "SELECT DISTINCT {columns} FROM {c} WHERE {c.symbol:normalised} = ANY({symbols:texts})"
-    )
-    query = select(catalog, "profiles", dict[str, Any], read, template, symbols=symbols)
+    query = select(catalog, "profiles", dict[str, Any], read, _NORMALISED, symbols=symbols)
     columns = await load(session, query)
     return await asyncio.to_thread(_profiles_of, symbols, **columns)
 
@@ -66,19 +64,16 @@ async def load_profiles(
 def _profiles_of(
     symbols: Sequence[str], symbol: Text, beta: Decimals, sector: Text, is_etf: Bools
 ) -> SymbolProfiles:
-    chosen: dict[str, tuple[str, int]] = {}
     counts, ambiguous = _only(symbol)
-    for row, spelt in enumerate(symbol.texts()):
-        if spelt is not None and counts[row]:
-            name = normalised(spelt)
-            chosen[name] = max(chosen.get(name, ("", -1)), (spelt, row))
+    spelt = sorted((str(name), row) for row, name in enumerate(symbol.texts()) if counts[row])
+    chosen = {normalised(name): row for name, row in spelt}  # the higher spelling, as the later
     betas, sectors = floats(beta), sector.texts()
     unreadable = []
-    for name, (_, row) in sorted(chosen.items()):
+    for name, row in sorted(chosen.items()):
         if sector.state[row] == State.NOT_REPRESENTABLE:
             unreadable.append(f"company_profiles.sector of {name}: {sectors[row]}")
             sectors[row] = None
-    rows = [chosen.get(wanted, ("", -1))[1] for wanted in symbols]
+    rows = [chosen.get(wanted, -1) for wanted in symbols]
     return SymbolProfiles(
         beta=np.array([betas[row] if row >= 0 else np.nan for row in rows], dtype=np.float64),
         sector=tuple(sectors[row] if row >= 0 else None for row in rows),
@@ -174,16 +169,11 @@ def select_newest_betas(catalog: Catalog, selection: Selection) -> Query[Betas]:
     """
     if not catalog.has_table(POSITION_BETAS):
         return Query("betas", "", (), Betas.none)
-    return select(
-        catalog,
-        "betas",
-        Betas,
-        "p.id position_id, newest.beta, newest.calc_date day",
-        _BETAS,
-        newest=HostTable(catalog, POSITION_BETAS, "newest"),
-        selection=selection,
-        unprofiled=part(catalog, _UNPROFILED if catalog.has_table(PROFILES) else ""),
-    )
+    read = "p.id position_id, newest.beta, newest.calc_date day"
+    newest = HostTable(catalog, POSITION_BETAS, "newest")
+    unprofiled = part(catalog, _UNPROFILED if catalog.has_table(PROFILES) else "")
+    holes = {"selection": selection, "newest": newest, "unprofiled": unprofiled}
+    return select(catalog, "betas", Betas, read, _BETAS, **holes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,12 +67,11 @@ class Reader:
     def scales(self) -> ref.Scales:
         """Return the decimals of the columns that rules read, the largest of each kind."""
         has, scale = self.catalog.has_table, self.catalog.scale
-        return ref.Scales(
-            **{
-                kind: max(scale(table, column) for table, column in columns if has(table))
-                for kind, columns in _SCALES.items()
-            }
-        )
+        found = {
+            kind: max(scale(table, column) for table, column in columns if has(table))
+            for kind, columns in _SCALES.items()
+        }
+        return ref.Scales(**found)
 
     async def portfolios(
         self, opening: Mapping[UUID, Decimal | None], ids: Sequence[UUID]
@@ -85,16 +84,12 @@ class Reader:
         held = await self._positions(selection)
         paid = await self._flows(selection)
         currencies = await self._homes(selection)
-        return [
-            ref.Portfolio(
-                str(one),
-                opening[one],
-                tuple(held[one].values()),
-                tuple(paid[one]),
-                currency=currencies.get(one),
-            )
-            for one in ids
-        ]
+        portfolios = []
+        for one in ids:
+            own, flows, currency = held[one].values(), tuple(paid[one]), currencies.get(one)
+            made = ref.Portfolio(str(one), opening[one], tuple(own), flows, currency=currency)
+            portfolios.append(made)
+        return portfolios
 
     async def legacy_portfolios(self, ids: Sequence[UUID]) -> list[legacy.Portfolio]:
         """Return portfolios as the policy `legacy` reads them, with no snapshot and no equity.
@@ -105,18 +100,13 @@ class Reader:
         held = await self._positions(selection, deleted=True)
         paid = await self._flows(selection)
         betas = await self._betas([own for of_one in held.values() for own in of_one])
-        return [
-            legacy.Portfolio(
-                str(one),
-                None,
-                tuple(
-                    replace(held[one][own], betas=tuple(betas[own]))
-                    for own in sorted(held[one], key=lambda own: own.bytes)
-                ),
-                tuple(paid[one]),
-            )
-            for one in ids
-        ]
+        portfolios = []
+        for one in ids:
+            in_order = sorted(held[one], key=lambda own: own.bytes)
+            positions = (replace(held[one][own], betas=tuple(betas[own])) for own in in_order)
+            made = legacy.Portfolio(str(one), None, tuple(positions), tuple(paid[one]))
+            portfolios.append(made)
+        return portfolios
 
     async def _positions(
         self, selection: Selection, *, deleted: bool = False
@@ -209,7 +199,7 @@ class Reader:
         mapped = self.catalog.schema.splits
         if mapped is None:
             return None
-        query = select_splits(self.catalog, symbols)
+        query = select_splits(self.catalog, mapped, symbols)
         scale = max(column.scale for column in query.columns)
         bases = mapped.price_basis, mapped.quantity_basis
         return ref.splits(await self._rows(query), *bases, scale=scale)

@@ -10,15 +10,7 @@ import numpy as np
 from batchcore.frames import Days, Decimals, Frame, Previous
 from batchcore.pg.sql import Sql, compose
 from batchcore.schema import Kind
-from batchcore.sources.host import (
-    HostTable,
-    bits_of,
-    complete,
-    floats,
-    part,
-    select,
-    sorted_ids,
-)
+from batchcore.sources.host import HostTable, bits_of, complete, floats, part, select, sorted_ids
 from batchcore.sources.query import Column, Query, first_column, results
 
 if TYPE_CHECKING:
@@ -110,15 +102,9 @@ def select_holes(
     Without a start the range begins with the earliest snapshot of each portfolio.
     """
     after = "" if start is None else "AND {s.snapshot_date} >= {start:date}"
-    sql = part(
-        catalog,
-        _HOLES,
-        selection=selection,
-        after=part(catalog, after, start=start),
-        missing=Sql(_MISSING),
-        complete=complete(catalog, calendar),
-        sessions=_sessions(calendar, start, end),
-    )
+    holes = {"selection": selection, "complete": complete(catalog, calendar)}
+    holes |= {"after": part(catalog, after, start=start), "missing": Sql(_MISSING)}
+    sql = part(catalog, _HOLES, sessions=_sessions(calendar, start, end), **holes)
     columns = results("portfolio_id uuid, earliest day, hole date, missing int8")
     return Query("holes", sql, columns, Holes)
 
@@ -160,32 +146,18 @@ CROSS JOIN LATERAL (
 
 
 def select_returns(
-    catalog: Catalog,
-    calendar: Calendar,
-    ids: Ids,
-    before: Int32,
-    count: int,
+    catalog: Catalog, calendar: Calendar, ids: Ids, before: Int32, count: int
 ) -> Query[Returns]:
     """Return of each portfolio the last daily returns before a day, of complete snapshots.
 
     A LATERAL look-up on the unique index for each; NULL and what is not finite do not count.
     ``before`` has the day of each of ``ids``; of a portfolio come ``count`` at most.
     """
-    return select(
-        catalog,
-        "returns",
-        _returns,
-        (
-            Column("portfolio", Kind.INT4, "(w.number - 1)::int4"),
-            "last.snapshot_date! day, last.daily_return",
-        ),
-        _RETURNS,
-        last=HostTable(catalog, SNAPSHOTS, "last"),
-        ids=ids,
-        before=before,
-        complete=complete(catalog, calendar),
-        count=count,
-    )
+    portfolio = Column("portfolio", Kind.INT4, "(w.number - 1)::int4")
+    read = (portfolio, "last.snapshot_date! day, last.daily_return")
+    last, is_complete = HostTable(catalog, SNAPSHOTS, "last"), complete(catalog, calendar)
+    holes = {"ids": ids, "before": before, "count": count, "last": last, "complete": is_complete}
+    return select(catalog, "returns", _returns, read, _RETURNS, **holes)
 
 
 def _returns(portfolio: Int32, day: Int32, daily_return: Decimals) -> Returns:

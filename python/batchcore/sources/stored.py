@@ -47,11 +47,9 @@ if TYPE_CHECKING:
 _TABLE: Final = HOST[SNAPSHOTS]
 
 SHARES: Final = "sector_exposure"
-ANALYTIC: Final = _TABLE.names(Use.ANALYTICS)
-"""Columns of a snapshot that A1 to A6 name."""
+ANALYTIC: Final = _TABLE.names(Use.ANALYTICS)  # columns of a snapshot that A1 to A6 name
 
-GREEKS: Final = _TABLE.names(Use.GREEKS)
-"""Columns of the policy `legacy` alone (L31)."""
+GREEKS: Final = _TABLE.names(Use.GREEKS)  # columns of the policy `legacy` alone (L31)
 
 EMPTY: Final = tuple(column.name for column in _TABLE.columns if column.uses == Use.CLEARED)
 """Columns that `legacy` leaves NULL, and `rollforward` to others (L31, S14)."""
@@ -65,8 +63,7 @@ NEVER: Final = -(2**63)
 UNKNOWN: Final = 2**63 - 1
 """A moment after all others: of a table that does not say when its rows were changed."""
 
-OPEN: Final = np.iinfo(np.int32).max
-"""The end of a position that has none."""
+OPEN: Final = np.iinfo(np.int32).max  # the end of a position that has none
 
 _STAMPS: Final = ("created_at", "updated_at", "deleted_at")
 
@@ -506,12 +503,7 @@ _DAY_OR_LAST: Final = "CASE WHEN {condition} THEN {day} ELSE {last:date} END"
 
 
 def select_facts(
-    source: StoredSource,
-    selection: Selection,
-    ids: Bytes,
-    *,
-    profiles: bool,
-    betas: bool,
+    source: StoredSource, selection: Selection, ids: Bytes, *, profiles: bool, betas: bool
 ) -> Query[Facts]:
     """Return when the facts behind a chunk's rows were last changed, soft-deleted ones too.
 
