@@ -56,14 +56,8 @@ async def reading(
     """Give a session to read in, see `Database.reading`, and the catalog of the host's tables.
 
     The catalog is read once for each ``db`` and schema, and again after `KEPT_S`, when what it
-    has found is not enough, and after an error of what is not as it says. Its statement is counted
-    under `CHECK`.
-
-    Raises:
-        ConfigError: ``db`` is of a wrong kind; in `changing`, also one in no transaction.
-        SchemaError: the database lacks something that the uses need.
-        DatabaseError: the database refused, failed or went away.
-        DecodeError: a table has changed since the catalog was read.
+    has found is not enough, and after an error of what is not as it says. Then a `SchemaError`
+    says what the uses lack.
     """
     database = Database(db, borrow=True, statements=statements)
     async with database.reading(phase) as session, _catalog(session, db, schema, uses) as catalog:

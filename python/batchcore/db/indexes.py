@@ -209,10 +209,7 @@ async def look(connection: asyncpg.Connection, schema: Schema) -> Layout:
 
 
 def built(layout: Layout, *, concurrently: bool, is_own: bool) -> IndexPlan:
-    """Return what makes the indexes where the host has none like them.
-
-    Of tables that are batchcore's ``own``, the index that they replace goes.
-    """
+    """Return what makes the indexes that the host lacks; what they replace goes if ``is_own``."""
     plan = IndexPlan(layout, concurrently=concurrently)
     for index in INDEXES:
         plan.build(index)
@@ -224,8 +221,7 @@ def built(layout: Layout, *, concurrently: bool, is_own: bool) -> IndexPlan:
 def removed(layout: Layout, *, concurrently: bool, is_own: bool) -> IndexPlan:
     """Return what drops the indexes that `migrate` made, and gives the host back what it had.
 
-    Of tables that are batchcore's own, all of the indexes are, even those that an earlier version
-    has not marked, and the index that they replaced is made again.
+    If ``is_own``, all of them are dropped, also of earlier versions that marked none.
     """
     plan = IndexPlan(layout, concurrently=concurrently)
     if is_own:
@@ -246,10 +242,7 @@ def redundant(layout: Layout) -> Iterator[tuple[str, str]]:
 
 
 def unmarked(layout: Layout) -> Iterator[str]:
-    """Yield the names of those of `INDEXES` that are there without the mark of `migrate`.
-
-    A version before the marks may have made them.
-    """
+    """Yield the names of those of `INDEXES` that are there without the mark of `migrate`."""
     for index in INDEXES:
         table = layout.tables[index.table]
         found = table.index(index.name)

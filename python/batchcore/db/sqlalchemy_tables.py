@@ -40,11 +40,7 @@ _TYPES: Final[dict[str, Any]] = {
 def metadata_of(
     tables: Iterable[Table], namespace: str | None = None, indexes: Iterable[Index] = ()
 ) -> sa.MetaData:
-    """Return tables by the names of docs/schema.md, with their keys and some indexes.
-
-    Those that foreign keys refer to come before the others. Without a namespace, the PostgreSQL
-    schema is left to the search path.
-    """
+    """Return tables, those that others refer to first, with their keys and some indexes."""
     metadata = sa.MetaData(naming_convention=_NAMES, schema=namespace)
     made = {}
     for table in tables:

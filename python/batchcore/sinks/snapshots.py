@@ -46,7 +46,7 @@ class Batch:
 
     @property
     def size_bytes(self) -> int:
-        """Ids that go to the server."""
+        """Bytes that go to the server."""
         return sum(len(piece) for part in self.parts() for piece in part.pieces)
 
     @property

@@ -124,8 +124,7 @@ _NAME_IF_CHANGED: Final = "CASE WHEN {own} IS DISTINCT FROM {value} THEN {name:t
 class Writer:
     """Writes the rows of a chunk into the host's tables, and checks that they are stored.
 
-    Its methods raise `DatabaseError` where the server refuses rows, or holds something else than
-    was sent.
+    Its methods raise `DatabaseError` where the server refuses rows, or holds something else.
     """
 
     session: Session  # in a transaction
@@ -212,10 +211,7 @@ class Writer:
         )
 
     async def update(self, staged: Staged, *, changed: bool = False, and_set: str = "") -> None:
-        """Update the host's rows that are staged, and drop the temporary table.
-
-        With ``changed``, only those are touched that hold something else.
-        """
+        """Update the host's rows that are staged, or of them those that are ``changed`` by it."""
         template = UPDATE + " AND {differs}" if changed else UPDATE
         assignments = joined(", ", filter(None, (staged.assignments(), and_set)))
         parts = {"assignments": assignments, "differs": staged.differs(), **staged.parts}

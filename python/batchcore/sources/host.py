@@ -52,10 +52,7 @@ class HostColumn(Sql):
         return self.catalog.scale(self.table, self.column)
 
     def read(self, name: str = "", *, bare: bool = False) -> Column:
-        """Return it as a column of a query's result, without the blanks that fill a ``char(20)``.
-
-        ``name`` is another one in the frame, ``bare`` as in `Column`.
-        """
+        """Return it as a column of a result, without the blanks that fill a ``char(20)``."""
         name = name or self.column
         found = self.catalog.column(self.table, self.column)
         kind = found.kind
@@ -145,10 +142,7 @@ def _finite(value: HostColumn) -> str:
 
 
 def _above_zero(value: HostColumn) -> str:
-    """Return that a value is above 0, a double once it is rounded.
-
-    ``> 0`` stays in it, so that an index with that condition serves.
-    """
+    """Return that a value is above 0 as it is rounded; ``> 0`` stays, for an index on that."""
     return f"{value} > 0" + (f" AND {value} >= {smallest(value.scale)}" if value.is_double else "")
 
 
@@ -200,10 +194,7 @@ def smallest(scale: int) -> str:
 
 
 def fitting(scale: int) -> tuple[str, str]:
-    """Return the least and the greatest double that 64 bits hold at ``scale`` decimals.
-
-    They are rounded half away from zero, so half a unit beyond the last count does not fit.
-    """
+    """Return the least and the greatest double that 64 bits hold at ``scale`` decimals, rounded."""
     unit = 2 * 10**scale
     least = math.nextafter(_at_least(Fraction(2**64 + 1, unit)), 0)
     most = math.nextafter(_at_least(Fraction(2**64 - 1, unit)), 0)
@@ -232,10 +223,7 @@ class Selection(Composable):
         return self.condition(Sql(column))
 
     def condition(self, column: Sql) -> Sql:
-        """Return the condition that ``column`` is one of them; `all` is no condition.
-
-        Templates write it as ``{selection:{p.portfolio_id}}``.
-        """
+        """Return that ``column`` is one of them: what ``{selection:{p.portfolio_id}}`` writes."""
         if self.ids is None:
             return Sql("true")
         if len(self.ids) == 0:

@@ -183,11 +183,7 @@ Sorted = TypeVar("Sorted", "Portfolios", "LegacyPortfolios")
 
 
 def _sorted(found: Sorted, label: str) -> Sorted:
-    """Return portfolios by id, each once: a view or a child table can have one twice.
-
-    Raises:
-        SchemaError: an id stands in several rows.
-    """
+    """Return portfolios by id; refuse a view or child table that has one twice."""
     order = sorted_ids(found.id)
     # Mostly they come in order, and need no copy.
     found = found if (order[1:] > order[:-1]).all() else found.take(order)
@@ -206,11 +202,10 @@ SELECT count(*) FROM (
 
 
 async def lock_portfolios(session: Session, catalog: Catalog, selection: Selection) -> None:
-    """Lock the rows of portfolios until the transaction ends; wait for whoever has locked them.
+    """Lock the rows of portfolios until the transaction ends, by id: two would not deadlock.
 
-    In the order of their ids, so that two do not wait for each other. Foreign keys to them can be
-    checked meanwhile. What is read after that includes what the others have committed, at READ
-    COMMITTED.
+    Foreign keys to them can be checked meanwhile. What is read after that includes what others
+    who had locked them have committed, at READ COMMITTED.
     """
     await session.fetchval(part(catalog, _LOCK, alive=selection.alive(catalog)))
 

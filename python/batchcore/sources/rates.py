@@ -77,10 +77,7 @@ def several_currencies(homes: Text) -> tuple[str, ...]:
 
 
 def select_profile_currencies(catalog: Catalog) -> Query[dict[str, str]]:
-    """Return the currency of each normalised symbol with a profile that names one.
-
-    Of two spellings the higher one counts (S2).
-    """
+    """Return the currency that the profile of each symbol names, of the higher spelling (S2)."""
     read = [Column(name, Kind.TEXT, f"{{c.{name}}}::text") for name in ("symbol", CURRENCY.name)]
     template = "SELECT {columns} FROM {c} WHERE {c.symbol} IS NOT NULL AND {c.currency} IS NOT NULL"
     return select(catalog, "profile_currencies", _by_symbol, read, template)

@@ -76,10 +76,7 @@ class Reader:
     async def portfolios(
         self, opening: Mapping[UUID, Decimal | None], ids: Sequence[UUID]
     ) -> list[ref.Portfolio]:
-        """Return portfolios with positions, events and flows, and no snapshot.
-
-        ``opening`` is the opening equity of each of ``ids``.
-        """
+        """Return portfolios with positions, events, flows and opening equities, and no snapshot."""
         selection = _selected(ids)
         held = await self._positions(selection)
         paid = await self._flows(selection)
@@ -183,10 +180,7 @@ class Reader:
         return {row.pop("symbol"): legacy.Profile(**row) for row in only}
 
     async def closes(self, symbols: Iterable[str]) -> ref.Market:
-        """Return the valid closes of symbols, however they are spelt, of all days.
-
-        With the splits of the symbols, where the host maps a table of them.
-        """
+        """Return the valid closes of symbols, in any spelling and of all days, and their splits."""
         wanted = {ref.normalized(symbol) for symbol in symbols}
         template = "SELECT DISTINCT {columns} FROM {m}"
         known = await self._rows(select(self.catalog, "spellings", dict, "m.symbol", template))

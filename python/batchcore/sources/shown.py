@@ -110,10 +110,7 @@ FROM {s} WHERE {s.portfolio_id} = $1 AND {complete} ORDER BY {s.snapshot_date}
 async def load_chain(
     session: Session, catalog: Catalog, calendar: Calendar, portfolio: uuid.UUID
 ) -> list[dict[str, Any]]:
-    """Return the complete snapshots of a portfolio by day, days since 1970-01-01.
-
-    Columns of analytics that the host does not have are None.
-    """
+    """Return the complete snapshots of a portfolio by day; analytics that it lacks are None."""
     s = tables(catalog)["s"]
     analytic = {
         name: getattr(s, column) if catalog.find(SNAPSHOTS, column) else Sql("NULL")

@@ -266,10 +266,7 @@ WHERE {alive}
 def select_ranges(
     source: StoredSource, selection: Selection, first: int, last: int
 ) -> Query[Ranges]:
-    """Return each portfolio with the ends of its rows, by two or three look-ups on an index.
-
-    Of those asked for by id, soft-deleted ones come too.
-    """
+    """Return each portfolio, soft-deleted ones too if asked for, with the ends of its rows."""
     holes = source.holes(selection, (first, last))
     alive = selection.alive(source.catalog)
     sql = part(source.catalog, _RANGES, **holes, start=first, alive=alive)
@@ -403,10 +400,7 @@ class RunChunks(Frame):
     def around(
         self, ids: Bytes, portfolio: Int32, first: Int32, last: Int32
     ) -> Iterator[tuple[int, Bools]]:
-        """Give each chunk with which windows of portfolios it has a session of.
-
-        ``ids`` are sorted, ``portfolio`` has the rows of the windows in them.
-        """
+        """Give each chunk with which windows, of rows of sorted ``ids``, it has a session of."""
         keys = [row.tobytes() for row in ids]
         for chunk in range(len(self)):
             inside = portfolio >= bisect_left(keys, self.first_portfolio[chunk].tobytes())
@@ -689,10 +683,7 @@ FROM {s} WHERE {s.portfolio_id} = {o.id} AND {s.is_complete} AND isfinite({s.sna
 
 
 def select_last_run(catalog: Catalog, selection: Selection, ids: Bytes) -> Query[OwnEquities]:
-    """Return the equity of the complete snapshot of each portfolio that was written last (L7).
-
-    `elsewhere` is whether `portfolios.equity_balance` is the equity of any of them.
-    """
+    """Return the equity of the complete snapshot of each portfolio that was written last (L7)."""
     of_portfolio = part(catalog, _OF_PORTFOLIO)
     written = _microseconds(part(catalog, "{s.created_at}"))
     holes = {"selection": selection, "of_portfolio": of_portfolio, "written": written}
