@@ -60,37 +60,22 @@ class ColumnType:
 
 @dataclass(frozen=True)
 class Catalog:
-    """The host's tables as they are, seen through the names of docs/schema.md.
-
-    Attributes:
-        columns: Table of docs/schema.md -> name in the database -> column.
-        writable_tables: Those that are tables, not views.
-        indexes: Name -> whether it is valid, of the indexes of batchcore that are there, also
-            under another name that the host has given one.
-        can_stage: Whether the role may make temporary tables, by which existing rows are updated.
-        updatable_tables: Tables, and views whose rows may be changed.
-        keys: Those of tables that are `found_by` columns.
-        deferrable_keys: The same, of those that are checked only when a transaction ends.
-        estimated_rows: As the server takes a table to have; none of what was never analysed.
-        ledger: Name -> what the role may do, of the tables of batchcore's own that are there, of
-            Alembic's for it, and of the sequence.
-        acting: Table and INSERT or UPDATE, where triggers or rules of the host act on that.
-        foreign: Those that are foreign tables, or have some beneath them: what is read of these
-            is of another moment than the snapshot.
-    """
+    """The host's tables as they are, seen through the names of docs/schema.md."""
 
     schema: Schema
-    columns: Mapping[str, Mapping[str, ColumnType]]
-    writable_tables: frozenset[str]
-    indexes: Mapping[str, bool]
-    can_stage: bool = True
-    updatable_tables: frozenset[str] = frozenset()
-    keys: Keys = field(default_factory=dict)
-    deferrable_keys: Keys = field(default_factory=dict)
-    estimated_rows: Mapping[str, int] = field(default_factory=dict)
+    columns: Mapping[str, Mapping[str, ColumnType]]  # by table, and name in the database
+    writable_tables: frozenset[str]  # tables, not views
+    indexes: Mapping[str, bool]  # of batchcore, also renamed -> whether it is valid
+    can_stage: bool = True  # the role may make temporary tables, through which rows are updated
+    updatable_tables: frozenset[str] = frozenset()  # tables, and views whose rows may be changed
+    keys: Keys = field(default_factory=dict)  # of tables that are `found_by` columns
+    deferrable_keys: Keys = field(default_factory=dict)  # those checked only at a transaction's end
+    estimated_rows: Mapping[str, int] = field(default_factory=dict)  # of tables that were analysed
+    # What the role may do with batchcore's own tables, Alembic's for it, and the sequence.
     ledger: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    # Table and INSERT or UPDATE, where triggers or rules of the host act on that.
     acting: frozenset[tuple[str, str]] = frozenset()
-    foreign: frozenset[str] = frozenset()
+    foreign: frozenset[str] = frozenset()  # or partly so: read at another moment than the snapshot
 
     @property
     def one_price(self) -> bool:

@@ -114,20 +114,12 @@ def encode_batch(
     defaulted: tuple[str, ...] = (),
     cancel: _core.CancelFlag | None = None,
 ) -> Batch:
-    """Return the bytes of a chunk.
+    """Return the bytes of a chunk: of rows that are new, and of those that ``exist`` already.
 
-    Args:
-        rows: Sorted by portfolio and day.
-        ids: Sorted, the portfolios that `rows.portfolio` counts.
-        exist: Whether a row exists already.
-        equities: What `portfolios.equity_balance` becomes.
-        stamp: What new rows share.
-        analytics: Analytic columns of `rows`; None leaves them alone.
-        jsonb: Whether `sector_exposure` is `jsonb`.
-        tables: What is written in addition to snapshots.
-        cleared: Columns that become NULL in rows that exist already.
-        defaulted: Columns that are NULL in new rows, against their default.
-        cancel: Raised from another thread, it stops the call with a `CancelledError`.
+    Rows are sorted by portfolio, of sorted ``ids``, and day. Without ``analytics`` these columns
+    are left alone; ``jsonb`` is the type of `sector_exposure`. ``cleared`` columns become NULL in
+    rows that exist, ``defaulted`` ones are NULL in new rows, against their default. If ``cancel``
+    is raised from another thread, it stops the call with a `CancelledError`.
     """
     new, replaced = np.flatnonzero(~exist), np.flatnonzero(exist)
     head: list[Field] = [

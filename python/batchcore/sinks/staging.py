@@ -74,23 +74,13 @@ class EncodedRows:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Staged:
-    """Rows in a temporary table, and how they are found in the table that they are for.
+    """Rows in a temporary table, and how they are found in the table that they are for."""
 
-    Attributes:
-        table: That table, by the names of docs/schema.md.
-        count: How many rows there are to write.
-        must_exist: Whether a row that is not in the host's table is missing.
-        values: Column of docs/schema.md -> its quoted name, and the SQL of what it is to hold.
-        parts: Holes of statements: ``{staged}`` and ``{own}`` are the two tables with the same
-            aliases, ``{found}`` the condition that a row is the other, ``{key}`` a column of
-            ``own`` that no row found has a NULL in.
-    """
-
-    table: str
-    count: int
-    must_exist: bool
-    values: Mapping[str, tuple[Sql, Sql]]
-    parts: Mapping[str, Sql]
+    table: str  # the latter, by the names of docs/schema.md
+    count: int  # how many rows there are to write
+    must_exist: bool  # whether a row that is not in the host's table is missing
+    values: Mapping[str, tuple[Sql, Sql]]  # column -> its quoted name, and what it is to hold
+    parts: Mapping[str, Sql]  # holes of statements: ``{staged}``, ``{own}``, ``{found}``, ``{key}``
 
     def assignments(self) -> Sql:
         """Return the SET clause of an UPDATE."""
@@ -172,12 +162,7 @@ class Writer:
     ) -> Staged:
         """Copy rows into a temporary table, with the column types of the host's table.
 
-        Args:
-            rows: To copy.
-            key: Columns by which they are found in the host's table.
-            condition: What else is true of the host's rows.
-            cleared: Columns that become NULL.
-            must_exist: Whether a row that is not in the host's table is missing.
+        Rows of the host's are found by ``key`` and ``condition``; ``cleared`` become NULL there.
         """
         name, table = f"batchcore_staged_{rows.table}", table_name(self.schema, rows.table)
         own = {c: column_name(self.schema, rows.table, c) for c in (*rows.columns, *cleared)}
@@ -205,7 +190,7 @@ class Writer:
             parts={
                 "staged": Sql(f"pg_temp.{name} AS staged"),
                 "own": Sql(f"{table} AS own"),
-                "key": Sql(f"own.{own[next(iter(key))]}"),
+                "key": Sql(f"own.{own[next(iter(key))]}"),  # NULL where no row is found
                 "found": joined(" AND ", [*same, condition]),
             },
         )

@@ -131,26 +131,26 @@ class SectorTags:
 
     async def position(self, position: UUID) -> TaggedPosition:
         """Return a position by its id, one of the user's that is not soft-deleted."""
-        rows = await self._positions("p", position)
-        if not rows:
-            raise ConfigError(f"unknown position {position}", "position_id")
-        if not rows[0]["owned"]:
-            msg = f"position {position} is in no portfolio of user {self._user}"
-            raise ConfigError(msg, "position_id")
+        rows = await self._positions("{p.id}", position)
+        self._require_owned(rows, "position", position, "is in no portfolio of")
         return _position(rows[0])
 
     async def positions(self, portfolio: UUID) -> list[TaggedPosition]:
         """Return the positions that are not soft-deleted of a portfolio of the user's."""
-        rows = await self._positions("o", portfolio)
-        if not rows:
-            raise ConfigError(f"unknown portfolio {portfolio}", "portfolio_id")
-        if not rows[0]["owned"]:
-            msg = f"portfolio {portfolio} does not belong to user {self._user}"
-            raise ConfigError(msg, "portfolio_id")
+        rows = await self._positions("{o.id}", portfolio)
+        self._require_owned(rows, "portfolio", portfolio, "does not belong to")
         return [_position(row) for row in rows if row["id"] is not None]
 
-    async def _positions(self, of: str, key: UUID) -> list[asyncpg.Record]:
-        """Return the position p with a key, or all positions of the portfolio o with it."""
+    def _require_owned(
+        self, rows: Sequence[asyncpg.Record], what: str, key: UUID, otherwise: str
+    ) -> None:
+        if not rows:
+            raise ConfigError(f"unknown {what} {key}", f"{what}_id")
+        if not rows[0]["owned"]:
+            raise ConfigError(f"{what} {key} {otherwise} user {self._user}", f"{what}_id")
+
+    async def _positions(self, column: str, key: UUID) -> list[asyncpg.Record]:
+        """Return the positions, with their portfolios, of which a column is ``key``."""
         # As bytes, which in a database without an encoding no client of UTF-8 may be sent as text.
         encoding = "UTF8" if self._session.has_encoding else "SQL_ASCII"
         template = "convert_to({text}::text, {encoding:text}) AS {name:name}"
@@ -158,23 +158,15 @@ class SectorTags:
             compose(template, text=getattr(self._tables["p"], name), encoding=encoding, name=name)
             for name in _TEXTS
         ]
-        own = compose("{" + of + ".id}", **self._tables)
-        return await self._fetch(
-            _POSITIONS, str(key), self._user, texts=joined(", ", texts), key=own
-        )
+        holes = {"texts": joined(", ", texts), "key": compose(column, **self._tables)}
+        return await self._fetch(_POSITIONS, str(key), self._user, **holes)
 
     async def put(self, sectors: Mapping[str, str], colors: Mapping[str, str]) -> TagChanges:
         """Give each position the tag of its sector and no other sector tag; return what changed.
 
         A tag of the user with the name of a sector is a sector tag, even if batchcore did not
         create it. The usage of every tag that is or was on one of the positions is counted again.
-
-        Args:
-            sectors: Id of a position -> name of its sector.
-            colors: Name of every sector -> colour of a tag that is made.
-
-        Raises:
-            DatabaseError: the server refused it, or holds something else than was sent.
+        Tags that are made get the colour of their sector; ``colors`` has all sectors.
         """
         if not sectors:
             return TagChanges()
