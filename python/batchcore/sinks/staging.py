@@ -214,14 +214,12 @@ class Writer:
         wrong = ""
         for _ in range(2):
             counted = sum([await self.session.execute(one) for one in statements])
-            wrong = ""
-            if watched or (every and counted != staged.count):
-                wrong = await self._unlike(staged)
+            is_sure = not watched and (not every or counted == staged.count)
+            wrong = "" if is_sure else await self._unlike(staged)
             if not wrong:
-                break
-        if wrong:
-            raise await not_kept(self.session, self.schema, staged.table, wrong)
-        await self._drop(staged)
+                await self._drop(staged)
+                return
+        raise await not_kept(self.session, self.schema, staged.table, wrong)
 
     async def _drop(self, staged: Staged) -> None:
         """Drop a temporary table: the transaction may stage the next chunk."""
@@ -229,16 +227,12 @@ class Writer:
 
     async def _unlike(self, staged: Staged) -> str:
         """Return what of the rows staged their table does not hold; empty if it holds them all."""
-        changed = [
-            compose(
-                _NAME_IF_CHANGED,
-                own=_comparable(c, f"own.{own}"),
-                value=_comparable(c, value),
-                name=self.schema.column(staged.table, c),
-            )
-            for c, (own, value) in staged.values.items()
-            if c not in TIME_STAMPS
-        ]
+        changed = []
+        for c, (own, value) in staged.values.items():
+            if c not in TIME_STAMPS:
+                both = {"own": _comparable(c, f"own.{own}"), "value": _comparable(c, value)}
+                name = self.schema.column(staged.table, c)
+                changed.append(compose(_NAME_IF_CHANGED, name=name, **both))
         join = Sql("LEFT JOIN" if staged.must_exist else "JOIN")
         unlike = statement(_UNLIKE, changed=joined(", ", changed), join=join, **staged.parts)
         (row,) = await self.session.fetch(unlike)

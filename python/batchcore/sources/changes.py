@@ -14,7 +14,6 @@ from batchcore.sources.query import Query, first_day, results
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Sequence
 
     import numpy.typing as npt
 
@@ -54,37 +53,26 @@ FROM {t} TABLESAMPLE SYSTEM ({share})
 """
 
 
-def stamped(catalog: Catalog) -> tuple[str, ...]:
-    """Return the tables of `EDITED` that have both time stamps, and are no views."""
-    found = []
+def select_stamps(catalog: Catalog) -> Query[tuple[Stamps, ...]]:
+    """Return of each table whether a trigger keeps `updated_at`, and how old rows look.
+
+    Those are the tables of `EDITED` that have both time stamps, and are no views.
+    """
+    schema, parts = catalog.schema, []
     for table in sorted(set(EDITED) & catalog.writable_tables):
         stamps = [catalog.find(table, name) for name in ("created_at", "updated_at")]
         if all(one and one.can_select and one.kind is Kind.TIMESTAMPTZ for one in stamps):
-            found.append(table)
-    return tuple(found)
-
-
-def select_stamps(catalog: Catalog, tables: Sequence[str]) -> Query[tuple[Stamps, ...]]:
-    """Return of each table whether a trigger keeps `updated_at`, and how old rows look."""
-    schema = catalog.schema
-    parts = [
-        compose(
-            _EVIDENCE,
-            name=table,
-            relation=str(table_name(schema, table)),
-            updated=schema.column(table, "updated_at"),
-            t=HostTable(catalog, table, "t"),
-            share=Sql(f"{min(100.0, 100.0 * SAMPLE / catalog.estimated_rows.get(table, 1)):.6f}"),
-        )
-        for table in tables
-    ]
+            share = min(100.0, 100.0 * SAMPLE / catalog.estimated_rows.get(table, 1))
+            holes = {"name": table, "relation": str(table_name(schema, table))}
+            holes |= {"updated": schema.column(table, "updated_at"), "share": Sql(f"{share:.6f}")}
+            parts.append(compose(_EVIDENCE, t=HostTable(catalog, table, "t"), **holes))
+    if not parts:
+        return Query("stamps", "", (), tuple)
     columns = results("table text, trigger bool, rows int8, touched int8")
     return Query("stamps", joined(" UNION ALL ", parts), columns, _stamps)
 
 
-def _stamps(table: Text | None = None, **counted: npt.NDArray[Any]) -> tuple[Stamps, ...]:
-    if table is None:
-        return ()
+def _stamps(table: Text, **counted: npt.NDArray[Any]) -> tuple[Stamps, ...]:
     rows = zip(table.texts(), *(counts.tolist() for counts in counted.values()), strict=True)
     return tuple(Stamps(str(name), *counts) for name, *counts in rows)
 

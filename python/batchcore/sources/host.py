@@ -42,9 +42,9 @@ class HostColumn(Sql):
         return CONDITIONS[condition](self) if condition else str(self)
 
     @property
-    def is_double(self) -> bool:
-        """Whether it is of type `double precision`."""
-        return self.catalog.column(self.table, self.column).kind is Kind.FLOAT8
+    def kind(self) -> Kind:
+        """Its type."""
+        return self.catalog.column(self.table, self.column).kind
 
     @property
     def scale(self) -> int:
@@ -53,8 +53,7 @@ class HostColumn(Sql):
 
     def read(self, name: str = "", *, bare: bool = False) -> Column:
         """Return it as a column of a result, without the blanks that fill a ``char(20)``."""
-        name = name or self.column
-        found = self.catalog.column(self.table, self.column)
+        name, found = name or self.column, self.catalog.column(self.table, self.column)
         kind = found.kind
         if kind not in {Kind.NUMERIC, Kind.FLOAT8}:
             return Column(name, kind, Sql(f"{self}::text") if found.padded else self, bare=bare)
@@ -143,16 +142,18 @@ def _finite(value: HostColumn) -> str:
 
 def _above_zero(value: HostColumn) -> str:
     """Return that a value is above 0 as it is rounded; ``> 0`` stays, for an index on that."""
-    return f"{value} > 0" + (f" AND {value} >= {smallest(value.scale)}" if value.is_double else "")
+    return f"{value} > 0" + (
+        f" AND {value} >= {smallest(value.scale)}" if value.kind is Kind.FLOAT8 else ""
+    )
 
 
 def _below_zero(value: HostColumn) -> str:
-    return f"{value} <= -{smallest(value.scale)}" if value.is_double else f"{value} < 0"
+    return f"{value} <= -{smallest(value.scale)}" if value.kind is Kind.FLOAT8 else f"{value} < 0"
 
 
 def _readable(value: HostColumn) -> str:
     """Return that a value is finite and representable (S3)."""
-    if value.is_double:
+    if value.kind is Kind.FLOAT8:
         least, most = fitting(value.scale)
         return f"{value} BETWEEN {least} AND {most}"
     if value.catalog.always_fits(value.table, value.column):
@@ -165,7 +166,7 @@ def _readable(value: HostColumn) -> str:
 
 
 def _rounded(value: HostColumn) -> str:
-    return f"round({value}::numeric, {value.scale})" if value.is_double else str(value)
+    return f"round({value}::numeric, {value.scale})" if value.kind is Kind.FLOAT8 else str(value)
 
 
 CONDITIONS: Final[Mapping[str, Callable[[HostColumn], str]]] = MappingProxyType(
