@@ -600,7 +600,8 @@ def _of_symbols(
 ) -> Query[ChangedCloses]:
     sql = _changed_since(catalog, table, day, _OF_SYMBOLS, symbols=symbols, **holes)
     columns = results("symbol text, day day, changed int8")
-    return Query(f"changed_{table}", sql, columns, partial(_changed_closes, symbols))
+    name = "changed_prices" if table == PRICES else f"changed_{table}"
+    return Query(name, sql, columns, partial(_changed_closes, symbols))
 
 
 def _changed_closes(
