@@ -14,7 +14,7 @@ from batchcore.db.catalog import Catalog, ColumnType, inspect, inspect_sql
 from batchcore.db.check import check, check_revision, problems_of
 from batchcore.db.migrate import downgrade, migrate
 from batchcore.errors import SchemaError
-from batchcore.schema import HOST, Kind, Use
+from batchcore.schema import HOST, VERSION_TABLE, Kind, Use
 from support import database
 from support.cases import from_toml
 
@@ -51,7 +51,7 @@ async def test_the_listed_tables_pass(migrated: str) -> None:
     found = await inspected(migrated)
 
     check(found)
-    assert found.has_version_table
+    assert VERSION_TABLE in found.ledger
     assert found.indexes == {
         "idx_positions_active_complete": True,
         "idx_market_data_valid_prices": True,
@@ -470,7 +470,7 @@ async def test_names_are_mapped_and_quoted(migrated: str) -> None:
 
     check(found)
     assert found.column("positions", "entry_price").name == column
-    assert not found.has_version_table
+    assert VERSION_TABLE not in found.ledger
     assert found.indexes.keys() == {
         "idx_positions_active_complete",
         "idx_market_data_valid_prices",

@@ -234,7 +234,7 @@ WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
 COPY (
 SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."daily_pnl", s."daily_capital_flow" FROM "public"."portfolio_snapshots" AS s
 WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
-    AND s."is_complete"
+AND s."is_complete"
 ) TO STDOUT (FORMAT binary);
 
 -- performance(...)
@@ -247,20 +247,19 @@ SELECT o."id" FROM "public"."portfolios" AS o WHERE o."deleted_at" IS NULL
 COPY (
 SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."daily_pnl", s."daily_capital_flow" FROM "public"."portfolio_snapshots" AS s
 WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
-    AND s."is_complete"
-
+AND s."is_complete"
 UNION ALL
-SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
+SELECT earlier.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
     SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."daily_pnl", s."daily_capital_flow" FROM "public"."portfolio_snapshots" AS s
     WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
-    ORDER BY s."snapshot_date" DESC LIMIT 1) AS b
+    ORDER BY s."snapshot_date" DESC LIMIT 1) AS earlier
 WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
 ) TO STDOUT (FORMAT binary);
 
 -- performance(periods='YTD', calendar='prices')
 -- the page of a portfolio
 COPY (
-SELECT w.number - 1, last."snapshot_date" FROM unnest('<ids>'::uuid[]) WITH ORDINALITY AS w(id, number)
+SELECT last."snapshot_date" FROM unnest('<ids>'::uuid[]) AS w(id)
 CROSS JOIN LATERAL (
     SELECT s."snapshot_date" FROM "public"."portfolio_snapshots" AS s
     WHERE s."portfolio_id" = w.id AND s."snapshot_date" <= '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
@@ -1061,11 +1060,11 @@ SELECT EXISTS (SELECT FROM "public"."benchmarks_sector_weights" AS w WHERE w."be
 COPY (
 SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."is_complete" IS TRUE, s."cumulative_pnl", s."cumulative_realized_pnl", s."cumulative_capital_flow" FROM "public"."portfolio_snapshots" AS s
 WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
+
 UNION ALL
 SELECT earlier.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
     SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."is_complete" IS TRUE, s."cumulative_pnl", s."cumulative_realized_pnl", s."cumulative_capital_flow" FROM "public"."portfolio_snapshots" AS s
-    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date
-        AND isfinite(s."snapshot_date")
+    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND isfinite(s."snapshot_date")
     ORDER BY s."snapshot_date" DESC LIMIT 1) AS earlier
 WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
 ) TO STDOUT (FORMAT binary);
@@ -1610,21 +1609,20 @@ SELECT portfolio_ids FROM "public"."batchcore_runs" WHERE id = ANY ('<texts>');
 COPY (
 SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."daily_pnl", s."daily_capital_flow" FROM "public"."portfolio_snapshots" AS s
 WHERE s."portfolio_id" = ANY('<ids>'::uuid[]) AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
-    AND s."is_complete"
-
-UNION ALL
-SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
-    SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."daily_pnl", s."daily_capital_flow" FROM "public"."portfolio_snapshots" AS s
-    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
-    ORDER BY s."snapshot_date" DESC LIMIT 1) AS b
-WHERE o."id" = ANY('<ids>'::uuid[])
+AND s."is_complete"
 ) TO STDOUT (FORMAT binary);
 
 -- the page of a portfolio
 COPY (
 SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."daily_pnl", s."daily_capital_flow" FROM "public"."portfolio_snapshots" AS s
 WHERE s."portfolio_id" = ANY('<ids>'::uuid[]) AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
-    AND s."is_complete"
+AND s."is_complete"
+UNION ALL
+SELECT earlier.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
+    SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."daily_pnl", s."daily_capital_flow" FROM "public"."portfolio_snapshots" AS s
+    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
+    ORDER BY s."snapshot_date" DESC LIMIT 1) AS earlier
+WHERE o."id" = ANY('<ids>'::uuid[])
 ) TO STDOUT (FORMAT binary);
 
 -- the page of a portfolio
@@ -1705,6 +1703,19 @@ SELECT 0::int4, p."portfolio_id", p."symbol"::text, CASE WHEN isfinite(p."entry_
 -- verify(schema with fx, fast=False)
 -- verify(schema with fx, fast=True)
 COPY (
+SELECT c.* FROM (
+    SELECT t."symbol" AS symbol, t."date" AS day, COALESCE(CASE WHEN isfinite(GREATEST(t."created_at", t."updated_at"))
+        THEN LEAST(extract(epoch FROM GREATEST(t."created_at", t."updated_at")) * 1000000, '<number>'::numeric)::int8
+    WHEN GREATEST(t."created_at", t."updated_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8) AS changed FROM "public"."market_data_cache" AS t
+    WHERE upper(btrim(t."symbol" COLLATE "C", ' ')) = ANY('<texts>') AND t."date" BETWEEN '<day>'::date AND '<day>'::date) AS c
+WHERE c.changed > '<number>'::int8 AND c.changed < '<number>'::int8
+) TO STDOUT (FORMAT binary);
+
+-- verify(fast=False)
+-- verify(fast=True)
+-- verify(schema with fx, fast=False)
+-- verify(schema with fx, fast=True)
+COPY (
 SELECT c.portfolio, c.rows, c.first, c.last, b.day
 FROM (
     SELECT s."portfolio_id" AS portfolio, count(*) AS rows,
@@ -1714,21 +1725,6 @@ LEFT JOIN LATERAL (
     SELECT s."snapshot_date" AS day FROM "public"."portfolio_snapshots" AS s
     WHERE s."portfolio_id" = c.portfolio AND s."snapshot_date" < c.first AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
     ORDER BY s."snapshot_date" DESC LIMIT 1) AS b ON true
-) TO STDOUT (FORMAT binary);
-
--- verify(fast=False)
--- verify(fast=True)
--- verify(schema with fx, fast=False)
--- verify(schema with fx, fast=True)
-COPY (
-SELECT c.symbol, c.day, c.changed
-FROM (
-    SELECT m."symbol" AS symbol, m."date" AS day, COALESCE(CASE WHEN isfinite(GREATEST(m."created_at", m."updated_at"))
-        THEN LEAST(extract(epoch FROM GREATEST(m."created_at", m."updated_at")) * 1000000, '<number>'::numeric)::int8
-    WHEN GREATEST(m."created_at", m."updated_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8) AS changed FROM "public"."market_data_cache" AS m
-    WHERE upper(btrim(m."symbol" COLLATE "C", ' ')) = ANY('<texts>')
-        AND m."date" BETWEEN '<day>'::date AND '<day>'::date) AS c
-WHERE c.changed > '<number>'::int8 AND c.changed < '<number>'::int8
 ) TO STDOUT (FORMAT binary);
 
 -- verify(fast=False)
@@ -1989,13 +1985,11 @@ SELECT c0, c1, c2, c3, c4, c5, CASE WHEN isfinite(c6) THEN (c6 - DATE '1970-01-0
 -- verify(schema with fx, fast=False)
 -- verify(schema with fx, fast=True)
 COPY (
-SELECT c.base, c.quote, c.day, c.changed
-FROM (
-    SELECT v."base"::text AS base, v."quote"::text AS quote, v."date" AS day, COALESCE(CASE WHEN isfinite(GREATEST(v."updated_at"))
-        THEN LEAST(extract(epoch FROM GREATEST(v."updated_at")) * 1000000, '<number>'::numeric)::int8
-    WHEN GREATEST(v."updated_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8) AS changed
-    FROM "public"."fx_rates" AS v WHERE v."base" IS NOT NULL AND v."quote" IS NOT NULL
-        AND v."date" BETWEEN '<day>'::date AND '<day>'::date) AS c
+SELECT c.* FROM (
+    SELECT t."base"::text AS base, t."quote"::text AS quote, t."date" AS day, COALESCE(CASE WHEN isfinite(GREATEST(t."updated_at"))
+        THEN LEAST(extract(epoch FROM GREATEST(t."updated_at")) * 1000000, '<number>'::numeric)::int8
+    WHEN GREATEST(t."updated_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8) AS changed FROM "public"."fx_rates" AS t
+    WHERE t."base" IS NOT NULL AND t."quote" IS NOT NULL AND t."date" BETWEEN '<day>'::date AND '<day>'::date) AS c
 WHERE c.changed > '<number>'::int8 AND c.changed < '<number>'::int8
 ) TO STDOUT (FORMAT binary);
 

@@ -21,9 +21,8 @@ from batchcore.frames import (
     taken,
 )
 from batchcore.native import CancelFlag, in_thread, roll_forward, store_snapshots
-from batchcore.schema import COUNT_COLUMNS, MONEY_COLUMNS
+from batchcore.schema import COUNT_COLUMNS, MONEY_COLUMNS, SNAPSHOT_SCALES
 from batchcore.sources.plain import as_decimals
-from batchcore.sources.stored import decimals_of
 from batchcore.units import CENTS, State
 
 if TYPE_CHECKING:
@@ -122,7 +121,7 @@ class ExpectedRows(Frame):
     @classmethod
     def unknown(cls, rows: int, columns: Sequence[str], *, shares: bool) -> Self:
         """Return so many rows of which nothing is known."""
-        cells = {name: Decimals.nulls(rows, decimals_of(name)) for name in columns}
+        cells = {name: Decimals.nulls(rows, SNAPSHOT_SCALES[name]) for name in columns}
         nothing = np.full(rows, None, dtype=np.object_) if shares else None
         return cls(np.zeros(rows, dtype=np.bool_), cells, nothing)
 
@@ -175,7 +174,7 @@ def _cells(rows: list[Any], column: str) -> Decimals:
     if column == "total_value":  # which `rollforward` has no name of its own for (S8)
         values = [getattr(row, column, getattr(row, "equity_balance", None)) for row in rows]
     decimals = [None if value is None else Decimal(value) for value in values]
-    return as_decimals(decimals, decimals_of(column))
+    return as_decimals(decimals, SNAPSHOT_SCALES[column])
 
 
 @dataclass(frozen=True, eq=False, slots=True)

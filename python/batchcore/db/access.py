@@ -30,11 +30,9 @@ if TYPE_CHECKING:
 Taken = ParamSpec("Taken")
 Read = TypeVar("Read")
 
-CHECK: Final = "check"
-"""The phase that catalog statements are counted under."""
+CHECK: Final = "check"  # the phase that catalog statements are counted under
 
-MOST_KEPT: Final = 64
-"""How many URLs and pools are remembered: a pool cannot be referred to weakly."""
+MOST_KEPT: Final = 64  # how many URLs and pools are remembered: a pool cannot be referred to weakly
 
 KEPT_S: Final = 60.0
 """How long a catalog is remembered: a host may change its tables while a service goes on."""
@@ -58,20 +56,8 @@ async def reading(
     """Give a session to read in, see `Database.reading`, and the catalog of the host's tables.
 
     The catalog is read once for each ``db`` and schema, and again after `KEPT_S`, when what it
-    has found is not enough, and after an error of what is not as it says.
-
-    Args:
-        db: Any kind of database, the caller's connections too.
-        schema: Names of tables and columns; None for those of docs/schema.md.
-        uses: What the tables are needed for.
-        phase: What statements are counted under; that on the catalog is under `CHECK`.
-        statements: What to count in.
-
-    Raises:
-        ConfigError: ``db`` is of a wrong kind; in `changing`, also one in no transaction.
-        SchemaError: the database lacks something that the uses need.
-        DatabaseError: the database refused, failed or went away.
-        DecodeError: a table has changed since the catalog was read.
+    has found is not enough, and after an error of what is not as it says. Then a `SchemaError`
+    says what the uses lack.
     """
     database = Database(db, borrow=True, statements=statements)
     async with database.reading(phase) as session, _catalog(session, db, schema, uses) as catalog:

@@ -1,4 +1,4 @@
-"""What a run can do of the analytics on the tables that a host has."""
+"""What a run can do on the tables that a host has: of the analytics, and of `legacy`."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ FACTOR_EXPOSURES: Final = "factor_exposures"
 POSITION_FACTORS: Final = "position_factor_exposures"
 POSITIONS: Final = "positions"
 
-MOST_DECIMALS: Final = 9
-"""Decimals that are written at most; a float has hardly more to tell."""
+MOST_DECIMALS: Final = 9  # decimals that are written at most; a float has hardly more to tell
 
 _PORTFOLIO: Final = Use.ANALYTICS | Use.SECTORS
 _FULL: Final = _PORTFOLIO | Use.BETAS | Use.FACTORS | Use.VALUES
@@ -50,38 +49,23 @@ KEYS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What a NUMERIC column can hold.
-
-    Attributes:
-        scale: Decimals.
-        limit: Mantissas are smaller than this.
-    """
+    """What a NUMERIC column can hold."""
 
     scale: int
-    limit: int
+    limit: int  # mantissas are smaller than this
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Parts:
-    """What a run does of the analytics.
+    """What a run does of the analytics."""
 
-    Attributes:
-        level: One of `config.ANALYTICS`.
-        profiles: Whether A1 and A2 are computed.
-        position_betas: Whether `position_market_betas` is written.
-        factors: Whether the two tables of factor exposures are written.
-        off: Part -> why it is not done, though its level asks for it.
-        capacities: Table -> column -> what it can hold.
-        jsonb: Whether `sector_exposure` is `jsonb`.
-    """
-
-    level: str
-    profiles: bool
-    position_betas: bool
-    factors: bool
-    off: Mapping[str, str]
-    capacities: Mapping[str, Mapping[str, Capacity]]
-    jsonb: bool
+    level: str  # one of `config.ANALYTICS`
+    profiles: bool  # whether A1 and A2 are computed
+    position_betas: bool  # whether `position_market_betas` is written
+    factors: bool  # whether the two tables of factor exposures are
+    off: Mapping[str, str]  # part -> why it is not done, though its level asks for it
+    capacities: Mapping[str, Mapping[str, Capacity]]  # by table and column
+    jsonb: bool  # whether `sector_exposure` is
 
     @property
     def market_values(self) -> bool:
@@ -92,14 +76,7 @@ class Parts:
 def check_parts(catalog: Catalog, level: str, *, writes: bool = True) -> Parts:
     """Return what a run can do of a level; refuse a database that the run cannot work with.
 
-    Args:
-        catalog: The host's tables.
-        level: One of `config.ANALYTICS`.
-        writes: Whether the run writes: without, what the role may write does not count.
-
-    Raises:
-        SchemaError: with every difference in ``problems``, those of the run without analytics
-            too; the message has the first.
+    Whatever the run needs without analytics is checked too, see `check`.
     """
     uses, off = _LEVELS[level], {}
     for part, use in _PARTS.items():
@@ -116,6 +93,33 @@ def check_parts(catalog: Catalog, level: str, *, writes: bool = True) -> Parts:
         capacities={name: dict(_capacities(catalog, HOST[name], uses)) for name in HOST},
         jsonb=level != "none" and has_jsonb(catalog),
     )
+
+
+LEGACY: Final = HOST[SNAPSHOTS].names(Use.LEGACY | Use.GREEKS)
+"""Columns that the policy `legacy` writes beside those of every run."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class LegacyTables:
+    """What of the host's tables the policy `legacy` finds."""
+
+    jsonb: bool  # whether `sector_exposure` is
+    cleared: tuple[str, ...]  # columns that are NULL in every row (L31), of those that may
+    defaulted: tuple[str, ...]  # those of them that the server would fill in
+
+
+def check_legacy(catalog: Catalog, *, writes: bool = True) -> LegacyTables:
+    """Return what `legacy` finds; refuse a database that it cannot work with, see `check`."""
+    check(catalog, Use.RUN | Use.LEGACY | Use.GREEKS, writes=writes)
+    names = HOST[SNAPSHOTS].names(Use.CLEARED)
+    found = {column: catalog.find(SNAPSHOTS, column) for column in names}
+    cleared = {
+        column: one
+        for column, one in found.items()
+        if one and not one.not_null and not one.generated and one.can_insert and one.can_update
+    }
+    defaulted = tuple(column for column, one in cleared.items() if one.has_default)
+    return LegacyTables(has_jsonb(catalog), tuple(cleared), defaulted)
 
 
 def has_jsonb(catalog: Catalog) -> bool:

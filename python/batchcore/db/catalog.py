@@ -35,33 +35,17 @@ _KINDS: Final = {kind.value: kind for kind in Kind} | dict.fromkeys(
 
 @dataclass(frozen=True)
 class ColumnType:
-    """A column as the catalog has it.
+    """A column as the catalog has it; what may be done to it is what the present role may."""
 
-    Attributes:
-        name: Its name in the database.
-        kind: Its type; that of the base type for a domain, `TEXT` for an enum.
-        declared: Its type as PostgreSQL writes it, such as ``numeric(12,4)``.
-        precision: Digits of a NUMERIC, None without declared ones.
-        scale: Decimals of a NUMERIC, None without declared ones; may be negative.
-        padded: Whether its texts have blanks at their ends that do not count, as of ``char(20)``.
-        not_null: Whether it refuses NULL.
-        has_default: Whether a row may leave it out: default, identity or generated.
-        generated: Whether the server computes it, as a generated column or an expression of a
-            view, so that nobody can write it.
-        can_select: Whether the present role may read it.
-        can_insert: Whether the present role may write it into new rows.
-        can_update: Whether the present role may change it.
-    """
-
-    name: str
-    kind: Kind
-    declared: str
-    precision: int | None = None
-    scale: int | None = None
-    padded: bool = False
+    name: str  # in the database
+    kind: Kind  # that of the base type for a domain, `TEXT` for an enum
+    declared: str  # as PostgreSQL writes it, such as `numeric(12,4)`
+    precision: int | None = None  # of a NUMERIC that declares one
+    scale: int | None = None  # likewise; may be negative
+    padded: bool = False  # texts have blanks at their ends that do not count, as of `char(20)`
     not_null: bool = False
-    has_default: bool = False
-    generated: bool = False
+    has_default: bool = False  # a row may leave it out: default, identity or generated
+    generated: bool = False  # computed by the server, also as an expression of a view
     can_select: bool = True
     can_insert: bool = True
     can_update: bool = True
@@ -76,48 +60,23 @@ class ColumnType:
 
 @dataclass(frozen=True)
 class Catalog:
-    """The host's tables as they are, seen through the names of docs/schema.md.
-
-    Attributes:
-        schema: The names that it was read by.
-        columns: Table of docs/schema.md -> name in the database -> column. An absent table has
-            no entry.
-        writable_tables: Those that are tables, not views.
-        indexes: Name -> whether it is valid, of the indexes of batchcore that are there, also
-            under another name that the host has given one.
-        can_stage: Whether the present role may make temporary tables, through which existing
-            rows and equities are updated.
-        updatable_tables: Tables, and views whose rows may be changed.
-        keys: Those of tables that are `found_by` columns.
-        deferrable_keys: The same, of those that are checked only when a transaction ends.
-        estimated_rows: Table of docs/schema.md -> how many rows the server takes it to have; of
-            tables that were never analysed there is no entry.
-        ledger: Name -> what the present role may do, of the tables of batchcore's own that are
-            there, of Alembic's for it, and of the sequence.
-        acting: Table of docs/schema.md and INSERT or UPDATE, where triggers or rules of the host
-            act on that.
-        foreign: Those that are foreign tables, or have some beneath them: what is read of these
-            is of another moment than the snapshot.
-    """
+    """The host's tables as they are, seen through the names of docs/schema.md."""
 
     schema: Schema
-    columns: Mapping[str, Mapping[str, ColumnType]]
-    writable_tables: frozenset[str]
-    indexes: Mapping[str, bool]
-    can_stage: bool = True
-    updatable_tables: frozenset[str] = frozenset()
-    keys: Keys = field(default_factory=dict)
-    deferrable_keys: Keys = field(default_factory=dict)
-    estimated_rows: Mapping[str, int] = field(default_factory=dict)
+    columns: Mapping[str, Mapping[str, ColumnType]]  # by table, and name in the database
+    writable_tables: frozenset[str]  # tables, not views
+    indexes: Mapping[str, bool]  # of batchcore, also renamed -> whether it is valid
+    can_stage: bool = True  # the role may make temporary tables, through which rows are updated
+    updatable_tables: frozenset[str] = frozenset()  # tables, and views whose rows may be changed
+    keys: Keys = field(default_factory=dict)  # of tables that are `found_by` columns
+    deferrable_keys: Keys = field(default_factory=dict)  # those checked only at a transaction's end
+    estimated_rows: Mapping[str, int] = field(default_factory=dict)  # of tables that were analysed
+    # What the role may do with batchcore's own tables, Alembic's for it, and the sequence.
     ledger: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    # Table and INSERT or UPDATE, where triggers or rules of the host act on that.
     acting: frozenset[tuple[str, str]] = frozenset()
-    foreign: frozenset[str] = frozenset()
-    joins: frozenset[str] = frozenset()
-
-    @property
-    def has_version_table(self) -> bool:
-        """Whether `batchcore_alembic_version` is there."""
-        return VERSION_TABLE in self.ledger
+    foreign: frozenset[str] = frozenset()  # or partly so: read at another moment than the snapshot
+    joins: frozenset[str] = frozenset()  # may show a row twice: with children, or views of several
 
     @property
     def one_price(self) -> bool:
@@ -150,11 +109,7 @@ class Catalog:
         return label if column is None else f"{label}.{self.schema.column(table, column)}"
 
     def column(self, table: str, column: str) -> ColumnType:
-        """Return ``table.column`` of docs/schema.md.
-
-        Raises:
-            SchemaError: it is not there.
-        """
+        """Return ``table.column`` of docs/schema.md; a `SchemaError` if it is not there."""
         found = self.find(table, column)
         if found is None:
             problem = f"{self.label(table, column)}: missing column"
@@ -203,9 +158,6 @@ async def inspect(connection: asyncpg.Connection | Session, schema: Schema) -> C
 
     Only `pg_catalog` is read, so any role may; only text, int4, int8 and bool come back, so the
     driver asks for no types.
-
-    Raises:
-        ConfigError: SQLAlchemy is told that the tables are in another schema.
     """
     if isinstance(connection, Session):
         check_namespace(connection.translations, schema.namespace)
@@ -240,9 +192,7 @@ async def inspect(connection: asyncpg.Connection | Session, schema: Schema) -> C
         keys=dict(keys),
         deferrable_keys=dict(deferrable),
         estimated_rows={
-            table: row["estimated_rows"]
-            for table, row in tables.items()
-            if row["estimated_rows"] > 0
+            table: rows for table, row in tables.items() if (rows := row["estimated_rows"]) > 0
         },
         ledger=ledger,
         acting=frozenset(
@@ -358,17 +308,12 @@ def _column_type(row: Mapping[str, Any]) -> ColumnType:
         # 0 to 1000, look the same.
         packed = row["modifier"] - _HEADER_BYTES
         precision, scale = packed >> 16 & 0xFFFF, (packed & 0x7FF ^ 0x400) - 0x400
+    own = ("name", "declared", "not_null", "has_default", "can_select", "can_insert", "can_update")
     return ColumnType(
-        name=row["name"],
         kind=kind,
-        declared=row["declared"],
         precision=precision,
         scale=scale,
         padded=row["type_name"] == "bpchar",
-        not_null=row["not_null"],
-        has_default=row["has_default"],
         generated=row["is_generated"],
-        can_select=row["can_select"],
-        can_insert=row["can_insert"],
-        can_update=row["can_update"],
+        **{name: row[name] for name in own},
     )

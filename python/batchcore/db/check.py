@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from functools import cache
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from batchcore.errors import SchemaError
-from batchcore.pg.sql import column_name, compose, table_name
+from batchcore.pg.sql import column_name, statement, table_name
 from batchcore.schema import (
     CURRENCY,
     HOST,
@@ -16,7 +16,6 @@ from batchcore.schema import (
     RATE_TABLE,
     RATES,
     REVISION,
-    SPLIT_TABLE,
     SPLITS,
     TOKENS,
     VERSION_TABLE,
@@ -48,9 +47,6 @@ _EXPECTED: Final[Mapping[Kind, str]] = MappingProxyType(
 _SAME: Final = frozenset({(Kind.NUMERIC, Kind.FLOAT8), (Kind.JSON, Kind.JSONB)})
 """What a column may be instead."""
 
-_WHOLE_ALLOWED: Final = frozenset({SPLITS})
-"""Tables whose decimals may be whole numbers."""
-
 _NULLED: Final = MappingProxyType({"daily_return": " (S10)"})
 """Columns that each run may set to NULL, and the rule that says so."""
 
@@ -60,76 +56,54 @@ _FIGURES: Final = Use.ANALYTICS | Use.BETAS | Use.FACTORS | Use.LEGACY | Use.GRE
 _ROUNDED: Final = Use.ROWS | Use.LEGACY
 """What writes figures with the decimals of docs/schema.md, whatever the column has."""
 
-_SCALED: Final = Use.RUN | Use.VALUATION
-"""What counts as 64 bits hold it."""
+_SCALED: Final = Use.RUN | Use.VALUATION  # what counts as 64 bits hold it
 
 _MODERATE: Final = 8
 """Decimals that leave ten digits before the point, of what is too wide at any scale."""
 
 
-_DELETED: Final = "deleted_at"
-_BEFORE_LEDGER: Final = "0002"
 _LEDGER_REVISION: Final = "0003"
 
 
 class _Need(NamedTuple):
-    """A column that some uses need.
-
-    Attributes:
-        column: Which.
-        kind: Its type.
-        inserted: Whether it is written into new rows.
-        updated: Whether it is changed in rows that exist.
-        rounded: Whether it is written with the decimals of docs/schema.md, whatever it has.
-        nulled: Whether it may become NULL.
-        scaled: Whether its decimals must be chosen where its digits do not all fit 64 bits.
-    """
+    """A column that some uses need."""
 
     column: Column
-    kind: Kind
-    inserted: bool
-    updated: bool
-    rounded: bool
-    nulled: bool
-    scaled: bool
+    inserted: bool  # whether it is written into new rows
+    updated: bool  # whether it is changed in rows that exist
+    rounded: bool  # whether it is written with the decimals of docs/schema.md, whatever it has
+    nulled: bool  # whether it may become NULL
+    scaled: bool  # whether its decimals must be chosen where its digits do not all fit 64 bits
 
 
-@cache  # each load of a cache asks
-def _needs(
-    uses: Use, *, sources: bool, proxies: bool, splits: bool, currency: str
-) -> dict[str, tuple[_Need, ...]]:
-    """Return table -> the columns that some uses need, of the tables with any.
-
-    Args:
-        uses: What the tables are used for.
-        sources: Whether closes have sources.
-        proxies: Whether factors are found by their ETFs.
-        splits: Whether the host maps a table of splits.
-        currency: The table with the currency of positions; empty on a host that maps no rates.
-    """
-    if uses & Use.PRICES and sources:
+@lru_cache(maxsize=64)  # each load of a cache asks
+def _needs(schema: Schema, uses: Use) -> dict[str, tuple[_Need, ...]]:
+    """Return table -> the columns that some uses need, of the tables with any."""
+    if uses & Use.PRICES and schema.price_sources:
         uses |= Use.SOURCES
-    if uses & Use.FACTORS and proxies:
+    if uses & Use.FACTORS and not schema.factors:
         uses |= Use.PROXIES
     found = {}
-    for name, table in {**HOST, **({SPLITS: SPLIT_TABLE} if splits else {})}.items():
-        inserts = bool(table.inserts & uses)
-        columns = table.needed(uses)
+    for name, table in schema.described.items():
+        own = uses & ~Use.CHANGES if name == RATES else uses  # its time stamp is optional
+        columns = list(table.needed(own))
+        if name == _currency_table(schema, uses):
+            columns.append(CURRENCY)
         if columns:
-            found[name] = tuple(_need(column, uses, inserted=inserts) for column in columns)
-    if currency and uses & Use.RATES:
-        read = RATE_TABLE.needed(Use.RATES)
-        found[RATES] = tuple(_need(column, uses, inserted=False) for column in read)
-        found[currency] = (*found.get(currency, ()), _need(CURRENCY, uses, inserted=False))
+            inserts = bool(table.inserts & own)
+            found[name] = tuple(_need(column, own, inserted=inserts) for column in columns)
     return found
 
 
+def _currency_table(schema: Schema, uses: Use) -> str | None:
+    return schema.fx.currency_table if schema.fx is not None and uses & Use.RATES else None
+
+
 def _need(column: Column, uses: Use, *, inserted: bool) -> _Need:
-    kind, updates = column.kind, column.writes & uses
-    is_figure = bool(updates & _FIGURES) and not column.not_null and kind is not Kind.TEXT
+    updates = column.writes & uses
+    is_figure = bool(updates & _FIGURES) and not column.not_null and column.kind is not Kind.TEXT
     return _Need(
         column,
-        kind,
         inserted=inserted,
         updated=bool(updates),
         rounded=bool(updates & _ROUNDED),
@@ -143,10 +117,7 @@ def problems_of(
 ) -> tuple[str, ...]:
     """Return a line for each difference from what some uses need, in the order of `HOST`.
 
-    Args:
-        catalog: What `inspect` returned.
-        uses: What the tables are used for.
-        writes: Whether anything is written: without, what the role may write does not count.
+    Without ``writes``, what the role may write does not count.
     """
     return tuple(_problems(catalog, uses, writes=writes))
 
@@ -166,14 +137,8 @@ async def check_revision(connection: asyncpg.Connection | Session, catalog: Cata
     """Refuse a database that batchcore's migrations have not brought to `REVISION`.
 
     It costs one statement, and none where the version table is absent.
-
-    Raises:
-        SchemaError: the database is older, newer or was never migrated, or lacks a table that its
-            revision made.
     """
-    found = None
-    if catalog.has_version_table:
-        found = await connection.fetchval(revision_sql(catalog.schema))
+    found = await revision_of(connection, catalog)
     if found == REVISION:
         missing = missing_of(catalog, found)
         if missing:
@@ -196,17 +161,21 @@ def missing_of(catalog: Catalog, revision: str) -> tuple[str, ...]:
     made = {TOKENS: _LEDGER_REVISION, **{name: table.revision for name, table in OWN.items()}}
     return tuple(
         f"{catalog.schema.namespace}.{name}: is missing at revision {revision}: restore it, or"
-        f" make the ledger again, empty, with `batchcore.db.migrate.downgrade` to {_BEFORE_LEDGER}"
+        " make the ledger again, empty, with `batchcore.db.migrate.downgrade` to 0002"
         " and `batchcore migrate`"
         for name, since in made.items()
         if since <= revision and name not in catalog.ledger
     )
 
 
-def revision_sql(schema: Schema) -> str:
-    """Return the statement that reads the revision from the version table."""
+async def revision_of(connection: asyncpg.Connection | Session, catalog: Catalog) -> str | None:
+    """Return the revision of a database; None if it has none, or no version table."""
+    if VERSION_TABLE not in catalog.ledger:
+        return None
     template = "SELECT version_num::text FROM {table}"
-    return str(compose(template, table=table_name(schema, VERSION_TABLE)))
+    table = table_name(catalog.schema, VERSION_TABLE)
+    found: str | None = await connection.fetchval(statement(template, table=table))
+    return found
 
 
 def newer_revision(revision: str) -> str:
@@ -225,18 +194,11 @@ def schema_error(problems: tuple[str, ...]) -> SchemaError:
 
 def _problems(catalog: Catalog, uses: Use, *, writes: bool) -> Iterator[str]:
     schema = catalog.schema
-    needed = _needs(
-        uses,
-        sources=bool(schema.price_sources),
-        proxies=not schema.factors,
-        splits=schema.splits is not None,
-        currency="" if schema.fx is None else schema.fx.currency_table,
-    )
-    currency = {schema.fx.currency_table} if schema.fx is not None and uses & Use.RATES else set()
-    for table, needs in needed.items():
+    described, currency_table = schema.described, _currency_table(schema, uses)
+    for table, needs in _needs(schema, uses).items():
         if catalog.has_table(table):
             yield from _table_problems(catalog, table, needs, writes=writes)
-        elif table in {SPLITS, RATES, *currency} or HOST[table].is_required(uses):
+        elif table == currency_table or described[table].is_required(uses):
             yield f"{catalog.label(table)}: missing table"
     for column in RATE_TABLE.needed(uses & Use.CHANGES):  # optional, but not unreadable
         if catalog.find(RATES, column.name) is not None:
@@ -244,10 +206,8 @@ def _problems(catalog: Catalog, uses: Use, *, writes: bool) -> Iterator[str]:
             yield from _column_problems(catalog, RATES, need, writes=False)
     if writes:
         if uses & Use.ROWS and not catalog.can_stage:
-            yield (
-                "the database: the role lacks TEMPORARY on it:"
-                " GRANT TEMPORARY ON DATABASE ... TO ..."
-            )
+            grant = "GRANT TEMPORARY ON DATABASE ... TO ..."
+            yield f"the database: the role lacks TEMPORARY on it: {grant}"
         yield from _own_problems(catalog, uses)
 
 
@@ -282,9 +242,8 @@ def _table_problems(
         filled = {catalog.schema.column(table, need.column.name) for need in needs}
         for name, found in catalog.columns[table].items():
             if found.not_null and not found.has_default and name not in filled:
-                yield (
-                    f"{label}.{name}: is NOT NULL without a default, and batchcore does not fill it"
-                )
+                what = "is NOT NULL without a default, and batchcore does not fill it"
+                yield f"{label}.{name}: {what}"
 
 
 def _key_problems(catalog: Catalog, table: str) -> Iterator[str]:
@@ -319,13 +278,13 @@ def _shared_problems(catalog: Catalog, table: str, needs: tuple[_Need, ...]) -> 
 
 
 def _column_problems(catalog: Catalog, table: str, need: _Need, *, writes: bool) -> Iterator[str]:
-    column, kind = need.column, need.kind
+    column, kind = need.column, need.column.kind
     label, found = catalog.label(table, column.name), catalog.find(table, column.name)
     if found is None:
         yield f"{label}: missing column"
         return
-    if table in _WHOLE_ALLOWED and kind is Kind.NUMERIC and found.kind in WHOLE:
-        kind = found.kind
+    if table == SPLITS and kind is Kind.NUMERIC and found.kind in WHOLE:
+        kind = found.kind  # shares may be whole
     if found.kind is not kind and (kind, found.kind) not in _SAME:
         yield f"{label}: is {found.declared}, expected {_EXPECTED.get(kind, kind)}"
         return
@@ -336,7 +295,7 @@ def _column_problems(catalog: Catalog, table: str, need: _Need, *, writes: bool)
         yield from _scale_problems(catalog, table, need, found)
         if need.rounded:
             yield from _size_problems(catalog, table, column, found)
-    if column.name == _DELETED and found.not_null:
+    if column.name == "deleted_at" and found.not_null:
         yield f"{label}: is NOT NULL, expected NULL in rows that are not deleted"
     if not found.can_select:
         yield f"{label}: the role may not SELECT it"
@@ -366,18 +325,14 @@ def _scale_problems(catalog: Catalog, table: str, need: _Need, found: ColumnType
         return
     if scale > MAX_SCALE:
         yield f"{label}: is {found.declared}, expected at most {MAX_SCALE} decimals"
-    elif (
-        need.scaled
-        and name not in catalog.schema.scales
-        and found.precision is not None
-        and not found.fits
-    ):
+        return
+    is_chosen = not need.scaled or name in catalog.schema.scales
+    if not is_chosen and found.precision is not None and not found.fits:
         whole = MAX_SCALE - found.precision + (found.scale or 0)
         moderate = whole if whole >= CENTS else min(max(found.scale or 0, 0), _MODERATE)
         yield (
-            f"{label}: is {found.declared}, whose digits do not all"
-            f" fit 64 bits, expected its decimals in schema.scales, such as"
-            f" `{name} = {moderate}`"
+            f"{label}: is {found.declared}, whose digits do not all fit 64 bits,"
+            f" expected its decimals in schema.scales, such as `{name} = {moderate}`"
         )
 
 

@@ -31,28 +31,16 @@ _PARTITIONED: Final = "p"
 
 @dataclass(frozen=True, slots=True)
 class FoundIndex:
-    """An index as the catalog has it.
-
-    Attributes:
-        oid: Its own.
-        name: In the schema of its table.
-        columns: Of its key, None for an expression.
-        predicate: As the server writes it; empty for all rows.
-        is_plain: Whether it is a B-tree with default operators, collations and order.
-        is_valid: Whether its build was finished.
-        is_free: Whether it is not unique, of no constraint, and includes no other columns.
-        parent: The index of a partitioned table that it is attached to.
-        comment: On it.
-    """
+    """An index as the catalog has it."""
 
     oid: int
     name: str
-    columns: Sequence[str | None]
-    predicate: str
-    is_plain: bool
-    is_valid: bool
-    is_free: bool
-    parent: int | None
+    columns: Sequence[str | None]  # of its key, None for an expression
+    predicate: str  # as the server writes it; empty for all rows
+    is_plain: bool  # a B-tree with default operators, collations and order
+    is_valid: bool  # its build was finished
+    is_free: bool  # not unique, of no constraint, and without further columns
+    parent: int | None  # oid of the index of a partitioned table that it is attached to
     comment: str
 
     @property
@@ -67,19 +55,11 @@ class FoundIndex:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A table, or a partition of one, with its indexes and partitions.
-
-    Attributes:
-        namespace: Its PostgreSQL schema.
-        name: In that.
-        kind: As `pg_class.relkind`.
-        indexes: On it.
-        partitions: Of it.
-    """
+    """A table, or a partition of one, with its indexes and partitions."""
 
     namespace: str
     name: str
-    kind: str = "r"
+    kind: str = "r"  # as `pg_class.relkind`
     indexes: list[FoundIndex] = field(default_factory=list)
     partitions: list[Relation] = field(default_factory=list)
 
@@ -109,26 +89,20 @@ class Relation:
     def owner(self, namespace: str, name: str) -> Relation | None:
         """Return the partition that has an index."""
         for one in self.partitions:
-            found = one if one.namespace == namespace and one.index(name) else None
-            found = found or one.owner(namespace, name)
-            if found is not None:
+            if one.namespace == namespace and one.index(name):
+                return one
+            if found := one.owner(namespace, name):
                 return found
         return None
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The tables that indexes are wanted on.
-
-    Attributes:
-        schema: Names of tables and columns.
-        tables: By the names of docs/schema.md; one that is not there counts as a plain table.
-        names: Of the indexes, those that any relation has.
-    """
+    """The tables that indexes are wanted on."""
 
     schema: Schema
-    tables: Mapping[str, Relation]
-    names: frozenset[str]
+    tables: Mapping[str, Relation]  # one that is not there counts as a plain table
+    names: frozenset[str]  # of the indexes, those that any relation has
 
 
 def fits(schema: Schema, index: Index, columns: Sequence[str | None], predicate: str) -> bool:
@@ -208,10 +182,7 @@ async def look(connection: asyncpg.Connection, schema: Schema) -> Layout:
         f"({quote_literal(table)}, {quote_literal(schema.table(table))})" for table in wanted
     )
     sql = _LAYOUT.format(
-        values=values,
-        namespace=quote_literal(schema.namespace),
-        is_plain=IS_PLAIN,
-        columns=COLUMNS,
+        values=values, namespace=quote_literal(schema.namespace), is_plain=IS_PLAIN, columns=COLUMNS
     )
     relations: dict[int, Relation] = {}
     tables = {table: Relation(schema.namespace, schema.table(table)) for table in wanted}
@@ -226,16 +197,10 @@ async def look(connection: asyncpg.Connection, schema: Schema) -> Layout:
             else:
                 children.append((row["parent"], relation))
         if row["index_oid"] is not None:
-            own = ("columns", "predicate", "is_plain", "is_valid", "is_free")
-            relation.indexes.append(
-                FoundIndex(
-                    oid=row["index_oid"],
-                    name=row["index_name"],
-                    parent=row["index_parent"],
-                    **{name: row[name] for name in own},
-                    comment=row["comment"],
-                )
-            )
+            own = ("columns", "predicate", "is_plain", "is_valid", "is_free", "comment")
+            index = {name: row[f"index_{name}"] for name in ("oid", "name", "parent")}
+            index |= {name: row[name] for name in own}
+            relation.indexes.append(FoundIndex(**index))
     for parent, relation in children:
         relations[parent].partitions.append(relation)
     names = [name for index in (*INDEXES, REPLACED_INDEX) for name in _names(index)]
@@ -244,13 +209,7 @@ async def look(connection: asyncpg.Connection, schema: Schema) -> Layout:
 
 
 def built(layout: Layout, *, concurrently: bool, is_own: bool) -> IndexPlan:
-    """Return what makes the indexes where the host has none like them.
-
-    Args:
-        layout: The tables as they are.
-        concurrently: Whether no writer may be locked out.
-        is_own: Whether batchcore made the tables: then the index that they replace goes.
-    """
+    """Return what makes the indexes that the host lacks; what they replace goes if ``is_own``."""
     plan = IndexPlan(layout, concurrently=concurrently)
     for index in INDEXES:
         plan.build(index)
@@ -262,11 +221,7 @@ def built(layout: Layout, *, concurrently: bool, is_own: bool) -> IndexPlan:
 def removed(layout: Layout, *, concurrently: bool, is_own: bool) -> IndexPlan:
     """Return what drops the indexes that `migrate` made, and gives the host back what it had.
 
-    Args:
-        layout: The tables as they are.
-        concurrently: Whether no writer may be locked out.
-        is_own: Whether batchcore made the tables: then all of the indexes are its own, even those
-            that an earlier version has not marked, and the index that they replaced is made again.
+    If ``is_own``, all of them are dropped, also of earlier versions that marked none.
     """
     plan = IndexPlan(layout, concurrently=concurrently)
     if is_own:
@@ -287,10 +242,7 @@ def redundant(layout: Layout) -> Iterator[tuple[str, str]]:
 
 
 def unmarked(layout: Layout) -> Iterator[str]:
-    """Yield the names of those of `INDEXES` that are there without the mark of `migrate`.
-
-    A version before the marks may have made them.
-    """
+    """Yield the names of those of `INDEXES` that are there without the mark of `migrate`."""
     for index in INDEXES:
         table = layout.tables[index.table]
         found = table.index(index.name)
@@ -299,13 +251,7 @@ def unmarked(layout: Layout) -> Iterator[str]:
 
 
 class IndexPlan:
-    """What is to be done about indexes.
-
-    Attributes:
-        concurrently: Whether they are built and dropped CONCURRENTLY.
-        statements: One after the other, outside a transaction where any is CONCURRENTLY.
-        notes: A line for each index.
-    """
+    """Statements about indexes, outside a transaction where any is CONCURRENTLY, with notes."""
 
     def __init__(self, layout: Layout, *, concurrently: bool) -> None:
         self._layout = layout
@@ -326,12 +272,12 @@ class IndexPlan:
                 self.notes.append(f"take over {table.namespace}.{like[0].name} as {index.name}")
             return
         name, existing = self._free_name(table, index)
-        parts = f", by partition: {table.leaves}" if table.kind == _PARTITIONED else ""
-        self.notes.append(f"build {table.namespace}.{name} on {table.label}{parts}")
-        hosts: list[tuple[str, str]] = []
+        note, hosts = f"build {table.namespace}.{name} on {table.label}", []
         if table.kind == _PARTITIONED:
+            self.notes.append(f"{note}, by partition: {table.leaves}")
             hosts = self._build_partitioned(table, index, name, existing)
         else:
+            self.notes.append(note)
             self._build_plain(table, index, name, existing)
         comment = f"{MADE} {json.dumps(hosts)}" if hosts else MADE
         self.statements.append(
@@ -352,8 +298,9 @@ class IndexPlan:
         self, table: Relation, index: Index, name: str, existing: FoundIndex | None
     ) -> None:
         if existing is not None:
-            left = f"drop {table.namespace}.{name}, left invalid by an interrupted build"
-            self.notes.append(left)
+            self.notes.append(
+                f"drop {table.namespace}.{name}, left invalid by an interrupted build"
+            )
             self.statements.append(_drop(table, name, concurrently=self.concurrently))
         self.statements.append(self._create(table, index, name))
 
@@ -362,8 +309,7 @@ class IndexPlan:
     ) -> list[tuple[str, str]]:
         """Make an index partition by partition, which locks nobody out.
 
-        Returns:
-            Schema and name of the host's own indexes that are attached to it.
+        Return schema and name of the host's own indexes that are attached to it.
         """
         if existing is not None and not existing.fits(self._schema, index):
             self.statements.append(_drop(table, name))

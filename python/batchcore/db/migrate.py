@@ -14,13 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from batchcore.config import Schema
 from batchcore.db.catalog import inspect
-from batchcore.db.check import (
-    missing_of,
-    newer_revision,
-    problems_of,
-    revision_sql,
-    schema_error,
-)
+from batchcore.db.check import missing_of, newer_revision, problems_of, revision_of, schema_error
 from batchcore.db.indexes import IndexPlan, built, look, redundant, removed, unmarked
 from batchcore.errors import ConfigError, LeaseHeldError
 from batchcore.pg.borrowed import check_driver, check_namespace, translations
@@ -46,7 +40,7 @@ if TYPE_CHECKING:
 _HOST_REVISION: Final = "0001"
 _INDEX_REVISION: Final = "0002"
 _ADOPTED: Final = "batchcore: the tables of revision 0001 are the host's own"
-_MADE: Final = "batchcore: made the tables of revision 0001"
+MADE: Final = "batchcore: made the tables of revision 0001"
 """The comment on the version table without which no downgrade drops them: a dump may lack it."""
 
 _LOCK_KEY: Final = 0x62_61_74_63_68_6D_69_67
@@ -60,20 +54,12 @@ _logger = logging.getLogger("batchcore")
 
 @dataclass(frozen=True)
 class Options:
-    """What the revisions are told.
-
-    Attributes:
-        schema: Names of the host's tables and columns.
-        concurrently: Whether indexes are built and dropped CONCURRENTLY, outside a transaction.
-        adopted: Whether the host's tables were there before batchcore, so that no downgrade
-            may drop them.
-        index_statements: What revision 0002 runs, up or down.
-    """
+    """What the revisions are told."""
 
     schema: Schema = field(default_factory=Schema)
-    concurrently: bool = False
-    adopted: bool = False
-    index_statements: Sequence[str] = ()
+    concurrently: bool = False  # how indexes are built and dropped: outside a transaction
+    adopted: bool = False  # the tables were there before batchcore: no downgrade drops them
+    index_statements: Sequence[str] = ()  # what revision 0002 runs, up or down
 
 
 @dataclass(frozen=True)
@@ -156,7 +142,10 @@ async def migrate(
         marked: tuple[str, ...] = ()
         applied = status.pending
         if status.adopted and status.revision is None:
-            await _adopt(connection, schema)
+            # In one transaction, and in place of another note: a downgrade would drop the tables.
+            async with connection.begin():
+                await _run(connection, "stamp", Options(schema), _HOST_REVISION)
+                await connection.exec_driver_sql(comment(schema, _ADOPTED))
             marked, applied = status.pending[:1], status.pending[1:]
         if applied:
             options = Options(schema, plan.concurrently, status.adopted, plan.statements)
@@ -193,8 +182,7 @@ async def check(
     _require_alembic(schema)
     with driver_errors():
         async with connect(database) as connection:
-            raw = await _driver_connection(connection)
-            check_namespace(translations(connection), schema.namespace)
+            raw = await _raw(connection, schema)
             async with raw.transaction(readonly=True):
                 await raw.execute(CATALOG_FIRST.format(local="true"))
                 status, *_ = await _status(raw, schema, drop_redundant=drop_redundant)
@@ -228,7 +216,7 @@ async def downgrade(
         msg = f"there is no revision `{revision}`, expected base or {', '.join(reversed(known))}"
         raise ConfigError(msg, "revision")
     async with _session(database, schema) as (connection, raw):
-        found = await _revision(raw, schema)
+        found = await revision_of(raw, await inspect(raw, schema))
         if found is None:
             return
         if found not in known:
@@ -246,12 +234,8 @@ async def downgrade(
             await raw.execute(f"DROP TABLE {table_name(schema, VERSION_TABLE)}")
 
 
-def note_made() -> str:
-    """Return the statement that notes the host's tables as made by batchcore."""
-    return _comment(options().schema, _MADE)
-
-
-def _comment(schema: Schema, text: str) -> str:
+def comment(schema: Schema, text: str) -> str:
+    """Return the statement that notes who made the host's tables."""
     return f"COMMENT ON TABLE {table_name(schema, VERSION_TABLE)} IS {quote_literal(text)}"
 
 
@@ -265,11 +249,7 @@ def options() -> Options:
 
 @contextlib.asynccontextmanager
 async def connect(database: str | AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """Give a connection to ``database``, of an engine for this once where it is a URL.
-
-    Raises:
-        ConfigError: it is neither, the URL is none of PostgreSQL, or the engine not on asyncpg.
-    """
+    """Give a connection to ``database``, of an engine for this once where it is a URL."""
     from sqlalchemy import NullPool  # noqa: PLC0415  # not needed to import batchcore
     from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine  # noqa: PLC0415  # likewise
 
@@ -282,9 +262,7 @@ async def connect(database: str | AsyncEngine) -> AsyncIterator[AsyncConnection]
         raise wrong_kind(database, "a database URL or an SQLAlchemy AsyncEngine")
     connector = Connector(resolved(database))
     engine = create_async_engine(
-        "postgresql+asyncpg://",
-        async_creator=connector.connect,
-        poolclass=NullPool,
+        "postgresql+asyncpg://", async_creator=connector.connect, poolclass=NullPool
     )
     try:
         async with engine.connect() as connection:
@@ -304,8 +282,7 @@ async def _session(
     """
     with driver_errors():
         async with connect(database) as connection:
-            raw = await _driver_connection(connection)
-            check_namespace(translations(connection), schema.namespace)
+            raw = await _raw(connection, schema)
             if not await raw.fetchval("SELECT pg_catalog.pg_try_advisory_lock($1)", _LOCK_KEY):
                 msg = "another migration of this database is at work"
                 raise LeaseHeldError(msg)
@@ -321,20 +298,16 @@ async def _session(
                     await raw.fetchval("SELECT pg_catalog.pg_advisory_unlock($1)", _LOCK_KEY)
 
 
+async def _raw(connection: AsyncConnection, schema: Schema) -> asyncpg.Connection:
+    """Return the connection of the driver, whose tables are where ``schema`` says."""
+    raw = (await connection.get_raw_connection()).driver_connection
+    check_namespace(translations(connection), schema.namespace)
+    return raw
+
+
 async def _set(raw: asyncpg.Connection, settings: Mapping[str, str]) -> None:
     for name, value in settings.items():
         await raw.fetchval("SELECT pg_catalog.set_config($1, $2, false)", name, value)
-
-
-async def _driver_connection(connection: AsyncConnection) -> asyncpg.Connection:
-    return (await connection.get_raw_connection()).driver_connection
-
-
-async def _adopt(connection: AsyncConnection, schema: Schema) -> None:
-    # In one transaction, and in place of another note: a downgrade would drop the host's tables.
-    async with connection.begin():
-        await _run(connection, "stamp", Options(schema), _HOST_REVISION)
-        await connection.exec_driver_sql(_comment(schema, _ADOPTED))
 
 
 async def _status(
@@ -344,7 +317,8 @@ async def _status(
     scripts = _scripts()
     known = {script.revision: script.doc for script in scripts.walk_revisions()}
     pending = tuple(reversed(known))
-    revision = await _revision(raw, schema)
+    catalog = await inspect(raw, schema)
+    revision = await revision_of(raw, catalog)
     problems: tuple[str, ...] = ()
     if revision is not None:
         adopted = await _is_adopted(raw, schema)
@@ -355,11 +329,8 @@ async def _status(
     elif not await raw.fetchval(_HAS_NAMESPACE, schema.namespace):
         adopted, problems = False, (f"there is no schema `{schema.namespace}`",)
     else:
-        adopted = bool(schema.tables or schema.columns) or await _has_tables(
-            raw, schema, *(schema.table(name) for name in HOST)
-        )
+        adopted = bool(schema.tables or schema.columns) or any(map(catalog.has_table, HOST))
     if not problems:
-        catalog = await inspect(raw, schema)
         problems = _ledger_problems(catalog, revision)
         if adopted:
             problems += problems_of(catalog, writes=False)
@@ -426,29 +397,11 @@ _SETTINGS: Final = (
     " AS s(name) WHERE pg_catalog.current_setting(s.name, true) IS NOT NULL"
 )
 _HAS_NAMESPACE: Final = "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)"
-_HAS_TABLES: Final = (
-    "SELECT EXISTS (SELECT FROM pg_catalog.pg_class AS c"
-    " JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace"
-    " WHERE n.nspname = $1 AND c.relname = ANY ($2::text[])"
-    " AND c.relkind IN ('r', 'p', 'v', 'm', 'f'))"
-)
 _COMMENT: Final = "SELECT pg_catalog.obj_description(pg_catalog.to_regclass($1), 'pg_class')"
 
 
-async def _has_tables(raw: asyncpg.Connection, schema: Schema, *names: str) -> bool:
-    return bool(await raw.fetchval(_HAS_TABLES, schema.namespace, names))
-
-
-async def _revision(raw: asyncpg.Connection, schema: Schema) -> str | None:
-    # An `alembic downgrade base` leaves the table behind, without a row.
-    if not await _has_tables(raw, schema, VERSION_TABLE):
-        return None
-    found = await raw.fetchval(revision_sql(schema))
-    return None if found is None else str(found)
-
-
 async def _is_adopted(raw: asyncpg.Connection, schema: Schema) -> bool:
-    return bool(await raw.fetchval(_COMMENT, table_name(schema, VERSION_TABLE)) != _MADE)
+    return bool(await raw.fetchval(_COMMENT, table_name(schema, VERSION_TABLE)) != MADE)
 
 
 async def _run(connection: AsyncConnection, name: str, options: Options, revision: str) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
+from alembic import op
 from sqlalchemy.dialects.postgresql import ARRAY, ENUM, JSONB
 
+from batchcore.db.migrate import options
 from batchcore.schema import ENUMS, HOST, INDEXES, OWN
 
 if TYPE_CHECKING:
@@ -38,13 +40,7 @@ _TYPES: Final[dict[str, Any]] = {
 def metadata_of(
     tables: Iterable[Table], namespace: str | None = None, indexes: Iterable[Index] = ()
 ) -> sa.MetaData:
-    """Return tables by the names of docs/schema.md, with their keys and some indexes.
-
-    Args:
-        tables: Those that foreign keys refer to before the others.
-        namespace: PostgreSQL schema; None leaves it to the search path.
-        indexes: On these tables.
-    """
+    """Return tables, those that others refer to first, with their keys and some indexes."""
     metadata = sa.MetaData(naming_convention=_NAMES, schema=namespace)
     made = {}
     for table in tables:
@@ -92,19 +88,19 @@ ledger: Final = metadata_of(OWN.values())
 """The tables of batchcore itself."""
 
 
-def create(connection: sa.Connection, revision: str, namespace: str) -> None:
-    """Create the tables of a revision, with their keys."""
-    made, tables = _of_revision(revision, namespace)
-    made.create_all(connection, tables, checkfirst=False)
+def create(revision: str) -> None:
+    """Create the tables of a revision, with their keys, in the migration that is running."""
+    made, tables = _of_revision(revision)
+    made.create_all(op.get_bind(), tables, checkfirst=False)
 
 
-def drop(connection: sa.Connection, revision: str, namespace: str) -> None:
+def drop(revision: str) -> None:
     """Drop the tables of a revision that are there."""
-    made, tables = _of_revision(revision, namespace)
-    made.drop_all(connection, tables)
+    made, tables = _of_revision(revision)
+    made.drop_all(op.get_bind(), tables)
 
 
-def _of_revision(revision: str, namespace: str) -> tuple[sa.MetaData, list[sa.Table]]:
+def _of_revision(revision: str) -> tuple[sa.MetaData, list[sa.Table]]:
     described = HOST if any(one.revision == revision for one in HOST.values()) else OWN
-    made = metadata_of(described.values(), namespace)
+    made = metadata_of(described.values(), options().schema.namespace)
     return made, [one for one in made.sorted_tables if described[one.name].revision == revision]

@@ -52,7 +52,6 @@ from batchcore.run.price_gaps import latest_closes
 from batchcore.run.prices import PriceWindow, load_closes
 from batchcore.run.result import Coverage
 from batchcore.run.status import latest_of_each, run_of, shards_of
-from batchcore.sources.chains import select_ids
 from batchcore.sources.host import Selection, normalised
 from batchcore.sources.positions import load_symbols, select_held_symbols
 from batchcore.sources.prices import load_calendar, select_price_dates
@@ -60,10 +59,10 @@ from batchcore.sources.query import load
 from batchcore.sources.shown import (
     load_named,
     load_totals,
-    select_latest_session,
     select_session_returns,
 )
-from batchcore.sources.stored import uuid_at
+from batchcore.sources.snapshots import select_ids
+from batchcore.sources.stored import ROLLFORWARD, StoredSource, select_latest_day, uuid_at
 from batchcore.units import Mark, State
 
 if TYPE_CHECKING:
@@ -207,12 +206,11 @@ class _Loader:
         first, last = await self.ledger.sessions(self.session, self.run_ids)
         end = last or max(filter(None, (run.end_date for run in self.latest)), default=None)
         if end is None:
-            latest = await load(
-                self.session, select_latest_session(self.catalog, calendar, selection)
-            )
-            if latest.state[0] != State.VALUE:
+            source = StoredSource(self.catalog, calendar, ROLLFORWARD)
+            latest = await load(self.session, select_latest_day(source, selection, None))
+            if latest is None:
                 return np.zeros(0, dtype=np.int32)
-            end = calendars.date_of(int(latest.values[0]))
+            end = calendars.date_of(latest)
         day = min(max(calendars.day_of(end), calendar.first_day), calendar.last_day)
         count = LEAST_SESSIONS
         if first is not None:

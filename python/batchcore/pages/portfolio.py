@@ -35,12 +35,12 @@ from batchcore.pg.database import Database
 from batchcore.returns.benchmark import Benchmark
 from batchcore.returns.chunk import NO_TWR, chain_of
 from batchcore.returns.performance import performance
-from batchcore.sources.chains import select_chain_rows
 from batchcore.sources.host import Selection
 from batchcore.sources.prices import load_calendar
 from batchcore.sources.profiles import SP500, WEIGHTS, select_benchmark
 from batchcore.sources.query import load
 from batchcore.sources.shown import load_chain, load_portfolio
+from batchcore.sources.snapshots import select_chain_rows
 from batchcore.units import MARKET
 
 if TYPE_CHECKING:

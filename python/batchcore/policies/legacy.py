@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import numpy as np
 
 from batchcore import calendar as calendars
-from batchcore.db.legacy_tables import WRITTEN, LegacyTables, check_tables
+from batchcore.db.analytic_tables import LEGACY, LegacyTables, check_legacy
 from batchcore.frames import (
     Betas,
     Decimals,
@@ -72,7 +72,7 @@ class Legacy(Policy):
     @classmethod
     def check_tables(cls, catalog: Catalog, request: Request) -> LegacyTables:
         """Return what the policy finds of the host's tables."""
-        return check_tables(catalog, writes=not request.settings.dry_run)
+        return check_legacy(catalog, writes=not request.settings.dry_run)
 
     def _today(self) -> int:
         """Return the first day that is current (L29)."""
@@ -213,7 +213,7 @@ class Legacy(Policy):
         """Return the columns of its own; it has no other analytics."""
         del chunk, analysed, analysis
         return {
-            "analytics": SnapshotAnalytics({name: getattr(rows.legacy, name) for name in WRITTEN}),
+            "analytics": SnapshotAnalytics({name: getattr(rows.legacy, name) for name in LEGACY}),
             "jsonb": self.tables.jsonb,
             "cleared": self.tables.cleared,
             "defaulted": self.tables.defaulted,

@@ -13,8 +13,12 @@ from batchcore import reference as ref
 from batchcore.audit import compare
 from batchcore.audit.compute import Inputs, columns_of, shares_of
 from batchcore.audit.policy import PolicyAudit
-from batchcore.db.analytic_tables import POSITION_BETAS, PROFILES
-from batchcore.db.legacy_tables import WRITTEN, check_tables
+from batchcore.db.analytic_tables import (
+    LEGACY,
+    POSITION_BETAS,
+    PROFILES,
+    check_legacy,
+)
 from batchcore.frames import Betas, ComputedDays, Decimals, Opening
 from batchcore.native import Book, build_host, legacy_contributions
 from batchcore.policies.legacy import PREVIOUS_CLOSE_DAYS
@@ -73,7 +77,7 @@ BY_QUANTITY: Final = (
 _NEVER_FILLED: Final = tuple(column for column in ANALYTIC if column not in OF_DAY)
 """Columns of A4 to A6, which are NULL on every day (L31)."""
 
-_NATIVE: Final = ("total_value", *(name for name in WRITTEN if name != SHARES))
+_NATIVE: Final = ("total_value", *(name for name in LEGACY if name != SHARES))
 """Columns that native rows have of this policy alone, beside `sector_exposure`."""
 
 
@@ -101,7 +105,7 @@ class LegacyAudit(PolicyAudit):
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # of `PolicyAudit`
         """Check the tables of the policy."""
         super().__init__(*args, **options)
-        check_tables(self.catalog, writes=False)
+        check_legacy(self.catalog, writes=False)
         self.columns = self.read = stores.readable(self.catalog, compare.ALL_COLUMNS)
 
     async def share(self, selection: Selection, first: int, last: int) -> None:

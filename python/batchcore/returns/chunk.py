@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from batchcore.frames import Bools, Bytes, Floats, Flows, Ids, Int32, Int64
     from batchcore.native import CancelFlag
     from batchcore.returns.periods import Period
-    from batchcore.sources.chains import ChainRows
+    from batchcore.sources.snapshots import ChainRows
 
 DAYS_A_YEAR: Final = 365
 SESSIONS_A_YEAR: Final = 252

@@ -22,11 +22,11 @@ from batchcore.returns.result import Performance
 from batchcore.run.plan import check_found
 from batchcore.run.request import requested
 from batchcore.schema import Use
-from batchcore.sources.chains import select_chain_rows, select_ids, select_last_days
 from batchcore.sources.facts import FLOWS, select_flows
 from batchcore.sources.host import Selection
 from batchcore.sources.prices import load_calendar
 from batchcore.sources.query import load
+from batchcore.sources.snapshots import select_chain_rows, select_ids, select_last_days
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from batchcore.pg.session import Session
     from batchcore.returns.periods import Period
     from batchcore.run.request import Request
-    from batchcore.sources.chains import ChainRows
+    from batchcore.sources.snapshots import ChainRows
 
 ROWS_OF_A_CHUNK: Final = 200_000
 """Snapshots of the portfolios that are read together: some 30 MiB while they are computed."""
@@ -212,7 +212,7 @@ class Chains:
         first, earlier = calendars.FIRST_DATE, False
         if not any(one.is_inception for one in periods):
             ends = select_last_days(self._catalog, self._calendar, ids, self._until)
-            _, last = await load(self._session, ends)
+            last = await load(self._session, ends)
             eves = [one.eves(last).min(initial=calendars.LAST_DATE - 1) for one in periods]
             first, earlier = int(min(eves)) + 1, True
         query = partial(select_chain_rows, self._catalog, self._calendar, selection)

@@ -14,9 +14,9 @@ from batchcore.run.plan import check_found
 from batchcore.run.request import requested
 from batchcore.schema import Kind, Use
 from batchcore.sources import snapshot_table as table
-from batchcore.sources.chains import select_ids
 from batchcore.sources.host import Selection
 from batchcore.sources.query import load
+from batchcore.sources.snapshots import SNAPSHOTS, select_ids
 from batchcore.sources.stored import readable
 from batchcore.units import State
 
@@ -108,7 +108,7 @@ async def read_snapshots(
         names = _readable(catalog, wanted)
         query = table.select_snapshots(catalog, selection, days, names)
         found = await load(session, query)
-    kinds = {name: catalog.column(table.SNAPSHOTS, name).kind for name in names}
+    kinds = {name: catalog.column(SNAPSHOTS, name).kind for name in names}
     digits = {name: table.declared_digits(catalog, name) for name in names}
     return Snapshots(
         columns=found,
@@ -140,7 +140,7 @@ def _readable(catalog: Catalog, wanted: list[str] | None) -> list[str]:
         return [name for name in there if name not in _LEFT_OUT]
     for name in wanted:
         if name not in there:
-            label = catalog.label(table.SNAPSHOTS, name)
+            label = catalog.label(SNAPSHOTS, name)
             raise ConfigError(f"{label}: missing column, or not readable", "columns")
     return wanted
 

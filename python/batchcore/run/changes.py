@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from batchcore.calendar import FIRST_DATE, PRICES
+from batchcore.db.check import check
 from batchcore.frames import Days, day_keys, distinct
 from batchcore.reference.currencies import currency
 from batchcore.run.plan import Rewrites
 from batchcore.run.prices import rows_of
+from batchcore.schema import Use
 from batchcore.sources.changes import (
     ChangedFacts,
-    check_stamps,
     select_changed_facts,
     select_changed_prices,
     select_changed_session,
@@ -59,8 +60,14 @@ async def find_affected(  # noqa: PLR0917  # what changed, for some portfolios
     monitor: Monitor,
     settings: Settings,
 ) -> Rewrites:
-    """Return who is affected by what changed, and from when, by at most nine statements."""
-    check_stamps(catalog)
+    """Return which portfolios are affected by what changed, by at most nine statements.
+
+    No day before ``start`` is rewritten.
+
+    Raises:
+        SchemaError: a table that is there lacks a time stamp.
+    """
+    check(catalog, Use.CHANGES, writes=False)
     facts = await load(session, select_changed_facts(catalog, since, selection))
     prices = await load(session, select_changed_prices(catalog, since))
     monitor.loaded(changed_facts=len(facts.day), changed_prices=len(prices.day))

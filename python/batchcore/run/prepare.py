@@ -14,7 +14,7 @@ from batchcore.errors import ConfigError
 from batchcore.frames import Issues
 from batchcore.run import plan as plans
 from batchcore.run.plan import Range
-from batchcore.sources.changes import select_stamps, stamped
+from batchcore.sources.changes import select_stamps
 from batchcore.sources.doubles import refuse_doubles
 from batchcore.sources.host import Selection, located
 from batchcore.sources.positions import load_symbols
@@ -55,7 +55,7 @@ async def prepare(
             await policy.make_plan(reader)
             await _look_for_history(reader, policy)
             if run.request.only_plans:
-                policy.stamps = await load(reader, select_stamps(catalog, stamped(catalog)))
+                policy.stamps = await load(reader, select_stamps(catalog))
     policy.begin(plans.chunks(policy.plan, _chunk_size(policy)))
     return policy
 

@@ -33,25 +33,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ChunkTables:
-    """What a chunk writes in addition to its snapshots.
+    """What a chunk writes beside its snapshots, and the SELECT of which tables have such rows."""
 
-    Attributes:
-        rows: Rows of tables of `analytic_tables.KEYS`, without ids and time stamps; then market
-            values of positions, by their ids.
-        exist: The statement that returns for each of those tables, in their order, whether it has
-            rows of these keys.
-    """
-
-    rows: tuple[Table, ...] = ()
-    exist: Sql = field(default_factory=Sql)
+    rows: tuple[Table, ...] = ()  # of `KEYS`, without ids and stamps; then market values
+    exist: Sql = field(default_factory=Sql)  # for each of those tables, in their order
 
 
 def encode_table(table: Table, stamp: Stamp, cancel: _core.CancelFlag | None) -> EncodedRows:
-    """Return the bytes of rows of `ChunkTables`.
-
-    Raises:
-        CancelledError: `cancel` was raised.
-    """
+    """Return the bytes of rows of `ChunkTables`."""
     stamps: dict[str, Any] = {
         name: Moment(stamp.unix_us)
         for name in HOST[table.name].names(Use.BETAS | Use.FACTORS)

@@ -21,8 +21,7 @@ CLASSES: Final = ("22", "23", "44", "P0")
 
 UNIQUE: Final = "23505"
 
-MOST_CHARACTERS: Final = 200
-"""Maximum length of a message: that of a trigger may be of any length."""
+MOST_CHARACTERS: Final = 200  # maximum length of a message: that of a trigger may be of any length
 
 _FOUND_BY: Final = {
     name: table.unique

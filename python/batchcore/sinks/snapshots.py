@@ -21,10 +21,8 @@ from batchcore.units import CENTS
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
-    import numpy.typing as npt
-
     from batchcore.config import Schema
-    from batchcore.frames import Kept, Rows, SnapshotAnalytics
+    from batchcore.frames import Bools, Ids, Int32, Int64, Kept, Rows, SnapshotAnalytics
     from batchcore.pg.fields import Field
     from batchcore.pg.session import Session
 
@@ -36,25 +34,15 @@ NO_TABLES: Final = ChunkTables()
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Batch:
-    """What a chunk writes, encoded: nothing more is computed inside its transaction.
+    """What a chunk writes, encoded: nothing more is computed inside its transaction."""
 
-    Attributes:
-        new: Snapshots that do not exist yet.
-        replaced: Those that do; their columns begin with the key.
-        equity: Portfolio and equity.
-        span: First and last portfolio of the chunk, 16 bytes each.
-        tables: What is written in addition to snapshots, see `ChunkTables`.
-        exist: The statement that finds existing rows of those tables, see `ChunkTables`.
-        cleared: Columns that become NULL in rows that exist already.
-    """
-
-    new: EncodedRows
-    replaced: EncodedRows
-    equity: EncodedRows
-    span: tuple[bytes, bytes]
-    tables: tuple[EncodedRows, ...] = ()
+    new: EncodedRows  # snapshots that do not exist yet
+    replaced: EncodedRows  # those that do; their columns begin with the key
+    equity: EncodedRows  # portfolio and equity
+    span: tuple[bytes, bytes]  # first and last portfolio of the chunk, 16 bytes each
+    tables: tuple[EncodedRows, ...] = ()  # what is written in addition, see `ChunkTables`
     exist: Sql = field(default_factory=Sql)
-    cleared: tuple[str, ...] = ()
+    cleared: tuple[str, ...] = ()  # columns that become NULL in rows that exist already
 
     @property
     def size_bytes(self) -> int:
@@ -70,11 +58,11 @@ class Batch:
         """Return the rows of each table in the order of their sending."""
         return (self.equity, self.new, self.replaced, *self.tables)
 
-    def portfolios(self) -> npt.NDArray[np.int32]:
+    def portfolios(self) -> Int32:
         """Return the portfolios of the chunk that it writes rows of, ascending."""
         return distinct(np.concatenate([part.portfolio for part in self.parts()]))
 
-    def cut(self, kept: npt.NDArray[np.bool_]) -> Batch:
+    def cut(self, kept: Bools) -> Batch:
         """Return what it writes of some portfolios, byte for byte; ``kept`` is (p,)."""
         return replace(
             self,
@@ -97,37 +85,25 @@ def sha256_of(batches: Iterable[Batch]) -> str:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Stamp:
-    """What new rows share.
+    """What new rows share."""
 
-    Attributes:
-        unix_us: The run's start, microseconds since 1970-01-01: `created_at`.
-        id_unix_ms: Milliseconds of the ids of this chunk, later than those of chunks before, so
-            that the index on them grows at its end.
-        random: 16 random bytes, where the ids of this chunk start.
-    """
-
-    unix_us: int
-    id_unix_ms: int
-    random: bytes
+    unix_us: int  # the run's start, microseconds since 1970-01-01: `created_at`
+    id_unix_ms: int  # of the ids of this chunk, later than of all before: the index grows there
+    random: bytes  # 16 bytes, where the ids of this chunk start
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Equities:
-    """What `portfolios.equity_balance` becomes.
+    """What `portfolios.equity_balance` becomes."""
 
-    Attributes:
-        portfolio_id: (n, 16) uint8.
-        cents: (n,) int64.
-    """
-
-    portfolio_id: npt.NDArray[np.uint8]
-    cents: npt.NDArray[np.int64]
+    portfolio_id: Ids
+    cents: Int64
 
 
 def encode_batch(
     rows: Rows,
-    ids: npt.NDArray[np.uint8],
-    exist: npt.NDArray[np.bool_],
+    ids: Ids,
+    exist: Bools,
     equities: Equities,
     stamp: Stamp,
     *,
@@ -138,23 +114,12 @@ def encode_batch(
     defaulted: tuple[str, ...] = (),
     cancel: _core.CancelFlag | None = None,
 ) -> Batch:
-    """Return the bytes of a chunk.
+    """Return the bytes of a chunk: of rows that are new, and of those that ``exist`` already.
 
-    Args:
-        rows: Sorted by portfolio and day.
-        ids: (p, 16) uint8, sorted, the portfolios that `rows.portfolio` counts.
-        exist: (n,) bool, whether a row exists already.
-        equities: What `portfolios.equity_balance` becomes.
-        stamp: What new rows share.
-        analytics: Analytic columns of `rows`; None leaves them alone.
-        jsonb: Whether `sector_exposure` is `jsonb`.
-        tables: What is written in addition to snapshots.
-        cleared: Columns that become NULL in rows that exist already.
-        defaulted: Columns that are NULL in new rows, against their default.
-        cancel: Raised from another thread, it stops the call.
-
-    Raises:
-        CancelledError: `cancel` was raised.
+    Rows are sorted by portfolio, of sorted ``ids``, and day. Without ``analytics`` these columns
+    are left alone; ``jsonb`` is the type of `sector_exposure`. ``cleared`` columns become NULL in
+    rows that exist, ``defaulted`` ones are NULL in new rows, against their default. If ``cancel``
+    is raised from another thread, it stops the call with a `CancelledError`.
     """
     new, replaced = np.flatnonzero(~exist), np.flatnonzero(exist)
     head: list[Field] = [
@@ -184,12 +149,7 @@ def encode_batch(
 
 
 def _fields(  # some rows of both
-    rows: Rows,
-    ids: npt.NDArray[np.uint8],
-    analytics: SnapshotAnalytics | None,
-    own: npt.NDArray[np.int64],
-    *,
-    jsonb: bool,
+    rows: Rows, ids: Ids, analytics: SnapshotAnalytics | None, own: Int64, *, jsonb: bool
 ) -> list[Field]:
     if len(own) < len(rows):
         rows, analytics = rows.take(own), None if analytics is None else analytics.take(own)
@@ -205,12 +165,7 @@ def _fields(  # some rows of both
     ]
 
 
-def already_exist(
-    rows: Rows,
-    ids: npt.NDArray[np.uint8],
-    existing_id: npt.NDArray[np.uint8],
-    existing_day: npt.NDArray[np.int32],
-) -> npt.NDArray[np.bool_]:
+def already_exist(rows: Rows, ids: Ids, existing_id: Ids, existing_day: Int32) -> Bools:
     """Return for each row whether a snapshot of its portfolio and day exists already."""
     if len(existing_day) == 0:
         return np.zeros(len(rows), dtype=np.bool_)
@@ -234,15 +189,7 @@ async def write_batch(
     that their `id`, foreign keys to it and the host's own columns live on. Equities come first:
     locks of others on portfolios are awaited before snapshots are locked. Row counts are checked;
     if the server stored fewer, or triggers or rules act on the table, the rows are read back and
-    compared.
-
-    Args:
-        session: In a transaction.
-        schema: Names of tables and columns.
-        batch: The chunk.
-        stamp: What its new rows share.
-        step: Called with the name of each step when it is done.
-        acting: See `Catalog.acting`.
+    compared. ``step`` is called with the name of each step when it is done.
 
     Raises:
         DatabaseError: the server refused it, holds something else than was sent, or a row that

@@ -26,9 +26,8 @@ from batchcore.words import of_rows
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    import numpy.typing as npt
-
     from batchcore.config import Schema
+    from batchcore.frames import Bools, Int32
     from batchcore.pg.fields import Field
     from batchcore.pg.session import Session
 
@@ -37,72 +36,51 @@ TIME_STAMPS: Final = frozenset({"created_at", "updated_at"})
 
 TRUE: Final = Sql("true")
 
-_COMPARED_AS_TEXT: Final = frozenset({"sector_exposure"})
-"""Of type json, which has no equality."""
+_COMPARED_AS_TEXT: Final = frozenset({"sector_exposure"})  # of type json, which has no equality
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class EncodedRows:
-    """Rows of one table, encoded.
-
-    Attributes:
-        table: By the names of docs/schema.md.
-        columns: By the names of docs/schema.md.
-        rows: How many.
-        pieces: Bytes of a COPY; none without rows.
-        portfolio: (rows,) int32, the portfolio of the chunk that each row is of.
-    """
+    """Rows of one table, encoded; names are those of docs/schema.md."""
 
     table: str
     columns: tuple[str, ...]
-    rows: int
-    pieces: list[bytes]
-    portfolio: npt.NDArray[np.int32]
+    pieces: list[bytes]  # bytes of a COPY; none without rows
+    portfolio: Int32  # the portfolio of the chunk that each row is of
 
     @classmethod
     def of(
         cls,
         table: str,
         fields: list[Field],
-        portfolio: npt.NDArray[np.int32],
+        portfolio: Int32,
         cancel: _core.CancelFlag | None = None,
     ) -> Self:
-        """Return rows encoded; fields are as long as ``portfolio``.
-
-        Raises:
-            CancelledError: `cancel` was raised.
-        """
-        rows = len(portfolio)
+        """Return rows encoded; fields are as long as ``portfolio``."""
         columns = tuple(field[0] for field in fields)
-        return cls(table, columns, rows, encoded(fields, rows, cancel), portfolio)
+        return cls(table, columns, encoded(fields, len(portfolio), cancel), portfolio)
 
-    def cut(self, kept: npt.NDArray[np.bool_]) -> EncodedRows:
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return len(self.portfolio)
+
+    def cut(self, kept: Bools) -> EncodedRows:
         """Return the rows of some portfolios, byte for byte; ``kept`` is (p,) of the chunk's."""
         keep = kept[self.portfolio]
-        rows = int(np.count_nonzero(keep))
-        pieces = _core.pick(pieces=self.pieces, keep=keep.view(np.uint8)) if rows else []
-        return replace(self, rows=rows, pieces=pieces, portfolio=self.portfolio[keep])
+        pieces = _core.pick(pieces=self.pieces, keep=keep.view(np.uint8)) if keep.any() else []
+        return replace(self, pieces=pieces, portfolio=self.portfolio[keep])
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Staged:
-    """Rows in a temporary table, and how they are found in the table that they are for.
+    """Rows in a temporary table, and how they are found in the table that they are for."""
 
-    Attributes:
-        table: That table, by the names of docs/schema.md.
-        count: How many rows there are to write.
-        must_exist: Whether a row that is not in the host's table is missing.
-        values: Column of docs/schema.md -> its quoted name, and the SQL of what it is to hold.
-        parts: Holes of statements: ``{staged}`` and ``{own}`` are the two tables with the same
-            aliases, ``{found}`` the condition that a row is the other, ``{key}`` a column of
-            ``own`` that no row found has a NULL in.
-    """
-
-    table: str
-    count: int
-    must_exist: bool
-    values: Mapping[str, tuple[Sql, Sql]]
-    parts: Mapping[str, Sql]
+    table: str  # the latter, by the names of docs/schema.md
+    count: int  # how many rows there are to write
+    must_exist: bool  # whether a row that is not in the host's table is missing
+    values: Mapping[str, tuple[Sql, Sql]]  # column -> its quoted name, and what it is to hold
+    parts: Mapping[str, Sql]  # holes of statements: ``{staged}``, ``{own}``, ``{found}``, ``{key}``
 
     def assignments(self) -> Sql:
         """Return the SET clause of an UPDATE."""
@@ -136,20 +114,13 @@ _NAME_IF_CHANGED: Final = "CASE WHEN {own} IS DISTINCT FROM {value} THEN {name:t
 class Writer:
     """Writes the rows of a chunk into the host's tables, and checks that they are stored.
 
-    Its methods raise `DatabaseError` where the server refuses rows, or holds something else than
-    was sent.
-
-    Attributes:
-        session: In a transaction.
-        schema: Names of tables and columns.
-        span: First and last portfolio of the chunk, 16 bytes each.
-        acting: See `Catalog.acting`.
+    Its methods raise `DatabaseError` where the server refuses rows, or holds something else.
     """
 
-    session: Session
+    session: Session  # in a transaction
     schema: Schema
-    span: tuple[bytes, bytes]
-    acting: Collection[tuple[str, str]] = ()
+    span: tuple[bytes, bytes]  # first and last portfolio of the chunk, 16 bytes each
+    acting: Collection[tuple[str, str]] = ()  # see `Catalog.acting`
 
     def within(self, table: str, column: str) -> Sql:
         """Return the condition that a row of the host is in the span of the chunk.
@@ -165,12 +136,8 @@ class Writer:
     async def copy(self, rows: EncodedRows, key: Collection[str], *, condition: Sql = TRUE) -> None:
         """Copy rows straight into their table.
 
-        They are read back where the server counts fewer, or a trigger acts on them.
-
-        Args:
-            rows: To copy.
-            key: Columns by which they are found again.
-            condition: What else is true of them.
+        They are read back by their ``key`` and what else is true of them, ``condition``, where the
+        server counts fewer, or a trigger acts on them.
         """
         schema = self.schema
         names = [schema.column(rows.table, column) for column in rows.columns]
@@ -195,12 +162,7 @@ class Writer:
     ) -> Staged:
         """Copy rows into a temporary table, with the column types of the host's table.
 
-        Args:
-            rows: To copy.
-            key: Columns by which they are found in the host's table.
-            condition: What else is true of the host's rows.
-            cleared: Columns that become NULL.
-            must_exist: Whether a row that is not in the host's table is missing.
+        Rows of the host's are found by ``key`` and ``condition``; ``cleared`` become NULL there.
         """
         name, table = f"batchcore_staged_{rows.table}", table_name(self.schema, rows.table)
         own = {c: column_name(self.schema, rows.table, c) for c in (*rows.columns, *cleared)}
@@ -228,19 +190,13 @@ class Writer:
             parts={
                 "staged": Sql(f"pg_temp.{name} AS staged"),
                 "own": Sql(f"{table} AS own"),
-                "key": Sql(f"own.{own[next(iter(key))]}"),
+                "key": Sql(f"own.{own[next(iter(key))]}"),  # NULL where no row is found
                 "found": joined(" AND ", [*same, condition]),
             },
         )
 
     async def update(self, staged: Staged, *, changed: bool = False, and_set: str = "") -> None:
-        """Update the host's rows that are staged, and drop the temporary table.
-
-        Args:
-            staged: Of `stage`.
-            changed: Whether only those are touched that hold something else.
-            and_set: What else is set in them.
-        """
+        """Update the host's rows that are staged, or of them those that are ``changed`` by it."""
         template = UPDATE + " AND {differs}" if changed else UPDATE
         assignments = joined(", ", filter(None, (staged.assignments(), and_set)))
         parts = {"assignments": assignments, "differs": staged.differs(), **staged.parts}
@@ -251,26 +207,19 @@ class Writer:
 
         They are read back where the server counts fewer, or a trigger or rule acts on them. A row
         that was not written may be changed by others until it is read back, so the rows are
-        written twice before a difference counts.
-
-        Args:
-            staged: Of `stage`.
-            statements: Each may write some of the rows.
-            every: Whether each row is written; else only those that the table holds otherwise, so
-                that their count tells nothing.
+        written twice before a difference counts. Without ``every``, only those are written that the
+        table holds otherwise, so that their count tells nothing.
         """
         watched = any((staged.table, event) in self.acting for event in ("INSERT", "UPDATE"))
         wrong = ""
         for _ in range(2):
             counted = sum([await self.session.execute(one) for one in statements])
-            wrong = ""
-            if watched or (every and counted != staged.count):
-                wrong = await self._unlike(staged)
+            is_sure = not watched and (not every or counted == staged.count)
+            wrong = "" if is_sure else await self._unlike(staged)
             if not wrong:
-                break
-        if wrong:
-            raise await not_kept(self.session, self.schema, staged.table, wrong)
-        await self._drop(staged)
+                await self._drop(staged)
+                return
+        raise await not_kept(self.session, self.schema, staged.table, wrong)
 
     async def _drop(self, staged: Staged) -> None:
         """Drop a temporary table: the transaction may stage the next chunk."""
@@ -278,16 +227,12 @@ class Writer:
 
     async def _unlike(self, staged: Staged) -> str:
         """Return what of the rows staged their table does not hold; empty if it holds them all."""
-        changed = [
-            compose(
-                _NAME_IF_CHANGED,
-                own=_comparable(c, f"own.{own}"),
-                value=_comparable(c, value),
-                name=self.schema.column(staged.table, c),
-            )
-            for c, (own, value) in staged.values.items()
-            if c not in TIME_STAMPS
-        ]
+        changed = []
+        for c, (own, value) in staged.values.items():
+            if c not in TIME_STAMPS:
+                both = {"own": _comparable(c, f"own.{own}"), "value": _comparable(c, value)}
+                name = self.schema.column(staged.table, c)
+                changed.append(compose(_NAME_IF_CHANGED, name=name, **both))
         join = Sql("LEFT JOIN" if staged.must_exist else "JOIN")
         unlike = statement(_UNLIKE, changed=joined(", ", changed), join=join, **staged.parts)
         (row,) = await self.session.fetch(unlike)
@@ -305,14 +250,7 @@ def _comparable(column: str, value: str) -> Sql:
 
 
 async def not_kept(session: Session, schema: Schema, table: str, wrong: str) -> DatabaseError:
-    """Return the error for a table that does not hold what it was sent.
-
-    Args:
-        session: To look for triggers and rules on.
-        schema: Names of tables.
-        table: By the names of docs/schema.md.
-        wrong: What it does not hold.
-    """
+    """Return the error for a table that does not hold what it was sent, and ``wrong``, what."""
     found = await acting_on(session, schema, [table])
     why = f"; {', '.join(map(str, found))} acts on them" if found else ""
     return DatabaseError(f"{schema.namespace}.{schema.table(table)}: {wrong}{why}")

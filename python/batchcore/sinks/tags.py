@@ -20,22 +20,14 @@ if TYPE_CHECKING:
     from batchcore.db.catalog import Catalog
     from batchcore.pg.session import Session
 
-USES: Final = Use.TAGS | Use.SECTORS
-"""What sector tags need of tables and columns."""
+USES: Final = Use.TAGS | Use.SECTORS  # what sector tags need of tables and columns
 
 _TEXTS: Final = ("symbol", "position_type", "investment_class")
 
 
 @dataclass(frozen=True, slots=True)
 class TaggedPosition:
-    r"""A position that needs a sector tag.
-
-    Attributes:
-        id: Text of its id.
-        symbol: As stored; a byte that is no UTF-8 as `\xff`, which no profile has.
-        position_type: As stored.
-        investment_class: As stored.
-    """
+    """A position that needs a sector tag; texts are as stored."""
 
     id: str
     symbol: str | None
@@ -45,19 +37,12 @@ class TaggedPosition:
 
 @dataclass(frozen=True, slots=True)
 class TagChanges:
-    """What was changed.
+    """What was changed."""
 
-    Attributes:
-        created: Tags that were made.
-        adopted: Tags that were there already and were put on a position.
-        assigned: Tags put on positions.
-        removed: Tags taken off positions.
-    """
-
-    created: int = 0
-    adopted: int = 0
-    assigned: int = 0
-    removed: int = 0
+    created: int = 0  # tags that were made
+    adopted: int = 0  # tags that were there already and were put on a position
+    assigned: int = 0  # tags put on positions
+    removed: int = 0  # tags taken off positions
 
 
 _POSITIONS: Final = """
@@ -127,13 +112,7 @@ class SectorTags:
     """The sector tags of a user's positions, in the transaction of a session."""
 
     def __init__(self, session: Session, catalog: Catalog, user: UUID) -> None:
-        """Take a session to write in.
-
-        Args:
-            session: Inside a transaction.
-            catalog: The host's tables.
-            user: Whose portfolios and tags.
-        """
+        """Take a session inside a transaction, and whose portfolios and tags."""
         schema = catalog.schema
         self._session = session
         self._schema = schema
@@ -151,123 +130,79 @@ class SectorTags:
         }
 
     async def position(self, position: UUID) -> TaggedPosition:
-        """Return a position by its id.
-
-        Raises:
-            ConfigError: there is none that is not soft-deleted, or it is another user's.
-        """
-        rows = await self._positions("p", position)
-        if not rows:
-            raise ConfigError(f"unknown position {position}", "position_id")
-        if not rows[0]["owned"]:
-            msg = f"position {position} is in no portfolio of user {self._user}"
-            raise ConfigError(msg, "position_id")
+        """Return a position by its id, one of the user's that is not soft-deleted."""
+        rows = await self._positions("{p.id}", position)
+        self._require_owned(rows, "position", position, "is in no portfolio of")
         return _position(rows[0])
 
     async def positions(self, portfolio: UUID) -> list[TaggedPosition]:
-        """Return the positions of a portfolio that are not soft-deleted.
-
-        Raises:
-            ConfigError: there is no such portfolio, it is soft-deleted, or another user's.
-        """
-        rows = await self._positions("o", portfolio)
-        if not rows:
-            raise ConfigError(f"unknown portfolio {portfolio}", "portfolio_id")
-        if not rows[0]["owned"]:
-            msg = f"portfolio {portfolio} does not belong to user {self._user}"
-            raise ConfigError(msg, "portfolio_id")
+        """Return the positions that are not soft-deleted of a portfolio of the user's."""
+        rows = await self._positions("{o.id}", portfolio)
+        self._require_owned(rows, "portfolio", portfolio, "does not belong to")
         return [_position(row) for row in rows if row["id"] is not None]
 
-    async def _positions(self, of: str, key: UUID) -> list[asyncpg.Record]:
-        """Return the position p with a key, or all positions of the portfolio o with it."""
+    def _require_owned(
+        self, rows: Sequence[asyncpg.Record], what: str, key: UUID, otherwise: str
+    ) -> None:
+        if not rows:
+            raise ConfigError(f"unknown {what} {key}", f"{what}_id")
+        if not rows[0]["owned"]:
+            raise ConfigError(f"{what} {key} {otherwise} user {self._user}", f"{what}_id")
+
+    async def _positions(self, column: str, key: UUID) -> list[asyncpg.Record]:
+        """Return the positions, with their portfolios, of which a column is ``key``."""
         # As bytes, which in a database without an encoding no client of UTF-8 may be sent as text.
         encoding = "UTF8" if self._session.has_encoding else "SQL_ASCII"
+        template = "convert_to({text}::text, {encoding:text}) AS {name:name}"
         texts = [
-            compose(
-                "convert_to({text}::text, {encoding:text}) AS {name:name}",
-                text=getattr(self._tables["p"], name),
-                encoding=encoding,
-                name=name,
-            )
+            compose(template, text=getattr(self._tables["p"], name), encoding=encoding, name=name)
             for name in _TEXTS
         ]
-        own = compose("{" + of + ".id}", **self._tables)
-        return await self._fetch(
-            _POSITIONS, str(key), self._user, texts=joined(", ", texts), key=own
-        )
+        holes = {"texts": joined(", ", texts), "key": compose(column, **self._tables)}
+        return await self._fetch(_POSITIONS, str(key), self._user, **holes)
 
     async def put(self, sectors: Mapping[str, str], colors: Mapping[str, str]) -> TagChanges:
         """Give each position the tag of its sector and no other sector tag; return what changed.
 
         A tag of the user with the name of a sector is a sector tag, even if batchcore did not
         create it. The usage of every tag that is or was on one of the positions is counted again.
-
-        Args:
-            sectors: Id of a position -> name of its sector.
-            colors: Name of every sector -> colour of a tag that is made.
-
-        Raises:
-            DatabaseError: the server refused it, or holds something else than was sent.
+        Tags that are made get the colour of their sector; ``colors`` has all sectors.
         """
         if not sectors:
             return TagChanges()
         names = sorted(set(sectors.values()))
-        created = await self._create(names, [colors[name] for name in names])
-        of_sector, of_user = await self._lock(list(colors))
+        own_colors = [colors[name] for name in names]
+        created = await self._fetch(_CREATE, self._user, names, own_colors)
+        # Locked against changes and counts of other transactions.
+        known = await self._fetch(_LOCK, self._user, list(colors))
+        of_sector = {row["name"]: row["id"] for row in known if not row["archived"]}
         lost = [name for name in names if name not in of_sector]
         if lost:
             wrong = of_rows(len(lost), len(names), "is missing", "are missing")
             raise await not_kept(self._session, self._schema, "tags_v2", wrong)
         tags = [of_sector[name] for name in sectors.values()]
-        come, gone, lacked = await self._link_all(list(sectors), tags, of_user)
-        await self._count({*tags, *gone})
-        if self._watched or sum(come.values()) != lacked:
-            await self._require_kept(list(sectors), tags, {*tags, *gone})
+        of_user = [row["id"] for row in known]
+        links = await self._fetch(_LINK, list(sectors), tags, of_user, self._user)
+        come, gone, lacked = (
+            {row["tag"]: row["times"] for row in links if row["put"] is put}
+            for put in (True, False, None)
+        )
+        counted = {*tags, *gone}
+        await self._fetch(_COUNT, sorted(counted))
+        if self._watched or sum(come.values()) != sum(lacked.values()):
+            await self._require_kept(list(sectors), tags, counted)
+        made = {row["name"] for row in created}
         return TagChanges(
-            created=len(created),
-            adopted=sum(of_sector[name] in come for name in names if name not in created),
+            created=len(made),
+            adopted=sum(of_sector[name] in come for name in names if name not in made),
             assigned=sum(come.values()),
             removed=sum(gone.values()),
         )
 
-    async def _create(self, names: Sequence[str], colors: Sequence[str]) -> set[str]:
-        """Make the tags that the user lacks, after all others; return their names."""
-        rows = await self._fetch(_CREATE, self._user, names, colors)
-        return {row["name"] for row in rows}
-
-    async def _lock(self, names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-        """Lock the user's sector tags against changes and counts of other transactions.
-
-        Returns:
-            Name -> id of those that are not archived, and the ids of all of them.
-        """
-        rows = await self._fetch(_LOCK, self._user, names)
-        alive = {row["name"]: row["id"] for row in rows if not row["archived"]}
-        return alive, [row["id"] for row in rows]
-
-    async def _link_all(
-        self, positions: Sequence[str], tags: Sequence[str], of_user: Sequence[str]
-    ) -> tuple[dict[str, int], dict[str, int], int]:
-        """Put tags on positions and take the others of the user's sector tags off.
-
-        Returns:
-            Id of each tag -> how many positions it was put on, the same of taken off, and how
-            many positions lacked theirs.
-        """
-        rows = await self._fetch(_LINK, positions, tags, of_user, self._user)
-        come, gone = (
-            {row["tag"]: row["times"] for row in rows if row["put"] is put} for put in (True, False)
-        )
-        return come, gone, next(row["times"] for row in rows if row["put"] is None)
-
     async def _require_kept(
         self, positions: Sequence[str], tags: Sequence[str], counted: Collection[str]
     ) -> None:
-        """Read back what was sent: a trigger or rule of the host may have kept it out.
-
-        Raises:
-            DatabaseError: the server holds something else.
-        """
+        """Read back what was sent: a trigger or rule of the host may have kept it out."""
         (row,) = await self._fetch(_UNLIKE, positions, tags, sorted(counted))
         if row["links"]:
             wrong = of_rows(row["links"], len(positions), "is missing", "are missing")
@@ -277,10 +212,6 @@ class SectorTags:
             wrong = f"{unequal} in usage_count"
             raise await not_kept(self._session, self._schema, "tags_v2", wrong)
 
-    async def _count(self, tags: Collection[str]) -> None:
-        """Set how often tags are used, where that is not what it says."""
-        await self._fetch(_COUNT, sorted(tags))
-
     async def _fetch(
         self, template: str, *arguments: object, **holes: object
     ) -> list[asyncpg.Record]:
@@ -289,6 +220,7 @@ class SectorTags:
 
 
 def _position(row: asyncpg.Record) -> TaggedPosition:
+    # A byte that is no UTF-8 has digits instead, which no symbol of a profile has.
     texts = (row[column] for column in _TEXTS)
     return TaggedPosition(
         row["id"], *(text and text.decode("utf-8", "backslashreplace") for text in texts)

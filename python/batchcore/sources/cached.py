@@ -31,11 +31,6 @@ async def load_closes(db: object, schema: Schema | None, windows: Sequence[Windo
     """Return every finite close in the windows, at least one, by one statement.
 
     Of a symbol and date whose rows differ there is none (S2), which is logged.
-
-    Raises:
-        ConfigError: ``db`` is of a wrong kind.
-        SchemaError: the price table is not what it has to be.
-        DatabaseError: the database refused, failed or went away.
     """
     async with reading(db, schema, Use.PRICES) as (session, catalog):
         prices = await load_windows(session, catalog, windows)
@@ -48,7 +43,7 @@ async def load_closes(db: object, schema: Schema | None, windows: Sequence[Windo
 async def load_company_profiles(
     db: object, schema: Schema | None, symbols: Sequence[str]
 ) -> Profiles:
-    """Return the profiles of symbols by one statement; errors as above."""
+    """Return the profiles of symbols by one statement."""
     async with reading(db, schema, Use.PROFILES) as (session, catalog):
         return await load(session, select_company_profiles(catalog, symbols))
 
@@ -57,7 +52,7 @@ async def load_company_profiles(
 async def load_latest_snapshots(
     db: object, schema: Schema | None, calendar: Calendar, ids: Sequence[bytes], before: int
 ) -> Previous:
-    """Return the latest complete snapshot of portfolios before a day; errors as above."""
+    """Return the latest complete snapshot of portfolios before a day."""
     wanted = np.frombuffer(b"".join(ids), dtype=np.uint8).reshape(-1, 16)
     async with reading(db, schema, Use.LATEST) as (session, catalog):
         return await load(session, select_latest_snapshots(catalog, calendar, wanted, before))

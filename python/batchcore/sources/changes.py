@@ -6,51 +6,37 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from batchcore.calendar import FIRST_DATE, LAST_DATE
-from batchcore.db.check import check
 from batchcore.pg.sql import Sql, compose, joined, table_name
 from batchcore.schema import HOST, SPLITS, Kind, Use
 from batchcore.sources.facts import EVENTS, FLOWS
 from batchcore.sources.host import HostTable, part, select, tables
-from batchcore.sources.query import Column, Query, results
-from batchcore.units import State
+from batchcore.sources.query import Query, first_day, results
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Sequence
 
-    import numpy as np
     import numpy.typing as npt
 
     from batchcore.db.catalog import Catalog
-    from batchcore.frames import Days, Text
+    from batchcore.frames import Ids, Int32, Text
     from batchcore.sources.host import Selection
-
-_STAMPS: Final = ("created_at", "updated_at")
 
 EDITED: Final = tuple(
     name for name, table in HOST.items() if "updated_at" in table.names(Use.CHANGES)
 )
 """Tables whose rows a host edits."""
 
-SAMPLE: Final = 10_000
-"""Rows of a table that a sample should have."""
+SAMPLE: Final = 10_000  # rows of a table that a sample should have
 
 
 @dataclass(frozen=True, slots=True)
 class Stamps:
-    """Evidence of how a host keeps the time stamps of a table.
-
-    Attributes:
-        table: Its name in docs/schema.md.
-        trigger: Whether a trigger seems to keep `updated_at`.
-        rows: Of a sample, rows older than a day.
-        touched: Those of them that were updated within it.
-    """
+    """Evidence of how a host keeps the time stamps of a table."""
 
     table: str
-    trigger: bool
-    rows: int
-    touched: int
+    trigger: bool  # whether one seems to keep `updated_at`
+    rows: int  # of a sample, rows older than a day
+    touched: int  # those of them that were updated within it
 
 
 # 19 is BEFORE UPDATE FOR EACH ROW; moddatetime has the column among its arguments
@@ -67,79 +53,44 @@ FROM {t} TABLESAMPLE SYSTEM ({share})
 """
 
 
-def stamped(catalog: Catalog) -> tuple[str, ...]:
-    """Return the tables of `EDITED` that have both time stamps, and are no views."""
-    found = []
-    for table in set(EDITED) & catalog.writable_tables:
-        columns = catalog.columns[table]
-        stamps = [columns.get(catalog.schema.column(table, name)) for name in _STAMPS]
+def select_stamps(catalog: Catalog) -> Query[tuple[Stamps, ...]]:
+    """Return of each table whether a trigger keeps `updated_at`, and how old rows look.
+
+    Those are the tables of `EDITED` that have both time stamps, and are no views.
+    """
+    schema, parts = catalog.schema, []
+    for table in sorted(set(EDITED) & catalog.writable_tables):
+        stamps = [catalog.find(table, name) for name in ("created_at", "updated_at")]
         if all(one and one.can_select and one.kind is Kind.TIMESTAMPTZ for one in stamps):
-            found.append(table)
-    return tuple(sorted(found))
-
-
-def select_stamps(catalog: Catalog, tables: Sequence[str]) -> Query[tuple[Stamps, ...]]:
-    """Return of each table whether a trigger keeps `updated_at`, and how old rows look."""
-    schema = catalog.schema
-    parts = [
-        compose(
-            _EVIDENCE,
-            name=table,
-            relation=str(table_name(schema, table)),
-            updated=schema.column(table, "updated_at"),
-            t=HostTable(catalog, table, "t"),
-            share=Sql(f"{_share(catalog.estimated_rows.get(table, 0)):.6f}"),
-        )
-        for table in tables
-    ]
-    columns = results(table="text", trigger="bool", rows="int8", touched="int8")
+            share = min(100.0, 100.0 * SAMPLE / catalog.estimated_rows.get(table, 1))
+            holes = {"name": table, "relation": str(table_name(schema, table))}
+            holes |= {"updated": schema.column(table, "updated_at"), "share": Sql(f"{share:.6f}")}
+            parts.append(compose(_EVIDENCE, t=HostTable(catalog, table, "t"), **holes))
+    if not parts:
+        return Query("stamps", "", (), tuple)
+    columns = results("table text, trigger bool, rows int8, touched int8")
     return Query("stamps", joined(" UNION ALL ", parts), columns, _stamps)
 
 
-def _share(rows: int) -> float:
-    return min(100.0, 100.0 * SAMPLE / max(rows, 1))
-
-
-def _stamps(table: Text | None = None, **counted: npt.NDArray[Any]) -> tuple[Stamps, ...]:
-    if table is None:
-        return ()
+def _stamps(table: Text, **counted: npt.NDArray[Any]) -> tuple[Stamps, ...]:
     rows = zip(table.texts(), *(counts.tolist() for counts in counted.values()), strict=True)
     return tuple(Stamps(str(name), *counts) for name, *counts in rows)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ChangedPrices:
-    """Closes that came or changed, or splits, each once.
-
-    Attributes:
-        symbol: As stored.
-        day: (n,) int32.
-    """
+    """Closes that came or changed, or splits, each once; symbols are as stored."""
 
     symbol: Text
-    day: npt.NDArray[np.int32]
+    day: Int32
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ChangedFacts:
-    """Portfolios of which something changed.
+    """Portfolios of which something changed, with the first day that it may matter on."""
 
-    Attributes:
-        portfolio_id: (n, 16) uint8.
-        day: (n,) int32, the first day that the change may matter on.
-    """
-
-    portfolio_id: npt.NDArray[np.uint8]
-    day: npt.NDArray[np.int32]
-
-
-def check_stamps(catalog: Catalog) -> None:
-    """Refuse tables that do not say when their rows changed.
-
-    Raises:
-        SchemaError: a table that is there lacks a time stamp.
-    """
-    check(catalog, Use.CHANGES, writes=False)
+    portfolio_id: Ids
+    day: Int32
 
 
 _STAMPED: Final = "({t.created_at} >= {since:moment} OR {t.updated_at} >= {since:moment})"
@@ -176,8 +127,7 @@ def select_changed_splits(catalog: Catalog, since: dt.datetime) -> Query[Changed
         "changed": compose(_STAMPED, t=r, since=since),
     }
     sql = part(catalog, _SPLITS, first=FIRST_DATE, **conditions)
-    columns = (Column("symbol", Kind.TEXT), Column("day", Kind.DATE, bare=True))
-    return Query("changed_splits", sql, columns, ChangedPrices)
+    return Query("changed_splits", sql, results("symbol text, day day"), ChangedPrices)
 
 
 # A row that changed may differ from one that did not, and then neither is a close.
@@ -199,11 +149,7 @@ def select_changed_session(catalog: Catalog, since: dt.datetime) -> Query[int | 
         template = "({m.close:valid}) IS TRUE AND NOT ({changed}) IS TRUE"
         unchanged = part(catalog, template, changed=changed)
     sql = part(catalog, _SESSION, changed=changed, unchanged=unchanged)
-    return Query("changed_session", sql, (Column("day", Kind.DATE),), _first_day)
-
-
-def _first_day(day: Days) -> int | None:
-    return int(day.values[0]) if day.state[0] == State.VALUE else None
+    return Query("changed_session", sql, results("day date"), first_day)
 
 
 _FACTS: Final = """
@@ -251,5 +197,4 @@ def select_changed_facts(
         facts.append(edited(f, f.change_date))
     every = joined(" UNION ALL ", facts)
     sql = compose(_FACTS, facts=every, first=FIRST_DATE, last=LAST_DATE)
-    columns = results(portfolio_id="uuid", day="day")
-    return Query("changed_facts", sql, columns, ChangedFacts)
+    return Query("changed_facts", sql, results("portfolio_id uuid, day day"), ChangedFacts)

@@ -14,9 +14,6 @@ from batchcore.sources.query import Column, Query
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    import numpy as np
-    import numpy.typing as npt
-
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Bools, Ids, Text
     from batchcore.sources.host import Selection
@@ -24,17 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Factors:
-    """Active factors that get the betas of an ETF (A8), sorted by id.
+    """Active factors that get the betas of an ETF (A8), sorted by id."""
 
-    Attributes:
-        id: (f, 16) uint8.
-        etf: Symbol of the ETF of each, normalised.
-        off: What no factor was found for -> why.
-    """
-
-    id: npt.NDArray[np.uint8]
-    etf: tuple[str, ...]
-    off: Mapping[str, str]
+    id: Ids
+    etf: tuple[str, ...]  # symbol of the ETF of each, normalised
+    off: Mapping[str, str]  # what no factor was found for -> why
 
 
 _FACTORS: Final = """
@@ -53,13 +44,21 @@ def select_factors(catalog: Catalog, etfs: Iterable[str]) -> Query[Factors]:
 
     def frame(id: Ids, name: Text, etf: Text, regressed: Bools) -> Factors:  # noqa: A002
         names = [str(one) for one in name.texts()]
-        if by_name:
-            etf_of, off = _by_name(names, by_name)
-        else:
-            proxies = [str(one) for one in etf.texts()]
-            etf_of, off = _by_proxy(names, proxies, regressed.tolist())
-        rows = sorted(etf_of)
-        return Factors(id[rows], tuple(etf_of[row] for row in rows), off)
+        keys = names if by_name else [str(one) for one in etf.texts()]
+        found, off = {}, {}
+        for key in by_name or sorted(set(keys)):
+            having = [row for row, one in enumerate(keys) if one == key]
+            rows = having if by_name else [row for row in having if regressed[row]]
+            if len(rows) == 1:
+                found[rows[0]] = by_name.get(key, key)
+            elif by_name:
+                count = len(rows) or "no"
+                off[f"factor {key}"] = f"{count} active factors of this name, expected one"
+            else:
+                several = [names[row] for row in rows or having]
+                off[f"factor {key}"] = _undecided(several, are_regressions=bool(rows))
+        rows = sorted(found)
+        return Factors(id[rows], tuple(found[row] for row in rows), off)
 
     read = (
         "d.id, d.name",
@@ -70,42 +69,15 @@ def select_factors(catalog: Catalog, etfs: Iterable[str]) -> Query[Factors]:
     return select(catalog, "factors", frame, read, _FACTORS, proxy=proxy, wanted=wanted)
 
 
-def _by_name(
-    names: Sequence[str], etf_of: Mapping[str, str]
-) -> tuple[dict[int, str], dict[str, str]]:
-    """Return the ETF of each row that is one's own, and why a name has none."""
-    found, off = {}, {}
-    for name, etf in etf_of.items():
-        rows = [row for row, one in enumerate(names) if one == name]
-        if len(rows) == 1:
-            found[rows[0]] = etf
-        else:
-            count = len(rows) or "no"
-            off[f"factor {name}"] = f"{count} active factors of this name, expected one"
-    return found, off
-
-
-def _by_proxy(
-    names: Sequence[str], etfs: Sequence[str], regressed: Sequence[bool]
-) -> tuple[dict[int, str], dict[str, str]]:
-    """Return the ETF of each row that alone is a regression on it, and why an ETF has none."""
-    found, off = {}, {}
-    for etf in sorted(set(etfs)):
-        having = [row for row, one in enumerate(etfs) if one == etf]
-        rows = [row for row in having if regressed[row]]
-        if len(rows) == 1:
-            found[rows[0]] = etf
-            continue
-        listed = ", ".join(f"`{names[row]}`" for row in rows or having)
-        why = (
-            "are regressions on it"
-            if rows
-            else "has it as proxy, but its method is not a regression"
-        )
-        if not rows and len(having) > 1:
-            why = "have it as proxy, but their methods are not regressions"
-        off[f"factor {etf}"] = f"{listed} {why}: name the right one in schema.factors"
-    return found, off
+def _undecided(names: Sequence[str], *, are_regressions: bool) -> str:
+    """Return why none of these factors gets the betas of the ETF that is their proxy."""
+    why = "are regressions on it"
+    if not are_regressions:
+        why = "have it as proxy, but their methods are not regressions"
+        if len(names) == 1:
+            why = "has it as proxy, but its method is not a regression"
+    listed = ", ".join(f"`{name}`" for name in names)
+    return f"{listed} {why}: name the right one in schema.factors"
 
 
 _EXISTS: Final = "EXISTS (SELECT FROM {o} JOIN {r} ON {selection:{portfolio}} AND {same})"
@@ -129,8 +101,7 @@ def rows_exist(
 ) -> Sql:
     """Return the statement that tells of each table whether it has rows of these keys.
 
-    ``names`` are tables of `analytic_tables.KEYS`. Rows are looked up position by position on the
-    unique indexes, which end in the date.
+    Rows are looked up position by position on the unique indexes, which end in the date.
     """
     listed = joined(",", [compose("{day:date}", day=day) for day in days])
 

@@ -22,11 +22,9 @@ from batchcore.units import State
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    import numpy.typing as npt
-
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
-    from batchcore.frames import Decimals, Floats
+    from batchcore.frames import Decimals, Floats, Ids, Int32, Int64
     from batchcore.shards import Shard
 
 
@@ -44,9 +42,9 @@ class HostColumn(Sql):
         return CONDITIONS[condition](self) if condition else str(self)
 
     @property
-    def is_double(self) -> bool:
-        """Whether it is of type `double precision`."""
-        return self.catalog.column(self.table, self.column).kind is Kind.FLOAT8
+    def kind(self) -> Kind:
+        """Its type."""
+        return self.catalog.column(self.table, self.column).kind
 
     @property
     def scale(self) -> int:
@@ -54,14 +52,8 @@ class HostColumn(Sql):
         return self.catalog.scale(self.table, self.column)
 
     def read(self, name: str = "", *, bare: bool = False) -> Column:
-        """Return it as a column of a query's result, without the blanks that fill a ``char(20)``.
-
-        Args:
-            name: In the frame, where it is another.
-            bare: See `Column.bare`.
-        """
-        name = name or self.column
-        found = self.catalog.column(self.table, self.column)
+        """Return it as a column of a result, without the blanks that fill a ``char(20)``."""
+        name, found = name or self.column, self.catalog.column(self.table, self.column)
         kind = found.kind
         if kind not in {Kind.NUMERIC, Kind.FLOAT8}:
             return Column(name, kind, Sql(f"{self}::text") if found.padded else self, bare=bare)
@@ -149,20 +141,19 @@ def _finite(value: HostColumn) -> str:
 
 
 def _above_zero(value: HostColumn) -> str:
-    """Return that a value is above 0, a double once it is rounded.
-
-    ``> 0`` stays in it, so that an index with that condition serves.
-    """
-    return f"{value} > 0" + (f" AND {value} >= {smallest(value.scale)}" if value.is_double else "")
+    """Return that a value is above 0 as it is rounded; ``> 0`` stays, for an index on that."""
+    return f"{value} > 0" + (
+        f" AND {value} >= {smallest(value.scale)}" if value.kind is Kind.FLOAT8 else ""
+    )
 
 
 def _below_zero(value: HostColumn) -> str:
-    return f"{value} <= -{smallest(value.scale)}" if value.is_double else f"{value} < 0"
+    return f"{value} <= -{smallest(value.scale)}" if value.kind is Kind.FLOAT8 else f"{value} < 0"
 
 
 def _readable(value: HostColumn) -> str:
     """Return that a value is finite and representable (S3)."""
-    if value.is_double:
+    if value.kind is Kind.FLOAT8:
         least, most = fitting(value.scale)
         return f"{value} BETWEEN {least} AND {most}"
     if value.catalog.always_fits(value.table, value.column):
@@ -175,7 +166,7 @@ def _readable(value: HostColumn) -> str:
 
 
 def _rounded(value: HostColumn) -> str:
-    return f"round({value}::numeric, {value.scale})" if value.is_double else str(value)
+    return f"round({value}::numeric, {value.scale})" if value.kind is Kind.FLOAT8 else str(value)
 
 
 CONDITIONS: Final[Mapping[str, Callable[[HostColumn], str]]] = MappingProxyType(
@@ -204,10 +195,7 @@ def smallest(scale: int) -> str:
 
 
 def fitting(scale: int) -> tuple[str, str]:
-    """Return the least and the greatest double that 64 bits hold at ``scale`` decimals.
-
-    They are rounded half away from zero, so half a unit beyond the last count does not fit.
-    """
+    """Return the least and the greatest double that 64 bits hold at ``scale`` decimals, rounded."""
     unit = 2 * 10**scale
     least = math.nextafter(_at_least(Fraction(2**64 + 1, unit)), 0)
     most = math.nextafter(_at_least(Fraction(2**64 - 1, unit)), 0)
@@ -226,26 +214,17 @@ def _double(value: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Selection(Composable):
-    """Which portfolios a query is about: an inclusive range of ids, or a list of them.
+    """Which portfolios a query is about: an inclusive range of ids, or a list of them."""
 
-    Attributes:
-        ids: (n, 16) uint8, sorted; None means all that are not soft-deleted.
-        as_range: Whether every portfolio between the first and the last is meant.
-        shard: Of all, those of a shard alone, where portfolios are read.
-    """
-
-    ids: npt.NDArray[np.uint8] | None = None
-    as_range: bool = False
-    shard: Shard | None = None
+    ids: Ids | None = None  # sorted; None means all that are not soft-deleted
+    as_range: bool = False  # whether every portfolio between the first and the last is meant
+    shard: Shard | None = None  # of all, those of a shard alone, where portfolios are read
 
     def __format__(self, column: str) -> str:
         return self.condition(Sql(column))
 
     def condition(self, column: Sql) -> Sql:
-        """Return the condition that ``column`` is one of them; `all` is no condition.
-
-        Templates write it as ``{selection:{p.portfolio_id}}``.
-        """
+        """Return that ``column`` is one of them: what ``{selection:{p.portfolio_id}}`` writes."""
         if self.ids is None:
             return Sql("true")
         if len(self.ids) == 0:
@@ -276,15 +255,10 @@ _OWNED: Final = "{portfolio} IN (SELECT {o.id} FROM {o} WHERE {o.deleted_at} IS 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Boundaries:
-    """Days that part the snapshots of some portfolios, instead of the day of the run.
+    """Days that part the snapshots of some portfolios, each once, instead of the day of the run."""
 
-    Attributes:
-        ids: (n, 16) uint8, each once.
-        day: (n,) int32.
-    """
-
-    ids: npt.NDArray[np.uint8]
-    day: npt.NDArray[np.int32]
+    ids: Ids
+    day: Int32
 
 
 def complete(catalog: Catalog, calendar: Calendar) -> Sql:
@@ -304,7 +278,7 @@ def complete(catalog: Catalog, calendar: Calendar) -> Sql:
     return part(catalog, template, first=first, last=last, bits=bits)
 
 
-def bits_of(days: npt.NDArray[np.int32]) -> Sql:
+def bits_of(days: Int32) -> Sql:
     """Return ascending days as a string of bits from the first of them on, for `get_bit`."""
     bits = np.zeros(int(days[-1] - days[0]) + 1, dtype=np.bool_)
     bits[days - days[0]] = True
@@ -312,15 +286,15 @@ def bits_of(days: npt.NDArray[np.int32]) -> Sql:
     return Sql(f"decode('{np.packbits(bits, bitorder='little').tobytes().hex()}', 'hex')")
 
 
-def located(keys: npt.NDArray[np.uint8], ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
+def located(keys: Ids, ids: Ids) -> Int32:
     """Return the row of each key in ``ids``, -1 for none; both (n, 16) uint8."""
     return _core.locate(keys=np.ascontiguousarray(keys), ids=np.ascontiguousarray(ids))
 
 
-def sorted_ids(ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+def sorted_ids(ids: Ids) -> Int64:
     """Return the order in which PostgreSQL sorts uuids, that of their bytes."""
     halves = np.ascontiguousarray(ids).view(">u8").reshape(-1, 2)
-    order: npt.NDArray[np.int64] = np.lexsort((halves[:, 1], halves[:, 0]))
+    order: Int64 = np.lexsort((halves[:, 1], halves[:, 0]))
     return order
 
 

@@ -22,25 +22,21 @@ if TYPE_CHECKING:
     from batchcore.pg.session import Session
     from batchcore.sources.query import Column, Query, Result
 
-_PLAIN_DIGITS: Final = 18
-"""Integers of as many digits fit 64 bits."""
+_PLAIN_DIGITS: Final = 18  # integers of as many digits fit 64 bits
 
-_WIDE: Final = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
-"""In which no value is rounded."""
+_WIDE: Final = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)  # in which no value is rounded
 
 
 async def load_plainly(session: Session, query: Query[Result]) -> Result:
-    """Return what `load` returns, by an ordinary SELECT: nothing goes through the native decoder.
-
-    Raises:
-        DatabaseError: the server refused the query.
-    """
+    """Return what `load` returns, by an ordinary SELECT and without the native decoder."""
     if not query.sql:
         return query.frame()
     rows = list(await fetch_plainly(session, query))
-    cells = zip(*rows, strict=True) if rows else [()] * len(query.columns)
-    columns = zip(query.columns, cells, strict=True)
-    return query.frame(**{column.name: _converted(column, values) for column, values in columns})
+    cells = {
+        column.name: _converted(column, [row[number] for row in rows])
+        for number, column in enumerate(query.columns)
+    }
+    return query.frame(**cells)
 
 
 async def fetch_plainly(session: Session, query: Query[Any]) -> Iterator[tuple[Any, ...]]:
@@ -48,9 +44,6 @@ async def fetch_plainly(session: Session, query: Query[Any]) -> Iterator[tuple[A
 
     Dates are days since 1970-01-01, `reference.INFINITE_DAY` for an infinite one; doubles are
     rounded as the column says; bytes of a text that are no UTF-8 are lone surrogates.
-
-    Raises:
-        DatabaseError: the server refused the query.
     """
     if not query.sql:
         return iter(())

@@ -10,18 +10,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import numpy as np
 
 from batchcore.errors import SchemaError
-from batchcore.frames import Days, Decimals, Frame, Text, known_states
+from batchcore.frames import LEFT_OUT, Days, Decimals, Frame, Text, known_states
 from batchcore.pg.sql import Sql, compose
 from batchcore.schema import Kind
-from batchcore.sources.host import (
-    Boundaries,
-    Selection,
-    complete,
-    part,
-    select,
-    sorted_ids,
-    tables,
-)
+from batchcore.sources.host import Boundaries, Selection, complete, part, select, sorted_ids, tables
 from batchcore.sources.query import Column, Query
 from batchcore.units import State
 
@@ -36,85 +28,53 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class SnapshotColumns(Frame):
-    """One snapshot for each portfolio, or none: then its day is NULL.
-
-    Attributes:
-        day: Its date.
-        equity_balance: Dollars; as the next three.
-        cumulative_pnl: Dollars.
-        cumulative_realized_pnl: Dollars.
-        cumulative_capital_flow: Dollars.
-    """
+    """One snapshot for each portfolio, or none: then its day is NULL."""
 
     day: Days
-    equity_balance: Decimals
-    cumulative_pnl: Decimals
-    cumulative_realized_pnl: Decimals
-    cumulative_capital_flow: Decimals
+    equity_balance: Decimals = LEFT_OUT
+    cumulative_pnl: Decimals = LEFT_OUT
+    cumulative_realized_pnl: Decimals = LEFT_OUT
+    cumulative_capital_flow: Decimals = LEFT_OUT
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Portfolios(Frame):
-    """The portfolios of a run and the complete snapshots around its first day, sorted by id.
-
-    Attributes:
-        id: (n, 16) uint8, ascending.
-        equity_balance: Dollars.
-        currency: As stored.
-        deleted: (n,) bool; True only for portfolios that were asked for by id.
-        before: The latest snapshot before the boundary.
-        first_day: Date of the earliest snapshot from the boundary on.
-        first_equity_balance: Dollars, of that snapshot; as the next two.
-        first_daily_pnl: Dollars.
-        first_daily_capital_flow: Dollars.
-        last: The latest snapshot from the boundary on.
-    """
+    """The portfolios of a run and the complete snapshots around its first day, sorted by id."""
 
     id: Ids
-    equity_balance: Decimals
+    equity_balance: Decimals = LEFT_OUT
     currency: Text
-    deleted: Bools
-    before: SnapshotColumns
-    first_day: Days
-    first_equity_balance: Decimals
-    first_daily_pnl: Decimals
-    first_daily_capital_flow: Decimals
-    last: SnapshotColumns
+    deleted: Bools = LEFT_OUT  # only of portfolios that were asked for by id
+    before: SnapshotColumns  # the latest snapshot before the boundary
+    first_day: Days  # of the earliest snapshot from the boundary on, as the next three
+    first_equity_balance: Decimals = LEFT_OUT
+    first_daily_pnl: Decimals = LEFT_OUT
+    first_daily_capital_flow: Decimals = LEFT_OUT
+    last: SnapshotColumns  # the latest snapshot from the boundary on
 
 
 @dataclass(frozen=True, eq=False)
 class LatestSnapshots(Frame):
-    """How many portfolios have their latest complete snapshot on the same day.
+    """How many portfolios have their latest complete snapshot on the same day."""
 
-    Attributes:
-        day: That day; NULL of portfolios without one.
-        currency: Of these portfolios, as stored.
-        portfolios: (n,) int64, how many there are.
-    """
-
-    day: Days
+    day: Days  # NULL of portfolios without one
     currency: Text
     portfolios: Int64
 
     def as_portfolios(self, boundary: int) -> Portfolios:
         """Return a portfolio for each row, of which days alone are known, with numbers as ids."""
         rows, known = len(self.day), self.day.state == State.VALUE
-        before, nulls = known & (self.day.values < boundary), Decimals.nulls(rows)
-        snapshots = [
-            SnapshotColumns(Days(self.day.values, known_states(own)), *[nulls] * len(_SUMS))
-            for own in (before, known & ~before)
-        ]
+        is_before = known & (self.day.values < boundary)
+        before, last = (
+            SnapshotColumns(Days(self.day.values, known_states(own)))
+            for own in (is_before, known & ~is_before)
+        )
         return Portfolios(
             id=np.arange(2 * rows, dtype=">u8").reshape(rows, 2).view(np.uint8),
-            equity_balance=nulls,
             currency=self.currency,
-            deleted=np.zeros(rows, dtype=np.bool_),
-            before=snapshots[0],
-            first_day=snapshots[1].day,
-            first_equity_balance=nulls,
-            first_daily_pnl=nulls,
-            first_daily_capital_flow=nulls,
-            last=snapshots[1],
+            before=before,
+            first_day=last.day,
+            last=last,
         )
 
 
@@ -175,18 +135,10 @@ def select_portfolios(
         names = ("equity_balance", "daily_pnl", "daily_capital_flow") if alias == "first" else _SUMS
         read += [f"{alias}.snapshot_date {alias}_day"]
         read += [f"{alias}.{name} {alias}_{name}" for name in names]
-    return select(
-        catalog,
-        "portfolios",
-        partial(_portfolios, catalog.label("portfolios", "id")),
-        read,
-        _PORTFOLIOS,
-        own=joined,
-        boundary=of_day,
-        complete=complete(catalog, calendar),
-        alive=selection.alive(catalog),
-        **around,
-    )
+    frame = partial(_portfolios, catalog.label("portfolios", "id"))
+    holes = {"own": joined, "boundary": of_day, "complete": complete(catalog, calendar)}
+    alive = selection.alive(catalog)
+    return select(catalog, "portfolios", frame, read, _PORTFOLIOS, alive=alive, **holes, **around)
 
 
 _LATEST_OF_ALL: Final = """
@@ -203,10 +155,7 @@ def select_latest_of_all(catalog: Catalog, calendar: Calendar) -> Query[LatestSn
         catalog,
         "latest_of_all",
         LatestSnapshots,
-        (
-            "latest.snapshot_date day, o.currency",
-            Column("portfolios", Kind.INT8, "count(*)::int8"),
-        ),
+        ("latest.snapshot_date day, o.currency", Column("portfolios", Kind.INT8, "count(*)::int8")),
         _LATEST_OF_ALL,
         complete=complete(catalog, calendar),
         alive=Selection().alive(catalog),
@@ -216,10 +165,8 @@ def select_latest_of_all(catalog: Catalog, calendar: Calendar) -> Query[LatestSn
 
 async def count_portfolios(session: Session, catalog: Catalog) -> int:
     """Return how many portfolios there are that are not soft-deleted."""
-    alive = Selection().alive(catalog)
-    return int(
-        await session.fetchval(part(catalog, "SELECT count(*) FROM {o} WHERE {alive}", alive=alive))
-    )
+    template = "SELECT count(*) FROM {o} WHERE {o.deleted_at} IS NULL"
+    return int(await session.fetchval(part(catalog, template)))
 
 
 def _portfolios(label: str, **columns: Any) -> Portfolios:  # noqa: ANN401  # of several types
@@ -236,11 +183,7 @@ Sorted = TypeVar("Sorted", "Portfolios", "LegacyPortfolios")
 
 
 def _sorted(found: Sorted, label: str) -> Sorted:
-    """Return portfolios by id, each once: a view or a child table can have one twice.
-
-    Raises:
-        SchemaError: an id stands in several rows.
-    """
+    """Return portfolios by id; refuse a view or child table that has one twice."""
     order = sorted_ids(found.id)
     # Mostly they come in order, and need no copy.
     found = found if (order[1:] > order[:-1]).all() else found.take(order)
@@ -259,38 +202,26 @@ SELECT count(*) FROM (
 
 
 async def lock_portfolios(session: Session, catalog: Catalog, selection: Selection) -> None:
-    """Lock the rows of portfolios until the transaction ends; wait for whoever has locked them.
+    """Lock the rows of portfolios until the transaction ends, by id: two would not deadlock.
 
-    In the order of their ids, so that two do not wait for each other. Foreign keys to them can be
-    checked meanwhile. What is read after that includes what the others have committed, at READ
-    COMMITTED.
+    Foreign keys to them can be checked meanwhile. What is read after that includes what others
+    who had locked them have committed, at READ COMMITTED.
     """
-    await session.fetchval(str(part(catalog, _LOCK, alive=selection.alive(catalog))))
+    await session.fetchval(part(catalog, _LOCK, alive=selection.alive(catalog)))
 
 
 @dataclass(frozen=True, eq=False)
 class LegacyPortfolios(Frame):
-    """The portfolios of a run under `legacy`, sorted by id.
-
-    Attributes:
-        id: (n, 16) uint8, ascending.
-        name: As stored.
-        equity_balance: Dollars.
-        currency: As stored.
-        deleted: (n,) bool; True only for portfolios that were asked for by id.
-        latest: Date of the latest complete row, on a session or not.
-        first_complete: Date of the first complete row on the sessions of the range.
-        complete: (n,) int64, how many there are.
-    """
+    """The portfolios of a run under `legacy`, sorted by id."""
 
     id: Ids
     name: Text
     equity_balance: Decimals
     currency: Text
-    deleted: Bools
-    latest: Days
-    first_complete: Days
-    complete: Int64
+    deleted: Bools  # only of portfolios that were asked for by id
+    latest: Days  # date of the latest complete row, on a session or not
+    first_complete: Days  # date of the first complete row on the sessions of the range
+    complete: Int64  # how many there are
 
 
 _LEGACY: Final = """
@@ -324,9 +255,8 @@ def select_legacy_portfolios(
     )
     holes = {"sessions": sessions, "selection": selection, "alive": selection.alive(catalog)}
     label = catalog.label("portfolios", "id")
-    frame = partial(_legacy_portfolios, label)
+
+    def frame(**columns: Any) -> LegacyPortfolios:  # noqa: ANN401  # of several types
+        return _sorted(LegacyPortfolios(**columns), label)
+
     return select(catalog, "portfolios", frame, read, _LEGACY, **holes)
-
-
-def _legacy_portfolios(label: str, **columns: Any) -> LegacyPortfolios:  # noqa: ANN401
-    return _sorted(LegacyPortfolios(**columns), label)

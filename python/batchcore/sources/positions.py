@@ -10,7 +10,7 @@ import numpy as np
 from batchcore.frames import Frame, Positions, Text
 from batchcore.pg.sql import Sql, compose
 from batchcore.schema import Kind
-from batchcore.sources.ends import END, closing, ends
+from batchcore.sources.facts import END, closing, ends
 from batchcore.sources.host import Boundaries, Selection, part, select
 from batchcore.sources.query import Column, Query, first_column, load
 from batchcore.sources.rates import position_currency
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 
 SYMBOL_INDEX: Final = "idx_positions_symbol_active"
 
-LEAST_STEPPED: Final = 20_000
-"""Positions from which on their symbols are stepped through."""
+LEAST_STEPPED: Final = 20_000  # positions from which on their symbols are stepped through
 
 POSITIONS_OF_A_STEP: Final = 30
 """How many positions are read in the time of one step: 0.4 us each, where a step takes 10."""
@@ -140,21 +139,13 @@ def select_earliest_entries(catalog: Catalog, selection: Selection) -> Query[Bou
 
 @dataclass(frozen=True, eq=False)
 class Held(Frame):
-    """When public positions are held.
-
-    Attributes:
-        portfolio_id: (n, 16) uint8.
-        symbol: As stored.
-        start: (n,) int32 first day.
-        end: (n,) int32 first day no longer; the largest int32 where a lot stays open.
-        last_event: (n,) int32 day of the last event that makes a lot; the smallest int32 without.
-    """
+    """When public positions are held."""
 
     portfolio_id: Ids
-    symbol: Text
-    start: Int32
-    end: Int32
-    last_event: Int32
+    symbol: Text  # as stored
+    start: Int32  # first day
+    end: Int32  # first day no longer; the largest int32 where a lot stays open
+    last_event: Int32  # day of the last one that makes a lot; the smallest int32 without
 
 
 _HELD: Final = """
@@ -184,13 +175,7 @@ def select_held(catalog: Catalog, selection: Selection, spellings: Iterable[str]
 
 @dataclass(frozen=True, eq=False)
 class HeldSymbols(Frame):
-    """When public positions in a symbol are held by anybody.
-
-    Attributes:
-        symbol: As stored.
-        start: (n,) int32 first day.
-        end: (n,) int32 first day no longer; the largest int32 where a lot stays open.
-    """
+    """When public positions in a symbol are held by anybody, as in `Held`."""
 
     symbol: Text
     start: Int32
@@ -214,8 +199,7 @@ def select_held_symbols(
 
 
 def _held_symbols(symbol: Text, start: Days, end: Days) -> HeldSymbols:
-    closed = np.where(end.state == State.VALUE, end.values, np.iinfo(np.int32).max)
-    return HeldSymbols(symbol, start.values, closed.astype(np.int32))
+    return HeldSymbols(symbol, start.values, closing(start.values, end))
 
 
 def _held(start: Days, end: Days, last_event: Days, **columns: Any) -> Held:  # noqa: ANN401

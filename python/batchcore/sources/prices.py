@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
-    from batchcore.frames import Days, Decimals, Text
+    from batchcore.frames import Days, Decimals, Int32, Int64, Text
     from batchcore.pg.session import Session
     from batchcore.spans import Window
 
@@ -54,25 +54,18 @@ async def _load(
     template: str,
     holes: Mapping[str, object],
     *,
-    as_text: bool = False,
+    symbol: str | Column = "m.symbol",
 ) -> Prices:
     """Return the closes that a query brings, one of each symbol and date (S2).
 
-    Where rows differ the session notes it. Symbols are selected ``as_text`` if they may be of
-    another type.
+    Where rows differ the session notes it.
     """
-    symbol = Column("symbol", Kind.TEXT, "{m.symbol}::text") if as_text else "m.symbol"
-    columns, has_sources = [symbol, "m.date day, m.close"], bool(catalog.schema.price_sources)
+    read, has_sources = [symbol, "m.date day, m.close"], bool(catalog.schema.price_sources)
     if has_sources:
-        columns.append(Column("rank", Kind.INT4, _RANK))
-    parts = {
-        **_parts(catalog),
-        "newest": HostTable(catalog, PRICES, "newest"),
-        "ranked": Sql(", 0" if has_sources else ""),
-    }
-    prices, rank = await load(
-        session, select(catalog, name, _ranked, columns, template, **parts, **holes)
-    )
+        read.append(Column("rank", Kind.INT4, _RANK))
+    newest, ranked = HostTable(catalog, PRICES, "newest"), Sql(", 0" if has_sources else "")
+    holes = {**_parts(catalog), "newest": newest, "ranked": ranked, **holes}
+    prices, rank = await load(session, select(catalog, name, _ranked, read, template, **holes))
     if catalog.one_price and not has_sources:
         return prices
     prices, ambiguous = await asyncio.to_thread(one_close, prices, rank)
@@ -93,26 +86,22 @@ def _parts(catalog: Catalog) -> dict[str, object]:
         for m in (tables(catalog)["m"], x)
         for template in (_RANK, _DECLARED)
     )
-    order, counts = [part(catalog, "{m.date} DESC")], declared
+    newest_first, counts = [part(catalog, "{m.date} DESC")], declared
     if not catalog.one_price:
-        order += filter(None, (rank, part(catalog, "{m.close}")))
+        newest_first += filter(None, (rank, part(catalog, "{m.close}")))
         differs = part(catalog, "{x.close:rounded} <> {m.close:rounded}", x=x)
         if sources:
             template = "{other} < {own} OR {other} = {own} AND {differs}"
             differs = compose(template, own=rank, other=rank_other, differs=differs)
         holes = {"declared": declared, "declared_other": declared_other, "differs": differs}
         counts = part(catalog, _COUNTS, x=x, **holes)
-    return {
-        "sources": sources,
-        "declared": declared,
-        "counts": counts,
-        "newest_first": joined(", ", order),
-    }
+    in_order = joined(", ", newest_first)
+    return {"sources": sources, "declared": declared, "counts": counts, "newest_first": in_order}
 
 
 def _ranked(
-    symbol: Text, day: Days, close: Decimals, rank: npt.NDArray[np.int64] | None = None
-) -> tuple[Prices, npt.NDArray[np.int64] | None]:
+    symbol: Text, day: Days, close: Decimals, rank: Int64 | None = None
+) -> tuple[Prices, Int64 | None]:
     return Prices(symbol=symbol, day=day, close=close), rank
 
 
@@ -146,7 +135,8 @@ async def load_windows(session: Session, catalog: Catalog, windows: Sequence[Win
         for one in windows
     ]
     holes = {"wanted": joined(" OR ", wanted)}
-    return await _load(session, catalog, "closes", _OF_WINDOWS, holes, as_text=True)
+    symbol = Column("symbol", Kind.TEXT, "{m.symbol}::text")  # it may be of another type
+    return await _load(session, catalog, "closes", _OF_WINDOWS, holes, symbol=symbol)
 
 
 _STEPPED: Final = """
@@ -302,7 +292,7 @@ _DATES: Final = (
 )
 
 
-def select_price_dates(catalog: Catalog) -> Query[npt.NDArray[np.int32]]:
+def select_price_dates(catalog: Catalog) -> Query[Int32]:
     """Return the dates with a valid close of any symbol, in any order (S1, S12)."""
     parts = _parts(catalog)
     return select(catalog, "price_dates", first_column, "m.date! day", _DATES, **parts)
@@ -316,7 +306,7 @@ async def load_calendar(session: Session, catalog: Catalog, code: str) -> Calend
     return await asyncio.to_thread(calendars.from_price_dates, dates)
 
 
-def one_close(prices: Prices, rank: npt.NDArray[np.int64] | None) -> tuple[Prices, list[Ambiguous]]:
+def one_close(prices: Prices, rank: Int64 | None) -> tuple[Prices, list[Ambiguous]]:
     """Return at most one row of each symbol and day, and the symbols whose rows differ (S2).
 
     ``rank`` is the (n,) order of the sources of the rows; None where none are declared.
@@ -353,10 +343,7 @@ def one_close(prices: Prices, rank: npt.NDArray[np.int64] | None) -> tuple[Price
 
 
 def _ambiguous(
-    prices: Prices,
-    rows: npt.NDArray[np.intp],
-    low: npt.NDArray[np.int64],
-    high: npt.NDArray[np.int64],
+    prices: Prices, rows: npt.NDArray[np.intp], low: Int64, high: Int64
 ) -> list[Ambiguous]:
     """Return one of each symbol; rows come by symbol and day."""
     firsts, counts = first_of_each(prices.symbol.codes[rows])

@@ -34,27 +34,19 @@ SP500: Final = "SP500"
 
 @dataclass(frozen=True, eq=False, slots=True)
 class SymbolProfiles:
-    """Profiles of the symbols of a run, in its order.
+    """Profiles of the symbols of a run, in its order."""
 
-    Attributes:
-        beta: (u,) float64, NaN without one.
-        sector: Of each symbol as stored, None without one.
-        is_etf: Of each symbol.
-        found: How many symbols have a profile.
-        unreadable: Sectors that are no UTF-8, which count as none, with their symbols.
-        ambiguous: Symbols whose profiles differ, which count as none.
-    """
-
-    beta: Floats
-    sector: tuple[str | None, ...]
+    beta: Floats  # NaN without one
+    sector: tuple[str | None, ...]  # as stored, None without one
     is_etf: tuple[bool, ...]
-    found: int = 0
-    unreadable: tuple[str, ...] = ()
-    ambiguous: tuple[str, ...] = ()
+    found: int = 0  # how many symbols have a profile
+    unreadable: tuple[str, ...] = ()  # sectors that are no UTF-8, which count as none
+    ambiguous: tuple[str, ...] = ()  # symbols whose profiles differ, which count as none
 
 
 # No key keeps a view to one row of a symbol. Rows that agree count once.
 _AS_SPELT: Final = "SELECT DISTINCT {columns} FROM {c} WHERE {c.symbol} = ANY({symbols:texts})"
+_NORMALISED: Final = _AS_SPELT.replace("{c.symbol} =", "{c.symbol:normalised} =")
 _AS_TEXT: Final = Column("symbol", Kind.TEXT, "{c.symbol}::text")
 _IS_ETF: Final = Column("is_etf", Kind.BOOL, "{c.is_etf} IS TRUE")
 
@@ -64,10 +56,7 @@ async def load_profiles(
 ) -> SymbolProfiles:
     """Return the profiles of normalised symbols; of two spellings the higher one counts (S2)."""
     read = (_AS_TEXT, "c.beta, c.sector", _IS_ETF)
-    template = (
-        "SELECT DISTINCT {columns} FROM {c} WHERE {c.symbol:normalised} = ANY({symbols:texts})"
-    )
-    query = select(catalog, "profiles", dict[str, Any], read, template, symbols=symbols)
+    query = select(catalog, "profiles", dict[str, Any], read, _NORMALISED, symbols=symbols)
     columns = await load(session, query)
     return await asyncio.to_thread(_profiles_of, symbols, **columns)
 
@@ -75,19 +64,16 @@ async def load_profiles(
 def _profiles_of(
     symbols: Sequence[str], symbol: Text, beta: Decimals, sector: Text, is_etf: Bools
 ) -> SymbolProfiles:
-    chosen: dict[str, tuple[str, int]] = {}
     counts, ambiguous = _only(symbol)
-    for row, spelt in enumerate(symbol.texts()):
-        if spelt is not None and counts[row]:
-            name = normalised(spelt)
-            chosen[name] = max(chosen.get(name, ("", -1)), (spelt, row))
+    spelt = sorted((str(name), row) for row, name in enumerate(symbol.texts()) if counts[row])
+    chosen = {normalised(name): row for name, row in spelt}  # the higher spelling, as the later
     betas, sectors = floats(beta), sector.texts()
     unreadable = []
-    for name, (_, row) in sorted(chosen.items()):
+    for name, row in sorted(chosen.items()):
         if sector.state[row] == State.NOT_REPRESENTABLE:
             unreadable.append(f"company_profiles.sector of {name}: {sectors[row]}")
             sectors[row] = None
-    rows = [chosen.get(wanted, ("", -1))[1] for wanted in symbols]
+    rows = [chosen.get(wanted, -1) for wanted in symbols]
     return SymbolProfiles(
         beta=np.array([betas[row] if row >= 0 else np.nan for row in rows], dtype=np.float64),
         sector=tuple(sectors[row] if row >= 0 else None for row in rows),
@@ -113,15 +99,10 @@ def _only(keys: Text, of: str = "company_profiles") -> tuple[Bools, tuple[str, .
 
 @dataclass(frozen=True, eq=False, slots=True)
 class SpeltProfiles:
-    """Profiles as the policy `legacy` reads them, one of each symbol as stored.
+    """Profiles as the policy `legacy` reads them, one of each symbol as stored."""
 
-    Attributes:
-        profiles: None without a table.
-        ambiguous: Symbols whose profiles differ, which count as none.
-    """
-
-    profiles: Profiles | None = None
-    ambiguous: tuple[str, ...] = ()
+    profiles: Profiles | None = None  # None without a table
+    ambiguous: tuple[str, ...] = ()  # symbols whose profiles differ, which count as none
 
 
 def select_spelt_profiles(catalog: Catalog, symbols: Iterable[str]) -> Query[SpeltProfiles]:
@@ -188,29 +169,19 @@ def select_newest_betas(catalog: Catalog, selection: Selection) -> Query[Betas]:
     """
     if not catalog.has_table(POSITION_BETAS):
         return Query("betas", "", (), Betas.none)
-    return select(
-        catalog,
-        "betas",
-        Betas,
-        "p.id position_id, newest.beta, newest.calc_date day",
-        _BETAS,
-        newest=HostTable(catalog, POSITION_BETAS, "newest"),
-        selection=selection,
-        unprofiled=part(catalog, _UNPROFILED if catalog.has_table(PROFILES) else ""),
-    )
+    read = "p.id position_id, newest.beta, newest.calc_date day"
+    newest = HostTable(catalog, POSITION_BETAS, "newest")
+    unprofiled = part(catalog, _UNPROFILED if catalog.has_table(PROFILES) else "")
+    holes = {"selection": selection, "newest": newest, "unprofiled": unprofiled}
+    return select(catalog, "betas", Betas, read, _BETAS, **holes)
 
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """Weights of a benchmark.
+    """Weights of a benchmark."""
 
-    Attributes:
-        day: Days since 1970-01-01 of the date that they are of; None without any.
-        weights: Sector as stored -> share of the benchmark, 0 to 1.
-    """
-
-    day: int | None
-    weights: dict[str, float]
+    day: int | None  # date that they are of; None without any
+    weights: dict[str, float]  # sector as stored -> share of the benchmark, 0 to 1
 
 
 _WEIGHTS: Final = """
@@ -244,7 +215,5 @@ def select_has_benchmark(catalog: Catalog) -> Query[bool]:
     if not catalog.has_table(WEIGHTS):
         return Query("benchmark", "", (), bool)
     template = "SELECT EXISTS (SELECT FROM {w} WHERE {w.benchmark_code} = {code:text})"
-    columns = results(there="bool")
-    return Query(
-        "benchmark", part(catalog, template, code=SP500), columns, lambda there: bool(there[0])
-    )
+    sql = part(catalog, template, code=SP500)
+    return Query("benchmark", sql, results("there bool"), lambda there: bool(there[0]))

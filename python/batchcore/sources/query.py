@@ -28,42 +28,25 @@ Made_co = TypeVar("Made_co", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a query's result.
-
-    Attributes:
-        name: Its name in the frame.
-        kind: How its bytes are read.
-        sql: What is selected, as a template; `Sql` is taken as it is.
-        scale: Decimals of a NUMERIC, and those that a FLOAT8 is rounded to.
-        source: ``table.column`` of docs/schema.md that a FLOAT8 is read from.
-        always_fits: Whether every finite value of a NUMERIC is representable at the scale.
-        bare: Whether a date without NULLs makes an array, not `Days`.
-    """
+    """A column of a query's result."""
 
     name: str
-    kind: Kind
-    sql: str = ""
-    scale: int = 0
-    source: str = ""
-    always_fits: bool = False
-    bare: bool = False
+    kind: Kind  # how its bytes are read
+    sql: str = ""  # what is selected, as a template; `Sql` is taken as it is
+    scale: int = 0  # decimals of a NUMERIC, and those that a FLOAT8 is rounded to
+    source: str = ""  # `table.column` of docs/schema.md that a FLOAT8 is read from
+    always_fits: bool = False  # whether the scale holds every finite value of a NUMERIC
+    bare: bool = False  # whether a date without NULLs makes an array, not `Days`
 
 
 @dataclass(frozen=True, slots=True)
 class Query(Generic[Made_co]):
-    """A SELECT, its columns, and what they make.
-
-    Attributes:
-        name: For errors and logs.
-        sql: Without parameters; empty where the host has no such table, so that nothing is read.
-        columns: In order.
-        frame: Makes the result of the columns, by their names; of none if nothing is read.
-    """
+    """A SELECT, its columns, and what they make."""
 
     name: str
-    sql: str
+    sql: str  # without parameters; empty where the host has no such table: nothing is read
     columns: tuple[Column, ...]
-    frame: Callable[..., Made_co]
+    frame: Callable[..., Made_co]  # makes the result of columns by name, of none if none is read
 
     def converted(self, item: Callable[[str, Column], str]) -> str:
         """Return the SELECT with each column converted by ``item``, of its name and itself."""
@@ -76,11 +59,12 @@ class Query(Generic[Made_co]):
         )
 
 
-def results(**kinds: str) -> tuple[Column, ...]:
-    """Return columns by name and kind; a ``day`` is a date without NULLs that makes an array."""
+def results(columns: str) -> tuple[Column, ...]:
+    """Return columns by name and kind, ``id uuid, start day``; a ``day`` is a date as an array."""
+    named = (column.split() for column in columns.split(", "))
     return tuple(
         Column(name, Kind.DATE if kind == "day" else Kind(kind), bare=kind == "day")
-        for name, kind in kinds.items()
+        for name, kind in named
     )
 
 
@@ -88,6 +72,11 @@ def first_column(**columns: Any) -> Any:  # noqa: ANN401  # whatever the column 
     """Return the only column of a result."""
     (column,) = columns.values()
     return column
+
+
+def first_day(day: Days) -> int | None:
+    """Return the day of a result with one row, None if it is NULL."""
+    return int(day.values[0]) if day.state[0] == State.VALUE else None
 
 
 def as_bytes(name: str, column: Column) -> str:

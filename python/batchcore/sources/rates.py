@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -12,9 +11,9 @@ from batchcore.frames import Frame, RateRows, Text
 from batchcore.pg.sql import Sql
 from batchcore.reference.currencies import currency
 from batchcore.schema import CURRENCY, RATES, Kind
-from batchcore.sources.ends import END, closing, ends
+from batchcore.sources.facts import END, closing, ends
 from batchcore.sources.host import normalised, part, select
-from batchcore.sources.query import Column, Query, load
+from batchcore.sources.query import Column, Query, first_column, load, results
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -32,9 +31,6 @@ upper(btrim({v.base}::text COLLATE "C", ' ')) = ANY({units:texts}::text[])
 """
 _RATES: Final = "SELECT {columns} FROM {v} WHERE {v.date} <= {last:date} AND {wanted}"
 
-_BASE: Final = Column("base", Kind.TEXT, "{v.base}::text")
-_QUOTE: Final = Column("quote", Kind.TEXT, "{v.quote}::text")
-
 
 def select_rates(catalog: Catalog, units: Iterable[str] | None, last: int) -> Query[RateRows]:
     """Return the rates between some units of currency, or all, up to a day.
@@ -43,7 +39,8 @@ def select_rates(catalog: Catalog, units: Iterable[str] | None, last: int) -> Qu
     thousand rows for each pair.
     """
     wanted = Sql("true") if units is None else part(catalog, _OF_UNITS, units=sorted(units))
-    read = (_BASE, _QUOTE, "v.date day, v.rate")
+    pair = [Column(name, Kind.TEXT, f"{{v.{name}}}::text") for name in ("base", "quote")]
+    read: tuple[str | Column, ...] = (*pair, "v.date day, v.rate")
     return select(catalog, "rates", RateRows, read, _RATES, last=last, wanted=wanted)
 
 
@@ -80,18 +77,15 @@ def several_currencies(homes: Text) -> tuple[str, ...]:
 
 
 def select_profile_currencies(catalog: Catalog) -> Query[dict[str, str]]:
-    """Return the currency of each normalised symbol with a profile that names one.
-
-    Of two spellings the higher one counts (S2).
-    """
+    """Return the currency that the profile of each symbol names, of the higher spelling (S2)."""
     read = [Column(name, Kind.TEXT, f"{{c.{name}}}::text") for name in ("symbol", CURRENCY.name)]
     template = "SELECT {columns} FROM {c} WHERE {c.symbol} IS NOT NULL AND {c.currency} IS NOT NULL"
     return select(catalog, "profile_currencies", _by_symbol, read, template)
 
 
 def _by_symbol(symbol: Text, currency: Text) -> dict[str, str]:
-    rows = zip(symbol.texts(), currency.texts(), strict=True)
-    return {normalised(str(spelt)): str(own) for spelt, own in sorted(map(_texts, rows))}
+    rows = zip(map(str, symbol.texts()), map(str, currency.texts()), strict=True)
+    return {normalised(spelt): own for spelt, own in sorted(rows)}
 
 
 async def load_names(session: Session, catalog: Catalog, own: Text) -> dict[str, str]:
@@ -102,37 +96,21 @@ async def load_names(session: Session, catalog: Catalog, own: Text) -> dict[str,
     return {name: by_symbol.get(normalised(name), "") for name in own.table()}
 
 
-def _texts(row: tuple[str | None, str | None]) -> tuple[str, str]:
-    return str(row[0]), str(row[1])
-
-
 def with_currencies(positions: Positions, by_symbol: dict[str, str]) -> Positions:
     """Return positions with the currencies of their symbols."""
-    found = [by_symbol.get(normalised(name)) for name in positions.symbol.table()]
-    names = sorted({one for one in found if one is not None})
-    place = {name: at for at, name in enumerate(names)}
+    symbol = positions.symbol
+    names = [by_symbol.get(normalised(name)) for name in symbol.table()]
     # a NULL symbol has none, and takes the place behind the others
-    of_code = np.array([*(-1 if one is None else place[one] for one in found), -1], dtype=np.int64)
-    is_null = positions.symbol.state == State.NULL
-    code = of_code[np.where(is_null, len(found), positions.symbol.codes)]
-    table = Text.of(names)
-    state = np.where(code < 0, State.NULL, State.VALUE).astype(np.uint8)
-    codes = np.maximum(code, 0).astype(np.uint32)
-    return replace(positions, currency=Text(codes, table.offsets, table.data, state))
+    code = np.where(symbol.state == State.NULL, len(names), symbol.codes)
+    return replace(positions, currency=Text.of([*names, None]).take(code))
 
 
 @dataclass(frozen=True, eq=False)
 class Pairs(Frame):
-    """Which currencies the positions of portfolios are in, each pair and entry once.
+    """Which currencies the positions of portfolios are in, each pair and date of entry once."""
 
-    Attributes:
-        home: Of the portfolios, as stored.
-        own: Of the positions, as stored; by symbol, where profiles name the currency.
-        entry: (n,) int32 a date on which one was entered.
-    """
-
-    home: Text
-    own: Text
+    home: Text  # of the portfolios, as stored
+    own: Text  # of the positions, as stored; the symbol where profiles name the currency
     entry: Int32
 
 
@@ -156,11 +134,7 @@ def _own(catalog: Catalog) -> Sql:
 def select_pairs(catalog: Catalog, selection: Selection) -> Query[Pairs]:
     """Return the currencies of positions, each with that of its portfolio."""
     holes = {"own": _own(catalog), "alive": selection.alive(catalog)}
-    columns = (
-        Column("home", Kind.TEXT),
-        Column("own", Kind.TEXT),
-        Column("entry", Kind.DATE, bare=True),
-    )
+    columns = results("home text, own text, entry day")
     return Query("pairs", part(catalog, _PAIRS, **holes), columns, Pairs)
 
 
@@ -168,31 +142,19 @@ def select_holders(catalog: Catalog, selection: Selection, names: Iterable[str])
     """Return the portfolios with a position whose currency is named so; see `Pairs.own`."""
     owned = selection.owned(catalog, part(catalog, "{p.portfolio_id}"))
     holes = {"own": _own(catalog), "names": sorted(names), "owned": owned}
-    columns = (Column("portfolio_id", Kind.UUID),)
-    return Query("holders", part(catalog, _HOLDERS, **holes), columns, _ids)
-
-
-def _ids(portfolio_id: Ids) -> Ids:
-    return portfolio_id
+    sql = part(catalog, _HOLDERS, **holes)
+    return Query("holders", sql, results("portfolio_id uuid"), first_column)
 
 
 @dataclass(frozen=True, eq=False)
 class ForeignHeld(Frame):
-    """When positions are held that name a currency.
-
-    Attributes:
-        portfolio_id: (n, 16) uint8.
-        home: Of the portfolio, as stored.
-        own: Of the position, or its symbol where profiles name the currency.
-        start: (n,) int32 first day.
-        end: (n,) int32 the day on which its last lot ends; the largest int32 where one stays open.
-    """
+    """When positions are held that name a currency."""
 
     portfolio_id: Ids
-    home: Text
-    own: Text
-    start: Int32
-    end: Int32
+    home: Text  # of the portfolio, as stored
+    own: Text  # of the position, or its symbol where profiles name the currency
+    start: Int32  # first day
+    end: Int32  # day on which its last lot ends; the largest int32 where one stays open
 
 
 _HELD: Final = """
@@ -205,20 +167,9 @@ WHERE {p.deleted_at} IS NULL AND {p.entry_date:dated} AND {own} IS NOT NULL AND 
 
 def select_foreign_held(catalog: Catalog, selection: Selection) -> Query[ForeignHeld]:
     """Return when positions are held, from entry to the end of the last lot, with currencies."""
-    portfolio, of_end = part(catalog, "{p.portfolio_id}"), ends(catalog)
-    holes = {
-        "own": _own(catalog),
-        "owned": selection.owned(catalog, portfolio),
-        "end": part(catalog, END, **of_end),
-        "last_events": of_end["last_events"],
-    }
-    columns = (
-        Column("portfolio_id", Kind.UUID),
-        Column("home", Kind.TEXT),
-        Column("own", Kind.TEXT),
-        Column("start", Kind.DATE, bare=True),
-        Column("end", Kind.DATE),
-    )
+    owned, of_end = selection.owned(catalog, part(catalog, "{p.portfolio_id}")), ends(catalog)
+    holes = {"own": _own(catalog), "owned": owned, "end": part(catalog, END, **of_end), **of_end}
+    columns = results("portfolio_id uuid, home text, own text, start day, end date")
     return Query("foreign_held", part(catalog, _HELD, **holes), columns, _held)
 
 
@@ -226,15 +177,9 @@ def _held(start: Int32, end: Days, **columns: Any) -> ForeignHeld:  # noqa: ANN4
     return ForeignHeld(**columns, start=start, end=closing(start, end))
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class ChangedRates:
-    """The first date of each pair whose rate came or changed.
-
-    Attributes:
-        base: As stored.
-        quote: As stored.
-        day: (n,) int32.
-    """
+@dataclass(frozen=True, eq=False)
+class ChangedRates(Frame):
+    """The first date of each pair whose rate came or changed; currencies are as stored."""
 
     base: Text
     quote: Text
@@ -250,12 +195,7 @@ WHERE {v.updated_at} >= {since:moment} AND {v.date:dated}
 
 def select_changed_rates(catalog: Catalog, since: dt.datetime) -> Query[ChangedRates]:
     """Return pair and date of each rate that came or changed, where the table says so."""
-    columns = (
-        Column("base", Kind.TEXT),
-        Column("quote", Kind.TEXT),
-        Column("day", Kind.DATE, bare=True),
-    )
     if catalog.find(RATES, "updated_at") is None:
-        nothing = partial(ChangedRates, Text.of(()), Text.of(()), np.zeros(0, dtype=np.int32))
-        return Query("changed_rates", "", columns, nothing)
+        return Query("changed_rates", "", (), ChangedRates.none)
+    columns = results("base text, quote text, day day")
     return Query("changed_rates", part(catalog, _CHANGED, since=since), columns, ChangedRates)

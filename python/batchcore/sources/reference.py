@@ -57,15 +57,9 @@ _SCALES: Final = {
 
 
 class Reader:
-    """Reads of one snapshot of the database.
-
-    Attributes:
-        session: Inside a transaction.
-        catalog: What its tables are.
-    """
+    """Reads of one snapshot of the database, by a session inside a transaction."""
 
     def __init__(self, session: Session, catalog: Catalog) -> None:
-        """Take a session inside a transaction, and what its tables are."""
         self.session = session
         self.catalog = catalog
 
@@ -73,34 +67,26 @@ class Reader:
     def scales(self) -> ref.Scales:
         """Return the decimals of the columns that rules read, the largest of each kind."""
         has, scale = self.catalog.has_table, self.catalog.scale
-        return ref.Scales(
-            **{
-                kind: max(scale(table, column) for table, column in columns if has(table))
-                for kind, columns in _SCALES.items()
-            }
-        )
+        found = {
+            kind: max(scale(table, column) for table, column in columns if has(table))
+            for kind, columns in _SCALES.items()
+        }
+        return ref.Scales(**found)
 
     async def portfolios(
         self, opening: Mapping[UUID, Decimal | None], ids: Sequence[UUID]
     ) -> list[ref.Portfolio]:
-        """Return portfolios with positions, events and flows, and no snapshot.
-
-        ``opening`` is the opening equity of each of ``ids``.
-        """
+        """Return portfolios with positions, events, flows and opening equities, and no snapshot."""
         selection = _selected(ids)
         held = await self._positions(selection)
         paid = await self._flows(selection)
         currencies = await self._homes(selection)
-        return [
-            ref.Portfolio(
-                str(one),
-                opening[one],
-                tuple(held[one].values()),
-                tuple(paid[one]),
-                currency=currencies.get(one),
-            )
-            for one in ids
-        ]
+        portfolios = []
+        for one in ids:
+            own, flows, currency = held[one].values(), tuple(paid[one]), currencies.get(one)
+            made = ref.Portfolio(str(one), opening[one], tuple(own), flows, currency=currency)
+            portfolios.append(made)
+        return portfolios
 
     async def legacy_portfolios(self, ids: Sequence[UUID]) -> list[legacy.Portfolio]:
         """Return portfolios as the policy `legacy` reads them, with no snapshot and no equity.
@@ -111,18 +97,13 @@ class Reader:
         held = await self._positions(selection, deleted=True)
         paid = await self._flows(selection)
         betas = await self._betas([own for of_one in held.values() for own in of_one])
-        return [
-            legacy.Portfolio(
-                str(one),
-                None,
-                tuple(
-                    replace(held[one][own], betas=tuple(betas[own]))
-                    for own in sorted(held[one], key=lambda own: own.bytes)
-                ),
-                tuple(paid[one]),
-            )
-            for one in ids
-        ]
+        portfolios = []
+        for one in ids:
+            in_order = sorted(held[one], key=lambda own: own.bytes)
+            positions = (replace(held[one][own], betas=tuple(betas[own])) for own in in_order)
+            made = legacy.Portfolio(str(one), None, tuple(positions), tuple(paid[one]))
+            portfolios.append(made)
+        return portfolios
 
     async def _positions(
         self, selection: Selection, *, deleted: bool = False
@@ -168,7 +149,8 @@ class Reader:
 
     async def _flows(self, selection: Selection) -> dict[UUID, list[ref.Flow]]:
         found: dict[UUID, list[ref.Flow]] = defaultdict(list)
-        for row in await self._read(select_flows(self.catalog, selection, FIRST_DATE, LAST_DATE)):
+        query = select_flows(self.catalog, selection, FIRST_DATE, LAST_DATE)
+        for row in await self._read(query):
             found[row.pop("portfolio_id")].append(ref.Flow(**row))
         return found
 
@@ -198,10 +180,7 @@ class Reader:
         return {row.pop("symbol"): legacy.Profile(**row) for row in only}
 
     async def closes(self, symbols: Iterable[str]) -> ref.Market:
-        """Return the valid closes of symbols, however they are spelt, of all days.
-
-        With the splits of the symbols, where the host maps a table of them.
-        """
+        """Return the valid closes of symbols, in any spelling and of all days, and their splits."""
         wanted = {ref.normalized(symbol) for symbol in symbols}
         template = "SELECT DISTINCT {columns} FROM {m}"
         known = await self._rows(select(self.catalog, "spellings", dict, "m.symbol", template))
@@ -214,7 +193,7 @@ class Reader:
         mapped = self.catalog.schema.splits
         if mapped is None:
             return None
-        query = select_splits(self.catalog, symbols)
+        query = select_splits(self.catalog, mapped, symbols)
         scale = max(column.scale for column in query.columns)
         bases = mapped.price_basis, mapped.quantity_basis
         return ref.splits(await self._rows(query), *bases, scale=scale)

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from batchcore.frames import Frame
-from batchcore.pg.sql import Sql, statement
-from batchcore.schema import Kind
+from batchcore.pg.sql import Sql
 from batchcore.sources.host import complete, part, select, tables
 from batchcore.sources.plain import day_number
-from batchcore.sources.query import Column
 from batchcore.sources.snapshots import SNAPSHOTS
 
 if TYPE_CHECKING:
@@ -44,25 +42,15 @@ async def load_totals(
     session: Session, catalog: Catalog, calendar: Calendar, selection: Selection, day: int
 ) -> dict[str, Any]:
     """Return the complete snapshots of a session counted and added up."""
-    of_session = part(
-        catalog,
-        _OF_SESSION,
-        day=day,
-        alive=selection.alive(catalog),
-        complete=complete(catalog, calendar),
-    )
-    (row,) = await session.fetch(_text(catalog, _TOTALS, of_session=of_session))
+    holes = {"alive": selection.alive(catalog), "complete": complete(catalog, calendar)}
+    of_session = part(catalog, _OF_SESSION, day=day, **holes)
+    (row,) = await session.fetch(part(catalog, _TOTALS, of_session=of_session))
     return dict(row)
 
 
 @dataclass(frozen=True, eq=False)
 class SessionReturns(Frame):
-    """The returns of the complete snapshots of a session.
-
-    Attributes:
-        portfolio_id: (n, 16) uint8.
-        daily_return: As stored.
-    """
+    """The returns of the complete snapshots of a session, as stored."""
 
     portfolio_id: Ids
     daily_return: Decimals
@@ -72,16 +60,9 @@ def select_session_returns(
     catalog: Catalog, calendar: Calendar, selection: Selection, day: int
 ) -> Query[SessionReturns]:
     """Return the stored return of each portfolio on a session."""
-    return select(
-        catalog,
-        "session_returns",
-        SessionReturns,
-        "s.portfolio_id, s.daily_return",
-        "SELECT {columns}" + _OF_SESSION,
-        complete=complete(catalog, calendar),
-        alive=selection.alive(catalog),
-        day=day,
-    )
+    read, template = "s.portfolio_id, s.daily_return", "SELECT {columns}" + _OF_SESSION
+    holes = {"alive": selection.alive(catalog), "complete": complete(catalog, calendar)}
+    return select(catalog, "session_returns", SessionReturns, read, template, day=day, **holes)
 
 
 _NAMED: Final = """
@@ -95,29 +76,8 @@ async def load_named(
     session: Session, catalog: Catalog, ids: Sequence[uuid.UUID], day: int
 ) -> dict[uuid.UUID, dict[str, Any]]:
     """Return the names of portfolios, with P&L and equity of a session, by id."""
-    rows = await session.fetch(_text(catalog, _NAMED, day=day), list(ids))
+    rows = await session.fetch(part(catalog, _NAMED, day=day), list(ids))
     return {row["id"]: dict(row) for row in rows}
-
-
-_LATEST: Final = """
-SELECT max(last.day) AS day FROM {o} CROSS JOIN LATERAL (
-    SELECT {s.snapshot_date} FROM {s} WHERE {s.portfolio_id} = {o.id} AND {complete}
-    ORDER BY {s.snapshot_date} DESC LIMIT 1) AS last(day)
-WHERE {alive}
-"""
-
-
-def select_latest_session(catalog: Catalog, calendar: Calendar, selection: Selection) -> Query[Any]:
-    """Return the last session with a complete snapshot of any portfolio, NULL for none."""
-    return select(
-        catalog,
-        "latest_session",
-        lambda day: day,
-        [Column("day", Kind.DATE, "max(last.day)")],
-        _LATEST.replace("max(last.day) AS day", "{columns}"),
-        complete=complete(catalog, calendar),
-        alive=selection.alive(catalog),
-    )
 
 
 _PORTFOLIO: Final = """
@@ -129,7 +89,7 @@ async def load_portfolio(
     session: Session, catalog: Catalog, portfolio: uuid.UUID
 ) -> dict[str, Any] | None:
     """Return name and currency of a portfolio; None if there is none of that id."""
-    rows = await session.fetch(_text(catalog, _PORTFOLIO), portfolio)
+    rows = await session.fetch(part(catalog, _PORTFOLIO), portfolio)
     return dict(rows[0]) if rows else None
 
 
@@ -150,19 +110,12 @@ FROM {s} WHERE {s.portfolio_id} = $1 AND {complete} ORDER BY {s.snapshot_date}
 async def load_chain(
     session: Session, catalog: Catalog, calendar: Calendar, portfolio: uuid.UUID
 ) -> list[dict[str, Any]]:
-    """Return the complete snapshots of a portfolio by day, days since 1970-01-01.
-
-    Columns of analytics that the host does not have are None.
-    """
+    """Return the complete snapshots of a portfolio by day; analytics that it lacks are None."""
     s = tables(catalog)["s"]
     analytic = {
         name: getattr(s, column) if catalog.find(SNAPSHOTS, column) else Sql("NULL")
         for name, column in _ANALYTIC.items()
     }
     holes = {"day": day_number(s.snapshot_date), "complete": complete(catalog, calendar)}
-    sql = _text(catalog, _CHAIN, **holes, **analytic)
+    sql = part(catalog, _CHAIN, **holes, **analytic)
     return [dict(row) for row in await session.fetch(sql, portfolio)]
-
-
-def _text(catalog: Catalog, template: str, **holes: object) -> str:
-    return statement(template, **{**tables(catalog), **holes})

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from batchcore.frames import Decimals, Integers, taken
+from batchcore.pg.sql import Sql, compose
 from batchcore.schema import HOST, Kind
-from batchcore.sources.host import HostColumn, part, select, tables
+from batchcore.sources.host import HostColumn, select, tables
 from batchcore.sources.query import Column
+from batchcore.sources.snapshots import SNAPSHOTS
 from batchcore.sources.stored import scale_of
 
 if TYPE_CHECKING:
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from batchcore.sources.host import Selection
     from batchcore.sources.query import Query
 
-SNAPSHOTS: Final = "portfolio_snapshots"
 KEY: Final = ("portfolio_id", "snapshot_date")
 
 _TEXTS: Final = frozenset({Kind.TEXT, Kind.JSON, Kind.JSONB})
@@ -47,26 +48,21 @@ def select_snapshots(
     read = [_column(catalog, name, column) for name, column in own]
     owned = selection.owned(catalog, s.portfolio_id)
     holes = {"owned": owned, "first": days[0], "last": days[1]}
-    made = partial(_sorted, {name for name, column in own if _kind(column) in _COUNTS})
+    made = partial(_sorted, {name for name, column in own if column.kind in _COUNTS})
     return select(catalog, "snapshots", made, read, _ROWS, **holes)
-
-
-def _kind(column: HostColumn) -> Kind:
-    return column.catalog.column(column.table, column.column).kind
 
 
 def _column(catalog: Catalog, name: str, column: HostColumn) -> Column:
     """Return a column of the host as one of the result, which tells a NULL."""
-    kind = _kind(column)
-    source = {"column": column}
+    kind = column.kind
     if kind in _TEXTS:
-        return Column(name, Kind.TEXT, part(catalog, "{column}::text", **source))
+        return Column(name, Kind.TEXT, Sql(f"{column}::text"))
     if kind in {*_COUNTS, Kind.INT8}:
-        return Column(name, Kind.NUMERIC, part(catalog, "{column}::numeric", **source))
+        return Column(name, Kind.NUMERIC, Sql(f"{column}::numeric"))
     if kind is Kind.TIMESTAMPTZ:
-        return Column(name, Kind.NUMERIC, part(catalog, _MICROSECONDS, moment=column))
+        return Column(name, Kind.NUMERIC, compose(_MICROSECONDS, moment=column))
     if kind is Kind.BOOL:
-        return Column(name, Kind.BOOL, part(catalog, "({column}) IS TRUE", **source))
+        return Column(name, Kind.BOOL, Sql(f"({column}) IS TRUE"))
     if kind in {Kind.NUMERIC, Kind.FLOAT8}:
         return Column(name, kind, column, scale_of(catalog, name), f"{SNAPSHOTS}.{name}")
     return column.read(name, bare=name in KEY)

@@ -10,12 +10,10 @@ import numpy as np
 from batchcore.frames import Days, Decimals, Frame, Previous
 from batchcore.pg.sql import Sql, compose
 from batchcore.schema import Kind
-from batchcore.sources.host import HostTable, bits_of, complete, floats, part, select
-from batchcore.sources.query import Column, Query, results
+from batchcore.sources.host import HostTable, bits_of, complete, floats, part, select, sorted_ids
+from batchcore.sources.query import Column, Query, first_column, results
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Bools, Floats, Ids, Int32, Int64
@@ -26,22 +24,24 @@ SNAPSHOTS: Final = "portfolio_snapshots"
 
 @dataclass(frozen=True, eq=False)
 class Existing(Frame):
-    """Snapshots that exist.
-
-    Attributes:
-        portfolio_id: (n, 16) uint8.
-        day: (n,) int32.
-        complete: (n,) bool, S5.
-    """
+    """Snapshots that exist, and whether each is complete (S5)."""
 
     portfolio_id: Ids
     day: Int32
     complete: Bools
 
 
-_EXISTING: Final = """
+ROWS: Final = """
 SELECT {columns} FROM {s}
 WHERE {selection:{s.portfolio_id}} AND {s.snapshot_date} BETWEEN {first:date} AND {last:date}
+"""
+_EARLIER: Final = """
+UNION ALL
+SELECT earlier.* FROM {o} CROSS JOIN LATERAL (
+    SELECT {columns} FROM {s}
+    WHERE {s.portfolio_id} = {o.id} AND {s.snapshot_date} < {first:date} AND {counts}
+    ORDER BY {s.snapshot_date} DESC LIMIT 1) AS earlier
+WHERE {selection:{o.id}}
 """
 
 
@@ -55,24 +55,17 @@ def select_existing(
     )
     is_complete = complete(catalog, calendar)
     holes = {"selection": selection, "complete": is_complete, "first": first, "last": last}
-    return select(catalog, "existing", Existing, read, _EXISTING, **holes)
+    return select(catalog, "existing", Existing, read, ROWS, **holes)
 
 
 @dataclass(frozen=True, eq=False)
 class Holes(Frame):
-    """Sessions without a complete snapshot, of portfolios that have one in the range.
-
-    Attributes:
-        portfolio_id: (n, 16) uint8.
-        earliest: (n,) int32, the day of the earliest complete snapshot of the range.
-        hole: The first session after it without one, though a later one has one.
-        missing: (n,) int64, how many such sessions there are.
-    """
+    """Sessions without a complete snapshot, of portfolios that have one in the range."""
 
     portfolio_id: Ids
-    earliest: Int32
-    hole: Days
-    missing: Int64
+    earliest: Int32  # day of the earliest complete snapshot of the range
+    hole: Days  # first session after it without one, though a later one has one
+    missing: Int64  # how many such sessions there are
 
 
 _HOLES: Final = """
@@ -109,16 +102,10 @@ def select_holes(
     Without a start the range begins with the earliest snapshot of each portfolio.
     """
     after = "" if start is None else "AND {s.snapshot_date} >= {start:date}"
-    sql = part(
-        catalog,
-        _HOLES,
-        selection=selection,
-        after=part(catalog, after, start=start),
-        missing=Sql(_MISSING),
-        complete=complete(catalog, calendar),
-        sessions=_sessions(calendar, start, end),
-    )
-    columns = results(portfolio_id="uuid", earliest="day", hole="date", missing="int8")
+    holes = {"selection": selection, "complete": complete(catalog, calendar)}
+    holes |= {"after": part(catalog, after, start=start), "missing": Sql(_MISSING)}
+    sql = part(catalog, _HOLES, sessions=_sessions(calendar, start, end), **holes)
+    columns = results("portfolio_id uuid, earliest day, hole date, missing int8")
     return Query("holes", sql, columns, Holes)
 
 
@@ -140,17 +127,11 @@ def _sessions(calendar: Calendar, start: int | None, end: int) -> Sql:
 
 @dataclass(frozen=True, eq=False)
 class Returns(Frame):
-    """Daily returns of portfolios before a run.
+    """Daily returns of portfolios before a run."""
 
-    Attributes:
-        portfolio: (n,) int32 row of the portfolios asked for.
-        day: (n,) int32 days since 1970-01-01.
-        value: (n,) float64, never NaN.
-    """
-
-    portfolio: Int32
+    portfolio: Int32  # row of the portfolios asked for
     day: Int32
-    value: Floats
+    value: Floats  # never NaN
 
 
 _RETURNS: Final = """
@@ -165,51 +146,23 @@ CROSS JOIN LATERAL (
 
 
 def select_returns(
-    catalog: Catalog,
-    calendar: Calendar,
-    ids: npt.NDArray[np.uint8],
-    before: npt.NDArray[np.int32],
-    count: int,
+    catalog: Catalog, calendar: Calendar, ids: Ids, before: Int32, count: int
 ) -> Query[Returns]:
     """Return of each portfolio the last daily returns before a day, of complete snapshots.
 
     A LATERAL look-up on the unique index for each; NULL and what is not finite do not count.
-    ``ids`` are (p, 16) uint8, ``before`` is (p,) int32, the day of each; of a portfolio come
-    ``count`` at most.
+    ``before`` has the day of each of ``ids``; of a portfolio come ``count`` at most.
     """
-    return select(
-        catalog,
-        "returns",
-        _returns,
-        (
-            Column("portfolio", Kind.INT4, "(w.number - 1)::int4"),
-            "last.snapshot_date! day, last.daily_return",
-        ),
-        _RETURNS,
-        last=HostTable(catalog, SNAPSHOTS, "last"),
-        ids=ids,
-        before=before,
-        complete=complete(catalog, calendar),
-        count=count,
-    )
+    portfolio = Column("portfolio", Kind.INT4, "(w.number - 1)::int4")
+    read = (portfolio, "last.snapshot_date! day, last.daily_return")
+    last, is_complete = HostTable(catalog, SNAPSHOTS, "last"), complete(catalog, calendar)
+    holes = {"ids": ids, "before": before, "count": count, "last": last, "complete": is_complete}
+    return select(catalog, "returns", _returns, read, _RETURNS, **holes)
 
 
 def _returns(portfolio: Int32, day: Int32, daily_return: Decimals) -> Returns:
     value = floats(daily_return)
     return Returns(portfolio.astype(np.int32), day, value).take(~np.isnan(value))
-
-
-_LEGACY: Final = """
-SELECT {columns} FROM {s}
-WHERE {selection:{s.portfolio_id}} AND {s.snapshot_date} BETWEEN {first:date} AND {last:date}
-UNION ALL
-SELECT earlier.* FROM {o} CROSS JOIN LATERAL (
-    SELECT {columns} FROM {s}
-    WHERE {s.portfolio_id} = {o.id} AND {s.snapshot_date} < {first:date}
-        AND isfinite({s.snapshot_date})
-    ORDER BY {s.snapshot_date} DESC LIMIT 1) AS earlier
-WHERE {selection:{o.id}}
-"""
 
 
 def select_legacy_snapshots(
@@ -221,8 +174,9 @@ def select_legacy_snapshots(
         Column("is_complete", Kind.BOOL, "{s.is_complete} IS TRUE"),
         "s.cumulative_pnl, s.cumulative_realized_pnl, s.cumulative_capital_flow",
     )
-    holes = {"selection": selection, "first": first, "last": last}
-    return select(catalog, "stored", Previous, read, _LEGACY, **holes)
+    counts = part(catalog, "isfinite({s.snapshot_date})")
+    holes = {"selection": selection, "first": first, "last": last, "counts": counts}
+    return select(catalog, "stored", Previous, read, ROWS + _EARLIER, **holes)
 
 
 _LATEST: Final = """
@@ -236,7 +190,7 @@ CROSS JOIN LATERAL (
 
 
 def select_latest_snapshots(
-    catalog: Catalog, calendar: Calendar, ids: npt.NDArray[np.uint8], before: int
+    catalog: Catalog, calendar: Calendar, ids: Ids, before: int
 ) -> Query[Previous]:
     """Return of each portfolio the latest complete snapshot before a day (S5).
 
@@ -251,3 +205,60 @@ def select_latest_snapshots(
     is_complete = complete(catalog, calendar)
     holes = {"latest": latest, "ids": ids, "before": before, "complete": is_complete}
     return select(catalog, "latest_snapshots", Previous, read, _LATEST, **holes)
+
+
+def select_ids(catalog: Catalog, selection: Selection) -> Query[Ids]:
+    """Return the ids of portfolios in order; of those asked for by id, soft-deleted ones too."""
+    template = "SELECT {columns} FROM {o} WHERE {alive}"
+    alive = selection.alive(catalog)
+    return select(catalog, "portfolios", _ids, "o.id", template, alive=alive)
+
+
+def _ids(id: Ids) -> Ids:  # noqa: A002  # its name
+    return np.ascontiguousarray(id[sorted_ids(id)])
+
+
+_LAST: Final = """
+SELECT {columns} FROM unnest({ids:uuids}) AS w(id)
+CROSS JOIN LATERAL (
+    SELECT {s.snapshot_date} FROM {s}
+    WHERE {s.portfolio_id} = w.id AND {s.snapshot_date} <= {until:date} AND {complete}
+    ORDER BY {s.snapshot_date} DESC LIMIT 1) AS last
+"""
+
+
+def select_last_days(catalog: Catalog, calendar: Calendar, ids: Ids, until: int) -> Query[Int32]:
+    """Return the date of the last complete snapshot up to a day, of portfolios that have one."""
+    last = HostTable(catalog, SNAPSHOTS, "last")
+    holes = {"ids": ids, "until": until, "complete": complete(catalog, calendar), "last": last}
+    return select(catalog, "last_days", first_column, "last.snapshot_date! day", _LAST, **holes)
+
+
+@dataclass(frozen=True, eq=False)
+class ChainRows(Frame):
+    """Snapshots that are marked complete, in any order; some may be on no session."""
+
+    portfolio_id: Ids
+    day: Int32
+    equity: Decimals
+    pnl: Decimals
+    flow: Decimals
+
+
+def select_chain_rows(
+    catalog: Catalog,
+    calendar: Calendar,
+    selection: Selection,
+    days: tuple[int, int],
+    *,
+    earlier: bool,
+) -> Query[ChainRows]:
+    """Return the snapshots of portfolios in a range, and of each the one ``earlier`` if wanted."""
+    read = (
+        "s.portfolio_id, s.snapshot_date! day, s.equity_balance equity",
+        "s.daily_pnl pnl, s.daily_capital_flow flow",
+    )
+    template = ROWS + "AND {s.is_complete}" + (_EARLIER if earlier else "")
+    holes = {"selection": selection, "counts": complete(catalog, calendar)}
+    first, last = days
+    return select(catalog, "chains", ChainRows, read, template, first=first, last=last, **holes)

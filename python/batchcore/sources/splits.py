@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from batchcore.errors import InternalError
 from batchcore.frames import SplitRows
 from batchcore.pg.sql import Sql
 from batchcore.reference.splits import underlying
@@ -16,6 +15,7 @@ from batchcore.sources.query import Column, load
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from batchcore.config import Splits
     from batchcore.db.catalog import Catalog
     from batchcore.pg.session import Session
     from batchcore.sources.query import Query
@@ -23,15 +23,11 @@ if TYPE_CHECKING:
 _SPLITS: Final = "SELECT {columns} FROM {r} WHERE {r.symbol:normalised} = ANY({symbols:texts})"
 
 
-def select_splits(catalog: Catalog, symbols: Iterable[str]) -> Query[SplitRows]:
+def select_splits(catalog: Catalog, mapped: Splits, symbols: Iterable[str]) -> Query[SplitRows]:
     """Return all splits of symbols and of the underlyings of options, in any spelling.
 
     Future ones are included: a current quantity has been restated for them (C4).
     """
-    mapped = catalog.schema.splits
-    if mapped is None:
-        msg = "no table of splits is mapped"
-        raise InternalError(msg)
     read = [
         Column("symbol", Kind.TEXT, "{r.symbol}::text"),
         "r.ex_date day",
@@ -60,8 +56,7 @@ WHERE {p.symbol:normalised} = {symbol:text} AND {p.deleted_at} IS NULL
 ORDER BY {p.entry_date}, {p.id} LIMIT {most}
 """
 
-MOST_ENTRIES: Final = 1000
-"""How many positions of a symbol are read at most."""
+MOST_ENTRIES: Final = 1000  # how many positions of a symbol are read at most
 
 
 def select_entries(catalog: Catalog, symbol: str, until: int) -> Query[object]:
@@ -74,6 +69,5 @@ async def load_splits(
     session: Session, catalog: Catalog, symbols: Iterable[str]
 ) -> SplitRows | None:
     """Return the splits of symbols; None on a host that maps no table of them (C3)."""
-    if catalog.schema.splits is None:
-        return None
-    return await load(session, select_splits(catalog, symbols))
+    mapped = catalog.schema.splits
+    return None if mapped is None else await load(session, select_splits(catalog, mapped, symbols))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import uuid
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
@@ -18,8 +18,7 @@ from batchcore.frames import Days, Decimals, Frame, Text, taken
 from batchcore.pg.ledger import CHUNKS, RUNS
 from batchcore.pg.sql import Sql, compose, joined, own_table
 from batchcore.schema import HOST, RATES, SNAPSHOT_SCALES, SPLITS, Kind, Use
-from batchcore.sources.ends import EXPIRY
-from batchcore.sources.facts import EVENTS, FLOWS
+from batchcore.sources.facts import EVENTS, EXPIRY, FLOWS
 from batchcore.sources.host import (
     HostTable,
     complete,
@@ -31,33 +30,26 @@ from batchcore.sources.host import (
 )
 from batchcore.sources.prices import PRICES
 from batchcore.sources.profiles import SP500, WEIGHTS
-from batchcore.sources.query import Column, Query, results
+from batchcore.sources.query import Column, Query, first_day, results
 from batchcore.sources.snapshots import SNAPSHOTS
 from batchcore.units import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    import numpy.typing as npt
-
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
-    from batchcore.sources.host import HostColumn, Selection
+    from batchcore.frames import Bools, Bytes, Ids, Int32, Int64
+    from batchcore.sources.host import Selection
 
-    Bools = npt.NDArray[np.bool_]
-    Bytes = npt.NDArray[np.uint8]
-    Int32 = npt.NDArray[np.int32]
-    Int64 = npt.NDArray[np.int64]
     Span = tuple[int | None, int | None]
 
 _TABLE: Final = HOST[SNAPSHOTS]
 
 SHARES: Final = "sector_exposure"
-ANALYTIC: Final = _TABLE.names(Use.ANALYTICS)
-"""Columns of a snapshot that A1 to A6 name."""
+ANALYTIC: Final = _TABLE.names(Use.ANALYTICS)  # columns of a snapshot that A1 to A6 name
 
-GREEKS: Final = _TABLE.names(Use.GREEKS)
-"""Columns of the policy `legacy` alone (L31)."""
+GREEKS: Final = _TABLE.names(Use.GREEKS)  # columns of the policy `legacy` alone (L31)
 
 EMPTY: Final = tuple(column.name for column in _TABLE.columns if column.uses == Use.CLEARED)
 """Columns that `legacy` leaves NULL, and `rollforward` to others (L31, S14)."""
@@ -71,31 +63,21 @@ NEVER: Final = -(2**63)
 UNKNOWN: Final = 2**63 - 1
 """A moment after all others: of a table that does not say when its rows were changed."""
 
-OPEN: Final = np.iinfo(np.int32).max
-"""The end of a position that has none."""
+OPEN: Final = np.iinfo(np.int32).max  # the end of a position that has none
 
 _STAMPS: Final = ("created_at", "updated_at", "deleted_at")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRules:
-    """Where the policies differ in which stored rows and facts count, as templates.
+    """Where the policies differ in which stored rows and facts count, as templates."""
 
-    Attributes:
-        complete: Condition that snapshot ``s`` is complete.
-        earlier: Rest of the condition for rows before a range that its rows may go on from.
-        is_dated: Condition that position ``p`` has a first day.
-        end: The first day that it is no longer held.
-        private: Whether it is PRIVATE.
-        of_alive: Whether its events count only if it is not soft-deleted.
-    """
-
-    complete: Callable[[Catalog, Calendar], Sql]
-    earlier: str
-    is_dated: str
-    end: str
-    private: str
-    of_alive: bool
+    complete: Callable[[Catalog, Calendar], Sql]  # condition that snapshot `s` is
+    earlier: str  # rest of the condition for rows before a range that its rows may go on from
+    is_dated: str  # condition that position `p` has a first day
+    end: str  # the first day that it is no longer held
+    private: str  # whether it is PRIVATE
+    of_alive: bool  # whether its events count only if it is not soft-deleted
 
 
 _END: Final = f"COALESCE({{p.exit_date}}, {EXPIRY.strip()})"
@@ -132,13 +114,7 @@ LEGACY: Final = StoredRules(
 
 @dataclass(frozen=True, eq=False, slots=True)
 class StoredSource:
-    """What is verified: the host's tables under a policy.
-
-    Attributes:
-        catalog: The host's tables.
-        calendar: Whose sessions count (S5).
-        rules: Of the policy.
-    """
+    """What is verified: the host's tables under a policy, on the sessions of a calendar (S5)."""
 
     catalog: Catalog
     calendar: Calendar
@@ -160,29 +136,23 @@ class StoredSource:
         }
 
 
-def decimals_of(column: str) -> int:
-    """Return the decimals to which the rules round a column of snapshots."""
-    return SNAPSHOT_SCALES[column]
-
-
 def scale_of(catalog: Catalog, column: str) -> int:
     """Return the decimals that a column of snapshots is read with.
 
     A column that declares none and that no rule reads has those of docs/schema.md; what has
     more is then not representable, and equal to nothing.
     """
-    if decimals_of(column) == 0:
+    if SNAPSHOT_SCALES[column] == 0:
         return 0
     try:
         return catalog.scale(SNAPSHOTS, column)
     except SchemaError:
-        return decimals_of(column)
+        return SNAPSHOT_SCALES[column]
 
 
 def readable(catalog: Catalog, columns: Iterable[str]) -> tuple[str, ...]:
     """Return those columns of snapshots that are there and may be read."""
-    known, schema = catalog.columns[SNAPSHOTS], catalog.schema
-    found = ((column, known.get(schema.column(SNAPSHOTS, column))) for column in columns)
+    found = ((name, catalog.find(SNAPSHOTS, name)) for name in columns)
     return tuple(name for name, column in found if column is not None and column.can_select)
 
 
@@ -221,17 +191,10 @@ def _stamps(catalog: Catalog, table: str, *more: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Counted:
-    """How many snapshots each portfolio has in a range.
-
-    Attributes:
-        rows: (p,) int64.
-        first: (p,) int32, the first day that anything is needed of: that of the latest complete
-            snapshot before the range, or of the first row; meaningless without rows.
-        last: (p,) int32, the day of the last row.
-    """
+    """How many snapshots each portfolio has in a range, and on which days."""
 
     rows: Int64
-    first: Int32
+    first: Int32  # of the latest complete snapshot before the range, or of the first row
     last: Int32
 
 
@@ -256,12 +219,13 @@ def select_counts(
     ``days`` are the first and the last: None begins with the first row, or ends with the last.
     """
     sql = part(source.catalog, _COUNTED, **source.holes(selection, days))
-    columns = results(portfolio_id="uuid", rows="int8", first="day", last="day", previous="date")
+    columns = results("portfolio_id uuid, rows int8, first day, last day, previous date")
     return Query("counts", sql, columns, partial(_counted, ids))
 
 
-def _counted(ids: Bytes, portfolio_id: Bytes, previous: Days, **columns: Any) -> Counted:  # noqa: ANN401
-    rows, first, last = (columns[name] for name in ("rows", "first", "last"))
+def _counted(  # noqa: PLR0917  # columns, by name
+    ids: Bytes, portfolio_id: Bytes, rows: Int64, first: Int32, last: Int32, previous: Days
+) -> Counted:
     row = located(portfolio_id, ids)
     own, row = np.flatnonzero(row >= 0), row[row >= 0]
     found = Counted(np.zeros(len(ids), dtype=np.int64), *np.zeros((2, len(ids)), dtype=np.int32))
@@ -272,18 +236,11 @@ def _counted(ids: Bytes, portfolio_id: Bytes, previous: Days, **columns: Any) ->
 
 @dataclass(frozen=True, eq=False)
 class Ranges(Frame):
-    """Portfolios with the days between which the rows of a range lie.
-
-    Attributes:
-        id: (n, 16) uint8, ascending.
-        first: Of the latest complete snapshot before the range, else of the first in it; NULL
-            where `last` is.
-        last: Of the latest complete snapshot in the range; NULL where it has none.
-    """
+    """Portfolios by id, with the days between which the rows of a range lie."""
 
     id: Bytes
-    first: Days
-    last: Days
+    first: Days  # of the latest complete snapshot before the range, else of the first in it
+    last: Days  # of the latest complete snapshot in the range; both are NULL where it has none
 
 
 _RANGES: Final = """
@@ -309,16 +266,11 @@ WHERE {alive}
 def select_ranges(
     source: StoredSource, selection: Selection, first: int, last: int
 ) -> Query[Ranges]:
-    """Return each portfolio with the ends of its rows from one day to another.
-
-    Of those asked for by id, soft-deleted ones come too. A portfolio takes two or three look-ups on
-    the unique index.
-    """
+    """Return each portfolio, soft-deleted ones too if asked for, with the ends of its rows."""
     holes = source.holes(selection, (first, last))
     alive = selection.alive(source.catalog)
     sql = part(source.catalog, _RANGES, **holes, start=first, alive=alive)
-    columns = results(id="uuid", first="date", last="date")
-    return Query("ranges", sql, columns, _ranges)
+    return Query("ranges", sql, results("id uuid, first date, last date"), _ranges)
 
 
 def _ranges(**columns: Any) -> Ranges:  # noqa: ANN401
@@ -341,34 +293,20 @@ def select_latest_day(
     """Return the day of the latest complete snapshot of any of some portfolios up to a day."""
     holes = source.holes(selection, (None, until))
     sql = part(source.catalog, _LATEST_DAY, **holes, alive=selection.alive(source.catalog))
-    return Query("latest_day", sql, results(latest="date"), _latest_day)
-
-
-def _latest_day(latest: Days) -> int | None:
-    return int(latest.values[0]) if latest.state[0] == State.VALUE else None
+    return Query("latest_day", sql, results("day date"), first_day)
 
 
 @dataclass(frozen=True, eq=False)
 class StoredRows(Frame):
-    """Snapshots of a chunk, sorted by portfolio and day.
+    """Snapshots of a chunk, sorted by portfolio and day."""
 
-    Attributes:
-        portfolio: (n,) int32 row of the ids that were asked for.
-        day: (n,) int32.
-        complete: (n,) bool, S5 or L3, on a session of the calendar.
-        session: (n,) bool, whether the day is a session of the calendar.
-        written: (n,) int64 microseconds since 1970, `created_at`.
-        cells: Column -> values, of those that were asked for.
-        texts: The same of those of `TEXTS`.
-    """
-
-    portfolio: Int32
+    portfolio: Int32  # row of the ids that were asked for
     day: Int32
-    complete: Bools
-    session: Bools
-    written: Int64
-    cells: Mapping[str, Decimals]
-    texts: Mapping[str, Text]
+    complete: Bools  # S5 or L3, on a session of the calendar
+    session: Bools  # whether the day is one of the calendar
+    written: Int64  # microseconds since 1970, `created_at`
+    cells: Mapping[str, Decimals]  # of the columns that were asked for
+    texts: Mapping[str, Text]  # of those of `TEXTS`
 
     _is_checked: ClassVar = False
 
@@ -448,39 +386,25 @@ def _by_portfolio(
     return portfolio[order], taken(columns, order)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class RunChunks:
-    """Chunks that runs have committed, the earliest run first.
+@dataclass(frozen=True, eq=False)
+class RunChunks(Frame):
+    """Chunks that runs have committed, the earliest run first: portfolios and sessions."""
 
-    Attributes:
-        portfolios: First and last id of each, 16 bytes.
-        first: (n,) int32 first session.
-        last: (n,) int32 last session.
-        began: (n,) int64 start of the run, microseconds since 1970.
-        replaced: (n,) bool, whether all its rows were written again.
-    """
-
-    portfolios: tuple[tuple[bytes, bytes], ...] = ()
-    first: Int32 = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
-    last: Int32 = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
-    began: Int64 = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    replaced: Bools = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+    first_portfolio: Ids
+    last_portfolio: Ids
+    first: Int32
+    last: Int32
+    began: Int64  # start of the run, microseconds since 1970
+    replaced: Bools  # whether all its rows were written again
 
     def around(
         self, ids: Bytes, portfolio: Int32, first: Int32, last: Int32
     ) -> Iterator[tuple[int, Bools]]:
-        """Give each chunk with which windows of portfolios it has a session of.
-
-        Args:
-            ids: (p, 16) uint8, sorted.
-            portfolio: (n,) int32 rows of ``ids``.
-            first: (n,) int32 first day of each window.
-            last: (n,) int32 last day of each window.
-        """
+        """Give each chunk with which windows, of rows of sorted ``ids``, it has a session of."""
         keys = [row.tobytes() for row in ids]
-        for chunk, (low, high) in enumerate(self.portfolios):
-            inside = portfolio >= bisect_left(keys, low)
-            inside &= portfolio < bisect_right(keys, high)
+        for chunk in range(len(self)):
+            inside = portfolio >= bisect_left(keys, self.first_portfolio[chunk].tobytes())
+            inside &= portfolio < bisect_right(keys, self.last_portfolio[chunk].tobytes())
             yield chunk, inside & (last >= self.first[chunk]) & (first <= self.last[chunk])
 
 
@@ -502,30 +426,13 @@ def select_run_chunks(catalog: Catalog) -> Query[RunChunks]:
     of a portfolio from their first session on, those of other runs have the moment in their
     rows.
     """
-    sql = ""
-    if all("SELECT" in catalog.ledger.get(name, ()) for name in (RUNS, CHUNKS)):
-        runs, chunks = (own_table(catalog.schema, name) for name in (RUNS, CHUNKS))
-        began = _microseconds("r.created_at")
-        sql = compose(_RUN_CHUNKS, runs=runs, chunks=chunks, began=began)
-    columns = results(
-        first_portfolio="uuid",
-        last_portfolio="uuid",
-        first="day",
-        last="day",
-        began="int8",
-        replaced="bool",
-    )
-    return Query("run_chunks", sql, columns, _run_chunks)
-
-
-def _run_chunks(
-    first_portfolio: Sequence[Bytes] = (),
-    last_portfolio: Sequence[Bytes] = (),
-    **columns: Any,  # noqa: ANN401
-) -> RunChunks:
-    spans = zip(first_portfolio, last_portfolio, strict=True)
-    portfolios = tuple((first.tobytes(), last.tobytes()) for first, last in spans)
-    return RunChunks(portfolios, **columns)
+    if not all("SELECT" in catalog.ledger.get(name, ()) for name in (RUNS, CHUNKS)):
+        return Query("run_chunks", "", (), RunChunks.none)
+    runs, chunks = (own_table(catalog.schema, name) for name in (RUNS, CHUNKS))
+    began = _microseconds("r.created_at")
+    sql = compose(_RUN_CHUNKS, runs=runs, chunks=chunks, began=began)
+    columns = "first_portfolio uuid, last_portfolio uuid, first day, last day"
+    return Query("run_chunks", sql, results(f"{columns}, began int8, replaced bool"), RunChunks)
 
 
 class Fact(IntEnum):
@@ -540,27 +447,16 @@ class Fact(IntEnum):
 
 @dataclass(frozen=True, eq=False)
 class Facts(Frame):
-    """What the rows of a chunk are made of, and when it was changed; sorted by portfolio.
+    """What the rows of a chunk are made of, and when it was changed; sorted by portfolio."""
 
-    Attributes:
-        kind: (n,) int32 of `Fact`.
-        portfolio: (n,) int32 row of the ids that were asked for.
-        symbol: (n,) int64 row of `symbols`; meaningless but for positions and events.
-        symbols: Normalised (S2), ascending.
-        start: (n,) int32 first day of a position, that of the position of an event, day of a flow.
-        end: (n,) int32 first day no longer, trade date of an event; `OPEN` without one.
-        private: (n,) bool, whether the position is PRIVATE; False of one that is soft-deleted.
-        changed: (n,) int64 microseconds since 1970; `UNKNOWN` if nothing tells.
-    """
-
-    kind: Int32
-    portfolio: Int32
-    symbol: Int64
-    symbols: tuple[str, ...]
-    start: Int32
-    end: Int32
-    private: Bools
-    changed: Int64
+    kind: Int32  # of `Fact`
+    portfolio: Int32  # row of the ids that were asked for
+    symbol: Int64  # row of `symbols`; meaningless but for positions and events
+    symbols: tuple[str, ...]  # normalised (S2), ascending
+    start: Int32  # first day of a position, that of the position of an event, day of a flow
+    end: Int32  # first day no longer, trade date of an event; `OPEN` without one
+    private: Bools  # of positions that are not soft-deleted
+    changed: Int64  # microseconds since 1970; `UNKNOWN` if nothing tells
 
     _shared: ClassVar = frozenset({"symbols"})
 
@@ -601,12 +497,7 @@ _DAY_OR_LAST: Final = "CASE WHEN {condition} THEN {day} ELSE {last:date} END"
 
 
 def select_facts(
-    source: StoredSource,
-    selection: Selection,
-    ids: Bytes,
-    *,
-    profiles: bool,
-    betas: bool,
+    source: StoredSource, selection: Selection, ids: Bytes, *, profiles: bool, betas: bool
 ) -> Query[Facts]:
     """Return when the facts behind a chunk's rows were last changed, soft-deleted ones too.
 
@@ -633,27 +524,13 @@ def select_facts(
         Fact.PROFILE: profiles,
         Fact.BETA: betas,
     }
-    parts = [
-        part(
-            catalog,
-            _FACTS[kind],
-            kind=int(kind),
-            changed=_changed(catalog, *_TABLES[kind]),
-            **holes,
-        )
-        for kind, is_wanted in wanted.items()
-        if is_wanted
-    ]
-    columns = results(
-        kind="int4",
-        portfolio_id="uuid",
-        symbol="text",
-        start="day",
-        end="date",
-        private="bool",
-        changed="int8",
-    )
-    return Query("facts", joined(" UNION ALL ", parts), columns, partial(_facts, ids))
+    parts = []
+    for kind in (kind for kind, is_wanted in wanted.items() if is_wanted):
+        holes |= {"kind": int(kind), "changed": _changed(catalog, *_TABLES[kind])}
+        parts.append(part(catalog, _FACTS[kind], **holes))
+    columns = "kind int4, portfolio_id uuid, symbol text, start day, end date, private bool"
+    sql, made = joined(" UNION ALL ", parts), results(f"{columns}, changed int8")
+    return Query("facts", sql, made, partial(_facts, ids))
 
 
 def _facts(ids: Bytes, **columns: Any) -> Facts:  # noqa: ANN401  # columns of several types
@@ -674,46 +551,35 @@ def _symbols(spelt: Text) -> tuple[Int64, tuple[str, ...]]:
     return code[np.where(spelt.state == State.NULL, len(names), spelt.codes)], tuple(symbols)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class ChangedCloses:
-    """Closes that were changed, or splits by their ex-dates, sorted by symbol and day.
+@dataclass(frozen=True, eq=False)
+class ChangedCloses(Frame):
+    """Closes that were changed, or splits by their ex-dates, sorted by symbol and day."""
 
-    Attributes:
-        symbol: (n,) int64 row of the symbols that were asked for.
-        day: (n,) int32.
-        changed: (n,) int64 microseconds since 1970.
-    """
-
-    symbol: Int64
+    symbol: Int64  # row of the symbols that were asked for
     day: Int32
-    changed: Int64
-
-    @classmethod
-    def none(cls) -> Self:
-        """Return none."""
-        return cls(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int64))
+    changed: Int64  # microseconds since 1970
 
 
-_CHANGED_PRICES: Final = """
-SELECT c.symbol, c.day, c.changed
-FROM (
-    SELECT {symbol} AS symbol, {day} AS day, {changed} AS changed FROM {table}
-    WHERE {symbol:normalised} = ANY({symbols:texts})
-        AND {day} BETWEEN {first:date} AND {last:date}) AS c
+_CHANGED_SINCE: Final = """
+SELECT c.* FROM (
+    SELECT {read}, {day} AS day, {changed} AS changed FROM {t}
+    WHERE {wanted} AND {day} BETWEEN {first:date} AND {last:date}) AS c
 WHERE c.changed > '{since}'::int8 AND c.changed < '{unknown}'::int8
 """
+_EX_DATE: Final = "CASE WHEN {t.updated_at} > {t.created_at} THEN {first:date} ELSE {t.ex_date} END"
+_OF_SYMBOLS: Final = ("{t.symbol} AS symbol", "{t.symbol:normalised} = ANY({symbols:texts})")
+_OF_PAIRS: Final = (
+    "{t.base}::text AS base, {t.quote}::text AS quote",
+    "{t.base} IS NOT NULL AND {t.quote} IS NOT NULL",
+)
 
 
 def select_changed_closes(
     catalog: Catalog, symbols: Sequence[str], since: int, first: int, last: int
 ) -> Query[ChangedCloses]:
     """Return the closes of normalised symbols in a window that were changed since a moment."""
-    m = HostTable(catalog, PRICES, "m")
-    changed = _changed(catalog, PRICES, "m")
-    return _select_changed((m, m.symbol, m.date, changed), symbols, since, first, last)
-
-
-_EX_DATE: Final = "CASE WHEN {r.updated_at} > {r.created_at} THEN {first:date} ELSE {r.ex_date} END"
+    days = {"first": first, "last": last}
+    return _of_symbols(catalog, PRICES, "{t.date}", symbols, since=since, **days)
 
 
 def select_changed_splits(
@@ -724,73 +590,18 @@ def select_changed_splits(
     One that was edited has the first date that there is, `FIRST_DATE`, as its ex-date may have been
     another.
     """
-    r = HostTable(catalog, SPLITS, "r")
-    ex_date: Sql = r.ex_date
-    if {"created_at", "updated_at"} <= set(_stamps(catalog, SPLITS)):
-        ex_date = part(catalog, _EX_DATE, first=FIRST_DATE)
-    of = (r, r.symbol, ex_date, _changed(catalog, SPLITS, "r"))
-    query = _select_changed(of, symbols, since, FIRST_DATE, LAST_DATE)
-    return replace(query, name="changed_splits")
+    is_known = {"created_at", "updated_at"} <= set(_stamps(catalog, SPLITS))
+    ex_date = _EX_DATE if is_known else "{t.ex_date}"
+    return _of_symbols(catalog, SPLITS, ex_date, symbols, since=since, last=LAST_DATE)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class RateChanges:
-    """When rates came or changed.
-
-    Attributes:
-        base: As stored.
-        quote: As stored.
-        day: (n,) int32.
-        changed: (n,) int64 microseconds since 1970.
-    """
-
-    base: Text
-    quote: Text
-    day: Int32
-    changed: Int64
-
-
-_CHANGED_RATES: Final = """
-SELECT c.base, c.quote, c.day, c.changed
-FROM (
-    SELECT {v.base}::text AS base, {v.quote}::text AS quote, {v.date} AS day, {changed} AS changed
-    FROM {v} WHERE {v.base} IS NOT NULL AND {v.quote} IS NOT NULL
-        AND {v.date} BETWEEN {first:date} AND {last:date}) AS c
-WHERE c.changed > '{since}'::int8 AND c.changed < '{unknown}'::int8
-"""
-
-
-def select_rate_changes(catalog: Catalog, since: int, last: int) -> Query[RateChanges]:
-    """Return the rates up to a day that came or changed since a moment."""
-    changed = _changed(catalog, RATES, "v")
-    holes = {"changed": changed, "since": since, "unknown": UNKNOWN}
-    sql = part(catalog, _CHANGED_RATES, first=FIRST_DATE, last=last, **holes)
-    columns = results(base="text", quote="text", day="day", changed="int8")
-    return Query("rate_changes", sql, columns, RateChanges)
-
-
-def _select_changed(
-    of: tuple[HostTable, HostColumn, Sql, Sql],
-    symbols: Sequence[str],
-    since: int,
-    first: int,
-    last: int,
+def _of_symbols(
+    catalog: Catalog, table: str, day: str, symbols: Sequence[str], **holes: int
 ) -> Query[ChangedCloses]:
-    table, symbol, day, changed = of
-    sql = compose(
-        _CHANGED_PRICES,
-        table=table,
-        symbol=symbol,
-        day=day,
-        changed=changed,
-        symbols=symbols,
-        first=first,
-        last=last,
-        since=since,
-        unknown=UNKNOWN,
-    )
-    columns = results(symbol="text", day="day", changed="int8")
-    return Query("changed_prices", sql, columns, partial(_changed_closes, symbols))
+    sql = _changed_since(catalog, table, day, _OF_SYMBOLS, symbols=symbols, **holes)
+    columns = results("symbol text, day day, changed int8")
+    name = "changed_prices" if table == PRICES else f"changed_{table}"
+    return Query(name, sql, columns, partial(_changed_closes, symbols))
 
 
 def _changed_closes(
@@ -803,37 +614,56 @@ def _changed_closes(
     return ChangedCloses(own[order], day[order], changed[order])
 
 
+@dataclass(frozen=True, eq=False)
+class RateChanges(Frame):
+    """When rates came or changed; currencies are as stored."""
+
+    base: Text
+    quote: Text
+    day: Int32
+    changed: Int64  # microseconds since 1970
+
+
+def select_rate_changes(catalog: Catalog, since: int, last: int) -> Query[RateChanges]:
+    """Return the rates up to a day that came or changed since a moment."""
+    sql = _changed_since(catalog, RATES, "{t.date}", _OF_PAIRS, since=since, last=last)
+    columns = results("base text, quote text, day day, changed int8")
+    return Query("rate_changes", sql, columns, RateChanges)
+
+
+def _changed_since(
+    catalog: Catalog, table: str, day: str, read_wanted: tuple[str, str], **holes: object
+) -> Sql:
+    """Return the SELECT of the rows of ``table`` whose stamps are after a moment, and known."""
+    changed = _changed(catalog, table, "t")
+    holes = {"t": HostTable(catalog, table, "t"), "first": FIRST_DATE, **holes}
+    read, wanted, day = (compose(one, **holes) for one in (*read_wanted, day))
+    holes |= {"read": read, "wanted": wanted, "day": day, "changed": changed}
+    return compose(_CHANGED_SINCE, unknown=UNKNOWN, **holes)
+
+
+_BENCHMARK_SINCE: Final = """
+SELECT COALESCE(min({changed}), '{unknown}'::int8) FROM {w} WHERE {w.benchmark_code} = {code:text}
+"""
+
+
 def select_benchmark_since(catalog: Catalog) -> Query[int]:
     """Return since when there is a weight of SP500; `UNKNOWN` without one (L34)."""
     if not catalog.has_table(WEIGHTS):
         return Query("benchmark_since", "", (), lambda: UNKNOWN)
-    sql = part(
-        catalog,
-        "SELECT COALESCE(min({changed}), '{unknown}'::int8) FROM {w}"
-        " WHERE {w.benchmark_code} = {code:text}",
-        changed=_changed(catalog, WEIGHTS, "w"),
-        unknown=UNKNOWN,
-        code=SP500,
-    )
-    columns = results(since="int8")
-    return Query("benchmark_since", sql, columns, lambda since: int(since[0]))
+    changed = _changed(catalog, WEIGHTS, "w")
+    sql = part(catalog, _BENCHMARK_SINCE, changed=changed, unknown=UNKNOWN, code=SP500)
+    return Query("benchmark_since", sql, results("since int8"), lambda since: int(since[0]))
 
 
 @dataclass(frozen=True, eq=False)
 class OwnEquities(Frame):
-    """What `portfolios.equity_balance` is to be.
+    """What `portfolios.equity_balance` is to be."""
 
-    Attributes:
-        day: Of the snapshot that it comes from; NULL where there is none.
-        equity: Of that snapshot.
-        latest: Of the snapshot of the latest day.
-        elsewhere: (p,) bool, whether another snapshot has the equity that the column has.
-    """
-
-    day: Days
+    day: Days  # of the snapshot that it comes from; NULL where there is none
     equity: Decimals
-    latest: Decimals
-    elsewhere: Bools
+    latest: Decimals  # of the snapshot of the latest day
+    elsewhere: Bools  # whether another snapshot has the equity that the column has
 
 
 _LAST_RUN: Final = """
@@ -854,22 +684,14 @@ FROM {s} WHERE {s.portfolio_id} = {o.id} AND {s.is_complete} AND isfinite({s.sna
 
 
 def select_last_run(catalog: Catalog, selection: Selection, ids: Bytes) -> Query[OwnEquities]:
-    """Return the equity of the complete snapshot of each portfolio that was written last (L7).
-
-    `elsewhere` is whether `portfolios.equity_balance` is the equity of any of them.
-    """
+    """Return the equity of the complete snapshot of each portfolio that was written last (L7)."""
     of_portfolio = part(catalog, _OF_PORTFOLIO)
     written = _microseconds(part(catalog, "{s.created_at}"))
     holes = {"selection": selection, "of_portfolio": of_portfolio, "written": written}
     sql = part(catalog, _LAST_RUN, **holes)
     scale = scale_of(catalog, "equity_balance")
-    columns = (
-        Column("portfolio_id", Kind.UUID),
-        Column("day", Kind.DATE),
-        Column("equity", Kind.NUMERIC, scale=scale),
-        Column("latest", Kind.NUMERIC, scale=scale),
-        Column("elsewhere", Kind.BOOL),
-    )
+    equities = (Column(name, Kind.NUMERIC, scale=scale) for name in ("equity", "latest"))
+    columns = (*results("portfolio_id uuid, day date"), *equities, *results("elsewhere bool"))
     return Query("last_run", sql, columns, partial(_last_run, ids))
 
 

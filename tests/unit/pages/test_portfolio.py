@@ -15,7 +15,7 @@ from batchcore.pages import portfolio
 from batchcore.pages.contents import Point, Share
 from batchcore.pages.growth import Growth
 from batchcore.returns.chunk import chain_of
-from batchcore.sources.chains import ChainRows
+from batchcore.sources.snapshots import ChainRows
 from support import build
 
 JAN_2 = dt.date(2025, 1, 2)

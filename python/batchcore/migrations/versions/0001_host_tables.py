@@ -8,12 +8,10 @@ from __future__ import annotations
 from alembic import op
 
 from batchcore.db import sqlalchemy_tables
-from batchcore.db.migrate import note_made, options
+from batchcore.db.migrate import MADE, comment, options
 
 revision = "0001"
 down_revision = None
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:
@@ -21,8 +19,8 @@ def upgrade() -> None:
     namespace = options().schema.namespace
     for enum in sqlalchemy_tables.enums_of(namespace):
         enum.create(op.get_bind(), checkfirst=True)
-    sqlalchemy_tables.create(op.get_bind(), revision, namespace)
-    op.get_bind().exec_driver_sql(note_made())
+    sqlalchemy_tables.create(revision)
+    op.get_bind().exec_driver_sql(comment(options().schema, MADE))
 
 
 def downgrade() -> None:
@@ -30,6 +28,6 @@ def downgrade() -> None:
     if options().adopted:
         return
     namespace = options().schema.namespace
-    sqlalchemy_tables.drop(op.get_bind(), revision, namespace)
+    sqlalchemy_tables.drop(revision)
     for enum in sqlalchemy_tables.enums_of(namespace):
         enum.drop(op.get_bind(), checkfirst=True)

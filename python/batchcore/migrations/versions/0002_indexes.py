@@ -15,8 +15,6 @@ from batchcore.db.migrate import options
 
 revision = "0002"
 down_revision = "0001"
-branch_labels = None
-depends_on = None
 
 _logger = logging.getLogger("batchcore")
 

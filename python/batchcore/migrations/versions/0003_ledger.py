@@ -11,19 +11,17 @@ from batchcore.schema import TOKENS
 
 revision = "0003"
 down_revision = "0002"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:
     """Create the sequence of tokens, then the tables."""
     namespace = options().schema.namespace
     op.execute(sa.schema.CreateSequence(sa.Sequence(TOKENS, schema=namespace)))
-    sqlalchemy_tables.create(op.get_bind(), revision, namespace)
+    sqlalchemy_tables.create(revision)
 
 
 def downgrade() -> None:
     """Drop the tables and the sequence: they are batchcore's own on any host."""
     namespace = options().schema.namespace
-    sqlalchemy_tables.drop(op.get_bind(), revision, namespace)
+    sqlalchemy_tables.drop(revision)
     op.execute(sa.schema.DropSequence(sa.Sequence(TOKENS, schema=namespace), if_exists=True))

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from alembic import op
-
 from batchcore.db import sqlalchemy_tables
-from batchcore.db.migrate import options
 
 revision = "0004"
 down_revision = "0003"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:
     """Create the table."""
-    sqlalchemy_tables.create(op.get_bind(), revision, options().schema.namespace)
+    sqlalchemy_tables.create(revision)
 
 
 def downgrade() -> None:
     """Drop it: it is batchcore's own on any host."""
-    sqlalchemy_tables.drop(op.get_bind(), revision, options().schema.namespace)
+    sqlalchemy_tables.drop(revision)
