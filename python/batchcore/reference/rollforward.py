@@ -653,10 +653,10 @@ def _splits_of(position: Position, splits: Splits) -> Splits:
 
 
 def _fits(position: Position, quantity: Decimal, day: int, scales: Scales, splits: Splits) -> bool:
-    """Return whether a quantity stored on a day is representable on every basis (C4)."""
+    """Return whether splits leave a quantity stored on a day representable on every basis (C4)."""
     own, symbol = _splits_of(position, splits), normalized(position.symbol or "")
     start, basis = present(position.entry_day), own.of_position(day)
-    return own.fits(symbol, quantity, basis, start, scales.quantity)
+    return symbol not in own.quotients or own.fits(symbol, quantity, basis, start, scales.quantity)
 
 
 def _quantity_state(position: Position, scales: Scales, splits: Splits) -> State:

@@ -23,7 +23,6 @@ from batchcore.reference.values import INFINITE_DAY, normalized, representable, 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-ONE: Final = Fraction(1)
 CURRENT: Final = INFINITE_DAY
 """The basis after the last split."""
 
@@ -69,11 +68,9 @@ class Splits:
 
     def factor(self, symbol: str, basis: int, other: int) -> Fraction:
         """Return how many shares on the `other` basis are one on `basis`."""
-        if symbol not in self.quotients:
-            return ONE
         if other < basis:
             return 1 / self.factor(symbol, other, basis)
-        return math.prod((one for _, one in self.between(symbol, basis, other)), start=ONE)
+        return math.prod((one for _, one in self.between(symbol, basis, other)), start=Fraction(1))
 
     def between_closes(self, symbol: str, before: int, day: int) -> Fraction:
         """Return how many shares of a close of `day` are one of a close of `before`."""
@@ -81,6 +78,8 @@ class Splits:
 
     def quantity(self, symbol: str, quantity: Decimal, basis: int, other: int) -> Decimal:
         """Return a quantity on another basis, rounded once (C4), but on the same one."""
+        if symbol not in self.quotients:
+            return quantity
         factor = self.factor(symbol, basis, other)
         return quantity if factor == 1 else half_away(Fraction(quantity) * factor, QUANTITY_SCALE)
 
