@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
 OPTION_TYPES: Final = ("LC", "LP", "SC", "SP")
 
-FLOW_SIGNS: Final = {"CONTRIBUTION": 1, "WITHDRAWAL": -1}
-"""Types of flows that count, and their signs (S7, L18)."""
-
 
 @dataclass(frozen=True, slots=True)
 class Scales:

@@ -49,7 +49,7 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 from typing import TYPE_CHECKING, Final
 
 from batchcore.reference.contributions import Contribution, Marked
-from batchcore.reference.facts import DEFAULT_SCALES, FLOW_SIGNS, OPTION_TYPES, Issue, Market
+from batchcore.reference.facts import DEFAULT_SCALES, OPTION_TYPES, Issue, Market
 from batchcore.reference.values import (
     EXACT,
     INFINITE_DAY,
@@ -66,7 +66,7 @@ from batchcore.reference.values import (
     text_state,
     upper,
 )
-from batchcore.units import CENTS, OPTION_MULTIPLIER, RETURN_SCALE, Mark, State
+from batchcore.units import CENTS, FLOW_SIGNS, OPTION_MULTIPLIER, RETURN_SCALE, Mark, State
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence

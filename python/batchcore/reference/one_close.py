@@ -6,8 +6,8 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from batchcore.reference.facts import Issue
-from batchcore.reference.values import representable, rounded, short
-from batchcore.words import counted
+from batchcore.reference.values import representable, rounded
+from batchcore.words import counted, short
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -86,7 +86,6 @@ from batchcore.reference.contributions import ONE, Contribution, Marked
 from batchcore.reference.currencies import Currency, Rates, currency
 from batchcore.reference.facts import (
     DEFAULT_SCALES,
-    FLOW_SIGNS,
     OPTION_TYPES,
     Event,
     Flow,
@@ -117,7 +116,7 @@ from batchcore.reference.values import (
     shown,
     text_state,
 )
-from batchcore.units import OPTION_MULTIPLIER, Mark, State
+from batchcore.units import FLOW_SIGNS, OPTION_MULTIPLIER, Mark, State
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence

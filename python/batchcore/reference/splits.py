@@ -18,7 +18,8 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 from batchcore.reference.facts import Issue
-from batchcore.reference.values import INFINITE_DAY, normalized, representable, short
+from batchcore.reference.values import INFINITE_DAY, normalized, representable
+from batchcore.words import short
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

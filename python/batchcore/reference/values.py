@@ -107,12 +107,6 @@ def representable(value: Decimal, scale: int) -> bool:
     return units.denominator == 1 and -(2**63) <= units < 2**63
 
 
-def short(value: Decimal) -> str:
-    """Return a value as issues show it, without zeros at its end."""
-    text = f"{value:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
 def decimal_state(value: Decimal | None, scale: int) -> State:
     """Return why a column of `scale` decimals has no value in a row, or that it has one."""
     if value is None:
