@@ -21,7 +21,7 @@ from batchcore import arrow
 from batchcore.arrow import ArrowColumn, ArrowTable
 from batchcore.errors import InputError
 from batchcore.schema import HOST, MONEY_COLUMNS, Kind
-from batchcore.units import CENTS, Mark, State
+from batchcore.units import CENTS, FLOW_SIGNS, Mark, State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -567,6 +567,13 @@ class Flows(Frame):
     day: Days
     amount: Decimals
     change_type: Text
+
+    def signs(self) -> Int64:
+        """Return 1 for contributions, -1 for withdrawals, 0 for what does not count (S3, S7)."""
+        of_type = [FLOW_SIGNS.get(name, 0) for name in self.change_type.table()]
+        state = self.amount.state | self.day.state | self.change_type.state
+        signs = np.array(of_type or [0], dtype=np.int64)[self.change_type.codes]
+        return np.where(state == State.VALUE, signs, 0)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -15,6 +15,9 @@ RETURN_SCALE: Final = 6
 OPTION_MULTIPLIER: Final = 100
 """Shares that one contract of LC, LP, SC, SP stands for."""
 
+FLOW_SIGNS: Final = {"CONTRIBUTION": 1, "WITHDRAWAL": -1}
+"""Types of flows that count, and their signs (S7, L18)."""
+
 FACTOR_ETFS: Final = (
     "SPY",
     "TLT",

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from batchcore.analytics.grouped_sums import blocks_of_groups, grouped_sum, rows_or_zero
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    Floats = npt.NDArray[np.float64]
-    Integers = npt.NDArray[np.integer[Any]]
+    from batchcore.analytics.grouped_sums import Integers
+    from batchcore.frames import Floats
 
 FEW: Final = 3
 MANY: Final = 10
@@ -23,13 +21,13 @@ BLOCK: Final = 1 << 17  # float64 of a block: 1 MiB, which the second-level cach
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Concentration:
-    """Concentration of portfolios by symbol (A3); NaN where a portfolio has no value.
+    """Concentration of portfolios by symbol (A3), all (p, s); NaN where one has no value.
 
     Attributes:
-        hhi: (p, s) Herfindahl-Hirschman index, up to 10,000: all in one symbol.
-        effective_num_positions: (p, s), 10,000 by `hhi`.
-        top_3: (p, s), sum of the three largest weights, up to 1.
-        top_10: (p, s), the same of ten.
+        hhi: Herfindahl-Hirschman index, up to 10,000: all in one symbol.
+        effective_num_positions: 10,000 by `hhi`.
+        top_3: Sum of the three largest weights, up to 1.
+        top_10: The same of ten.
     """
 
     hhi: Floats
@@ -41,19 +39,10 @@ class Concentration:
 def concentration(
     *, portfolio: Integers, symbol: Integers, value: Floats, portfolios: int
 ) -> Concentration:
-    """Return how concentrated each portfolio is.
+    """Return how concentrated each of p portfolios is (A3); lots of the same symbol are merged.
 
     The weight of a symbol is the absolute value of its lots, long and short added, by that of all
     lots of the portfolio.
-
-    Args:
-        portfolio: (l,) ascending.
-        symbol: (l,) any numbers from 0; lots of the same number are merged.
-        value: (l, s) dollars, signed.
-        portfolios: How many there are, p.
-
-    Source:
-        docs/semantics.md, A3.
     """
     symbols = int(symbol.max(initial=0)) + 1
     pair = portfolio.astype(np.int64) * symbols + symbol

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,11 +11,8 @@ from batchcore.analytics.grouped_sums import grouped_sum
 from batchcore.units import LotKind
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    Bytes = npt.NDArray[np.uint8]
-    Floats = npt.NDArray[np.float64]
-    Integers = npt.NDArray[np.integer[Any]]
+    from batchcore.analytics.grouped_sums import Integers
+    from batchcore.frames import Bytes, Floats
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -41,21 +38,11 @@ def factor_exposures(
     equity: Floats,
     beta: Floats,
 ) -> FactorExposures:
-    """Return the exposure of each portfolio to each factor on one session.
+    """Return the exposure of each portfolio to each factor on one session (A8).
 
     ``sum(v * beta)`` over public LONG and SHORT lots whose symbol has a beta against the factor; in
-    dollars, and by equity.
-
-    Args:
-        portfolio: (l,) ascending.
-        symbol: (l,) row of ``beta``.
-        kind: (l,) of `units.LotKind`.
-        value: (l,) dollars of the session, signed.
-        equity: (p,) dollars.
-        beta: (u, f) of `factor_betas`; NaN where there is none.
-
-    Source:
-        docs/semantics.md, A8.
+    dollars, and by equity. Here ``value`` is (l,), ``equity`` (p,), and ``beta`` (u, f) of
+    `factor_betas`, NaN where there is none.
     """
     counts = np.flatnonzero((kind == LotKind.STOCK) & (value != 0))
     owner, of_lot = portfolio[counts], beta[symbol[counts]]

@@ -11,10 +11,7 @@ from batchcore.analytics.windows import LEAST, NO_DEVIATION, WINDOW, last_rows
 from batchcore.errors import ConfigError
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    Floats = npt.NDArray[np.float64]
-    Int64 = npt.NDArray[np.int64]
+    from batchcore.frames import Floats, Int64
 
 METHODS: Final = ("ridge", "ols")
 """How factor betas are estimated; the first is the default."""
@@ -29,8 +26,8 @@ class FactorBetas:
     """Betas of symbols against factor ETFs (A7).
 
     Attributes:
-        beta: (u, f) float64; NaN for an ETF that does not count, and for a symbol with none.
-        observations: (u,) int64 sessions of the regression; 0 for a symbol with none.
+        beta: (u, f); NaN for an ETF that does not count, and for a symbol with none.
+        observations: (u,) sessions of the regression; 0 for a symbol with none.
     """
 
     beta: Floats
@@ -45,7 +42,7 @@ class FactorBetas:
 
 
 def factor_betas(returns: Floats, factors: Floats, *, method: str = "ridge") -> FactorBetas:
-    """Return the betas of each symbol against the factor ETFs, over the last 90 sessions.
+    """Return the betas of each symbol against the factor ETFs, over the last 90 sessions (A7).
 
     An ETF counts that has a return on at least 60 of these sessions. A symbol's regression is over
     those on which it and all ETFs that count have one; at least 60.
@@ -58,18 +55,14 @@ def factor_betas(returns: Floats, factors: Floats, *, method: str = "ridge") -> 
     ``ols`` there are no betas where ETFs that count depend on each other linearly. A symbol without
     variance has betas 0. An ETF among the symbols is treated like any other.
 
-    Args:
-        returns: (d, u) of `simple_returns`; NaN where there is none. Rows before the last 90 play
-            no part; where there are fewer, the missing have no returns.
-        factors: (d, f) those of the ETFs.
-        method: One of `METHODS`.
+    Returns are (d, u) and (d, f) of `simple_returns`, NaN where there is none. Rows before the last
+    90 play no part; where there are fewer, the missing have no returns.
 
     Raises:
-        ConfigError: another ``method``.
+        ConfigError: ``method`` is none of `METHODS`.
 
     Source:
-        docs/semantics.md, A7; Hastie, Tibshirani, Friedman, The Elements of Statistical Learning
-        (2009), eq. 3.44.
+        Hastie, Tibshirani, Friedman, The Elements of Statistical Learning (2009), eq. 3.44.
     """
     if method not in METHODS:
         raise ConfigError(f"`method` is one of {', '.join(METHODS)}, was {method!r}", "method")

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    Floats = npt.NDArray[np.float64]
+    from batchcore.frames import Floats
+
     Integers = npt.NDArray[np.integer[Any]]
     Positions = npt.NDArray[np.intp]
 
@@ -20,17 +21,9 @@ FEW = 8  # up to which all groups are alike
 
 
 def grouped_sum(group: Integers, values: npt.NDArray[Any], groups: int) -> Floats:
-    """Return the sums of rows by group, one row after another.
+    """Return the sums of the rows of (l, s) values by group, one row after another: (groups, s).
 
     `np.add.reduceat` sums pairwise: there, a row of zeros may change the last digit.
-
-    Args:
-        group: (l,) from 0 to ``groups - 1``, in any order.
-        values: (l, s) numbers or booleans.
-        groups: How many there are.
-
-    Returns:
-        (groups, s) float64; 0 for a group without rows.
     """
     bins = group.astype(np.intp)
     sums = np.empty((values.shape[1], groups))
@@ -44,14 +37,8 @@ def blocks_of_groups(
 ) -> Iterator[tuple[Positions, Positions]]:
     """Yield all groups that have rows, in blocks of groups of about the same number of rows.
 
-    Args:
-        group: (l,) from 0 to ``groups - 1``, ascending.
-        groups: How many there are.
-        width: Elements that the caller needs for each row of a block.
-        limit: Elements of a block, at most, unless a single group needs more.
-
-    Yields:
-        The groups of the block, (b,), and the rows of each, (b, k), filled up with l.
+    Of each block its groups, (b,), and the rows of each, (b, k), filled up with l. A row takes
+    ``width`` elements; a block has at most ``limit``, unless a single group needs more.
     """
     counts = np.bincount(group.astype(np.intp), minlength=groups)
     first = np.cumsum(counts) - counts

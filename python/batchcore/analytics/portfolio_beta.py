@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided, sliding_window_view
@@ -21,13 +21,8 @@ from batchcore.analytics.windows import (
 from batchcore.units import LotKind
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    Bools = npt.NDArray[np.bool_]
-    Bytes = npt.NDArray[np.uint8]
-    Floats = npt.NDArray[np.float64]
-    Int64 = npt.NDArray[np.int64]
-    Integers = npt.NDArray[np.integer[Any]]
+    from batchcore.analytics.grouped_sums import Integers
+    from batchcore.frames import Bools, Bytes, Floats, Int64
 
 SESSIONS: Final = 30  # answered for at a time: 155 rows of returns serve them
 BLOCK: Final = 1 << 18  # float64 of a block: 2 MiB, about what the second-level cache holds
@@ -37,10 +32,8 @@ BLOCK: Final = 1 << 18  # float64 of a block: 2 MiB, about what the second-level
 class PortfolioBeta:
     """Betas of portfolios, and what the market explains of their returns (A6), all (p, s).
 
-    Attributes:
-        beta: float64; NaN where there is none, and then there is no R² either.
-        r_squared: float64; NaN where there is none.
-        observations: int64 sessions of the regression; 0 where there is none.
+    Without a beta, which is NaN, there is no R² either; of that, `observations` are the sessions of
+    the regression, 0 where there is none.
     """
 
     beta: Floats
@@ -59,31 +52,27 @@ def portfolio_beta(
     returns: Floats,
     market: Floats,
 ) -> PortfolioBeta:
-    """Return the beta of each portfolio, and the fit of its returns to the market's.
+    """Return the beta of each portfolio, and the fit of its returns to the market's (A6).
 
     Beta is ``sum(v * beta) / E`` over public LONG and SHORT lots whose symbol has a beta on the
     session. R² is that of the returns which these lots, at the weights ``v / E`` of the session,
     had over the last 90 sessions, of the last 126 of the calendar, on which all of them and the
     market have a return; at least 60.
 
+    NaN and 0 where the equity is not above 0, and without a lot that counts. R² is NaN with fewer
+    than 60 sessions, and where the market or the portfolio has no variance: a standard deviation
+    not above 1e-12 (of the portfolio, by 1 of its gross value).
+
     Args:
-        portfolio: (l,) ascending.
-        symbol: (l,) column of ``beta`` and ``returns``.
-        kind: (l,) of `units.LotKind`.
-        value: (l, s) dollars, signed.
-        equity: (p, s) dollars.
+        portfolio: As the next four, see `batchcore.analytics`.
+        symbol: Column of ``beta`` and ``returns``.
+        kind: Of each lot.
+        value: Of each lot.
+        equity: Of each portfolio.
         beta: (s, u) of `symbol_betas`; NaN without one.
         returns: (d, u) of `simple_returns`; the last s rows are the sessions of ``value``. Rows
             before the last s + 125 play no part; where there are fewer, the missing have none.
         market: (d,) returns of SPY.
-
-    Returns:
-        NaN and 0 where the equity is not above 0, and without a lot that counts. R² is NaN with
-        fewer than 60 sessions, and where the market or the portfolio has no variance: a standard
-        deviation not above 1e-12 (of the portfolio, by 1 of its gross value).
-
-    Source:
-        docs/semantics.md, A6.
     """
     sessions = value.shape[1]
     returns = np.ascontiguousarray(last_rows(returns, sessions + LOOK - 1).T)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,11 +12,8 @@ from batchcore.errors import ConfigError
 from batchcore.units import LotKind
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    Bytes = npt.NDArray[np.uint8]
-    Floats = npt.NDArray[np.float64]
-    Integers = npt.NDArray[np.integer[Any]]
+    from batchcore.analytics.grouped_sums import Integers
+    from batchcore.frames import Bools, Bytes, Floats
 
 
 def provider_beta(
@@ -29,28 +26,14 @@ def provider_beta(
     beta: Floats,
     weights: str = "market_value",
 ) -> Floats:
-    """Return the beta of each portfolio from those of the profiles of its symbols.
+    """Return the beta of each portfolio from those of the profiles of its symbols (A1).
 
     ``sum(v * beta)`` over public LONG and SHORT lots whose beta is not 0, divided by ``sum(v)`` of
-    the same lots, or by the equity.
-
-    Args:
-        portfolio: (l,) ascending.
-        symbol: (l,) row of ``beta``.
-        kind: (l,) of `units.LotKind`.
-        value: (l, s) dollars, signed.
-        equity: (p, s) dollars.
-        beta: (u,) of the profile of each symbol; NaN without one. A beta of 0 is as if not there.
-        weights: One of `BETA_WEIGHTS`.
-
-    Returns:
-        (p, s); NaN without a lot that counts, and where the denominator is not above 0.
+    the same lots, or by the equity; NaN without a lot that counts, and where the denominator is not
+    above 0. ``beta`` is (u,), of the profile of each symbol; NaN without one.
 
     Raises:
-        ConfigError: other ``weights``.
-
-    Source:
-        docs/semantics.md, A1.
+        ConfigError: ``weights`` is none of `BETA_WEIGHTS`.
     """
     if weights not in BETA_WEIGHTS:
         msg = f"`weights` is one of {', '.join(BETA_WEIGHTS)}, was {weights!r}"
@@ -78,21 +61,9 @@ def beta_coverage(
     beta: Floats,
     portfolios: int,
 ) -> Floats:
-    """Return the share of each portfolio that has a beta that is not 0, by absolute value.
+    """Return the share of each of p portfolios that has a beta that is not 0 (A1).
 
-    Args:
-        portfolio: (l,) ascending.
-        symbol: (l,) row of ``beta``.
-        kind: (l,) of `units.LotKind`.
-        value: (l, s) dollars, signed.
-        beta: (u,) of the profile of each symbol; NaN without one.
-        portfolios: How many there are.
-
-    Returns:
-        (p, s), of the value of all public LONG and SHORT lots; 0 where these have none.
-
-    Source:
-        docs/semantics.md, A1.
+    By absolute value, of all public LONG and SHORT lots; 0 where these have none.
     """
     stocks = np.flatnonzero(kind == LotKind.STOCK)
     group, size = portfolio[stocks], np.abs(value[stocks])
@@ -102,6 +73,6 @@ def beta_coverage(
     return np.divide(covered, total, out=np.zeros_like(total), where=total > 0)
 
 
-def _has_beta(kind: Bytes, of_lot: Floats) -> npt.NDArray[np.bool_]:
-    has: npt.NDArray[np.bool_] = (kind == LotKind.STOCK) & ~np.isnan(of_lot) & (of_lot != 0)
+def _has_beta(kind: Bytes, of_lot: Floats) -> Bools:
+    has: Bools = (kind == LotKind.STOCK) & ~np.isnan(of_lot) & (of_lot != 0)
     return has

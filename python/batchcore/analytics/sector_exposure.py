@@ -1,8 +1,9 @@
-"""Names of sectors, and shares of portfolios in them (A2)."""
+"""Names of sectors, their tags, and shares of portfolios in them (A2)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -12,10 +13,8 @@ from batchcore.units import LotKind
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import numpy.typing as npt
-
-    Floats = npt.NDArray[np.float64]
-    Integers = npt.NDArray[np.integer[Any]]
+    from batchcore.analytics.grouped_sums import Integers
+    from batchcore.frames import Floats
 
 ETFS: Final = "ETFs"
 """The sector of a profile with the ETF flag."""
@@ -26,22 +25,27 @@ UNCLASSIFIED: Final = "Unclassified"
 UNKNOWN: Final = "Unknown"
 """The sector of a symbol without a profile, or of a profile without a sector."""
 
-SECTORS: Final = (
-    "Communication Services",
-    "Consumer Discretionary",
-    "Consumer Staples",
-    "ETFs",
-    "Energy",
-    "Financials",
-    "Healthcare",
-    "Industrials",
-    "Materials",
-    "Real Estate",
-    "Technology",
-    "Unclassified",
-    "Unknown",
-    "Utilities",
+COLORS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "Communication Services": "#8e44ad",
+        "Consumer Discretionary": "#e67e22",
+        "Consumer Staples": "#27ae60",
+        "ETFs": "#2c3e50",
+        "Energy": "#a04000",
+        "Financials": "#1f618d",
+        "Healthcare": "#c0392b",
+        "Industrials": "#707b7c",
+        "Materials": "#b7950b",
+        "Real Estate": "#6e2c00",
+        "Technology": "#2e86de",
+        "Unclassified": "#95a5a6",
+        "Unknown": "#bdc3c7",
+        "Utilities": "#138d75",
+    }
 )
+"""Sector -> colour of its tag, as ``#rrggbb``."""
+
+SECTORS: Final = tuple(COLORS)
 """The names of sectors, sorted in byte order."""
 
 RENAMED: Final = {
@@ -53,16 +57,9 @@ RENAMED: Final = {
 
 
 def sector_of(sector: str | None, *, is_etf: bool | None, kind: int) -> str:
-    """Return the name of the sector that a lot counts in.
+    """Return the name of the sector that a lot counts in, by what its profile says (A2).
 
-    Args:
-        sector: Of its profile; None without a profile, or without one there. Blanks at the ends do
-            not count.
-        is_etf: Its profile's flag; None is false.
-        kind: Of `units.LotKind`.
-
-    Source:
-        docs/semantics.md, A2.
+    ``kind`` is of `units.LotKind`. Blanks at the ends of a sector do not count.
     """
     if kind != LotKind.STOCK:
         return UNCLASSIFIED
@@ -72,23 +69,22 @@ def sector_of(sector: str | None, *, is_etf: bool | None, kind: int) -> str:
     return RENAMED.get(name, name) or UNKNOWN
 
 
+def sector_tag(sector: str | None, *, is_etf: bool | None, kind: int) -> str:
+    """Return the name of the sector tag of a position: always one of `SECTORS` (A2).
+
+    A sector that is none of them counts as unknown: a tag of any other name would be the user's.
+    """
+    name = sector_of(sector, is_etf=is_etf, kind=kind)
+    return name if name in SECTORS else UNKNOWN
+
+
 def sector_exposure(
     *, portfolio: Integers, sector: Integers, value: Floats, equity: Floats, sectors: int
 ) -> Floats:
-    """Return the share of each portfolio in each sector: absolute value by equity.
+    """Return the share of each portfolio in each of k sectors (A2): absolute value by equity.
 
-    Args:
-        portfolio: (l,) ascending.
-        sector: (l,) from 0 to ``sectors - 1``: which of the caller's names `sector_of` gives.
-        value: (l, s) dollars, signed.
-        equity: (p, s) dollars.
-        sectors: How many names the caller has, k.
-
-    Returns:
-        (p, s, k); NaN where a sector has no value, and where the equity is not above 0.
-
-    Source:
-        docs/semantics.md, A2.
+    ``sector`` is (l,): which of the caller's k names `sector_of` gives. (p, s, k); NaN where a
+    sector has no value, and where the equity is not above 0.
     """
     portfolios, sessions = equity.shape
     group = portfolio.astype(np.intp) * sectors + sector
@@ -103,18 +99,10 @@ def sector_exposure(
 def over_and_underweights(
     exposure: Mapping[str, float], benchmark: Mapping[str, float]
 ) -> dict[str, float]:
-    """Return the share of a portfolio less the weight of a benchmark, by sector.
+    """Return the share of a portfolio less the weight of a benchmark, by sector, sorted (A2).
 
-    Args:
-        exposure: Share of the portfolio by sector, as `sector_of` names them.
-        benchmark: Weight by sector; names of profiles are renamed as `sector_of` does, and weights
-            that come to the same name are added.
-
-    Returns:
-        All sectors of either, sorted; positive is overweight.
-
-    Source:
-        docs/semantics.md, A2.
+    Sectors of the benchmark are renamed as `sector_of` does; weights that come to the same name are
+    added.
     """
     difference = dict(exposure)
     for name, weight in benchmark.items():

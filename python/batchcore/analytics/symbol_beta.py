@@ -20,11 +20,7 @@ from batchcore.analytics.windows import (
 from batchcore.errors import ConfigError
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    Bools = npt.NDArray[np.bool_]
-    Floats = npt.NDArray[np.float64]
-    Int64 = npt.NDArray[np.int64]
+    from batchcore.frames import Bools, Floats, Int64
 
 METHOD: Final = "OLS_SIMPLE"
 """What `position_market_betas` calls this regression."""
@@ -56,13 +52,10 @@ class SymbolBetas:
     def p_value(self) -> Floats:
         """Return the two-sided p-value of beta by Student's t with n - 2 degrees of freedom.
 
-        (s, u) float64; 0 for a perfect fit, NaN for a symbol without variance.
+        (s, u); 0 for a perfect fit, NaN for a symbol without variance.
 
         Raises:
             ConfigError: SciPy is missing (extra `analytics`).
-
-        Source:
-            docs/semantics.md, A5.
         """
         try:
             from scipy.special import stdtr  # noqa: PLC0415  # an extra, and slow to import
@@ -92,7 +85,7 @@ def symbol_betas(returns: Floats, market: Floats, *, sessions: int = 1) -> Symbo
         sessions: The last so many rows are those to answer for, s.
 
     Source:
-        docs/semantics.md, A5; Greene, Econometric Analysis (2012), sections 3.2 and 4.5.
+        A5; Greene, Econometric Analysis (2012), sections 3.2 and 4.5.
     """
     rows = sessions + LOOK - 1
     returns, market = last_rows(returns, rows), last_rows(market, rows)

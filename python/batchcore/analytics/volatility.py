@@ -10,31 +10,23 @@ from numpy.lib.stride_tricks import sliding_window_view
 from batchcore.analytics.windows import counts_before, to_front
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    Floats = npt.NDArray[np.float64]
+    from batchcore.frames import Floats
 
 SESSIONS_A_YEAR: Final = 252
 BLOCK: Final = 1 << 17  # float64 of a block: 1 MiB, which the second-level cache holds
 
 
 def realized_volatility(daily_return: Floats, *, sessions: int, window: int) -> Floats:
-    """Return the annualised standard deviation of each portfolio's last returns.
+    """Return the annualised standard deviation of each portfolio's last returns (A4): (p, s).
 
     Estimator: ddof 1, over the last ``window`` returns that are there, the session's own included,
-    times ``sqrt(252)``.
+    times ``sqrt(252)``; NaN with fewer, 0 up to the noise of float64 where they are all the same.
 
     Args:
         daily_return: (p, h) stored returns of each portfolio, oldest first; NaN for NULL and where
             it has no snapshot.
         sessions: The last so many columns are those to answer for, s.
         window: Returns that count, 2 or more: 21 or 63.
-
-    Returns:
-        (p, s); NaN with fewer returns. 0 up to the noise of float64 where they are all the same.
-
-    Source:
-        docs/semantics.md, A4.
     """
     portfolios, columns = daily_return.shape
     result = np.full((portfolios, sessions), np.nan)

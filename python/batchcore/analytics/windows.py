@@ -9,9 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    Bools = npt.NDArray[np.bool_]
-    Floats = npt.NDArray[np.float64]
-    Int64 = npt.NDArray[np.int64]
+    from batchcore.frames import Bools, Floats, Int64
 
 LOOK: Final = 126
 """Sessions up to and including the one in question that a regression looks at: half a year."""
@@ -57,13 +55,7 @@ def window_sums(moments: Floats, start: Int64, length: Int64) -> Floats:
     come from those of half of it. So, other than with prefix sums, a value outside a window has no
     influence, and a window has the same sum to the last digit wherever its array begins.
 
-    Args:
-        moments: (m, d, u) finite.
-        start: (s, u) first row of each window.
-        length: (s, u) rows of each, from 0 on.
-
-    Returns:
-        (m, s, u) float64.
+    Of (m, d, u) finite values, and (s, u) windows with a first row and a length, it is (m, s, u).
     """
     many, _, columns = moments.shape
     sums = np.zeros((many, *start.shape))

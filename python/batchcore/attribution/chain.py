@@ -13,7 +13,6 @@ from batchcore.attribution.lots import trimmed
 from batchcore.audit.compare import value_at
 from batchcore.audit.policy import Chains
 from batchcore.reference.values import EXACT, r2
-from batchcore.units import State
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -31,8 +30,6 @@ PNL_COLUMNS: Final = (
     "cumulative_realized_pnl",
 )
 """Columns of a row that a P&L shows in."""
-
-_SIGNS: Final = {"CONTRIBUTION": 1, "WITHDRAWAL": -1}
 
 _CENT: Final = Decimal("0.01")
 
@@ -213,13 +210,9 @@ class ChainRows:
 
 def _usable(flows: Flows) -> list[tuple[int, Decimal]]:
     """Return day and signed amount of the flows that count (S3), by day."""
-    types, scale = flows.change_type.texts(), flows.amount.scale
-    found = []
-    for row in np.flatnonzero(
-        (flows.day.state == State.VALUE) & (flows.amount.state == State.VALUE)
-    ).tolist():
-        sign = _SIGNS.get(types[row] or "")
-        if sign is not None:
-            amount = Decimal(sign * int(flows.amount.values[row])).scaleb(-scale)
-            found.append((int(flows.day.values[row]), amount))
-    return sorted(found)
+    signs, amounts, scale = flows.signs().tolist(), flows.amount.values.tolist(), flows.amount.scale
+    return sorted(
+        (int(flows.day.values[row]), Decimal(sign * amounts[row]).scaleb(-scale))
+        for row, sign in enumerate(signs)
+        if sign
+    )

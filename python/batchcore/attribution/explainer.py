@@ -34,15 +34,14 @@ from batchcore.native import Book, CancelFlag, in_thread
 from batchcore.pg.database import Database
 from batchcore.pg.session_pool import SessionPool
 from batchcore.reference.values import EXACT
-from batchcore.run import grouped
 from batchcore.run import plan as plans
-from batchcore.run.grouped import EventsByPosition, GroupedLoad
+from batchcore.run.grouped import events_of
 from batchcore.run.plan import Chunk
 from batchcore.run.request import requested
 from batchcore.run.tasks import together
 from batchcore.schema import RULE_COLUMNS, Use
 from batchcore.sources import stored as stores
-from batchcore.sources.facts import EVENTS, select_all_events, select_events
+from batchcore.sources.facts import select_events
 from batchcore.sources.host import Selection, located, normalised
 from batchcore.sources.profiles import load_profiles
 from batchcore.sources.query import load
@@ -56,8 +55,9 @@ if TYPE_CHECKING:
 
     from batchcore.audit.policy import PolicyAudit
     from batchcore.config import Settings
-    from batchcore.frames import Bytes, Int64
+    from batchcore.frames import Events, Int64
     from batchcore.pg.session import Session
+    from batchcore.run.grouped import EventsByPosition, GroupedLoad
     from batchcore.sources.query import Query
     from batchcore.sources.stored import Ranges, StoredRows
 
@@ -330,8 +330,9 @@ class Explainer:
         self._totals = Totals(self._policy, by)
         self._cancel, self._computing = CancelFlag(), asyncio.Lock()
         self._priced = asyncio.Event()
-        chunks = self._chunks()
-        events, todo = self._events_of(chunks), iter(chunks)
+        chunks, whole = self._chunks(), self._selection.ids is None
+        events = events_of(chunks, self._policy.catalog, self._select_events, whole=whole)
+        todo = iter(chunks)
         try:
             await together(
                 self._share_on(readers),
@@ -370,7 +371,9 @@ class Explainer:
             async with readers.lend("explain") as session:
                 ids, selection = self._ranges.id[chunk.rows], self._selection_of(chunk)
                 ids = np.ascontiguousarray(ids[chunk.works])
-                stored = await load(session, self._select_stored(selection, ids))
+                days, read = (self._first, self._last), ("daily_pnl",)
+                query = stores.select_stored(self._policy.source, selection, days, read, ids)
+                stored = await load(session, query)
                 positions = await load(session, self._policy.select_positions(selection))
                 closed = (await events.of(session, chunk)).among(positions)
                 symbols = positions.symbol.table() if by == "sector" else ()
@@ -383,11 +386,6 @@ class Explainer:
             add = partial(self._totals.add, stored, rows, inputs, sectors, self._cancel)
             async with self._computing:
                 await in_thread(add, self._cancel)
-
-    def _select_stored(self, selection: Selection, ids: Bytes) -> Query[StoredRows]:
-        """Return the P&L of the rows of a chunk."""
-        days = self._first, self._last
-        return stores.select_stored(self._policy.source, selection, days, ("daily_pnl",), ids)
 
     def _chunks(self) -> list[Chunk]:
         """Return all portfolios in chunks."""
@@ -404,23 +402,9 @@ class Explainer:
             for number, first in enumerate(range(0, len(works), size))
         ]
 
-    def _events_of(self, chunks: Sequence[Chunk]) -> GroupedLoad[EventsByPosition]:
-        """Return what loads the events of chunks: all at once, or for some chunks at a time."""
-        catalog = self._policy.catalog
-        size = partial(grouped.group_size, chunks, catalog.estimated_rows, EVENTS)
-        whole = size(grouped.BYTES_OF_ALL_EVENTS)
-        if self._selection.ids is None and whole >= len(chunks):
-            return GroupedLoad(chunks, whole, self._load_all_events)
-        return GroupedLoad(chunks, size(grouped.BYTES_OF_A_GROUP), self._load_events)
-
-    async def _load_all_events(self, session: Session, _group: Chunk) -> EventsByPosition:
-        found = await load(session, select_all_events(self._policy.catalog))
-        return await asyncio.to_thread(EventsByPosition.of, found)
-
-    async def _load_events(self, session: Session, group: Chunk) -> EventsByPosition:
+    def _select_events(self, group: Chunk) -> Query[Events]:
         policy, selection = self._policy, self._selection_of(group)
-        query = select_events(policy.catalog, selection, deleted=policy.reads_deleted)
-        return await asyncio.to_thread(EventsByPosition.of, await load(session, query))
+        return select_events(policy.catalog, selection, deleted=policy.reads_deleted)
 
     def _selection_of(self, chunk: Chunk) -> Selection:
         """Return a range of ids where it brings little more than what is needed."""
@@ -436,7 +420,6 @@ class Totals:
     def __init__(self, policy: PolicyAudit, by: str) -> None:
         """Take what lots are grouped by."""
         self._policy = policy
-        self._by = by
         self._groups = GroupSums(by)
         self._portfolios = self._unexplained = 0
         self._stored: Decimal | None = Decimal(0)
@@ -483,7 +466,7 @@ class Totals:
         return Explanation(
             portfolios=self._portfolios,
             policy=self._policy.request.policy,
-            by=self._by,
+            by=self._groups.by,
             session=session,
             since=since,
             daily_pnl=trimmed(self._stored),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from batchcore import arrow
 from batchcore.reference.values import EXACT
+from batchcore.words import plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,11 +95,10 @@ KEYS: Final = COLUMNS[:-1]
 
 _ARROW: Final[dict[str, tuple[type, int]]] = {
     "position": (uuid.UUID, 0),
-    "quantity": (Decimal, 4),
     "multiplier": (int, 0),
     **dict.fromkeys(("symbol", "sector", "type", "status_before", "status", "currency"), (str, 0)),
     **dict.fromkeys(("mark_before_day", "mark_day"), (dt.date, 0)),
-    **dict.fromkeys(("entry_price", "mark_before", "mark"), (Decimal, 4)),
+    **dict.fromkeys(("quantity", "entry_price", "mark_before", "mark"), (Decimal, 4)),
     **dict.fromkeys(("rate_before", "rate"), (Decimal, 12)),
     "share": (Decimal, 28),
 }
@@ -232,10 +232,7 @@ class Explanation(arrow.ArrowTable):
     def _arrow_columns(self) -> Mapping[str, ArrowColumn]:
         """Return the rows: amounts with 8 decimals or more, as many as they have."""
         columns = {name: [getattr(row, name) for row in self.rows] for name in COLUMNS}
-        return {
-            name: arrow.texts(values) if name == "key" else _arrow_column(name, values)
-            for name, values in columns.items()
-        }
+        return {name: _arrow_column(name, values) for name, values in columns.items()}
 
     @property
     def explained(self) -> bool:
@@ -271,7 +268,8 @@ class Explanation(arrow.ArrowTable):
         if self.portfolio is None:
             own = {name: value for name, value in own.items() if name not in of_chain}
             own["currencies"] = self.currencies
-        return {name: plain(value) for name, value in own.items()}
+        found: dict[str, Any] = plain(own)
+        return found
 
     def to_csv(self, top: int | None = None) -> str:
         """Return the rows, or the first of them, as CSV with a line of names; None is empty."""
@@ -284,25 +282,10 @@ class Explanation(arrow.ArrowTable):
 
 
 def _arrow_column(name: str, values: list[Any]) -> ArrowColumn:
+    if name == "key":
+        return arrow.texts(values)
     kind, scale = _ARROW.get(name, _AMOUNT)
     if name == "share":  # of 28 digits, which a small one has far behind the point
         unit, digits = Decimal(1).scaleb(-scale), Context(prec=scale + 2)
         values = [None if one is None else one.quantize(unit, context=digits) for one in values]
     return arrow.of_values(values, kind, scale=scale)
-
-
-def plain(value: object) -> object:
-    """Return a value as JSON can hold it."""
-    match value:
-        case Decimal():
-            return f"{value:f}"
-        case dt.date():
-            return value.isoformat()
-        case uuid.UUID():
-            return str(value)
-        case dict():
-            return {name: plain(one) for name, one in value.items()}
-        case list() | tuple():
-            return [plain(one) for one in value]
-        case _:
-            return value

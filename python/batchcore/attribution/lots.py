@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections import Counter
 from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
@@ -10,23 +9,18 @@ from typing import TYPE_CHECKING, Any, Final, overload
 
 from batchcore.analytics.sector_exposure import UNCLASSIFIED, UNKNOWN
 from batchcore.attribution.explanation import ExplainedRow
+from batchcore.audit.compare import value_at
 from batchcore.calendar import date_of
 from batchcore.reference.values import EXACT
 from batchcore.sources.host import normalised
-from batchcore.units import LotKind, Mark, State
+from batchcore.sources.stored import uuid_at
+from batchcore.units import LotKind, Mark
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from batchcore.frames import (
-        Contributions,
-        Days,
-        Decimals,
-        Integers,
-        Positions,
-        WideDecimals,
-    )
+    from batchcore.frames import Contributions, Days, Integers, Positions, WideDecimals
 
 CENTS: Final = 2
 """Decimals that a price or an amount has at least."""
@@ -50,12 +44,7 @@ _IN_COMMON: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Lot:
-    """A lot as a row, with what it may be grouped by and a row does not say.
-
-    Attributes:
-        row: With its own key.
-        class_: `investment_class`, trimmed and upper-cased; None for NULL.
-    """
+    """A lot as a row, and its `investment_class`, trimmed and upper-cased."""
 
     row: ExplainedRow
     class_: str | None
@@ -81,74 +70,57 @@ def lots_of(
     *,
     has_contributions: bool,
 ) -> list[Lot]:
-    """Return the lots of one portfolio as rows.
+    """Return the lots of one portfolio as rows; those of a baseline have no contributions (X3).
 
-    Args:
-        found: What each added.
-        positions: That they are of.
-        sectors: Sector of each normalised symbol, for public stocks (A2).
-        has_contributions: False for a baseline (X3).
+    ``sectors`` are of public stocks by normalised symbol (A2).
     """
     symbols, types = positions.symbol.texts(), positions.position_type.texts()
     classes = positions.investment_class.texts()
-    entry_prices = _decimals(positions.entry_price)
     numbers: Counter[int] = Counter()
     currencies = positions.currency.texts()
 
     def added(column: WideDecimals) -> list[Decimal | None]:
         return column.decimals() if has_contributions else [None] * len(column)
 
-    columns = zip(
-        found.position.tolist(),
-        found.kind.tolist(),
-        found.quantity.decimals(),
-        found.multiplier.tolist(),
-        _marks(found.mark_before.decimals(), found.day_before, found.status_before),
-        _marks(found.mark.decimals(), found.day, found.status),
-        found.rate_before.decimals(),
-        found.rate.decimals(),
-        added(found.unrealized_change),
-        added(found.realized),
-        added(found.price_effect),
-        added(found.currency_effect),
-        found.value.decimals(),
-        strict=True,
-    )
+    quantities, values = found.quantity.decimals(), found.value.decimals()
+    rates_before, rates = found.rate_before.decimals(), found.rate.decimals()
+    before = _marks(found.mark_before, found.day_before, found.status_before)
+    after = _marks(found.mark, found.day, found.status)
+    changes, ended = added(found.unrealized_change), added(found.realized)
+    price_effects, currency_effects = added(found.price_effect), added(found.currency_effect)
     lots = []
-    for at, kind, quantity, multiplier, before, after, *amounts, value in columns:
-        rate_before, rate, change, ended, price_effect, currency_effect = amounts
+    for row, at in enumerate(found.position.tolist()):
         numbers[at] += 1
-        own, symbol = uuid.UUID(bytes=positions.id[at].tobytes()), symbols[at]
-        name = "" if symbol is None else normalised(symbol)
-        mark_before, mark_before_day, status_before = before
-        mark, mark_day, status = after
-        row = ExplainedRow(
+        own, symbol, class_ = uuid_at(positions.id, at), symbols[at], classes[at]
+        entry_price, sector = value_at(positions.entry_price, at), UNCLASSIFIED
+        if found.kind[row] == LotKind.STOCK:
+            sector = sectors.get("" if symbol is None else normalised(symbol), UNKNOWN)
+        explained = ExplainedRow(
             key=f"{own}/{numbers[at]}",
             position=own,
             symbol=symbol,
-            sector=sectors.get(name, UNKNOWN) if kind == LotKind.STOCK else UNCLASSIFIED,
+            sector=sector,
             type=types[at],
-            quantity=trimmed(quantity, 0),
-            multiplier=multiplier,
-            entry_price=trimmed(entry_prices[at]),
-            mark_before=mark_before,
-            mark_before_day=mark_before_day,
-            status_before=status_before,
-            mark=mark,
-            mark_day=mark_day,
-            status=status,
-            unrealized_change=trimmed(change),
-            realized=trimmed(ended),
-            contribution=trimmed(total((change, ended))),
-            price_effect=trimmed(price_effect),
-            currency_effect=trimmed(currency_effect),
-            value=trimmed(value),
+            quantity=trimmed(quantities[row], 0),
+            multiplier=int(found.multiplier[row]),
+            entry_price=trimmed(entry_price) if isinstance(entry_price, Decimal) else None,
+            mark_before=before[row][0],
+            mark_before_day=before[row][1],
+            status_before=before[row][2],
+            mark=after[row][0],
+            mark_day=after[row][1],
+            status=after[row][2],
+            unrealized_change=trimmed(changes[row]),
+            realized=trimmed(ended[row]),
+            contribution=trimmed(total((changes[row], ended[row]))),
+            price_effect=trimmed(price_effects[row]),
+            currency_effect=trimmed(currency_effects[row]),
+            value=trimmed(values[row]),
             currency=currencies[at],
-            rate_before=trimmed(rate_before, 0),
-            rate=trimmed(rate, 0),
+            rate_before=trimmed(rates_before[row], 0),
+            rate=trimmed(rates[row], 0),
         )
-        class_ = classes[at]
-        lots.append(Lot(row, None if class_ is None else normalised(class_)))
+        lots.append(Lot(explained, None if class_ is None else normalised(class_)))
     return lots
 
 
@@ -213,22 +185,14 @@ def trimmed(value: Decimal | None, least: int = CENTS) -> Decimal | None:
 
 
 def _marks(
-    prices: list[Decimal | None], days: Days, statuses: Integers
-) -> Iterator[tuple[Decimal | None, dt.date | None, str | None]]:
-    """Give price, date of the close, and status of each mark."""
-    of_days = zip(days.values.tolist(), days.state.tolist(), strict=True)
-    of_statuses = zip(statuses.values.tolist(), statuses.state.tolist(), strict=True)
-    for price, (day, no_day), (status, no_status) in zip(prices, of_days, of_statuses, strict=True):
-        yield (
-            trimmed(price),
-            None if no_day else date_of(day),
-            None if no_status else Mark(status).name.lower(),
-        )
-
-
-def _decimals(column: Decimals) -> list[Decimal | None]:
-    rows = zip(column.values.tolist(), column.state.tolist(), strict=True)
+    prices: WideDecimals, days: Days, statuses: Integers
+) -> list[tuple[Decimal | None, dt.date | None, str | None]]:
+    """Return price, date of the close, and status of each mark."""
     return [
-        Decimal(value).scaleb(-column.scale) if state == State.VALUE else None
-        for value, state in rows
+        (
+            trimmed(price),
+            None if days.state[row] else date_of(int(days.values[row])),
+            None if statuses.state[row] else Mark(statuses.values[row]).name.lower(),
+        )
+        for row, price in enumerate(prices.decimals())
     ]

@@ -34,11 +34,7 @@ Amounts = tuple[Decimal | None, ...]
 
 @dataclass(slots=True)
 class GroupSums:
-    """Sums by key.
-
-    Attributes:
-        by: What lots are grouped by: `symbol`, `sector`, `type`, `class` or `portfolio`.
-    """
+    """Sums by what lots are grouped by: `symbol`, `sector`, `type`, `class` or `portfolio`."""
 
     by: str
     _sums: dict[str | None, Amounts] = field(default_factory=dict)
@@ -130,12 +126,7 @@ def _sums(column: WideDecimals, codes: npt.NDArray[Any], groups: int) -> list[De
 
 @dataclass(frozen=True, slots=True)
 class PortfolioSums:
-    """An amount of each portfolio of a chunk.
-
-    Attributes:
-        mantissas: None where a value is no number.
-        scale: Decimals of them.
-    """
+    """An amount of each portfolio of a chunk; None where a value is no number."""
 
     mantissas: Sequence[int | None]
     scale: int

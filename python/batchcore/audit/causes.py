@@ -38,13 +38,7 @@ CAUSES: Final = (
 
 @dataclass(frozen=True, eq=False, slots=True)
 class WriteTimes:
-    """Rows, and when each was written.
-
-    Attributes:
-        portfolio: (k,) int32 row of the ids of the chunk.
-        day: (k,) int32.
-        at: (k,) int64 microseconds since 1970.
-    """
+    """Rows by portfolio of the chunk and day, and when each was written, in microseconds."""
 
     portfolio: Int32
     day: Int32
@@ -94,13 +88,13 @@ def causes_of(
         facts: Of the chunk.
         prices: Closes that were changed, by the symbols of ``facts`` and of the market after.
         splits: Likewise, by their ex-dates, of edited ones `FIRST_DATE`.
-        rate_changed: (k,) whether a rate that counts was changed.
-        since: (k,) the day after which events and flows count.
-        looks_back: (k,) the first day whose close may have counted.
-        lacks_a_run: (k,) whether a row that they went on from is gone.
+        rate_changed: Whether a rate that counts was changed.
+        since: The day after which events and flows count.
+        looks_back: The first day whose close may have counted.
+        lacks_a_run: Whether a row that they went on from is gone.
         splits_go_back: Whether a split counts on all days before it (C5).
-        uses_market: (k,) whether closes of the market count, whoever holds it.
-        ends_at_exit: Whether closes of a position that was exited count no more (S3, L8).
+        uses_market: Whether closes of the market count, whoever holds it.
+        ends_at_exit: As in `PolicyAudit`.
     """
     day, stamped = written.day, facts.changed < UNKNOWN
 
@@ -175,10 +169,7 @@ def last_written(chunks: RunChunks, ids: Bytes, rows: WriteTimes) -> WriteTimes:
 def runs_are_missing(
     chunks: RunChunks, ids: Bytes, rows: WriteTimes, previous_day: Int32, holes: Int64
 ) -> Bools:
-    """Return which rows follow sessions that a run had, and that have no complete snapshot.
-
-    Each goes on from a previous day, with so many holes between: sessions without such a snapshot.
-    """
+    """Return which rows with holes before them follow sessions that a run had."""
     found = np.zeros(len(holes), dtype=np.bool_)
     window = (previous_day + 1).astype(np.int32), (rows.day - 1).astype(np.int32)
     for _, inside in chunks.around(ids, rows.portfolio, *window):

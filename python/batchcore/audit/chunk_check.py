@@ -62,10 +62,7 @@ class ChunkCheck:
     """The rows of one chunk, beside what they should be.
 
     Attributes:
-        ids: (p, 16) uint8 portfolios.
-        selection: The same, for queries.
-        stored: Their snapshots.
-        rows: (k,) int64 complete ones that were asked for, rows of `stored`.
+        rows: (k,) complete ones that were asked for, rows of `stored`.
         current: Of each stored row, whether its day was a current one (L32).
         any_current: Whether the day of one of `rows` was.
         facts: What the rows are made of, and when it was changed.
@@ -105,13 +102,7 @@ class ChunkCheck:
         return WriteTimes(stored.portfolio[rows], stored.day[rows], stored.written[rows])
 
     async def run(self, tally: Tally, run_chunks: RunChunks, tick: Tick) -> None:
-        """Compare the rows, and count what differs.
-
-        Args:
-            tally: Counts it.
-            run_chunks: Those of the ledger.
-            tick: Called with how many more rows are done.
-        """
+        """Compare the rows, and count what differs; ``tick`` is called with how many are done."""
         policy, stored, rows = self._policy, self.stored, self.rows
         await self._load()
         self._before, *others = (before[rows] for before in policy.previous(stored))
@@ -206,20 +197,15 @@ class ChunkCheck:
     def right_equities(self, latest: Days) -> Decimals:
         """Return (p,) what the equities of snapshots should be, NULL where they are right.
 
-        Args:
-            latest: (p,) the day of one snapshot of each portfolio of the chunk.
+        ``latest`` has the day of one snapshot of each portfolio of the chunk.
         """
-        found = Decimals.nulls(len(latest.values))
-        values, state = found.values.copy(), found.state.copy()
-        portfolio = self.links.portfolio
-        own = (self.links.day == latest.values[portfolio]) & (
-            latest.state[portfolio] == State.VALUE
-        )
-        own &= self.wrong[:, compare.PLACE["equity_balance"]]
-        equity = self.expected.cells["equity_balance"]
-        values[portfolio[own]] = equity.values[own]
-        state[portfolio[own]] = State.VALUE
-        return Decimals(values, equity.scale, state)
+        portfolio, equity = self.links.portfolio, self.expected.cells["equity_balance"]
+        own = self.wrong[:, compare.PLACE["equity_balance"]]
+        own = own & (latest.state[portfolio] == State.VALUE)
+        own &= self.links.day == latest.values[portfolio]
+        row = np.full(len(latest), len(equity), dtype=np.int64)  # of the NULL that comes last
+        row[portfolio[own]] = np.flatnonzero(own)
+        return Decimals.concat([equity, Decimals.nulls(1, equity.scale)]).take(row)
 
     async def _go_on_from(self, before: Int64) -> None:
         """Compute rows that differ from other rows before them, where that fits better."""

@@ -63,11 +63,10 @@ _NOT_COMPARED: Final = 255
 class Judgement:
     """Which cells of some rows can be judged, and why others cannot.
 
-    Attributes:
-        reason: (k, c) uint8, 0 or one more than a place in `REASONS`; c counts `ALL_COLUMNS`.
+    `reason` is (k, c), 0 or one more than a place in `REASONS`; c counts `ALL_COLUMNS`.
     """
 
-    def __init__(self, rows: int, columns: Sequence[str] = COLUMNS) -> None:
+    def __init__(self, rows: int, columns: Sequence[str]) -> None:
         """Begin with all cells of some columns."""
         self.reason = np.full((rows, len(ALL_COLUMNS)), _NOT_COMPARED, dtype=np.uint8)
         self.reason[:, [PLACE[column] for column in columns]] = 0

@@ -11,15 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 import numpy as np
 
 from batchcore.audit.compare import value_at
-from batchcore.frames import (
-    LEFT_OUT,
-    Decimals,
-    Frame,
-    Objects,
-    Opening,
-    Previous,
-    taken,
-)
+from batchcore.frames import LEFT_OUT, Decimals, Frame, Objects, Opening, Previous, taken
 from batchcore.native import CancelFlag, in_thread, roll_forward, store_snapshots
 from batchcore.schema import COUNT_COLUMNS, MONEY_COLUMNS, SNAPSHOT_SCALES
 from batchcore.sources.plain import as_decimals
@@ -31,14 +23,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.audit.policy import PolicyAudit
-    from batchcore.frames import (
-        Bools,
-        FloatObjects,
-        Int32,
-        Int64,
-        Rows,
-        Text,
-    )
+    from batchcore.frames import Bools, FloatObjects, Int32, Int64, Rows, Text
     from batchcore.native import Book
     from batchcore.sources.stored import StoredRows
 
@@ -60,12 +45,12 @@ class Links(Frame):
     """Rows to be computed, each from one row before it or from an opening equity.
 
     Attributes:
-        row: (k,) int64 row of `StoredRows`, ascending.
-        portfolio: (k,) int32 row of the chunk.
-        day: (k,) int32.
-        previous_day: (k,) int32, of the row before; meaningless where `first`.
-        first: (k,) bool, whether there is no row before: then the equity is that of the row
-            itself, for what it opened with is not stored.
+        row: Row of `StoredRows`, ascending.
+        portfolio: Row of the chunk.
+        day: Of each.
+        previous_day: Of the row before; meaningless where `first`.
+        first: Whether there is no row before: then the equity is that of the row itself, for what
+            it opened with is not stored.
         carried: `CARRIED` of the row before.
         equity: `equity_balance` of the row itself.
     """
@@ -106,10 +91,9 @@ class ExpectedRows(Frame):
     """What rows should be.
 
     Attributes:
-        known: (k,) bool, whether the rules give a row: a portfolio may fail (S10, L4).
+        known: Whether the rules give a row: a portfolio may fail (S10, L4).
         cells: Column -> values, with the decimals that the rules give it; NULL in other rows.
-        shares: (k,) `sector_exposure` as mappings of decimals, None for NULL; None where rows are
-            computed without it.
+        shares: `sector_exposure` as mappings of decimals, None for NULL; None without it.
     """
 
     known: Bools
@@ -142,8 +126,8 @@ async def computed_by_reference(  # noqa: PLR0917  # rows, and what they are com
         roll: Gives the row of a portfolio and a day, None if it fails: from a snapshot before
             it or an opening equity, and with the first day that is a current one.
         links: The rows, each with what it goes on from.
-        opening: (k,) cents that `portfolios.equity_balance` had before each (S5, L6).
-        current: (k,) bool, whether the day of each was a current one (L32).
+        opening: Cents that `portfolios.equity_balance` had before each (S5, L6).
+        current: Whether the day of each was a current one (L32).
         tick: Called with how many more are done.
     """
     rows = []
@@ -179,13 +163,7 @@ def _cells(rows: list[Any], column: str) -> Decimals:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Inputs:
-    """What the rows of a chunk are computed from.
-
-    Attributes:
-        ids: (p, 16) uint8 portfolios of the chunk.
-        book: What their lots are made of.
-        currency: Of the portfolios, where rates may convert; left out without any.
-    """
+    """What the rows of a chunk are computed from; currencies are left out without any rates."""
 
     ids: npt.NDArray[np.uint8]
     book: Book

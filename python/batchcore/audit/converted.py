@@ -37,14 +37,7 @@ async def converted_since(  # noqa: PLR0917  # where to look, and for whom
 ) -> Bools:
     """Return (k,) whether a rate that counts in a row came or changed since it was written.
 
-    Args:
-        session: To read by.
-        catalog: Of a host that maps rates.
-        selection: The portfolios of ``ids``.
-        ids: (p, 16) uint8, sorted.
-        written: The rows.
-        since: (k,) the day of the row that each goes on from.
-        settings: Lookback and pivot count.
+    ``since`` is the day of the row that each goes on from. Of a host that maps rates.
     """
     query = select_rate_changes(catalog, int(written.at.min()), int(written.day.max()))
     rates = await load(session, query)
@@ -68,14 +61,8 @@ def rate_counts(  # noqa: PLR0917  # what changed, who holds what, and what was 
 ) -> Bools:
     """Return (k,) whether a changed rate may count in a row: for a mark, an entry or an exit (C6).
 
-    Args:
-        rates: Those that came or changed.
-        held: Positions that name a currency.
-        portfolio: (n,) int32 the row of each one's portfolio, as in ``written``.
-        names: Currency of each text in ``held.own``.
-        written: The rows.
-        since: (k,) the day of the row that each goes on from.
-        settings: Lookback and pivot count.
+    ``portfolio`` is that of each position held, as in ``written``; ``names`` has the currency of
+    each text in ``held.own``.
     """
     order = np.argsort(portfolio, kind="stable")
     pair = pairs(written.portfolio, portfolio[order])

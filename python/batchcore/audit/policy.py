@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from batchcore import policies
-from batchcore.audit.compute import columns_of
+from batchcore.audit.compute import Inputs, columns_of
 from batchcore.calendar import day_of
 from batchcore.db.catalog import inspect
 from batchcore.db.check import check
 from batchcore.errors import ConfigError
+from batchcore.native import Book
 from batchcore.schema import Use
 from batchcore.sources import stored as stores
+from batchcore.sources.facts import select_events, select_flows
 from batchcore.sources.plain import load_plainly
 from batchcore.sources.positions import select_all_positions, select_positions
 from batchcore.sources.prices import load_calendar
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
     from batchcore.audit.chunk_check import ChunkCheck
     from batchcore.audit.compare import Judgement
-    from batchcore.audit.compute import ExpectedRows, Inputs, Links, Roll, Shares
+    from batchcore.audit.compute import ExpectedRows, Links, Roll, Shares
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
     from batchcore.frames import (
@@ -53,11 +55,8 @@ if TYPE_CHECKING:
 class Chains:
     """Stored rows whose P&L is explained, by portfolio and day, each with the row before it.
 
-    Attributes:
-        portfolio: (k,) int32 row of the ids of the chunk, ascending.
-        day: (k,) int32.
-        previous_day: (k,) int32, of the row that each goes on from; its own where `first`.
-        first: (k,) bool, whether there is no row before it.
+    `portfolio` counts the ids of the chunk; `previous_day` is a row's own if it is a `first` one,
+    without a row before it.
     """
 
     portfolio: Int32
@@ -94,7 +93,6 @@ class PolicyAudit(abc.ABC):
     """A policy on the tables of a host.
 
     Attributes:
-        stored_rules: Which stored rows and facts count under the policy.
         columns: Columns that are compared, in the order of the report.
         computed: Columns that rows are computed with.
         has_shares: Whether `sector_exposure` is another one.
@@ -103,13 +101,12 @@ class PolicyAudit(abc.ABC):
         by_chain: Columns that the row before has a part in, beside the equity.
         by_value: Columns in which the value of a PRIVATE lot counts.
         by_quantity: Columns that a partial close changes on earlier days.
-        ends_at_exit: Whether closes of a position that was exited count no more.
+        ends_at_exit: Whether closes of a position that was exited count no more (S3, L8).
         of_day: Whether P&L and flows of a row are of its day alone, whatever has been since the
             row before it (L12, L18); then no row is a baseline either.
         reads_deleted: Whether soft-deleted positions and their events count.
         valued_by: What values lots beside closes, where the host maps it.
-        market: To compute natively, if anything is.
-        host: Likewise, of policies that need one.
+        market: To compute natively, if anything is; with a `host` where the policy needs one.
         read: Columns that are read where they are there.
         off: Part of the columns -> why it cannot be computed.
     """
@@ -139,11 +136,7 @@ class PolicyAudit(abc.ABC):
         *,
         fast: bool,
     ) -> None:
-        """Take the tables, and what was asked for.
-
-        Raises:
-            SchemaError: the tables are not those that the policy reads.
-        """
+        """Take the tables; raise a `SchemaError` if they are not those that the policy reads."""
         self.session = session
         self.catalog = catalog
         self.reader = Reader(session, catalog)
@@ -179,9 +172,15 @@ class PolicyAudit(abc.ABC):
     def reads(self, *, any_current: bool) -> dict[str, bool]:
         """Return whether changed profiles and betas count in rows, some on a current day or not."""
 
-    @abc.abstractmethod
     async def inputs(self, check: ChunkCheck) -> Inputs:
         """Return what the rows of a chunk are computed from natively."""
+        session, day, of = self.session, check.stored.day, (self.catalog, check.selection)
+        book = Book(
+            positions=await load(session, self.select_positions(check.selection)),
+            events=await load(session, select_events(*of, deleted=self.reads_deleted)),
+            flows=await load(session, select_flows(*of, int(day.min()), int(day.max()))),
+        )
+        return await self.convert(session, Inputs(check.ids, book), check.selection)
 
     async def convert(
         self,
@@ -250,8 +249,4 @@ class PolicyAudit(abc.ABC):
     async def own_equities(
         self, portfolios: Portfolios, at: Int64, selection: Selection
     ) -> OwnEquities:
-        """Return what `portfolios.equity_balance` of some portfolios is to be.
-
-        ``portfolios`` are all, with the latest complete snapshot of each; ``at`` and ``selection``
-        are those that are asked for.
-        """
+        """Return what `portfolios.equity_balance` is to be, of the portfolios ``at`` some rows."""

@@ -17,7 +17,7 @@ import numpy as np
 from batchcore import arrow
 from batchcore.audit.causes import CAUSES
 from batchcore.audit.compare import ALL_COLUMNS, PLACE, REASONS, shares_apart
-from batchcore.calendar import day_of
+from batchcore.words import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -67,8 +67,8 @@ class Difference:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as what JSON can hold, amounts as text."""
-        own = {one.name: _plain(getattr(self, one.name)) for one in fields(self)}
-        return own | {"difference": _plain(self.difference), "cause": self.cause or None}
+        own = {one.name: plain(getattr(self, one.name)) for one in fields(self)}
+        return own | {"difference": plain(self.difference), "cause": self.cause or None}
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -97,10 +97,12 @@ class ColumnCounts(arrow.ArrowTable):
     def to_dict(self) -> dict[str, Any]:
         """Return it as what JSON can hold, by name."""
         return {
-            name: {"checked": checked, "differing": differing, "worst": _plain(worst)}
-            for name, checked, differing, worst in zip(
-                self.name, self.checked.tolist(), self.differing.tolist(), self.worst, strict=True
-            )
+            name: {
+                "checked": int(self.checked[row]),
+                "differing": int(self.differing[row]),
+                "worst": None if worst is None else worst.to_dict(),
+            }
+            for row, (name, worst) in enumerate(zip(self.name, self.worst, strict=True))
         }
 
 
@@ -146,23 +148,16 @@ class VerifyResult(arrow.ArrowTable):
     def _arrow_columns(self) -> Mapping[str, ArrowColumn]:
         """Return the cells of `examples`; what is no number is text."""
         cells = self.examples
-        session = [one.session for one in cells]
-        columns = list(dict.fromkeys(one.column for one in cells))
-        causes = list(dict.fromkeys(one.cause for one in cells))
-        day = [0 if date is None else day_of(date) for date in session]
-        at = np.array([columns.index(one.column) for one in cells], dtype=np.int32)
-        why = np.array([causes.index(one.cause) for one in cells], dtype=np.int32)
-        ids = b"".join(one.portfolio.bytes for one in cells)
         return {
-            "portfolio_id": arrow.uuids(np.frombuffer(ids, dtype=np.uint8).reshape(-1, 16)),
-            "snapshot_date": arrow.dates(np.array(day, dtype=np.int32), _nulls(session)),
-            "column": arrow.coded(at, columns),
+            "portfolio_id": arrow.of_values([one.portfolio for one in cells], uuid.UUID),
+            "snapshot_date": arrow.of_values([one.session for one in cells], dt.date),
+            "column": arrow.of_values([one.column for one in cells], str),
             "stored": _amounts(one.stored for one in cells),
             "expected": _amounts(one.expected for one in cells),
             "difference": _amounts(one.difference for one in cells),
             "stored_text": arrow.texts([_text(one.stored) for one in cells]),
             "expected_text": arrow.texts([_text(one.expected) for one in cells]),
-            "cause": arrow.coded(why, causes, _nulls([one.cause or None for one in cells])),
+            "cause": arrow.of_values([one.cause or None for one in cells], str),
         }
 
     @property
@@ -178,7 +173,9 @@ class VerifyResult(arrow.ArrowTable):
     def to_dict(self) -> dict[str, Any]:
         """Return it as what JSON can hold: amounts as text, dates as ISO text."""
         return {
-            **{one.name: _plain(getattr(self, one.name)) for one in fields(self)},
+            **{one.name: plain(getattr(self, one.name)) for one in fields(self)},
+            "columns": self.columns.to_dict(),
+            "examples": [one.to_dict() for one in self.examples],
             "cells_checked": self.checked,
             "cells_differing": self.differing,
             "cells_not_checkable": sum(self.not_checkable.values()),
@@ -186,59 +183,28 @@ class VerifyResult(arrow.ArrowTable):
         }
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401  # what a result may hold
-    """Return a value as what JSON can hold."""
-    match value:
-        case Decimal():
-            return f"{value:f}"
-        case uuid.UUID() | dt.date():
-            return str(value)
-        case Difference() | ColumnCounts():
-            return value.to_dict()
-        case Mapping():
-            return {name: _plain(one) for name, one in value.items()}
-        case list() | tuple():
-            return [_plain(one) for one in value]
-        case _:
-            return value
-
-
-def _nulls(values: Sequence[object]) -> Bytes:
-    """Return which values are None, as states."""
-    return np.array([value is None for value in values], dtype=np.uint8)
-
-
 def _amounts(values: Iterable[object]) -> ArrowColumn:
     """Return numbers as decimals; what is none, or too large, is null."""
-    units = [_units(value) for value in values]
-    cells = b"".join((one or 0).to_bytes(16, "little", signed=True) for one in units)
-    mantissas = np.frombuffer(cells, dtype=np.uint8).reshape(-1, 16)
-    return arrow.decimals(mantissas, CELL_SCALE, _nulls(units))
+    cells = [value if _is_amount(value) else None for value in values]
+    return arrow.of_values(cells, Decimal, scale=CELL_SCALE)
 
 
-def _units(value: object) -> int | None:
+def _is_amount(value: object) -> bool:
     if not isinstance(value, Decimal) or not value.is_finite():
-        return None
+        return False
     units = Fraction(value) * 10**CELL_SCALE
-    fits = units.denominator == 1 and abs(units) < 10**arrow.MOST_DIGITS
-    return int(units) if fits else None
+    return units.denominator == 1 and abs(units) < 10**arrow.MOST_DIGITS
 
 
 def _text(value: object) -> str | None:
     """Return what is no number as text: JSON of an object; None for a number, and for NULL."""
-    if value is None or _units(value) is not None:
+    if value is None or _is_amount(value):
         return None
-    return json.dumps(_plain(value)) if isinstance(value, Mapping) else f"{value}"
+    return json.dumps(plain(value)) if isinstance(value, Mapping) else f"{value}"
 
 
 class Tally:
-    """Counts of all chunks, the first examples, and the worst cell of each column.
-
-    Attributes:
-        rows: Snapshots looked at.
-        rows_differing: Of these, those with a cell that differs.
-        missing_sessions: Sessions without a complete snapshot.
-    """
+    """Counts of all chunks, the first examples, and the worst cell of each column."""
 
     def __init__(self, columns: Sequence[str]) -> None:
         """Begin with nothing; the columns are those compared, in the order of the report."""
@@ -264,7 +230,7 @@ class Tally:
         self._causes.update(CAUSES[one] for one in cause.tolist())
         for row in range(min(len(wrong), EXAMPLES - len(self._examples))):
             for place in np.flatnonzero(wrong[row]).tolist():
-                self._add(found.difference(row, ALL_COLUMNS[place]))
+                self._examples.append(found.difference(row, ALL_COLUMNS[place]))
         for number, place in enumerate(self._places):
             own = np.flatnonzero(wrong[:, place])
             if len(own):
@@ -278,13 +244,9 @@ class Tally:
         self._checked[-1] += checked
         self._differing[-1] += len(differences)
         self._reasons.update(left_out)
+        self._examples = [*self._examples, *differences][:EXAMPLES]
         for difference in differences:
-            self._add(difference)
             self._worsen(-1, difference)
-
-    def _add(self, difference: Difference) -> None:
-        if len(self._examples) < EXAMPLES:
-            self._examples.append(difference)
 
     def _worsen(self, place: int, found: Difference) -> None:
         worst = self._worst[place]
@@ -298,7 +260,7 @@ class Tally:
             rows_differing=self.rows_differing,
             missing_sessions=self.missing_sessions,
             columns=ColumnCounts(self._names, self._checked, self._differing, tuple(self._worst)),
-            examples=tuple(self._examples),
+            examples=tuple(self._examples[:EXAMPLES]),
             causes={name: self._causes[name] for name in CAUSES if self._causes[name]},
             not_checkable={name: self._reasons[name] for name in REASONS if self._reasons[name]},
             **about,

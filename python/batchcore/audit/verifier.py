@@ -126,13 +126,7 @@ async def verify(
 
 
 class Verification:
-    """One verification.
-
-    Attributes:
-        tally: What was found.
-        counted: How many snapshots each portfolio has in the range.
-        chosen: Portfolios with a snapshot that is looked at.
-    """
+    """One verification: `chosen` are the portfolios with a snapshot that is looked at."""
 
     def __init__(self, policy: PolicyAudit, progress: Progress | None) -> None:
         """Take the policy, and what is called with snapshots done and in all."""

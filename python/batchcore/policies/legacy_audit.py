@@ -11,22 +11,16 @@ import numpy as np
 from batchcore import calendar as calendars
 from batchcore import reference as ref
 from batchcore.audit import compare
-from batchcore.audit.compute import Inputs, columns_of, shares_of
+from batchcore.audit.compute import columns_of, shares_of
 from batchcore.audit.policy import PolicyAudit
-from batchcore.db.analytic_tables import (
-    LEGACY,
-    POSITION_BETAS,
-    PROFILES,
-    check_legacy,
-)
-from batchcore.frames import Betas, ComputedDays, Decimals, Opening
-from batchcore.native import Book, build_host, legacy_contributions
+from batchcore.db.analytic_tables import LEGACY, POSITION_BETAS, PROFILES, check_legacy
+from batchcore.frames import ComputedDays, Decimals, Opening
+from batchcore.native import build_host, legacy_contributions
 from batchcore.policies.legacy import PREVIOUS_CLOSE_DAYS
 from batchcore.reference import legacy
 from batchcore.run.valuation import Valuation
 from batchcore.schema import COUNT_COLUMNS, NOTHING, RULE_COLUMNS
 from batchcore.sources import stored as stores
-from batchcore.sources.facts import select_events, select_flows
 from batchcore.sources.positions import load_symbols
 from batchcore.sources.prices import load_legacy_closes
 from batchcore.sources.profiles import select_newest_betas, select_spelt_profiles
@@ -40,7 +34,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from batchcore.audit.chunk_check import ChunkCheck
-    from batchcore.audit.compute import Links, Roll, Shares
+    from batchcore.audit.compute import Inputs, Links, Roll, Shares
     from batchcore.audit.policy import Chains
     from batchcore.frames import Bools, Contributions, Int32, Int64, Rows
     from batchcore.native import CancelFlag
@@ -144,16 +138,12 @@ class LegacyAudit(PolicyAudit):
         return {name: any_current and self.catalog.has_table(t) for name, t in tables.items()}
 
     async def inputs(self, check: ChunkCheck) -> Inputs:
-        """Return positions, soft-deleted ones too, events, flows and betas."""
-        session, day, of = self.session, check.stored.day, (self.catalog, check.selection)
-        has_betas = check.any_current
-        book = Book(
-            positions=await load(session, self.select_positions(check.selection)),
-            events=await load(session, select_events(*of, deleted=True)),
-            flows=await load(session, select_flows(*of, int(day.min()), int(day.max()))),
-            betas=await load(session, select_newest_betas(*of)) if has_betas else Betas.none(),
-        )
-        return Inputs(check.ids, book)
+        """Return them with the betas that count on current days."""
+        inputs = await super().inputs(check)
+        if not check.any_current:
+            return inputs
+        betas = await load(self.session, select_newest_betas(self.catalog, check.selection))
+        return replace(inputs, book=replace(inputs.book, betas=betas))
 
     def contributions(self, chains: Chains, inputs: Inputs, cancel: CancelFlag) -> Contributions:
         """Return what each position added on the days of the rows (X7)."""

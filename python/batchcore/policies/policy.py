@@ -15,12 +15,12 @@ from batchcore.frames import Issues
 from batchcore.native import Book, roll_forward, store_snapshots
 from batchcore.run import grouped
 from batchcore.run import plan as plans
-from batchcore.run.grouped import EventsByPosition, FlowsByPortfolio, GroupedLoad
+from batchcore.run.grouped import FlowsByPortfolio
 from batchcore.run.result import Coverage
 from batchcore.run.valuation import Valuation
 from batchcore.shards import in_shard
 from batchcore.sinks.snapshots import Equities, already_exist, encode_batch
-from batchcore.sources.facts import select_all_events, select_events, select_flows
+from batchcore.sources.facts import FLOWS, select_events, select_flows
 from batchcore.sources.host import Boundaries, Selection
 from batchcore.sources.positions import select_earliest_entries
 from batchcore.sources.query import load
@@ -31,16 +31,7 @@ if TYPE_CHECKING:
 
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
-    from batchcore.frames import (
-        Bools,
-        Ids,
-        Kept,
-        Opening,
-        Positions,
-        Previous,
-        Rows,
-        Text,
-    )
+    from batchcore.frames import Bools, Events, Ids, Kept, Opening, Positions, Previous, Rows, Text
     from batchcore.native import CancelFlag, Checks, Host, Market
     from batchcore.pg.ledger import Entry
     from batchcore.pg.session import Session
@@ -54,6 +45,7 @@ if TYPE_CHECKING:
     from batchcore.sinks.snapshots import Batch
     from batchcore.sources.changes import Stamps
     from batchcore.sources.portfolios import LatestSnapshots
+    from batchcore.sources.query import Query
     from batchcore.sources.snapshots import Existing, Returns
 
 log: Final = logging.getLogger("batchcore")
@@ -72,13 +64,9 @@ class RunContext:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class RunPrices:
-    """The prices of a run, and what else all its chunks are computed with.
+    """Closes, marked on the sessions of the plan, and what else all chunks are computed with.
 
-    Attributes:
-        market: Closes, marked on the sessions of the plan.
-        analysis: None where nothing is analysed.
-        host: What the rules read beside the frames of a chunk, where they do.
-        checks: Of the closes (C1); None where nothing is checked.
+    `host` is what the rules read beside the frames of a chunk, where they do.
     """
 
     market: Market
@@ -91,11 +79,8 @@ class RunPrices:
 class ChunkFacts:
     """What a chunk with anything to write is computed from.
 
-    Attributes:
-        book: What its lots are made of.
-        stored: The snapshots that its portfolios continue from; under the policy `legacy`, those
-            of the range too.
-        returns: Daily returns before the run.
+    `stored` are the snapshots that its portfolios continue from; under the policy `legacy`, those
+    of the range too. `returns` are daily returns before the run.
     """
 
     book: Book
@@ -117,12 +102,9 @@ class ComputedChunk:
     """A chunk that waits to be written.
 
     Attributes:
-        chunk: Which.
         batches: Its bytes; several parts where some portfolios were refused (S10).
-        rows: What they were made of.
         issues: Those of its analytics, and of portfolios that were refused.
-        noticed: What was noticed of its portfolios beside, each with the number that these count
-            from.
+        noticed: What else was noticed, each with the number that its portfolios count from.
         entry: What the ledger keeps of it, where there is one.
         kept: Once it is written, what it left to other writers.
         differences: Of a repair, what it found.
@@ -145,18 +127,15 @@ class Policy(abc.ABC):
 
     Attributes:
         reads_deleted: Whether soft-deleted positions count.
-        catalog: The host's tables.
         selection: The portfolios whose symbols need prices, of all shards.
         asked: How many portfolios were asked for, of all shards.
         plan: What each portfolio writes, of the shard of the run.
         chunks: Of the plan, in the order of ids.
-        stamps: Of a plan that nothing is computed of, how the host keeps the time stamps of its
-            tables.
+        stamps: Of a plan alone, how the host keeps the time stamps of its tables.
         names: Of its portfolios, where errors have them.
         refused: (n,) bool, portfolios that fail before anything is computed; None is none.
         analytics_off: Part of the analytics -> why it is not done though it was asked for.
-        coverage: What `load_prices` has found of the sessions that it checks (S12), also where it
-            refuses them.
+        coverage: Of the sessions that `load_prices` checks (S12), also where it refuses them.
     """
 
     reads_deleted: ClassVar = False
@@ -286,19 +265,10 @@ class Policy(abc.ABC):
         """Take the chunks, and choose how many of them make a group of events or flows."""
         self.chunks = chunks
         estimated, works = self.catalog.estimated_rows, self.plan.works()
-
-        def size(table: str, most_bytes: int) -> int:
-            return grouped.group_size(chunks, estimated, table, most_bytes)
-
-        flows = size("equity_changes", grouped.BYTES_OF_A_GROUP)
-        self._flows = GroupedLoad(chunks, flows, self._load_flows)
-        table = "position_realized_events"
-        whole = size(table, grouped.BYTES_OF_ALL_EVENTS)
-        if whole >= len(chunks) and self.plan.is_whole and works.sum() * 2 >= len(works):
-            self._events = GroupedLoad(chunks, whole, self._load_all_events)
-        else:
-            events = size(table, grouped.BYTES_OF_A_GROUP)
-            self._events = GroupedLoad(chunks, events, self._load_events)
+        flows = grouped.group_size(chunks, estimated, FLOWS, grouped.BYTES_OF_A_GROUP)
+        self._flows = grouped.GroupedLoad(chunks, flows, self._load_flows)
+        whole = self.plan.is_whole and works.sum() * 2 >= len(works)
+        self._events = grouped.events_of(chunks, self.catalog, self._select_events, whole=whole)
 
     async def load_book(self, reader: Session, chunk: Chunk, positions: Positions) -> Book:
         """Return the positions of a chunk with the events and flows of its group."""
@@ -307,14 +277,9 @@ class Policy(abc.ABC):
         self.monitor.loaded(positions=len(positions), events=len(events), flows=len(flows))
         return Book(positions=positions, events=events, flows=flows)
 
-    async def _load_all_events(self, reader: Session, _group: Chunk) -> EventsByPosition:
-        found = await load(reader, select_all_events(self.catalog))
-        return await asyncio.to_thread(EventsByPosition.of, found)
-
-    async def _load_events(self, reader: Session, group: Chunk) -> EventsByPosition:
+    def _select_events(self, group: Chunk) -> Query[Events]:
         selection = self.selection_of(group, group.works)
-        query = select_events(self.catalog, selection, deleted=self.reads_deleted)
-        return await asyncio.to_thread(EventsByPosition.of, await load(reader, query))
+        return select_events(self.catalog, selection, deleted=self.reads_deleted)
 
     async def _load_flows(self, reader: Session, group: Chunk) -> FlowsByPortfolio:
         selection, window = self.selection_of(group, group.works), self.flow_window(group)

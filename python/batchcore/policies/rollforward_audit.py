@@ -14,7 +14,7 @@ from batchcore import calendar as calendars
 from batchcore import reference as ref
 from batchcore.analytics.windows import LOOK
 from batchcore.audit import compare
-from batchcore.audit.compute import ExpectedRows, Inputs, cents_of, shares_of
+from batchcore.audit.compute import ExpectedRows, cents_of, shares_of
 from batchcore.audit.policy import PolicyAudit
 from batchcore.db.analytic_tables import check_parts
 from batchcore.errors import SchemaError
@@ -27,13 +27,12 @@ from batchcore.frames import (
     day_keys,
     rescaled,
 )
-from batchcore.native import Book, contributions
+from batchcore.native import contributions
 from batchcore.run.analysis import PAST_RETURNS, ChunkInputs, extra_symbols, load_analysis
 from batchcore.run.monitor import Monitor
 from batchcore.run.prices import PriceWindow, load_closes
 from batchcore.run.valuation import Valuation
 from batchcore.schema import COUNT_COLUMNS, RULE_COLUMNS
-from batchcore.sources.facts import select_events, select_flows
 from batchcore.sources.host import floats, located
 from batchcore.sources.positions import load_symbols
 from batchcore.sources.query import load
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from batchcore.audit.chunk_check import ChunkCheck
-    from batchcore.audit.compute import Links, Roll
+    from batchcore.audit.compute import Inputs, Links, Roll
     from batchcore.audit.policy import Chains
     from batchcore.db.analytic_tables import Parts
     from batchcore.frames import Bools, Contributions, Int32, Int64, Text
@@ -161,16 +160,6 @@ class RollForwardAudit(PolicyAudit):
     def reads(self, *, any_current: bool) -> dict[str, bool]:  # noqa: ARG002  # no day is
         """Return that profiles count with analytics, betas never."""
         return {"profiles": self._parts is not None and self._parts.profiles, "betas": False}
-
-    async def inputs(self, check: ChunkCheck) -> Inputs:
-        """Return positions, events and flows."""
-        session, day, of = self.session, check.stored.day, (self.catalog, check.selection)
-        book = Book(
-            positions=await load(session, self.select_positions(check.selection)),
-            events=await load(session, select_events(*of)),
-            flows=await load(session, select_flows(*of, int(day.min()), int(day.max()))),
-        )
-        return await self.convert(session, Inputs(check.ids, book), check.selection)
 
     async def convert(self, session: Session, inputs: Inputs, selection: Selection) -> Inputs:
         """Return inputs with the currencies of their portfolios, and the rates between them."""
@@ -326,19 +315,10 @@ def analysed_rows(  # noqa: PLR0917  # rows, and what their analytics are made o
     cells: Mapping[str, Decimals],
     past: Returns,
 ) -> ExpectedRows:
-    """Return the analytic columns of rows.
+    """Return the analytic columns of rows (A1 to A6).
 
-    Args:
-        analysis: Of all chunks.
-        inputs: Of the chunk.
-        stored: Likewise.
-        rows: (k,) which.
-        cells: `equity_balance` and `daily_return` of all stored rows that the analytics go on
-            from, as they are or as they should be.
-        past: Daily returns before all stored rows.
-
-    Source:
-        A1 to A6.
+    ``cells`` are `equity_balance` and `daily_return` of all stored rows, as they are or as they
+    should be, and ``past`` the returns before these.
     """
     history = _history(stored, cells["daily_return"], past)
     portfolios = len(inputs.ids)

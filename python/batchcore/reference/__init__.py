@@ -2,85 +2,42 @@
 
 `rollforward` holds the rules S1 to S14 of docs/semantics.md, and its names are those of this
 package. `legacy` holds the rules L1 to L34 of docs/legacy.md, under names of its own. `facts`,
-`sources` and `values` are what both read and how both round.
+`one_close` and `values` are what both read and how both round.
 """
 
-from batchcore.reference.currencies import Currency, Rates, currency, rates
-from batchcore.reference.facts import (
-    DEFAULT_SCALES,
-    OPTION_TYPES,
-    Beta,
-    Event,
-    Flow,
-    Issue,
-    Market,
-    Position,
-    Scales,
-)
-from batchcore.reference.one_close import one_close
-from batchcore.reference.rollforward import (
-    MONEY_COLUMNS,
-    POSITION_TYPES,
-    SHORT_TYPES,
-    Portfolio,
-    Result,
-    Row,
-    Snapshot,
-    Span,
-    Stored,
-    coverage,
-    market,
-    roll_forward,
-    span,
-)
-from batchcore.reference.splits import Splits, splits
-from batchcore.reference.values import (
-    INFINITE_DAY,
-    MONEY_LIMIT,
-    RETURN_LIMIT,
-    from_double,
-    normalized,
-    r2,
-    r6,
-    representable,
-)
-
-__all__ = [
-    "DEFAULT_SCALES",
-    "INFINITE_DAY",
-    "MONEY_COLUMNS",
-    "MONEY_LIMIT",
-    "OPTION_TYPES",
-    "POSITION_TYPES",
-    "RETURN_LIMIT",
-    "SHORT_TYPES",
-    "Beta",
-    "Currency",
-    "Event",
-    "Flow",
-    "Issue",
-    "Market",
-    "Portfolio",
-    "Position",
-    "Rates",
-    "Result",
-    "Row",
-    "Scales",
-    "Snapshot",
-    "Span",
-    "Splits",
-    "Stored",
-    "coverage",
-    "currency",
-    "from_double",
-    "market",
-    "normalized",
-    "one_close",
-    "r2",
-    "r6",
-    "rates",
-    "representable",
-    "roll_forward",
-    "span",
-    "splits",
-]
+from batchcore.reference.currencies import Currency as Currency
+from batchcore.reference.currencies import Rates as Rates
+from batchcore.reference.currencies import rates as rates
+from batchcore.reference.facts import DEFAULT_SCALES as DEFAULT_SCALES
+from batchcore.reference.facts import OPTION_TYPES as OPTION_TYPES
+from batchcore.reference.facts import Beta as Beta
+from batchcore.reference.facts import Event as Event
+from batchcore.reference.facts import Flow as Flow
+from batchcore.reference.facts import Issue as Issue
+from batchcore.reference.facts import Market as Market
+from batchcore.reference.facts import Position as Position
+from batchcore.reference.facts import Scales as Scales
+from batchcore.reference.one_close import one_close as one_close
+from batchcore.reference.rollforward import MONEY_COLUMNS as MONEY_COLUMNS
+from batchcore.reference.rollforward import POSITION_TYPES as POSITION_TYPES
+from batchcore.reference.rollforward import SHORT_TYPES as SHORT_TYPES
+from batchcore.reference.rollforward import Portfolio as Portfolio
+from batchcore.reference.rollforward import Result as Result
+from batchcore.reference.rollforward import Row as Row
+from batchcore.reference.rollforward import Snapshot as Snapshot
+from batchcore.reference.rollforward import Span as Span
+from batchcore.reference.rollforward import Stored as Stored
+from batchcore.reference.rollforward import coverage as coverage
+from batchcore.reference.rollforward import market as market
+from batchcore.reference.rollforward import roll_forward as roll_forward
+from batchcore.reference.rollforward import span as span
+from batchcore.reference.splits import Splits as Splits
+from batchcore.reference.splits import splits as splits
+from batchcore.reference.values import INFINITE_DAY as INFINITE_DAY
+from batchcore.reference.values import MONEY_LIMIT as MONEY_LIMIT
+from batchcore.reference.values import RETURN_LIMIT as RETURN_LIMIT
+from batchcore.reference.values import from_double as from_double
+from batchcore.reference.values import normalized as normalized
+from batchcore.reference.values import r2 as r2
+from batchcore.reference.values import r6 as r6
+from batchcore.reference.values import representable as representable

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import date
 from fractions import Fraction
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
@@ -21,7 +20,8 @@ from batchcore.config import PRICE_LOW
 from batchcore.reference.facts import DEFAULT_SCALES, Issue, Market, Scales
 from batchcore.reference.one_close import shown_close
 from batchcore.reference.rollforward import Result, issue_order, public_lots, roll_forward
-from batchcore.reference.values import present
+from batchcore.reference.splits import NO_SPLITS
+from batchcore.reference.values import iso, present
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from batchcore.reference.rollforward import Portfolio, _Lot
 
 UNUSABLE: Final = ("non_finite", "not_representable")
-EPOCH: Final = date(1970, 1, 1).toordinal()
 NEAR: Final = Fraction(2, 100)
 WHOLE: Final = (2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 30, 40, 50, 100)
 RATIOS: Final = (
@@ -42,10 +41,6 @@ RATIOS: Final = (
 
 Factor = Callable[[str, int, int], Fraction]
 """New shares for an old one, by the splits of a symbol after one day and up to another."""
-
-
-def _no_split(*_: object) -> Fraction:
-    return Fraction(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +59,9 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something odd about the closes of a symbol.
+    """Something odd about the closes of a symbol from its `first` session of a run to its `last`.
 
-    Attributes:
-        name: Of the check.
-        symbol: Normalised.
-        first: The first session of the run that it is of.
-        last: The last one.
-        since: The day on which a lot must be held too, if that matters.
-        detail: The figures.
+    `since` is the day on which a lot must be held too, if that matters.
     """
 
     name: str
@@ -85,12 +74,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A result with what the checks say.
-
-    Attributes:
-        result: Of the portfolio; if a check failed it, with the sessions before.
-        met: Findings, and the first session on which it holds their symbols.
-    """
+    """A result, and the findings with the first session on which it holds their symbols."""
 
     result: Result
     met: tuple[tuple[Finding, int], ...]
@@ -117,8 +101,7 @@ def findings(
         factor: What splits come to; None is what those of `prices` do (C3).
         scales: `close` is that of the closes.
     """
-    if factor is None:
-        factor = _no_split if prices.splits is None else prices.splits.between_closes
+    factor = factor or (prices.splits or NO_SPLITS).between_closes
     search = _Search(days, sessions, rules, closed, factor, scales)
     found = []
     for symbol, dated in prices.days.items():
@@ -177,7 +160,7 @@ class _Search:
             ends = [day for day in enough if day >= self.sessions[0]]
             if ends:
                 close = self.shown(closes[row[0]])
-                detail = f"{close} on {len(row)} sessions until {_iso(ends[-1])}"
+                detail = f"{close} on {len(row)} sessions until {iso(ends[-1])}"
                 found.append(Finding("price_frozen", symbol, ends[0], ends[-1], None, detail))
         return found
 
@@ -191,7 +174,7 @@ class _Search:
         day, last = dated[0], self.sessions[-1]
         session = min([one for one in self.sessions if one >= day], default=last)
         more = f", the first of {len(dated)} dates" if len(dated) > 1 else ""
-        detail = f"{self.shown(closes[day])} on {_iso(day)}, after {_iso(self.closed)}{more}"
+        detail = f"{self.shown(closes[day])} on {iso(day)}, after {iso(self.closed)}{more}"
         return [Finding("price_ahead", symbol, session, last, None, detail)]
 
 
@@ -217,18 +200,10 @@ def roll_forward_checked(
     scales: Scales = DEFAULT_SCALES,
     rates: Rates | None = None,
 ) -> Checked:
-    """Return the rows of a portfolio, and what the checks say of it.
+    """Return the rows of a portfolio, and what the checks say of it by the findings of the run.
 
-    Args:
-        portfolio: With all rows that belong to it.
-        prices: The valid closes.
-        sessions: Those to write.
-        found: What `findings` has of the run.
-        rules: Which checks.
-        expected: The sessions that closes are expected of; None is all.
-        lookback_days: As in S4.
-        scales: Of the columns read.
-        rates: As `roll_forward` takes them.
+    `expected` are the sessions that closes are expected of; None is all. Other arguments are those
+    of `roll_forward`.
     """
     lots = public_lots(portfolio, prices.splits, scales, converts=rates is not None)
     met = _met(lots, sessions, found)
@@ -295,7 +270,3 @@ def _low(
             noun = "symbol" if len(symbols) == 1 else "symbols"
             low.append(Issue(PRICE_LOW, None, day, f"{missing} of {len(symbols)} {noun}"))
     return low
-
-
-def _iso(day: int) -> str:
-    return date.fromordinal(day + EPOCH).isoformat()

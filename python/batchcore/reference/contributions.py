@@ -17,13 +17,10 @@ ONE: Final = Decimal(1)
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """What a lot is valued at on a day.
+    """What a lot is valued at on a day: its mark (S4), or under `legacy` the close (L10, L12).
 
-    Attributes:
-        price: The mark (S4), or under `legacy` the close (L10, L12).
-        day: Of the close; None for an entry price.
-        status: Of the mark; under `legacy` of the close by its day.
-        rate: What one of the lot's currency counts as (C6); None without a rate.
+    `day` is that of the close, None for an entry price. `rate` is what one of the lot's currency
+    counts as (C6), None without a rate.
     """
 
     price: Decimal
@@ -38,18 +35,13 @@ class Contribution:
 
     Attributes:
         position: Its row in the positions of the portfolio.
-        symbol: As stored.
-        quantity: Signed.
-        multiplier: Shares that a unit of quantity stands for.
-        entry_price: As stored; under `legacy` it may be None.
         before: Its mark where the range begins; None if it is not held then, or PRIVATE.
         after: Its mark where the range ends, likewise.
         unrealized_change: ``V(t) - V(s)``; None where the range has no beginning (X3).
         realized: Its part of ``R(s, t)``, likewise.
         value: Its value where the range ends (S9, L28); None if it is not held then.
-        price_effect: What a change of price adds, at the rate where the range begins (C8); None as
-            `unrealized_change`.
-        currency_effect: The rest of what it added, likewise.
+        price_effect: What a change of price adds, at the rate where the range begins (C8).
+        currency_effect: The rest of what it added.
     """
 
     position: int

@@ -72,14 +72,7 @@ def currency(text: str | None) -> Currency | None:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Usable rates by pair of units.
-
-    Attributes:
-        quotes: Base and quote -> days, ascending, and the rate of each.
-        lookback_days: Calendar days that a rate may be old.
-        pivot: The unit that is common to pairs without a rate of their own.
-        issues: `bad_rate`.
-    """
+    """Usable rates: base and quote -> days, ascending, and the rate of each."""
 
     quotes: Mapping[tuple[str, str], Quotes]
     lookback_days: int = 5
@@ -134,17 +127,10 @@ def rates(
     scale: int = QUOTIENT_SCALE,
     reported: tuple[int, int] | None = None,
 ) -> Rates:
-    """Return the usable rates among stored rows of base, quote, day and rate.
+    """Return the usable rates among stored rows of base, quote, day and rate (C6).
 
-    Args:
-        rows: In any order; those without base, quote or day, and those of subunits, say nothing.
-        lookback_days: Calendar days that a rate may be old.
-        pivot: The common currency of pairs without a rate of their own.
-        scale: Decimals that rates are read with.
-        reported: The first and the last day whose bad rows are an issue; None is any day.
-
-    Source:
-        C6.
+    Rows without base, quote or day, and those of subunits, say nothing. Bad rows are an issue if
+    their day is one of those `reported`, from the first to the last; None is any day.
     """
     found: dict[tuple[str, str], dict[int, set[Decimal]]] = defaultdict(lambda: defaultdict(set))
     bad: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)

@@ -87,14 +87,7 @@ class Flow:
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """What a user should know about; each policy names those that it has.
-
-    Attributes:
-        name: Of the issue.
-        symbol: As stored on the position, or None.
-        day: A session, or None.
-        detail: A column or a value.
-    """
+    """What a user should know about; each policy names those that it has, and their details."""
 
     name: str
     symbol: str | None = None
@@ -104,16 +97,10 @@ class Issue:
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """The closes that count under a policy, by the symbol that it looks up.
+    """The closes that count under a policy, by the symbol that it looks up, and their days.
 
-    `market` makes it for `rollforward` (S2), `legacy.closes` for `legacy`.
-
-    Attributes:
-        days: Days with such a close, ascending.
-        closes: The closes of these days.
-        issues: `duplicate_price`, by symbol.
-        refused: Closes that are no valid ones, by symbol and day as an issue shows them (S2).
-        splits: Those of the symbols, where the host maps a table of them (C3).
+    `market` makes it for `rollforward` (S2), `legacy.closes` for `legacy`. `refused` are closes
+    that are no valid ones, as an issue shows them.
     """
 
     days: Mapping[str, tuple[int, ...]]

@@ -66,10 +66,10 @@ from batchcore.reference.values import (
     text_state,
     upper,
 )
-from batchcore.units import CENTS, OPTION_MULTIPLIER, RETURN_SCALE, Mark, State
+from batchcore.units import CENTS, FLOW_SIGNS, OPTION_MULTIPLIER, RETURN_SCALE, Mark, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from batchcore.reference.facts import Event, Flow, Position, Scales
 
@@ -116,17 +116,9 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Portfolio:
-    """A portfolio with all that belongs to it.
+    """A portfolio with all that belongs to it, soft-deleted positions too.
 
     The order of rows plays no part but in sums of binary64 values (L32, L34).
-
-    Attributes:
-        name: For errors.
-        equity_balance: `portfolios.equity_balance`.
-        positions: All, soft-deleted ones too; expirations and exit prices are not read.
-        flows: All that are not soft-deleted.
-        snapshots: All, on sessions or not, each on a day of its own.
-        deleted: Whether `deleted_at` is set.
     """
 
     name: str
@@ -141,13 +133,8 @@ class Portfolio:
 class Shared:
     """What all portfolios of a run have in common.
 
-    Attributes:
-        prices: Every finite close, from `closes`.
-        calendar: The sessions of XNYS.
-        today: Days from it on are current (L32 to L34).
-        cached: Prices that take the place of closes by exact symbol and day; 0 means none (L16).
-        profiles: By symbol as stored.
-        has_benchmark: Whether there is a row of the benchmark SP500.
+    Days from `today` on are current (L32 to L34). `cached` prices take the place of closes by exact
+    symbol and day; 0 means none (L16). `profiles` are by symbol as stored.
     """
 
     prices: Market
@@ -198,14 +185,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a run does to one portfolio.
+    """What a run does to one portfolio, in the order of the days that were asked for.
 
-    Attributes:
-        rows: Those written, in the order of the days that were asked for.
-        failures: One for each day that failed, in that order.
-        errors: The text of each failure.
-        skipped: Days whose complete snapshot stands (L3).
-        equity_balance: `portfolios.equity_balance` afterwards (L7).
+    `failures` and their texts are one for each day that failed, `skipped` days whose complete
+    snapshot stands (L3), and `equity_balance` is the column afterwards (L7).
     """
 
     rows: tuple[Row, ...]
@@ -216,39 +199,13 @@ class Result:
 
 
 class _DayError(Exception):
-    """A value for which a portfolio fails on a day (L4).
-
-    Attributes:
-        issue: Without the day.
-    """
-
-    def __init__(self, name: str, symbol: str | None, detail: str) -> None:
-        super().__init__(name, symbol, detail)
-        self.issue = Issue(name, symbol, None, detail)
-
-
-@dataclass(frozen=True, slots=True)
-class _Exposures:
-    """The columns of L29 to L31, in cents."""
-
-    long: Decimal = ZERO
-    short: Decimal = ZERO
-    gross: Decimal = ZERO
-    net: Decimal = ZERO
+    """A value for which a portfolio fails on a day (L4): name and detail of the issue."""
 
 
 def closes(
     prices: Iterable[tuple[str, int | None, Decimal | None]], scales: Scales = DEFAULT_SCALES
 ) -> Market:
-    """Return every finite close, 0 and below included, by symbol as stored.
-
-    Args:
-        prices: Symbol as stored, day and close; symbol and day together are unique.
-        scales: `close` is the one used.
-
-    Source:
-        L10, L12, L26.
-    """
+    """Return every finite close, 0 and below included, by symbol as stored (L10, L12, L26)."""
     stored: dict[str, dict[int, Decimal]] = defaultdict(dict)
     for symbol, day, close in prices:
         if day is None or day == INFINITE_DAY:
@@ -261,32 +218,14 @@ def closes(
 
 
 def chosen(portfolios: Iterable[Portfolio], asked: Collection[str] | None) -> list[Portfolio]:
-    """Return the portfolios that a run processes.
-
-    Args:
-        portfolios: All that there are.
-        asked: The names asked for; None for all.
-
-    Source:
-        L1.
-    """
+    """Return the portfolios that a run processes, of the names asked for; None is all (L1)."""
     return [one for one in portfolios if not one.deleted and (asked is None or one.name in asked)]
 
 
 def roll(
     portfolio: Portfolio, shared: Shared, days: Sequence[int], scales: Scales = DEFAULT_SCALES
 ) -> Result:
-    """Return what a run over `days` does to one portfolio.
-
-    Args:
-        portfolio: With all rows that belong to it; if it is soft-deleted nothing is done (L1).
-        shared: What it has in common with others.
-        days: Those asked for, in the order in which they are run.
-        scales: Of the columns read.
-
-    Source:
-        L1 to L34.
-    """
+    """Return what a run over `days`, in their order, does to one portfolio (L1 to L34)."""
     if portfolio.deleted:
         return Result((), (), (), (), portfolio.equity_balance)
     stored = {snapshot.day: snapshot for snapshot in portfolio.snapshots}
@@ -309,7 +248,8 @@ def roll(
                 with localcontext(EXACT):
                     row = _row(replace(portfolio, equity_balance=equity), previous, shared, day)
             except _DayError as error:
-                failures.append(replace(error.issue, day=day))
+                name, detail = error.args
+                failures.append(Issue(name, None, day, detail))
                 continue
             rows.append(row)
             equity = row.equity_balance
@@ -327,19 +267,11 @@ def roll(
 def contributions(
     portfolio: Portfolio, shared: Shared, days: Sequence[int], previous: int | None
 ) -> tuple[Contribution, ...]:
-    """Return what each position added to the P&L of the days that were computed, exact.
+    """Return what each position added to the P&L of the days that were computed, exact (X7).
 
-    Args:
-        portfolio: With its positions; flows and snapshots play no part.
-        shared: What portfolios have in common.
-        days: Those with a row, ascending; one for a session, more for a range (X4).
-        previous: P of the first (L5); without it positions earn nothing on that day (L11).
-
-    Returns:
-        Positions that are active (L24) on the last day, or earned or realized on any.
-
-    Source:
-        X7: L8 to L17.
+    Of positions that are active (L24) on the last day, or earned or realized on any. Days are those
+    with a row, ascending; one for a session, more for a range (X4). Without a `previous` one (L5)
+    positions earn nothing on the first (L11).
     """
     with localcontext(EXACT):
         found = []
@@ -370,7 +302,7 @@ def contributions(
 
 
 def _before(symbol: str, shared: Shared, day: int) -> Marked | None:
-    """Return the previous close that a day is measured from (L12)."""
+    """Return the newest close of the ten days before a day, 0 and below included (L12)."""
     found = shared.prices.latest(upper(symbol), day - PREVIOUS_CLOSE_DAYS, day - 1)
     return None if found is None else Marked(found[1], found[0], Mark.LOOKBACK)
 
@@ -418,22 +350,14 @@ def _position_faults(position: Position, scales: Scales) -> Iterator[tuple[str, 
 
 
 def _row(portfolio: Portfolio, previous: Snapshot | None, shared: Shared, day: int) -> Row:
-    """Return the row of a session.
-
-    Args:
-        portfolio: Its `equity_balance` is that at the start of the day.
-        previous: P (L5), or None.
-        shared: What portfolios have in common.
-        day: D.
+    """Return the row of day D, from P (L5) or the portfolio's equity at its start (L6 to L34).
 
     Raises:
         _DayError: The day fails (L4).
-
-    Source:
-        L6 to L34.
     """
     before = _previous_equity(portfolio, previous)
-    unrealized = ZERO if previous is None else _unrealized(portfolio.positions, shared, day)
+    earned = (_earned(position, shared, day) for position in portfolio.positions)
+    unrealized = ZERO if previous is None else sum(earned, ZERO)
     realized = sum((or_zero(e.realized) for e in _events(portfolio) if e.day == day), ZERO)
     flow = sum((_signed(flow) for flow in portfolio.flows if flow.day == day), ZERO)
     pnl = unrealized + realized
@@ -441,9 +365,11 @@ def _row(portfolio: Portfolio, previous: Snapshot | None, shared: Shared, day: i
 
     active = [position for position in portfolio.positions if _active(position, day)]
     values = [_value(position, shared, day) for position in active]
-    exposures = _exposures([value for value in values if value is not None])
-    cash = max(equity - exposures.long + abs(exposures.short), ZERO)
-    is_current = bool(active) and day >= shared.today
+    known = [value for value in values if value is not None]
+    long_value = _exposure(max(value, ZERO) for value in known)
+    short_value = _exposure(min(value, ZERO) for value in known)
+    cash = max(equity - long_value + abs(short_value), ZERO)
+    greek = rounded(ZERO, CENTS) if active else None
     row = Row(
         day=day,
         equity_balance=_money("equity_balance", equity),
@@ -461,24 +387,19 @@ def _row(portfolio: Portfolio, previous: Snapshot | None, shared: Shared, day: i
         cumulative_capital_flow=_cumulative("cumulative_capital_flow", previous, flow),
         total_value=_money("total_value", equity if active else ZERO),
         cash_value=_money("cash_value", cash if active else ZERO),
-        long_value=_money("long_value", exposures.long),
-        short_value=_money("short_value", exposures.short),
-        gross_exposure=_money("gross_exposure", exposures.gross),
-        net_exposure=_money("net_exposure", exposures.net),
+        long_value=_money("long_value", long_value),
+        short_value=_money("short_value", short_value),
+        gross_exposure=_money("gross_exposure", _exposure(map(abs, known))),
+        net_exposure=_money("net_exposure", _exposure(known)),
         num_positions=len(active),
         num_long_positions=sum(present(position.quantity) > 0 for position in active),
         num_short_positions=sum(present(position.quantity) <= 0 for position in active),
+        portfolio_delta=greek,
+        portfolio_gamma=greek,
+        portfolio_theta=greek,
+        portfolio_vega=greek,
     )
-    if active:
-        zero = rounded(ZERO, CENTS)
-        row = replace(
-            row,
-            portfolio_delta=zero,
-            portfolio_gamma=zero,
-            portfolio_theta=zero,
-            portfolio_vega=zero,
-        )
-    if is_current:
+    if active and day >= shared.today:
         row = replace(row, beta_provider_1y=_provider_beta(portfolio, shared, equity))
         row = _with_weights(row, portfolio, shared, equity)
     return row
@@ -490,7 +411,7 @@ def _stored(column: str, value: Decimal, scale: int, limit: Decimal) -> Decimal:
         value = rounded(value, scale)
         if abs(value) < limit:
             return value
-    raise _DayError("out_of_range", None, f"{column} = {value:f}")
+    raise _DayError("out_of_range", f"{column} = {value:f}")
 
 
 def _money(column: str, value: Decimal) -> Decimal:
@@ -504,11 +425,9 @@ def _quotient(numerator: Decimal, denominator: Decimal) -> Decimal:
 
 def _readable(column: str, value: Decimal | None) -> Decimal | None:
     """Return an amount that a day goes on from, in cents; one that cannot be read fails it."""
-    state = cents_state(value, CENTS)
-    if state == State.NON_FINITE:
-        raise _DayError("non_finite", None, column)
-    if state == State.NOT_REPRESENTABLE:
-        raise _DayError("not_representable", None, column)
+    name = _NO_NUMBER.get(cents_state(value, CENTS))
+    if name is not None:
+        raise _DayError(name, column)
     return value
 
 
@@ -534,10 +453,7 @@ def _events(portfolio: Portfolio) -> list[Event]:
 
 def _signed(flow: Flow) -> Decimal:
     """Return contributions as they are and withdrawals below 0 (L18)."""
-    amount = or_zero(flow.amount)
-    if flow.change_type == "CONTRIBUTION":
-        return amount
-    return -amount if flow.change_type == "WITHDRAWAL" else ZERO
+    return FLOW_SIGNS.get(flow.change_type or "", 0) * or_zero(flow.amount)
 
 
 def _multiplier(position: Position) -> int:
@@ -564,27 +480,15 @@ def _current_close(symbol: str, shared: Shared, day: int) -> Decimal | None:
     return close if close is not None and close > 0 else None
 
 
-def _previous_close(symbol: str, shared: Shared, day: int) -> Decimal | None:
-    """Return the newest close of the ten days before `day`, 0 and below included (L12)."""
-    found = _before(symbol, shared, day)
-    return None if found is None else found.price
-
-
-def _unrealized(positions: Iterable[Position], shared: Shared, day: int) -> Decimal:
-    """Return what positions earn on `day` by its closes (L8 to L16)."""
-    return sum((_earned(position, shared, day) for position in positions), ZERO)
-
-
 def _earned(position: Position, shared: Shared, day: int) -> Decimal:
-    """Return what one position earns on `day` (L15)."""
+    """Return what one position earns on `day` by its closes (L8 to L16)."""
     if not _entered(position, day) or upper(position.investment_class or "") == "PRIVATE":
         return ZERO
     symbol = present(position.symbol)
-    current = _current_close(symbol, shared, day)
-    previous = _previous_close(symbol, shared, day)
+    current, previous = _current_close(symbol, shared, day), _before(symbol, shared, day)
     if current is None or previous is None:
         return ZERO
-    return (current - previous) * present(position.quantity) * _multiplier(position)
+    return (current - previous.price) * present(position.quantity) * _multiplier(position)
 
 
 def _price(position: Position, shared: Shared, day: int) -> Decimal | None:
@@ -613,21 +517,12 @@ def _text(value: float) -> Decimal:
     return Decimal(repr(value))
 
 
-def _exposures(values: Sequence[Decimal]) -> _Exposures:
-    """Return the exact sums of values, each rounded half even to cents (L29)."""
-
-    def summed(wanted: Callable[[Decimal], Decimal]) -> Decimal:
-        total = sum((wanted(value) for value in values), ZERO)
-        with localcontext() as context:
-            context.clear_traps()
-            return total.quantize(Decimal("0.01"), rounding=ROUND_HALF_EVEN)
-
-    return _Exposures(
-        long=summed(lambda value: max(value, ZERO)),
-        short=summed(lambda value: min(value, ZERO)),
-        gross=summed(abs),
-        net=summed(lambda value: value),
-    )
+def _exposure(values: Iterable[Decimal]) -> Decimal:
+    """Return the exact sum of values, rounded half even to cents (L29)."""
+    total = sum(values, ZERO)
+    with localcontext() as context:
+        context.clear_traps()
+        return total.quantize(Decimal("0.01"), rounding=ROUND_HALF_EVEN)
 
 
 def _sum(values: Iterable[float]) -> float:

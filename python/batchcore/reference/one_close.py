@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from batchcore.reference.facts import Issue
 from batchcore.reference.values import representable, rounded
+from batchcore.words import counted, short
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,17 +24,9 @@ def one_close(
 ) -> tuple[list[Price], tuple[Issue, ...]]:
     """Return at most one row of each symbol and day, and the issues `ambiguous_price`.
 
+    Of the sources, if any are declared, the first with a valid close counts, and no row of another.
     Where no row has a valid close, the first by source counts: one that is finite and
-    representable before others, of these the lowest.
-
-    Args:
-        rows: Symbol as stored, day, close and source.
-        price_sources: The first with a valid close counts, and no row of another source; empty if
-            none are declared.
-        scale: Decimals of the closes.
-
-    Source:
-        S2.
+    representable before others, of these the lowest (S2).
     """
     found: dict[tuple[str, int | None], list[tuple[int, Decimal | None]]] = defaultdict(list)
     for symbol, day, close, source in rows:
@@ -59,18 +52,14 @@ def one_close(
     for symbol, by_day in sorted(differing.items()):
         day = min(by_day)
         low, *_, high = (shown_close(close, scale) for close in by_day[day])
-        dates = "1 date" if len(by_day) == 1 else f"{len(by_day):,} dates"
-        detail = f"{dates}; {low} and {high} on the first"
+        detail = f"{counted(len(by_day), 'date')}; {low} and {high} on the first"
         issues.append(Issue("ambiguous_price", symbol, day, detail))
     return kept, tuple(issues)
 
 
 def shown_close(close: Decimal, scale: int) -> str:
     """Return a finite close as an issue shows it, without zeros at the end."""
-    if not representable(close, scale):
-        return "not_representable"
-    text = f"{rounded(close, scale):f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    return short(rounded(close, scale)) if representable(close, scale) else "not_representable"
 
 
 def _valid(close: Decimal, scale: int) -> bool:

@@ -64,7 +64,7 @@ close_refused          the first    the close, or ``not_representable``; of seve
                                     ``..., the first of <k> sessions``
 duplicate_price        see `market` ``<k> dates; <symbol as stored> counts on the first``
 ambiguous_price        the first    ``<k> dates; <lowest> and <highest> on the first``; from
-                                    `sources.one_close`
+                                    `one_close`
 gap                    the missing  none; from `span`
 off_session            its date     none; from `span`
 option_over_split      that of P&L  ``<new> for <old>``, the numbers in lowest terms
@@ -75,7 +75,6 @@ bad_split              the ex-date  ``<column> = <value>``, or what rows of one 
 
 from __future__ import annotations
 
-import datetime as dt
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from decimal import Decimal, localcontext
@@ -96,7 +95,7 @@ from batchcore.reference.facts import (
     Scales,
 )
 from batchcore.reference.one_close import shown_close
-from batchcore.reference.splits import ratio
+from batchcore.reference.splits import NO_SPLITS, ratio
 from batchcore.reference.values import (
     EXACT,
     INFINITE_DAY,
@@ -106,6 +105,7 @@ from batchcore.reference.values import (
     cents_state,
     day_state,
     decimal_state,
+    iso,
     normalized,
     or_zero,
     present,
@@ -116,7 +116,7 @@ from batchcore.reference.values import (
     shown,
     text_state,
 )
-from batchcore.units import OPTION_MULTIPLIER, Mark, State
+from batchcore.units import FLOW_SIGNS, OPTION_MULTIPLIER, Mark, State
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -160,13 +160,7 @@ class Snapshot:
 class Portfolio:
     """A portfolio with all that belongs to it; the order of rows plays no part.
 
-    Attributes:
-        id: Its name for the caller.
-        opening_equity: `portfolios.equity_balance`.
-        positions: All, soft-deleted ones too.
-        flows: All that are not soft-deleted.
-        snapshots: The complete ones, each on a day of its own.
-        currency: As stored.
+    Positions are all, soft-deleted ones too, snapshots the complete ones, each on a day of its own.
     """
 
     id: str
@@ -181,10 +175,8 @@ class Portfolio:
 class Row:
     """What is written for a session: 2 decimals each, `daily_return` 6 or None.
 
-    Attributes:
-        day: The session.
-        unrealized_pnl: ``r2(U(t))``; no column of the table.
-        marks: Public lots held by status of their mark, in the order of `units.Mark`.
+    `unrealized_pnl`, ``r2(U(t))``, is no column of the table. `marks` are public lots held by
+    status of their mark, in the order of `units.Mark`.
     """
 
     day: int
@@ -205,18 +197,12 @@ class Row:
     num_positions: int
     num_long_positions: int
     num_short_positions: int
-    marks: tuple[int, int, int, int]
+    marks: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The rows of one portfolio, by session; if it failed, those before the failure.
-
-    Attributes:
-        rows: Ascending by day.
-        issues: Sorted by name, symbol, day and detail.
-        failed: Whether rows are missing (S3, S10).
-    """
+    """The rows of one portfolio, by session; if it failed (S3, S10), those before the failure."""
 
     rows: tuple[Row, ...]
     issues: tuple[Issue, ...]
@@ -227,9 +213,8 @@ class Result:
 class _Lot:
     """A signed quantity of one symbol, held from `start` (included) to `end` (excluded).
 
-    `position` is the row of the position that it is of, `splits` those of its symbol if it is a
-    public stock, `basis` what its quantity is stated in, and `foreign` its currency where that is
-    not the portfolio's.
+    `position` is the row of the position that it is of, `splits` are those that restate it, `basis`
+    is what its quantity is stated in, and `foreign` its currency where that is not the portfolio's.
     """
 
     stored_symbol: str
@@ -240,7 +225,7 @@ class _Lot:
     entry_price: Decimal
     start: int
     basis: int
-    splits: Splits | None = None
+    splits: Splits
     end: int | None = None
     realized: Decimal | None = None
     exit_price: Decimal | None = None
@@ -259,17 +244,15 @@ class _Lot:
 
     def quantity_at(self, basis: int) -> Decimal:
         """Return the quantity on a basis (C4)."""
-        if self.splits is None:
-            return self.quantity
         return self.splits.quantity(self.symbol, self.quantity, self.basis, basis)
 
     def shown_quantity(self, day: int) -> Decimal:
         """Return the quantity that meets a close of `day`."""
-        return self.quantity if self.splits is None else self.quantity_at(self.splits.of_close(day))
+        return self.quantity_at(self.splits.of_close(day))
 
     def shown_mark(self, mark: Marked | None, day: int, scale: int) -> Marked | None:
         """Return a mark that is a close on the basis of `day`, to so many decimals (C5)."""
-        if mark is None or mark.day is None or self.splits is None:
+        if mark is None or mark.day is None:
             return mark
         bases = self.splits.of_close(mark.day), self.splits.of_close(day)
         return replace(mark, price=self.splits.price(self.symbol, mark.price, *bases, scale))
@@ -280,20 +263,14 @@ class _Lot:
             return self.entry_amount
         return mark.price * self.shown_quantity(mark.day) * self.multiplier
 
+    def dealt_amount(self, price: Decimal, day: int) -> Decimal:
+        """Return what it was worth at its entry or exit price, in its own currency (C4)."""
+        return price * self.quantity_at(self.splits.of_position(day)) * self.multiplier
+
     @property
     def entry_amount(self) -> Decimal:
-        """What it was worth at its entry price, in its own currency (C4)."""
-        quantity = self.quantity
-        if self.splits is not None:
-            quantity = self.quantity_at(self.splits.of_position(self.start))
-        return self.entry_price * quantity * self.multiplier
-
-    def exit_amount(self, price: Decimal) -> Decimal:
-        """Return what it was worth at its exit price, in its own currency (C4)."""
-        quantity = self.quantity
-        if self.splits is not None:
-            quantity = self.quantity_at(self.splits.of_position(present(self.end)))
-        return price * quantity * self.multiplier
+        """What it was worth at its entry price."""
+        return self.dealt_amount(self.entry_price, self.start)
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,7 +324,8 @@ class _Marks:
             return lot.realized
         end = present(lot.end)
         if lot.exit_price is not None:
-            return self.worth(lot, lot.exit_amount(lot.exit_price), end) - self.entry_value(lot)
+            amount = lot.dealt_amount(lot.exit_price, end)
+            return self.worth(lot, amount, end) - self.entry_value(lot)
         return ZERO if lot.private else self.earned(lot, end)
 
     def value(self, lot: _Lot, day: int) -> Decimal:
@@ -376,7 +354,7 @@ class _Marks:
         if lot.held(day):
             ends_at = starts_at if lot.private else lot.amount(self.of(lot, day))
         elif lot.exit_price is not None:
-            ends_at = lot.exit_amount(lot.exit_price)
+            ends_at = lot.dealt_amount(lot.exit_price, present(lot.end))
         elif not lot.private:
             ends_at = lot.amount(self.of(lot, present(lot.end)))
         change = ends_at - starts_at
@@ -425,16 +403,10 @@ def market(
 ) -> Market:
     """Return the valid closes among `prices`, those refused, and the issues `duplicate_price`.
 
-    One issue for each normalised symbol with duplicates: `symbol` is the normalised one, `day` the
-    first date with two valid rows. Of such rows the highest symbol in byte order counts.
-
-    Args:
-        prices: Symbol as stored, day and close; symbol and day together are unique.
-        scales: `close` is the one used.
-        splits: Of the symbols, where the host maps a table of them; its issues stay with it.
-
-    Source:
-        S2, C3.
+    Prices are symbol as stored, day and close; symbol and day together are unique (S2). One issue
+    for each normalised symbol with duplicates: `symbol` is the normalised one, `day` the first date
+    with two valid rows. Of such rows the highest symbol in byte order counts. Issues of the splits
+    stay with them (C3).
     """
     stored: dict[str, dict[int, dict[str, Decimal]]] = defaultdict(lambda: defaultdict(dict))
     refused: dict[str, dict[int, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
@@ -477,52 +449,38 @@ def roll_forward(
     fails_from: int | None = None,
     rates: Rates | None = None,
 ) -> Result:
-    """Return the rows of `portfolio` for `sessions`, and its issues.
+    """Return the rows of `portfolio` for `sessions`, and its issues (S3 to S10, C6, C7).
 
     Args:
         portfolio: With all rows that belong to it.
-        prices: The valid closes, from `market`.
+        prices: From `market`.
         sessions: Those to write, ascending, without a gap in the calendar (S13). Without any,
             nothing is judged and there are no issues.
         lookback_days: Age in calendar days up to which a mark is a hit (S4).
         scales: Of the columns read.
         fails_from: The session from which on a check of prices fails it (C2).
-        rates: From `currencies.rates`; None takes all amounts to be in the portfolio's currency.
-
-    Source:
-        S3 to S10, C6, C7.
+        rates: None takes all amounts to be in the portfolio's currency.
     """
     if not sessions:
         return Result((), (), failed=False)
     with localcontext(EXACT):
         issues: list[Issue] = []
-        home = None if rates is None else currency(portfolio.currency)
-        converts = rates is not None
-        lots = _lots(
-            portfolio.positions, scales, issues, prices.splits, home=home, converts=converts
-        )
+        converts, splits = rates is not None, prices.splits or NO_SPLITS
+        lots = _lots(portfolio, scales, issues, splits, converts=converts)
         flows = _flows(portfolio.flows, scales, issues)
         state = first = _start(portfolio, flows, sessions[0], scales, issues)
-        marks = _Marks(prices, lookback_days, rates, home)
+        marks = _Marks(prices, lookback_days, rates, currency(portfolio.currency))
         rows: list[Row] = []
-        failed = state is None
         for day in sessions:
-            if state is None:
-                break
-            if fails_from is not None and day >= fails_from:
-                failed = True
-                break
-            lacking = _fx_missing(lots, state.day, day, marks)
-            if lacking is not None:
-                issues.append(lacking)
-                failed = True
+            if state is None or (fails_from is not None and day >= fails_from):
                 break
             found: list[Issue] = []
-            row = _row(state, day, lots, flows, marks, issues=found)
-            unfit = _out_of_range(row)
-            if unfit is not None:
-                issues.append(unfit)
-                failed = True
+            failure, row = _fx_missing(lots, state.day, day, marks), None
+            if failure is None:
+                row = _row(state, day, lots, flows, marks, issues=found)
+                failure = _out_of_range(row)
+            if failure is not None or row is None:
+                issues += filter(None, [failure])
                 break
             rows.append(row)
             issues += found
@@ -533,10 +491,12 @@ def roll_forward(
                 row.cumulative_realized_pnl,
                 row.cumulative_capital_flow,
             )
-        issues += _refused(lots, prices, [row.day for row in rows])
-        if prices.splits is not None and first is not None:
-            issues += _options_split(lots, prices.splits, first.day, [row.day for row in rows])
-    return Result(tuple(rows), tuple(sorted(issues, key=issue_order)), failed)
+        written = [row.day for row in rows]
+        issues += _refused(lots, prices, written)
+        if first is not None:
+            issues += _options_split(lots, splits, first.day, written)
+    in_order = tuple(sorted(issues, key=issue_order))
+    return Result(tuple(rows), in_order, failed=len(rows) < len(sessions))
 
 
 def contributions(
@@ -549,31 +509,16 @@ def contributions(
     scales: Scales = DEFAULT_SCALES,
     rates: Rates | None = None,
 ) -> tuple[Contribution, ...]:
-    """Return what each lot added to the P&L from `previous` to `session`, in exact decimals.
+    """Return what each lot added to the P&L from `previous` to `session` (X1, X4, C8), exact.
 
-    Args:
-        portfolio: With its positions; flows and snapshots play no part.
-        prices: The valid closes, from `market`.
-        previous: `s`, or where a range begins (X4); None for a baseline, whose lots are listed
-            without a contribution (X3).
-        session: `t`, or where a range ends.
-        lookback_days: As in S4.
-        scales: Of the columns read.
-        rates: As in `roll_forward`.
-
-    Returns:
-        Lots held on `previous` or `session`, or ended between; by position, in the order of S3. One
-        that lacks a rate has no amounts.
-
-    Source:
-        X1, X3, X4, C8.
+    Of lots held on `previous` or `session`, or ended between; by position, in the order of S3.
+    `previous` is None for a baseline, whose lots are listed without a contribution (X3). A lot that
+    lacks a rate has no amounts. Other arguments are those of `roll_forward`.
     """
     with localcontext(EXACT):
-        home = None if rates is None else currency(portfolio.currency)
-        marks, found = _Marks(prices, lookback_days, rates, home), []
+        marks, found = _Marks(prices, lookback_days, rates, currency(portfolio.currency)), []
         converts = rates is not None
-        lots = _lots(portfolio.positions, scales, [], prices.splits, home=home, converts=converts)
-        for lot in lots:
+        for lot in _lots(portfolio, scales, [], prices.splits or NO_SPLITS, converts=converts):
             holds, held = lot.held(session), previous is not None and lot.held(previous)
             ended = previous is not None and lot.closed(previous, session)
             if not (holds or held or ended):
@@ -616,8 +561,7 @@ def _fx_missing(lots: Iterable[_Lot], before: int | None, day: int, marks: _Mark
     pair, on = min(lacking)
     if on == day:
         return Issue("fx_missing", None, day, pair)
-    date = dt.date(1970, 1, 1) + dt.timedelta(days=on)
-    return Issue("fx_missing", None, day, f"{pair} on {date.isoformat()}")
+    return Issue("fx_missing", None, day, f"{pair} on {iso(on)}")
 
 
 def public_lots(
@@ -627,13 +571,9 @@ def public_lots(
     *,
     converts: bool = False,
 ) -> list[_Lot]:
-    """Return the lots of a portfolio that are not PRIVATE (S3).
-
-    What a split of its symbol makes not representable is left out (C4), and where it `converts`,
-    what has a currency that is not (C6).
-    """
+    """Return the lots of a portfolio that are not PRIVATE (S3)."""
     with localcontext(EXACT):
-        lots = _lots(portfolio.positions, scales, [], splits, converts=converts)
+        lots = _lots(portfolio, scales, [], splits or NO_SPLITS, converts=converts)
     return [lot for lot in lots if not lot.private]
 
 
@@ -706,25 +646,29 @@ def _is_option(position: Position) -> bool:
     return position.position_type in OPTION_TYPES
 
 
-def _quantity_state(position: Position, scales: Scales, splits: Splits | None) -> State:
+def _splits_of(position: Position, splits: Splits) -> Splits:
+    """Return what restates a position: options and PRIVATE ones are not adjusted (C4)."""
+    return NO_SPLITS if _is_private(position) or _is_option(position) else splits
+
+
+def _fits(position: Position, quantity: Decimal, day: int, scales: Scales, splits: Splits) -> bool:
+    """Return whether splits leave a quantity stored on a day representable on every basis (C4)."""
+    own, symbol = _splits_of(position, splits), normalized(position.symbol or "")
+    start, basis = present(position.entry_day), own.of_position(day)
+    return symbol not in own.quotients or own.fits(symbol, quantity, basis, start, scales.quantity)
+
+
+def _quantity_state(position: Position, scales: Scales, splits: Splits) -> State:
     """Return the state of a quantity, on every basis of its splits (C4)."""
-    state = decimal_state(position.quantity, scales.quantity)
-    if splits is None or state != State.VALUE or day_state(position.entry_day) != State.VALUE:
+    state, day = decimal_state(position.quantity, scales.quantity), position.entry_day
+    if state != State.VALUE or day is None or day_state(day) != State.VALUE:
         return state
-    symbol, start = normalized(position.symbol or ""), present(position.entry_day)
-    quantity, basis = present(position.quantity), splits.of_position(start)
-    if _is_split(position) and not splits.fits(symbol, quantity, basis, start, scales.quantity):
-        return State.NOT_REPRESENTABLE
-    return state
-
-
-def _is_split(position: Position) -> bool:
-    """Return whether splits restate a position: options and PRIVATE ones are not adjusted (C4)."""
-    return not _is_private(position) and not _is_option(position)
+    fits = _fits(position, present(position.quantity), day, scales, splits)
+    return State.VALUE if fits else State.NOT_REPRESENTABLE
 
 
 def _position_fault(
-    position: Position, scales: Scales, splits: Splits | None, *, converts: bool
+    position: Position, scales: Scales, splits: Splits, *, converts: bool
 ) -> tuple[str, str] | None:
     """Return issue and column for which a whole position is left out, or None (S3)."""
     quantity = ("quantity", _quantity_state(position, scales, splits))
@@ -764,43 +708,27 @@ def _position_fault(
     return None
 
 
-def _event_fault(
-    event: Event, position: Position, scales: Scales, splits: Splits | None
-) -> str | None:
+def _event_fault(event: Event, position: Position, scales: Scales, splits: Splits) -> str | None:
     """Return the column that makes a `bad_event`, or None (S3)."""
-    not_a_value = (State.NULL, State.NON_FINITE, State.NOT_REPRESENTABLE)
-    if day_state(event.day) in not_a_value:
+    if day_state(event.day) != State.VALUE:
         return "trade_date"
-    if decimal_state(event.quantity, scales.quantity) in not_a_value:
+    if decimal_state(event.quantity, scales.quantity) != State.VALUE:
         return "quantity_closed"
-    if present(event.quantity) <= 0:
+    quantity, day = present(event.quantity), max(present(event.day), present(position.entry_day))
+    if quantity <= 0 or not _fits(position, quantity, day, scales, splits):
         return "quantity_closed"
-    if splits is not None and _is_split(position):
-        start = present(position.entry_day)
-        basis = splits.of_position(max(present(event.day), start))
-        symbol, quantity = normalized(position.symbol or ""), present(event.quantity)
-        if not splits.fits(symbol, quantity, basis, start, scales.quantity):
-            return "quantity_closed"
-    if decimal_state(event.realized, scales.money) in not_a_value:
-        return "realized_pnl"
-    return None
+    return None if decimal_state(event.realized, scales.money) == State.VALUE else "realized_pnl"
 
 
 def _lots(
-    positions: Iterable[Position],
-    scales: Scales,
-    issues: list[Issue],
-    splits: Splits | None,
-    *,
-    home: Currency | None = None,
-    converts: bool = False,
+    portfolio: Portfolio, scales: Scales, issues: list[Issue], splits: Splits, *, converts: bool
 ) -> list[_Lot]:
     """Return the lots of all positions; what is left out or odd goes to `issues` (S3).
 
-    Where it `converts`, those in another currency than `home` are foreign (C6).
+    Where it `converts`, those in another currency than the portfolio's are foreign (C6).
     """
-    lots: list[_Lot] = []
-    for row, position in enumerate(positions):
+    home, lots = currency(portfolio.currency), list[_Lot]()
+    for row, position in enumerate(portfolio.positions):
         if position.deleted:
             continue
         fault = _position_fault(position, scales, splits, converts=converts)
@@ -835,12 +763,9 @@ def _sign(position: Position) -> int:
     return -1 if quantity < 0 else 1
 
 
-def _lot(
-    position: Position, quantity: Decimal, splits: Splits | None, day: int | None = None
-) -> _Lot:
-    """Return the open lot of `quantity` of a position, stored on `day`, or else its entry."""
-    symbol, start = present(position.symbol), present(position.entry_day)
-    day = start if day is None else day
+def _lot(position: Position, quantity: Decimal, splits: Splits, day: int) -> _Lot:
+    """Return the open lot of `quantity` of a position, stored on `day`."""
+    symbol = present(position.symbol)
     return _Lot(
         stored_symbol=symbol,
         symbol=normalized(symbol),
@@ -848,14 +773,14 @@ def _lot(
         quantity=quantity,
         multiplier=OPTION_MULTIPLIER if _is_option(position) else 1,
         entry_price=present(position.entry_price),
-        start=start,
-        basis=day if splits is None else splits.of_position(day),
-        splits=splits if _is_split(position) else None,
+        start=present(position.entry_day),
+        basis=splits.of_position(day),
+        splits=_splits_of(position, splits),
     )
 
 
 def _event_lots(
-    position: Position, scales: Scales, issues: list[Issue], splits: Splits | None
+    position: Position, scales: Scales, issues: list[Issue], splits: Splits
 ) -> list[_Lot]:
     """Return one lot for each sound event of a position (S3)."""
     lots: list[_Lot] = []
@@ -864,15 +789,12 @@ def _event_lots(
         if bad is not None:
             issues.append(Issue("bad_event", position.symbol, None, bad))
             continue
-        lot = replace(
-            _lot(position, _sign(position) * present(event.quantity), splits, event.day),
-            end=present(event.day),
-            realized=present(event.realized),
-        )
-        if present(lot.end) < lot.start:
+        day = present(event.day)
+        lot = _lot(position, _sign(position) * present(event.quantity), splits, day)
+        if day < lot.start:
             issues.append(Issue("end_before_start", position.symbol, None, "trade_date"))
-            continue
-        lots.append(lot)
+        else:
+            lots.append(replace(lot, end=day, realized=event.realized))
     return lots
 
 
@@ -881,40 +803,30 @@ def _lots_left(
     events: Iterable[_Lot],
     scales: Scales,
     issues: list[Issue],
-    splits: Splits | None,
+    splits: Splits,
 ) -> list[_Lot]:
-    """Return the lot of what events have left of a position, if any (S3).
-
-    Args:
-        position: A sound one.
-        events: Its lots from events.
-        scales: `quantity` is what events may close a position to.
-        issues: Takes `closed_twice` and `end_before_start`.
-        splits: Of all symbols.
-    """
+    """Return the lot of what its lots from events have left of a position, if any (S3)."""
     quantity = present(position.quantity)
     if quantity == 0:
         return []
-    lot = _lot(position, quantity, splits)
-    if lot.private and position.market_value is not None and position.market_value != 0:
-        lot = replace(lot, market_value=position.market_value)
-
+    lot = _lot(position, quantity, splits, present(position.entry_day))
+    if lot.private:
+        lot = replace(lot, market_value=position.market_value or None)
     if position.exit_day is not None:
-        closed = sum((abs(e.quantity) for e in events if e.end == position.exit_day), ZERO)
-        if lot.splits is not None:
-            quantity = lot.quantity_at(lot.splits.of_position(max(position.exit_day, lot.start)))
+        end, column = position.exit_day, "exit_date"
+        closed = sum((abs(e.quantity) for e in events if e.end == end), ZERO)
+        quantity = lot.quantity_at(lot.splits.of_position(max(end, lot.start)))
         if closed >= rounded(abs(quantity), scales.quantity):
-            issues.append(Issue("closed_twice", position.symbol, None, "exit_date"))
+            issues.append(Issue("closed_twice", position.symbol, None, column))
             return []
-        end_column = "exit_date"
-        lot = replace(lot, end=position.exit_day, exit_price=_counting_exit_price(position))
+        lot = replace(lot, end=end, exit_price=_counting_exit_price(position))
     elif _is_option(position) and position.expiration_day is not None:
-        end_column = "expiration_date"
-        lot = replace(lot, end=position.expiration_day, expires=True)
+        end, column = position.expiration_day, "expiration_date"
+        lot = replace(lot, end=end, expires=True)
     else:
         return [lot]
-    if present(lot.end) < lot.start:
-        issues.append(Issue("end_before_start", position.symbol, None, end_column))
+    if end < lot.start:
+        issues.append(Issue("end_before_start", position.symbol, None, column))
         return []
     return [lot]
 
@@ -933,17 +845,15 @@ def _flows(flows: Iterable[Flow], scales: Scales, issues: list[Issue]) -> list[t
     """Return day and signed amount of each sound flow (S3, S7)."""
     signed: list[tuple[int, Decimal]] = []
     for flow in flows:
-        if flow.change_type not in ("CONTRIBUTION", "WITHDRAWAL"):
+        if flow.change_type not in FLOW_SIGNS:
             issues.append(Issue("bad_flow", None, None, "change_type"))
         elif decimal_state(flow.amount, scales.money) != State.VALUE:
             issues.append(Issue("bad_flow", None, None, "amount"))
         elif day_state(flow.day) != State.VALUE:
             issues.append(Issue("bad_flow", None, None, "change_date"))
         else:
-            amount = present(flow.amount)
-            signed.append(
-                (present(flow.day), amount if flow.change_type == "CONTRIBUTION" else -amount)
-            )
+            amount = FLOW_SIGNS[flow.change_type] * present(flow.amount)
+            signed.append((present(flow.day), amount))
     return signed
 
 
@@ -1069,12 +979,7 @@ def _row(
         num_positions=len(held),
         num_long_positions=sum(lot.quantity > 0 for lot in held),
         num_short_positions=sum(lot.quantity < 0 for lot in held),
-        marks=(
-            statuses.count(Mark.FRESH),
-            statuses.count(Mark.LOOKBACK),
-            statuses.count(Mark.STALE),
-            statuses.count(Mark.UNPRICED),
-        ),
+        marks=tuple(statuses.count(one) for one in Mark),
     )
 
 
@@ -1095,36 +1000,25 @@ def coverage(
     *,
     daily: bool = False,
 ) -> dict[int, Fraction]:
-    """Return the coverage of each session, 0 to 1.
+    """Return the coverage of each session, 0 to 1 (S12).
 
     Symbols with a valid close on the session, divided by those with one on it or in the
     `lookback_days` days before; if there are none of either, 0 where any of them had one earlier,
-    else 1.
-
-    Args:
-        prices: The valid closes.
-        symbols: Of the run's positions that are not soft-deleted, as stored; PRIVATE ones too,
-            NULLs and repetitions mean nothing.
-        sessions: To be judged.
-        lookback_days: As in S4.
-        daily: Under the calendar `daily` a session without a valid close of any symbol of the
-            price table is not checked, and left out of the result.
-
-    Source:
-        S12.
+    else 1. The symbols are those of the run's positions that are not soft-deleted, as stored,
+    PRIVATE ones too. Under the calendar `daily` a session without a valid close of any symbol of
+    the price table is not checked, and left out of the result.
     """
     wanted = {normalized(symbol) for symbol in symbols if symbol is not None}
     priced = {day for days in prices.days.values() for day in days}
     ever = min(priced, default=0)
     result: dict[int, Fraction] = {}
     for day in sessions:
-        on_it = sum(prices.latest(symbol, day, day) is not None for symbol in wanted)
-        known = sum(
-            prices.latest(symbol, day - lookback_days, day) is not None for symbol in wanted
-        )
         if daily and day not in priced:
             continue
-        earlier = any(prices.latest(symbol, ever, day) is not None for symbol in wanted)
+        on_it, known, earlier = (
+            sum(prices.latest(symbol, first, day) is not None for symbol in wanted)
+            for first in (day, day - lookback_days, ever)
+        )
         result[day] = Fraction(on_it, known) if known else Fraction(not earlier)
     return result
 
@@ -1146,10 +1040,9 @@ class Span:
         sessions: Those written, ascending.
         previous: `s` of the first of them; None if that is the baseline, or if none is written.
         in_place: Those of `sessions` that have a row already: it is taken over.
-        gaps: Sessions of the range, skipped, without a complete snapshot: issue `gap`.
-        off_session: Dates of rows that are no session: issue `off_session`.
-        exists: Under `error` the first session of the range with a complete snapshot, which stops
-            the whole run; otherwise None.
+        gaps: Sessions of the range, skipped, without a complete snapshot.
+        off_session: Dates of rows that are no session.
+        exists: Under `error` the first session of the range with a complete snapshot.
     """
 
     sessions: tuple[int, ...] = ()
@@ -1167,20 +1060,10 @@ def span(
     end: int,
     on_existing: Literal["skip", "replace", "error"] = "skip",
 ) -> Span:
-    """Return what a run over ``[start, end]`` does to the rows of one portfolio.
+    """Return what a run over ``[start, end]`` does to the rows of one portfolio (S13, S5).
 
     Rows off session are reported from `start` to `end` or the last session written, whichever is
-    later.
-
-    Args:
-        rows: All that the portfolio has, each on a day of its own.
-        calendar: Sessions, from the first row to `end` or the last row at least.
-        start: First day of the range.
-        end: Last day of the range, included.
-        on_existing: What becomes of complete snapshots.
-
-    Source:
-        S13, S5.
+    later. `calendar` has the sessions from the first row to `end` or the last row at least.
     """
     days = sorted(set(calendar))
     in_range = [day for day in days if start <= day <= end]
@@ -1202,16 +1085,12 @@ def span(
     if on_existing == "error":
         exists = min((day for day in in_range if day in complete), default=None)
         sessions = in_range if exists is None else []
-    last = max([end, *sessions])
+    last, stored = max([end, *sessions]), sorted(row.day for row in rows)
     return Span(
         sessions=tuple(sessions),
-        previous=max((day for day in complete if day < sessions[0]), default=None)
-        if sessions
-        else None,
-        in_place=tuple(day for day in sessions if day in {row.day for row in rows}),
+        previous=max((day for day in complete if sessions and day < sessions[0]), default=None),
+        in_place=tuple(day for day in sessions if day in stored),
         gaps=tuple(gaps),
-        off_session=tuple(
-            sorted(row.day for row in rows if start <= row.day <= last and row.day not in days)
-        ),
+        off_session=tuple(day for day in stored if start <= day <= last and day not in days),
         exists=exists,
     )

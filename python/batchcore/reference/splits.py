@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from batchcore.reference.facts import Issue
 from batchcore.reference.values import INFINITE_DAY, normalized, representable
+from batchcore.words import short
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -30,6 +31,7 @@ MOST_DIGITS: Final = 38
 """Digits of a product of splits, in lowest terms, above and below the line (C4)."""
 
 _OPTION: Final = re.compile(r"(.+)\d{6}[CP]\d{8}", re.ASCII | re.DOTALL)
+"""The root, a date of six digits, C or P, and a strike of eight digits."""
 
 QUANTITY_SCALE: Final = 8
 """Decimals that a quantity has on another basis than its own (C4)."""
@@ -37,13 +39,9 @@ QUANTITY_SCALE: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """The splits that count.
+    """The splits that count: normalised symbol -> ex-date -> new shares for an old one.
 
-    Attributes:
-        price_basis: `as_traded` or `adjusted`.
-        quantity_basis: `as_entered` or `current`.
-        quotients: Normalised symbol -> ex-date -> new shares for an old one.
-        issues: `bad_split`, by symbol, ex-date and detail.
+    Closes are stated `as_traded` or `adjusted`, quantities `as_entered` or `current`.
     """
 
     price_basis: str
@@ -80,16 +78,14 @@ class Splits:
         return self.factor(symbol, self.of_close(before), self.of_close(day))
 
     def quantity(self, symbol: str, quantity: Decimal, basis: int, other: int) -> Decimal:
-        """Return a quantity on another basis, rounded once (C4); as it is where that is the same.
-
-        Source:
-            C4.
-        """
+        """Return a quantity on another basis, rounded once (C4), but on the same one."""
+        if symbol not in self.quotients:
+            return quantity
         factor = self.factor(symbol, basis, other)
         return quantity if factor == 1 else half_away(Fraction(quantity) * factor, QUANTITY_SCALE)
 
     def price(self, symbol: str, price: Decimal, basis: int, other: int, scale: int) -> Decimal:
-        """Return a price on another basis, to so many decimals; as it is where that is the same."""
+        """Return a price on another basis, to so many decimals, but on the same one."""
         factor = self.factor(symbol, other, basis)
         return price if factor == 1 else half_away(Fraction(price) * factor, scale)
 
@@ -111,6 +107,9 @@ class Splits:
         return all(representable(one, scale) or representable(one, QUANTITY_SCALE) for one in moved)
 
 
+NO_SPLITS: Final = Splits("as_traded", "as_entered")
+
+
 def splits(
     rows: Iterable[tuple[str | None, int | None, Decimal | None, Decimal | None]],
     price_basis: str,
@@ -118,16 +117,9 @@ def splits(
     *,
     scale: int = QUANTITY_SCALE,
 ) -> Splits:
-    """Return the splits that count, and `bad_split` of rows that do not.
+    """Return the splits that count, and `bad_split` of rows that do not (C3).
 
-    Args:
-        rows: Symbol as stored, ex-date, new and old shares, in any order.
-        price_basis: `as_traded` or `adjusted`.
-        quantity_basis: `as_entered` or `current`.
-        scale: Decimals that new and old shares are read with.
-
-    Source:
-        C3.
+    Rows are symbol as stored, ex-date, new and old shares, in any order.
     """
     sound: dict[tuple[str, int], list[tuple[str, Decimal, Decimal]]] = defaultdict(list)
     bad: list[tuple[str, Issue]] = []
@@ -147,7 +139,7 @@ def splits(
         if len(found) == 1:
             quotients[name][day] = found.pop()
             continue
-        said = sorted({f"{_short(new)} for {_short(old)}" for _, new, old in told})
+        said = sorted({f"{short(new)} for {short(old)}" for _, new, old in told})
         detail = f"{' and '.join(said)} on one ex-date"
         bad += [(name, Issue("bad_split", symbol, day, detail)) for symbol, _, _ in told]
     bad.sort(key=lambda one: (one[0], one[1].day or 0, one[1].detail))
@@ -155,10 +147,7 @@ def splits(
 
 
 def underlying(symbol: str) -> str | None:
-    """Return the root of an option's normalised symbol of the OSI form; None for any other.
-
-    Before a date of six digits, C or P, and a strike of eight digits.
-    """
+    """Return the root of an option's normalised symbol of the OSI form; None for any other."""
     found = _OPTION.fullmatch(symbol)
     return found and normalized(found[1])
 
@@ -189,9 +178,4 @@ def _fault(column: str, value: Decimal | None, scale: int) -> str | None:
         return f"{column} = not finite"
     if not representable(value, scale):
         return f"{column} = not representable"
-    return None if value > 0 else f"{column} = {_short(value)}"
-
-
-def _short(value: Decimal) -> str:
-    text = f"{value:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    return None if value > 0 else f"{column} = {short(value)}"

@@ -6,6 +6,7 @@ rounds.
 
 from __future__ import annotations
 
+import datetime as dt
 from decimal import (
     ROUND_HALF_UP,
     Context,
@@ -34,6 +35,7 @@ RETURN_LIMIT: Final = Decimal(100)
 ZERO: Final = Decimal(0)
 EXACT: Final = Context(prec=160, traps=[Inexact, InvalidOperation, DivisionByZero, Overflow])
 
+_EPOCH: Final = dt.date(1970, 1, 1).toordinal()
 _WHOLE_DOUBLES: Final = 2**53
 _T = TypeVar("_T")
 
@@ -63,11 +65,7 @@ def rounded(value: Decimal, scale: int) -> Decimal:
 
 
 def normalized(text: str) -> str:
-    """Return `text` trimmed and upper-cased: ASCII blanks at the ends, ASCII letters.
-
-    Source:
-        S2.
-    """
+    """Return `text` trimmed and upper-cased (S2): ASCII blanks at the ends, ASCII letters."""
     return upper(text.strip(" "))
 
 
@@ -96,9 +94,6 @@ def from_double(value: float, scale: int) -> Decimal:
     """Return a double as its column is read: its exact value, half away from zero at `scale`.
 
     NaN and the infinities stay what they are. A double of 2^53 and more has no decimals.
-
-    Source:
-        Words and rounding.
     """
     exact = Decimal(value)
     if not exact.is_finite() or abs(exact) >= _WHOLE_DOUBLES:
@@ -107,13 +102,7 @@ def from_double(value: float, scale: int) -> Decimal:
 
 
 def representable(value: Decimal, scale: int) -> bool:
-    """Return whether a finite `value` is a signed 64-bit number of units of ``10**-scale``.
-
-    Trailing zeros do not count as decimals.
-
-    Source:
-        S3.
-    """
+    """Return whether a finite `value` is a signed 64-bit number of units of ``10**-scale`` (S3)."""
     units = Fraction(value) * Fraction(10**scale)
     return units.denominator == 1 and -(2**63) <= units < 2**63
 
@@ -140,6 +129,11 @@ def day_state(day: int | None) -> State:
     if day is None:
         return State.NULL
     return State.NON_FINITE if day == INFINITE_DAY else State.VALUE
+
+
+def iso(day: int) -> str:
+    """Return a day as its ISO date."""
+    return dt.date.fromordinal(_EPOCH + day).isoformat()
 
 
 def present(value: _T | None) -> _T:

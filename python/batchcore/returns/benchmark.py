@@ -34,23 +34,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """A symbol that portfolios are compared with.
-
-    Attributes:
-        symbol: Trimmed and upper-cased.
-        settings: Its lookback is the days that a close may be old (S4).
-    """
+    """A symbol that portfolios are compared with, trimmed and upper-cased."""
 
     symbol: str
     settings: Settings
 
     @classmethod
     def of(cls, symbol: str, settings: Settings) -> Benchmark:
-        """Return the benchmark of a symbol in any spelling.
-
-        Raises:
-            ConfigError: it is no text, or blank.
-        """
+        """Return the benchmark of a symbol in any spelling; raise if it is blank."""
         if not isinstance(symbol, str) or not symbol.strip(" "):
             msg = f"benchmark is {symbol!r}, expected a symbol"
             raise ConfigError(msg, "benchmark")
@@ -59,11 +50,7 @@ class Benchmark:
     async def beside(
         self, session: Session, catalog: Catalog, performance: Performance
     ) -> Performance:
-        """Return a performance with the returns of the symbol from `start` to `end`.
-
-        Raises:
-            ConfigError: the symbol has no close at all up to then.
-        """
+        """Return a performance with the returns of the symbol; raise if it has no close at all."""
         there = performance.start.state == State.VALUE
         days = (performance.start.values[there], performance.end.values[there])
         wanted = distinct(np.concatenate(days))
@@ -89,12 +76,11 @@ class Benchmark:
             ends = int(start.values[row]), int(end.values[row])
             lacking = [day for day in ends if day not in closes]
             if lacking:
-                texts = [reasons[row]] if reasons[row] else []
-                texts.append(
+                lack = (
                     f"no benchmark: {self.symbol} has no close on {iso_of(lacking[0])}"
                     f" or in the {self.settings.lookback_days} days before"
                 )
-                reasons[row] = "; ".join(map(str, texts))
+                reasons[row] = f"{reasons[row]}; {lack}" if reasons[row] else lack
                 continue
             growth = DECIMALS.divide(closes[ends[1]], closes[ends[0]])
             own = found[row] = DECIMALS.subtract(growth, Decimal(1))

@@ -33,14 +33,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from batchcore.calendar import Calendar
-    from batchcore.frames import Bools, Bytes, Floats, Flows, Ids, Int32, Int64
+    from batchcore.frames import Bools, Floats, Flows, Ids, Int32, Int64
     from batchcore.native import CancelFlag
     from batchcore.returns.periods import Period
     from batchcore.sources.snapshots import ChainRows
 
 DAYS_A_YEAR: Final = 365
 SESSIONS_A_YEAR: Final = 252
-CONTRIBUTION: Final = "CONTRIBUTION"
 INFLOWS: Final = ("end", "start")
 """When contributions of a session are taken to have come (W1)."""
 
@@ -56,15 +55,15 @@ class Chain:
     """Complete snapshots of the portfolios of a chunk, sorted by portfolio and day.
 
     Attributes:
-        portfolio: (n,) int32 row of the chunk.
-        day: (n,) int32.
-        equity: As stored; as the next.
-        pnl: Of the session, in the scale of `equity`.
-        begins: (p + 1,) int64 the first row of each portfolio, and the number of rows.
-        skipped: (n,) int64 sessions without a row between the one before and this one.
-        added: (n,) int64 contributions since the row before, in the unit of the equity.
-        differs: (n,) bool, whether the flows since the row before are not those stored.
-        flows: Amounts by portfolio and date, see `DatedFlows`.
+        portfolio: Row of the chunk.
+        day: Of each.
+        equity: As stored.
+        pnl: Of the session, in the scale of `equity`, as all other amounts.
+        begins: (p + 1,) the first row of each portfolio, and the number of rows.
+        skipped: Sessions without a row between the one before and this one.
+        added: Contributions since the row before.
+        differs: Whether the flows since the row before are not those stored.
+        flows: Those that count.
     """
 
     portfolio: Int32
@@ -83,13 +82,7 @@ class Chain:
 
 @dataclass(frozen=True, eq=False)
 class DatedFlows(Frame):
-    """Flows with a value, sorted by portfolio and date.
-
-    Attributes:
-        key: (f,) int64 of portfolio and day, ascending.
-        day: (f,) int32.
-        amount: (f,) int64, contributions above 0, in the unit of the equity.
-    """
+    """Flows that count, by their keys of portfolio and day; contributions are above 0."""
 
     key: Int64
     day: Int32
@@ -154,18 +147,11 @@ def _places(calendar: Calendar, days: Int32) -> Int64:
 
 def _dated(ids: Ids, flows: Flows, amount: Decimals) -> DatedFlows:
     """Return the flows that count (S3, S7), sorted."""
-    state = amount.state | flows.day.state | flows.change_type.state
-    portfolio = located(flows.portfolio_id, ids)
-    kept = (state == State.VALUE) & (portfolio >= 0)
-    signs = {CONTRIBUTION: 1, "WITHDRAWAL": -1}
-    sign = np.array([signs.get(one, 0) for one in flows.change_type.table()] or [0])
-    sign = sign[flows.change_type.codes]
-    kept &= sign != 0
-    values = sign * amount.values
+    portfolio, sign = located(flows.portfolio_id, ids), flows.signs()
     key = day_keys(portfolio, flows.day.values)
-    rows = np.flatnonzero(kept)
+    rows = np.flatnonzero((sign != 0) & (portfolio >= 0) & (amount.state == State.VALUE))
     rows = rows[np.argsort(key[rows], kind="stable")]
-    return DatedFlows(key[rows], flows.day.values[rows], values[rows])
+    return DatedFlows(key[rows], flows.day.values[rows], sign[rows] * amount.values[rows])
 
 
 def _since_row_before(key: Int64, is_first: Bools, flows: DatedFlows) -> tuple[Int64, Int64]:
@@ -191,12 +177,12 @@ class Spans:
     """Periods of portfolios as rows of a chain; of several that are the same there is one.
 
     Attributes:
-        portfolio: (q,) int64 row of the chunk, of each portfolio and period.
-        late: (q,) bool, whether the period begins with the first row for want of an earlier one.
-        eve: (q,) int64 day before its first.
-        span: (q,) int64 row of the following, -1 where no session is in it.
-        base: (k,) int64 row where each begins.
-        last: (k,) int64 row of its last session.
+        portfolio: (q,) row of the chunk, of each portfolio and period.
+        late: (q,) whether the period begins with the first row for want of an earlier one.
+        eve: (q,) day before its first.
+        span: (q,) row of the following, -1 where no session is in it.
+        base: (k,) row where each begins.
+        last: (k,) row of its last session.
     """
 
     portfolio: Int64
@@ -236,37 +222,28 @@ def spans_of(chain: Chain, periods: Sequence[Period]) -> Spans:
     )
 
 
-class Reasons:
-    """What is not available in some spans, and why."""
+Reasons = defaultdict[int, list[str]]
+"""Span -> what is not available in it, and why."""
 
-    def __init__(self) -> None:
-        self._texts: defaultdict[int, list[str]] = defaultdict(list)
 
-    def add(self, spans: Int64, text: Callable[[int], str]) -> None:
-        """Add one to each of some spans."""
-        for span in spans.tolist():
-            self._texts[span].append(text(span))
-
-    def of(self, span: int) -> list[str]:
-        """Return those of a span."""
-        return self._texts.get(span, [])
-
-    def spans(self) -> list[int]:
-        """Return the spans that have any."""
-        return list(self._texts)
+def _note(reasons: Reasons, spans: Int64, text: Callable[[int], str]) -> None:
+    for span in spans.tolist():
+        reasons[span].append(text(span))
 
 
 def performance_of(
     ids: Ids,
-    chain: Chain,
-    periods: Sequence[Period],
+    rows: ChainRows,
+    flows: Flows,
     *,
+    periods: Sequence[Period],
     inflows: str,
     calendar: Calendar,
-    cancel: CancelFlag | None = None,
+    cancel: CancelFlag,
 ) -> Performance:
     """Return a row for each portfolio and period, without a benchmark."""
-    spans, reasons = spans_of(chain, periods), Reasons()
+    chain = chain_of(ids, rows, flows, calendar)
+    spans, reasons = spans_of(chain, periods), Reasons(list)
     basis = basis_of(chain, inflows)
     found = compound(
         chain.pnl.values,
@@ -278,19 +255,21 @@ def performance_of(
     is_whole = _note_gaps(chain, spans, reasons, calendar)
     _note_missing(chain, reasons, found.missing)
     _note_flows(chain, spans, reasons)
-    twr = replace(found.total, state=_or_null(found.total.state, is_whole))
+    twr = _where(is_whole, found.total)
     too_large = np.flatnonzero(twr.state == State.NOT_REPRESENTABLE)
-    reasons.add(too_large, lambda _: f"{NO_TWR}: it has more than 38 digits")
+    _note(reasons, too_large, lambda _: f"{NO_TWR}: it has more than 38 digits")
     available = twr.state == State.VALUE
+    depth = found.depth  # of spans without a fall it is NULL, and its value 0
+    no_fall = np.where(found.trough < 0, np.uint8(State.VALUE), depth.state)
     days = chain.day[spans.last].astype(np.int64) - chain.day[spans.base]
     rate = _money_weighted(chain, spans, days, reasons)
     ratios = {
-        "max_drawdown": _or_zero(found.depth, found.trough < 0),
+        "max_drawdown": replace(depth, state=no_fall),
         "current_drawdown": found.current,
         "best": found.best,
         "worst": found.worst,
     }
-    rows = {
+    days_of = {
         "peak": found.peak,
         "trough": found.trough,
         "recovered": found.recovered,
@@ -309,16 +288,13 @@ def performance_of(
         "mwr_annual": np.expm1(rate),
         "volatility": np.where(available, volatility(returns, spans.base, spans.last), np.nan),
         "gains": np.where(available, found.gains / sessions, np.nan),
-        **{
-            name: replace(column, state=_or_null(column.state, available))
-            for name, column in ratios.items()
-        },
+        **{name: _where(available, column) for name, column in ratios.items()},
         **{
             name: Days(
                 chain.day[np.maximum(row, 0)] if len(chain) else row.astype(np.int32),
                 known_states(available & (row >= 0)),
             )
-            for name, row in rows.items()
+            for name, row in days_of.items()
         },
     }
     no_benchmark = null_ratios(len(spans.span))
@@ -357,7 +333,7 @@ def _note_gaps(chain: Chain, spans: Spans, reasons: Reasons, calendar: Calendar)
         sessions = counted(int(missing[span]), "session")
         return f"{NO_TWR}: a gap of {sessions}, the first on {iso_of(int(first[0]))}"
 
-    reasons.add(np.flatnonzero(missing > 0), text)
+    _note(reasons, np.flatnonzero(missing > 0), text)
     is_whole: Bools = missing == 0
     return is_whole
 
@@ -377,8 +353,8 @@ def _note_missing(chain: Chain, reasons: Reasons, missing: Int64) -> None:
         what = "NULL" if state == State.NULL else "not representable"
         return f"{NO_TWR}: {name} of {date} is {what}"
 
-    without = np.array([not reasons.of(span) for span in range(len(missing))], dtype=np.bool_)
-    reasons.add(np.flatnonzero((missing >= 0) & without), text)
+    without = np.array([span not in reasons for span in range(len(missing))], dtype=np.bool_)
+    _note(reasons, np.flatnonzero((missing >= 0) & without), text)
 
 
 def _note_flows(chain: Chain, spans: Spans, reasons: Reasons) -> None:
@@ -394,7 +370,7 @@ def _note_flows(chain: Chain, spans: Spans, reasons: Reasons) -> None:
         day = iso_of(int(chain.day[first[span]]))
         return f"the flows up to {day} are not the daily_capital_flow stored for it"
 
-    reasons.add(np.flatnonzero(inside), text)
+    _note(reasons, np.flatnonzero(inside), text)
 
 
 def _money_weighted(chain: Chain, spans: Spans, days: Int64, reasons: Reasons) -> Floats:
@@ -425,19 +401,16 @@ def _money_weighted(chain: Chain, spans: Spans, days: Int64, reasons: Reasons) -
         rate[with_flows], found[with_flows] = own
     rate[known != State.VALUE] = np.nan
     wrong = np.flatnonzero(known)
-    reasons.add(wrong, lambda _: f"{NO_MWR}: an equity of its ends is not representable")
+    _note(reasons, wrong, lambda _: f"{NO_MWR}: an equity of its ends is not representable")
     none = np.flatnonzero((known == State.VALUE) & (found != mwr.Found.RATE))
-    reasons.add(none, lambda span: f"{NO_MWR}: {mwr.REASONS[mwr.Found(int(found[span]))]}")
+    _note(reasons, none, lambda span: f"{NO_MWR}: {mwr.REASONS[mwr.Found(int(found[span]))]}")
     return rate
 
 
 def volatility(returns: Floats, base: Int64, last: Int64) -> Floats:
-    """Return the standard deviation of the returns after each base up to each last row, a year.
+    """Return the standard deviation of the returns after each base up to each last row (W4).
 
     Estimator: ddof 1, times ``sqrt(252)``; NaN of fewer than two.
-
-    Source:
-        docs/semantics.md, A4, W4.
     """
     counts = last - base
     first = np.cumsum(counts) - counts
@@ -453,27 +426,19 @@ def _annual(twr: WideDecimals, days: Int64, reasons: Reasons) -> WideDecimals:
     """Return a year's return of periods of more than a year (W2)."""
     annual: list[Decimal | None] = [None] * len(days)
     long = np.flatnonzero((days > DAYS_A_YEAR) & (twr.state == State.VALUE))
-    lost = []
     for span, total in zip(long.tolist(), twr.take(long).decimals(), strict=True):
         growth = DECIMALS.add(Decimal(1), total or Decimal(0))
         if growth < 0:
-            lost.append(span)
+            reasons[span].append("no return a year: more than all was lost")
             continue
         power = DECIMALS.divide(Decimal(DAYS_A_YEAR), Decimal(int(days[span])))
         annual[span] = DECIMALS.subtract(DECIMALS.power(growth, power), Decimal(1))
-    at = np.array(lost, dtype=np.int64)
-    reasons.add(at, lambda _: "no return a year: more than all was lost")
     return of_decimals(annual)
 
 
-def _or_null(state: Bytes, available: Bools) -> Bytes:
-    """Return states, NULL where nothing is available."""
-    return np.where(available, state, State.NULL).astype(np.uint8)
-
-
-def _or_zero(column: WideDecimals, is_zero: Bools) -> WideDecimals:
-    """Return a column with 0 in some rows, whose value is 0 already."""
-    return replace(column, state=np.where(is_zero, State.VALUE, column.state).astype(np.uint8))
+def _where(available: Bools, column: Any) -> Any:  # noqa: ANN401  # the type given
+    """Return a column, NULL where nothing is available."""
+    return replace(column, state=np.where(available, column.state, np.uint8(State.NULL)))
 
 
 def _of_spans(column: Any, span: Int64) -> Any:  # noqa: ANN401  # the type given
@@ -486,14 +451,13 @@ def _of_spans(column: Any, span: Int64) -> Any:  # noqa: ANN401  # the type give
         return np.where(there, column[row], nothing).astype(column.dtype)
     if len(column) == 0:
         return null_ratios(len(span)) if isinstance(column, WideDecimals) else Days.nulls(len(span))
-    taken = column.take(row)
-    return replace(taken, state=_or_null(taken.state, there))
+    return _where(there, column.take(row))
 
 
 def _reason_texts(chain: Chain, spans: Spans, reasons: Reasons) -> list[str | None]:
     """Return what there is to say of each portfolio and period; None where there is nothing."""
     found: list[str | None] = [None] * len(spans.span)
-    told = np.isin(spans.span, [-1, *reasons.spans()]) | spans.late
+    told = np.isin(spans.span, [-1, *reasons]) | spans.late
     has_rows = np.diff(chain.begins) > 0
     for row in np.flatnonzero(told).tolist():
         span, texts = int(spans.span[row]), []
@@ -504,5 +468,5 @@ def _reason_texts(chain: Chain, spans: Spans, reasons: Reasons) -> list[str | No
         elif spans.late[row]:
             eve = iso_of(int(spans.eve[row]))
             texts.append(f"from the first snapshot on: there is none on or before {eve}")
-        found[row] = "; ".join([*texts, *reasons.of(span)])
+        found[row] = "; ".join([*texts, *reasons.get(span, [])])
     return found

@@ -52,9 +52,9 @@ class CashFlows:
     """Amounts of periods, one after the other; those of a period by date.
 
     Attributes:
-        amount: (m,) float64: paid in below 0, paid out above 0.
-        years: (m,) float64 from the beginning of the period, in years of 365 days.
-        first: (k,) int64 row of the first amount of each period, of which each has two or more.
+        amount: Paid in below 0, paid out above 0.
+        years: From the beginning of the period, in years of 365 days.
+        first: (k,) row of the first amount of each period, of which each has two or more.
     """
 
     amount: Floats
@@ -75,10 +75,7 @@ class CashFlows:
 def closed_rates(before: Floats, after: Floats, days: Int64) -> tuple[Floats, Bytes]:
     """Return the rates of periods without flows, and what was `Found`: the closed form.
 
-    Args:
-        before: (k,) equity at the beginning.
-        after: (k,) equity at the end.
-        days: (k,) between the two, 1 or more.
+    Of the equities before and after, with 1 day or more between the two.
     """
     known = before * after > 0
     ratio = np.divide(after, before, out=np.ones_like(after), where=known)

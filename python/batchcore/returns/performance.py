@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from batchcore import calendar as calendars
 from batchcore.db.access import reading, rechecked
-from batchcore.frames import WideDecimals
+from batchcore.frames import Flows
 from batchcore.late_imports import check_choice
 from batchcore.native import CancelFlag, in_thread
 from batchcore.returns.benchmark import Benchmark
-from batchcore.returns.chunk import INFLOWS, chain_of, performance_of
+from batchcore.returns.chunk import INFLOWS, performance_of
 from batchcore.returns.periods import chosen
-from batchcore.returns.ratios import null_ratios
 from batchcore.returns.result import Performance
 from batchcore.run.plan import check_found
 from batchcore.run.request import requested
@@ -26,7 +24,12 @@ from batchcore.sources.facts import FLOWS, select_flows
 from batchcore.sources.host import Selection
 from batchcore.sources.prices import load_calendar
 from batchcore.sources.query import load
-from batchcore.sources.snapshots import select_chain_rows, select_ids, select_last_days
+from batchcore.sources.snapshots import (
+    ChainRows,
+    select_chain_rows,
+    select_ids,
+    select_last_days,
+)
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -36,12 +39,11 @@ if TYPE_CHECKING:
     from batchcore.calendar import Calendar
     from batchcore.config import Settings
     from batchcore.db.catalog import Catalog
-    from batchcore.frames import Flows, Ids
+    from batchcore.frames import Ids
     from batchcore.options import Progress
     from batchcore.pg.session import Session
     from batchcore.returns.periods import Period
     from batchcore.run.request import Request
-    from batchcore.sources.snapshots import ChainRows
 
 ROWS_OF_A_CHUNK: Final = 200_000
 """Snapshots of the portfolios that are read together: some 30 MiB while they are computed."""
@@ -117,18 +119,8 @@ async def performance(
         known = await load_calendar(session, catalog, calendar)
         chains = Chains(session, catalog, known, request)
         await chains.prepare()
-        parts = await chains.performance(asked, inflows, progress)
-        found = Performance.concat(parts) if parts else _no_rows()
+        found = Performance.concat(await chains.performance(asked, inflows, progress))
         return found if beside is None else await beside.beside(session, catalog, found)
-
-
-def _no_rows() -> Performance:
-    """Return no rows, with ratios of the same decimals as those of rows."""
-    none = Performance.none()
-    ratios: dict[str, Any] = {
-        name: null_ratios(0) for name, one in vars(none).items() if isinstance(one, WideDecimals)
-    }
-    return replace(none, **ratios)
 
 
 class Chains:
@@ -163,7 +155,15 @@ class Chains:
         self, periods: Sequence[Period], inflows: str, progress: Progress | None
     ) -> list[Performance]:
         """Return the rows of each chunk of portfolios; one is read while another is computed."""
-        cancel, found, at = CancelFlag(), list[Performance](), 0
+        cancel, at = CancelFlag(), 0
+        compute = partial(
+            performance_of,
+            periods=periods,
+            inflows=inflows,
+            calendar=self._calendar,
+            cancel=cancel,
+        )
+        found = [compute(self._ids[:0], ChainRows.none(), Flows.none())]  # where there are none
         size = self._request.settings.chunk_size or FIRST_CHUNK
         computing: asyncio.Task[Performance] | None = None
         try:
@@ -172,9 +172,7 @@ class Chains:
                 rows, flows = await self._load(ids, periods)
                 if computing is not None:
                     found.append(await computing)
-                work = partial(
-                    self._computed, ids, rows, flows, periods, inflows=inflows, cancel=cancel
-                )
+                work = partial(compute, ids, rows, flows)
                 computing = asyncio.create_task(in_thread(work, cancel))
                 at += len(ids)
                 if self._request.settings.chunk_size is None:
@@ -189,22 +187,6 @@ class Chains:
                 computing.cancel()
                 await asyncio.wait([computing])
         return found
-
-    def _computed(
-        self,
-        ids: Ids,
-        rows: ChainRows,
-        flows: Flows,
-        periods: Sequence[Period],
-        *,
-        inflows: str,
-        cancel: CancelFlag,
-    ) -> Performance:
-        chain = chain_of(ids, rows, flows, self._calendar)
-        calendar = self._calendar
-        return performance_of(
-            ids, chain, periods, inflows=inflows, calendar=calendar, cancel=cancel
-        )
 
     async def _load(self, ids: Ids, periods: Sequence[Period]) -> tuple[ChainRows, Flows]:
         """Return the snapshots of a chunk, as far back as its periods go, and the flows."""

@@ -28,12 +28,7 @@ FEBRUARY: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """A period by its name, or from a day on.
-
-    Attributes:
-        name: One of `PERIODS`, or the two days of a range.
-        start: First day of a range; None for a named period.
-    """
+    """A period by its name, one of `PERIODS`, or from a day on, named by the days of the range."""
 
     name: str
     start: int | None = None
@@ -44,11 +39,7 @@ class Period:
         return self.name == INCEPTION
 
     def eves(self, last: Int32) -> Int32:
-        """Return the day before its first day, for each last session.
-
-        Args:
-            last: (p,) int32 days of last sessions.
-        """
+        """Return the day before its first day, for each last session."""
         if self.start is not None:
             return np.full(len(last), self.start - 1, dtype=np.int32)
         known = {day: eve_of(self.name, day) for day in set(last.tolist())}

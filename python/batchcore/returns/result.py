@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import uuid
 from dataclasses import dataclass
 from decimal import Decimal
@@ -10,29 +9,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from batchcore.calendar import date_of
 from batchcore.frames import ArrowFrame, Days, Text, WideDecimals
+from batchcore.words import plain, short
 
 if TYPE_CHECKING:
     from batchcore.frames import Floats, Ids, Int32
 
-_JSON: Final = {
-    "portfolio": "portfolio_id",
-    "period": "period",
-    "start": "start",
-    "end": "end",
-    "sessions": "sessions",
-    "twr": "twr",
-    "twr_annual": "twr_annual",
-    "mwr": "mwr",
-    "mwr_annual": "mwr_annual",
-    "volatility": "volatility",
-    "max_drawdown": "max_drawdown",
-    "peak": "peak",
-    "trough": "trough",
-    "recovered": "recovered",
-    "benchmark": "benchmark",
-    "reason": "reason",
-}
-"""Keys of JSON, and the columns that they show."""
+_JSON: Final = (
+    *("portfolio_id", "period", "start", "end", "sessions"),
+    *("twr", "twr_annual", "mwr", "mwr_annual", "volatility"),
+    *("max_drawdown", "peak", "trough", "recovered", "benchmark", "reason"),
+)
+"""Columns that JSON has; the id is called `portfolio` there."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -96,17 +83,17 @@ class Performance(ArrowFrame):
 
     def rows(self) -> list[dict[str, Any]]:
         """Return each row by column: ids as UUIDs, dates, Decimals and floats; None for NULL."""
-        columns = {name: plain(getattr(self, name)) for name in self._columns()}
+        columns = {name: _values(getattr(self, name)) for name in self._columns()}
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as what JSON can hold: decimals as text, statistics as numbers."""
-        columns = {key: jsonable(getattr(self, name)) for key, name in _JSON.items()}
-        rows = zip(*columns.values(), strict=True)
-        return {"rows": [dict(zip(columns, row, strict=True)) for row in rows]}
+        names = [name.removesuffix("_id") for name in _JSON]
+        columns = [map(_jsonable, _values(getattr(self, name))) for name in _JSON]
+        return {"rows": [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]}
 
 
-def plain(column: Any) -> list[Any]:  # noqa: ANN401  # of a frame
+def _values(column: Any) -> list[Any]:  # noqa: ANN401  # of a frame
     """Return the values of a column as Python has them; NULL and NaN are None."""
     match column:
         case WideDecimals():
@@ -124,21 +111,5 @@ def plain(column: Any) -> list[Any]:  # noqa: ANN401  # of a frame
     return values
 
 
-def jsonable(column: Any) -> list[Any]:  # noqa: ANN401  # of a frame
-    """Return the same as what JSON can hold: decimals, dates and ids as text."""
-    found = []
-    for value in plain(column):
-        match value:
-            case Decimal():
-                found.append(decimal_text(value))
-            case uuid.UUID() | dt.date():
-                found.append(str(value))
-            case _:
-                found.append(value)
-    return found
-
-
-def decimal_text(value: Decimal) -> str:
-    """Return a decimal without zeros at its end."""
-    text = f"{value:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+def _jsonable(value: Any) -> Any:  # noqa: ANN401  # of `_values`
+    return short(value) if isinstance(value, Decimal) else plain(value)

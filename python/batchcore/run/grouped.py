@@ -18,14 +18,18 @@ import numpy as np
 
 from batchcore.frames import Events, Flows, taken
 from batchcore.run.plan import Chunk
+from batchcore.sources.facts import EVENTS, FLOWS, select_all_events
 from batchcore.sources.host import sorted_ids
+from batchcore.sources.query import load
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from batchcore.db.catalog import Catalog
     from batchcore.frames import Bools, Ids, Int64, Positions, UInt64
     from batchcore.pg.session import Session
     from batchcore.sources.facts import LooseEvents
+    from batchcore.sources.query import Query
 
 Kept = TypeVar("Kept")
 
@@ -38,7 +42,7 @@ _LOW_BITS: Final = 44
 BYTES_OF_ALL_EVENTS: Final = 64 << 20
 """Maximum bytes of events that are loaded all at once, without joining a table."""
 
-BYTES_OF_A_ROW: Final = {"position_realized_events": 64, "equity_changes": 40}
+BYTES_OF_A_ROW: Final = {EVENTS: 64, FLOWS: 40}
 
 ROWS_OF_A_PORTFOLIO: Final = 5
 """Assumed events, or flows, of a portfolio if the server has no statistics."""
@@ -90,6 +94,27 @@ class GroupedLoad(Generic[Kept]):
             if self._asked[first] == sum(bool(one.works.any()) for one in group):
                 return self._kept.pop(first)
             return self._kept[first]
+
+
+def events_of(
+    chunks: Sequence[Chunk],
+    catalog: Catalog,
+    select: Callable[[Chunk], Query[Events]],
+    *,
+    whole: bool,
+) -> GroupedLoad[EventsByPosition]:
+    """Return what loads the events of chunks: group by group, or of the whole table if they fit."""
+
+    def size(most_bytes: int) -> int:
+        return group_size(chunks, catalog.estimated_rows, EVENTS, most_bytes)
+
+    async def load_group(reader: Session, group: Chunk) -> EventsByPosition:
+        query = select_all_events(catalog) if is_all else select(group)
+        return await asyncio.to_thread(EventsByPosition.of, await load(reader, query))
+
+    everything = size(BYTES_OF_ALL_EVENTS)
+    is_all = whole and everything >= len(chunks)
+    return GroupedLoad(chunks, everything if is_all else size(BYTES_OF_A_GROUP), load_group)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

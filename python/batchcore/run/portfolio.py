@@ -13,8 +13,7 @@ import numpy as np
 
 from batchcore import calendar as calendars
 from batchcore.analytics.provider_beta import beta_coverage, provider_beta
-from batchcore.analytics.sector_exposure import over_and_underweights
-from batchcore.analytics.sector_tags import COLORS, sector_tag
+from batchcore.analytics.sector_exposure import COLORS, over_and_underweights, sector_tag
 from batchcore.arguments import checked_id
 from batchcore.caches import check_cache
 from batchcore.config import BETA_WEIGHTS, Settings
