@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path  # noqa: TC003  # the command line looks at types
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -91,7 +92,7 @@ def report(
         settings = Settings(schema=call.schema, **own)
         work = write.write_portfolio(call.url, out, portfolio, settings=settings, **asked)
     written = finish(work)
-    call.answer(written.to_dict(), lambda: written_text(written))
+    call.answer(asdict(written), lambda: written_text(written))
     return DONE
 
 

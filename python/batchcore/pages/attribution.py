@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from batchcore.pages.contents import Attribution, GroupContribution
 
 if TYPE_CHECKING:
-    from batchcore.attribution.explanation import ExplainedRow, Explanation
+    from batchcore.attribution.explanation import Explanation
 
 UNNAMED = "none"
 """What stands for a symbol or sector that is missing."""
@@ -19,6 +19,7 @@ def attribution(found: Explanation) -> Attribution | None:
     session, stored, rounding = found.session, found.daily_pnl, found.rounding
     if session is None or stored is None or rounding is None:
         return None
+    none = Decimal(0)
     return Attribution(
         start=found.previous or found.since,
         end=session,
@@ -26,17 +27,16 @@ def attribution(found: Explanation) -> Attribution | None:
         rounding=rounding,
         explained=found.explained,
         currencies=found.currencies,
-        rows=tuple(_contribution(row) for row in found.rows if row.contribution is not None),
-    )
-
-
-def _contribution(row: ExplainedRow) -> GroupContribution:
-    none = Decimal(0)
-    return GroupContribution(
-        row.key or UNNAMED,
-        row.unrealized_change or none,
-        row.realized or none,
-        row.contribution or none,
+        rows=tuple(
+            GroupContribution(
+                row.key or UNNAMED,
+                row.unrealized_change or none,
+                row.realized or none,
+                row.contribution,
+            )
+            for row in found.rows
+            if row.contribution is not None
+        ),
     )
 
 

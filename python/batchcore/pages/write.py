@@ -21,28 +21,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A page that was written.
+    """A page that was written."""
 
-    Attributes:
-        path: Of the file, absolute.
-        page: `night` or `portfolio`.
-        shows: Id of the run, of the group or of the portfolio.
-        size_bytes: Of the file.
-    """
-
-    path: str
-    page: str
-    shows: str
+    path: str  # absolute
+    page: str  # `night` or `portfolio`
+    shows: str  # id of the run, of the group or of the portfolio
     size_bytes: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as what JSON can hold."""
-        return {
-            "path": self.path,
-            "page": self.page,
-            "shows": self.shows,
-            "size_bytes": self.size_bytes,
-        }
 
 
 async def write_night(db: object, out: str | os.PathLike[str], **options: Any) -> Written:  # noqa: ANN401  # those of `load_night`
