@@ -2,18 +2,18 @@
 
 import datetime as dt
 import random
-from dataclasses import fields, replace
+from collections.abc import Iterable
+from dataclasses import fields
 from decimal import Decimal
 
 import numpy as np
 
+from batchcore.attribution.explanation import ExplainedRow, Explanation
 from batchcore.pages.contents import (
     FINDINGS,
     NOT_HELD,
-    Attribution,
     CoverageDay,
     FailedPortfolio,
-    GroupContribution,
     IssueCount,
     MarkMap,
     Night,
@@ -82,23 +82,27 @@ def run(number: int = 0, **changes: object) -> RunFacts:
     return RunFacts(**{**facts, **changes})
 
 
-def attribution(what: str, count: int, source: random.Random, **changes: object) -> Attribution:
-    names = [HOSTILE, *ODD, *(f"{what}{number}" for number in range(count))][:count]
+def explained(by: str, names: Iterable[str], source: random.Random, **more: object) -> Explanation:
+    """Return a P&L whose stored sum is a cent off."""
     rows = tuple(
-        GroupContribution(name, change, realized, change + realized)
+        ExplainedRow(key=name, unrealized_change=change, realized=own, contribution=change + own)
         for name in names
-        for change, realized in [(cents(source.gauss(0, 90_000)), cents(source.gauss(500, 9_000)))]
+        for change, own in [(cents(source.gauss(0, 90_000)), cents(source.gauss(500, 9_000)))]
     )
-    total = sum((row.total for row in rows), start=Decimal(0))
-    found = Attribution(
-        start=sessions(2)[0],
-        end=LAST,
-        stored=total + Decimal("0.01"),
-        rounding=Decimal("0.01"),
-        explained=True,
+    total = sum((row.contribution for row in rows), start=Decimal(0))
+    return Explanation(
+        policy="rollforward",
+        by=by,
+        session=LAST,
+        daily_pnl=total + Decimal("0.01"),
+        computed_pnl=total,
         rows=rows,
+        **{"since": None, "previous": sessions(2)[0], **more},
     )
-    return replace(found, **changes)
+
+
+def names_of(what: str, count: int) -> list[str]:
+    return [HOSTILE, *ODD, *(f"{what}{number}" for number in range(count))][:count]
 
 
 def night(portfolios: int = 100_000, symbols: int = 5_000, seed: int = 1) -> Night:
@@ -169,8 +173,8 @@ def night(portfolios: int = 100_000, symbols: int = 5_000, seed: int = 1) -> Nig
             )
             for number in range(20)
         ),
-        by_symbol=attribution("SYM", symbols, source),
-        by_sector=attribution("Sector ", 11, source, explained=False, rounding=Decimal("12.30")),
+        by_symbol=explained("symbol", names_of("SYM", symbols), source),
+        by_sector=explained("sector", names_of("Sector ", 11), source, unexplained=1),
         returns=spread(
             returns,
             6,
@@ -262,8 +266,8 @@ def portfolio(count: int = 2_520, seed: int = 1) -> PortfolioPage:
             NO_PERIOD | {"period": "5Y", "reason": f"no row {HOSTILE}"},
         ),
         benchmark="SPY",
-        by_symbol=attribution("SYM", 60, source, start=points[0].session),
-        by_sector=attribution("Sector ", 9, source, start=points[0].session),
+        by_symbol=explained("symbol", names_of("SYM", 60), source, previous=points[0].session),
+        by_sector=explained("sector", names_of("Sector ", 9), source, previous=points[0].session),
         holdings=tuple(
             Share(name, Decimal("0.3") / number, amount=Decimal(300_000) / number)
             for number, name in enumerate((HOSTILE, *ODD, "SPY"), start=1)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from batchcore import policies
 from batchcore.cli.exits import one_line
-from batchcore.cli.output import first_of, named_counts
+from batchcore.cli.output import LISTED, first_of, named_counts
 from batchcore.cli.run import (
     attempt_text,
     marks_text,
@@ -26,8 +26,8 @@ from batchcore.cli.status import (
     asked_text,
     correction_lines,
     latest_runs,
+    noticed_of,
     range_text,
-    subject_text,
     view_text,
 )
 from batchcore.cli.tables import (
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from batchcore.audit.result import VerifyResult
+    from batchcore.cli.tables import Cell
     from batchcore.run.many import ManyResult
     from batchcore.run.result import BatchResult
 
@@ -74,18 +75,16 @@ STATES: Final = {
 }
 """How each state of a run is shown."""
 
-SYMBOLS: Final = "symbol_issues"
-
 ATTENTION: Final = ("stuck", "failed", "incomplete", "interrupted")
 """States of runs to look at, the worst first."""
 
 
 def run_parts(result: BatchResult, document: Mapping[str, Any]) -> list[RenderableType]:
     """Return what a run did, after what it finished first."""
-    own = _run_parts(result, document)
-    if result.resumed is None:
-        return own
-    return [*_run_parts(result.resumed, document["resumed"]), "", *own]
+    first: list[RenderableType] = []
+    if result.resumed is not None:
+        first = [*_run_parts(result.resumed, document["resumed"]), ""]
+    return [*first, *_run_parts(result, document)]
 
 
 def databases_parts(
@@ -141,19 +140,19 @@ def _failed_parts(document: Mapping[str, Any]) -> list[RenderableType]:
     """Return the issues of portfolios that failed."""
     of = document["portfolios"]
     failed = {own for own, status in zip(of["id"], of["status"], strict=True) if status == "failed"}
-    rows = [
-        (one["portfolio"], bad(one["name"]), one["session"], one["detail"])
-        for one in document["issues"]
-        if one["portfolio"] in failed
-    ]
-    if not rows:
-        return []
+    return _failed_listing(
+        [one for one in document["issues"] if one["portfolio"] in failed], "issue"
+    )
+
+
+def _failed_listing(issues: Sequence[Mapping[str, Any]], noun: str) -> list[RenderableType]:
+    rows = [(one["portfolio"], bad(one["name"]), one["session"], one["detail"]) for one in issues]
     columns = (Column("portfolio"), Column("issue"), Column("session", drop=1), _wide("detail"))
-    return [Listing(columns, rows, title="Failed", noun="issue")]
+    return [Listing(columns, rows, title="Failed", noun=noun)] if rows else []
 
 
 def _issue_parts(
-    result: BatchResult, left_out: Sequence[str] = (), most: int = 20
+    result: BatchResult, left_out: Sequence[str] = (), most: int = LISTED
 ) -> list[RenderableType]:
     """Return how many issues of each name there are, and their first symbols."""
     subjects = result.subjects_by_issue()
@@ -162,10 +161,12 @@ def _issue_parts(
         for name, count in result.issues_by_name().items()
         if name not in left_out
     ]
-    if not rows:
-        return []
+    return _noticed_listing(rows, most)
+
+
+def _noticed_listing(rows: Sequence[Sequence[Cell]], most: int = LISTED) -> list[RenderableType]:
     columns = (Column("issue"), Column("count", right=True), _wide("of"))
-    return [Listing(columns, rows, title="Noticed", noun="name", most=most)]
+    return [Listing(columns, rows, title="Noticed", noun="name", most=most)] if rows else []
 
 
 def _note_pairs(lines: Sequence[str]) -> list[tuple[str, str | None]]:
@@ -436,10 +437,9 @@ def group_parts(group: Mapping[str, Any]) -> list[RenderableType]:
         ("rows", f"{rows} in {chunks}, {group['seconds']:.3f} seconds of the slowest shard"),
         ("read", view_text(group)),
     ]
-    every = {name: [one for run in latest for one in run[name]] for name in ("issues", SYMBOLS)}
     return [
         *heads,
-        *_ledger_issues(every),
+        *_ledger_issues(latest),
         "",
         Facts(pairs),
         "",
@@ -496,7 +496,7 @@ def of_ledger_parts(run: Mapping[str, Any]) -> list[RenderableType]:
     ]
     return [
         *heads,
-        *_ledger_issues(run),
+        *_ledger_issues([run]),
         "",
         Facts(pairs),
         *_chunk_parts(run["chunks_committed"]),
@@ -504,28 +504,12 @@ def of_ledger_parts(run: Mapping[str, Any]) -> list[RenderableType]:
     ]
 
 
-def _ledger_issues(run: Mapping[str, Any]) -> list[RenderableType]:
+def _ledger_issues(runs: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
     """Return portfolios that failed, then what was noticed of portfolios and of symbols."""
-    issues = run["issues"]
-    failed = [
-        (one["portfolio"], bad(one["name"]), one["session"], one["detail"])
-        for one in issues
-        if one["failed"]
-    ]
-    counts = Counter(one["name"] for one in issues if not one["failed"])
-    symbols: dict[str, dict[str, None]] = {}
-    for one in run["symbol_issues"]:
-        symbols.setdefault(one["name"], {})[subject_text(one)] = None
-    noticed = [(warn(name), count, "portfolios") for name, count in sorted(counts.items())]
-    noticed += [(warn(name), len(own), first_of([*own], NAMED)) for name, own in symbols.items()]
-    of_failed = (Column("portfolio"), Column("issue"), Column("session", drop=1), _wide("detail"))
-    of_noticed = (Column("issue"), Column("count", right=True), _wide("of"))
-    parts: list[RenderableType] = []
-    if failed:
-        parts.append(Listing(of_failed, failed, title="Failed", noun="portfolio"))
-    if noticed:
-        parts.append(Listing(of_noticed, noticed, title="Noticed", noun="name"))
-    return parts
+    failed, counts, symbols = noticed_of(runs)
+    noticed = [(warn(name), count, "portfolios") for name, count in counts.items()]
+    noticed += [(warn(name), len(own), first_of(own, NAMED)) for name, own in symbols.items()]
+    return [*_failed_listing(failed, "portfolio"), *_noticed_listing(noticed)]
 
 
 def _chunk_parts(chunks: Sequence[Mapping[str, Any]]) -> list[RenderableType]:

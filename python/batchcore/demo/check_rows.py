@@ -51,16 +51,8 @@ async def check(
     """Return how the snapshots of a run compare with what the reference makes of its inputs.
 
     The inputs are read as they are now; of portfolios that had snapshots before the run nothing
-    is known, so they must have none but those of ``sessions``.
-
-    Args:
-        db: A database URL, an `asyncpg.Pool`, or an SQLAlchemy `AsyncEngine` on asyncpg.
-        opening: Portfolios of the run with the opening equity of each before it.
-        sessions: Those of the run, ascending, as days since 1970-01-01.
-        sample: How many portfolios, drawn by ``seed``; None takes all.
-        seed: Of the draw.
-        settings: Of the run: its schema, and how old closes and rates may be.
-        progress: Called with `check`, portfolios done and portfolios in all.
+    is known, so they must have none but those of ``sessions``, ascending days. ``opening`` has the
+    portfolios of the run with their equities before it, of which ``sample`` are drawn, or all.
 
     Source:
         docs/semantics.md, S3 to S10, C3 to C7; S14 for what "equal" leaves out.

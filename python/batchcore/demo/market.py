@@ -241,9 +241,7 @@ def generated_market(
     Raises:
         ConfigError: a number out of its range, or more sessions than XNYS has.
     """
-    for option, number in (("symbols", symbols), ("sessions", sessions)):
-        if number < 1:
-            raise ConfigError(f"{option} is {number}, expected at least 1", option)
+    _refuse_below_one(symbols=symbols, sessions=sessions)
     if not 0 <= gap < 1:
         raise ConfigError(f"gap is {gap}, expected at least 0 and below 1", "gap")
     exchange = calendar.load(calendar.SHIPPED)
@@ -271,14 +269,7 @@ def generated_market(
         expiration=rng.choice(expirations, derived),
     )
     known = rng.random((len(days), symbols)) >= gap
-    return _with_options(
-        stocks=_stock_symbols(stocks),
-        days=days,
-        closes=closes,
-        known=known,
-        first=history,
-        options=options,
-    )
+    return _with_options(_stock_symbols(stocks), closes, known, options, days=days, first=history)
 
 
 def real_market(sessions: int = 120) -> Market:
@@ -310,14 +301,7 @@ def real_market(sessions: int = 120) -> Market:
     )
     known = np.ones((len(real.days), len(real.symbols) + len(options)), dtype=np.bool_)
     known[:, options.column] = (np.arange(len(real.days))[:, None] + options.column) % 5 != 0
-    return _with_options(
-        stocks=real.symbols,
-        days=real.days,
-        closes=real.values,
-        known=known,
-        first=first,
-        options=options,
-    )
+    return _with_options(real.symbols, real.values, known, options, days=real.days, first=first)
 
 
 def with_splits(market: Market, *, seed: int) -> Market:
@@ -380,14 +364,10 @@ def with_factors(market: Market, *, seed: int, history: int = BETA_HISTORY) -> M
     column = (options.column + len(lacking)).astype(np.int32)
     known[: len(earlier), column] = False
     known[len(earlier) :, column] = market.known[:, options.column]
-    return _with_options(
-        stocks=(*market.symbols[:stocks], *lacking),
-        days=days,
-        closes=np.concatenate([closes, _fund_walks(rng, lacking, len(days))], axis=1),
-        known=known,
-        first=market.first + len(earlier),
-        options=replace(options, column=column),
-    )
+    closes = np.concatenate([closes, _fund_walks(rng, lacking, len(days))], axis=1)
+    names, first = (*market.symbols[:stocks], *lacking), market.first + len(earlier)
+    options = replace(options, column=column)
+    return _with_options(names, closes, known, options, days=days, first=first)
 
 
 def price_table(market: Market, *, seed: int) -> Table:
@@ -422,19 +402,22 @@ def generated_portfolios(
     Raises:
         ConfigError: a number below 1.
     """
-    for option, number in (("portfolios", count), ("positions", positions)):
-        if number < 1:
-            raise ConfigError(f"{option} is {number}, expected at least 1", option)
+    _refuse_below_one(portfolios=count, positions=positions)
     rng = np.random.Generator(np.random.PCG64(seed))
     return _portfolios(rng, market, np.full(count, positions, dtype=np.int64), GENERATED)
 
 
 def demo_portfolios(market: Market, *, count: int = 300, seed: int) -> Portfolios:
     """Return portfolios of 4 to 24 positions, with more of all that makes P&L hard."""
-    if count < 1:
-        raise ConfigError(f"portfolios is {count}, expected at least 1", "portfolios")
+    _refuse_below_one(portfolios=count)
     rng = np.random.Generator(np.random.PCG64(seed))
     return _portfolios(rng, market, rng.integers(4, 25, count), DEMO)
+
+
+def _refuse_below_one(**numbers: int) -> None:
+    for option, number in numbers.items():
+        if number < 1:
+            raise ConfigError(f"{option} is {number}, expected at least 1", option)
 
 
 def _walks(rng: np.random.Generator, days: int, stocks: int) -> Int64:
@@ -511,13 +494,13 @@ def _strikes(near: Int64) -> Int64:
 
 
 def _with_options(
-    *,
     stocks: tuple[str, ...],
-    days: Int32,
     closes: Int64,
     known: Bools,
-    first: int,
     options: Options,
+    *,
+    days: Int32,
+    first: int,
 ) -> Market:
     """Return the market of ``closes`` and, after them, those of ``options``."""
     names = [

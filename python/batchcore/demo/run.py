@@ -116,15 +116,9 @@ class Seeded:
     async def write(
         self, db: object, *, schema: Schema | None = None, progress: Progress | None = None
     ) -> int:
-        """Fill an empty database with it; return the rows written.
+        """Fill an empty database with it, see `fill`; return the rows written.
 
         Where the schema maps rates, a few symbols are quoted in other currencies.
-
-        Raises:
-            ConfigError: the database is not empty; nothing was written.
-            SchemaError: the database was not migrated, or a table does not fit; nothing was
-                written.
-            DatabaseError: the database refused or went away; nothing was written.
         """
         tables, mapped = self.tables, None if schema is None else schema.fx
         if mapped is not None:
@@ -170,9 +164,6 @@ def seeded(size: Size, *, seed: int, splits: bool = False) -> Seeded:
 
     With ``splits`` a few stocks of a generated market split; closes are as traded, and positions
     as entered.
-
-    Raises:
-        ConfigError: a number out of its range.
     """
     if size.symbols is None:
         market = prices = real_market(size.sessions)
@@ -225,15 +216,8 @@ async def run_demo(
 ) -> Demo:
     """Migrate an empty database, fill it, run the batch over all sessions, check what it wrote.
 
-    Args:
-        url: Of an empty database.
-        size: Of the market.
-        seed: Of the random numbers, and of the portfolios that are checked.
-        settings: Of the run.
-        progress: As of `run_batch`, with the phases `fill` and `check` too.
-
-    Raises:
-        BatchcoreError: whatever `migrate`, `run_batch` and the check raise.
+    The seed is also that of the portfolios that are checked. Progress is that of `run_batch`, with
+    the phases `fill` and `check` too.
     """
     seconds = dict[str, float]()
     began = time.perf_counter()

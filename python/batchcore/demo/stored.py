@@ -132,11 +132,7 @@ class StoredReader(Reader):
 
 @contextlib.asynccontextmanager
 async def reading(db: object, *, schema: Schema | None = None) -> AsyncIterator[StoredReader]:
-    """Give a reader of the database as it is at this moment.
-
-    Raises:
-        DatabaseError: the database refused or went away.
-    """
+    """Give a reader of the database as it is at this moment."""
     async with Database(db).snapshot("read") as session:
         catalog = await inspect(session, schema or Schema())
         yield StoredReader(session, catalog)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from matplotlib import dates as mdates
 from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from markupsafe import Markup
 
-    from batchcore.pages.contents import Attribution, GroupContribution
+    from batchcore.attribution.explanation import Explanation
     from batchcore.pages.drawing import Canvas
 
 Row = TypeVar("Row")
@@ -155,15 +155,46 @@ def step_labels(canvas: Canvas, sessions: Sequence[dt.date]) -> None:
     canvas.axes.set_xticks(at, [f"{sessions[one].day} {sessions[one]:%b}" for one in at])
 
 
-def contributions(name: str, what: str, found: Attribution) -> Chart | None:
-    """Return which symbols or sectors, as ``what`` says, made a P&L; None if none did."""
-    gains, losses = found.outermost(OUTERMOST)
+class Contribution(NamedTuple):
+    """What the lots of a symbol or sector added to a P&L (X6)."""
+
+    key: str
+    unrealized: Decimal
+    realized: Decimal
+    total: Decimal
+
+
+def outermost(
+    rows: Iterable[Contribution], count: int
+) -> tuple[list[Contribution], list[Contribution]]:
+    """Return the largest gains and the largest losses, each at most ``count``, best first."""
+    ordered = sorted(rows, key=lambda row: (-row.total, row.key))
+    gains = [row for row in ordered if row.total > 0][:count]
+    losses = [row for row in ordered if row.total < 0]
+    return gains, losses[max(len(losses) - count, 0) :]
+
+
+def contributions(name: str, found: Explanation) -> Chart | None:
+    """Return which symbols or sectors made a P&L; None if none did."""
+    none = Decimal(0)
+    rows = [
+        Contribution(
+            row.key or texts.UNNAMED,
+            row.unrealized_change or none,
+            row.realized or none,
+            row.contribution,
+        )
+        for row in found.rows
+        if row.contribution is not None
+    ]
+    gains, losses = outermost(rows, OUTERMOST)
     shown = [*gains, *losses]
     if not shown:
         return None
-    span = f"of {texts.day(found.end)}"
-    if found.start is not None:
-        span = f"from {texts.day(found.start)} to {texts.day(found.end)}"
+    start = found.previous or found.since
+    span = f"of {texts.day(found.session)}"
+    if start is not None:
+        span = f"from {texts.day(start)} to {texts.day(found.session)}"
 
     def paint(canvas: Canvas) -> None:
         values = [float(row.total) for row in shown]
@@ -179,39 +210,22 @@ def contributions(name: str, what: str, found: Attribution) -> Chart | None:
 
     made = [f"{texts.plain(row.key, LABEL)} made {texts.short_money(row.total)}" for row in gains]
     lost = [f"{texts.plain(row.key, LABEL)} lost {texts.short_money(-row.total)}" for row in losses]
-    height = BAR * len(shown) + AXIS
-    return chart(
-        name,
-        f"P&L by {what}: {', '.join([*made[:1], *lost[-1:]])}",
-        f"P&L {span} by {what}, unrealized change and realized together.",
-        paint,
-        (height, height),
-        table=_contributions_table(what, found, shown),
-        legend=(("gain", "gain"), ("loss", "loss")),
-    )
-
-
-def _contributions_table(
-    what: str, found: Attribution, shown: Sequence[GroupContribution]
-) -> Table:
-    rows: list[tuple[str, list[Cell | str]]] = [
-        (texts.plain(row.key), [*map(signed, (row.unrealized, row.realized, row.total))])
-        for row in shown
-    ]
-    if others := [row for row in found.rows if row not in shown]:
-        sums = (
-            sum(row.unrealized for row in others),
-            sum(row.realized for row in others),
-            sum(row.total for row in others),
-        )
-        rows.append((f"{len(others):,} others", [*map(signed, map(Decimal, sums))]))
-    left = "rounding" if found.explained else "not explained"
-    rows.append((left, ["", "", signed(found.rounding)]))
-    rows.append(("stored P&L", ["", "", signed(found.stored)]))
-    return table(
-        rows,
-        Column(what, lambda row: row[0], "text"),
+    cells = [(texts.plain(row.key), [*map(signed, row[1:])]) for row in shown]
+    if others := [row for row in rows if row not in shown]:
+        sums = [sum(column, start=none) for column in list(zip(*others, strict=True))[1:]]
+        cells.append((f"{len(others):,} others", [*map(signed, sums)]))
+    blank, left = Cell(""), "rounding" if found.explained else "not explained"
+    cells.append((left, [blank, blank, signed(found.rounding)]))
+    cells.append(("stored P&L", [blank, blank, signed(found.daily_pnl)]))
+    numbers = table(
+        cells,
+        Column(found.by, lambda row: row[0], "text"),
         Column("unrealized change", lambda row: row[1][0], is_minor=True),
         Column("realized", lambda row: row[1][1], is_minor=True),
         Column("contribution", lambda row: row[1][2]),
     )
+    title = f"P&L by {found.by}: {', '.join([*made[:1], *lost[-1:]])}"
+    note = f"P&L {span} by {found.by}, unrealized change and realized together."
+    heights = (BAR * len(shown) + AXIS, BAR * len(shown) + AXIS)
+    legend = (("gain", "gain"), ("loss", "loss"))
+    return chart(name, title, note, paint, heights, table=numbers, legend=legend)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from decimal import Decimal
 
+    from batchcore.attribution.explanation import Explanation
     from batchcore.frames import Bytes
     from batchcore.run.result import ShardResult
 
@@ -112,36 +113,6 @@ class FailedPortfolio:
 
 
 @dataclass(frozen=True, slots=True)
-class GroupContribution:
-    """What the lots of a symbol or sector added to a P&L (X6)."""
-
-    key: str
-    unrealized: Decimal  # change of the value of lots still held
-    realized: Decimal  # by exits
-    total: Decimal
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attribution:
-    """A stored P&L by symbol or sector (X1 to X8)."""
-
-    start: dt.date | None  # which it begins after; None where portfolios begin after several
-    end: dt.date
-    stored: Decimal
-    rounding: Decimal  # `stored` less all contributions
-    explained: bool  # whether that is no more than rounding (X2)
-    rows: tuple[GroupContribution, ...]
-    currencies: tuple[str, ...] = ()  # of the portfolios, where sums mix several
-
-    def outermost(self, count: int) -> tuple[list[GroupContribution], list[GroupContribution]]:
-        """Return the largest gains and the largest losses, each at most ``count``, best first."""
-        ordered = sorted(self.rows, key=lambda row: (-row.total, row.key))
-        gains = [row for row in ordered if row.total > 0][:count]
-        losses = [row for row in ordered if row.total < 0]
-        return gains, losses[max(len(losses) - count, 0) :]
-
-
-@dataclass(frozen=True, slots=True)
 class PortfolioReturn:
     """The stored return of a portfolio on a session."""
 
@@ -200,8 +171,8 @@ class Night:
     findings: tuple[PriceFinding, ...] | None = None
     """The first `FINDINGS`, and one more where there are more; None where nothing was checked."""
     failed: tuple[FailedPortfolio, ...] = ()  # the first
-    by_symbol: Attribution | None = None
-    by_sector: Attribution | None = None
+    by_symbol: Explanation | None = None
+    by_sector: Explanation | None = None
     returns: ReturnSpread | None = None  # None without any return
     history: tuple[RunFacts, ...] = ()  # the last runs, the oldest first, this one last
     verified: Verified | None = None  # None if that was not asked for
@@ -257,10 +228,10 @@ class PortfolioPage:
     years: Mapping[int, Decimal | None] = field(default_factory=dict)
     periods: tuple[Mapping[str, Any], ...] = ()  # rows of `performance` (W1 to W5)
     benchmark: str = ""  # its symbol
-    by_symbol: Attribution | None = None
+    by_symbol: Explanation | None = None
     """P&L from the first point to the last, of a single point that of its session; None where a
     stored P&L is NULL or no finite number."""
-    by_sector: Attribution | None = None
+    by_sector: Explanation | None = None
     holdings: tuple[Share, ...] = ()
     """Symbols held at the end, as shares of their gross value, the largest first."""
     sectors: tuple[Share, ...] = ()  # of the last snapshot that has weights

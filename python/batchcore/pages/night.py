@@ -28,7 +28,6 @@ from batchcore.db.catalog import inspect
 from batchcore.db.check import check, check_revision
 from batchcore.errors import ConfigError
 from batchcore.native import build_market
-from batchcore.pages.attribution import attribution
 from batchcore.pages.contents import (
     FINDINGS,
     NOT_HELD,
@@ -159,7 +158,6 @@ class _Loader:
         self.runs, self.latest = history[0], latest_of_each(history[0])
         self.run = self.latest[-1]
         self.asked = self.run.asked
-        self.lookback = int(self.asked["lookback_days"])
         self.latest_ids = [run.run_id for run in self.latest]
         self.ledger = Ledger(catalog.schema)
         self.verifies = verifies
@@ -241,7 +239,7 @@ class _Loader:
         ids = None if own is None else [uuid_at(own, row) for row in range(len(own))]
         for by in ("symbol", "sector"):
             explained = await explain(session.raw, ids, date, by=by, **self.rules)
-            found[f"by_{by}"] = attribution(explained)
+            found[f"by_{by}"] = None if explained.daily_pnl is None else explained
         if self.verifies:
             found["verified"] = await self._verified(ids, date)
         return found
@@ -288,7 +286,7 @@ class _Loader:
 
     async def _prices(self, selection: Selection, sessions: Int32) -> dict[str, Any]:
         """Return coverage and marks of the symbols held, by the closes as they are."""
-        session, catalog, lookback = self.session, self.catalog, self.lookback
+        session, catalog, lookback = self.session, self.catalog, int(self.asked["lookback_days"])
         symbols = await load_symbols(session, catalog, selection)
         if not len(symbols):
             return {}

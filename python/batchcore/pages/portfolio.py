@@ -20,7 +20,7 @@ from batchcore.db.catalog import inspect
 from batchcore.db.check import check
 from batchcore.errors import ConfigError
 from batchcore.frames import Flows
-from batchcore.pages.attribution import attribution, holdings
+from batchcore.pages import texts
 from batchcore.pages.contents import Point, PortfolioPage, Share
 from batchcore.pages.growth import Growth
 from batchcore.pg.database import Database
@@ -133,9 +133,11 @@ async def load_portfolio_page(
             years=dict(growth.by(lambda date: date.year)),
             periods=periods,
             benchmark=compared,
-            by_symbol=attribution(by_symbol),
-            by_sector=attribution(by_sector),
-            holdings=largest(holdings(by_symbol)),
+            by_symbol=None if by_symbol.daily_pnl is None else by_symbol,
+            by_sector=None if by_sector.daily_pnl is None else by_sector,
+            holdings=largest(
+                (row.key or texts.UNNAMED, row.value) for row in by_symbol.rows if row.value
+            ),
             sectors=beside(sectors, weights),
             sectors_on=on,
         )

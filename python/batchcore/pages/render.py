@@ -20,7 +20,8 @@ from batchcore.words import counted, differ
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from batchcore.pages.contents import Attribution, Night, PortfolioPage, Verified
+    from batchcore.attribution.explanation import Explanation
+    from batchcore.pages.contents import Night, PortfolioPage, Verified
 
 OUTCOMES: Final = {
     "complete": "good",
@@ -300,18 +301,18 @@ def _checks(night: Night) -> Section:
 
 
 def _attributed(
-    name: str, title: str, absent: str, by_symbol: Attribution | None, by_sector: Attribution | None
+    name: str, title: str, absent: str, by_symbol: Explanation | None, by_sector: Explanation | None
 ) -> Section:
     """Return a section of what made a P&L, by symbol and by sector."""
-    by = {"symbol": by_symbol, "sector": by_sector}
-    shown = [charts.contributions(f"{name}-{what}", what, one) for what, one in by.items() if one]
+    found = [one for one in (by_symbol, by_sector) if one is not None]
+    shown = [charts.contributions(f"{name}-{one.by}", one) for one in found]
     warnings = []
     if by_symbol is not None:
         absent = "No lot made or lost anything."
         if by_symbol.currencies:
             mixed = ", ".join(by_symbol.currencies)
             warnings.append(f"Amounts are in each portfolio's currency, and sums mix {mixed}.")
-    for one in filter(None, by.values()):
+    for one in found:
         if not one.explained:
             missed = texts.money(one.rounding, signed=True)
             warnings.append(

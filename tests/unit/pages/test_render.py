@@ -153,7 +153,7 @@ def test_a_night_says_what_matters(sources: dict[str, str]) -> None:
     assert "Coverage was below the gate on 7 sessions of 60" in text
     assert advice.advice("stale") in text
     assert advice.UNKNOWN in text  # of an issue that nobody has heard of
-    assert "Not explained: the lots as they are now miss the stored P&L by +12.30" in text
+    assert "Not explained: the lots as they are now miss the stored P&L by +0.01" in text
     assert "Of 30 Jun 2025 alone: 100,000 snapshots recomputed, 3,100,000 cells" in text
     assert "2 differ" in text
 
