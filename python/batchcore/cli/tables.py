@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from rich import box
 from rich.cells import cell_len
@@ -21,10 +21,11 @@ from rich.text import Text
 from batchcore.cli.output import LISTED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from rich.console import ConsoleOptions, RenderableType, RenderResult
 
+Row = TypeVar("Row")
 Cell = str | int | Decimal | Text | None
 
 LEAST_WIDTH: Final = 40
@@ -131,6 +132,19 @@ class Listing:
     def _spare(self, at: int, width: int) -> int:
         least = self.columns[at].least
         return 0 if least is None else max(width - max(least, cell_len(self.columns[at].title)), 0)
+
+
+def listing(
+    rows: Iterable[Row],
+    *columns: tuple[Column, Callable[[Row], Cell]],
+    title: str = "",
+    most: int = LISTED,
+    noun: str = "row",
+    last: Sequence[Cell] | None = None,
+) -> Listing:
+    """Return a table by its columns, each with what it shows of a row."""
+    cells = [[cell(row) for _, cell in columns] for row in rows]
+    return Listing([one for one, _ in columns], cells, title, most, noun, last)
 
 
 @dataclass(frozen=True, slots=True)
