@@ -590,33 +590,7 @@ def _cents(exact: Int64) -> Int64:
     return cents
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class _Drawn:
-    """Positions while they are made: (n,) arrays, prices and quantities in ticks and 1/`SHARE`."""
-
-    id: Bytes
-    portfolio_id: Bytes
-    column: Int64
-    private: Bools
-    option: Bools
-    contract: Int64
-    short: Bools
-    deleted: Bools
-    quantity: Int64
-    entry: Int64
-    entry_price: Int64
-    exit: Int64
-    exit_price: Int64
-    exited: Bools
-    unpriced: Bools
-    expiration: Int64
-
-    @property
-    def multiplier(self) -> Int64:
-        return np.where(self.option, OPTION_MULTIPLIER, 1)
-
-
-class _Dice:
+class Dice:
     """Draws for ``rows`` rows at a time."""
 
     def __init__(self, rng: np.random.Generator, rows: int) -> None:
@@ -628,6 +602,7 @@ class _Dice:
         return self.rng.integers(low, high, self.rows, endpoint=True)
 
     def chance(self, per_mille: int) -> Bools:
+        """Return which of the rows it is, of so many in a thousand."""
         return self.rng.integers(0, PER_MILLE, self.rows) < per_mille
 
     def near(self, price: Int64, ppm: int) -> Int64:
@@ -643,64 +618,61 @@ def _close_on(market: Market, column: Int64, day: Int64) -> Int64:
     return market.closes[np.maximum(row, 0), column]
 
 
-def _draw(rng: np.random.Generator, market: Market, portfolio_id: Bytes, mix: Mix) -> _Drawn:
-    """Return positions of ``mix``, one for each row of ``portfolio_id``."""
-    dice = _Dice(rng, len(portfolio_id))
-    options, start, end = market.options, market.start, market.end
-    stocks = len(market.symbols) - len(options)
-    kind = dice.whole(0, PER_MILLE - 1)
-    private = kind < mix.private
-    option = ~private & (kind < mix.private + mix.option) & (len(options) > 0)
-    contract = dice.whole(0, max(len(options) - 1, 0))
-    column = np.where(option, stocks + contract, dice.whole(0, stocks - 1))
-    short = ~private & np.where(option, dice.chance(350), dice.chance(mix.short))
+class _Drawn:
+    """Positions of ``mix`` while they are made, one for each row of ``portfolio_id``.
 
-    expiration = np.full(dice.rows, end + 1, dtype=np.int64)
-    expiration[option] = options.expiration[contract[option]]
-    entry = np.where(dice.chance(mix.before), start - dice.whole(1, 400), dice.whole(start, end))
-    recent = np.minimum(np.maximum(entry, start - 60), expiration - WEEK)
-    entry = np.where(option, recent, entry)
+    Columns are (n,) arrays; prices are in ticks, quantities in 1 / `SHARE`.
+    """
 
-    own_price = dice.whole(1 * DOLLAR, 500 * DOLLAR)
-    entry_price = dice.near(_close_on(market, column, entry), 30_000)
-    entry_price = np.where(private, own_price, entry_price)
-    dollars = dice.whole(20, 199) * np.where(dice.chance(500), 100, 1000)
-    shares = np.maximum(dollars * DOLLAR // entry_price, 1) * SHARE
-    shares += np.where(dice.chance(150), dice.whole(0, SHARE - 1), 0)
-    quantity = np.where(option, dice.whole(1, 20) * SHARE, np.minimum(shares, LARGEST_QUANTITY))
+    def __init__(
+        self, rng: np.random.Generator, market: Market, portfolio_id: Bytes, mix: Mix
+    ) -> None:
+        dice = Dice(rng, len(portfolio_id))
+        options, start, end = market.options, market.start, market.end
+        stocks = len(market.symbols) - len(options)
+        kind = dice.whole(0, PER_MILLE - 1)
+        self.private = private = kind < mix.private
+        self.option = option = ~private & (kind < mix.private + mix.option) & (len(options) > 0)
+        self.contract = dice.whole(0, max(len(options) - 1, 0))
+        self.column = np.where(option, stocks + self.contract, dice.whole(0, stocks - 1))
+        self.short = ~private & np.where(option, dice.chance(350), dice.chance(mix.short))
+        self.multiplier = np.where(option, OPTION_MULTIPLIER, 1)
 
-    low = np.maximum(entry + 1, start - 20)
-    high = np.minimum(end, expiration)
-    exited = dice.chance(mix.exited) & (low <= high)
-    exit_day = dice.whole(np.minimum(low, high), high)
-    exit_price = dice.near(_close_on(market, column, exit_day), 10_000)
-    exit_price = np.where(private, dice.near(entry_price, 400_000), exit_price)
-    exit_price[option & dice.chance(200)] = 0
-    return _Drawn(
-        id=uuids(rng, dice.rows, int(market.days[0])),
-        portfolio_id=portfolio_id,
-        column=column,
-        private=private,
-        option=option,
-        contract=contract,
-        short=short,
-        deleted=dice.chance(mix.deleted),
-        quantity=np.where(short, -quantity, quantity),
-        entry=entry,
-        entry_price=entry_price,
-        exit=exit_day,
-        exit_price=exit_price,
-        exited=exited,
-        unpriced=dice.chance(150),
-        expiration=expiration,
-    )
+        self.expiration = np.full(dice.rows, end + 1, dtype=np.int64)
+        self.expiration[option] = options.expiration[self.contract[option]]
+        is_before = dice.chance(mix.before)
+        entry = np.where(is_before, start - dice.whole(1, 400), dice.whole(start, end))
+        recent = np.minimum(np.maximum(entry, start - 60), self.expiration - WEEK)
+        self.entry = np.where(option, recent, entry)
+
+        own_price = dice.whole(1 * DOLLAR, 500 * DOLLAR)
+        entry_price = dice.near(_close_on(market, self.column, self.entry), 30_000)
+        self.entry_price = np.where(private, own_price, entry_price)
+        dollars = dice.whole(20, 199) * np.where(dice.chance(500), 100, 1000)
+        shares = np.maximum(dollars * DOLLAR // self.entry_price, 1) * SHARE
+        shares += np.where(dice.chance(150), dice.whole(0, SHARE - 1), 0)
+        contracts = dice.whole(1, 20) * SHARE
+        quantity = np.where(option, contracts, np.minimum(shares, LARGEST_QUANTITY))
+        self.quantity = np.where(self.short, -quantity, quantity)
+
+        low = np.maximum(self.entry + 1, start - 20)
+        high = np.minimum(end, self.expiration)
+        self.exited = dice.chance(mix.exited) & (low <= high)
+        self.exit = dice.whole(np.minimum(low, high), high)
+        exit_price = dice.near(_close_on(market, self.column, self.exit), 10_000)
+        self.exit_price = np.where(private, dice.near(self.entry_price, 400_000), exit_price)
+        self.exit_price[option & dice.chance(200)] = 0
+        self.id = uuids(rng, dice.rows, int(market.days[0]))
+        self.portfolio_id = portfolio_id
+        self.deleted = dice.chance(mix.deleted)
+        self.unpriced = dice.chance(150)
 
 
 def _portfolios(rng: np.random.Generator, market: Market, sizes: Int64, mix: Mix) -> Portfolios:
     """Return a portfolio for each of ``sizes``, its number of positions."""
     count, day = len(sizes), int(market.days[0])
     ids = uuids(rng, count, day)
-    drawn = _draw(rng, market, np.repeat(ids, sizes, axis=0), mix)
+    drawn = _Drawn(rng, market, np.repeat(ids, sizes, axis=0), mix)
     users = uuids(rng, count // 3 + 1, day)[np.arange(count) // 3]
     opening = _opening(rng, drawn, sizes)
 
@@ -771,14 +743,14 @@ def _events(
 
     They lie after the entry and before the exit or expiry, so that no position is closed twice.
     """
-    dice = _Dice(rng, len(drawn.id))
+    dice = Dice(rng, len(drawn.id))
     last = np.minimum(np.where(drawn.exited, drawn.exit - 1, market.end), drawn.expiration - 1)
     each = np.where(dice.chance(mix.partial), 1 + dice.chance(300), 0)
     each[last <= drawn.entry] = 0
     of = np.repeat(np.arange(dice.rows), each)
     emptied = (each > 0) & ~drawn.exited & dice.chance(200)
 
-    dice = _Dice(rng, len(of))
+    dice = Dice(rng, len(of))
     low = np.maximum(drawn.entry[of] + 1, market.start - 20)
     day = dice.whole(np.minimum(low, last[of]), last[of])
     held = np.abs(drawn.quantity[of])
@@ -805,7 +777,7 @@ def _events(
 def _positions(
     rng: np.random.Generator, market: Market, drawn: _Drawn, emptied: Bools
 ) -> Positions:
-    dice = _Dice(rng, len(drawn.id))
+    dice = Dice(rng, len(drawn.id))
     private, option = drawn.private, drawn.option
     # A fifth of them under a symbol that has prices, which must play no part.
     unlisted = private & dice.chance(800)
@@ -841,7 +813,7 @@ def _flows(
     Up to three a portfolio, each up to 3 % of its opening equity; some on days without a session.
     """
     owner = np.repeat(np.arange(len(ids)), rng.integers(0, 4, len(ids)))
-    dice = _Dice(rng, len(owner))
+    dice = Dice(rng, len(owner))
     flows = Flows(
         portfolio_id=ids[owner],
         day=_days(dice.whole(market.start - 20, market.end)),

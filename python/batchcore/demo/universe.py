@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from batchcore.demo.data import Profile, benchmark_weights
-from batchcore.demo.market import FUNDS, PER_MILLE, Stream, stamps, uuids
+from batchcore.demo.market import FUNDS, PER_MILLE, Dice, Stream, stamps, uuids
 from batchcore.frames import Constant, Days, Decimals, Integers, Table, Text, known_states
 from batchcore.units import CENTS
 
@@ -95,22 +95,13 @@ def generated_profiles(market: Market, *, seed: int) -> tuple[Profile, ...]:
     """
     rng = Stream.PROFILES.of(seed)
     symbols = market.symbols[: len(market.symbols) - len(market.options)]
-    rows = len(symbols)
-
-    def chance(per_mille: int) -> list[bool]:
-        found: list[bool] = (rng.integers(0, PER_MILLE, rows) < per_mille).tolist()
-        return found
-
-    def below(limit: int) -> list[int]:
-        found: list[int] = rng.integers(0, limit, rows).tolist()
-        return found
-
-    lacking = chance(PER_MILLE_WITHOUT_PROFILE)
-    is_etf, without_sector = chance(PER_MILLE_ETF), chance(PER_MILLE_WITHOUT_SECTOR)
-    without_beta, zero = chance(PER_MILLE_WITHOUT_BETA), chance(PER_MILLE_BETA_ZERO)
-    betas = 10**BETA_SCALE + rng.integers(-BETA_DEVIATION, BETA_DEVIATION + 1, (3, rows)).sum(0)
-    sector_of, industry_of = below(PER_MILLE), below(2)
-    country_of, millions = below(len(COUNTRIES)), below(2_000_000)
+    dice = Dice(rng, len(symbols))
+    lacking, is_etf = dice.chance(PER_MILLE_WITHOUT_PROFILE), dice.chance(PER_MILLE_ETF)
+    without_sector = dice.chance(PER_MILLE_WITHOUT_SECTOR)
+    without_beta, zero = dice.chance(PER_MILLE_WITHOUT_BETA), dice.chance(PER_MILLE_BETA_ZERO)
+    off = rng.integers(-BETA_DEVIATION, BETA_DEVIATION + 1, (3, len(symbols))).sum(0)
+    sector_of, industry_of = dice.whole(0, PER_MILLE - 1), dice.whole(0, 1)
+    country_of, millions = dice.whole(0, len(COUNTRIES) - 1), dice.whole(0, 1_999_999)
     ends = np.cumsum([share for _, share, _ in SECTORS])
 
     profiles = []
@@ -122,7 +113,7 @@ def generated_profiles(market: Market, *, seed: int) -> tuple[Profile, ...]:
             continue
         sector, _, industries = SECTORS[int(np.searchsorted(ends, sector_of[row], side="right"))]
         classified = not is_etf[row] and not without_sector[row]
-        beta = None if without_beta[row] else Decimal(0 if zero[row] else int(betas[row]))
+        beta = Decimal(0 if zero[row] else 10**BETA_SCALE + int(off[row]))
         profiles.append(
             Profile(
                 symbol=symbol,
@@ -130,9 +121,9 @@ def generated_profiles(market: Market, *, seed: int) -> tuple[Profile, ...]:
                 sector=sector if classified else None,
                 industry=industries[industry_of[row]] if classified else None,
                 country=COUNTRIES[country_of[row]],
-                is_etf=is_etf[row],
-                beta=None if beta is None else beta.scaleb(-BETA_SCALE),
-                market_cap=Decimal((300 + millions[row]) * 1_000_000),
+                is_etf=bool(is_etf[row]),
+                beta=None if without_beta[row] else beta.scaleb(-BETA_SCALE),
+                market_cap=Decimal((300 + int(millions[row])) * 1_000_000),
             )
         )
     return tuple(sorted(profiles, key=lambda profile: profile.symbol))

@@ -109,20 +109,13 @@ async def load_night(
     verifies: bool = False,
     schema: Schema | None = None,
 ) -> Night:
-    """Return what the page of a night shows.
+    """Return what the page of a run or a group shows, by default of the run that began last.
 
-    Args:
-        db: Any kind of database, the caller's connections too.
-        run_id: Of a run in the ledger; None is the one that began last. Of a shard all of its
-            group is shown.
-        group: Of a group, or of a run of it, instead.
-        verifies: Whether the rows of the last session are recomputed, natively.
-        schema: Names of the host's tables; None is as in docs/schema.md.
+    Of a shard all of its group is shown. With ``verifies`` the rows of the last session are
+    recomputed, natively.
 
     Raises:
         ConfigError: there is no such run or group, or both are asked for.
-        SchemaError: the tables are not those that batchcore can read.
-        DatabaseError: the database refused, failed or went away.
     """
     if run_id is not None and group is not None:
         raise ConfigError("a run or a group can be shown: give one of them", "group")

@@ -64,22 +64,14 @@ async def load_portfolio_page(
     benchmark: str | None = None,
     settings: Settings | None = None,
 ) -> PortfolioPage:
-    """Return what the page of a portfolio shows.
+    """Return what the page of a portfolio shows, from a session on, or the first after it.
 
-    Args:
-        db: Any kind of database, the caller's connections too.
-        portfolio: Its id.
-        since: The session that it begins with, or the first after it; None is the first stored.
-        policy: What its figures are taken to mean.
-        calendar: Whose sessions count (S1).
-        benchmark: Symbol to compare with; None is `SPY`, or nothing where that has no closes.
-        settings: `schema` and `lookback_days` count.
+    The policy says what figures mean, the calendar whose sessions count (S1); of the settings
+    `schema` and `lookback_days` do. It is compared with `SPY` by default, where that has closes.
 
     Raises:
         ConfigError: there is no such portfolio, it has no complete snapshot since then, or another
             argument is wrong.
-        SchemaError: the tables are not those that batchcore can read.
-        DatabaseError: the database refused, failed or went away.
     """
     own, settings = checked_id(portfolio, "portfolio"), settings or Settings()
     if benchmark is not None:
