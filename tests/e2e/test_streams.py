@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from batchcore.cli.artifact import VARIABLE
+from batchcore.cli.options import ARTIFACT_VARIABLE
 from batchcore.streams import silence
 from support.artifact import valid
 from support.tables import SIZE, query
@@ -27,7 +27,7 @@ def shell(line: str, url: str, **environment: str) -> subprocess.CompletedProces
         known = {
             **os.environ,
             "BATCHCORE_DATABASE_URL": url,
-            VARIABLE: str(left),
+            ARTIFACT_VARIABLE: str(left),
             **environment,
         }
         done = subprocess.run(  # noqa: S603  # our own lines

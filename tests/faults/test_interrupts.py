@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
 import batchcore
-from batchcore.cli.artifact import VARIABLE
+from batchcore.cli.options import ARTIFACT_VARIABLE
 from batchcore.config import Settings
 from support.artifact import checked
 from support.faults import PATIENCE_S, SUCCESS, Moment, Scene
@@ -123,7 +123,7 @@ async def test_a_signal_while_the_server_is_silent(stage: Stage, step: str) -> N
 async def test_a_signal_while_a_name_is_looked_up(number: signal.Signals, tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", LOOKS_UP),
-        env={**os.environ, VARIABLE: str(tmp_path / "artifact.json")},
+        env={**os.environ, ARTIFACT_VARIABLE: str(tmp_path / "artifact.json")},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

@@ -1556,7 +1556,6 @@ GROUP BY COALESCE(s.group_id, r.id) ORDER BY max(r.created_at) DESC, max(r.token
 -- the page of a night
 SELECT count(*) AS portfolios, count(*) FILTER (WHERE s."daily_pnl" < 0) AS losing,
     COALESCE(sum(s."equity_balance"), 0) AS equity, COALESCE(sum(s."daily_pnl"), 0) AS pnl,
-    COALESCE(sum(s."daily_realized_pnl"), 0) AS realized,
     COALESCE(sum(s."daily_capital_flow"), 0) AS flow,
     CASE WHEN min(o."currency") IS NOT DISTINCT FROM max(o."currency")
         THEN COALESCE(min(o."currency")::text, '') END AS currency

@@ -12,7 +12,8 @@ from unittest import mock
 
 import jsonschema
 
-from batchcore.cli.artifact import COMMANDS, SCHEMA, VARIABLE, WRITING, RunRecord
+from batchcore.cli.artifact import COMMANDS, SCHEMA, WRITING, RunRecord
+from batchcore.cli.options import ARTIFACT_VARIABLE
 from batchcore.errors import ConfigError
 
 VALIDATOR = jsonschema.Draft202012Validator(
@@ -67,7 +68,7 @@ class Expected:
         if command not in COMMANDS or "--help" in words or "--artifact" in words:
             self.path = None
         self.words = (*words,)
-        self.environment = {} if self.path is None else {VARIABLE: str(path)}
+        self.environment = {} if self.path is None else {ARTIFACT_VARIABLE: str(path)}
         if self.path is not None and (command not in WRITING or "--dry-run" in words):
             self.words = (*words, "--artifact", str(path))  # the variable is not for plans
 

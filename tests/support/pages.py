@@ -2,24 +2,21 @@
 
 import datetime as dt
 import random
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import fields
 from decimal import Decimal
 
 import numpy as np
 
+from batchcore.attribution.explanation import ExplainedRow, Explanation
 from batchcore.pages.contents import (
     FINDINGS,
     NOT_HELD,
-    Attribution,
     CoverageDay,
-    Drawdown,
     FailedPortfolio,
-    GroupContribution,
     IssueCount,
     MarkMap,
-    MonthReturn,
     Night,
-    PeriodReturn,
     Point,
     PortfolioPage,
     PortfolioReturn,
@@ -28,9 +25,9 @@ from batchcore.pages.contents import (
     Share,
     Totals,
     Verified,
-    YearReturn,
 )
 from batchcore.pages.night import MOST_SESSIONS, RUNS, WORST, spread
+from batchcore.returns.result import Performance
 from batchcore.units import Mark
 
 HOSTILE = "<script>alert('x')</script>"
@@ -40,6 +37,9 @@ ODD = ("$\\frac{1}{2}$", "A&B", '"quoted"', "\x01bell", "大塚 <b>", "x" * 300,
 """Others that matplotlib, XML or the templates could take for more than a name."""
 
 LAST = dt.date(2025, 6, 30)
+
+NO_PERIOD = dict.fromkeys(one.name for one in fields(Performance))
+"""A row of `performance` without any figure."""
 
 
 def sessions(count: int, last: dt.date = LAST) -> tuple[dt.date, ...]:
@@ -70,9 +70,7 @@ def run(number: int = 0, **changes: object) -> RunFacts:
         "rows_written": 100_000,
         "portfolios": 100_000,
         "failed": 0,
-        "start": began.date(),
         "end": began.date(),
-        "code_version": "0.1.0",
         "seconds_by_phase": {
             "load": 5.5 * share,
             "compute": 0.625 * share,
@@ -84,23 +82,27 @@ def run(number: int = 0, **changes: object) -> RunFacts:
     return RunFacts(**{**facts, **changes})
 
 
-def attribution(what: str, count: int, source: random.Random, **changes: object) -> Attribution:
-    names = [HOSTILE, *ODD, *(f"{what}{number}" for number in range(count))][:count]
+def explained(by: str, names: Iterable[str], source: random.Random, **more: object) -> Explanation:
+    """Return a P&L whose stored sum is a cent off."""
     rows = tuple(
-        GroupContribution(name, change, realized, change + realized)
+        ExplainedRow(key=name, unrealized_change=change, realized=own, contribution=change + own)
         for name in names
-        for change, realized in [(cents(source.gauss(0, 90_000)), cents(source.gauss(500, 9_000)))]
+        for change, own in [(cents(source.gauss(0, 90_000)), cents(source.gauss(500, 9_000)))]
     )
-    total = sum((row.total for row in rows), start=Decimal(0))
-    found = Attribution(
-        start=sessions(2)[0],
-        end=LAST,
-        stored=total + Decimal("0.01"),
-        rounding=Decimal("0.01"),
-        explained=True,
+    total = sum((row.contribution for row in rows), start=Decimal(0))
+    return Explanation(
+        policy="rollforward",
+        by=by,
+        session=LAST,
+        daily_pnl=total + Decimal("0.01"),
+        computed_pnl=total,
         rows=rows,
+        **{"since": None, "previous": sessions(2)[0], **more},
     )
-    return replace(found, **changes)
+
+
+def names_of(what: str, count: int) -> list[str]:
+    return [HOSTILE, *ODD, *(f"{what}{number}" for number in range(count))][:count]
 
 
 def night(portfolios: int = 100_000, symbols: int = 5_000, seed: int = 1) -> Night:
@@ -130,7 +132,6 @@ def night(portfolios: int = 100_000, symbols: int = 5_000, seed: int = 1) -> Nig
             losing=portfolios // 3,
             equity=Decimal("123456789012.34"),
             pnl=Decimal("-1234567.89"),
-            realized=Decimal("4567.80"),
             flow=Decimal("250000.00"),
             currency="USD",
         ),
@@ -172,8 +173,8 @@ def night(portfolios: int = 100_000, symbols: int = 5_000, seed: int = 1) -> Nig
             )
             for number in range(20)
         ),
-        by_symbol=attribution("SYM", symbols, source),
-        by_sector=attribution("Sector ", 11, source, explained=False, rounding=Decimal("12.30")),
+        by_symbol=explained("symbol", names_of("SYM", symbols), source),
+        by_sector=explained("sector", names_of("Sector ", 11), source, unexplained=1),
         returns=spread(
             returns,
             6,
@@ -238,38 +239,35 @@ def portfolio(count: int = 2_520, seed: int = 1) -> PortfolioPage:
         currency="USD",
         points=tuple(points),
         missing=(dt.date(2025, 3, 4),),
-        drawdown=Drawdown(
-            depth=Decimal("-0.2314"),
-            peak=points[count // 3].session,
-            trough=points[count // 2].session,
-            recovered=None,
-            current=Decimal("-0.0123"),
-        ),
-        months=tuple(
-            MonthReturn(year, month, None if number == 3 else cents(source.gauss(0, 4)) / 100)
-            for number, (year, month) in enumerate(months)
-        ),
-        years=tuple(
-            YearReturn(year, cents(source.gauss(0, 9)) / 100)
-            for year in sorted({year for year, _ in months})
-        ),
+        drawdown={
+            "max_drawdown": Decimal("-0.2314"),
+            "peak": points[count // 3].session,
+            "trough": points[count // 2].session,
+            "recovered": None,
+            "current_drawdown": Decimal("-0.0123"),
+        },
+        months={
+            month: None if number == 3 else cents(source.gauss(0, 4)) / 100
+            for number, month in enumerate(months)
+        },
+        years={year: cents(source.gauss(0, 9)) / 100 for year in sorted({y for y, _ in months})},
         periods=(
-            PeriodReturn(
-                period="YTD",
-                start=dt.date(2024, 12, 31),
-                end=LAST,
-                twr=Decimal("0.0412345"),
-                mwr=0.0398,
-                benchmark=Decimal("0.0551"),
-                difference=Decimal("-0.0139"),
-                volatility=0.1423,
-                drawdown=Decimal("-0.0711"),
-            ),
-            PeriodReturn(period="5Y", start=None, end=None, twr=None, reason=f"no row {HOSTILE}"),
+            NO_PERIOD
+            | {
+                "period": "YTD",
+                "start": dt.date(2024, 12, 31),
+                "twr": Decimal("0.0412345"),
+                "mwr": 0.0398,
+                "benchmark": Decimal("0.0551"),
+                "difference": Decimal("-0.0139"),
+                "volatility": 0.1423,
+                "max_drawdown": Decimal("-0.0711"),
+            },
+            NO_PERIOD | {"period": "5Y", "reason": f"no row {HOSTILE}"},
         ),
         benchmark="SPY",
-        by_symbol=attribution("SYM", 60, source, start=points[0].session),
-        by_sector=attribution("Sector ", 9, source, start=points[0].session),
+        by_symbol=explained("symbol", names_of("SYM", 60), source, previous=points[0].session),
+        by_sector=explained("sector", names_of("Sector ", 9), source, previous=points[0].session),
         holdings=tuple(
             Share(name, Decimal("0.3") / number, amount=Decimal(300_000) / number)
             for number, name in enumerate((HOSTILE, *ODD, "SPY"), start=1)

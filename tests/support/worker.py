@@ -25,7 +25,7 @@ from typing import Any
 from unittest import mock
 
 from batchcore.cli import signals
-from batchcore.cli.artifact import VARIABLE
+from batchcore.cli.options import ARTIFACT_VARIABLE
 from batchcore.pg import errors as driver
 from batchcore.run import lease
 from support.artifact import Watched
@@ -195,7 +195,7 @@ def _work(
     patient: bool,  # noqa: FBT001  # as `Process` hands it on
     artifact: Path,
 ) -> None:
-    os.environ[VARIABLE] = str(artifact)
+    os.environ[ARTIFACT_VARIABLE] = str(artifact)
     if patient:
         patience(setattr)
     if at is not None:

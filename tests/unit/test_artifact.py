@@ -18,7 +18,7 @@ import typer
 from batchcore import errors
 from batchcore.cli import artifact, options, run
 from batchcore.cli.app import app
-from batchcore.cli.artifact import SCHEMA, VARIABLE, RunRecord
+from batchcore.cli.artifact import SCHEMA, RunRecord
 from batchcore.run.many import ManyResult
 from batchcore.run.result import keep_with
 from support.artifact import checked, valid
@@ -31,7 +31,7 @@ URL = "postgresql://someone@127.0.0.1:1/none"
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (options.URL_VARIABLE, VARIABLE, *options.LIBPQ_VARIABLES):
+    for name in (options.URL_VARIABLE, options.ARTIFACT_VARIABLE, *options.LIBPQ_VARIABLES):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -124,7 +124,7 @@ def test_the_environment_names_a_path_for_runs_and_not_for_plans(
 ) -> None:
     folder = tmp_path / "alone"
     folder.mkdir()
-    monkeypatch.setenv(VARIABLE, str(folder / "of the night"))
+    monkeypatch.setenv(options.ARTIFACT_VARIABLE, str(folder / "of the night"))
     for words in (
         ("plan",),
         ("run", "--dry-run"),

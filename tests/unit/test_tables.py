@@ -87,9 +87,7 @@ def test_a_table_without_rows_has_its_head() -> None:
 
 
 def test_facts_are_below_each_other_and_wrapped() -> None:
-    assert lines(Facts([("run", RUN), ("none", None), ("rows", 1_000)], "One"), 30) == [
-        "",
-        "One",
+    assert lines(Facts([("run", RUN), ("none", None), ("rows", 1_000)]), 30) == [
         f"run   {RUN[:24]}",
         f"      {RUN[24:]}",
         "rows  1,000",

@@ -60,23 +60,14 @@ CONTEXT: Final = inspect.Parameter(
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call of a command: the arguments that all commands share.
-
-    Attributes:
-        command: Its name.
-        as_json: Whether stdout gets one JSON document, and nothing else.
-        url: Of the database; "" for commands without one.
-        schema: Of the database.
-        record: What a run leaves behind.
-        verbose: How much is logged.
-    """
+    """A call of a command: the arguments that all commands share."""
 
     command: str
-    as_json: bool
-    url: str
+    as_json: bool  # stdout gets one JSON document, and nothing else
+    url: str  # of the database; "" for commands without one
     schema: Schema
-    record: RunRecord
-    verbose: int = 0
+    record: RunRecord  # what a run leaves behind
+    verbose: int = 0  # how much is logged
 
     @property
     def on_terminal(self) -> bool:
@@ -91,10 +82,8 @@ class Call:
     ) -> None:
         """Print the answer of the command.
 
-        Args:
-            document: What ``--json`` prints.
-            text: Makes what a pipe gets.
-            parts: Makes what a terminal shows, see `batchcore.cli.tables`; None is the text too.
+        That is the document with ``--json``, the text in a pipe, and on a terminal the parts, see
+        `batchcore.cli.tables`, or the text where there are none.
         """
         with self.printing():
             if parts is not None and self.on_terminal:
@@ -128,11 +117,8 @@ def command(
 ) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Register a function of a `Call` and options as a command.
 
-    Args:
-        name: Of the command.
-        derived: Options that it takes in addition to its own.
-        has_database: Whether it takes the options of a database too.
-        text: What its help says, if not what the function's docstring does.
+    Options are those of the function, the ``derived`` ones and, if it ``has_database``, those of a
+    database. The help says ``text``, or else the docstring of the function.
     """
 
     def register(function: Callable[..., int]) -> Callable[..., int]:

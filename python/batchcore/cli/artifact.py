@@ -38,9 +38,6 @@ if TYPE_CHECKING:
     from batchcore.run.many import ManyResult
     from batchcore.run.result import BatchResult
 
-VARIABLE: Final = ARTIFACT_VARIABLE
-"""Where `run` and `repair` write their document without ``--artifact``."""
-
 WRITING: Final = ("run", "repair")
 """Commands that leave metrics, and a document without being told where by an option."""
 
@@ -56,29 +53,18 @@ _PLACE: Final = re.compile(rf"(?:{_SERVER}(?:,{_SERVER})*)?(?:/[\w.-]*)?")
 
 
 class RunRecord:
-    """What is known of a run from its words to its end.
-
-    Attributes:
-        command: Its name.
-        artifact: Where its document goes; None writes none.
-        metrics: Where its metrics go; None writes none.
-        asked: Options and their values; None before they are read.
-        result: Its report, once there is one.
-        many: The reports of the databases of a run on several, once there are any.
-    """
+    """What is known of a run from its words to its end."""
 
     def __init__(self, words: Sequence[str]) -> None:
         """Take the words of the command line, which need not be right."""
         command = next((word for word in words if not word.startswith("-")), "")
         self.command = command if command in COMMANDS else ""
-        self.artifact: str | None = None
-        self.metrics: str | None = None
-        if self.command:
-            self.artifact = _last_of(words, "--artifact")
-            if self.artifact is None and self.command in WRITING and "--dry-run" not in words:
-                self.artifact = os.environ.get(VARIABLE) or None
-            self.metrics = _last_of(words, "--metrics") if self.command in WRITING else None
-        self.asked: dict[str, Any] | None = None
+        writes = command in WRITING
+        self.artifact = _last_of(words, "--artifact") if self.command else None
+        if self.artifact is None and writes and "--dry-run" not in words:
+            self.artifact = os.environ.get(ARTIFACT_VARIABLE) or None
+        self.metrics = _last_of(words, "--metrics") if writes else None
+        self.asked: dict[str, Any] | None = None  # options and their values, once they are read
         self.result: BatchResult | None = None
         self.many: ManyResult | None = None
         self._document: Mapping[str, Any] = {}
@@ -116,10 +102,11 @@ class RunRecord:
             self.report(found, found.to_dict())
         if error is not None and (stopped := _many_of(error)) is not None:
             codes = dict.fromkeys((*stopped.reports, *stopped.errors), code)
-            reports = database_dicts(stopped, codes, _as_dict)
+            reports = database_dicts(stopped, codes, lambda one: one.to_dict())
             self.report_many(stopped, {"databases": reports})
         if error is None and self.many is not None:
-            error = _worst_of(self.many)
+            ends = self.many.errors.values()
+            error = max(ends, key=lambda one: WORST.index(exit_code(one)), default=None)
         now = dt.datetime.now(dt.UTC)
         if self.artifact is not None:
             text = json.dumps(self._whole(code, error, now), indent=2, allow_nan=False)
@@ -192,16 +179,6 @@ def database_dicts(
         }
         for name, code in codes.items()
     }
-
-
-def _as_dict(result: BatchResult) -> dict[str, Any]:
-    return result.to_dict()
-
-
-def _worst_of(many: ManyResult) -> BaseException | None:
-    """Return the worst of what ended runs early."""
-    by_code = lambda error: WORST.index(exit_code(error))  # noqa: E731
-    return max(many.errors.values(), key=by_code, default=None)
 
 
 def _many_of(error: BaseException) -> ManyResult | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import uuid
+from functools import partial
 from pathlib import Path  # noqa: TC003  # the command line looks at types
 from typing import TYPE_CHECKING, Annotated
 
@@ -89,15 +90,15 @@ async def _write_pages(
     url: str, folder: Path, result: BatchResult, schema: Schema
 ) -> tuple[Written, ...]:
     """Write the page of the night, and that of the first portfolio that was valued."""
-    from batchcore.pages import write  # noqa: PLC0415  # after the demo has imported the driver
+    from batchcore.pages.night import load_night  # noqa: PLC0415  # once the demo has begun
+    from batchcore.pages.portfolio import load_portfolio_page  # noqa: PLC0415  # likewise
+    from batchcore.pages.write import write_page  # noqa: PLC0415  # likewise
 
     ids, last = result.portfolios.id, int(result.portfolios.sessions_written.argmax())
-    portfolio = uuid.UUID(bytes=ids[last].tobytes())
+    own, settings = uuid.UUID(bytes=ids[last].tobytes()), Settings(schema=schema)
+    night = partial(load_night, url, run_id=result.run_id, verifies=True, schema=schema)
+    portfolio = partial(load_portfolio_page, url, own, settings=settings)
     return (
-        await write.write_night(
-            url, folder / "night.html", run_id=result.run_id, verifies=True, schema=schema
-        ),
-        await write.write_portfolio(
-            url, folder / "portfolio.html", portfolio, settings=Settings(schema=schema)
-        ),
+        await write_page(folder / "night.html", night),
+        await write_page(folder / "portfolio.html", portfolio),
     )

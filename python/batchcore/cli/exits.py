@@ -37,11 +37,7 @@ redacted: Final = Redactor()
 
 
 class Interrupted(BaseException):
-    """A signal asks to stop.
-
-    Attributes:
-        signal: Which.
-    """
+    """A signal asks to stop."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)

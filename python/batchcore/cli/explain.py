@@ -12,7 +12,7 @@ from batchcore.cli import options as given
 from batchcore.cli.app import Call, command
 from batchcore.cli.exits import DONE, INCOMPLETE
 from batchcore.cli.options import Date, PortfolioIds, flag, option
-from batchcore.cli.output import LISTED, first_of, tell_line
+from batchcore.cli.output import LISTED, aligned, first_of, tell_line
 from batchcore.cli.signals import finish
 from batchcore.config import VALUATION
 from batchcore.errors import ConfigError
@@ -20,7 +20,7 @@ from batchcore.reference.values import EXACT
 from batchcore.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from rich.console import RenderableType
 
@@ -59,9 +59,6 @@ _SIGNED: Final = frozenset(
 )
 _AMOUNTS: Final = _SIGNED | {"value"}
 
-_GAP: Final = 2
-"""Blanks between two columns."""
-
 _LEAST_TEXT: Final = 8
 """Characters that a narrow terminal leaves of a text."""
 
@@ -90,13 +87,13 @@ def explain(
 ) -> int:
     """Show which lots made the P&L of a stored session, of one portfolio or of all."""
     if as_csv and call.as_json:
-        msg = "--csv and --json are both given, expected one of them"
-        raise ConfigError(msg, "csv")
+        raise ConfigError("--csv and --json are both given, expected one of them", "csv")
     settings = given.valuation(call.schema, options)
-    work = batchcore.explain(
-        call.url, portfolio, session, since=since, by=by, settings=settings, **options
+    found = finish(
+        batchcore.explain(
+            call.url, portfolio, session, since=since, by=by, settings=settings, **options
+        )
     )
-    found = finish(work)
     if as_csv or call.as_json:
         for line in attention_lines(found):
             tell_line(line)
@@ -117,9 +114,9 @@ def explain(
 
 def explained_text(found: Explanation, top: int) -> str:
     """Return an explanation as a pipe gets it."""
-    return "\n".join(
-        [*head_lines(found), "", *table_lines(found.rows[:top]), *_rest_lines(found, top)]
-    )
+    attention = attention_lines(found)
+    head = [*attention, *([""] if attention else []), *amount_lines(found)]
+    return "\n".join([*head, "", *table_lines(found.rows[:top]), *_rest_lines(found, top)])
 
 
 def explained_parts(found: Explanation, top: int) -> list[RenderableType]:
@@ -151,12 +148,6 @@ def explained_parts(found: Explanation, top: int) -> list[RenderableType]:
     ]
     listing = tables.Listing(columns, rows, most=len(rows), where="--json and --csv have all")
     return [*parts, listing, *_rest_lines(found, top)]
-
-
-def head_lines(found: Explanation) -> list[str]:
-    """Return what an explanation says before its rows, what is wrong first."""
-    attention = attention_lines(found)
-    return [*attention, *([""] if attention else []), *amount_lines(found)]
 
 
 def attention_lines(found: Explanation) -> list[str]:
@@ -191,13 +182,10 @@ def amount_lines(found: Explanation) -> list[str]:
         (found.line, found.rounding),
     ]
     if one is not None:
-        flows: list[tuple[str, object]] = [
-            (f"flow of {flow.date}", flow.amount) for flow in found.flows
-        ]
-        before: list[tuple[str, object]] = []
         if found.previous is not None:
-            before = [(f"equity of {found.previous}", found.equity_before)]
-        amounts = [*before, *amounts, *flows, (f"equity of {found.session}", found.equity)]
+            amounts.insert(0, (f"equity of {found.previous}", found.equity_before))
+        amounts += [(f"flow of {flow.date}", flow.amount) for flow in found.flows]
+        amounts.append((f"equity of {found.session}", found.equity))
     first = ", its first row" if one is not None and found.previous is None else ""
     return [f"{of} {days}{first}: {found.policy}, by {found.by}", *_pointed(amounts)]
 
@@ -209,7 +197,7 @@ def _unexplained_lines(found: Explanation) -> list[str]:
             (one.session.isoformat(), one.column, _exact(one.stored), _exact(one.computed))
             for one in found.cells
         ]
-        head, *lines = _aligned([("  session", "column", "stored", "computed"), *cells], {0, 1})
+        head, *lines = aligned([("  session", "column", "stored", "computed"), *cells], left={0, 1})
         why = "data have changed since the snapshot was written"
         if found.daily_pnl is None:
             why = "a stored daily_pnl is no number"
@@ -219,7 +207,7 @@ def _unexplained_lines(found: Explanation) -> list[str]:
         for one in found.examples
     ]
     of = f"{found.unexplained:,} of {counted(found.portfolios, 'portfolio')}"
-    head, *lines = _aligned([("  portfolio", "stored", "computed"), *worst], {0})
+    head, *lines = aligned([("  portfolio", "stored", "computed"), *worst], left={0})
     return [
         f"{NOT_EXPLAINED}: {of}: data have changed since the snapshots were written",
         *(head, *_cut(lines, found.unexplained)),
@@ -247,7 +235,7 @@ def table_lines(rows: Sequence[ExplainedRow]) -> list[str]:
     """Return rows as a table."""
     names, cells = _columns(rows)
     left = {at for at, name in enumerate(names) if name in _TEXTS}
-    return _aligned([_titles(names), *cells], left) if names else ["no lot"]
+    return aligned([_titles(names), *cells], left=left) if names else ["no lot"]
 
 
 def _columns(rows: Sequence[ExplainedRow]) -> tuple[list[str], list[tuple[str, ...]]]:
@@ -315,17 +303,4 @@ def _pointed(amounts: Sequence[tuple[str, object]]) -> list[str]:
         (name, f"{whole}{point or ' '}{fraction.ljust(width)}" if width else whole)
         for name, whole, point, fraction in parted
     ]
-    return _aligned(rows, {0})
-
-
-def _aligned(rows: Sequence[Sequence[str]], left: Collection[int]) -> list[str]:
-    """Return the lines of a table: texts begin below each other, numbers end so."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = (
-            cell.ljust(width) if at in left else cell.rjust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        lines.append((" " * _GAP).join(cells).rstrip())
-    return lines
+    return aligned(rows, left={0})

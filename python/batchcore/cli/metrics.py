@@ -45,14 +45,9 @@ Results = Sequence[tuple[Mapping[str, str], "BatchResult"]]
 def metrics_text(path: str, results: Results, code: int, now: dt.datetime) -> str:
     """Return the metrics of a run, what is not known left out.
 
-    Args:
-        path: Of the file that they go to. The time of the last success is taken from it by a run
-            that is none, and its name is a label, so that the files of two batches on one machine
-            have no series in common.
-        results: The report of the run, if it came to one, or of that on each of several databases,
-            with the labels that tell them apart.
-        code: Its exit code.
-        now: When it ended.
+    A run that is no success takes the time of the last one from the file at the path. Its name is a
+    label, so that the files of two batches on one machine have no series in common; results have
+    the labels that tell several databases apart.
     """
     batch = Path(path).stem
     lines = []

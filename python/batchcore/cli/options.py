@@ -110,22 +110,19 @@ def valuation(schema: Schema, options: dict[str, Any]) -> Settings:
     return Settings(schema=schema, **{name: options.pop(name) for name in VALUATION})
 
 
+def text(name: str, metavar: str, help_text: str, **more: Any) -> inspect.Parameter:  # noqa: ANN401  # Typer's
+    """Return a keyword of a command whose value is a text, by default None."""
+    return parameter(name, str, option(metavar, help_text, show_default=False, **more))
+
+
 DATABASE: Final = [
-    parameter(
-        "schema",
-        str,
-        option("FILE", "TOML file that maps tables, columns and scales.", show_default=False),
-    ),
-    parameter(
+    text("schema", "FILE", "TOML file that maps tables, columns and scales."),
+    text(
         "database_url",
-        str,
-        option(
-            "URL",
-            f"postgresql://...; default: ${URL_VARIABLE}, then PG*.",
-            envvar=URL_VARIABLE,
-            show_envvar=False,
-            show_default=False,
-        ),
+        "URL",
+        f"postgresql://...; default: ${URL_VARIABLE}, then PG*.",
+        envvar=URL_VARIABLE,
+        show_envvar=False,
     ),
 ]
 _VERBOSE: Final = option(
@@ -139,14 +136,9 @@ COMMON: Final = [
 
 
 _ARTIFACT: Final = "Write the report however the run ends"
-PLAN_ARTIFACT: Final = parameter(
-    "artifact", str, option("PATH", f"{_ARTIFACT}.", show_default=False)
-)
-ARTIFACT: Final = parameter(
-    "artifact",
-    str,
-    option("PATH", f"{_ARTIFACT}; or ${ARTIFACT_VARIABLE}.", show_default=False),
-)
+PLAN_ARTIFACT: Final = text("artifact", "PATH", f"{_ARTIFACT}.")
+ARTIFACT: Final = text("artifact", "PATH", f"{_ARTIFACT}; or ${ARTIFACT_VARIABLE}.")
+METRICS: Final = text("metrics", "PATH", "Write metrics there for Prometheus's node exporter.")
 PROCESSES: Final = parameter(
     "processes",
     int,
@@ -154,22 +146,13 @@ PROCESSES: Final = parameter(
     default=1,
 )
 DATABASES: Final = [
-    parameter(
-        "databases",
-        str,
-        option("FILE", "TOML file that names URLs: run on each.", show_default=False),
-    ),
+    text("databases", "FILE", "TOML file that names URLs: run on each."),
     parameter(
         "parallel",
         int,
         option("N", "Databases at a time; default: 4.", min=1, show_default=False),
     ),
 ]
-METRICS: Final = parameter(
-    "metrics",
-    str,
-    option("PATH", "Write metrics there for Prometheus's node exporter.", show_default=False),
-)
 
 
 def own(function: Callable[..., int]) -> list[inspect.Parameter]:

@@ -11,7 +11,7 @@ from batchcore.cli.exits import redacted
 from batchcore.streams import tell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     Progress = Callable[[str, int, int], None]
 
@@ -46,13 +46,20 @@ def listed_lines(lines: Sequence[str], kind: str) -> list[str]:
     return [*(f"{kind}: {line}" for line in lines[:LISTED]), *more[: len(lines) > LISTED]]
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the lines of a table whose columns begin below each other."""
-    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+def aligned(rows: Sequence[Sequence[str]], *, left: Collection[int] | None = None) -> list[str]:
+    """Return the lines of a table whose columns begin below each other.
+
+    Given the columns on the ``left``, the others end below each other, as numbers do.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.ljust(width) if left is None or at in left else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return lines
 
 
 class _ToStderr(logging.Handler):

@@ -157,12 +157,10 @@ def _columns(rows: list[Row], benchmark: str | None) -> list[tuple[str, Callable
         found += [(benchmark, of("benchmark", Gain)), ("difference", of("difference", Gain))]
     always = ("portfolio", "period", "sessions", "return", benchmark)
     return [
-        (head, cell) for head, cell in found if head in always or any(map(_is_there(cell), rows))
+        (head, cell)
+        for head, cell in found
+        if head in always or any(cell(row) is not None for row in rows)
     ]
-
-
-def _is_there(cell: Callable[[Row], object]) -> Callable[[Row], bool]:
-    return lambda row: cell(row) is not None
 
 
 def _reasons(rows: list[Row]) -> Iterator[tuple[str, str]]:

@@ -40,19 +40,12 @@ END_S: Final = 1.5
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a process is sent.
+    """What a process is sent."""
 
-    Attributes:
-        url: Of the database; arguments of a process can be seen by others.
-        request: Of the shard.
-        verbose: As the option.
-        tells: Whether progress is asked for.
-    """
-
-    url: str
+    url: str  # which the arguments of a process would show to others
     request: Request
     verbose: int
-    tells: bool
+    tells: bool  # whether progress is asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +193,7 @@ class _Parent:
             os.kill(os.getpid(), signal.SIGTERM)
 
     def progress(self, phase: str, done: int, total: int) -> None:
-        self._tell((phase, done, total))
+        self._write(_packed((phase, done, total)))
 
     def end(self, result: BatchResult | None, error: BaseException | None) -> None:
         self._is_told = True
@@ -209,9 +202,6 @@ class _Parent:
         except Exception:  # noqa: BLE001  # of another package, with what cannot be sent
             packed = _packed(Ended(result, InternalError(f"{type(error).__name__}: {error}")))
         self._write(packed)
-
-    def _tell(self, message: object) -> None:
-        self._write(_packed(message))
 
     def _write(self, packed: bytes) -> None:
         with contextlib.suppress(BrokenPipeError):  # it is gone, which `_watch` notices too

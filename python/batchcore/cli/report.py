@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path  # noqa: TC003  # the command line looks at types
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -67,7 +68,9 @@ def report(
     A night is shown by the policy, calendar and lookback of its run: --since to --lookback-days
     are for a portfolio.
     """
-    from batchcore.pages import write  # noqa: PLC0415  # brings NumPy and the driver
+    from batchcore.pages.night import load_night  # noqa: PLC0415  # brings NumPy and the driver
+    from batchcore.pages.portfolio import load_portfolio_page  # noqa: PLC0415  # likewise
+    from batchcore.pages.write import write_page  # noqa: PLC0415  # likewise
 
     asked: dict[str, Any] = {
         "since": since,
@@ -81,17 +84,23 @@ def report(
         for name in asked:
             word = name.replace("_", "-")
             raise ConfigError(f"--{word} is of a portfolio: give --portfolio too", name)
-        night = {"run_id": run, "group": group, "verifies": verify, "schema": call.schema}
-        work = write.write_night(call.url, out, **night)
+        work = write_page(
+            out,
+            lambda: load_night(
+                call.url, run_id=run, group=group, verifies=verify, schema=call.schema
+            ),
+        )
     else:
         for name, value in (("run", run), ("group", group), ("verify", verify)):
             if value:
                 raise ConfigError(f"--{name} is of a night: give no --portfolio with it", name)
         own = {"lookback_days": asked.pop("lookback_days")} if "lookback_days" in asked else {}
         settings = Settings(schema=call.schema, **own)
-        work = write.write_portfolio(call.url, out, portfolio, settings=settings, **asked)
+        work = write_page(
+            out, lambda: load_portfolio_page(call.url, portfolio, settings=settings, **asked)
+        )
     written = finish(work)
-    call.answer(written.to_dict(), lambda: written_text(written))
+    call.answer(asdict(written), lambda: written_text(written))
     return DONE
 
 

@@ -14,7 +14,14 @@ from batchcore.cli.app import Call, command, views
 from batchcore.cli.basis import check_basis
 from batchcore.cli.exits import DONE, INCOMPLETE, NOTHING_TO_DO
 from batchcore.cli.options import Date, OkIfNothing, PortfolioIds, PortfoliosFile, flag, option
-from batchcore.cli.output import first_of, listed, listed_lines, showing_progress, tell_line
+from batchcore.cli.output import (
+    first_of,
+    listed,
+    listed_lines,
+    named_counts,
+    showing_progress,
+    tell_line,
+)
 from batchcore.cli.processes import run_processes
 from batchcore.cli.signals import finish
 from batchcore.config import CHECKS, Settings
@@ -38,10 +45,8 @@ SYMBOLS: Final = 5
 
 OPTIONS: Final = given.derived()
 OWN: Final = [given.PROCESSES, *given.DATABASES]
-CHECK_BASIS: Final = given.parameter(
-    "check_basis",
-    str,
-    option("SYMBOL", "Only show what its closes and quantities are stated in.", show_default=False),
+CHECK_BASIS: Final = given.text(
+    "check_basis", "SYMBOL", "Only show what its closes and quantities are stated in."
 )
 FINDINGS: Final = 5
 """How many findings of the checks of prices a plan lists."""
@@ -159,10 +164,8 @@ def failure_lines(result: BatchResult) -> list[str]:
 
 def result_text(result: BatchResult, document: Mapping[str, Any]) -> str:
     """Return what a run did, after what it finished first."""
-    text = _own_text(result, document)
-    if result.resumed is None:
-        return text
-    return f"{_own_text(result.resumed, document['resumed'])}\n{text}"
+    both = [] if result.resumed is None else [_own_text(result.resumed, document["resumed"])]
+    return "\n".join([*both, _own_text(result, document)])
 
 
 def _own_text(result: BatchResult, document: Mapping[str, Any]) -> str:
@@ -387,7 +390,6 @@ def sessions_text(document: Mapping[str, Any]) -> str:
 
 def marks_text(cache: Mapping[str, Any]) -> str:
     """Return how many marks are fresh, by lookback, stale and unpriced."""
-    names = {"fresh": "fresh", "lookback_hits": "by lookback", "stale": "stale"}
-    return ", ".join(
-        f"{cache[key]:,} {name}" for key, name in {**names, "unpriced": "unpriced"}.items()
-    )
+    names = {"lookback_hits": "by lookback"}
+    keys = ("fresh", "lookback_hits", "stale", "unpriced")
+    return named_counts({names.get(key, key): cache[key] for key in keys})

@@ -51,9 +51,7 @@ def finish(
 ) -> _T:
     """Return what ``work`` returns; a signal cancels it.
 
-    Args:
-        work: What to do.
-        leave: Called with exit code and error where the process must end without more ado.
+    Where the process must end without more ado, ``leave`` is called with exit code and error.
     """
     timers: list[threading.Timer] = []
 

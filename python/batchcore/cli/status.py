@@ -231,22 +231,32 @@ def run_text(run: Mapping[str, Any]) -> str:
 
 def issue_lines(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return portfolios that failed, then what was noticed of portfolios and of symbols."""
-    issues = [issue for run in runs for issue in run["issues"]]
-    failed = [
+    failed, noticed, symbols = noticed_of(runs)
+    named = [
         f"{issue['portfolio']}: {issue['name']} {issue['detail'] or ''}".rstrip()
         + _at(" on", issue["session"])
-        for issue in issues
-        if issue["failed"]
+        for issue in failed
     ]
-    noticed = Counter(issue["name"] for issue in issues if not issue["failed"])
-    lines = listed_lines(failed, "failed")
+    lines = listed_lines(named, "failed")
     if noticed:
-        lines.append(f"noticed, portfolios: {named_counts(dict(sorted(noticed.items())))}")
+        lines.append(f"noticed, portfolios: {named_counts(noticed)}")
+    return [
+        *lines,
+        *(f"noticed, symbols: {name}: {first_of(own, SYMBOLS)}" for name, own in symbols.items()),
+    ]
+
+
+def noticed_of(
+    runs: Sequence[Mapping[str, Any]],
+) -> tuple[list[Mapping[str, Any]], dict[str, int], dict[str, list[str]]]:
+    """Return issues of portfolios that failed; how many of others, and whom, by their names."""
+    issues = [issue for run in runs for issue in run["issues"]]
+    noticed = Counter(issue["name"] for issue in issues if not issue["failed"])
     symbols: dict[str, dict[str, None]] = {}
     for issue in (issue for run in runs for issue in run["symbol_issues"]):
         symbols.setdefault(issue["name"], {})[subject_text(issue)] = None
-    named = {name: first_of([*own], SYMBOLS) for name, own in symbols.items()}
-    return [*lines, *(f"noticed, symbols: {name}: {first}" for name, first in named.items())]
+    failed = [issue for issue in issues if issue["failed"]]
+    return failed, dict(sorted(noticed.items())), {name: [*own] for name, own in symbols.items()}
 
 
 def subject_text(issue: Mapping[str, Any]) -> str:

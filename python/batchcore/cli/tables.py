@@ -8,9 +8,9 @@ decimals, None, or what `bad`, `warn`, `good`, `dim` and `gain` make of them.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from rich import box
 from rich.cells import cell_len
@@ -21,10 +21,11 @@ from rich.text import Text
 from batchcore.cli.output import LISTED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from rich.console import ConsoleOptions, RenderableType, RenderResult
 
+Row = TypeVar("Row")
 Cell = str | int | Decimal | Text | None
 
 LEAST_WIDTH: Final = 40
@@ -40,52 +41,34 @@ TENTHS: Final = "0123456789"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a `Listing`.
-
-    Attributes:
-        title: Its head.
-        right: Whether it is aligned to the right, as numbers are.
-        least: The width that its texts may be cut to; None cuts none of them, as a part of a number
-            or of an id is of no use.
-        drop: Where the terminal is too narrow, columns with a higher number are left out first; 0
-            stays.
-    """
+    """A column of a `Listing`."""
 
     title: str
-    right: bool = False
+    right: bool = False  # aligned to the right, as numbers are
     least: int | None = None
+    """The width that its texts may be cut to; None cuts none: a part of a number is no use."""
     drop: int = 0
+    """Columns with a higher number are left out first on a narrow terminal; 0 stays."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A table whose rows are cut with a count, and whose columns are fitted to the terminal.
-
-    Attributes:
-        columns: Their heads and how they give way.
-        rows: All rows, the most important first.
-        title: Says what the table shows; a line is left free above it.
-        most: How many rows are shown.
-        noun: What a row is.
-        last: A row below the others, such as a total.
-        where: Says where the others are.
-    """
+    """A table whose rows are cut with a count, and whose columns are fitted to the terminal."""
 
     columns: Sequence[Column]
-    rows: Sequence[Sequence[Cell]]
-    title: str = ""
-    most: int = LISTED
-    noun: str = "row"
-    last: Sequence[Cell] | None = None
-    where: str = "--json lists all"
+    rows: Sequence[Sequence[Cell]]  # all, the most important first
+    title: str = ""  # with a line left free above it
+    most: int = LISTED  # how many rows are shown
+    noun: str = "row"  # what a row is
+    last: Sequence[Cell] | None = None  # a row below the others, such as a total
+    where: str = "--json lists all"  # where the others are
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the table, and what it leaves out."""
         rows = [[cell_text(cell) for cell in row] for row in self.rows[: self.most]]
-        last = None if self.last is None else [cell_text(cell) for cell in self.last]
-        texts = rows if last is None else [*rows, last]
+        last = [] if self.last is None else [[cell_text(cell) for cell in self.last]]
         widths = [
-            max(cell_len(one.title), *(cell_len(row[at].plain) for row in texts), 0)
+            max(cell_len(one.title), *(cell_len(row[at].plain) for row in (*rows, *last)), 0)
             for at, one in enumerate(self.columns)
         ]
         kept = self._fit(widths, options.max_width)
@@ -110,9 +93,9 @@ class Listing:
             )
         for row in rows:
             table.add_row(*(self._indented(row[at], at, indents) for at in kept))
-        if last is not None:
-            table.add_section()
-            table.add_row(*(self._indented(last[at], at, indents) for at in kept))
+        table.add_section()
+        for row in last:
+            table.add_row(*(self._indented(row[at], at, indents) for at in kept))
         # wider than the terminal rather than with digits cut off
         width = sum(widths[at] for at in kept) + GAP * (len(kept) - 1)
         if self.title:
@@ -151,17 +134,24 @@ class Listing:
         return 0 if least is None else max(width - max(least, cell_len(self.columns[at].title)), 0)
 
 
+def listing(
+    rows: Iterable[Row],
+    *columns: tuple[Column, Callable[[Row], Cell]],
+    title: str = "",
+    most: int = LISTED,
+    noun: str = "row",
+    last: Sequence[Cell] | None = None,
+) -> Listing:
+    """Return a table by its columns, each with what it shows of a row."""
+    cells = [[cell(row) for _, cell in columns] for row in rows]
+    return Listing([one for one, _ in columns], cells, title, most, noun, last)
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Names and values below each other; a value of None is left out.
-
-    Attributes:
-        pairs: Name -> value; long values are wrapped.
-        title: Says what they are about.
-    """
+    """Names and values below each other, long ones wrapped; a value of None is left out."""
 
     pairs: Iterable[tuple[str, Cell]]
-    title: str = ""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield them as a grid."""
@@ -171,22 +161,15 @@ class Facts:
         for name, value in self.pairs:
             if value is not None:
                 grid.add_row(Text(name), cell_text(value))
-        if self.title:
-            yield from ("", Text(self.title, "bold"))
         yield grid
 
 
 @dataclass(frozen=True, slots=True)
 class Bars:
-    """A bar for each share from 0 to 1, in order: a long list at a glance.
+    """A bar for each share from 0 to 1, in order: a long list at a glance."""
 
-    Attributes:
-        shares: What is shown.
-        least: Shares below it are bad.
-    """
-
-    shares: Sequence[float] = field(default_factory=list)
-    least: float = 0.0
+    shares: Sequence[float]
+    least: float  # shares below it are bad
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield a line, which wraps where it must."""

@@ -74,15 +74,9 @@ def verified_text(result: VerifyResult) -> str:
 
 def _column_lines(result: VerifyResult) -> list[str]:
     """Return a line for each column that has cells that differ."""
-    columns = result.columns
-    counts = zip(columns.differing.tolist(), columns.checked.tolist(), strict=True)
-    wrong = [
-        (name, differing, checked, worst)
-        for name, (differing, checked), worst in zip(
-            columns.name, counts, columns.worst, strict=True
-        )
-        if differing
-    ]
+    of = result.columns
+    cells = zip(of.name, of.differing.tolist(), of.checked.tolist(), of.worst, strict=True)
+    wrong = [one for one in cells if one[1]]
     width = max((len(name) for name, *_ in wrong), default=0)
     lines = []
     for name, differing, checked, worst in wrong:

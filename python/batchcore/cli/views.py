@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from batchcore import policies
 from batchcore.cli.exits import one_line
-from batchcore.cli.output import first_of, named_counts
+from batchcore.cli.output import LISTED, first_of, named_counts
 from batchcore.cli.run import (
     attempt_text,
     marks_text,
@@ -26,8 +26,8 @@ from batchcore.cli.status import (
     asked_text,
     correction_lines,
     latest_runs,
+    noticed_of,
     range_text,
-    subject_text,
     view_text,
 )
 from batchcore.cli.tables import (
@@ -38,6 +38,7 @@ from batchcore.cli.tables import (
     bad,
     dim,
     good,
+    listing,
     warn,
 )
 from batchcore.cli.verify import cell_words
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from batchcore.audit.result import VerifyResult
+    from batchcore.cli.tables import Cell
     from batchcore.run.many import ManyResult
     from batchcore.run.result import BatchResult
 
@@ -74,18 +76,16 @@ STATES: Final = {
 }
 """How each state of a run is shown."""
 
-SYMBOLS: Final = "symbol_issues"
-
 ATTENTION: Final = ("stuck", "failed", "incomplete", "interrupted")
 """States of runs to look at, the worst first."""
 
 
 def run_parts(result: BatchResult, document: Mapping[str, Any]) -> list[RenderableType]:
     """Return what a run did, after what it finished first."""
-    own = _run_parts(result, document)
-    if result.resumed is None:
-        return own
-    return [*_run_parts(result.resumed, document["resumed"]), "", *own]
+    first: list[RenderableType] = []
+    if result.resumed is not None:
+        first = [*_run_parts(result.resumed, document["resumed"]), ""]
+    return [*first, *_run_parts(result, document)]
 
 
 def databases_parts(
@@ -141,19 +141,19 @@ def _failed_parts(document: Mapping[str, Any]) -> list[RenderableType]:
     """Return the issues of portfolios that failed."""
     of = document["portfolios"]
     failed = {own for own, status in zip(of["id"], of["status"], strict=True) if status == "failed"}
-    rows = [
-        (one["portfolio"], bad(one["name"]), one["session"], one["detail"])
-        for one in document["issues"]
-        if one["portfolio"] in failed
-    ]
-    if not rows:
-        return []
+    return _failed_listing(
+        [one for one in document["issues"] if one["portfolio"] in failed], "issue"
+    )
+
+
+def _failed_listing(issues: Sequence[Mapping[str, Any]], noun: str) -> list[RenderableType]:
+    rows = [(one["portfolio"], bad(one["name"]), one["session"], one["detail"]) for one in issues]
     columns = (Column("portfolio"), Column("issue"), Column("session", drop=1), _wide("detail"))
-    return [Listing(columns, rows, title="Failed", noun="issue")]
+    return [Listing(columns, rows, title="Failed", noun=noun)] if rows else []
 
 
 def _issue_parts(
-    result: BatchResult, left_out: Sequence[str] = (), most: int = 20
+    result: BatchResult, left_out: Sequence[str] = (), most: int = LISTED
 ) -> list[RenderableType]:
     """Return how many issues of each name there are, and their first symbols."""
     subjects = result.subjects_by_issue()
@@ -162,10 +162,12 @@ def _issue_parts(
         for name, count in result.issues_by_name().items()
         if name not in left_out
     ]
-    if not rows:
-        return []
+    return _noticed_listing(rows, most)
+
+
+def _noticed_listing(rows: Sequence[Sequence[Cell]], most: int = LISTED) -> list[RenderableType]:
     columns = (Column("issue"), Column("count", right=True), _wide("of"))
-    return [Listing(columns, rows, title="Noticed", noun="name", most=most)]
+    return [Listing(columns, rows, title="Noticed", noun="name", most=most)] if rows else []
 
 
 def _note_pairs(lines: Sequence[str]) -> list[tuple[str, str | None]]:
@@ -175,24 +177,16 @@ def _note_pairs(lines: Sequence[str]) -> list[tuple[str, str | None]]:
 def _phase_part(document: Mapping[str, Any]) -> Listing:
     seconds, statements = document["seconds_by_phase"], document["statements_by_phase"]
     rows, sizes = document["rows_by_phase"], document["bytes_by_phase"]
-    names = [name for name in dict.fromkeys([*statements, *seconds]) if name != "total"]
-    columns = (
-        Column("phase"),
-        *(Column(name, right=True) for name in ("seconds", "statements", "rows", "MB")),
+    return listing(
+        [name for name in dict.fromkeys([*statements, *seconds]) if name != "total"],
+        (Column("phase"), lambda name: name),
+        (_number("seconds"), lambda name: f"{seconds[name]:.2f}" if seconds.get(name) else None),
+        (_number("statements"), statements.get),
+        (_number("rows"), rows.get),
+        (_number("MB"), lambda name: f"{sizes[name] / 1e6:,.1f}" if sizes.get(name) else None),
+        last=("in all", f"{seconds['total']:.2f}", document["statements"], None, None),
+        noun="phase",
     )
-
-    def cells(name: str) -> tuple[str | int | None, ...]:
-        spent, size = seconds.get(name), sizes.get(name)
-        return (
-            name,
-            f"{spent:.2f}" if spent else None,
-            statements.get(name),
-            rows.get(name),
-            f"{size / 1e6:,.1f}" if size else None,
-        )
-
-    last = ("in all", f"{seconds['total']:.2f}", document["statements"], None, None)
-    return Listing(columns, [cells(name) for name in names], last=last, noun="phase")
 
 
 def plan_parts(result: BatchResult, plan: Mapping[str, Any]) -> list[RenderableType]:
@@ -246,39 +240,31 @@ def _plan_attention(plan: Mapping[str, Any]) -> list[Text]:
 
 def _coverage_parts(result: BatchResult, plan: Mapping[str, Any]) -> list[RenderableType]:
     coverage, least = result.coverage, float(plan["min_coverage"])
-    shares = coverage.share().tolist()
-    rows = sorted(
-        (share, session, fresh, recent)
-        for share, session, fresh, recent in zip(
-            shares,
-            plan["coverage"],
-            coverage.fresh.tolist(),
-            coverage.recent.tolist(),
-            strict=True,
-        )
+    shares, fresh, recent = coverage.share().tolist(), coverage.fresh, coverage.recent
+    low = [
+        (share, day, at)
+        for at, (share, day) in enumerate(zip(shares, plan["coverage"], strict=True))
         if share < 1
-    )
-    bars: list[RenderableType] = [
+    ]
+    parts: list[RenderableType] = [
         f"symbols with a close, by session (at least {least:.1%})",
         Bars(shares, least),
     ]
-    if not rows:
-        return bars
-    columns = (
-        Column("session"),
-        *(Column(name, right=True) for name in ("with a close", "of", "share")),
-        Column(""),
-    )
-    cells = [
-        (session, fresh, recent, *_share_cells(share, least))
-        for share, session, fresh, recent in rows
+    if not low:
+        return parts
+    return [
+        *parts,
+        listing(
+            sorted(low),
+            (Column("session"), lambda row: row[1]),
+            (_number("with a close"), lambda row: int(fresh[row[2]])),
+            (_number("of"), lambda row: int(recent[row[2]])),
+            (_number("share"), lambda row: (bad if row[0] < least else warn)(f"{row[0]:.1%}")),
+            (Column(""), lambda row: bad("below") if row[0] < least else ""),
+            noun="session",
+            most=SHOWN,
+        ),
     ]
-    return [*bars, Listing(columns, cells, noun="session", most=SHOWN)]
-
-
-def _share_cells(share: float, least: float) -> tuple[Text, Text | str]:
-    text = f"{share:.1%}"
-    return (bad(text), bad("below")) if share < least else (warn(text), "")
 
 
 def repair_parts(result: BatchResult, document: Mapping[str, Any]) -> list[RenderableType]:
@@ -293,15 +279,15 @@ def repair_parts(result: BatchResult, document: Mapping[str, Any]) -> list[Rende
     rows = sum(one["rows"] for one in found) if dry_run else document["rows_written"]
     failed = document["portfolios_failed"]
     heads = [bad(f"{counted(failed, 'portfolio')} failed")] if failed else []
-    columns = (
-        Column("portfolio"),
-        Column("from"),
-        *(Column(name, right=True) for name in ("rows", "cells")),
+    listed = listing(
+        found,
+        (Column("portfolio"), lambda one: one["portfolio"]),
+        (Column("from"), lambda one: one["first_session"] or "its equity"),
+        (_number("rows"), lambda one: one["rows"]),
+        (_number("cells"), lambda one: one["cells"]),
+        title="Different",
+        noun="portfolio",
     )
-    listed = [
-        (one["portfolio"], one["first_session"] or "its equity", one["rows"], one["cells"])
-        for one in found
-    ]
     pairs = [
         ("run", None if dry_run else f"{document['run_id']}{attempt_text(document)}"),
         ("cells", f"{cells}; {compared} compared"),
@@ -314,7 +300,7 @@ def repair_parts(result: BatchResult, document: Mapping[str, Any]) -> list[Rende
         ),
         *_failed_parts(document),
         *_issue_parts(result),
-        Listing(columns, listed, title="Different", noun="portfolio"),
+        listed,
         "",
         Facts([*pairs, *_note_pairs(run_notes(document))]),
     ]
@@ -350,39 +336,28 @@ def _differing_parts(result: VerifyResult) -> list[RenderableType]:
         return []
     of = result.columns
     counts = zip(of.name, of.differing.tolist(), of.checked.tolist(), of.worst, strict=True)
-    columns = (
-        Column("column"),
-        *(Column(name, right=True) for name in ("differ", "compared", "by at most")),
+    columns = listing(
+        sorted((one for one in counts if one[1]), key=lambda one: -one[1]),
+        (Column("column"), lambda one: one[0]),
+        (_number("differ"), lambda one: bad(one[1])),
+        (_number("compared"), lambda one: one[2]),
+        (_number("by at most"), lambda one: None if one[3] is None else one[3].difference),
+        title="Columns",
+        noun="column",
     )
-    rows = [
-        (name, bad(differing), checked, None if worst is None else worst.difference)
-        for name, differing, checked, worst in sorted(counts, key=lambda one: -one[1])
-        if differing
-    ]
-    examples = (
-        Column("portfolio", least=9),
-        Column("session"),
-        _wide("column"),
-        Column("stored", right=True),
-        Column("expected", right=True),
-        Column("cause", drop=1),
+    examples = listing(
+        result.examples,
+        (Column("portfolio", least=9), lambda one: str(one.portfolio)),
+        (Column("session"), lambda one: None if one.session is None else f"{one.session}"),
+        (_wide("column"), lambda one: one.column),
+        (_number("stored"), lambda one: bad(_amount(one.stored))),
+        (_number("expected"), lambda one: _amount(one.expected)),
+        (Column("cause", drop=1), lambda one: one.cause),
+        title="Examples",
+        noun="cell",
+        most=10,
     )
-    cells = [
-        (
-            str(one.portfolio),
-            None if one.session is None else one.session.isoformat(),
-            one.column,
-            bad(_amount(one.stored)),
-            _amount(one.expected),
-            one.cause,
-        )
-        for one in result.examples
-    ]
-    parts: list[RenderableType] = [
-        Listing(columns, rows, title="Columns", noun="column"),
-        Listing(examples, cells, title="Examples", noun="cell", most=10),
-    ]
-    return parts
+    return [columns, examples]
 
 
 def _amount(value: object) -> str:
@@ -397,30 +372,29 @@ def runs_parts(runs: Sequence[Mapping[str, Any]], following: Sequence[str]) -> l
     states = Counter(run["state"] for run in runs)
     wrong = {state: states[state] for state in ATTENTION if states[state]}
     head = [bad(f"to look at: {named_counts(wrong)}")] if wrong else []
-    return [
-        *head,
-        _runs_part(runs),
-        *map(dim, following),
-    ]
+    return [*head, _runs_part(runs), *map(dim, following)]
 
 
 def _runs_part(runs: Sequence[Mapping[str, Any]]) -> Listing:
-    has_shards = any(run["shard"] for run in runs)
-    columns = (
-        Column("run"),
-        *[Column("shard")][:has_shards],
-        Column("state"),
-        Column("policy", drop=5),
-        Column("range", drop=3),
-        Column("attempt", right=True, drop=6),
-        Column("portfolios", right=True, drop=4),
-        Column("failed", right=True),
-        Column("chunks", right=True, drop=7),
-        Column("rows", right=True, drop=2),
-        Column("began", drop=1),
+    shard = (
+        [(Column("shard"), lambda run: run["shard"])] if any(run["shard"] for run in runs) else []
     )
-    cells = [_run_cells(run, has_shards=has_shards) for run in runs]
-    return Listing(columns, cells, most=len(runs), noun="run")
+    return listing(
+        runs,
+        (Column("run"), lambda run: run["run_id"]),
+        *shard,
+        (Column("state"), lambda run: STATES.get(run["state"], warn)(run["state"])),
+        (Column("policy", drop=5), lambda run: asked_text(run["asked"])),
+        (Column("range", drop=3), range_text),
+        (_number("attempt", drop=6), lambda run: run["attempt"]),
+        (_number("portfolios", drop=4), lambda run: run["portfolios"]),
+        (_number("failed"), lambda run: bad(run["failed"]) if run["failed"] else run["failed"]),
+        (_number("chunks", drop=7), lambda run: run["chunks"]),
+        (_number("rows", drop=2), lambda run: run["rows_written"]),
+        (Column("began", drop=1), lambda run: run["created_at"]),
+        most=len(runs),
+        noun="run",
+    )
 
 
 def group_parts(group: Mapping[str, Any]) -> list[RenderableType]:
@@ -436,33 +410,15 @@ def group_parts(group: Mapping[str, Any]) -> list[RenderableType]:
         ("rows", f"{rows} in {chunks}, {group['seconds']:.3f} seconds of the slowest shard"),
         ("read", view_text(group)),
     ]
-    every = {name: [one for run in latest for one in run[name]] for name in ("issues", SYMBOLS)}
     return [
         *heads,
-        *_ledger_issues(every),
+        *_ledger_issues(latest),
         "",
         Facts(pairs),
         "",
         _runs_part(group["runs"]),
         *map(dim, correction_lines(group)),
     ]
-
-
-def _run_cells(run: Mapping[str, Any], *, has_shards: bool) -> tuple[Any, ...]:
-    state, failed = run["state"], run["failed"]
-    return (
-        run["run_id"],
-        *[run["shard"]][:has_shards],
-        STATES.get(state, warn)(state),
-        asked_text(run["asked"]),
-        range_text(run),
-        run["attempt"],
-        run["portfolios"],
-        bad(failed) if failed else failed,
-        run["chunks"],
-        run["rows_written"],
-        run["created_at"],
-    )
 
 
 def of_ledger_parts(run: Mapping[str, Any]) -> list[RenderableType]:
@@ -496,7 +452,7 @@ def of_ledger_parts(run: Mapping[str, Any]) -> list[RenderableType]:
     ]
     return [
         *heads,
-        *_ledger_issues(run),
+        *_ledger_issues([run]),
         "",
         Facts(pairs),
         *_chunk_parts(run["chunks_committed"]),
@@ -504,42 +460,32 @@ def of_ledger_parts(run: Mapping[str, Any]) -> list[RenderableType]:
     ]
 
 
-def _ledger_issues(run: Mapping[str, Any]) -> list[RenderableType]:
+def _ledger_issues(runs: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
     """Return portfolios that failed, then what was noticed of portfolios and of symbols."""
-    issues = run["issues"]
-    failed = [
-        (one["portfolio"], bad(one["name"]), one["session"], one["detail"])
-        for one in issues
-        if one["failed"]
-    ]
-    counts = Counter(one["name"] for one in issues if not one["failed"])
-    symbols: dict[str, dict[str, None]] = {}
-    for one in run["symbol_issues"]:
-        symbols.setdefault(one["name"], {})[subject_text(one)] = None
-    noticed = [(warn(name), count, "portfolios") for name, count in sorted(counts.items())]
-    noticed += [(warn(name), len(own), first_of([*own], NAMED)) for name, own in symbols.items()]
-    of_failed = (Column("portfolio"), Column("issue"), Column("session", drop=1), _wide("detail"))
-    of_noticed = (Column("issue"), Column("count", right=True), _wide("of"))
-    parts: list[RenderableType] = []
-    if failed:
-        parts.append(Listing(of_failed, failed, title="Failed", noun="portfolio"))
-    if noticed:
-        parts.append(Listing(of_noticed, noticed, title="Noticed", noun="name"))
-    return parts
+    failed, counts, symbols = noticed_of(runs)
+    noticed = [(warn(name), count, "portfolios") for name, count in counts.items()]
+    noticed += [(warn(name), len(own), first_of(own, NAMED)) for name, own in symbols.items()]
+    return [*_failed_listing(failed, "portfolio"), *_noticed_listing(noticed)]
 
 
 def _chunk_parts(chunks: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
-    columns = (
-        Column("chunk", right=True),
-        Column("first portfolio"),
-        Column("sessions", right=True, drop=3),
-        Column("rows", right=True),
-        Column("attempt", right=True, drop=2),
-        Column("sha256", least=9, drop=1),
+    listed = listing(
+        chunks,
+        (_number("chunk"), lambda chunk: chunk["chunk"]),
+        (Column("first portfolio"), lambda chunk: chunk["first_portfolio"]),
+        (_number("sessions", drop=3), lambda chunk: chunk["sessions"]),
+        (_number("rows"), lambda chunk: chunk["rows_written"]),
+        (_number("attempt", drop=2), lambda chunk: chunk["attempt"]),
+        (Column("sha256", least=9, drop=1), lambda chunk: chunk["sha256"]),
+        title="Committed",
+        noun="chunk",
+        most=10,
     )
-    names = ("chunk", "first_portfolio", "sessions", "rows_written", "attempt", "sha256")
-    rows = [tuple(chunk[name] for name in names) for chunk in chunks]
-    return [Listing(columns, rows, title="Committed", noun="chunk", most=10)] if rows else []
+    return [listed] if chunks else []
+
+
+def _number(title: str, drop: int = 0) -> Column:
+    return Column(title, right=True, drop=drop)
 
 
 def _wide(title: str) -> Column:

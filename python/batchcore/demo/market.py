@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import date
 from enum import IntEnum
+from itertools import islice, product
 from string import ascii_uppercase
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -39,14 +40,11 @@ from batchcore.schema import SPLITS
 from batchcore.units import CENTS, FACTOR_ETFS, OPTION_MULTIPLIER, State
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import numpy.typing as npt
 
-    Bools = npt.NDArray[np.bool_]
-    Bytes = npt.NDArray[np.uint8]
-    Int32 = npt.NDArray[np.int32]
-    Int64 = npt.NDArray[np.int64]
+    from batchcore.frames import Bools, Bytes, Int32, Int64
 
 QUOTIENTS: Final = ((2, 1), (3, 1), (1, 10))
 """New and old shares of the splits of a market."""
@@ -79,7 +77,8 @@ LEAST_OPENING_CENTS: Final = 10_000_00
 MICROSECONDS_A_DAY: Final = 86_400_000_000
 PER_MILLE: Final = 1000
 PER_MILLION: Final = 1_000_000
-THURSDAY_TO_FRIDAY: Final = 1  # day 0 is a Thursday
+TWO_WEEKS: Final = 14
+HALF_A_YEAR: Final = 180
 WEEK: Final = 7
 
 POSITION_TYPES: Final = ("LONG", "SHORT", "LC", "LP", "SC", "SP")
@@ -107,66 +106,39 @@ class Stream(IntEnum):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Options:
-    """The options of a market, a row each.
+    """The options of a market, a row each."""
 
-    Attributes:
-        column: (o,) int32 column of `Market.closes` that is this option.
-        underlying: (o,) int32 column that it is an option on.
-        call: (o,) bool: a call, else a put.
-        strike: (o,) int64, scale `CLOSE_SCALE`.
-        expiration: (o,) int32 day; it has closes up to it.
-    """
-
-    column: Int32
-    underlying: Int32
-    call: Bools
-    strike: Int64
-    expiration: Int32
+    column: Int32  # of `Market.closes`, which is this option
+    underlying: Int32  # column that it is an option on
+    call: Bools  # a call, else a put
+    strike: Int64  # scale `CLOSE_SCALE`
+    expiration: Int32  # day up to which it has closes
 
     def __len__(self) -> int:
         """Return the number of options."""
         return len(self.column)
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
-    """A split of a stock.
+class Split(NamedTuple):
+    """A split of a stock: ``old`` shares become ``new`` on the ex-date."""
 
-    Attributes:
-        column: Of `Market.closes`.
-        row: Of `Market.days`, its ex-date.
-        new: Shares after it.
-        old: Shares before it.
-    """
-
-    column: int
-    row: int
+    column: int  # of `Market.closes`
+    row: int  # of `Market.days`, its ex-date
     new: int
     old: int
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Market:
-    """Closes of stocks and, in the columns after them, of options.
+    """Closes of stocks and, in the columns after them, of options; closes are as traded."""
 
-    Attributes:
-        symbols: (s,) distinct, at most 20 characters.
-        days: (d,) int32, sorted: sessions of XNYS.
-        closes: (d, s) int64, scale `CLOSE_SCALE`, > 0: days down, symbols across.
-        known: (d, s) bool: the price table has this close; where it has not, `closes` is what the
-            close would have been.
-        first: Row of the first session to value; those before it serve lookback.
-        options: Which columns are options.
-        splits: Of stocks without options; closes are as traded.
-    """
-
-    symbols: tuple[str, ...]
-    days: Int32
-    closes: Int64
-    known: Bools
-    first: int
+    symbols: tuple[str, ...]  # (s,) distinct, at most 20 characters
+    days: Int32  # (d,) sorted: sessions of XNYS
+    closes: Int64  # (d, s) scale `CLOSE_SCALE`, > 0; where not known, what it would have been
+    known: Bools  # (d, s) the price table has this close
+    first: int  # row of the first session to value; those before it serve lookback
     options: Options
-    splits: tuple[Split, ...] = ()
+    splits: tuple[Split, ...] = ()  # of stocks without options
 
     def __post_init__(self) -> None:
         for array in (self.days, self.closes, self.known):
@@ -185,21 +157,13 @@ class Market:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Portfolios:
-    """Portfolios and all that belongs to them.
-
-    Attributes:
-        portfolios: Rows of `portfolios`, by id.
-        positions: Rows of `positions`, by portfolio.
-        events: Rows of `position_realized_events`, by position.
-        flows: Rows of `equity_changes`, by portfolio.
-        inputs: The same without the soft-deleted flows, and with the market's closes, as frames.
-    """
+    """Portfolios and all that belongs to them: rows of tables, by what they belong to."""
 
     portfolios: Table
     positions: Table
     events: Table
     flows: Table
-    inputs: Inputs
+    inputs: Inputs  # the same without soft-deleted flows, and with the market's closes
 
     @property
     def tables(self) -> tuple[Table, ...]:
@@ -207,59 +171,42 @@ class Portfolios:
         return self.portfolios, self.positions, self.events, self.flows
 
 
-@dataclass(frozen=True, slots=True)
-class _Fund:
-    """How a factor ETF of a generated market moves.
+class _Fund(NamedTuple):
+    """How a factor ETF of a generated market moves."""
 
-    Attributes:
-        beta: Its share of the market's move, in thousandths.
-        own_ppm: Deviation of what it moves by itself on a day, in millionths.
-        close: Its first close, dollars.
-    """
-
-    beta: int
-    own_ppm: int
-    close: int
+    beta: int  # its share of the market's move, in thousandths
+    own_ppm: int  # deviation of what it moves by itself on a day, in millionths
+    close: int  # its first close, dollars
 
 
 FUNDS: Final[Mapping[str, _Fund]] = MappingProxyType(
     {
-        "SPY": _Fund(beta=1000, own_ppm=0, close=580),
-        "TLT": _Fund(beta=-200, own_ppm=7000, close=90),
-        "IEF": _Fund(beta=-100, own_ppm=3500, close=95),
-        "SHY": _Fund(beta=-10, own_ppm=800, close=82),
-        "HYG": _Fund(beta=350, own_ppm=2000, close=79),
-        "LQD": _Fund(beta=50, own_ppm=3500, close=108),
-        "VTV": _Fund(beta=850, own_ppm=3000, close=170),
-        "VUG": _Fund(beta=1150, own_ppm=3500, close=410),
-        "MTUM": _Fund(beta=1050, own_ppm=5000, close=210),
-        "QUAL": _Fund(beta=980, own_ppm=1500, close=180),
-        "USMV": _Fund(beta=700, own_ppm=2500, close=92),
+        "SPY": _Fund(1000, 0, 580),
+        "TLT": _Fund(-200, 7000, 90),
+        "IEF": _Fund(-100, 3500, 95),
+        "SHY": _Fund(-10, 800, 82),
+        "HYG": _Fund(350, 2000, 79),
+        "LQD": _Fund(50, 3500, 108),
+        "VTV": _Fund(850, 3000, 170),
+        "VUG": _Fund(1150, 3500, 410),
+        "MTUM": _Fund(1050, 5000, 210),
+        "QUAL": _Fund(980, 1500, 180),
+        "USMV": _Fund(700, 2500, 92),
     }
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mix:
-    """How many positions in a thousand are what.
+    """How many positions in a thousand are what."""
 
-    Attributes:
-        private: PRIVATE holdings.
-        option: Options.
-        short: Short stocks, of the stocks.
-        before: Entered before the first session to value.
-        exited: With an exit date.
-        partial: With one or two partial closes.
-        deleted: Soft-deleted.
-    """
-
-    private: int
+    private: int  # PRIVATE holdings
     option: int
-    short: int
-    before: int
-    exited: int
-    partial: int
-    deleted: int
+    short: int  # of the stocks
+    before: int  # entered before the first session to value
+    exited: int  # with an exit date
+    partial: int  # with one or two partial closes
+    deleted: int  # soft-deleted
 
 
 GENERATED: Final = Mix(
@@ -294,9 +241,7 @@ def generated_market(
     Raises:
         ConfigError: a number out of its range, or more sessions than XNYS has.
     """
-    for option, number in (("symbols", symbols), ("sessions", sessions)):
-        if number < 1:
-            raise ConfigError(f"{option} is {number}, expected at least 1", option)
+    _refuse_below_one(symbols=symbols, sessions=sessions)
     if not 0 <= gap < 1:
         raise ConfigError(f"gap is {gap}, expected at least 0 and below 1", "gap")
     exchange = calendar.load(calendar.SHIPPED)
@@ -324,14 +269,7 @@ def generated_market(
         expiration=rng.choice(expirations, derived),
     )
     known = rng.random((len(days), symbols)) >= gap
-    return _with_options(
-        stocks=_stock_symbols(stocks),
-        days=days,
-        closes=closes,
-        known=known,
-        first=history,
-        options=options,
-    )
+    return _with_options(_stock_symbols(stocks), closes, known, options, days=days, first=history)
 
 
 def real_market(sessions: int = 120) -> Market:
@@ -340,12 +278,6 @@ def real_market(sessions: int = 120) -> Market:
     Each has a call and a put, near the money on the first session to value, of two expirations:
     one within the sessions if there are enough of them, and one half a year after them. One
     close of an option in five is missing, since few options trade every day.
-
-    Args:
-        sessions: How many to value, the last ones of the data.
-
-    Raises:
-        ConfigError: fewer than 1, or more than there are.
     """
     real = real_closes()
     if not 1 <= sessions <= len(real.days):
@@ -369,14 +301,7 @@ def real_market(sessions: int = 120) -> Market:
     )
     known = np.ones((len(real.days), len(real.symbols) + len(options)), dtype=np.bool_)
     known[:, options.column] = (np.arange(len(real.days))[:, None] + options.column) % 5 != 0
-    return _with_options(
-        stocks=real.symbols,
-        days=real.days,
-        closes=real.values,
-        known=known,
-        first=first,
-        options=options,
-    )
+    return _with_options(real.symbols, real.values, known, options, days=real.days, first=first)
 
 
 def with_splits(market: Market, *, seed: int) -> Market:
@@ -399,7 +324,6 @@ def with_splits(market: Market, *, seed: int) -> Market:
 
 def split_table(market: Market) -> Table:
     """Return the rows of the table of splits, see `Schema.splits`."""
-    created = Moment(int(market.days[0]) * MICROSECONDS_A_DAY)
     shares = np.array([(one.new, one.old) for one in market.splits], dtype=np.int64).reshape(-1, 2)
     rows = np.array([one.row for one in market.splits], dtype=np.int64)
     return Table(
@@ -410,8 +334,7 @@ def split_table(market: Market) -> Table:
             "ex_date": Days(market.days[rows]),
             "new": Decimals(np.ascontiguousarray(shares[:, 0]), 0),
             "old": Decimals(np.ascontiguousarray(shares[:, 1]), 0),
-            "created_at": created,
-            "updated_at": created,
+            **stamps(int(market.days[0])),
         },
     )
 
@@ -422,13 +345,8 @@ def with_factors(market: Market, *, seed: int, history: int = BETA_HISTORY) -> M
     The closes that ``market`` has stay, so that portfolios made for it have the same values here.
     SPY walks as a stock does; each other ETF goes its share of SPY's way and a way of its own. An
     ETF that the market has already keeps its closes. Stocks walk backwards from their first
-    close; options have no closes before it.
-
-    Args:
-        market: Generated, or real.
-        seed: Of the random numbers.
-        history: Sessions before the first one to value, as far as XNYS has them; a market that
-            has more keeps them.
+    close, for ``history`` sessions before the first one to value, as far as XNYS has them; options
+    have no closes before it.
     """
     rng = Stream.FUNDS.of(seed)
     exchange = calendar.load(calendar.SHIPPED)
@@ -446,37 +364,26 @@ def with_factors(market: Market, *, seed: int, history: int = BETA_HISTORY) -> M
     column = (options.column + len(lacking)).astype(np.int32)
     known[: len(earlier), column] = False
     known[len(earlier) :, column] = market.known[:, options.column]
-    return _with_options(
-        stocks=(*market.symbols[:stocks], *lacking),
-        days=days,
-        closes=np.concatenate([closes, _fund_walks(rng, lacking, len(days))], axis=1),
-        known=known,
-        first=market.first + len(earlier),
-        options=replace(options, column=column),
-    )
+    closes = np.concatenate([closes, _fund_walks(rng, lacking, len(days))], axis=1)
+    names, first = (*market.symbols[:stocks], *lacking), market.first + len(earlier)
+    options = replace(options, column=column)
+    return _with_options(names, closes, known, options, days=days, first=first)
 
 
 def price_table(market: Market, *, seed: int) -> Table:
-    """Return the rows of `market_data_cache`, by day, as a host's table grows.
-
-    Args:
-        market: Its known closes become rows.
-        seed: Of the ids.
-    """
-    rng = np.random.Generator(np.random.PCG64(seed))
+    """Return the known closes as rows of `market_data_cache`, by day, as a host's table grows."""
+    rng, day = np.random.Generator(np.random.PCG64(seed)), int(market.days[0])
     prices = _prices(market)
-    created = Moment(int(market.days[0]) * MICROSECONDS_A_DAY)
     return Table(
         "market_data_cache",
         len(prices),
         {
-            "id": uuids(rng, len(prices), int(market.days[0])),
+            "id": uuids(rng, len(prices), day),
             "symbol": prices.symbol,
             "date": prices.day,
             "close": prices.close,
             "data_source": Constant("batchcore"),
-            "created_at": created,
-            "updated_at": created,
+            **stamps(day),
         },
     )
 
@@ -495,39 +402,39 @@ def generated_portfolios(
     Raises:
         ConfigError: a number below 1.
     """
-    for option, number in (("portfolios", count), ("positions", positions)):
-        if number < 1:
-            raise ConfigError(f"{option} is {number}, expected at least 1", option)
+    _refuse_below_one(portfolios=count, positions=positions)
     rng = np.random.Generator(np.random.PCG64(seed))
     return _portfolios(rng, market, np.full(count, positions, dtype=np.int64), GENERATED)
 
 
 def demo_portfolios(market: Market, *, count: int = 300, seed: int) -> Portfolios:
-    """Return portfolios of 4 to 24 positions, with more of all that makes P&L hard.
-
-    Args:
-        market: What they hold.
-        count: How many, at least 1.
-        seed: Of the random numbers.
-
-    Raises:
-        ConfigError: a number below 1.
-    """
-    if count < 1:
-        raise ConfigError(f"portfolios is {count}, expected at least 1", "portfolios")
+    """Return portfolios of 4 to 24 positions, with more of all that makes P&L hard."""
+    _refuse_below_one(portfolios=count)
     rng = np.random.Generator(np.random.PCG64(seed))
     return _portfolios(rng, market, rng.integers(4, 25, count), DEMO)
 
 
+def _refuse_below_one(**numbers: int) -> None:
+    for option, number in numbers.items():
+        if number < 1:
+            raise ConfigError(f"{option} is {number}, expected at least 1", option)
+
+
 def _walks(rng: np.random.Generator, days: int, stocks: int) -> Int64:
     """Return (days, stocks) closes; a day's move has a deviation of `DAILY_MOVE_PPM`."""
-    closes = np.empty((days, stocks), dtype=np.int64)
     magnitude = np.array([1, 10, 100], dtype=np.int64)[rng.integers(0, 3, stocks)]
-    closes[0] = rng.integers(5 * DOLLAR, 10 * DOLLAR, stocks) * magnitude
-    for row in range(1, days):
-        move = _moves(rng, DAILY_MOVE_PPM, (stocks,))
-        walked = closes[row - 1] + closes[row - 1] * move // PER_MILLION
-        closes[row] = np.clip(walked, 1, HIGHEST_CLOSE)
+    first = rng.integers(5 * DOLLAR, 10 * DOLLAR, stocks) * magnitude
+    moves = (_moves(rng, DAILY_MOVE_PPM, (stocks,)) for _ in range(1, days))
+    return _walked(first, moves, days)
+
+
+def _walked(first: Int64, moves: Iterable[Int64], days: int) -> Int64:
+    """Return (days, s) closes that begin with ``first``, by the moves of each day to the next."""
+    closes = np.empty((days, len(first)), dtype=np.int64)
+    closes[0] = first
+    for row, move in enumerate(moves, start=1):
+        before = closes[row - 1]
+        closes[row] = np.clip(before + before * move // PER_MILLION, 1, HIGHEST_CLOSE)
     return closes
 
 
@@ -551,41 +458,32 @@ def _walks_back(rng: np.random.Generator, first: Int64, days: int) -> Int64:
 def _fund_walks(rng: np.random.Generator, symbols: Sequence[str], days: int) -> Int64:
     """Return (days, symbols) closes of factor ETFs that follow one market."""
     market = _moves(rng, MARKET_MOVE_PPM, (days,))
-    closes = np.empty((days, len(symbols)), dtype=np.int64)
-    for column, fund in enumerate(FUNDS[symbol] for symbol in symbols):
-        moves = fund.beta * market // PER_MILLE + _moves(rng, fund.own_ppm, (days,))
-        close = fund.close * DOLLAR
-        for row, move in enumerate(moves.tolist()):
-            closes[row, column] = close
-            close = min(max(close + close * move // PER_MILLION, 1), HIGHEST_CLOSE)
-    return closes
+    funds = [FUNDS[symbol] for symbol in symbols]
+    moves = np.empty((days, len(funds)), dtype=np.int64)
+    for column, fund in enumerate(funds):
+        own = _moves(rng, fund.own_ppm, (days,))
+        moves[:, column] = fund.beta * market // PER_MILLE + own
+    first = np.array([fund.close * DOLLAR for fund in funds], dtype=np.int64)
+    return _walked(first, moves[:-1], days)
 
 
 def _stock_symbols(count: int) -> tuple[str, ...]:
     """Return AAAA, AAAB and so on; five letters if four are too few."""
-    letters = len(ascii_uppercase)
-    width = 4 if count <= letters**4 else 5
-    return tuple(
-        "".join(
-            ascii_uppercase[number // letters**place % letters] for place in reversed(range(width))
-        )
-        for number in range(count)
-    )
+    width = 4 if count <= len(ascii_uppercase) ** 4 else 5
+    return tuple(map("".join, islice(product(ascii_uppercase, repeat=width), count)))
 
 
 def _expirations(start: int, end: int) -> Int32:
-    """Return monthly expirations: third Fridays.
+    """Return third Fridays from two weeks after ``start`` to half a year after ``end``."""
+    first, last = start + TWO_WEEKS, end + HALF_A_YEAR
+    months = np.arange(_month(start), _month(last) + 1).astype("datetime64[D]")
+    fridays = np.busday_offset(months, 2, roll="forward", weekmask="Fri").astype(np.int32)
+    return fridays[(fridays >= first) & (fridays <= last)]
 
-    From two weeks after ``start`` to half a year after ``end``.
-    """
-    found = []
-    year, month = date_of(start).year, date_of(start).month
-    while (first := day_of(date(year, month, 1))) <= end + 180:
-        friday = first + (THURSDAY_TO_FRIDAY - first) % WEEK + 2 * WEEK
-        if start + 2 * WEEK <= friday <= end + 180:
-            found.append(friday)
-        year, month = (year + 1, 1) if month == 12 else (year, month + 1)  # noqa: PLR2004  # December
-    return np.array(found, dtype=np.int32)
+
+def _month(day: int) -> np.datetime64:
+    month: np.datetime64 = np.datetime64(day, "D").astype("datetime64[M]")
+    return month
 
 
 def _strikes(near: Int64) -> Int64:
@@ -596,13 +494,13 @@ def _strikes(near: Int64) -> Int64:
 
 
 def _with_options(
-    *,
     stocks: tuple[str, ...],
-    days: Int32,
     closes: Int64,
     known: Bools,
-    first: int,
     options: Options,
+    *,
+    days: Int32,
+    first: int,
 ) -> Market:
     """Return the market of ``closes`` and, after them, those of ``options``."""
     names = [
@@ -658,25 +556,32 @@ def uuids(rng: np.random.Generator, rows: int, day: int) -> Bytes:
     return ids
 
 
+def stamps(day: int) -> dict[str, Moment]:
+    """Return the time stamps of rows that were made when a day began, in UTC."""
+    began = Moment(day * MICROSECONDS_A_DAY)
+    return {"created_at": began, "updated_at": began}
+
+
 def _text(values: Sequence[str], codes: npt.NDArray[np.integer], null: Bools | None = None) -> Text:
     """Return the column of ``values[codes]``; ``values`` are distinct."""
-    table = Text.of(values)
-    filled = codes if null is None else np.where(null, 0, codes)
-    return Text(filled.astype(np.uint32), table.offsets, table.data, _state(null))
+    table, filled = Text.of(values), _filled(codes, null).astype(np.uint32)
+    return Text(filled, table.offsets, table.data, _state(null))
 
 
 def _state(null: Bools | None) -> Bytes:
     return None if null is None else null * np.uint8(State.NULL)  # type: ignore[return-value]
 
 
+def _filled(values: npt.NDArray[np.integer], null: Bools | None) -> npt.NDArray[np.integer]:
+    return values if null is None else np.where(null, 0, values)
+
+
 def _days(values: npt.NDArray[np.integer], null: Bools | None = None) -> Days:
-    filled = values if null is None else np.where(null, 0, values)
-    return Days(filled.astype(np.int32), _state(null))
+    return Days(_filled(values, null).astype(np.int32), _state(null))
 
 
 def _decimals(values: Int64, scale: int, null: Bools | None = None) -> Decimals:
-    filled = values if null is None else np.where(null, 0, values)
-    return Decimals(filled.astype(np.int64), scale, _state(null))
+    return Decimals(_filled(values, null).astype(np.int64), scale, _state(null))
 
 
 def _cents(exact: Int64) -> Int64:
@@ -685,33 +590,7 @@ def _cents(exact: Int64) -> Int64:
     return cents
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class _Drawn:
-    """Positions while they are made: (n,) arrays, prices and quantities in ticks and 1/`SHARE`."""
-
-    id: Bytes
-    portfolio_id: Bytes
-    column: Int64
-    private: Bools
-    option: Bools
-    contract: Int64
-    short: Bools
-    deleted: Bools
-    quantity: Int64
-    entry: Int64
-    entry_price: Int64
-    exit: Int64
-    exit_price: Int64
-    exited: Bools
-    unpriced: Bools
-    expiration: Int64
-
-    @property
-    def multiplier(self) -> Int64:
-        return np.where(self.option, OPTION_MULTIPLIER, 1)
-
-
-class _Dice:
+class Dice:
     """Draws for ``rows`` rows at a time."""
 
     def __init__(self, rng: np.random.Generator, rows: int) -> None:
@@ -723,6 +602,7 @@ class _Dice:
         return self.rng.integers(low, high, self.rows, endpoint=True)
 
     def chance(self, per_mille: int) -> Bools:
+        """Return which of the rows it is, of so many in a thousand."""
         return self.rng.integers(0, PER_MILLE, self.rows) < per_mille
 
     def near(self, price: Int64, ppm: int) -> Int64:
@@ -738,64 +618,61 @@ def _close_on(market: Market, column: Int64, day: Int64) -> Int64:
     return market.closes[np.maximum(row, 0), column]
 
 
-def _draw(rng: np.random.Generator, market: Market, portfolio_id: Bytes, mix: Mix) -> _Drawn:
-    """Return positions of ``mix``, one for each row of ``portfolio_id``."""
-    dice = _Dice(rng, len(portfolio_id))
-    options, start, end = market.options, market.start, market.end
-    stocks = len(market.symbols) - len(options)
-    kind = dice.whole(0, PER_MILLE - 1)
-    private = kind < mix.private
-    option = ~private & (kind < mix.private + mix.option) & (len(options) > 0)
-    contract = dice.whole(0, max(len(options) - 1, 0))
-    column = np.where(option, stocks + contract, dice.whole(0, stocks - 1))
-    short = ~private & np.where(option, dice.chance(350), dice.chance(mix.short))
+class _Drawn:
+    """Positions of ``mix`` while they are made, one for each row of ``portfolio_id``.
 
-    expiration = np.full(dice.rows, end + 1, dtype=np.int64)
-    expiration[option] = options.expiration[contract[option]]
-    entry = np.where(dice.chance(mix.before), start - dice.whole(1, 400), dice.whole(start, end))
-    recent = np.minimum(np.maximum(entry, start - 60), expiration - WEEK)
-    entry = np.where(option, recent, entry)
+    Columns are (n,) arrays; prices are in ticks, quantities in 1 / `SHARE`.
+    """
 
-    own_price = dice.whole(1 * DOLLAR, 500 * DOLLAR)
-    entry_price = dice.near(_close_on(market, column, entry), 30_000)
-    entry_price = np.where(private, own_price, entry_price)
-    dollars = dice.whole(20, 199) * np.where(dice.chance(500), 100, 1000)
-    shares = np.maximum(dollars * DOLLAR // entry_price, 1) * SHARE
-    shares += np.where(dice.chance(150), dice.whole(0, SHARE - 1), 0)
-    quantity = np.where(option, dice.whole(1, 20) * SHARE, np.minimum(shares, LARGEST_QUANTITY))
+    def __init__(
+        self, rng: np.random.Generator, market: Market, portfolio_id: Bytes, mix: Mix
+    ) -> None:
+        dice = Dice(rng, len(portfolio_id))
+        options, start, end = market.options, market.start, market.end
+        stocks = len(market.symbols) - len(options)
+        kind = dice.whole(0, PER_MILLE - 1)
+        self.private = private = kind < mix.private
+        self.option = option = ~private & (kind < mix.private + mix.option) & (len(options) > 0)
+        self.contract = dice.whole(0, max(len(options) - 1, 0))
+        self.column = np.where(option, stocks + self.contract, dice.whole(0, stocks - 1))
+        self.short = ~private & np.where(option, dice.chance(350), dice.chance(mix.short))
+        self.multiplier = np.where(option, OPTION_MULTIPLIER, 1)
 
-    low = np.maximum(entry + 1, start - 20)
-    high = np.minimum(end, expiration)
-    exited = dice.chance(mix.exited) & (low <= high)
-    exit_day = dice.whole(np.minimum(low, high), high)
-    exit_price = dice.near(_close_on(market, column, exit_day), 10_000)
-    exit_price = np.where(private, dice.near(entry_price, 400_000), exit_price)
-    exit_price[option & dice.chance(200)] = 0
-    return _Drawn(
-        id=uuids(rng, dice.rows, int(market.days[0])),
-        portfolio_id=portfolio_id,
-        column=column,
-        private=private,
-        option=option,
-        contract=contract,
-        short=short,
-        deleted=dice.chance(mix.deleted),
-        quantity=np.where(short, -quantity, quantity),
-        entry=entry,
-        entry_price=entry_price,
-        exit=exit_day,
-        exit_price=exit_price,
-        exited=exited,
-        unpriced=dice.chance(150),
-        expiration=expiration,
-    )
+        self.expiration = np.full(dice.rows, end + 1, dtype=np.int64)
+        self.expiration[option] = options.expiration[self.contract[option]]
+        is_before = dice.chance(mix.before)
+        entry = np.where(is_before, start - dice.whole(1, 400), dice.whole(start, end))
+        recent = np.minimum(np.maximum(entry, start - 60), self.expiration - WEEK)
+        self.entry = np.where(option, recent, entry)
+
+        own_price = dice.whole(1 * DOLLAR, 500 * DOLLAR)
+        entry_price = dice.near(_close_on(market, self.column, self.entry), 30_000)
+        self.entry_price = np.where(private, own_price, entry_price)
+        dollars = dice.whole(20, 199) * np.where(dice.chance(500), 100, 1000)
+        shares = np.maximum(dollars * DOLLAR // self.entry_price, 1) * SHARE
+        shares += np.where(dice.chance(150), dice.whole(0, SHARE - 1), 0)
+        contracts = dice.whole(1, 20) * SHARE
+        quantity = np.where(option, contracts, np.minimum(shares, LARGEST_QUANTITY))
+        self.quantity = np.where(self.short, -quantity, quantity)
+
+        low = np.maximum(self.entry + 1, start - 20)
+        high = np.minimum(end, self.expiration)
+        self.exited = dice.chance(mix.exited) & (low <= high)
+        self.exit = dice.whole(np.minimum(low, high), high)
+        exit_price = dice.near(_close_on(market, self.column, self.exit), 10_000)
+        self.exit_price = np.where(private, dice.near(self.entry_price, 400_000), exit_price)
+        self.exit_price[option & dice.chance(200)] = 0
+        self.id = uuids(rng, dice.rows, int(market.days[0]))
+        self.portfolio_id = portfolio_id
+        self.deleted = dice.chance(mix.deleted)
+        self.unpriced = dice.chance(150)
 
 
 def _portfolios(rng: np.random.Generator, market: Market, sizes: Int64, mix: Mix) -> Portfolios:
     """Return a portfolio for each of ``sizes``, its number of positions."""
     count, day = len(sizes), int(market.days[0])
     ids = uuids(rng, count, day)
-    drawn = _draw(rng, market, np.repeat(ids, sizes, axis=0), mix)
+    drawn = _Drawn(rng, market, np.repeat(ids, sizes, axis=0), mix)
     users = uuids(rng, count // 3 + 1, day)[np.arange(count) // 3]
     opening = _opening(rng, drawn, sizes)
 
@@ -809,10 +686,9 @@ def _portfolios(rng: np.random.Generator, market: Market, sizes: Int64, mix: Mix
         amount=Decimals(changes.amount.values[kept], CENTS),
         change_type=_text(CHANGES, changes.change_type.codes[kept]),
     )
-    stamps = {name: Moment(day * MICROSECONDS_A_DAY) for name in ("created_at", "updated_at")}
     return Portfolios(
-        portfolios=_portfolio_table(ids, users, opening, stamps),
-        positions=_position_table(market, drawn, positions, stamps),
+        portfolios=_portfolio_table(ids, users, opening, day),
+        positions=_position_table(market, drawn, positions),
         events=Table(
             "position_realized_events",
             len(events),
@@ -823,7 +699,7 @@ def _portfolios(rng: np.random.Generator, market: Market, sizes: Int64, mix: Mix
                 "trade_date": events.day,
                 "quantity_closed": events.quantity,
                 "realized_pnl": events.realized,
-                "created_at": stamps["created_at"],
+                "created_at": stamps(day)["created_at"],
             },
         ),
         flows=Table(
@@ -836,7 +712,7 @@ def _portfolios(rng: np.random.Generator, market: Market, sizes: Int64, mix: Mix
                 "amount": changes.amount,
                 "change_date": changes.day,
                 "created_by_user_id": users[owner],
-                **stamps,
+                **stamps(day),
                 "deleted_at": _deleted_at(market, undone),
             },
         ),
@@ -867,14 +743,14 @@ def _events(
 
     They lie after the entry and before the exit or expiry, so that no position is closed twice.
     """
-    dice = _Dice(rng, len(drawn.id))
+    dice = Dice(rng, len(drawn.id))
     last = np.minimum(np.where(drawn.exited, drawn.exit - 1, market.end), drawn.expiration - 1)
     each = np.where(dice.chance(mix.partial), 1 + dice.chance(300), 0)
     each[last <= drawn.entry] = 0
     of = np.repeat(np.arange(dice.rows), each)
     emptied = (each > 0) & ~drawn.exited & dice.chance(200)
 
-    dice = _Dice(rng, len(of))
+    dice = Dice(rng, len(of))
     low = np.maximum(drawn.entry[of] + 1, market.start - 20)
     day = dice.whole(np.minimum(low, last[of]), last[of])
     held = np.abs(drawn.quantity[of])
@@ -901,7 +777,7 @@ def _events(
 def _positions(
     rng: np.random.Generator, market: Market, drawn: _Drawn, emptied: Bools
 ) -> Positions:
-    dice = _Dice(rng, len(drawn.id))
+    dice = Dice(rng, len(drawn.id))
     private, option = drawn.private, drawn.option
     # A fifth of them under a symbol that has prices, which must play no part.
     unlisted = private & dice.chance(800)
@@ -937,7 +813,7 @@ def _flows(
     Up to three a portfolio, each up to 3 % of its opening equity; some on days without a session.
     """
     owner = np.repeat(np.arange(len(ids)), rng.integers(0, 4, len(ids)))
-    dice = _Dice(rng, len(owner))
+    dice = Dice(rng, len(owner))
     flows = Flows(
         portfolio_id=ids[owner],
         day=_days(dice.whole(market.start - 20, market.end)),
@@ -951,9 +827,7 @@ def _deleted_at(market: Market, deleted: Bools) -> Moment:
     return Moment(market.end * MICROSECONDS_A_DAY, _state(~deleted))
 
 
-def _portfolio_table(
-    ids: Bytes, users: Bytes, opening: Decimals, stamps: Mapping[str, Moment]
-) -> Table:
+def _portfolio_table(ids: Bytes, users: Bytes, opening: Decimals, day: int) -> Table:
     count = len(ids)
     names = [f"{STRATEGIES[row % len(STRATEGIES)]} {row + 1:06}" for row in range(count)]
     name = _text(names, np.arange(count))
@@ -969,14 +843,12 @@ def _portfolio_table(
             "is_active": Constant(value=True),
             "currency": Constant("USD"),
             "equity_balance": opening,
-            **stamps,
+            **stamps(day),
         },
     )
 
 
-def _position_table(
-    market: Market, drawn: _Drawn, positions: Positions, stamps: Mapping[str, Moment]
-) -> Table:
+def _position_table(market: Market, drawn: _Drawn, positions: Positions) -> Table:
     options, no_option = market.options, ~drawn.option
     stocks = market.symbols[: len(market.symbols) - len(options)]
     underlying = np.zeros(len(positions), dtype=np.int64)
@@ -1001,7 +873,7 @@ def _position_table(
             "expiration_date": positions.expiration_day,
             "investment_class": positions.investment_class,
             "market_value": positions.market_value,
-            **stamps,
+            **stamps(int(market.days[0])),
             "deleted_at": _deleted_at(market, drawn.deleted),
         },
     )

@@ -19,15 +19,7 @@ if TYPE_CHECKING:
 def demo_parts(
     done: Demo, run: Mapping[str, Any], sessions: str, marks: str, issues: Sequence[str]
 ) -> list[RenderableType]:
-    """Return what a demo shows, but for the line on its rows.
-
-    Args:
-        done: The demo.
-        run: Its run as JSON has it.
-        sessions: Which sessions these were.
-        marks: How many marks of each kind there were.
-        issues: A line for each name of issues.
-    """
+    """Return what a demo shows, but for the line on its rows: texts and tables."""
     kind = "real closes" if done.size.symbols is None else "a generated market"
     cache, made = run["cache"], counted(done.size.portfolios, "portfolio")
     in_all = cache["hits"] + cache["misses"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
@@ -59,58 +59,38 @@ CHECKED_OF_GENERATED: Final = 50
 SHOWN: Final = 10
 """Portfolios in the table of the demo."""
 
-SESSIONS: Final = 120
 SYMBOLS: Final = 500
-PORTFOLIOS: Final = 300
+"""Stocks and options of a generated market, if that is not said."""
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How large a market is.
+    """How large a market is."""
 
-    Attributes:
-        portfolios: Portfolios that trade in it.
-        symbols: Stocks and options; None takes the real closes of the package.
-        sessions: Sessions to value.
-    """
-
-    portfolios: int = PORTFOLIOS
-    symbols: int | None = None
-    sessions: int = SESSIONS
+    portfolios: int = 300
+    symbols: int | None = None  # stocks and options; None takes the real closes of the package
+    sessions: int = 120  # to value
 
     @classmethod
     def of(
         cls, portfolios: int | None = None, symbols: int | None = None, sessions: int | None = None
     ) -> Size:
         """Return the size of the real closes if nothing is given, else of a generated market."""
-        if portfolios is None and symbols is None and sessions is None:
-            return cls()
-        return cls(
-            portfolios=PORTFOLIOS if portfolios is None else portfolios,
-            symbols=SYMBOLS if symbols is None else symbols,
-            sessions=SESSIONS if sessions is None else sessions,
-        )
+        given = {"portfolios": portfolios, "symbols": symbols, "sessions": sessions}
+        known = {name: number for name, number in given.items() if number is not None}
+        return cls(**{"symbols": SYMBOLS, **known}) if known else cls()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Seeded:
-    """A market, portfolios and what surrounds them, not written anywhere yet.
-
-    Attributes:
-        size: What was asked for.
-        seed: Of the random numbers.
-        market: Closes of what portfolios hold.
-        portfolios: Portfolios and all that belongs to them.
-        prices: The market as the price table has it: with factor ETFs, and history for betas.
-        profiles: Companies and funds of ``prices``.
-    """
+    """A market, portfolios and what surrounds them, not written anywhere yet."""
 
     size: Size
     seed: int
-    market: Market
+    market: Market  # closes of what portfolios hold
     portfolios: Portfolios
-    prices: Market
-    profiles: tuple[Profile, ...]
+    prices: Market  # as the price table has it: with factor ETFs, and history for betas
+    profiles: tuple[Profile, ...]  # of `prices`
 
     @property
     def tables(self) -> tuple[Table, ...]:
@@ -136,15 +116,9 @@ class Seeded:
     async def write(
         self, db: object, *, schema: Schema | None = None, progress: Progress | None = None
     ) -> int:
-        """Fill an empty database with it; return the rows written.
+        """Fill an empty database with it, see `fill`; return the rows written.
 
         Where the schema maps rates, a few symbols are quoted in other currencies.
-
-        Raises:
-            ConfigError: the database is not empty; nothing was written.
-            SchemaError: the database was not migrated, or a table does not fit; nothing was
-                written.
-            DatabaseError: the database refused or went away; nothing was written.
         """
         tables, mapped = self.tables, None if schema is None else schema.fx
         if mapped is not None:
@@ -154,31 +128,18 @@ class Seeded:
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """What a demo did.
-
-    Attributes:
-        size: What was asked for.
-        seed: Of the random numbers.
-        symbols: Symbols of the market.
-        closes: Closes written.
-        positions: Positions written.
-        result: The report of the run.
-        shown: Some portfolios after the last session.
-        total: All of them together.
-        checked: The rows against the reference.
-        seconds: How long `migrate`, `fill`, `run` and `check` took.
-    """
+    """What a demo did."""
 
     size: Size
     seed: int
     symbols: int
-    closes: int
+    closes: int  # written
     positions: int
     result: BatchResult
-    shown: tuple[Valuation, ...]
-    total: Valuation
+    shown: tuple[Valuation, ...]  # the first portfolios after the last session
+    total: Valuation  # all of them
     checked: Checked
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)  # by step
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as what JSON can hold."""
@@ -193,13 +154,7 @@ class Demo:
                 name: str(getattr(self.total, name))
                 for name in ("equity", "pnl", "realized", "flow", "gross")
             },
-            "checked": {
-                "rows": self.checked.rows,
-                "differing": self.checked.differing,
-                "portfolios": self.checked.portfolios,
-                "portfolios_in_all": self.checked.portfolios_in_all,
-                "examples": list(self.checked.examples),
-            },
+            "checked": asdict(self.checked),
             "run": self.result.to_dict(),
         }
 
@@ -209,9 +164,6 @@ def seeded(size: Size, *, seed: int, splits: bool = False) -> Seeded:
 
     With ``splits`` a few stocks of a generated market split; closes are as traded, and positions
     as entered.
-
-    Raises:
-        ConfigError: a number out of its range.
     """
     if size.symbols is None:
         market = prices = real_market(size.sessions)
@@ -232,22 +184,16 @@ def with_betas(profiles: Sequence[Profile], market: Market) -> tuple[Profile, ..
 
     Those of A5, to 4 decimals, so that none knows a close of the sessions that are valued. None
     where there are fewer than 60 sessions before them.
-
-    Args:
-        profiles: Of symbols of the market.
-        market: With SPY.
     """
     known = np.where(market.known, market.closes, np.nan)[: market.first]
     returns = simple_returns(known / 10**CLOSE_SCALE)
     spy = market.symbols.index(FACTOR_ETFS[0])
-    betas = dict(
-        zip(market.symbols, symbol_betas(returns, returns[:, spy]).beta[0].tolist(), strict=True)
-    )
-    return tuple(
-        replace(profile, beta=None if math.isnan(beta) else round(Decimal(beta), BETA_SCALE))
-        for profile in profiles
-        for beta in [betas[profile.symbol]]
-    )
+    found = symbol_betas(returns, returns[:, spy]).beta[0].tolist()
+    betas = {
+        symbol: None if math.isnan(beta) else round(Decimal(beta), BETA_SCALE)
+        for symbol, beta in zip(market.symbols, found, strict=True)
+    }
+    return tuple(replace(profile, beta=betas[profile.symbol]) for profile in profiles)
 
 
 def schema_of(size: Size) -> Schema:
@@ -270,15 +216,8 @@ async def run_demo(
 ) -> Demo:
     """Migrate an empty database, fill it, run the batch over all sessions, check what it wrote.
 
-    Args:
-        url: Of an empty database.
-        size: Of the market.
-        seed: Of the random numbers, and of the portfolios that are checked.
-        settings: Of the run.
-        progress: As of `run_batch`, with the phases `fill` and `check` too.
-
-    Raises:
-        BatchcoreError: whatever `migrate`, `run_batch` and the check raise.
+    The seed is also that of the portfolios that are checked. Progress is that of `run_batch`, with
+    the phases `fill` and `check` too.
     """
     seconds = dict[str, float]()
     began = time.perf_counter()

@@ -40,23 +40,14 @@ async def fill(
     schema: Schema | None = None,
     progress: Progress | None = None,
 ) -> int:
-    """Write ``tables`` into a database that has no rows in them, in one transaction.
+    """Write ``tables`` into a database that has no rows in them, in one transaction; count them.
 
-    Tables that a run can do without, and that the database does not have, are left out.
-
-    Args:
-        db: A database URL, an `asyncpg.Pool`, or an SQLAlchemy `AsyncEngine` on asyncpg.
-        tables: In an order that foreign keys allow.
-        schema: Names of tables and columns; None takes those of docs/schema.md.
-        progress: Called with `fill`, tables done and tables in all.
-
-    Returns:
-        The rows written.
+    Tables that a run can do without, and that the database does not have, are left out; the others
+    come in an order that foreign keys allow. Progress is `fill`, tables done and tables in all.
 
     Raises:
         ConfigError: a table, or `portfolio_snapshots`, is not empty; nothing was written.
         SchemaError: the database was not migrated, or a table does not fit; nothing was written.
-        DatabaseError: the database refused or went away; nothing was written.
     """
     schema = schema or Schema()
     rows = 0
@@ -81,9 +72,6 @@ async def create_mapped(db: object, schema: Schema) -> None:
     """Create the tables of splits and rates that a schema maps, and the column with currencies.
 
     For the database of a demo, which has the tables of a host.
-
-    Raises:
-        DatabaseError: the database refused or went away.
     """
     statements = []
     for name in schema.described.keys() - HOST:
@@ -139,11 +127,11 @@ async def _refuse_rows(session: Session, schema: Schema, tables: list[str]) -> N
         own = Relation(schema, table)
         query = statement("SELECT EXISTS (SELECT FROM {own})", own=own)
         if await session.fetchval(query):
-            msg = (
+            raise ConfigError(
                 f"table `{schema.table(table)}` has rows already: only an empty database is "
-                "filled, and nothing was changed in this one"
+                "filled, and nothing was changed in this one",
+                "database_url",
             )
-            raise ConfigError(msg, "database_url")
 
 
 async def _copy(session: Session, schema: Schema, table: Table) -> int:

@@ -35,44 +35,26 @@ STORED_COLUMNS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class StoredRow:
-    """A row of `portfolio_snapshots`.
+    """A row of `portfolio_snapshots`."""
 
-    Attributes:
-        day: Its date, `reference.INFINITE_DAY` for an infinite one.
-        values: Of `STORED_COLUMNS`, in that order.
-    """
-
-    day: int
-    values: tuple[Decimal | int | bool | None, ...]
+    day: int  # its date, `reference.INFINITE_DAY` for an infinite one
+    values: tuple[Decimal | int | bool | None, ...]  # of `STORED_COLUMNS`, in that order
 
 
 @dataclass(frozen=True, slots=True)
 class Valuation:
-    """A portfolio as its latest snapshot up to a day has it, or the sum of many.
-
-    Attributes:
-        name: Of the portfolio.
-        positions: Lots held.
-        equity: Dollars.
-        pnl: Cumulative, dollars.
-        realized: Cumulative, dollars.
-        flow: Cumulative, dollars.
-        gross: Gross exposure, dollars.
-        beta: Against SPY by the providers' betas (A1); None where there is none, as of many.
-        effective: Symbols of equal weight that would be as concentrated (A3); likewise.
-        volatility: Of the last 21 returns, a year (A4); likewise.
-    """
+    """A portfolio as a snapshot of it has it, or the sum of many; amounts cumulative, dollars."""
 
     name: str
-    positions: int
+    positions: int  # lots held
     equity: Decimal
     pnl: Decimal
     realized: Decimal
     flow: Decimal
     gross: Decimal
-    beta: Decimal | None = None
-    effective: Decimal | None = None
-    volatility: Decimal | None = None
+    beta: Decimal | None = None  # by the providers' betas (A1); None where there is none
+    effective: Decimal | None = None  # symbols of equal weight, as concentrated (A3); likewise
+    volatility: Decimal | None = None  # of the last 21 returns, a year (A4); likewise
 
 
 class StoredReader(Reader):
@@ -107,12 +89,7 @@ class StoredReader(Reader):
         return dict(await self.session.fetch(query, ids))
 
     async def valuations(self, day: int, limit: int) -> tuple[list[Valuation], Valuation]:
-        """Return the first portfolios by id as of a session, and the sum of all of them.
-
-        Args:
-            day: The session; portfolios without a snapshot of it are left out.
-            limit: How many.
-        """
+        """Return the first portfolios by id with a snapshot of a session, and the sum of all."""
         p = HostTable(self.catalog, "portfolios", "p")
         s = HostTable(self.catalog, "portfolio_snapshots", "s")
         columns = {
@@ -155,11 +132,7 @@ class StoredReader(Reader):
 
 @contextlib.asynccontextmanager
 async def reading(db: object, *, schema: Schema | None = None) -> AsyncIterator[StoredReader]:
-    """Give a reader of the database as it is at this moment.
-
-    Raises:
-        DatabaseError: the database refused or went away.
-    """
+    """Give a reader of the database as it is at this moment."""
     async with Database(db).snapshot("read") as session:
         catalog = await inspect(session, schema or Schema())
         yield StoredReader(session, catalog)

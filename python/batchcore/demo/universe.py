@@ -6,16 +6,15 @@ As in `market`, everything is a pure function of its arguments, the same on ever
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
 from batchcore.demo.data import Profile, benchmark_weights
-from batchcore.demo.market import FUNDS, MICROSECONDS_A_DAY, PER_MILLE, Stream, uuids
-from batchcore.frames import Constant, Days, Decimals, Integers, Moment, Table, Text
-from batchcore.units import CENTS, FACTOR_ETFS, State
+from batchcore.demo.market import FUNDS, PER_MILLE, Dice, Stream, stamps, uuids
+from batchcore.frames import Constant, Days, Decimals, Integers, Table, Text, known_states
+from batchcore.units import CENTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,8 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.demo.market import Market, Portfolios
-
-    Bytes = npt.NDArray[np.uint8]
+    from batchcore.frames import Bytes
 
 BETA_SCALE: Final = 4
 WEIGHT_SCALE: Final = 6
@@ -64,40 +62,26 @@ PER_MILLE_TAGGED: Final = 150
 USERS_A_SECTOR_NAME: Final = 3  # one user in three has it
 
 
-@dataclass(frozen=True, slots=True)
-class Factor:
-    """A row of `factor_definitions`.
-
-    Attributes:
-        name: Unique.
-        kind: `factor_type`: market, rates, credit or style.
-        etf: Whose returns stand for the factor (A7).
-    """
+class Factor(NamedTuple):
+    """A row of `factor_definitions`."""
 
     name: str
-    kind: str
-    etf: str
+    kind: str  # `factor_type`
+    etf: str  # whose returns stand for it (A7)
 
 
-FACTORS: Final = tuple(
-    Factor(name, kind, etf)
-    for (name, kind), etf in zip(
-        (
-            ("Market", "market"),
-            ("Long Treasury", "rates"),
-            ("Intermediate Treasury", "rates"),
-            ("Short Treasury", "rates"),
-            ("High Yield", "credit"),
-            ("Investment Grade", "credit"),
-            ("Value", "style"),
-            ("Growth", "style"),
-            ("Momentum", "style"),
-            ("Quality", "style"),
-            ("Low Volatility", "style"),
-        ),
-        FACTOR_ETFS,
-        strict=True,
-    )
+FACTORS: Final = (
+    Factor("Market", "market", "SPY"),
+    Factor("Long Treasury", "rates", "TLT"),
+    Factor("Intermediate Treasury", "rates", "IEF"),
+    Factor("Short Treasury", "rates", "SHY"),
+    Factor("High Yield", "credit", "HYG"),
+    Factor("Investment Grade", "credit", "LQD"),
+    Factor("Value", "style", "VTV"),
+    Factor("Growth", "style", "VUG"),
+    Factor("Momentum", "style", "MTUM"),
+    Factor("Quality", "style", "QUAL"),
+    Factor("Low Volatility", "style", "USMV"),
 )
 """The factors of the eleven ETFs, in the order in which they are shown."""
 
@@ -108,29 +92,16 @@ def generated_profiles(market: Market, *, seed: int) -> tuple[Profile, ...]:
     In a thousand stocks about 30 have none, 30 are ETFs, which have no sector, and 10 others have
     none either; 40 have no beta and 20 a beta of 0. The other betas have a mean of 1 and a
     deviation of 0.45. Options have no profile.
-
-    Args:
-        market: Which symbols.
-        seed: Of the random numbers.
     """
     rng = Stream.PROFILES.of(seed)
     symbols = market.symbols[: len(market.symbols) - len(market.options)]
-    rows = len(symbols)
-
-    def chance(per_mille: int) -> list[bool]:
-        found: list[bool] = (rng.integers(0, PER_MILLE, rows) < per_mille).tolist()
-        return found
-
-    def below(limit: int) -> list[int]:
-        found: list[int] = rng.integers(0, limit, rows).tolist()
-        return found
-
-    lacking = chance(PER_MILLE_WITHOUT_PROFILE)
-    is_etf, without_sector = chance(PER_MILLE_ETF), chance(PER_MILLE_WITHOUT_SECTOR)
-    without_beta, zero = chance(PER_MILLE_WITHOUT_BETA), chance(PER_MILLE_BETA_ZERO)
-    betas = 10**BETA_SCALE + rng.integers(-BETA_DEVIATION, BETA_DEVIATION + 1, (3, rows)).sum(0)
-    sector_of, industry_of = below(PER_MILLE), below(2)
-    country_of, millions = below(len(COUNTRIES)), below(2_000_000)
+    dice = Dice(rng, len(symbols))
+    lacking, is_etf = dice.chance(PER_MILLE_WITHOUT_PROFILE), dice.chance(PER_MILLE_ETF)
+    without_sector = dice.chance(PER_MILLE_WITHOUT_SECTOR)
+    without_beta, zero = dice.chance(PER_MILLE_WITHOUT_BETA), dice.chance(PER_MILLE_BETA_ZERO)
+    off = rng.integers(-BETA_DEVIATION, BETA_DEVIATION + 1, (3, len(symbols))).sum(0)
+    sector_of, industry_of = dice.whole(0, PER_MILLE - 1), dice.whole(0, 1)
+    country_of, millions = dice.whole(0, len(COUNTRIES) - 1), dice.whole(0, 1_999_999)
     ends = np.cumsum([share for _, share, _ in SECTORS])
 
     profiles = []
@@ -142,7 +113,7 @@ def generated_profiles(market: Market, *, seed: int) -> tuple[Profile, ...]:
             continue
         sector, _, industries = SECTORS[int(np.searchsorted(ends, sector_of[row], side="right"))]
         classified = not is_etf[row] and not without_sector[row]
-        beta = None if without_beta[row] else Decimal(0 if zero[row] else int(betas[row]))
+        beta = Decimal(0 if zero[row] else 10**BETA_SCALE + int(off[row]))
         profiles.append(
             Profile(
                 symbol=symbol,
@@ -150,22 +121,17 @@ def generated_profiles(market: Market, *, seed: int) -> tuple[Profile, ...]:
                 sector=sector if classified else None,
                 industry=industries[industry_of[row]] if classified else None,
                 country=COUNTRIES[country_of[row]],
-                is_etf=is_etf[row],
-                beta=None if beta is None else beta.scaleb(-BETA_SCALE),
-                market_cap=Decimal((300 + millions[row]) * 1_000_000),
+                is_etf=bool(is_etf[row]),
+                beta=None if without_beta[row] else beta.scaleb(-BETA_SCALE),
+                market_cap=Decimal((300 + int(millions[row])) * 1_000_000),
             )
         )
     return tuple(sorted(profiles, key=lambda profile: profile.symbol))
 
 
 def profile_table(profiles: Sequence[Profile], *, day: int) -> Table:
-    """Return rows of `company_profiles`.
-
-    Args:
-        profiles: In the order of the rows; no symbol twice.
-        day: Days since 1970-01-01 of their time stamps.
-    """
-    created = _start_of(day)
+    """Return rows of `company_profiles`, of no symbol twice, made on a day."""
+    made = stamps(day)
     return Table(
         "company_profiles",
         len(profiles),
@@ -179,27 +145,19 @@ def profile_table(profiles: Sequence[Profile], *, day: int) -> Table:
             "is_etf": np.array([profile.is_etf for profile in profiles], dtype=np.bool_),
             "beta": _decimals([profile.beta for profile in profiles], BETA_SCALE),
             "data_source": SOURCE,
-            "last_updated": created,
-            "created_at": created,
-            "updated_at": created,
+            "last_updated": made["updated_at"],
+            **made,
         },
     )
 
 
 def factor_table(*, day: int, seed: int) -> Table:
-    """Return the rows of `factor_definitions`, one for each of `FACTORS`.
-
-    Args:
-        day: Days since 1970-01-01 of their time stamps.
-        seed: Of the ids.
-    """
-    rng = Stream.FACTORS.of(seed)
-    created = _start_of(day)
+    """Return the rows of `factor_definitions`, one for each of `FACTORS`, made on a day."""
     return Table(
         "factor_definitions",
         len(FACTORS),
         {
-            "id": uuids(rng, len(FACTORS), day),
+            "id": uuids(Stream.FACTORS.of(seed), len(FACTORS), day),
             "name": Text.of([factor.name for factor in FACTORS]),
             "description": Text.of([f"Returns of {factor.etf}" for factor in FACTORS]),
             "factor_type": Text.of([factor.kind for factor in FACTORS]),
@@ -207,46 +165,32 @@ def factor_table(*, day: int, seed: int) -> Table:
             "etf_proxy": Text.of([factor.etf for factor in FACTORS]),
             "display_order": Integers(np.arange(1, len(FACTORS) + 1, dtype=np.int32)),
             "is_active": Constant(value=True),
-            "created_at": created,
-            "updated_at": created,
+            **stamps(day),
         },
     )
 
 
 def benchmark_table(*, day: int, seed: int) -> Table:
-    """Return the rows of `benchmarks_sector_weights` that `data.benchmark_weights` has.
-
-    Args:
-        day: Days since 1970-01-01 of their time stamps.
-        seed: Of the ids.
-    """
-    rng = Stream.BENCHMARK.of(seed)
-    weights, created = benchmark_weights(), _start_of(day)
+    """Return the rows of `benchmarks_sector_weights` that `data.benchmark_weights` has."""
+    weights = benchmark_weights()
     return Table(
         "benchmarks_sector_weights",
         len(weights),
         {
-            "id": uuids(rng, len(weights), day),
+            "id": uuids(Stream.BENCHMARK.of(seed), len(weights), day),
             "benchmark_code": Text.of([row.benchmark for row in weights]),
             "asof_date": Days(np.array([row.asof_day for row in weights], dtype=np.int32)),
             "sector": Text.of([row.sector for row in weights]),
             "weight": _decimals([row.weight for row in weights], WEIGHT_SCALE),
             "data_source": SOURCE,
-            "created_at": created,
-            "updated_at": created,
+            **stamps(day),
         },
     )
 
 
 def user_table(portfolios: Portfolios, *, day: int) -> Table:
-    """Return the rows of `users` whom portfolios belong to; nobody can log in as them.
-
-    Args:
-        portfolios: Of whom.
-        day: Days since 1970-01-01 of their time stamps.
-    """
+    """Return the rows of `users` whom portfolios belong to; nobody can log in as them."""
     ids, _ = _users(portfolios)
-    created = _start_of(day)
     return Table(
         "users",
         len(ids),
@@ -256,8 +200,7 @@ def user_table(portfolios: Portfolios, *, day: int) -> Table:
             "hashed_password": Constant("!"),  # what no hash looks like
             "full_name": Text.of([f"User {row + 1:06}" for row in range(len(ids))]),
             "is_active": Constant(value=True),
-            "created_at": created,
-            "updated_at": created,
+            **stamps(day),
         },
     )
 
@@ -267,16 +210,11 @@ def tag_tables(portfolios: Portfolios, *, day: int, seed: int) -> tuple[Table, T
 
     Every user has those of `USER_TAGS`, one in three a tag with the name of a sector too. About
     one position in seven has one of the tags of its user.
-
-    Args:
-        portfolios: Whose positions.
-        day: Days since 1970-01-01 of their time stamps.
-        seed: Of the random numbers.
     """
     rng = Stream.TAGS.of(seed)
     user_ids, user_of_portfolio = _users(portfolios)
     positions, opening = portfolios.inputs.positions, portfolios.inputs.opening
-    created = _start_of(day)
+    made = stamps(day)
     tags = [
         (user, order, *tag)
         for user in range(len(user_ids))
@@ -305,8 +243,7 @@ def tag_tables(portfolios: Portfolios, *, day: int, seed: int) -> tuple[Table, T
             "display_order": Integers(np.array([order for _, order, *_ in tags], dtype=np.int32)),
             "usage_count": Integers(np.array([used[row] for row in range(len(tags))], np.int32)),
             "is_archived": Constant(value=False),
-            "created_at": created,
-            "updated_at": created,
+            **made,
         },
     ), Table(
         "position_tags",
@@ -315,7 +252,7 @@ def tag_tables(portfolios: Portfolios, *, day: int, seed: int) -> tuple[Table, T
             "id": uuids(rng, len(tagged), day),
             "position_id": positions.id[tagged],
             "tag_id": tag_ids[tag],
-            "assigned_at": created,
+            "assigned_at": made["created_at"],
             "assigned_by": user_ids[user],
         },
     )
@@ -341,12 +278,8 @@ def _users(portfolios: Portfolios) -> tuple[Bytes, npt.NDArray[np.int64]]:
     return ids, rows.astype(np.int64)
 
 
-def _start_of(day: int) -> Moment:
-    return Moment(day * MICROSECONDS_A_DAY)
-
-
 def _decimals(values: Sequence[Decimal | None], scale: int) -> Decimals:
     """Return a column of values that have at most ``scale`` decimals."""
     mantissas = [0 if value is None else int(value.scaleb(scale)) for value in values]
-    state = [State.VALUE if value is not None else State.NULL for value in values]
-    return Decimals(np.array(mantissas, np.int64), scale, np.array(state, np.uint8))
+    state = known_states(np.array([value is not None for value in values]))
+    return Decimals(np.array(mantissas, np.int64), scale, state)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from matplotlib import dates as mdates
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from batchcore.pages import texts
 from batchcore.pages.drawing import COLOURS, drawn
@@ -14,10 +15,13 @@ from batchcore.pages.drawing import COLOURS, drawn
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Callable, Iterable, Sequence
-    from decimal import Decimal
 
-    from batchcore.pages.contents import Attribution, GroupContribution
+    from markupsafe import Markup
+
+    from batchcore.attribution.explanation import Explanation
     from batchcore.pages.drawing import Canvas
+
+Row = TypeVar("Row")
 
 BAR: Final = 20
 """Pixels of a bar with its gap."""
@@ -42,56 +46,42 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Heading:
-    """The head of a column.
+class Column(Generic[Row]):
+    """A column of a table: its head, and what it shows of a row."""
 
-    Attributes:
-        text: Its name.
-        kind: `text` or `number`, which is aligned right.
-        is_minor: Whether a narrow screen leaves the column out.
-    """
-
-    text: str
-    kind: str = "number"
-    is_minor: bool = False
+    head: str
+    cell: Callable[[Row], Cell | str]
+    kind: str = "number"  # which is aligned right, or `text`
+    is_minor: bool = False  # whether a narrow screen leaves it out
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table.
+    """Columns and the cells of each row, for the template."""
 
-    Attributes:
-        headings: Of its columns.
-        rows: A cell for each heading.
-        is_stacked: Whether a narrow screen shows each row as a block, with the headings in it.
-    """
+    columns: tuple[Column[Any], ...]
+    rows: list[list[Cell]]
+    is_stacked: bool  # whether a narrow screen shows each row as a block, with the heads in it
 
-    headings: tuple[Heading, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    is_stacked: bool = False
+
+def table(rows: Iterable[Row], *columns: Column[Row], is_stacked: bool = False) -> Table:
+    """Return the table of some rows."""
+    cells = [[one.cell(row) for one in columns] for row in rows]
+    made = [[Cell(one) if isinstance(one, str) else one for one in row] for row in cells]
+    return Table(columns, made, is_stacked)
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A figure with the table of its numbers.
+    """A figure with the table of its numbers."""
 
-    Attributes:
-        name: Unique on a page.
-        title: What it shows.
-        note: How to read it; may be empty.
-        wide: SVG.
-        narrow: The same for a narrow screen.
-        table: Its numbers.
-        legend: Role of a colour -> what it stands for.
-    """
-
-    name: str
+    name: str  # unique on a page
     title: str
-    note: str
-    wide: str
-    narrow: str
+    note: str  # how to read it; may be empty
+    wide: Markup
+    narrow: Markup
     table: Table
-    legend: tuple[tuple[str, str], ...] = ()
+    legend: tuple[tuple[str, str], ...] = ()  # roles of colours, and what they stand for
 
 
 def chart(
@@ -104,13 +94,8 @@ def chart(
     table: Table,
     legend: Iterable[tuple[str, str]] = (),
 ) -> Chart:
-    """Return a figure, drawn at both widths."""
+    """Return a figure, drawn at both widths, in pixels as high as ``heights``."""
     return Chart(name, title, note, *drawn(name, paint, heights), table, tuple(legend))
-
-
-def text(value: str) -> Cell:
-    """Return a cell with a name in it."""
-    return Cell(texts.plain(value))
 
 
 def signed(amount: Decimal | None) -> Cell:
@@ -141,10 +126,25 @@ def dated(canvas: Canvas) -> None:
 
 def numbered(canvas: Canvas, axis: str, write: Callable[[float], str], ticks: int = 6) -> None:
     """Have an axis write numbers by a function, with lines across."""
-    most = 4 if canvas.is_narrow and axis == "x" else ticks
-    getattr(canvas.axes, f"{axis}axis").set_major_locator(MaxNLocator(most))
-    canvas.format_axis(axis, write)
+    own = canvas.axes.xaxis if axis == "x" else canvas.axes.yaxis
+    own.set_major_locator(MaxNLocator(4 if canvas.is_narrow and axis == "x" else ticks))
+    own.set_major_formatter(FuncFormatter(lambda value, _: write(float(value))))
     canvas.axes.grid(visible=True, axis=axis)
+
+
+def beside(
+    canvas: Canvas, text: str, end: tuple[float, int], gap: int = 5, role: str = "ink"
+) -> None:
+    """Write a text beside the end of a bar, to the left of it with a ``gap`` below 0."""
+    canvas.axes.annotate(
+        text,
+        end,
+        xytext=(gap, 0),
+        textcoords="offset points",
+        ha="left" if gap > 0 else "right",
+        va="center",
+        color=COLOURS[role],
+    )
 
 
 def step_labels(canvas: Canvas, sessions: Sequence[dt.date]) -> None:
@@ -155,21 +155,46 @@ def step_labels(canvas: Canvas, sessions: Sequence[dt.date]) -> None:
     canvas.axes.set_xticks(at, [f"{sessions[one].day} {sessions[one]:%b}" for one in at])
 
 
-def contributions(name: str, what: str, found: Attribution) -> Chart | None:
-    """Return which symbols or sectors made a P&L; None if none did.
+class Contribution(NamedTuple):
+    """What the lots of a symbol or sector added to a P&L (X6)."""
 
-    Args:
-        name: Of the figure.
-        what: `symbol` or `sector`.
-        found: The P&L.
-    """
-    gains, losses = found.outermost(OUTERMOST)
+    key: str
+    unrealized: Decimal
+    realized: Decimal
+    total: Decimal
+
+
+def outermost(
+    rows: Iterable[Contribution], count: int
+) -> tuple[list[Contribution], list[Contribution]]:
+    """Return the largest gains and the largest losses, each at most ``count``, best first."""
+    ordered = sorted(rows, key=lambda row: (-row.total, row.key))
+    gains = [row for row in ordered if row.total > 0][:count]
+    losses = [row for row in ordered if row.total < 0]
+    return gains, losses[max(len(losses) - count, 0) :]
+
+
+def contributions(name: str, found: Explanation) -> Chart | None:
+    """Return which symbols or sectors made a P&L; None if none did."""
+    none = Decimal(0)
+    rows = [
+        Contribution(
+            row.key or texts.UNNAMED,
+            row.unrealized_change or none,
+            row.realized or none,
+            row.contribution,
+        )
+        for row in found.rows
+        if row.contribution is not None
+    ]
+    gains, losses = outermost(rows, OUTERMOST)
     shown = [*gains, *losses]
     if not shown:
         return None
-    span = f"of {texts.day(found.end)}"
-    if found.start is not None:
-        span = f"from {texts.day(found.start)} to {texts.day(found.end)}"
+    start = found.previous or found.since
+    span = f"of {texts.day(found.session)}"
+    if start is not None:
+        span = f"from {texts.day(start)} to {texts.day(found.session)}"
 
     def paint(canvas: Canvas) -> None:
         values = [float(row.total) for row in shown]
@@ -178,68 +203,29 @@ def contributions(name: str, what: str, found: Attribution) -> Chart | None:
         canvas.axes.axvline(0, color=COLOURS["muted"], linewidth=0.8)
         labelled(canvas, [row.key for row in shown])
         numbered(canvas, "x", lambda value: texts.short_money(value, signed=True))
-        margin = 0.32 if canvas.is_narrow else 0.1
-        canvas.axes.margins(x=margin)
+        canvas.axes.margins(x=0.32 if canvas.is_narrow else 0.1)
         for at, row in enumerate(shown):
-            canvas.axes.annotate(
-                texts.short_money(row.total, signed=True),
-                (float(row.total), at),
-                xytext=(4 if row.total > 0 else -4, 0),
-                textcoords="offset points",
-                ha="left" if row.total > 0 else "right",
-                va="center",
-                color=COLOURS["ink"],
-            )
+            text = texts.short_money(row.total, signed=True)
+            beside(canvas, text, (float(row.total), at), 4 if row.total > 0 else -4)
 
-    height = BAR * len(shown) + AXIS
-    return chart(
-        name,
-        _contributions_title(what, found, gains, losses),
-        f"P&L {span} by {what}, unrealized change and realized together.",
-        paint,
-        (height, height),
-        table=_contributions_table(what, found, shown),
-        legend=(("gain", "gain"), ("loss", "loss")),
+    made = [f"{texts.plain(row.key, LABEL)} made {texts.short_money(row.total)}" for row in gains]
+    lost = [f"{texts.plain(row.key, LABEL)} lost {texts.short_money(-row.total)}" for row in losses]
+    cells = [(texts.plain(row.key), [*map(signed, row[1:])]) for row in shown]
+    if others := [row for row in rows if row not in shown]:
+        sums = [sum(column, start=none) for column in list(zip(*others, strict=True))[1:]]
+        cells.append((f"{len(others):,} others", [*map(signed, sums)]))
+    blank, left = Cell(""), "rounding" if found.explained else "not explained"
+    cells.append((left, [blank, blank, signed(found.rounding)]))
+    cells.append(("stored P&L", [blank, blank, signed(found.daily_pnl)]))
+    numbers = table(
+        cells,
+        Column(found.by, lambda row: row[0], "text"),
+        Column("unrealized change", lambda row: row[1][0], is_minor=True),
+        Column("realized", lambda row: row[1][1], is_minor=True),
+        Column("contribution", lambda row: row[1][2]),
     )
-
-
-def _contributions_title(
-    what: str,
-    found: Attribution,
-    gains: Sequence[GroupContribution],
-    losses: Sequence[GroupContribution],
-) -> str:
-    best, worst = gains[:1], losses[-1:]
-    parts = [f"{texts.plain(row.key, LABEL)} made {texts.short_money(row.total)}" for row in best]
-    parts += [
-        f"{texts.plain(row.key, LABEL)} lost {texts.short_money(-row.total)}" for row in worst
-    ]
-    if len(found.rows) == 1:
-        return f"P&L by {what}: {parts[0]}"
-    return f"P&L by {what}: {', '.join(parts)}"
-
-
-def _contributions_table(
-    what: str, found: Attribution, shown: Sequence[GroupContribution]
-) -> Table:
-    rows = [
-        (text(row.key), *map(signed, (row.unrealized, row.realized, row.total))) for row in shown
-    ]
-    others = [row for row in found.rows if row not in shown]
-    if others:
-        sums = [
-            sum((getattr(row, name) for row in others), start=others[0].total * 0)
-            for name in ("unrealized", "realized", "total")
-        ]
-        rows.append((Cell(f"{len(others):,} others"), *map(signed, sums)))
-    blank = Cell("")
-    left = "rounding" if found.explained else "not explained"
-    rows.append((Cell(left), blank, blank, signed(found.rounding)))
-    rows.append((Cell("stored P&L"), blank, blank, signed(found.stored)))
-    heads = (
-        Heading(what, "text"),
-        Heading("unrealized change", is_minor=True),
-        Heading("realized", is_minor=True),
-        Heading("contribution"),
-    )
-    return Table(heads, tuple(rows))
+    title = f"P&L by {found.by}: {', '.join([*made[:1], *lost[-1:]])}"
+    note = f"P&L {span} by {found.by}, unrealized change and realized together."
+    heights = (BAR * len(shown) + AXIS, BAR * len(shown) + AXIS)
+    legend = (("gain", "gain"), ("loss", "loss"))
+    return chart(name, title, note, paint, heights, table=numbers, legend=legend)

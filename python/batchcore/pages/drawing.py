@@ -6,16 +6,15 @@ import io
 import re
 import warnings
 import xml.etree.ElementTree as ET
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import matplotlib as mpl
+from markupsafe import Markup
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from matplotlib.axes import Axes
 
@@ -44,26 +43,19 @@ _SETTINGS: Final[dict[str, Any]] = {
     "axes.axisbelow": True,
     "axes.edgecolor": COLOURS["line"],
     "axes.facecolor": "none",
-    "axes.formatter.use_mathtext": False,
     "axes.labelcolor": COLOURS["muted"],
     "axes.spines.left": False,
     "axes.spines.right": False,
     "axes.spines.top": False,
-    "axes.unicode_minus": True,
     "figure.dpi": _POINTS,
     "figure.facecolor": "none",
     "font.family": "DejaVu Sans",  # comes with matplotlib, and is wider than fonts of browsers
-    "font.size": 11,
     "grid.color": COLOURS["line"],
     "grid.linewidth": 0.8,
-    "hatch.color": COLOURS["card"],
-    "legend.frameon": False,
-    "legend.labelcolor": COLOURS["ink"],
     "lines.linewidth": 1.6,
     "svg.fonttype": "none",
     "text.color": COLOURS["ink"],
     "text.parse_math": False,  # a symbol may have dollar signs
-    "text.usetex": False,
     "xtick.color": COLOURS["line"],
     "xtick.labelcolor": COLOURS["muted"],
     "xtick.major.size": 3,
@@ -75,25 +67,15 @@ _SETTINGS: Final[dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Canvas:
-    """An empty figure to draw on.
+    """The axes of an empty figure, and whether it is for a narrow screen."""
 
-    Attributes:
-        figure: Of matplotlib.
-        axes: Its only axes.
-        is_narrow: Whether it is for a narrow screen.
-    """
-
-    figure: Figure
     axes: Axes
     is_narrow: bool
 
-    def format_axis(self, axis: str, text: Callable[[float], str]) -> None:
-        """Have an axis, x or y, write its numbers by a function."""
-        formatter = FuncFormatter(lambda value, _: text(float(value)))
-        getattr(self.axes, f"{axis}axis").set_major_formatter(formatter)
 
-
-def drawn(name: str, paint: Callable[[Canvas], None], heights: tuple[int, int]) -> tuple[str, str]:
+def drawn(
+    name: str, paint: Callable[[Canvas], None], heights: tuple[int, int]
+) -> tuple[Markup, Markup]:
     """Return a figure as SVG, for wide and for narrow screens.
 
     Args:
@@ -101,39 +83,27 @@ def drawn(name: str, paint: Callable[[Canvas], None], heights: tuple[int, int]) 
         paint: Draws it.
         heights: In pixels, wide and narrow.
     """
-    wide, narrow = (
-        _svg(f"{name}-{width}", paint, width, height, is_narrow=width == NARROW)
-        for width, height in zip((WIDE, NARROW), heights, strict=True)
-    )
-    return wide, narrow
+    return _svg(name, paint, WIDE, heights[0]), _svg(name, paint, NARROW, heights[1])
 
 
-def _svg(
-    name: str, paint: Callable[[Canvas], None], width: int, height: int, *, is_narrow: bool
-) -> str:
-    size = 10 if is_narrow else 11
-    with _settings({"svg.hashsalt": name, "font.size": size}):
-        figure = Figure(figsize=(width / _POINTS, height / _POINTS), layout="constrained")
-        figure.get_layout_engine().set(w_pad=2 / _POINTS, h_pad=2 / _POINTS)
-        paint(Canvas(figure, figure.subplots(), is_narrow))
-        written = io.BytesIO()
-        figure.savefig(written, format="svg", transparent=True)
-    return _inline(written.getvalue(), "narrow" if is_narrow else "wide")
-
-
-@contextmanager
-def _settings(own: dict[str, Any]) -> Iterator[None]:
-    """Draw with these settings, whatever the host has set, and leave no trace of them."""
+def _svg(name: str, paint: Callable[[Canvas], None], width: int, height: int) -> Markup:
+    """Draw with the settings of pages, whatever the host has set, and leave no trace of them."""
+    is_narrow, written = width == NARROW, io.BytesIO()
     with warnings.catch_warnings(), mpl.rc_context():
         # A browser has other fonts, and a few dates more or less do no harm.
         for message in (r"Glyph \d+ ", "AutoDateLocator was unable"):
             warnings.filterwarnings("ignore", message, UserWarning)
         mpl.rcdefaults()
+        own = {"svg.hashsalt": f"{name}-{width}", "font.size": 10 if is_narrow else 11}
         mpl.rcParams.update({**_SETTINGS, **own})
-        yield
+        figure = Figure(figsize=(width / _POINTS, height / _POINTS), layout="constrained")
+        figure.get_layout_engine().set(w_pad=2 / _POINTS, h_pad=2 / _POINTS)
+        paint(Canvas(figure.subplots(), is_narrow))
+        figure.savefig(written, format="svg", transparent=True)
+    return _inline(written.getvalue(), "narrow" if is_narrow else "wide")
 
 
-def _inline(document: bytes, variant: str) -> str:
+def _inline(document: bytes, variant: str) -> Markup:
     """Return the drawing as a part of a page: no ids that nobody needs, no style of its own."""
     root = ET.fromstring(document)  # noqa: S314  # what matplotlib has just written
     used = {
@@ -159,7 +129,8 @@ def _inline(document: bytes, variant: str) -> str:
     box = root.attrib["viewBox"]
     root.attrib.clear()
     root.attrib.update({"class": variant, "viewBox": box, "aria-hidden": "true"})
-    return ET.tostring(root, encoding="unicode")
+    # matplotlib has escaped its texts
+    return Markup(ET.tostring(root, encoding="unicode"))  # noqa: S704  # as above
 
 
 def _themed(value: str) -> str:

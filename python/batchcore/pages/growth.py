@@ -25,15 +25,10 @@ Part = TypeVar("Part")
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """What the sessions after a first snapshot return (W1, W2, W4), flows at their end.
+    """What the sessions after a first snapshot return (W1, W2, W4), flows at their end."""
 
-    Attributes:
-        chain: Of one portfolio.
-        first: Row of the chain where everything begins.
-    """
-
-    chain: Chain
-    first: int
+    chain: Chain  # of one portfolio
+    first: int  # row of the chain where everything begins
 
     @classmethod
     def since(cls, chain: Chain, day: int) -> Growth:

@@ -28,7 +28,6 @@ from batchcore.db.catalog import inspect
 from batchcore.db.check import check, check_revision
 from batchcore.errors import ConfigError
 from batchcore.native import build_market
-from batchcore.pages.attribution import attribution
 from batchcore.pages.contents import (
     FINDINGS,
     NOT_HELD,
@@ -67,12 +66,11 @@ from batchcore.units import Mark, State
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Int32, Int64, Prices, Text
-    from batchcore.pages.contents import Attribution
     from batchcore.pg.session import Session
     from batchcore.run.price_gaps import LatestCloses
     from batchcore.run.status import RunStatus
@@ -110,20 +108,13 @@ async def load_night(
     verifies: bool = False,
     schema: Schema | None = None,
 ) -> Night:
-    """Return what the page of a night shows.
+    """Return what the page of a run or a group shows, by default of the run that began last.
 
-    Args:
-        db: Any kind of database, the caller's connections too.
-        run_id: Of a run in the ledger; None is the one that began last. Of a shard all of its
-            group is shown.
-        group: Of a group, or of a run of it, instead.
-        verifies: Whether the rows of the last session are recomputed, natively.
-        schema: Names of the host's tables; None is as in docs/schema.md.
+    Of a shard all of its group is shown. With ``verifies`` the rows of the last session are
+    recomputed, natively.
 
     Raises:
         ConfigError: there is no such run or group, or both are asked for.
-        SchemaError: the tables are not those that batchcore can read.
-        DatabaseError: the database refused, failed or went away.
     """
     if run_id is not None and group is not None:
         raise ConfigError("a run or a group can be shown: give one of them", "group")
@@ -158,37 +149,42 @@ class _Loader:
         self.history = history
         self.runs, self.latest = history[0], latest_of_each(history[0])
         self.run = self.latest[-1]
-        self.run_ids = [run.run_id for run in self.runs]
+        self.asked = self.run.asked
         self.latest_ids = [run.run_id for run in self.latest]
         self.ledger = Ledger(catalog.schema)
         self.verifies = verifies
+        own = {name: self.asked[name] for name in VALUATION if name in self.asked}
+        self.rules: dict[str, Any] = {
+            "policy": self.asked["policy"],
+            "calendar": self.asked["calendar"],
+            "settings": Settings(schema=catalog.schema, **own),
+        }
 
     async def load(self) -> Night:
-        catalog = self.catalog
         selection, deleted = await self._selection()
-        calendar = await load_calendar(self.session, catalog, self.run.asked["calendar"])
+        calendar = await load_calendar(self.session, self.catalog, self.asked["calendar"])
         sessions = await self._sessions(calendar, selection)
         last = int(sessions[-1]) if len(sessions) else None
-        shown: dict[str, Any] = {}
-        if self.verifies:
-            shown["verified"] = Verified(
-                rows=0, rows_differing=0, cells=0, differing={}, not_checkable={}
-            )
+        shown: dict[str, Any] = {"verified": Verified()} if self.verifies else {}
         if last is not None:
             shown |= {
                 "session": calendars.date_of(last),
                 **await self._of_session(calendar, selection, last),
                 **await self._prices(selection, sessions),
             }
+        statuses = Counter[str]()
+        for run in self.latest:
+            statuses.update(run.portfolios_by_status)
+        checks_prices = policies.entry(self.asked["policy"]).checks_prices
         return Night(
             run=facts(self.runs),
             shards=() if self.run.shard is None else shards_of(self.runs),
-            statuses=_added_up(run.portfolios_by_status for run in self.latest),
-            gate=self._gate(),
+            statuses=statuses,
+            gate=self.asked["min_coverage"] if checks_prices else None,
             deleted=deleted,
             issues=await self._issues(),
-            findings=await self._findings(),
-            failed=await self._failed(catalog),
+            findings=await self._findings() if checks_prices else None,
+            failed=await self._failed(),
             history=tuple(map(facts, reversed(self.history))),
             **shown,
         )
@@ -203,7 +199,7 @@ class _Loader:
 
     async def _sessions(self, calendar: Calendar, selection: Selection) -> Int32:
         """Return the sessions of the run, or up to its last if they are few; none without one."""
-        first, last = await self.ledger.sessions(self.session, self.run_ids)
+        first, last = await self.ledger.sessions(self.session, [run.run_id for run in self.runs])
         end = last or max(filter(None, (run.end_date for run in self.latest)), default=None)
         if end is None:
             source = StoredSource(self.catalog, calendar, ROLLFORWARD)
@@ -226,15 +222,17 @@ class _Loader:
         if not totals.portfolios:
             return {}
         found: dict[str, Any] = {"totals": totals}
-        query = select_session_returns(catalog, calendar, selection, day)
-        returns = await load(session, query)
+        returns = await load(session, select_session_returns(catalog, calendar, selection, day))
         known = returns.take(returns.daily_return.state == State.VALUE)
         if len(known):
             found["returns"] = await self._spread(known, day, len(returns) - len(known))
+        date, own = calendars.date_of(day), selection.ids
+        ids = None if own is None else [uuid_at(own, row) for row in range(len(own))]
         for by in ("symbol", "sector"):
-            found[f"by_{by}"] = await self._attribution(selection, day, by)
+            explained = await explain(session.raw, ids, date, by=by, **self.rules)
+            found[f"by_{by}"] = None if explained.daily_pnl is None else explained
         if self.verifies:
-            found["verified"] = await self._verified(selection, day)
+            found["verified"] = await self._verified(ids, date)
         return found
 
     async def _spread(self, known: SessionReturns, day: int, without: int) -> ReturnSpread:
@@ -263,59 +261,23 @@ class _Loader:
             highest=tuple(map(one, high.tolist())),
         )
 
-    async def _attribution(self, selection: Selection, day: int, by: str) -> Attribution | None:
-        asked = self.run.asked
-        found = await explain(
-            self.session.raw,
-            _listed(selection),
-            calendars.date_of(day),
-            by=by,
-            policy=asked["policy"],
-            calendar=asked["calendar"],
-            settings=self._settings(),
-        )
-        return attribution(found)
-
-    async def _verified(self, selection: Selection, day: int) -> Verified:
-        date = calendars.date_of(day)
-        asked = self.run.asked
+    async def _verified(self, ids: list[uuid.UUID] | None, date: dt.date) -> Verified:
+        weights = self.asked["beta_weights"]
         found = await verify(
-            self.session.raw,
-            date,
-            date,
-            _listed(selection),
-            policy=asked["policy"],
-            calendar=asked["calendar"],
-            beta_weights=asked["beta_weights"],
-            fast=True,
-            settings=self._settings(),
+            self.session.raw, date, date, ids, beta_weights=weights, fast=True, **self.rules
         )
-        columns = found.columns
-        named = zip(columns.name, columns.differing.tolist(), strict=True)
+        columns = zip(found.columns.name, found.columns.differing.tolist(), strict=True)
         return Verified(
-            rows=found.rows,
-            rows_differing=found.rows_differing,
-            cells=found.checked,
-            differing={name: differing for name, differing in named if differing},
-            not_checkable=found.not_checkable,
+            found.rows,
+            found.rows_differing,
+            found.checked,
+            {name: differing for name, differing in columns if differing},
+            found.not_checkable,
         )
-
-    def _settings(self) -> Settings:
-        asked = self.run.asked
-        own = {name: asked[name] for name in VALUATION if name in asked}
-        return Settings(schema=self.catalog.schema, **own)
-
-    def _gate(self) -> float | None:
-        """Return the least coverage that the run takes; None where its policy looks at none."""
-        asked = self.run.asked
-        return asked["min_coverage"] if policies.entry(asked["policy"]).checks_prices else None
-
-    def _lookback(self) -> int:
-        return int(self.run.asked["lookback_days"])
 
     async def _prices(self, selection: Selection, sessions: Int32) -> dict[str, Any]:
         """Return coverage and marks of the symbols held, by the closes as they are."""
-        session, catalog, lookback = self.session, self.catalog, self._lookback()
+        session, catalog, lookback = self.session, self.catalog, int(self.asked["lookback_days"])
         symbols = await load_symbols(session, catalog, selection)
         if not len(symbols):
             return {}
@@ -328,7 +290,7 @@ class _Loader:
         spelt = sorted(symbols.table())
         held = await load(session, select_held_symbols(catalog, selection, spelt))
         days = await asyncio.to_thread(coverage_days, closes, symbols, sessions, lookback)
-        if self.run.asked["calendar"] == calendars.DAILY:  # (S12): days without any close
+        if self.asked["calendar"] == calendars.DAILY:  # (S12): days without any close
             priced = await load(session, select_price_dates(catalog))
             dates = set(map(calendars.date_of, priced.tolist()))
             days = tuple(day for day in days if day.session in dates)
@@ -336,46 +298,33 @@ class _Loader:
 
     async def _issues(self) -> tuple[IssueCount, ...]:
         rows = await self.ledger.issue_counts(self.session, self.latest_ids, most=NAMED)
+        names = ("name", "count", "portfolios", "failed", "symbols")
         return tuple(
-            IssueCount(
-                name=row["name"],
-                count=row["count"],
-                portfolios=row["portfolios"],
-                failed=row["failed"],
-                symbols=row["symbols"],
-                example=_example(row),
-            )
-            for row in rows
+            IssueCount(**{name: row[name] for name in names}, example=_example(row)) for row in rows
         )
 
     async def _findings(self) -> tuple[PriceFinding, ...] | None:
         """Return what the checks of prices found; None of a run that made none."""
-        asked = self.run.asked
-        checks = asked.get("checks") or {}
-        if not policies.entry(asked["policy"]).checks_prices or set(checks.values()) <= {"off"}:
+        checks = self.asked.get("checks") or {}
+        if set(checks.values()) <= {"off"}:
             return None
         rows = await self.ledger.symbol_issues(
             self.session, self.latest_ids, names=CHECKS, most=FINDINGS + 1
         )
         return tuple(PriceFinding(**row) for row in rows)
 
-    async def _failed(self, catalog: Catalog) -> tuple[FailedPortfolio, ...]:
+    async def _failed(self) -> tuple[FailedPortfolio, ...]:
         causes = [name for name in policies.FAILURES if name != PRICE_LOW]
         causes += ["refused_by_database", "missing_value", "no_session"]
         rows = await self.ledger.failed_portfolios(
             self.session, self.latest_ids, causes=causes, most=LISTED
         )
         ids = [uuid.UUID(row["portfolio"]) for row in rows]
-        named = await load_named(self.session, catalog, ids, 0) if ids else {}
+        named = await load_named(self.session, self.catalog, ids, 0) if ids else {}
         return tuple(
             FailedPortfolio(row["portfolio"], named.get(own, {}).get("name") or "", _reason(row))
             for own, row in zip(ids, rows, strict=True)
         )
-
-
-def _listed(selection: Selection) -> list[uuid.UUID] | None:
-    ids = selection.ids
-    return None if ids is None else [uuid_at(ids, row) for row in range(len(ids))]
 
 
 def facts(runs: Sequence[RunStatus]) -> RunFacts:
@@ -402,22 +351,13 @@ def facts(runs: Sequence[RunStatus]) -> RunFacts:
         rows_written=sum(one.rows_written for one in shards),
         portfolios=sum(known) if known else None,
         failed=sum(one.failed for one in shards),
-        start=last.start_date,
         end=max(filter(None, (run.end_date for run in latest)), default=None),
         error=error,
         attempt=max(one.attempt for one in shards),
-        code_version=last.code_version,
         seconds_by_phase={
             name: max(run.seconds_by_phase.get(name, 0.0) for run in latest) for name in phases
         },
     )
-
-
-def _added_up(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    every: Counter[str] = Counter()
-    for one in counts:
-        every.update(one)
-    return dict(every)
 
 
 def spread(
@@ -431,14 +371,7 @@ def spread(
     """Return how returns are spread, counted exactly.
 
     Bins are as wide as 1, 2 or 5 of some digit, so many that the middle 98 % of the returns take
-    about `BINS` of them; those beyond are counted together.
-
-    Args:
-        mantissas: (n,) returns, at least one.
-        scale: Decimals of them.
-        without: Snapshots without a return.
-        lowest: Shown one by one.
-        highest: Likewise.
+    about `BINS` of them; those beyond are counted together. There is at least one return.
     """
     ordered = np.sort(mantissas)
     count = len(ordered)
@@ -490,12 +423,8 @@ def coverage_days(
 def mark_map(latest: LatestCloses, held: HeldSymbols, lookback_days: int) -> MarkMap | None:
     """Return the marks of the symbols that lack closes on most sessions, while they are held.
 
-    None where none is. A symbol counts as held from its first entry to its last end.
-
-    Args:
-        latest: Of the symbols that lack a close on some session.
-        held: Of all symbols.
-        lookback_days: Age of a close up to which it is recent (S4).
+    None where none is. A symbol counts as held from its first entry to its last end; ``latest``
+    has those that lack a close on some session, ``held`` all.
     """
     names = [normalised(name) for name in held.symbol.table()]
     row_of = {name: row for row, name in enumerate(sorted({*names, *latest.symbols}))}
@@ -533,18 +462,14 @@ def mark_map(latest: LatestCloses, held: HeldSymbols, lookback_days: int) -> Mar
 
 
 def _example(row: Mapping[str, Any]) -> str:
-    parts = [", ".join(row["named"] or ())]
-    more = row["symbols"] - len(row["named"] or ())
-    if more > 0:
-        parts[0] += f" and {more:,} more"
-    parts += [_iso(row["session"]), row["detail"] or ""]
-    return "; ".join(filter(None, parts))
+    named = row["named"] or ()
+    symbols = ", ".join(named)
+    if (more := row["symbols"] - len(named)) > 0:
+        symbols += f" and {more:,} more"
+    day = row["session"].isoformat() if row["session"] else ""
+    return "; ".join(filter(None, (symbols, day, row["detail"])))
 
 
 def _reason(row: Mapping[str, Any]) -> str:
-    on = f" on {_iso(row['session'])}" if row["session"] else ""
+    on = f" on {row['session'].isoformat()}" if row["session"] else ""
     return f"{row['name']} {row['detail'] or ''}".rstrip() + on
-
-
-def _iso(day: dt.date | None) -> str:
-    return "" if day is None else day.isoformat()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -13,25 +14,26 @@ from batchcore.pages.charts import (
     AXIS,
     Cell,
     Chart,
-    Heading,
+    Column,
     Table,
+    beside,
     chart,
     labelled,
     numbered,
     signed,
     signed_percent,
     step_labels,
-    text,
+    table,
 )
 from batchcore.pages.drawing import COLOURS
 from batchcore.units import Mark
 from batchcore.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from batchcore.frames import Bools, Bytes
-    from batchcore.pages.contents import MarkMap, Night, ReturnSpread, RunFacts
+    from batchcore.frames import Bools
+    from batchcore.pages.contents import MarkMap, Night, ReturnSpread
     from batchcore.pages.drawing import Canvas
 
 STATUS_ROLES: Final = {
@@ -54,6 +56,9 @@ MARK_ROLES: Final = {
 
 PHASES: Final = ("load", "compute", "analytics", "persist", "total")
 
+CROSSED: Final = ("failed", "interrupted", "stuck")
+"""States of runs that have a cross."""
+
 
 def statuses(found: Mapping[str, int]) -> Chart | None:
     """Return portfolios by status; None where the ledger does not say."""
@@ -70,37 +75,22 @@ def statuses(found: Mapping[str, int]) -> Chart | None:
         numbered(canvas, "x", lambda value: f"{value:,.0f}" if value == int(value) else "")
         canvas.axes.set_xlabel("portfolios")
         for at, number in enumerate(shown.values()):
-            canvas.axes.annotate(
-                texts.count(number),
-                (number, at),
-                xytext=(5, 0),
-                textcoords="offset points",
-                va="center",
-                color=COLOURS["ink" if number else "muted"],
-            )
+            beside(canvas, texts.count(number), (number, at), role="ink" if number else "muted")
 
     good = shown["ok"] + shown["lookback"]
     title = f"{good:,} of {counted(in_all, 'portfolio')} valued at recent closes"
     if shown["failed"]:
         title = f"{counted(shown['failed'], 'portfolio')} failed; {title}"
-    rows = tuple(
-        (
-            Cell(name),
-            Cell(STATUS_ROLES[name][1]),
-            Cell(texts.count(number)),
-            Cell(texts.percent(number / in_all)),
-        )
-        for name, number in shown.items()
-    )
-    heads = (
-        Heading("status", "text"),
-        Heading("worst of its sessions", "text", is_minor=True),
-        Heading("portfolios"),
-        Heading("share"),
-    )
     note = "The worst mark of the sessions that a portfolio wrote, or why it wrote none."
     height = 6 * 24 + AXIS + 14
-    return chart("statuses", title, note, paint, (height, height), table=Table(heads, rows))
+    numbers = table(
+        STATUS_ROLES,
+        Column("status", texts.plain, "text"),
+        Column("worst of its sessions", lambda name: STATUS_ROLES[name][1], "text", is_minor=True),
+        Column("portfolios", lambda name: texts.count(shown[name])),
+        Column("share", lambda name: texts.percent(shown[name] / in_all)),
+    )
+    return chart("statuses", title, note, paint, (height, height), table=numbers)
 
 
 def coverage(night: Night) -> Chart | None:
@@ -142,26 +132,20 @@ def coverage(night: Night) -> Chart | None:
     else:
         least = texts.percent(min(day.share for day in days))
         title = f"Coverage was at least {least} on {all_of}; the policy has no gate"
-    rows = tuple(
-        (
-            Cell(day.session.isoformat()),
-            Cell(texts.count(day.fresh)),
-            Cell(texts.count(day.recent)),
-            Cell(texts.percent(day.share), "loss" if day in low else ""),
-        )
-        for day in reversed(days)
-    )
-    heads = (
-        Heading("session", "text"),
-        Heading("with a close"),
-        Heading("with a recent one", is_minor=True),
-        Heading("coverage"),
-    )
     note = (
         f"Share of the symbols held with a close in the lookback that have one on the session,"
         f" {span}, by the closes as they are now."
     )
-    return chart("coverage", title, note, paint, (240, 210), table=Table(heads, rows))
+    numbers = table(
+        reversed(days),
+        Column("session", lambda day: day.session.isoformat(), "text"),
+        Column("with a close", lambda day: texts.count(day.fresh)),
+        Column("with a recent one", lambda day: texts.count(day.recent), is_minor=True),
+        Column(
+            "coverage", lambda day: Cell(texts.percent(day.share), "loss" if day in low else "")
+        ),
+    )
+    return chart("coverage", title, note, paint, (240, 210), table=numbers)
 
 
 def _draw_gate(canvas: Canvas, gate: float) -> None:
@@ -196,21 +180,22 @@ def marks(found: MarkMap | None) -> Chart | None:
         step_labels(canvas, found.sessions)
         axes.spines["bottom"].set_visible(False)
 
-    cells = tuple(
-        (
-            text(name),
-            *(Cell(texts.count(int((row == mark).sum()))) for mark in Mark),
-            _last_bad(found, row),
-        )
-        for name, row in zip(found.symbols, found.marks, strict=True)
-    )
-    heads = (
-        Heading("symbol", "text"),
-        Heading("fresh", is_minor=True),
-        Heading("lookback"),
-        Heading("stale"),
-        Heading("unpriced"),
-        Heading("last without", is_minor=True),
+    def marked(row: int, mark: Mark) -> str:
+        return texts.count(int((found.marks[row] == mark).sum()))
+
+    def last_bad(row: int) -> str:
+        bad = [Mark.STALE, Mark.UNPRICED, Mark.LOOKBACK]
+        (at,) = np.nonzero(np.isin(found.marks[row], bad))
+        return found.sessions[int(at[-1])].isoformat() if len(at) else texts.NOTHING
+
+    numbers = table(
+        range(rows),
+        Column("symbol", lambda row: texts.plain(found.symbols[row]), "text"),
+        Column("fresh", lambda row: marked(row, Mark.FRESH), is_minor=True),
+        Column("lookback", lambda row: marked(row, Mark.LOOKBACK)),
+        Column("stale", lambda row: marked(row, Mark.STALE)),
+        Column("unpriced", lambda row: marked(row, Mark.UNPRICED)),
+        Column("last without", last_bad, is_minor=True),
     )
     title = (
         f"{counted(found.lacking, 'symbol')} of {found.held:,} held lacked a close on some session"
@@ -218,11 +203,9 @@ def marks(found: MarkMap | None) -> Chart | None:
     more = f"; the {rows:,} worst of them" if found.lacking > rows else ""
     first, last = texts.day(found.sessions[0]), texts.day(found.sessions[-1])
     note = f"Marks of symbols by session, {first} to {last}{more}. Blank: held by nobody."
-    height = 15 * rows + 40
+    heights = (15 * rows + 40, 15 * rows + 40)
     legend = MARK_ROLES.values()
-    return chart(
-        "marks", title, note, paint, (height, height), table=Table(heads, cells), legend=legend
-    )
+    return chart("marks", title, note, paint, heights, table=numbers, legend=legend)
 
 
 def _rectangles(cells: Bools) -> Path:
@@ -242,15 +225,8 @@ def _rectangles(cells: Bools) -> Path:
     return Path(vertices, np.tile(codes, len(row)).astype(Path.code_type))
 
 
-def _last_bad(found: MarkMap, row: Bytes) -> Cell:
-    bad = np.flatnonzero((row == Mark.STALE) | (row == Mark.UNPRICED) | (row == Mark.LOOKBACK))
-    return Cell(found.sessions[int(bad[-1])].isoformat() if len(bad) else texts.NOTHING)
-
-
-def returns(found: ReturnSpread | None) -> Chart | None:
-    """Return how returns are spread; None without any."""
-    if found is None:
-        return None
+def returns(found: ReturnSpread) -> Chart:
+    """Return how returns are spread."""
     edges = [float(edge) for edge in found.edges]
     width = edges[1] - edges[0]
     # What lies beyond stands in a bar of its own at each end.
@@ -259,7 +235,7 @@ def returns(found: ReturnSpread | None) -> Chart | None:
 
     def paint(canvas: Canvas) -> None:
         axes = canvas.axes
-        colours = [_side(at, width) for at in left]
+        colours = [COLOURS["gain" if at + width / 2 > 0 else "loss"] for at in left]
         axes.bar(left, heights, width=width * 0.92, align="edge", color=colours)
         axes.axvline(float(found.median), color=COLOURS["ink"], linewidth=1, linestyle=(0, (4, 3)))
         beyond_half = float(found.median) > (edges[0] + edges[-1]) / 2
@@ -279,35 +255,15 @@ def returns(found: ReturnSpread | None) -> Chart | None:
         numbered(canvas, "y", lambda value: f"{value:,.0f}", 5)
         axes.set_ylabel("portfolios")
 
+    bounds = [texts.percent(edge, signed=True) for edge in found.edges]
     rows = [
-        *(
-            [
-                (
-                    Cell(f"below {texts.percent(found.edges[0], signed=True)}"),
-                    Cell(texts.count(found.below)),
-                )
-            ]
-            if found.below
-            else []
-        ),
-        *(
-            (
-                Cell(f"{texts.percent(low, signed=True)} to {texts.percent(high, signed=True)}"),
-                Cell(texts.count(number)),
-            )
-            for low, high, number in zip(found.edges, found.edges[1:], found.counts, strict=False)
-        ),
-        *(
-            [
-                (
-                    Cell(f"{texts.percent(found.edges[-1], signed=True)} and above"),
-                    Cell(texts.count(found.above)),
-                )
-            ]
-            if found.above
-            else []
-        ),
+        (f"{low} to {high}", number)
+        for low, high, number in zip(bounds, bounds[1:], found.counts, strict=False)
     ]
+    if found.below:
+        rows.insert(0, (f"below {bounds[0]}", found.below))
+    if found.above:
+        rows.append((f"{bounds[-1]} and above", found.above))
     highest = (found.highest or found.lowest[::-1])[0]
     title = (
         f"Returns of {counted(found.count, 'portfolio')}: from"
@@ -320,38 +276,23 @@ def returns(found: ReturnSpread | None) -> Chart | None:
         note = f"{note} The outer bars hold the {counted(beyond, 'portfolio')} beyond."
     if found.without:
         note = f"{note} {counted(found.without, 'snapshot')} without a return."
-    heads = (Heading("return", "text"), Heading("portfolios"))
-    legend = (("gain", "gain"), ("loss", "loss"))
-    return chart(
-        "returns", title, note, paint, (260, 230), table=Table(heads, tuple(rows)), legend=legend
+    numbers = table(
+        rows,
+        Column("return", lambda row: row[0], "text"),
+        Column("portfolios", lambda row: texts.count(row[1])),
     )
-
-
-def _side(left: float, width: float) -> str:
-    middle = left + width / 2
-    return COLOURS["gain" if middle > 0 else "loss"]
+    legend = (("gain", "gain"), ("loss", "loss"))
+    return chart("returns", title, note, paint, (260, 230), table=numbers, legend=legend)
 
 
 def outermost_table(found: ReturnSpread) -> Table:
     """Return the table of the ten outermost portfolios."""
-    heads = (
-        Heading("portfolio", "text"),
-        Heading("return"),
-        Heading("P&L"),
-        Heading("equity", is_minor=True),
-    )
-    rows = [*found.lowest, *reversed(found.highest)]
-    return Table(
-        heads,
-        tuple(
-            (
-                text(row.name or row.portfolio),
-                signed_percent(row.value),
-                signed(row.pnl),
-                Cell(texts.money(row.equity)),
-            )
-            for row in rows
-        ),
+    return table(
+        [*found.lowest, *reversed(found.highest)],
+        Column("portfolio", lambda one: texts.plain(one.name or one.portfolio), "text"),
+        Column("return", lambda one: signed_percent(one.value)),
+        Column("P&L", lambda one: signed(one.pnl)),
+        Column("equity", lambda one: texts.money(one.equity), is_minor=True),
     )
 
 
@@ -382,49 +323,26 @@ def phases(night: Night) -> Chart | None:
         numbered(canvas, "x", lambda value: f"{value:g}")
         axes.set_xlabel("seconds")
 
-    rows = tuple(
-        (
-            Cell(name),
-            Cell(texts.seconds(run.seconds_by_phase[name])),
-            Cell(_median(name, others)),
-            Cell(_highest(name, others)),
-        )
-        for name in names
+    def before(name: str, pick: Callable[[list[float]], float]) -> str:
+        values = [one.seconds_by_phase[name] for one in others if name in one.seconds_by_phase]
+        return texts.seconds(pick(values)) if values else texts.NOTHING
+
+    numbers = table(
+        names,
+        Column("phase", texts.plain, "text"),
+        Column("this run", lambda name: texts.seconds(run.seconds_by_phase[name])),
+        Column("median before", lambda name: before(name, statistics.median)),
+        Column("longest before", lambda name: before(name, max), is_minor=True),
     )
     total = texts.seconds(run.seconds_by_phase.get("total", run.seconds))
-    beside = f" beside {counted(len(others), 'earlier run')}" if others else ""
-    heads = (
-        Heading("phase", "text"),
-        Heading("this run"),
-        Heading("median before"),
-        Heading("longest before", is_minor=True),
-    )
-    height = 30 * len(names) + AXIS + 14
-    legend = (("accent", "this run"), *((("muted", "each earlier run"),) if others else ()))
+    title = f"The run took {total}"
+    legend = [("accent", "this run")]
+    if others:
+        title = f"{title} beside {counted(len(others), 'earlier run')}"
+        legend.append(("muted", "each earlier run"))
     note = "Phases overlap, so that they are longer together than the total."
-    return chart(
-        "phases",
-        f"The run took {total}{beside}",
-        note,
-        paint,
-        (height, height),
-        table=Table(heads, rows),
-        legend=legend,
-    )
-
-
-def _values(name: str, others: list[RunFacts]) -> list[float]:
-    return [one.seconds_by_phase[name] for one in others if name in one.seconds_by_phase]
-
-
-def _median(name: str, others: list[RunFacts]) -> str:
-    values = _values(name, others)
-    return texts.seconds(float(np.median(values))) if values else texts.NOTHING
-
-
-def _highest(name: str, others: list[RunFacts]) -> str:
-    values = _values(name, others)
-    return texts.seconds(max(values)) if values else texts.NOTHING
+    height = 30 * len(names) + AXIS + 14
+    return chart("phases", title, note, paint, (height, height), table=numbers, legend=legend)
 
 
 def rates(night: Night) -> Chart | None:
@@ -439,7 +357,7 @@ def rates(night: Night) -> Chart | None:
             range(len(runs)), [one.rows_a_second for one in runs], color=colours, width=0.78
         )
         for at, one in enumerate(runs):
-            if one.state in {"failed", "interrupted", "stuck"}:
+            if one.state in CROSSED:
                 canvas.axes.plot(
                     at, one.rows_a_second, marker="x", color=COLOURS["unpriced"], markersize=6
                 )
@@ -448,28 +366,20 @@ def rates(night: Night) -> Chart | None:
         numbered(canvas, "y", texts.short_money, 5)
         canvas.axes.set_ylabel("rows a second")
 
-    rows = tuple(
-        (
-            Cell(texts.moment(one.began)),
-            Cell(one.state),
-            Cell(texts.count(one.rows_written)),
-            Cell(texts.seconds(one.seconds)),
-            Cell(f"{one.rows_a_second:,.0f}"),
-        )
-        for one in reversed(runs)
+    numbers = table(
+        reversed(runs),
+        Column("began", lambda one: texts.moment(one.began), "text"),
+        Column("state", lambda one: one.state, "text"),
+        Column("rows", lambda one: texts.count(one.rows_written), is_minor=True),
+        Column("seconds", lambda one: texts.seconds(one.seconds), is_minor=True),
+        Column("rows a second", lambda one: f"{one.rows_a_second:,.0f}"),
     )
-    heads = (
-        Heading("began", "text"),
-        Heading("state", "text"),
-        Heading("rows", is_minor=True),
-        Heading("seconds", is_minor=True),
-        Heading("rows a second"),
-    )
-    rate = f"{night.run.rows_a_second:,.0f} rows a second"
-    title = f"{rate}, the last of {counted(len(runs), 'run')}" if len(runs) > 1 else rate
-    legend = (("accent", "this run"), *((("skipped", "earlier runs"),) if len(runs) > 1 else ()))
-    has_cross = any(one.state in {"failed", "interrupted", "stuck"} for one in runs)
-    note = "Snapshots written by seconds of work." + (
-        " A cross is a run that did not end well." if has_cross else ""
-    )
-    return chart("rates", title, note, paint, (220, 200), table=Table(heads, rows), legend=legend)
+    title = f"{night.run.rows_a_second:,.0f} rows a second"
+    legend = [("accent", "this run")]
+    if len(runs) > 1:
+        title = f"{title}, the last of {counted(len(runs), 'run')}"
+        legend.append(("skipped", "earlier runs"))
+    note = "Snapshots written by seconds of work."
+    if any(one.state in CROSSED for one in runs):
+        note = f"{note} A cross is a run that did not end well."
+    return chart("rates", title, note, paint, (220, 200), table=numbers, legend=legend)

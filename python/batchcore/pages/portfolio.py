@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt
 import json
 from decimal import Decimal, localcontext
-from itertools import starmap
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -20,16 +20,8 @@ from batchcore.db.catalog import inspect
 from batchcore.db.check import check
 from batchcore.errors import ConfigError
 from batchcore.frames import Flows
-from batchcore.pages.attribution import attribution, holdings
-from batchcore.pages.contents import (
-    Drawdown,
-    MonthReturn,
-    PeriodReturn,
-    Point,
-    PortfolioPage,
-    Share,
-    YearReturn,
-)
+from batchcore.pages import texts
+from batchcore.pages.contents import Point, PortfolioPage, Share
 from batchcore.pages.growth import Growth
 from batchcore.pg.database import Database
 from batchcore.returns.benchmark import Benchmark
@@ -52,8 +44,6 @@ if TYPE_CHECKING:
     from batchcore.frames import Int32
     from batchcore.pg.session import Session
 
-DEFAULT_BENCHMARK: Final = MARKET
-
 PERIODS: Final = ("MTD", "QTD", "YTD", "1Y", "3Y", "5Y", "ITD")
 """What performance is shown over, beside what the page shows."""
 
@@ -74,22 +64,14 @@ async def load_portfolio_page(
     benchmark: str | None = None,
     settings: Settings | None = None,
 ) -> PortfolioPage:
-    """Return what the page of a portfolio shows.
+    """Return what the page of a portfolio shows, from a session on, or the first after it.
 
-    Args:
-        db: Any kind of database, the caller's connections too.
-        portfolio: Its id.
-        since: The session that it begins with, or the first after it; None is the first stored.
-        policy: What its figures are taken to mean.
-        calendar: Whose sessions count (S1).
-        benchmark: Symbol to compare with; None is `SPY`, or nothing where that has no closes.
-        settings: `schema` and `lookback_days` count.
+    The policy says what figures mean, the calendar whose sessions count (S1); of the settings
+    `schema` and `lookback_days` do. It is compared with `SPY` by default, where that has closes.
 
     Raises:
         ConfigError: there is no such portfolio, it has no complete snapshot since then, or another
             argument is wrong.
-        SchemaError: the tables are not those that batchcore can read.
-        DatabaseError: the database refused, failed or went away.
     """
     own, settings = checked_id(portfolio, "portfolio"), settings or Settings()
     if benchmark is not None:
@@ -110,33 +92,25 @@ async def load_portfolio_page(
         growth = await _growth(session, catalog, days, own, rows[0]["day"])
         points = points_of(rows, await asyncio.to_thread(growth.by_session))
         first, last = points[0].session, points[-1].session
-        options: dict[str, Any] = {
-            "since": first if len(points) > 1 else None,
-            "policy": policy,
-            "calendar": calendar,
-            "settings": settings,
-        }
+        options: dict[str, Any] = {"calendar": calendar, "settings": settings}
+        begins = first if len(points) > 1 else None
         by_symbol, by_sector = [
-            await explain(session.raw, [own], last, by=by, **options) for by in ("symbol", "sector")
+            await explain(session.raw, [own], last, since=begins, by=by, policy=policy, **options)
+            for by in ("symbol", "sector")
         ]
         shown: Mapping[str, Any] = {}
-        compared = ""
-        periods: tuple[PeriodReturn, ...] = ()
-        if len(points) > 1:
-            of_page = {"calendar": calendar, "settings": settings}
-            compared = benchmark or DEFAULT_BENCHMARK
+        periods: tuple[Mapping[str, Any], ...] = ()
+        compared = benchmark or MARKET if len(points) > 1 else ""
+        if compared:
+            measured = partial(_performance, session, own, (first, last), **options)
             try:
-                shown, periods = await _performance(
-                    session, own, (first, last), benchmark=compared, **of_page
-                )
+                shown, periods = await measured(benchmark=compared)
             except ConfigError as error:
                 if error.option != "benchmark" or benchmark is not None:
                     raise
                 # Nobody has asked for it, and the host need not have its closes.
                 compared = ""
-                shown, periods = await _performance(
-                    session, own, (first, last), benchmark=None, **of_page
-                )
+                shown, periods = await measured(benchmark=None)
         on, sectors = sectors_of(chain, last)
         weights = await _weights(session, catalog, on)
         return PortfolioPage(
@@ -147,16 +121,15 @@ async def load_portfolio_page(
             missing=missing_sessions(days, points),
             drawdown=drawdown_of(shown),
             no_returns=no_returns_of(shown),
-            months=tuple(
-                MonthReturn(*month, value)
-                for month, value in growth.by(lambda date: (date.year, date.month))
-            ),
-            years=tuple(starmap(YearReturn, growth.by(lambda date: date.year))),
+            months=dict(growth.by(lambda date: (date.year, date.month))),
+            years=dict(growth.by(lambda date: date.year)),
             periods=periods,
             benchmark=compared,
-            by_symbol=attribution(by_symbol),
-            by_sector=attribution(by_sector),
-            holdings=largest(holdings(by_symbol)),
+            by_symbol=None if by_symbol.daily_pnl is None else by_symbol,
+            by_sector=None if by_sector.daily_pnl is None else by_sector,
+            holdings=largest(
+                (row.key or texts.UNNAMED, row.value) for row in by_symbol.rows if row.value
+            ),
             sectors=beside(sectors, weights),
             sectors_on=on,
         )
@@ -177,14 +150,14 @@ async def _performance(
     *,
     benchmark: str | None,
     **options: Any,  # noqa: ANN401  # those of `performance`
-) -> tuple[Mapping[str, Any], tuple[PeriodReturn, ...]]:
+) -> tuple[Mapping[str, Any], tuple[Mapping[str, Any], ...]]:
     """Return performance over what the page shows, and by period up to its end (W1 to W5)."""
     first, last = span
     eve = first + dt.timedelta(days=1)
     options |= {"benchmark": benchmark, "end": last}
     shown = await performance(session.raw, [portfolio], start=eve, **options)
     found = await performance(session.raw, [portfolio], periods=PERIODS, **options)
-    return shown.rows()[0], tuple(map(period_return, found.rows()))
+    return shown.rows()[0], tuple(found.rows())
 
 
 async def _growth(
@@ -237,34 +210,15 @@ def missing_sessions(calendar: Calendar, points: Sequence[Point]) -> tuple[dt.da
     return tuple(calendars.date_of(day) for day in lacking.tolist())
 
 
-def drawdown_of(row: Mapping[str, Any]) -> Drawdown | None:
-    """Return the largest fall of a row of `performance` (W4); None where it is not available."""
-    if not row or row["max_drawdown"] is None:
-        return None
-    return Drawdown(
-        depth=row["max_drawdown"],
-        peak=row["peak"],
-        trough=row["trough"],
-        recovered=row["recovered"],
-        current=row["current_drawdown"],
-    )
+def drawdown_of(row: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return a row of `performance` (W4); None where it has no largest fall."""
+    return None if row.get("max_drawdown") is None else row
 
 
 def no_returns_of(row: Mapping[str, Any]) -> str:
     """Return why a row of `performance` has no return; empty where it has one."""
     reasons = (row.get("reason") or "").split("; ")
     return next((one for one in reasons if one.startswith(NO_TWR)), "")
-
-
-def period_return(row: Mapping[str, Any]) -> PeriodReturn:
-    """Return a row of `performance` as pages show it."""
-    names = ("start", "end", "twr", "twr_annual", "benchmark", "difference", "volatility", "mwr")
-    return PeriodReturn(
-        period=row["period"],
-        drawdown=row["max_drawdown"],
-        reason=row["reason"] or "",
-        **{name: row[name] for name in names},
-    )
 
 
 def sectors_of(
@@ -276,22 +230,20 @@ def sectors_of(
         if day <= last and row["sectors"]:
             found = json.loads(row["sectors"], parse_float=Decimal, parse_int=Decimal)
             if isinstance(found, dict) and found:
-                numbers = {
-                    name: value for name, value in found.items() if isinstance(value, Decimal)
-                }
-                return day, numbers
+                return day, {name: one for name, one in found.items() if isinstance(one, Decimal)}
     return None, {}
 
 
 def beside(shares: Mapping[str, Decimal], weights: Mapping[str, float]) -> tuple[Share, ...]:
     """Return the shares of sectors, the largest first, beside those of a benchmark."""
-    names = sorted({*shares, *weights}, key=lambda name: (-shares.get(name, Decimal(0)), name))
     if not shares:
         return ()
+    none = Decimal(0)
+    names = sorted({*shares, *weights}, key=lambda name: (-shares.get(name, none), name))
     return tuple(
         Share(
             name,
-            shares.get(name, Decimal(0)),
+            shares.get(name, none),
             benchmark=Decimal(repr(weights.get(name, 0.0))) if weights else None,
         )
         for name in names

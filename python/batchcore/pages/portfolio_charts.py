@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import calendar
-from collections import defaultdict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from batchcore.pages import texts
 from batchcore.pages.charts import (
@@ -13,24 +12,25 @@ from batchcore.pages.charts import (
     LABEL,
     Cell,
     Chart,
-    Heading,
+    Column,
     Table,
+    beside,
     chart,
     dated,
     labelled,
     numbered,
     signed,
     signed_percent,
-    text,
+    table,
 )
 from batchcore.pages.drawing import COLOURS
 from batchcore.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from decimal import Decimal
 
-    from batchcore.pages.contents import PeriodReturn, Point, PortfolioPage, Share
+    from batchcore.pages.contents import Point, PortfolioPage, Share
     from batchcore.pages.drawing import Canvas
 
 NAMED: Final = 5
@@ -78,80 +78,62 @@ def equity(page: PortfolioPage) -> Chart:
         others = len(page.missing) - NAMED
         more = f" and {others:,} more" if others > 0 else ""
         note = f"{note} Without a snapshot: {named}{more}."
-    listed = _listed(points, keep=lambda point: bool(point.flow))
-    rows = tuple(
-        (
-            Cell(point.session.isoformat()),
-            Cell(texts.money(point.equity)),
-            signed(point.pnl),
-            signed(point.flow),
-        )
-        for point in reversed(listed)
+    numbers = table(
+        reversed(_listed(points, keep=lambda point: bool(point.flow))),
+        Column("session", lambda point: point.session.isoformat(), "text"),
+        Column("equity", lambda point: texts.money(point.equity)),
+        Column("P&L", lambda point: signed(point.pnl)),
+        Column("flow", lambda point: signed(point.flow), is_minor=True),
     )
-    heads = (
-        Heading("session", "text"),
-        Heading("equity"),
-        Heading("P&L"),
-        Heading("flow", is_minor=True),
-    )
-    return chart("equity", title, note, paint, HEIGHTS, table=Table(heads, rows))
+    return chart("equity", title, note, paint, HEIGHTS, table=numbers)
 
 
 def pnl(page: PortfolioPage) -> Chart | None:
     """Return the P&L since the first point, split into realized and unrealized."""
     first = page.points[0]
-    found = [
-        (point, point.cumulative - first.cumulative, point.realized - first.realized)
-        for point in page.points
-        if None not in (point.cumulative, point.realized, first.cumulative, first.realized)
-        and point.cumulative is not None
-        and point.realized is not None
-        and first.cumulative is not None
-        and first.realized is not None
-    ]
-    if len(found) < 2:  # noqa: PLR2004  # one point has no line
+    days, totals, parts = [], [], []
+    for point in page.points:
+        if (
+            point.cumulative is not None
+            and point.realized is not None
+            and first.cumulative is not None
+            and first.realized is not None
+        ):
+            days.append(point.session)
+            totals.append(point.cumulative - first.cumulative)
+            parts.append(point.realized - first.realized)
+    if len(days) < 2:  # noqa: PLR2004  # one point has no line
         return None
-    days = [point.session for point, _, _ in found]
+    rest = [total - part for total, part in zip(totals, parts, strict=True)]
 
     def paint(canvas: Canvas) -> None:
         axes = canvas.axes
         axes.axhline(0, color=COLOURS["muted"], linewidth=0.8)
-        for role, style, width, values in (
-            ("second", "-", 1.4, [realized for _, _, realized in found]),
-            ("lookback", "-", 1.4, [total - realized for _, total, realized in found]),
-            ("ink", "-", 1.8, [total for _, total, _ in found]),
+        for role, width, values in (
+            ("second", 1.4, parts),
+            ("lookback", 1.4, rest),
+            ("ink", 1.8, totals),
         ):
-            axes.plot(
-                days,
-                [float(value) for value in values],
-                style,
-                color=COLOURS[role],
-                linewidth=width,
-            )
+            axes.plot(days, [float(one) for one in values], color=COLOURS[role], linewidth=width)
         dated(canvas)
         numbered(canvas, "y", lambda value: texts.short_money(value, signed=True))
 
-    _, total, realized = found[-1]
-    made = "made" if total >= 0 else "lost"
+    made = "made" if totals[-1] >= 0 else "lost"
     title = (
-        f"It {made} {texts.short_money(abs(total))} {page.currency}, realized"
-        f" {texts.short_money(realized, signed=True)}"
+        f"It {made} {texts.short_money(abs(totals[-1]))} {page.currency}, realized"
+        f" {texts.short_money(parts[-1], signed=True)}"
     )
     listed = {point.session for point in _listed(page.points)}
-    rows = tuple(
-        (Cell(point.session.isoformat()), *map(signed, (own - part, part, own)))
-        for point, own, part in reversed(found)
-        if point.session in listed
-    )
-    heads = (
-        Heading("session", "text"),
-        Heading("unrealized", is_minor=True),
-        Heading("realized"),
-        Heading("P&L"),
+    numbers = table(
+        [at for at, day in reversed(list(enumerate(days))) if day in listed],
+        Column("session", lambda at: days[at].isoformat(), "text"),
+        Column("unrealized", lambda at: signed(rest[at]), is_minor=True),
+        Column("realized", lambda at: signed(parts[at])),
+        Column("P&L", lambda at: signed(totals[at])),
     )
     note = f"Cumulative P&L since {texts.day(days[0])}; unrealized is P&L less realized."
     legend = (("ink", "P&L"), ("second", "realized"), ("lookback", "unrealized"))
-    return chart("pnl", title, note, paint, HEIGHTS, table=Table(heads, rows), legend=legend)
+    return chart("pnl", title, note, paint, HEIGHTS, table=numbers, legend=legend)
 
 
 def drawdown(page: PortfolioPage) -> Chart | None:
@@ -160,109 +142,91 @@ def drawdown(page: PortfolioPage) -> Chart | None:
     known = [(point.session, point.fall) for point in page.points if point.fall is not None]
     if found is None or len(known) < 2:  # noqa: PLR2004  # one point has no line
         return None
-    days, falls = [day for day, _ in known], [fall for _, fall in known]
+    days, values = [day for day, _ in known], [float(fall) for _, fall in known]
+    depth, trough = found["max_drawdown"], found["trough"]
 
     def paint(canvas: Canvas) -> None:
         axes = canvas.axes
-        values = [float(fall) for fall in falls]
         axes.fill_between(days, values, 0, color=COLOURS["loss"], alpha=0.18, linewidth=0)
         axes.plot(days, values, color=COLOURS["loss"], linewidth=1.4)
         axes.axhline(0, color=COLOURS["muted"], linewidth=0.8)
-        if found.trough is not None:
-            axes.plot(
-                found.trough, float(found.depth), marker="o", markersize=6, color=COLOURS["loss"]
-            )
+        if trough is not None:
+            axes.plot(trough, float(depth), marker="o", markersize=6, color=COLOURS["loss"])
         dated(canvas)
         least = min(values)
         decimals = 0 if least < -0.04 else 1 if least < -0.004 else 2  # noqa: PLR2004  # ticks apart
-        numbered(
-            canvas,
-            "y",
-            lambda value: texts.percent(min(value, 0.0), decimals=decimals),
-        )
+        numbered(canvas, "y", lambda value: texts.percent(min(value, 0.0), decimals=decimals))
         axes.set_ylim(top=max(-least * 0.05, 1e-6))
 
-    if found.peak is None or found.trough is None:
+    rows: list[tuple[str, Cell | str]]
+    if trough is None:
         title = "It was at its peak on every session"
-        rows: tuple[tuple[Cell, ...], ...] = ((Cell("largest fall"), Cell(texts.percent(0.0))),)
+        rows = [("largest fall", texts.percent(0.0))]
     else:
-        span = f"from {texts.day(found.peak)} to {texts.day(found.trough)}"
-        title = f"The largest fall was {texts.percent(abs(found.depth))}, {span}"
-        back = "not yet" if found.recovered is None else found.recovered.isoformat()
-        rows = (
-            (Cell("largest fall"), signed_percent(found.depth)),
-            (Cell("peak"), Cell(found.peak.isoformat())),
-            (Cell("trough"), Cell(found.trough.isoformat())),
-            (Cell("recovered"), Cell(back)),
-            (Cell("below the peak on the last session"), signed_percent(found.current)),
-        )
+        span = f"from {texts.day(found['peak'])} to {texts.day(trough)}"
+        title = f"The largest fall was {texts.percent(abs(depth))}, {span}"
+        back = "not yet" if found["recovered"] is None else found["recovered"].isoformat()
+        rows = [
+            ("largest fall", signed_percent(depth)),
+            ("peak", found["peak"].isoformat()),
+            ("trough", trough.isoformat()),
+            ("recovered", back),
+            ("below the peak on the last session", signed_percent(found["current_drawdown"])),
+        ]
     note = "Below the highest value so far of the index of returns, flows left out (W4)."
-    table = Table((Heading("", "text"), Heading("")), rows)
-    return chart("drawdown", title, note, paint, (220, 190), table=table)
+    numbers = table(rows, Column("", lambda row: row[0], "text"), Column("", lambda row: row[1]))
+    return chart("drawdown", title, note, paint, (220, 190), table=numbers)
 
 
 def months(page: PortfolioPage) -> Table | None:
     """Return the table of monthly returns, a row a year with its own; None without any."""
     if not page.months:
         return None
-    by_year: dict[int, dict[int, Decimal | None]] = defaultdict(dict)
-    for month in page.months:
-        by_year[month.year][month.month] = month.value
-    in_all = {one.year: one.value for one in page.years}
-    rows = []
-    for year, values in sorted(by_year.items(), reverse=True):
-        cells = [Cell(str(year))]
-        for number in range(1, 13):
-            value = values.get(number)
-            cells.append(
-                Cell(
-                    texts.percent(value, signed=True, decimals=1).replace("\N{NO-BREAK SPACE}%", "")
-                    if number in values
-                    else "",
-                    texts.tone(value),
-                )
-            )
-        cells.append(signed_percent(in_all.get(year)))
-        rows.append(tuple(cells))
-    heads = (
-        Heading("year", "text"),
-        *(Heading(calendar.month_abbr[number]) for number in range(1, 13)),
-        Heading("in all"),
+
+    def of_month(month: int) -> Column[int]:
+        def cell(year: int) -> Cell:
+            if (year, month) not in page.months:
+                return Cell("")
+            value = page.months[year, month]
+            text = texts.percent(value, signed=True, decimals=1)
+            return Cell(text.removesuffix("\N{NO-BREAK SPACE}%"), texts.tone(value))
+
+        return Column(calendar.month_abbr[month], cell)
+
+    return table(
+        sorted({year for year, _ in page.months}, reverse=True),
+        Column("year", lambda year: f"{year}", "text"),
+        *map(of_month, range(1, 13)),
+        Column("in all", lambda year: signed_percent(page.years.get(year))),
+        is_stacked=True,
     )
-    return Table(heads, tuple(rows), is_stacked=True)
 
 
 def periods(page: PortfolioPage) -> Table | None:
     """Return the table of performance by period; None without any."""
     if not page.periods:
         return None
-    heads = [
-        Heading("period", "text"),
-        Heading("from"),
-        Heading("time-weighted"),
-        Heading("a year"),
-        Heading("money-weighted"),
-    ]
+
+    def returned(head: str, name: str) -> Column[Mapping[str, Any]]:
+        return Column(head, lambda row: signed_percent(row[name]))
+
+    compared = []
     if page.benchmark:
-        heads += [Heading(texts.plain(page.benchmark, LABEL)), Heading("difference")]
-    heads += [Heading("volatility"), Heading("largest fall")]
-    rows = tuple(_period(one, has_benchmark=bool(page.benchmark)) for one in page.periods)
-    return Table(tuple(heads), rows, is_stacked=True)
-
-
-def _period(one: PeriodReturn, *, has_benchmark: bool) -> tuple[Cell, ...]:
-    beside = (
-        (signed_percent(one.benchmark), signed_percent(one.difference)) if has_benchmark else ()
-    )
-    return (
-        Cell(one.period),
-        Cell(texts.day(one.start)),
-        signed_percent(one.twr),
-        signed_percent(one.twr_annual),
-        signed_percent(one.mwr),
-        *beside,
-        Cell(texts.percent(one.volatility)),
-        Cell(texts.percent(one.drawdown)),
+        compared = [
+            returned(texts.plain(page.benchmark, LABEL), "benchmark"),
+            returned("difference", "difference"),
+        ]
+    return table(
+        page.periods,
+        Column("period", lambda row: row["period"], "text"),
+        Column("from", lambda row: texts.day(row["start"])),
+        returned("time-weighted", "twr"),
+        returned("a year", "twr_annual"),
+        returned("money-weighted", "mwr"),
+        *compared,
+        Column("volatility", lambda row: texts.percent(row["volatility"])),
+        Column("largest fall", lambda row: texts.percent(row["max_drawdown"])),
+        is_stacked=True,
     )
 
 
@@ -285,17 +249,16 @@ def exposures(page: PortfolioPage) -> Chart:
         else ""
     )
     title = f"Net exposure was {texts.short_money(last.net)} {page.currency}{share}"
-    rows = tuple(
-        (
-            Cell(point.session.isoformat()),
-            *(Cell(texts.money(value)) for value in (point.long, point.short, point.net)),
-        )
-        for point in reversed(_listed(points))
+    numbers = table(
+        reversed(_listed(points)),
+        Column("session", lambda point: point.session.isoformat(), "text"),
+        Column("long", lambda point: texts.money(point.long)),
+        Column("short", lambda point: texts.money(point.short)),
+        Column("net", lambda point: texts.money(point.net)),
     )
-    heads = (Heading("session", "text"), Heading("long"), Heading("short"), Heading("net"))
     legend = (("gain", "long"), ("loss", "short"), ("ink", "net"))
     note = "Market value of long and short lots at the end of each session, and both together."
-    return chart("exposures", title, note, paint, HEIGHTS, table=Table(heads, rows), legend=legend)
+    return chart("exposures", title, note, paint, HEIGHTS, table=numbers, legend=legend)
 
 
 def concentration(page: PortfolioPage) -> Chart | None:
@@ -326,50 +289,35 @@ def sectors(page: PortfolioPage) -> Chart | None:
 
 
 def _shares(name: str, title: str, note: str, what: str, shares: Sequence[Share]) -> Chart:
-    has_benchmark = any(one.benchmark is not None for one in shares)
-    has_amounts = any(one.amount is not None for one in shares)
-
     def paint(canvas: Canvas) -> None:
         axes = canvas.axes
         values = [float(one.value) for one in shares]
         colours = [COLOURS["accent" if value >= 0 else "loss"] for value in values]
         axes.barh(range(len(shares)), values, height=0.72, color=colours)
         for at, one in enumerate(shares):
-            beside = 0.0 if one.benchmark is None else float(one.benchmark)
+            end = max(values[at], 0.0)
             if one.benchmark is not None:
-                axes.plot([beside] * 2, [at - 0.36, at + 0.36], color=COLOURS["ink"], linewidth=2)
-            axes.annotate(
-                texts.percent(one.value, decimals=1),
-                (max(values[at], beside, 0.0), at),
-                xytext=(5, 0),
-                textcoords="offset points",
-                va="center",
-                color=COLOURS["ink"],
-            )
+                line = float(one.benchmark)
+                axes.plot([line] * 2, [at - 0.36, at + 0.36], color=COLOURS["ink"], linewidth=2)
+                end = max(end, line)
+            beside(canvas, texts.percent(one.value, decimals=1), (end, at))
         labelled(canvas, [one.key for one in shares])
         axes.margins(x=0.24 if canvas.is_narrow else 0.1)
         numbered(canvas, "x", lambda value: texts.percent(value, decimals=0))
 
-    heads = [Heading(what, "text"), Heading("share")]
-    heads += [Heading("benchmark")] * has_benchmark + [
-        Heading("value", is_minor=True)
-    ] * has_amounts
-    rows = tuple(
-        (
-            text(one.key),
-            Cell(texts.percent(one.value)),
-            *[Cell(texts.percent(one.benchmark))] * has_benchmark,
-            *[Cell(texts.money(one.amount))] * has_amounts,
-        )
-        for one in shares
-    )
-    legend = (
-        (("accent", "portfolio"), ("ink", "benchmark, the upright line")) if has_benchmark else ()
-    )
-    height = BAR * len(shares) + AXIS
-    return chart(
-        name, title, note, paint, (height, height), table=Table(tuple(heads), rows), legend=legend
-    )
+    columns: list[Column[Share]] = [
+        Column(what, lambda one: texts.plain(one.key), "text"),
+        Column("share", lambda one: texts.percent(one.value)),
+    ]
+    legend = []
+    if any(one.benchmark is not None for one in shares):
+        columns.append(Column("benchmark", lambda one: texts.percent(one.benchmark)))
+        legend = [("accent", "portfolio"), ("ink", "benchmark, the upright line")]
+    if any(one.amount is not None for one in shares):
+        columns.append(Column("value", lambda one: texts.money(one.amount), is_minor=True))
+    heights = (BAR * len(shares) + AXIS, BAR * len(shares) + AXIS)
+    numbers = table(shares, *columns)
+    return chart(name, title, note, paint, heights, table=numbers, legend=legend)
 
 
 def _line(

@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from batchcore import about
 from batchcore.config import shard_text
 from batchcore.pages import charts, night_charts, portfolio_charts, texts
 from batchcore.pages.advice import advice
-from batchcore.pages.charts import Cell, Chart, Heading, Table
+from batchcore.pages.charts import Cell, Chart, Column, Table, table
 from batchcore.pages.contents import FINDINGS
 from batchcore.words import counted, differ
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
-    from batchcore.pages.contents import (
-        Attribution,
-        IssueCount,
-        Night,
-        PortfolioPage,
-        Verified,
-    )
-    from batchcore.run.result import ShardResult
+    from batchcore.attribution.explanation import Explanation
+    from batchcore.pages.contents import Night, PortfolioPage, Verified
 
 OUTCOMES: Final = {
     "complete": "good",
@@ -51,6 +44,8 @@ NO_NUMBER: Final = (
     " batchcore verify names the row."
 )
 
+FLOWS: Final = "contributions less withdrawals"
+
 LONGEST_NOTE: Final = 300
 """Characters of a note at most."""
 
@@ -67,27 +62,16 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of a page.
+    """A part of a page."""
 
-    Attributes:
-        name: Where links lead to.
-        title: Its heading.
-        charts: Its figures.
-        table: A table that is always open, or None.
-        warning: What is wrong with it, at its top.
-        lead: A sentence above the table.
-        notes: Lines below it.
-        absent: Why there is nothing to show; empty where there is.
-    """
-
-    name: str
+    name: str  # where links lead to
     title: str
     charts: tuple[Chart, ...] = ()
-    table: Table | None = None
-    warning: str = ""
-    lead: str = ""
-    notes: tuple[str, ...] = ()
-    absent: str = ""
+    table: Table | None = None  # which is always open
+    warning: str = ""  # what is wrong with it, at its top
+    lead: str = ""  # a sentence above the table
+    notes: tuple[str, ...] = ()  # lines below it
+    absent: str = ""  # why there is nothing to show
 
 
 def night_page(night: Night) -> str:
@@ -160,70 +144,53 @@ def outcome(night: Night) -> str:
     return sentences.get(run.state, f"The run is at work; {done} written so far.")
 
 
+def _money_tile(
+    label: str, amount: Decimal, note: str = "", *, signed: bool = False, has_tone: bool = False
+) -> Tile:
+    """Return a tile with an amount; the note is the whole amount, and a unit, if not given."""
+    return Tile(
+        label,
+        texts.short_money(amount, signed=signed),
+        note or texts.money(amount, signed=signed),
+        texts.tone(amount) if has_tone else "",
+    )
+
+
 def _night_tiles(night: Night) -> list[Tile]:
     totals, run = night.totals, night.run
     tiles = []
     if totals is not None:
         unit = "of several currencies" if totals.currency is None else totals.currency
-        tiles += [
-            Tile(
-                "P&L",
-                texts.short_money(totals.pnl, signed=True),
-                f"{texts.money(totals.pnl, signed=True)} {unit}".strip(),
-                texts.tone(totals.pnl),
-            ),
-            Tile(
-                "Equity",
-                texts.short_money(totals.equity),
-                f"{texts.money(totals.equity)} {unit}".strip(),
-            ),
-            Tile(
-                "Portfolios",
-                texts.count(totals.portfolios),
-                f"{totals.losing:,} of them lost",
-            ),
-            Tile(
-                "Flows",
-                texts.short_money(totals.flow, signed=True),
-                "contributions less withdrawals",
-            ),
+        pnl, equity = texts.money(totals.pnl, signed=True), texts.money(totals.equity)
+        tiles = [
+            _money_tile("P&L", totals.pnl, f"{pnl} {unit}".strip(), signed=True, has_tone=True),
+            _money_tile("Equity", totals.equity, f"{equity} {unit}".strip()),
+            Tile("Portfolios", texts.count(totals.portfolios), f"{totals.losing:,} of them lost"),
+            _money_tile("Flows", totals.flow, FLOWS, signed=True),
         ]
-    failed = Tile("Failed", texts.count(run.failed), "portfolios", "loss" if run.failed else "")
-    speed = Tile(
-        "Rows a second",
-        f"{run.rows_a_second:,.0f}",
-        f"{texts.count(run.rows_written)} in {texts.seconds(run.seconds)}",
-    )
-    return [*tiles, failed, speed]
+    took = f"{texts.count(run.rows_written)} in {texts.seconds(run.seconds)}"
+    return [
+        *tiles,
+        Tile("Failed", texts.count(run.failed), "portfolios", "loss" if run.failed else ""),
+        Tile("Rows a second", f"{run.rows_a_second:,.0f}", took),
+    ]
 
 
 def _night_sections(night: Night) -> list[Section]:
-    day = texts.day(night.session)
+    day, found = texts.day(night.session), night.returns
     without_rows = "No complete snapshot of the session is stored."
-    sections = [
-        Section(
-            "issues",
-            "What needs attention",
-            table=_issue_table(night.issues),
-            warning=_deleted(night.deleted),
-            absent="" if night.issues else "The run noticed nothing.",
-        ),
-    ]
+    sections = [_issues(night)]
     if night.failed:
-        more = night.run.failed - len(night.failed)
-        lead = f"{more:,} more failed; {_status(night)} names them." if more > 0 else ""
-        sections.append(
-            Section("failed", "Portfolios that failed", table=_failed_table(night), lead=lead)
-        )
+        sections.append(_failed(night))
     if night.shards:
-        sections.append(Section("shards", "Shards", table=_shard_table(night.shards)))
+        sections.append(_shards(night))
     if night.findings is not None:
         sections.append(_checks(night))
     sections += [
-        _section(
+        _drawn(
             "statuses",
             "Portfolios by status",
-            night_charts.statuses(night.statuses),
+            [night_charts.statuses(night.statuses)],
             "The ledger does not say how its portfolios were marked.",
         ),
         _attributed(
@@ -233,20 +200,26 @@ def _night_sections(night: Night) -> list[Section]:
             night.by_symbol,
             night.by_sector,
         ),
-        _returns(night, without_rows),
-        _section(
+        Section("returns", "Returns", absent=without_rows)
+        if found is None
+        else Section(
+            "returns",
+            f"Returns on {day}",
+            (night_charts.returns(found),),
+            night_charts.outermost_table(found),
+            lead=f"The outermost {counted(len(found.lowest) + len(found.highest), 'portfolio')}:",
+        ),
+        _drawn(
             "coverage",
             "Prices",
-            night_charts.coverage(night),
+            [night_charts.coverage(night), night_charts.marks(night.marks)],
             "There is no session to look at.",
-            *_marks(night),
         ),
-        _section(
+        _drawn(
             "speed",
             "How fast it was",
-            night_charts.phases(night),
+            [night_charts.phases(night), night_charts.rates(night)],
             "Nothing was written in the runs that the ledger has.",
-            *_kept(night_charts.rates(night)),
         ),
     ]
     if night.verified is not None:
@@ -254,231 +227,143 @@ def _night_sections(night: Night) -> list[Section]:
     return sections
 
 
+def _drawn(name: str, title: str, found: Iterable[Chart | None], absent: str) -> Section:
+    """Return a section of the figures that there are; of none it says why."""
+    shown = tuple(one for one in found if one is not None)
+    return Section(name, title, shown, absent="" if shown else absent)
+
+
+def _issues(night: Night) -> Section:
+    warning = ""
+    if night.deleted:  # of the portfolios of the run
+        warning = (
+            f"{counted(night.deleted, 'portfolio')} that the run was asked for cannot be found any"
+            f" more: {'it is' if night.deleted == 1 else 'they are'} left out of what follows."
+        )
+    title = "What needs attention"
+    if not night.issues:
+        return Section("issues", title, warning=warning, absent="The run noticed nothing.")
+    listed = table(
+        night.issues,
+        Column("issue", lambda one: Cell(one.name, "loss" if one.failed else ""), "text"),
+        Column("count", lambda one: texts.count(one.count)),
+        Column("portfolios", lambda one: texts.count(one.portfolios or None), is_minor=True),
+        Column("symbols", lambda one: texts.count(one.symbols or None), is_minor=True),
+        Column("what to do", lambda one: advice(one.name), "text"),
+        Column("for example", lambda one: texts.plain(one.example, 120), "text", is_minor=True),
+    )
+    return Section("issues", title, table=listed, warning=warning)
+
+
+def _failed(night: Night) -> Section:
+    more = night.run.failed - len(night.failed)
+    listed = table(
+        night.failed,
+        Column("portfolio", lambda one: texts.plain(one.name or one.portfolio), "text"),
+        Column("why", lambda one: texts.plain(one.reason, 160), "text"),
+    )
+    lead = f"{more:,} more failed; {_status(night)} names them." if more > 0 else ""
+    return Section("failed", "Portfolios that failed", table=listed, lead=lead)
+
+
+def _shards(night: Night) -> Section:
+    listed = table(
+        night.shards,
+        Column("shard", lambda one: shard_text(one.shard), "text"),
+        Column(
+            "state", lambda one: Cell(one.state, "" if one.state == "complete" else "loss"), "text"
+        ),
+        Column("attempts", lambda one: texts.count(one.attempt), is_minor=True),
+        Column("portfolios", lambda one: texts.count(one.portfolios), is_minor=True),
+        Column("failed", lambda one: Cell(texts.count(one.failed), "loss" if one.failed else "")),
+        Column("rows", lambda one: texts.count(one.rows_written)),
+        Column("seconds", lambda one: f"{one.seconds:,.1f}", is_minor=True),
+        Column("why", lambda one: texts.plain(one.error or "", 160), "text", is_minor=True),
+    )
+    return Section("shards", "Shards", table=listed)
+
+
 def _checks(night: Night) -> Section:
     """Return a section of what the checks of prices found."""
     title, found = "Checks of prices", night.findings
     if not found:
         return Section("checks", title, absent="The closes of the symbols held are not odd.")
-    lead = ""
-    if len(found) > FINDINGS:
-        lead = f"The first; {_status(night)} names all."
-    heads = (
-        Heading("symbol", "text"),
-        Heading("check", "text"),
-        Heading("session", "text"),
-        Heading("findings", is_minor=True),
-        Heading("the first", "text"),
+    listed = table(
+        found[:FINDINGS],
+        Column("symbol", lambda one: texts.plain(one.symbol), "text"),
+        Column("check", lambda one: one.name, "text"),
+        Column("session", lambda one: one.session.isoformat(), "text"),
+        Column("findings", lambda one: texts.count(one.count), is_minor=True),
+        Column("the first", lambda one: texts.plain(one.detail, 120), "text"),
     )
-    rows = (
-        (
-            Cell(texts.plain(one.symbol)),
-            Cell(one.name),
-            Cell(one.session.isoformat()),
-            Cell(texts.count(one.count)),
-            Cell(texts.plain(one.detail, 120)),
-        )
-        for one in found[:FINDINGS]
-    )
-    return Section("checks", title, table=Table(heads, tuple(rows)), lead=lead)
-
-
-def _deleted(count: int) -> str:
-    """Return that portfolios of the run are there no more; empty where all are."""
-    if not count:
-        return ""
-    left = "it is" if count == 1 else "they are"
-    return (
-        f"{counted(count, 'portfolio')} that the run was asked for cannot be found any more:"
-        f" {left} left out of what follows."
-    )
-
-
-def _kept(*found: Chart | None) -> list[Chart]:
-    return [one for one in found if one is not None]
-
-
-def _section(name: str, title: str, first: Chart | None, absent: str, *others: Chart) -> Section:
-    shown = (*_kept(first), *others)
-    return Section(name, title, shown, absent="" if shown else absent)
+    lead = f"The first; {_status(night)} names all." if len(found) > FINDINGS else ""
+    return Section("checks", title, table=listed, lead=lead)
 
 
 def _attributed(
-    name: str, title: str, absent: str, by_symbol: Attribution | None, by_sector: Attribution | None
+    name: str, title: str, absent: str, by_symbol: Explanation | None, by_sector: Explanation | None
 ) -> Section:
     """Return a section of what made a P&L, by symbol and by sector."""
-    named = (("symbol", by_symbol), ("sector", by_sector))
-    shown = _kept(
-        *(charts.contributions(f"{name}-{what}", what, found) for what, found in named if found)
-    )
+    found = [one for one in (by_symbol, by_sector) if one is not None]
+    shown = [charts.contributions(f"{name}-{one.by}", one) for one in found]
+    warnings = []
     if by_symbol is not None:
         absent = "No lot made or lost anything."
-    warning = " ".join(filter(None, (_mixed(by_symbol), _not_explained(by_symbol, by_sector))))
-    return Section(name, title, tuple(shown), warning=warning, absent="" if shown else absent)
-
-
-def _mixed(found: Attribution | None) -> str:
-    """Return that sums are of several currencies; empty where they are not."""
-    if found is None or not found.currencies:
-        return ""
-    return f"Amounts are in each portfolio's currency, and sums mix {', '.join(found.currencies)}."
-
-
-def _not_explained(*found: Attribution | None) -> str:
-    """Return that the lots do not add up to a stored P&L; empty where they do."""
+        if by_symbol.currencies:
+            mixed = ", ".join(by_symbol.currencies)
+            warnings.append(f"Amounts are in each portfolio's currency, and sums mix {mixed}.")
     for one in found:
-        if one is not None and not one.explained:
-            return (
-                f"Not explained: the lots as they are now miss the stored P&L by"
-                f" {texts.money(one.rounding, signed=True)}; data were changed since."
+        if not one.explained:
+            missed = texts.money(one.rounding, signed=True)
+            warnings.append(
+                f"Not explained: the lots as they are now miss the stored P&L by {missed}; data"
+                " were changed since."
             )
-    return ""
-
-
-def _marks(night: Night) -> list[Chart]:
-    return _kept(night_charts.marks(night.marks))
-
-
-def _returns(night: Night, absent: str) -> Section:
-    found = night.returns
-    if found is None:
-        return Section("returns", "Returns", absent=absent)
-    shown = _kept(night_charts.returns(found))
-    title = f"Returns on {texts.day(night.session)}"
-    lead = f"The outermost {counted(len(found.lowest) + len(found.highest), 'portfolio')}:"
-    return Section("returns", title, tuple(shown), night_charts.outermost_table(found), lead=lead)
-
-
-def _issue_table(issues: Sequence[IssueCount]) -> Table | None:
-    if not issues:
-        return None
-    heads = (
-        Heading("issue", "text"),
-        Heading("count"),
-        Heading("portfolios", is_minor=True),
-        Heading("symbols", is_minor=True),
-        Heading("what to do", "text"),
-        Heading("for example", "text", is_minor=True),
-    )
-    rows = tuple(
-        (
-            Cell(one.name, "loss" if one.failed else ""),
-            Cell(texts.count(one.count)),
-            Cell(f"{one.portfolios:,}" if one.portfolios else texts.NOTHING),
-            Cell(f"{one.symbols:,}" if one.symbols else texts.NOTHING),
-            Cell(advice(one.name)),
-            Cell(texts.plain(one.example, 120)),
-        )
-        for one in issues
-    )
-    return Table(heads, rows)
-
-
-def _shard_table(shards: Sequence[ShardResult]) -> Table:
-    heads = (
-        Heading("shard", "text"),
-        Heading("state", "text"),
-        Heading("attempts", is_minor=True),
-        Heading("portfolios", is_minor=True),
-        Heading("failed"),
-        Heading("rows"),
-        Heading("seconds", is_minor=True),
-        Heading("why", "text", is_minor=True),
-    )
-    rows = (
-        (
-            Cell(shard_text(one.shard)),
-            Cell(one.state, "" if one.state == "complete" else "loss"),
-            Cell(texts.count(one.attempt)),
-            Cell(texts.count(one.portfolios)),
-            Cell(texts.count(one.failed), "loss" if one.failed else ""),
-            Cell(texts.count(one.rows_written)),
-            Cell(f"{one.seconds:,.1f}"),
-            Cell(texts.plain(one.error or "", 160)),
-        )
-        for one in shards
-    )
-    return Table(heads, tuple(rows))
-
-
-def _failed_table(night: Night) -> Table:
-    heads = (Heading("portfolio", "text"), Heading("why", "text"))
-    rows = (
-        (Cell(texts.plain(one.name or one.portfolio)), Cell(texts.plain(one.reason, 160)))
-        for one in night.failed
-    )
-    return Table(heads, tuple(rows))
+            break
+    return replace(_drawn(name, title, shown, absent), warning=" ".join(warnings))
 
 
 def _verified(found: Verified, day: str) -> Section:
+    title = "What verify found"
     if not found.rows:
         absent = (
             "No complete snapshot of the last session is stored, so there was none to recompute."
         )
-        return Section("verified", "What verify found", absent=absent)
+        return Section("verified", title, absent=absent)
     checked = (
         f"{counted(found.rows, 'snapshot')} recomputed, {counted(found.cells, 'cell')} compared"
     )
     lead = f"Of {day} alone: {checked}; {differ(found.rows_differing)}."
-    rows = [
-        (Cell(name), Cell(texts.count(number), "loss")) for name, number in found.differing.items()
-    ]
+    rows = [(name, Cell(texts.count(number), "loss")) for name, number in found.differing.items()]
     rows += [
-        (Cell(f"not checkable: {name}"), Cell(texts.count(number)))
+        (f"not checkable: {name}", Cell(texts.count(number)))
         for name, number in found.not_checkable.items()
     ]
-    heads = (Heading("column or reason", "text"), Heading("cells"))
-    return Section(
-        "verified",
-        "What verify found",
-        lead=lead,
-        table=Table(heads, tuple(rows)) if rows else None,
+    listed = table(
+        rows,
+        Column("column or reason", lambda row: row[0], "text"),
+        Column("cells", lambda row: row[1]),
     )
+    return Section("verified", title, table=listed if rows else None, lead=lead)
 
 
 def _portfolio_tiles(page: PortfolioPage) -> list[Tile]:
     first, last = page.points[0], page.points[-1]
-    tiles = [Tile("Equity", texts.short_money(last.equity), texts.money(last.equity))]
-    if len(page.points) > 1 and last.cumulative is not None and first.cumulative is not None:
-        made = last.cumulative - first.cumulative
-        tiles.append(
-            Tile(
-                "P&L",
-                texts.short_money(made, signed=True),
-                texts.money(made, signed=True),
-                texts.tone(made),
-            )
-        )
+    tiles = [_money_tile("Equity", last.equity)]
     if len(page.points) > 1:
-        tiles.append(
-            Tile(
-                "Return",
-                texts.percent(last.twr, signed=True),
-                "time-weighted",
-                texts.tone(last.twr),
-            )
-        )
+        if last.cumulative is not None and first.cumulative is not None:
+            made = last.cumulative - first.cumulative
+            tiles.append(_money_tile("P&L", made, signed=True, has_tone=True))
+        twr = texts.percent(last.twr, signed=True)
+        tiles.append(Tile("Return", twr, "time-weighted", texts.tone(last.twr)))
         flows = sum((point.flow for point in page.points[1:] if point.flow), start=Decimal(0))
-        tiles.append(
-            Tile("Flows", texts.short_money(flows, signed=True), "contributions less withdrawals")
-        )
-    fall = page.drawdown
-    if fall is not None:
-        tiles.append(
-            Tile(
-                "Largest fall",
-                texts.percent(abs(fall.depth)),
-                f"{texts.percent(abs(fall.current))} below the peak at the end",
-                texts.tone(fall.depth),
-            )
-        )
-    tiles.append(
-        Tile(
-            "Last session",
-            texts.percent(None) if last.pnl is None else texts.short_money(last.pnl, signed=True),
-            texts.day(last.session),
-            texts.tone(last.pnl),
-        )
-    )
+        tiles.append(_money_tile("Flows", flows, FLOWS, signed=True))
+    if page.drawdown is not None:
+        depth, current = page.drawdown["max_drawdown"], page.drawdown["current_drawdown"]
+        below = f"{texts.percent(abs(current))} below the peak at the end"
+        tiles.append(Tile("Largest fall", texts.percent(abs(depth)), below, texts.tone(depth)))
+    pnl = texts.NOTHING if last.pnl is None else texts.short_money(last.pnl, signed=True)
+    tiles.append(Tile("Last session", pnl, texts.day(last.session), texts.tone(last.pnl)))
     return tiles
 
 
@@ -486,11 +371,11 @@ def _portfolio_sections(page: PortfolioPage) -> list[Section]:
     single = "There is one snapshot alone."
     return [
         Section("equity", "Equity", (portfolio_charts.equity(page),)),
-        _section("pnl", "P&L", portfolio_charts.pnl(page), single),
-        _section(
+        _drawn("pnl", "P&L", [portfolio_charts.pnl(page)], single),
+        _drawn(
             "drawdown",
             "Drawdown",
-            portfolio_charts.drawdown(page),
+            [portfolio_charts.drawdown(page)],
             single
             if len(page.points) == 1
             else texts.plain(f"Not available: {page.no_returns}.", LONGEST_NOTE),
@@ -504,15 +389,16 @@ def _portfolio_sections(page: PortfolioPage) -> list[Section]:
         ),
         _periods(page),
         _attributed("contribution", "What made the P&L", NO_NUMBER, page.by_symbol, page.by_sector),
-        Section(
+        _drawn(
             "exposures",
             "Exposures",
-            (portfolio_charts.exposures(page), *_kept(portfolio_charts.sectors(page))),
+            [portfolio_charts.exposures(page), portfolio_charts.sectors(page)],
+            "",
         ),
-        _section(
+        _drawn(
             "concentration",
             "Concentration",
-            portfolio_charts.concentration(page),
+            [portfolio_charts.concentration(page)],
             "Nothing public is held.",
         ),
     ]
@@ -520,9 +406,9 @@ def _portfolio_sections(page: PortfolioPage) -> list[Section]:
 
 def _periods(page: PortfolioPage) -> Section:
     notes = tuple(
-        texts.plain(f"{one.period}: {one.reason}", LONGEST_NOTE)
+        texts.plain(f"{one['period']}: {one['reason']}", LONGEST_NOTE)
         for one in page.periods
-        if one.reason
+        if one["reason"]
     )
     return Section(
         "periods",
@@ -539,11 +425,6 @@ def _page(**shown: Any) -> str:  # noqa: ANN401  # what the template takes
     )
 
 
-def _drawing(svg: str) -> Markup:
-    """Return a drawing as it is: matplotlib has escaped its texts."""
-    return Markup(svg)  # noqa: S704  # as above
-
-
 _ENVIRONMENT: Final = Environment(
     loader=PackageLoader("batchcore.pages"),
     autoescape=True,
@@ -551,4 +432,3 @@ _ENVIRONMENT: Final = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_ENVIRONMENT.filters["drawing"] = _drawing

@@ -11,6 +11,9 @@ MINUS: Final = "\N{MINUS SIGN}"
 NOTHING: Final = "\N{EN DASH}"
 """What a cell without a value shows."""
 
+UNNAMED: Final = "none"
+"""What stands for a symbol or sector that is missing."""
+
 LONGEST_NAME: Final = 60
 """Characters of a name that a page shows at most."""
 

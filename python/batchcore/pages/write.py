@@ -10,69 +10,48 @@ from typing import TYPE_CHECKING, Any
 from batchcore.errors import ConfigError
 from batchcore.files import replace_file
 from batchcore.late_imports import imported
-from batchcore.pages.night import load_night
-from batchcore.pages.portfolio import load_portfolio_page
+from batchcore.pages.contents import Night
 
 if TYPE_CHECKING:
     import os
-    import uuid
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
+
+    from batchcore.pages.contents import PortfolioPage
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A page that was written.
+    """A page that was written."""
 
-    Attributes:
-        path: Of the file, absolute.
-        page: `night` or `portfolio`.
-        shows: Id of the run, of the group or of the portfolio.
-        size_bytes: Of the file.
-    """
-
-    path: str
-    page: str
-    shows: str
+    path: str  # absolute
+    page: str  # `night` or `portfolio`
+    shows: str  # id of the run, of the group or of the portfolio
     size_bytes: int
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as what JSON can hold."""
-        return {
-            "path": self.path,
-            "page": self.page,
-            "shows": self.shows,
-            "size_bytes": self.size_bytes,
-        }
 
-
-async def write_night(db: object, out: str | os.PathLike[str], **options: Any) -> Written:  # noqa: ANN401  # those of `load_night`
-    """Write the page of a night into a file; ``options`` are those of `load_night`.
-
-    Raises:
-        ConfigError: no file can be there, the extra `report` is not installed, or as
-            `load_night`.
-        OSError: the file cannot be written; what was there before still is.
-    """
-    render = await _renderer(Path(out))
-    night = await load_night(db, **options)
-    return await _write(Path(out), "night", night.run.run_id, lambda: render.night_page(night))
-
-
-async def write_portfolio(
-    db: object,
-    out: str | os.PathLike[str],
-    portfolio: uuid.UUID | str,
-    **options: Any,  # noqa: ANN401  # those of the loader
+async def write_page(
+    out: str | os.PathLike[str], loading: Callable[[], Awaitable[Night | PortfolioPage]]
 ) -> Written:
-    """Write the page of a portfolio; ``options`` are those of `load_portfolio_page`.
+    """Write the page of what is loaded into a file.
 
     Raises:
-        ConfigError: as `write_night`, or as `load_portfolio_page`.
+        ConfigError: no file can be there, the extra `report` is not installed, or as the loader.
         OSError: the file cannot be written; what was there before still is.
     """
-    render = await _renderer(Path(out))
-    page = await load_portfolio_page(db, portfolio, **options)
-    return await _write(Path(out), "portfolio", page.portfolio, lambda: render.portfolio_page(page))
+    path = Path(out)
+    render = await _renderer(path)
+    page = await loading()
+
+    def written() -> Written:
+        if isinstance(page, Night):
+            kind, shows, content = "night", page.run.run_id, render.night_page(page)
+        else:
+            kind, shows, content = "portfolio", page.portfolio, render.portfolio_page(page)
+        data = content.encode()
+        replace_file(path, data)
+        return Written(str(path.absolute()), kind, shows, len(data))
+
+    return await asyncio.to_thread(written)
 
 
 async def _renderer(out: Path) -> Any:  # noqa: ANN401  # a module
@@ -96,12 +75,3 @@ def _check_place(out: Path) -> None:
     if out.exists() and not out.is_file():
         what = "is a folder" if out.is_dir() else "is not a regular file"
         raise ConfigError(f"{out}: {what}, expected the file to write", "out")
-
-
-async def _write(out: Path, page: str, shows: str, text: Callable[[], str]) -> Written:
-    def written() -> Written:
-        content = text().encode()
-        replace_file(out, content)
-        return Written(str(out.absolute()), page, shows, len(content))
-
-    return await asyncio.to_thread(written)

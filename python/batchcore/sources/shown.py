@@ -30,7 +30,6 @@ WHERE {alive} AND {complete}
 _TOTALS: Final = """
 SELECT count(*) AS portfolios, count(*) FILTER (WHERE {s.daily_pnl} < 0) AS losing,
     COALESCE(sum({s.equity_balance}), 0) AS equity, COALESCE(sum({s.daily_pnl}), 0) AS pnl,
-    COALESCE(sum({s.daily_realized_pnl}), 0) AS realized,
     COALESCE(sum({s.daily_capital_flow}), 0) AS flow,
     CASE WHEN min({o.currency}) IS NOT DISTINCT FROM max({o.currency})
         THEN COALESCE(min({o.currency})::text, '') END AS currency

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from batchcore.calendar import day_of
 from batchcore.frames import Prices, Text
 from batchcore.pages import night
-from batchcore.pages.contents import NOT_HELD, Attribution, GroupContribution, PortfolioReturn
+from batchcore.pages.charts import Contribution, outermost
+from batchcore.pages.contents import NOT_HELD, PortfolioReturn
 from batchcore.run.price_gaps import latest_closes
 from batchcore.sources.positions import HeldSymbols
 from batchcore.units import Mark
@@ -115,17 +116,7 @@ def test_coverage_of_sessions() -> None:
 )
 def test_the_outermost_contributions(count: int, gains: list[str], losses: list[str]) -> None:
     totals = {"a": -9, "b": 7, "c": 2, "d": -1, "e": 0}
-    rows = tuple(
-        GroupContribution(key, Decimal(total), Decimal(0), Decimal(total))
-        for key, total in totals.items()
-    )
-    found = Attribution(
-        start=None,
-        end=dt.date(2025, 6, 2),
-        stored=Decimal(-1),
-        rounding=Decimal(0),
-        explained=True,
-        rows=rows,
-    )
-    best, worst = found.outermost(count)
+    none = Decimal(0)
+    rows = [Contribution(key, Decimal(own), none, Decimal(own)) for key, own in totals.items()]
+    best, worst = outermost(rows, count)
     assert ([row.key for row in best], [row.key for row in worst]) == (gains, losses)

@@ -167,7 +167,7 @@ GAP = "no time-weighted return: a gap of 1 session, the first on 2025-01-03"
 def test_no_fall_is_told_from_no_return() -> None:
     fall = portfolio.drawdown_of(NO_FALL)
     assert fall is not None
-    assert (fall.depth, fall.peak) == (0, None)
+    assert (fall["max_drawdown"], fall["peak"]) == (0, None)
     assert portfolio.no_returns_of(NO_FALL) == ""
     unknown = {**NO_FALL, "max_drawdown": None, "reason": f"{GAP}; no money-weighted return: x"}
     assert portfolio.drawdown_of(unknown) is None

@@ -10,7 +10,7 @@ import matplotlib as mpl
 import pytest
 
 from batchcore.pages import advice, render, texts
-from batchcore.pages.contents import Drawdown, Night, PortfolioPage, RunFacts, Verified
+from batchcore.pages.contents import Night, PortfolioPage, RunFacts, Verified
 from batchcore.run.result import ShardResult
 from support import pages
 
@@ -153,7 +153,7 @@ def test_a_night_says_what_matters(sources: dict[str, str]) -> None:
     assert "Coverage was below the gate on 7 sessions of 60" in text
     assert advice.advice("stale") in text
     assert advice.UNKNOWN in text  # of an issue that nobody has heard of
-    assert "Not explained: the lots as they are now miss the stored P&L by +12.30" in text
+    assert "Not explained: the lots as they are now miss the stored P&L by +0.01" in text
     assert "Of 30 Jun 2025 alone: 100,000 snapshots recomputed, 3,100,000 cells" in text
     assert "2 differ" in text
 
@@ -220,8 +220,9 @@ def test_a_night_names_the_shards_that_have_not_begun() -> None:
 
 def plain_portfolio(sessions: int) -> PortfolioPage:
     """Return a page with what is drawn of snapshots alone."""
-    nothing = dict.fromkeys(("months", "periods", "holdings", "sectors", "missing"), ())
-    return replace(pages.portfolio(sessions), by_symbol=None, by_sector=None, **nothing)
+    nothing = dict.fromkeys(("periods", "holdings", "sectors", "missing"), ())
+    page = pages.portfolio(sessions)
+    return replace(page, by_symbol=None, by_sector=None, months={}, **nothing)
 
 
 def test_a_portfolio_of_a_single_snapshot() -> None:
@@ -234,7 +235,7 @@ def test_a_portfolio_of_a_single_snapshot() -> None:
 
 def test_a_fall_that_is_not_available_is_not_taken_for_none() -> None:
     page, none = plain_portfolio(30), Decimal(0)
-    at_peak = Drawdown(depth=none, peak=None, trough=None, recovered=None, current=none)
+    at_peak = {**pages.NO_PERIOD, "max_drawdown": none, "current_drawdown": none}
     text = text_of(render.portfolio_page(replace(page, drawdown=at_peak)))
     assert "It was at its peak on every session" in text
     unknown = replace(page, drawdown=None, no_returns="no time-weighted return: a gap")
@@ -255,8 +256,7 @@ def test_without_a_gate_none_is_drawn() -> None:
 
 
 def test_what_a_night_was_asked_for_and_has_not() -> None:
-    nothing = Verified(rows=0, rows_differing=0, cells=0, differing={}, not_checkable={})
-    text = text_of(render.night_page(Night(run=pages.run(), deleted=2, verified=nothing)))
+    text = text_of(render.night_page(Night(run=pages.run(), deleted=2, verified=Verified())))
     assert "2 portfolios that the run was asked for cannot be found any more" in text
     assert "No complete snapshot of the last session is stored, so there was none" in text
     assert "any more" not in text_of(render.night_page(Night(run=pages.run())))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from batchcore.calendar import day_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import numpy.typing as npt
+    from batchcore.frames import Int32, Int64
 
 CLOSE_SCALE: Final = 4
 """Decimals of every close here, as numeric(12,4) has."""
@@ -25,17 +25,11 @@ CLOSE_SCALE: Final = 4
 
 @dataclass(frozen=True, eq=False, slots=True)
 class RealCloses:
-    """Closes without a gap.
+    """Closes without a gap."""
 
-    Attributes:
-        symbols: (s,) sorted.
-        days: (d,) int32, sorted, read-only: sessions of XNYS.
-        values: (d, s) int64, scale `CLOSE_SCALE`, > 0, read-only; days down, symbols across.
-    """
-
-    symbols: tuple[str, ...]
-    days: npt.NDArray[np.int32]
-    values: npt.NDArray[np.int64]
+    symbols: tuple[str, ...]  # (s,) sorted
+    days: Int32  # (d,) sorted: sessions of XNYS
+    values: Int64  # (d, s) scale `CLOSE_SCALE`, > 0
 
     def __post_init__(self) -> None:
         self.days.setflags(write=False)
@@ -44,44 +38,25 @@ class RealCloses:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """A company or a fund, as `company_profiles` has it.
-
-    Attributes:
-        symbol: Its ticker.
-        name: Of the company or fund.
-        sector: As data vendors spell it; None for funds, and where it is not known.
-        industry: Likewise.
-        country: Of its seat.
-        is_etf: Whether it is an exchange-traded fund.
-        beta: Against SPY, 4 decimals; None if it is not known.
-        market_cap: Dollars, 2 decimals; None if it is not known.
-    """
+    """A company or a fund, as `company_profiles` has it; what is not known is None."""
 
     symbol: str
     name: str
-    sector: str | None
+    sector: str | None  # as data vendors spell it; None for funds
     industry: str | None
     country: str | None
     is_etf: bool
-    beta: Decimal | None = None
-    market_cap: Decimal | None = None
+    beta: Decimal | None = None  # against SPY, 4 decimals
+    market_cap: Decimal | None = None  # dollars, 2 decimals
 
 
-@dataclass(frozen=True, slots=True)
-class SectorWeight:
-    """The share of a sector in a benchmark.
+class SectorWeight(NamedTuple):
+    """The share of a sector in a benchmark."""
 
-    Attributes:
-        benchmark: Its code, such as `SP500`.
-        asof_day: Days since 1970-01-01 of the date that it held on.
-        sector: By the names of A2.
-        weight: A fraction; those of a benchmark and a day sum to 1.
-    """
-
-    benchmark: str
+    benchmark: str  # its code, such as `SP500`
     asof_day: int
-    sector: str
-    weight: Decimal
+    sector: str  # by the names of A2
+    weight: Decimal  # a fraction; those of a benchmark and a day sum to 1
 
 
 def real_closes() -> RealCloses:
