@@ -13,9 +13,10 @@ from distributed import Client, LocalCluster
 import batchcore
 from batch import state
 from batch.contest import keep_history
-from batch.data import connected, server
+from batch.data import server
 from batch.job import Job, job_of
 from batch.sizes import SIZES
+from batch.wire import connected
 from batchcore.config import Settings
 
 ROUNDS = 15

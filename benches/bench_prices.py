@@ -14,9 +14,10 @@ import pytest
 import batchcore
 from batch import state
 from batch.contest import keep_history
-from batch.data import connected, server
+from batch.data import server
 from batch.job import Job, job_of
 from batch.sizes import SIZES
+from batch.wire import connected
 from batchcore.config import CHECKS, Fx, Schema, Settings, Splits
 
 ROUNDS = 9
