@@ -22,6 +22,8 @@ from typing import NamedTuple
 
 import asyncpg
 
+from batch.wire import connected
+
 Prices = dict[tuple[str, date], Decimal]
 
 ZERO = Decimal(0)
@@ -145,8 +147,7 @@ class Loaded:
 
 async def run(url: str, sessions: list[date], lookback_days: int = 10) -> dict[str, float]:
     """Load, compute and persist; return the seconds of each, and what was sent and written."""
-    connection = await asyncpg.connect(url)
-    try:
+    async with connected(url) as connection:
         began = perf_counter()
         loaded = await load(connection, sessions[0], sessions[-1], lookback_days)
         have = perf_counter()
@@ -154,8 +155,6 @@ async def run(url: str, sessions: list[date], lookback_days: int = 10) -> dict[s
         computed = perf_counter()
         await save(connection, rows)
         done = perf_counter()
-    finally:
-        await connection.close()
     return {
         "load": have - began,
         "compute": computed - have,
