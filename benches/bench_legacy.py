@@ -16,7 +16,7 @@ from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.demo import Seeded, Size, seeded
 from batchcore.demo.market import Market
-from batchcore.frames import Days, Rows
+from batchcore.frames import Rows
 from batchcore.reference import legacy
 from sample import FULL, SMALL, Sides
 from support import build, legacy_frames
@@ -61,11 +61,6 @@ CELLS = """
 """How many rows there are, how many with weights, and a digest of all cells."""
 
 
-def days(column: Days) -> list[int | None]:
-    cells = zip(column.values.tolist(), column.state.tolist(), strict=True)
-    return [None if state else day for day, state in cells]
-
-
 def keys(ids: np.ndarray) -> list[bytes]:
     return [row.tobytes() for row in ids]
 
@@ -74,18 +69,18 @@ def portfolios_of(data: Seeded, count: int) -> tuple[legacy.Portfolio, ...]:
     """Return the first portfolios as the reference reads them."""
     inputs = data.portfolios.inputs
     opening = zip(
-        keys(inputs.opening.portfolio_id), build.or_none(inputs.opening.equity), strict=True
+        keys(inputs.opening.portfolio_id), build.cells(inputs.opening.equity), strict=True
     )
     equities = dict(list(opening)[:count])
     events = defaultdict(list)
-    columns = (keys(inputs.events.position_id), days(inputs.events.day))
-    for own, day, amount in zip(*columns, build.or_none(inputs.events.realized), strict=True):
+    columns = (keys(inputs.events.position_id), build.cells(inputs.events.day))
+    for own, day, amount in zip(*columns, build.cells(inputs.events.realized), strict=True):
         events[own].append(ref.Event(day, None, amount))
     flows = defaultdict(list)
     columns = (
         keys(inputs.flows.portfolio_id),
-        days(inputs.flows.day),
-        build.or_none(inputs.flows.amount),
+        build.cells(inputs.flows.day),
+        build.cells(inputs.flows.amount),
     )
     for owner, day, amount, kind in zip(*columns, inputs.flows.change_type.texts(), strict=True):
         flows[owner].append(ref.Flow(day, amount, kind))
@@ -97,14 +92,14 @@ def portfolios_of(data: Seeded, count: int) -> tuple[legacy.Portfolio, ...]:
         held.deleted.tolist(),
         held.symbol.texts(),
         held.position_type.texts(),
-        build.or_none(held.quantity),
-        build.or_none(held.entry_price),
-        days(held.entry_day),
-        build.or_none(held.exit_price),
-        days(held.exit_day),
-        days(held.expiration_day),
+        build.cells(held.quantity),
+        build.cells(held.entry_price),
+        build.cells(held.entry_day),
+        build.cells(held.exit_price),
+        build.cells(held.exit_day),
+        build.cells(held.expiration_day),
         held.investment_class.texts(),
-        build.or_none(held.market_value),
+        build.cells(held.market_value),
         strict=True,
     ):
         if owner in equities:
