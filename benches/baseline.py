@@ -13,16 +13,19 @@ closes older than the window that it loads.
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal, localcontext
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import asyncpg
 
+from batch.wire import connected
+
 Prices = dict[tuple[str, date], Decimal]
+Row = Mapping[str, Any]
 
 ZERO = Decimal(0)
 CENT = Decimal("0.01")
@@ -97,7 +100,8 @@ class Lot:
     """A signed quantity of one symbol, held from `start` (included) to `end` (excluded), S3.
 
     `units` is the quantity times the multiplier, `cost` the entry price times the units, `value`
-    what a PRIVATE lot is worth on every session, else None.
+    what a PRIVATE lot is worth on every session, else None; `realized` the amount that an event
+    gave, `exit_price` the one that counts.
     """
 
     symbol: str
@@ -108,6 +112,7 @@ class Lot:
     end: date
     realized: Decimal | None
     value: Decimal | None
+    exit_price: Decimal | None = None
 
 
 class Valued(NamedTuple):
@@ -145,8 +150,7 @@ class Loaded:
 
 async def run(url: str, sessions: list[date], lookback_days: int = 10) -> dict[str, float]:
     """Load, compute and persist; return the seconds of each, and what was sent and written."""
-    connection = await asyncpg.connect(url)
-    try:
+    async with connected(url) as connection:
         began = perf_counter()
         loaded = await load(connection, sessions[0], sessions[-1], lookback_days)
         have = perf_counter()
@@ -154,8 +158,6 @@ async def run(url: str, sessions: list[date], lookback_days: int = 10) -> dict[s
         computed = perf_counter()
         await save(connection, rows)
         done = perf_counter()
-    finally:
-        await connection.close()
     return {
         "load": have - began,
         "compute": computed - have,
@@ -187,7 +189,7 @@ async def load(
         prices,
         oldest,
         {portfolio: _standing(previous.get(portfolio), equity) for portfolio, equity in portfolios},
-        _lots_by_portfolio(prices, oldest, positions, events),
+        _lots_by_portfolio(positions, events),
         flows,
     )
 
@@ -209,23 +211,18 @@ def _standing(previous: asyncpg.Record | None, equity: Decimal | None) -> Standi
 
 
 def _lots_by_portfolio(
-    prices: Prices,
-    oldest: date,
-    positions: list[asyncpg.Record],
-    events: list[asyncpg.Record],
+    positions: list[asyncpg.Record], events: list[asyncpg.Record]
 ) -> dict[uuid.UUID, list[Lot]]:
     events_of = defaultdict(list)
     for event in events:
         events_of[event["position_id"]].append(event)
     lots = defaultdict(list)
     for position in positions:
-        lots[position["portfolio_id"]] += _lots(
-            prices, oldest, position, events_of.get(position["id"], ())
-        )
+        lots[position["portfolio_id"]] += lots_of(position, events_of.get(position["id"], ()))
     return lots
 
 
-def _lots(prices: Prices, oldest: date, position, events) -> list[Lot]:
+def lots_of(position: Row, events: Iterable[Row]) -> list[Lot]:
     """Return the lots of a position (S3); none of one that the rules leave out."""
     symbol, quantity = normalised(position["symbol"]), position["quantity"]
     entry, start = position["entry_price"], position["entry_date"]
@@ -255,18 +252,14 @@ def _lots(prices: Prices, oldest: date, position, events) -> list[Lot]:
         units = quantity * multiplier
         cost = entry * units
         value = (position["market_value"] or cost) if private else None
-        first = max(start, oldest)
-        realized = None
-        if end != NEVER:
-            price = _exit_price(position, option=option, private=private)
-            if price is None:
-                price = entry if private else mark(prices, symbol, first, end, entry)
-            realized = price * units - cost
-        lots.append(Lot(symbol, units, entry, cost, start, end, realized, value))
+        price = _exit_price(position, option=option, private=private)
+        if price is None and private:
+            price = entry
+        lots.append(Lot(symbol, units, entry, cost, start, end, None, value, price))
     return lots
 
 
-def _exit_price(position, *, option: bool, private: bool) -> Decimal | None:
+def _exit_price(position: Row, *, option: bool, private: bool) -> Decimal | None:
     """Return the exit price if it counts: above 0, or 0 for an option (S3)."""
     price = position["exit_price"]
     if position["exit_date"] is None or price is None:
@@ -317,7 +310,14 @@ def _valued(lots: list[Lot], previous: date | None, day: date, loaded: Loaded) -
             else:
                 short_value += value
         elif previous is not None and previous < lot.end <= day:
-            realized += lot.realized
+            amount = lot.realized
+            if amount is None:
+                price = lot.exit_price
+                if price is None:
+                    first = max(lot.start, oldest)
+                    price = mark(prices, lot.symbol, first, lot.end, lot.entry_price)
+                amount = price * lot.units - lot.cost
+            realized += amount
     return Valued(
         unrealized.quantize(CENT),
         realized.quantize(CENT),

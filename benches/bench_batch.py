@@ -4,7 +4,7 @@ Its figures come from `make bench-batch`, which runs each side in a process of i
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +12,12 @@ import pytest
 
 from batch.compare import DiffersError, Expected
 from batch.contest import Contest
-from batch.data import connected, server
-from batch.job import JOBS, Job, job_of
-from batch.sides import SIDES, Entry
+from batch.data import server
+from batch.job import JOBS, job_of
+from batch.sides import SIDES
 from batch.sizes import SIZES
 from batch.state import keep_opening, put_back
+from batch.wire import connected
 
 pytestmark = pytest.mark.db
 
@@ -25,12 +26,8 @@ SIZE = SIZES["xs"]
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with server(SIZE, analytics=True, folder=None, settings={}) as started:
+    with server(SIZE, analytics=True) as started:
         yield started.url
-
-
-def contest_of(url: str, job: Job, sides: Iterable[Entry]) -> Contest:
-    return Contest(url, job, tuple(sides), rounds=1, seed=1, tell=lambda _: None)
 
 
 @pytest.mark.parametrize(
@@ -45,9 +42,9 @@ def bench_batch(url: str, tmp_path: Path, name: str, analytics: str):
         # as on more of them: a side that is too slow for all has some
         sides = [side if side.portfolios is None else replace(side, portfolios=4) for side in sides]
     some = {side.name: side.portfolios for side in sides if side.portfolios == 4}
-    job = job_of(name, SIZE, history=1, analytics=analytics, folder=tmp_path)
+    job = job_of(name, SIZE, tmp_path, analytics=analytics)
 
-    found = asyncio.run(contest_of(url, job, sides).run())
+    found = asyncio.run(Contest(url, job, tuple(sides), rounds=1, seed=1).run())
 
     assert set(found.told) == {side.name for side in sides}
     for side, (told,) in found.told.items():
@@ -88,7 +85,7 @@ def bench_batch(url: str, tmp_path: Path, name: str, analytics: str):
 def test_a_side_that_writes_something_else_fails(
     url: str, tmp_path: Path, child_here, wrong: str, row: str
 ):
-    job = job_of("backfill", SIZE, history=0, analytics="none", folder=tmp_path)
+    job = job_of("backfill", SIZE, tmp_path)
 
     async def compared() -> None:
         async with connected(url) as connection:

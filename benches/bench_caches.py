@@ -19,12 +19,13 @@ from random import Random
 from statistics import median
 from time import perf_counter
 
-import asyncpg
 import pytest
 
+from batch.wire import connected
 from batchcore import PriceCache
+from batchcore.demo import Size
 from batchcore.units import State
-from sample import POSITIONS, Host, Size
+from sample import POSITIONS, Sides
 
 ROUNDS = 7
 HOT_KEYS = 500
@@ -50,16 +51,8 @@ ONCE = Counts(random=500, hot=500, portfolios=5, batches=1)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Sides:
-    """Both filled with the same closes, and what they are asked for.
-
-    Attributes:
-        cache: The native one.
-        prices: The dictionary.
-        symbols: All of them.
-        dates: Those with closes.
-        rng: Seeded.
-    """
+class Filled:
+    """Both filled with the same closes, and what they are asked for."""
 
     cache: PriceCache
     prices: Prices
@@ -69,8 +62,7 @@ class Sides:
 
 
 async def dictionary(url: str, first: dt.date, last: dt.date) -> Prices:
-    connection = await asyncpg.connect(url)
-    try:
+    async with connected(url) as connection:
         rows = await connection.fetch(
             "SELECT symbol, date, close FROM market_data_cache"
             " WHERE date BETWEEN $1 AND $2 AND close > 0",
@@ -78,8 +70,6 @@ async def dictionary(url: str, first: dt.date, last: dt.date) -> Prices:
             last,
         )
         return {(symbol, date): close for symbol, date, close in rows}
-    finally:
-        await connection.close()
 
 
 async def cached(url: str, symbols: list[str], first: dt.date, last: dt.date) -> PriceCache:
@@ -88,23 +78,18 @@ async def cached(url: str, symbols: list[str], first: dt.date, last: dt.date) ->
     return cache
 
 
-def window(host: Host) -> tuple[list[str], dt.date, dt.date]:
-    """Return all symbols and the first and last of the sessions to value."""
-    return list(host.market.symbols), host.sessions[0], host.sessions[-1]
-
-
 @pytest.fixture(scope="module")
-def sides(host: Host) -> Sides:
-    symbols, first, last = window(host)
-    prices = asyncio.run(dictionary(host.url, first, last))
-    cache = asyncio.run(cached(host.url, symbols, first, last))
+def sides(host: Sides) -> Filled:
+    symbols = list(host.data.prices.symbols)
+    prices = asyncio.run(dictionary(host.url, *host.days))
+    cache = asyncio.run(cached(host.url, symbols, *host.days))
     assert cache.stats()["total_prices"] == len(prices) > 0
-    return Sides(cache, prices, symbols, host.sessions, Random(7))  # noqa: S311  # seeded
+    return Filled(cache, prices, symbols, host.sessions, Random(7))  # noqa: S311  # seeded
 
 
 @pytest.fixture
-def counts(request: pytest.FixtureRequest) -> Counts:
-    return TIMED if request.config.getoption("benchmark_enable") else ONCE
+def counts(timed: bool) -> Counts:  # noqa: FBT001  # a fixture
+    return TIMED if timed else ONCE
 
 
 def seconds_in_turn(*sides: Callable[[], object], rounds: int) -> list[float]:
@@ -128,7 +113,7 @@ def nanoseconds(seconds: float, count: int) -> str:
 
 @pytest.mark.benchmark(group="caches")
 @pytest.mark.parametrize("keys", ["random", "hot"])
-def bench_get(benchmark, sides: Sides, counts: Counts, figures: list[str], keys: str):
+def bench_get(benchmark, sides: Filled, counts: Counts, figures: list[str], keys: str):
     known = [(symbol, date) for symbol in sides.symbols for date in sides.dates]
     if keys == "hot":
         some = sides.rng.sample(known, min(HOT_KEYS, len(known)))
@@ -180,7 +165,7 @@ def by_array(cache: PriceCache, asked: list[list[str]], date: dt.date) -> None:
         cache.get_array(symbols, date)
 
 
-def check_many(sides: Sides, symbols: list[str], date: dt.date) -> None:
+def check_many(sides: Filled, symbols: list[str], date: dt.date) -> None:
     """Compare a batch and an array with the dictionary."""
     known = [symbol for symbol in symbols if (symbol, date) in sides.prices]
     expected = {symbol: sides.prices[symbol, date] for symbol in known}
@@ -196,7 +181,7 @@ def check_many(sides: Sides, symbols: list[str], date: dt.date) -> None:
 
 @pytest.mark.benchmark(group="caches")
 @pytest.mark.parametrize("shape", ["portfolios", "all symbols"])
-def bench_many(benchmark, sides: Sides, counts: Counts, figures: list[str], shape: str):
+def bench_many(benchmark, sides: Filled, counts: Counts, figures: list[str], shape: str):
     cache, date = sides.cache, sides.dates[-1]
     each = min(POSITIONS, len(sides.symbols))
     if shape == "portfolios":
@@ -255,24 +240,23 @@ def resident_bytes() -> int:
     pytest.fail("the system does not tell how much memory is resident")
 
 
-def grown(host: Host, side: str) -> tuple[int, int, int | None]:
+def grown(host: Sides, side: str) -> tuple[int, int, int | None]:
     """Return `growth` of a process of its own."""
-    symbols, first, last = window(host)
+    symbols, days = list(host.data.prices.symbols), [str(day) for day in host.days]
     done = subprocess.run(  # noqa: S603  # our own interpreter
         [sys.executable, "-c", GROWTH],
-        input=json.dumps([side, host.url, symbols, first.isoformat(), last.isoformat()]),
+        input=json.dumps([side, host.url, symbols, *days]),
         capture_output=True,
         check=True,
         text=True,
         cwd=Path(__file__).parent,
     )
-    held, bytes_grown, told = json.loads(done.stdout)
-    return held, bytes_grown, told
+    return tuple(json.loads(done.stdout))
 
 
 @pytest.mark.benchmark(group="caches")
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
-def bench_memory(benchmark, host: Host, size: Size, figures: list[str]):
+def bench_memory(benchmark, host: Sides, size: Size, figures: list[str]):
     held, native, told = benchmark.pedantic(grown, args=(host, "cache"), rounds=1)
     alike, plain, _ = grown(host, "dictionary")
     assert held == alike > 0

@@ -3,12 +3,13 @@
 import asyncio
 from itertools import pairwise
 
-import asyncpg
 import numpy as np
 import pytest
 
+from batch.wire import connected
 from batchcore import _core
-from sample import Host
+from batchcore.demo.market import price_table
+from sample import Sides
 
 pytestmark = pytest.mark.db
 
@@ -43,11 +44,8 @@ def pieces(url: str, query: str) -> list[bytes]:
         found.append(bytes(piece))
 
     async def copy() -> None:
-        connection = await asyncpg.connect(url)
-        try:
+        async with connected(url) as connection:
             await connection.copy_from_query(query, output=take, format="binary")
-        finally:
-            await connection.close()
 
     asyncio.run(copy())
     return found
@@ -78,39 +76,34 @@ def tell(figures: list[str], benchmark, name: str, data: list[bytes], rows: int)
 
 
 @pytest.mark.benchmark(group="decode")
-def bench_decode_prices(benchmark, host: Host, figures: list[str]):
+def bench_decode_prices(benchmark, host: Sides, figures: list[str]):
     data = pieces(host.url, PRICES)
     columns = benchmark(decoded, PRICE_COLUMNS, data)
 
-    expected = host.held.inputs.prices
+    expected = price_table(host.data.prices, seed=1)
     closes, scale, state = columns["close"]
-    assert scale == expected.close.scale
+    assert scale == expected.columns["close"].scale
     assert not state.any()
-    assert np.array_equal(closes, expected.close.values)
-    assert np.array_equal(columns["day"][0], expected.day.values)
-    assert texts(columns["symbol"]) == expected.symbol.texts()
-    tell(figures, benchmark, "prices", data, len(expected))
+    assert np.array_equal(closes, expected.columns["close"].values)
+    assert np.array_equal(columns["day"][0], expected.columns["date"].values)
+    assert texts(columns["symbol"]) == expected.columns["symbol"].texts()
+    tell(figures, benchmark, "prices", data, expected.rows)
 
 
 @pytest.mark.benchmark(group="decode")
-def bench_decode_positions(benchmark, host: Host, figures: list[str]):
+def bench_decode_positions(benchmark, host: Sides, figures: list[str]):
     data = pieces(host.url, POSITIONS)
     columns = benchmark(decoded, POSITION_COLUMNS, data)
 
-    expected = host.held.inputs.positions
+    expected = host.data.portfolios.inputs.positions
     for name in ("id", "portfolio_id"):
         assert np.array_equal(columns[name][0].reshape(-1, 16), getattr(expected, name)), name
-    for name in ("quantity", "entry_price", "exit_price", "market_value"):
-        values, scale, state = columns[name]
+    days = ("entry_day", "exit_day", "expiration_day")
+    for name in ("quantity", "entry_price", "exit_price", "market_value", *days):
+        values, *scale, state = columns[name]
         column = getattr(expected, name)
         has = column.state == 0
-        assert scale == column.scale, name
-        assert np.array_equal(state, column.state), name
-        assert np.array_equal(values[has], column.values[has]), name
-    for name in ("entry_day", "exit_day", "expiration_day"):
-        values, state = columns[name]
-        column = getattr(expected, name)
-        has = column.state == 0
+        assert name in days or scale == [column.scale], name
         assert np.array_equal(state, column.state), name
         assert np.array_equal(values[has], column.values[has]), name
     for name in ("symbol", "position_type", "investment_class"):

@@ -5,22 +5,24 @@ ticker alone is told beside, and the most processor time that this one took in a
 threads together: on a quiet machine no gap is longer than that and the 10 ms.
 """
 
-import asyncio
 import json
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from statistics import median
 
 import pytest
 
-from sample import FULL, EmptyDatabase, Host, Size, prepared
+from batch.table import aligned
+from batchcore.demo import Size
+from sample import SMALL, Sides, words
 
 CALLS = ("a ticker alone", "first call", "second call", "to_dict")
 LOOPS = ("asyncio", "uvloop")
 ROUNDS = 5
-MANY = Size(portfolios=5000, many=1, symbols=3000, sessions=20)
+MANY = Size(portfolios=5000, symbols=3000, sessions=20)
 
 CHILD = """
 import asyncio, datetime, json, sys, time
@@ -68,49 +70,39 @@ pytestmark = pytest.mark.db
 
 
 @dataclass
-class Gaps:
+class Gaps(Sides):
     """Of each call the longest gap, and the most processor time of one, in seconds."""
 
-    host: Host
     longest: dict[tuple[str, str], list[tuple[float, float]]] = field(
         default_factory=lambda: defaultdict(list)
     )
 
-    def measure(self, loop: str) -> None:
-        first, *_, last = self.host.sessions
-        words = (self.host.url, str(first), str(last), loop)
+    def run(self, side: str) -> None:
+        words = (self.url, *map(str, self.days), side)
         done = subprocess.run(  # noqa: S603  # our own words
             [sys.executable, "-c", CHILD, *words], check=True, capture_output=True, text=True
         )
         for call, gap in json.loads(done.stdout).items():
-            self.longest[loop, call].append(tuple(gap))
+            self.longest[side, call].append(tuple(gap))
+
+    def lines(self) -> list[str]:
+        body = [["", "", "median", "most", "own, median", "most"]]
+        for (loop, call), seconds in self.longest.items():
+            milliseconds = [[one[at] * 1000 for one in seconds] for at in (0, 1)]
+            cells = [f"{of(one):.0f}" for one in milliseconds for of in (median, max)]
+            body.append([loop, call, *cells])
+        title = f"longest gap of a 10 ms ticker, in milliseconds: {words(self.size)}"
+        return [title, *aligned(body)]
 
 
 @pytest.fixture(scope="module")
-def loaded(size: Size, empty_database: EmptyDatabase):
-    with empty_database() as url:
-        yield asyncio.run(prepared(url, MANY if size == FULL else size, analytics=True))
-
-
-@pytest.fixture(scope="module")
-def gaps(loaded: Host, figures: list[str]):
-    found = Gaps(loaded)
-    yield found
-    if loaded.size != MANY:
-        return
-    figures.append(f"longest gap of a 10 ms ticker, in milliseconds: {found.host.size}")
-    figures.append(f"{'':10}{'':16}{'median':>8}{'most':>8}{'own, median':>13}{'most':>6}")
-    for (loop, call), seconds in found.longest.items():
-        wall, own = ([one[at] * 1000 for one in seconds] for at in (0, 1))
-        figures.append(
-            f"{loop:10}{call:16}{median(wall):>8.0f}{max(wall):>8.0f}"
-            f"{median(own):>13.0f}{max(own):>6.0f}"
-        )
+def gaps(given) -> Iterator[Gaps]:
+    with given(Gaps, MANY, SMALL) as made:
+        yield made
 
 
 @pytest.mark.benchmark(group="event loop")
 @pytest.mark.parametrize("loop", LOOPS)
 def bench_gaps(benchmark, gaps: Gaps, loop: str):
-    rounds = ROUNDS if gaps.host.size == MANY else 1
-    benchmark.pedantic(gaps.measure, args=(loop,), rounds=rounds)
+    benchmark.pedantic(gaps.run, args=(loop,), rounds=ROUNDS if benchmark.enabled else 1)
     assert {call for _, call in gaps.longest} == set(CALLS)

@@ -14,7 +14,7 @@ from batch import server as dba
 from batch.compare import DiffersError
 from batch.data import SETTINGS
 from batch.job import last_sessions
-from batch.scaling import Fit, Study, cases_of
+from batch.scaling import Fit, cases_of, study
 from batch.server import ATTACHED, LOADS, PARENTS, STRAIGHT, Findings, Took, Trial
 from batch.sizes import SIZES, Size
 from batch.variants import PLAIN, Month, Variant, months, variants
@@ -27,8 +27,7 @@ TINY = Size("tiny", 6, symbols=20, sessions=2, positions=3)
 @pytest.mark.usefixtures("child_here")
 def bench_scaling(tmp_path: Path):
     with embedded.start(settings=SETTINGS) as server:
-        study = Study(server, TINY, (1, 2), 1, seed=1, folder=tmp_path, tell=lambda _: None)
-        found = asyncio.run(study.run())
+        found = asyncio.run(study(server, TINY, (1, 2), rounds=1, seed=1, folder=tmp_path))
 
     assert set(found.told) == {"base", "portfolios 12", "lots 6", "symbols 40", "sessions 4"}
     assert all(runs[0]["total"] > 0 for runs in found.told.values())
@@ -37,24 +36,17 @@ def bench_scaling(tmp_path: Path):
     assert len(found.lines()) == (1 + 2 * 4) + 1 + (1 + 4)
 
 
-def trial(folder: str, *only: str, job: str = "daily") -> Trial:
+def trial(folder: str, *only: str) -> Trial:
     Path(folder).chmod(0o711)  # as root, another account runs the server in it
-    return Trial(Path(folder), SIZES["xs"], (job,), only, 1, seed=1, tell=lambda _: None)
+    return Trial(Path(folder), SIZES["xs"], ("daily",), only, rounds=1, seed=1)
 
 
 @pytest.mark.db
 @pytest.mark.usefixtures("child_here")
 def bench_server():
     with TemporaryDirectory() as folder:
-        found = asyncio.run(
-            trial(
-                folder,
-                "monthly partitions",
-                "packed fillfactor 50",
-                "synchronous_commit off",
-                LOADS,
-            ).run()
-        )
+        only = ("monthly partitions", "packed fillfactor 50", "synchronous_commit off", LOADS)
+        found = asyncio.run(trial(folder, *only).run())
 
     daily = found.medians("daily")
     assert list(daily) == [

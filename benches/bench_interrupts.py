@@ -8,14 +8,16 @@ import asyncio
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from statistics import median
 from time import perf_counter, sleep
 
-import asyncpg
 import pytest
 
-from sample import FULL, Host
+from batch.table import aligned
+from batch.wire import connected
+from sample import Sides, words
 
 MOMENTS = 12
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
@@ -28,16 +30,15 @@ pytestmark = pytest.mark.db
 
 
 @dataclass
-class Interrupts:
+class Interrupts(Sides):
     """Batches that are stopped, and how long each took to end."""
 
-    host: Host
     ends: dict[str, list[float]] = field(default_factory=dict)
     whole: dict[str, float] = field(default_factory=dict)
 
     def start(self, how: str) -> subprocess.Popen[bytes]:
-        first, *_, last = self.host.sessions
-        words = ("run", "--database-url", self.host.url, "--start", str(first), "--end", str(last))
+        first, last = self.days
+        words = ("run", "--database-url", self.url, "--start", str(first), "--end", str(last))
         return subprocess.Popen(  # noqa: S603  # our own words
             [sys.executable, "-m", "batchcore", *words, "--on-existing", "replace", *WORDS[how]],
             stdout=subprocess.DEVNULL,
@@ -64,37 +65,33 @@ class Interrupts:
 
     async def _assert_alone(self) -> None:
         """Assert that nothing of the batch is at work in the server any more."""
-        connection = await asyncpg.connect(self.host.url)
-        try:
-            async with asyncio.timeout(30):
-                while await connection.fetchval(
-                    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-                    " AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
-                ):
-                    pass
-        finally:
-            await connection.close()
+        async with connected(self.url) as connection, asyncio.timeout(30):
+            while await connection.fetchval(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+                " AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+            ):
+                pass
+
+    def lines(self) -> list[str]:
+        body = [["", "signals", "median", "most", "undisturbed"]]
+        for how, ends in self.ends.items():
+            cells = [f"{cell:.2f}" for cell in (median(ends), max(ends), self.whole[how])]
+            body.append([how, str(len(ends)), *cells])
+        title = f"from a signal to the end of the process, in seconds: {words(self.size)}"
+        return [title, *aligned(body)]
 
 
 @pytest.fixture(scope="module")
-def interrupts(host: Host, figures: list[str]):
-    found = Interrupts(host)
-    yield found
-    if host.size != FULL:
-        return
-    figures.append(f"from a signal to the end of the process, in seconds: {host.size}")
-    figures.append(f"{'':14}{'signals':>8}{'median':>8}{'most':>8}{'undisturbed':>13}")
-    for how, ends in found.ends.items():
-        figures.append(
-            f"{how:14}{len(ends):>8}{median(ends):>8.2f}{max(ends):>8.2f}{found.whole[how]:>13.2f}"
-        )
+def interrupts(given) -> Iterator[Interrupts]:
+    with given(Interrupts) as made:
+        yield made
 
 
 @pytest.mark.benchmark(group="interrupts")
 @pytest.mark.parametrize("how", WORDS)
 def bench_interrupt(benchmark, interrupts: Interrupts, how: str):
     moments, whole, numbers = 1, 1.0, list(CODES)
-    if interrupts.host.size == FULL:
+    if benchmark.enabled:
         interrupts.undisturbed(how)
         moments, whole = MOMENTS, interrupts.whole[how]
 

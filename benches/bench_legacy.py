@@ -4,50 +4,61 @@ import asyncio
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from time import perf_counter
 
-import asyncpg
 import numpy as np
 import pytest
 
 import batchcore
 from batchcore import reference as ref
 from batchcore.calendar import date_of
-from batchcore.db.migrate import migrate
 from batchcore.demo import Seeded, Size, seeded
 from batchcore.demo.market import Market
-from batchcore.frames import Days, Decimals, Rows
+from batchcore.frames import Rows
 from batchcore.reference import legacy
-from bench_analytics import Runs
-from sample import EmptyDatabase
+from sample import FULL, SMALL, Sides
 from support import build, legacy_frames
 
 ROUNDS = 5
 FEW = 50
 """Portfolios that the reference values: it takes a millisecond for a row."""
 
-BETA_DATES = 10
-FULL = {
-    "history": Size(portfolios=1000, symbols=3000, sessions=120),
-    "current day": Size(portfolios=10_000, symbols=3000, sessions=1),
-}
-SMALL = {
-    "history": Size(portfolios=20, symbols=100, sessions=10),
-    "current day": Size(portfolios=40, symbols=100, sessions=1),
+SIZES = {
+    "history": (FULL, SMALL),
+    "current day": (
+        Size(portfolios=10_000, symbols=3000, sessions=1),
+        Size(portfolios=40, symbols=100, sessions=1),
+    ),
 }
 OTHERS = {"history": "none", "current day": "portfolio"}
 """What analytics a run under `rollforward` is compared with."""
 
-
-def or_none(column: Decimals) -> list[Decimal | None]:
-    return build.or_none(column)
-
-
-def days(column: Days) -> list[int | None]:
-    cells = zip(column.values.tolist(), column.state.tolist(), strict=True)
-    return [None if state else day for day, state in cells]
+# Betas of ten dates for each position; half of the symbols have no beta of a profile.
+PREPARED = (
+    """
+    INSERT INTO position_market_betas (id, portfolio_id, position_id, calc_date, beta,
+        observations, created_at, updated_at)
+    SELECT gen_random_uuid(), portfolio_id, id, '2025-01-01'::date + number, 1.2, 90, now(), now()
+    FROM positions, generate_series(1, 10) AS number
+    """,
+    "UPDATE company_profiles SET beta = NULL WHERE hashtext(symbol) % 2 = 0",
+    "UPDATE positions SET market_value = 1000.10",
+    "VACUUM ANALYZE",
+)
+PREVIOUS = """
+    INSERT INTO portfolio_snapshots (id, portfolio_id, snapshot_date, total_value, cash_value,
+        long_value, short_value, gross_exposure, net_exposure, equity_balance, num_positions,
+        num_long_positions, num_short_positions, created_at)
+    SELECT gen_random_uuid(), id, '{before}', 0, 0, 0, 0, 0, 0, equity_balance, 0, 0, 0, now()
+    FROM portfolios
+"""
+CELLS = """
+    SELECT count(*), count(hhi), md5(string_agg((to_jsonb(s) - 'id' - 'created_at')::text, ''
+        ORDER BY portfolio_id, snapshot_date)) FROM portfolio_snapshots AS s
+"""
+"""How many rows there are, how many with weights, and a digest of all cells."""
 
 
 def keys(ids: np.ndarray) -> list[bytes]:
@@ -57,17 +68,19 @@ def keys(ids: np.ndarray) -> list[bytes]:
 def portfolios_of(data: Seeded, count: int) -> tuple[legacy.Portfolio, ...]:
     """Return the first portfolios as the reference reads them."""
     inputs = data.portfolios.inputs
-    opening = zip(keys(inputs.opening.portfolio_id), or_none(inputs.opening.equity), strict=True)
+    opening = zip(
+        keys(inputs.opening.portfolio_id), build.cells(inputs.opening.equity), strict=True
+    )
     equities = dict(list(opening)[:count])
     events = defaultdict(list)
-    columns = (keys(inputs.events.position_id), days(inputs.events.day))
-    for own, day, amount in zip(*columns, or_none(inputs.events.realized), strict=True):
+    columns = (keys(inputs.events.position_id), build.cells(inputs.events.day))
+    for own, day, amount in zip(*columns, build.cells(inputs.events.realized), strict=True):
         events[own].append(ref.Event(day, None, amount))
     flows = defaultdict(list)
     columns = (
         keys(inputs.flows.portfolio_id),
-        days(inputs.flows.day),
-        or_none(inputs.flows.amount),
+        build.cells(inputs.flows.day),
+        build.cells(inputs.flows.amount),
     )
     for owner, day, amount, kind in zip(*columns, inputs.flows.change_type.texts(), strict=True):
         flows[owner].append(ref.Flow(day, amount, kind))
@@ -79,14 +92,14 @@ def portfolios_of(data: Seeded, count: int) -> tuple[legacy.Portfolio, ...]:
         held.deleted.tolist(),
         held.symbol.texts(),
         held.position_type.texts(),
-        or_none(held.quantity),
-        or_none(held.entry_price),
-        days(held.entry_day),
-        or_none(held.exit_price),
-        days(held.exit_day),
-        days(held.expiration_day),
+        build.cells(held.quantity),
+        build.cells(held.entry_price),
+        build.cells(held.entry_day),
+        build.cells(held.exit_price),
+        build.cells(held.exit_day),
+        build.cells(held.expiration_day),
         held.investment_class.texts(),
-        or_none(held.market_value),
+        build.cells(held.market_value),
         strict=True,
     ):
         if owner in equities:
@@ -112,13 +125,12 @@ def closes_of(market: Market, symbols: Iterable[str]) -> Iterator[tuple[str, int
 
 
 @pytest.fixture(scope="module")
-def data(request: pytest.FixtureRequest) -> Seeded:
-    timed = request.config.getoption("benchmark_enable")
-    return seeded((FULL if timed else SMALL)["history"], seed=1)
+def data(size: Size) -> Seeded:
+    return seeded(size, seed=1)
 
 
 @pytest.fixture(scope="module")
-def expected(data: Seeded, figures: list[str], request: pytest.FixtureRequest) -> tuple:
+def expected(data: Seeded, figures: list[str], timed: bool) -> tuple:  # noqa: FBT001  # a fixture
     """What the reference says of the first portfolios, from filled dictionaries."""
     portfolios = portfolios_of(data, FEW)
     symbols = {one.symbol for portfolio in portfolios for one in portfolio.positions if one.symbol}
@@ -132,7 +144,7 @@ def expected(data: Seeded, figures: list[str], request: pytest.FixtureRequest) -
     began = perf_counter()
     results = tuple(legacy.roll(portfolio, shared, sessions) for portfolio in portfolios)
     seconds = perf_counter() - began
-    if request.config.getoption("benchmark_enable"):
+    if timed:
         rows = sum(len(result.rows) for result in results)
         figures.append(f"legacy by the reference: {rows:,} rows in {seconds:.3f} s")
     return portfolios, results
@@ -174,118 +186,67 @@ def found(
 
 
 @dataclass
-class Policies(Runs):
-    """Runs under `legacy` and under `rollforward`, in turns, each on the same tables.
+class Policies(Sides):
+    """Runs under `legacy` and under `rollforward`, each on the same tables.
 
-    Attributes:
-        today: From which date on a day is current.
-        cells: Digest of all cells after a run under `legacy`.
+    Dates from `today` on are current; `cells` digests those after a run under `legacy`.
     """
 
-    today: dt.date = dt.date.max
+    title = "policies"
+    than = "rollforward"
+
+    analytics: str = field(kw_only=True)
     cells: tuple[int, int, str] | None = None
 
-    def run(self, level: str) -> None:
-        market, is_legacy = self.data.market, level == "legacy"
+    @property
+    def is_current(self) -> bool:
+        return self.size.sessions == 1
 
-        async def timed() -> dict[str, float]:
-            began = perf_counter()
-            result = await batchcore.run_batch(
+    @property
+    def today(self) -> dt.date:
+        end = self.sessions[-1]
+        return end if self.is_current else end + dt.timedelta(days=1)
+
+    async def prepare(self) -> None:
+        await super().prepare()
+        await self.execute(*PREPARED)
+
+    def run(self, side: str) -> None:
+        result = self.timed(
+            side,
+            batchcore.run_batch(
                 self.url,
-                date_of(market.start),
-                date_of(market.end),
-                policy=level,
-                analytics="none" if is_legacy else OTHERS[self.level],
+                *self.days,
+                policy=side,
+                analytics="none" if side == "legacy" else self.analytics,
                 settings=batchcore.Settings(today=self.today),
-            )
-            assert result["success"]
-            assert result.rows_written == self.rows
-            return {"analytics": 0.0, **result.seconds_by_phase, "total": perf_counter() - began}
-
-        self.seconds.setdefault(level, []).append(asyncio.run(timed()))
-        if is_legacy:
-            self.check(asyncio.run(self._cells()))
+            ),
+        )
+        assert result.rows_written == self.rows
+        if side == "legacy":
+            self.check(tuple(self.row(CELLS)))
 
     def check(self, cells: tuple[int, int, str]) -> None:
         """Assert that as many rows have columns of the current day, and the same cells as ever."""
         rows, weights, _ = cells
-        assert rows == self.rows + self.data.size.portfolios
-        assert (weights > 0.9 * self.rows) == (self.level == "current day")
+        assert rows == self.rows + self.size.portfolios
+        assert (weights > 0.9 * self.rows) == self.is_current
         self.cells = self.cells or cells
         assert cells == self.cells
 
-    async def _cells(self) -> tuple[int, int, str]:
-        """Return how many rows there are, how many with weights, and a digest of all cells."""
-        connection = await asyncpg.connect(self.url)
-        try:
-            row = await connection.fetchrow(
-                "SELECT count(*), count(hhi), md5(string_agg((to_jsonb(s) - 'id' - 'created_at')"
-                "::text, '' ORDER BY portfolio_id, snapshot_date)) FROM portfolio_snapshots AS s"
-            )
-            return tuple(row)
-        finally:
-            await connection.close()
-
     def put_back(self) -> None:
         super().put_back()
-        asyncio.run(self._write_previous())
-
-    async def _write_previous(self) -> None:
-        connection = await asyncpg.connect(self.url)
-        try:
-            await connection.execute(
-                "INSERT INTO portfolio_snapshots (id, portfolio_id, snapshot_date, total_value,"
-                " cash_value, long_value, short_value, gross_exposure, net_exposure,"
-                " equity_balance, num_positions, num_long_positions, num_short_positions,"
-                " created_at) SELECT gen_random_uuid(), id, $1, 0, 0, 0, 0, 0, 0, equity_balance,"
-                " 0, 0, 0, now() FROM portfolios",
-                date_of(int(self.data.market.days[self.data.market.first - 1])),
-            )
-            await connection.execute("VACUUM ANALYZE portfolio_snapshots")
-        finally:
-            await connection.close()
-
-    @property
-    def title(self) -> str:
-        return f"policies, {self.level}"
+        market = self.data.market
+        before = date_of(int(market.days[market.first - 1]))
+        asyncio.run(
+            self.execute(PREVIOUS.format(before=before), "VACUUM ANALYZE portfolio_snapshots")
+        )
 
 
-@pytest.fixture(scope="module", params=["history", "current day"])
-def policies(
-    request: pytest.FixtureRequest, figures: list[str], empty_database: EmptyDatabase
-) -> Iterator[Policies]:
-    timed = request.config.getoption("benchmark_enable")
-    made = seeded((FULL if timed else SMALL)[request.param], seed=1)
-
-    async def fill(url: str) -> None:
-        await migrate(url)
-        await made.write(url)
-        connection = await asyncpg.connect(url)
-        try:
-            await connection.execute(
-                "INSERT INTO position_market_betas (id, portfolio_id, position_id, calc_date, beta,"
-                " observations, created_at, updated_at) SELECT gen_random_uuid(), portfolio_id, id,"
-                " '2025-01-01'::date + number, 1.2, 90, now(), now() FROM positions,"
-                " generate_series(1, $1::int) AS number",
-                BETA_DATES,
-            )
-            # half of the symbols have no beta of a profile
-            await connection.execute(
-                "UPDATE company_profiles SET beta = NULL WHERE hashtext(symbol) % 2 = 0"
-            )
-            await connection.execute("UPDATE positions SET market_value = 1000.10")
-            await connection.execute("VACUUM ANALYZE")
-        finally:
-            await connection.close()
-
-    with empty_database() as url:
-        asyncio.run(fill(url))
-        end = date_of(made.market.end)
-        today = end if request.param == "current day" else end + dt.timedelta(days=1)
-        runs = Policies(request.param, url, made, today=today)
-        yield runs
-        if timed and runs.seconds:
-            figures += runs.figures()
+@pytest.fixture(scope="module", params=SIZES)
+def policies(request: pytest.FixtureRequest, given) -> Iterator[Policies]:
+    with given(Policies, *SIZES[request.param], analytics=OTHERS[request.param]) as made:
+        yield made
 
 
 @pytest.mark.benchmark(group="policies")

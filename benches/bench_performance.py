@@ -1,38 +1,22 @@
 """Performance of stored snapshots beside reading the same rows by COPY, sides alternating."""
 
-import asyncio
 import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass
-from statistics import median
-from time import perf_counter
 
-import asyncpg
 import pytest
 
 import batchcore
+from batch.wire import connected
 from batchcore import calendar as calendars
 from batchcore.db.migrate import migrate
-from sample import EmptyDatabase
+from batchcore.demo import Size
+from sample import Sides, table
 
 pytestmark = pytest.mark.db
 
 ROUNDS = 5
 LAST = dt.date(2025, 12, 31)
-
-
-@dataclass(frozen=True)
-class Size:
-    """How much is stored."""
-
-    portfolios: int
-    sessions: int
-
-    @property
-    def days(self) -> list[dt.date]:
-        last = calendars.day_of(LAST)
-        days = calendars.load("XNYS").last_sessions(last, self.sessions)
-        return [calendars.date_of(day) for day in days.tolist()]
 
 
 FULL = Size(portfolios=10_000, sessions=250)
@@ -46,8 +30,8 @@ FILL = (
     SELECT md5(p::text)::uuid AS portfolio, day, i,
         CASE WHEN i > 1 THEN ((p * 7919 + i * 104729) % 200001 - 100000) / 100.0 ELSE 0 END AS pnl,
         CASE WHEN i % 21 = 0 THEN ((p + i) % 7 - 3) * 1000 ELSE 0 END AS flow
-    FROM generate_series(1, $1::int) AS p,
-        unnest($2::date[]) WITH ORDINALITY AS d(day, i)
+    FROM generate_series(1, {count}) AS p,
+        unnest('{{{days}}}'::date[]) WITH ORDINALITY AS d(day, i)
     """,
     """
     INSERT INTO portfolios (id, user_id, name, account_name, account_type, currency,
@@ -83,27 +67,20 @@ FROM portfolio_snapshots
 """
 
 
-class Sides:
+@dataclass
+class Readers(Sides):
     """Both ways through the same rows."""
 
-    def __init__(self, url: str, size: Size) -> None:
-        self.url, self.size = url, size
-        self.seconds: dict[str, list[float]] = {}
+    title = "performance"
+    than = "copy"
 
     async def prepare(self) -> None:
         await migrate(self.url)
-        connection = await asyncpg.connect(self.url)
-        try:
-            first, *others = FILL
-            await connection.execute(
-                first.replace("$1", str(self.size.portfolios)).replace(
-                    "$2", "'{" + ",".join(map(str, self.size.days)) + "}'"
-                )
-            )
-            for statement in others:
-                await connection.execute(statement)
-        finally:
-            await connection.close()
+        exchange = calendars.load(calendars.SHIPPED)
+        days = exchange.last_sessions(calendars.day_of(LAST), self.size.sessions).tolist()
+        listed = ",".join(str(calendars.date_of(day)) for day in days)
+        first, *others = FILL
+        await self.execute(first.format(count=self.size.portfolios, days=listed), *others)
 
     async def copy(self) -> int:
         """Read the rows and drop the bytes."""
@@ -113,50 +90,36 @@ class Sides:
             nonlocal received
             received += len(piece)
 
-        connection = await asyncpg.connect(self.url)
-        try:
+        async with connected(self.url) as connection:
             await connection.copy_from_query(COPY, output=sink, format="binary")
-        finally:
-            await connection.close()
         return received
 
-    async def performance(self) -> batchcore.Performance:
-        return await batchcore.performance(self.url)
-
     def run(self, side: str) -> None:
-        began = perf_counter()
-        found = asyncio.run(getattr(self, side)())
-        self.seconds.setdefault(side, []).append(perf_counter() - began)
         if side == "copy":
-            assert found > 16 * self.size.portfolios * self.size.sessions
+            assert self.timed(side, self.copy()) > 16 * self.rows
             return
+
+        async def performance() -> batchcore.Performance:
+            return await batchcore.performance(self.url)
+
+        found = self.timed(side, performance())
         assert len(found) == 8 * self.size.portfolios
         assert (found.sessions[7::8] == self.size.sessions - 1).all()
         assert (found.twr.state == 0).all()
 
+    def lines(self) -> list[str]:
+        size = f"{self.size.portfolios:,} portfolios, {self.size.sessions:,} sessions each"
+        return table(f"{self.title}: {size}", self.seconds, self.than)
+
 
 @pytest.fixture(scope="module")
-def sides(
-    request: pytest.FixtureRequest, figures: list[str], empty_database: EmptyDatabase
-) -> Iterator[Sides]:
-    timed = request.config.getoption("benchmark_enable")
-    with empty_database() as url:
-        made = Sides(url, FULL if timed else SMALL)
-        asyncio.run(made.prepare())
+def sides(given) -> Iterator[Readers]:
+    with given(Readers, FULL, SMALL) as made:
         yield made
-        if timed and len(made.seconds) > 1:
-            size, middle = made.size, {side: median(own) for side, own in made.seconds.items()}
-            figures += [
-                f"performance: {size.portfolios:,} portfolios, {size.sessions:,} sessions each",
-                *(f"{side:12}{seconds:>10.3f} s" for side, seconds in middle.items()),
-                f"{middle['performance'] / middle['copy']:.2f} times as long (medians)",
-                "",
-            ]
 
 
 @pytest.mark.benchmark(group="performance")
-def bench_performance(benchmark, sides: Sides):
-    # The sides take turns, so that whatever else the machine does falls on both.
+def bench_performance(benchmark, sides: Readers):
     benchmark.pedantic(
         sides.run,
         args=("performance",),

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from batchcore.demo import Size
 from batchcore.native import Book, build_market, roll_forward, store_snapshots
-from sample import Plain, Size, plain
+from sample import Plain, plain
 
 CENTS_A_UNIT = 10**6
 """Closes and quantities have four decimals each, cents two."""
@@ -18,8 +19,8 @@ ROUNDS = 7
 
 
 @pytest.fixture(scope="module")
-def portfolios(size: Size) -> Plain:
-    return plain(size)
+def portfolios(size: Size, timed: bool) -> Plain:  # noqa: FBT001  # a fixture
+    return plain(replace(size, portfolios=10_000 if timed else 40))
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +46,8 @@ def tell(figures: list[str], benchmark, name: str, portfolios: Plain) -> None:
 
 
 @pytest.fixture(scope="module")
-def chunk(size: Size) -> Plain:
-    return plain(replace(size, many=min(size.many, CHUNK_ROWS // size.sessions)))
+def chunk(size: Size, portfolios: Plain) -> Plain:
+    return plain(replace(size, portfolios=min(len(portfolios.column), CHUNK_ROWS // size.sessions)))
 
 
 def rolled_by(portfolios: Plain, threads: int):

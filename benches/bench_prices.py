@@ -1,23 +1,13 @@
 """What checks of prices (C1), splits (C3) and currencies (C6) cost a daily run."""
 
-import asyncio
 import random
-import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
-from statistics import median
-from time import perf_counter
+from dataclasses import dataclass
 
 import pytest
 
 import batchcore
-from batch import state
-from batch.contest import keep_history
-from batch.data import connected, server
-from batch.job import Job, job_of
-from batch.sizes import SIZES
 from batchcore.config import CHECKS, Fx, Schema, Settings, Splits
+from sample import Nights, nights
 
 ROUNDS = 9
 PLAIN = "plain"
@@ -66,72 +56,30 @@ pytestmark = pytest.mark.db
 
 
 @dataclass
-class Night:
-    """A database, the last session of which is valued again and again.
-
-    Attributes:
-        url: Of the database.
-        job: The daily run.
-        seconds: By side, of each run.
-    """
-
-    url: str
-    job: Job
-    seconds: dict[str, list[float]] = field(default_factory=dict)
+class Priced(Nights):
+    title = "prices"
+    than = PLAIN
 
     async def prepare(self) -> None:
-        async with connected(self.url) as connection:
-            for statement in HOST:
-                await connection.execute(statement)
-        await keep_history(self.url, self.job)
-
-    async def put_back(self) -> None:
-        async with connected(self.url) as connection:
-            await state.put_back(connection, self.job)
+        await self.execute(*HOST)
+        await super().prepare()
 
     def run(self, side: str) -> None:
-        asyncio.run(self.put_back())
+        self.put_back()
         days = self.job.start, self.job.end
-        began = perf_counter()
-        result = asyncio.run(
-            batchcore.run_batch(self.url, *days, analytics="none", settings=SIDES[side])
-        )
-        self.seconds.setdefault(side, []).append(perf_counter() - began)
-        assert result["success"]
-        assert result.rows_written == self.job.rows
-
-
-@pytest.fixture(scope="module")
-def night(request: pytest.FixtureRequest, figures: list[str]) -> Iterator[Night]:
-    timed = request.config.getoption("benchmark_enable")
-    size = SIZES["l" if timed else "xs"]
-    with (
-        tempfile.TemporaryDirectory(prefix="batchcore-bench-") as folder,
-        server(size, analytics=False, folder=None, settings={}) as started,
-    ):
-        job = job_of("daily", size, history=1, analytics="none", folder=Path(folder))
-        made = Night(started.url, job)
-        asyncio.run(made.prepare())
-        yield made
-        if timed and len(made.seconds) > 1:
-            middle = {side: median(seconds) for side, seconds in made.seconds.items()}
-            figures += [
-                f"prices: {size}, one session",
-                *(
-                    f"{side:16}{middle[side]:>8.3f} s{middle[side] / middle[PLAIN]:>8.3f} times"
-                    for side in SIDES
-                ),
-                "",
-            ]
+        run = batchcore.run_batch(self.url, *days, analytics="none", settings=SIDES[side])
+        self.check(self.timed(side, run))
 
 
 @pytest.mark.benchmark(group="prices")
-def bench_prices(benchmark, night: Night):
+def bench_prices(benchmark, timed: bool, figures: list[str]):  # noqa: FBT001  # a fixture
     dice = random.Random(1)  # noqa: S311  # an order
+    with nights(Priced, "l" if timed else "xs") as night:
 
-    def alternate() -> None:
-        # The sides take turns in any order, so that whatever else the machine does falls on each.
-        for side in dice.sample([*SIDES], len(SIDES)):
-            night.run(side)
+        def alternate() -> None:
+            for side in dice.sample([*SIDES], len(SIDES)):
+                night.run(side)
 
-    benchmark.pedantic(alternate, rounds=ROUNDS)
+        benchmark.pedantic(alternate, rounds=ROUNDS)
+        if timed:
+            figures += night.lines()

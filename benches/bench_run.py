@@ -1,8 +1,8 @@
 """The whole run and its loop, native and as the dictionary cache: the same rows, compared."""
 
 import asyncio
-from dataclasses import dataclass, field
-from statistics import median
+from collections.abc import Iterator
+from dataclasses import dataclass
 from time import perf_counter
 
 import asyncpg
@@ -10,9 +10,11 @@ import pytest
 
 import baseline
 import batchcore
+from batch.compare import LEFT_OUT, columns_of
+from batch.wire import connected
 from batchcore.schema import COUNT_COLUMNS, MONEY_COLUMNS
 from batchcore.units import CENTS, RETURN_SCALE
-from sample import Host, put_back
+from sample import Sides, table, words
 
 PHASES = ("load", "compute", "persist")
 ROUNDS = {"native": 5, "baseline": 3}
@@ -21,30 +23,20 @@ pytestmark = pytest.mark.db
 
 
 @dataclass
-class Contest:
+class Contest(Sides):
     """Both sides on the same tables, which are put back before each run."""
 
-    host: Host
-    seconds: dict[str, list[dict[str, float]]] = field(
-        default_factory=lambda: {side: [] for side in ROUNDS}
-    )
+    title = "whole run"
+    than = "native"
+
     expected: bytes | None = None
 
     def run(self, side: str) -> None:
-        began = perf_counter()
-        phases = asyncio.run(self._native() if side == "native" else self._baseline())
-        self.seconds[side].append({**phases, "total": perf_counter() - began})
-
-    async def _native(self) -> dict[str, float]:
-        sessions = self.host.sessions
-        result = await batchcore.run_batch(
-            self.host.url, sessions[0], sessions[-1], analytics="none"
-        )
-        assert result["success"]
-        return {phase: result.seconds_by_phase[phase] for phase in PHASES}
-
-    async def _baseline(self) -> dict[str, float]:
-        return await baseline.run(self.host.url, self.host.sessions)
+        if side == "native":
+            self.timed(side, batchcore.run_batch(self.url, *self.days, analytics="none"))
+        else:
+            phases = self.timed(side, baseline.run(self.url, self.sessions))
+            self.seconds[side][-1] |= {phase: phases[phase] for phase in PHASES}
 
     def check(self) -> None:
         """Compare all that the last run wrote with what the first one wrote, cell by cell."""
@@ -57,28 +49,16 @@ class Contest:
             pytest.fail(f"the sides wrote different rows: {first}")
 
     async def _written(self) -> bytes:
-        connection = await asyncpg.connect(self.host.url)
-        try:
-            names = await connection.fetch(
-                "SELECT attname FROM pg_attribute WHERE attrelid = 'portfolio_snapshots'::regclass"
-                " AND attnum > 0 AND NOT attisdropped AND attname NOT IN ('id', 'created_at')"
-            )
-            columns = ", ".join(name for (name,) in names)
+        async with connected(self.url) as connection:
+            columns = ", ".join(await columns_of(connection, "portfolio_snapshots", LEFT_OUT))
             rows = await copied(
                 connection,
                 f"SELECT {columns} FROM portfolio_snapshots"  # noqa: S608
                 " ORDER BY portfolio_id, snapshot_date",
             )
+            assert rows.count(b"\n") == self.rows
             equities = "SELECT id, equity_balance FROM portfolios ORDER BY id"
-            size = self.host.size
-            assert rows.count(b"\n") == size.portfolios * size.sessions
             return rows + await copied(connection, equities)
-        finally:
-            await connection.close()
-
-    def put_back(self) -> None:
-        """Make the tables what they were before any run."""
-        asyncio.run(put_back(self.host.url))
 
 
 async def copied(connection: asyncpg.Connection, query: str) -> bytes:
@@ -93,30 +73,10 @@ async def copied(connection: asyncpg.Connection, query: str) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def contest(host: Host, figures: list[str], request: pytest.FixtureRequest):
-    both = Contest(host)
-    both.put_back()
-    yield both
-    if request.config.getoption("benchmark_enable") and all(both.seconds.values()):
-        figures += table(f"whole run: {host.size}", both.seconds, (*PHASES, "total"))
-
-
-def table(
-    title: str, seconds: dict[str, list[dict[str, float]]], columns: tuple[str, ...]
-) -> list[str]:
-    """Return the medians of both sides in seconds and how many times faster the native one is."""
-    middle = {
-        side: {column: median(one[column] for one in runs) for column in columns}
-        for side, runs in seconds.items()
-    }
-    lines = [title, f"{'':10}{'runs':>5}" + "".join(f"{name:>10}" for name in columns)]
-    lines[-1] += f"{'least':>10}{'most':>10}"
-    for side, medians in middle.items():
-        totals = [one["total"] for one in seconds[side]]
-        cells = [*medians.values(), min(totals), max(totals)]
-        lines.append(f"{side:10}{len(totals):>5}" + "".join(f"{cell:>10.3f}" for cell in cells))
-    ratio = middle["baseline"]["total"] / middle["native"]["total"]
-    return [*lines, f"the native side is {ratio:.1f} times as fast (medians)", ""]
+def contest(given) -> Iterator[Contest]:
+    with given(Contest) as both:
+        both.put_back()
+        yield both
 
 
 @pytest.mark.benchmark(group="whole run")
@@ -125,7 +85,6 @@ def bench_run(benchmark, contest: Contest, side: str):
     other = next(name for name in ROUNDS if name != side)
 
     def alternate() -> None:
-        # The sides take turns, so that whatever else the machine does falls on both.
         contest.put_back()
         contest.run(other)
         contest.check()
@@ -136,36 +95,34 @@ def bench_run(benchmark, contest: Contest, side: str):
 
 
 @pytest.fixture(scope="module")
-def loaded(host: Host, contest: Contest) -> baseline.Loaded:
+def loaded(contest: Contest) -> baseline.Loaded:
     """What the loop of the baseline reads, of a database without snapshots."""
     contest.put_back()
 
     async def load() -> baseline.Loaded:
-        connection = await asyncpg.connect(host.url)
-        try:
-            return await baseline.load(connection, host.sessions[0], host.sessions[-1], 10)
-        finally:
-            await connection.close()
+        async with connected(contest.url) as connection:
+            return await baseline.load(connection, *contest.days, 10)
 
     return asyncio.run(load())
 
 
 @pytest.fixture(scope="module")
-def seconds(host: Host, figures: list[str], request: pytest.FixtureRequest):
+def seconds(contest: Contest, figures: list[str], timed: bool):  # noqa: FBT001  # a fixture
     """Seconds in memory, by side."""
     taken = {side: [] for side in ROUNDS}
     yield taken
-    if request.config.getoption("benchmark_enable") and all(taken.values()):
-        figures += table(f"in memory: {host.size}", taken, ("total",))
+    if timed and all(taken.values()):
+        figures += table(f"in memory: {words(contest.size)}", taken, "native")
 
 
 @pytest.mark.benchmark(group="in memory, from arrays and from dictionaries")
 @pytest.mark.parametrize("side", ROUNDS)
-def bench_compute(benchmark, host: Host, loaded: baseline.Loaded, seconds, side: str):
-    days = host.market.days[host.market.first :].copy()
+def bench_compute(benchmark, contest: Contest, loaded: baseline.Loaded, seconds, side: str):
+    market, inputs = contest.data.market, contest.data.portfolios.inputs
+    days = market.days[market.first :].copy()
     sides = {
-        "native": lambda: batchcore.compute(host.held.inputs, days),
-        "baseline": lambda: baseline.compute(loaded, host.sessions),
+        "native": lambda: batchcore.compute(inputs, days),
+        "baseline": lambda: baseline.compute(loaded, contest.sessions),
     }
     results = {}
 
@@ -178,7 +135,7 @@ def bench_compute(benchmark, host: Host, loaded: baseline.Loaded, seconds, side:
     benchmark.pedantic(timed, args=(side,), setup=lambda: timed(other), rounds=ROUNDS[side])
 
     rows, expected = results["native"], list(zip(*results["baseline"], strict=True))
-    assert len(rows) == host.size.portfolios * host.size.sessions
+    assert len(rows) == contest.rows
     by_name = dict(zip(baseline.COLUMNS, expected, strict=True))
     for column in MONEY_COLUMNS:
         cents = [int(amount.scaleb(CENTS)) for amount in by_name[column]]

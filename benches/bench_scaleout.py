@@ -12,7 +12,7 @@ import pytest
 from batch.data import server
 from batch.job import job_of
 from batch.model import Costs, Layout, Took, best, bound, bounds, errors, fitted, seconds
-from batch.scaleout import Server, Study, asked, checked, disk_bytes_s, report
+from batch.scaleout import Server, asked, checked, disk_bytes_s, report, study
 from batch.simulation import simulated
 from batch.sizes import SIZES
 
@@ -31,17 +31,9 @@ COSTS = Costs(
 @pytest.mark.db
 def bench_scaleout(tmp_path: Path):
     size = SIZES["xs"]
-    with server(size, analytics=False, folder=None, settings={}) as started:
-        job = job_of("daily", size, history=1, analytics="none", folder=tmp_path)
-        study = Study(
-            servers={"xs": [Server(started, job)]},
-            processes=(1, 2),
-            counts=(1,),
-            rounds=1,
-            seed=1,
-            tell=lambda _: None,
-        )
-        runs = asyncio.run(study.run())
+    with server(size) as started:
+        servers = {"xs": [Server(started, job_of("daily", size, tmp_path))]}
+        runs = asyncio.run(study(servers, processes=(1, 2), counts=(1,), rounds=1, seed=1))
 
     assert [run.layout.processes for run in runs] == [1, 2]
     for run in runs:

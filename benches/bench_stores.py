@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from batchcore import _core
+from batchcore.demo import Size
 from batchcore.demo import market as markets
 from batchcore.frames import Days, Decimals, Inputs, Prices, Text
-from sample import Size
 
 
 @pytest.fixture(scope="module")

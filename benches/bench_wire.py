@@ -4,26 +4,22 @@ import asyncio
 from decimal import Decimal
 from uuid import UUID
 
-import asyncpg
 import numpy as np
 import pytest
 
 from batch import wire
-from sample import Host
+from sample import Sides
 
 pytestmark = pytest.mark.db
 
 
 async def written(url: str, columns: list[wire.Column], rows: int, table: str) -> list[tuple]:
     """Return the rows of a table after they were written to it, two rows a piece."""
-    connection = await asyncpg.connect(url)
-    try:
+    async with wire.connected(url) as connection:
         await connection.execute(f"CREATE TEMP TABLE written ({table})")
         names = [column.name for column in columns]
         await wire.write(connection, "written", names, wire.encoded(columns, rows, 2))
         return [tuple(row) for row in await connection.fetch("SELECT * FROM written")]
-    finally:
-        await connection.close()
 
 
 @pytest.mark.parametrize(
@@ -35,7 +31,7 @@ async def written(url: str, columns: list[wire.Column], rows: int, table: str) -
         (6, [0, -1, 99_999_999], ["0.000000", "-0.000001", "99.999999"]),
     ],
 )
-def test_integers_become_decimals(host: Host, scale: int, units: list[int], expected: list[str]):
+def test_integers_become_decimals(host: Sides, scale: int, units: list[int], expected: list[str]):
     column = wire.Numeric.of("value", scale, np.array(units))
 
     rows = asyncio.run(written(host.url, [column], len(units), f"value numeric(16,{scale})"))
@@ -43,7 +39,7 @@ def test_integers_become_decimals(host: Host, scale: int, units: list[int], expe
     assert [str(value) for (value,) in rows] == expected
 
 
-def test_null_has_no_bytes(host: Host):
+def test_null_has_no_bytes(host: Sides):
     columns = [
         wire.Plain("before", wire.INT4, np.array([1, 2, 3])),
         wire.Numeric.of("value", 2, np.array([5, 0, 7]), np.array([False, True, False])),
@@ -70,13 +66,10 @@ def test_ids_are_of_version_7_and_count_up():
         assert one.int >> 80 == unix_ms
 
 
-def test_rows_of_another_width_are_refused(host: Host):
+def test_rows_of_another_width_are_refused(host: Sides):
     async def read(query: str) -> np.ndarray:
-        connection = await asyncpg.connect(host.url)
-        try:
+        async with wire.connected(host.url) as connection:
             return await wire.read(connection, query, {"text": "V3"})
-        finally:
-            await connection.close()
 
     rows = asyncio.run(read("VALUES ('abc'), ('def')"))
 

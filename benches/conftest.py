@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 from unittest import mock
 
 import pytest
@@ -22,10 +22,13 @@ from batch.job import Job
 from batch.sides import SIDES
 from batchcore import about
 from batchcore.db.migrate import migrate
-from batchcore.demo import embedded
+from batchcore.demo import Size, embedded
 from batchcore.pg.session import Session
-from sample import FULL, SMALL, EmptyDatabase, Host, Size, prepared
+from sample import FULL, SMALL, EmptyDatabase, Sides
 from support.database import created
+
+S = TypeVar("S", bound=Sides)
+Given = Callable[..., contextlib.AbstractContextManager[S]]
 
 FIGURES = pytest.StashKey[list[str]]()
 
@@ -50,21 +53,25 @@ def figures(request: pytest.FixtureRequest) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def size(request: pytest.FixtureRequest) -> Size:
-    """Little with the tests; a lot when timed, which a debug build is not fit for."""
-    if not request.config.getoption("benchmark_enable"):
-        return SMALL
-    if about.build_profile != "release":
+def timed(request: pytest.FixtureRequest) -> bool:
+    """Whether benches are timed, on a lot, which a debug build is not fit for."""
+    enabled = request.config.getoption("benchmark_enable")
+    if enabled and about.build_profile != "release":
         pytest.exit(
             f"batchcore._core is a {about.build_profile} build, whose times mean nothing:"
             " run `make build` first",
             returncode=1,
         )
-    return FULL
+    return enabled
 
 
 @pytest.fixture(scope="session")
-def empty_database(request: pytest.FixtureRequest) -> Iterator[EmptyDatabase]:
+def size(timed: bool) -> Size:  # noqa: FBT001  # a fixture
+    return FULL if timed else SMALL
+
+
+@pytest.fixture(scope="session")
+def empty_database(timed: bool) -> Iterator[EmptyDatabase]:  # noqa: FBT001  # a fixture
     """A function that gives the URL of an empty database, on a server of its own if it is timed.
 
     With the tests all are on one server, and copies of one that was migrated.
@@ -75,7 +82,7 @@ def empty_database(request: pytest.FixtureRequest) -> Iterator[EmptyDatabase]:
         with embedded.start() as server:
             yield server.url
 
-    if request.config.getoption("benchmark_enable"):
+    if timed:
         yield alone
         return
     with embedded.start() as server:
@@ -83,11 +90,29 @@ def empty_database(request: pytest.FixtureRequest) -> Iterator[EmptyDatabase]:
         yield lambda: contextlib.nullcontext(asyncio.run(created(server, server.url)))
 
 
+@pytest.fixture(scope="module")
+def given(timed: bool, figures: list[str], empty_database: EmptyDatabase) -> Given:  # noqa: FBT001
+    """A function that gives sides on a filled database; their figures are printed in the end."""
+
+    @contextlib.contextmanager
+    def give(kind: type[S], full: Size = FULL, small: Size = SMALL, **more: Any) -> Iterator[S]:
+        with empty_database() as url:
+            made = kind(url, full if timed else small, **more)
+            asyncio.run(made.prepare())
+            yield made
+            if timed and made.seconds:
+                figures.extend(made.lines())
+
+    return give
+
+
 @pytest.fixture(scope="session")
-def host(size: Size, empty_database: EmptyDatabase) -> Iterator[Host]:
+def host(size: Size, empty_database: EmptyDatabase) -> Iterator[Sides]:
     """A database that has portfolios and prices, and no snapshots."""
     with empty_database() as url:
-        yield asyncio.run(prepared(url, size))
+        made = Sides(url, size)
+        asyncio.run(made.prepare())
+        yield made
 
 
 @pytest.fixture

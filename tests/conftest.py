@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from hypothesis import settings
 from sqlalchemy import make_url
 
 from batchcore.demo import embedded
@@ -15,6 +16,9 @@ from support.survival import Report
 FAULTS = pytest.StashKey[list[Report]]()
 
 MakeDatabase = Callable[..., Awaitable[str]]
+
+settings.register_profile("patient", deadline=None)  # the machine may have other work
+settings.load_profile("patient")
 
 
 class GivenServer:

@@ -36,8 +36,9 @@ from batchcore.db.migrate import migrate
 from batchcore.pg.ledger import NOT_REPLACED
 from batchcore.run.result import PortfolioResults
 from support import build, database
+from support.callers import with_driver
 from support.cases import day
-from support.command import called
+from support.command import called, printed
 
 ROOT = Path(__file__).parent.parent
 SEMANTICS = ROOT / "docs" / "semantics.md"
@@ -193,10 +194,6 @@ def ran(command: list[str], url: str | None) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-def with_driver(url: str) -> str:
-    return url.replace("postgresql://", "postgresql+asyncpg://", 1)
 
 
 def skip_without_packages(text: str) -> None:
@@ -519,10 +516,7 @@ def test_the_exit_code_of_every_exception_is_right() -> None:
 
 def test_without_a_handler_nothing_is_logged() -> None:
     code = "import logging, batchcore; logging.getLogger('batchcore.run').error('told')"
-    done = subprocess.run(  # noqa: S603  # our own interpreter
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert (done.stdout, done.stderr) == ("", "")
+    assert printed(code) == ""
 
 
 def test_the_table_of_exit_codes_has_those_of_the_command_line() -> None:

@@ -3,8 +3,6 @@
 import ast
 import inspect
 import re
-import subprocess
-import sys
 from dataclasses import fields
 from decimal import Decimal
 from enum import IntEnum
@@ -16,6 +14,7 @@ import batchcore
 from batchcore import _core, about, frames, reference, units
 from batchcore.config import CHECKS
 from batchcore.units import LotKind, Mark, State
+from support.command import printed
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "python" / "batchcore"
@@ -155,19 +154,13 @@ def test_everything_that_compute_takes_and_gives_is_public() -> None:
 
 def test_importing_batchcore_imports_nothing_heavy() -> None:
     script = "import batchcore, sys; print(*sys.modules)"
-    done = subprocess.run(  # noqa: S603  # this interpreter, on the script above
-        [sys.executable, "-c", script], check=True, capture_output=True, encoding="utf-8"
-    )
     heavy = {"numpy", "sqlalchemy", "asyncpg", "typer", "rich", "alembic", "exchange_calendars"}
-    assert heavy.isdisjoint(done.stdout.split())
+    assert heavy.isdisjoint(printed(script).split())
 
 
 def test_what_calls_need_has_nothing_of_the_demo() -> None:
     script = "import batchcore, batchcore.cli, sys; batchcore.preload(); print(*sys.modules)"
-    done = subprocess.run(  # noqa: S603  # this interpreter, on the script above
-        [sys.executable, "-c", script], check=True, capture_output=True, encoding="utf-8"
-    )
-    assert not [name for name in done.stdout.split() if name.startswith("batchcore.demo")]
+    assert not [name for name in printed(script).split() if name.startswith("batchcore.demo")]
 
 
 @pytest.mark.parametrize("words", [["version"], ["version", "--json"]])
@@ -177,9 +170,6 @@ def test_version_is_told_without_numpy_and_without_what_reads_arguments(words: l
         "from batchcore.__main__ import main; code = main()\n"
         "print(*sys.modules); sys.exit(code)"
     )
-    done = subprocess.run(  # noqa: S603  # this interpreter, on the script above
-        [sys.executable, "-c", script], check=True, capture_output=True, encoding="utf-8"
-    )
-    *said, modules = done.stdout.splitlines()
+    *said, modules = printed(script).splitlines()
     assert "\n".join(said) == about.text(as_json="--json" in words)
     assert {"numpy", "typer", "rich", "asyncio", "batchcore.cli"}.isdisjoint(modules.split())

@@ -3,36 +3,33 @@
 import argparse
 import asyncio
 import sys
-import tempfile
 from pathlib import Path
 
-from batch.command import RefusedError, exit_code, machine
+from batch import command
+from batch.command import Found, RefusedError, empty_folder, exit_code, machine
 from batch.contest import ROUNDS, Contest
 from batch.data import SETTINGS, server
 from batch.job import ANALYTICS, JOBS, job_of
 from batch.sides import SIDES
-from batch.sizes import SEED, SIZES
-from batch.table import keep, tell
+from batch.sizes import SIZES
+from batch.table import tell
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(prog="python -m batch", description=__doc__)
+    made = command.parser("batch", __doc__)
     made.add_argument("--size", choices=SIZES, default="m")
     made.add_argument("--job", choices=JOBS, default="daily")
     made.add_argument("--sides", default="", help="names with commas between; all that can run")
-    made.add_argument("--rounds", type=int, help="5 for daily, 3 for backfill")
     made.add_argument("--analytics", choices=ANALYTICS, default="none")
     made.add_argument("--history", type=int, default=1, help="sessions stored before a daily one")
     made.add_argument("--data", type=Path, help="folder that keeps the databases of the sizes")
-    made.add_argument("--json", type=Path, help="file for the figures of every round")
-    made.add_argument("--seed", type=int, default=SEED, help="of the order of sides")
     made.add_argument("--setting", action="append", default=[], help="name=value of the server")
     for option in ("connections", "threads", "chunk-size"):
         made.add_argument(f"--{option}", type=int, help="of batchcore")
     return made
 
 
-def run(given: argparse.Namespace) -> None:
+def run(given: argparse.Namespace) -> Found:
     names = [name for name in given.sides.split(",") if name]
     if unknown := set(names) - set(SIDES):
         raise RefusedError(f"no side {', '.join(sorted(unknown))}; there are {', '.join(SIDES)}")
@@ -48,7 +45,7 @@ def run(given: argparse.Namespace) -> None:
     options = {name: getattr(given, name) for name in ("connections", "threads", "chunk_size")}
 
     with (
-        tempfile.TemporaryDirectory(prefix="batchcore-bench-") as folder,
+        empty_folder() as folder,
         server(
             size, analytics=given.analytics != "none", folder=given.data, settings=settings
         ) as started,
@@ -56,9 +53,9 @@ def run(given: argparse.Namespace) -> None:
         job = job_of(
             given.job,
             size,
+            folder,
             history=given.history,
             analytics=given.analytics,
-            folder=Path(folder),
             options={name: value for name, value in options.items() if value is not None},
         )
         head = [
@@ -72,26 +69,11 @@ def run(given: argparse.Namespace) -> None:
             ),
         ]
         tell(*head)
-        contest = Contest(
-            url=started.url,
-            job=job,
-            sides=tuple(sides),
-            rounds=given.rounds,
-            seed=given.seed,
-            tell=tell,
-        )
+        contest = Contest(started.url, job, tuple(sides), given.rounds, given.seed)
         found = asyncio.run(contest.run())
-    tell("", *head, f"medians of up to {given.rounds or ROUNDS[given.job]} runs, seconds")
-    tell(*found.lines())
-    if given.json is not None:
-        figures = {"head": head, "medians": found.medians(), "rounds": found.told}
-        keep(given.json, figures)
-
-
-def main() -> int:
-    given = parser().parse_args()
-    return exit_code(lambda: run(given))
+    lines = [f"medians of up to {given.rounds or ROUNDS[given.job]} runs, seconds", *found.lines()]
+    return head, lines, {"medians": found.medians(), "rounds": found.told}
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(parser(), run))

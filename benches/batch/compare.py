@@ -39,22 +39,10 @@ class DiffersError(Exception):
 async def check_with_reference(
     url: str, connection: asyncpg.Connection, job: Job, sample: int, seed: int
 ) -> str:
-    """Check the rows of a sample of portfolios with the reference, from their opening equity on.
+    """Check the rows of so many portfolios with the reference, from their opening equity on.
 
-    The sessions before the job whose snapshots stand are checked too.
-
-    Args:
-        url: Of the database.
-        connection: To it.
-        job: What was done.
-        sample: How many portfolios.
-        seed: Which of them.
-
-    Returns:
-        What was checked, in a line.
-
-    Raises:
-        DiffersError: a row differs.
+    The sessions before the job whose snapshots stand are checked too. Returns what was checked, in
+    a line; raises `DiffersError` where a row differs.
     """
     found = await connection.fetch(
         "SELECT o.id, o.equity_balance FROM bench.opening o JOIN portfolios p USING (id)"
@@ -73,13 +61,18 @@ async def check_with_reference(
     )
 
 
+async def check_count(connection: asyncpg.Connection, job: Job) -> None:
+    """Raise `DiffersError` unless as many rows stand as are to after a job."""
+    rows = await connection.fetchval("SELECT count(*) FROM portfolio_snapshots")
+    if rows != job.rows_after:
+        raise DiffersError(f"{rows:,} rows stand, expected {job.rows_after:,}")
+
+
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What batchcore wrote, as text, a line for each row; files, so that memory is bounded.
+    """What batchcore wrote, a line of text for each row; files, so that memory is bounded.
 
-    Attributes:
-        folder: Where they lie, one for each table.
-        columns: What is compared, by table; the first is an id.
+    `columns` has what is compared of each table, an id first.
     """
 
     folder: Path
@@ -88,10 +81,9 @@ class Expected:
     @classmethod
     async def kept(cls, connection: asyncpg.Connection, job: Job) -> "Expected":
         """Keep what stands after a job."""
-        columns = {SNAPSHOTS: await _columns(connection, SNAPSHOTS), **EQUITIES}
-        if job.analytics == "full":
-            columns |= {table: await _columns(connection, table) for table in state.WRITTEN_BY_FULL}
-            columns |= MARKET_VALUES
+        tables = [SNAPSHOTS, *(state.WRITTEN_BY_FULL if job.analytics == "full" else ())]
+        columns = {table: await columns_of(connection, table, LEFT_OUT) for table in tables}
+        columns |= EQUITIES | (MARKET_VALUES if job.analytics == "full" else {})
         expected = cls(job.path, columns)
         for table in columns:
             query = expected.query(table)
@@ -116,8 +108,7 @@ class Expected:
     ) -> int:
         """Compare what stands now, cell by cell; return how many rows were compared.
 
-        Raises:
-            DiffersError: a row differs; it names the first one.
+        `DiffersError` names the first row that differs.
         """
         rows = 0
         for table, columns in self.columns.items():
@@ -141,14 +132,16 @@ class Expected:
                     yield line
 
 
-async def _columns(connection: asyncpg.Connection, table: str) -> tuple[str, ...]:
-    """Return the columns of a table but those left out, the portfolio or else an id first."""
+async def columns_of(
+    connection: asyncpg.Connection, table: str, left_out: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Return the columns of a table but some, the portfolio or else an id first."""
     found = await connection.fetch(
         "SELECT attname FROM pg_attribute WHERE attrelid = $1::regclass AND attnum > 0"
         " AND NOT attisdropped ORDER BY attname <> 'portfolio_id', attnum",
         table,
     )
-    return tuple(row["attname"] for row in found if row["attname"] not in LEFT_OUT)
+    return tuple(row["attname"] for row in found if row["attname"] not in left_out)
 
 
 class Comparison:

@@ -6,7 +6,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,12 @@ from uuid import UUID
 
 from batch import state
 from batch.compare import Expected, check_with_reference
-from batch.data import connected
 from batch.job import Job
 from batch.outputs import Outputs, keep_outputs
 from batch.sides import SIDES, Entry, floor
 from batch.sides.native import CAPTURED
-from batch.table import Rounds
+from batch.table import Rounds, tell
+from batch.wire import connected
 
 ROUNDS = {"daily": 5, "backfill": 3}
 CHECKED = {"daily": 200, "backfill": 30}
@@ -29,28 +29,16 @@ READINGS = 3
 CLOSE = 0.1
 """By how much the SELECTs of the floor and those of batchcore may differ without a word."""
 
-Tell = Callable[[str], object]
-
 
 @dataclass(frozen=True, slots=True)
 class Contest:
-    """A job, and those who do it.
-
-    Attributes:
-        url: Of the database.
-        job: What is to be done; its folder is empty.
-        sides: Who does it.
-        rounds: How often; None takes `ROUNDS`.
-        seed: Of the order in each round, and of the portfolios that are drawn.
-        tell: Called with a line for each step.
-    """
+    """A job, and those who do it so many `rounds`, by default those of `ROUNDS`."""
 
     url: str
     job: Job
     sides: tuple[Entry, ...]
     rounds: int | None
     seed: int
-    tell: Tell
 
     async def run(self) -> Rounds:
         """Return what each side took; raise `DiffersError` where one wrote something else."""
@@ -68,7 +56,7 @@ class Contest:
         for number in range(1, rounds + 1):
             turn = [s for s in self.sides if number <= s.rounds.get(self.job.name, rounds)]
             dice.shuffle(turn)
-            self.tell(f"round {number} of {rounds}: {', '.join(side.name for side in turn)}")
+            tell(f"round {number} of {rounds}: {', '.join(side.name for side in turn)}")
             for side in turn:
                 found.add(side.name, await self._one(side.name, expected, only.get(side.name, ())))
         return found
@@ -84,7 +72,7 @@ class Contest:
             rows = await expected.compare(connection, side, only)
         if rows != job.rows_after:
             raise RuntimeError(f"{side}: {rows:,} rows stand, expected {job.rows_after:,}")
-        self.tell(f"  {side:10} {told['total']:9.3f} s, the same {rows:,} rows")
+        tell(f"  {side:10} {told['total']:9.3f} s, the same {rows:,} rows")
         return told
 
     async def _put_back(self, job: Job) -> None:
@@ -100,7 +88,7 @@ class Contest:
             checked = await check_with_reference(
                 self.url, connection, self.job, CHECKED[self.job.name], self.seed
             )
-            self.tell(checked)
+            tell(checked)
             await keep_outputs(connection, self.job)
             return await Expected.kept(connection, self.job)
 
@@ -113,13 +101,13 @@ class Contest:
         async with connected(self.url) as connection:
             read = await floor.reading(connection, {**sets, "batchcore": sent}, READINGS)
         for name, one in read.items():
-            self.tell(
+            tell(
                 f"the SELECTs of {name}: {one.rows:,} rows, {one.size_bytes:,} bytes,"
                 f" {one.seconds:.3f} s"
             )
         least, most = sorted(one.seconds for one in read.values())
         if most > least * (1 + CLOSE):
-            self.tell(f"they differ by {most / least - 1:.0%}")
+            tell(f"they differ by {most / least - 1:.0%}")
 
     async def _drawn(self, count: int) -> tuple[UUID, ...]:
         async with connected(self.url) as connection:

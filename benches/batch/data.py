@@ -2,14 +2,16 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import asyncpg
 import numpy as np
 
 from batch.sizes import SEED, Size
+from batch.wire import connected
 from batchcore import _core
 from batchcore.db.migrate import migrate
 from batchcore.demo import embedded, market, universe
@@ -21,7 +23,7 @@ MS_A_CHUNK = 1000
 """Ids of a chunk begin so much later than those of the chunk before, which needs 50 ms of them."""
 
 VERSION = 1
-"""Of what a fingerprint does not tell; raised when the data become others."""
+"""Of what a size does not tell; raised when the data become others."""
 
 SETTINGS = {
     "autovacuum": "off",
@@ -33,60 +35,30 @@ SETTINGS = {
 """Of the server: no vacuum and no checkpoint comes in the middle of a run by chance."""
 
 
-def fingerprint(size: Size, *, analytics: bool) -> dict[str, int | bool]:
-    """Return what a database holds, as it stands in itself."""
-    return {
-        "version": VERSION,
-        "seed": SEED,
-        "portfolios": size.portfolios,
-        "positions": size.positions,
-        "symbols": size.symbols,
-        "sessions": size.sessions,
-        "analytics": analytics,
-    }
-
-
 @contextmanager
 def server(
-    size: Size, *, analytics: bool, folder: Path | None, settings: dict[str, str]
+    size: Size,
+    *,
+    analytics: bool = False,
+    folder: Path | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[embedded.EmbeddedServer]:
-    """Give a server whose database holds a size.
+    """Give a server whose database holds a size, one that is kept where there is a `folder`.
 
-    Args:
-        size: How much.
-        analytics: Whether with what analytics read: profiles, factors, closes of half a year.
-        folder: Where databases are kept, each in a folder of its own; None makes one that goes.
-        settings: Of the server, beside `SETTINGS`.
+    With `analytics`, it has what they read: profiles, factors, closes of half a year.
     """
     kept = None
     if folder is not None:
         kept = folder / (f"{size.name}-analytics" if analytics else size.name)
-    with embedded.start(kept, settings={**SETTINGS, **settings}) as started:
+    with embedded.start(kept, settings={**SETTINGS, **(settings or {})}) as started:
         asyncio.run(fill(started.url, size, analytics=analytics))
         yield started
 
 
-@asynccontextmanager
-async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(url, statement_cache_size=0)
-    try:
-        yield connection
-    finally:
-        await connection.close()
-
-
-async def server_version(url: str) -> str:
-    async with connected(url) as connection:
-        return await connection.fetchval("SHOW server_version")
-
-
 async def fill(url: str, size: Size, *, analytics: bool) -> None:
-    """Make a database hold a size, unless it does.
-
-    Raises:
-        SystemExit: it holds another one.
-    """
-    wanted = fingerprint(size, analytics=analytics)
+    """Make a database hold a size, unless it does; refuse one that holds another."""
+    wanted = {**asdict(size), "version": VERSION, "seed": SEED, "analytics": analytics}
+    del wanted["name"]
     async with connected(url) as connection:
         found = await _found(connection)
     if found == wanted:

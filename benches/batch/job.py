@@ -22,16 +22,9 @@ LOOKBACK_DAYS = 10
 class Job:
     """What a side is asked to do: rows of `portfolio_snapshots`, and equities of `portfolios`.
 
-    Attributes:
-        name: `daily` or `backfill`.
-        sessions: Those to write, ascending.
-        history: Sessions before them whose snapshots stand; none for `backfill`.
-        portfolios: How many there are, all of which are to be valued unless `only` is given.
-        lookback_days: Calendar days that a close may be old and still count as a hit (S4).
-        analytics: Level; the sides that write none of it are not asked with another than `none`.
-        only: The portfolios to value, sorted; empty for all.
-        options: Settings of batchcore: `connections`, `threads`, `chunk_size`; none is a default.
-        folder: Where files for `prepare` of a side lie; see `outputs`.
+    Of its `sessions`, on top of the snapshots of `history`. Of all `portfolios`, so many, unless
+    `only` lists some, sorted. The sides that write no analytics are asked with the level `none`
+    alone. `options` are settings of batchcore; `folder` has files for `prepare`, see `outputs`.
     """
 
     name: str
@@ -82,13 +75,8 @@ class Job:
 class Timing:
     """What a side tells of a run; the total is taken around it.
 
-    Attributes:
-        load: Seconds from the database to the side's memory; None where it cannot be told apart.
-        compute: Seconds of arithmetic.
-        persist: Seconds of writing, the commit included.
-        statements: SELECT, COPY, INSERT, UPDATE and DELETE sent; None where they were not counted.
-        rows: Snapshots written.
-        notes: Anything else, by name.
+    Seconds of what is not told apart are None, those of writing include the commit. `statements`
+    are SELECT, COPY, INSERT, UPDATE and DELETE; `rows` are snapshots written.
     """
 
     load: float | None
@@ -99,23 +87,18 @@ class Timing:
     notes: dict[str, Any] = field(default_factory=dict)
 
 
-def job_of(  # noqa: PLR0917  # what the command line gives
+def job_of(
     name: str,
     size: Size,
-    history: int,
-    analytics: str,
     folder: Path,
+    *,
+    history: int = 1,
+    analytics: str = "none",
     options: dict[str, int] | None = None,
 ) -> Job:
     """Return the job of a name on a size: `daily` is the last session, `backfill` all of them.
 
-    Args:
-        name: Of `JOBS`.
-        size: What the database holds.
-        history: Sessions that stand before a daily one.
-        analytics: Of `ANALYTICS`.
-        folder: An empty one.
-        options: Of batchcore.
+    `history` is how many stand before a daily one; `folder` is an empty one.
     """
     sessions = last_sessions(size.sessions)
     first = len(sessions) - 1 if name == "daily" else 0

@@ -5,7 +5,7 @@ Performance*, 1984, chapter 5), after what each process does by itself before an
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,17 +17,11 @@ LANES = 4
 class Costs:
     """What a daily run costs.
 
-    Attributes:
-        alone_s: Seconds at the start and the end in which no portfolio is worked on.
-        client_start_s: Seconds of a core that each process takes, however few portfolios it has.
-        server_start_s: Those that its server takes for it.
-        client_s: Seconds of a core that a process takes for a portfolio.
-        server_s: Those that the server takes.
-        log_bytes: What the server writes to its log for a portfolio.
-        log_bytes_s: How many bytes of it the disk of a server takes in a second.
-        load_share: Share of loading in what a portfolio costs; the rest is writing.
-        chunk: Portfolios of a chunk.
-        spread: Standard deviation of the costs of a chunk, as a share of their mean.
+    In `alone_s` no portfolio is worked on. Of a core, each process takes `client_start_s`, however
+    few portfolios it has, and its server `server_start_s` for it; each portfolio takes `client_s`
+    and `server_s`, of which `load_share` is loading and the rest writing. The disk of a server
+    takes `log_bytes_s`, a portfolio has `log_bytes`. `spread` is the standard deviation of the
+    costs of a chunk, as a share of their mean.
     """
 
     alone_s: float
@@ -44,14 +38,9 @@ class Costs:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What a run has.
+    """What a run has: portfolios in all, cores of each machine, processes for each server.
 
-    Attributes:
-        portfolios: On all servers together.
-        cores: Of each machine.
-        servers: How many, each with as many portfolios.
-        processes: For each server, on its machine.
-        machines: How many; as many as servers, but where several share one.
+    Servers have as many portfolios each, and a machine each unless `machines` says how many.
     """
 
     portfolios: int
@@ -108,17 +97,9 @@ def best(costs: Costs, portfolios: int, cores: int, servers: int) -> Layout:
 
 @dataclass(frozen=True, slots=True)
 class Took:
-    """What a run took.
+    """What a run took, of all processes and servers together.
 
-    Attributes:
-        layout: That it had.
-        seconds: From the start of the first process to the end of the last.
-        client_s: Seconds of a core, of all processes.
-        server_s: Of all servers.
-        log_bytes: Of all servers.
-        load_s: Seconds of loading, as the report has them.
-        persist_s: Of writing.
-        chunks: Of all processes.
+    `client_s` and `server_s` are seconds of a core, `load_s` and `persist_s` those of reports.
     """
 
     layout: Layout
@@ -151,12 +132,7 @@ def fitted(runs: Sequence[Took], log_bytes_s: float) -> Costs:
         chunk=max(run.layout.portfolios // run.chunks for run in runs),
     )
     left = [run.seconds - seconds(costs, run.layout) for run in runs]
-    return Costs(
-        **{
-            **{name: getattr(costs, name) for name in Costs.__slots__},
-            "alone_s": max(float(np.median(left)), 0.0),
-        }
-    )
+    return replace(costs, alone_s=max(float(np.median(left)), 0.0))
 
 
 def _line(

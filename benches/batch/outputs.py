@@ -8,6 +8,7 @@ from typing import Self
 import asyncpg
 
 from baseline import COLUMNS
+from batch.compare import EQUITIES, MARKET_VALUES, columns_of
 from batch.job import Job
 from batch.state import WRITTEN_BY_FULL
 
@@ -29,13 +30,9 @@ FILE = "outputs.json"
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Rows of one table as the bytes of a binary COPY.
+    """Rows of a table in a file of the job's folder, as the bytes of a binary COPY.
 
-    Attributes:
-        table: Where they go; for `portfolios` and `positions`, what rows are updated with.
-        columns: Of the bytes.
-        rows: How many.
-        file: Name in the job's folder.
+    For `portfolios` and `positions`, they are what rows are updated with.
     """
 
     table: str
@@ -46,12 +43,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """All that a job writes.
-
-    Attributes:
-        tables: Rows, by the table they go to.
-        symbols: Of the positions, whose closes were read for them.
-    """
+    """All that a job writes, and the symbols whose closes it reads."""
 
     tables: tuple[Output, ...]
     symbols: tuple[str, ...]
@@ -72,17 +64,13 @@ async def keep_outputs(connection: asyncpg.Connection, job: Job) -> Outputs:
     window = f"snapshot_date BETWEEN '{job.start}' AND '{job.end}'"
     asked: list[tuple[str, tuple[str, ...], str]] = [
         ("portfolio_snapshots", columns, f"WHERE {window} ORDER BY portfolio_id, snapshot_date"),
-        ("portfolios", ("id", "equity_balance"), "WHERE deleted_at IS NULL ORDER BY id"),
+        ("portfolios", EQUITIES["portfolios"], "WHERE deleted_at IS NULL ORDER BY id"),
     ]
     if job.analytics == "full":
-        for table in WRITTEN_BY_FULL:
-            own = await connection.fetch(
-                "SELECT attname FROM pg_attribute WHERE attrelid = $1::regclass"
-                " AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
-                table,
-            )
-            asked.append((table, tuple(row["attname"] for row in own), "ORDER BY id"))
-        values = ("id", "last_price", "market_value", "unrealized_pnl")
+        asked += [
+            (table, await columns_of(connection, table), "ORDER BY id") for table in WRITTEN_BY_FULL
+        ]
+        values = MARKET_VALUES["positions"]
         asked.append(("positions", values, "WHERE last_price IS NOT NULL ORDER BY portfolio_id"))
     tables = []
     for table, names, rest in asked:

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,16 +27,17 @@ from statistics import median
 
 import psutil
 
-from batch import state
-from batch.command import exit_code, machine
-from batch.compare import DiffersError
+from batch import command, state
+from batch.command import Found, empty_folder, exit_code, machine, shuffled
+from batch.compare import check_count
 from batch.contest import keep_history
-from batch.data import connected, server
+from batch.data import server
 from batch.job import Job, job_of
 from batch.model import Costs, Layout, Took, best, bound, errors, fitted, seconds
 from batch.simulation import simulated
-from batch.sizes import SEED, SIZES
-from batch.table import MIB, aligned, keep, tell
+from batch.sizes import SIZES
+from batch.table import MIB, aligned, tell
+from batch.wire import connected
 from batchcore.cli.options import URL_VARIABLE
 from batchcore.demo import embedded
 
@@ -73,84 +74,59 @@ class Server:
             return ended + sum(one.user + one.system for one in every)
 
 
-@dataclass(frozen=True, slots=True)
-class Study:
-    """Runs that are measured.
+async def study(
+    servers: dict[str, list[Server]],
+    processes: Sequence[int],
+    counts: Sequence[int],
+    rounds: int,
+    seed: int,
+) -> list[Took]:
+    """Return the median run of each layout: servers of a size, and processes for each of them."""
+    cases = [(size, each, count) for size in servers for each in processes for count in counts]
+    told: dict[tuple[str, int, int], list[Took]] = {case: [] for case in cases}
+    for held in servers.values():
+        for one in held:
+            await keep_history(one.url, one.job)
+    for _, (size, each, count) in shuffled(cases, rounds, random.Random(seed)):
+        took = await _one(servers[size][:count], each)
+        told[size, each, count].append(took)
+        tell(f"  {f'{count} x {size}, {each} processes':24} {took.seconds:8.3f} s")
+    return [sorted(runs, key=lambda one: one.seconds)[len(runs) // 2] for runs in told.values()]
 
-    Attributes:
-        servers: By size.
-        processes: How many for each server.
-        counts: Of servers.
-        rounds: How often each is run.
-        seed: Of the order in each round.
-        tell: Called with a line for each run.
-    """
 
-    servers: dict[str, list[Server]]
-    processes: Sequence[int]
-    counts: Sequence[int]
-    rounds: int
-    seed: int
-    tell: Callable[[str], object]
-
-    async def run(self) -> list[Took]:
-        """Return the median run of each layout.
-
-        Raises:
-            DiffersError: rows are missing.
-        """
-        cases = [
-            (size, processes, count)
-            for size in self.servers
-            for processes in self.processes
-            for count in self.counts
-        ]
-        told: dict[tuple[str, int, int], list[Took]] = {case: [] for case in cases}
-        for servers in self.servers.values():
-            for one in servers:
-                await keep_history(one.url, one.job)
-        dice = random.Random(self.seed)
-        for number in range(1, self.rounds + 1):
-            self.tell(f"round {number} of {self.rounds}")
-            for size, processes, count in dice.sample(cases, len(cases)):
-                took = await self._one(self.servers[size][:count], processes)
-                told[size, processes, count].append(took)
-                name = f"{count} x {size}, {processes} processes"
-                self.tell(f"  {name:24} {took.seconds:8.3f} s")
-        return [sorted(runs, key=lambda one: one.seconds)[len(runs) // 2] for runs in told.values()]
-
-    async def _one(self, servers: Sequence[Server], processes: int) -> Took:
-        for one in servers:
-            async with connected(one.url) as connection:
-                await state.put_back(connection, one.job)
-        logs = [await _log_bytes(one.url) for one in servers]
-        taken = [one.processor_s() for one in servers]
-        own, began = _children_s(), time.perf_counter()
-        commands = [_started(one, processes) for one in servers]
-        outputs = [command.communicate()[0] for command in commands]
-        took = time.perf_counter() - began
-        if any(command.returncode for command in commands):
-            raise RuntimeError(f"a run failed: {[one.returncode for one in commands]}")
-        reports = [json.loads(output) for output in outputs]
-        for one in servers:
-            await _count(one)
-        phases = [report["seconds_by_phase"] for report in reports]
-        return Took(
-            layout=Layout(
-                portfolios=sum(one.job.portfolios for one in servers),
-                cores=os.cpu_count() or 1,
-                servers=len(servers),
-                processes=processes,
-                machines=1,
-            ),
-            seconds=took,
-            client_s=_children_s() - own,
-            server_s=sum(s.processor_s() - t for s, t in zip(servers, taken, strict=True)),
-            log_bytes=sum([await _log_bytes(one.url) for one in servers]) - sum(logs),
-            load_s=sum(one["load"] for one in phases),
-            persist_s=sum(one["persist"] for one in phases),
-            chunks=sum(report["chunks"] for report in reports),
-        )
+async def _one(servers: Sequence[Server], processes: int) -> Took:
+    for one in servers:
+        async with connected(one.url) as connection:
+            await state.put_back(connection, one.job)
+    logs = [await _log_bytes(one.url) for one in servers]
+    taken = [one.processor_s() for one in servers]
+    own, began = _children_s(), time.perf_counter()
+    commands = [_started(one, processes) for one in servers]
+    outputs = [command.communicate()[0] for command in commands]
+    took = time.perf_counter() - began
+    if any(command.returncode for command in commands):
+        raise RuntimeError(f"a run failed: {[one.returncode for one in commands]}")
+    reports = [json.loads(output) for output in outputs]
+    for one in servers:
+        async with connected(one.url) as connection:
+            await check_count(connection, one.job)
+    phases = [report["seconds_by_phase"] for report in reports]
+    return Took(
+        layout=Layout(
+            portfolios=sum(one.job.portfolios for one in servers),
+            cores=os.cpu_count() or 1,
+            servers=len(servers),
+            processes=processes,
+            machines=1,
+        ),
+        seconds=took,
+        client_s=_children_s() - own,
+        server_s=sum(s.processor_s() - t for s, t in zip(servers, taken, strict=True)),
+        log_bytes=sum([await _log_bytes(one.url) for one in servers]) - sum(logs),
+        load_s=sum(one["load"] for one in phases),
+        persist_s=sum(one["persist"] for one in phases),
+        chunks=sum(report["chunks"] for report in reports),
+    )
 
 
 def _started(one: Server, processes: int) -> subprocess.Popen[bytes]:
@@ -173,13 +149,6 @@ def _children_s() -> float:
 async def _log_bytes(url: str) -> int:
     async with connected(url) as connection:
         return int(await connection.fetchval("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn"))
-
-
-async def _count(one: Server) -> None:
-    async with connected(one.url) as connection:
-        rows = await connection.fetchval("SELECT count(*) FROM portfolio_snapshots")
-    if rows != one.job.rows_after:
-        raise DiffersError(f"{rows:,} rows stand, expected {one.job.rows_after:,}")
 
 
 def disk_bytes_s(folder: Path) -> float:
@@ -250,57 +219,36 @@ def report(costs: Costs, runs: Sequence[Took]) -> list[str]:
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(prog="python -m batch.scaleout", description=__doc__)
+    made = command.parser("batch.scaleout", __doc__, rounds=3)
     made.add_argument("--sizes", default="s,m,l")
     made.add_argument("--processes", default="1,2,4")
     made.add_argument("--servers", default="1,2,3")
-    made.add_argument("--rounds", type=int, default=3)
     made.add_argument("--data", type=Path, help="folder that keeps the databases")
-    made.add_argument("--json", type=Path, help="file for the figures of every layout")
-    made.add_argument("--seed", type=int, default=SEED, help="of the order of runs")
     return made
 
 
-def run(given: argparse.Namespace) -> None:
+def run(given: argparse.Namespace) -> Found:
     sizes = [SIZES[name] for name in given.sizes.split(",")]
     counts = [int(count) for count in given.servers.split(",")]
+    processes = [int(count) for count in given.processes.split(",")]
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="batchcore-bench-")))
+        folder = stack.enter_context(empty_folder())
         servers: dict[str, list[Server]] = {}
         for size in sizes:
             for number in range(max(counts)):
                 kept = None if given.data is None else given.data / str(number)
-                started = stack.enter_context(
-                    server(size, analytics=False, folder=kept, settings={})
-                )
+                started = stack.enter_context(server(size, folder=kept))
                 own = folder / f"{size.name}{number}"
                 own.mkdir()
-                job = job_of("daily", size, history=1, analytics="none", folder=own)
+                job = job_of("daily", size, own)
                 servers.setdefault(size.name, []).append(Server(started, job))
         on = machine(servers[sizes[0].name][0].url)
-        study = Study(
-            servers=servers,
-            processes=[int(count) for count in given.processes.split(",")],
-            counts=counts,
-            rounds=given.rounds,
-            seed=given.seed,
-            tell=tell,
-        )
-        runs = asyncio.run(study.run())
+        runs = asyncio.run(study(servers, processes, counts, given.rounds, given.seed))
         costs = fitted(runs, disk_bytes_s(folder))
-    head = [
-        f"daily runs on {', '.join(map(str, sizes))}; medians of {given.rounds} runs",
-        on,
-    ]
-    tell("", *head, *report(costs, runs))
-    if given.json is not None:
-        keep(given.json, {"head": head, "costs": asdict(costs), "runs": [*map(asdict, runs)]})
-
-
-def main() -> int:
-    given = parser().parse_args()
-    return exit_code(lambda: run(given))
+    head = f"daily runs on {', '.join(map(str, sizes))}; medians of {given.rounds} runs"
+    figures = {"costs": asdict(costs), "runs": [*map(asdict, runs)]}
+    return [head, on], report(costs, runs), figures
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(parser(), run))

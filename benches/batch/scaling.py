@@ -12,24 +12,23 @@ import argparse
 import asyncio
 import random
 import sys
-import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import asyncpg
 import numpy as np
 
-from batch import state
-from batch.command import exit_code, machine
-from batch.compare import DiffersError, check_with_reference
+from batch import command, state
+from batch.command import Found, empty_folder, exit_code, machine, shuffled
+from batch.compare import check_count, check_with_reference
 from batch.contest import child
-from batch.data import SETTINGS, connected, fill
+from batch.data import SETTINGS, fill
 from batch.job import Job, job_of
-from batch.sizes import POSITIONS, SEED, Size
-from batch.table import MIB, aligned, keep, tell
+from batch.sizes import POSITIONS, Size
+from batch.table import MIB, aligned, tell
+from batch.wire import connected
 from batchcore.demo import embedded
 
 DIMENSIONS = {
@@ -42,7 +41,6 @@ DIMENSIONS = {
 
 BASE = Size("base", 4000, symbols=1000, sessions=20)
 FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
-ROUNDS = 3
 CHECKED = 5
 """Portfolios of each case that are checked with the reference."""
 
@@ -68,13 +66,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """How a figure grows.
-
-    Attributes:
-        each: Of a straight line, by unit of what grows.
-        at_none: Where that line begins.
-        exponent: Of a power law: 1 is in proportion, 0 not at all.
-    """
+    """How a figure grows: along a line from `at_none` by `each`, or as a power of `exponent`."""
 
     each: float
     at_none: float
@@ -101,15 +93,8 @@ def cases_of(base: Size, factors: Sequence[float]) -> list[Case]:
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """What the runs of each case took.
+    """What the processes of each case told, by its name; the first case is the base."""
 
-    Attributes:
-        base: What the other cases vary.
-        cases: The base first.
-        told: By name of a case, what its processes told.
-    """
-
-    base: Size
     cases: list[Case]
     told: dict[str, list[dict[str, Any]]]
 
@@ -121,7 +106,8 @@ class Growth:
 
     def series(self, dimension: str) -> list[tuple[int, dict[str, float]]]:
         """Return what grows and the medians, the base among them, ascending."""
-        found = [(getattr(self.base, DIMENSIONS[dimension]), self.medians(self.cases[0]))]
+        base = self.cases[0]
+        found = [(getattr(base.size, DIMENSIONS[dimension]), self.medians(base))]
         found += [(c.value, self.medians(c)) for c in self.cases if c.dimension == dimension]
         return sorted(found, key=lambda one: one[0])
 
@@ -163,132 +149,79 @@ class Growth:
         return {
             "medians": {case.name: self.medians(case) for case in self.cases},
             "fits": {
-                dimension: {
-                    name: {"each": fit.each, "at_none": fit.at_none, "exponent": fit.exponent}
-                    for name, fit in fits.items()
-                }
+                dimension: {name: asdict(fit) for name, fit in fits.items()}
                 for dimension, fits in self.fits().items()
             },
             "rounds": self.told,
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Study:
-    """The cases and how they are run.
+async def study(
+    server: embedded.EmbeddedServer,
+    base: Size,
+    factors: Sequence[float],
+    *,
+    rounds: int,
+    seed: int,
+    folder: Path,
+) -> Growth:
+    """Return what each case took, on a database of its own.
 
-    Attributes:
-        server: That holds a database for each case.
-        base: What the cases vary.
-        factors: By how much.
-        rounds: How often each case is run.
-        seed: Of the order in each round.
-        folder: An empty one.
-        tell: Called with a line for each step.
+    Raises:
+        DiffersError: rows are missing, or differ from those of the reference.
     """
-
-    server: embedded.EmbeddedServer
-    base: Size
-    factors: Sequence[float]
-    rounds: int
-    seed: int
-    folder: Path
-    tell: Callable[[str], object]
-
-    async def run(self) -> Growth:
-        """Return what each case took.
-
-        Raises:
-            DiffersError: rows are missing, or differ from those of the reference.
-        """
-        cases = cases_of(self.base, self.factors)
-        jobs = {case.name: await self._filled(case) for case in cases}
-        told: dict[str, list[dict[str, Any]]] = {case.name: [] for case in cases}
-        dice = random.Random(self.seed)
-        for number in range(1, self.rounds + 1):
-            self.tell(f"round {number} of {self.rounds}")
-            for case in dice.sample(cases, len(cases)):
-                took = await self._one(case, jobs[case.name], check=number == 1)
-                told[case.name].append(took)
-                self.tell(f"  {case.name:20} {took['total']:8.3f} s")
-        return Growth(self.base, cases, told)
-
-    def _url(self, case: Case) -> str:
-        return self.server.database_url(case.database)
-
-    async def _filled(self, case: Case) -> Job:
-        """Make the database of a case; return what is to be done on it."""
-        self.tell(f"{case.name}: {case.size}")
-        async with connected(self.server.url) as connection:
-            await connection.execute(f"CREATE DATABASE {case.database}")
-        await fill(self._url(case), case.size, analytics=False)
-        async with connected(self._url(case)) as connection:
-            await state.keep_opening(connection)
-        folder = self.folder / case.database
-        folder.mkdir()
-        return job_of("backfill", case.size, history=0, analytics="none", folder=folder)
-
-    async def _one(self, case: Case, job: Job, *, check: bool) -> dict[str, Any]:
-        url = self._url(case)
+    cases = cases_of(base, factors)
+    jobs = {case.name: await _filled(server, case, folder) for case in cases}
+    told: dict[str, list[dict[str, Any]]] = {case.name: [] for case in cases}
+    for number, case in shuffled(cases, rounds, random.Random(seed)):
+        url, job = server.database_url(case.database), jobs[case.name]
         async with connected(url) as connection:
             await state.put_back(connection, job)
-        told = child("batchcore", url, job)
+        took = child("batchcore", url, job)
         async with connected(url) as connection:
-            await _count(connection, case, job)
-            if check:
-                await check_with_reference(url, connection, job, CHECKED, self.seed)
-        return told
+            await check_count(connection, job)
+            if number == 1:
+                await check_with_reference(url, connection, job, CHECKED, seed)
+        told[case.name].append(took)
+        tell(f"  {case.name:20} {took['total']:8.3f} s")
+    return Growth(cases, told)
 
 
-async def _count(connection: asyncpg.Connection, case: Case, job: Job) -> None:
-    rows = await connection.fetchval("SELECT count(*) FROM portfolio_snapshots")
-    if rows != job.rows:
-        raise DiffersError(f"{case.name}: {rows:,} rows stand, expected {job.rows:,}")
+async def _filled(server: embedded.EmbeddedServer, case: Case, folder: Path) -> Job:
+    """Make the database of a case; return what is to be done on it."""
+    tell(f"{case.name}: {case.size}")
+    async with connected(server.url) as connection:
+        await connection.execute(f"CREATE DATABASE {case.database}")
+    url = server.database_url(case.database)
+    await fill(url, case.size, analytics=False)
+    async with connected(url) as connection:
+        await state.keep_opening(connection)
+    own = folder / case.database
+    own.mkdir()
+    return job_of("backfill", case.size, own)
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(prog="python -m batch.scaling", description=__doc__)
+    made = command.parser("batch.scaling", __doc__, rounds=3)
     made.add_argument("--portfolios", type=int, default=BASE.portfolios)
     made.add_argument("--lots", type=int, default=POSITIONS)
     made.add_argument("--symbols", type=int, default=BASE.symbols)
     made.add_argument("--sessions", type=int, default=BASE.sessions)
     made.add_argument("--factors", default=",".join(f"{factor:g}" for factor in FACTORS))
-    made.add_argument("--rounds", type=int, default=ROUNDS)
-    made.add_argument("--json", type=Path, help="file for the figures of every round")
-    made.add_argument("--seed", type=int, default=SEED, help="of the order of cases")
     return made
 
 
-def run(given: argparse.Namespace) -> None:
+def run(given: argparse.Namespace) -> Found:
     base = Size("base", given.portfolios, given.symbols, given.sessions, given.lots)
-    with (
-        tempfile.TemporaryDirectory(prefix="batchcore-bench-") as folder,
-        embedded.start(settings=SETTINGS) as server,
-    ):
+    factors = [float(factor) for factor in given.factors.split(",")]
+    with empty_folder() as folder, embedded.start(settings=SETTINGS) as server:
         on = machine(server.url)
-        study = Study(
-            server=server,
-            base=base,
-            factors=[float(factor) for factor in given.factors.split(",")],
-            rounds=given.rounds,
-            seed=given.seed,
-            folder=Path(folder),
-            tell=tell,
+        found = asyncio.run(
+            study(server, base, factors, rounds=given.rounds, seed=given.seed, folder=folder)
         )
-        found = asyncio.run(study.run())
-    head = [
-        f"backfill of {base}, each varied alone; medians of {given.rounds} runs, seconds",
-        on,
-    ]
-    tell("", *head, *found.lines())
-    if given.json is not None:
-        keep(given.json, {"head": head, **found.figures()})
-
-
-def main() -> int:
-    given = parser().parse_args()
-    return exit_code(lambda: run(given))
+    head = f"backfill of {base}, each varied alone; medians of {given.rounds} runs, seconds"
+    return [head, on], found.lines(), found.figures()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(parser(), run))

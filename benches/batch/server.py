@@ -14,10 +14,9 @@ import argparse
 import asyncio
 import random
 import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
@@ -25,16 +24,24 @@ from typing import Any
 
 import asyncpg
 
-from batch import state
-from batch.command import exit_code, machine
-from batch.compare import DiffersError, check_with_reference
+from batch import command, state
+from batch.command import Found, RefusedError, empty_folder, exit_code, machine, shuffled
+from batch.compare import (
+    EQUITIES,
+    LEFT_OUT,
+    SNAPSHOTS,
+    DiffersError,
+    check_with_reference,
+    columns_of,
+)
 from batch.contest import CHECKED, ROUNDS, child
-from batch.data import SETTINGS, connected, fill
+from batch.data import SETTINGS, fill
 from batch.job import JOBS, Job, job_of
 from batch.outputs import Output, keep_outputs
-from batch.sizes import SEED, SIZES, Size
-from batch.table import MIB, aligned, keep, tell
+from batch.sizes import SIZES, Size
+from batch.table import MIB, aligned, tell
 from batch.variants import KEEP_COLUMNS, PARENT, Month, Variant, months, variants
+from batch.wire import connected
 from batchcore.demo import embedded
 
 PATIENCE_S = 3.0
@@ -44,7 +51,6 @@ DIGEST = """
     SELECT count(*), sum(hashtextextended(t::text, 0))::text FROM (
         SELECT {columns} FROM {table}) t
 """
-SNAPSHOTS, EQUITIES = "portfolio_snapshots", "portfolios"
 STRAIGHT, PARENTS, ATTACHED = "straight in", "through the parent", "bare, then attached"
 
 LOADS = "loads"
@@ -54,13 +60,9 @@ Settings = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Took:
-    """What a run on a variant took.
+    """What a run on a variant took, as its process told and the server counted.
 
-    Attributes:
-        told: By its process.
-        wal_bytes: Of the write-ahead log.
-        checkpoints: That began during the run.
-        hot: Share of the updates of portfolios that touched no index; None without updates.
+    `hot` is the share of the updates of portfolios that touched no index; None without updates.
     """
 
     told: dict[str, Any]
@@ -88,7 +90,7 @@ class Counters:
         wal = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::int8"
         begun = f"SELECT {timed} + {requested} FROM {view}"
         row = await connection.fetchrow(
-            "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = $1", EQUITIES
+            "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'portfolios'"
         )
         assert row is not None
         return cls(await connection.fetchval(wal), await connection.fetchval(begun), *row)
@@ -164,14 +166,8 @@ def _with_words(table: Sequence[Sequence[str]]) -> list[str]:
 class Trial:
     """Hosts of one size in a cluster, and what is done with them.
 
-    Attributes:
-        folder: An empty one, that the account of the server may enter.
-        size: Of the hosts.
-        jobs: Which of `JOBS`.
-        only: Names of variants, and `LOADS`; empty is all of them.
-        rounds: How often; None takes `ROUNDS`.
-        seed: Of the order in each round.
-        tell: Called with a line for each step.
+    `folder` is an empty one, that the account of the server may enter. `only` names variants, and
+    `LOADS`; empty is all of them. No `rounds` are those of `ROUNDS`.
     """
 
     folder: Path
@@ -180,14 +176,9 @@ class Trial:
     only: Sequence[str]
     rounds: int | None
     seed: int
-    tell: Callable[[str], object]
 
     async def run(self) -> Findings:
-        """Return what was found.
-
-        Raises:
-            DiffersError: a variant got other rows than the plain host.
-        """
+        """Return what was found; a variant that got other rows than the plain host is refused."""
         jobs = {name: self._job(name) for name in JOBS}
         every = jobs["backfill"].sessions
         chosen = self._chosen(variants(every, compression=await self._prepared(jobs)))
@@ -200,12 +191,10 @@ class Trial:
             rounds = (self.rounds or ROUNDS[name]) if turn else 0
             # The table has the order of the list, the runs have that of the dice.
             found.runs[name] = {variant.name: [] for variant in turn}
-            for number in range(1, rounds + 1):
-                self.tell(f"{name}, round {number} of {rounds}")
-                for variant in dice.sample(turn, len(turn)):
-                    took = await self._one(variant, jobs[name], expected)
-                    found.add(name, variant, took)
-                    self.tell(f"  {variant.name:24} {took.told['total']:8.3f} s")
+            for _, variant in shuffled(turn, rounds, dice, f"{name}, "):
+                took = await self._one(variant, jobs[name], expected)
+                found.add(name, variant, took)
+                tell(f"  {variant.name:24} {took.told['total']:8.3f} s")
         if self._with_loads:
             await self._loads(jobs["backfill"], found, dice)
         return found
@@ -214,7 +203,7 @@ class Trial:
         """Return those that were asked for, and the plain ones that they are compared with."""
         if unknown := set(self.only) - {one.name for one in known} - {LOADS}:
             names = ", ".join(one.name for one in known)
-            raise SystemExit(f"no variant {', '.join(sorted(unknown))}; there are {names}")
+            raise RefusedError(f"no variant {', '.join(sorted(unknown))}; there are {names}")
         if not self.only:
             return known
         plain = {one.plain for one in known if one.name in self.only}
@@ -227,21 +216,18 @@ class Trial:
     def _job(self, name: str) -> Job:
         folder = self.folder / name
         folder.mkdir()
-        return job_of(name, self.size, history=1, analytics="none", folder=folder)
+        return job_of(name, self.size, folder)
 
-    @asynccontextmanager
-    async def _started(self, settings: Settings) -> AsyncIterator[embedded.EmbeddedServer]:
-        with embedded.start(self.folder / "cluster", settings=settings) as server:
-            yield server
+    def _started(self, settings: Settings) -> AbstractContextManager[embedded.EmbeddedServer]:
+        return embedded.start(self.folder / "cluster", settings=settings)
 
     async def _prepared(self, jobs: dict[str, Job]) -> str:
         """Make the plain host, with what a daily run goes on from.
 
-        Returns:
-            The best compression of the write-ahead log that the server has.
+        Returns the best compression of the write-ahead log that the server has.
         """
-        self.tell(f"plain host: {self.size}")
-        async with self._started(SETTINGS) as server:
+        tell(f"plain host: {self.size}")
+        with self._started(SETTINGS) as server:
             async with connected(server.url) as connection:
                 await connection.execute("CREATE DATABASE plain")
                 methods = await connection.fetchval(
@@ -267,7 +253,7 @@ class Trial:
         if self._with_loads:
             wanted[_database(PARENTS)] = (*PARENT, *(month.empty() for month in loaded))
             wanted[_database(ATTACHED)] = PARENT
-        async with self._started(SETTINGS) as server:
+        with self._started(SETTINGS) as server:
             for database, sql in wanted.items():
                 async with connected(server.url) as connection:
                     await connection.execute(f"CREATE DATABASE {database} TEMPLATE plain")
@@ -277,19 +263,19 @@ class Trial:
 
     async def _expected(self, job: Job) -> tuple[Any, ...]:
         """Return the digests of what the plain host gets, which the reference agrees with."""
-        async with self._started(SETTINGS) as server:
+        with self._started(SETTINGS) as server:
             url = server.database_url("plain")
             async with connected(url) as connection:
                 await state.put_back(connection, job)
             child("batchcore", url, job)
             async with connected(url) as connection:
                 sample = min(CHECKED[job.name], self.size.portfolios)
-                self.tell(await check_with_reference(url, connection, job, sample, self.seed))
+                tell(await check_with_reference(url, connection, job, sample, self.seed))
                 await keep_outputs(connection, job)
                 return await _digests(connection)
 
     async def _one(self, variant: Variant, job: Job, expected: tuple[Any, ...]) -> Took:
-        async with self._started(variant.settings) as server:
+        with self._started(variant.settings) as server:
             url = server.database_url(variant.database)
             async with connected(url) as connection:
                 await state.put_back(connection, job)
@@ -318,12 +304,12 @@ class Trial:
         ways = {STRAIGHT: "plain", PARENTS: _database(PARENTS), ATTACHED: _database(ATTACHED)}
         rounds = self.rounds or ROUNDS["backfill"]
         found.loads = {way: [] for way in ways}
-        async with self._started(SETTINGS) as server:
+        with self._started(SETTINGS) as server:
             rows = await _kept_rows(server.database_url("plain"), job)
             found.rows = sum(part.rows for part in rows.parts.values())
             expected = None
             for number in range(1, rounds + 1):
-                self.tell(f"loads, round {number} of {rounds}")
+                tell(f"loads, round {number} of {rounds}")
                 for way in (STRAIGHT, *dice.sample([PARENTS, ATTACHED], 2)):
                     async with connected(server.database_url(ways[way])) as connection:
                         seconds = await _load(connection, way, rows)
@@ -332,7 +318,7 @@ class Trial:
                     if digest != expected:
                         raise DiffersError(f"{way}: {digest} stand, expected {expected}")
                     found.loads[way].append(seconds)
-                    self.tell(f"  {way:24} {seconds:8.3f} s")
+                    tell(f"  {way:24} {seconds:8.3f} s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,18 +381,12 @@ async def _copied(connection: asyncpg.Connection, table: str, folder: Path, outp
 
 
 async def _digests(connection: asyncpg.Connection) -> tuple[Any, ...]:
-    return await _digest(connection, SNAPSHOTS), await _digest(connection, EQUITIES)
+    return await _digest(connection, SNAPSHOTS), await _digest(connection, "portfolios")
 
 
 async def _digest(connection: asyncpg.Connection, table: str) -> tuple[int, str]:
     """Return how many rows there are, and a sum over what batchcore writes into them."""
-    own = ("id", "equity_balance")
-    if table == SNAPSHOTS:
-        found = await connection.fetch(
-            "SELECT attname FROM pg_attribute WHERE attrelid = 'bench.columns'::regclass"
-            " AND attnum > 0 AND attname NOT IN ('id', 'created_at') ORDER BY attnum"
-        )
-        own = tuple(row["attname"] for row in found)
+    own = EQUITIES.get(table) or await columns_of(connection, "bench.columns", LEFT_OUT)
     row = await connection.fetchrow(DIGEST.format(columns=", ".join(own), table=table))
     return tuple(row)
 
@@ -426,46 +406,24 @@ def _database(way: str) -> str:
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(prog="python -m batch.server", description=__doc__)
+    made = command.parser("batch.server", __doc__)
     made.add_argument("--size", choices=SIZES, default="s")
     made.add_argument("--job", choices=JOBS, action="append", help="all of them if not given")
     made.add_argument("--only", default="", help="variants with commas between, and `loads`")
-    made.add_argument("--rounds", type=int, help="5 for daily, 3 for backfill and loads")
-    made.add_argument("--json", type=Path, help="file for the figures")
-    made.add_argument("--seed", type=int, default=SEED, help="of the order of variants")
     return made
 
 
-def run(given: argparse.Namespace) -> None:
-    size = SIZES[given.size]
-    with tempfile.TemporaryDirectory(prefix="batchcore-bench-") as folder:
-        Path(folder).chmod(0o711)  # as root, another account runs the server in it
-        trial = Trial(
-            folder=Path(folder),
-            size=size,
-            jobs=given.job or JOBS,
-            only=[name for name in given.only.split(",") if name],
-            rounds=given.rounds,
-            seed=given.seed,
-            tell=tell,
-        )
-        found = asyncio.run(trial.run())
-        with embedded.start(Path(folder) / "cluster") as server:
+def run(given: argparse.Namespace) -> Found:
+    size, jobs = SIZES[given.size], given.job or JOBS
+    only = [name for name in given.only.split(",") if name]
+    with empty_folder() as folder:
+        folder.chmod(0o711)  # as root, another account runs the server in it
+        found = asyncio.run(Trial(folder, size, jobs, only, given.rounds, given.seed).run())
+        with embedded.start(folder / "cluster") as server:
             on = machine(server.url)
-    rounds = ", ".join(f"{given.rounds or ROUNDS[job]} runs of {job}" for job in trial.jobs)
-    head = [
-        f"{size}; {rounds}; medians, seconds",
-        on,
-    ]
-    tell("", *head, *found.lines())
-    if given.json is not None:
-        keep(given.json, {"head": head, **found.figures()})
-
-
-def main() -> int:
-    given = parser().parse_args()
-    return exit_code(lambda: run(given))
+    rounds = ", ".join(f"{given.rounds or ROUNDS[job]} runs of {job}" for job in jobs)
+    return [f"{size}; {rounds}; medians, seconds", on], found.lines(), found.figures()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(parser(), run))

@@ -8,14 +8,9 @@ SEED = 20_250_630
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much a database holds.
+    """How much a database holds; a tenth of the symbols are options.
 
-    Attributes:
-        name: On the command line.
-        portfolios: How many.
-        symbols: Of the market; a tenth of them options.
-        sessions: That can be valued; the market has ten more before them.
-        positions: Of each portfolio.
+    The `sessions` can be valued, the market has ten more before them.
     """
 
     name: str

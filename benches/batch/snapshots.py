@@ -1,17 +1,20 @@
-"""What NumPy and Polars write: snapshots from columns of integers, and equities."""
+"""Sides that make columns of integers of arrays: NumPy, Polars and DuckDB."""
 
+import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from time import perf_counter
 
 import asyncpg
 import numpy as np
 
 from baseline import COLUMNS
-from batch import wire
+from batch import inputs, wire
+from batch.inputs import Inputs
+from batch.job import Job, Timing
 
-__all__ = ["COLUMNS", "Rows", "save_equities"]
-
+STATEMENTS = 7  # four to read, the rows, the equities and their update
 ROWS_A_PIECE = 1000
 RETURN_LIMIT = 100 * 10**6  # from which on it is NULL (S10)
 EQUITIES = """
@@ -21,15 +24,48 @@ EQUITIES = """
 """
 
 
+Figures = Callable[[int, int], dict[str, np.ndarray]]
+"""(n,) int64 of each column of the rows of portfolios `first` to `last`; see `Rows.encoded`."""
+
+
+def run(url: str, job: Job, prepared: Callable[[Inputs], Figures], portfolios: int) -> Timing:
+    """Return what a side took that prepares what was read, and rolls so many portfolios at once."""
+    return asyncio.run(_run(url, job, prepared, portfolios))
+
+
+async def _run(
+    url: str, job: Job, prepared: Callable[[Inputs], Figures], portfolios: int
+) -> Timing:
+    async with wire.connected(url) as connection:
+        began = perf_counter()
+        read = await inputs.read(connection, job)
+        have = perf_counter()
+        figures = prepared(read)
+        spent = perf_counter() - have
+        ids, sessions = read.portfolios["id"], len(read.sessions)
+        latest = np.empty(len(ids), np.int64)
+
+        def pieces() -> Iterator[np.ndarray]:
+            nonlocal spent
+            rows = Rows(ids, read.sessions)
+            for first in range(0, len(ids), portfolios):
+                last = min(first + portfolios, len(ids))
+                began = perf_counter()
+                columns = figures(first, last)
+                latest[first:last] = columns["equity_balance"][sessions - 1 :: sessions]
+                spent += perf_counter() - began
+                yield from rows.encoded(first, last, columns)
+
+        async with connection.transaction():
+            await wire.write(connection, "portfolio_snapshots", COLUMNS, pieces())
+            await save_equities(connection, ids, latest)
+        done = perf_counter()
+    return Timing(have - began, spent, done - have - spent, STATEMENTS, len(ids) * sessions)
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Rows:
-    """The rows of a run, a session of each portfolio after the other.
-
-    Attributes:
-        ids: (p,) of the portfolios, in order.
-        sessions: (s,) int32 days of PostgreSQL.
-        created_us: Microseconds since 1970.
-    """
+    """The rows of a run, a session of each portfolio after the other, of days of PostgreSQL."""
 
     ids: np.ndarray
     sessions: np.ndarray
@@ -40,10 +76,7 @@ class Rows:
     ) -> Iterator[np.ndarray]:
         """Give the rows of portfolios `first` to `last` as bytes, in the order of `COLUMNS`.
 
-        Args:
-            first: Row of the first portfolio.
-            last: Row after the last.
-            figures: (n,) int64 of each other column, in cents; returns in millionths.
+        `figures` has (n,) int64 of each other column, in cents; returns in millionths.
         """
         count = (last - first) * len(self.sessions)
         counter = first * len(self.sessions) + np.arange(count)

@@ -59,12 +59,7 @@ async def keep_history(connection: asyncpg.Connection, sessions: int) -> None:
 
 
 async def put_back(connection: asyncpg.Connection, job: Job) -> None:
-    """Make the tables what they are before a job, vacuumed and checkpointed.
-
-    Args:
-        connection: Of a superuser.
-        job: What comes.
-    """
+    """Make the tables what they are before a job, vacuumed and checkpointed, as a superuser."""
     history = len(job.history)
     await connection.execute("SET session_replication_role = replica")
     await connection.execute("TRUNCATE portfolio_snapshots")

@@ -13,12 +13,9 @@ MIB = 1 << 20
 
 @dataclass
 class Rounds:
-    """What each side took, by round.
+    """What each side took, as its processes told, `of` so many portfolios.
 
-    Attributes:
-        of: Portfolios in all.
-        on: How many each side was run on, where those are not all.
-        told: By side, what its processes told.
+    `on` has how many a side was run on, where those are not all.
     """
 
     of: int

@@ -23,16 +23,10 @@ DAILY = ("daily",)
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A host, and the server that it is on.
+    """A host and its server, made by `sql` of a plain host, and what that costs the DBA.
 
-    Attributes:
-        name: In the table.
-        cost: What the DBA pays for it.
-        plain: Name of the variant that it is compared with; its own where it is one.
-        sql: Makes it of a plain host, which has no snapshots.
-        settings: Of the server.
-        before: SQL before each run, on tables that were put back.
-        jobs: Where it matters.
+    It is compared with the variant `plain`; `before` is run on tables that were put back, for the
+    `jobs` where it matters.
     """
 
     name: str
@@ -140,9 +134,7 @@ def months(sessions: Sequence[date]) -> list[Month]:
 def variants(sessions: Sequence[date], *, compression: str) -> list[Variant]:
     """Return the variants, each plain one before those that are compared with it.
 
-    Args:
-        sessions: All that a job may write, or go on from.
-        compression: Of the write-ahead log, one that the server has.
+    `sessions` are all that a job may write or go on from, `compression` one that the server has.
     """
 
     def durable(name: str, cost: str, **settings: str) -> Variant:

@@ -7,6 +7,7 @@ the largest value of its column, leading zeros included, which PostgreSQL drops.
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,15 +26,21 @@ NULL = -1
 UUID, DATE, INT4, INT8, BOOL = "V16", ">i4", ">i4", ">i8", "?"
 
 
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(url, statement_cache_size=0)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
 async def read(
     connection: asyncpg.Connection, query: str, columns: Mapping[str, str]
 ) -> np.ndarray:
-    """Return the rows of a query as a structured array.
+    """Return the rows of a query as a structured array of columns with big-endian dtypes.
 
-    Args:
-        connection: To the database.
-        query: Without parameters; its values are never NULL and always of the width of their dtype.
-        columns: Names in the array, with their big-endian dtypes, in the order of the query.
+    Its values are never NULL and always of the width of their dtype.
     """
     received = bytearray()
 
@@ -79,13 +86,7 @@ class Column(Protocol):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Plain:
-    """Values of one width, or one value for all rows.
-
-    Attributes:
-        name: Of the column.
-        dtype: On the wire.
-        values: (n,), or a single one.
-    """
+    """Values of one width, or one value for all rows."""
 
     name: str
     dtype: str
@@ -105,15 +106,7 @@ class Plain:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Numeric:
-    """Decimals.
-
-    Attributes:
-        name: Of the column.
-        scale: Decimals of the column.
-        values: (n,) int64, 10^-scale.
-        groups: Digits of four that the largest value has.
-        null: (n,) bool: rows that are NULL instead; None for none.
-    """
+    """Decimals, (n,) int64 of 10^-scale; `groups` are the digits of four of the largest of them."""
 
     name: str
     scale: int

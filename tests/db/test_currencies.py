@@ -32,7 +32,7 @@ from batchcore.pages.night import load_night
 from batchcore.pages.render import night_page
 from db.conftest import EMPTY
 from db.test_corrections import touched, versions
-from support import currencies, database, foreign_host
+from support import database, foreign_host
 from support.cases import RateRow
 from support.command import called
 from support.database import MOMENT, Host
@@ -41,6 +41,7 @@ from support.foreign_host import OF_POSITIONS, OF_PROFILES, every_day, in_curren
 from support.generate import MONDAY, Generator, Run
 from support.outcome import issues_of, random_host, seeded
 from support.runs import run_days
+from support.sides import by_reference
 
 pytestmark = pytest.mark.db
 
@@ -156,8 +157,8 @@ async def test_five_currencies_beside_one(same_rates_host: str) -> None:
     result = await ran(same_rates_host, analytics="every")
     assert result.rows_written == 16
     assert result.issues_by_name()["currencies"] == 1  # totals mix them
-    run = Run(host.prices, host.portfolios, DAYS, rates=tuple(rates), fx={"scale": 10})
-    expected, _ = currencies.by_reference(run)
+    run = Run(host.portfolios, host.prices, DAYS, rates=tuple(rates), fx={"scale": 10})
+    expected, _ = by_reference(run)
     stored = await database.snapshots(same_rates_host)
     for portfolio, of_one in zip(host.portfolios, expected, strict=True):
         for row in of_one.rows:

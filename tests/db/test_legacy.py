@@ -78,7 +78,7 @@ async def check(  # a run over a range
 
 @pytest.mark.parametrize("case", cases("legacy"), ids=str)
 async def test_a_worked_case_day_by_day(same_loose_host: str, case: Case) -> None:
-    run = legacy_frames.run_of(case)
+    run: Run = case
     rows: list[legacy.Row] = []
     async with database.pooled(same_loose_host) as db:
         await legacy_host.fill(db, run)

@@ -1,7 +1,6 @@
 """Databases for the command line: empty, migrated, filled; each a copy of one made once."""
 
 import asyncio
-import datetime as dt
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -12,7 +11,7 @@ from batchcore.cli.options import LIBPQ_VARIABLES, URL_VARIABLE
 from batchcore.db.migrate import migrate
 from batchcore.demo import embedded
 from support import database
-from support.tables import SEED, SIZE
+from support.tables import DAYS, SEED, SIZE
 
 
 @pytest.fixture(autouse=True)
@@ -43,8 +42,7 @@ def stored(server, filled_template: str) -> Iterator[str]:
     """The URL of a database of `SIZE` with the rows of all sessions, which nobody changes."""
 
     async def run(url: str) -> None:
-        days = dt.date(2025, 6, 16), dt.date(2025, 6, 30)
-        await batchcore.run_batch(url, *days, analytics="none")
+        await batchcore.run_batch(url, *DAYS, analytics="none")
 
     yield from database.shared(server, run, filled_template)
 

@@ -15,20 +15,11 @@ import pytest
 from batchcore.db import sqlalchemy_tables
 from batchcore.db.migrate import downgrade
 from support import database, foreign
-from support.command import Said, batchcore
+from support.command import batchcore
 from support.generate import MONDAY
-from support.tables import FILLED, SIZE, digests, query
+from support.tables import END, FILLED, RANGE, ROWS, SIZE, START, digests, query, run
 
 pytestmark = pytest.mark.db
-
-# The ten XNYS sessions up to 2025-06-30; 2025-06-19 is a holiday.
-START, END = "2025-06-16", "2025-06-30"
-RANGE = ("--start", START, "--end", END)
-ROWS = SIZE.portfolios * SIZE.sessions
-
-
-def run(url: str, *words: str) -> Said:
-    return batchcore("run", "--database-url", url, *RANGE, *words)
 
 
 def ids(url: str) -> list[str]:

@@ -16,6 +16,7 @@ from batchcore import calendar as calendars
 from batchcore import reference as ref
 from batchcore.calendar import date_of
 from support import database
+from support.callers import with_driver
 from support.generate import MONDAY
 from support.tables import query
 
@@ -76,10 +77,9 @@ def host() -> database.Host:
 
 
 def run(example: Path, url: str) -> str:
-    address = url.replace("postgresql://", "postgresql+asyncpg://")
     done = subprocess.run(  # noqa: S603  # our own interpreter
         [sys.executable, example, str(date_of(NIGHTS[0])), str(date_of(NIGHTS[-1]))],
-        env={**os.environ, "DATABASE_URL": address},
+        env={**os.environ, "DATABASE_URL": with_driver(url)},
         capture_output=True,
         text=True,
         check=True,

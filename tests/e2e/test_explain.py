@@ -1,6 +1,5 @@
 """`batchcore explain` on a real server: what it prints, and its exit codes."""
 
-import contextlib
 import csv
 import io
 import json
@@ -9,9 +8,8 @@ from decimal import Decimal
 
 import pytest
 
-from batchcore import cli
 from batchcore.attribution.explanation import COLUMNS
-from support.command import Said, batchcore
+from support.command import Said, batchcore, shown
 from support.tables import digests, query
 
 pytestmark = pytest.mark.db
@@ -123,32 +121,23 @@ def test_long_lists_are_cut_with_a_count(stored: str) -> None:
     assert re.fullmatch(rf"{rows - 3} more rows, [+-][\d,.]+ together; --top shows more", last)
 
 
-class Terminal(io.StringIO):
-    """A stdout that is a terminal."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-def on_a_terminal(url: str, *words: str) -> str:
-    with contextlib.redirect_stdout(Terminal()) as out:
-        assert cli.main(["explain", "--database-url", url, *words]) == 0
-    return out.getvalue()
+def on_a_terminal(url: str, width: int, *words: str, **environment: str) -> str:
+    command = ("explain", "--database-url", url, *words)
+    said = shown(*command, width=width, TERM="xterm", COLORTERM="", **environment)
+    assert said.code == 0
+    return said.out
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_a_terminal_gets_a_table_that_fits(
     stored: str, portfolio: str, width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in {"COLUMNS": f"{width}", "TERM": "xterm", "COLORTERM": ""}.items():
-        monkeypatch.setenv(name, value)
     monkeypatch.delenv("NO_COLOR", raising=False)
     words = (*DAY, "--portfolio", portfolio, "--by", "symbol")
-    coloured = on_a_terminal(stored, *words)
+    coloured = on_a_terminal(stored, width, *words)
     assert re.search(r"\x1b\[32m *\+", coloured)
     assert re.search(r"\x1b\[31m *-", coloured)
-    monkeypatch.setenv("NO_COLOR", "1")
-    plain = on_a_terminal(stored, *words)
+    plain = on_a_terminal(stored, width, *words, NO_COLOR="1")
     assert not re.search(r"\x1b\[3\d", plain)
     text = re.sub(r"\x1b\[[\d;]*m", "", plain)
     assert text == re.sub(r"\x1b\[[\d;]*m", "", coloured)
@@ -157,7 +146,7 @@ def test_a_terminal_gets_a_table_that_fits(
     assert table[0].split()[0] == "key"
     assert "contribution" in table[0]
     # where rows are lots, their symbols are told first
-    lots = re.sub(r"\x1b\[[\d;]*m", "", on_a_terminal(stored, *words[:-2]))
+    lots = re.sub(r"\x1b\[[\d;]*m", "", on_a_terminal(stored, width, *words[:-2], NO_COLOR="1"))
     title = lots.partition("\n\n")[2].splitlines()[0]
     assert title.split()[0] == ("key" if width == 200 else "symbol")
     assert "contribution" in title

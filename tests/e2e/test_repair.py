@@ -6,12 +6,11 @@ import signal
 import pytest
 
 from support.command import Said, batchcore
-from support.tables import SIZE, digests, query
+from support.tables import ROWS, digests, query, run
 from support.worker import At, started
 
 pytestmark = pytest.mark.db
 
-RANGE = ("--start", "2025-06-16", "--end", "2025-06-30", "--analytics", "none")
 FIRST = "(SELECT min(id::text)::uuid FROM portfolios)"
 
 
@@ -22,18 +21,15 @@ def repair(url: str, *words: str) -> Said:
 @pytest.fixture
 def done(filled: str) -> str:
     """The URL of a database whose run is done: 10 sessions of 12 portfolios."""
-    assert batchcore("run", "--database-url", filled, *RANGE).code == 0
+    assert run(filled, "--analytics", "none").code == 0
     return filled
 
 
 def test_nothing_differs(done: str) -> None:
-    rows = SIZE.portfolios * SIZE.sessions
     for words, code in ((), 99), (("--ok-if-nothing",), 0), (("--dry-run",), 99):
         said = repair(done, *words)
         assert (said.code, said.err) == (code, "")
-        assert said.out.splitlines()[0] == (
-            f"nothing to repair: {rows} snapshots compared, 0 differ"
-        )
+        assert said.out.splitlines()[0] == f"nothing to repair: {ROWS} snapshots compared, 0 differ"
 
 
 def test_a_cell_that_differs(done: str) -> None:
@@ -99,7 +95,7 @@ def test_killed_half_way_and_run_again(done: str) -> None:
     assert len(document["differences"]) == 6
     assert batchcore("verify", "--database-url", done, "--fast").code == 0
     (rows,) = query(done, "SELECT count(*) FROM portfolio_snapshots")
-    assert rows[0] == SIZE.portfolios * SIZE.sessions
+    assert rows[0] == ROWS
     assert digests(done)["positions"] == before["positions"]
     assert repair(done).code == 99
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from support.command import Said, batchcore
-from support.tables import SIZE, query
+from support.tables import ROWS, SIZE, query, run
 
 pytestmark = pytest.mark.db
 
@@ -26,10 +26,7 @@ def report(url: str, *words: object) -> Said:
 def valued(filled: str) -> str:
     """The URL of a database with a run, whose names are code."""
     query(filled, RENAMED)
-    said = batchcore(
-        "run", "--database-url", filled, "--start", "2025-06-16", "--end", "2025-06-30"
-    )
-    assert said.code == 0
+    assert run(filled).code == 0
     return filled
 
 
@@ -43,7 +40,7 @@ def test_the_page_of_the_latest_night(valued: str, tmp_path: Path) -> None:
     assert document == {"path": str(out), "page": "night", "shows": run[0], "size_bytes": size}
     page = out.read_text(encoding="utf-8")
     assert "Monday, 30 June 2025" in page
-    assert f"{SIZE.portfolios * SIZE.sessions} snapshots of {SIZE.portfolios} portfolios" in page
+    assert f"{ROWS} snapshots of {SIZE.portfolios} portfolios" in page
     assert "What verify found" in page
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)" in page
@@ -126,11 +123,8 @@ def test_a_place_without_room_for_a_file_is_named_first(
 def test_without_the_extra_it_is_named(
     migrated: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def without(name: str) -> Any:
-        raise ModuleNotFoundError(f"No module named '{name}'", name="matplotlib")
-
     async def imported(_: str) -> Any:
-        without("matplotlib")
+        raise ModuleNotFoundError("No module named 'matplotlib'", name="matplotlib")
 
     monkeypatch.setattr("batchcore.pages.write.imported", imported)
     said = report(migrated, "--out", tmp_path / "page.html")

@@ -11,17 +11,11 @@ import pytest
 from batchcore.cli.options import URL_VARIABLE
 from batchcore.cli.processes import run_processes
 from support.command import Said, batchcore, shown
-from support.tables import SIZE, query
+from support.tables import RANGE, ROWS, SIZE, exceed, query, run
 
 pytestmark = pytest.mark.db
 
-RANGE = ("--start", "2025-06-16", "--end", "2025-06-30")
-ROWS = SIZE.portfolios * SIZE.sessions
 NOBODY = "00000000-0000-4000-8000-000000000001"
-
-
-def run(url: str, *words: str) -> Said:
-    return batchcore("run", "--database-url", url, *RANGE, *words)
 
 
 def status(url: str, *words: str) -> Said:
@@ -174,12 +168,7 @@ def test_a_shard_that_is_repeated_leaves_its_group_complete(filled: str, tmp_pat
 
 
 def test_the_exit_code_of_a_group_is_the_worst_of_its_shards(filled: str) -> None:
-    query(
-        filled,
-        "UPDATE positions SET quantity = 999999999999, position_type = 'LC', symbol = 'SPY',"
-        " exit_date = NULL, expiration_date = NULL, investment_class = NULL WHERE portfolio_id IN"
-        " (SELECT id FROM portfolios ORDER BY id LIMIT 1)",
-    )
+    exceed(filled)
     codes = {run(filled, "--shard", f"{number}/2").code for number in (1, 2)}
     assert codes == {0, 1}
     ((group,),) = query(filled, "SELECT DISTINCT group_id FROM batchcore_run_shards")

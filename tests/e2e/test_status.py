@@ -5,25 +5,14 @@ import json
 import pytest
 
 from support.command import Said, batchcore
-from support.tables import SIZE, query
+from support.tables import END, SIZE, START, exceed, query, run
 
 pytestmark = pytest.mark.db
 
-START, END = "2025-06-16", "2025-06-30"
-RANGE = ("--start", START, "--end", END)
 NOBODY = "00000000-0000-4000-8000-000000000001"
 EXPIRED = "UPDATE batchcore_run_heartbeats SET expires_at = now() - interval '1 second'"
 ALIVE = "UPDATE batchcore_run_heartbeats SET expires_at = now() + interval '1 hour'"
 KILLED = "UPDATE batchcore_runs SET state = 'running', ended_at = NULL"
-HUGE = (
-    "UPDATE positions SET quantity = 999999999999, position_type = 'LC', symbol = 'SPY',"
-    " exit_date = NULL, expiration_date = NULL, investment_class = NULL WHERE portfolio_id IN"
-    " (SELECT id FROM portfolios ORDER BY id LIMIT {})"
-)
-
-
-def run(url: str, *words: str) -> Said:
-    return batchcore("run", "--database-url", url, *RANGE, *words)
 
 
 def status(url: str, *words: str) -> Said:
@@ -118,7 +107,7 @@ def test_no_resume_begins_a_run_of_its_own(filled: str) -> None:
 
 
 def test_too_many_failures_end_with_2_and_the_ledger_says_why(filled: str) -> None:
-    query(filled, HUGE.format(2))
+    exceed(filled, 2)
     said = run(filled, "--max-failed", "1", "--json")
     error = said.document()["error"]
     assert (said.code, error["type"], error["failed"]) == (2, "TooManyFailedError", 2)

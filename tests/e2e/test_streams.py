@@ -12,11 +12,11 @@ import pytest
 from batchcore.cli.options import ARTIFACT_VARIABLE
 from batchcore.streams import silence
 from support.artifact import valid
-from support.tables import SIZE, query
+from support.tables import RANGE, ROWS, query
 
 pytestmark = pytest.mark.db
 
-RUN = "run --start 2025-06-16 --end 2025-06-30"
+RUN = " ".join(("run", *RANGE))
 PROGRAM = f'"{sys.executable}" -m batchcore'
 
 
@@ -51,8 +51,7 @@ def test_a_run_whose_report_cannot_be_printed_is_a_success(filled: str) -> None:
     assert done.returncode == 0
     warning = "batchcore: warning: the report cannot be printed: No space left on device"
     assert done.stderr.splitlines()[-1] == warning
-    rows = SIZE.portfolios * SIZE.sessions
-    assert query(filled, "SELECT count(*) FROM portfolio_snapshots")[0]["count"] == rows
+    assert query(filled, "SELECT count(*) FROM portfolio_snapshots")[0]["count"] == ROWS
 
     nothing_left = shell(f"{PROGRAM} {RUN} -vv --json 2>/dev/full", filled)
     assert nothing_left.returncode == 99

@@ -8,18 +8,12 @@ import pytest
 from batchcore import demo
 from support import database
 from support.command import Said, batchcore, shown
-from support.tables import SIZE, query
+from support.tables import RANGE, SIZE, exceed, query, run
 
 pytestmark = pytest.mark.db
 
-RANGE = ("--start", "2025-06-16", "--end", "2025-06-30")
 CODES = re.compile(r"\x1b\[[\d;]*m")
 RED = "\x1b[1;31m"
-HUGE = (
-    "UPDATE positions SET quantity = 999999999999, position_type = 'LC', symbol = 'SPY',"
-    " exit_date = NULL, expiration_date = NULL, investment_class = NULL WHERE portfolio_id ="
-    " (SELECT id FROM portfolios ORDER BY id LIMIT 1)"
-)
 
 
 def seen(url: str, command: str, *words: str, **options: object) -> tuple[Said, list[str]]:
@@ -55,7 +49,7 @@ def test_a_run_and_the_ledger(filled: str) -> None:
 
 
 def test_failures_come_first_and_red(filled: str) -> None:
-    query(filled, HUGE)
+    exceed(filled)
     said, lines = seen(filled, "run", *RANGE)
     assert said.code == 1
     assert said.out.startswith(f"{RED}1 portfolio failed")
@@ -71,7 +65,7 @@ def test_failures_come_first_and_red(filled: str) -> None:
 
 def test_what_verify_and_repair_find(filled: str) -> None:
     own = ("--analytics", "none")
-    assert batchcore("run", "--database-url", filled, *RANGE, *own).code == 0
+    assert run(filled, *own).code == 0
     said, lines = seen(filled, "verify", "--fast")
     assert (said.code, lines[0]) == (0, "all of 2,040 cells are as they should be")
     query(

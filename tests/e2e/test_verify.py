@@ -8,7 +8,7 @@ import pytest
 
 from support import database
 from support.command import Said, batchcore
-from support.tables import digests, query
+from support.tables import digests, query, run
 
 pytestmark = pytest.mark.db
 
@@ -19,7 +19,6 @@ def verify(url: str, *words: str) -> Said:
     return batchcore("verify", "--database-url", url, *words)
 
 
-RUN = ("--start", "2025-06-16", "--end", "2025-06-30", "--analytics", "none")
 LEGACY = ("--policy", "legacy")
 
 
@@ -32,8 +31,7 @@ def runs(server, filled_template: str) -> Iterator[dict[tuple[str, ...], str]]:
     urls = {}
     for policy, today in (((), ()), (LEGACY, ("--today", "2025-06-30"))):
         urls[policy] = asyncio.run(database.created(server, filled_template))
-        words = ("--database-url", urls[policy], *RUN, *policy, *today)
-        assert batchcore("run", *words).code == 0
+        assert run(urls[policy], "--analytics", "none", *policy, *today).code == 0
     yield urls
     for url in urls.values():
         asyncio.run(database.dropped(server, url))

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import datetime as dt
 import logging
 import os
 import signal
@@ -19,11 +18,13 @@ import batchcore
 from batchcore.cli.options import ARTIFACT_VARIABLE
 from batchcore.config import Settings
 from support.artifact import checked
+from support.callers import with_driver
 from support.faults import PATIENCE_S, SUCCESS, Moment, Scene
-from support.jobs import END, START, Job, dump
+from support.jobs import Job, dump
 from support.proxy import Proxy, proxied
 from support.survival import Stage, assert_done, assert_whole
-from support.worker import STEP, At, patience, started
+from support.tables import DAYS
+from support.worker import At, Steps, patience, started
 
 pytestmark = pytest.mark.db
 
@@ -150,8 +151,7 @@ async def lent(kind: str, url: str) -> AsyncIterator[tuple[Any, Callable[[], int
         async with asyncpg.create_pool(url, min_size=0, max_size=MOST_CONNECTIONS) as pool:
             yield pool, lambda: pool.get_size() - pool.get_idle_size()
         return
-    url = url.replace("postgresql://", "postgresql+asyncpg://")
-    engine = create_async_engine(url, pool_size=MOST_CONNECTIONS, max_overflow=0)
+    engine = create_async_engine(with_driver(url), pool_size=MOST_CONNECTIONS, max_overflow=0)
     try:
         yield engine, engine.pool.checkedout  # type: ignore[attr-defined]
     finally:
@@ -163,8 +163,7 @@ def batch(db: object, job: Job) -> asyncio.Task[batchcore.BatchResult]:
     return asyncio.create_task(
         batchcore.run_batch(
             db,
-            dt.date.fromisoformat(START),
-            dt.date.fromisoformat(END),
+            *DAYS,
             on_existing="replace" if full else "skip",
             analytics="full" if full else "portfolio",
             settings=Settings(chunk_size=3),
@@ -172,25 +171,10 @@ def batch(db: object, job: Job) -> asyncio.Task[batchcore.BatchResult]:
     )
 
 
-class _Steps(logging.Handler):
-    """Calls something at a step."""
-
-    def __init__(self, step: str, count: int, action: Callable[[], object]) -> None:
-        super().__init__()
-        self._step, self._left, self._action = step, count, action
-
-    def emit(self, record: logging.LogRecord) -> None:
-        found = STEP.search(record.getMessage())
-        if found is not None and found[1] == self._step:
-            self._left -= 1
-            if self._left == 0:
-                self._action()
-
-
 @contextlib.contextmanager
 def at_step(step: str, action: Callable[[], object], count: int = 1) -> Iterator[None]:
     """Call something when batches of this process have taken a step so many times."""
-    logger, handler = logging.getLogger("batchcore"), _Steps(step, count, action)
+    logger, handler = logging.getLogger("batchcore"), Steps(step, count, action)
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)

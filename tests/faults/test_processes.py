@@ -9,8 +9,8 @@ import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 import pytest_asyncio
 
@@ -23,7 +23,7 @@ from batchcore.run.batch import run_up_to_now
 from batchcore.run.group import run_group
 from batchcore.run.request import make_request
 from batchcore.shards import in_shard
-from support import database, ledger
+from support import build, database, ledger
 from support.artifact import checked
 from support.generate import MONDAY
 from support.outcome import assert_undisturbed
@@ -39,8 +39,7 @@ PATIENCE_S = 60
 
 def last_of(number: int) -> object:
     """Return the last portfolio of a shard of two."""
-    packed = np.frombuffer(b"".join(one.bytes for one in IDS), np.uint8).reshape(-1, 16)
-    own = in_shard(packed, (number, 2)).tolist()
+    own = in_shard(build.ids(IDS), (number, 2)).tolist()
     return max(one for one, mine in zip(IDS, own, strict=True) if mine)
 
 
@@ -75,7 +74,7 @@ async def at_work(
                 await ledger.waits(other)
                 done = "SELECT count(*) = 1 FROM batchcore_runs WHERE state = 'complete'"
                 await ledger.until(other, done)  # the second shard
-            yield process, await shard_pids(url)
+            yield process, await of_shards(url, "(configuration ->> 'pid')::int")
         finally:
             await other.fetchval(f"SELECT pg_advisory_unlock({ledger.LOCK})")
             with contextlib.suppress(ProcessLookupError):
@@ -84,22 +83,13 @@ async def at_work(
     await ledger.mend(url)
 
 
-async def shard_pids(url: str) -> dict[int, int]:
+async def of_shards(url: str, column: str) -> dict[int, Any]:
     rows = await database.fetch(
         url,
-        "SELECT s.shard, (r.configuration ->> 'pid')::int AS pid FROM batchcore_run_shards s"
-        " JOIN batchcore_runs r ON r.id = s.run_id",
+        f"SELECT s.shard, {column} AS told FROM batchcore_run_shards s"  # noqa: S608
+        " JOIN batchcore_runs r ON r.id = s.run_id ORDER BY r.token",
     )
-    return {row["shard"]: row["pid"] for row in rows}
-
-
-async def states(url: str) -> dict[int, str]:
-    rows = await database.fetch(
-        url,
-        "SELECT s.shard, r.state FROM batchcore_run_shards s JOIN batchcore_runs r"
-        " ON r.id = s.run_id ORDER BY r.token",
-    )
-    return {row["shard"]: row["state"] for row in rows}
+    return {row["shard"]: row["told"] for row in rows}
 
 
 async def until_gone(pid: int) -> None:
@@ -119,7 +109,7 @@ async def assert_finished_by_a_plain_rerun(url: str, mode: str = "skip") -> None
     assert result.state == "complete"
     assert [one.attempt for one in result.shards] == [2, 2]
     assert result.shards[1].rows_written == 0
-    assert set((await states(url)).values()) == {"complete"}
+    assert set((await of_shards(url, "state")).values()) == {"complete"}
     await assert_undisturbed(url, HOST, DAYS)
 
 
@@ -139,7 +129,7 @@ async def test_a_process_that_is_killed_is_reported_and_the_others_finish(
         ("1/2", "failed"),
         ("2/2", "complete"),
     ]
-    assert await states(url) == {1: "running", 2: "complete"}
+    assert await of_shards(url, "state") == {1: "running", 2: "complete"}
     await ledger.expire(url)
     await assert_finished_by_a_plain_rerun(url, mode)
 
@@ -167,5 +157,5 @@ async def test_whoever_started_the_processes_takes_them_along(
         first, second = (one["state"] for one in left["shards"])
         # the second, which is done, may still be on its way to tell so when the signal comes
         assert (first, second) in {("interrupted", "complete"), ("interrupted", "interrupted")}
-    assert await states(url) == {1: "interrupted", 2: "complete"}
+    assert await of_shards(url, "state") == {1: "interrupted", 2: "complete"}
     await assert_finished_by_a_plain_rerun(url)

@@ -54,7 +54,7 @@ def checked_run(generator: Generator) -> CheckedRun:
     if generator.chance(30):
         run = generator.with_currencies(run)
     before = [MONDAY + number for number in range(-5, 0)][generator.integer(0, 5) :]
-    days = [*(day for day in before if day < run.sessions[0]), *run.sessions]
+    days = [*(day for day in before if day < run.days[0]), *run.days]
     if generator.chance(20):
         days = [day for day in days if not generator.chance(20)]
     actions = {name: generator.one_of(("report", "fail", "off")) for name in CHECKS}

@@ -16,18 +16,17 @@ from batchcore import native
 from batchcore import reference as ref
 from batchcore.frames import ComputedDays, WideDecimals
 from batchcore.reference import legacy, rollforward
-from batchcore.reference.values import EXACT, rounded
-from batchcore.units import Mark
+from batchcore.reference.values import EXACT
 from support import build, legacy_frames
-from support.cases import Case, cases
-from support.generate import Generator, Run, for_any
+from support.cases import Case, Run, cases
+from support.generate import Generator, for_any
 from support.generate_legacy import LegacyGenerator
+from support.sides import by_reference, contributions, contributions_by_core, lots_of, told
 from support.worked_legacy import CALENDAR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from batchcore.frames import Contributions
     from batchcore.reference.contributions import Contribution
 
 ROUNDING = Decimal("0.015")
@@ -59,89 +58,6 @@ def assert_add_up(
         assert abs(pnl - total(found)) <= ROUNDING * (len(rows) - 1)
 
 
-def told(found: Contributions) -> list[tuple[Any, ...]]:
-    """Return what the native core says each lot added, as `lots_of` does."""
-    days = [
-        [None if state else day for day, state in zip(of.values, of.state, strict=True)]
-        for of in (found.day_before, found.day)
-    ]
-    statuses = [
-        [None if state else Mark(mark) for mark, state in zip(of.values, of.state, strict=True)]
-        for of in (found.status_before, found.status)
-    ]
-    return sorted(
-        zip(
-            found.position.tolist(),
-            found.quantity.decimals(),
-            found.multiplier.tolist(),
-            found.unrealized_change.decimals(),
-            found.realized.decimals(),
-            found.value.decimals(),
-            found.mark_before.decimals(),
-            found.mark.decimals(),
-            *days,
-            *statuses,
-            strict=True,
-        ),
-        key=order,
-    )
-
-
-def lots_of(found: Iterable[Contribution], first: int = 0) -> list[tuple[Any, ...]]:
-    """Return lots of the reference with their numbers; those of a portfolio begin with `first`."""
-    lots = [
-        (
-            first + one.position,
-            one.quantity,
-            one.multiplier,
-            one.unrealized_change or Decimal(0),
-            one.realized or Decimal(0),
-            None if one.value is None else rounded(one.value, 24),  # as `legacy` has them
-            *(None if mark is None else mark.price for mark in (one.before, one.after)),
-            *(None if mark is None else mark.day for mark in (one.before, one.after)),
-            *(None if mark is None else mark.status for mark in (one.before, one.after)),
-        )
-        for one in found
-    ]
-    return sorted(lots, key=order)
-
-
-def order(lot: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return what tells lots of one position apart, whatever their zeros."""
-    return tuple((value is not None, value or 0) for value in lot)
-
-
-def by_core(
-    run: Run | Case, portfolio: ref.Portfolio, previous: int | None, session: int
-) -> list[tuple[Any, ...]]:
-    inputs = build.inputs([portfolio], run.prices, (session,), run.scales, splits=run.splits)
-    market = native.build_market(
-        inputs.prices,
-        np.array([session], dtype=np.int32),
-        lookback_days=run.lookback_days,
-        splits=inputs.splits,
-    )
-    first = np.iinfo(np.int32).min if previous is None else previous
-    opening = replace(
-        inputs.opening,
-        first_day=np.array([first], dtype=np.int32),
-        last_day=np.array([session], dtype=np.int32),
-    )
-    found = native.contributions(market, native.Book.of(inputs), opening=opening, threads=1)
-    return told(found)
-
-
-def by_reference(
-    portfolio: ref.Portfolio,
-    market: ref.Market,
-    previous: int | None,
-    session: int,
-    run: Run | Case,
-) -> list[tuple[Any, ...]]:
-    rules = {"lookback_days": run.lookback_days, "scales": run.scales}
-    return lots_of(rollforward.contributions(portfolio, market, previous, session, **rules))
-
-
 def assert_baseline(
     portfolio: ref.Portfolio, market: ref.Market, row: Any, rules: dict[str, Any]
 ) -> None:
@@ -170,26 +86,50 @@ def test_lots_add_up_to_the_worked_rows(case: Case) -> None:
     for portfolio, result in adding_up(case, market, case.days):
         for before, row in pairwise([None, *(row.day for row in result.rows)]):
             assert row is not None
-            expected = by_reference(portfolio, market, before, row, case)
-            assert by_core(case, portfolio, before, row) == expected
+            expected = lots_of(contributions(case, portfolio, before, row))
+            assert contributions_by_core(case, portfolio, before, row) == expected
 
 
 @for_any(Generator.run, examples=60)
 def test_lots_add_up_to_random_rows(run: Run) -> None:
-    for _ in adding_up(run, run.market(), run.sessions):
+    for _ in adding_up(run, run.market(), run.days):
         pass
 
 
-@for_any(Generator.run, Generator, st.data(), examples=60)
-def test_core_equals_the_reference(run: Run, data: st.DataObject) -> None:
-    market = run.market()
-    session = data.draw(st.sampled_from(run.sessions))
-    previous = data.draw(
-        st.none() | st.sampled_from([day for day in run.sessions if day < session] or [None])
-    )
+LOTS = {
+    "any": Generator.run,
+    "splits": Generator.split_run,
+    "currencies and splits": Generator.foreign_split_run,
+}
+
+
+@pytest.mark.parametrize("make", LOTS.values(), ids=LOTS)
+def test_lots_of_the_core_equal_those_of_the_reference(make: Callable[..., Run]) -> None:
+    for_any(make, Generator, st.data(), examples=60)(assert_lots_are_equal)()
+
+
+def assert_lots_are_equal(run: Run, data: st.DataObject) -> None:
+    session = data.draw(st.sampled_from(run.days))
+    earlier = [day for day in run.days if day < session]
+    previous = data.draw(st.sampled_from([None, *earlier]))
     for portfolio in run.portfolios:
-        expected = by_reference(portfolio, market, previous, session, run)
-        assert by_core(run, portfolio, previous, session) == expected
+        found = contributions(run, portfolio, previous, session)
+        for one in found:
+            if one.price_effect is not None and one.currency_effect is not None:
+                with localcontext(EXACT):
+                    assert one.price_effect + one.currency_effect == one.amount
+        effects = run.rates is not None
+        expected = lots_of(found, effects=effects, is_baseline=previous is None)
+        assert contributions_by_core(run, portfolio, previous, session) == expected
+
+
+@for_any(Generator.foreign_split_run, examples=60)
+def test_lots_in_other_currencies_add_up_to_random_rows(run: Run) -> None:
+    results, _ = by_reference(run)
+    for portfolio, result in zip(run.portfolios, results, strict=True):
+        for before, row in pairwise(result.rows):
+            found = contributions(run, portfolio, before.day, row.day)
+            assert abs(row.daily_pnl - total(found)) <= ROUNDING
 
 
 @pytest.mark.parametrize("case", cases("legacy"), ids=str)
@@ -207,11 +147,11 @@ def test_positions_add_up_to_the_worked_rows_of_legacy(case: Case) -> None:
             days.append(row.day)
 
 
-def uncached(generator: LegacyGenerator) -> legacy_frames.Run:
+def uncached(generator: LegacyGenerator) -> Run:
     return replace(generator.legacy_run(), cached={})
 
 
-def assert_core_of_legacy(run: legacy_frames.Run, begins: Callable[[int], int | None]) -> None:
+def assert_core_of_legacy(run: Run, begins: Callable[[int], int | None]) -> None:
     """Assert what core and reference say of all days of a run that have a row.
 
     ``begins`` says of a portfolio's first day which row it has before it.
@@ -244,15 +184,14 @@ def assert_core_of_legacy(run: legacy_frames.Run, begins: Callable[[int], int | 
 
 
 @for_any(uncached, LegacyGenerator, st.data(), examples=50)
-def test_core_equals_the_reference_of_legacy(run: legacy_frames.Run, data: st.DataObject) -> None:
+def test_core_equals_the_reference_of_legacy(run: Run, data: st.DataObject) -> None:
     assert_core_of_legacy(run, lambda day: data.draw(st.sampled_from([None, day - 1])))
 
 
 @pytest.mark.parametrize("case", cases("legacy"), ids=str)
 def test_core_equals_the_reference_on_worked_cases_of_legacy(case: Case) -> None:
     if list(case.days) == sorted(case.days):  # what is added up has days in order
-        run = replace(legacy_frames.run_of(case), cached={})
-        assert_core_of_legacy(run, lambda day: day - 1)
+        assert_core_of_legacy(replace(case, cached={}), lambda day: day - 1)
 
 
 @pytest.mark.parametrize("width", [16, 64])

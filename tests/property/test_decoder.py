@@ -205,11 +205,7 @@ def columns_to_write(
 
 def parts_of(kind: str, values: list[Any], scale: int) -> tuple[Any, ...]:
     if kind == "uuid":
-        return (
-            np.frombuffer(b"".join(value.bytes for value in values), dtype=np.uint8).reshape(
-                -1, 16
-            ),
-        )
+        return (build.ids(values),)
     if kind == "numeric":
         return np.array(values, dtype=np.int64), scale
     return (np.array(values, dtype=np.uint8 if kind == "bool" else np.int32),)

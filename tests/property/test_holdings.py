@@ -2,56 +2,42 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal, localcontext
 from typing import Any
 
 import numpy as np
+import pytest
 
 from batchcore import native
 from batchcore import reference as ref
 from batchcore.frames import Holdings, Inputs, PositionValues
 from batchcore.units import CENTS
 from support import build
-from support.generate import Generator, Run, for_any
-
-
-def frames(run: Run) -> Inputs:
-    return build.inputs(
-        run.portfolios,
-        run.prices,
-        run.sessions,
-        run.scales,
-        column_scales=run.column_scales,
-        splits=run.splits,
-    )
-
-
-def market(inputs: Inputs, run: Run) -> native.Market:
-    days = build.session_days(run.sessions)
-    lookback = run.lookback_days
-    return native.build_market(inputs.prices, days, lookback_days=lookback, splits=inputs.splits)
+from support.cases import Run
+from support.generate import Generator, for_any
+from support.sides import computed, frames, native_market
 
 
 def held(
     inputs: Inputs, run: Run, *, sessions: Sequence[int] | None = None, threads: int = 1
 ) -> Holdings:
     return native.hold(
-        market(inputs, run),
+        native_market(inputs, run),
         native.Book.of(inputs),
         opening=inputs.opening,
-        sessions=build.session_days(run.sessions if sessions is None else sessions),
+        sessions=build.session_days(run.days if sessions is None else sessions),
         threads=threads,
     )
 
 
 def valued(inputs: Inputs, run: Run, *, threads: int = 1) -> PositionValues:
     return native.value_positions(
-        market(inputs, run),
+        native_market(inputs, run),
         native.Book.of(inputs),
         opening=inputs.opening,
-        session=run.sessions[-1],
+        session=run.days[-1],
         threads=threads,
     )
 
@@ -63,10 +49,9 @@ def in_cents(value: float, units: int) -> bool:
 
 def assert_sums_of_values_are_exposures(run: Run) -> None:
     inputs = frames(run)
-    days = build.session_days(run.sessions)
-    rows = native.compute(inputs, days, lookback_days=run.lookback_days, threads=1)
+    rows = computed(run, inputs)
     holdings = held(inputs, run)
-    columns = {day: column for column, day in enumerate(run.sessions)}
+    columns = {day: column for column, day in enumerate(run.days)}
     for row, (own, day) in enumerate(zip(rows.portfolio, rows.day.tolist(), strict=True)):
         lots = holdings.portfolio == own
         values = holdings.value[lots, columns[day]]
@@ -78,19 +63,16 @@ def assert_sums_of_values_are_exposures(run: Run) -> None:
     assert holdings.held.any(axis=1).all()
 
 
-@for_any(Generator.run, examples=300)
-def test_sums_of_values_are_the_exposures(run: Run) -> None:
-    assert_sums_of_values_are_exposures(run)
+SUMS = {"of any run": (Generator.run, 300)}
+SUMS |= {
+    "with finer columns": (Generator.finer_run, 100),
+    "with splits": (Generator.split_run, 100),
+}
 
 
-@for_any(Generator.finer_run, examples=100)
-def test_sums_of_values_are_the_exposures_on_columns_of_other_scales(run: Run) -> None:
-    assert_sums_of_values_are_exposures(run)
-
-
-@for_any(Generator.split_run, examples=100)
-def test_sums_of_values_are_the_exposures_with_splits(run: Run) -> None:
-    assert_sums_of_values_are_exposures(run)
+@pytest.mark.parametrize(("make", "examples"), SUMS.values(), ids=SUMS)
+def test_sums_of_values_are_the_exposures(make: Callable[..., Run], examples: int) -> None:
+    for_any(make, examples=examples)(assert_sums_of_values_are_exposures)()
 
 
 def marked(position: ref.Position, run: Run, prices: ref.Market) -> Decimal | None:
@@ -104,7 +86,7 @@ def marked(position: ref.Position, run: Run, prices: ref.Market) -> Decimal | No
         return None
     if not ref.representable(quantity, run.scales.quantity):
         return None
-    day = run.sessions[-1]
+    day = run.days[-1]
     unit = Decimal(1).scaleb(-run.scales.quantity).copy_sign(quantity)
     left = replace(position, quantity=unit, events=())
     results = [
@@ -163,7 +145,7 @@ def assert_values_are_those_of_the_reference(run: Run) -> int:
         ]
         if misfits:
             assert at not in rows
-            name, day = "market_value_out_of_range", run.sessions[-1]
+            name, day = "market_value_out_of_range", run.days[-1]
             issues.append((number, ref.Issue(name, position.symbol, day, misfits[0])))
             continue
         units = (mark.scaleb(run.scales.close), value.scaleb(CENTS), earned.scaleb(CENTS))
@@ -205,7 +187,7 @@ def values_and_holdings(inputs: Inputs, run: Run, *, threads: int = 1) -> list[A
 def test_some_sessions_alone_have_the_values_of_all() -> None:
     inputs = frames(MANY)
     whole = held(inputs, MANY)
-    for column, day in enumerate(MANY.sessions):
+    for column, day in enumerate(MANY.days):
         one = held(inputs, MANY, sessions=(day,))
         lots = whole.held[:, column]
         assert one.held.all()

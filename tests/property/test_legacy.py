@@ -1,6 +1,6 @@
 """The policy `legacy`: the native core against the reference, equal to the last digit."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
 from decimal import Decimal
 from typing import Any
@@ -13,9 +13,9 @@ from batchcore import reference as ref
 from batchcore.frames import Days, Decimals, Inputs, Text
 from batchcore.reference import legacy
 from support import legacy_frames
+from support.cases import Run
 from support.generate import MONDAY, PROFILE, drawn, for_any
 from support.generate_legacy import LegacyGenerator
-from support.legacy_frames import Run
 
 TOO_LONG_TO_TELL = Decimal(10) ** 40
 
@@ -42,14 +42,17 @@ def compared(results: Iterable[legacy.Result]) -> list[Any]:
     ]
 
 
-@for_any(LegacyGenerator.legacy_run, LegacyGenerator, examples=400)
-def test_core_equals_the_reference(run: Run) -> None:
+def assert_equal(run: Run) -> None:
     assert compared(legacy_frames.by_core(run)) == compared(legacy_frames.by_reference(run))
 
 
-@for_any(LegacyGenerator.finer_legacy_run, LegacyGenerator, examples=200)
-def test_core_equals_the_reference_on_columns_of_other_scales(run: Run) -> None:
-    assert compared(legacy_frames.by_core(run)) == compared(legacy_frames.by_reference(run))
+@pytest.mark.parametrize(
+    ("make", "examples"),
+    [(LegacyGenerator.legacy_run, 400), (LegacyGenerator.finer_legacy_run, 200)],
+    ids=["any", "finer columns"],
+)
+def test_core_equals_the_reference(make: Callable[..., Run], examples: int) -> None:
+    for_any(make, LegacyGenerator, examples=examples)(assert_equal)()
 
 
 @for_any(LegacyGenerator.legacy_run, LegacyGenerator, examples=200)
@@ -115,10 +118,5 @@ def test_generator_reaches_what_the_rules_tell_apart() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(10))  # hypothesis keeps a tree of all examples in memory
 def test_core_equals_the_reference_50_000_times(part: int) -> None:
-    @seed(part)
-    @settings(PROFILE, max_examples=5000)
-    @given(drawn(LegacyGenerator.legacy_run, LegacyGenerator))
-    def core_equals_the_reference(run: Run) -> None:
-        assert compared(legacy_frames.by_core(run)) == compared(legacy_frames.by_reference(run))
-
-    core_equals_the_reference()
+    many = drawn(LegacyGenerator.legacy_run, LegacyGenerator)
+    seed(part)(settings(PROFILE, max_examples=5000)(given(many)(assert_equal)))()

@@ -1,18 +1,18 @@
 """The native core against the reference: equal to the last digit on any input."""
 
 from collections import Counter
+from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
 from hypothesis import given, seed, settings
 
-from batchcore import native
 from batchcore import reference as ref
-from batchcore.frames import Rows
 from batchcore.units import Mark
-from property.test_holdings import frames
 from support import build
-from support.generate import PROFILE, Generator, Run, drawn, for_any
+from support.cases import Run
+from support.generate import PROFILE, Generator, drawn, for_any
+from support.sides import by_core, by_reference, computed
 
 PORTFOLIO_ISSUES = {
     "bad_event",
@@ -34,31 +34,21 @@ PORTFOLIO_ISSUES = {
 }
 
 
-def by_reference(run: Run) -> tuple[list[ref.Result], list[ref.Issue]]:
-    market = run.market()
-    results = [
-        ref.roll_forward(portfolio, market, run.sessions, run.lookback_days, run.scales)
-        for portfolio in run.portfolios
-    ]
-    return [build.in_64_bits(result) for result in results], run.market_issues()
+RUNS = {
+    "any": (Generator.run, 500),
+    "finer columns": (Generator.finer_run, 200),
+    "splits": (Generator.split_run, 250),
+    "currencies": (Generator.foreign_run, 150),
+    "currencies and splits": (Generator.foreign_split_run, 150),
+}
 
 
-def computed(run: Run) -> Rows:
-    return native.compute(
-        frames(run),
-        build.session_days(run.sessions),
-        lookback_days=run.lookback_days,
-        threads=1,
-    )
+@pytest.mark.parametrize(("make", "examples"), RUNS.values(), ids=RUNS)
+def test_core_equals_the_reference(make: Callable[..., Run], examples: int) -> None:
+    for_any(make, examples=examples)(assert_equal)()
 
 
-def by_core(run: Run) -> tuple[list[ref.Result], list[ref.Issue]]:
-    rows = computed(run)
-    return build.results(rows), build.market_issues(rows)
-
-
-@for_any(Generator.run, examples=500)
-def test_core_equals_the_reference(run: Run) -> None:
+def assert_equal(run: Run) -> None:
     assert by_core(run) == by_reference(run)
 
 
@@ -67,18 +57,13 @@ def test_an_issue_without_symbol_comes_before_that_of_an_empty_one() -> None:
     snapshot = ref.Snapshot(20458, too_fine, Decimal(0), Decimal(0), None)
     position = ref.Position("", "LONG", Decimal(1), too_fine, 20458)
     portfolio = ref.Portfolio("p0", Decimal(1), (position,), snapshots=(snapshot,))
-    run = Run((), (portfolio,), (20459,), 10)
+    run = Run((portfolio,), (), (20459,))
     assert by_core(run) == by_reference(run)
     (result,), _ = by_core(run)
     assert [(issue.name, issue.symbol) for issue in result.issues] == [
         ("not_representable", None),
         ("not_representable", ""),
     ]
-
-
-@for_any(Generator.finer_run, examples=200)
-def test_core_equals_the_reference_on_columns_of_other_scales(run: Run) -> None:
-    assert by_core(run) == by_reference(run)
 
 
 def sample(count: int) -> list[Run]:
@@ -135,11 +120,11 @@ def misses_by_reference(run: Run) -> dict[tuple[str, bool], tuple[int, int, int]
     market = ref.market(run.prices, run.scales)
     found: dict[tuple[str, bool], tuple[int, int, int]] = {}
     for portfolio in run.portfolios:
-        whole = ref.roll_forward(portfolio, market, run.sessions, run.lookback_days, run.scales)
+        whole = ref.roll_forward(portfolio, market, run.days, run.lookback_days, run.scales)
         written = len(whole.rows)
         for position in portfolio.positions:
             alone = ref.Portfolio("alone", positions=(position,))
-            sessions = run.sessions[:written]
+            sessions = run.days[:written]
             result = ref.roll_forward(alone, market, sessions, run.lookback_days, run.scales)
             assert len(result.rows) == written
             for row in result.rows:
@@ -164,10 +149,5 @@ def test_misses_are_those_of_the_sessions_written(run: Run) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(10))  # hypothesis keeps a tree of all examples in memory
 def test_core_equals_the_reference_50_000_times(part: int) -> None:
-    @seed(part)
-    @settings(PROFILE, max_examples=5000)
-    @given(drawn(Generator.run))
-    def core_equals_the_reference(run: Run) -> None:
-        assert by_core(run) == by_reference(run)
-
-    core_equals_the_reference()
+    many = drawn(Generator.run)
+    seed(part)(settings(PROFILE, max_examples=5000)(given(many)(assert_equal)))()

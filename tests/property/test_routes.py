@@ -13,21 +13,23 @@ from hypothesis import strategies as st
 from batchcore import native
 from batchcore import reference as ref
 from batchcore.errors import CancelledError
-from batchcore.frames import Inputs, Rows
+from batchcore.frames import Inputs
 from property.test_holdings import values_and_holdings
 from support import build
-from support.generate import Generator, Run
+from support.cases import Run
+from support.generate import Generator
+from support.sides import by_reference, computed, frames
 
 
 def on_sessions(run: Run) -> Run:
     """Return the run without snapshots between two of its sessions: they would be off session."""
-    first, last = run.sessions[0], run.sessions[-1]
+    first, last = run.days[0], run.days[-1]
 
     def kept(portfolio: ref.Portfolio) -> ref.Portfolio:
         snapshots = [
             snapshot
             for snapshot in portfolio.snapshots
-            if snapshot.day in run.sessions or not first < snapshot.day < last
+            if snapshot.day in run.days or not first < snapshot.day < last
         ]
         return replace(portfolio, snapshots=tuple(snapshots))
 
@@ -48,19 +50,6 @@ def one_market(portfolios: int) -> Run:
 MANY = one_market(300)
 
 
-def frames(run: Run) -> Inputs:
-    return build.inputs(run.portfolios, run.prices, run.sessions, run.scales)
-
-
-def computed(inputs: Inputs, run: Run, *, threads: int = 1) -> Rows:
-    return native.compute(
-        inputs,
-        build.session_days(run.sessions),
-        lookback_days=run.lookback_days,
-        threads=threads,
-    )
-
-
 def plain(frame: Any) -> dict[str, Any]:
     """Return all arrays of a result as lists, texts as texts."""
     columns: dict[str, Any] = {}
@@ -77,7 +66,7 @@ def plain(frame: Any) -> dict[str, Any]:
 
 def everything(inputs: Inputs, *, threads: int = 1) -> list[Any]:
     """Return rows, holdings and values of `MANY`."""
-    rows = plain(computed(inputs, MANY, threads=threads))
+    rows = plain(computed(MANY, inputs, threads=threads))
     return [rows, *values_and_holdings(inputs, MANY, threads=threads)]
 
 
@@ -101,9 +90,9 @@ def span_by_span(run: Run, spans: Sequence[Sequence[int]]) -> list[ref.Result]:
         part = replace(
             run,
             portfolios=tuple(portfolios[number] for number in going),
-            sessions=tuple(sessions),
+            days=tuple(sessions),
         )
-        for number, found in zip(going, build.results(computed(frames(part), part)), strict=True):
+        for number, found in zip(going, build.results(computed(part)), strict=True):
             before = results[number]
             results[number] = ref.Result(
                 before.rows + found.rows, before.issues + found.issues, found.failed
@@ -121,8 +110,8 @@ def assert_same(one: Sequence[ref.Result], other: Sequence[ref.Result]) -> None:
 @pytest.mark.parametrize("seed", range(len(RUNS)))
 def test_day_by_day_gives_the_rows_of_one_run(seed: int) -> None:
     run = RUNS[seed]
-    at_once = build.results(computed(frames(run), run))
-    assert_same(span_by_span(run, [[session] for session in run.sessions]), at_once)
+    at_once = build.results(computed(run))
+    assert_same(span_by_span(run, [[session] for session in run.days]), at_once)
 
 
 def cut(values: Sequence[Any], cuts: Sequence[int]) -> Iterator[Sequence[Any]]:
@@ -130,26 +119,25 @@ def cut(values: Sequence[Any], cuts: Sequence[int]) -> Iterator[Sequence[Any]]:
     return (values[a:b] for a, b in itertools.pairwise(ends) if a < b)
 
 
-@settings(deadline=None)
 @given(st.sampled_from(RUNS), st.lists(st.integers(1, 7), max_size=4))
 def test_any_split_into_spans_gives_the_rows_of_one_run(run: Run, cuts: list[int]) -> None:
-    spans = list(cut(run.sessions, [min(at, len(run.sessions)) for at in cuts]))
-    at_once = build.results(computed(frames(run), run))
+    spans = list(cut(run.days, [min(at, len(run.days)) for at in cuts]))
+    at_once = build.results(computed(run))
     assert_same(span_by_span(run, spans), at_once)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.lists(st.integers(0, len(MANY.portfolios)), max_size=5))
 def test_any_split_into_chunks_gives_the_rows_of_one_run(cuts: list[int]) -> None:
     together = frames(MANY)
     results: list[ref.Result] = []
     for chunk in cut(range(len(MANY.portfolios)), cuts):
         own = replace(together, opening=build.take(together.opening, chunk))
-        results += build.results(computed(own, MANY))
-    assert results == build.results(computed(together, MANY))
+        results += build.results(computed(MANY, own))
+    assert results == build.results(computed(MANY, together))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.randoms(use_true_random=True))
 def test_order_of_rows_plays_no_part(random: Any) -> None:
     together = frames(MANY)
@@ -164,13 +152,13 @@ def test_order_of_rows_plays_no_part(random: Any) -> None:
     assert everything(mixed) == everything(together)
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(st.permutations(range(len(MANY.portfolios))))
 def test_portfolios_come_in_the_order_of_opening(order: list[int]) -> None:
     together = frames(MANY)
-    results = build.results(computed(together, MANY))
+    results = build.results(computed(MANY, together))
     mixed = replace(together, opening=build.take(together.opening, order))
-    assert build.results(computed(mixed, MANY)) == [results[number] for number in order]
+    assert build.results(computed(MANY, mixed)) == [results[number] for number in order]
 
 
 @pytest.mark.parametrize("threads", [2, 3, 64])
@@ -183,14 +171,7 @@ def test_number_of_threads_plays_no_part(threads: int) -> None:
 
 
 def test_many_portfolios_equal_the_reference() -> None:
-    market = ref.market(MANY.prices, MANY.scales)
-    expected = [
-        build.in_64_bits(
-            ref.roll_forward(portfolio, market, MANY.sessions, MANY.lookback_days, MANY.scales)
-        )
-        for portfolio in MANY.portfolios
-    ]
-    assert build.results(computed(frames(MANY), MANY, threads=2)) == expected
+    assert build.results(computed(MANY, threads=2)) == by_reference(MANY)[0]
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -200,7 +181,7 @@ def test_a_raised_flag_stops_the_call(threads: int) -> None:
     flag.set()
     with pytest.raises(CancelledError, match="cancelled"):
         native.roll_forward(
-            native.build_market(together.prices, build.session_days(MANY.sessions)),
+            native.build_market(together.prices, build.session_days(MANY.days)),
             native.Book.of(together),
             previous=native.store_snapshots(together.previous),
             opening=together.opening,

@@ -7,10 +7,10 @@ import numpy as np
 from batchcore import reference as ref
 from batchcore.frames import Prices, Text
 from batchcore.sources.prices import one_close
-from property.test_rollforward import by_core, by_reference
 from support import build
-from support.cases import Price
-from support.generate import MONDAY, SYMBOLS, Generator, Run, for_any
+from support.cases import Price, Run
+from support.generate import MONDAY, SYMBOLS, Generator, for_any
+from support.sides import by_core, by_reference
 
 SOURCES = ("a", "b", "c", None)
 

@@ -16,28 +16,9 @@ from batchcore.run import changes
 from batchcore.sources.changes import ChangedPrices
 from batchcore.sources.positions import Held
 from batchcore.splits import restates
-from property.test_contributions import by_core as lots_by_core
-from property.test_contributions import by_reference as lots_by_reference
-from property.test_rollforward import by_core, by_reference
-from support.cases import SplitTable
-from support.generate import MONDAY, Generator, Run, for_any
-
-
-@for_any(Generator.split_run, examples=250)
-def test_core_equals_the_reference_with_splits(run: Run) -> None:
-    assert by_core(run) == by_reference(run)
-
-
-@for_any(Generator.split_run, Generator, st.data(), examples=60)
-def test_lots_of_the_core_equal_those_of_the_reference(run: Run, data: st.DataObject) -> None:
-    session = data.draw(st.sampled_from(run.sessions))
-    previous = data.draw(
-        st.none() | st.sampled_from([day for day in run.sessions if day < session] or [None])
-    )
-    for portfolio in run.portfolios:
-        expected = lots_by_reference(portfolio, run.market(), previous, session, run)
-        assert lots_by_core(run, portfolio, previous, session) == expected
-
+from support.cases import Run, SplitTable
+from support.generate import MONDAY, Generator, for_any
+from support.sides import by_core, by_reference
 
 # New shares for old ones whose products and quotients have few decimals, up to three in a row.
 EXACT = ((2, 1), (4, 1), (1, 2), (1, 4), (5, 1), (1, 5))
@@ -66,7 +47,7 @@ def plain_run(generator: Generator) -> Run:
     positions = tuple(position(drawn, first) for _ in range(drawn.integer(1, 4)))
     portfolio = ref.Portfolio("p0", Decimal(drawn.integer(0, 10**6)), positions)
     sessions = [MONDAY + n for n in range(12) if drawn.chance(70)] or [MONDAY]
-    return Run(closes, (portfolio,), tuple(sessions), splits=SplitTable(rows))
+    return Run((portfolio,), closes, tuple(sessions), splits=SplitTable(rows))
 
 
 def position(drawn: Generator, first: int) -> ref.Position:

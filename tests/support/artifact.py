@@ -99,9 +99,7 @@ class Watched:
     def check(self, code: int, *, was_ready: bool) -> dict[str, Any]:
         """Return it, which must be what a process that ended so leaves.
 
-        Args:
-            code: Its exit code, negative if it was killed.
-            was_ready: Whether it came to say anything; else a signal may have come too early.
+        Unless it came to say anything, a signal may have come too early.
         """
         if was_ready:
             return checked(self.path, code)

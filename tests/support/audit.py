@@ -60,15 +60,9 @@ def closed(day: int, price: str, symbol: str = "AAA") -> str:
 class Tampering:
     """What is done to the tables after a run, and what a verification then finds.
 
-    Attributes:
-        statements: In their order.
-        wrong: How many cells differ, by column.
-        causes: How many rows differ, by cause; None where the case is not about it.
-        not_checkable: Cells by reason where they are others than on untouched tables.
-        checked: Cells that are compared, of some columns.
-        examples: Day, column and maybe stored and expected value, in their order.
-        portfolios: How many there are.
-        options: Of the verification.
+    Of cells that differ, how many by column; of their rows by cause, None where a case is not about
+    it; cells that are not checkable by reason, where they are others than on untouched tables.
+    Examples are day, column and maybe stored and expected value, in their order.
     """
 
     statements: tuple[str, ...]

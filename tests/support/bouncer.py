@@ -28,11 +28,8 @@ def bouncer(
 ) -> Iterator[Callable[[str], str]]:
     """Start a PgBouncer; give a function from the URL of a database to the one through it.
 
-    Args:
-        server_url: Of any database of the server.
-        pool_mode: `session` or `transaction`.
-        pool_size: Connections to the server, for each database.
-        wait_s: How long a client may wait for one.
+    The mode is `session` or `transaction`; a client may wait so long for one of the connections to
+    each database.
     """
     path = program()
     assert path is not None, "PgBouncer is not installed"

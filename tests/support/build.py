@@ -10,6 +10,7 @@ from decimal import Decimal
 from fractions import Fraction
 from hashlib import blake2b
 from typing import Any, TypeVar
+from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,7 @@ from batchcore.frames import (
 from batchcore.reference import legacy
 from batchcore.reference.values import present
 from batchcore.units import CENTS, RETURN_SCALE, State
+from support.cases import CENTS as CENTS_OF_A_ROW
 from support.cases import Price, RateRow, SplitTable
 
 SomeFrame = TypeVar("SomeFrame", bound=Frame)
@@ -76,10 +78,15 @@ def days(values: Iterable[int | None]) -> Days:
     )
 
 
+def ids(keys: Iterable[UUID | int]) -> npt.NDArray[np.uint8]:
+    """Return the bytes of each id, which may be the number that it stands for."""
+    raw = (key.to_bytes(16, "big") if isinstance(key, int) else key.bytes for key in keys)
+    return np.frombuffer(b"".join(raw), dtype=np.uint8).reshape(-1, 16)
+
+
 def uuids(names: Iterable[str]) -> npt.NDArray[np.uint8]:
-    """Return a key of 16 bytes for each name: the same for the same name."""
-    keys = b"".join(blake2b(name.encode(), digest_size=16).digest() for name in names)
-    return np.frombuffer(keys, dtype=np.uint8).reshape(-1, 16)
+    """Return a key for each name: the same for the same name."""
+    return ids(UUID(bytes=blake2b(name.encode(), digest_size=16).digest()) for name in names)
 
 
 def session_days(values: Iterable[int]) -> npt.NDArray[np.int32]:
@@ -119,16 +126,8 @@ def inputs(
 ) -> Inputs:
     """Return the frames of `portfolios`, which need different ids.
 
-    Args:
-        portfolios: In the order of the results.
-        prices_as_stored: As `reference.market` takes them.
-        sessions: Those of the run; S5 looks at the first one.
-        scales: Of the columns.
-        column_scales: Other scales of single columns, such as ``exit_price``.
-        spans: First and last day of each portfolio, if they are not the same.
-        rates: As `reference.rates` takes them; None on a host that maps none.
-        rate_scale: Of their column.
-        splits: The host's table, if it maps one.
+    S5 looks at the first of the sessions. `spans` are the first and last day of each portfolio, if
+    they are not the same; `column_scales` those of single columns, such as ``exit_price``.
     """
 
     def scaled(name: str, default: int, values: Iterable[Decimal | None]) -> Decimals:
@@ -279,47 +278,26 @@ def prices_in_doubles(rows: Iterable[Price], scale: int = 4) -> tuple[Price, ...
 
 def issues(columns: Issues) -> list[tuple[int, ref.Issue]]:
     """Return the number of the portfolio (-1 for none) and the issue, in the order of rows."""
-    days_and_states = zip(columns.day.values.tolist(), columns.day.state.tolist(), strict=True)
     found = zip(
         columns.portfolio.tolist(),
         columns.name.texts(),
         columns.symbol.texts(),
-        [None if state else day for day, state in days_and_states],
+        cells(columns.day),
         columns.detail.texts(),
         strict=True,
     )
     return [(portfolio, ref.Issue(*columns)) for portfolio, *columns in found]
 
 
-MONEY = {
-    "equity_balance": "equity_balance",
-    "daily_pnl": "daily_pnl",
-    "daily_realized_pnl": "daily_realized_pnl",
-    "daily_capital_flow": "daily_capital_flow",
-    "cumulative_pnl": "cumulative_pnl",
-    "cumulative_realized_pnl": "cumulative_realized_pnl",
-    "cumulative_capital_flow": "cumulative_capital_flow",
-    "long_value": "long_value",
-    "short_value": "short_value",
-    "gross_exposure": "gross_exposure",
-    "net_exposure": "net_exposure",
-    "cash_value": "cash_value",
-}
-"""Columns of a row of either reference, and the result columns that hold them."""
-
-
 def row_columns(rows: Rows) -> dict[str, list[Any]]:
     """Return the columns that rows of both policies have, as the references name them."""
-    columns: dict[str, list[Any]] = {
-        name: or_none(Decimals(getattr(rows, cents), CENTS)) for name, cents in MONEY.items()
-    }
     assert rows.daily_return.scale == RETURN_SCALE
-    columns["day"] = rows.day.tolist()
-    columns["daily_return"] = or_none(rows.daily_return)
-    columns["num_positions"] = rows.num_positions.tolist()
-    columns["num_long_positions"] = rows.num_long_positions.tolist()
-    columns["num_short_positions"] = rows.num_short_positions.tolist()
-    return columns
+    counts = ("day", "num_positions", "num_long_positions", "num_short_positions")
+    return {
+        **{name: cells(Decimals(getattr(rows, name), CENTS)) for name in CENTS_OF_A_ROW.values()},
+        "daily_return": cells(rows.daily_return),
+        **{name: getattr(rows, name).tolist() for name in counts},
+    }
 
 
 def by_portfolio(rows: Rows, kind: Callable[..., Row], columns: dict[str, Any]) -> list[list[Row]]:
@@ -338,7 +316,7 @@ def results(rows: Rows) -> list[ref.Result]:
     """
     columns = row_columns(rows)
     assert rows.unrealized_pnl.scale == CENTS
-    columns["unrealized_pnl"] = or_none(rows.unrealized_pnl)
+    columns["unrealized_pnl"] = cells(rows.unrealized_pnl)
     columns["marks"] = [tuple(counts) for counts in rows.marks.tolist()]
     noticed: list[list[ref.Issue]] = [[] for _ in rows.written]
     for portfolio, issue in issues(rows.issues):
@@ -379,7 +357,11 @@ def in_64_bits(result: ref.Result) -> ref.Result:
     return replace(result, rows=tuple(rows))
 
 
-def or_none(column: Decimals) -> list[Decimal | None]:
-    """Return the cells of a column, None for those without a value."""
-    cells = zip(column.values.tolist(), column.state.tolist(), strict=True)
-    return [None if state else Decimal(value).scaleb(-column.scale) for value, state in cells]
+def cells(column: Any) -> list[Any]:
+    """Return the values of a column, None for those without one."""
+    values = column.values.tolist()
+    if isinstance(column, Decimals):
+        values = [Decimal(value).scaleb(-column.scale) for value in values]
+    return [
+        None if state else value for value, state in zip(values, column.state.tolist(), strict=True)
+    ]

@@ -67,13 +67,7 @@ def jan(number: int) -> int:
 
 @dataclass(frozen=True)
 class SplitTable:
-    """A host's table of splits, and what its closes and quantities are stated in.
-
-    Attributes:
-        rows: Symbol as stored, ex-date, new and old shares.
-        price_basis: Of the `Schema`.
-        quantity_basis: Likewise.
-    """
+    """A host's table of splits, and what its closes and quantities are stated in."""
 
     rows: tuple[tuple[str | None, int | None, Decimal | None, Decimal | None], ...]
     price_basis: str = "as_traded"
@@ -85,14 +79,10 @@ class SplitTable:
 
 @dataclass(frozen=True)
 class Expected:
-    """What a portfolio must give.
+    """What a portfolio must give; issues of `rollforward` sorted, of `legacy` in order of days.
 
-    Attributes:
-        rows: Those written.
-        issues: Of `rollforward` sorted, of `legacy` in the order of days.
-        failed: Whether the rest of the portfolio is not written.
-        skipped: Days of `legacy` that have a complete snapshot.
-        equity_after: `portfolios.equity_balance` after a run of `legacy`.
+    Days of `legacy` that have a complete snapshot are skipped; `equity_after` is that of its
+    portfolio after a run.
     """
 
     rows: tuple[Any, ...]
@@ -103,46 +93,29 @@ class Expected:
 
 
 @dataclass(frozen=True)
-class Case:
-    """Inputs of one run and what must come out.
+class Run:
+    """What references and core compute: portfolios with different ids, closes as stored, days.
 
-    Attributes:
-        policy: That computes it.
-        name: Of the case.
-        why: The rules, a colon, and the arithmetic by hand.
-        portfolios: One or more, of the policy's reference.
-        prices: Symbol as stored, day, close.
-        days: That are run, the same for all portfolios.
-        expected: One for each portfolio.
-        market_issues: `duplicate_price`, `bad_split`.
-        scales: Of the columns read.
-        lookback_days: Of S4.
-        today: Of L31.
-        cached: Prices of L16 by symbol and day.
-        profiles: Of L32 and L33 by symbol.
-        has_benchmark: Whether there is a row of SP500 (L34).
-        rates: Base, quote, day and rate as stored; None on a host that maps none.
-        fx: Options of rates: `lookback_days`, `pivot`, and the `scale` of their column.
-        splits: Of C3.
+    Days of `rollforward` are its sessions. `column_scales` are scales of single columns, for the
+    core alone, larger than their values need. Rates and splits are None on a host that maps none;
+    `fx` has `lookback_days`, `pivot`, and the `scale` of the column. `today` (L31), `cached` prices
+    (L16) by symbol and day, profiles (L32, L33) by symbol, and whether there is a row of SP500
+    (L34) are of `legacy`.
     """
 
-    policy: str
-    name: str
-    why: str
     portfolios: tuple[Any, ...]
     prices: tuple[Price, ...]
     days: tuple[int, ...]
-    expected: tuple[Expected, ...]
-    market_issues: tuple[ref.Issue, ...] = ()
-    scales: ref.Scales = ref.DEFAULT_SCALES
     lookback_days: int = 10
+    scales: ref.Scales = ref.DEFAULT_SCALES
+    column_scales: Mapping[str, int] = field(default_factory=dict)
+    rates: tuple[RateRow, ...] | None = None
+    fx: Mapping[str, Any] = field(default_factory=dict)
+    splits: SplitTable | None = None
     today: int = 0
     cached: Mapping[tuple[str, int], Decimal] = field(default_factory=dict)
     profiles: Mapping[str, legacy.Profile] = field(default_factory=dict)
     has_benchmark: bool = True
-    rates: tuple[RateRow, ...] | None = None
-    fx: Mapping[str, Any] = field(default_factory=dict)
-    splits: SplitTable | None = None
 
     def market(self) -> ref.Market:
         """Return the market that `rollforward` reads."""
@@ -159,6 +132,20 @@ class Case:
             profiles=self.profiles,
             has_benchmark=self.has_benchmark,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case(Run):
+    """A worked case: a run under a policy, and what each portfolio must give.
+
+    `why` has the rules, a colon, and the arithmetic by hand.
+    """
+
+    policy: str
+    name: str
+    why: str
+    expected: tuple[Expected, ...]
+    market_issues: tuple[ref.Issue, ...] = ()
 
     @property
     def rules(self) -> list[str]:

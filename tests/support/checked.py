@@ -8,8 +8,9 @@ from batchcore.config import Settings
 from batchcore.reference import checks
 from batchcore.run.issues import added_up, of_symbols
 from batchcore.words import counted
-from support import build, currencies
-from support.generate import Run
+from support import build
+from support.cases import Run
+from support.sides import frames, native_market, native_rates, rates_of
 
 Told = tuple[list[ref.Result], list[ref.Issue]]
 
@@ -18,11 +19,7 @@ Told = tuple[list[ref.Result], list[ref.Issue]]
 class CheckedRun:
     """A run with what its closes are checked by.
 
-    Attributes:
-        run: As for other properties.
-        days: Sessions that closes are expected of, those before the run too.
-        rules: Which checks.
-        closed: The last session closed by now.
+    Closes are expected of `days`, sessions before the run too; the last one closed is `closed`.
     """
 
     run: Run
@@ -35,19 +32,19 @@ def by_reference(given_run: CheckedRun) -> tuple[list[checks.Finding], Told]:
     run, rules = given_run.run, given_run.rules
     market = run.market()
     found = checks.findings(
-        market, given_run.days, run.sessions, rules, closed=given_run.closed, scales=run.scales
+        market, given_run.days, run.days, rules, closed=given_run.closed, scales=run.scales
     )
     told = [
         checks.roll_forward_checked(
             portfolio,
             market,
-            run.sessions,
+            run.days,
             found,
             rules,
             expected=given_run.days,
             lookback_days=run.lookback_days,
             scales=run.scales,
-            rates=None if run.rates is None else currencies.rates_of(run),
+            rates=rates_of(run),
         )
         for portfolio in run.portfolios
     ]
@@ -63,11 +60,8 @@ def by_reference(given_run: CheckedRun) -> tuple[list[checks.Finding], Told]:
 
 def by_core(given_run: CheckedRun) -> tuple[list[checks.Finding], Told]:
     run, rules = given_run.run, given_run.rules
-    inputs = currencies.frames_of(run)
-    sessions, lookback = build.session_days(run.sessions), run.lookback_days
-    market = native.build_market(
-        inputs.prices, sessions, lookback_days=lookback, splits=inputs.splits
-    )
+    inputs = frames(run)
+    market = native_market(inputs, run)
     own = Settings(
         checks=dict(rules.checks),
         max_move=float(rules.max_move),
@@ -77,7 +71,7 @@ def by_core(given_run: CheckedRun) -> tuple[list[checks.Finding], Told]:
     found = native.build_checks(
         market, build.session_days(given_run.days), own, closed=given_run.closed
     )
-    rates = None if run.rates is None else currencies.core_rates(inputs, run, sessions)
+    rates = native_rates(inputs, run, run.days)
     rows = native.roll_forward(
         market,
         native.Book.of(inputs, rates),
@@ -87,13 +81,12 @@ def by_core(given_run: CheckedRun) -> tuple[list[checks.Finding], Told]:
         checks=found,
     )
     columns = found.findings
-    since = zip(columns.since.values.tolist(), columns.since.state.tolist(), strict=True)
     listed = zip(
         columns.name.texts(),
         columns.symbol.texts(),
         columns.first.tolist(),
         columns.last.tolist(),
-        [None if state else day for day, state in since],
+        build.cells(columns.since),
         columns.detail.texts(),
         strict=True,
     )

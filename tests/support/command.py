@@ -7,6 +7,8 @@ import contextlib
 import io
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,23 +16,11 @@ from typing import Any
 from unittest import mock
 
 from batchcore import cli
+from batchcore.cli.app import app
 from support import artifact
 
 HELP = Path(__file__).parent.parent / "e2e" / "help"
-COMMANDS = (
-    "demo",
-    "run",
-    "plan",
-    "repair",
-    "verify",
-    "explain",
-    "performance",
-    "status",
-    "report",
-    "migrate",
-    "generate",
-    "version",
-)
+COMMANDS = tuple(str(one.name) for one in app.registered_commands)
 WIDTH = "100"
 
 
@@ -83,6 +73,15 @@ def shown(*words: str, width: int = 80, **environment: str) -> Said:
     size = {"COLUMNS": str(width), "LINES": "24", "TERM": "xterm-256color", **environment}
     with mock.patch.dict(os.environ, size):
         return called(words, Terminal)
+
+
+def printed(code: str) -> str:
+    """Return what code of Python prints in a process of its own, without an error or a warning."""
+    done = subprocess.run(  # noqa: S603  # this interpreter
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
 
 
 def help_file(command: str | None) -> Path:

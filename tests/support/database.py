@@ -18,7 +18,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from hashlib import blake2b
 from typing import Any
@@ -86,13 +86,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class Host:
-    """What a host's tables hold before a run.
-
-    Attributes:
-        portfolios: With different ids; `snapshots` of each is empty, see `standing`.
-        prices: Symbol as stored, day, close.
-        standing: Snapshots by the id of the portfolio.
-    """
+    """What a host's tables hold before a run; snapshots are `standing`, by id of the portfolio."""
 
     portfolios: tuple[ref.Portfolio, ...]
     prices: tuple[Price, ...] = ()
@@ -157,10 +151,7 @@ def shared(
 ) -> Iterator[str]:
     """Make and fill a database, yield its URL, and drop it: the body of a fixture.
 
-    Args:
-        server: Has `url` and `database_url(name)`.
-        fill: Takes the URL.
-        template: URL of the database to copy, which nobody is connected to.
+    Nobody is connected to the database at the URL `template`, which it is a copy of.
     """
     url = asyncio.run(created(server, template))
     asyncio.run(_awaited(fill(url)))
@@ -214,9 +205,7 @@ def tables_of(
 ) -> Tables:
     """Return the rows of portfolios of either policy, with their positions, events and flows.
 
-    Args:
-        portfolios: With different names.
-        in_order: Whether ids of positions ascend in the order in which they are held.
+    With `in_order`, ids of positions ascend in the order in which they are held.
     """
     named = [(one.id if isinstance(one, ref.Portfolio) else one.name, one) for one in portfolios]
     held = [
@@ -414,26 +403,10 @@ def comparable(cell: Any) -> Any:
 
 def cells(row: ref.Row) -> dict[str, Any]:
     """Return the columns that the policy fills, as a row of the reference has them."""
-    return {
-        "total_value": row.equity_balance,
-        "equity_balance": row.equity_balance,
-        "daily_pnl": row.daily_pnl,
-        "daily_realized_pnl": row.daily_realized_pnl,
-        "daily_capital_flow": row.daily_capital_flow,
-        "daily_return": row.daily_return,
-        "cumulative_pnl": row.cumulative_pnl,
-        "cumulative_realized_pnl": row.cumulative_realized_pnl,
-        "cumulative_capital_flow": row.cumulative_capital_flow,
-        "long_value": row.long_value,
-        "short_value": row.short_value,
-        "gross_exposure": row.gross_exposure,
-        "net_exposure": row.net_exposure,
-        "cash_value": row.cash_value,
-        "num_positions": row.num_positions,
-        "num_long_positions": row.num_long_positions,
-        "num_short_positions": row.num_short_positions,
-        "is_complete": True,
-    }
+    own = {item.name: getattr(row, item.name) for item in fields(row)}
+    for name in ("day", "unrealized_pnl", "marks"):  # which no table has
+        del own[name]
+    return {**own, "total_value": row.equity_balance, "is_complete": True}
 
 
 def without_stamps(stored: Snapshots) -> Snapshots:

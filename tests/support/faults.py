@@ -42,13 +42,7 @@ STOPPED = (*SUCCESS, 2, 3, 4)
 
 @dataclass(frozen=True)
 class Moment:
-    """When a fault strikes.
-
-    Attributes:
-        step: At a step of the batch; None is after a share of the time that it takes.
-        count: Which time the step is taken.
-        share: Of the time.
-    """
+    """When a fault strikes: as a step is taken for which time, or after a share of all time."""
 
     step: str | None = None
     count: int = 1
@@ -62,16 +56,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class Scene:
-    """A batch about to be disturbed.
-
-    Attributes:
-        cluster: The server.
-        job: What is to be done.
-        database: Where.
-        moment: When the fault strikes.
-        random: What else is left to chance.
-        codes: Exit codes of the batches disturbed.
-    """
+    """A batch about to be disturbed, and the exit codes of those that were."""
 
     cluster: Cluster
     job: Job

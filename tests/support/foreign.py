@@ -12,8 +12,8 @@ from pathlib import Path
 import asyncpg
 
 from support import database, legacy_host
+from support.cases import Run
 from support.database import Host, Tables
-from support.legacy_frames import Run
 
 NAMESPACE = "ledger"
 

@@ -6,7 +6,7 @@ choice.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cache
 from random import Random
@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from batchcore import reference as ref
-from support.cases import Price, RateRow, SplitTable, day
+from support.cases import Price, RateRow, Run, SplitTable, day
 
 Integers = Callable[[int, int], int]
 """Returns an integer of a range, both ends included."""
@@ -97,49 +97,11 @@ SCALED_COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Run:
-    """What both sides compute.
-
-    Attributes:
-        prices: As stored.
-        portfolios: With different ids.
-        sessions: Ascending.
-        lookback_days: Of S4.
-        scales: Of the columns, for the reference.
-        column_scales: Larger ones of single columns, for the core, whose values do not need them.
-        rates: As stored; None on a host that maps none.
-        fx: Options of rates: `lookback_days`, `pivot`, and the `scale` of their column.
-        splits: The host's table, if it maps one.
-    """
-
-    prices: tuple[Price, ...]
-    portfolios: tuple[ref.Portfolio, ...]
-    sessions: tuple[int, ...]
-    lookback_days: int = 10
-    scales: ref.Scales = ref.DEFAULT_SCALES
-    column_scales: dict[str, int] = field(default_factory=dict)
-    rates: tuple[RateRow, ...] | None = None
-    fx: dict[str, Any] = field(default_factory=dict)
-    splits: SplitTable | None = None
-
-    def market(self) -> ref.Market:
-        splits = None if self.splits is None else self.splits.counting()
-        return ref.market(self.prices, self.scales, splits)
-
-    def market_issues(self) -> list[ref.Issue]:
-        market = self.market()
-        return [*market.issues, *(() if market.splits is None else market.splits.issues)]
-
-
-@dataclass(frozen=True)
 class Generator:
     """Makes runs.
 
-    Attributes:
-        integer: Makes every choice.
-        odd: Chance of what is left out or reported, of a value, in percent.
-        edges: Whether mantissas go to the ends of 64 bits.
-        scales: Of the columns.
+    `odd` is the chance of what is left out or reported, of a value, in percent; with `edges`
+    mantissas go to the ends of 64 bits.
     """
 
     integer: Integers
@@ -352,7 +314,7 @@ class Generator:
             portfolios=tuple(
                 self.portfolio(f"p{number}", huge=huge) for number in range(self.integer(1, 4))
             ),
-            sessions=tuple(sessions) or (MONDAY,),
+            days=tuple(sessions) or (MONDAY,),
             lookback_days=self.one_of((10, 0, 1, 2, 3)),
             scales=self.scales,
         )

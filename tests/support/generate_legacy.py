@@ -9,7 +9,7 @@ from typing import Any
 
 from batchcore import reference as ref
 from batchcore.reference import legacy
-from support.cases import Price
+from support.cases import Price, Run
 from support.generate import (
     CHANGE_TYPES,
     LARGE_AMOUNTS,
@@ -20,7 +20,6 @@ from support.generate import (
     SCALED_COLUMNS,
     Generator,
 )
-from support.legacy_frames import Run
 
 SYMBOLS = ("AAA", "aaa", "BBB", "bbb", "Aaa", " AAA", "é", "É")
 SPELLINGS = ("AAA", "BBB", "aaa", "Aaa", "bbb", " AAA", "é", "É", "ZZZ", "")

@@ -11,14 +11,13 @@ from batchcore import demo
 from batchcore.db.migrate import migrate
 from batchcore.db.sqlalchemy_tables import metadata
 from support.cluster import Cluster
-from support.tables import SEED, SIZE
+from support.tables import RANGE, ROWS, SEED, SIZE, START
 from support.worker import started
 
 ROLE = "batch"
 """Runs the batches; what it may do is granted and can be revoked. Its password is its name."""
 
-START, MIDDLE, END = "2025-06-16", "2025-06-23", "2025-06-30"
-ROWS = SIZE.portfolios * SIZE.sessions
+MIDDLE = "2025-06-23"
 
 CORRECTED = (
     "UPDATE market_data_cache SET close = round(close * 1.01, 4)",
@@ -47,16 +46,10 @@ Dump = dict[str, Rows]
 
 @dataclass(frozen=True)
 class Job:
-    """A batch.
+    """A batch on a copy of a database that nobody connects to.
 
-    Attributes:
-        name: Of the job.
-        template: Database to begin with; nobody connects to it.
-        words: What the command line is called with.
-        before: Its rows.
-        expected: Those that the batch leaves if nothing disturbs it.
-        steps: Names of the steps that it takes, as often as it takes them.
-        seconds: How long that takes.
+    Its rows before it, and those that it leaves if nothing disturbs it; the names of the steps
+    that it takes, as often as it takes them, and how long that takes.
     """
 
     name: str
@@ -85,10 +78,9 @@ async def jobs(cluster: Cluster) -> list[Job]:
         "ANALYZE",
         database="filled",
     )
-    whole = ("--start", START, "--end", END)
     for name, words, statements in (
         ("half", ("--start", START, "--end", MIDDLE), ()),
-        ("corrected", (*whole, "--analytics", "full"), CORRECTED),
+        ("corrected", (*RANGE, "--analytics", "full"), CORRECTED),
     ):
         await cluster.copy("filled", name)
         await _undisturbed(cluster, name, words)
@@ -96,18 +88,18 @@ async def jobs(cluster: Cluster) -> list[Job]:
         await cluster.execute(*forget, database=name)
     small = ("--chunk-size", "3")
     return [
-        await _job(cluster, "skip", "filled", (*whole, *small)),
+        await _job(cluster, "skip", "filled", (*RANGE, *small)),
         await _job(
             cluster,
             "replace",
             "corrected",
-            (*whole, *small, "--on-existing", "replace", "--analytics", "full"),
+            (*RANGE, *small, "--on-existing", "replace", "--analytics", "full"),
         ),
         await _job(
             cluster,
             "go-on",
             "half",
-            (*whole, "--chunk-size", "2", "--connections", "2", "--analytics", "every"),
+            (*RANGE, "--chunk-size", "2", "--connections", "2", "--analytics", "every"),
         ),
     ]
 

@@ -4,8 +4,8 @@ Ids of positions ascend in the order in which portfolios hold them: the core add
 order of ids, the reference in that of its positions.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from decimal import Decimal
 from typing import Any
 
@@ -28,42 +28,9 @@ from batchcore.frames import (
 from batchcore.reference import legacy
 from batchcore.units import CENTS, State
 from support import build
-from support.cases import Case, Price
+from support.cases import Run
 
 PROFILE_BETA_SCALE = 4
-
-
-@dataclass(frozen=True)
-class Run:
-    """What both sides compute.
-
-    Attributes:
-        portfolios: With different names.
-        prices: Symbol as stored, day, close.
-        days: In order, ascending.
-        today: Days since 1970-01-01.
-        cached: By symbol and day.
-        profiles: By symbol.
-        has_benchmark: Whether there is a row of SP500.
-        scales: Of the columns, for the reference.
-        column_scales: Larger ones of single columns, for the core.
-    """
-
-    portfolios: tuple[legacy.Portfolio, ...]
-    prices: tuple[Price, ...]
-    days: tuple[int, ...]
-    today: int
-    cached: Mapping[tuple[str, int], Decimal] = field(default_factory=dict)
-    profiles: Mapping[str, legacy.Profile] = field(default_factory=dict)
-    has_benchmark: bool = True
-    scales: ref.Scales = ref.DEFAULT_SCALES
-    column_scales: Mapping[str, int] = field(default_factory=dict)
-
-
-def run_of(case: Case) -> Run:
-    """Return a worked case of the policy as a run."""
-    shared = [item.name for item in fields(Run) if item.name != "column_scales"]
-    return Run(**{name: getattr(case, name) for name in shared})
 
 
 def in_doubles(run: Run) -> Run:
@@ -80,14 +47,7 @@ def in_doubles(run: Run) -> Run:
 
 
 def by_reference(run: Run) -> list[legacy.Result]:
-    shared = legacy.Shared(
-        prices=legacy.closes(run.prices, run.scales),
-        calendar=set(run.days),
-        today=run.today,
-        cached=run.cached,
-        profiles=run.profiles,
-        has_benchmark=run.has_benchmark,
-    )
+    shared = run.shared(set(run.days))
     return [legacy.roll(one, shared, run.days, run.scales) for one in run.portfolios]
 
 
@@ -100,8 +60,7 @@ def inputs(run: Run) -> Inputs:
         column_scales={"snapshot": CENTS} | run.column_scales,
     )
     positions = [one for portfolio in run.portfolios for one in portfolio.positions]
-    keys = b"".join(number.to_bytes(16, "big") for number in range(len(positions)))
-    ids = np.frombuffer(keys, dtype=np.uint8).reshape(-1, 16)
+    ids = build.ids(range(len(positions)))
     betas = [(at, beta) for at, one in enumerate(positions) for beta in one.betas]
     stored = [snapshot for one in run.portfolios for snapshot in one.snapshots]
     profiles = list(run.profiles.values())
@@ -192,8 +151,7 @@ def day_by_day(run: Run) -> list[legacy.Result]:
     portfolios = run.portfolios
     parts: list[list[legacy.Result]] = []
     for day in run.days:
-        one = replaced(run, portfolios, (day,))
-        parts.append(by_core(one))
+        parts.append(by_core(replace(run, portfolios=portfolios, days=(day,))))
         portfolios = tuple(map(after, portfolios, parts[-1]))
     return [
         legacy.Result(
@@ -205,10 +163,6 @@ def day_by_day(run: Run) -> list[legacy.Result]:
         )
         for own in zip(*parts, strict=True)
     ]
-
-
-def replaced(run: Run, portfolios: tuple[legacy.Portfolio, ...], days: tuple[int, ...]) -> Run:
-    return replace(run, portfolios=portfolios, days=days)
 
 
 def after(portfolio: legacy.Portfolio, result: legacy.Result) -> legacy.Portfolio:
@@ -262,7 +216,7 @@ def row_columns(rows: Rows) -> dict[str, Sequence[Any]]:
     for item in fields(own):
         column = getattr(own, item.name)
         is_decimal = isinstance(column, Decimals)
-        columns[item.name] = build.or_none(column) if is_decimal else mappings(column)
+        columns[item.name] = build.cells(column) if is_decimal else mappings(column)
     return columns
 
 

@@ -7,7 +7,7 @@ import json
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from typing import Any
 
@@ -16,8 +16,8 @@ from batchcore.reference import legacy
 from batchcore.run.result import BatchResult
 from batchcore.units import State
 from support import database, legacy_frames
+from support.cases import Run
 from support.database import MOMENT, Db, Standing, Tables, comparable, date, key
-from support.legacy_frames import Run
 
 STAMPS = {"id", "portfolio_id", "snapshot_date", "created_at"}
 
@@ -125,14 +125,7 @@ def by_reference(
     run: Run, days: Sequence[int], sessions: Iterable[int]
 ) -> dict[str, legacy.Result]:
     """Return what a run over some days does to each portfolio, by name."""
-    shared = legacy.Shared(
-        prices=legacy.closes(run.prices, run.scales),
-        calendar=frozenset(sessions),
-        today=run.today,
-        cached=run.cached,
-        profiles=run.profiles,
-        has_benchmark=run.has_benchmark,
-    )
+    shared = run.shared(frozenset(sessions))
     return {one.name: legacy.roll(one, shared, days, run.scales) for one in run.portfolios}
 
 
@@ -142,7 +135,7 @@ def after(run: Run, results: dict[str, legacy.Result]) -> Run:
         one if one.deleted else legacy_frames.after(one, results[one.name])
         for one in run.portfolios
     )
-    return legacy_frames.replaced(run, portfolios, run.days)
+    return replace(run, portfolios=portfolios)
 
 
 async def assert_left(
@@ -161,11 +154,7 @@ def assert_stored(
 ) -> None:
     """Assert that each snapshot holds what the reference says, and else what it held.
 
-    Args:
-        before: Snapshots before the run.
-        stored: Snapshots after it.
-        results: What the reference says.
-        text: What two cells must have in common.
+    `text` is what two cells must have in common.
     """
     expected = {
         (key(name), row.day): cells(row) for name, result in results.items() for row in result.rows

@@ -59,15 +59,9 @@ def in_doubles(host: Host) -> Host:
 
 @dataclass
 class Outcome:
-    """What a run does to a host.
+    """What a run does to a host: cells by portfolio and day, and those that take over a row.
 
-    Attributes:
-        cells: By portfolio and day, the columns that the policy fills.
-        in_place: Those of `cells` that take over a row.
-        equity: `portfolios.equity_balance` of every portfolio.
-        issues: Name of the portfolio and issue, with how often.
-        failed: Names.
-        exists: First portfolio and session that stop a run in the mode `error`.
+    `exists` is the first portfolio and session that stop a run in the mode `error`.
     """
 
     cells: dict[tuple[uuid.UUID, int], dict[str, Any]] = field(default_factory=dict)

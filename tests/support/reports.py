@@ -42,7 +42,7 @@ def report() -> BatchResult:
         policy="rollforward",
         dry_run=False,
         portfolios=PortfolioResults(
-            id=np.frombuffer(b"".join(one.bytes for one in IDS), dtype=np.uint8).reshape(-1, 16),
+            id=build.ids(IDS),
             status=np.array([0, FAILED, STATUSES.index("skipped")], dtype=np.uint8),
             sessions_planned=np.array([2, 2, 0], dtype=np.int32),
             sessions_written=np.array([2, 1, 0], dtype=np.int32),

@@ -15,15 +15,9 @@ from support.jobs import Job, dump, lost_and_doubled, snapshots_in
 
 @dataclass
 class Report:
-    """What the faults of a test run did.
+    """What the faults of a test run did; `stopped` ones were more than a batch could bear.
 
-    Attributes:
-        seed: Of the moments that are left to chance.
-        injected: How many struck.
-        stopped: How many of them stopped the batch; it bore the others, or was done already.
-        survived: After how many the database was as if there had been none.
-        lost: Rows that were missing.
-        doubled: Rows that were there and should not have been.
+    After those survived the database was as if there had been none; else rows were lost or doubled.
     """
 
     seed: int
@@ -62,14 +56,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Stage:
-    """What a test disturbs batches with.
-
-    Attributes:
-        cluster: The server.
-        jobs: By name.
-        report: Of all tests.
-        random: Random numbers of this test alone, the same for the same seed.
-    """
+    """What a test disturbs batches with; its random numbers are the same for the same seed."""
 
     cluster: Cluster
     jobs: Mapping[str, Job]

@@ -1,15 +1,23 @@
 """A filled database as tests of the command line look at it."""
 
 import asyncio
+import datetime as dt
 from typing import Any
 
 import asyncpg
 
 from batchcore import demo
+from support.command import Said, batchcore
 from support.database import connected
 
 SIZE = demo.Size(portfolios=12, symbols=30, sessions=10)
 SEED = 7
+DAYS = dt.date(2025, 6, 16), dt.date(2025, 6, 30)
+START, END = map(str, DAYS)
+"""The ten sessions of XNYS; 2025-06-19 is a holiday."""
+
+RANGE = ("--start", START, "--end", END)
+ROWS = SIZE.portfolios * SIZE.sessions
 FILLED = (
     "users",
     "portfolios",
@@ -26,6 +34,21 @@ FILLED = (
 """What a fill writes, in its order."""
 
 TABLES = (*FILLED, "portfolio_snapshots")
+
+
+def run(url: str, *words: str) -> Said:
+    """Call `batchcore run` for all sessions."""
+    return batchcore("run", "--database-url", url, *RANGE, *words)
+
+
+def exceed(url: str, portfolios: int = 1) -> None:
+    """Let the lots of the first portfolios be worth more than the columns hold."""
+    query(
+        url,
+        "UPDATE positions SET quantity = 999999999999, position_type = 'LC', symbol = 'SPY',"  # noqa: S608
+        " exit_date = NULL, expiration_date = NULL, investment_class = NULL WHERE portfolio_id IN"
+        f" (SELECT id FROM portfolios ORDER BY id LIMIT {portfolios})",
+    )
 
 
 def query(url: str, sql: str) -> list[asyncpg.Record]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import datetime as dt
 import logging
 import os
 import signal
@@ -26,9 +25,9 @@ from batchcore.run.group import run_group
 from batchcore.run.request import make_request
 from support.database import execute, fetch
 from support.faults import Moment, Scene
-from support.jobs import END, START
 from support.survival import Stage, assert_done, assert_whole
-from support.worker import STEP
+from support.tables import DAYS
+from support.worker import Steps, struck
 
 SHARDS = 3
 PATIENCE_S = 120
@@ -93,27 +92,12 @@ async def connected(address: str) -> AsyncIterator[Client]:
         yield client
 
 
-class Strike(logging.Handler):
-    """Sends its process a signal at a step of a run, as often as that is to be taken before."""
-
-    def __init__(self, step: str, count: int, number: signal.Signals) -> None:
-        super().__init__()
-        self._step, self._left, self._number = step, count, number
-
-    def emit(self, record: logging.LogRecord) -> None:
-        found = STEP.search(record.getMessage())
-        if found is not None and found[1] == self._step:
-            self._left -= 1
-            if not self._left:
-                os.kill(os.getpid(), self._number)
-
-
 def arm(step: str, count: int, number: signal.Signals) -> int:
     """Let this worker strike itself, and return its process id."""
     log = logging.getLogger("batchcore")
     log.setLevel(logging.DEBUG)
     log.propagate = False
-    log.handlers[:] = [Strike(step, count, number)]
+    log.handlers[:] = [Steps(step, count, struck(number))]
     return os.getpid()
 
 
@@ -135,8 +119,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 """Of the jobs of `support.jobs`, as keywords."""
 
-DAYS = dt.date.fromisoformat(START), dt.date.fromisoformat(END)
-
 COORDINATOR = """
 import asyncio, sys
 from support.tasks import connected, coordinated
@@ -146,13 +128,7 @@ asyncio.run(coordinated(*sys.argv[1:]))
 
 @dataclass(frozen=True)
 class Tasks:
-    """A run on a cluster that is about to be disturbed.
-
-    Attributes:
-        scene: The batch.
-        client: Of the cluster.
-        at: At which step of a shard the fault strikes a worker.
-    """
+    """A run on a cluster that is about to be disturbed, a worker at a step of a shard."""
 
     scene: Scene
     client: Client

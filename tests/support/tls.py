@@ -42,8 +42,7 @@ class TlsServer:
     Its certificate is for `db.example`. Roles: `postgres`, `ODD`, `certified`, which shows a
     certificate, `only_tls`, `only_plain`, and `asked`, which gives its password on the socket too.
 
-    Attributes:
-        folder: Holds certificates and keys, by the names of `make_certificates`.
+    Its folder has certificates and keys, by the names of `make_certificates`.
     """
 
     def __init__(self) -> None:

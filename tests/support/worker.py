@@ -17,7 +17,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -55,12 +55,9 @@ def patience(change: Callable[[object, str, float], object]) -> None:
 
 @dataclass(frozen=True)
 class At:
-    """A moment in a run.
+    """A moment in a run: a step, as the run logs it, taken for which time, from 1.
 
-    Attributes:
-        step: Name of a step, as the run logs it.
-        count: Which time it is taken, from 1.
-        signal: What the worker sends itself there; None lets it wait for `Worker.go_on`.
+    The worker sends itself a signal there, or waits for `Worker.go_on`.
     """
 
     step: str
@@ -69,11 +66,7 @@ class At:
 
 
 class Worker:
-    """A batch that runs in another process.
-
-    Attributes:
-        left: Once it has ended, the artifact that is there.
-    """
+    """A batch that runs in another process; once it has ended, `left` is its artifact."""
 
     def __init__(self, words: Sequence[str], at: At | None = None, *, patient: bool) -> None:
         context = _forking()
@@ -154,11 +147,8 @@ async def started(
 ) -> AsyncIterator[Worker]:
     """Run the command line with ``words``; whatever is left of the worker is killed at the end.
 
-    Args:
-        words: What it is called with.
-        at: Where it stops.
-        patient: Whether it may take longer than it gives itself to end once it is interrupted, as
-            it would on a machine with nothing else to do.
+    A patient one may take longer than it gives itself to end once it is interrupted, as it would
+    on a machine with nothing else to do.
     """
     worker = Worker(words, at, patient=patient)
     try:
@@ -167,25 +157,24 @@ async def started(
         worker.close()
 
 
-class _Steps(logging.Handler):
-    """Strikes at a step."""
+class Steps(logging.Handler):
+    """Calls something when runs of this process have taken a step so many times."""
 
-    def __init__(self, at: At, pipe: Connection) -> None:
+    def __init__(self, step: str, count: int, act: Callable[[], object]) -> None:
         super().__init__()
-        self._at, self._pipe, self._left = at, pipe, at.count
+        self._step, self._left, self._act = step, count, act
 
     def emit(self, record: logging.LogRecord) -> None:
         found = STEP.search(record.getMessage())
-        if found is None or found[1] != self._at.step:
-            return
-        self._left -= 1
-        if self._left:
-            return
-        if self._at.signal is not None:
-            os.kill(os.getpid(), self._at.signal)
-            return
-        self._pipe.send("reached")
-        self._pipe.recv()
+        if found is not None and found[1] == self._step:
+            self._left -= 1
+            if self._left == 0:
+                self._act()
+
+
+def struck(number: signal.Signals) -> Callable[[], None]:
+    """Return what sends this process a signal."""
+    return partial(os.kill, os.getpid(), number)
 
 
 def _work(
@@ -198,8 +187,14 @@ def _work(
     os.environ[ARTIFACT_VARIABLE] = str(artifact)
     if patient:
         patience(setattr)
+
+    def wait() -> None:
+        pipe.send("reached")
+        pipe.recv()
+
     if at is not None:
-        logging.getLogger("batchcore").addHandler(_Steps(at, pipe))
+        act = wait if at.signal is None else struck(at.signal)
+        logging.getLogger("batchcore").addHandler(Steps(at.step, at.count, act))
     said = called(words)
     with contextlib.suppress(BrokenPipeError):
         pipe.send(said)

@@ -25,11 +25,7 @@ def fitted(*figures: float) -> tuple[list[Decimal | None], list[str | None]]:
     fitting = Fitting(CAPACITIES)
     rows = np.arange(len(figures), dtype=np.int32)
     column = fitting.decimals("t", "x", np.array(figures, dtype=np.float64), rows, rows + 100)
-    values = [
-        None if state else Decimal(mantissa).scaleb(-4)
-        for mantissa, state in zip(column.values.tolist(), column.state.tolist(), strict=True)
-    ]
-    return values, fitting.issues().detail.texts()
+    return build.cells(column), fitting.issues().detail.texts()
 
 
 def test_figures_are_rounded_to_the_decimals_of_their_column() -> None:

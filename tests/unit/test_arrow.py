@@ -23,8 +23,7 @@ from batchcore.run.result import PortfolioResults
 from batchcore.units import State
 from support import build, legacy_frames
 from support import worked_legacy as worked
-from support.cases import day
-from support.legacy_frames import Run
+from support.cases import Run, day
 
 Rows = list[dict[str, Any]]
 
@@ -118,8 +117,7 @@ def test_every_value_is_read_exactly_and_twice(read: Callable[[Any], Rows]) -> N
 
 @pytest.mark.parametrize("read", READERS)
 def test_ids_are_uuids_or_their_bytes(read: Callable[[Any], Rows]) -> None:
-    ids = np.frombuffer(b"".join(one.bytes for one in IDS), dtype=np.uint8).reshape(-1, 16)
-    rows = read(Sample({"id": arrow.uuids(ids)}))
+    rows = read(Sample({"id": arrow.uuids(build.ids(IDS))}))
     known = (IDS, [one.bytes for one in IDS], list(map(str, IDS)))
     assert [row["id"] for row in rows] in known
 
@@ -214,9 +212,8 @@ def test_issues_and_portfolios_of_a_run() -> None:
             "detail": "y",
         },
     ]
-    ids = np.frombuffer(b"".join(one.bytes for one in IDS), dtype=np.uint8).reshape(-1, 16)
     counts = np.array([3, 4], dtype=np.int32)
-    portfolios = PortfolioResults(ids, np.array([0, 5], dtype=np.uint8), counts, counts)
+    portfolios = PortfolioResults(build.ids(IDS), np.array([0, 5], dtype=np.uint8), counts, counts)
     assert [row["status"] for row in by_pyarrow(portfolios)] == ["ok", "failed"]
 
 

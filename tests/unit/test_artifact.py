@@ -22,7 +22,7 @@ from batchcore.cli.artifact import SCHEMA, RunRecord
 from batchcore.run.many import ManyResult
 from batchcore.run.result import keep_with
 from support.artifact import checked, valid
-from support.command import batchcore, called
+from support.command import called
 from support.reports import replace, report
 
 SECRET = "s3cret"  # noqa: S105  # made up
@@ -213,41 +213,6 @@ def test_killed_while_it_is_written_the_one_before_stays_whole(path: Path) -> No
     left.unlink()
     called(["run", "--artifact", str(path), "--policy", "x"])
     assert checked(path, 3)["asked"]["policy"] == "x"
-
-
-@pytest.mark.parametrize(
-    ("error", "code", "outcome"),
-    [
-        (errors.CoverageError("x", "2026-01-05", 0.25, 0.5), 2, "refused"),
-        (errors.SnapshotExistsError("x"), 2, "refused"),
-        (errors.DatabaseError("x"), 2, "failed"),
-        (errors.SchemaError("x", ("a", "b")), 3, "refused"),
-        (errors.LeaseHeldError("x"), 4, "refused"),
-        (ZeroDivisionError("x"), 2, "failed"),
-    ],
-    ids=lambda value: type(value).__name__,
-)
-def test_each_end_has_its_outcome(
-    monkeypatch: pytest.MonkeyPatch, error: Exception, code: int, outcome: str
-) -> None:
-    def fail(_given: str | None) -> str:
-        raise error
-
-    monkeypatch.setattr(options, "database_url", fail)
-    said = batchcore("run")
-    assert said.artifact is not None
-    assert (said.code, said.artifact["outcome"]) == (code, outcome)
-
-
-def test_a_signal_before_the_run_leaves_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(_given: str | None) -> str:
-        os.kill(os.getpid(), signal.SIGTERM)
-        return URL
-
-    monkeypatch.setattr(options, "database_url", interrupted)
-    said = batchcore("run")
-    assert said.artifact is not None
-    assert (said.code, said.artifact["outcome"]) == (143, "interrupted")
 
 
 REFUSALS = [

@@ -22,9 +22,10 @@ from batchcore.caches import (
 )
 from batchcore.calendar import date_of, day_of
 from batchcore.errors import ConfigError, DatabaseError, NumericError
-from batchcore.frames import Days, Decimals, Previous, Prices, Profiles, Text
+from batchcore.frames import Decimals, Previous, Prices, Profiles, Text
 from batchcore.sources import cached
 from batchcore.units import State
+from support import build
 
 FRIDAY = dt.date(2025, 6, 27)
 MONDAY = dt.date(2025, 6, 30)
@@ -47,15 +48,16 @@ class Host:
 
     async def load_closes(self, _schema: object, windows: Any) -> Prices:
         self.asked.append(windows)
-        return frame(
-            [
+        rows = [(symbol, day_of(date), Decimal(close)) for symbol, date, close in self.closes]
+        return build.prices(
+            (
                 row
-                for row in self.closes
+                for row in rows
                 if any(
-                    row[0] in window.symbols and window.first <= day_of(row[1]) <= window.last
+                    row[0] in window.symbols and window.first <= row[1] <= window.last
                     for window in windows
                 )
-            ],
+            ),
             self.scale,
         )
 
@@ -96,25 +98,7 @@ class Host:
 
 
 def decimals(values: Iterable[str | None], scale: int) -> Decimals:
-    """Return a column; `NaN` is not finite."""
-    values = list(values)
-    state = [
-        State.NULL if value is None else State.NON_FINITE if value == "NaN" else State.VALUE
-        for value in values
-    ]
-    mantissas = [
-        int(Decimal(value).scaleb(scale)) if known == State.VALUE else 0
-        for value, known in zip(values, state, strict=True)
-    ]
-    return Decimals(np.array(mantissas, dtype=np.int64), scale, np.array(state, dtype=np.uint8))
-
-
-def frame(rows: list[tuple[str, dt.date, str]], scale: int = 4) -> Prices:
-    return Prices(
-        symbol=Text.of([row[0] for row in rows]),
-        day=Days(np.array([day_of(row[1]) for row in rows], dtype=np.int32)),
-        close=decimals([row[2] for row in rows], scale),
-    )
+    return build.decimals([None if value is None else Decimal(value) for value in values], scale)
 
 
 @pytest.fixture(autouse=True)

@@ -16,9 +16,8 @@ from batchcore.demo.data import real_closes
 from batchcore.errors import InputError
 from batchcore.reference import checks
 from support import build
-from support.cases import closes, from_toml, jan, position, split_table
+from support.cases import Run, closes, from_toml, jan, position, split_table
 from support.checked import CheckedRun, by_core, by_reference
-from support.generate import Run
 
 Table = dict[str, Any]
 FILE = from_toml("checks.toml")
@@ -40,7 +39,7 @@ def run_of(case: Table) -> CheckedRun:
     run = Run(
         prices=tuple(closes(case["closes"])),
         portfolios=(ref.Portfolio("p", Decimal(1000), tuple(held)),),
-        sessions=tuple(map(jan, case["days"])),
+        days=tuple(map(jan, case["days"])),
         splits=split_table(**case["splits"]) if "splits" in case else None,
     )
     days = map(jan, (*case["before"], *case.get("expected", case["days"])))

@@ -8,12 +8,13 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 
 import pytest
 
 from batchcore import cli, errors
 from batchcore.cli import exits, options, output
-from support.command import Terminal, batchcore
+from support.command import Terminal, batchcore, printed
 
 SECRET = "s3cret"  # noqa: S105  # made up
 
@@ -22,6 +23,19 @@ SECRET = "s3cret"  # noqa: S105  # made up
 def _no_database_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (options.URL_VARIABLE, *options.LIBPQ_VARIABLES):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
+    """A function that lets each command end with an error."""
+
+    def fail_with(error: BaseException) -> None:
+        def fail(_given: str | None) -> str:
+            raise error
+
+        monkeypatch.setattr(options, "database_url", fail)
+
+    return fail_with
 
 
 def python(code: str, *, stdout: int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
@@ -35,44 +49,40 @@ def python(code: str, *, stdout: int = subprocess.PIPE) -> subprocess.CompletedP
 
 
 @pytest.mark.parametrize(
-    ("error", "code"),
+    ("error", "code", "outcome"),
     [
-        (errors.DatabaseError("x"), 2),
-        (errors.CoverageError("x"), 2),
-        (errors.SnapshotExistsError("x"), 2),
-        (errors.DecodeError("x"), 2),
-        (errors.NumericError("x"), 2),
-        (errors.CancelledError("x"), 2),
-        (errors.InternalError("x"), 2),
-        (ZeroDivisionError("x"), 2),
-        (errors.ConfigError("x"), 3),
-        (errors.InputError("x"), 3),
-        (errors.SchemaError("x"), 3),
-        (errors.LeaseHeldError("x"), 4),
-        (exits.Interrupted(signal.SIGINT), 130),
-        (exits.Interrupted(signal.SIGTERM), 143),
+        (errors.DatabaseError("x"), 2, "failed"),
+        (errors.CoverageError("x", "2026-01-05", 0.25, 0.5), 2, "refused"),
+        (errors.SnapshotExistsError("x"), 2, "refused"),
+        (errors.DecodeError("x"), 2, "failed"),
+        (errors.NumericError("x"), 2, "failed"),
+        (errors.CancelledError("x"), 2, "failed"),
+        (errors.InternalError("x"), 2, "failed"),
+        (ZeroDivisionError("x"), 2, "failed"),
+        (errors.ConfigError("x"), 3, "refused"),
+        (errors.InputError("x"), 3, "refused"),
+        (errors.SchemaError("x", ("a", "b")), 3, "refused"),
+        (errors.LeaseHeldError("x"), 4, "refused"),
+        (exits.Interrupted(signal.SIGINT), 130, "interrupted"),
+        (exits.Interrupted(signal.SIGTERM), 143, "interrupted"),
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_each_exception_has_its_exit_code(
-    monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int
+def test_each_exception_has_its_exit_code_and_outcome(
+    failing, error: BaseException, code: int, outcome: str
 ) -> None:
-    def fail(_given: str | None) -> str:
-        raise error
-
-    monkeypatch.setattr(options, "database_url", fail)
+    failing(error)
     said = batchcore("run")
     assert (said.code, said.out) == (code, "")
+    assert said.artifact is not None
+    assert said.artifact["outcome"] == outcome
     assert said.error()
     document = batchcore("run", "--json").document()
     assert document["error"]["exit_code"] == code
 
 
-def test_a_defect_says_so_and_shows_its_traceback_on_debug(monkeypatch) -> None:
-    def fail(_given: str | None) -> str:
-        raise ZeroDivisionError("no\nsense")
-
-    monkeypatch.setattr(options, "database_url", fail)
+def test_a_defect_says_so_and_shows_its_traceback_on_debug(failing) -> None:
+    failing(ZeroDivisionError("no\nsense"))
     said = batchcore("run")
     assert said.error().startswith("a defect of batchcore: ZeroDivisionError: no sense; ")
     traced = batchcore("run", "--debug")
@@ -90,13 +100,8 @@ def test_a_defect_says_so_and_shows_its_traceback_on_debug(monkeypatch) -> None:
         (RuntimeError("other"), "a defect of batchcore: RuntimeError: other; "),
     ],
 )
-def test_what_is_no_defect_is_not_called_one(
-    monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
-) -> None:
-    def fail(_given: str | None) -> str:
-        raise error
-
-    monkeypatch.setattr(options, "database_url", fail)
+def test_what_is_no_defect_is_not_called_one(failing, error: Exception, told: str) -> None:
+    failing(error)
     said = batchcore("run")
     assert said.code == 2
     assert said.error().startswith(told)
@@ -198,7 +203,7 @@ def test_version_as_text_and_as_json() -> None:
 
 
 def test_version_and_help_need_neither_driver_nor_sqlalchemy() -> None:
-    done = python(
+    said = printed(
         "import sys, typer\n"
         "of_typer = set(sys.modules)\n"
         "from batchcore import cli\n"
@@ -206,8 +211,7 @@ def test_version_and_help_need_neither_driver_nor_sqlalchemy() -> None:
         "used = set(sys.modules) - of_typer\n"
         "print({'asyncpg', 'sqlalchemy', 'alembic', 'rich.table'} & used)"
     )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.endswith("set()\n")
+    assert said.endswith("set()\n")
 
 
 @pytest.mark.parametrize("name", ["typer", "rich"])
@@ -296,11 +300,8 @@ def test_anything_else_gets_no_bar(monkeypatch) -> None:
     assert file.getvalue() == ""
 
 
-def test_json_of_an_error_has_the_attributes_of_its_exception(monkeypatch) -> None:
-    def fail(_given: str | None) -> str:
-        raise errors.SchemaError("one (and 1 more)", ("one", "two"))
-
-    monkeypatch.setattr(options, "database_url", fail)
+def test_json_of_an_error_has_the_attributes_of_its_exception(failing) -> None:
+    failing(errors.SchemaError("one (and 1 more)", ("one", "two")))
     said = batchcore("plan", "--json")
     assert json.loads(said.out) == {
         "error": {

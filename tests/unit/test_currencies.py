@@ -1,5 +1,6 @@
 """Worked cases of lots in other currencies (C6, C7), by the reference and by the core."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 
@@ -7,16 +8,15 @@ import pytest
 
 from batchcore import reference as ref
 from batchcore.reference import rollforward
-from support import build, currencies
-from support.cases import Case, SplitTable, cases, jan
-from support.generate import Run
+from support import build, sides
+from support.cases import Case, Run, SplitTable, cases, jan
 
 FILES = ("lots", "rates", "splits")
 CASES = cases("rollforward", *(f"currencies/{name}.toml" for name in FILES))
 EVERY_CASE = pytest.mark.parametrize("case", CASES, ids=str)
 
 
-def expected(case: Case) -> currencies.Outcome:
+def expected(case: Case) -> sides.Outcome:
     told = [
         ref.Result(one.rows, tuple(sorted(one.issues, key=repr)), one.failed)
         for one in case.expected
@@ -24,14 +24,10 @@ def expected(case: Case) -> currencies.Outcome:
     return told, sorted(case.market_issues, key=repr)
 
 
+@pytest.mark.parametrize("side", [sides.by_reference, sides.by_core])
 @EVERY_CASE
-def test_reference_gives_the_rows_worked_by_hand(case: Case) -> None:
-    assert currencies.by_reference(case) == expected(case)
-
-
-@EVERY_CASE
-def test_core_gives_the_rows_worked_by_hand(case: Case) -> None:
-    assert currencies.by_core(case) == expected(case)
+def test_rows_worked_by_hand(case: Case, side: Callable[[Case], sides.Outcome]) -> None:
+    assert side(case) == expected(case)
 
 
 @EVERY_CASE
@@ -41,8 +37,8 @@ def test_without_a_table_of_rates_amounts_are_the_portfolios(case: Case) -> None
         for one in case.portfolios
     ]
     plain = replace(case, portfolios=tuple(portfolios), rates=())
-    mapped = build.results(currencies.computed(plain))
-    assert mapped == build.results(currencies.computed(replace(plain, rates=None)))
+    mapped = build.results(sides.computed(plain))
+    assert mapped == build.results(sides.computed(replace(plain, rates=None)))
 
 
 POSITION = ref.Position("AAA", "LONG", Decimal(10), Decimal(100), jan(5), currency="EUR")
@@ -114,15 +110,13 @@ def test_effects_of_price_and_currency_over_an_ex_date(
     portfolio = ref.Portfolio("p", positions=(replace(POSITION, **columns),), currency="USD")
     prices = tuple(("AAA", jan(5 + at), Decimal(one)) for at, one in enumerate(closes.split()))
     rates = tuple(("EUR", "USD", jan(on), Decimal(f"1.{on - 4}")) for on in (5, 6, 7))
-    run = Run(prices, (portfolio,), (jan(7),), rates=rates, fx={"scale": 6}, splits=OVER_SPLIT)
-    (lot,) = rollforward.contributions(
-        portfolio, run.market(), jan(previous), jan(7), rates=currencies.rates_of(run)
-    )
+    run = Run((portfolio,), prices, (jan(7),), rates=rates, fx={"scale": 6}, splits=OVER_SPLIT)
+    (lot,) = sides.contributions(run, portfolio, jan(previous), jan(7))
     effects = Decimal(price), Decimal(currency)
     assert (lot.price_effect, lot.currency_effect) == effects
     assert lot.amount == sum(effects)
-    (told,) = currencies.contributions_by_core(run, portfolio, jan(previous), jan(7))
-    assert told[4:6] == effects
+    (told,) = sides.contributions_by_core(run, portfolio, jan(previous), jan(7))
+    assert told[8:10] == effects
 
 
 def test_a_lot_without_a_rate_has_no_amounts() -> None:
@@ -153,5 +147,5 @@ def test_a_rate_is_bounded_so_that_its_inverse_has_digits(
     inverse = found.rate(usd, eur, 0)
     assert inverse is not None and inverse > 0 if is_rate else inverse is None
     run = Run((), (), (0,), rates=(("EUR", "USD", 0, value),), fx={"scale": scale})
-    _, issues = currencies.by_core(run)
+    _, issues = sides.by_core(run)
     assert (issues == []) == is_rate

@@ -18,15 +18,10 @@ from batchcore.run.grouped import (
 )
 from batchcore.run.plan import Chunk
 from batchcore.sources.facts import LooseEvents
+from support import build
 
 READER = None
 """No session: what loads here asks nobody."""
-
-
-def ids(numbers: list[int]) -> npt.NDArray[np.uint8]:
-    """Return ids that are alike but for their last bytes."""
-    found = b"".join(number.to_bytes(16, "big") for number in numbers)
-    return np.frombuffer(found, dtype=np.uint8).reshape(-1, 16)
 
 
 def days(count: int) -> Days:
@@ -41,7 +36,10 @@ def events(positions: list[int], bits: int = 0) -> LooseEvents:
     """Return an event of each position, its day the number of its row."""
     count = len(positions)
     return LooseEvents(
-        ids([one << bits for one in positions]), days(count), mantissas(count), mantissas(count)
+        build.ids([one << bits for one in positions]),
+        days(count),
+        mantissas(count),
+        mantissas(count),
     )
 
 
@@ -49,8 +47,8 @@ def held(numbers: list[int], bits: int = 0) -> Positions:
     """Return positions, each of the portfolio whose number is a hundred times its own."""
     count = len(numbers)
     return Positions(
-        id=ids([number << bits for number in numbers]),
-        portfolio_id=ids([100 * number for number in numbers]),
+        id=build.ids([number << bits for number in numbers]),
+        portfolio_id=build.ids([100 * number for number in numbers]),
         symbol=Text.constant("AAA", count),
         position_type=Text.constant("LONG", count),
         quantity=mantissas(count),
@@ -63,7 +61,7 @@ def flows(portfolios: list[int], bits: int) -> Flows:
     """Return a flow of each portfolio, its day the number of its row."""
     count = len(portfolios)
     return Flows(
-        portfolio_id=ids([one << bits for one in portfolios]),
+        portfolio_id=build.ids([one << bits for one in portfolios]),
         day=days(count),
         amount=mantissas(count),
         change_type=Text.constant("CONTRIBUTION", count),
@@ -112,7 +110,7 @@ def test_events_are_those_that_a_search_finds(
 def test_flows_are_cut_by_the_ids_of_the_plan(made: list[int], bits: int) -> None:
     sorted_flows = FlowsByPortfolio.of(flows(made, bits))
     for chunk in ([2], [3, 5], [7, 11, 12]):
-        found = sorted_flows.between(ids([one << bits for one in chunk]))
+        found = sorted_flows.between(build.ids([one << bits for one in chunk]))
         expected = [row for row, one in enumerate(made) if chunk[0] <= one <= chunk[-1]]
         assert sorted(found.day.values.tolist()) == expected
         portfolios = [int.from_bytes(one.tobytes(), "big") >> bits for one in found.portfolio_id]

@@ -240,7 +240,7 @@ def spoiled_inputs(draw: st.DrawFn) -> Raw:
     return frames
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     spoiled_inputs(),
     st.lists(st.sampled_from([INT32.min, -1, 0, jan(5), jan(6), INT32.max]), max_size=4),

@@ -2,12 +2,11 @@
 
 import asyncio
 import inspect
-import subprocess
-import sys
 
 import pytest
 
 import batchcore
+from support.command import printed
 
 HEAVY = "numpy asyncpg batchcore._core batchcore.run.batch batchcore.pg.database"
 LOOP = """
@@ -49,17 +48,9 @@ CALLS = {
 }
 
 
-def printed(code: str) -> list[str]:
-    done = subprocess.run(  # noqa: S603  # our own words
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
-
-
 @pytest.mark.parametrize("call", CALLS)
 def test_a_first_call_imports_in_a_thread(call: str) -> None:
-    error, in_loop, loaded = printed(LOOP.format(call=CALLS[call]))
+    error, in_loop, loaded = printed(LOOP.format(call=CALLS[call])).splitlines()
     assert error == "expected a database URL that starts with `postgresql://`"
     assert (in_loop, loaded) == ("[]", "True")
 
@@ -81,7 +72,7 @@ def test_a_calculator_and_an_orchestrator_import_in_a_thread_what_their_calls_ne
                 print(error)
     """
     told = "expected a database URL that starts with `postgresql://`"
-    assert printed(LOOP.format(call=calls.strip())) == [told, told, "[]", "True"]
+    assert printed(LOOP.format(call=calls.strip())).splitlines() == [told, told, "[]", "True"]
 
 
 def test_preload_imports_all_that_calls_need() -> None:
@@ -95,7 +86,7 @@ print("pandas" in sys.modules)
 batchcore.preload("XLON")
 print("pandas" in sys.modules)
 """
-    assert printed(code) == ["[]", "False", "True"]
+    assert printed(code).splitlines() == ["[]", "False", "True"]
 
 
 def test_preload_tells_an_unknown_calendar() -> None:

@@ -8,11 +8,12 @@ import pytest
 
 from batchcore.config import Schema, Settings
 from batchcore.errors import ConfigError
-from batchcore.frames import Days, Issues, Text
 from batchcore.pg.ledger import Committed, Lease
 from batchcore.run.chunk import issue_columns
 from batchcore.run.lease import question_of, with_first_dates
 from batchcore.run.request import Request, make_request
+from support import build
+from support.reports import issues
 
 MONDAY = dt.date(2026, 1, 5)
 OPTIONS = {
@@ -27,31 +28,15 @@ OPTIONS = {
 
 def ids(*numbers: int) -> np.ndarray:
     """Return ids that sort as their numbers do; the first byte may be above 127."""
-    raw = b"".join(number.to_bytes(16, "big") for number in numbers)
-    return np.frombuffer(raw, dtype=np.uint8).reshape(-1, 16)
+    return build.ids(numbers)
 
 
 def raw(number: int) -> bytes:
     return number.to_bytes(16, "big")
 
 
-def issues(*rows: tuple[str, int, str | None, int | None, str]) -> Issues:
-    names, portfolios, symbols, days, details = zip(*rows, strict=True)
-    return Issues(
-        name=Text.of(names),
-        portfolio=np.array(portfolios, dtype=np.int32),
-        symbol=Text.of(symbols),
-        day=Days(
-            np.array([day or 0 for day in days], dtype=np.int32),
-            np.array([day is None for day in days], dtype=np.uint8),
-        ),
-        detail=Text.of(details),
-    )
-
-
 def told(columns: dict) -> list[tuple]:
     """Return name, portfolio's last byte, failed, count, symbol, session and detail of each row."""
-    day = columns["session"]
     return list(
         zip(
             columns["name"].texts(),
@@ -59,7 +44,7 @@ def told(columns: dict) -> list[tuple]:
             columns["failed"].tolist(),
             columns["count"].values.tolist(),
             columns["symbol"].texts(),
-            [v if s == 0 else None for v, s in zip(day.values, day.state, strict=True)],
+            build.cells(columns["session"]),
             columns["detail"].texts(),
             strict=True,
         )

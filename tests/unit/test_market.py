@@ -1,11 +1,8 @@
 """Generated markets and portfolios: the same by seed, fit for the tables, valid by the rules."""
 
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import replace
 from datetime import date
-from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -28,6 +25,8 @@ from batchcore.demo.market import (
 from batchcore.errors import ConfigError
 from batchcore.frames import SplitRows
 from batchcore.units import FACTOR_ETFS
+from support import build
+from support.command import printed
 
 DIGEST = """
 from batchcore.demo.market import generated_market, generated_portfolios
@@ -41,23 +40,6 @@ print(hashlib.sha256(b"".join(column.tobytes() for column in columns)).hexdigest
 
 def day(text):
     return day_of(date.fromisoformat(text))
-
-
-def texts(column):
-    """Return the values of a text column, None for NULL."""
-    table = column.table()
-    pairs = zip(column.codes.tolist(), column.state.tolist(), strict=True)
-    return [None if state else table[code] for code, state in pairs]
-
-
-def days(column):
-    pairs = zip(column.values.tolist(), column.state.tolist(), strict=True)
-    return [None if state else value for value, state in pairs]
-
-
-def decimals(column):
-    pairs = zip(column.values.tolist(), column.state.tolist(), strict=True)
-    return [None if state else Decimal(value).scaleb(-column.scale) for value, state in pairs]
 
 
 def keys(column):
@@ -263,12 +245,7 @@ def test_history_ends_where_the_calendar_begins():
 
 
 def test_seed_means_the_same_in_every_process():
-    found = {
-        subprocess.run(  # noqa: S603  # our own code
-            [sys.executable, "-c", DIGEST], capture_output=True, text=True, check=True, timeout=60
-        ).stdout
-        for _ in range(2)
-    }
+    found = {printed(DIGEST) for _ in range(2)}
     assert len(found) == 1
     assert len(found.pop().strip()) == 64
 
@@ -285,8 +262,8 @@ def test_shares_of_kinds_are_those_of_the_mix(generated, market):
     # 30,000 positions; the deviation of a share p is sqrt(p * (1 - p) / 30000), at most 0.0026
     # for p = 0.3: each limit is about five of them.
     rows = generated.inputs.positions
-    kinds = texts(rows.position_type)
-    classes = Counter(texts(rows.investment_class))
+    kinds = rows.position_type.texts()
+    classes = Counter(rows.investment_class.texts())
     total = len(rows)
     assert set(Counter(keys(rows.portfolio_id)).values()) == {15}
     assert abs(classes["PRIVATE"] / total - 0.03) < 0.005
@@ -304,7 +281,7 @@ def test_sign_follows_type(generated, demo):
     for portfolios in (generated, demo):
         rows = portfolios.inputs.positions
         for kind, quantity in zip(
-            texts(rows.position_type), rows.quantity.values.tolist(), strict=True
+            rows.position_type.texts(), rows.quantity.values.tolist(), strict=True
         ):
             assert quantity == 0 or (quantity < 0) == (kind in {"SHORT", "SC", "SP"})
 
@@ -312,12 +289,12 @@ def test_sign_follows_type(generated, demo):
 def test_options_name_their_contract(demo, real):
     table = demo.positions.columns
     for symbol, kind, base, strike, expiration, entry in zip(
-        texts(table["symbol"]),
-        texts(table["position_type"]),
-        texts(table["underlying_symbol"]),
-        decimals(table["strike_price"]),
-        days(table["expiration_date"]),
-        days(table["entry_date"]),
+        table["symbol"].texts(),
+        table["position_type"].texts(),
+        table["underlying_symbol"].texts(),
+        build.cells(table["strike_price"]),
+        build.cells(table["expiration_date"]),
+        build.cells(table["entry_date"]),
         strict=True,
     ):
         if kind in {"LONG", "SHORT"}:
@@ -332,10 +309,10 @@ def test_options_name_their_contract(demo, real):
 
 def test_demo_has_every_kind_that_makes_pnl_hard(demo, real):
     rows = demo.inputs.positions
-    symbols, classes = texts(rows.symbol), texts(rows.investment_class)
-    exits, exit_prices = days(rows.exit_day), decimals(rows.exit_price)
-    values, expirations = decimals(rows.market_value), days(rows.expiration_day)
-    kinds = Counter(texts(rows.position_type))
+    symbols, classes = rows.symbol.texts(), rows.investment_class.texts()
+    exits, exit_prices = build.cells(rows.exit_day), build.cells(rows.exit_price)
+    values, expirations = build.cells(rows.market_value), build.cells(rows.expiration_day)
+    kinds = Counter(rows.position_type.texts())
     assert min(kinds[kind] for kind in ("LONG", "SHORT", "LC", "LP", "SC", "SP")) > 20
     found = Counter()
     for row, entry in enumerate(rows.entry_day.values.tolist()):

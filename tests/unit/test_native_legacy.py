@@ -13,7 +13,7 @@ from batchcore.errors import ConfigError, InputError
 from batchcore.frames import Decimals, Inputs, Rows
 from batchcore.units import State
 from support import build, legacy_frames
-from support.legacy_frames import Run
+from support.cases import Run
 from support.worked_legacy import (
     beta,
     event,

@@ -121,6 +121,16 @@ def existing(rows: Sequence[Rows], calendar: calendars.Calendar, first: int, las
     )
 
 
+def plan_of(
+    rows: Sequence[Rows],
+    calendar: calendars.Calendar,
+    span: plans.Range,
+    mode: str = "skip",
+    deleted: Sequence[int] = (),
+) -> plans.Plan:
+    return plans.make_plan(loaded(rows, calendar, span.boundary, deleted), calendar, span, mode)
+
+
 def written(plan: plans.Plan, row: int) -> list[int]:
     return [
         day for day in plan.sessions.tolist() if plan.first_day[row] <= day <= plan.last_day[row]
@@ -140,7 +150,7 @@ some_calendars = st.sampled_from(["daily", "XNYS"]).map(calendars.load) | st.set
 )
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(
     rows=st.lists(portfolio_rows, min_size=1, max_size=4),
     calendar=some_calendars,
@@ -153,17 +163,16 @@ def test_a_plan_is_what_the_reference_says(
     start, end = ends
     sessions = calendar.sessions(FIRST, LAST).tolist()
     spans = [ref.span(list(each.values()), sessions, start, end, mode) for each in rows]
-    portfolios = loaded(rows, calendar, start)
     stopped = [(row, span.exists) for row, span in enumerate(spans) if span.exists is not None]
 
     if stopped:
         with pytest.raises(SnapshotExistsError) as caught:
-            plans.make_plan(portfolios, calendar, plans.Range(start, end), mode)
+            plan_of(rows, calendar, plans.Range(start, end), mode)
         row, day = stopped[0]
-        assert caught.value.portfolio == plans.uuid_text(portfolios.id[row])
+        assert caught.value.portfolio == plans.uuid_text(ids(len(rows))[row])
         assert caught.value.session == date_of(day).isoformat()
         return
-    plan = plans.make_plan(portfolios, calendar, plans.Range(start, end), mode)
+    plan = plan_of(rows, calendar, plans.Range(start, end), mode)
 
     assert [tuple(written(plan, row)) for row in range(len(rows))] == [s.sessions for s in spans]
     assert plan.sessions_planned().tolist() == [len(span.sessions) for span in spans]
@@ -186,7 +195,7 @@ def test_a_plan_is_what_the_reference_says(
         assert (plan.price_first, plan.price_last) == (min(starts), run[-1])
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(
     rows=st.lists(portfolio_rows, min_size=1, max_size=4),
     calendar=some_calendars,
@@ -199,7 +208,7 @@ def test_gaps_and_rows_off_session_are_what_the_reference_says(
     start, end = ends
     sessions = calendar.sessions(FIRST, LAST).tolist()
     spans = [ref.span(list(each.values()), sessions, start, end, mode) for each in rows]
-    plan = plans.make_plan(loaded(rows, calendar, start), calendar, plans.Range(start, end), mode)
+    plan = plan_of(rows, calendar, plans.Range(start, end), mode)
     # As wide as it can get: the window of a chunk is that of all its portfolios.
     there = existing(rows, calendar, FIRST, LAST)
     owner = located(there.portfolio_id, plan.id)
@@ -223,7 +232,7 @@ def test_gaps_and_rows_off_session_are_what_the_reference_says(
         assert shown(gaps) == expected([span.gaps for span in spans], "sessions")
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(
     rows=st.lists(portfolio_rows, min_size=1, max_size=4),
     calendar=some_calendars,
@@ -277,8 +286,7 @@ def test_without_a_start_each_goes_on_after_its_latest() -> None:
         {MONDAY + 5: ref.Stored(MONDAY + 5)},
         {MONDAY + 9: ref.Stored(MONDAY + 9), MONDAY + 1: ref.Stored(MONDAY + 1)},
     ]
-    days = plans.Range(None, MONDAY + 5)
-    plan = plans.make_plan(loaded(rows, calendar, days.boundary), calendar, days, "skip")
+    plan = plan_of(rows, calendar, plans.Range(None, MONDAY + 5))
 
     assert [written(plan, row) for row in range(4)] == [
         [MONDAY + 1, MONDAY + 2, MONDAY + 3, MONDAY + 4, MONDAY + 5],
@@ -291,22 +299,17 @@ def test_without_a_start_each_goes_on_after_its_latest() -> None:
 def test_a_soft_deleted_portfolio_has_no_sessions_and_stops_nobody() -> None:
     calendar = calendars.load("daily")
     rows = [{MONDAY: ref.Stored(MONDAY)}, {}]
-    portfolios = loaded(rows, calendar, MONDAY, deleted=[0])
     for mode in ("skip", "replace", "error"):
-        plan = plans.make_plan(portfolios, calendar, plans.Range(MONDAY, MONDAY + 1), mode)
+        plan = plan_of(rows, calendar, plans.Range(MONDAY, MONDAY + 1), mode, deleted=[0])
         assert plan.sessions_planned().tolist() == [0, 2]
 
 
 def test_nobody_is_a_plan_without_work() -> None:
-    calendar = calendars.load("XNYS")
-    plan = plans.make_plan(
-        loaded([], calendar, MONDAY), calendar, plans.Range(MONDAY, LAST), "skip"
-    )
+    plan = plan_of([], calendars.load("XNYS"), plans.Range(MONDAY, LAST))
     assert len(plan.works()) == len(plan.sessions) == 0
     assert plans.chunks(plan, 10) == []
 
 
-@settings(deadline=None)
 @given(
     rows=st.lists(portfolio_rows, min_size=1, max_size=4),
     calendar=some_calendars,
@@ -318,9 +321,7 @@ def test_sessions_behind_are_those_that_the_portfolio_furthest_behind_lacks(
     rows: list[Rows], calendar: calendars.Calendar, end: int, closed: int, done: list[bool]
 ) -> None:
     deleted = [0] if len(rows) > 1 else []
-    plan = plans.make_plan(
-        loaded(rows, calendar, end + 1, deleted), calendar, plans.Range(None, end), "skip"
-    )
+    plan = plan_of(rows, calendar, plans.Range(None, end), deleted=deleted)
     wrote = plan.sessions_planned() * np.array(done[: len(rows)], dtype=np.int32)
 
     latest = []
@@ -334,14 +335,11 @@ def test_sessions_behind_are_those_that_the_portfolio_furthest_behind_lacks(
 
 
 def test_chunks_cut_portfolios_in_order_and_leave_nobody_out() -> None:
-    calendar = calendars.load("daily")
     choose = seeded("chunks")
     rows: list[Rows] = [
         {LAST: ref.Stored(LAST)} if choose.random() < 0.5 else {} for _ in range(23)
     ]
-    plan = plans.make_plan(
-        loaded(rows, calendar, MONDAY), calendar, plans.Range(MONDAY, MONDAY), "skip"
-    )
+    plan = plan_of(rows, calendars.load("daily"), plans.Range(MONDAY, MONDAY))
     for size in (1, 4, 23, 100):
         made = plans.chunks(plan, size)
         assert [chunk.number for chunk in made] == list(range(len(made)))
@@ -374,11 +372,8 @@ def test_portfolios_that_are_not_there_are_named() -> None:
 
 
 def test_the_opening_of_a_chunk_is_that_of_its_portfolios() -> None:
-    calendar = calendars.load("daily")
     rows: list[Rows] = [{}, {MONDAY + 3: ref.Stored(MONDAY + 3)}, {}]
-    plan = plans.make_plan(
-        loaded(rows, calendar, MONDAY), calendar, plans.Range(MONDAY, MONDAY + 1), "error"
-    )
+    plan = plan_of(rows, calendars.load("daily"), plans.Range(MONDAY, MONDAY + 1), "error")
     opening = plan.opening.take(slice(1, 3))
     assert opening.portfolio_id.tolist() == plan.id[1:].tolist()
     assert opening.earliest_day.values.tolist()[:1] == [MONDAY + 3]

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,15 +34,14 @@ from batchcore.sources.prices import (
     select_price_dates,
 )
 from batchcore.sources.snapshots import select_existing
+from support import build
 
 MONDAY = 20458
 """2026-01-05 in days since 1970-01-01."""
 
 REQUIRED = {name: found for name, table in HOST.items() if (found := table.needed(Use.RUN))}
 
-IDS = np.frombuffer(
-    b"".join(uuid.UUID(int=number).bytes for number in (1, 2, 258)), dtype=np.uint8
-).reshape(-1, 16)
+IDS = build.ids((1, 2, 258))
 
 
 def catalog(schema: Schema | None = None, **changes: ColumnType) -> Catalog:

@@ -17,7 +17,7 @@ from batchcore.run.result import (
     issue_dicts,
 )
 from batchcore.units import Mark
-from support import asgi
+from support import asgi, build
 from support.reports import IDS, MONDAY, issues, replace, report
 
 
@@ -154,12 +154,9 @@ def test_hits_are_fresh_and_lookback() -> None:
 
 
 def shown(found: Issues) -> list[tuple[str, int, str | None, int | None, str]]:
-    days = [
-        None if state else day
-        for day, state in zip(found.day.values.tolist(), found.day.state.tolist(), strict=True)
-    ]
     columns = (found.name, found.symbol, found.detail)
     names, symbols, details = (column.texts() for column in columns)
+    days = build.cells(found.day)
     return list(zip(names, found.portfolio.tolist(), symbols, days, details, strict=True))
 
 
@@ -234,9 +231,6 @@ def test_symbols_of_issues_come_once_and_in_order() -> None:
         "stale": ["BBB", "AAA"],
         "expired": ["BBB"],
     }
-
-
-def test_without_issues_there_are_no_symbols_of_them() -> None:
     assert replace(report(), issues=issues()).symbols_by_issue() == {}
 
 

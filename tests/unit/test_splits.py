@@ -17,17 +17,22 @@ from batchcore.reference import checks
 from batchcore.reference.splits import half_away
 from batchcore.splits import counting, quotients, shares_of_close
 from support import build
-from support.cases import Case, SplitTable, cases, jan
+from support.cases import Case, Run, SplitTable, cases, jan
 from support.checked import CheckedRun, by_core, by_reference
-from support.generate import Run
+from support.sides import frames, native_market
 
 CASES = {case.name: case for case in cases("rollforward", "rollforward/splits.toml")}
 
 
-def market_of(case: Case, *days: int, splits: bool = True) -> native.Market:
-    inputs = build.inputs(case.portfolios, case.prices, case.days, case.scales, splits=case.splits)
-    sessions = build.session_days(map(jan, days))
-    return native.build_market(inputs.prices, sessions, splits=inputs.splits if splits else None)
+def market_of(case: Case, *days: int) -> native.Market:
+    return native_market(frames(case), case, list(map(jan, days)))
+
+
+def marks_of(splits: object) -> None:
+    store = native.build_market(build.prices(()), build.session_days([])).prices
+    native._core.Marks.from_prices(  # noqa: SLF001  # its own entry point
+        store, sessions=build.session_days([]), lookback_days=10, splits=splits
+    )
 
 
 def test_rows_that_count_are_those_of_the_reference() -> None:
@@ -47,7 +52,7 @@ def test_no_rows_are_no_splits() -> None:
 
 def test_a_price_shown_is_of_the_shares_of_its_session() -> None:
     case = CASES["a mark by lookback over an ex-date"]
-    inputs = build.inputs(case.portfolios, case.prices, case.days, case.scales)
+    inputs = frames(case)
     values = native.value_positions(
         market_of(case, 7),
         native.Book.of(inputs),
@@ -85,7 +90,7 @@ def test_shares_that_a_close_stands_for() -> None:
 
 def test_legacy_computes_the_same_with_splits_and_without() -> None:
     case = CASES["2 for 1, closes as traded, quantities as entered"]
-    inputs = build.inputs(case.portfolios, case.prices, case.days, case.scales, splits=case.splits)
+    inputs = frames(case)
     options: Any = {"policy": "legacy", "today": np.datetime64("2026-01-09").item()}
     days = build.session_days(case.days)
     with_splits = native.compute(inputs, days, **options)
@@ -114,22 +119,15 @@ def test_the_core_refuses_what_is_no_split(change: dict[str, Any], message: str)
     columns = {name: getattr(good, name) for name in ("symbol", "day", "new", "old")}
     columns |= {"price_basis": good.price_basis, "quantity_basis": good.quantity_basis}
     wrong = type("Wrong", (), {**columns, **change})()
-    store = native.build_market(build.prices(()), build.session_days([])).prices
     with pytest.raises(InputError) as error:
-        native._core.Marks.from_prices(  # noqa: SLF001  # its own entry point
-            store, sessions=build.session_days([]), lookback_days=10, splits=wrong
-        )
+        marks_of(wrong)
     assert message in str(error.value)
 
 
 def test_two_splits_of_one_day_are_refused_by_the_core() -> None:
     row = ("A", jan(6), Decimal(2), Decimal(1))
-    rows = build.split_rows(SplitTable((row, row)))
-    store = native.build_market(build.prices(()), build.session_days([])).prices
     with pytest.raises(InputError, match=r"splits.day`, row 1: the same key stands in row 0"):
-        native._core.Marks.from_prices(  # noqa: SLF001  # its own entry point
-            store, sessions=build.session_days([]), lookback_days=10, splits=rows
-        )
+        marks_of(build.split_rows(SplitTable((row, row))))
 
 
 def test_a_fraction_is_rounded_half_away_however_large() -> None:
@@ -148,7 +146,7 @@ def test_a_fraction_is_rounded_half_away_however_large() -> None:
 )
 def test_a_row_explains_closes_that_look_like_its_split(name: str, told: list[str]) -> None:
     case = CASES[name]
-    run = Run(case.prices, case.portfolios, case.days, splits=case.splits)
+    run = Run(case.portfolios, case.prices, case.days, splits=case.splits)
     rules = checks.Rules(checks=dict.fromkeys(CHECKS, "report"))
     given = CheckedRun(run, case.days, rules, None)
     found = by_core(given)
@@ -160,7 +158,7 @@ def test_a_close_that_halves_is_no_split_of_closes_that_are_adjusted() -> None:
     case = CASES["2 for 1, closes as traded, quantities as entered"]
     assert case.splits is not None
     splits = replace(case.splits, price_basis="adjusted")
-    run = Run(case.prices, case.portfolios, case.days, splits=splits)
+    run = Run(case.portfolios, case.prices, case.days, splits=splits)
     given = CheckedRun(run, case.days, checks.Rules(checks={"split_suspected": "report"}), None)
     found = by_core(given)
     assert found == by_reference(given)

@@ -18,6 +18,7 @@ from batchcore.frames import Text
 from batchcore.reference import legacy
 from support import build, legacy_frames
 from support.cases import Case, cases, from_toml, jan, record
+from support.sides import computed
 from support.worked import PRICES
 from support.worked_legacy import CALENDAR
 
@@ -58,18 +59,9 @@ def by_core(case: Case) -> Results:
     return legacy_frames.by_core(of_the_core(case))
 
 
-def computed(case: Case) -> native.Rows:
-    return native.compute(
-        build.inputs(case.portfolios, case.prices, case.days, case.scales, splits=case.splits),
-        build.session_days(case.days),
-        lookback_days=case.lookback_days,
-    )
-
-
-def of_the_core(case: Case) -> legacy_frames.Run:
+def of_the_core(case: Case) -> Case:
     """Return a case of `legacy` without what is not the core's: days that are no session (L2)."""
-    run = legacy_frames.run_of(case)
-    return replace(run, days=tuple(on for on in case.days if on in CALENDAR))
+    return replace(case, days=tuple(on for on in case.days if on in CALENDAR))
 
 
 def texts(rows: Collection[Any]) -> list[str]:

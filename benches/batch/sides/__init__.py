@@ -23,23 +23,14 @@ from types import ModuleType
 class Entry:
     """A side.
 
-    Attributes:
-        name: On the command line and in the table.
-        module: Where it is.
-        what: In a line.
-        needs: Packages that it cannot be without, of the extra `bench` unless they are its own.
-        own: Folder of the environment with packages of its own, found before those of all sides;
-            `make peers` fills it.
-        analytics: Whether it writes the analytic columns and tables too.
-        portfolios: How many it is run on, for those too slow for all; the figures of all of them
-            are extrapolated, for which it notes as `first` the seconds until the first of them is
-            done. None is all.
-        rounds: By job, how many are enough where they take minutes.
+    It `needs` packages, of the extra `bench` unless `own` names a folder of the environment with
+    its own, found before those of all sides; `make peers` fills it. One too slow for all is run on
+    some `portfolios`: the figures of all are extrapolated, for which it notes as `first` the
+    seconds until the first of them is done; `rounds` are enough of a job that takes minutes.
     """
 
     name: str
     module: str
-    what: str
     needs: tuple[str, ...] = ()
     own: str | None = None
     analytics: bool = False
@@ -64,34 +55,26 @@ class Entry:
 SIDES = {
     entry.name: entry
     for entry in (
-        Entry("floor", "batch.sides.floor", "the bytes alone, nothing computed", analytics=True),
-        Entry("batchcore", "batch.sides.native", "batchcore.run_batch", analytics=True),
-        Entry("plan", "batch.sides.plan", "a dictionary cache in pure Python"),
-        Entry(
-            "n+1",
-            "batch.sides.orm",
-            "ORM queries for each position",
-            portfolios=50,
-            rounds={"backfill": 1},
-        ),
-        Entry("sql", "batch.sides.sql", "one INSERT ... SELECT with LATERAL, on the server"),
-        Entry("numpy", "batch.sides.numpy", "int64 arrays, a session of all lots at a time"),
-        Entry(
-            "polars",
-            "batch.sides.polars",
-            "an as-of join, and a query for each session",
-            needs=("polars",),
-        ),
-        Entry(
-            "duckdb",
-            "batch.sides.duckdb",
-            "an ASOF JOIN, and a row for each lot and session",
-            needs=("duckdb",),
-        ),
+        # the bytes alone, nothing computed
+        Entry("floor", "batch.sides.floor", analytics=True),
+        # batchcore.run_batch
+        Entry("batchcore", "batch.sides.native", analytics=True),
+        # a dictionary cache in pure Python
+        Entry("plan", "batch.sides.plan"),
+        # ORM queries for each position
+        Entry("n+1", "batch.sides.orm", portfolios=50, rounds={"backfill": 1}),
+        # one INSERT ... SELECT with LATERAL, on the server
+        Entry("sql", "batch.sides.sql"),
+        # int64 arrays, a session of all lots at a time
+        Entry("numpy", "batch.sides.numpy"),
+        # an as-of join, and a query for each session
+        Entry("polars", "batch.sides.polars", needs=("polars",)),
+        # an ASOF JOIN, and a row for each lot and session
+        Entry("duckdb", "batch.sides.duckdb", needs=("duckdb",)),
+        # the same, with decimals and by its own scans of PostgreSQL
         Entry(
             "duckdb-postgres",
             "batch.sides.duckdb_postgres",
-            "the same, with decimals and by its own scans of PostgreSQL",
             needs=("duckdb_extension_postgres_scanner",),
             own="duckdb-postgres",
         ),

@@ -10,20 +10,14 @@ COPY at a fixed width, after which lots need not be made of positions; its own I
 PostgreSQL took 9 microseconds of CPU for a row, against 1 of NumPy.
 """
 
-import asyncio
-import time
-from collections.abc import Iterator
-
-import asyncpg
 import duckdb
 import numpy as np
 
-from batch import inputs, snapshots, wire
+from batch import inputs, snapshots
 from batch.inputs import NO_DAY, NONE, Inputs
 from batch.job import Job, Timing
 
 PORTFOLIOS_A_CHUNK = 1000
-STATEMENTS = 7  # four to read, the rows, the equities and their update
 
 CONNECTION = duckdb.connect()
 # Tables of one transaction look small to the planner, which then joins them in nested loops.
@@ -134,23 +128,13 @@ WHERE portfolio > $first AND portfolio <= $last ORDER BY portfolio, day
 
 
 def run(url: str, job: Job) -> Timing:
-    return asyncio.run(_run(url, job))
-
-
-async def _run(url: str, job: Job) -> Timing:
-    connection = await asyncpg.connect(url)
-    try:
-        began = time.perf_counter()
-        read = await inputs.read(connection, job)
-        loaded = time.perf_counter()
+    def figures(read: Inputs) -> snapshots.Figures:
         compute(read)
-        computed = time.perf_counter()
-        await save(connection, read)
-        done = time.perf_counter()
-    finally:
-        await connection.close()
-    rows = len(read.portfolios) * len(job.sessions)
-    return Timing(loaded - began, computed - loaded, done - computed, STATEMENTS, rows)
+        return lambda first, last: CONNECTION.execute(
+            FIGURES, {"first": first, "last": last}
+        ).fetchnumpy()
+
+    return snapshots.run(url, job, figures, PORTFOLIOS_A_CHUNK)
 
 
 def compute(read: Inputs) -> None:
@@ -169,21 +153,3 @@ def compute(read: Inputs) -> None:
     for statement in duckdb.extract_statements(COMPUTE):
         wanted = {name: bounds[name] for name in statement.named_parameters}
         CONNECTION.execute(statement, wanted)
-
-
-async def save(connection: asyncpg.Connection, read: Inputs) -> None:
-    """Write the rows and the equities in one transaction."""
-    ids, sessions = read.portfolios["id"], read.sessions
-    latest = np.empty(len(ids), np.int64)
-
-    def pieces() -> Iterator[np.ndarray]:
-        rows = snapshots.Rows(ids, sessions)
-        for first in range(0, len(ids), PORTFOLIOS_A_CHUNK):
-            last = min(first + PORTFOLIOS_A_CHUNK, len(ids))
-            figures = CONNECTION.execute(FIGURES, {"first": first, "last": last}).fetchnumpy()
-            latest[first:last] = figures["equity_balance"][len(sessions) - 1 :: len(sessions)]
-            yield from rows.encoded(first, last, figures)
-
-    async with connection.transaction():
-        await wire.write(connection, "portfolio_snapshots", snapshots.COLUMNS, pieces())
-        await snapshots.save_equities(connection, ids, latest)

@@ -12,9 +12,8 @@ binary COPY, sorted by portfolio and date, with their UUIDv7.
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from statistics import median
 from time import perf_counter
@@ -23,6 +22,7 @@ import asyncpg
 
 from batch.job import Job, Timing
 from batch.outputs import Output, Outputs
+from batch.wire import connected
 from batchcore import calendar
 from batchcore.analytics.windows import LOOK
 from batchcore.calendar import day_of
@@ -57,14 +57,6 @@ UPDATES = {
 """Rows that stand already: a table of what they become, and the statement that makes them so."""
 
 
-@dataclass
-class Loaded:
-    """What `prepare` keeps for `run`."""
-
-    outputs: dict[str, tuple[Output, memoryview]] = field(default_factory=dict)
-    symbols: tuple[str, ...] = ()
-
-
 @dataclass(frozen=True, slots=True)
 class Read:
     """What some SELECTs brought, and the median of the seconds that they took."""
@@ -74,7 +66,9 @@ class Read:
     seconds: float
 
 
-LOADED = Loaded()
+LOADED: dict[str, tuple[Output, memoryview]] = {}
+SYMBOLS_READ: list[str] = []
+"""What `prepare` keeps for `run`: what is written, by table, and whose closes are read."""
 
 PORTFOLIOS = """
     SELECT p.id, p.equity_balance, p.currency, p.deleted_at IS NOT NULL,
@@ -150,10 +144,9 @@ FACTORS = "SELECT id, etf_proxy FROM factor_definitions WHERE is_active ORDER BY
 def prepare(job: Job) -> None:
     """Read what is to be written into memory, and the symbols whose closes are to be read."""
     outputs = Outputs.read(job.path)
-    LOADED.symbols = outputs.symbols
+    SYMBOLS_READ.extend(outputs.symbols)
     for output in outputs.tables:
-        data = memoryview((job.path / output.file).read_bytes())
-        LOADED.outputs[output.table] = (output, data)
+        LOADED[output.table] = (output, memoryview((job.path / output.file).read_bytes()))
 
 
 def run(url: str, job: Job) -> Timing:
@@ -162,28 +155,34 @@ def run(url: str, job: Job) -> Timing:
 
 async def _run(url: str, job: Job) -> Timing:
     began = perf_counter()
-    connection = await asyncpg.connect(url, statement_cache_size=0)
-    try:
-        queries = selects(job, LOADED.symbols)
+    async with connected(url) as connection:
+        queries = selects(job, SYMBOLS_READ)
         await _load(connection, queries)
         have = perf_counter()
-        statements = await _save(connection, LOADED.outputs)
+        statements = await _save(connection, LOADED)
         done = perf_counter()
-    finally:
-        await connection.close()
     return Timing(
         load=have - began,
         compute=0.0,
         persist=done - have,
         statements=len(queries) + statements,
-        rows=LOADED.outputs["portfolio_snapshots"][0].rows,
+        rows=LOADED["portfolio_snapshots"][0].rows,
     )
 
 
-async def _load(connection: asyncpg.Connection, queries: list[str]) -> None:
+async def _load(connection: asyncpg.Connection, queries: list[str]) -> tuple[int, int]:
+    """Return how many rows and bytes the queries bring."""
+    rows = size_bytes = 0
+
+    async def take(piece: bytes) -> None:
+        nonlocal size_bytes
+        size_bytes += len(piece)
+
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         for query in queries:
-            await connection.copy_from_query(query, output=_nothing, format="binary")
+            status = await connection.copy_from_query(query, output=take, format="binary")
+            rows += int(status.rpartition(" ")[2])
+    return rows, size_bytes
 
 
 async def reading(
@@ -194,22 +193,11 @@ async def reading(
     read: dict[str, Read] = {}
     for _ in range(rounds):
         for name, queries in sets.items():
-            count = Counter()
-
-            async def take(piece: bytes, count: Counter = count) -> None:
-                count["bytes"] += len(piece)
-
             began = perf_counter()
-            for query in queries:
-                status = await connection.copy_from_query(query, output=take, format="binary")
-                count["rows"] += int(status.rpartition(" ")[2])
+            rows, size_bytes = await _load(connection, queries)
             seconds[name].append(perf_counter() - began)
-            read[name] = Read(count["rows"], count["bytes"], median(seconds[name]))
+            read[name] = Read(rows, size_bytes, median(seconds[name]))
     return read
-
-
-async def _nothing(_piece: bytes) -> None:
-    pass
 
 
 def selects(job: Job, symbols: Sequence[str]) -> list[str]:
@@ -239,22 +227,18 @@ async def _save(connection: asyncpg.Connection, outputs: dict[str, tuple[Output,
     statements = 0
     async with connection.transaction():
         for table, (output, data) in outputs.items():
-            if table not in UPDATES:
-                await connection.copy_to_table(
-                    table, source=_pieces(data), columns=list(output.columns), format="binary"
-                )
-                statements += 1
-                continue
-            create, update = UPDATES[table]
-            await connection.execute(create)
+            create, update = UPDATES.get(table, ("", ""))
+            if create:
+                await connection.execute(create)
             await connection.copy_to_table(
-                f"staged_{table}",
+                f"staged_{table}" if create else table,
                 source=_pieces(data),
                 columns=list(output.columns),
                 format="binary",
             )
-            await connection.execute(update)
-            statements += 2
+            if update:
+                await connection.execute(update)
+            statements += 2 if update else 1
     return statements
 
 

@@ -9,15 +9,11 @@ compared with 64 bits: beyond them it refuses to go on.
 How it reads and writes is said in `batch.inputs` and `batch.wire`.
 """
 
-import asyncio
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-import asyncpg
 import numpy as np
 
-from batch import inputs, snapshots, wire
+from batch import inputs, snapshots
 from batch.inputs import LOT, NEVER, NO_DAY, NONE, Inputs
 from batch.job import Job, Timing
 
@@ -26,7 +22,6 @@ MILLION = 10**6  # a return has six decimals
 SUM_LIMIT = 2.0**62
 PNL_LIMIT = 2**62 // MILLION
 PORTFOLIOS_A_CHUNK = 1000
-STATEMENTS = 7  # four to read, the rows, the equities and their update
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -70,15 +65,7 @@ class Lots:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Loaded:
-    """All that the loop reads.
-
-    Attributes:
-        portfolios: As in `inputs.PORTFOLIO`, by id.
-        sessions: (s,) int32.
-        marks: Of the symbols of closes.
-        lots: By portfolio.
-        flows: (s, p) int64 cents.
-    """
+    """All that the loop reads; `flows` are (s, p) int64 cents, `portfolios` by id."""
 
     portfolios: np.ndarray
     sessions: np.ndarray
@@ -88,23 +75,16 @@ class Loaded:
 
 
 def run(url: str, job: Job) -> Timing:
-    return asyncio.run(_run(url, job))
-
-
-async def _run(url: str, job: Job) -> Timing:
-    connection = await asyncpg.connect(url)
-    try:
-        began = time.perf_counter()
-        read = await inputs.read(connection, job)
-        have = time.perf_counter()
+    def figures(read: Inputs) -> snapshots.Figures:
         loaded = prepared(read)
-        spent = time.perf_counter() - have
-        spent += await save(connection, loaded)
-        done = time.perf_counter()
-    finally:
-        await connection.close()
-    rows = len(loaded.portfolios) * len(job.sessions)
-    return Timing(have - began, spent, done - have - spent, STATEMENTS, rows)
+
+        def by_row(first: int, last: int) -> dict[str, np.ndarray]:
+            rolled = roll_forward(loaded, first, last)
+            return {name: values.T.ravel() for name, values in rolled.items()}
+
+        return by_row
+
+    return snapshots.run(url, job, figures, PORTFOLIOS_A_CHUNK)
 
 
 def prepared(read: Inputs) -> Loaded:
@@ -353,26 +333,3 @@ def _realized(marks: Marks, sessions: np.ndarray, lots: Lots, previous: np.ndarr
         np.where(realized == NONE, gain, realized * CENT),
     )
     return sums
-
-
-async def save(connection: asyncpg.Connection, loaded: Loaded) -> float:
-    """Write the rows and the equities in one transaction; return the seconds of arithmetic."""
-    ids = loaded.portfolios["id"]
-    latest = np.empty(len(ids), np.int64)
-    spent = [0.0]
-
-    def pieces() -> Iterator[np.ndarray]:
-        rows = snapshots.Rows(ids, loaded.sessions)
-        for first in range(0, len(ids), PORTFOLIOS_A_CHUNK):
-            last = min(first + PORTFOLIOS_A_CHUNK, len(ids))
-            began = time.perf_counter()
-            figures = roll_forward(loaded, first, last)
-            spent[0] += time.perf_counter() - began
-            latest[first:last] = figures["equity_balance"][-1]
-            by_row = {name: values.T.ravel() for name, values in figures.items()}
-            yield from rows.encoded(first, last, by_row)
-
-    async with connection.transaction():
-        await wire.write(connection, "portfolio_snapshots", snapshots.COLUMNS, pieces())
-        await snapshots.save_equities(connection, ids, latest)
-    return spent[0]

@@ -8,7 +8,6 @@ committed: about 35 statements.
 
 import asyncio
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_UP, Decimal, localcontext
@@ -19,6 +18,7 @@ from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, registry, relationship, selectinload
 
 import baseline
+from baseline import Lot
 from batch.job import Job, Timing
 from batchcore.db.sqlalchemy_tables import metadata
 
@@ -92,27 +92,6 @@ async def _run(url: str, job: Job) -> Timing:
         rows=rows,
         notes={"first": first},
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Lot:
-    """A signed quantity, held from `start` (included) to `end` (excluded), S3.
-
-    `units` is the quantity times the multiplier; `realized` the amount that an event gave, `value`
-    what a PRIVATE lot is worth, `exit_price` the one that counts.
-    """
-
-    position: Position
-    units: Decimal
-    start: date
-    end: date
-    realized: Decimal | None
-    value: Decimal | None
-    exit_price: Decimal | None = None
-
-    @property
-    def cost(self) -> Decimal:
-        return self.position.entry_price * self.units
 
 
 @dataclass(slots=True)
@@ -195,35 +174,8 @@ def value(session: Session, portfolio_id: uuid.UUID, day: date) -> int:
     return 1
 
 
-def lots_of(position: Position) -> Iterator[Lot]:
-    """Give the lots of a position (S3): of its partial closes, and of what is left."""
-    option = position.position_type in baseline.OPTIONS
-    multiplier = 100 if option else 1
-    private = baseline.normalised(position.investment_class or "") == "PRIVATE"
-    quantity = position.quantity
-    negative = quantity < 0 or (quantity == 0 and position.position_type in baseline.SHORTS)
-    closed = ZERO
-    for one in position.events:
-        if one.quantity_closed > 0 and one.trade_date >= position.entry_date:
-            units = (-one.quantity_closed if negative else one.quantity_closed) * multiplier
-            worth = position.entry_price * units if private else None
-            yield Lot(position, units, position.entry_date, one.trade_date, one.realized_pnl, worth)
-            if one.trade_date == position.exit_date:
-                closed += one.quantity_closed
-    expiration = position.expiration_date if option else None
-    end = position.exit_date or expiration or baseline.NEVER
-    closed_by_events = position.exit_date is not None and closed >= abs(quantity)
-    if quantity == 0 or closed_by_events or end < position.entry_date:
-        return
-    units = quantity * multiplier
-    worth = (position.market_value or position.entry_price * units) if private else None
-    price = None
-    if position.exit_date is not None and position.exit_price is not None:
-        counts = position.exit_price > 0 or (position.exit_price == 0 and option and not private)
-        price = position.exit_price if counts else None
-    if price is None and private:
-        price = position.entry_price
-    yield Lot(position, units, position.entry_date, end, None, worth, price)
+def lots_of(position: Position) -> list[Lot]:
+    return baseline.lots_of(vars(position), map(vars, position.events))
 
 
 def mark(session: Session, lot: Lot, day: date) -> Decimal:
@@ -231,14 +183,14 @@ def mark(session: Session, lot: Lot, day: date) -> Decimal:
     close = session.scalar(
         select(Close.close)
         .where(
-            Close.symbol == baseline.normalised(lot.position.symbol),
+            Close.symbol == lot.symbol,
             Close.date.between(lot.start, day),
             Close.close > 0,
         )
         .order_by(Close.date.desc())
         .limit(1)
     )
-    return lot.position.entry_price if close is None else close
+    return lot.entry_price if close is None else close
 
 
 def add(session: Session, sums: Sums, lot: Lot, day: date) -> None:

@@ -8,14 +8,10 @@ and one group-by of them all, 0.79 s.
 Sums are of 64 bits, which wrap around in Polars: a bound on them is compared with 64 bits first.
 """
 
-import asyncio
-import time
-
-import asyncpg
 import numpy as np
 import polars as pl
 
-from batch import inputs, snapshots, wire
+from batch import inputs, snapshots
 from batch.inputs import NO_DAY, NONE, Inputs
 from batch.job import Job, Timing
 
@@ -24,27 +20,25 @@ MILLION = 10**6  # a return has six decimals
 SUM_LIMIT = 2.0**62
 PNL_LIMIT = 2**62 // (2 * MILLION)
 PORTFOLIOS_A_CHUNK = 2500
-STATEMENTS = 7  # four to read, the rows, the equities and their update
 
 
 def run(url: str, job: Job) -> Timing:
-    return asyncio.run(_run(url, job))
-
-
-async def _run(url: str, job: Job) -> Timing:
-    connection = await asyncpg.connect(url)
-    try:
-        began = time.perf_counter()
-        read = await inputs.read(connection, job)
-        have = time.perf_counter()
+    def figures(read: Inputs) -> snapshots.Figures:
         batch = Batch(read)
-        spent = time.perf_counter() - have
-        spent += await save(connection, read, batch)
-        done = time.perf_counter()
-    finally:
-        await connection.close()
-    rows = len(read.portfolios) * len(job.sessions)
-    return Timing(have - began, spent, done - have - spent, STATEMENTS, rows)
+
+        def by_row(first: int, last: int) -> dict[str, np.ndarray]:
+            rows = batch.rows(first, last)
+            if (
+                rows["daily_pnl"].abs().max() >= PNL_LIMIT
+                or rows["equity_before"].max() >= SUM_LIMIT / 2
+            ):
+                raise OverflowError("a return that needs more than 64 bits")
+            own = rows.drop("portfolio", "day", "equity_before")
+            return {column.name: column.to_numpy() for column in own}
+
+        return by_row
+
+    return snapshots.run(url, job, figures, PORTFOLIOS_A_CHUNK)
 
 
 class Batch:
@@ -275,34 +269,3 @@ def millionths(amount: pl.Expr, of: pl.Expr) -> pl.Expr:
     """Return a ratio, half away from zero; 0 where what it is of is not above 0."""
     rounded = (2 * MILLION * amount.abs() + of) // (2 * of)
     return pl.when(of > 0).then(amount.sign() * rounded).otherwise(0)
-
-
-async def save(connection: asyncpg.Connection, read: Inputs, batch: Batch) -> float:
-    """Write the rows and the equities in one transaction; return the seconds of arithmetic."""
-    ids = read.portfolios["id"]
-    latest = np.empty(len(ids), np.int64)
-    spent = [0.0]
-
-    def pieces():
-        rows = snapshots.Rows(ids, read.sessions)
-        for first in range(0, len(ids), PORTFOLIOS_A_CHUNK):
-            last = min(first + PORTFOLIOS_A_CHUNK, len(ids))
-            began = time.perf_counter()
-            figures = batch.rows(first, last)
-            if (
-                figures["daily_pnl"].abs().max() >= PNL_LIMIT
-                or figures["equity_before"].max() >= SUM_LIMIT / 2
-            ):
-                raise OverflowError("a return that needs more than 64 bits")
-            latest[first:last] = figures["equity_balance"].gather_every(
-                len(read.sessions), len(read.sessions) - 1
-            )
-            by_row = figures.drop("portfolio", "day", "equity_before")
-            arrays = {column.name: column.to_numpy() for column in by_row}
-            spent[0] += time.perf_counter() - began
-            yield from rows.encoded(first, last, arrays)
-
-    async with connection.transaction():
-        await wire.write(connection, "portfolio_snapshots", snapshots.COLUMNS, pieces())
-        await snapshots.save_equities(connection, ids, latest)
-    return spent[0]

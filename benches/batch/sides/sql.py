@@ -9,10 +9,9 @@ portfolios the server took 0.9 s of CPU for a day, 1.2 s with a LATERAL look-up 
 
 import asyncio
 
-import asyncpg
-
 from baseline import COLUMNS
 from batch.job import Job, Timing
+from batch.wire import connected
 
 INSERT = """
 WITH session AS MATERIALIZED (
@@ -175,14 +174,11 @@ def run(url: str, job: Job) -> Timing:
 
 
 async def _run(url: str, job: Job) -> Timing:
-    connection = await asyncpg.connect(url, statement_cache_size=0)
-    try:
+    async with connected(url) as connection:
         uuid = "uuidv7" if connection.get_server_version() >= (18,) else "gen_random_uuid"
         statement = INSERT.format(columns=", ".join(COLUMNS), uuid=uuid)
         async with connection.transaction():
             await connection.execute("SET LOCAL work_mem = '512MB'")
             written = await connection.execute(statement, list(job.sessions))
             await connection.execute(UPDATE, job.end)
-    finally:
-        await connection.close()
     return Timing(None, None, None, 2, int(written.rpartition(" ")[2]))

@@ -6,7 +6,7 @@ from decimal import Decimal, localcontext
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from batchcore.errors import ConfigError
@@ -76,7 +76,6 @@ def by_scanning(period: Amounts) -> list[Decimal]:
     return zeros
 
 
-@settings(deadline=None)
 @given(st.lists(PERIODS, min_size=1, max_size=3))
 def test_rates_are_those_of_a_second_solver(periods: list[Amounts]) -> None:
     for period, (rate, why) in zip(periods, found_of(*periods), strict=True):
@@ -90,7 +89,6 @@ def test_rates_are_those_of_a_second_solver(periods: list[Amounts]) -> None:
             assert zeros == []
 
 
-@settings(deadline=None)
 @given(st.lists(PERIODS, min_size=2, max_size=6))
 def test_a_period_has_the_same_rate_alone_and_among_others(periods: list[Amounts]) -> None:
     for alone, together in zip(map(found_of, periods), found_of(*periods), strict=True):
