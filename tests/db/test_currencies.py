@@ -6,10 +6,7 @@
 
 import asyncio
 import datetime as dt
-import uuid
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -19,7 +16,6 @@ import hypothesis
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
-from sqlalchemy import make_url
 
 import batchcore
 from batchcore import demo
@@ -31,15 +27,15 @@ from batchcore.errors import SchemaError
 from batchcore.pages.night import load_night
 from batchcore.pages.render import night_page
 from db.conftest import EMPTY
-from db.test_corrections import touched, versions
 from support import currencies, database, foreign_host
 from support.cases import RateRow
 from support.command import called
 from support.database import MOMENT, Host
-from support.edits import recomputed
+from support.edits import recomputed, touched, versions
 from support.foreign_host import OF_POSITIONS, OF_PROFILES, every_day, in_currencies, settings
 from support.generate import MONDAY, Generator, Run
 from support.outcome import issues_of, random_host, seeded
+from support.roles import role_of
 from support.runs import run_days
 
 pytestmark = pytest.mark.db
@@ -82,11 +78,6 @@ async def ran(url: str, **options: Any) -> batchcore.BatchResult:
     return await run_days(url, D0, D3, **{"settings": settings(), "analytics": "none", **options})
 
 
-async def equities(url: str) -> list[Decimal]:
-    stored = await database.snapshots(url)
-    return [row["equity_balance"] for (own, _), row in sorted(stored.items()) if own == P]
-
-
 async def verified(url: str, **options: Any) -> batchcore.VerifyResult:
     return await batchcore.verify(url, **{"settings": settings(), "fast": True, **options})
 
@@ -107,7 +98,7 @@ def rate_set(day: int, rate: str, at: dt.datetime = LATE) -> str:
 async def test_a_run_converts_what_positions_are_quoted_in(same_rates_host: str) -> None:
     await filled(same_rates_host)
     result = await ran(same_rates_host)
-    assert await equities(same_rates_host) == EQUITIES
+    assert await database.equity_list(same_rates_host) == EQUITIES
     assert result.rows_by_load["rates"] == len(BEFORE)
     for fast in (True, False):
         found = await verified(same_rates_host, fast=fast)
@@ -120,7 +111,7 @@ async def test_profiles_may_name_the_currency(same_rates_host: str) -> None:
         same_rates_host, "UPDATE company_profiles SET quoted_in = 'EUR' WHERE symbol = 'aaa'"
     )
     await ran(same_rates_host, settings=settings(OF_PROFILES))
-    assert await equities(same_rates_host) == EQUITIES
+    assert await database.equity_list(same_rates_host) == EQUITIES
     for fast in (True, False):
         found = await verified(same_rates_host, fast=fast, settings=settings(OF_PROFILES))
         assert (found.rows, found.differing) == (4, 0)
@@ -182,7 +173,7 @@ async def test_a_portfolio_without_a_rate_fails_alone(same_rates_host: str) -> N
     )
     stored = await database.snapshots(same_rates_host)
     assert [day for own, day in sorted(stored) if own != P] == [D0, D1]
-    assert await equities(same_rates_host) == EQUITIES
+    assert await database.equity_list(same_rates_host) == EQUITIES
 
 
 async def test_a_plan_names_the_pairs_without_a_rate(same_rates_host: str) -> None:
@@ -228,7 +219,7 @@ async def test_bad_rows_are_reported_once_and_count_as_absent(same_rates_host: s
     assert bad_rates(planned) == BAD
     result = await ran(same_rates_host, settings=settings(chunk_size=1))
     # on D1 there is no rate, and that of D0 counts
-    assert await equities(same_rates_host) == EQUITIES
+    assert await database.equity_list(same_rates_host) == EQUITIES
     assert bad_rates(result) == BAD
     told = f"issue bad_rate: 2 ({BAD[0][1]}, {BAD[1][1]})"
     assert told in issue_lines(result)
@@ -271,7 +262,7 @@ async def test_a_late_rate_is_a_late_correction(same_rates_host: str) -> None:
     )
     assert result.rows_written == 4
     # U(D2) is 10 * (13 * 1.20 - 10 * 1.10) = 46, U(D0) was 11
-    assert await equities(same_rates_host) == [1000, 1011, 1035, 1033]
+    assert await database.equity_list(same_rates_host) == [1000, 1011, 1035, 1033]
     assert (await verified(same_rates_host)).differing == 0
 
 
@@ -340,7 +331,7 @@ async def test_a_late_rate_counts_until_the_last_lot_of_a_position_ends(
         before = await versions(connection)
         await late_rates(same_rates_host)
         assert await touched(connection, before) == {(P, day) for day in rewritten}
-    assert await equities(same_rates_host) == after
+    assert await database.equity_list(same_rates_host) == after
     assert (await verified(same_rates_host)).differing == 0
 
 
@@ -416,7 +407,7 @@ async def test_a_rate_that_was_deleted_makes_rows_differ_or_fails_the_portfolio(
     rates = [*every_day(BEFORE[:-1], EURUSD="1.10"), ("EUR", "USD", D3, Decimal("1.20"))]
     await filled(same_rates_host, rates=rates)
     await ran(same_rates_host)
-    was = await equities(same_rates_host)
+    was = await database.equity_list(same_rates_host)
     own = settings(today=date_of(D3), fx_lookback_days=5 if left else 0, max_failed="100%")
     await database.execute(
         same_rates_host,
@@ -428,7 +419,9 @@ async def test_a_rate_that_was_deleted_makes_rows_differ_or_fails_the_portfolio(
     result = await batchcore.repair(same_rates_host, analytics="none", settings=own)
     assert ("fx_missing" in result.issues_by_name()) is not left
     # 10 * 14 * 1.10 in place of 1.20
-    assert await equities(same_rates_host) == ([*was[:-1], was[-1] - 14] if left else was)
+    assert await database.equity_list(same_rates_host) == (
+        [*was[:-1], was[-1] - 14] if left else was
+    )
 
 
 async def test_an_edited_currency_is_not_seen_and_repair_mends_it(same_rates_host: str) -> None:
@@ -439,7 +432,7 @@ async def test_an_edited_currency_is_not_seen_and_repair_mends_it(same_rates_hos
     )
     assert (await late_rates(same_rates_host)).rows_written == 0
     await batchcore.repair(same_rates_host, analytics="none", settings=settings(today=date_of(D3)))
-    assert await equities(same_rates_host) == [1000, 1010, 1020, 1030]
+    assert await database.equity_list(same_rates_host) == [1000, 1010, 1020, 1030]
 
 
 async def some_rates(url: str, generator: Generator, at: dt.datetime) -> None:
@@ -531,7 +524,7 @@ async def test_verify_sees_a_changed_rate_and_repair_mends_it(same_rates_host: s
     )
     assert repaired.rows_written == 1
     # U(D3) is 10 * (14 * 1.20 - 10 * 1.10) = 58, U(D0) was 11
-    assert await equities(same_rates_host) == [1000, 1011, 1022, 1047]
+    assert await database.equity_list(same_rates_host) == [1000, 1011, 1022, 1047]
     assert (await verified(same_rates_host)).differing == 0
 
 
@@ -657,22 +650,6 @@ async def test_what_is_mapped_and_is_not_there_is_named(
         assert problem in error.value.problems
     # the policy `legacy` reads neither
     await ran(same_rates_host, policy="legacy", settings=settings(schema, today=date_of(D3)))
-
-
-@asynccontextmanager
-async def role_of(url: str) -> AsyncIterator[tuple[str, str]]:
-    """Give a role that may do with every table what a run does, and its URL."""
-    role = f"reader_{uuid.uuid4().hex}"
-    await database.execute(
-        url,
-        f"CREATE ROLE {role} LOGIN",
-        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}",
-        f"GRANT USAGE ON SEQUENCE batchcore_run_tokens TO {role}",
-    )
-    try:
-        yield role, make_url(url).set(username=role).render_as_string(hide_password=False)
-    finally:
-        await database.execute(url, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
 
 
 LOCKED = tuple(

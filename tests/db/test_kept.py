@@ -16,12 +16,11 @@ from batchcore.frames import Constant, Moment, Table
 from batchcore.pg.database import Database
 from support import database, ledger
 from support.database import Host
-from support.generate import MONDAY
 from support.outcome import assert_undisturbed
+from support.runs import DAYS, run
 
 pytestmark = pytest.mark.db
 
-DAYS = list(range(MONDAY, MONDAY + 3))
 HOST = database.plain_host(4, DAYS)
 IDS = sorted(database.key(portfolio.id) for portfolio in HOST.portfolios)
 ONE = f"NEW.portfolio_id = '{IDS[2]}'"
@@ -123,12 +122,6 @@ NEW_ROWS = {
         "portfolios: 4 of 4 rows sent differ in equity_balance; rule `wished` on portfolios",
     ),
 }
-
-
-async def run(db: object, **options: object) -> batchcore.BatchResult:
-    return await batchcore.run_batch(
-        db, date_of(DAYS[0]), date_of(DAYS[-1]), calendar="daily", analytics="none", **options
-    )
 
 
 @pytest.mark.parametrize(("meddling", "told"), NEW_ROWS.values(), ids=NEW_ROWS)

@@ -152,11 +152,7 @@ async def test_an_error_of_progress_ends_its_shard(client: Client, same_host: st
 
 async def test_a_call_that_is_cancelled_ends_its_leases(client: Client, filled_host: str) -> None:
     first = database.key(HOST.portfolios[0].id)
-    await ledger.spoil(filled_host, first, ledger.WAIT)
-    async with database.connected(filled_host) as other:
-        await other.fetchval(f"SELECT pg_advisory_lock({ledger.LOCK})")
-        run = asyncio.create_task(run_on(client, filled_host))
-        await ledger.waits(other)
+    async with ledger.at_work(filled_host, first, run_on(client, filled_host)) as run:
         run.cancel()
         with pytest.raises(asyncio.CancelledError) as caught:
             await run
@@ -166,7 +162,6 @@ async def test_a_call_that_is_cancelled_ends_its_leases(client: Client, filled_h
     report = GroupResult.of_error(caught.value)
     assert report is not None
     assert not report.success
-    await ledger.mend(filled_host)
 
     result = await run_on(client, filled_host)  # with no lease to wait for
 

@@ -4,7 +4,6 @@ import asyncio
 import datetime as dt
 import json
 import re
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal
@@ -26,13 +25,12 @@ from batchcore.demo.check_rows import check
 from batchcore.demo.seed import create_mapped
 from batchcore.errors import ConfigError, SchemaError
 from db.conftest import EMPTY, emptied
-from db.test_corrections import touched, versions
 from db.test_worked_cases import BESIDE, host_of, is_of_a_run
 from support import database
 from support.cases import Case, Price, SplitTable, cases, jan
 from support.command import called
 from support.database import Host
-from support.edits import SINCE, recomputed
+from support.edits import SINCE, recomputed, touched, versions
 from support.generate import QUOTIENTS, SPELLINGS, Generator
 from support.outcome import LOOSE, issues_of, random_host, seeded
 from support.runs import run_days
@@ -135,38 +133,9 @@ HELD = Host(
 P0 = database.key("p0")
 
 
-async def equities(url: str) -> list[Decimal]:
-    return [*(await database.equity_by_day(url)).values()]
-
-
-async def equities_of(url: str, portfolio: uuid.UUID) -> list[Decimal]:
-    stored = await database.snapshots(url)
-    return [row["equity_balance"] for (own, _), row in sorted(stored.items()) if own == portfolio]
-
-
 def named(found: batchcore.VerifyResult) -> dict[str, int]:
     """Return the causes that were found, with how many rows each."""
     return {cause: count for cause, count in found.causes.items() if count}
-
-
-async def test_a_split_that_comes_late_is_a_correction_from_its_ex_date_on(split_host: str) -> None:
-    await fill(split_host, HELD)
-    settings = settings_of(SPLIT, today=date_of(D3))
-    await run_days(split_host, D0, D3, settings=settings)
-    assert await equities(split_host) == [10_000, 10_020, 9_515, 9_520]
-    await add_splits(split_host, SPLIT)
-    found = await batchcore.verify(split_host, settings=settings)
-    assert found.rows_differing == 2
-    assert named(found) == {"split_changed": 2}
-
-    options: dict[str, Any] = {"changed_since": SINCE, "settings": settings}
-    planned = replace(settings, dry_run=True)
-    plan = await batchcore.run_batch(split_host, **{**options, "settings": planned})
-    assert (plan.sessions.tolist(), plan.rows_written) == ([D2, D3], 0)
-    result = await batchcore.run_batch(split_host, **options)
-    assert (result.rows_written, result.sessions.tolist()) == (2, [D2, D3])
-    assert await equities(split_host) == [10_000, 10_020, 10_030, 10_040]
-    assert (await batchcore.verify(split_host, settings=settings)).differing == 0
 
 
 RESTATED = tuple((symbol, day, close if day >= D2 else close / 2) for symbol, day, close in TRADED)
@@ -181,93 +150,66 @@ def closed(day: int, quantity: int, realized: int) -> tuple[ref.Event, ...]:
 
 
 class Late(NamedTuple):
-    """A split of 2 for 1 whose row comes late, and the equities before and after."""
+    """A split of 2 for 1 whose row comes late, the equities before and after, the days written."""
 
-    bases: tuple[str, str]
-    position: ref.Position
-    closes: tuple[Price, ...]
-    ex_date: int
     before: list[int]
     after: list[int]
-    rewritten: tuple[int, ...]
+    rewritten: tuple[int, ...] = DAYS
+    position: ref.Position = TEN
+    closes: tuple[Price, ...] = TRADED
+    bases: tuple[str, str] = BASES
+    ex_date: int = D2
 
 
+SOLD = replace(TEN, exit_day=D1, exit_price=Decimal(102))
+ENDED = [10_000, 10_020, 10_020, 10_020]
+RIGHT = [10_000, 10_020, 10_030, 10_040]
 LATE = {
+    "as traded": Late([10_000, 10_020, 9_515, 9_520], RIGHT, (D2, D3)),
+    "sold before the ex-date": Late(ENDED, ENDED, (), SOLD),
     # 8 of the new shares are 4 of the old ones, beside the 6 that are left: 10 from the start
     "an event after the ex-date": Late(
-        BASES,
-        replace(TEN, quantity=Decimal(6), events=closed(D3, 8, 16)),
-        TRADED,
-        D2,
         [10_000, 10_028, 9_321, 9_728],
-        [10_000, 10_020, 10_030, 10_040],
-        DAYS,
+        RIGHT,
+        position=replace(TEN, quantity=Decimal(6), events=closed(D3, 8, 16)),
     ),
     # 4 of the old shares, before there are new ones: 6 are 12 from the ex-date on
     "an event before the ex-date": Late(
-        BASES,
-        replace(TEN, quantity=Decimal(6), events=closed(D1, 4, 8)),
-        TRADED,
-        D2,
         [10_000, 10_020, 9_717, 9_720],
         [10_000, 10_020, 10_026, 10_032],
         (D2, D3),
+        replace(TEN, quantity=Decimal(6), events=closed(D1, 4, 8)),
     ),
     # closed twice without the row, with it half was left: 15 old shares, of 20 + 10 new ones
     "an event on the exit": Late(
-        BASES,
-        replace(TEN, exit_day=D3, exit_price=Decimal(52), events=closed(D3, 10, 5)),
-        TRADED,
-        D2,
         [10_000, 10_020, 9_515, 10_005],
         [10_000, 10_030, 10_045, 10_045],
-        DAYS,
+        position=replace(TEN, exit_day=D3, exit_price=Decimal(52), events=closed(D3, 10, 5)),
     ),
     "adjusted closes": Late(
-        ("adjusted", "as_entered"),
-        TEN,
-        RESTATED,
-        D2,
-        [10_000, 10_010, 10_015, 10_020],
-        [10_000, 10_020, 10_030, 10_040],
-        DAYS,
+        [10_000, 10_010, 10_015, 10_020], RIGHT, closes=RESTATED, bases=("adjusted", "as_entered")
     ),
     # half the close of the day made a loss of 500
     "adjusted closes, sold before the ex-date": Late(
-        ("adjusted", "as_entered"),
-        replace(TEN, exit_day=D1, exit_price=Decimal(102)),
-        RESTATED,
-        D2,
         [10_000, 10_520, 10_520, 10_520],
-        [10_000, 10_020, 10_020, 10_020],
-        DAYS,
+        ENDED,
+        position=SOLD,
+        closes=RESTATED,
+        bases=("adjusted", "as_entered"),
     ),
     "current quantities": Late(
-        ("as_traded", "current"),
-        TWENTY,
-        TRADED,
-        D2,
-        [10_000, 10_040, 9_030, 9_040],
-        [10_000, 10_020, 10_030, 10_040],
-        DAYS,
+        [10_000, 10_040, 9_030, 9_040], RIGHT, position=TWENTY, bases=("as_traded", "current")
     ),
     "current quantities, before the ex-date": Late(
-        ("as_traded", "current"),
-        TWENTY,
-        UNSPLIT,
-        D3 + 30,
         [10_000, 10_040, 10_060, 10_080],
-        [10_000, 10_020, 10_030, 10_040],
-        DAYS,
+        RIGHT,
+        position=TWENTY,
+        closes=UNSPLIT,
+        bases=("as_traded", "current"),
+        ex_date=D3 + 30,
     ),
     "adjusted closes, current quantities": Late(
-        ("adjusted", "current"),
-        TWENTY,
-        RESTATED,
-        D2,
-        [10_000, 10_020, 10_030, 10_040],
-        [10_000, 10_020, 10_030, 10_040],
-        (),
+        RIGHT, RIGHT, (), TWENTY, RESTATED, ("adjusted", "current")
     ),
 }
 
@@ -283,16 +225,20 @@ async def test_a_late_split_is_a_correction_of_each_day_that_it_changes(
     table = SplitTable((("AAA", late.ex_date, Decimal(2), Decimal(1)),), *late.bases)
     settings = settings_of(table, today=date_of(D3))
     await run_days(split_host, D0, D3, settings=settings)
-    assert await equities_of(split_host, P0) == late.before
+    assert await database.equity_list(split_host) == late.before
     await add_splits(split_host, table)
     found = await batchcore.verify(split_host, settings=settings)
     assert named(found) == ({"split_changed": found.rows_differing} if late.rewritten else {})
 
     async with database.connected(split_host) as connection:
         was = await versions(connection)
-        await batchcore.run_batch(split_host, changed_since=SINCE, settings=settings)
+        planned = replace(settings, dry_run=True)
+        plan = await batchcore.run_batch(split_host, changed_since=SINCE, settings=planned)
+        assert (tuple(plan.sessions), plan.rows_written) == (late.rewritten, 0)
+        result = await batchcore.run_batch(split_host, changed_since=SINCE, settings=settings)
+        assert tuple(result.sessions) == late.rewritten
         assert await touched(connection, was) == {(P0, day) for day in late.rewritten}
-    assert await equities_of(split_host, P0) == late.after
+    assert await database.equity_list(split_host) == late.after
     assert (await batchcore.verify(split_host, settings=settings)).differing == 0
 
 
@@ -402,7 +348,7 @@ async def test_repair_replaces_what_a_late_split_makes_differ(split_host: str) -
     await add_splits(split_host, SPLIT)
     repaired = await batchcore.repair(split_host, settings=settings)
     assert (repaired.rows_written, repaired.sessions.tolist()) == (2, [D2, D3])
-    assert await equities(split_host) == [10_000, 10_020, 10_030, 10_040]
+    assert await database.equity_list(split_host) == [10_000, 10_020, 10_030, 10_040]
 
 
 async def test_an_explanation_states_everything_in_the_shares_of_its_session(
@@ -478,7 +424,7 @@ async def test_shares_of_any_numeric_type_are_read(host: str, number: str) -> No
     await fill(host, HELD, SPLIT)
     settings = Settings(schema=schema_of(SPLIT, {}), min_coverage=0.0)
     await run_days(host, D0, D3, settings=settings)
-    assert await equities(host) == [10_000, 10_020, 10_030, 10_040]
+    assert await database.equity_list(host) == [10_000, 10_020, 10_030, 10_040]
     assert (await batchcore.verify(host, settings=settings)).differing == 0
 
 

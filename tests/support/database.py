@@ -407,6 +407,11 @@ async def equity_by_day(db: Db, name: str = "p0") -> dict[int, Decimal]:
     }
 
 
+async def equity_list(db: Db, name: str = "p0") -> list[Decimal]:
+    """Return the stored equities of a portfolio in the order of their days."""
+    return [*(await equity_by_day(db, name)).values()]
+
+
 def comparable(cell: Any) -> Any:
     """Return a cell, a NaN as text: it equals no other NaN."""
     return "NaN" if isinstance(cell, Decimal) and cell.is_nan() else cell

@@ -87,6 +87,21 @@ async def add_flow(
     return key
 
 
+async def versions(connection: asyncpg.Connection) -> dict[tuple[uuid.UUID, int], object]:
+    """Return the transaction that last wrote each snapshot."""
+    rows = await connection.fetch(
+        "SELECT portfolio_id, snapshot_date, xmin::text FROM portfolio_snapshots"
+    )
+    return {(row[0], day_of(row[1])): row[2] for row in rows}
+
+
+async def touched(
+    connection: asyncpg.Connection, before: dict[tuple[uuid.UUID, int], object]
+) -> set[tuple[uuid.UUID, int]]:
+    """Return the snapshots that were written since their `versions` were taken."""
+    return {at for at, version in (await versions(connection)).items() if version != before[at]}
+
+
 async def recomputed(db: Db, code: str, schema: Schema) -> None:
     """Compute the chain of each portfolio anew from its first snapshot on."""
     calendar = calendars.from_price_dates(
