@@ -444,8 +444,7 @@ async def test_what_was_noticed_of_symbols_is_kept_once_for_each_attempt(same_ho
 
 
 async def test_a_run_that_failed_keeps_what_it_noticed_of_symbols(same_host: str) -> None:
-    async with database.connected(same_host) as connection:
-        await database.add_prices(connection, [("aaa", DAYS[0], Decimal(11))])
+    await database.add_prices(same_host, [("aaa", DAYS[0], Decimal(11))])
     await let_fail(same_host, *IDS[:2])
     with pytest.raises(TooManyFailedError):
         await run(same_host, settings=replace(ONE_EACH, max_failed="0"))

@@ -210,10 +210,8 @@ async def test_prices_are_those_of_the_window_and_the_last_before_it(same_host: 
         ("AAA", MONDAY + 3, "6"),  # after the window
         ("BBB", MONDAY, "7"),  # asked by nobody
     ]
-    async with database.connected(same_host) as connection:
-        await database.add_prices(
-            connection, [(symbol, day, Decimal(close)) for symbol, day, close in closes]
-        )
+    stored = [(symbol, day, Decimal(close)) for symbol, day, close in closes]
+    await database.add_prices(same_host, stored)
     async with Reader(same_host) as (session, catalog):
         window = await load_prices(session, catalog, ["AAA", "aAA"], MONDAY, MONDAY + 2)
         rest = await load_fallback(session, catalog, ["AAA"], ["AAA", "aAA"], (MONDAY, MONDAY + 2))
@@ -342,8 +340,7 @@ async def test_more_symbols_than_steps_are_read_after_all(
 
 async def test_symbols_are_not_stepped_through_without_their_index(same_host: str) -> None:
     await _many_positions(same_host)
-    async with database.connected(same_host) as connection:
-        await connection.execute("DROP INDEX idx_positions_symbol_active")
+    await database.execute(same_host, "DROP INDEX idx_positions_symbol_active")
     async with Reader(same_host) as (_, catalog):
         assert steps(catalog, Selection()) == 0
 
@@ -352,8 +349,7 @@ async def test_more_spellings_than_are_of_use_are_left_to_the_server(
     same_host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = ["AAA", "BBB", "CCC"]
-    async with database.connected(same_host) as connection:
-        await database.add_prices(connection, [(name, MONDAY, Decimal(1)) for name in names])
+    await database.add_prices(same_host, [(name, MONDAY, Decimal(1)) for name in names])
     async with Reader(same_host) as (session, catalog):
         for most, found in ((3, names), (2, None)):
             monkeypatch.setattr(closes_source, "MOST_SPELLINGS", most)

@@ -45,8 +45,7 @@ async def add_sources(url: str, rows: tuple[Row, ...]) -> None:
     records = database.price_rows(prices)
     for record, (*_, source) in zip(records, rows, strict=True):
         record["data_source"] = source
-    async with database.connected(url) as connection:
-        await database.copy(connection, "market_data_cache", records)
+    await database.copy(url, "market_data_cache", records)
 
 
 async def run(
@@ -303,8 +302,7 @@ async def spoil(url: str, column: str, text: bytes, new: bytes) -> None:
     """Put bytes in the place of a text of a column."""
     table, name = column.split(".")
     statement = f"UPDATE {table} SET {name} = convert_from($1, 'SQL_ASCII') WHERE {name} = $2"  # noqa: S608
-    async with database.connected(url) as connection:
-        await connection.execute(statement, new, text.decode())
+    await database.fetch(url, statement, new, text.decode())
 
 
 ACCENT = b"\xc3\xa9"
@@ -343,11 +341,7 @@ async def test_a_byte_of_no_encoding_costs_its_row(unencoded: str) -> None:
 
 async def test_a_sector_of_no_encoding_is_none_and_told(unencoded: str) -> None:
     await database.fill(unencoded, Host((holding("AAA"),), (("AAA", MONDAY, Decimal(12)),)))
-    await database.execute(
-        unencoded,
-        "INSERT INTO company_profiles (symbol, sector, data_source, last_updated, created_at,"
-        " updated_at) VALUES ('AAA', 'Tech', 'x', now(), now(), now())",
-    )
+    await database.add_profiles(unencoded, "symbol sector", ("AAA", "Tech"))
     await spoil(unencoded, "company_profiles.sector", b"Tech", b"Tech\xff")
 
     result = await run(unencoded, last=MONDAY, calendar="XNYS", analytics="portfolio")
@@ -363,12 +357,8 @@ async def test_a_position_of_no_encoding_is_tagged_as_one_without_a_profile(
 ) -> None:
     positions = holding("AAA", "BBB", "CCC")
     await database.fill(unencoded, Host((positions,), ()))
-    await database.execute(
-        unencoded,
-        "INSERT INTO company_profiles (symbol, sector, data_source, last_updated, created_at,"
-        " updated_at) SELECT s, 'Technology', 'x', now(), now(), now()"
-        " FROM unnest(ARRAY['AAA', 'BBB', 'CCC']) AS s",
-    )
+    technology = [(symbol, "Technology") for symbol in ("AAA", "BBB", "CCC")]
+    await database.add_profiles(unencoded, "symbol sector", *technology)
     for column, text, new in (
         ("positions.symbol", b"BBB", b"BB\xff"),
         ("positions.symbol", b"CCC", ACCENT),
@@ -460,8 +450,7 @@ async def test_a_lower_scale_than_one_that_would_fit_counts_too(host: str) -> No
     rows = (("AAA", MONDAY, Decimal("12.25")), ("AAA", TUESDAY, Decimal("12.255")))
     await database.fill(host, Host((holding("AAA", entry_day=MONDAY - 300),), rows))
     earlier = (("AAA", MONDAY - 100, Decimal("12.255")), ("AAA", MONDAY - 101, Decimal(3)))
-    async with database.connected(host) as connection:
-        await database.add_prices(connection, earlier)
+    await database.add_prices(host, earlier)
     schema = Schema(scales={"market_data_cache.close": 2})
 
     await run(host, schema, MONDAY - 1, TUESDAY)

@@ -84,10 +84,9 @@ async def test_caches_give_texts_without_blanks(make_database: Any, template: st
         "ALTER TABLE company_profiles ALTER sector TYPE char(50), ALTER country TYPE char(9),"
         " ALTER symbol TYPE char(20), ALTER company_name TYPE char(90)",
         "ALTER TABLE market_data_cache ALTER data_source TYPE char(20)",
-        "INSERT INTO company_profiles (symbol, company_name, sector, country, data_source,"
-        " last_updated, created_at, updated_at, is_etf)"
-        " VALUES ('AAA', 'Triple A', 'Energy', 'US', 'x', now(), now(), now(), false)",
     )
+    row = ("AAA", "Triple A", "Energy", "US")
+    await database.add_profiles(url, "symbol company_name sector country", row)
     profiles, prices = CompanyProfileCache(), PriceCache(schema=Schema(price_sources=("test",)))
 
     await profiles.load(url, ["AAA"])

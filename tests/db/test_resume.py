@@ -147,24 +147,17 @@ async def test_another_question_is_another_run(host: str) -> None:
 async def test_under_error_rows_of_others_are_refused_still(host: str) -> None:
     await database.fill(host, HOST)
     await ended_early(host, "killed", on_existing="error")
-    async with database.connected(host) as connection:
-        await database.add_snapshots(
-            connection, HOST.portfolios[_place(IDS[4])].id, (database.Standing(DAYS[1]),)
-        )
+    (last,) = (one.id for one in HOST.portfolios if database.key(one.id) == IDS[4])
+    await database.add_snapshots(host, last, (database.Standing(DAYS[1]),))
     with pytest.raises(SnapshotExistsError) as caught:
         await run(host, on_existing="error")
     assert caught.value.portfolio == str(IDS[4])
 
 
-def _place(portfolio: object) -> int:
-    return [database.key(one.id) for one in HOST.portfolios].index(portfolio)
-
-
 async def test_a_portfolio_that_came_since_among_those_done_is_not_left_out(host: str) -> None:
     await database.fill(host, HOST)
     settings = replace(ONE_EACH, chunk_size=4)
-    async with database.connected(host) as connection:
-        await connection.execute("UPDATE portfolios SET deleted_at = now() WHERE id = $1", IDS[1])
+    await database.fetch(host, "UPDATE portfolios SET deleted_at = now() WHERE id = $1", IDS[1])
     async with ledger.refused(host, IDS[4]):
         await run(host, on_existing="replace", settings=replace(settings, chunk_size=3))
     await database.execute(host, "UPDATE portfolios SET deleted_at = NULL")
@@ -178,8 +171,7 @@ async def test_a_portfolio_that_came_since_among_those_done_is_not_left_out(host
 @pytest.mark.parametrize("mode", ["skip", "replace", "error"])
 async def test_failed_portfolios_are_taken_again_and_only_they(host: str, mode: str) -> None:
     await database.fill(host, HOST)
-    async with database.connected(host) as connection:
-        await connection.execute(HUGE, IDS[1])
+    await database.fetch(host, HUGE, IDS[1])
     first = await run(host, on_existing=mode)
     assert (first.failed, first["success"]) == (1, False)
     (row,) = await ledger.runs(host)
@@ -277,8 +269,7 @@ async def test_the_sessions_of_prices_that_came_since_wait_for_the_run_after(hos
         host, replace(given, prices=tuple(p for p in given.prices if p not in later))
     )
     await ended_early(host, "killed", last=None, calendar="prices")
-    async with database.connected(host) as connection:
-        await database.add_prices(connection, later)
+    await database.add_prices(host, later)
 
     result = await run(host, last=None, calendar="prices")
 

@@ -20,7 +20,6 @@ from batchcore import GroupResult, about
 from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.config import Settings
-from batchcore.db.migrate import migrate
 from batchcore.errors import ConfigError, LeaseHeldError, SchemaError, SnapshotExistsError
 from batchcore.run.cluster import Order, run_shard
 from batchcore.run.request import make_request
@@ -45,11 +44,9 @@ async def client(workers: str) -> AsyncIterator[Client]:
 
 
 @pytest_asyncio.fixture
-async def filled_host(make_database) -> str:
-    url = await make_database()
-    await migrate(url)
-    await database.fill(url, HOST)
-    return url
+async def filled_host(host: str) -> str:
+    await database.fill(host, HOST)
+    return host
 
 
 async def run_on(client: Client, url: str, **options) -> GroupResult:
@@ -103,10 +100,9 @@ async def test_a_client_that_is_not_asynchronous_serves_too(workers: str, same_h
     assert told
 
 
-async def test_two_databases_side_by_side(client: Client, make_database) -> None:
-    urls = [await make_database(), await make_database()]
+async def test_two_databases_side_by_side(client: Client, make_database, template: str) -> None:
+    urls = [await make_database(template), await make_database(template)]
     for url in urls:
-        await migrate(url)
         await database.fill(url, HOST)
     results = await asyncio.gather(*(run_on(client, url, shards=2) for url in urls))
     assert [one.rows_written for one in results] == [24, 24]

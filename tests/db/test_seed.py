@@ -4,7 +4,6 @@ import datetime as dt
 import uuid
 from decimal import Decimal
 
-import asyncpg
 import numpy as np
 import pytest
 
@@ -15,7 +14,7 @@ from batchcore.errors import ConfigError, DatabaseError, SchemaError
 from batchcore.frames import Constant, Days, Decimals, Integers, Moment, Table, Text
 from batchcore.units import State
 from support import database
-from support.database import connected
+from support.database import fetch
 from support.tables import FILLED
 
 pytestmark = pytest.mark.db
@@ -66,15 +65,10 @@ def migrated(make_database, template: str):
     return lambda: make_database(template)
 
 
-async def rows(url: str, query: str) -> list[asyncpg.Record]:
-    async with connected(url) as connection:
-        return await connection.fetch(query)
-
-
 async def test_every_kind_of_column_arrives(migrated) -> None:
     url = await migrated()
     assert await fill(url, [portfolio(), close(12_34)]) == 2
-    (row,) = await rows(url, "SELECT * FROM portfolios")
+    (row,) = await fetch(url, "SELECT * FROM portfolios")
     assert dict(row) == {
         "id": ID,
         "user_id": ID,
@@ -89,7 +83,7 @@ async def test_every_kind_of_column_arrives(migrated) -> None:
         "updated_at": dt.datetime(2023, 11, 14, 22, 13, 20, tzinfo=dt.UTC),
         "deleted_at": None,
     }
-    (priced,) = await rows(url, "SELECT symbol, date, close FROM market_data_cache")
+    (priced,) = await fetch(url, "SELECT symbol, date, close FROM market_data_cache")
     assert tuple(priced) == ("AAA", dt.date(2024, 10, 4), Decimal("12.34"))
 
 
@@ -139,14 +133,14 @@ async def test_integers_truth_values_and_rows_without_id_arrive(migrated) -> Non
     )
     assert await fill(url, [profiles, tag, weight]) == 4
     query = "SELECT symbol, sector, is_etf, beta FROM company_profiles ORDER BY symbol"
-    assert [tuple(row) for row in await rows(url, query)] == [
+    assert [tuple(row) for row in await fetch(url, query)] == [
         ("KO", "Consumer Defensive", False, Decimal("-0.0001")),
         ("SPY", None, True, Decimal("1.0000")),
     ]
-    (stored,) = await rows(url, "SELECT display_order, usage_count FROM tags_v2")
+    (stored,) = await fetch(url, "SELECT display_order, usage_count FROM tags_v2")
     assert tuple(stored) == (-3, 2**31 - 1)
     query = "SELECT asof_date, weight, num_constituents FROM benchmarks_sector_weights"
-    (stored,) = await rows(url, query)
+    (stored,) = await fetch(url, query)
     assert tuple(stored) == (dt.date(2024, 10, 4), Decimal("0.070000"), None)
 
 
@@ -162,7 +156,7 @@ async def test_every_seeded_table_is_written_whole(migrated, size: demo.Size) ->
     data = demo.seeded(size, seed=1)
     written = await data.write(url)
     counts = {
-        table.name: (await rows(url, f"SELECT count(*) FROM {table.name}"))[0][0]  # noqa: S608
+        table.name: (await fetch(url, f"SELECT count(*) FROM {table.name}"))[0][0]  # noqa: S608
         for table in data.tables
     }
     assert counts == {table.name: table.rows for table in data.tables}
@@ -174,7 +168,7 @@ async def test_every_seeded_table_is_written_whole(migrated, size: demo.Size) ->
 async def test_what_belongs_together_finds_itself(migrated) -> None:
     url = await migrated()
     await demo.seeded(SIZES[0].values[0], seed=1).write(url)
-    (found,) = await rows(
+    (found,) = await fetch(
         url,
         "SELECT (SELECT count(*) FROM portfolios LEFT JOIN users u ON u.id = user_id"
         " WHERE u.id IS NULL) AS strangers,"
@@ -193,7 +187,7 @@ async def test_what_belongs_together_finds_itself(migrated) -> None:
 
 async def test_a_table_that_a_run_can_do_without_is_left_out_where_it_is_absent(migrated) -> None:
     url = await migrated()
-    await rows(url, "DROP TABLE company_profiles")
+    await fetch(url, "DROP TABLE company_profiles")
     data = demo.seeded(SIZES[0].values[0], seed=1)
     written = await data.write(url)
     assert written == sum(t.rows for t in data.tables if t.name != "company_profiles")
@@ -203,7 +197,7 @@ async def test_opening_equities_are_those_written(migrated) -> None:
     url = await migrated()
     data = demo.seeded(demo.Size(portfolios=3, symbols=10, sessions=2), seed=1)
     await data.write(url)
-    stored = await rows(url, "SELECT id, equity_balance FROM portfolios")
+    stored = await fetch(url, "SELECT id, equity_balance FROM portfolios")
     assert data.opening() == {row["id"]: row["equity_balance"] for row in stored}
 
 
@@ -212,7 +206,7 @@ async def test_a_table_with_rows_is_refused_and_nothing_written(migrated) -> Non
     await fill(url, [close(100)])
     with pytest.raises(ConfigError, match="table `market_data_cache` has rows already"):
         await fill(url, [portfolio(), close(200)])
-    assert await rows(url, "SELECT FROM portfolios") == []
+    assert await fetch(url, "SELECT FROM portfolios") == []
 
 
 async def test_a_row_that_the_server_refuses_undoes_all(migrated) -> None:
@@ -220,7 +214,7 @@ async def test_a_row_that_the_server_refuses_undoes_all(migrated) -> None:
     too_long = portfolio(currency=Constant("dollars"))
     with pytest.raises(DatabaseError, match="too long"):
         await fill(url, [close(100), too_long])
-    assert await rows(url, "SELECT FROM market_data_cache") == []
+    assert await fetch(url, "SELECT FROM market_data_cache") == []
 
 
 async def test_a_database_that_was_not_migrated_is_refused(database: str) -> None:
@@ -234,4 +228,4 @@ async def test_doubles_are_not_filled(migrated) -> None:
     schema = Schema(scales={"market_data_cache.close": 4})
     with pytest.raises(SchemaError, match="close: is double precision, expected numeric: doubles"):
         await fill(url, [portfolio(), close(100)], schema=schema)
-    assert await rows(url, "SELECT FROM portfolios") == []
+    assert await fetch(url, "SELECT FROM portfolios") == []

@@ -29,7 +29,7 @@ from db.test_worked_cases import BESIDE, host_of, is_of_a_run
 from support import database
 from support.cases import Case, Price, SplitTable, cases, jan
 from support.command import called
-from support.database import Host
+from support.database import Db, Host
 from support.edits import SINCE, recomputed, touched, versions
 from support.generate import QUOTIENTS, SPELLINGS, Generator
 from support.outcome import LOOSE, issues_of, random_host, seeded
@@ -67,14 +67,14 @@ def split_host(split_copy: str) -> str:
     return emptied(split_copy)
 
 
-async def fill(url: str, host: Host, splits: SplitTable | None = None) -> None:
+async def fill(url: Db, host: Host, splits: SplitTable | None = None) -> None:
     await database.fill(url, host)
     await database.execute(url, "DELETE FROM stock_splits")
     if splits is not None:
         await add_splits(url, splits, database.MOMENT)
 
 
-async def add_splits(url: str, splits: SplitTable, at: dt.datetime | None = None) -> None:
+async def add_splits(url: Db, splits: SplitTable, at: dt.datetime | None = None) -> None:
     """Write splits, at a moment or now."""
     async with database.connected(url) as connection:
         at = at or await connection.fetchval("SELECT now()")
@@ -131,6 +131,14 @@ HELD = Host(
     (*TRADED, ("BBB", D0, Decimal(100))),
 )
 P0 = database.key("p0")
+
+
+async def ran(url: str, splits: SplitTable | None = None) -> Settings:
+    """Fill `HELD`, run it and return the settings."""
+    await fill(url, HELD, splits)
+    settings = settings_of(SPLIT, today=date_of(D3))
+    await run_days(url, D0, D3, settings=settings)
+    return settings
 
 
 def named(found: batchcore.VerifyResult) -> dict[str, int]:
@@ -276,7 +284,7 @@ async def test_a_split_that_was_edited_counts_from_the_entry_on(
 PLAIN_QUOTIENTS = QUOTIENTS[:-1]
 
 
-async def add_some(url: str, generator: Generator, at: dt.datetime | None = None) -> None:
+async def add_some(url: Db, generator: Generator, at: dt.datetime | None = None) -> None:
     """Write some splits, at a moment or now."""
     rows = []
     for _ in range(generator.integer(1, 3)):
@@ -286,7 +294,7 @@ async def add_some(url: str, generator: Generator, at: dt.datetime | None = None
     await add_splits(url, SplitTable(tuple(rows)), at)
 
 
-async def edit_one(url: str, generator: Generator) -> None:
+async def edit_one(url: Db, generator: Generator) -> None:
     """Give the first split another ex-date, or other shares."""
     column, value = generator.one_of(
         (
@@ -322,29 +330,26 @@ def test_a_correction_after_late_splits_equals_a_full_recomputation(
     first = D0 + generator.one_of((0, 0, 3))
 
     async def check() -> None:
-        await database.execute(split_host, EMPTY)
-        await fill(split_host, Host(tuple(portfolios), made.prices))
-        await add_some(split_host, generator, database.MOMENT)
-        await run_days(split_host, first, first + 10, settings=own, analytics="none")
-        for change in (add_some, edit_one):
-            since = await database.fetchval(split_host, "SELECT now()")
-            await change(split_host, generator)
-            verified = await batchcore.verify(split_host, fast=True, settings=own)
-            assert named(verified).keys() <= {"split_changed"}, verified.examples
-            await batchcore.run_batch(
-                split_host, changed_since=since, settings=own, analytics="none"
-            )
-            found = database.without_stamps(await database.snapshots(split_host))
-            await recomputed(split_host, "XNYS", own.schema)
-            assert found == database.without_stamps(await database.snapshots(split_host))
+        async with database.pooled(split_host) as db:
+            await database.execute(db, EMPTY)
+            await fill(db, Host(tuple(portfolios), made.prices))
+            await add_some(db, generator, database.MOMENT)
+            await run_days(db, first, first + 10, settings=own, analytics="none")
+            for change in (add_some, edit_one):
+                since = await database.fetchval(db, "SELECT now()")
+                await change(db, generator)
+                verified = await batchcore.verify(db, fast=True, settings=own)
+                assert named(verified).keys() <= {"split_changed"}, verified.examples
+                await batchcore.run_batch(db, changed_since=since, settings=own, analytics="none")
+                found = database.without_stamps(await database.snapshots(db))
+                await recomputed(db, "XNYS", own.schema)
+                assert found == database.without_stamps(await database.snapshots(db))
 
     asyncio.run(check())
 
 
 async def test_repair_replaces_what_a_late_split_makes_differ(split_host: str) -> None:
-    await fill(split_host, HELD)
-    settings = settings_of(SPLIT, today=date_of(D3))
-    await run_days(split_host, D0, D3, settings=settings)
+    settings = await ran(split_host)
     await add_splits(split_host, SPLIT)
     repaired = await batchcore.repair(split_host, settings=settings)
     assert (repaired.rows_written, repaired.sessions.tolist()) == (2, [D2, D3])
@@ -354,9 +359,7 @@ async def test_repair_replaces_what_a_late_split_makes_differ(split_host: str) -
 async def test_an_explanation_states_everything_in_the_shares_of_its_session(
     split_host: str,
 ) -> None:
-    await fill(split_host, HELD, SPLIT)
-    settings = settings_of(SPLIT, today=date_of(D3))
-    await run_days(split_host, D0, D3, settings=settings)
+    settings = await ran(split_host, SPLIT)
     explained = await batchcore.explain(split_host, [P0], date_of(D2), settings=settings)
     (row,) = explained.rows
     assert explained.explained
@@ -620,9 +623,7 @@ def test_generate_refuses_other_bases_than_it_makes(split_copy: str, tmp_path: P
 async def test_the_return_of_a_symbol_to_compare_with_is_of_the_same_shares(
     split_host: str,
 ) -> None:
-    await fill(split_host, HELD, SPLIT)
-    settings = settings_of(SPLIT, today=date_of(D3))
-    await run_days(split_host, D0, D3, settings=settings)
+    settings = await ran(split_host, SPLIT)
     found = await batchcore.performance(
         split_host, [P0], periods=["ITD"], benchmark="aaa", settings=settings
     )

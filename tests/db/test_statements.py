@@ -3,12 +3,12 @@
 import asyncpg
 import pytest
 import pytest_asyncio
-from sqlalchemy.ext.asyncio import create_async_engine
 
 import batchcore
 from batchcore.calendar import date_of, load
 from batchcore.config import Settings
 from support import database
+from support.callers import engine_of
 from support.counter import Counter
 from support.generate import MONDAY
 from support.runs import run_days
@@ -38,17 +38,9 @@ def sessions_of(count: int) -> list[int]:
     return load("XNYS").sessions(MONDAY, MONDAY + 2 * count + 5).tolist()[:count]
 
 
-async def run(
-    db, days: list[int], on_existing: str = "skip", analytics: str = "none"
-) -> batchcore.BatchResult:
-    return await run_days(
-        db,
-        days[0],
-        days[-1],
-        on_existing=on_existing,
-        analytics=analytics,
-        settings=Settings(min_coverage=0.0),
-    )
+async def run(db, days: list[int], **options) -> batchcore.BatchResult:
+    usual = {"analytics": "none", "settings": Settings(min_coverage=0.0)}
+    return await run_days(db, days[0], days[-1], **usual | options)
 
 
 @pytest.mark.parametrize(("portfolios", "sessions"), [(1, 1), (50, 1), (300, 1), (1, 60), (50, 60)])
@@ -72,7 +64,7 @@ async def test_rows_in_place_cost_one_statement_more(same_host: str, counter: Co
     await run(same_host, days)
     await counter.statements()
 
-    result = await run(same_host, days, "replace")
+    result = await run(same_host, days, on_existing="replace")
 
     assert result.rows_written == 60
     assert result.statements_by_phase == REPLACED
@@ -181,15 +173,12 @@ async def test_an_engine_counts_what_is_sent_and_not_what_sqlalchemy_asks(
 ) -> None:
     days = sessions_of(4)
     await database.fill(same_host, database.plain_host(3, days))
-    engine = create_async_engine(same_host.replace("postgresql://", "postgresql+asyncpg://"))
-    try:
+    async with engine_of(same_host) as engine:
         await counter.statements()
         first = await run(engine, days[:2])
         counted = await counter.statements()
         second = await run(engine, days[2:])
         counted_warm = await counter.statements()
-    finally:
-        await engine.dispose()
 
     assert first.rows_written == second.rows_written == 6
     assert first.statements_by_phase == second.statements_by_phase == NEW

@@ -43,8 +43,8 @@ async def test_a_run_that_waits_for_a_lock_says_who_holds_it_and_goes_on(
 ) -> None:
     await run(same_host)
     assert not heard.lines
-    async with database.connected(same_host) as other:
-        await other.execute("UPDATE portfolios SET equity_balance = 1")  # which is to be replaced
+    # which is to be replaced
+    await database.execute(same_host, "UPDATE portfolios SET equity_balance = 1")
     async with asyncio.timeout(60):
         async with holding(same_host, LOCKS[lock]) as raw:
             pid = await raw.fetchval("SELECT pg_backend_pid()")

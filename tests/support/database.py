@@ -33,8 +33,8 @@ from support.cases import Price
 EPOCH = dt.date(1970, 1, 1)
 MOMENT = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
 
-Db = str | asyncpg.Pool
-"""The URL of a database, or connections to it."""
+Db = str | asyncpg.Pool | asyncpg.Connection
+"""The URL of a database, or connections to it, or one."""
 
 Tables = dict[str, list[dict[str, Any]]]
 """Rows by table."""
@@ -119,6 +119,9 @@ async def connected(db: Db) -> AsyncIterator[asyncpg.Connection]:
     if isinstance(db, asyncpg.Pool):
         async with db.acquire() as connection:
             yield connection
+        return
+    if not isinstance(db, str):
+        yield db
         return
     connection = await asyncpg.connect(db)
     try:
@@ -310,9 +313,9 @@ def flow_row(
     }
 
 
-async def add_prices(connection: asyncpg.Connection, prices: Iterable[Price]) -> None:
+async def add_prices(db: Db, prices: Iterable[Price]) -> None:
     """Write closes."""
-    await copy(connection, "market_data_cache", price_rows(prices))
+    await copy(db, "market_data_cache", price_rows(prices))
 
 
 def price_rows(prices: Iterable[Price]) -> list[dict[str, Any]]:
@@ -331,11 +334,16 @@ def price_rows(prices: Iterable[Price]) -> list[dict[str, Any]]:
     ]
 
 
-async def add_snapshots(
-    connection: asyncpg.Connection, portfolio: str, standing: Sequence[Standing]
-) -> None:
+async def add_profiles(db: Db, columns: str, *rows: tuple[Any, ...]) -> None:
+    """Write profiles of companies, of which names of columns are given as ``"symbol sector"``."""
+    names = (*columns.split(), "data_source", "last_updated", "created_at", "updated_at")
+    own = [(*row, "test", MOMENT, MOMENT, MOMENT) for row in rows]
+    await copy(db, "company_profiles", [dict(zip(names, row, strict=True)) for row in own])
+
+
+async def add_snapshots(db: Db, portfolio: str, standing: Sequence[Standing]) -> None:
     """Write snapshots, with `OWN_COLUMNS` of the host."""
-    await copy(connection, "portfolio_snapshots", snapshot_rows(portfolio, standing))
+    await copy(db, "portfolio_snapshots", snapshot_rows(portfolio, standing))
 
 
 def snapshot_rows(portfolio: str, standing: Iterable[Standing]) -> list[dict[str, Any]]:
@@ -364,13 +372,12 @@ def snapshot_rows(portfolio: str, standing: Iterable[Standing]) -> list[dict[str
     ]
 
 
-async def copy(
-    connection: asyncpg.Connection, table: str, rows: Sequence[Mapping[str, Any]]
-) -> None:
+async def copy(db: Db, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
     if rows:
-        await connection.copy_records_to_table(
-            table, records=[tuple(row.values()) for row in rows], columns=list(rows[0])
-        )
+        async with connected(db) as connection:
+            await connection.copy_records_to_table(
+                table, records=[tuple(row.values()) for row in rows], columns=list(rows[0])
+            )
 
 
 Snapshots = dict[tuple[uuid.UUID, int], dict[str, Any]]

@@ -87,19 +87,20 @@ async def add_flow(
     return key
 
 
-async def versions(connection: asyncpg.Connection) -> dict[tuple[uuid.UUID, int], object]:
-    """Return the transaction that last wrote each snapshot."""
-    rows = await connection.fetch(
-        "SELECT portfolio_id, snapshot_date, xmin::text FROM portfolio_snapshots"
+Versions = dict[tuple[uuid.UUID, int], tuple[str, str]]
+
+
+async def versions(db: Db) -> Versions:
+    """Return for each snapshot which transaction wrote it last, and where it is stored."""
+    rows = await database.fetch(
+        db, "SELECT portfolio_id, snapshot_date, xmin::text, ctid::text FROM portfolio_snapshots"
     )
-    return {(row[0], day_of(row[1])): row[2] for row in rows}
+    return {(row[0], day_of(row[1])): (row[2], row[3]) for row in rows}
 
 
-async def touched(
-    connection: asyncpg.Connection, before: dict[tuple[uuid.UUID, int], object]
-) -> set[tuple[uuid.UUID, int]]:
+async def touched(db: Db, before: Versions) -> set[tuple[uuid.UUID, int]]:
     """Return the snapshots that were written since their `versions` were taken."""
-    return {at for at, version in (await versions(connection)).items() if version != before[at]}
+    return {at for at, version in (await versions(db)).items() if version != before[at]}
 
 
 async def recomputed(db: Db, code: str, schema: Schema) -> None:
