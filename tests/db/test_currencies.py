@@ -31,7 +31,7 @@ from support import currencies, database, foreign_host
 from support.cases import RateRow
 from support.command import called
 from support.database import Db, Host
-from support.edits import recomputed, touched, versions
+from support.edits import assert_as_recomputed, touched, versions
 from support.foreign_host import OF_POSITIONS, OF_PROFILES, every_day, in_currencies, settings
 from support.generate import MONDAY, Generator, Run
 from support.outcome import issues_of, random_host, seeded
@@ -356,17 +356,16 @@ UNREADABLE = {
 
 @pytest.mark.parametrize(("change", "problem"), UNREADABLE.items(), ids=["timestamp", "text"])
 async def test_a_time_stamp_of_rates_that_cannot_be_read_is_refused(
-    make_database: Any, template: str, change: str, problem: str
+    host: str, change: str, problem: str
 ) -> None:
-    url = await make_database(template)
-    await database.execute(url, *foreign_host.TABLE)
-    await foreign_host.fill(url, euros(), every_day(BEFORE, EURUSD="1.10"))
-    await database.execute(url, change)
-    await ran(url)  # reads none
+    await database.execute(host, *foreign_host.TABLE)
+    await filled(host)
+    await database.execute(host, change)
+    await ran(host)  # reads none
     with pytest.raises(SchemaError) as error:
-        await late_rates(url)
+        await late_rates(host)
     assert error.value.problems == (f"public.fx_rates.updated_at: {problem}",)
-    assert (await verified(url)).differing == 0
+    assert (await verified(host)).differing == 0
 
 
 async def test_a_time_stamp_of_rates_without_a_grant_is_refused(same_rates_host: str) -> None:
@@ -469,9 +468,7 @@ def test_a_correction_after_late_rates_equals_a_full_recomputation(
                 checked = await verified(db, settings=own)
                 assert named(checked).keys() <= {"rate_changed"}, checked.examples
                 await batchcore.run_batch(db, changed_since=since, settings=own, analytics="none")
-                found = database.without_stamps(await database.snapshots(db))
-                await recomputed(db, "XNYS", own.schema)
-                assert found == database.without_stamps(await database.snapshots(db))
+                await assert_as_recomputed(db, "XNYS", own.schema)
 
     asyncio.run(check())
 

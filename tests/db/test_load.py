@@ -1,5 +1,6 @@
 """Loads against plain SELECTs, and what they say of bytes that are not as announced."""
 
+from collections.abc import Iterator
 from decimal import Decimal
 
 import numpy as np
@@ -282,7 +283,7 @@ async def test_symbols_are_those_of_the_portfolios_meant(same_host: str) -> None
     assert len(some.texts()) == len(set(some.texts()))
 
 
-async def _many_positions(url: str) -> None:
+async def many_positions(url: str) -> None:
     """Fill a host with 30,000 positions: in 300 symbols, some hostile, ten of them of the dead."""
     portfolio = "SELECT gen_random_uuid(), gen_random_uuid(), 'n', n::text, 'cash', 'USD', now(),"
     async with database.connected(url) as connection:
@@ -305,9 +306,13 @@ async def _many_positions(url: str) -> None:
         await connection.execute("VACUUM ANALYZE positions")
 
 
-async def test_symbols_of_many_positions_are_stepped_through(same_host: str) -> None:
-    await _many_positions(same_host)
-    async with Reader(same_host) as (session, catalog):
+@pytest.fixture(scope="module")
+def many(server, template: str) -> Iterator[str]:
+    yield from database.shared(server, many_positions, template)
+
+
+async def test_symbols_of_many_positions_are_stepped_through(many: str) -> None:
+    async with Reader(many) as (session, catalog):
         everyone = Selection()
         assert steps(catalog, everyone) == 1000
         read = await load(session, select_symbols(catalog, everyone))
@@ -323,11 +328,10 @@ async def test_symbols_of_many_positions_are_stepped_through(same_host: str) -> 
 
 
 async def test_more_symbols_than_steps_are_read_after_all(
-    same_host: str, monkeypatch: pytest.MonkeyPatch
+    many: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await _many_positions(same_host)
     monkeypatch.setattr("batchcore.sources.positions.POSITIONS_OF_A_STEP", 300)
-    async with Reader(same_host) as (session, catalog):
+    async with Reader(many) as (session, catalog):
         everyone = Selection()
         assert steps(catalog, everyone) == 100
         await session.enter("load")
@@ -338,10 +342,10 @@ async def test_more_symbols_than_steps_are_read_after_all(
     assert set(found.texts()) == set(read.texts())
 
 
-async def test_symbols_are_not_stepped_through_without_their_index(same_host: str) -> None:
-    await _many_positions(same_host)
-    await database.execute(same_host, "DROP INDEX idx_positions_symbol_active")
-    async with Reader(same_host) as (_, catalog):
+async def test_symbols_are_not_stepped_through_without_their_index(host: str) -> None:
+    await many_positions(host)
+    await database.execute(host, "DROP INDEX idx_positions_symbol_active")
+    async with Reader(host) as (_, catalog):
         assert steps(catalog, Selection()) == 0
 
 

@@ -121,17 +121,10 @@ async def test_a_host_that_never_stops_writing_is_seen_at_one_moment(
 
 async def test_a_foreign_table_is_of_another_moment(host: str) -> None:
     await database.fill(host, database.plain_host(1, DAYS))
-    if not await database.fetchval(
-        host, "SELECT count(*) FROM pg_available_extensions WHERE name = 'postgres_fdw'"
-    ):
-        pytest.skip("the server has no postgres_fdw")
+    await database.need_foreign_tables(host)
     await database.execute(
         host,
-        "CREATE EXTENSION postgres_fdw",
-        "DO $$ BEGIN EXECUTE format('CREATE SERVER itself FOREIGN DATA WRAPPER postgres_fdw"
-        " OPTIONS (dbname %L, port %L, host %L)', current_database(), current_setting('port'),"
-        " trim(split_part(current_setting('unix_socket_directories'), ',', 1), '\"')); END $$",
-        "CREATE USER MAPPING FOR CURRENT_USER SERVER itself OPTIONS (user 'postgres')",
+        *database.ITSELF,
         "ALTER TABLE market_data_cache RENAME TO prices",
         "CREATE FOREIGN TABLE market_data_cache (symbol varchar(20) NOT NULL, date date NOT NULL,"
         " close numeric(12,4) NOT NULL) SERVER itself OPTIONS (table_name 'prices')",

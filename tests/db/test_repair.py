@@ -22,7 +22,7 @@ from batchcore.config import Settings
 from batchcore.errors import ConfigError, DatabaseError
 from support import database, ledger
 from support.database import Host
-from support.edits import Editor, add_flow, add_position, recomputed, versions
+from support.edits import Editor, add_flow, add_position, assert_as_recomputed, versions
 from support.generate import MONDAY, Generator
 from support.outcome import random_host, seeded
 from support.runs import run_days, run_each
@@ -383,12 +383,7 @@ async def check_repairs(db: asyncpg.Pool, seed: int, code: str) -> None:
                     assert after[own, day] == before[own, day]
                 elif day == first:
                     assert left[own, day] != rows.get((own, day))
-            equities = await database.equities(db)
-            await recomputed(db, code, settings.schema)
-            assert database.without_stamps(left) == (
-                database.without_stamps(await database.snapshots(db))
-            )
-            assert await database.equities(db) == equities
+            await assert_as_recomputed(db, code, settings.schema)
 
 
 KEEPS = """

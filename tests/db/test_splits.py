@@ -30,7 +30,7 @@ from support import database
 from support.cases import Case, Price, SplitTable, cases, jan
 from support.command import called
 from support.database import Db, Host
-from support.edits import SINCE, recomputed, touched, versions
+from support.edits import SINCE, assert_as_recomputed, touched, versions
 from support.generate import QUOTIENTS, SPELLINGS, Generator
 from support.outcome import LOOSE, issues_of, random_host, seeded
 from support.runs import run_days
@@ -341,9 +341,7 @@ def test_a_correction_after_late_splits_equals_a_full_recomputation(
                 verified = await batchcore.verify(db, fast=True, settings=own)
                 assert named(verified).keys() <= {"split_changed"}, verified.examples
                 await batchcore.run_batch(db, changed_since=since, settings=own, analytics="none")
-                found = database.without_stamps(await database.snapshots(db))
-                await recomputed(db, "XNYS", own.schema)
-                assert found == database.without_stamps(await database.snapshots(db))
+                await assert_as_recomputed(db, "XNYS", own.schema)
 
     asyncio.run(check())
 
@@ -561,50 +559,47 @@ quantity_basis = "as_entered"
     )
 
 
-async def test_a_generated_market_splits_where_a_table_is_mapped(
-    make_database: Any, template: str
-) -> None:
-    url = await make_database(template)
+async def test_a_generated_market_splits_where_a_table_is_mapped(host: str) -> None:
     schema = Schema(splits=Splits("stock_splits", *BASES))
-    await create_mapped(url, schema)
+    await create_mapped(host, schema)
     data = demo.seeded(demo.Size(portfolios=20, symbols=30, sessions=6), seed=1, splits=True)
-    await data.write(url, schema=schema)
-    assert await database.fetchval(url, "SELECT count(*) FROM stock_splits") == 3
+    await data.write(host, schema=schema)
+    assert await database.fetchval(host, "SELECT count(*) FROM stock_splits") == 3
     settings, days = Settings(schema=schema), data.market.days[data.market.first :]
-    result = await run_days(url, days[0].item(), days[-1].item(), settings=settings)
+    result = await run_days(host, days[0].item(), days[-1].item(), settings=settings)
     assert result.rows_written == 120
-    checked = await check(url, data.opening(), days.tolist(), settings=settings)
+    checked = await check(host, data.opening(), days.tolist(), settings=settings)
     assert (checked.rows, checked.differing) == (120, 0)
     # what a row explains is no finding (C1)
     assert "split_suspected" not in result.issues_by_name()
 
 
 async def test_generate_splits_and_quotes_in_other_currencies_where_both_are_mapped(
-    make_database: Any, template: str, tmp_path: Path
+    host: str, tmp_path: Path
 ) -> None:
-    url, path = await make_database(template), tmp_path / "schema.toml"
+    path = tmp_path / "schema.toml"
     path.write_text(
         "splits = { table = 'stock_splits', price_basis = 'as_traded',"
         " quantity_basis = 'as_entered' }\n"
         "fx = { table = 'fx_rates', currency = 'positions.currency' }"
     )
     settings = Settings(schema=Schema.from_toml(path))
-    await create_mapped(url, settings.schema)
+    await create_mapped(host, settings.schema)
     size = ("--portfolios", "20", "--symbols", "40", "--sessions", "6", "--seed", "4")
     said = await asyncio.to_thread(
-        called, ("generate", "--database-url", url, "--schema", str(path), *size)
+        called, ("generate", "--database-url", host, "--schema", str(path), *size)
     )
     assert (said.code, said.err) == (0, "")
     over_split = (
         "SELECT count(*) FROM positions p JOIN stock_splits r USING (symbol)"
         " WHERE p.currency IS NOT NULL AND p.entry_date < r.ex_date"
     )
-    assert await database.fetchval(url, over_split) > 0
+    assert await database.fetchval(host, over_split) > 0
     data = demo.seeded(demo.Size(20, 40, 6), seed=4, splits=True)
     days = data.market.days[data.market.first :].tolist()
-    result = await run_days(url, days[0], days[-1], settings=settings)
+    result = await run_days(host, days[0], days[-1], settings=settings)
     assert (result.rows_written, result.failed) == (120, 0)
-    checked = await check(url, data.opening(), days, settings=settings)
+    checked = await check(host, data.opening(), days, settings=settings)
     assert (checked.rows, checked.differing) == (120, 0)
 
 

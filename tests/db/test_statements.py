@@ -58,31 +58,26 @@ async def test_neither_portfolios_nor_sessions_add_statements(
     assert await counter.statements() == sum(NEW.values())
 
 
-async def test_rows_in_place_cost_one_statement_more(same_host: str, counter: Counter) -> None:
+@pytest.mark.parametrize(
+    ("mode", "rows", "expected"),
+    [
+        ("replace", 60, REPLACED),
+        ("skip", 0, {"check": 3, "ledger": 3, "load": 2}),  # portfolios and existing rows
+    ],
+)
+async def test_rows_in_place_cost_one_statement_more_or_nothing(
+    same_host: str, counter: Counter, mode: str, rows: int, expected: dict[str, int]
+) -> None:
     days = sessions_of(3)
     await database.fill(same_host, database.plain_host(20, days))
     await run(same_host, days)
     await counter.statements()
 
-    result = await run(same_host, days, on_existing="replace")
+    result = await run(same_host, days, on_existing=mode)
 
-    assert result.rows_written == 60
-    assert result.statements_by_phase == REPLACED
-    assert await counter.statements() == sum(REPLACED.values())
-
-
-async def test_a_run_with_nothing_to_do_only_looks(same_host: str, counter: Counter) -> None:
-    days = sessions_of(3)
-    await database.fill(same_host, database.plain_host(2, days))
-    await run(same_host, days)
-    await counter.statements()
-
-    result = await run(same_host, days)
-
-    assert result.nothing_to_do
-    # portfolios and existing rows
-    assert result.statements_by_phase == {"check": 3, "ledger": 3, "load": 2}
-    assert await counter.statements() == 8
+    assert (result.rows_written, result.nothing_to_do) == (rows, rows == 0)
+    assert result.statements_by_phase == expected
+    assert await counter.statements() == sum(expected.values())
 
 
 async def test_holes_are_found_by_one_statement(same_host: str, counter: Counter) -> None:

@@ -699,15 +699,12 @@ STAMPS = {
 
 
 @pytest.mark.parametrize("change", SAY_NOTHING.values(), ids=SAY_NOTHING)
-async def test_time_stamps_that_are_no_known_moments_say_nothing(
-    make_database: Any, template: str, change: str
-) -> None:
-    url = await make_database(template)
-    await plain(url)
+async def test_time_stamps_that_are_no_known_moments_say_nothing(host: str, change: str) -> None:
+    await plain(host)
     if "DROP" in change:
         others = [table for table, column in STAMPS.items() if column == "updated_at"]
-        await execute(url, *(f"ALTER TABLE {table} DROP created_at" for table in others))
-    await execute(url, *(change.format(table=t, column=c) for t, c in STAMPS.items()))
-    await execute(url, "UPDATE market_data_cache SET close = close + 1")
-    result = await verify(url)
+        await execute(host, *(f"ALTER TABLE {table} DROP created_at" for table in others))
+    await execute(host, *(change.format(table=t, column=c) for t, c in STAMPS.items()))
+    await execute(host, "UPDATE market_data_cache SET close = close + 1")
+    result = await verify(host)
     assert result.causes.keys() == {"unknown"}

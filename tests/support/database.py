@@ -24,6 +24,7 @@ from hashlib import blake2b
 from typing import Any
 
 import asyncpg
+import pytest
 from sqlalchemy import make_url
 
 from batchcore import reference as ref
@@ -153,6 +154,27 @@ async def created(server: Any, template: str | None = None) -> str:
 async def dropped(server: Any, url: str) -> None:
     name = make_url(url).database
     await execute(server.url, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+ITSELF = (
+    "CREATE EXTENSION postgres_fdw",
+    """
+    DO $$ BEGIN
+        EXECUTE format('CREATE SERVER itself FOREIGN DATA WRAPPER postgres_fdw
+            OPTIONS (dbname %L, port %L, host %L)', current_database(), current_setting('port'),
+            btrim(split_part(current_setting('unix_socket_directories'), ',', 1), ' "'));
+        EXECUTE format('CREATE USER MAPPING FOR CURRENT_USER SERVER itself OPTIONS ("user" %L)',
+            current_user);
+    END $$""",
+)
+"""Make the server a foreign one, `itself`, to its own database."""
+
+
+async def need_foreign_tables(url: str) -> None:
+    """Skip a test where the server has no foreign tables."""
+    available = "SELECT count(*) FROM pg_available_extensions WHERE name = 'postgres_fdw'"
+    if not await fetchval(url, available):
+        pytest.skip("the server has no postgres_fdw")
 
 
 def shared(

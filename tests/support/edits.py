@@ -134,6 +134,15 @@ async def recomputed(db: Db, code: str, schema: Schema) -> None:
         )
 
 
+async def assert_as_recomputed(db: Db, code: str, schema: Schema) -> None:
+    """Assert that snapshots and equities are those of a computation from the first day on."""
+    found, equities = await database.snapshots(db), await database.equities(db)
+    await recomputed(db, code, schema)
+    again = database.without_stamps(await database.snapshots(db))
+    assert database.without_stamps(found) == again
+    assert await database.equities(db) == equities
+
+
 class Editor:
     """Random edits of a random host, of every kind that the time stamps tell."""
 
