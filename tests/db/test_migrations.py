@@ -520,7 +520,10 @@ REFUSED = {
         *(SchemaError, "there is no schema `books`"),
     ),
     "another database": (lambda _: migrate("mysql://localhost/x"), ConfigError, "postgresql://"),
-    "no server": (lambda _: migrate("postgresql://nobody@/x?host=/nowhere"), DatabaseError, ""),
+    "no server": (
+        lambda _: migrate("postgresql://nobody@/x?host=/nowhere"),
+        *(DatabaseError, "there is no such socket"),
+    ),
     "an unknown revision": (
         lambda url: downgrade(url, "0000"),
         *(ConfigError, f"expected base or {', '.join(REVISIONS)}"),
