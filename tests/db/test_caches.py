@@ -258,14 +258,14 @@ async def test_a_column_that_compares_loosely_brings_exact_symbols(
     make_database: Any, template: str, declared: str
 ) -> None:
     url = await make_database(template)
+    await put_closes(url, ("Abc", MONDAY, "10"))
+    await put_profiles(url, [("Abc", None, None, "Energy", None, None, None, True)])
     await database.execute(
         url,
         "CREATE EXTENSION IF NOT EXISTS citext",
         f"ALTER TABLE market_data_cache ALTER symbol TYPE {declared}",
         f"ALTER TABLE company_profiles ALTER symbol TYPE {declared}",
     )
-    await put_closes(url, ("Abc", MONDAY, "10"))
-    await put_profiles(url, [("Abc", None, None, "Energy", None, None, None, True)])
     prices, profiles = PriceCache(), CompanyProfileCache()
     assert await prices.load_single_date(url, ["abc"], MONDAY) == 0
     assert await prices.load_single_date(url, ["abc", "Abc"], MONDAY) == 1
