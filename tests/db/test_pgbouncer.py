@@ -5,7 +5,6 @@ import contextlib
 import gc
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -31,7 +30,6 @@ from support.outcome import assert_left, outcome
 pytestmark = [pytest.mark.db, pytest.mark.pgbouncer]
 
 DAYS = list(range(MONDAY, MONDAY + 4))
-run = partial(runs.run, days=DAYS, settings=Settings(chunk_size=1))
 HOST = database.plain_host(6, DAYS)
 MODES = pytest.mark.parametrize("mode", ["session", "transaction"])
 POOL_SIZE = 8
@@ -56,6 +54,12 @@ def through(server) -> Iterator[dict[str, Through]]:
         bouncer(server.url, "transaction", pool_size=POOL_SIZE) as transaction,
     ):
         yield {"session": session, "transaction": transaction}
+
+
+async def run(db, **options) -> batchcore.BatchResult:
+    options = {"days": DAYS, "settings": Settings(chunk_size=1), **options}
+    async with asyncio.timeout(60):
+        return await runs.run(db, **options)
 
 
 async def assert_done(url: str, result: batchcore.BatchResult) -> None:
@@ -114,7 +118,7 @@ async def test_a_run_is_what_it_is_without(
 ) -> None:
     await database.fill(host, HOST)
     url = through[mode](host)
-    async with asyncio.timeout(120), opened(url, kind) as db:
+    async with opened(url, kind) as db:
         await assert_done(host, await run(db))
         again = await run(db, on_existing="replace", analytics="full")
         assert (again.rows_written, again.consistent) == (24, True)
