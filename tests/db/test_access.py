@@ -5,6 +5,7 @@ import contextlib
 import datetime as dt
 import gc
 from collections import Counter
+from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import Any
 
@@ -25,7 +26,7 @@ from batchcore.errors import ConfigError, DatabaseError, SchemaError
 from batchcore.pg import errors
 from batchcore.schema import Use
 from support import database
-from support.callers import BORROWED, OWN, caller, with_driver
+from support.callers import BORROWED, OWN, caller, engine_of
 from support.ledger import until
 
 pytestmark = pytest.mark.db
@@ -257,6 +258,14 @@ async def close_of(cache: PriceCache, db: Any) -> Decimal | None:
     return cache.get("AAA", DAY)
 
 
+@pytest_asyncio.fixture
+async def host_with_close(host: str) -> AsyncIterator[str]:
+    """A host with a close, the type of which a test may change."""
+    await database.execute(host, CLOSE)
+    yield host
+    await database.execute(host, "ALTER TABLE market_data_cache ALTER close TYPE numeric(12,4)")
+
+
 CHANGED = {
     "numeric(14,6)": "13.123456",
     "numeric(18,8)": "13.12345678",
@@ -268,41 +277,27 @@ CHANGED = {
 @pytest.mark.parametrize(("declared", "close"), CHANGED.items(), ids=CHANGED)
 @pytest.mark.parametrize("kind", ["pool", "url"])
 async def test_a_type_that_has_changed_is_no_other_figure(
-    host: str, kind: str, declared: str, close: str
+    host_with_close: str, kind: str, declared: str, close: str
 ) -> None:
-    await database.execute(host, CLOSE)
-    try:
-        async with caller(host, kind) as given:
-            assert await close_of(PriceCache(), given.db) == 10
-            await database.execute(
-                host, f"ALTER TABLE market_data_cache ALTER close TYPE {declared} USING {close}"
-            )
-            assert await close_of(PriceCache(), given.db) == Decimal(close)
-    finally:
-        await database.execute(host, "ALTER TABLE market_data_cache ALTER close TYPE numeric(12,4)")
+    async with caller(host_with_close, kind) as given:
+        assert await close_of(PriceCache(), given.db) == 10
+        change = f"ALTER TABLE market_data_cache ALTER close TYPE {declared} USING {close}"
+        await database.execute(host_with_close, change)
+        assert await close_of(PriceCache(), given.db) == Decimal(close)
 
 
-async def test_a_type_that_no_longer_serves_is_named(host: str) -> None:
-    await database.execute(host, CLOSE)
-    try:
-        async with caller(host, "pool") as given:
+async def test_a_type_that_no_longer_serves_is_named(host_with_close: str) -> None:
+    async with caller(host_with_close, "pool") as given:
+        await close_of(PriceCache(), given.db)
+        change = "ALTER TABLE market_data_cache ALTER close TYPE double precision"
+        await database.execute(host_with_close, change)
+        with pytest.raises(SchemaError, match="is double precision, expected its decimals"):
             await close_of(PriceCache(), given.db)
-            await database.execute(
-                host, "ALTER TABLE market_data_cache ALTER close TYPE double precision"
-            )
-            with pytest.raises(SchemaError, match="is double precision, expected its decimals"):
-                await close_of(PriceCache(), given.db)
-    finally:
-        await database.execute(host, "ALTER TABLE market_data_cache ALTER close TYPE numeric(12,4)")
 
 
 async def test_a_beta_that_has_become_finer_is_the_beta(host: str) -> None:
     cache = CompanyProfileCache()
-    await database.execute(
-        host,
-        """INSERT INTO company_profiles (symbol, beta, is_etf, data_source, last_updated,
-        created_at, updated_at) VALUES ('AAA', 1.25, false, 'x', now(), now(), now())""",
-    )
+    await database.add_profiles(host, "symbol beta", ("AAA", Decimal("1.25")))
     try:
         async with database.connected(host) as raw, raw.transaction():
             await cache.load(raw, ["AAA"])
@@ -393,11 +388,9 @@ async def test_tables_that_sqlalchemy_has_in_another_schema_are_refused(
     host: str, translated: dict[str | None, str]
 ) -> None:
     options = {"schema_translate_map": translated}
-    engine = create_async_engine(with_driver(host), execution_options=options)
-    plain = create_async_engine(with_driver(host))
     message = "schema_translate_map has the tables in `tenant_b`, but Schema.namespace is `public`"
     calls = batchcore.PnLCalculator(calendar="daily")
-    try:
+    async with engine_of(host, execution_options=options) as engine:
         async with AsyncSession(engine) as session, engine.connect() as connection:
             for db in (engine, session, connection):
                 with pytest.raises(ConfigError, match=message) as caught:
@@ -405,61 +398,54 @@ async def test_tables_that_sqlalchemy_has_in_another_schema_are_refused(
                 assert caught.value.option == "schema.namespace"
             with pytest.raises(ConfigError, match=message):
                 await calls.calculate_all_portfolios_pnl(DAY, session)
-        async with plain.connect() as connection:
-            with pytest.raises(ConfigError, match=message):
-                await seen(await connection.execution_options(**options))
         for refused in (batchcore.run_batch(engine, DAY, DAY), migrate(engine), check(engine)):
             with pytest.raises(ConfigError, match=message):
                 await refused
-    finally:
-        await engine.dispose()
-        await plain.dispose()
+    async with engine_of(host) as plain, plain.connect() as connection:
+        with pytest.raises(ConfigError, match=message):
+            await seen(await connection.execution_options(**options))
 
 
 @pytest.mark.parametrize("translated", [{None: "public"}, {"other": "tenant_b"}, {None: None}])
 async def test_a_map_that_leaves_the_tables_where_they_are_is_none(
     host: str, translated: dict[str | None, str | None]
 ) -> None:
-    engine = create_async_engine(
-        with_driver(host), execution_options={"schema_translate_map": translated}
-    )
-    assert await seen(engine) == 0
-    await engine.dispose()
+    options = {"schema_translate_map": translated}
+    async with engine_of(host, execution_options=options) as engine:
+        assert await seen(engine) == 0
 
 
 async def test_another_driver_is_refused(host: str) -> None:
-    engine = create_async_engine(with_driver(host))
-    engine.sync_engine.dialect.driver = "psycopg_async"
-    assert await refused(engine) == "the engine's driver is psycopg_async, expected asyncpg"
-    async with AsyncSession(engine) as session:
-        assert await refused(session) == "the session's driver is psycopg_async, expected asyncpg"
-    async with engine.connect() as connection:
-        assert (
-            await refused(connection)
-            == "the connection's driver is psycopg_async, expected asyncpg"
-        )
-    await engine.dispose()
+    told = "driver is psycopg_async, expected asyncpg"
+    async with engine_of(host) as engine:
+        engine.sync_engine.dialect.driver = "psycopg_async"
+        assert await refused(engine) == f"the engine's {told}"
+        async with AsyncSession(engine) as session, engine.connect() as connection:
+            assert await refused(session) == f"the session's {told}"
+            assert await refused(connection) == f"the connection's {told}"
 
 
 async def test_a_connection_that_commits_by_itself_is_refused(host: str) -> None:
-    engine = create_async_engine(with_driver(host), isolation_level="AUTOCOMMIT")
     message = "is in AUTOCOMMIT, expected one that has transactions"
-    async with engine.connect() as connection:
+    async with (
+        engine_of(host, isolation_level="AUTOCOMMIT") as engine,
+        AsyncSession(engine) as session,
+        engine.connect() as connection,
+    ):
         assert await refused(connection) == f"the connection {message}"
-    async with AsyncSession(engine) as session:
         assert await refused(session) == f"the session {message}"
-    await engine.dispose()
 
 
 async def test_a_transaction_of_two_phases_is_refused(host: str) -> None:
-    engine = create_async_engine(with_driver(host))
     message = "commits in two phases, expected one without: PostgreSQL prepares no transaction"
-    async with AsyncSession(engine, twophase=True) as session:
+    async with (
+        engine_of(host) as engine,
+        AsyncSession(engine, twophase=True) as session,
+        engine.connect() as connection,
+    ):
         assert (await refused(session)).startswith(f"the session {message}")
-    async with engine.connect() as connection:
         await connection.run_sync(lambda one: one.begin_twophase())
         assert (await refused(connection)).startswith(f"the connection {message}")
-    await engine.dispose()
 
 
 async def test_a_connection_that_is_closed_is_refused(host: str) -> None:
@@ -475,16 +461,15 @@ async def test_a_connection_that_is_closed_is_refused(host: str) -> None:
             == "the asyncpg connection was released to its pool, expected one in use"
         )
 
-    engine = create_async_engine(with_driver(host))
-    connection = engine.connect()
-    assert "has not been started" in await refused(connection)
-    async with connection:
-        pass
-    assert await refused(connection) == "the connection is closed, expected an open one"
-    session = AsyncSession(engine, close_resets_only=False)
-    await session.close()
-    assert "permanently closed" in await refused(session)
-    await engine.dispose()
+    async with engine_of(host) as engine:
+        connection = engine.connect()
+        assert "has not been started" in await refused(connection)
+        async with connection:
+            pass
+        assert await refused(connection) == "the connection is closed, expected an open one"
+        session = AsyncSession(engine, close_resets_only=False)
+        await session.close()
+        assert "permanently closed" in await refused(session)
 
 
 async def test_a_session_of_no_engine_is_refused() -> None:

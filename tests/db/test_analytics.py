@@ -2,7 +2,6 @@
 
 import datetime as dt
 import json
-import uuid
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -11,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import make_url
 
 import batchcore
 from batchcore import calendar as calendars
@@ -21,10 +19,12 @@ from batchcore.calendar import date_of
 from batchcore.cli.run import result_text
 from batchcore.config import Schema, Settings
 from batchcore.db.analytic_tables import SNAPSHOTS
+from batchcore.db.sqlalchemy_tables import ledger
 from batchcore.errors import ConfigError, DatabaseError, SchemaError
 from batchcore.schema import HOST, Use
 from support import database, regressions
 from support.database import Host, Standing, execute, key
+from support.roles import role_of
 from support.runs import run_days
 
 pytestmark = pytest.mark.db
@@ -100,31 +100,19 @@ HAND_COLUMNS = {
 async def add_rows(url: str, table: str, *rows: Mapping[str, Any]) -> None:
     async with database.connected(url) as connection:
         for row in rows:
-            await connection.copy_records_to_table(
-                table, records=[tuple(row.values())], columns=list(row)
-            )
+            await database.copy(connection, table, [row])
 
 
 def stamps(*names: str) -> dict[str, Any]:
     return dict.fromkeys(names, database.MOMENT)
 
 
-def profile(symbol: str, beta: str | None, sector: str | None, *, is_etf: bool | None = False):
-    return {
-        "symbol": symbol,
-        "beta": None if beta is None else Decimal(beta),
-        "sector": sector,
-        "is_etf": is_etf,
-        "data_source": "test",
-        **stamps("last_updated", "created_at", "updated_at"),
-    }
-
-
 PROFILES = (
-    profile(" AAA", "9", "Energy"),  # of two spellings the higher one counts: a blank is lower
-    profile("AAA", "1.5", "Financial Services", is_etf=None),
-    profile("BBB", "0.5", None, is_etf=True),
-    profile("CCC", "7", "Energy"),
+    # of two spellings the higher one counts: a blank is lower
+    (" AAA", Decimal(9), "Energy", False),
+    ("AAA", Decimal("1.5"), "Financial Services", None),
+    ("BBB", Decimal("0.5"), None, True),
+    ("CCC", Decimal(7), "Energy", False),
 )
 
 
@@ -148,7 +136,7 @@ FACTORS = (factor("SPY"), factor("TLT"), factor("HYG", is_active=False), factor(
 
 async def fill(url: str, host: Host = HAND) -> None:
     await database.fill(url, host)
-    await add_rows(url, "company_profiles", *PROFILES)
+    await database.add_profiles(url, "symbol beta sector is_etf", *PROFILES)
     await add_rows(url, "factor_definitions", *FACTORS)
 
 
@@ -283,11 +271,8 @@ async def test_other_levels_write_neither_tables_nor_market_values(host: str) ->
     for level in ("portfolio", "every", "none"):
         await run(host, level, on_existing="replace")
 
-    for table in TABLES:
-        assert await rows_of(host, f"SELECT 1 FROM {table}") == []  # noqa: S608
-    assert {
-        row["last_price"] for row in await rows_of(host, "SELECT last_price FROM positions")
-    } == {None}
+    assert not any((await table_rows(host)).values())
+    assert await database.fetchval(host, "SELECT count(last_price) FROM positions") == 0
 
 
 async def table_rows(url: str) -> dict[str, list[dict[str, Any]]]:
@@ -422,20 +407,16 @@ async def test_a_trigger_on_time_stamps_makes_no_row_that_of_another(host: str) 
         assert "not_replaced" not in result.issues_by_name()
 
 
-async def test_rows_of_the_callers_own_transaction_are_known_again(host: str) -> None:
+@pytest.mark.parametrize("first", ["callers", "before the marks"])
+async def test_rows_of_batchcore_are_known_again(host: str, first: str) -> None:
     await fill(host)
-    calculator = batchcore.PnLCalculator(Settings(min_coverage=0.0), analytics="full")
-    async with database.connected(host) as connection, connection.transaction():
-        await calculator.calculate_all_portfolios_pnl(date_of(LAST), connection)
-    result = await run(host, "full", on_existing="replace")
-
-    assert "not_replaced" not in result.issues_by_name()
-
-
-async def test_rows_of_a_run_before_the_marks_are_known_by_its_chunks(host: str) -> None:
-    await fill(host)
-    await run(host, "full")
-    await execute(host, "TRUNCATE batchcore_analytic_writes")
+    if first == "callers":  # written in a transaction of the caller's
+        calculator = batchcore.PnLCalculator(Settings(min_coverage=0.0), analytics="full")
+        async with database.connected(host) as connection, connection.transaction():
+            await calculator.calculate_all_portfolios_pnl(date_of(LAST), connection)
+    else:  # by a run that left no marks: its chunks tell
+        await run(host, "full")
+        await execute(host, "TRUNCATE batchcore_analytic_writes")
     result = await run(host, "full", on_existing="replace")
 
     assert "not_replaced" not in result.issues_by_name()
@@ -551,12 +532,10 @@ async def test_volatility_is_that_of_the_last_returns_that_are_there(host: str) 
     held = ref.Position("AAA", "LONG", Decimal(10), Decimal(50), days[-1])
     await fill(host, Host((ref.Portfolio("hand", None, (held,)),), PRICES, {"hand": standing}))
     async with database.connected(host) as connection:
-        for day, value in zip(days, returns, strict=True):
-            await connection.execute(
-                "UPDATE portfolio_snapshots SET daily_return = $1 WHERE snapshot_date = $2",
-                value,
-                date_of(day),
-            )
+        await connection.executemany(
+            "UPDATE portfolio_snapshots SET daily_return = $1 WHERE snapshot_date = $2",
+            zip(returns, map(date_of, days), strict=True),
+        )
 
     await run(host, "portfolio")
 
@@ -770,25 +749,18 @@ async def test_equity_that_is_not_above_zero_gives_no_shares(host: str) -> None:
 
 async def test_a_role_must_be_allowed_what_its_level_writes(host: str) -> None:
     await fill(host)
-    role = f"writer_{uuid.uuid4().hex}"
-    url = make_url(host).set(username=role).render_as_string(hide_password=False)
-    await execute(
-        host,
-        f"CREATE ROLE {role} LOGIN",
-        f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}",
-        f"GRANT INSERT, UPDATE ON portfolio_snapshots TO {role}",
-        f"GRANT UPDATE (equity_balance, updated_at) ON portfolios TO {role}",
-        "GRANT INSERT, UPDATE, DELETE ON batchcore_runs, batchcore_run_chunks,"
-        " batchcore_run_issues, batchcore_run_symbol_issues, batchcore_run_heartbeats,"
-        f" batchcore_run_shards TO {role}",
-        f"GRANT USAGE ON SEQUENCE batchcore_run_tokens TO {role}",
+    kept = [name for name in ledger.tables if name != "batchcore_analytic_writes"]
+    grants = (
+        "SELECT ON ALL TABLES IN SCHEMA public",
+        "INSERT, UPDATE ON portfolio_snapshots",
+        "UPDATE (equity_balance, updated_at) ON portfolios",
+        f"INSERT, UPDATE, DELETE ON {', '.join(kept)}",
+        "USAGE ON SEQUENCE batchcore_run_tokens",
     )
-    try:
+    async with role_of(host, *grants) as (_, url):
         assert (await run(url, "portfolio")).rows_written == 1
         with pytest.raises(SchemaError) as caught:
             await run(url, "full", on_existing="replace")
-    finally:
-        await execute(host, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
     problems = caught.value.problems
     assert "public.positions.last_price: the role may not UPDATE it" in problems
     assert "public.position_market_betas.beta: the role may not INSERT it" in problems
@@ -1063,29 +1035,17 @@ async def test_tables_and_columns_may_have_other_names(host: str) -> None:
         tables={table: f"their {table}" for table in names},
         columns={f"{table}.{c}": f"its {c}" for table, own in names.items() for c in own},
     )
-    renamed = [
-        *(
-            f'ALTER TABLE {table} RENAME {column} TO "its {column}"'
-            for table, own in names.items()
-            for column in own
-        ),
-        *(f'ALTER TABLE {table} RENAME TO "their {table}"' for table in names),
-    ]
-    back = [
-        *(f'ALTER TABLE "their {table}" RENAME TO {table}' for table in names),
-        *(
-            f'ALTER TABLE {table} RENAME "its {column}" TO {column}'
-            for table, own in names.items()
-            for column in own
-        ),
-    ]
+    renamed, back = [], []
+    for table, own in names.items():
+        renamed += [f'ALTER TABLE {table} RENAME {column} TO "its {column}"' for column in own]
+        renamed += [f'ALTER TABLE {table} RENAME TO "their {table}"']
+        back += [f'ALTER TABLE "their {table}" RENAME TO {table}']
+        back += [f'ALTER TABLE {table} RENAME "its {column}" TO {column}' for column in own]
     settings = Settings(schema=schema, min_coverage=0.0)
     await execute(host, *renamed)
     await run(host, "full", settings=settings)
     await run(host, "full", settings=settings, on_existing="replace")
     await execute(host, *back)
     assert await analytics_of(host) == {(key("hand"), LAST): HAND_COLUMNS}
-    for table in TABLES:
-        assert len(await rows_of(host, f"SELECT 1 FROM {table}")) == 1  # noqa: S608
-    (prices,) = await rows_of(host, "SELECT count(last_price) FROM positions")
-    assert prices["count"] == 3
+    assert all(len(rows) == 1 for rows in (await table_rows(host)).values())
+    assert await database.fetchval(host, "SELECT count(last_price) FROM positions") == 3

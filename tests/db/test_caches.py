@@ -4,7 +4,6 @@ import datetime as dt
 from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 import pytest
@@ -21,12 +20,14 @@ from batchcore import (
     SnapshotCache,
     calendar,
 )
+from batchcore import reference as ref
 from batchcore.calendar import date_of, day_of
 from batchcore.db import access
 from batchcore.demo.data import real_closes, real_profiles
 from support import database
 from support.callers import BORROWED, OWN, Caller, caller
 from support.counter import Counter
+from support.database import Host, Standing
 
 pytestmark = pytest.mark.db
 
@@ -35,8 +36,7 @@ OF_THE_CALLER = pytest.mark.parametrize("kind", BORROWED)
 
 FRIDAY = dt.date(2025, 6, 27)
 MONDAY = dt.date(2025, 6, 30)
-NOW = dt.datetime(2025, 7, 1, tzinfo=dt.UTC)
-A, B, C = (UUID(int=number) for number in (1, 2, 3))
+A, B, C = (database.key(name) for name in "abc")
 
 RESET = {"pool": 1}
 """What a pool sends when it takes a connection back."""
@@ -49,57 +49,23 @@ async def host(same_host: str) -> str:
 
 
 async def put_closes(url: str, *rows: tuple[str, dt.date, str]) -> None:
-    async with database.connected(url) as connection:
-        await connection.executemany(
-            "INSERT INTO market_data_cache (id, symbol, date, close, data_source, created_at,"
-            " updated_at) VALUES (gen_random_uuid(), $1, $2, $3, 'test', $4, $4)",
-            [(symbol, date, Decimal(close), NOW) for symbol, date, close in rows],
-        )
+    await database.add_prices(url, [(s, day_of(date), Decimal(close)) for s, date, close in rows])
 
 
 async def put_profiles(url: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    async with database.connected(url) as connection:
-        await connection.executemany(
-            "INSERT INTO company_profiles (symbol, company_name, beta, sector, industry, country,"
-            " market_cap, is_etf, data_source, last_updated, created_at, updated_at)"
-            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'test', $9, $9, $9)",
-            [(*row, NOW) for row in rows],
-        )
+    columns = "symbol company_name beta sector industry country market_cap is_etf"
+    await database.add_profiles(url, columns, *rows)
 
 
-async def put_snapshots(url: str, *rows: tuple[UUID, dt.date, str | None, bool]) -> None:
+async def put_snapshots(url: str, *rows: tuple[str, dt.date, str | None, bool]) -> None:
     """Put snapshots of portfolios that are made for them; cumulative P&L is half of the equity."""
-    async with database.connected(url) as connection:
-        owner = UUID(int=99)
-        await connection.execute(
-            "INSERT INTO users (id, email, hashed_password, full_name, is_active, created_at,"
-            " updated_at) VALUES ($1, 'a@b.example', '', '', true, $2, $2) ON CONFLICT DO NOTHING",
-            owner,
-            NOW,
-        )
-        for key in {row[0] for row in rows}:
-            await connection.execute(
-                "INSERT INTO portfolios (id, user_id, name, account_name, account_type, currency,"
-                " created_at, updated_at) VALUES ($1, $2, $3, $3, '', 'USD', $4, $4)",
-                key,
-                owner,
-                str(key),
-                NOW,
-            )
-        for key, date, equity, complete in rows:
-            await connection.execute(
-                "INSERT INTO portfolio_snapshots (id, portfolio_id, snapshot_date, total_value,"
-                " cash_value, long_value, short_value, gross_exposure, net_exposure,"
-                " num_positions, num_long_positions, num_short_positions, equity_balance,"
-                " cumulative_pnl, is_complete, created_at)"
-                " VALUES (gen_random_uuid(), $1, $2, 0, 0, 0, 0, 0, 0, 0, 0, 0, $3, $4, $5, $6)",
-                key,
-                date,
-                None if equity is None else Decimal(equity),
-                None if equity is None else Decimal(equity) / 2,
-                complete,
-                NOW,
-            )
+    standing: dict[str, list[Standing]] = {name: [] for name, *_ in rows}
+    for name, date, amount, complete in rows:
+        equity = None if amount is None else Decimal(amount)
+        half = None if equity is None else equity / 2
+        standing[name].append(Standing(day_of(date), equity, complete, cumulative_pnl=half))
+    portfolios = tuple(ref.Portfolio(name) for name in standing)
+    await database.fill(url, Host(portfolios, (), {k: tuple(v) for k, v in standing.items()}))
 
 
 async def warm(given: Caller, kind: str) -> None:
@@ -112,40 +78,28 @@ async def warm(given: Caller, kind: str) -> None:
 
 
 @KINDS
-async def test_prices_load_from_every_kind(host: str, kind: str) -> None:
+async def test_each_cache_loads_from_every_kind(host: str, kind: str) -> None:
     await put_closes(host, ("A", FRIDAY, "10.5"), ("B", MONDAY, "20"), ("C", MONDAY, "30"))
-    async with caller(host, kind) as given:
-        cache = PriceCache()
-        assert await cache.load_single_date(given.db, ["A", "B"], MONDAY) == 2
-    assert str(cache.get_with_lookback("A", MONDAY)[0]) == "10.5000"
-    assert cache.get("B", MONDAY) == 20
-    assert cache.get("C", MONDAY) is None
-
-
-@KINDS
-async def test_profiles_load_from_every_kind(host: str, kind: str) -> None:
     await put_profiles(host, [("A", "Ay", Decimal("1.2"), "Energy", "Oil", "US", None, None)])
+    await put_snapshots(host, ("a", FRIDAY, "10.50", True), ("a", MONDAY, "11", True))
+    prices, profiles, snapshots = PriceCache(), CompanyProfileCache(), SnapshotCache()
     async with caller(host, kind) as given:
-        cache = CompanyProfileCache()
-        assert await cache.load(given.db, ["A", "B"]) == 1
-    found = cache.get("A")
+        assert await prices.load_single_date(given.db, ["A", "B"], MONDAY) == 2
+        assert await profiles.load(given.db, ["A", "B"]) == 1
+        assert await snapshots.load_latest_snapshots(given.db, [A, B], MONDAY) == 1
+    assert str(prices.get_with_lookback("A", MONDAY)[0]) == "10.5000"
+    assert prices.get("B", MONDAY) == 20
+    assert prices.get("C", MONDAY) is None
+    found = profiles.get("A")
     assert found is not None
     assert (found.name, str(found.beta), found.sector) == ("Ay", "1.2000", "Energy")
     assert (found.industry, found.country, found.market_cap) == ("Oil", "US", None)
     assert found.is_etf is False
-
-
-@KINDS
-async def test_snapshots_load_from_every_kind(host: str, kind: str) -> None:
-    await put_snapshots(host, (A, FRIDAY, "10.50", True), (A, MONDAY, "11", True))
-    async with caller(host, kind) as given:
-        cache = SnapshotCache()
-        assert await cache.load_latest_snapshots(given.db, [A, B], MONDAY) == 1
-    found = cache.get_latest(A)
-    assert found is not None
-    assert (found.snapshot_date, str(found.equity_balance)) == (FRIDAY, "10.50")
-    assert (found.cumulative_pnl, found.cumulative_capital_flow) == (Decimal("5.25"), None)
-    assert cache.get_equity(B) == 0
+    latest = snapshots.get_latest(A)
+    assert latest is not None
+    assert (latest.snapshot_date, str(latest.equity_balance)) == (FRIDAY, "10.50")
+    assert (latest.cumulative_pnl, latest.cumulative_capital_flow) == (Decimal("5.25"), None)
+    assert snapshots.get_equity(B) == 0
 
 
 @KINDS
@@ -229,7 +183,7 @@ async def test_a_db_of_the_constructor_is_that_of_loads_that_name_none(
 ) -> None:
     await put_closes(host, ("AAA", MONDAY, "10.5"))
     await put_profiles(host, [("AAA", "A", None, "Energy", None, None, None, False)])
-    await put_snapshots(host, (A, FRIDAY, "1000", True))
+    await put_snapshots(host, ("a", FRIDAY, "1000", True))
     async with caller(host, kind) as own:
         prices = PriceCache(10, own.db)
         assert await prices.load_single_date(None, ["AAA"], MONDAY) == 1
@@ -304,14 +258,14 @@ async def test_a_column_that_compares_loosely_brings_exact_symbols(
     make_database: Any, template: str, declared: str
 ) -> None:
     url = await make_database(template)
+    await put_closes(url, ("Abc", MONDAY, "10"))
+    await put_profiles(url, [("Abc", None, None, "Energy", None, None, None, True)])
     await database.execute(
         url,
         "CREATE EXTENSION IF NOT EXISTS citext",
         f"ALTER TABLE market_data_cache ALTER symbol TYPE {declared}",
         f"ALTER TABLE company_profiles ALTER symbol TYPE {declared}",
     )
-    await put_closes(url, ("Abc", MONDAY, "10"))
-    await put_profiles(url, [("Abc", None, None, "Energy", None, None, None, True)])
     prices, profiles = PriceCache(), CompanyProfileCache()
     assert await prices.load_single_date(url, ["abc"], MONDAY) == 0
     assert await prices.load_single_date(url, ["abc", "Abc"], MONDAY) == 1
@@ -335,12 +289,12 @@ async def test_only_complete_snapshots_count(host: str) -> None:
     thursday, sunday = dt.date(2025, 6, 26), dt.date(2025, 6, 29)
     await put_snapshots(
         host,
-        (A, thursday, "1", True),
-        (A, FRIDAY, None, True),
-        (A, sunday, "3", True),
-        (B, thursday, "4", True),
-        (B, FRIDAY, "5", False),
-        (C, MONDAY, "6", True),
+        ("a", thursday, "1", True),
+        ("a", FRIDAY, None, True),
+        ("a", sunday, "3", True),
+        ("b", thursday, "4", True),
+        ("b", FRIDAY, "5", False),
+        ("c", MONDAY, "6", True),
     )
     cache = SnapshotCache()
     assert await cache.load_latest_snapshots(host, [C, B, A], MONDAY) == 2

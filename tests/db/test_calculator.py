@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from sqlalchemy import text
 
 import batchcore
@@ -37,6 +38,13 @@ async def opened(url: str, kind: str, isolation: str | None = None) -> AsyncIter
     async with caller(url, kind, isolation) as own:
         ends = (own.commit, own.rollback) if kind in BORROWED else (None, None)
         yield own.db, *ends
+
+
+@pytest_asyncio.fixture
+async def one_host(same_host: str) -> str:
+    """The URL of a database with one portfolio: 1000 on D0, and 10 more each day."""
+    await database.fill(same_host, database.plain_host(1, DAYS))
+    return same_host
 
 
 def calculator(**settings: Any) -> batchcore.PnLCalculator:
@@ -81,46 +89,43 @@ async def test_a_rollback_of_the_caller_undoes_everything(same_host: str, kind: 
 
 
 @pytest.mark.parametrize("kind", BORROWED)
-async def test_rows_that_are_not_committed_are_seen(same_host: str, kind: str) -> None:
-    await database.fill(same_host, database.plain_host(1, DAYS))
+async def test_rows_that_are_not_committed_are_seen(one_host: str, kind: str) -> None:
     change = f"UPDATE market_data_cache SET close = 21 WHERE date = '{date_of(D1)}'"  # noqa: S608
 
-    async with opened(same_host, kind) as (db, commit, _):
+    async with opened(one_host, kind) as (db, commit, _):
         await db.execute(change if kind == "asyncpg" else text(change))
         for day in (D0, D1):
             await calculator().calculate_all_portfolios_pnl(date_of(day), db)
         await commit()
 
     # ten shares from 11 to 21
-    assert await database.equity_by_day(same_host) == {D0: 1000, D1: 1100}
+    assert await database.equity_by_day(one_host) == {D0: 1000, D1: 1100}
 
 
 @pytest.mark.parametrize("kind", BORROWED)
 async def test_an_error_undoes_the_call_and_leaves_the_transaction(
-    same_host: str, kind: str
+    one_host: str, kind: str
 ) -> None:
-    await database.fill(same_host, database.plain_host(1, DAYS))
     gone = f"DELETE FROM market_data_cache WHERE date = '{date_of(D2)}'"  # noqa: S608
 
-    async with opened(same_host, kind) as (db, commit, _):
+    async with opened(one_host, kind) as (db, commit, _):
         await db.execute(gone if kind == "asyncpg" else text(gone))
         await calculator().calculate_all_portfolios_pnl(date_of(D1), db)
         with pytest.raises(CoverageError):
             await calculator().calculate_all_portfolios_pnl(date_of(D2), db)
         await commit()
 
-    assert await database.equity_by_day(same_host) == {D1: 1000}
+    assert await database.equity_by_day(one_host) == {D1: 1000}
 
 
 @pytest.mark.parametrize("kind", BORROWED)
 @pytest.mark.parametrize("isolation", ["repeatable_read", "serializable"])
 async def test_a_transaction_with_one_view_is_consistent(
-    same_host: str, kind: str, isolation: str
+    one_host: str, kind: str, isolation: str
 ) -> None:
-    await database.fill(same_host, database.plain_host(1, DAYS))
     level = isolation if kind == "asyncpg" else isolation.replace("_", " ").upper()
 
-    async with opened(same_host, kind, level) as (db, _, _rollback):
+    async with opened(one_host, kind, level) as (db, _, _rollback):
         result = await calculator().calculate_all_portfolios_pnl(date_of(D0), db)
 
     assert result.consistent
@@ -154,9 +159,8 @@ async def test_only_the_portfolios_asked_for_are_valued(same_host: str) -> None:
     assert result["portfolios_processed"] == 1
 
 
-async def test_a_date_that_is_no_session_is_nothing_to_do(same_host: str) -> None:
-    await database.fill(same_host, database.plain_host(1, DAYS))
-    result = await calculator().calculate_all_portfolios_pnl(date_of(D4 + 1), same_host)
+async def test_a_date_that_is_no_session_is_nothing_to_do(one_host: str) -> None:
+    result = await calculator().calculate_all_portfolios_pnl(date_of(D4 + 1), one_host)
     assert result.nothing_to_do
     assert result.sessions_left_out.tolist() == [D4 + 1]
 
@@ -267,18 +271,17 @@ class Closes:
     ],
 )
 async def test_closes_handed_in_count_before_those_stored(
-    same_host: str, covered: dict[str, int], equity: Decimal
+    one_host: str, covered: dict[str, int], equity: Decimal
 ) -> None:
-    await database.fill(same_host, database.plain_host(1, DAYS))
     calculate = calculator(analytics="none").calculate_all_portfolios_pnl
-    await calculate(date_of(D1), same_host)
+    await calculate(date_of(D1), one_host)
     closes = {("AAA", D2): "15.00001", ("AAA", D1): "12", ("OTHER", D2): "1"}
     if "AAA" not in covered or covered["AAA"] > D1:
         del closes["AAA", D1]
 
-    result = await calculate(date_of(D2), same_host, price_cache=Closes(closes, covered))
+    result = await calculate(date_of(D2), one_host, price_cache=Closes(closes, covered))
 
-    assert await database.equity_by_day(same_host) == {D1: 1000, D2: equity}
+    assert await database.equity_by_day(one_host) == {D1: 1000, D2: equity}
     loaded = result.rows_by_load
     assert "prices" not in loaded
     assert loaded["cached"] == len(closes) - 1
@@ -288,32 +291,21 @@ async def test_closes_handed_in_count_before_those_stored(
     assert result.statements_by_phase["load"] == 7
 
 
-async def test_a_close_that_is_set_to_nothing_is_none(same_host: str) -> None:
-    await database.fill(same_host, database.plain_host(1, DAYS))
+@pytest.mark.parametrize("how", ["given", "set", "loaded and set"])
+async def test_a_close_that_is_set_to_nothing_is_none(one_host: str, how: str) -> None:
     calculate = calculator(min_coverage=0.0).calculate_all_portfolios_pnl
-    await calculate(date_of(D1), same_host)
-    cache = Closes({("AAA", D1): "12", ("AAA", D2): "0"}, {"AAA": D1})
+    await calculate(date_of(D1), one_host)
+    prices: Any = Closes({("AAA", D1): "12", ("AAA", D2): "0"}, {"AAA": D1})
+    if how != "given":
+        prices = PriceCache()
+        if how == "loaded and set":
+            await prices.load_single_date(one_host, ["AAA"], date_of(D2))
+        prices.set("AAA", date_of(D2), 0)
 
-    result = await calculate(date_of(D2), same_host, price_cache=cache)
-
-    assert await database.equity_by_day(same_host) == {D1: 1000, D2: 1000}
-    assert result.cache["lookback_hits"] == 1
-
-
-@pytest.mark.parametrize("loaded", [False, True])
-async def test_a_close_of_the_database_is_set_to_nothing(same_host: str, *, loaded: bool) -> None:
-    await database.fill(same_host, database.plain_host(1, DAYS))
-    calculate = calculator(min_coverage=0.0).calculate_all_portfolios_pnl
-    await calculate(date_of(D1), same_host)
-    prices = PriceCache()
-    if loaded:
-        await prices.load_single_date(same_host, ["AAA"], date_of(D2))
-    prices.set("AAA", date_of(D2), 0)
-
-    result = await calculate(date_of(D2), same_host, price_cache=prices)
+    result = await calculate(date_of(D2), one_host, price_cache=prices)
 
     # the database has 13 on D2; the mark of D1 still counts
-    assert await database.equity_by_day(same_host) == {D1: 1000, D2: 1000}
+    assert await database.equity_by_day(one_host) == {D1: 1000, D2: 1000}
     assert result.cache["lookback_hits"] == 1
 
 
@@ -356,26 +348,22 @@ async def test_a_snapshot_handed_in_is_gone_on_from(
     assert (await database.equity_by_day(same_host))[D2] == equity
 
 
-async def test_a_snapshot_handed_in_takes_the_place_of_none(same_host: str) -> None:
-    await database.fill(same_host, database.plain_host(1, DAYS))
-
+async def test_a_snapshot_handed_in_takes_the_place_of_none(one_host: str) -> None:
     await calculator().calculate_all_portfolios_pnl(
-        date_of(D2), same_host, snapshot_cache=Snapshots(D0, 300)
+        date_of(D2), one_host, snapshot_cache=Snapshots(D0, 300)
     )
 
     # from D0 to D2 ten shares gain two each
-    assert await database.equity_by_day(same_host) == {D2: 320}
+    assert await database.equity_by_day(one_host) == {D2: 320}
 
 
-async def test_no_portfolios_take_no_snapshot(same_host: str) -> None:
-    await database.fill(same_host, database.plain_host(1, DAYS))
-
+async def test_no_portfolios_take_no_snapshot(one_host: str) -> None:
     result = await calculator().calculate_all_portfolios_pnl(
-        date_of(D2), same_host, [], snapshot_cache=Snapshots(D0, 300)
+        date_of(D2), one_host, [], snapshot_cache=Snapshots(D0, 300)
     )
 
     assert result.nothing_to_do
-    assert await database.equity_by_day(same_host) == {}
+    assert await database.equity_by_day(one_host) == {}
 
 
 async def test_caches_of_the_package_are_used(same_host: str) -> None:
@@ -399,13 +387,12 @@ async def test_caches_of_the_package_are_used(same_host: str) -> None:
 
 
 @pytest.mark.parametrize("kind", OWN)
-async def test_nothing_survives_from_one_run_to_the_next(same_host: str, kind: str) -> None:
-    await database.fill(same_host, database.plain_host(1, DAYS))
-    async with opened(same_host, kind) as (db, _, _rollback):
+async def test_nothing_survives_from_one_run_to_the_next(one_host: str, kind: str) -> None:
+    async with opened(one_host, kind) as (db, _, _rollback):
         orchestrator = batchcore.BatchOrchestrator(db, on_existing="replace")
         await orchestrator.run_batch_sequence(date_of(D0), date_of(D1))
-        assert await database.equity_by_day(same_host) == {D0: 1000, D1: 1010}
-        async with database.connected(same_host) as connection:
+        assert await database.equity_by_day(one_host) == {D0: 1000, D1: 1010}
+        async with database.connected(one_host) as connection:
             await connection.execute(
                 "UPDATE market_data_cache SET close = 21 WHERE date = $1", date_of(D1)
             )
@@ -413,5 +400,5 @@ async def test_nothing_survives_from_one_run_to_the_next(same_host: str, kind: s
 
         result = await orchestrator.run_batch_sequence(date_of(D1), date_of(D2))
 
-    assert await database.equity_by_day(same_host) == {D0: 1000, D1: 1100, D2: 1020}
+    assert await database.equity_by_day(one_host) == {D0: 1000, D1: 1100, D2: 1020}
     assert result["success"]

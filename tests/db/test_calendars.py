@@ -112,14 +112,14 @@ async def test_the_ends_of_all_dates_are_dates(
     limit = dt.date.min if last else dt.date.max
     days = [limit + dt.timedelta(days=number) for number in (first, last)]
     if code == "prices":
-        async with database.connected(filled) as connection:
-            for day in days:
-                await connection.execute(
-                    "INSERT INTO market_data_cache (id, symbol, date, close, data_source,"
-                    " created_at, updated_at) VALUES (gen_random_uuid(), 'SPY', $1::text::date, 1,"
-                    " '', now(), now())",
-                    day.isoformat(),
-                )
+        for day in days:
+            await database.fetch(
+                filled,
+                "INSERT INTO market_data_cache (id, symbol, date, close, data_source, created_at,"
+                " updated_at) VALUES (gen_random_uuid(), 'SPY', $1::text::date, 1, '', now(),"
+                " now())",
+                day.isoformat(),
+            )
     settings = Settings(min_coverage=0.0, today=dt.date.max)
     for mode in ("skip", "replace"):
         result = await batchcore.run_batch(

@@ -326,7 +326,6 @@ async def test_a_view_that_does_something_instead_of_an_update_can_be_written(
     )
 
 
-HAS_FDW = "SELECT count(*) FROM pg_available_extensions WHERE name = 'postgres_fdw'"
 FOREIGN = (
     "CREATE EXTENSION postgres_fdw",
     "CREATE SERVER other FOREIGN DATA WRAPPER postgres_fdw",
@@ -369,8 +368,7 @@ COLUMNS = """id uuid, symbol varchar(20) NOT NULL, date date NOT NULL, close num
 async def test_foreign_tables_are_known(
     migrated: str, statements: list[str], *, is_foreign: bool
 ) -> None:
-    if not await database.fetchval(migrated, HAS_FDW):
-        pytest.skip("the server has no postgres_fdw")
+    await database.need_foreign_tables(migrated)
     found = await inspected(migrated, *FOREIGN, *statements)
 
     check(found)

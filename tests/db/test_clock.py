@@ -3,10 +3,10 @@
 import datetime as dt
 import sys
 import types
-import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import pytest_asyncio
 
 import batchcore
 from batchcore.calendar import date_of
@@ -14,11 +14,11 @@ from batchcore.cli.status import next_lines
 from batchcore.config import Settings
 from batchcore.run import status
 from support import database, ledger
-from support.generate import MONDAY
+from support.roles import role_of
+from support.runs import DAYS
 
 pytestmark = pytest.mark.db
 
-DAYS = [MONDAY, MONDAY + 1, MONDAY + 2]
 HOST = database.plain_host(2, DAYS)
 IDS = sorted(database.key(portfolio.id) for portfolio in HOST.portfolios)
 CORRECT = (
@@ -54,6 +54,13 @@ def skew(monkeypatch: pytest.MonkeyPatch, ahead: timedelta) -> None:
     monkeypatch.setattr(time, "time", lambda: now() + ahead.total_seconds())
 
 
+@pytest_asyncio.fixture
+async def same_host(same_host: str) -> str:
+    """The URL of a database with `HOST`."""
+    await database.fill(same_host, HOST)
+    return same_host
+
+
 async def run(db: object, **options: object) -> batchcore.BatchResult:
     options.setdefault("analytics", "none")
     return await batchcore.run_batch(
@@ -84,7 +91,6 @@ async def told(url: str) -> str:
 async def test_stamps_and_corrections(
     same_host: str, monkeypatch: pytest.MonkeyPatch, ahead: timedelta
 ) -> None:
-    await database.fill(same_host, HOST)
     skew(monkeypatch, ahead)
     before = await server_now(same_host)
     assert (await first(same_host)).rows_written == 6
@@ -115,7 +121,6 @@ async def test_stamps_and_corrections(
 async def test_what_has_closed(
     same_host: str, monkeypatch: pytest.MonkeyPatch, ahead: timedelta
 ) -> None:
-    await database.fill(same_host, HOST)
     skew(monkeypatch, ahead)
     yesterday = (await server_now(same_host)).astimezone(UTC).date() - timedelta(days=1)
     for dry in (True, False):
@@ -132,7 +137,6 @@ async def test_what_has_closed(
 async def test_rows_on_a_connection_of_the_caller(
     same_host: str, monkeypatch: pytest.MonkeyPatch, ahead: timedelta
 ) -> None:
-    await database.fill(same_host, HOST)
     skew(monkeypatch, ahead)
     before = await server_now(same_host)
     calculator = batchcore.PnLCalculator(calendar="daily", analytics="none")
@@ -143,7 +147,6 @@ async def test_rows_on_a_connection_of_the_caller(
 
 
 async def test_a_change_that_is_committed_after_the_run_is_found(same_host: str) -> None:
-    await database.fill(same_host, HOST)
     async with database.connected(same_host) as other:
         await other.execute("BEGIN")
         began = await other.fetchval("SELECT now()")  # no row is locked, nothing is written yet
@@ -159,29 +162,17 @@ async def test_a_change_that_is_committed_after_the_run_is_found(same_host: str)
 async def test_of_a_transaction_that_hides_its_start_an_hour_is_allowed_for(
     same_host: str,
 ) -> None:
-    await database.fill(same_host, HOST)
-    role = f"batch_{uuid.uuid4().hex}"
-    await database.execute(
-        same_host,
-        f"CREATE ROLE {role} LOGIN",
-        f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}",
-        f"GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {role}",
-    )
-    try:
-        async with database.connected(same_host) as other:
-            await other.execute("BEGIN")
-            await other.execute("SELECT 1")
-            await first(same_host.replace("postgres@", f"{role}@", 1))
-            await other.execute("COMMIT")
-        (entered,) = await ledger.runs(same_host)
-        since = await next_since(same_host)
-        assert since == entered["created_at"] - timedelta(hours=1)
-    finally:
-        await database.execute(same_host, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+    async with role_of(same_host) as (_, url), database.connected(same_host) as other:
+        await other.execute("BEGIN")
+        await other.execute("SELECT 1")
+        await first(url)
+        await other.execute("COMMIT")
+    (entered,) = await ledger.runs(same_host)
+    since = await next_since(same_host)
+    assert since == entered["created_at"] - timedelta(hours=1)
 
 
 async def test_status_shows_the_moment_of_the_run_that_corrects(same_host: str) -> None:
-    await database.fill(same_host, HOST)
     await first(same_host)
     whole = await next_since(same_host)
     assert (await told(same_host)).startswith("next correction: --changed-since")

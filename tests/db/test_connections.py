@@ -23,7 +23,7 @@ from support.cases import from_toml
 from support.faults import PATIENCE_S
 from support.tls import ODD, PASSWORD, TlsServer
 
-pytestmark = pytest.mark.db
+pytestmark = [pytest.mark.db, pytest.mark.usefixtures("surroundings")]
 
 SEEN = """
     SELECT ROW(current_user, current_database(),
@@ -220,9 +220,8 @@ async def test_what_cannot_be_done_is_refused_by_name(surroundings, name: str) -
     ],
 )
 async def test_what_contradicts_or_is_not_there_is_refused(
-    filled: dict[str, str], surroundings, query: str, said: str
+    filled: dict[str, str], query: str, said: str
 ) -> None:
-    del surroundings
     found = await refused(f"postgresql://nobody@127.0.0.1:1/none?{query.format(**filled)}")
     assert re.search(said, found)
 
@@ -240,16 +239,12 @@ async def test_what_contradicts_or_is_not_there_is_refused(
     ],
 )
 async def test_parameters_that_an_older_psql_does_not_know(
-    filled: dict[str, str], surroundings, query: str
+    filled: dict[str, str], query: str
 ) -> None:
-    del surroundings
     assert await seen(f"{U}?{query}".format(**filled))
 
 
-async def test_kerberos_is_named_to_a_driver_that_has_it(
-    filled: dict[str, str], surroundings
-) -> None:
-    del surroundings
+async def test_kerberos_is_named_to_a_driver_that_has_it(filled: dict[str, str]) -> None:
     url = f"{U}?krbsrvname=other&gsslib=gssapi".format(**filled)
     if "krbsrvname" in signature(asyncpg.connect).parameters:
         assert await seen(url)  # whose server asks for a password
@@ -257,8 +252,7 @@ async def test_kerberos_is_named_to_a_driver_that_has_it(
         assert "`krbsrvname` needs asyncpg 0.30" in await refused(url)
 
 
-async def test_a_url_of_sqlalchemy_is_one(filled: dict[str, str], surroundings) -> None:
-    del surroundings
+async def test_a_url_of_sqlalchemy_is_one(filled: dict[str, str]) -> None:
     url = U.format(**filled)
     assert await seen(url.replace("postgresql", "postgresql+asyncpg")) == await seen(url)
 
@@ -274,9 +268,8 @@ async def test_roots_of_the_system_are_trusted_with_the_name(
 
 
 async def test_load_is_spread_over_hosts_and_addresses(
-    filled: dict[str, str], surroundings, monkeypatch: pytest.MonkeyPatch
+    filled: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    del surroundings
     monkeypatch.setattr(random, "shuffle", list.reverse)
     url = U.replace("127.0.0.1", "127.0.0.1:{port},nowhere.invalid").format(**filled)
     connector = Connector(resolved(f"{url}?load_balance_hosts=random"))
@@ -285,11 +278,7 @@ async def test_load_is_spread_over_hosts_and_addresses(
     await raw.close()
 
 
-async def test_the_system_keeps_a_connection_alive_as_it_is_told(
-    filled: dict[str, str], surroundings
-) -> None:
-    del surroundings
-
+async def test_the_system_keeps_a_connection_alive_as_it_is_told(filled: dict[str, str]) -> None:
     async def options(query: str) -> list[int]:
         raw = await Connector(resolved(f"{U}?{query}".format(**filled))).connect()
         known = raw._transport.get_extra_info("socket")  # noqa: SLF001
@@ -370,17 +359,15 @@ async def error(url: str) -> DatabaseError:
     ],
 )
 async def test_an_error_says_what_happened(
-    filled: dict[str, str], surroundings, url: str, said: str, sqlstate: str | None
+    filled: dict[str, str], url: str, said: str, sqlstate: str | None
 ) -> None:
-    del surroundings
     found = await error(url.format(**filled))
     assert re.search(said.format(**filled), str(found))
     assert found.sqlstate == sqlstate
     assert PASSWORD not in str(found)
 
 
-async def test_too_many_connections_are_told(filled: dict[str, str], surroundings) -> None:
-    del surroundings
+async def test_too_many_connections_are_told(filled: dict[str, str]) -> None:
     url = SOCKET.format(**filled).replace("postgres@", "asked@")
     raw = await asyncpg.connect(SOCKET.format(**filled))
     await raw.execute("ALTER ROLE asked CONNECTION LIMIT 0")
@@ -392,9 +379,7 @@ async def test_too_many_connections_are_told(filled: dict[str, str], surrounding
 
 
 @pytest.mark.parametrize("answer", [b"N", b"E", b"HTTP/1.1 400 Bad Request\r\n", b""])
-async def test_what_is_no_server_with_tls_is_told(surroundings, answer: bytes) -> None:
-    del surroundings
-
+async def test_what_is_no_server_with_tls_is_told(answer: bytes) -> None:
     async def answers(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(answer)
         writer.close()
@@ -408,9 +393,8 @@ async def test_what_is_no_server_with_tls_is_told(surroundings, answer: bytes) -
 
 
 async def test_a_server_that_is_silent_is_told_and_the_next_one_tried(
-    surroundings, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    del surroundings
     monkeypatch.setattr("batchcore.pg.conninfo.PATIENCE_S", 0.05)
     with (
         socket.create_server(("127.0.0.1", 0)) as one,

@@ -12,7 +12,7 @@ import pytest
 
 import batchcore
 from batchcore import reference as ref
-from batchcore.calendar import date_of, day_of
+from batchcore.calendar import date_of
 from batchcore.config import Schema, Settings
 from batchcore.errors import ConfigError, SchemaError
 from support import database
@@ -24,9 +24,11 @@ from support.edits import (
     add_event,
     add_flow,
     add_position,
-    recomputed,
+    assert_as_recomputed,
     set_price,
+    touched,
     update,
+    versions,
 )
 from support.generate import MONDAY, Generator
 from support.outcome import LOOSE, random_host, seeded
@@ -70,25 +72,6 @@ async def corrected(
         changed_since=since,
         **{"settings": SETTINGS, "analytics": "none", **options},
     )
-
-
-async def equity(url: str, portfolio: uuid.UUID = P) -> list[int]:
-    stored = await database.snapshots(url)
-    return [row["equity_balance"] for (own, _), row in sorted(stored.items()) if own == portfolio]
-
-
-async def versions(connection: asyncpg.Connection) -> dict[tuple[uuid.UUID, int], object]:
-    """Return the transaction that last wrote each snapshot."""
-    rows = await connection.fetch(
-        "SELECT portfolio_id, snapshot_date, xmin::text FROM portfolio_snapshots"
-    )
-    return {(row[0], day_of(row[1])): row[2] for row in rows}
-
-
-async def touched(
-    connection: asyncpg.Connection, before: dict[tuple[uuid.UUID, int], object]
-) -> set[tuple[uuid.UUID, int]]:
-    return {at for at, version in (await versions(connection)).items() if version != before[at]}
 
 
 def both(*days: int) -> set[tuple[uuid.UUID, int]]:
@@ -174,7 +157,7 @@ async def test_what_is_edited_rewrites_what_it_affects(
     assert result.rows_written == len(rewritten)
     assert result.sessions.tolist() == sorted({day for _, day in rewritten})
     assert result.nothing_to_do == (not rewritten)
-    assert await equity(same_host) == equities
+    assert await database.equity_list(same_host) == equities
     assert (await database.equities(same_host))[P] == equities[-1]
 
 
@@ -225,19 +208,19 @@ async def test_flows_count_from_their_day_on_and_edited_ones_from_the_first(
     async with database.connected(same_host) as connection:
         key = await add_flow(connection, P, flow(D2, 500), LATER)
         assert (await corrected(same_host)).sessions.tolist() == [D2, D3, D4]
-        assert await equity(same_host) == [1000, 1010, 1520, 1530, 1540]
+        assert await database.equity_list(same_host) == [1000, 1010, 1520, 1530, 1540]
 
         since = LATER + dt.timedelta(hours=1)
         moved = {"change_date": date_of(D3), "updated_at": since}
         await update(connection, "equity_changes", key, **moved)
         # it came after the moment, but snapshots know it as it was before the edit
         assert (await corrected(same_host, since=SINCE)).rows_written == 5
-        assert await equity(same_host) == [1000, 1010, 1020, 1530, 1540]
+        assert await database.equity_list(same_host) == [1000, 1010, 1020, 1530, 1540]
 
         since += dt.timedelta(hours=1)
         await update(connection, "equity_changes", key, deleted_at=since)
         assert (await corrected(same_host, since=since)).rows_written == 5
-        assert await equity(same_host) == [1000, 1010, 1020, 1030, 1040]
+        assert await database.equity_list(same_host) == [1000, 1010, 1020, 1030, 1040]
 
 
 async def test_no_row_is_written_before_the_first_or_after_the_latest(same_host: str) -> None:
@@ -248,7 +231,7 @@ async def test_no_row_is_written_before_the_first_or_after_the_latest(same_host:
         await set_price(connection, "AAA", D0, Decimal(99), LATER)
         result = await corrected(same_host)
     assert result.sessions.tolist() == [D1, D2, D3]
-    assert await equity(same_host) == [1000, 1010, 1020]
+    assert await database.equity_list(same_host) == [1000, 1010, 1020]
 
 
 async def test_a_portfolio_without_snapshots_is_left_alone(same_host: str) -> None:
@@ -268,7 +251,7 @@ async def test_a_start_bounds_what_is_rewritten(same_host: str) -> None:
         assert await touched(connection, before) == {(P, D3), (P, D4), (Q, D4)}
 
     # 20 AAA from D2 on: U(D2) is 60 for both sides of D3
-    assert await equity(same_host) == [1000, 1010, 1020, 1040, 1080]
+    assert await database.equity_list(same_host) == [1000, 1010, 1020, 1040, 1080]
 
 
 async def test_portfolios_asked_for_are_the_only_ones(same_host: str) -> None:
@@ -443,13 +426,8 @@ async def check_corrections(db: asyncpg.Pool, seed: int, code: str, schema: Sche
             result = await corrected(db, since=since, calendar=code, settings=settings)
 
             found = await database.snapshots(db)
-            equities = await database.equities(db)
             works = result.portfolios.sessions_written > 0
             rewritten = {bytes(row) for row in result.portfolios.id[works]}
             stands = [at for at in before if at[0].bytes not in rewritten]
             assert {at: found[at] for at in stands} == {at: before[at] for at in stands}
-            await recomputed(db, code, schema)
-            assert database.without_stamps(found) == (
-                database.without_stamps(await database.snapshots(db))
-            )
-            assert await database.equities(db) == equities
+            await assert_as_recomputed(db, code, schema)

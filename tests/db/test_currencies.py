@@ -6,10 +6,7 @@
 
 import asyncio
 import datetime as dt
-import uuid
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -19,7 +16,6 @@ import hypothesis
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
-from sqlalchemy import make_url
 
 import batchcore
 from batchcore import demo
@@ -31,15 +27,15 @@ from batchcore.errors import SchemaError
 from batchcore.pages.night import load_night
 from batchcore.pages.render import night_page
 from db.conftest import EMPTY
-from db.test_corrections import touched, versions
 from support import database, foreign_host
 from support.cases import RateRow
 from support.command import called
-from support.database import MOMENT, Host
-from support.edits import recomputed
+from support.database import Db, Host
+from support.edits import assert_as_recomputed, touched, versions
 from support.foreign_host import OF_POSITIONS, OF_PROFILES, every_day, in_currencies, settings
 from support.generate import MONDAY, Generator, Run
 from support.outcome import issues_of, random_host, seeded
+from support.roles import role_of
 from support.runs import run_days
 from support.sides import by_reference
 
@@ -52,6 +48,7 @@ LATE = dt.datetime(2026, 2, 2, tzinfo=dt.UTC)
 AFTER = dt.datetime(2100, 1, 1, tzinfo=dt.UTC)  # every row was written
 BEFORE = tuple(range(D0 - 3, D3 + 1))
 P = database.key("p0")
+WITHOUT_STAMPS = Schema(fx=Fx("fx_rates", "positions.currency", {"updated_at": "none_such"}))
 EQUITIES = [Decimal(value) for value in (1000, 1011, 1022, 1033)]
 
 
@@ -71,24 +68,20 @@ async def filled_by_profiles(url: str, *profiles: tuple[str, str | None]) -> Non
     """Fill a host on which profiles name currencies: pairs of symbols and those of them."""
     own = tuple(in_currencies(one, "USD", [None]) for one in euros().portfolios)
     await filled(url, replace(euros(), portfolios=own))
-    async with database.connected(url) as connection:
-        await connection.executemany(
-            "INSERT INTO company_profiles (symbol, quoted_in, data_source, last_updated,"
-            " created_at, updated_at) VALUES ($1, $2, 't', $3, $3, $3)",
-            [(*one, MOMENT) for one in profiles],
-        )
+    await database.add_profiles(url, "symbol quoted_in", *profiles)
 
 
 async def ran(url: str, **options: Any) -> batchcore.BatchResult:
     return await run_days(url, D0, D3, **{"settings": settings(), "analytics": "none", **options})
 
 
-async def equities(url: str) -> list[Decimal]:
-    stored = await database.snapshots(url)
-    return [row["equity_balance"] for (own, _), row in sorted(stored.items()) if own == P]
+async def stood(url: str) -> None:
+    """Fill `euros` and run it."""
+    await filled(url)
+    await ran(url)
 
 
-async def verified(url: str, **options: Any) -> batchcore.VerifyResult:
+async def verified(url: Db, **options: Any) -> batchcore.VerifyResult:
     return await batchcore.verify(url, **{"settings": settings(), "fast": True, **options})
 
 
@@ -108,7 +101,7 @@ def rate_set(day: int, rate: str, at: dt.datetime = LATE) -> str:
 async def test_a_run_converts_what_positions_are_quoted_in(same_rates_host: str) -> None:
     await filled(same_rates_host)
     result = await ran(same_rates_host)
-    assert await equities(same_rates_host) == EQUITIES
+    assert await database.equity_list(same_rates_host) == EQUITIES
     assert result.rows_by_load["rates"] == len(BEFORE)
     for fast in (True, False):
         found = await verified(same_rates_host, fast=fast)
@@ -121,7 +114,7 @@ async def test_profiles_may_name_the_currency(same_rates_host: str) -> None:
         same_rates_host, "UPDATE company_profiles SET quoted_in = 'EUR' WHERE symbol = 'aaa'"
     )
     await ran(same_rates_host, settings=settings(OF_PROFILES))
-    assert await equities(same_rates_host) == EQUITIES
+    assert await database.equity_list(same_rates_host) == EQUITIES
     for fast in (True, False):
         found = await verified(same_rates_host, fast=fast, settings=settings(OF_PROFILES))
         assert (found.rows, found.differing) == (4, 0)
@@ -183,7 +176,7 @@ async def test_a_portfolio_without_a_rate_fails_alone(same_rates_host: str) -> N
     )
     stored = await database.snapshots(same_rates_host)
     assert [day for own, day in sorted(stored) if own != P] == [D0, D1]
-    assert await equities(same_rates_host) == EQUITIES
+    assert await database.equity_list(same_rates_host) == EQUITIES
 
 
 async def test_a_plan_names_the_pairs_without_a_rate(same_rates_host: str) -> None:
@@ -229,7 +222,7 @@ async def test_bad_rows_are_reported_once_and_count_as_absent(same_rates_host: s
     assert bad_rates(planned) == BAD
     result = await ran(same_rates_host, settings=settings(chunk_size=1))
     # on D1 there is no rate, and that of D0 counts
-    assert await equities(same_rates_host) == EQUITIES
+    assert await database.equity_list(same_rates_host) == EQUITIES
     assert bad_rates(result) == BAD
     told = f"issue bad_rate: 2 ({BAD[0][1]}, {BAD[1][1]})"
     assert told in issue_lines(result)
@@ -260,33 +253,19 @@ async def test_the_ledger_keeps_bad_rates_which_are_of_no_symbol(same_rates_host
 async def test_a_late_rate_is_a_late_correction(same_rates_host: str) -> None:
     await filled(same_rates_host, euros(2))
     await ran(same_rates_host)
-    await database.execute(
-        same_rates_host,
-        rate_set(D2, "1.20"),
-    )
-    result = await batchcore.run_batch(
-        same_rates_host,
-        changed_since=SINCE,
-        analytics="none",
-        settings=settings(today=date_of(D3)),
-    )
+    await database.execute(same_rates_host, rate_set(D2, "1.20"))
+    result = await late_rates(same_rates_host)
     assert result.rows_written == 4
     # U(D2) is 10 * (13 * 1.20 - 10 * 1.10) = 46, U(D0) was 11
-    assert await equities(same_rates_host) == [1000, 1011, 1035, 1033]
+    assert await database.equity_list(same_rates_host) == [1000, 1011, 1035, 1033]
     assert (await verified(same_rates_host)).differing == 0
 
 
 async def test_a_late_rate_that_no_lot_needs_rewrites_nothing(same_rates_host: str) -> None:
-    await filled(same_rates_host)
-    await ran(same_rates_host)
+    await stood(same_rates_host)
     late = [("EUR", "USD", D0 - 30, Decimal("1.5")), ("CHF", "USD", D1, Decimal("1.5"))]
     await foreign_host.add_rates(same_rates_host, late, LATE)
-    result = await batchcore.run_batch(
-        same_rates_host,
-        changed_since=SINCE,
-        analytics="none",
-        settings=settings(today=date_of(D3)),
-    )
+    result = await late_rates(same_rates_host)
     assert result.rows_written == 0
 
 
@@ -341,17 +320,13 @@ async def test_a_late_rate_counts_until_the_last_lot_of_a_position_ends(
         before = await versions(connection)
         await late_rates(same_rates_host)
         assert await touched(connection, before) == {(P, day) for day in rewritten}
-    assert await equities(same_rates_host) == after
+    assert await database.equity_list(same_rates_host) == after
     assert (await verified(same_rates_host)).differing == 0
 
 
-async def late_rates(url: str, **options: Any) -> batchcore.BatchResult:
-    return await batchcore.run_batch(
-        url,
-        changed_since=SINCE,
-        analytics="none",
-        settings=settings(today=date_of(D3), **options),
-    )
+async def late_rates(url: str, schema: Schema = OF_POSITIONS) -> batchcore.BatchResult:
+    own = settings(schema, today=date_of(D3))
+    return await batchcore.run_batch(url, changed_since=SINCE, analytics="none", settings=own)
 
 
 async def test_verify_names_a_close_of_what_an_event_ends_after_the_exit(
@@ -382,22 +357,20 @@ UNREADABLE = {
 
 @pytest.mark.parametrize(("change", "problem"), UNREADABLE.items(), ids=["timestamp", "text"])
 async def test_a_time_stamp_of_rates_that_cannot_be_read_is_refused(
-    make_database: Any, template: str, change: str, problem: str
+    host: str, change: str, problem: str
 ) -> None:
-    url = await make_database(template)
-    await database.execute(url, *foreign_host.TABLE)
-    await foreign_host.fill(url, euros(), every_day(BEFORE, EURUSD="1.10"))
-    await database.execute(url, change)
-    await ran(url)  # reads none
+    await database.execute(host, *foreign_host.TABLE)
+    await filled(host)
+    await database.execute(host, change)
+    await ran(host)  # reads none
     with pytest.raises(SchemaError) as error:
-        await late_rates(url)
+        await late_rates(host)
     assert error.value.problems == (f"public.fx_rates.updated_at: {problem}",)
-    assert (await verified(url)).differing == 0
+    assert (await verified(host)).differing == 0
 
 
 async def test_a_time_stamp_of_rates_without_a_grant_is_refused(same_rates_host: str) -> None:
-    await filled(same_rates_host)
-    await ran(same_rates_host)
+    await stood(same_rates_host)
     async with role_of(same_rates_host) as (role, url):
         await database.execute(
             same_rates_host,
@@ -417,7 +390,7 @@ async def test_a_rate_that_was_deleted_makes_rows_differ_or_fails_the_portfolio(
     rates = [*every_day(BEFORE[:-1], EURUSD="1.10"), ("EUR", "USD", D3, Decimal("1.20"))]
     await filled(same_rates_host, rates=rates)
     await ran(same_rates_host)
-    was = await equities(same_rates_host)
+    was = await database.equity_list(same_rates_host)
     own = settings(today=date_of(D3), fx_lookback_days=5 if left else 0, max_failed="100%")
     await database.execute(
         same_rates_host,
@@ -429,21 +402,22 @@ async def test_a_rate_that_was_deleted_makes_rows_differ_or_fails_the_portfolio(
     result = await batchcore.repair(same_rates_host, analytics="none", settings=own)
     assert ("fx_missing" in result.issues_by_name()) is not left
     # 10 * 14 * 1.10 in place of 1.20
-    assert await equities(same_rates_host) == ([*was[:-1], was[-1] - 14] if left else was)
+    assert await database.equity_list(same_rates_host) == (
+        [*was[:-1], was[-1] - 14] if left else was
+    )
 
 
 async def test_an_edited_currency_is_not_seen_and_repair_mends_it(same_rates_host: str) -> None:
-    await filled(same_rates_host)
-    await ran(same_rates_host)
+    await stood(same_rates_host)
     await database.execute(
         same_rates_host, "UPDATE portfolios SET currency = 'EUR', updated_at = '2100-01-01'"
     )
     assert (await late_rates(same_rates_host)).rows_written == 0
     await batchcore.repair(same_rates_host, analytics="none", settings=settings(today=date_of(D3)))
-    assert await equities(same_rates_host) == [1000, 1010, 1020, 1030]
+    assert await database.equity_list(same_rates_host) == [1000, 1010, 1020, 1030]
 
 
-async def some_rates(url: str, generator: Generator, at: dt.datetime) -> None:
+async def some_rates(url: Db, generator: Generator, at: dt.datetime) -> None:
     """Write rates of some pairs on some days, as of a moment."""
     pairs = (("EUR", "USD"), ("USD", "GBP"), ("gbp", "EUR"), ("CHF", "USD"))
     days = range(D0 - 8, D0 + 14)
@@ -456,7 +430,7 @@ async def some_rates(url: str, generator: Generator, at: dt.datetime) -> None:
     await foreign_host.add_rates(url, rows, at)
 
 
-async def edit_rate(url: str, generator: Generator, at: dt.datetime) -> None:
+async def edit_rate(url: Db, generator: Generator, at: dt.datetime) -> None:
     await database.execute(
         url,
         f"UPDATE fx_rates SET rate = rate * 2, updated_at = '{at}'"  # noqa: S608  # our own
@@ -484,44 +458,32 @@ def test_a_correction_after_late_rates_equals_a_full_recomputation(
     own = settings(today=date_of(D0 + 20), max_failed="100%", fx_lookback_days=5)
 
     async def check() -> None:
-        await database.execute(same_rates_host, EMPTY, "DELETE FROM fx_rates")
-        await foreign_host.fill(same_rates_host, Host(portfolios, made.prices), [])
-        await some_rates(same_rates_host, generator, foreign_host.MOMENT)
-        await run_days(same_rates_host, D0, D0 + 10, settings=own, analytics="none")
-        for change in (some_rates, edit_rate):
-            since = await database.fetchval(same_rates_host, "SELECT now()")
-            await change(same_rates_host, generator, since)
-            checked = await verified(same_rates_host, settings=own)
-            assert named(checked).keys() <= {"rate_changed"}, checked.examples
-            await batchcore.run_batch(
-                same_rates_host, changed_since=since, settings=own, analytics="none"
-            )
-            found = database.without_stamps(await database.snapshots(same_rates_host))
-            await recomputed(same_rates_host, "XNYS", own.schema)
-            again = database.without_stamps(await database.snapshots(same_rates_host))
-            assert found == again
+        async with database.pooled(same_rates_host) as db:
+            await database.execute(db, EMPTY, "DELETE FROM fx_rates")
+            await foreign_host.fill(db, Host(portfolios, made.prices), [])
+            await some_rates(db, generator, foreign_host.MOMENT)
+            await run_days(db, D0, D0 + 10, settings=own, analytics="none")
+            for change in (some_rates, edit_rate):
+                since = await database.fetchval(db, "SELECT now()")
+                await change(db, generator, since)
+                checked = await verified(db, settings=own)
+                assert named(checked).keys() <= {"rate_changed"}, checked.examples
+                await batchcore.run_batch(db, changed_since=since, settings=own, analytics="none")
+                await assert_as_recomputed(db, "XNYS", own.schema)
 
     asyncio.run(check())
 
 
 async def test_without_time_stamps_late_rates_are_not_seen(same_rates_host: str) -> None:
-    columns = {"updated_at": "none_such"}
-    schema = Schema(fx=Fx("fx_rates", "positions.currency", columns))
+    schema = WITHOUT_STAMPS
     await filled(same_rates_host)
     await ran(same_rates_host, settings=settings(schema))
     await database.execute(same_rates_host, rate_set(D2, "1.20"))
-    result = await batchcore.run_batch(
-        same_rates_host,
-        changed_since=SINCE,
-        analytics="none",
-        settings=settings(schema, today=date_of(D3)),
-    )
-    assert result.rows_written == 0
+    assert (await late_rates(same_rates_host, schema)).rows_written == 0
 
 
 async def test_verify_sees_a_changed_rate_and_repair_mends_it(same_rates_host: str) -> None:
-    await filled(same_rates_host)
-    await ran(same_rates_host)
+    await stood(same_rates_host)
     await database.execute(same_rates_host, rate_set(D3, "1.20", AFTER))
     for fast in (True, False):
         found = await verified(same_rates_host, fast=fast)
@@ -532,7 +494,7 @@ async def test_verify_sees_a_changed_rate_and_repair_mends_it(same_rates_host: s
     )
     assert repaired.rows_written == 1
     # U(D3) is 10 * (14 * 1.20 - 10 * 1.10) = 58, U(D0) was 11
-    assert await equities(same_rates_host) == [1000, 1011, 1022, 1047]
+    assert await database.equity_list(same_rates_host) == [1000, 1011, 1022, 1047]
     assert (await verified(same_rates_host)).differing == 0
 
 
@@ -564,11 +526,9 @@ async def test_verify_names_a_rate_that_came_late(
 
 
 async def test_verify_of_a_host_without_time_stamps_names_no_rate(same_rates_host: str) -> None:
-    schema = Schema(fx=Fx("fx_rates", "positions.currency", {"updated_at": "none_such"}))
-    await filled(same_rates_host)
-    await ran(same_rates_host)
+    await stood(same_rates_host)
     await database.execute(same_rates_host, rate_set(D3, "1.20", AFTER))
-    found = await verified(same_rates_host, settings=settings(schema))
+    found = await verified(same_rates_host, settings=settings(WITHOUT_STAMPS))
     assert named(found) == {"unknown": 1}
 
 
@@ -602,8 +562,7 @@ async def test_explain_parts_price_and_currency(same_rates_host: str) -> None:
 
 
 async def test_explain_of_a_lot_whose_rate_is_gone_says_so(same_rates_host: str) -> None:
-    await filled(same_rates_host)
-    await ran(same_rates_host)
+    await stood(same_rates_host)
     await database.execute(same_rates_host, "DELETE FROM fx_rates")
     found = await batchcore.explain(same_rates_host, [P], date_of(D3), settings=settings())
     (row,) = found.rows
@@ -660,22 +619,6 @@ async def test_what_is_mapped_and_is_not_there_is_named(
     await ran(same_rates_host, policy="legacy", settings=settings(schema, today=date_of(D3)))
 
 
-@asynccontextmanager
-async def role_of(url: str) -> AsyncIterator[tuple[str, str]]:
-    """Give a role that may do with every table what a run does, and its URL."""
-    role = f"reader_{uuid.uuid4().hex}"
-    await database.execute(
-        url,
-        f"CREATE ROLE {role} LOGIN",
-        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}",
-        f"GRANT USAGE ON SEQUENCE batchcore_run_tokens TO {role}",
-    )
-    try:
-        yield role, make_url(url).set(username=role).render_as_string(hide_password=False)
-    finally:
-        await database.execute(url, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
-
-
 LOCKED = tuple(
     f"public.fx_rates.{column}: the role may not SELECT it"
     for column in ("base", "quote", "date", "rate")
@@ -711,39 +654,24 @@ async def test_legacy_reads_no_rates(same_rates_host: str) -> None:
 
 
 async def test_chunks_of_any_size_give_the_same_rows(same_rates_host: str) -> None:
-    generator = Generator.seeded(
-        7,
-    )
-    portfolios = tuple(
-        in_currencies(
-            ref.Portfolio(
-                f"p{number}",
-                Decimal(1000),
-                tuple(
-                    ref.Position(
-                        "AAA", "LONG", Decimal(generator.integer(1, 99)), Decimal(10), D0 - 1
-                    )
-                    for _ in range(3)
-                ),
-            ),
-            generator.one_of(("USD", "EUR", "GBP")),
-            [generator.one_of(("USD", "EUR", "GBP", "CHF", None)) for _ in range(3)],
+    generator = Generator.seeded(7)
+    position = ref.Position("AAA", "LONG", Decimal(1), Decimal(10), D0 - 1)
+    portfolios = []
+    for number in range(6):
+        sizes = [Decimal(generator.integer(1, 99)) for _ in range(3)]
+        held = tuple(replace(position, quantity=size) for size in sizes)
+        home = generator.one_of(("USD", "EUR", "GBP"))
+        own = [generator.one_of(("USD", "EUR", "GBP", "CHF", None)) for _ in range(3)]
+        portfolios.append(
+            in_currencies(ref.Portfolio(f"p{number}", Decimal(1000), held), home, own)
         )
-        for number in range(6)
-    )
-    host = replace(euros(), portfolios=portfolios)
+    host = replace(euros(), portfolios=tuple(portfolios))
     rates = every_day(BEFORE, EURUSD="1.10", USDGBP="0.77", USDCHF="0.9")
     await filled(same_rates_host, host, rates)
     outcomes = []
     for size in (None, 1, 4):
         await ran(same_rates_host, on_existing="replace", settings=settings(chunk_size=size))
-        stored = await database.snapshots(same_rates_host)
-        outcomes.append(
-            {
-                at: {k: v for k, v in row.items() if k not in {"id", "created_at"}}
-                for at, row in stored.items()
-            }
-        )
+        outcomes.append(database.without_stamps(await database.snapshots(same_rates_host)))
     assert outcomes[0] == outcomes[1] == outcomes[2]
     assert len(outcomes[0]) == 24
 

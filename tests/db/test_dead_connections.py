@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -9,7 +10,6 @@ import pytest
 from asyncpg.prepared_stmt import PreparedStatement
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-import batchcore
 from batchcore.config import Settings
 from batchcore.errors import DatabaseError
 from batchcore.pg import errors, session_pool
@@ -17,15 +17,15 @@ from batchcore.pg.database import Database
 from batchcore.pg.errors import answers, database_error, is_lost
 from batchcore.pg.session import Session
 from batchcore.pg.session_pool import SessionPool
-from support import database
+from support import database, runs
 from support.callers import with_driver
 from support.generate import MONDAY
-from support.runs import run_days
 from support.tables import query
 
 pytestmark = pytest.mark.db
 
 DAYS = list(range(MONDAY, MONDAY + 2))
+run = partial(runs.run, days=DAYS)
 HOST = database.plain_host(6, DAYS)
 BACKEND = "SELECT pg_backend_pid()"
 MANY = 10
@@ -42,10 +42,6 @@ def end_all(url: str, sql: str = END_ALL) -> int:
     thread.start()
     thread.join()
     return ended[0]
-
-
-async def run(db: object, **options: Any) -> batchcore.BatchResult:
-    return await run_days(db, DAYS[0], DAYS[-1], calendar="daily", analytics="none", **options)
 
 
 async def all_lent(db: Any) -> None:

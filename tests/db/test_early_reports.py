@@ -84,8 +84,7 @@ async def test_chunks_that_were_committed_are_in_it(same_host: str) -> None:
 
 async def test_too_many_failures(same_loose_host: str) -> None:
     await database.fill(same_loose_host, database.plain_host(3, DAYS))
-    async with database.connected(same_loose_host) as connection:
-        await connection.execute("UPDATE portfolios SET equity_balance = 'NaN'")
+    await database.execute(same_loose_host, "UPDATE portfolios SET equity_balance = 'NaN'")
     with pytest.raises(TooManyFailedError) as caught:
         await run_days(same_loose_host, DAYS[0], DAYS[-1], settings=Settings(schema=LOOSE))
     assert reported(caught.value).state == "failed"

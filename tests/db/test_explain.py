@@ -31,7 +31,6 @@ from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy.ext.asyncio import create_async_engine
 
 import batchcore
 from batchcore import reference as ref
@@ -42,9 +41,9 @@ from batchcore.policies import rollforward_audit
 from batchcore.reference import legacy
 from batchcore.reference.values import EXACT
 from support import database, legacy_host, worked_legacy
+from support.callers import engine_of
 from support.cases import Case, cases
 from support.database import Host
-from support.edits import set_price
 from support.generate import MONDAY, Generator
 from support.legacy_frames import Run
 from support.outcome import LOOSE, random_host, seeded
@@ -292,26 +291,16 @@ async def test_no_portfolio_is_nothing(stored: str) -> None:
         (([P], D7, D7), "since 2026-01-07 is not before session 2026-01-07"),
         (([P], "2026-01-07"), "session is '2026-01-07', expected a datetime.date"),
         (([P], dt.date(2026, 2, 1), dt.date(2026, 1, 20)), "after 2026-01-20, up to 2026-02-01"),
+        ((None, D7, None, "lot"), "by is `lot`, expected one of symbol, sector, type, class, port"),
+        ((None, D7, None, "account"), "unknown by `account`, expected one of lot, position, symb"),
     ],
 )
 async def test_what_cannot_be_explained_is_refused(
     stored: str, arguments: tuple[Any, ...], message: str
 ) -> None:
-    portfolios, session, *since = arguments
+    options = dict(zip(("portfolio_ids", "session", "since", "by"), arguments, strict=False))
     with pytest.raises(ConfigError, match=message):
-        await batchcore.explain(stored, portfolios, session, since=since[0] if since else None)
-
-
-@pytest.mark.parametrize(
-    ("by", "message"),
-    [
-        ("lot", "by is `lot`, expected one of symbol, sector, type, class, portfolio"),
-        ("account", "unknown by `account`, expected one of lot, position, symbol"),
-    ],
-)
-async def test_an_unknown_grouping_is_refused(stored: str, by: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        await batchcore.explain(stored, None, D7, by=by)
+        await batchcore.explain(stored, **options)
 
 
 async def test_a_database_without_tables_is_refused(database: str) -> None:
@@ -330,11 +319,9 @@ async def test_any_kind_of_db_serves(stored: str) -> None:
             assert await explained(pool) == expected
             async with pool.acquire() as connection:
                 assert await explained(connection) == expected
-    engine = create_async_engine(stored.replace("postgresql://", "postgresql+asyncpg://"))
-    assert await explained(engine) == expected
-    async with engine.connect() as of_engine:
+    async with engine_of(stored) as engine, engine.connect() as of_engine:
+        assert await explained(engine) == expected
         assert await explained(of_engine) == expected
-    await engine.dispose()
 
 
 @pytest.mark.parametrize("chunk_size", [None, 1])
@@ -388,9 +375,9 @@ async def test_what_a_gap_hides_is_of_the_day_after(same_host: str) -> None:
 
 async def test_changed_data_are_not_explained(same_host: str) -> None:
     await ran(same_host, (5, 9))
-    async with database.connected(same_host) as connection:
-        moment = dt.datetime(2026, 1, 20, tzinfo=dt.UTC)
-        await set_price(connection, "AAA", jan(7), Decimal(13), moment)
+    await database.execute(
+        same_host, "UPDATE market_data_cache SET close = 13 WHERE symbol = 'AAA' AND close = 12"
+    )
 
     found = await batchcore.explain(same_host, [P], D7)
 
@@ -449,12 +436,8 @@ async def test_sectors_are_those_of_profiles(
     same_host: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     await ran(same_host, (5, 9))
-    await database.execute(
-        same_host,
-        "INSERT INTO company_profiles (symbol, sector, is_etf, data_source, last_updated,"
-        " created_at, updated_at) VALUES ('AAA', 'Consumer Cyclical', false, 't', now(), now(),"
-        " now()), ('BBB', 'Energy', true, 't', now(), now(), now())",
-    )
+    profiles = ("AAA", "Consumer Cyclical", False), ("BBB", "Energy", True)
+    await database.add_profiles(same_host, "symbol sector is_etf", *profiles)
     expected = {
         "Consumer Discretionary": Decimal(110),
         "ETFs": Decimal(50),

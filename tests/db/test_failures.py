@@ -3,34 +3,36 @@
 import asyncio
 import contextlib
 from decimal import Decimal
+from functools import partial
 
 import asyncpg
 import pytest
+import pytest_asyncio
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool, Pool
 
-import batchcore
 from batchcore.config import Settings
 from batchcore.errors import DatabaseError
-from support import database
+from support import database, ledger, runs
 from support.generate import MONDAY
-from support.ledger import LOCK, RAISE, WAIT, mend, spoil, waits
+from support.ledger import refused
 from support.outcome import outcome
-from support.runs import run_days
+from support.runs import ONE_EACH
 
 pytestmark = pytest.mark.db
 
 DAYS = list(range(MONDAY, MONDAY + 4))
 HOST = database.plain_host(6, DAYS)
 IN_ORDER = sorted(database.key(portfolio.id) for portfolio in HOST.portfolios)
-ONE_EACH = Settings(chunk_size=1, connections=2)
-"""One connection writes, chunk after chunk."""
+run = partial(runs.run, days=DAYS, settings=ONE_EACH)
 DIE = "PERFORM pg_terminate_backend(pg_backend_pid());"
 
 
-async def run(db, **options) -> batchcore.BatchResult:
-    options.setdefault("settings", ONE_EACH)
-    return await run_days(db, DAYS[0], DAYS[-1], calendar="daily", **options)
+@pytest_asyncio.fixture
+async def host(host: str) -> str:
+    """The URL of a database with `HOST`."""
+    await database.fill(host, HOST)
+    return host
 
 
 async def assert_committed(url: str, portfolios: int) -> database.Snapshots:
@@ -64,17 +66,13 @@ async def assert_left_alone(url: str) -> None:
 
 @pytest.mark.parametrize("table", ["portfolio_snapshots", "portfolios"])
 async def test_a_failing_chunk_is_undone_and_a_second_run_finishes(host: str, table: str) -> None:
-    await database.fill(host, HOST)
-    await spoil(host, IN_ORDER[2], RAISE, table=table)
-
-    with pytest.raises(DatabaseError, match="not this one") as caught:
+    async with refused(host, IN_ORDER[2], table=table) as caught:
         await run(host)
 
     assert caught.value.sqlstate == "ZZ042"
     committed = await assert_committed(host, 2)
     await assert_left_alone(host)
 
-    await mend(host)
     result = await run(host)
 
     assert result.rows_written == 4 * len(DAYS)
@@ -83,10 +81,7 @@ async def test_a_failing_chunk_is_undone_and_a_second_run_finishes(host: str, ta
 
 
 async def test_of_chunks_side_by_side_each_is_done_or_undone(host: str) -> None:
-    await database.fill(host, HOST)
-    await spoil(host, IN_ORDER[2], RAISE)
-
-    with pytest.raises(DatabaseError, match="not this one"):
+    async with refused(host, IN_ORDER[2]):
         await run(host, settings=Settings(chunk_size=1, connections=6))
 
     expected = outcome(HOST, DAYS, DAYS[0], DAYS[-1])
@@ -99,7 +94,6 @@ async def test_of_chunks_side_by_side_each_is_done_or_undone(host: str) -> None:
         assert equities[portfolio] == equity
     await assert_left_alone(host)
 
-    await mend(host)
     result = await run(host, settings=Settings(chunk_size=1, connections=6))
 
     assert result.rows_written == (6 - len(done)) * len(DAYS)
@@ -107,23 +101,17 @@ async def test_of_chunks_side_by_side_each_is_done_or_undone(host: str) -> None:
 
 
 async def test_in_a_failing_chunk_nobody_is_written(host: str) -> None:
-    await database.fill(host, HOST)
-    await spoil(host, IN_ORDER[4], RAISE)
-
-    with pytest.raises(DatabaseError, match="not this one"):
+    async with refused(host, IN_ORDER[4]):
         await run(host, settings=Settings(chunk_size=3, connections=2))
 
     await assert_committed(host, 3)
 
 
 async def test_rows_in_place_come_back_when_their_chunk_fails(host: str) -> None:
-    await database.fill(host, HOST)
     await run(host)
     before = await database.snapshots(host)
     await database.execute(host, "UPDATE positions SET quantity = 20")
-    await spoil(host, IN_ORDER[0], RAISE, table="portfolios")
-
-    with pytest.raises(DatabaseError, match="not this one"):
+    async with refused(host, IN_ORDER[0], table="portfolios"):
         await run(host, on_existing="replace")
 
     assert await database.snapshots(host) == before
@@ -145,14 +133,11 @@ async def callers(url: str, kind: str):
 
 @pytest.mark.parametrize("kind", ["pool", "engine"])
 async def test_a_callers_connections_work_after_a_failure(host: str, kind: str) -> None:
-    await database.fill(host, HOST)
-    await spoil(host, IN_ORDER[1], RAISE)
     async with callers(host, kind) as db:
-        with pytest.raises(DatabaseError, match="not this one"):
+        async with refused(host, IN_ORDER[1]):
             await run(db)
         await assert_committed(host, 1)
         await assert_left_alone(host)
-        await mend(host)
         await run(db)
         await assert_committed(host, 6)
         await assert_left_alone(host)
@@ -164,7 +149,6 @@ async def test_connections_of_an_engine_are_opened_one_after_another(
     host: str, connections: int, pool: type[Pool]
 ) -> None:
     # Opened side by side, SQLAlchemy 2.0 fails now and then: "deque mutated during iteration".
-    await database.fill(host, HOST)
     opened, opening, most = 0, 0, 0
 
     async def create() -> asyncpg.Connection:
@@ -191,14 +175,13 @@ async def test_connections_of_an_engine_are_opened_one_after_another(
 async def test_a_writer_that_the_server_ends_is_an_error_and_loses_only_its_chunk(
     host: str, kind: str
 ) -> None:
-    await database.fill(host, HOST)
-    await spoil(host, IN_ORDER[3], DIE)
+    await ledger.spoil(host, IN_ORDER[3], DIE)
     async with callers(host, kind) as db:
         with pytest.raises(DatabaseError) as caught:
             await run(db)
         assert caught.value.sqlstate in {"57P01", "08003"}  # as the driver got to hear of it
         await assert_committed(host, 3)
-        await mend(host)
+        await ledger.mend(host)
         await run(db)
     await assert_committed(host, 6)
 
@@ -207,16 +190,12 @@ async def test_a_writer_that_the_server_ends_is_an_error_and_loses_only_its_chun
 async def test_a_run_cancelled_while_it_writes_leaves_what_it_committed(
     host: str, kind: str
 ) -> None:
-    await database.fill(host, HOST)
-    await spoil(host, IN_ORDER[2], WAIT)
-    async with callers(host, kind) as db, database.connected(host) as other:
-        await other.fetchval(f"SELECT pg_advisory_lock({LOCK})")
-        task = asyncio.create_task(run(db, progress=lambda *_: None))
-        await waits(other)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        await other.fetchval(f"SELECT pg_advisory_unlock({LOCK})")
+    async with callers(host, kind) as db:
+        work = run(db, progress=lambda *_: None)
+        async with ledger.at_work(host, IN_ORDER[2], work) as task:
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
         await assert_committed(host, 2)
         await assert_left_alone(host)
         await run(db)
@@ -225,12 +204,11 @@ async def test_a_run_cancelled_while_it_writes_leaves_what_it_committed(
 
 @pytest.mark.parametrize("kind", ["pool", "engine"])
 async def test_a_run_cancelled_while_it_reads_leaves_nothing(host: str, kind: str) -> None:
-    await database.fill(host, HOST)
     async with callers(host, kind) as db, database.connected(host) as other:
         async with other.transaction():
             await other.execute("LOCK TABLE positions")
             task = asyncio.create_task(run(db))
-            await waits(other)
+            await ledger.waits(other)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
@@ -240,11 +218,10 @@ async def test_a_run_cancelled_while_it_reads_leaves_nothing(host: str, kind: st
     await assert_committed(host, 6)
 
 
-async def test_progress_is_told_of_each_chunk(same_host: str) -> None:
-    await database.fill(same_host, HOST)
+async def test_progress_is_told_of_each_chunk(host: str) -> None:
     calls: list[tuple[str, int, int]] = []
 
-    await run(same_host, progress=lambda *call: calls.append(call))
+    await run(host, progress=lambda *call: calls.append(call))
 
     assert calls[0] == ("load", 0, 0)
     # one that is told again between two chunks is the same
@@ -254,15 +231,13 @@ async def test_progress_is_told_of_each_chunk(same_host: str) -> None:
 
 
 @pytest.mark.parametrize("at", ["load", "persist"])
-async def test_what_progress_raises_ends_the_run_and_surfaces(same_host: str, at: str) -> None:
-    await database.fill(same_host, HOST)
-
+async def test_what_progress_raises_ends_the_run_and_surfaces(host: str, at: str) -> None:
     def progress(phase: str, done: int, _all: int) -> None:
         if phase == at and (phase == "load" or done == 2):
             raise ZeroDivisionError("by the caller")
 
     with pytest.raises(ZeroDivisionError, match="by the caller"):
-        await run(same_host, progress=progress)
+        await run(host, progress=progress)
 
-    await assert_committed(same_host, 0 if at == "load" else 2)
-    await assert_left_alone(same_host)
+    await assert_committed(host, 0 if at == "load" else 2)
+    await assert_left_alone(host)

@@ -4,13 +4,11 @@ import asyncio
 import re
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
 import pytest_asyncio
 
@@ -31,8 +29,10 @@ from support import database, foreign, legacy_frames, legacy_host
 from support.database import Host, execute, fetch
 from support.generate import MONDAY, Generator
 from support.generate_legacy import LegacyGenerator
+from support.ledger import until
 from support.legacy_frames import Run as LegacyRun
 from support.outcome import in_doubles, issues_of, outcome, random_host, seeded
+from support.runs import run
 from support.worked_legacy import beta, position
 
 pytestmark = pytest.mark.db
@@ -41,6 +41,9 @@ DOCS = Path(__file__).parents[2] / "docs" / "schema.md"
 DAYS = list(range(MONDAY - 60, MONDAY + 60))
 FIRST, LAST = MONDAY, MONDAY + 10
 XNYS = load("XNYS").sessions(MONDAY - 60, MONDAY + 60).tolist()
+LATER = ("0002", "0003", "0004", "0005", "0006")
+"""Revisions after that of the tables."""
+
 INDEXES = {
     "idx_positions_active_complete": "Holdings",
     "idx_market_data_valid_prices": "quotes",
@@ -79,13 +82,6 @@ async def described(url: str) -> set[tuple[str, ...]]:
     return {tuple(row) for row in rows if "batchcore_" not in row[1]}
 
 
-@asynccontextmanager
-async def filled(url: str, host: Host) -> AsyncIterator[asyncpg.Connection]:
-    async with database.connected(url) as connection:
-        await foreign.fill(connection, host)
-        yield connection
-
-
 def stored_column(schema: Schema, name: str) -> str:
     return schema.column("portfolio_snapshots", name)
 
@@ -115,11 +111,7 @@ async def test_migrate_marks_0001_and_builds_the_indexes_beside_what_is_there(
     assert await described(url) == before
 
     report = await migrate(url, schema=schema)
-    assert (report.adopted, report.marked, report.applied) == (
-        True,
-        ("0001",),
-        ("0002", "0003", "0004", "0005", "0006"),
-    )
+    assert (report.adopted, report.marked, report.applied) == (True, ("0001",), LATER)
     after = await described(url)
     assert before <= after
     assert any("idx_positions_portfolio_deleted, redundant" in note for note in report.notes)
@@ -144,7 +136,8 @@ async def test_migrate_marks_0001_and_builds_the_indexes_beside_what_is_there(
 
 async def test_a_host_writes_while_its_indexes_are_built(url: str, schema: Schema) -> None:
     prices = tuple(("AAA", day, Decimal(11)) for day in range(MONDAY, MONDAY + 5))
-    async with filled(url, Host((), prices)) as writer, database.connected(url) as old:
+    await foreign.fill(url, Host((), prices))
+    async with database.connected(url) as writer, database.connected(url) as old:
         await writer.execute("SET lock_timeout = '5s'")
         transaction = old.transaction(isolation="repeatable_read")
         await transaction.start()
@@ -154,15 +147,14 @@ async def test_a_host_writes_while_its_indexes_are_built(url: str, schema: Schem
             "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()"
             " AND wait_event_type = 'Lock' AND query LIKE 'CREATE INDEX CONCURRENTLY%')"
         )
-        while not await writer.fetchval(waits):
-            assert not migration.done()
+        await until(writer, waits)
         # the build waits for the old transaction, and nobody for the build
         await writer.execute("INSERT INTO ledger.quotes VALUES ('BBB', '2026-01-05', 3)")
         await writer.execute("UPDATE ledger.quotes SET \"Close\" = 12 WHERE ticker = 'AAA'")
         await writer.execute("DELETE FROM ledger.quotes WHERE day = '2026-01-06'")
         assert not migration.done()
         await transaction.rollback()
-        assert (await migration).applied == ("0002", "0003", "0004", "0005", "0006")
+        assert (await migration).applied == LATER
 
     async with database.connected(url) as connection:
         await connection.execute("SET enable_seqscan = off")
@@ -186,15 +178,14 @@ WRITES = (
 
 
 async def test_a_host_that_never_stops_writing_is_migrated_twice(url: str, schema: Schema) -> None:
-    async with filled(url, database.plain_host(2, [MONDAY])) as connection:
-        await connection.execute(
-            "INSERT INTO ledger.quotes SELECT 'A' || n, '2026-01-05', n FROM"
-            " generate_series(0, 9999) AS n"
-        )
-        await connection.execute(
-            "INSERT INTO ledger.\"Holdings\" SELECT gen_random_uuid(), id, 'fifo', 'A' || n,"
-            " 'LONG', n, 1, '2026-01-05' FROM ledger.accounts, generate_series(0, 4999) AS n"
-        )
+    await foreign.fill(url, database.plain_host(2, [MONDAY]))
+    await execute(
+        url,
+        "INSERT INTO ledger.quotes SELECT 'A' || n, '2026-01-05', n FROM"
+        " generate_series(0, 9999) AS n",
+        "INSERT INTO ledger.\"Holdings\" SELECT gen_random_uuid(), id, 'fifo', 'A' || n,"
+        " 'LONG', n, 1, '2026-01-05' FROM ledger.accounts, generate_series(0, 4999) AS n",
+    )
     wrote, done = asyncio.Event(), asyncio.Event()
 
     async def write() -> int:
@@ -212,13 +203,7 @@ async def test_a_host_that_never_stops_writing_is_migrated_twice(url: str, schem
     async with asyncio.TaskGroup() as group:
         writer = group.create_task(write())
         await wrote.wait()
-        assert (await migrate(url, schema=schema)).applied == (
-            "0002",
-            "0003",
-            "0004",
-            "0005",
-            "0006",
-        )
+        assert (await migrate(url, schema=schema)).applied == LATER
         wrote.clear()
         await wrote.wait()
         assert (await migrate(url, schema=schema)).applied == ()
@@ -250,7 +235,7 @@ async def test_a_host_that_never_stops_writing_is_migrated_twice(url: str, schem
 
 
 async def test_every_difference_is_named_at_once(url: str, schema: Schema) -> None:
-    await database.execute(
+    await execute(
         url,
         'ALTER TABLE ledger."Holdings" DROP COLUMN sold_at, ALTER ticker TYPE bytea USING NULL,'
         " ALTER ticker DROP NOT NULL",
@@ -283,7 +268,7 @@ async def test_every_difference_is_named_at_once(url: str, schema: Schema) -> No
 
 
 async def test_analytics_are_not_written_into_doubles(url: str, schema: Schema) -> None:
-    await database.execute(url, "ALTER TABLE ledger.daily ALTER hhi TYPE double precision")
+    await execute(url, "ALTER TABLE ledger.daily ALTER hhi TYPE double precision")
     async with database.connected(url) as connection:
         found = await inspect(connection, schema)
     told = "is double precision, expected numeric: doubles are read, never written"
@@ -310,30 +295,15 @@ async def test_run_and_plan_on_the_host_are_those_of_the_reference(
     prices[0] = (symbol, day, Decimal("12.00003") if close else close)
     host = Host(host.portfolios, (*prices, ("ZZ9", MONDAY, Decimal("0.03125"))), host.standing)
     await migrate(url, schema=schema)
-    async with filled(url, host):
-        pass
+    await foreign.fill(url, host)
     before = await snapshots(url, schema)
     expected = outcome(in_doubles(host), DAYS, FIRST, LAST, mode)
 
-    async def run(*, dry_run: bool) -> batchcore.BatchResult:
-        return await batchcore.run_batch(
-            url,
-            date_of(FIRST),
-            date_of(LAST),
-            calendar="daily",
-            on_existing=mode,
-            settings=Settings(
-                schema=schema,
-                min_coverage=0.0,
-                max_failed="100%",
-                chunk_size=3,
-                dry_run=dry_run,
-            ),
-        )
-
-    plan = await run(dry_run=True)
+    own = Settings(schema=schema, min_coverage=0.0, max_failed="100%", chunk_size=3)
+    asked = {"days": [FIRST, LAST], "analytics": "portfolio", "on_existing": mode}
+    plan = await run(url, **asked, settings=replace(own, dry_run=True))
     assert await snapshots(url, schema) == before
-    result = await run(dry_run=False)
+    result = await run(url, **asked, settings=own)
 
     assert plan.portfolios.sessions_planned.tolist() == result.portfolios.sessions_planned.tolist()
     assert result.portfolios.sessions_planned.sum() == len(expected.cells) > 0
@@ -461,11 +431,8 @@ async def test_legacy_on_the_host_is_the_reference_with_the_grants_of_the_docs(
         # finer than the scale: 0.00003 is a price of 0, and half a unit is rounded up
         fine = [("AAA", MONDAY - 20, Decimal("0.00003")), ("BBB", MONDAY - 20, Decimal("0.03125"))]
         run = replace(run, prices=(*run.prices, *fine), today=FIRST + seed % 4)
-        await database.execute(
-            url, "TRUNCATE ledger.accounts, ledger.quotes, ledger.indices CASCADE"
-        )
-        async with database.connected(url) as connection:
-            await foreign.fill_legacy(connection, run)
+        await execute(url, "TRUNCATE ledger.accounts, ledger.quotes, ledger.indices CASCADE")
+        await foreign.fill_legacy(url, run)
         rows += await run_legacy(url, schema, run, role)
     assert sum(row.long_value > 0 for row in rows) > 50
     assert sum(row.beta_provider_1y is not None for row in rows) > 20
@@ -474,7 +441,7 @@ async def test_legacy_on_the_host_is_the_reference_with_the_grants_of_the_docs(
 
 async def test_legacy_names_every_difference_at_once(url: str, schema: Schema) -> None:
     await migrate(url, schema=schema)
-    await database.execute(
+    await execute(
         url,
         "ALTER TABLE ledger.daily DROP COLUMN delta, ALTER portfolio_vega TYPE real,"
         " ALTER hhi TYPE double precision, ALTER slope TYPE numeric(9,4),"
@@ -509,16 +476,8 @@ async def test_doubles_that_lost_decimals_are_counted_by_column(url: str, schema
         (("AAA", MONDAY - 1, Decimal("11.1")), ("AAA", MONDAY, Decimal("11.00004"))),
     )
     await migrate(url, schema=schema)
-    async with filled(url, host):
-        pass
-    result = await batchcore.run_batch(
-        url,
-        date_of(MONDAY),
-        date_of(MONDAY),
-        calendar="daily",
-        analytics="none",
-        settings=Settings(schema=schema),
-    )
+    await foreign.fill(url, host)
+    result = await run(url, days=[MONDAY], settings=Settings(schema=schema))
     counts = {
         "market_data_cache.close": 1,
         "positions.entry_price": 1,
@@ -536,30 +495,19 @@ async def test_doubles_that_lost_decimals_are_counted_by_column(url: str, schema
 
 async def test_caches_read_doubles_too(url: str, schema: Schema) -> None:
     prices = (("AAA", MONDAY, Decimal("11.00006")), ("AAA", MONDAY + 1, Decimal("NaN")))
-    async with filled(url, Host((), prices)):
-        pass
+    await foreign.fill(url, Host((), prices))
     cache = batchcore.PriceCache(schema=schema)
     assert await cache.load_date_range(url, ["AAA"], date_of(MONDAY), date_of(MONDAY + 1)) == 1
     assert cache.get("AAA", date_of(MONDAY)) == Decimal("11.0001")
     assert cache.get("AAA", date_of(MONDAY + 1)) is None
-    profiles = batchcore.CompanyProfileCache(
-        schema=Schema(
-            schema.namespace,
-            schema.tables,
-            {
-                **schema.columns,
-                **dict.fromkeys(
-                    (
-                        f"company_profiles.{name}"
-                        for name in ("company_name", "industry", "country")
-                    ),
-                    "sector",
-                ),
-                "company_profiles.market_cap": "beta",
-            },
-            {**schema.scales, "company_profiles.market_cap": 2},
-        )
+    texts = (f"company_profiles.{name}" for name in ("company_name", "industry", "country"))
+    columns = {**dict.fromkeys(texts, "sector"), "company_profiles.market_cap": "beta"}
+    own = replace(
+        schema,
+        columns={**schema.columns, **columns},
+        scales={**schema.scales, "company_profiles.market_cap": 2},
     )
+    profiles = batchcore.CompanyProfileCache(schema=own)
     await profiles.load(url, ["AAA"])
     assert profiles.get_beta("AAA") == Decimal("1.1000")
 
@@ -655,7 +603,7 @@ async def unwritten(unwritten_copy: str) -> AsyncIterator[str]:
     """The same database for all tests that write no snapshots."""
     yield unwritten_copy
     await drop_roles(unwritten_copy)
-    await database.execute(unwritten_copy, "TRUNCATE batchcore_runs CASCADE")
+    await execute(unwritten_copy, "TRUNCATE batchcore_runs CASCADE")
 
 
 async def run_as(url: str, **options: Any) -> batchcore.BatchResult:
@@ -663,16 +611,26 @@ async def run_as(url: str, **options: Any) -> batchcore.BatchResult:
     return await batchcore.run_batch(url, start, end, on_existing="replace", **options)
 
 
-@pytest.mark.parametrize("level", ["portfolio", "full"])
-async def test_the_grants_of_the_docs_are_enough(listed: str, level: str) -> None:
-    role = await granted(listed, [*grants(RUN), *(grants(FULL) if level == "full" else [])])
+@pytest.mark.parametrize(
+    ("more", "options"),
+    [
+        (None, {"analytics": "portfolio"}),
+        (FULL, {"analytics": "full"}),
+        (LEGACY, {"policy": "legacy"}),
+    ],
+    ids=["portfolio", "full", "legacy"],
+)
+async def test_the_grants_of_the_docs_are_enough(
+    listed: str, more: str | None, options: dict[str, str]
+) -> None:
+    role = await granted(listed, [*grants(RUN), *(grants(more) if more else [])])
     for _ in range(2):  # rows that are new, then rows that stand
-        result = await run_as(role, analytics=level)
+        result = await run_as(role, **options)
         assert (result["success"], result.rows_written) == (True, 12)
-        assert dict(result.analytics_off) == {}
-    assert (
-        await check_rows.check(role, DATA.opening(), DATA.market.days[-3:].tolist())
-    ).differing == 0
+        assert more == LEGACY or dict(result.analytics_off) == {}
+    if more != LEGACY:
+        days = DATA.market.days[-3:].tolist()
+        assert (await check_rows.check(role, DATA.opening(), days)).differing == 0
 
 
 async def test_a_plan_needs_only_to_read(unwritten: str) -> None:
@@ -691,44 +649,36 @@ async def test_a_plan_needs_only_to_read(unwritten: str) -> None:
     }
 
 
-@pytest.mark.parametrize("number", range(len(grants(RUN) + grants(FULL))))
-async def test_each_grant_of_the_docs_is_needed(unwritten: str, number: int) -> None:
-    every = grants(RUN) + grants(FULL)
+NEEDED = [
+    (paragraph, number)
+    for paragraph in (FULL, LEGACY)
+    for number in range(len(grants(RUN) + grants(paragraph)))
+]
+
+
+@pytest.mark.parametrize(("paragraph", "number"), NEEDED)
+async def test_each_grant_of_the_docs_is_needed(
+    unwritten: str, paragraph: str, number: int
+) -> None:
+    every = grants(RUN) + grants(paragraph)
     role = await granted(unwritten, every[:number] + every[number + 1 :])
+    options = {"analytics": "full"} if paragraph == FULL else {"policy": "legacy"}
     with pytest.raises((SchemaError, DatabaseError)):
-        await run_as(role, analytics="full")
+        await run_as(role, **options)
     assert await fetch(unwritten, "SELECT FROM portfolio_snapshots") == []
-
-
-@pytest.mark.parametrize("number", range(len(grants(RUN) + grants(LEGACY))))
-async def test_each_grant_of_the_docs_is_needed_by_legacy(unwritten: str, number: int) -> None:
-    every = grants(RUN) + grants(LEGACY)
-    role = await granted(unwritten, every[:number] + every[number + 1 :])
-    with pytest.raises((SchemaError, DatabaseError)):
-        await run_as(role, policy="legacy")
-    assert await fetch(unwritten, "SELECT FROM portfolio_snapshots") == []
-
-
-async def test_the_grants_of_the_docs_are_enough_for_legacy(listed: str) -> None:
-    role = await granted(listed, grants(RUN) + grants(LEGACY))
-    for _ in range(2):
-        result = await run_as(role, policy="legacy")
-        assert (result["success"], result.rows_written) == (True, 12)
 
 
 @pytest.mark.usefixtures("roles")
 async def test_the_grants_are_enough_on_a_host_of_other_names(url: str, schema: Schema) -> None:
     host = database.plain_host(3, [MONDAY, MONDAY + 1])
     await migrate(url, schema=schema)
-    async with filled(url, host):
-        pass
+    await foreign.fill(url, host)
     role = await granted(url, grants(RUN), schema)
     for _ in range(2):
-        result = await batchcore.run_batch(
+        result = await run(
             role,
-            date_of(MONDAY),
-            date_of(MONDAY + 1),
-            calendar="daily",
+            days=[MONDAY, MONDAY + 1],
+            analytics="portfolio",
             on_existing="replace",
             settings=Settings(schema=schema),
         )

@@ -74,12 +74,12 @@ async def stored(url: str, schema: Schema) -> dict[tuple[uuid.UUID, int], object
             ),
         )
     )
-    async with database.connected(url) as connection:
-        rows = await connection.fetch(
-            f"SELECT {portfolio}, {date}, {equity}"  # noqa: S608  # quoted
-            f" FROM {quote_identifier(schema.namespace)}.{table}"
-        )
-        assert await connection.fetchval("SELECT count(*) FROM public.x") == 0
+    rows = await database.fetch(
+        url,
+        f"SELECT {portfolio}, {date}, {equity}"  # noqa: S608  # quoted
+        f" FROM {quote_identifier(schema.namespace)}.{table}",
+    )
+    assert await database.fetchval(url, "SELECT count(*) FROM public.x") == 0
     return {(row[0], (row[1] - database.EPOCH).days): row[2] for row in rows}
 
 

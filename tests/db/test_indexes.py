@@ -1,14 +1,12 @@
 """EXPLAIN: each of the three indexes serves the queries that it is for."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from datetime import date, timedelta
 
-import asyncpg
 import pytest
-import pytest_asyncio
 
-from batchcore.db.migrate import migrate
+from support import database
 
 pytestmark = pytest.mark.db
 
@@ -45,27 +43,22 @@ FILL = (
 DAY = date(2020, 12, 31)
 
 
-@pytest_asyncio.fixture
-async def connection(database: str) -> AsyncIterator[asyncpg.Connection]:
-    await migrate(database)
-    connection = await asyncpg.connect(database)
-    for statement in FILL:
-        await connection.execute(statement)
-    yield connection
-    await connection.close()
+@pytest.fixture(scope="module")
+def filled(server, template: str) -> Iterator[str]:
+    yield from database.shared(server, lambda url: database.execute(url, *FILL), template)
 
 
-async def test_the_queries_of_the_docs_use_the_indexes(connection: asyncpg.Connection) -> None:
+async def test_the_queries_of_the_docs_use_the_indexes(filled: str) -> None:
     symbols = [f"SYM{n}" for n in range(0, 400, 20)]
 
     assert "idx_market_data_valid_prices" in await used(
-        connection,
+        filled,
         "SELECT close FROM market_data_cache WHERE symbol = $1 AND date = $2 AND close > 0",
         "SYM17",
         DAY,
     )
     assert "idx_market_data_valid_prices" in await used(
-        connection,
+        filled,
         "SELECT symbol, date, close FROM market_data_cache"
         " WHERE symbol = ANY ($1::text[]) AND date BETWEEN $2 AND $3 AND close > 0",
         symbols,
@@ -73,13 +66,13 @@ async def test_the_queries_of_the_docs_use_the_indexes(connection: asyncpg.Conne
         DAY,
     )
     assert "idx_positions_active_complete" in await used(
-        connection,
+        filled,
         "SELECT symbol, quantity FROM positions WHERE portfolio_id = $1 AND deleted_at IS NULL"
         " AND exit_date IS NULL AND investment_class = 'PUBLIC'",
         "00000000-0000-0000-0000-000000000017",
     )
     assert "idx_positions_symbol_active" in await used(
-        connection,
+        filled,
         "SELECT DISTINCT symbol FROM positions"
         " WHERE deleted_at IS NULL AND symbol IS NOT NULL AND symbol <> ''"
         " AND (exit_date IS NULL OR exit_date > $1)"
@@ -88,12 +81,10 @@ async def test_the_queries_of_the_docs_use_the_indexes(connection: asyncpg.Conne
     )
 
 
-async def test_a_query_without_the_predicate_uses_none_of_them(
-    connection: asyncpg.Connection,
-) -> None:
+async def test_a_query_without_the_predicate_uses_none_of_them(filled: str) -> None:
     # Closes of 0 are not in the index, so this shows that `used` can fail.
     plan = await used(
-        connection,
+        filled,
         "SELECT close FROM market_data_cache WHERE symbol = $1 AND date = $2",
         "SYM1",
         DAY,
@@ -102,8 +93,9 @@ async def test_a_query_without_the_predicate_uses_none_of_them(
     assert "idx_market_data_valid_prices" not in plan
 
 
-async def used(connection: asyncpg.Connection, query: str, *arguments: object) -> set[str]:
-    plan = json.loads(await connection.fetchval(f"EXPLAIN (FORMAT JSON) {query}", *arguments))
+async def used(url: str, query: str, *arguments: object) -> set[str]:
+    told = await database.fetchval(url, f"EXPLAIN (FORMAT JSON) {query}", *arguments)
+    plan = json.loads(told)
     return set(_index_names(plan))
 
 

@@ -1,27 +1,25 @@
 """What the server kept is what it was sent, or nothing of the chunk is committed."""
 
+from dataclasses import replace
 from decimal import Decimal
 
 import numpy as np
 import pytest
 
 import batchcore
-from batchcore import calendar as calendars
-from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.demo.seed import fill
 from batchcore.errors import DatabaseError
 from batchcore.frames import Constant, Moment, Table
 from batchcore.pg.database import Database
+from db.test_refused_portfolios import FACTOR, FULL, SESSIONS
 from support import database, ledger
-from support.database import Host
-from support.generate import MONDAY
 from support.outcome import assert_undisturbed
+from support.runs import DAYS, run
 
 pytestmark = pytest.mark.db
 
-DAYS = list(range(MONDAY, MONDAY + 3))
 HOST = database.plain_host(4, DAYS)
 IDS = sorted(database.key(portfolio.id) for portfolio in HOST.portfolios)
 ONE = f"NEW.portfolio_id = '{IDS[2]}'"
@@ -123,12 +121,6 @@ NEW_ROWS = {
         "portfolios: 4 of 4 rows sent differ in equity_balance; rule `wished` on portfolios",
     ),
 }
-
-
-async def run(db: object, **options: object) -> batchcore.BatchResult:
-    return await batchcore.run_batch(
-        db, date_of(DAYS[0]), date_of(DAYS[-1]), calendar="daily", analytics="none", **options
-    )
 
 
 @pytest.mark.parametrize(("meddling", "told"), NEW_ROWS.values(), ids=NEW_ROWS)
@@ -314,22 +306,7 @@ async def test_a_fill_that_is_not_kept_is_an_error(host: str) -> None:
         await fill(host, [Table("users", 1, columns)])
 
 
-SESSIONS = calendars.load("XNYS").last_sessions(20635, 100).tolist()
-FULL = Host(
-    tuple(
-        ref.Portfolio(
-            f"p{n}",
-            Decimal(1000),
-            (ref.Position("AAA", "LONG", Decimal(10), Decimal(10), SESSIONS[0]),),
-        )
-        for n in range(3)
-    ),
-    tuple(
-        (symbol, day, Decimal(high if row % 2 else low))
-        for symbol, low, high in (("SPY", 100, 110), ("AAA", 50, 60))
-        for row, day in enumerate(SESSIONS)
-    ),
-)
+THREE = replace(FULL, portfolios=FULL.portfolios[:3])
 ANALYTICS = {
     "position_market_betas": "NEW.beta := 0",
     "factor_exposures": "NEW.exposure_dollar := 1",
@@ -343,15 +320,10 @@ ANALYTICS = {
 async def test_what_is_not_kept_of_the_analytics_is_an_error(
     host: str, table: str, change: str, mode: str
 ) -> None:
-    await database.fill(host, FULL)
-    await database.execute(
-        host,
-        "INSERT INTO factor_definitions (id, name, factor_type, calculation_method, etf_proxy,"
-        " display_order, is_active, created_at, updated_at) VALUES"
-        " (gen_random_uuid(), 'Market', 'style', 'regression', 'SPY', 1, true, now(), now())",
-    )
+    await database.fill(host, THREE)
+    await database.execute(host, FACTOR)
     end = date_of(SESSIONS[-1])
-    own = sorted(database.key(portfolio.id) for portfolio in FULL.portfolios)
+    own = sorted(database.key(portfolio.id) for portfolio in THREE.portfolios)
     if mode == "replace":
         await batchcore.run_batch(host, end, end, portfolio_ids=own[:2], analytics="full")
         await database.execute(host, "UPDATE positions SET market_value = NULL")
@@ -366,10 +338,8 @@ async def test_what_is_not_kept_of_the_analytics_is_an_error(
     assert await database.snapshots(host) == before
 
 
-async def test_market_values_that_need_no_update_are_there(
-    host: str,
-) -> None:
-    await database.fill(host, FULL)
+async def test_market_values_that_need_no_update_are_there(host: str) -> None:
+    await database.fill(host, THREE)
     end = date_of(SESSIONS[-1])
     stamped = acts("NEW.updated_at := now(); RETURN NEW;", table="positions", when="BEFORE UPDATE")
     await database.execute(host, stamped)

@@ -5,9 +5,11 @@ import contextlib
 import datetime as dt
 from collections.abc import AsyncIterator
 from decimal import Decimal
+from functools import partial
 
 import asyncpg
 import pytest
+import pytest_asyncio
 
 import batchcore
 from batchcore.calendar import date_of
@@ -21,46 +23,28 @@ from batchcore.run import lease as leases
 from batchcore.run import writing
 from batchcore.run.lease import LeaseHolder
 from batchcore.run.request import make_request
-from support import database, ledger
-from support.generate import MONDAY
+from support import database, ledger, runs
+from support.ledger import at_work, refused
 from support.outcome import assert_undisturbed
+from support.runs import DAYS, ONE_EACH
 
 pytestmark = pytest.mark.db
 
-DAYS = list(range(MONDAY, MONDAY + 3))
 HOST = database.plain_host(4, DAYS)
 IDS = sorted(database.key(portfolio.id) for portfolio in HOST.portfolios)
+run = partial(runs.run, settings=ONE_EACH)
 SOON = dt.timedelta(seconds=2.1)
-ONE_EACH = Settings(chunk_size=1, connections=2)
 
 
-async def run(db: object, **options: object) -> batchcore.BatchResult:
-    options.setdefault("settings", ONE_EACH)
-    return await batchcore.run_batch(
-        db, date_of(DAYS[0]), date_of(DAYS[-1]), calendar="daily", analytics="none", **options
-    )
-
-
-@contextlib.asynccontextmanager
-async def at_work(url: str, portfolio: object, **options: object) -> AsyncIterator[asyncio.Task]:
-    """Give a run that is inside the transaction of a portfolio, until its lock is given back."""
-    await ledger.spoil(url, portfolio, ledger.WAIT)
-    async with database.connected(url) as other:
-        await other.fetchval(f"SELECT pg_advisory_lock({ledger.LOCK})")
-        task = asyncio.create_task(run(url, **options))
-        try:
-            await ledger.waits(other)
-            yield task
-        finally:
-            await other.fetchval(f"SELECT pg_advisory_unlock({ledger.LOCK})")
-            async with asyncio.timeout(30):
-                await asyncio.gather(task, return_exceptions=True)
-    await ledger.mend(url)
+@pytest_asyncio.fixture
+async def host(host: str) -> str:
+    """The URL of a database with `HOST`."""
+    await database.fill(host, HOST)
+    return host
 
 
 async def test_a_second_run_on_the_same_portfolios_is_refused_and_writes_nothing(host: str) -> None:
-    await database.fill(host, HOST)
-    async with at_work(host, IDS[1]) as first:
+    async with at_work(host, IDS[1], run(host)) as first:
         before = await database.snapshots(host)
         (own,) = await ledger.runs(host)
         for portfolios in (None, [IDS[3]]):
@@ -100,9 +84,8 @@ async def waits_for(
 async def test_a_run_that_may_wait_begins_when_the_other_has_ended(
     host: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await database.fill(host, HOST)
     async with contextlib.AsyncExitStack() as stack:
-        async with at_work(host, IDS[1]) as first:
+        async with at_work(host, IDS[1], run(host)) as first:
             (own,) = await ledger.runs(host)
             waits = waits_for(host, own["id"], monkeypatch, portfolio_ids=IDS[:2])
             second = await stack.enter_async_context(waits)
@@ -125,7 +108,6 @@ async def test_a_run_that_may_wait_begins_when_the_other_has_ended(
 async def test_a_run_that_may_wait_takes_over_a_lease_that_expires(
     host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await database.fill(host, HOST)
     await run(host, portfolio_ids=IDS[:2])
     await ledger.kill(host)
     await database.execute(
@@ -143,8 +125,7 @@ async def test_a_run_that_may_wait_takes_over_a_lease_that_expires(
 async def test_a_run_that_waits_can_be_cancelled(
     host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await database.fill(host, HOST)
-    async with at_work(host, IDS[1]):
+    async with at_work(host, IDS[1], run(host)):
         (own,) = await ledger.runs(host)
         async with waits_for(host, own["id"], monkeypatch) as second:
             second.cancel()
@@ -154,8 +135,7 @@ async def test_a_run_that_waits_can_be_cancelled(
 
 
 async def test_a_run_has_waited_long_enough(host: str) -> None:
-    await database.fill(host, HOST)
-    async with at_work(host, IDS[1]):
+    async with at_work(host, IDS[1], run(host)):
         (own,) = await ledger.runs(host)
         told = rf"^gave up after 0\.01 s: run {own['id']} is already processing"
         with pytest.raises(LeaseHeldError, match=told) as caught:
@@ -172,8 +152,7 @@ async def test_what_is_no_time_to_wait_is_refused(seconds: object) -> None:
 
 
 async def test_runs_on_other_portfolios_go_side_by_side(host: str) -> None:
-    await database.fill(host, HOST)
-    async with at_work(host, IDS[0], portfolio_ids=IDS[:2]) as first:
+    async with at_work(host, IDS[0], run(host, portfolio_ids=IDS[:2])) as first:
         second = await run(host, portfolio_ids=IDS[2:])
         none = await run(host, portfolio_ids=[])
         assert (second.rows_written, none.rows_written) == (6, 0)
@@ -184,15 +163,13 @@ async def test_runs_on_other_portfolios_go_side_by_side(host: str) -> None:
 
 
 async def test_a_plan_needs_no_lease(host: str) -> None:
-    await database.fill(host, HOST)
-    async with at_work(host, IDS[1]):
+    async with at_work(host, IDS[1], run(host)):
         planned = await run(host, settings=Settings(dry_run=True))
         assert len(planned.sessions) == 3
         assert len(await ledger.runs(host)) == 1
 
 
 async def test_two_starts_at_once_are_one_run(host: str) -> None:
-    await database.fill(host, HOST)
     async with database.connected(host) as other:
         async with other.transaction():
             await other.execute("LOCK TABLE batchcore_runs IN SHARE UPDATE EXCLUSIVE MODE")
@@ -214,8 +191,9 @@ async def test_two_starts_at_once_are_one_run(host: str) -> None:
 async def test_an_expired_lease_is_taken_over_and_its_open_transaction_ended(
     host: str, *, same: bool
 ) -> None:
-    await database.fill(host, HOST)
-    async with at_work(host, IDS[1]) as zombie:  # its transaction has written rows of IDS[1]
+    async with at_work(
+        host, IDS[1], run(host)
+    ) as zombie:  # its transaction has written rows of IDS[1]
         await ledger.expire(host)
         await ledger.heal(host)
         result = await run(host, resume=same)
@@ -231,7 +209,6 @@ async def test_an_expired_lease_is_taken_over_and_its_open_transaction_ended(
 async def test_a_zombie_that_wakes_up_writes_nothing(
     host: str, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
-    await database.fill(host, HOST)
     asleep, awake = asyncio.Event(), asyncio.Event()
     commit = writing.commit_chunk
     enter = Ledger.enter
@@ -280,10 +257,9 @@ async def test_a_zombie_that_wakes_up_writes_nothing(
 
 
 async def test_a_heartbeat_prolongs_the_lease_and_a_lost_one_stops_the_run(host: str) -> None:
-    await database.fill(host, HOST)
     settings = Settings(chunk_size=1, connections=2, lease_seconds=2)
     async with (
-        at_work(host, IDS[1], settings=settings) as task,
+        at_work(host, IDS[1], run(host, settings=settings)) as task,
         database.connected(host) as other,
     ):
         row = await other.fetchrow("SELECT * FROM batchcore_run_heartbeats")
@@ -304,7 +280,6 @@ async def test_a_heartbeat_prolongs_the_lease_and_a_lost_one_stops_the_run(host:
 async def test_a_heartbeat_that_fails_is_tried_again(
     host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await database.fill(host, HOST)
     beats: list[bool] = []
     beaten = asyncio.Event()
     beat = Ledger.beat
@@ -318,7 +293,7 @@ async def test_a_heartbeat_that_fails_is_tried_again(
 
     monkeypatch.setattr(Ledger, "beat", failing)
     settings = Settings(chunk_size=1, connections=2, lease_seconds=1)
-    async with at_work(host, IDS[1], settings=settings) as task, asyncio.timeout(30):
+    async with at_work(host, IDS[1], run(host, settings=settings)) as task, asyncio.timeout(30):
         await beaten.wait()
     assert task.result().rows_written == 12
 
@@ -326,7 +301,6 @@ async def test_a_heartbeat_that_fails_is_tried_again(
 async def test_a_run_that_was_taken_over_at_its_end_says_so(
     host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await database.fill(host, HOST)
     finish = Ledger.finish
 
     async def after(*arguments: object, **options: object) -> bool:
@@ -341,14 +315,11 @@ async def test_a_run_that_was_taken_over_at_its_end_says_so(
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError, DatabaseError])
 async def test_a_lease_is_given_back_however_a_run_ends(host: str, error: type) -> None:
-    await database.fill(host, HOST)
     if error is DatabaseError:
-        await ledger.spoil(host, IDS[1], ledger.RAISE)
-        with pytest.raises(DatabaseError, match="not this one"):
+        async with refused(host, IDS[1]):
             await run(host)
-        await ledger.mend(host)
     else:
-        async with at_work(host, IDS[1]) as task:
+        async with at_work(host, IDS[1], run(host)) as task:
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
@@ -364,11 +335,8 @@ async def test_a_lease_is_given_back_however_a_run_ends(host: str, error: type) 
 
 
 async def test_an_expired_run_of_others_is_left_alone(host: str) -> None:
-    await database.fill(host, HOST)
-    await ledger.spoil(host, IDS[0], ledger.RAISE)
-    with pytest.raises(DatabaseError):
+    async with refused(host, IDS[0]):
         await run(host, portfolio_ids=IDS[:1])
-    await ledger.mend(host)
     await ledger.kill(host)
     await run(host, portfolio_ids=IDS[1:])
     assert [row["state"] for row in await ledger.runs(host)] == ["running", "complete"]
@@ -379,7 +347,6 @@ async def test_an_expired_run_of_others_is_left_alone(host: str) -> None:
 
 
 async def test_tokens_only_grow(host: str) -> None:
-    await database.fill(host, HOST)
     request = make_request(
         None,
         None,
@@ -408,7 +375,6 @@ async def test_tokens_only_grow(host: str) -> None:
 async def test_a_connection_that_is_idle_in_a_transaction_is_ended_before_its_lease(
     host: str,
 ) -> None:
-    await database.fill(host, HOST)
     seen: list[str] = []
     entered = Ledger.enter_issues
 
@@ -423,10 +389,10 @@ async def test_a_connection_that_is_idle_in_a_transaction_is_ended_before_its_le
 
 
 async def test_a_session_of_the_caller_keeps_no_ledger(host: str) -> None:
-    await database.fill(host, HOST)
     calculator = batchcore.PnLCalculator(Settings(), calendar="daily", analytics="none")
     raw: asyncpg.Connection
-    async with at_work(host, IDS[3], portfolio_ids=[IDS[3]]), database.connected(host) as raw:
+    other = run(host, portfolio_ids=[IDS[3]])
+    async with at_work(host, IDS[3], other), database.connected(host) as raw:
         async with raw.transaction():
             result = await calculator.calculate_all_portfolios_pnl(date_of(DAYS[0]), raw, IDS[:1])
         assert result.rows_written == 1
@@ -437,7 +403,6 @@ async def test_a_session_of_the_caller_keeps_no_ledger(host: str) -> None:
 async def test_a_run_cancelled_while_its_lease_is_committed_gives_it_back(
     host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await database.fill(host, HOST)
     acquire = LeaseHolder.acquire
 
     async def cancelled(holder: LeaseHolder, *arguments: object) -> Lease:

@@ -7,9 +7,11 @@ import logging
 import uuid
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 
 import asyncpg
 import pytest
+import pytest_asyncio
 
 import batchcore
 from batchcore.about import core_version
@@ -17,25 +19,25 @@ from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.errors import DatabaseError, TooManyFailedError
 from batchcore.pg.session import Session
-from support import database, ledger
+from support import database, ledger, runs
 from support.callers import BORROWED, OWN, caller
-from support.generate import MONDAY
+from support.runs import DAYS, ONE_EACH
 
 pytestmark = pytest.mark.db
 
-DAYS = list(range(MONDAY, MONDAY + 3))
 HOST = database.plain_host(5, DAYS)
 IDS = sorted(database.key(portfolio.id) for portfolio in HOST.portfolios)
 START, END = date_of(DAYS[0]), date_of(DAYS[-1])
-ONE_EACH = Settings(chunk_size=1, connections=2)
+run = partial(runs.run, settings=ONE_EACH)
 HUGE = "UPDATE positions SET quantity = 999999999999, position_type = 'LC' WHERE portfolio_id = $1"
 """A hundred times 11 of each do not fit a column of 14 digits: the portfolio fails (S10)."""
 
 
-async def run(db: object, **options: object) -> batchcore.BatchResult:
-    options.setdefault("settings", ONE_EACH)
-    options.setdefault("analytics", "none")
-    return await batchcore.run_batch(db, START, END, calendar="daily", **options)
+@pytest_asyncio.fixture
+async def same_host(same_host: str) -> str:
+    """The URL of a database with `HOST`."""
+    await database.fill(same_host, HOST)
+    return same_host
 
 
 async def told_of(url: str, result: batchcore.BatchResult) -> batchcore.RunStatus:
@@ -50,7 +52,6 @@ async def let_fail(url: str, *portfolios: object) -> None:
 
 
 async def test_a_run_says_what_was_asked_for_and_what_became_of_it(same_host: str) -> None:
-    await database.fill(same_host, HOST)
     result = await run(same_host, portfolio_ids=IDS[:3], settings=Settings(chunk_size=2))
 
     (row,) = await ledger.runs(same_host)
@@ -86,7 +87,6 @@ async def test_a_run_says_what_was_asked_for_and_what_became_of_it(same_host: st
 async def test_the_hash_of_a_chunk_is_that_of_the_bytes_sent(
     same_host: str, monkeypatch: pytest.MonkeyPatch, analytics: str, mode: str
 ) -> None:
-    await database.fill(same_host, HOST)
     if mode == "replace":
         await run(same_host, portfolio_ids=IDS[:1])
     sent: list[tuple[str, bytes]] = []
@@ -115,7 +115,6 @@ async def test_the_hash_of_a_chunk_is_that_of_the_bytes_sent(
 async def test_a_run_leaves_how_its_portfolios_were_marked_and_how_long_it_took(
     same_host: str,
 ) -> None:
-    await database.fill(same_host, HOST)
     await let_fail(same_host, IDS[1])
     result = await run(same_host, settings=replace(ONE_EACH, max_failed="50%"))
 
@@ -134,7 +133,6 @@ async def test_a_run_leaves_how_its_portfolios_were_marked_and_how_long_it_took(
 
 
 async def test_a_run_that_stopped_early_leaves_it_too(same_host: str) -> None:
-    await database.fill(same_host, HOST)
     await let_fail(same_host, IDS[4])
     with pytest.raises(TooManyFailedError):
         await run(same_host, settings=replace(ONE_EACH, max_failed="0"))
@@ -147,7 +145,6 @@ async def test_a_run_that_stopped_early_leaves_it_too(same_host: str) -> None:
 
 
 async def test_who_failed_and_why_is_one_row_for_each_portfolio_and_name(same_host: str) -> None:
-    await database.fill(same_host, HOST)
     await let_fail(same_host, IDS[1])
     await database.execute(  # two flows without an amount of their own date are two bad flows
         same_host,
@@ -183,7 +180,6 @@ async def test_who_failed_and_why_is_one_row_for_each_portfolio_and_name(same_ho
 
 
 async def test_a_chunk_of_failures_alone_is_entered_too(same_host: str) -> None:
-    await database.fill(same_host, HOST)
     await let_fail(same_host, IDS[0])
     await run(same_host)
     entries = [(entry["chunk"], entry["rows_written"]) for entry in await ledger.chunks(same_host)]
@@ -193,7 +189,6 @@ async def test_a_chunk_of_failures_alone_is_entered_too(same_host: str) -> None:
 
 
 async def test_portfolios_that_fail_before_a_chunk_are_counted(same_host: str) -> None:
-    await database.fill(same_host, HOST)
     saturday = dt.date(2026, 1, 10)
     result = await batchcore.run_batch(same_host, saturday, saturday, policy="legacy")  # L2
     assert result.failed == 5
@@ -209,7 +204,6 @@ async def test_portfolios_that_fail_before_a_chunk_are_counted(same_host: str) -
 async def test_what_is_noticed_where_nothing_is_written_is_entered_by_each_attempt_anew(
     same_host: str,
 ) -> None:
-    await database.fill(same_host, HOST)
     deleted, holed = IDS[0], IDS[3]
     gone = f"UPDATE portfolios SET deleted_at = now() WHERE id = '{deleted}'"  # noqa: S608
     await run(same_host)
@@ -240,7 +234,6 @@ async def test_what_is_noticed_where_nothing_is_written_is_entered_by_each_attem
 
 
 async def test_plans_are_not_entered(same_host: str) -> None:
-    await database.fill(same_host, HOST)
     await run(same_host, settings=Settings(dry_run=True))
     assert await ledger.runs(same_host) == []
 
@@ -249,7 +242,6 @@ async def test_plans_are_not_entered(same_host: str) -> None:
 async def test_more_failures_than_may_stop_the_run_before_the_chunk(
     same_host: str, limit: str
 ) -> None:
-    await database.fill(same_host, HOST)
     await let_fail(same_host, IDS[0], IDS[2], IDS[3])
     settings = replace(ONE_EACH, max_failed=limit)
 
@@ -277,14 +269,12 @@ async def test_more_failures_than_may_stop_the_run_before_the_chunk(
 async def test_as_many_failures_as_may_are_failures_of_portfolios(
     same_host: str, failing: int, limit: str
 ) -> None:
-    await database.fill(same_host, HOST)
     await let_fail(same_host, *IDS[:failing])
     result = await run(same_host, settings=replace(ONE_EACH, max_failed=limit))
     assert (result.failed, result.rows_written) == (failing, 3 * (5 - failing))
 
 
 async def test_old_runs_are_forgotten_when_a_run_ends(same_host: str) -> None:
-    await database.fill(same_host, HOST)
     day = dt.timedelta(days=1)
     kept, old, stuck = [
         (await run(same_host, portfolio_ids=IDS[:1], resume=False)).run_id for _ in range(3)
@@ -312,7 +302,6 @@ async def test_old_runs_are_forgotten_when_a_run_ends(same_host: str) -> None:
 
 
 async def test_steps_are_logged_in_order(same_host: str, caplog: pytest.LogCaptureFixture) -> None:
-    await database.fill(same_host, HOST)
     with caplog.at_level(logging.DEBUG, "batchcore"):
         result = await run(same_host, settings=Settings(connections=2))
     steps = [one.message for one in caplog.records if " step=" in one.message]
@@ -437,7 +426,6 @@ async def test_a_pool_counts_its_connection_for_the_heartbeat(host: str) -> None
 
 async def test_what_was_noticed_of_symbols_is_kept_once_for_each_attempt(same_host: str) -> None:
     """Two spellings of one symbol on every session, and a symbol without any close."""
-    await database.fill(same_host, HOST)
     async with database.connected(same_host) as connection:
         await database.add_prices(connection, [("aaa", day, Decimal(5)) for day in DAYS])
         await connection.execute(
@@ -456,9 +444,7 @@ async def test_what_was_noticed_of_symbols_is_kept_once_for_each_attempt(same_ho
 
 
 async def test_a_run_that_failed_keeps_what_it_noticed_of_symbols(same_host: str) -> None:
-    await database.fill(same_host, HOST)
-    async with database.connected(same_host) as connection:
-        await database.add_prices(connection, [("aaa", DAYS[0], Decimal(11))])
+    await database.add_prices(same_host, [("aaa", DAYS[0], Decimal(11))])
     await let_fail(same_host, *IDS[:2])
     with pytest.raises(TooManyFailedError):
         await run(same_host, settings=replace(ONE_EACH, max_failed="0"))
@@ -473,6 +459,5 @@ async def test_a_run_that_failed_keeps_what_it_noticed_of_symbols(same_host: str
 
 
 async def test_a_run_without_issues_of_symbols_keeps_none(same_host: str) -> None:
-    await database.fill(same_host, HOST)
     result = await run(same_host)
     assert (await told_of(same_host, result)).symbol_issues == ()

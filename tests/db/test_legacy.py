@@ -266,12 +266,8 @@ async def test_own_betas_of_the_positions_that_need_them(same_host: str) -> None
         plain(*portfolios, today=5), profiles={"BBB": profile("1.5"), "AAA": profile("0")}
     )
     await legacy_host.fill(same_host, run)
-    async with database.connected(same_host) as connection:
-        await connection.execute(
-            "UPDATE position_market_betas SET portfolio_id = $1 WHERE portfolio_id = $2",
-            database.key("p"),
-            database.key("moved"),
-        )
+    moved = "UPDATE position_market_betas SET portfolio_id = $1 WHERE portfolio_id = $2"
+    await database.fetch(same_host, moved, database.key("p"), database.key("moved"))
     gone = replace(portfolios[-1], positions=(position(market_value="100"),))
     run = replace(run, portfolios=(*portfolios[:-1], gone))
 

@@ -1,5 +1,6 @@
 """Loads against plain SELECTs, and what they say of bytes that are not as announced."""
 
+from collections.abc import Iterator
 from decimal import Decimal
 
 import numpy as np
@@ -210,10 +211,8 @@ async def test_prices_are_those_of_the_window_and_the_last_before_it(same_host: 
         ("AAA", MONDAY + 3, "6"),  # after the window
         ("BBB", MONDAY, "7"),  # asked by nobody
     ]
-    async with database.connected(same_host) as connection:
-        await database.add_prices(
-            connection, [(symbol, day, Decimal(close)) for symbol, day, close in closes]
-        )
+    stored = [(symbol, day, Decimal(close)) for symbol, day, close in closes]
+    await database.add_prices(same_host, stored)
     async with Reader(same_host) as (session, catalog):
         window = await load_prices(session, catalog, ["AAA", "aAA"], MONDAY, MONDAY + 2)
         rest = await load_fallback(session, catalog, ["AAA"], ["AAA", "aAA"], (MONDAY, MONDAY + 2))
@@ -284,7 +283,7 @@ async def test_symbols_are_those_of_the_portfolios_meant(same_host: str) -> None
     assert len(some.texts()) == len(set(some.texts()))
 
 
-async def _many_positions(url: str) -> None:
+async def many_positions(url: str) -> None:
     """Fill a host with 30,000 positions: in 300 symbols, some hostile, ten of them of the dead."""
     portfolio = "SELECT gen_random_uuid(), gen_random_uuid(), 'n', n::text, 'cash', 'USD', now(),"
     async with database.connected(url) as connection:
@@ -307,9 +306,13 @@ async def _many_positions(url: str) -> None:
         await connection.execute("VACUUM ANALYZE positions")
 
 
-async def test_symbols_of_many_positions_are_stepped_through(same_host: str) -> None:
-    await _many_positions(same_host)
-    async with Reader(same_host) as (session, catalog):
+@pytest.fixture(scope="module")
+def many(server, template: str) -> Iterator[str]:
+    yield from database.shared(server, many_positions, template)
+
+
+async def test_symbols_of_many_positions_are_stepped_through(many: str) -> None:
+    async with Reader(many) as (session, catalog):
         everyone = Selection()
         assert steps(catalog, everyone) == 1000
         read = await load(session, select_symbols(catalog, everyone))
@@ -325,11 +328,10 @@ async def test_symbols_of_many_positions_are_stepped_through(same_host: str) -> 
 
 
 async def test_more_symbols_than_steps_are_read_after_all(
-    same_host: str, monkeypatch: pytest.MonkeyPatch
+    many: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await _many_positions(same_host)
     monkeypatch.setattr("batchcore.sources.positions.POSITIONS_OF_A_STEP", 300)
-    async with Reader(same_host) as (session, catalog):
+    async with Reader(many) as (session, catalog):
         everyone = Selection()
         assert steps(catalog, everyone) == 100
         await session.enter("load")
@@ -340,11 +342,10 @@ async def test_more_symbols_than_steps_are_read_after_all(
     assert set(found.texts()) == set(read.texts())
 
 
-async def test_symbols_are_not_stepped_through_without_their_index(same_host: str) -> None:
-    await _many_positions(same_host)
-    async with database.connected(same_host) as connection:
-        await connection.execute("DROP INDEX idx_positions_symbol_active")
-    async with Reader(same_host) as (_, catalog):
+async def test_symbols_are_not_stepped_through_without_their_index(host: str) -> None:
+    await many_positions(host)
+    await database.execute(host, "DROP INDEX idx_positions_symbol_active")
+    async with Reader(host) as (_, catalog):
         assert steps(catalog, Selection()) == 0
 
 
@@ -352,8 +353,7 @@ async def test_more_spellings_than_are_of_use_are_left_to_the_server(
     same_host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = ["AAA", "BBB", "CCC"]
-    async with database.connected(same_host) as connection:
-        await database.add_prices(connection, [(name, MONDAY, Decimal(1)) for name in names])
+    await database.add_prices(same_host, [(name, MONDAY, Decimal(1)) for name in names])
     async with Reader(same_host) as (session, catalog):
         for most, found in ((3, names), (2, None)):
             monkeypatch.setattr(closes_source, "MOST_SPELLINGS", most)

@@ -1,6 +1,5 @@
 """Runs on several servers: one is down, one slow, one has an old schema; the others finish."""
 
-import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -11,12 +10,11 @@ from batchcore.db.migrate import migrate
 from batchcore.demo import embedded
 from batchcore.run.result import BatchResult
 from support import database, ledger
-from support.generate import MONDAY
 from support.outcome import assert_undisturbed
+from support.runs import DAYS
 
 pytestmark = pytest.mark.db
 
-DAYS = list(range(MONDAY, MONDAY + 3))
 HOST = database.plain_host(4, DAYS)
 
 
@@ -44,21 +42,19 @@ async def test_servers_that_cannot_run_do_not_stop_the_others(
     good, old = await made(second, "good"), await made(second, "old")
     await database.execute(old, "UPDATE batchcore_alembic_version SET version_num = '0005'")
     await database.fill(same_host, HOST)
-    await ledger.spoil(same_host, database.key("p2"), ledger.WAIT)
     servers = {"slow": same_host, "down": DOWN, "old": old, "good": good}
 
-    async with database.connected(same_host) as other, database.connected(good) as quick:
-        await other.fetchval(f"SELECT pg_advisory_lock({ledger.LOCK})")
-        days = date_of(DAYS[0]), date_of(DAYS[-1])
-        options = {"calendar": "daily", "analytics": "none", "parallel": 2}
-        task = asyncio.create_task(batchcore.run_many(servers, *days, **options))
-        await ledger.waits(other)
+    days = date_of(DAYS[0]), date_of(DAYS[-1])
+    options = {"calendar": "daily", "analytics": "none", "parallel": 2}
+    work = batchcore.run_many(servers, *days, **options)
+    async with (
+        ledger.at_work(same_host, database.key("p2"), work) as task,
+        database.connected(good) as quick,
+    ):
         done = "SELECT EXISTS (SELECT FROM batchcore_runs WHERE state = 'complete')"
         await ledger.until(quick, done)  # the last of them, while the first is still at work
         assert not task.done()
-        await other.fetchval(f"SELECT pg_advisory_unlock({ledger.LOCK})")
-        found = await task
-    await ledger.mend(same_host)
+    found = task.result()
 
     assert {name: type(error) for name, error in found.errors.items()} == {
         "down": batchcore.DatabaseError,

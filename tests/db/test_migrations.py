@@ -4,12 +4,13 @@ import asyncio
 import datetime as dt
 import io
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
 import pytest
+import pytest_asyncio
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
@@ -17,7 +18,6 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, MetaData, event
-from sqlalchemy.ext.asyncio import create_async_engine
 
 import batchcore
 from batchcore import alembic_include_object
@@ -28,8 +28,9 @@ from batchcore.db.check import check_revision
 from batchcore.db.migrate import MigrateReport, check, connect, downgrade, migrate
 from batchcore.errors import ConfigError, DatabaseError, LeaseHeldError, SchemaError
 from batchcore.schema import REVISION
-from support.callers import with_driver
-from support.database import connected, execute, fetch
+from support.callers import engine_of
+from support.database import connected, execute, fetch, fetchval, shared
+from support.ledger import until
 
 pytestmark = pytest.mark.db
 
@@ -92,6 +93,23 @@ async def on_connection(url: str, work: Callable[[Connection], object]) -> objec
         return await connection.run_sync(work)
 
 
+@pytest.fixture
+def migrated(host: str) -> str:
+    """The URL of a database that batchcore has made."""
+    return host
+
+
+@pytest.fixture(scope="module")
+def hosts_copy(server) -> Iterator[str]:
+    yield from shared(server, host_database)
+
+
+@pytest_asyncio.fixture
+async def hosts(make_database: Callable[..., Awaitable[str]], hosts_copy: str) -> str:
+    """The URL of a database with a host's own tables."""
+    return await make_database(hosts_copy)
+
+
 async def host_database(url: str) -> None:
     """A host's own tables, without anything of batchcore."""
     await migrate(url)
@@ -139,9 +157,9 @@ async def test_an_empty_database_gets_the_tables_that_it_always_got(database: st
 async def test_what_is_no_database_to_migrate_is_refused(
     database: str, asked: Callable[..., Awaitable[object]]
 ) -> None:
-    engine = create_async_engine(with_driver(database))
     told = "expected a database URL or an SQLAlchemy AsyncEngine, was "
     async with (
+        engine_of(database) as engine,
         asyncpg.create_pool(database, min_size=0) as pool,
         connected(database) as raw,
         engine.connect() as connection,
@@ -151,47 +169,43 @@ async def test_what_is_no_database_to_migrate_is_refused(
             with pytest.raises(ConfigError) as error:
                 await asked(given)
             assert str(error.value) == told + name
-    await engine.dispose()
 
 
-async def test_downgrade_leaves_nothing_and_upgrade_makes_the_same_again(database: str) -> None:
-    await migrate(database)
-    first = await described(database)
-    await downgrade(database)
+async def test_downgrade_leaves_nothing_and_upgrade_makes_the_same_again(migrated: str) -> None:
+    first = await described(migrated)
+    await downgrade(migrated)
 
-    assert await described(database) == [[], [], [], []]
-    assert await relations(database) == set()
+    assert await described(migrated) == [[], [], [], []]
+    assert await relations(migrated) == set()
 
-    await migrate(database)
-    assert await described(database) == first
+    await migrate(migrated)
+    assert await described(migrated) == first
 
 
 @pytest.mark.parametrize("marked", [True, False], ids=["marked", "of an earlier version"])
 async def test_downgrade_to_0001_brings_the_replaced_index_back(
-    database: str, *, marked: bool
+    migrated: str, *, marked: bool
 ) -> None:
-    await migrate(database)
     if not marked:
-        await execute(database, *(f"COMMENT ON INDEX {name} IS NULL" for name in sorted(THREE)))
-    await downgrade(database, "0001")
-    found = await indexes(database)
+        await execute(migrated, *(f"COMMENT ON INDEX {name} IS NULL" for name in sorted(THREE)))
+    await downgrade(migrated, "0001")
+    found = await indexes(migrated)
 
     assert THREE.isdisjoint(found)
     assert found[REPLACED].endswith("USING btree (portfolio_id, deleted_at)")
 
-    await migrate(database)
-    assert await relations(database) >= THREE
-    assert REPLACED not in await relations(database)
+    await migrate(migrated)
+    assert await relations(migrated) >= THREE
+    assert REPLACED not in await relations(migrated)
 
 
-async def test_alembic_check_sees_a_missing_index_and_nothing_else(database: str) -> None:
-    await migrate(database)
-    said = await on_connection(database, alembic_check)
+async def test_alembic_check_sees_a_missing_index_and_nothing_else(migrated: str) -> None:
+    said = await on_connection(migrated, alembic_check)
     assert "No new upgrade operations detected" in str(said)
 
-    await execute(database, "DROP INDEX idx_positions_symbol_active")
+    await execute(migrated, "DROP INDEX idx_positions_symbol_active")
     with pytest.raises(CommandError, match="idx_positions_symbol_active"):
-        await on_connection(database, alembic_check)
+        await on_connection(migrated, alembic_check)
 
 
 def alembic_check(connection: Connection) -> str:
@@ -220,11 +234,10 @@ async def test_a_failure_on_an_empty_database_leaves_nothing(database: str) -> N
     assert await relations(database) == set()
 
 
-async def test_a_host_keeps_its_tables_and_gets_the_indexes(database: str) -> None:
-    await host_database(database)
-    await execute(database, PORTFOLIO)
+async def test_a_host_keeps_its_tables_and_gets_the_indexes(hosts: str) -> None:
+    await execute(hosts, PORTFOLIO)
 
-    assert await migrate(database) == MigrateReport(
+    assert await migrate(hosts) == MigrateReport(
         before=None,
         revision=HEAD,
         adopted=True,
@@ -237,16 +250,15 @@ async def test_a_host_keeps_its_tables_and_gets_the_indexes(database: str) -> No
             f"{KEPT}: --drop-redundant drops it",
         ),
     )
-    assert await relations(database) >= {*THREE, REPLACED}
+    assert await relations(hosts) >= {*THREE, REPLACED}
 
-    assert (await migrate(database)).applied == ()
+    assert (await migrate(hosts)).applied == ()
 
-    await downgrade(database)
-    assert await relations(database) >= {"portfolios", "positions", REPLACED}
-    assert THREE.isdisjoint(await relations(database))
-    assert VERSION_TABLE not in await relations(database)
-    async with connected(database) as connection:
-        assert await connection.fetchval("SELECT count(*) FROM portfolios") == 1
+    await downgrade(hosts)
+    assert await relations(hosts) >= {"portfolios", "positions", REPLACED}
+    assert THREE.isdisjoint(await relations(hosts))
+    assert VERSION_TABLE not in await relations(hosts)
+    assert await fetchval(hosts, "SELECT count(*) FROM portfolios") == 1
 
 
 COMMENTS = """
@@ -272,83 +284,75 @@ async def test_tables_stay_where_no_comment_says_who_made_them(
 
     assert await relations(database) >= {"portfolios", "positions", "market_data_cache", *THREE}
     assert VERSION_TABLE not in await relations(database)
-    (row,) = await fetch(database, "SELECT count(*) FROM positions")
-    assert row[0] == 2
+    assert await fetchval(database, "SELECT count(*) FROM positions") == 2
     assert (await migrate(database)).adopted
 
 
-async def test_a_comment_of_an_earlier_database_is_replaced(database: str) -> None:
-    await migrate(database)
+async def test_a_comment_of_an_earlier_database_is_replaced(migrated: str) -> None:
     await execute(
-        database,
+        migrated,
         f"DROP TABLE {', '.join(sqlalchemy_tables.ledger.tables)}",
         "DROP SEQUENCE batchcore_run_tokens",
         f"TRUNCATE {VERSION_TABLE}",
         PORTFOLIO,
     )
 
-    assert (await migrate(database)).adopted
-    await downgrade(database)
+    assert (await migrate(migrated)).adopted
+    await downgrade(migrated)
 
-    assert "portfolios" in await relations(database)
+    assert "portfolios" in await relations(migrated)
 
 
 @pytest.mark.parametrize(
     "lost", [f"DROP TABLE {VERSION_TABLE}", f"TRUNCATE {VERSION_TABLE}"], ids=["table", "row"]
 )
 async def test_a_ledger_without_a_revision_is_refused_with_the_way_out(
-    database: str, lost: str
+    migrated: str, lost: str
 ) -> None:
-    await migrate(database)
-    await execute(database, lost)
-    before = await described(database)
+    await execute(migrated, lost)
+    before = await described(migrated)
 
-    status = await check(database)
+    status = await check(migrated)
     with pytest.raises(SchemaError, match="has no revision, but the ledger is there") as raised:
-        await migrate(database)
+        await migrate(migrated)
 
     assert status.problems == raised.value.problems
     assert not status.is_current
-    assert await described(database) == before
+    assert await described(migrated) == before
     way_out = str(raised.value).partition("empty: ")[2]
-    await execute(database, *way_out.split("; "))
-    assert (await migrate(database)).revision == HEAD
-    assert (await check(database)).is_current
+    await execute(migrated, *way_out.split("; "))
+    assert (await migrate(migrated)).revision == HEAD
+    assert (await check(migrated)).is_current
 
 
 @pytest.mark.parametrize(
     "lost", ["TABLE batchcore_run_shards", "TABLE batchcore_runs", "SEQUENCE batchcore_run_tokens"]
 )
 async def test_a_table_that_a_revision_made_and_that_is_gone_is_named(
-    database: str, lost: str
+    migrated: str, lost: str
 ) -> None:
-    await migrate(database)
-    await execute(database, f"DROP {lost} CASCADE")
+    await execute(migrated, f"DROP {lost} CASCADE")
     missing = f"public.{lost.split()[1]}: is missing at revision {HEAD}"
 
-    for refused in (migrate(database), batchcore.run_batch(database, *TWO_DAYS)):
+    for refused in (migrate(migrated), batchcore.run_batch(migrated, *TWO_DAYS)):
         with pytest.raises(SchemaError, match=missing):
             await refused
-    assert missing in (await check(database)).problems[0]
+    assert missing in (await check(migrated)).problems[0]
 
-    await downgrade(database, "0002")
-    assert (await migrate(database)).revision == HEAD
-    assert (await check(database)).is_current
+    await downgrade(migrated, "0002")
+    assert (await migrate(migrated)).revision == HEAD
+    assert (await check(migrated)).is_current
 
 
-async def test_a_host_gets_its_indexes_concurrently(database: str) -> None:
-    await host_database(database)
-    engine = create_async_engine(database.replace("postgresql://", "postgresql+asyncpg://", 1))
+async def test_a_host_gets_its_indexes_concurrently(hosts: str) -> None:
     sent: list[str] = []
 
-    @event.listens_for(engine.sync_engine, "before_cursor_execute")
-    def _note(_connection, _cursor, statement: str, *_rest: object) -> None:
+    def note(_connection, _cursor, statement: str, *_rest: object) -> None:
         sent.append(" ".join(statement.split()))
 
-    try:
+    async with engine_of(hosts) as engine:
+        event.listen(engine.sync_engine, "before_cursor_execute", note)
         await migrate(engine)
-    finally:
-        await engine.dispose()
 
     changes = [text for text in sent if text.startswith(("CREATE INDEX", "DROP INDEX"))]
     assert len(changes) == 3
@@ -356,10 +360,9 @@ async def test_a_host_gets_its_indexes_concurrently(database: str) -> None:
         assert text.startswith("CREATE INDEX CONCURRENTLY IF NOT EXISTS ")
 
 
-async def test_an_index_left_invalid_is_built_again(database: str) -> None:
-    await host_database(database)
-    await execute(database, PORTFOLIO, TWO_POSITIONS)
-    async with connected(database) as connection:
+async def test_an_index_left_invalid_is_built_again(hosts: str) -> None:
+    await execute(hosts, PORTFOLIO, TWO_POSITIONS)
+    async with connected(hosts) as connection:
         # What an interrupted build leaves: the duplicate symbol stops this one half-way.
         with pytest.raises(asyncpg.UniqueViolationError):
             await connection.execute(
@@ -368,19 +371,18 @@ async def test_an_index_left_invalid_is_built_again(database: str) -> None:
         found = await inspect(connection, Schema())
         assert found.indexes == {"idx_positions_symbol_active": False}
 
-        await migrate(database)
+        await migrate(hosts)
         found = await inspect(connection, Schema())
     assert found.indexes == dict.fromkeys(THREE, True)
     assert (
         "(deleted_at, symbol, exit_date, expiration_date)"
-        in (await indexes(database))["idx_positions_symbol_active"]
+        in (await indexes(hosts))["idx_positions_symbol_active"]
     )
 
 
-async def test_a_host_with_other_names_gets_the_indexes_on_them(database: str) -> None:
-    await host_database(database)
+async def test_a_host_with_other_names_gets_the_indexes_on_them(hosts: str) -> None:
     await execute(
-        database,
+        hosts,
         'CREATE SCHEMA "my host"',
         *(
             f'ALTER TABLE {name} SET SCHEMA "my host"'
@@ -399,11 +401,11 @@ async def test_a_host_with_other_names_gets_the_indexes_on_them(database: str) -
         },
     )
 
-    report = await migrate(database, schema=schema)
+    report = await migrate(hosts, schema=schema)
 
     assert report.marked == ("0001",)
-    assert await relations(database, '"my host"') >= {*THREE, VERSION_TABLE}
-    async with connected(database) as connection:
+    assert await relations(hosts, '"my host"') >= {*THREE, VERSION_TABLE}
+    async with connected(hosts) as connection:
         predicate = await connection.fetchval(
             "SELECT pg_get_expr(indpred, indrelid) FROM pg_index"
             " WHERE indexrelid = '\"my host\".idx_positions_active_complete'::regclass"
@@ -411,8 +413,8 @@ async def test_a_host_with_other_names_gets_the_indexes_on_them(database: str) -
         assert predicate == '("gone ""at"":x" IS NULL)'
         found = await inspect(connection, schema)
         await check_revision(connection, found)
-    await downgrade(database, schema=schema)
-    assert THREE.isdisjoint(await relations(database, '"my host"'))
+    await downgrade(hosts, schema=schema)
+    assert THREE.isdisjoint(await relations(hosts, '"my host"'))
 
 
 async def test_an_empty_schema_of_another_name_gets_everything(database: str) -> None:
@@ -427,18 +429,17 @@ async def test_an_empty_schema_of_another_name_gets_everything(database: str) ->
     assert await relations(database, "books") == set()
 
 
-async def test_a_host_that_differs_is_left_as_it_is(database: str) -> None:
-    await host_database(database)
+async def test_a_host_that_differs_is_left_as_it_is(hosts: str) -> None:
     await execute(
-        database,
+        hosts,
         "ALTER TABLE positions DROP COLUMN exit_price",
         "ALTER TABLE market_data_cache ALTER close TYPE double precision",
     )
-    before = await described(database)
+    before = await described(hosts)
 
     with pytest.raises(SchemaError) as raised:
-        await migrate(database)
-    status = await check(database)
+        await migrate(hosts)
+    status = await check(hosts)
 
     assert status.adopted
     assert status.steps[0] == "0001: marked as done, the tables are the host's"
@@ -450,19 +451,8 @@ async def test_a_host_that_differs_is_left_as_it_is(database: str) -> None:
             " schema.scales under `market_data_cache.close`"
         ),
     )
-    assert await described(database) == before
-    assert VERSION_TABLE not in await relations(database)
-
-
-async def test_mapped_names_that_are_not_there_create_nothing(database: str) -> None:
-    with pytest.raises(SchemaError, match=r"public\.portfolios: missing table \(and 3 more\)"):
-        await migrate(database, schema=Schema(tables={"positions": "holdings"}))
-    assert await relations(database) == set()
-
-
-async def test_a_schema_that_is_not_there_is_named(database: str) -> None:
-    with pytest.raises(SchemaError, match="there is no schema `books`"):
-        await migrate(database, schema=Schema(namespace="books"))
+    assert await described(hosts) == before
+    assert VERSION_TABLE not in await relations(hosts)
 
 
 async def test_check_tells_and_changes_nothing(database: str) -> None:
@@ -476,15 +466,13 @@ async def test_check_tells_and_changes_nothing(database: str) -> None:
     assert await relations(database) == set()
 
 
-async def test_a_database_from_the_future_is_refused(database: str) -> None:
-    await migrate(database)
-    await execute(database, "UPDATE batchcore_alembic_version SET version_num = '9999'")
+async def test_a_database_from_the_future_is_refused(migrated: str) -> None:
+    await execute(migrated, "UPDATE batchcore_alembic_version SET version_num = '9999'")
 
-    with pytest.raises(SchemaError, match="revision 9999, which this batchcore does not know"):
-        await migrate(database)
-    with pytest.raises(SchemaError, match="revision 9999, which this batchcore does not know"):
-        await downgrade(database)
-    assert not (await check(database)).is_current
+    for asked in (migrate, downgrade):
+        with pytest.raises(SchemaError, match="revision 9999, which this batchcore does not know"):
+            await asked(migrated)
+    assert not (await check(migrated)).is_current
 
 
 async def test_a_second_migration_at_the_same_moment_is_refused(database: str) -> None:
@@ -500,12 +488,8 @@ async def test_a_second_migration_at_the_same_moment_is_refused(database: str) -
 
 
 async def test_a_borrowed_connection_gets_its_settings_back(database: str) -> None:
-    engine = create_async_engine(
-        database.replace("postgresql://", "postgresql+asyncpg://", 1),
-        connect_args={"server_settings": {"statement_timeout": "54321"}},
-        pool_size=1,
-    )
-    try:
+    own = {"server_settings": {"statement_timeout": "54321"}}
+    async with engine_of(database, connect_args=own, pool_size=1) as engine:
         await migrate(engine)
         async with engine.connect() as connection:
             shown = await connection.exec_driver_sql("SHOW statement_timeout")
@@ -514,8 +498,6 @@ async def test_a_borrowed_connection_gets_its_settings_back(database: str) -> No
                 " pg_backend_pid()"
             )
             assert (shown.scalar_one(), held.scalar_one()) == ("54321ms", 0)
-    finally:
-        await engine.dispose()
 
 
 async def test_without_alembic_the_error_names_the_extra(
@@ -523,25 +505,39 @@ async def test_without_alembic_the_error_names_the_extra(
 ) -> None:
     monkeypatch.setitem(sys.modules, "alembic", None)
 
-    with pytest.raises(ConfigError, match=r"batchcore\[migrate\]"):
-        await migrate(database)
-    with pytest.raises(ConfigError, match=r"batchcore\[migrate\]"):
-        await check(database)
+    for asked in (migrate, check):
+        with pytest.raises(ConfigError, match=r"batchcore\[migrate\]"):
+            await asked(database)
 
 
-async def test_a_url_of_another_database_is_refused() -> None:
-    with pytest.raises(ConfigError, match="postgresql://"):
-        await migrate("mysql://localhost/x")
+REFUSED = {
+    "names that are not there": (
+        lambda url: migrate(url, schema=Schema(tables={"positions": "holdings"})),
+        *(SchemaError, r"public\.portfolios: missing table \(and 3 more\)"),
+    ),
+    "a schema that is not there": (
+        lambda url: migrate(url, schema=Schema(namespace="books")),
+        *(SchemaError, "there is no schema `books`"),
+    ),
+    "another database": (lambda _: migrate("mysql://localhost/x"), ConfigError, "postgresql://"),
+    "no server": (
+        lambda _: migrate("postgresql://nobody@/x?host=/nowhere"),
+        *(DatabaseError, "there is no such socket"),
+    ),
+    "an unknown revision": (
+        lambda url: downgrade(url, "0000"),
+        *(ConfigError, f"expected base or {', '.join(REVISIONS)}"),
+    ),
+}
 
 
-async def test_a_server_that_is_not_there_is_a_database_error(tmp_path: Path) -> None:
-    with pytest.raises(DatabaseError):
-        await migrate(f"postgresql://nobody@/x?host={tmp_path}")
-
-
-async def test_an_unknown_revision_to_go_back_to_is_refused(database: str) -> None:
-    with pytest.raises(ConfigError, match=f"expected base or {', '.join(REVISIONS)}"):
-        await downgrade(database, "0000")
+@pytest.mark.parametrize(("asked", "error", "told"), REFUSED.values(), ids=REFUSED)
+async def test_what_cannot_be_done_is_refused_and_creates_nothing(
+    database: str, asked: Callable[[str], Awaitable[object]], error: type[Exception], told: str
+) -> None:
+    with pytest.raises(error, match=told):
+        await asked(database)
+    assert await relations(database) == set()
 
 
 SAME = {
@@ -559,22 +555,21 @@ SAME = {
 @pytest.mark.parametrize("name", sorted(SAME))
 @pytest.mark.parametrize("own", ["theirs", ""])
 async def test_an_index_of_the_host_is_taken_over_and_outlives_a_downgrade(
-    database: str, name: str, own: str
+    hosts: str, name: str, own: str
 ) -> None:
-    await host_database(database)
-    await execute(database, f"CREATE INDEX {own or name} ON {SAME[name]}")
-    before = await indexes(database)
+    await execute(hosts, f"CREATE INDEX {own or name} ON {SAME[name]}")
+    before = await indexes(hosts)
 
-    told = (await check(database)).notes
-    report = await migrate(database)
+    told = (await check(hosts)).notes
+    report = await migrate(hosts)
     assert f"take over public.{own or name} as {name}" in told
     assert report.notes == told
-    after = await indexes(database)
+    after = await indexes(hosts)
     made = {one for one in after.keys() - before.keys() if one.startswith("idx_")}
     assert made == THREE - {name}
 
-    await downgrade(database)
-    assert await indexes(database) == before
+    await downgrade(hosts)
+    assert await indexes(hosts) == before
 
 
 @pytest.mark.parametrize(
@@ -586,36 +581,34 @@ async def test_an_index_of_the_host_is_taken_over_and_outlives_a_downgrade(
     ],
 )
 async def test_another_index_of_the_name_stays_and_ours_gets_another(
-    database: str, other: str
+    hosts: str, other: str
 ) -> None:
-    await host_database(database)
-    await execute(database, f"CREATE INDEX idx_positions_active_complete ON {other}")
-    before = await indexes(database)
+    await execute(hosts, f"CREATE INDEX idx_positions_active_complete ON {other}")
+    before = await indexes(hosts)
 
-    await migrate(database)
+    await migrate(hosts)
 
-    found = await indexes(database)
+    found = await indexes(hosts)
     assert found.items() >= before.items()
     assert "batchcore_idx_positions_active_complete" in found
-    await downgrade(database)
-    assert await indexes(database) == before
+    await downgrade(hosts)
+    assert await indexes(hosts) == before
 
 
-async def test_a_redundant_index_is_named_and_dropped_on_demand(database: str) -> None:
-    await host_database(database)
+async def test_a_redundant_index_is_named_and_dropped_on_demand(hosts: str) -> None:
     kept = f"{KEPT}: --drop-redundant drops it"
 
-    assert kept in (await check(database)).notes
-    assert kept in (await migrate(database)).notes
-    assert (await migrate(database)).notes == (kept,)
-    assert REPLACED in await relations(database)
+    assert kept in (await check(hosts)).notes
+    assert kept in (await migrate(hosts)).notes
+    assert (await migrate(hosts)).notes == (kept,)
+    assert REPLACED in await relations(hosts)
 
     dropped = f"drop public.{REPLACED}, redundant beside idx_positions_active_complete"
-    assert (await check(database, drop_redundant=True)).notes == (dropped,)
-    assert REPLACED in await relations(database)
-    assert (await migrate(database, drop_redundant=True)).notes == (dropped,)
-    assert REPLACED not in await relations(database)
-    assert (await migrate(database, drop_redundant=True)).notes == ()
+    assert (await check(hosts, drop_redundant=True)).notes == (dropped,)
+    assert REPLACED in await relations(hosts)
+    assert (await migrate(hosts, drop_redundant=True)).notes == (dropped,)
+    assert REPLACED not in await relations(hosts)
+    assert (await migrate(hosts, drop_redundant=True)).notes == ()
 
 
 @pytest.mark.parametrize(
@@ -628,35 +621,32 @@ async def test_a_redundant_index_is_named_and_dropped_on_demand(database: str) -
         "CREATE INDEX other ON positions USING hash (portfolio_id)",
     ],
 )
-async def test_an_index_that_does_more_is_not_redundant(database: str, needed: str) -> None:
-    await host_database(database)
-    await execute(database, f"DROP INDEX {REPLACED}", needed)
+async def test_an_index_that_does_more_is_not_redundant(hosts: str, needed: str) -> None:
+    await execute(hosts, f"DROP INDEX {REPLACED}", needed)
 
-    await migrate(database, drop_redundant=True)
+    await migrate(hosts, drop_redundant=True)
 
-    assert "other" in await relations(database)
+    assert "other" in await relations(hosts)
 
 
 async def test_what_an_earlier_version_made_is_not_dropped_from_a_host(
-    database: str, caplog: pytest.LogCaptureFixture
+    hosts: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await host_database(database)
-    await migrate(database)
-    await execute(database, *(f"COMMENT ON INDEX {name} IS NULL" for name in sorted(THREE)))
+    await migrate(hosts)
+    await execute(hosts, *(f"COMMENT ON INDEX {name} IS NULL" for name in sorted(THREE)))
 
     kept = {f"keep public.{name} at a downgrade, not known as batchcore's" for name in THREE}
-    assert set((await check(database)).notes) > kept
-    await downgrade(database)
+    assert set((await check(hosts)).notes) > kept
+    await downgrade(hosts)
 
-    assert await relations(database) >= THREE
+    assert await relations(hosts) >= THREE
     for name in THREE:
         assert f"index public.{name} stays" in caplog.text
 
 
-async def test_autogenerate_beside_a_hosts_models_and_hook_stays_clean(database: str) -> None:
-    await migrate(database)
+async def test_autogenerate_beside_a_hosts_models_and_hook_stays_clean(migrated: str) -> None:
     await execute(
-        database, "CREATE TABLE audit_log (id int)", "CREATE INDEX own ON positions (symbol)"
+        migrated, "CREATE TABLE audit_log (id int)", "CREATE INDEX own ON positions (symbol)"
     )
 
     # The host's models know their tables, and nothing of batchcore.
@@ -675,16 +665,14 @@ async def test_autogenerate_beside_a_hosts_models_and_hook_stays_clean(database:
         return (type_, name) != ("table", "audit_log")
 
     assert await on_connection(
-        database, lambda connection: dropped(connection, lambda *_: True)
+        migrated, lambda connection: dropped(connection, lambda *_: True)
     ) == {*THREE, VERSION_TABLE, *sqlalchemy_tables.ledger.tables, "audit_log", "own"}
     alone, beside = alembic_include_object(), alembic_include_object(theirs)
-    assert await on_connection(database, lambda one: dropped(one, alone)) == {"audit_log", "own"}
-    assert await on_connection(database, lambda one: dropped(one, beside)) == {"own"}
+    assert await on_connection(migrated, lambda one: dropped(one, alone)) == {"audit_log", "own"}
+    assert await on_connection(migrated, lambda one: dropped(one, beside)) == {"own"}
 
 
-async def test_what_is_in_the_hosts_models_is_for_the_host_to_say(database: str) -> None:
-    await host_database(database)
-
+async def test_what_is_in_the_hosts_models_is_for_the_host_to_say(hosts: str) -> None:
     def changes(connection: Connection) -> set[tuple[str, str]]:
         include = alembic_include_object(lambda *_: True)
         context = MigrationContext.configure(connection, opts={"include_object": include})
@@ -695,27 +683,21 @@ async def test_what_is_in_the_hosts_models_is_for_the_host_to_say(database: str)
         }
 
     # these models have the three indexes, and the database has not
-    assert {("add_index", name) for name in THREE} <= await on_connection(database, changes)
+    assert {("add_index", name) for name in THREE} <= await on_connection(hosts, changes)
 
 
-async def test_an_index_build_waits_for_an_older_transaction(database: str) -> None:
-    await host_database(database)
-    async with (
-        connected(database) as batch,
-        connected(database) as watcher,
-    ):
+async def test_an_index_build_waits_for_an_older_transaction(hosts: str) -> None:
+    async with connected(hosts) as batch, connected(hosts) as watcher:
         transaction = batch.transaction(isolation="repeatable_read")
         await transaction.start()
         await batch.fetchval("SELECT count(*) FROM positions")
-        migration = asyncio.create_task(migrate(database))
-        waiting = False
-        while not waiting:
-            assert not migration.done()
-            waiting = await watcher.fetchval(
-                "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()"
-                " AND wait_event_type = 'Lock' AND query LIKE 'CREATE INDEX CONCURRENTLY%')"
-            )
+        migration = asyncio.create_task(migrate(hosts))
+        await until(
+            watcher,
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()"
+            " AND wait_event_type = 'Lock' AND query LIKE 'CREATE INDEX CONCURRENTLY%')",
+        )
         await transaction.rollback()
         await migration
 
-    assert await relations(database) >= THREE
+    assert await relations(hosts) >= THREE

@@ -215,11 +215,9 @@ async def test_several_currencies_are_warned_of(
 ) -> None:
     host = database.plain_host(3, DAYS)
     await database.fill(same_host, host)
-    async with database.connected(same_host) as connection:
-        for portfolio, currency in zip(host.portfolios, stored, strict=True):
-            own = database.key(portfolio.id)
-            change = "UPDATE portfolios SET currency = $1 WHERE id = $2"
-            await connection.execute(change, currency, own)
+    change = "UPDATE portfolios SET currency = $1 WHERE id = $2"
+    for portfolio, currency in zip(host.portfolios, stored, strict=True):
+        await database.fetch(same_host, change, currency, database.key(portfolio.id))
 
     result = await run(same_host)
 
@@ -237,14 +235,11 @@ async def test_several_currencies_are_warned_of(
 async def test_only_portfolios_that_are_written_count_as_of_a_currency(same_host: str) -> None:
     host = database.plain_host(2, DAYS)
     await database.fill(same_host, host)
-    async with database.connected(same_host) as connection:
-        await connection.execute(
-            "ALTER TABLE portfolios ALTER currency TYPE char(5)",
-        )
-        await connection.execute(
-            "UPDATE portfolios SET currency = 'EUR', deleted_at = now() WHERE id = $1",
-            database.key("p1"),
-        )
+    await database.execute(
+        same_host,
+        "ALTER TABLE portfolios ALTER currency TYPE char(5)",
+        "UPDATE portfolios SET currency = 'EUR', deleted_at = now() WHERE name = 'p1'",
+    )
     try:
         result = await run(same_host)
     finally:

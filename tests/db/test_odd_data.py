@@ -45,12 +45,7 @@ async def add_sources(url: str, rows: tuple[Row, ...]) -> None:
     records = database.price_rows(prices)
     for record, (*_, source) in zip(records, rows, strict=True):
         record["data_source"] = source
-    async with database.connected(url) as connection:
-        await connection.copy_records_to_table(
-            "market_data_cache",
-            records=[tuple(record.values()) for record in records],
-            columns=list(records[0]),
-        )
+    await database.copy(url, "market_data_cache", records)
 
 
 async def run(
@@ -92,51 +87,49 @@ TUESDAYS = date_of(TUESDAY).isoformat()
 AMBIGUOUS = ("ambiguous_price", "AAA", TUESDAYS, "1 date; 12 and 13.5 on the first")
 
 
+VALID = (
+    ("AAA", MONDAY, "11", "vendor_a"),
+    ("AAA", MONDAY, "11.0000", "vendor_b"),
+    ("AAA", TUESDAY, "13.5", "vendor_a"),
+    ("AAA", TUESDAY, "12", "vendor_b"),
+)
+NOT_VALID = (
+    ("AAA", MONDAY, "0", "vendor_a"),
+    ("AAA", MONDAY, "11", "vendor_b"),
+    ("AAA", TUESDAY, "-1", "vendor_a"),
+    ("AAA", TUESDAY, "NaN", "vendor_b"),
+)
+
+
 @pytest.mark.parametrize(
-    ("sources", "expected", "issue"),
+    ("rows", "sources", "expected", "issues"),
     [
-        ((), 11, AMBIGUOUS),  # the close of Monday counts on
-        (("vendor_b", "vendor_a"), 12, None),
-        (("vendor_a", "vendor_b"), Decimal("13.5"), None),
-        (("vendor_c", "vendor_b"), 12, None),
-        (("vendor_c",), 10, None),  # no close: the entry price
+        (VALID, (), [11, 11], [AMBIGUOUS]),  # the close of Monday counts on
+        (VALID, ("vendor_b", "vendor_a"), [11, 12], []),
+        (VALID, ("vendor_a", "vendor_b"), [11, Decimal("13.5")], []),
+        (VALID, ("vendor_c", "vendor_b"), [11, 12], []),
+        (VALID, ("vendor_c",), [10, 10], []),  # no close: the entry price
+        # the next source counts where the first has no valid close
+        (NOT_VALID, ("vendor_a", "vendor_b"), [11, 11], [("close_refused", "AAA", TUESDAYS, "-1")]),
     ],
+    ids=["none", "b, a", "a, b", "c, b", "c", "not valid"],
 )
 async def test_of_several_sources_the_first_declared_one_counts(
-    several: str, sources: tuple[str, ...], expected: Decimal, issue: tuple[str, ...] | None
+    several: str,
+    rows: tuple[Row, ...],
+    sources: tuple[str, ...],
+    expected: list[Decimal],
+    issues: list[tuple[str, ...]],
 ) -> None:
     schema = Schema(price_sources=sources)
     await database.fill(several, Host((holding("AAA"),)))
-    rows = (
-        ("AAA", MONDAY, "11", "vendor_a"),
-        ("AAA", MONDAY, "11.0000", "vendor_b"),
-        ("AAA", TUESDAY, "13.5", "vendor_a"),
-        ("AAA", TUESDAY, "12", "vendor_b"),
-    )
     await add_sources(several, rows)
 
     result = await run(several, schema)
 
-    assert (await values(several))[TUESDAY] == expected
-    assert [one for one in told(result) if one[0] == "ambiguous_price"] == [issue] * bool(issue)
+    assert await values(several) == dict(zip((MONDAY, TUESDAY), expected, strict=True))
+    assert [one for one in told(result) if one[0] in {"ambiguous_price", "close_refused"}] == issues
     await assert_verified(several, schema, 2)
-
-
-async def test_the_next_source_counts_where_the_first_has_no_valid_close(several: str) -> None:
-    await database.fill(several, Host((holding("AAA"),)))
-    rows = (
-        ("AAA", MONDAY, "0", "vendor_a"),
-        ("AAA", MONDAY, "11", "vendor_b"),
-        ("AAA", TUESDAY, "-1", "vendor_a"),
-        ("AAA", TUESDAY, "NaN", "vendor_b"),
-    )
-    await add_sources(several, rows)
-
-    result = await run(several, DECLARED)
-
-    assert await values(several) == {MONDAY: 11, TUESDAY: 11}
-    assert told(result) == [("close_refused", "AAA", TUESDAYS, "-1")]
-    await assert_verified(several, DECLARED, 2)
 
 
 @pytest.mark.parametrize(
@@ -290,12 +283,16 @@ async def test_a_unique_key_on_symbol_and_date_is_found(host: str) -> None:
 @pytest_asyncio.fixture
 async def unencoded(make_database: Any, server: Any) -> str:
     """The URL of a migrated database that takes any bytes for text."""
+    return await encoded(make_database, server, "SQL_ASCII")
+
+
+async def encoded(make_database: Any, server: Any, encoding: str) -> str:
     url = await make_database()
     name = make_url(url).database
     await database.execute(
         server.url,
         f'DROP DATABASE "{name}"',
-        f"CREATE DATABASE \"{name}\" TEMPLATE template0 ENCODING SQL_ASCII LOCALE 'C'",
+        f"CREATE DATABASE \"{name}\" TEMPLATE template0 ENCODING {encoding} LOCALE 'C'",
     )
     await migrate(url)
     return url
@@ -305,8 +302,7 @@ async def spoil(url: str, column: str, text: bytes, new: bytes) -> None:
     """Put bytes in the place of a text of a column."""
     table, name = column.split(".")
     statement = f"UPDATE {table} SET {name} = convert_from($1, 'SQL_ASCII') WHERE {name} = $2"  # noqa: S608
-    async with database.connected(url) as connection:
-        await connection.execute(statement, new, text.decode())
+    await database.fetch(url, statement, new, text.decode())
 
 
 ACCENT = b"\xc3\xa9"
@@ -345,11 +341,7 @@ async def test_a_byte_of_no_encoding_costs_its_row(unencoded: str) -> None:
 
 async def test_a_sector_of_no_encoding_is_none_and_told(unencoded: str) -> None:
     await database.fill(unencoded, Host((holding("AAA"),), (("AAA", MONDAY, Decimal(12)),)))
-    await database.execute(
-        unencoded,
-        "INSERT INTO company_profiles (symbol, sector, data_source, last_updated, created_at,"
-        " updated_at) VALUES ('AAA', 'Tech', 'x', now(), now(), now())",
-    )
+    await database.add_profiles(unencoded, "symbol sector", ("AAA", "Tech"))
     await spoil(unencoded, "company_profiles.sector", b"Tech", b"Tech\xff")
 
     result = await run(unencoded, last=MONDAY, calendar="XNYS", analytics="portfolio")
@@ -365,12 +357,8 @@ async def test_a_position_of_no_encoding_is_tagged_as_one_without_a_profile(
 ) -> None:
     positions = holding("AAA", "BBB", "CCC")
     await database.fill(unencoded, Host((positions,), ()))
-    await database.execute(
-        unencoded,
-        "INSERT INTO company_profiles (symbol, sector, data_source, last_updated, created_at,"
-        " updated_at) SELECT s, 'Technology', 'x', now(), now(), now()"
-        " FROM unnest(ARRAY['AAA', 'BBB', 'CCC']) AS s",
-    )
+    technology = [(symbol, "Technology") for symbol in ("AAA", "BBB", "CCC")]
+    await database.add_profiles(unencoded, "symbol sector", *technology)
     for column, text, new in (
         ("positions.symbol", b"BBB", b"BB\xff"),
         ("positions.symbol", b"CCC", ACCENT),
@@ -462,8 +450,7 @@ async def test_a_lower_scale_than_one_that_would_fit_counts_too(host: str) -> No
     rows = (("AAA", MONDAY, Decimal("12.25")), ("AAA", TUESDAY, Decimal("12.255")))
     await database.fill(host, Host((holding("AAA", entry_day=MONDAY - 300),), rows))
     earlier = (("AAA", MONDAY - 100, Decimal("12.255")), ("AAA", MONDAY - 101, Decimal(3)))
-    async with database.connected(host) as connection:
-        await database.add_prices(connection, earlier)
+    await database.add_prices(host, earlier)
     schema = Schema(scales={"market_data_cache.close": 2})
 
     await run(host, schema, MONDAY - 1, TUESDAY)
@@ -511,14 +498,7 @@ async def test_a_close_not_above_0_of_a_symbol_held_is_told(host: str) -> None:
 
 
 async def test_a_host_in_latin1_is_read_as_it_is(make_database: Any, server: Any) -> None:
-    url = await make_database()
-    name = make_url(url).database
-    await database.execute(
-        server.url,
-        f'DROP DATABASE "{name}"',
-        f"CREATE DATABASE \"{name}\" TEMPLATE template0 ENCODING LATIN1 LOCALE 'C'",
-    )
-    await migrate(url)
+    url = await encoded(make_database, server, "LATIN1")
     await database.fill(url, Host((holding("caf\u00e9"),), (("caf\u00e9", MONDAY, Decimal(12)),)))
 
     assert (await run(url, last=MONDAY)).rows_written == 1

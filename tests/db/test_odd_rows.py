@@ -10,15 +10,14 @@ import batchcore
 from batchcore import reference as ref
 from batchcore.config import Settings
 from batchcore.errors import ConfigError
-from support import database
+from support import database, runs
 from support.database import Host, Standing
 from support.generate import MONDAY
 from support.outcome import assert_left, outcome
-from support.runs import run_days
+from support.runs import DAYS
 
 pytestmark = pytest.mark.db
 
-DAYS = [MONDAY, MONDAY + 1, MONDAY + 2]
 NAN = Decimal("NaN")
 P0, P1, P2 = (database.key(f"p{n}") for n in range(3))
 
@@ -33,16 +32,8 @@ def holding(*symbols: str, name: str = "p0", **columns) -> ref.Portfolio:
 
 
 async def run(url: str, *, ids=None, on_existing="skip", **settings) -> batchcore.BatchResult:
-    return await run_days(
-        url,
-        DAYS[0],
-        DAYS[-1],
-        ids,
-        calendar="daily",
-        on_existing=on_existing,
-        analytics="none",
-        settings=Settings(min_coverage=0.0, **settings),
-    )
+    own = Settings(min_coverage=0.0, **settings)
+    return await runs.run(url, portfolio_ids=ids, on_existing=on_existing, settings=own)
 
 
 async def assert_as_reference(url: str, host: Host, **settings) -> batchcore.BatchResult:

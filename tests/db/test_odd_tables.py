@@ -200,9 +200,7 @@ async def test_a_partitioned_index_of_the_host_is_taken_over_whole(empty_host: s
         ),
         (
             (
-                "CREATE EXTENSION postgres_fdw",
-                "CREATE SERVER itself FOREIGN DATA WRAPPER postgres_fdw OPTIONS ({options})",
-                "CREATE USER MAPPING FOR CURRENT_USER SERVER itself OPTIONS ({user})",
+                *hosts.ITSELF,
                 "CREATE SCHEMA far",
                 "IMPORT FOREIGN SCHEMA public LIMIT TO (prices) FROM SERVER itself INTO far",
                 "ALTER FOREIGN TABLE far.prices RENAME TO market_data_cache",
@@ -217,22 +215,9 @@ async def test_prices_that_are_no_table_have_no_index_and_run(
     empty_host: str, made: tuple[str, ...], kind: str
 ) -> None:
     await filled(empty_host)
-    async with connected(empty_host) as connection:
-        name = await connection.fetchval("SELECT current_database()")
-        user = await connection.fetchval("SELECT current_user")
-        host = await connection.fetchval(
-            "SELECT btrim(split_part(current_setting('unix_socket_directories'), ',', 1), ' \"')"
-        )
-        port = await connection.fetchval("SELECT current_setting('port')")
-        options = f"host '{host}', port '{port}', dbname '{name}'"
-        await connection.execute("ALTER TABLE market_data_cache RENAME TO prices")
-        for statement in made:
-            try:
-                await connection.execute(
-                    statement.format(options=options, user=f"\"user\" '{user}'")
-                )
-            except asyncpg.FeatureNotSupportedError:
-                pytest.skip("this server has no postgres_fdw")
+    if kind == "a foreign table":
+        await hosts.need_foreign_tables(empty_host)
+    await execute(empty_host, "ALTER TABLE market_data_cache RENAME TO prices", *made)
 
     report = await migrate(empty_host)
 
@@ -255,8 +240,7 @@ async def test_partitioned_snapshots_positions_and_portfolios_of_another_schema_
         empty_host,
         'CREATE SCHEMA "my host"',
         *(f'ALTER TABLE {table} SET SCHEMA "my host"' for table in tables),
-        'SET search_path = "my host"',
-        'ALTER TABLE positions RENAME TO "hold:ings"',
+        'ALTER TABLE "my host".positions RENAME TO "hold:ings"',
     )
     statements = [
         "ALTER TABLE portfolio_snapshots RENAME TO plain",
@@ -275,10 +259,7 @@ async def test_partitioned_snapshots_positions_and_portfolios_of_another_schema_
         'DROP TABLE "hold:ings" CASCADE',
         'ALTER TABLE lots RENAME TO "hold:ings"',
     ]
-    async with connected(empty_host) as connection:
-        await connection.execute('SET search_path = "my host"')
-        for statement in statements:
-            await connection.execute(statement)
+    await execute(empty_host, 'SET search_path = "my host"', *statements)
     schema = Schema(namespace="my host", tables={"positions": "hold:ings"})
 
     report = await migrate(empty_host, schema=schema)

@@ -10,13 +10,11 @@ import batchcore
 from batchcore.config import Settings
 from batchcore.pg.session import Session
 from support import database, writer
-from support.generate import MONDAY
 from support.outcome import assert_left, outcome
-from support.runs import run_days
+from support.runs import DAYS, run
 
 pytestmark = pytest.mark.db
 
-DAYS = list(range(MONDAY, MONDAY + 3))
 CHANGES = (
     "UPDATE market_data_cache SET close = 99",
     "UPDATE positions SET quantity = quantity * 2",
@@ -66,14 +64,7 @@ async def test_what_is_committed_after_a_load_is_not_seen(
                 await begun.commit()
 
         monkeypatch.setattr(Session, "copy_out", then_change)
-        result = await run_days(
-            same_host,
-            DAYS[0],
-            DAYS[-1],
-            calendar="daily",
-            analytics="none",
-            settings=Settings(chunk_size=1),
-        )
+        result = await run(same_host, settings=Settings(chunk_size=1))
 
     assert changed
     assert result.consistent
@@ -110,14 +101,8 @@ async def test_a_host_that_never_stops_writing_is_seen_at_one_moment(
         try:
             while await number() == 0:
                 pass
-            result = await run_days(
-                host,
-                writer.DAYS[0],
-                writer.DAYS[-1],
-                calendar=calendar,
-                analytics="none",
-                settings=Settings(chunk_size=6),
-            )
+            settings = Settings(chunk_size=6)
+            result = await run(host, days=writer.DAYS, calendar=calendar, settings=settings)
         finally:
             process.kill()
             await process.wait()
@@ -136,24 +121,16 @@ async def test_a_host_that_never_stops_writing_is_seen_at_one_moment(
 
 async def test_a_foreign_table_is_of_another_moment(host: str) -> None:
     await database.fill(host, database.plain_host(1, DAYS))
-    if not await database.fetchval(
-        host, "SELECT count(*) FROM pg_available_extensions WHERE name = 'postgres_fdw'"
-    ):
-        pytest.skip("the server has no postgres_fdw")
+    await database.need_foreign_tables(host)
     await database.execute(
         host,
-        "CREATE EXTENSION postgres_fdw",
-        "DO $$ BEGIN EXECUTE format('CREATE SERVER itself FOREIGN DATA WRAPPER postgres_fdw"
-        " OPTIONS (dbname %L, port %L, host %L)', current_database(), current_setting('port'),"
-        " trim(split_part(current_setting('unix_socket_directories'), ',', 1), '\"')); END $$",
-        "CREATE USER MAPPING FOR CURRENT_USER SERVER itself OPTIONS (user 'postgres')",
+        *database.ITSELF,
         "ALTER TABLE market_data_cache RENAME TO prices",
         "CREATE FOREIGN TABLE market_data_cache (symbol varchar(20) NOT NULL, date date NOT NULL,"
         " close numeric(12,4) NOT NULL) SERVER itself OPTIONS (table_name 'prices')",
     )
-    options = {"calendar": "daily", "analytics": "none"}
 
-    found = await run_days(host, DAYS[0], DAYS[-1], **options)
+    found = await run(host)
     verified = await batchcore.verify(host, calendar="daily")
 
     assert (found.consistent, found.rows_written) == (False, 3)
@@ -163,4 +140,4 @@ async def test_a_foreign_table_is_of_another_moment(host: str) -> None:
         "DROP FOREIGN TABLE market_data_cache",
         "CREATE VIEW market_data_cache AS SELECT * FROM prices",
     )
-    assert (await run_days(host, DAYS[0], DAYS[-1], on_existing="replace", **options)).consistent
+    assert (await run(host, on_existing="replace")).consistent

@@ -1,6 +1,6 @@
 """Texts in columns of `char(n)`, whose blanks at the ends do not count: figures are the same."""
 
-import datetime as dt
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.db
 
 DAYS = [MONDAY, MONDAY + 1, MONDAY + 2]
 START, END = date_of(DAYS[0]), date_of(DAYS[-1])
-NOW = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+ONE, TWO = (database.full_host(n, DAYS, event=DAYS[1], flow=DAYS[2]) for n in (1, 2))
 
 PADDED = {
     "position_type": "ALTER TABLE positions ALTER position_type TYPE char(5)",
@@ -47,19 +47,31 @@ async def equities(url: str, **options: Any) -> list[tuple[Any, ...]]:
     return [tuple(row) for row in rows]
 
 
-@pytest.mark.parametrize("policy", ["rollforward", "legacy"])
+OPTIONS = {"rollforward": {"calendar": "daily"}, "legacy": {"policy": "legacy"}}
+
+
+@pytest.fixture(scope="module", params=OPTIONS)
+def plain(request: pytest.FixtureRequest, server: Any, template: str) -> Iterator[tuple[Any, Any]]:
+    """A policy's options, and the rows that it leaves in columns without blanks."""
+    found: list[tuple[Any, ...]] = []
+
+    async def fill(url: str) -> None:
+        await database.fill(url, TWO)
+        found.extend(await equities(url, **OPTIONS[request.param]))
+
+    for _ in database.shared(server, fill, template):
+        yield OPTIONS[request.param], found
+
+
 @pytest.mark.parametrize("changes", PADDED.values(), ids=PADDED)
 async def test_figures_are_those_of_columns_without_blanks(
-    make_database: Any, template: str, policy: str, changes: str
+    host: str, plain: tuple[dict[str, str], list[tuple[Any, ...]]], changes: str
 ) -> None:
-    urls = [await make_database(template) for _ in range(2)]
-    options = {"calendar": "daily"} if policy == "rollforward" else {}
-    for url in urls:
-        made = database.full_host(2, DAYS, event=DAYS[1], flow=DAYS[2])
-        await database.fill(url, made)
-    await database.execute(urls[1], changes)
+    options, expected = plain
+    await database.fill(host, TWO)
+    await database.execute(host, changes)
 
-    expected, found = [await equities(url, policy=policy, **options) for url in urls]
+    found = await equities(host, **options)
 
     assert found == expected
     assert any(flow == 70 for *_, flow in found)
@@ -69,29 +81,27 @@ async def test_an_option_has_its_multiplier_under_legacy(make_database: Any, tem
     found = []
     for changes in ("SELECT 1", "ALTER TABLE positions ALTER position_type TYPE char(5)"):
         url = await make_database(template)
-        await database.fill(url, database.full_host(1, DAYS, event=DAYS[1], flow=DAYS[2]))
+        await database.fill(url, ONE)
         await database.execute(url, "UPDATE positions SET position_type = 'LC'", changes)
         found.append(await equities(url, policy="legacy"))
     assert found[0] == found[1]
     assert any(abs(pnl) >= 100 for *_, pnl, _ in found[0])
 
 
-async def test_caches_give_texts_without_blanks(make_database: Any, template: str) -> None:
-    url = await make_database(template)
-    await database.fill(url, database.full_host(1, DAYS, event=DAYS[1], flow=DAYS[2]))
+async def test_caches_give_texts_without_blanks(host: str) -> None:
+    await database.fill(host, ONE)
     await database.execute(
-        url,
+        host,
         "ALTER TABLE company_profiles ALTER sector TYPE char(50), ALTER country TYPE char(9),"
         " ALTER symbol TYPE char(20), ALTER company_name TYPE char(90)",
         "ALTER TABLE market_data_cache ALTER data_source TYPE char(20)",
-        "INSERT INTO company_profiles (symbol, company_name, sector, country, data_source,"
-        " last_updated, created_at, updated_at, is_etf)"
-        " VALUES ('AAA', 'Triple A', 'Energy', 'US', 'x', now(), now(), now(), false)",
     )
+    row = ("AAA", "Triple A", "Energy", "US")
+    await database.add_profiles(host, "symbol company_name sector country", row)
     profiles, prices = CompanyProfileCache(), PriceCache(schema=Schema(price_sources=("test",)))
 
-    await profiles.load(url, ["AAA"])
-    await prices.load_single_date(url, ["AAA"], END)
+    await profiles.load(host, ["AAA"])
+    await prices.load_single_date(host, ["AAA"], END)
 
     found = profiles.get("AAA")
     assert found is not None
@@ -99,10 +109,9 @@ async def test_caches_give_texts_without_blanks(make_database: Any, template: st
     assert prices.get("AAA", END) == Decimal(13)
 
 
-async def test_sources_are_read_without_blanks(make_database: Any, template: str) -> None:
-    url = await make_database(template)
-    await database.fill(url, database.full_host(1, DAYS, event=DAYS[1], flow=DAYS[2]))
-    await database.execute(url, "ALTER TABLE market_data_cache ALTER data_source TYPE char(20)")
+async def test_sources_are_read_without_blanks(host: str) -> None:
+    await database.fill(host, ONE)
+    await database.execute(host, "ALTER TABLE market_data_cache ALTER data_source TYPE char(20)")
     schema = Schema(price_sources=("test", "other"))
-    rows = await equities(url, calendar="daily", settings=Settings(schema=schema))
+    rows = await equities(host, calendar="daily", settings=Settings(schema=schema))
     assert rows[-1][2] == Decimal("1092.00")

@@ -6,7 +6,6 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
-from sqlalchemy import make_url
 
 import batchcore
 from batchcore import reference as ref
@@ -20,6 +19,7 @@ from batchcore.units import Mark
 from support import database
 from support.callers import BORROWED, OWN, caller
 from support.generate import MONDAY
+from support.roles import role_of
 
 pytestmark = pytest.mark.db
 
@@ -28,6 +28,7 @@ HOST = database.full_host(12, DAYS, event=MONDAY + 2, flow=MONDAY + 3)
 """Equities of 1000; each day 10 AAA gain 1; on day 2 one of them is sold, on day 3 70 come."""
 
 IDS = sorted(database.key(portfolio.id) for portfolio in HOST.portfolios)
+P0 = database.key("p0")
 START, END = date_of(DAYS[0]), date_of(DAYS[-1])
 HUGE = (
     "UPDATE positions SET quantity = 999999999999, position_type = 'LC' WHERE portfolio_id = '{}'"
@@ -52,6 +53,11 @@ CHUNKS = Settings(chunk_size=5, connections=2, max_failed="50%")
 async def run(db: object, end: dt.date = END, **options: object) -> batchcore.BatchResult:
     options.setdefault("settings", CHUNKS)
     return await batchcore.run_batch(db, START, end, calendar="daily", **options)
+
+
+async def stood(url: str) -> None:
+    await database.fill(url, HOST)
+    await run(url)
 
 
 async def test_a_night_shows_its_run_and_the_rows_of_its_last_session(same_host: str) -> None:
@@ -95,11 +101,7 @@ async def test_a_night_shows_its_run_and_the_rows_of_its_last_session(same_host:
 
 async def test_a_night_names_what_failed_and_what_was_noticed(same_host: str) -> None:
     await database.fill(same_host, HOST)
-    await database.execute(
-        same_host,
-        HUGE.format(IDS[3]),
-        NAMED.format(IDS[3]),
-    )
+    await database.execute(same_host, HUGE.format(IDS[3]), NAMED.format(IDS[3]))
     await run(same_host)
 
     night = await load_night(same_host)
@@ -182,12 +184,8 @@ async def test_a_shard_shows_the_night_of_its_group(same_host: str) -> None:
 
 async def test_the_issues_of_a_group_are_those_of_one_run(same_host: str) -> None:
     await database.fill(same_host, HOST)
-    await database.execute(
-        same_host,
-        NAMED.format(IDS[3]),
-        HUGE.format(IDS[3]),
-        CLOSED.format(date_of(DAYS[1])),
-    )
+    odd = HUGE.format(IDS[3]), NAMED.format(IDS[3]), CLOSED.format(date_of(DAYS[1]))
+    await database.execute(same_host, *odd)
     settings = replace(CHUNKS, lookback_days=1, min_coverage=0.0)
     await run(same_host, settings=settings, on_existing="replace")
     whole = await load_night(same_host)
@@ -217,8 +215,7 @@ async def test_shards_of_portfolios_by_id_show_these(same_host: str) -> None:
 
 
 async def test_the_error_of_a_group_names_its_shard(same_host: str) -> None:
-    await database.fill(same_host, HOST)
-    await run(same_host)
+    await stood(same_host)
     for number in (1, 2):
         with pytest.raises(SnapshotExistsError):
             await shard(same_host, number, 2, on_existing="error")
@@ -327,20 +324,18 @@ async def test_pages_on_any_kind_of_database(same_host: str, kind: str) -> None:
     await run(same_host)
     async with caller(same_host, kind) as own:
         night = await load_night(own.db)
-        page = await load_portfolio_page(own.db, database.key("p0"), calendar="daily")
+        page = await load_portfolio_page(own.db, P0, calendar="daily")
     assert night.totals is not None
     assert night.totals.portfolios == 2
     assert len(page.points) == 5
 
 
 async def test_a_portfolio_shows_its_chain(same_host: str) -> None:
-    await database.fill(same_host, HOST)
-    await run(same_host)
-    own = database.key("p0")
+    await stood(same_host)
 
-    page = await load_portfolio_page(same_host, own, calendar="daily", benchmark="AAA")
+    page = await load_portfolio_page(same_host, P0, calendar="daily", benchmark="AAA")
 
-    assert (page.portfolio, page.currency) == (str(own), "USD")
+    assert (page.portfolio, page.currency) == (str(P0), "USD")
     equity = await database.equity_by_day(same_host)
     assert [point.equity for point in page.points] == [equity[day] for day in DAYS]
     assert [point.flow for point in page.points] == [0, 0, 0, 70, 0]
@@ -363,11 +358,10 @@ async def test_a_portfolio_shows_its_chain(same_host: str) -> None:
 
 
 async def test_a_gap_leaves_no_return_in_all_and_says_why(same_host: str) -> None:
-    await database.fill(same_host, HOST)
-    await run(same_host)
+    await stood(same_host)
     gap = date_of(DAYS[2])
     await database.execute(same_host, DROPPED.format(gap))
-    page = await load_portfolio_page(same_host, database.key("p0"), calendar="daily")
+    page = await load_portfolio_page(same_host, P0, calendar="daily")
     assert page.missing == (gap,)
     assert page.drawdown is None
     assert page.no_returns == f"no time-weighted return: a gap of 1 session, the first on {gap}"
@@ -375,10 +369,9 @@ async def test_a_gap_leaves_no_return_in_all_and_says_why(same_host: str) -> Non
 
 
 async def test_stored_numbers_that_are_not_finite_are_left_out(same_host: str) -> None:
-    await database.fill(same_host, HOST)
-    await run(same_host)
+    await stood(same_host)
     await database.execute(same_host, NOT_FINITE.format(END))
-    page = await load_portfolio_page(same_host, database.key("p0"), calendar="daily")
+    page = await load_portfolio_page(same_host, P0, calendar="daily")
     last = page.points[-1]
     assert (last.flow, last.cumulative, last.pnl, last.twr) == (None, None, None, None)
     assert page.by_symbol is None
@@ -389,45 +382,31 @@ async def test_stored_numbers_that_are_not_finite_are_left_out(same_host: str) -
 
 
 async def test_a_portfolio_since_a_session(same_host: str) -> None:
-    await database.fill(same_host, HOST)
-    await run(same_host)
-    own = database.key("p0")
-    page = await load_portfolio_page(same_host, own, calendar="daily", since=END)
+    await stood(same_host)
+    page = await load_portfolio_page(same_host, P0, calendar="daily", since=END)
     assert len(page.points) == 1
     assert page.by_symbol is not None
     assert (page.months, page.periods) == ({}, ())
+    later = END + dt.timedelta(days=1)
     with pytest.raises(ConfigError, match="has no complete snapshot since"):
-        await load_portfolio_page(
-            same_host, own, calendar="daily", since=END + dt.timedelta(days=1)
-        )
+        await load_portfolio_page(same_host, P0, calendar="daily", since=later)
 
 
 async def test_a_soft_deleted_portfolio_is_shown_too(same_host: str) -> None:
-    await database.fill(same_host, HOST)
-    await run(same_host)
+    await stood(same_host)
     deleted = "UPDATE portfolios SET deleted_at = now()"
     await database.execute(same_host, deleted)
-    page = await load_portfolio_page(same_host, database.key("p0"), calendar="daily")
+    page = await load_portfolio_page(same_host, P0, calendar="daily")
     assert len(page.points) == 5
     # Of the night there is nothing left to add up.
     assert (await load_night(same_host)).totals is None
 
 
 async def test_a_role_that_may_only_select_will_do(same_host: str) -> None:
-    await database.fill(same_host, HOST)
-    await run(same_host)
-    role = f"reader_{uuid.uuid4().hex}"
-    await database.execute(
-        same_host,
-        f"CREATE ROLE {role} LOGIN",
-        f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}",
-    )
-    try:
-        url = make_url(same_host).set(username=role).render_as_string(hide_password=False)
+    await stood(same_host)
+    async with role_of(same_host, "SELECT ON ALL TABLES IN SCHEMA public") as (_, url):
         assert (await load_night(url)).totals is not None
-        assert (await load_portfolio_page(url, database.key("p0"), calendar="daily")).points
-    finally:
-        await database.execute(same_host, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+        assert (await load_portfolio_page(url, P0, calendar="daily")).points
 
 
 async def test_an_unknown_portfolio(same_host: str) -> None:

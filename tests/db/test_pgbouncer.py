@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncSession
 
 import batchcore
 from batchcore.calendar import date_of
@@ -20,13 +20,12 @@ from batchcore.cli import exits
 from batchcore.config import Settings
 from batchcore.errors import DatabaseError
 from batchcore.pg.errors import NONE_LEFT, NOT_TAKEN, POOLED
-from support import database
+from support import database, runs
 from support.bouncer import bouncer
-from support.callers import with_driver
+from support.callers import engine_of
 from support.command import batchcore as command
 from support.generate import MONDAY
 from support.outcome import assert_left, outcome
-from support.runs import run_days
 
 pytestmark = [pytest.mark.db, pytest.mark.pgbouncer]
 
@@ -58,9 +57,9 @@ def through(server) -> Iterator[dict[str, Through]]:
 
 
 async def run(db, **options) -> batchcore.BatchResult:
-    options = {"settings": Settings(chunk_size=1), "analytics": "none", **options}
+    options = {"days": DAYS, "settings": Settings(chunk_size=1), **options}
     async with asyncio.timeout(60):
-        return await run_days(db, DAYS[0], DAYS[-1], calendar="daily", **options)
+        return await runs.run(db, **options)
 
 
 async def assert_done(url: str, result: batchcore.BatchResult) -> None:
@@ -85,11 +84,8 @@ async def opened(url: str, kind: str) -> AsyncIterator[Any]:
             ) as pool:
                 yield pool
         case "engine":
-            engine = create_async_engine(with_driver(url), connect_args=UNPREPARED)
-            try:
+            async with engine_of(url, connect_args=UNPREPARED) as engine:
                 yield engine
-            finally:
-                await engine.dispose()
 
 
 async def assert_nothing_left(url: str) -> None:
@@ -142,12 +138,10 @@ async def test_a_callers_own_transaction_works(
         async with database.connected(url) as db, db.transaction():
             result = await calculator.calculate_all_portfolios_pnl(date_of(DAYS[0]), db)
     else:
-        engine = create_async_engine(with_driver(url), connect_args=UNPREPARED)
-        async with AsyncSession(engine) as db:
+        async with engine_of(url, connect_args=UNPREPARED) as engine, AsyncSession(engine) as db:
             await db.execute(text("SELECT 1"))
             result = await calculator.calculate_all_portfolios_pnl(date_of(DAYS[0]), db)
             await db.commit()
-        await engine.dispose()
     assert result.rows_written == len(HOST.portfolios)
     assert len(await database.snapshots(host)) == len(HOST.portfolios)
 
@@ -186,10 +180,9 @@ async def test_an_engine_whose_statements_have_names_is_refused_with_what_to_set
 ) -> None:
     url = through["transaction"](host)
     await poisoned(url)
-    engine = create_async_engine(with_driver(url))  # which asks the server who it is
-    with pytest.raises(DatabaseError) as caught:
-        await run(engine)
-    await engine.dispose()
+    async with engine_of(url) as engine:  # which asks the server who it is
+        with pytest.raises(DatabaseError) as caught:
+            await run(engine)
     assert caught.value.sqlstate == "42P05"
     assert str(caught.value).endswith(f"already exists: {POOLED}")
     del caught

@@ -1,14 +1,13 @@
 """Beta and sectors of one portfolio by hand; test_analytics.py has those on real closes."""
 
 import datetime as dt
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncSession
 
 import batchcore
 from batchcore import calendar as calendars
@@ -16,6 +15,7 @@ from batchcore import reference as ref
 from batchcore.errors import ConfigError, DatabaseError, SchemaError
 from batchcore.pg.session import Session
 from support import database
+from support.callers import engine_of
 from support.cases import day
 from support.database import MOMENT, Standing, key
 
@@ -88,34 +88,27 @@ SECTORS = {
 }
 
 
+PORTFOLIOS = (
+    ref.Portfolio("p", Decimal(7), POSITIONS),
+    ref.Portfolio("new", Decimal(4000), (position("AAA", "LONG", 100),)),
+    ref.Portfolio("broke", Decimal(-1), (position("AAA", "LONG", 100),)),
+    ref.Portfolio("short", Decimal(4000), (position("AAA", "SHORT", -100),)),
+    ref.Portfolio("empty", Decimal(4000), ()),
+)
+
+
 @pytest_asyncio.fixture
-async def small(same_host: str) -> AsyncIterator[str]:
+async def small(same_host: str) -> str:
+    await database.fill(same_host, database.Host(PORTFOLIOS, PRICES, {"p": STANDING}))
+    await database.add_profiles(same_host, "symbol beta sector is_etf", *PROFILES)
     async with database.connected(same_host) as connection:
-        await database.add_portfolios(
-            connection,
-            (
-                ref.Portfolio("p", Decimal(7), POSITIONS),
-                ref.Portfolio("new", Decimal(4000), (position("AAA", "LONG", 100),)),
-                ref.Portfolio("broke", Decimal(-1), (position("AAA", "LONG", 100),)),
-                ref.Portfolio("short", Decimal(4000), (position("AAA", "SHORT", -100),)),
-                ref.Portfolio("empty", Decimal(4000), ()),
-            ),
-        )
-        await database.add_prices(connection, PRICES)
-        await database.add_snapshots(connection, "p", STANDING)
-        await connection.executemany(
-            "INSERT INTO company_profiles (symbol, beta, sector, is_etf, data_source,"
-            " last_updated, created_at, updated_at) VALUES ($1, $2, $3, $4, 'test', now(), now(),"
-            " now())",
-            PROFILES,
-        )
         await connection.executemany(
             "INSERT INTO benchmarks_sector_weights (id, benchmark_code, asof_date, sector, weight,"
             " data_source, created_at, updated_at) VALUES (gen_random_uuid(), $1,"
             " $2::text::date, $3, $4::text::numeric, 'test', now(), now())",
             WEIGHTS,
         )
-    yield same_host
+    return same_host
 
 
 async def beta(db: Any, portfolio: str = "p", **arguments: Any) -> dict[str, Any]:
@@ -253,15 +246,13 @@ async def test_without_a_date_it_is_the_last_session_closed(
 
 
 async def test_a_callers_session_sees_what_it_has_changed(small: str) -> None:
-    engine = create_async_engine(small.replace("postgresql://", "postgresql+asyncpg://"))
-    async with AsyncSession(engine) as session:
+    async with engine_of(small) as engine, AsyncSession(engine) as session:
         raw = (await (await session.connection()).get_raw_connection()).driver_connection
         await batchcore.calculate_portfolio_provider_beta(session, key("new"), calculation_date=ON)
         await raw.execute("UPDATE company_profiles SET beta = 3, sector = 'Energy'")
         assert (await beta(session, "new"))["portfolio_beta"] == pytest.approx(3, rel=1e-12)
         assert (await sectors(session, "new"))["sector_weights"] == {"Energy": 0.5}
     assert (await beta(small, "new"))["portfolio_beta"] == pytest.approx(1.5, rel=1e-12)
-    await engine.dispose()
 
 
 async def test_each_costs_a_statement_for_each_table(

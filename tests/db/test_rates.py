@@ -8,6 +8,7 @@ from decimal import Decimal
 from random import Random
 from typing import Any
 
+import asyncpg
 import pytest
 
 import batchcore
@@ -197,12 +198,8 @@ async def test_many_portfolios_add_up_beyond_what_one_has(free_host: str) -> Non
 
 
 async def betas(url: str) -> None:
-    await database.execute(
-        url,
-        "INSERT INTO company_profiles (symbol, beta, sector, data_source, last_updated, created_at,"
-        " updated_at) VALUES ('AAA', 2, 'Energy', 't', now(), now(), now()),"
-        " ('BBB', 1, 'Utilities', 't', now(), now(), now())",
-    )
+    rows = ("AAA", Decimal(2), "Energy"), ("BBB", Decimal(1), "Utilities")
+    await database.add_profiles(url, "symbol beta sector", *rows)
 
 
 async def beta(url: str, **options: Any) -> dict[str, Any]:
@@ -354,12 +351,8 @@ async def test_currencies_of_profiles_that_nobody_holds_bring_no_rates(
     made = host({"p": ("USD", [lot(symbol, 10, None) for symbol in symbols])})
     rates = [*every_day(BEFORE, EURUSD="1.1"), ("JPY", "USD", D1, Decimal(0))]
     await foreign_host.fill(free_host, made, rates)
-    await database.execute(
-        free_host,
-        "INSERT INTO company_profiles (symbol, quoted_in, data_source, last_updated, created_at,"
-        " updated_at) SELECT symbol, quoted_in, 't', now(), now(), now()"
-        " FROM (VALUES ('AAA', 'USD'), ('BBB', 'EUR'), ('ZZZ', 'JPY')) AS v (symbol, quoted_in)",
-    )
+    quoted = (("AAA", "USD"), ("BBB", "EUR"), ("ZZZ", "JPY"))
+    await database.add_profiles(free_host, "symbol quoted_in", *quoted)
     result = await ran(free_host, settings=settings(OF_PROFILES))
     assert (result.failed, result.rows_written) == (0, 4)
     assert "bad_rate" not in result.issues_by_name()
@@ -473,51 +466,37 @@ def odd_host(random: Random) -> Host:
     return replace(made, prices=(*closes, ("AAA", D0 - 40, Decimal(99))))
 
 
+def without_rate(result: batchcore.BatchResult) -> list[tuple[str, str]]:
+    issues = [one for one in result.to_dict()["issues"] if one["name"] == "fx_missing"]
+    return [(one["session"], one["detail"]) for one in issues]
+
+
 @pytest.mark.parametrize("seed", range(40))
 async def test_a_plan_names_the_rates_that_the_run_fails_by(free_host: str, seed: int) -> None:
-    random = seeded(seed)
+    async with database.pooled(free_host) as pool:
+        await check_plans(pool, seeded(seed), OF_PROFILES if seed % 4 == 3 else OF_POSITIONS)
+
+
+async def check_plans(db: asyncpg.Pool, random: Random, schema: Schema) -> None:
     made = odd_host(random)
-    await foreign_host.fill(free_host, made, odd_rates(random))
-    schema = OF_PROFILES if seed % 4 == 3 else OF_POSITIONS
+    await foreign_host.fill(db, made, odd_rates(random))
     if schema is OF_PROFILES:
-        await database.execute(
-            free_host,
-            "INSERT INTO company_profiles (symbol, quoted_in, data_source, last_updated,"
-            " created_at, updated_at) VALUES ('AAA', 'EUR', 't', now(), now(), now()),"
-            " ('BBB', 'SEK', 't', now(), now(), now())",
-        )
+        await database.add_profiles(db, "symbol quoted_in", ("AAA", "EUR"), ("BBB", "SEK"))
     lookback = random.choice([0, 1, 5])
     own: dict[str, Any] = {"fx_lookback_days": lookback, "max_failed": "100%"}
     first = random.choice([D0, D1])
     for start in (first, D2):  # the second goes on from rows of the first
-        planned = await run_days(
-            free_host,
-            start,
-            D3 if start == D2 else D1,
-            analytics="none",
-            settings=settings(schema, dry_run=True, **own),
-            on_existing="skip",
-        )
-        result = await run_days(
-            free_host,
-            start,
-            D3 if start == D2 else D1,
-            analytics="none",
-            settings=settings(schema, chunk_size=random.choice([1, 3, None]), **own),
-            on_existing="skip",
-        )
-        named = Counter(
-            (issue["session"], issue["detail"])
-            for issue in result.to_dict()["issues"]
-            if issue["name"] == "fx_missing"
-        )
+        planned, result = [
+            await run_days(
+                db, start, D3 if start == D2 else D1, analytics="none", settings=settings(**one)
+            )
+            for one in (
+                {"schema": schema, "dry_run": True, **own},
+                {"schema": schema, "chunk_size": random.choice([1, 3, None]), **own},
+            )
+        ]
         expected = sorted(
             (day, f"{rate}, in {count} portfolio{'' if count == 1 else 's'}")
-            for (day, rate), count in named.items()
+            for (day, rate), count in Counter(without_rate(result)).items()
         )
-        told = [
-            (issue["session"], issue["detail"])
-            for issue in planned.to_dict()["issues"]
-            if issue["name"] == "fx_missing"
-        ]
-        assert sorted(told) == expected
+        assert sorted(without_rate(planned)) == expected

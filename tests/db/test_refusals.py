@@ -14,79 +14,43 @@ from batchcore.errors import ConfigError, DatabaseError, SchemaError
 from batchcore.pg import database as pg_database
 from support import database
 from support.database import Standing
-from support.generate import MONDAY
+from support.roles import role_of
+from support.runs import DAYS, run
 
 pytestmark = pytest.mark.db
 
-DAYS = tuple(range(MONDAY, MONDAY + 3))
+TABLES = ("portfolios", "positions", "market_data_cache", "equity_changes")
+GRANTS = (
+    f"SELECT, INSERT, UPDATE ON {', '.join(TABLES)}",
+    "SELECT, INSERT, UPDATE ON portfolio_snapshots, position_realized_events",
+    "SELECT ON batchcore_alembic_version",
+    f"SELECT, INSERT, UPDATE, DELETE ON {', '.join(ledger.tables)}",
+    "USAGE ON SEQUENCE batchcore_run_tokens",
+)
+"""Of a role that may read and write all rows."""
 FIRST, LAST = date_of(DAYS[0]), date_of(DAYS[-1])
-TABLES = (
-    "portfolios, positions, market_data_cache, portfolio_snapshots, equity_changes,"
-    " position_realized_events"
-)
 
 
-LEDGER = ", ".join(ledger.tables)
-
-
-async def as_role(url: str, role: str) -> asyncpg.Pool:
-    """Return a pool that works as a role which may read and write all rows, and owns nothing."""
-    await database.execute(
-        url,
-        f"DROP ROLE IF EXISTS {role}",
-        f"CREATE ROLE {role}",
-        f"GRANT SELECT, INSERT, UPDATE ON {TABLES} TO {role}",
-        f"GRANT SELECT ON batchcore_alembic_version TO {role}",
-        f"GRANT SELECT, INSERT, UPDATE, DELETE ON {LEDGER} TO {role}",
-        f"GRANT USAGE ON SEQUENCE batchcore_run_tokens TO {role}",
-    )
-
-    async def become(connection: asyncpg.Connection) -> None:
-        await connection.execute(f"SET ROLE {role}")
-
-    return await asyncpg.create_pool(url, min_size=0, max_size=3, setup=become)
-
-
-async def forget(url: str, role: str) -> None:
-    await database.execute(url, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
-
-
-async def run(db: object, **options: object) -> batchcore.BatchResult:
-    return await batchcore.run_batch(db, FIRST, LAST, calendar="daily", analytics="none", **options)
-
-
-@pytest.mark.parametrize(
-    "table", ["portfolios", "positions", "market_data_cache", "equity_changes"]
-)
+@pytest.mark.parametrize("table", TABLES)
 async def test_rows_hidden_by_a_policy_stop_the_run(host: str, table: str) -> None:
     await database.fill(host, database.plain_host(2, DAYS))
-    role = f"batchcore_test_hidden_{table}"
     await database.execute(host, f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
-    pool = await as_role(host, role)
-    try:
+    async with role_of(host, *GRANTS) as (_, url):
         with pytest.raises(DatabaseError, match="row-level security") as error:
-            await run(pool)
-    finally:
-        await pool.close()
-        await forget(host, role)
+            await run(url)
     assert error.value.sqlstate == "42501"
     assert await database.snapshots(host) == {}
 
 
 async def test_a_role_without_temporary_tables_is_told_before_anything_is_loaded(host: str) -> None:
     await database.fill(host, database.plain_host(1, DAYS))
-    role = "batchcore_test_no_temp"
     async with database.connected(host) as connection:
         name = await connection.fetchval("SELECT current_database()")
         await connection.execute(f'REVOKE TEMPORARY ON DATABASE "{name}" FROM PUBLIC')
-    pool = await as_role(host, role)
-    try:
+    async with role_of(host, *GRANTS) as (_, url):
         with pytest.raises(SchemaError, match="the role lacks TEMPORARY"):
-            await run(pool)
-        planned = await run(pool, settings=Settings(dry_run=True))
-    finally:
-        await pool.close()
-        await forget(host, role)
+            await run(url)
+        planned = await run(url, settings=Settings(dry_run=True))
     assert len(planned.sessions) == len(DAYS)
 
 

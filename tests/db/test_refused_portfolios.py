@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 
 import pytest
 
@@ -17,19 +18,18 @@ from batchcore.errors import DatabaseError, TooManyFailedError
 from batchcore.pg.session import Session
 from batchcore.run import writing
 from batchcore.run.writing import Bisection
-from support import database, ledger
+from support import database, ledger, runs
 from support.database import Host
-from support.generate import MONDAY
 from support.outcome import outcome
-from support.runs import run_days
+from support.runs import DAYS, run_days
 
 pytestmark = pytest.mark.db
 
-DAYS = list(range(MONDAY, MONDAY + 3))
 HOST = database.full_host(7, DAYS, event=DAYS[1], flow=DAYS[2])
 IDS = sorted(database.key(portfolio.id) for portfolio in HOST.portfolios)
 BAD = IDS[4]
 ANY = Settings(max_failed="100%")
+run = partial(runs.run, settings=ANY)
 
 TRIGGER = """
     CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -109,11 +109,6 @@ REFUSALS = {
         "trigger `refusing` on portfolios: no, not",
     ),
 }
-
-
-async def run(db: object, **options: object) -> batchcore.BatchResult:
-    options = {"settings": ANY, "analytics": "none", **options}
-    return await run_days(db, DAYS[0], DAYS[-1], calendar="daily", **options)
 
 
 async def assert_all_but(url: str, *refused: object, host: Host = HOST) -> None:

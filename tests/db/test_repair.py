@@ -22,7 +22,7 @@ from batchcore.config import Settings
 from batchcore.errors import ConfigError, DatabaseError
 from support import database, ledger
 from support.database import Host
-from support.edits import Editor, add_flow, add_position, recomputed
+from support.edits import Editor, add_flow, add_position, assert_as_recomputed, versions
 from support.generate import MONDAY, Generator
 from support.outcome import random_host, seeded
 from support.runs import run_days, run_each
@@ -82,15 +82,6 @@ def found(result: batchcore.BatchResult) -> dict[uuid.UUID, tuple[int | None, in
     }
 
 
-async def versions(db: str | asyncpg.Pool) -> dict[tuple[uuid.UUID, int], tuple[str, str]]:
-    """Return for each snapshot which transaction wrote it last, and where it is stored."""
-    async with database.connected(db) as connection:
-        rows = await connection.fetch(
-            "SELECT portfolio_id, snapshot_date, xmin::text, ctid::text FROM portfolio_snapshots"
-        )
-    return {(row[0], day_of(row[1])): (row[2], row[3]) for row in rows}
-
-
 async def check(url: str, expected: dict[uuid.UUID, int], **options: Any) -> batchcore.BatchResult:
     """Repair, and look at all that it leaves; `expected` are first sessions by portfolio."""
     async with database.pooled(url) as db:
@@ -133,11 +124,6 @@ async def check_on(
     assert database.without_stamps(again) == database.without_stamps(left)
     assert await database.equities(db) == equities
     return result
-
-
-async def equity(url: str, portfolio: uuid.UUID = P) -> list[int]:
-    stored = await database.snapshots(url)
-    return [row["equity_balance"] for (own, _), row in sorted(stored.items()) if own == portfolio]
 
 
 def on(day: int, portfolio: uuid.UUID, change: str) -> str:
@@ -183,19 +169,19 @@ async def test_a_correction_rewrites_what_it_affects(same_host: str, name: str) 
     statement, expected = CORRECTIONS[name]
     # Every other one on a host that touches its rows each night, the others leave them alone.
     nightly = list(CORRECTIONS).index(name) % 2
-    await ledger.execute(same_host, statement, *(NIGHTLY if nightly else ()))
+    await database.execute(same_host, statement, *(NIGHTLY if nightly else ()))
     await check(same_host, expected)
 
 
 async def test_figures_and_cells_are_those_by_hand(same_host: str) -> None:
     await stood(same_host)
-    assert await equity(same_host) == [1000, 1011, 1092, 1102, 1112]
-    await ledger.execute(same_host, of_close("UPDATE market_data_cache SET close = 15"))
+    assert await database.equity_list(same_host, "p") == [1000, 1011, 1092, 1102, 1112]
+    await database.execute(same_host, of_close("UPDATE market_data_cache SET close = 15"))
 
     result = await check(same_host, {P: D2})
 
     # it was 13: U(D2) is 55 for 33; from D3 on the closes are what they were
-    assert await equity(same_host) == [1000, 1011, 1114, 1102, 1112]
+    assert await database.equity_list(same_host, "p") == [1000, 1011, 1114, 1102, 1112]
     # On D2 equity, total, P&L, return, the sum of P&L, long, gross and net differ; on D3 P&L and
     # return, on D4 nothing: its return is a share of the equity of D3, which is right.
     assert found(result) == {P: (D2, 3, 10)}
@@ -210,14 +196,14 @@ async def test_a_late_position_and_a_late_flow(same_host: str) -> None:
         await add_position(connection, Q, holding("AAA", entry_day=D2), database.MOMENT)
         await add_flow(connection, N, ref.Flow(D4, Decimal(5), "WITHDRAWAL"), database.MOMENT)
     await check(same_host, {Q: D2, N: D4})
-    assert await equity(same_host, Q) == [1000, 1010, 1050, 1070, 1090]
-    assert await equity(same_host, N) == [1000, 1000, 1000, 1000, 995]
+    assert await database.equity_list(same_host, "q") == [1000, 1010, 1050, 1070, 1090]
+    assert await database.equity_list(same_host, "n") == [1000, 1000, 1000, 1000, 995]
 
 
 async def test_own_equities_alone(same_host: str) -> None:
     await stood(same_host)
     before = await versions(same_host)
-    await ledger.execute(same_host, "UPDATE portfolios SET equity_balance = 1 WHERE name <> 'q'")
+    await database.execute(same_host, "UPDATE portfolios SET equity_balance = 1 WHERE name <> 'q'")
     result = await repaired(same_host)
     assert found(result) == {P: (None, 0, 1), N: (None, 0, 1)}
     assert not result.nothing_to_do
@@ -229,7 +215,7 @@ async def test_own_equities_alone(same_host: str) -> None:
 async def test_a_range_bounds_where_differences_count(same_host: str) -> None:
     await stood(same_host)
     before = await versions(same_host)
-    await ledger.execute(same_host, of_close("UPDATE market_data_cache SET close = 15"))
+    await database.execute(same_host, of_close("UPDATE market_data_cache SET close = 15"))
     assert (await repaired(same_host, D4)).nothing_to_do  # the row before is taken as it is
     assert (await repaired(same_host, end=D1)).nothing_to_do
     assert (await repaired(same_host, portfolio_ids=[Q])).nothing_to_do
@@ -241,16 +227,16 @@ async def test_a_range_bounds_where_differences_count(same_host: str) -> None:
 
 async def test_a_chain_goes_on_from_what_is_stored_before_the_range(same_host: str) -> None:
     await stood(same_host)
-    await ledger.execute(
+    await database.execute(
         same_host, on(D1, Q, "UPDATE portfolio_snapshots SET equity_balance = 2000")
     )
     assert found(await repaired(same_host, D2))[Q][:2] == (D2, 3)
-    assert await equity(same_host, Q) == [1000, 2000, 2010, 2020, 2030]
+    assert await database.equity_list(same_host, "q") == [1000, 2000, 2010, 2020, 2030]
 
 
 async def test_rows_that_no_rule_names_stay(same_host: str) -> None:
     await stood(same_host)
-    await ledger.execute(
+    await database.execute(
         same_host,
         "UPDATE portfolio_snapshots SET target_price_return_eoy = 0.07, portfolio_delta = 12.34",
         of_close("UPDATE market_data_cache SET close = 15", D0),
@@ -274,13 +260,13 @@ async def test_analytics_are_compared_where_the_level_computes_them(
     changed = on(
         other, P, "UPDATE portfolio_snapshots SET hhi = hhi - {}, top_3_concentration = {}"
     )
-    await ledger.execute(same_host, changed.format("0.0001", "top_3_concentration"))
+    await database.execute(same_host, changed.format("0.0001", "top_3_concentration"))
     # one unit in the last place may differ between machines
     assert (await repaired(same_host, analytics=level)).nothing_to_do
-    await ledger.execute(same_host, changed.format("1", "NULL"))
+    await database.execute(same_host, changed.format("1", "NULL"))
     assert found(await repaired(same_host, analytics=level)) == {P: (other, D4 - other + 1, 2)}
     sectors = "UPDATE portfolio_snapshots SET sector_exposure = '{\"Energy\": 0.5}'"
-    await ledger.execute(same_host, f"{sectors} WHERE snapshot_date = '{date_of(D4)}'")
+    await database.execute(same_host, f"{sectors} WHERE snapshot_date = '{date_of(D4)}'")
     result = await check(same_host, dict.fromkeys((P, Q, N), D4), analytics=level)
     assert result.differences is not None
     assert result.differences.cells.tolist() == [1, 1, 1]
@@ -288,13 +274,15 @@ async def test_analytics_are_compared_where_the_level_computes_them(
 
 async def test_with_full_tables_of_a_portfolio_that_differs_are_written(host: str) -> None:
     await stood(host, analytics="full")
-    await ledger.execute(
+    await database.execute(
         host,
         "UPDATE positions SET market_value = NULL",
         of_close("UPDATE market_data_cache SET close = 16", D4),
     )
     assert found(await repaired(host, analytics="full")).keys() == {P}
-    values = await ledger.fetch(host, "SELECT symbol, market_value FROM positions ORDER BY symbol")
+    values = await database.fetch(
+        host, "SELECT symbol, market_value FROM positions ORDER BY symbol"
+    )
     assert [tuple(row) for row in values] == [("AAA", 160), ("BBB", None)]
 
 
@@ -304,7 +292,7 @@ async def test_a_repair_that_ended_early_is_gone_on_with(
     host: str, how: str, chunk_size: int
 ) -> None:
     await stood(host)
-    await ledger.execute(host, gone(D3))
+    await database.execute(host, gone(D3))
     settings = replace(SETTINGS, chunk_size=chunk_size, connections=2, threads=1)
     last = max(P, Q, N)
     await ledger.spoil(host, last, "RAISE EXCEPTION 'not this one' USING ERRCODE = '57014';")
@@ -322,7 +310,7 @@ async def test_a_repair_that_ended_early_is_gone_on_with(
     assert last in found(result)
     *_, run = await ledger.runs(host)
     assert (run["state"], run["attempt"], run["rows_written"]) == ("complete", 2, 6)
-    assert await equity(host) == [1000, 1011, 1092, 1102, 1112]
+    assert await database.equity_list(host, "p") == [1000, 1011, 1092, 1102, 1112]
     assert (await batchcore.verify(host, fast=True)).differing == 0
     assert (await repaired(host, settings=settings)).nothing_to_do
 
@@ -330,7 +318,7 @@ async def test_a_repair_that_ended_early_is_gone_on_with(
 async def test_a_portfolio_that_fails_keeps_the_rows_from_there_on(same_host: str) -> None:
     await stood(same_host)
     before = await database.snapshots(same_host)
-    await ledger.execute(
+    await database.execute(
         same_host,
         of_close("UPDATE market_data_cache SET close = 15", D1),
         of_close("UPDATE market_data_cache SET close = 99999999", D3),
@@ -353,7 +341,7 @@ async def test_legacy_has_no_repair() -> None:
 
 async def test_two_repairs_of_the_same_at_once(same_host: str) -> None:
     await stood(same_host)
-    await ledger.execute(same_host, of_close("UPDATE market_data_cache SET close = 15"))
+    await database.execute(same_host, of_close("UPDATE market_data_cache SET close = 15"))
     both = await asyncio.gather(repaired(same_host), repaired(same_host), return_exceptions=True)
     done = [one for one in both if isinstance(one, batchcore.BatchResult)]
     assert done
@@ -395,12 +383,7 @@ async def check_repairs(db: asyncpg.Pool, seed: int, code: str) -> None:
                     assert after[own, day] == before[own, day]
                 elif day == first:
                     assert left[own, day] != rows.get((own, day))
-            equities = await database.equities(db)
-            await recomputed(db, code, settings.schema)
-            assert database.without_stamps(left) == (
-                database.without_stamps(await database.snapshots(db))
-            )
-            assert await database.equities(db) == equities
+            await assert_as_recomputed(db, code, settings.schema)
 
 
 KEEPS = """
@@ -429,7 +412,7 @@ async def test_a_plan_says_which_way_the_time_stamps_speak_for(host: str) -> Non
     )
     assert evidence[0] == {"table": "equity_changes", "trigger": False, "rows": 1, "touched": 0}
 
-    await ledger.execute(
+    await database.execute(
         host,
         KEEPS,
         *(
@@ -441,9 +424,9 @@ async def test_a_plan_says_which_way_the_time_stamps_speak_for(host: str) -> Non
     assert (await advice(host))[0].startswith(
         "use repair, unless your application sets updated_at: no trigger of positions does"
     )
-    await ledger.execute(host, "ALTER TABLE positions ENABLE TRIGGER keeps")
+    await database.execute(host, "ALTER TABLE positions ENABLE TRIGGER keeps")
     assert (await advice(host))[0].startswith("use --changed-since: triggers set updated_at;")
-    await ledger.execute(host, "UPDATE market_data_cache SET close = close")
+    await database.execute(host, "UPDATE market_data_cache SET close = close")
     line, evidence = await advice(host)
     assert line.startswith("use repair: most rows are touched each day")
     assert [(one["rows"], one["touched"]) for one in evidence] == [(1, 0), (10, 10), (2, 0)]
@@ -451,7 +434,7 @@ async def test_a_plan_says_which_way_the_time_stamps_speak_for(host: str) -> Non
 
 async def test_tables_without_time_stamps_tell_nothing(host: str) -> None:
     await stood(host)
-    await ledger.execute(
+    await database.execute(
         host,
         *(f"ALTER TABLE {table} DROP COLUMN updated_at" for table in TABLES[:2]),
         "ALTER TABLE positions ALTER updated_at TYPE timestamp",
@@ -459,5 +442,5 @@ async def test_tables_without_time_stamps_tell_nothing(host: str) -> None:
     result = await batchcore.run_batch(host, settings=replace(SETTINGS, dry_run=True))
     assert result.stamps == ()
     assert "late corrections" not in plan_text(result, plan_dict(result, 0.0))
-    await ledger.execute(host, of_close("UPDATE market_data_cache SET close = 15"))
+    await database.execute(host, of_close("UPDATE market_data_cache SET close = 15"))
     assert found(await repaired(host)).keys() == {P}

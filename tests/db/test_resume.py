@@ -28,28 +28,21 @@ SMALL = "UPDATE positions SET quantity = 10, position_type = 'LONG'"
 
 
 async def run(db: object, *, last: int | None = DAYS[-1], **options: object):
-    options.setdefault("settings", ONE_EACH)
     end = None if last is None else date_of(last)
-    start = options.pop("start", date_of(DAYS[0]))
-    options.setdefault("calendar", "daily")
-    return await batchcore.run_batch(db, start, end, analytics="none", **options)
+    usual = {"start_date": date_of(DAYS[0]), "calendar": "daily", "settings": ONE_EACH}
+    return await batchcore.run_batch(db, end_date=end, analytics="none", **usual | options)
 
 
 async def ended_early(url: str, how: str, **options: object) -> None:
     """Leave a run that committed two portfolios of five."""
-    await ledger.spoil(url, IDS[2], ledger.WAIT if how == "interrupted" else ledger.RAISE)
     if how == "interrupted":
-        async with database.connected(url) as other:
-            await other.fetchval(f"SELECT pg_advisory_lock({ledger.LOCK})")
-            task = asyncio.create_task(run(url, **options))
-            await ledger.waits(other)
+        async with ledger.at_work(url, IDS[2], run(url, **options)) as task:
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
     else:
-        with pytest.raises(DatabaseError, match="not this one"):
+        async with ledger.refused(url, IDS[2]):
             await run(url, **options)
-    await ledger.mend(url)
     if how == "killed":
         await ledger.kill(url)
     (row,) = await ledger.runs(url)
@@ -93,7 +86,7 @@ async def test_legacy_goes_on_where_its_ledger_ends(host: str, mode: str) -> Non
         "settings": replace(ONE_EACH, today=date_of(MONDAY + 30)),
     }
     await database.fill(host, given)
-    undisturbed = await run(host, **options, on_existing=mode, start=date_of(days[0]))
+    undisturbed = await run(host, **options, on_existing=mode, start_date=date_of(days[0]))
     assert undisturbed.rows_written == 10
     expected = database.without_stamps(await database.snapshots(host))
     await database.execute(
@@ -154,29 +147,19 @@ async def test_another_question_is_another_run(host: str) -> None:
 async def test_under_error_rows_of_others_are_refused_still(host: str) -> None:
     await database.fill(host, HOST)
     await ended_early(host, "killed", on_existing="error")
-    async with database.connected(host) as connection:
-        await database.add_snapshots(
-            connection, HOST.portfolios[_place(IDS[4])].id, (database.Standing(DAYS[1]),)
-        )
+    (last,) = (one.id for one in HOST.portfolios if database.key(one.id) == IDS[4])
+    await database.add_snapshots(host, last, (database.Standing(DAYS[1]),))
     with pytest.raises(SnapshotExistsError) as caught:
         await run(host, on_existing="error")
     assert caught.value.portfolio == str(IDS[4])
 
 
-def _place(portfolio: object) -> int:
-    return [database.key(one.id) for one in HOST.portfolios].index(portfolio)
-
-
 async def test_a_portfolio_that_came_since_among_those_done_is_not_left_out(host: str) -> None:
     await database.fill(host, HOST)
     settings = replace(ONE_EACH, chunk_size=4)
-    await ledger.spoil(host, IDS[4], ledger.RAISE)
-    async with database.connected(host) as connection:
-        await connection.execute("UPDATE portfolios SET deleted_at = now() WHERE id = $1", IDS[1])
-        await connection.execute("UPDATE portfolios SET deleted_at = NULL WHERE id = $1", IDS[0])
-    with pytest.raises(DatabaseError):
+    await database.fetch(host, "UPDATE portfolios SET deleted_at = now() WHERE id = $1", IDS[1])
+    async with ledger.refused(host, IDS[4]):
         await run(host, on_existing="replace", settings=replace(settings, chunk_size=3))
-    await ledger.mend(host)
     await database.execute(host, "UPDATE portfolios SET deleted_at = NULL")
 
     result = await run(host, on_existing="replace", settings=settings)
@@ -188,8 +171,7 @@ async def test_a_portfolio_that_came_since_among_those_done_is_not_left_out(host
 @pytest.mark.parametrize("mode", ["skip", "replace", "error"])
 async def test_failed_portfolios_are_taken_again_and_only_they(host: str, mode: str) -> None:
     await database.fill(host, HOST)
-    async with database.connected(host) as connection:
-        await connection.execute(HUGE, IDS[1])
+    await database.fetch(host, HUGE, IDS[1])
     first = await run(host, on_existing=mode)
     assert (first.failed, first["success"]) == (1, False)
     (row,) = await ledger.runs(host)
@@ -214,10 +196,10 @@ async def test_failed_portfolios_are_taken_again_and_only_they(host: str, mode: 
 async def test_later_sessions_follow_what_is_finished_with_its_own_dates(host: str) -> None:
     tonight, tomorrow = (replace(ONE_EACH, today=date_of(day)) for day in (DAYS[1], DAYS[3]))
     await database.fill(host, HOST)
-    options = {"last": None, "start": None, "settings": tonight}
+    options = {"last": None, "start_date": None, "settings": tonight}
     await ended_early(host, "killed", **options)
 
-    result = await run(host, last=None, start=None, settings=tomorrow)
+    result = await run(host, last=None, start_date=None, settings=tomorrow)
 
     assert result.resumed is not None
     assert (result.resumed.attempt, result.resumed.rows_written) == (2, 3)
@@ -287,8 +269,7 @@ async def test_the_sessions_of_prices_that_came_since_wait_for_the_run_after(hos
         host, replace(given, prices=tuple(p for p in given.prices if p not in later))
     )
     await ended_early(host, "killed", last=None, calendar="prices")
-    async with database.connected(host) as connection:
-        await database.add_prices(connection, later)
+    await database.add_prices(host, later)
 
     result = await run(host, last=None, calendar="prices")
 
@@ -313,10 +294,8 @@ async def test_a_run_killed_before_its_last_word_has_nothing_left_to_do(host: st
 
 async def test_a_run_killed_before_its_first_chunk_keeps_its_stamp(host: str) -> None:
     await database.fill(host, HOST)
-    await ledger.spoil(host, IDS[0], ledger.RAISE)
-    with pytest.raises(DatabaseError):
+    async with ledger.refused(host, IDS[0]):
         await run(host)
-    await ledger.mend(host)
     await ledger.kill(host)
     (row,) = await ledger.runs(host)
 
@@ -335,15 +314,11 @@ async def test_changes_are_gone_on_with(host: str) -> None:
         host,
         "UPDATE positions SET quantity = 20, updated_at = now()",
         f"UPDATE portfolios SET equity_balance = NULL WHERE id <= '{IDS[2]}'",  # noqa: S608
-        "CREATE FUNCTION spoil() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-        f" IF NEW.id = '{IDS[2]}' THEN {ledger.RAISE} END IF; RETURN NEW; END $$",
-        "CREATE TRIGGER spoil BEFORE UPDATE ON portfolios FOR EACH ROW EXECUTE FUNCTION spoil()",
     )
     settings = replace(ONE_EACH, today=date_of(DAYS[3]))
-    options = {"start": None, "last": None, "changed_since": since, "settings": settings}
-    with pytest.raises(DatabaseError, match="not this one"):
+    options = {"start_date": None, "last": None, "changed_since": since, "settings": settings}
+    async with ledger.refused(host, IDS[2], table="portfolios"):
         await run(host, **options)
-    await ledger.mend(host)
 
     result = await run(host, **options)
 

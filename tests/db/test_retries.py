@@ -8,6 +8,7 @@ from decimal import Decimal
 
 import asyncpg
 import pytest
+import pytest_asyncio
 
 import batchcore
 from batchcore import reference as ref
@@ -15,17 +16,16 @@ from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.errors import DatabaseError, SnapshotExistsError
 from batchcore.run.writing import ATTEMPTS
-from support import database, edits
+from support import database, edits, ledger
 from support.database import Host, Standing
 from support.generate import MONDAY
 from support.outcome import Outcome, assert_time_ordered, outcome
+from support.runs import ONE_EACH
 
 pytestmark = pytest.mark.db
 
 DAYS = list(range(MONDAY, MONDAY + 4))
 LOCK = 4712
-ONE_EACH = Settings(chunk_size=1, connections=2)
-"""One connection writes, chunk after chunk."""
 PATIENCE_S = 60
 WAIT = f"PERFORM pg_advisory_xact_lock({LOCK});"
 
@@ -59,6 +59,13 @@ IN_ORDER = sorted(HOST.portfolios, key=lambda portfolio: database.key(portfolio.
 FIRST, SECOND, THIRD = (database.key(portfolio.id) for portfolio in IN_ORDER)
 
 
+@pytest_asyncio.fixture
+async def host(host: str) -> str:
+    """The URL of a database with `HOST`."""
+    await database.fill(host, HOST)
+    return host
+
+
 def raised(sqlstate: str) -> str:
     return f"RAISE EXCEPTION 'in the way' USING ERRCODE = '{sqlstate}';"
 
@@ -76,12 +83,10 @@ async def tries(url: str) -> int:
     return await database.fetchval(url, "SELECT last_value FROM tries")
 
 
-async def run(db, **options) -> batchcore.BatchResult:
-    options = {"settings": ONE_EACH, "calendar": "daily", "end": DAYS[-1], **options}
-    end = options.pop("end")
-    return await batchcore.run_batch(
-        db, date_of(DAYS[0]), None if end is None else date_of(end), analytics="none", **options
-    )
+async def run(db, *, end: int | None = DAYS[-1], **options) -> batchcore.BatchResult:
+    options = {"settings": ONE_EACH, "calendar": "daily", "analytics": "none", **options}
+    days = date_of(DAYS[0]), None if end is None else date_of(end)
+    return await batchcore.run_batch(db, *days, **options)
 
 
 async def assert_stored(url: str, of: dict[object, Outcome]) -> None:
@@ -111,16 +116,6 @@ async def let_go(connection: asyncpg.Connection) -> None:
     await connection.fetchval(f"SELECT pg_advisory_unlock({LOCK})")
 
 
-async def blocked(url: str, by: asyncpg.Connection) -> None:
-    """Return when a backend waits for a lock that a connection holds."""
-    async with database.connected(url) as other:
-        while not await other.fetchval(
-            "SELECT count(*) FROM pg_locks WHERE NOT granted AND $1 = ANY(pg_blocking_pids(pid))",
-            by.get_server_pid(),
-        ):
-            pass
-
-
 async def run_beside(
     url: str, rows: list[Standing], *, commits: bool = True, **options
 ) -> batchcore.BatchResult:
@@ -133,7 +128,7 @@ async def run_beside(
         await begun.start()
         await database.add_snapshots(other, IN_ORDER[1].id, rows)
         task = asyncio.create_task(run(url, **options))
-        await blocked(url, other)
+        await ledger.waits(other)
         await (begun.commit() if commits else begun.rollback())
         return await task
 
@@ -184,12 +179,11 @@ async def lose_the_prices_of_a_session(connection: asyncpg.Connection) -> Host:
 async def test_a_chunk_tried_again_is_of_the_moment_of_its_retry_and_no_other_is(
     host: str, change: Callable
 ) -> None:
-    await database.fill(host, HOST)
     await meddle(host, WAIT + raised("40001"))
 
     async with held(host) as other:
         task = asyncio.create_task(run(host, calendar="prices", end=None))
-        await blocked(host, other)
+        await ledger.waits(other)
         changed = await change(other)
         await let_go(other)
         result = await task
@@ -200,16 +194,12 @@ async def test_a_chunk_tried_again_is_of_the_moment_of_its_retry_and_no_other_is
     assert (result.retries, result.consistent, result.chunks) == (1, False, 3)
     assert result.rows_written == 2 * len(DAYS) + sum(at[0] == SECOND for at in again.cells)
     assert result.to_dict()["retries"] == 1
-    async with database.connected(host) as connection:
-        entries = await connection.fetch(
-            "SELECT chunk, first_portfolio, last_portfolio, rows_written, sessions"
-            " FROM batchcore_run_chunks ORDER BY chunk"
-        )
-        assert await connection.fetchval("SELECT rows_written FROM batchcore_runs") == (
-            result.rows_written
-        )
+    (entered,) = await ledger.runs(host)
+    assert entered["rows_written"] == result.rows_written
+    columns = ("chunk", "first_portfolio", "last_portfolio", "rows_written", "sessions")
+    entries = [tuple(entry[name] for name in columns) for entry in await ledger.chunks(host)]
     rows = sum(at[0] == SECOND for at in again.cells)
-    assert [tuple(entry) for entry in entries] == [
+    assert entries == [
         (0, FIRST, FIRST, len(DAYS), len(DAYS)),
         (1, SECOND, SECOND, rows, rows),
         (2, THIRD, THIRD, len(DAYS), len(DAYS)),
@@ -220,7 +210,6 @@ async def test_a_chunk_tried_again_is_of_the_moment_of_its_retry_and_no_other_is
 async def test_a_row_that_the_host_writes_meanwhile_stands_and_the_chain_goes_on_from_it(
     host: str,
 ) -> None:
-    await database.fill(host, HOST)
     standing = Standing(DAYS[0], Decimal(4000))
 
     result = await run_beside(host, [standing])
@@ -231,8 +220,6 @@ async def test_a_row_that_the_host_writes_meanwhile_stands_and_the_chain_goes_on
 
 
 async def test_a_row_that_the_host_takes_back_is_no_reason_to_try_again(host: str) -> None:
-    await database.fill(host, HOST)
-
     result = await run_beside(host, [Standing(DAYS[0])], commits=False)
 
     await assert_stored(host, undisturbed())
@@ -240,7 +227,6 @@ async def test_a_row_that_the_host_takes_back_is_no_reason_to_try_again(host: st
 
 
 async def test_where_the_host_has_written_all_rows_nothing_is_left_to_write(host: str) -> None:
-    await database.fill(host, HOST)
     rows = [Standing(day, Decimal(4000)) for day in DAYS]
 
     result = await run_beside(host, rows)
@@ -254,11 +240,9 @@ async def test_where_the_host_has_written_all_rows_nothing_is_left_to_write(host
 async def test_what_was_noticed_of_a_chunk_is_entered_though_nothing_is_left_to_write(
     host: str,
 ) -> None:
-    await database.fill(host, HOST)
     first, gap, third, last = [Standing(day, Decimal(4000)) for day in DAYS]
 
-    async with database.connected(host) as other:
-        await database.add_snapshots(other, IN_ORDER[1].id, [first, third])
+    await database.add_snapshots(host, IN_ORDER[1].id, [first, third])
 
     result = await run_beside(host, [last])
 
@@ -269,8 +253,6 @@ async def test_what_was_noticed_of_a_chunk_is_entered_though_nothing_is_left_to_
 
 
 async def test_a_row_of_the_host_where_none_may_stand_ends_the_run(host: str) -> None:
-    await database.fill(host, HOST)
-
     with pytest.raises(SnapshotExistsError) as caught:
         await run_beside(host, [Standing(DAYS[1], Decimal(1))], on_existing="error")
 
@@ -280,7 +262,6 @@ async def test_a_row_of_the_host_where_none_may_stand_ends_the_run(host: str) ->
 async def test_a_portfolio_that_the_host_deletes_ends_the_run_and_the_next_one_goes_on(
     host: str,
 ) -> None:
-    await database.fill(host, HOST)
     holdings = ("position_realized_events", "equity_changes", "positions")
     async with asyncio.timeout(PATIENCE_S), held(host) as connection:
         async with database.connected(host) as owner:
@@ -291,7 +272,7 @@ async def test_a_portfolio_that_the_host_deletes_ends_the_run_and_the_next_one_g
                 )
             )
         task = asyncio.create_task(run(host))
-        await blocked(host, connection)
+        await ledger.waits(connection)
         async with database.connected(host) as other:
             await other.execute("SET session_replication_role = replica")
             for table, column in (*((t, "portfolio_id") for t in holdings), ("portfolios", "id")):
@@ -308,7 +289,6 @@ async def test_a_portfolio_that_the_host_deletes_ends_the_run_and_the_next_one_g
 
 
 async def test_the_victim_of_a_deadlock_tries_again(host: str) -> None:
-    await database.fill(host, HOST)
     await meddle(host, WAIT)  # the equity is there, the row not yet
     async with database.connected(host) as owner:
         name = await owner.fetchval("SELECT current_database()")
@@ -317,18 +297,16 @@ async def test_the_victim_of_a_deadlock_tries_again(host: str) -> None:
     async with held(host) as lock, database.connected(host) as other:
         await other.execute("SET deadlock_timeout = '1h'")  # whoever looks first is the victim
         task = asyncio.create_task(run(host))
-        await blocked(host, lock)
+        await ledger.waits(lock)
         begun = other.transaction()
         await begun.start()
         await database.add_snapshots(other, IN_ORDER[1].id, [Standing(DAYS[0])])
         change = other.execute("UPDATE portfolios SET name = 'x' WHERE id = $1", SECOND)
         changed = asyncio.create_task(change)
         async with database.connected(host) as watching:
-            while not await watching.fetchval(
-                "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid = $1",
-                other.get_server_pid(),
-            ):
-                pass
+            pid = other.get_server_pid()
+            waiting = f"SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND pid = {pid}"  # noqa: S608
+            await ledger.until(watching, waiting)
         await let_go(lock)  # on to the row, which the other one holds
         await changed
         await begun.rollback()
@@ -345,7 +323,6 @@ async def test_the_victim_of_a_deadlock_tries_again(host: str) -> None:
 async def test_after_so_many_attempts_the_refusal_is_the_runs(
     host: str, sqlstate: str, times: int
 ) -> None:
-    await database.fill(host, HOST)
     await meddle(host, raised(sqlstate), times=1000)
     async with asyncpg.create_pool(host, min_size=3, max_size=3) as pool:
         with pytest.raises(DatabaseError, match="in the way") as caught:
@@ -363,7 +340,6 @@ async def test_after_so_many_attempts_the_refusal_is_the_runs(
 async def test_a_unique_violation_is_that_of_the_portfolio_after_so_many_attempts(
     host: str,
 ) -> None:
-    await database.fill(host, HOST)
     await meddle(host, raised("23505"), times=1000)
 
     result = await run(host)
@@ -377,7 +353,6 @@ async def test_a_unique_violation_is_that_of_the_portfolio_after_so_many_attempt
 
 
 async def test_the_last_attempt_may_be_the_one_that_works(host: str) -> None:
-    await database.fill(host, HOST)
     await meddle(host, raised("40001"), times=ATTEMPTS - 1)
     async with asyncpg.create_pool(host, min_size=3, max_size=3) as pool:  # none to spare
         result = await run(pool)
@@ -387,7 +362,6 @@ async def test_the_last_attempt_may_be_the_one_that_works(host: str) -> None:
 
 
 async def test_in_a_transaction_of_the_callers_nothing_is_tried_again(host: str) -> None:
-    await database.fill(host, HOST)
     await meddle(host, raised("40001"))
     calculator = batchcore.PnLCalculator(analytics="none")
     async with database.connected(host) as connection, connection.transaction():

@@ -5,8 +5,9 @@ import pytest
 import batchcore
 from batchcore.config import Settings
 from batchcore.run import grouped
+from db.conftest import EMPTY
 from support import database
-from support.database import Host
+from support.database import Db, Host
 from support.generate import MONDAY, Generator
 from support.outcome import assert_time_ordered, random_host, seeded
 from support.runs import run_days
@@ -24,10 +25,10 @@ def random(seed: int) -> Host:
 
 
 async def run(
-    url: str, first: int, last: int, policy: str = "rollforward", **settings
+    db: Db, first: int, last: int, policy: str = "rollforward", **settings
 ) -> batchcore.BatchResult:
     return await run_days(
-        url,
+        db,
         first,
         last,
         policy=policy,
@@ -37,37 +38,27 @@ async def run(
     )
 
 
-async def left(url: str, host: Host, spans: list[tuple[int, int]], **settings):
+async def left(db: Db, host: Host, spans: list[tuple[int, int]], **settings):
     """Return what runs over spans leave: snapshots without stamps, equities, and the issues."""
-    await database.execute(
-        url,
-        "TRUNCATE portfolios, positions, market_data_cache, portfolio_snapshots,"
-        " equity_changes, position_realized_events, batchcore_runs CASCADE",
-    )
-    await database.fill(url, host)
-    results = [await run(url, *span, **settings) for span in spans]
-    stored = database.without_stamps(await database.snapshots(url))
+    await database.execute(db, EMPTY)
+    await database.fill(db, host)
+    results = [await run(db, *span, **settings) for span in spans]
+    stored = database.without_stamps(await database.snapshots(db))
     reports = [result.to_dict()["issues"] for result in results]
-    return (stored, await database.equities(url)), reports
+    return (stored, await database.equities(db)), reports
 
 
 @SEEDS
-async def test_one_run_equals_a_run_for_each_day(same_host: str, seed: int) -> None:
-    host = random(seed)
-    at_once, _ = await left(same_host, host, [(FIRST, LAST)])
-    by_day, _ = await left(same_host, host, [(day, day) for day in range(FIRST, LAST + 1)])
-    assert len(at_once[0]) == 12 * (LAST - FIRST + 1)
-    assert by_day == at_once
-
-
-@SEEDS
-async def test_any_split_into_ranges_gives_the_same(same_host: str, seed: int) -> None:
+async def test_one_run_equals_a_run_for_each_day_or_some_ranges(same_host: str, seed: int) -> None:
     host, choose = random(seed), seeded(seed)
     cuts = sorted(choose.sample(range(FIRST + 1, LAST + 1), 3))
     starts, ends = [FIRST, *cuts], [*(cut - 1 for cut in cuts), LAST]
-    at_once, _ = await left(same_host, host, [(FIRST, LAST)])
-    split, _ = await left(same_host, host, list(zip(starts, ends, strict=True)))
-    assert split == at_once
+    async with database.pooled(same_host) as db:
+        at_once, _ = await left(db, host, [(FIRST, LAST)])
+        by_day, _ = await left(db, host, [(day, day) for day in range(FIRST, LAST + 1)])
+        split, _ = await left(db, host, list(zip(starts, ends, strict=True)))
+    assert len(at_once[0]) == 12 * (LAST - FIRST + 1)
+    assert by_day == split == at_once
 
 
 @SEEDS

@@ -20,7 +20,6 @@ from batchcore import GroupResult, about
 from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.config import Settings
-from batchcore.db.migrate import migrate
 from batchcore.errors import ConfigError, LeaseHeldError, SchemaError, SnapshotExistsError
 from batchcore.run.cluster import Order, run_shard
 from batchcore.run.request import make_request
@@ -45,11 +44,9 @@ async def client(workers: str) -> AsyncIterator[Client]:
 
 
 @pytest_asyncio.fixture
-async def filled_host(make_database) -> str:
-    url = await make_database()
-    await migrate(url)
-    await database.fill(url, HOST)
-    return url
+async def filled_host(host: str) -> str:
+    await database.fill(host, HOST)
+    return host
 
 
 async def run_on(client: Client, url: str, **options) -> GroupResult:
@@ -103,10 +100,9 @@ async def test_a_client_that_is_not_asynchronous_serves_too(workers: str, same_h
     assert told
 
 
-async def test_two_databases_side_by_side(client: Client, make_database) -> None:
-    urls = [await make_database(), await make_database()]
+async def test_two_databases_side_by_side(client: Client, make_database, template: str) -> None:
+    urls = [await make_database(template), await make_database(template)]
     for url in urls:
-        await migrate(url)
         await database.fill(url, HOST)
     results = await asyncio.gather(*(run_on(client, url, shards=2) for url in urls))
     assert [one.rows_written for one in results] == [24, 24]
@@ -152,11 +148,7 @@ async def test_an_error_of_progress_ends_its_shard(client: Client, same_host: st
 
 async def test_a_call_that_is_cancelled_ends_its_leases(client: Client, filled_host: str) -> None:
     first = database.key(HOST.portfolios[0].id)
-    await ledger.spoil(filled_host, first, ledger.WAIT)
-    async with database.connected(filled_host) as other:
-        await other.fetchval(f"SELECT pg_advisory_lock({ledger.LOCK})")
-        run = asyncio.create_task(run_on(client, filled_host))
-        await ledger.waits(other)
+    async with ledger.at_work(filled_host, first, run_on(client, filled_host)) as run:
         run.cancel()
         with pytest.raises(asyncio.CancelledError) as caught:
             await run
@@ -166,7 +158,6 @@ async def test_a_call_that_is_cancelled_ends_its_leases(client: Client, filled_h
     report = GroupResult.of_error(caught.value)
     assert report is not None
     assert not report.success
-    await ledger.mend(filled_host)
 
     result = await run_on(client, filled_host)  # with no lease to wait for
 

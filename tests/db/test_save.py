@@ -63,8 +63,7 @@ class Chunk:
         return encode_batch(self.rows, self.ids, exist, self.equities(), stamp)
 
     async def fill(self, url: str) -> None:
-        async with database.connected(url) as connection:
-            await database.add_portfolios(connection, self.portfolios)
+        await database.fill(url, database.Host(tuple(self.portfolios)))
 
 
 async def committed(session: Session, batch: snapshots.Batch) -> None:

@@ -4,7 +4,6 @@ import datetime as dt
 import uuid
 from decimal import Decimal
 
-import asyncpg
 import numpy as np
 import pytest
 
@@ -15,7 +14,7 @@ from batchcore.errors import ConfigError, DatabaseError, SchemaError
 from batchcore.frames import Constant, Days, Decimals, Integers, Moment, Table, Text
 from batchcore.units import State
 from support import database
-from support.database import connected
+from support.database import fetch
 from support.tables import FILLED
 
 pytestmark = pytest.mark.db
@@ -60,21 +59,9 @@ def close(cents: int) -> Table:
     )
 
 
-@pytest.fixture
-def migrated(make_database, template: str):
-    """A coroutine that gives the URL of a migrated database."""
-    return lambda: make_database(template)
-
-
-async def rows(url: str, query: str) -> list[asyncpg.Record]:
-    async with connected(url) as connection:
-        return await connection.fetch(query)
-
-
-async def test_every_kind_of_column_arrives(migrated) -> None:
-    url = await migrated()
-    assert await fill(url, [portfolio(), close(12_34)]) == 2
-    (row,) = await rows(url, "SELECT * FROM portfolios")
+async def test_every_kind_of_column_arrives(host: str) -> None:
+    assert await fill(host, [portfolio(), close(12_34)]) == 2
+    (row,) = await fetch(host, "SELECT * FROM portfolios")
     assert dict(row) == {
         "id": ID,
         "user_id": ID,
@@ -89,12 +76,11 @@ async def test_every_kind_of_column_arrives(migrated) -> None:
         "updated_at": dt.datetime(2023, 11, 14, 22, 13, 20, tzinfo=dt.UTC),
         "deleted_at": None,
     }
-    (priced,) = await rows(url, "SELECT symbol, date, close FROM market_data_cache")
+    (priced,) = await fetch(host, "SELECT symbol, date, close FROM market_data_cache")
     assert tuple(priced) == ("AAA", dt.date(2024, 10, 4), Decimal("12.34"))
 
 
-async def test_integers_truth_values_and_rows_without_id_arrive(migrated) -> None:
-    url = await migrated()
+async def test_integers_truth_values_and_rows_without_id_arrive(host: str) -> None:
     key = np.frombuffer(ID.bytes, dtype=np.uint8).reshape(1, 16)
     stamps = {"created_at": MOMENT, "updated_at": MOMENT}
     profiles = Table(
@@ -137,16 +123,16 @@ async def test_integers_truth_values_and_rows_without_id_arrive(migrated) -> Non
             **stamps,
         },
     )
-    assert await fill(url, [profiles, tag, weight]) == 4
+    assert await fill(host, [profiles, tag, weight]) == 4
     query = "SELECT symbol, sector, is_etf, beta FROM company_profiles ORDER BY symbol"
-    assert [tuple(row) for row in await rows(url, query)] == [
+    assert [tuple(row) for row in await fetch(host, query)] == [
         ("KO", "Consumer Defensive", False, Decimal("-0.0001")),
         ("SPY", None, True, Decimal("1.0000")),
     ]
-    (stored,) = await rows(url, "SELECT display_order, usage_count FROM tags_v2")
+    (stored,) = await fetch(host, "SELECT display_order, usage_count FROM tags_v2")
     assert tuple(stored) == (-3, 2**31 - 1)
     query = "SELECT asof_date, weight, num_constituents FROM benchmarks_sector_weights"
-    (stored,) = await rows(url, query)
+    (stored,) = await fetch(host, query)
     assert tuple(stored) == (dt.date(2024, 10, 4), Decimal("0.070000"), None)
 
 
@@ -157,12 +143,11 @@ SIZES = (
 
 
 @pytest.mark.parametrize("size", SIZES)
-async def test_every_seeded_table_is_written_whole(migrated, size: demo.Size) -> None:
-    url = await migrated()
+async def test_every_seeded_table_is_written_whole(host: str, size: demo.Size) -> None:
     data = demo.seeded(size, seed=1)
-    written = await data.write(url)
+    written = await data.write(host)
     counts = {
-        table.name: (await rows(url, f"SELECT count(*) FROM {table.name}"))[0][0]  # noqa: S608
+        table.name: (await fetch(host, f"SELECT count(*) FROM {table.name}"))[0][0]  # noqa: S608
         for table in data.tables
     }
     assert counts == {table.name: table.rows for table in data.tables}
@@ -171,11 +156,10 @@ async def test_every_seeded_table_is_written_whole(migrated, size: demo.Size) ->
     assert written == sum(counts.values())
 
 
-async def test_what_belongs_together_finds_itself(migrated) -> None:
-    url = await migrated()
-    await demo.seeded(SIZES[0].values[0], seed=1).write(url)
-    (found,) = await rows(
-        url,
+async def test_what_belongs_together_finds_itself(host: str) -> None:
+    await demo.seeded(SIZES[0].values[0], seed=1).write(host)
+    (found,) = await fetch(
+        host,
         "SELECT (SELECT count(*) FROM portfolios LEFT JOIN users u ON u.id = user_id"
         " WHERE u.id IS NULL) AS strangers,"
         " (SELECT count(*) FROM factor_definitions LEFT JOIN market_data_cache ON"
@@ -191,36 +175,32 @@ async def test_what_belongs_together_finds_itself(migrated) -> None:
     assert set(found.values()) == {0}
 
 
-async def test_a_table_that_a_run_can_do_without_is_left_out_where_it_is_absent(migrated) -> None:
-    url = await migrated()
-    await rows(url, "DROP TABLE company_profiles")
+async def test_a_table_that_a_run_can_do_without_is_left_out_where_it_is_absent(host: str) -> None:
+    await fetch(host, "DROP TABLE company_profiles")
     data = demo.seeded(SIZES[0].values[0], seed=1)
-    written = await data.write(url)
+    written = await data.write(host)
     assert written == sum(t.rows for t in data.tables if t.name != "company_profiles")
 
 
-async def test_opening_equities_are_those_written(migrated) -> None:
-    url = await migrated()
+async def test_opening_equities_are_those_written(host: str) -> None:
     data = demo.seeded(demo.Size(portfolios=3, symbols=10, sessions=2), seed=1)
-    await data.write(url)
-    stored = await rows(url, "SELECT id, equity_balance FROM portfolios")
+    await data.write(host)
+    stored = await fetch(host, "SELECT id, equity_balance FROM portfolios")
     assert data.opening() == {row["id"]: row["equity_balance"] for row in stored}
 
 
-async def test_a_table_with_rows_is_refused_and_nothing_written(migrated) -> None:
-    url = await migrated()
-    await fill(url, [close(100)])
+async def test_a_table_with_rows_is_refused_and_nothing_written(host: str) -> None:
+    await fill(host, [close(100)])
     with pytest.raises(ConfigError, match="table `market_data_cache` has rows already"):
-        await fill(url, [portfolio(), close(200)])
-    assert await rows(url, "SELECT FROM portfolios") == []
+        await fill(host, [portfolio(), close(200)])
+    assert await fetch(host, "SELECT FROM portfolios") == []
 
 
-async def test_a_row_that_the_server_refuses_undoes_all(migrated) -> None:
-    url = await migrated()
+async def test_a_row_that_the_server_refuses_undoes_all(host: str) -> None:
     too_long = portfolio(currency=Constant("dollars"))
     with pytest.raises(DatabaseError, match="too long"):
-        await fill(url, [close(100), too_long])
-    assert await rows(url, "SELECT FROM market_data_cache") == []
+        await fill(host, [close(100), too_long])
+    assert await fetch(host, "SELECT FROM market_data_cache") == []
 
 
 async def test_a_database_that_was_not_migrated_is_refused(database: str) -> None:
@@ -228,10 +208,9 @@ async def test_a_database_that_was_not_migrated_is_refused(database: str) -> Non
         await fill(database, [portfolio()])
 
 
-async def test_doubles_are_not_filled(migrated) -> None:
-    url = await migrated()
-    await database.execute(url, "ALTER TABLE market_data_cache ALTER close TYPE float8")
+async def test_doubles_are_not_filled(host: str) -> None:
+    await database.execute(host, "ALTER TABLE market_data_cache ALTER close TYPE float8")
     schema = Schema(scales={"market_data_cache.close": 4})
     with pytest.raises(SchemaError, match="close: is double precision, expected numeric: doubles"):
-        await fill(url, [portfolio(), close(100)], schema=schema)
-    assert await rows(url, "SELECT FROM portfolios") == []
+        await fill(host, [portfolio(), close(100)], schema=schema)
+    assert await fetch(host, "SELECT FROM portfolios") == []

@@ -3,22 +3,21 @@
 import asyncio
 import contextlib
 import logging
-import uuid
 
 import asyncpg
 import pytest
-from sqlalchemy import make_url
+import pytest_asyncio
 from sqlalchemy.ext.asyncio import create_async_engine
 
 import batchcore
-from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.errors import ConfigError, DatabaseError
 from batchcore.pg.database import Database
 from batchcore.pg.session_pool import SessionPool
-from support import database
+from support import database, runs
 from support.callers import with_driver
 from support.generate import MONDAY
+from support.roles import role_of
 
 pytestmark = pytest.mark.db
 
@@ -28,14 +27,14 @@ BACKEND = "SELECT pg_backend_pid()"
 
 
 async def run(db, **options) -> batchcore.BatchResult:
-    return await batchcore.run_batch(
-        db,
-        date_of(DAYS[0]),
-        date_of(DAYS[-1]),
-        calendar="daily",
-        analytics="none",
-        settings=Settings(**options),
-    )
+    return await runs.run(db, days=DAYS, settings=Settings(**options))
+
+
+@pytest_asyncio.fixture
+async def host(host: str) -> str:
+    """The URL of a database with `HOST`."""
+    await database.fill(host, HOST)
+    return host
 
 
 async def test_a_shared_snapshot_is_one_moment_on_all_connections(same_host: str) -> None:
@@ -116,22 +115,12 @@ async def test_with_one_that_is_there_the_others_may_fail(
 async def test_a_server_that_exports_no_snapshot_is_read_on_one_connection(
     host: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await database.fill(host, HOST)
-    role = f"exports_nothing_{uuid.uuid4().hex}"
-    url = make_url(host).set(username=role).render_as_string(hide_password=False)
-    async with database.connected(host) as connection:
-        await connection.execute(
-            f"CREATE ROLE {role} LOGIN; GRANT ALL ON ALL TABLES IN SCHEMA public TO {role};"
-            f" GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {role};"
-            " REVOKE EXECUTE ON FUNCTION pg_export_snapshot() FROM PUBLIC"
-        )
-        try:
-            async with Database(url).snapshot("read", shared=True) as session:
-                assert session.exported is None
-                assert session.consistent
-            result = await run(url, chunk_size=4)
-        finally:
-            await connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+    await database.execute(host, "REVOKE EXECUTE ON FUNCTION pg_export_snapshot() FROM PUBLIC")
+    async with role_of(host) as (_, url):
+        async with Database(url).snapshot("read", shared=True) as session:
+            assert session.exported is None
+            assert session.consistent
+        result = await run(url, chunk_size=4)
 
     assert result["success"]
     assert result.rows_written == 120
@@ -139,7 +128,6 @@ async def test_a_server_that_exports_no_snapshot_is_read_on_one_connection(
 
 
 async def test_a_pool_gives_what_it_has(host: str) -> None:
-    await database.fill(host, HOST)
     async with asyncpg.create_pool(host, min_size=1, max_size=3) as pool:
         result = await run(pool, chunk_size=4)
         assert result.rows_written == 120
@@ -148,7 +136,6 @@ async def test_a_pool_gives_what_it_has(host: str) -> None:
 
 
 async def test_a_pool_that_others_use_gives_what_is_left(host: str) -> None:
-    await database.fill(host, HOST)
     async with (
         asyncpg.create_pool(host, min_size=1, max_size=4) as pool,
         pool.acquire(),
@@ -160,7 +147,6 @@ async def test_a_pool_that_others_use_gives_what_is_left(host: str) -> None:
 
 
 async def test_an_engine_that_lends_one_connection_is_told(host: str) -> None:
-    await database.fill(host, HOST)
     engine = create_async_engine(with_driver(host), pool_size=1, max_overflow=0, pool_timeout=0.05)
     try:
         with pytest.raises(DatabaseError, match="a run needs at least 3"):
@@ -191,7 +177,6 @@ async def test_all_connections_are_closed_when_a_run_is_cancelled(
 
     if request_is_lost:
         monkeypatch.setattr(asyncpg.connect_utils, "_cancel", lose)
-    await database.fill(host, HOST)
     async with (
         asyncio.timeout(20),
         database.connected(host) as watcher,

@@ -85,12 +85,12 @@ LEVELS = {"texts": ("role",), "shadows": ("database", "role")}
 
 async def locale_with_commas(url: str) -> str:
     """Return a locale of the server that writes 1,5; without one that of the database."""
-    async with database.connected(url) as connection:
-        found = await connection.fetchval(
-            "SELECT collcollate FROM pg_collation WHERE collprovider = 'c'"
-            " AND collcollate ~ '^(de|fr)_' LIMIT 1"
-        )
-        return found or await connection.fetchval("SHOW lc_monetary")
+    found = await database.fetchval(
+        url,
+        "SELECT collcollate FROM pg_collation WHERE collprovider = 'c'"
+        " AND collcollate ~ '^(de|fr)_' LIMIT 1",
+    )
+    return found or await database.fetchval(url, "SHOW lc_monetary")
 
 
 @pytest_asyncio.fixture
@@ -213,7 +213,7 @@ async def test_a_run_that_waits(under: tuple[str, str], heard: Heard) -> None:
     assert f' holder={pid} user=postgres application="the host\'s job"' in heard.lines[0]
 
     await ledger.kill(plain)
-    await ledger.execute(
+    await database.execute(
         plain, "UPDATE batchcore_run_heartbeats SET expires_at = now() + interval '1 hour'"
     )
     with pytest.raises(batchcore.LeaseHeldError, match=r"^gave up after 0\.01 s: "):

@@ -42,6 +42,7 @@ pytestmark = pytest.mark.db
 
 FIRST, LAST = MONDAY - 3, MONDAY + 14
 DAYS = list(range(MONDAY, MONDAY + 3))
+SIX = database.plain_host(6, DAYS)
 TOO_LARGE = 2 * (ref.Flow(MONDAY + 1, Decimal(10) ** 14 - 1, "CONTRIBUTION"),)
 """Flows that fit, and together fail their portfolio (S10)."""
 
@@ -59,6 +60,9 @@ def request(first: int, last: int, ids: Sequence[object] | None = None, **option
     settings |= options.pop("settings", {})
     options = {"analytics": "none", "settings": Settings(**settings), **options}
     return make_request(date_of(first), date_of(last), ids, **options)
+
+
+DAILY = request(DAYS[0], DAYS[-1], calendar="daily")
 
 
 async def sharded(url: str, asked: Request, count: int) -> batchcore.BatchResult:
@@ -178,6 +182,12 @@ def of_shard(own: uuid.UUID, shard: Shard) -> bool:
     return bool(in_shard(np.frombuffer(own.bytes, np.uint8).reshape(1, 16), shard)[0])
 
 
+def last_of_second(host: Host) -> uuid.UUID:
+    """Return the last portfolio of the second of two shards."""
+    own = [database.key(one.id) for one in host.portfolios]
+    return max(one for one in own if of_shard(one, (2, 2)))
+
+
 async def run(url: str, shard: Shard | None, **options) -> batchcore.BatchResult:
     settings = Settings(shard=shard, **options.pop("settings", {}))
     options = {"calendar": "daily", "analytics": "none", "settings": settings, **options}
@@ -218,17 +228,22 @@ async def test_sessions_that_another_shard_alone_lacks_are_checked_too(same_host
     assert len(await database.snapshots(same_host)) == 1
 
 
-async def test_failures_of_all_shards_count_together(same_host: str) -> None:
+async def fill_with_failures(url: str) -> None:
+    """Fill twelve portfolios, of which two of the first of two shards and one of the other fail."""
     host = database.plain_host(12, DAYS)
     first, second = (
         [one for one in host.portfolios if of_shard(database.key(one.id), (number, 2))]
         for number in (1, 2)
     )
-    spoilt = {first[0].id, first[1].id, second[0].id}
+    spoilt = (*first[:2], second[0])
     portfolios = [
-        replace(one, flows=TOO_LARGE) if one.id in spoilt else one for one in host.portfolios
+        replace(one, flows=TOO_LARGE) if one in spoilt else one for one in host.portfolios
     ]
-    await database.fill(same_host, replace(host, portfolios=tuple(portfolios)))
+    await database.fill(url, replace(host, portfolios=tuple(portfolios)))
+
+
+async def test_failures_of_all_shards_count_together(same_host: str) -> None:
+    await fill_with_failures(same_host)
 
     # Two of the twelve are 16.7 %, and of the portfolios of the shard more.
     allowed = {"max_failed": "17%"}
@@ -325,12 +340,8 @@ async def test_a_shard_that_ended_early_is_continued_alone_in_its_group(same_hos
     host = database.plain_host(8, DAYS)
     await database.fill(same_host, host)
     await run(same_host, (1, 2))
-    own = [database.key(one.id) for one in host.portfolios]
-    last = max(one for one in own if of_shard(one, (2, 2)))
-    await ledger.spoil(same_host, last, ledger.RAISE)
-    with pytest.raises(batchcore.DatabaseError, match="not this one"):
+    async with ledger.refused(same_host, last_of_second(host)):
         await run(same_host, (2, 2), settings={"chunk_size": 1, "connections": 2})
-    await ledger.mend(same_host)
     assert await shards_of(same_host) == [(1, 0, "complete"), (2, 0, "failed")]
     assert len({one["created_at"] for one in await ledger.runs(same_host)}) == 1
 
@@ -389,15 +400,10 @@ async def test_a_shard_that_failed_is_repeated_while_the_others_are_complete(
 ) -> None:
     host = database.plain_host(8, DAYS)
     await database.fill(same_host, host)
-    own = [database.key(one.id) for one in host.portfolios]
-    last = max(one for one in own if of_shard(one, (2, 2)))
-    asked = request(DAYS[0], DAYS[-1], calendar="daily")
-    await ledger.spoil(same_host, last, ledger.RAISE)
-    with pytest.raises(batchcore.DatabaseError, match="not this one"):
-        await sharded(same_host, asked, 2)
-    await ledger.mend(same_host)
+    async with ledger.refused(same_host, last_of_second(host)):
+        await sharded(same_host, DAILY, 2)
 
-    result = await sharded(same_host, asked, 2)
+    result = await sharded(same_host, DAILY, 2)
 
     assert [(one.state, one.attempt) for one in result.shards] == [("complete", 2), ("complete", 2)]
     runs = await batchcore.runs(same_host, group=result.group)
@@ -413,11 +419,9 @@ async def leave_second(url: str, asked: Request, end: str) -> None:
         assert (await run_up_to_now(url, own)).state == end
         await database.execute(url, "DELETE FROM equity_changes")  # as if it was corrected
     elif end != "missing":
-        ((last,),) = await database.fetch(url, "SELECT max(id::text) FROM portfolios")
-        await ledger.spoil(url, last, ledger.RAISE)
-        with pytest.raises(batchcore.DatabaseError, match="not this one"):
+        last = await database.fetchval(url, "SELECT max(id::text) FROM portfolios")
+        async with ledger.refused(url, last):
             await run_up_to_now(url, own)
-        await ledger.mend(url)
         state = {"killed": "running"}.get(end, end)
         change = "UPDATE batchcore_runs SET state = $1 WHERE state = 'failed' RETURNING id"
         await database.fetchval(url, change, state)
@@ -460,28 +464,23 @@ async def test_what_is_complete_of_an_unfinished_group_is_not_done_again(
         assert again.rows_written == (24 if mode == "replace" else 0)
 
 
-async def test_all_shards_of_a_call_that_does_not_resume_begin(same_host: str) -> None:
+@pytest.mark.parametrize("resume", [False, True], ids=["no resume", "written to since"])
+async def test_all_shards_of_a_call_that_goes_on_with_none_begin(
+    same_host: str, *, resume: bool
+) -> None:
     await database.fill(same_host, database.plain_host(8, DAYS))
-    asked = request(DAYS[0], DAYS[-1], calendar="daily", on_existing="replace", resume=False)
+    asked = replace(DAILY, on_existing="replace", resume=resume)
     await run_up_to_now(same_host, replace(asked, settings=replace(asked.settings, shard=(1, 2))))
-    assert (await sharded(same_host, asked, 2)).rows_written == 24
-
-
-async def test_a_shard_is_done_again_that_another_run_has_written_to_since(same_host: str) -> None:
-    host = database.plain_host(8, DAYS)
-    await database.fill(same_host, host)
-    asked = request(DAYS[0], DAYS[-1], calendar="daily", on_existing="replace")
-    await run_up_to_now(same_host, replace(asked, settings=replace(asked.settings, shard=(1, 2))))
-    await run(same_host, None, on_existing="replace")
+    if resume:
+        await run(same_host, None, on_existing="replace")
     assert (await sharded(same_host, asked, 2)).rows_written == 24
 
 
 async def test_a_database_without_tables_is_told_once(
     make_database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    asked = request(DAYS[0], DAYS[-1])
     with pytest.raises(SchemaError, match="missing table"):
-        await sharded(await make_database(), asked, 3)
+        await sharded(await make_database(), DAILY, 3)
     assert "shard=" not in caplog.text
 
 
@@ -489,12 +488,8 @@ async def test_a_run_instead_of_one_that_failed_is_of_its_group(same_host: str) 
     host = database.plain_host(8, DAYS)
     await database.fill(same_host, host)
     await run(same_host, (1, 2))
-    own = [database.key(one.id) for one in host.portfolios]
-    last = max(one for one in own if of_shard(one, (2, 2)))
-    await ledger.spoil(same_host, last, ledger.RAISE)
-    with pytest.raises(batchcore.DatabaseError, match="not this one"):
+    async with ledger.refused(same_host, last_of_second(host)):
         await run(same_host, (2, 2))
-    await ledger.mend(same_host)
     await run(same_host, (2, 2), resume=False)
     assert await shards_of(same_host) == [
         *((1, 0, "complete"), (2, 0, "failed"), (2, 0, "complete")),
@@ -561,10 +556,8 @@ async def test_after_a_shard_that_ended_early_the_next_night_is_one_group(
             await nightly(same_host, (number, 3), **given)
 
     if end == "failed":
-        await ledger.spoil(same_host, database.key(own.id), ledger.RAISE)
-        with pytest.raises(batchcore.DatabaseError, match="not this one"):
+        async with ledger.refused(same_host, database.key(own.id)):
             await night()
-        await ledger.mend(same_host)
         if not together:
             await nightly(same_host, (3, 3), end=None, calendar="prices")
     else:
@@ -592,16 +585,7 @@ async def test_another_number_of_shards_is_another_group(same_host: str) -> None
 
 
 async def test_of_a_shard_that_is_run_again_the_latest_failures_count(same_host: str) -> None:
-    host = database.plain_host(12, DAYS)
-    of = {
-        number: [one.id for one in host.portfolios if of_shard(database.key(one.id), (number, 2))]
-        for number in (1, 2)
-    }
-    spoilt = {*of[1][:2], of[2][0]}
-    portfolios = [
-        replace(one, flows=TOO_LARGE) if one.id in spoilt else one for one in host.portfolios
-    ]
-    await database.fill(same_host, replace(host, portfolios=tuple(portfolios)))
+    await fill_with_failures(same_host)
     allowed = {"max_failed": 3}
     assert (await run(same_host, (1, 2), settings=allowed)).failed == 2
     # Two of the first shard and one of this one, not four and one.
@@ -612,8 +596,7 @@ async def test_of_a_shard_that_is_run_again_the_latest_failures_count(same_host:
 async def test_a_late_shard_joins_its_group_with_its_dates_and_then_goes_on(
     same_host: str,
 ) -> None:
-    host = database.plain_host(6, DAYS)
-    await database.fill(same_host, host)
+    await database.fill(same_host, SIX)
 
     async def at(shard: Shard, day: int) -> batchcore.BatchResult:
         # "Now" of a run is when its group began: both that and its end are set back to a day.
@@ -637,23 +620,21 @@ async def test_a_late_shard_joins_its_group_with_its_dates_and_then_goes_on(
 
 
 async def test_both_shards_see_the_view_that_is_held_for_them(same_host: str) -> None:
-    host = database.plain_host(6, DAYS)
-    await database.fill(same_host, host)
+    await database.fill(same_host, SIX)
 
     async def work(own: Request) -> batchcore.BatchResult:
         assert own.view is not None
         await database.execute(same_host, "UPDATE market_data_cache SET close = close + 5")
         return await run_up_to_now(same_host, own)
 
-    asked = request(DAYS[0], DAYS[-1], calendar="daily")
-    result = await run_group(Database(same_host), asked, 2, work)
+    result = await run_group(Database(same_host), DAILY, 2, work)
 
     assert result.consistent
     assert result.snapshot_seconds is not None
     assert result.snapshot_seconds > 0
     assert len({row["snapshot_id"] for row in await ledger.runs(same_host)}) == 1
     assert "latest_of_all" not in result.rows_by_load  # it was read with the view, for both
-    await assert_undisturbed(same_host, host, DAYS)
+    await assert_undisturbed(same_host, SIX, DAYS)
 
 
 async def test_a_correction_after_shards_looks_from_before_their_view_on(same_host: str) -> None:
@@ -671,7 +652,7 @@ async def test_a_correction_after_shards_looks_from_before_their_view_on(same_ho
                 await begun.commit()
             return await run_up_to_now(same_host, own)
 
-        await run_group(Database(same_host), request(DAYS[0], DAYS[-1], calendar="daily"), 2, work)
+        await run_group(Database(same_host), DAILY, 2, work)
     for one in await batchcore.runs(same_host):
         assert one.next_changed_since is not None
         assert one.next_changed_since <= stamps[0]
@@ -680,8 +661,7 @@ async def test_a_correction_after_shards_looks_from_before_their_view_on(same_ho
 async def test_a_view_that_is_gone_is_replaced_by_one_of_the_shards_own(
     same_host: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    host = database.plain_host(6, DAYS)
-    await database.fill(same_host, host)
+    await database.fill(same_host, SIX)
 
     async def work(own: Request) -> batchcore.BatchResult:
         if own.settings.shard == (2, 2):
@@ -689,21 +669,19 @@ async def test_a_view_that_is_gone_is_replaced_by_one_of_the_shards_own(
             own = replace(own, view=replace(own.view, exported="00000000-0000FFFF-1"))
         return await run_up_to_now(same_host, own)
 
-    asked = request(DAYS[0], DAYS[-1], calendar="daily")
-    result = await run_group(Database(same_host), asked, 2, work)
+    result = await run_group(Database(same_host), DAILY, 2, work)
 
     assert [one.consistent for one in result.shards] == [True, False]
     assert not result.consistent
     assert result.rows_by_load["latest_of_all"] == 1  # of another moment than that of the other
     assert "snapshot=own reason=" in caplog.text
-    await assert_undisturbed(same_host, host, DAYS)
+    await assert_undisturbed(same_host, SIX, DAYS)
 
 
 async def test_a_view_that_is_lost_once_all_have_it_is_no_failure(
     same_host: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    host = database.plain_host(6, DAYS)
-    await database.fill(same_host, host)
+    await database.fill(same_host, SIX)
     done: list[batchcore.BatchResult] = []
 
     async def work(own: Request) -> batchcore.BatchResult:
@@ -716,18 +694,15 @@ async def test_a_view_that_is_lost_once_all_have_it_is_no_failure(
             )
         return done[-1]
 
-    asked = request(DAYS[0], DAYS[-1], calendar="daily")
-    result = await run_group(Database(same_host), asked, 2, work)
+    result = await run_group(Database(same_host), DAILY, 2, work)
 
     assert (result.state, result.consistent) == ("complete", True)
     assert "snapshot=lost" in caplog.text
-    await assert_undisturbed(same_host, host, DAYS)
+    await assert_undisturbed(same_host, SIX, DAYS)
 
 
 async def test_a_view_from_before_another_run_wrote_is_not_used(same_host: str) -> None:
-    host = database.plain_host(6, DAYS)
-    await database.fill(same_host, host)
-
+    await database.fill(same_host, SIX)
     written = asyncio.Event()
 
     async def work(own: Request) -> batchcore.BatchResult:
@@ -737,18 +712,15 @@ async def test_a_view_from_before_another_run_wrote_is_not_used(same_host: str) 
         await written.wait()
         return await run_up_to_now(same_host, own)
 
-    asked = request(DAYS[0], DAYS[-1], calendar="daily")
-    result = await run_group(Database(same_host), asked, 2, work)
+    result = await run_group(Database(same_host), DAILY, 2, work)
 
     assert result.nothing_to_do
     assert [one.consistent for one in result.shards] == [False, False]
-    await assert_undisturbed(same_host, host, DAYS)
+    await assert_undisturbed(same_host, SIX, DAYS)
 
 
 async def test_a_shard_that_ends_early_lets_the_others_finish(same_host: str) -> None:
-    host = database.plain_host(6, DAYS)
-    await database.fill(same_host, host)
-    asked = request(DAYS[0], DAYS[-1], calendar="daily")
+    await database.fill(same_host, SIX)
 
     async def work(own: Request) -> batchcore.BatchResult:
         number, _ = own.settings.shard or (0, 0)
@@ -759,16 +731,16 @@ async def test_a_shard_that_ends_early_lets_the_others_finish(same_host: str) ->
         return await run_up_to_now(same_host, own)
 
     with pytest.raises(batchcore.DatabaseError, match="gone") as caught:
-        await run_group(Database(same_host), asked, 3, work)
+        await run_group(Database(same_host), DAILY, 3, work)
 
     result = batchcore.BatchResult.of_error(caught.value)
     assert result is not None
     assert (result.state, result.error) == ("failed", "LeaseHeldError: another is at work")
     assert [one.state for one in result.shards] == ["failed", "failed", "complete"]
     assert [one.error for one in result.shards][1:] == ["DatabaseError: gone", None]
-    own = sum(of_shard(database.key(one.id), (3, 3)) for one in host.portfolios)
+    own = sum(of_shard(database.key(one.id), (3, 3)) for one in SIX.portfolios)
     assert result.rows_written == 3 * own
 
-    result = await sharded(same_host, asked, 3)
+    result = await sharded(same_host, DAILY, 3)
     assert result.state == "complete"
-    await assert_undisturbed(same_host, host, DAYS)
+    await assert_undisturbed(same_host, SIX, DAYS)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 import batchcore
 from batchcore.calendar import date_of
@@ -14,14 +15,20 @@ from batchcore.config import Settings
 from batchcore.errors import DatabaseError
 from support import database, ledger
 from support.callers import BORROWED, caller
-from support.generate import MONDAY
+from support.runs import DAYS
 
 pytestmark = pytest.mark.db
 
-DAYS = list(range(MONDAY, MONDAY + 3))
 D0, D1, _ = map(date_of, DAYS)
 HOST = database.plain_host(4, DAYS)
 IDS = sorted(database.key(portfolio.id) for portfolio in HOST.portfolios)
+
+
+@pytest_asyncio.fixture
+async def same_host(same_host: str) -> str:
+    """The URL of a database with `HOST`."""
+    await database.fill(same_host, HOST)
+    return same_host
 
 
 async def valued(
@@ -50,7 +57,6 @@ async def waiting(url: str, work: Any) -> AsyncIterator[asyncio.Task[Any]]:
 
 @pytest.mark.parametrize("kind", BORROWED)
 async def test_the_second_waits_and_then_finds_the_work_done(same_host: str, kind: str) -> None:
-    await database.fill(same_host, HOST)
     async with caller(same_host, kind) as first, caller(same_host, kind) as second:
         assert (await valued(first.db, IDS[:2])).rows_written == 2
         # in the opposite order: rows are locked by id, so that none waits for the other
@@ -64,7 +70,6 @@ async def test_the_second_waits_and_then_finds_the_work_done(same_host: str, kin
 
 
 async def test_the_second_does_the_work_that_the_first_undoes(same_host: str) -> None:
-    await database.fill(same_host, HOST)
     async with caller(same_host, "session") as first, caller(same_host, "asyncpg") as second:
         await valued(first.db)
         async with waiting(same_host, valued(second.db)) as task:
@@ -76,7 +81,6 @@ async def test_the_second_does_the_work_that_the_first_undoes(same_host: str) ->
 
 
 async def test_other_portfolios_and_plans_do_not_wait(same_host: str) -> None:
-    await database.fill(same_host, HOST)
     async with caller(same_host, "session") as first, caller(same_host, "session") as second:
         await valued(first.db, IDS[:1])
         async with asyncio.timeout(30):
@@ -90,7 +94,6 @@ async def test_other_portfolios_and_plans_do_not_wait(same_host: str) -> None:
 async def test_a_transaction_that_cannot_see_the_work_is_to_be_begun_again(
     same_host: str, level: str, date: dt.date
 ) -> None:
-    await database.fill(same_host, HOST)
     if date == D1:
         await batchcore.run_batch(same_host, D0, D0, calendar="daily")
     async with caller(same_host, "asyncpg") as first, caller(same_host, "session") as second:
@@ -109,7 +112,6 @@ async def test_a_transaction_that_cannot_see_the_work_is_to_be_begun_again(
 
 
 async def test_a_run_waits_for_a_session_before_it_locks_snapshots(same_host: str) -> None:
-    await database.fill(same_host, HOST)
     async with caller(same_host, "session") as first:
         await valued(first.db, IDS[:1])
         run = batchcore.run_batch(same_host, D0, D1, calendar="daily")

@@ -4,7 +4,6 @@ import asyncio
 import datetime as dt
 import json
 import re
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal
@@ -26,13 +25,12 @@ from batchcore.demo.check_rows import check
 from batchcore.demo.seed import create_mapped
 from batchcore.errors import ConfigError, SchemaError
 from db.conftest import EMPTY, emptied
-from db.test_corrections import touched, versions
 from db.test_worked_cases import BESIDE, host_of, is_of_a_run
 from support import database
 from support.cases import Case, Price, SplitTable, cases, jan
 from support.command import called
-from support.database import Host
-from support.edits import SINCE, recomputed
+from support.database import Db, Host
+from support.edits import SINCE, assert_as_recomputed, touched, versions
 from support.generate import QUOTIENTS, SPELLINGS, Generator
 from support.outcome import LOOSE, issues_of, random_host, seeded
 from support.runs import run_days
@@ -69,14 +67,14 @@ def split_host(split_copy: str) -> str:
     return emptied(split_copy)
 
 
-async def fill(url: str, host: Host, splits: SplitTable | None = None) -> None:
+async def fill(url: Db, host: Host, splits: SplitTable | None = None) -> None:
     await database.fill(url, host)
     await database.execute(url, "DELETE FROM stock_splits")
     if splits is not None:
         await add_splits(url, splits, database.MOMENT)
 
 
-async def add_splits(url: str, splits: SplitTable, at: dt.datetime | None = None) -> None:
+async def add_splits(url: Db, splits: SplitTable, at: dt.datetime | None = None) -> None:
     """Write splits, at a moment or now."""
     async with database.connected(url) as connection:
         at = at or await connection.fetchval("SELECT now()")
@@ -135,38 +133,17 @@ HELD = Host(
 P0 = database.key("p0")
 
 
-async def equities(url: str) -> list[Decimal]:
-    return [*(await database.equity_by_day(url)).values()]
-
-
-async def equities_of(url: str, portfolio: uuid.UUID) -> list[Decimal]:
-    stored = await database.snapshots(url)
-    return [row["equity_balance"] for (own, _), row in sorted(stored.items()) if own == portfolio]
+async def ran(url: str, splits: SplitTable | None = None) -> Settings:
+    """Fill `HELD`, run it and return the settings."""
+    await fill(url, HELD, splits)
+    settings = settings_of(SPLIT, today=date_of(D3))
+    await run_days(url, D0, D3, settings=settings)
+    return settings
 
 
 def named(found: batchcore.VerifyResult) -> dict[str, int]:
     """Return the causes that were found, with how many rows each."""
     return {cause: count for cause, count in found.causes.items() if count}
-
-
-async def test_a_split_that_comes_late_is_a_correction_from_its_ex_date_on(split_host: str) -> None:
-    await fill(split_host, HELD)
-    settings = settings_of(SPLIT, today=date_of(D3))
-    await run_days(split_host, D0, D3, settings=settings)
-    assert await equities(split_host) == [10_000, 10_020, 9_515, 9_520]
-    await add_splits(split_host, SPLIT)
-    found = await batchcore.verify(split_host, settings=settings)
-    assert found.rows_differing == 2
-    assert named(found) == {"split_changed": 2}
-
-    options: dict[str, Any] = {"changed_since": SINCE, "settings": settings}
-    planned = replace(settings, dry_run=True)
-    plan = await batchcore.run_batch(split_host, **{**options, "settings": planned})
-    assert (plan.sessions.tolist(), plan.rows_written) == ([D2, D3], 0)
-    result = await batchcore.run_batch(split_host, **options)
-    assert (result.rows_written, result.sessions.tolist()) == (2, [D2, D3])
-    assert await equities(split_host) == [10_000, 10_020, 10_030, 10_040]
-    assert (await batchcore.verify(split_host, settings=settings)).differing == 0
 
 
 RESTATED = tuple((symbol, day, close if day >= D2 else close / 2) for symbol, day, close in TRADED)
@@ -181,93 +158,66 @@ def closed(day: int, quantity: int, realized: int) -> tuple[ref.Event, ...]:
 
 
 class Late(NamedTuple):
-    """A split of 2 for 1 whose row comes late, and the equities before and after."""
+    """A split of 2 for 1 whose row comes late, the equities before and after, the days written."""
 
-    bases: tuple[str, str]
-    position: ref.Position
-    closes: tuple[Price, ...]
-    ex_date: int
     before: list[int]
     after: list[int]
-    rewritten: tuple[int, ...]
+    rewritten: tuple[int, ...] = DAYS
+    position: ref.Position = TEN
+    closes: tuple[Price, ...] = TRADED
+    bases: tuple[str, str] = BASES
+    ex_date: int = D2
 
 
+SOLD = replace(TEN, exit_day=D1, exit_price=Decimal(102))
+ENDED = [10_000, 10_020, 10_020, 10_020]
+RIGHT = [10_000, 10_020, 10_030, 10_040]
 LATE = {
+    "as traded": Late([10_000, 10_020, 9_515, 9_520], RIGHT, (D2, D3)),
+    "sold before the ex-date": Late(ENDED, ENDED, (), SOLD),
     # 8 of the new shares are 4 of the old ones, beside the 6 that are left: 10 from the start
     "an event after the ex-date": Late(
-        BASES,
-        replace(TEN, quantity=Decimal(6), events=closed(D3, 8, 16)),
-        TRADED,
-        D2,
         [10_000, 10_028, 9_321, 9_728],
-        [10_000, 10_020, 10_030, 10_040],
-        DAYS,
+        RIGHT,
+        position=replace(TEN, quantity=Decimal(6), events=closed(D3, 8, 16)),
     ),
     # 4 of the old shares, before there are new ones: 6 are 12 from the ex-date on
     "an event before the ex-date": Late(
-        BASES,
-        replace(TEN, quantity=Decimal(6), events=closed(D1, 4, 8)),
-        TRADED,
-        D2,
         [10_000, 10_020, 9_717, 9_720],
         [10_000, 10_020, 10_026, 10_032],
         (D2, D3),
+        replace(TEN, quantity=Decimal(6), events=closed(D1, 4, 8)),
     ),
     # closed twice without the row, with it half was left: 15 old shares, of 20 + 10 new ones
     "an event on the exit": Late(
-        BASES,
-        replace(TEN, exit_day=D3, exit_price=Decimal(52), events=closed(D3, 10, 5)),
-        TRADED,
-        D2,
         [10_000, 10_020, 9_515, 10_005],
         [10_000, 10_030, 10_045, 10_045],
-        DAYS,
+        position=replace(TEN, exit_day=D3, exit_price=Decimal(52), events=closed(D3, 10, 5)),
     ),
     "adjusted closes": Late(
-        ("adjusted", "as_entered"),
-        TEN,
-        RESTATED,
-        D2,
-        [10_000, 10_010, 10_015, 10_020],
-        [10_000, 10_020, 10_030, 10_040],
-        DAYS,
+        [10_000, 10_010, 10_015, 10_020], RIGHT, closes=RESTATED, bases=("adjusted", "as_entered")
     ),
     # half the close of the day made a loss of 500
     "adjusted closes, sold before the ex-date": Late(
-        ("adjusted", "as_entered"),
-        replace(TEN, exit_day=D1, exit_price=Decimal(102)),
-        RESTATED,
-        D2,
         [10_000, 10_520, 10_520, 10_520],
-        [10_000, 10_020, 10_020, 10_020],
-        DAYS,
+        ENDED,
+        position=SOLD,
+        closes=RESTATED,
+        bases=("adjusted", "as_entered"),
     ),
     "current quantities": Late(
-        ("as_traded", "current"),
-        TWENTY,
-        TRADED,
-        D2,
-        [10_000, 10_040, 9_030, 9_040],
-        [10_000, 10_020, 10_030, 10_040],
-        DAYS,
+        [10_000, 10_040, 9_030, 9_040], RIGHT, position=TWENTY, bases=("as_traded", "current")
     ),
     "current quantities, before the ex-date": Late(
-        ("as_traded", "current"),
-        TWENTY,
-        UNSPLIT,
-        D3 + 30,
         [10_000, 10_040, 10_060, 10_080],
-        [10_000, 10_020, 10_030, 10_040],
-        DAYS,
+        RIGHT,
+        position=TWENTY,
+        closes=UNSPLIT,
+        bases=("as_traded", "current"),
+        ex_date=D3 + 30,
     ),
     "adjusted closes, current quantities": Late(
-        ("adjusted", "current"),
-        TWENTY,
-        RESTATED,
-        D2,
-        [10_000, 10_020, 10_030, 10_040],
-        [10_000, 10_020, 10_030, 10_040],
-        (),
+        RIGHT, RIGHT, (), TWENTY, RESTATED, ("adjusted", "current")
     ),
 }
 
@@ -283,16 +233,20 @@ async def test_a_late_split_is_a_correction_of_each_day_that_it_changes(
     table = SplitTable((("AAA", late.ex_date, Decimal(2), Decimal(1)),), *late.bases)
     settings = settings_of(table, today=date_of(D3))
     await run_days(split_host, D0, D3, settings=settings)
-    assert await equities_of(split_host, P0) == late.before
+    assert await database.equity_list(split_host) == late.before
     await add_splits(split_host, table)
     found = await batchcore.verify(split_host, settings=settings)
     assert named(found) == ({"split_changed": found.rows_differing} if late.rewritten else {})
 
     async with database.connected(split_host) as connection:
         was = await versions(connection)
-        await batchcore.run_batch(split_host, changed_since=SINCE, settings=settings)
+        planned = replace(settings, dry_run=True)
+        plan = await batchcore.run_batch(split_host, changed_since=SINCE, settings=planned)
+        assert (tuple(plan.sessions), plan.rows_written) == (late.rewritten, 0)
+        result = await batchcore.run_batch(split_host, changed_since=SINCE, settings=settings)
+        assert tuple(result.sessions) == late.rewritten
         assert await touched(connection, was) == {(P0, day) for day in late.rewritten}
-    assert await equities_of(split_host, P0) == late.after
+    assert await database.equity_list(split_host) == late.after
     assert (await batchcore.verify(split_host, settings=settings)).differing == 0
 
 
@@ -330,7 +284,7 @@ async def test_a_split_that_was_edited_counts_from_the_entry_on(
 PLAIN_QUOTIENTS = QUOTIENTS[:-1]
 
 
-async def add_some(url: str, generator: Generator, at: dt.datetime | None = None) -> None:
+async def add_some(url: Db, generator: Generator, at: dt.datetime | None = None) -> None:
     """Write some splits, at a moment or now."""
     rows = []
     for _ in range(generator.integer(1, 3)):
@@ -340,7 +294,7 @@ async def add_some(url: str, generator: Generator, at: dt.datetime | None = None
     await add_splits(url, SplitTable(tuple(rows)), at)
 
 
-async def edit_one(url: str, generator: Generator) -> None:
+async def edit_one(url: Db, generator: Generator) -> None:
     """Give the first split another ex-date, or other shares."""
     column, value = generator.one_of(
         (
@@ -376,41 +330,34 @@ def test_a_correction_after_late_splits_equals_a_full_recomputation(
     first = D0 + generator.one_of((0, 0, 3))
 
     async def check() -> None:
-        await database.execute(split_host, EMPTY)
-        await fill(split_host, Host(tuple(portfolios), made.prices))
-        await add_some(split_host, generator, database.MOMENT)
-        await run_days(split_host, first, first + 10, settings=own, analytics="none")
-        for change in (add_some, edit_one):
-            since = await database.fetchval(split_host, "SELECT now()")
-            await change(split_host, generator)
-            verified = await batchcore.verify(split_host, fast=True, settings=own)
-            assert named(verified).keys() <= {"split_changed"}, verified.examples
-            await batchcore.run_batch(
-                split_host, changed_since=since, settings=own, analytics="none"
-            )
-            found = database.without_stamps(await database.snapshots(split_host))
-            await recomputed(split_host, "XNYS", own.schema)
-            assert found == database.without_stamps(await database.snapshots(split_host))
+        async with database.pooled(split_host) as db:
+            await database.execute(db, EMPTY)
+            await fill(db, Host(tuple(portfolios), made.prices))
+            await add_some(db, generator, database.MOMENT)
+            await run_days(db, first, first + 10, settings=own, analytics="none")
+            for change in (add_some, edit_one):
+                since = await database.fetchval(db, "SELECT now()")
+                await change(db, generator)
+                verified = await batchcore.verify(db, fast=True, settings=own)
+                assert named(verified).keys() <= {"split_changed"}, verified.examples
+                await batchcore.run_batch(db, changed_since=since, settings=own, analytics="none")
+                await assert_as_recomputed(db, "XNYS", own.schema)
 
     asyncio.run(check())
 
 
 async def test_repair_replaces_what_a_late_split_makes_differ(split_host: str) -> None:
-    await fill(split_host, HELD)
-    settings = settings_of(SPLIT, today=date_of(D3))
-    await run_days(split_host, D0, D3, settings=settings)
+    settings = await ran(split_host)
     await add_splits(split_host, SPLIT)
     repaired = await batchcore.repair(split_host, settings=settings)
     assert (repaired.rows_written, repaired.sessions.tolist()) == (2, [D2, D3])
-    assert await equities(split_host) == [10_000, 10_020, 10_030, 10_040]
+    assert await database.equity_list(split_host) == [10_000, 10_020, 10_030, 10_040]
 
 
 async def test_an_explanation_states_everything_in_the_shares_of_its_session(
     split_host: str,
 ) -> None:
-    await fill(split_host, HELD, SPLIT)
-    settings = settings_of(SPLIT, today=date_of(D3))
-    await run_days(split_host, D0, D3, settings=settings)
+    settings = await ran(split_host, SPLIT)
     explained = await batchcore.explain(split_host, [P0], date_of(D2), settings=settings)
     (row,) = explained.rows
     assert explained.explained
@@ -478,7 +425,7 @@ async def test_shares_of_any_numeric_type_are_read(host: str, number: str) -> No
     await fill(host, HELD, SPLIT)
     settings = Settings(schema=schema_of(SPLIT, {}), min_coverage=0.0)
     await run_days(host, D0, D3, settings=settings)
-    assert await equities(host) == [10_000, 10_020, 10_030, 10_040]
+    assert await database.equity_list(host) == [10_000, 10_020, 10_030, 10_040]
     assert (await batchcore.verify(host, settings=settings)).differing == 0
 
 
@@ -612,50 +559,47 @@ quantity_basis = "as_entered"
     )
 
 
-async def test_a_generated_market_splits_where_a_table_is_mapped(
-    make_database: Any, template: str
-) -> None:
-    url = await make_database(template)
+async def test_a_generated_market_splits_where_a_table_is_mapped(host: str) -> None:
     schema = Schema(splits=Splits("stock_splits", *BASES))
-    await create_mapped(url, schema)
+    await create_mapped(host, schema)
     data = demo.seeded(demo.Size(portfolios=20, symbols=30, sessions=6), seed=1, splits=True)
-    await data.write(url, schema=schema)
-    assert await database.fetchval(url, "SELECT count(*) FROM stock_splits") == 3
+    await data.write(host, schema=schema)
+    assert await database.fetchval(host, "SELECT count(*) FROM stock_splits") == 3
     settings, days = Settings(schema=schema), data.market.days[data.market.first :]
-    result = await run_days(url, days[0].item(), days[-1].item(), settings=settings)
+    result = await run_days(host, days[0].item(), days[-1].item(), settings=settings)
     assert result.rows_written == 120
-    checked = await check(url, data.opening(), days.tolist(), settings=settings)
+    checked = await check(host, data.opening(), days.tolist(), settings=settings)
     assert (checked.rows, checked.differing) == (120, 0)
     # what a row explains is no finding (C1)
     assert "split_suspected" not in result.issues_by_name()
 
 
 async def test_generate_splits_and_quotes_in_other_currencies_where_both_are_mapped(
-    make_database: Any, template: str, tmp_path: Path
+    host: str, tmp_path: Path
 ) -> None:
-    url, path = await make_database(template), tmp_path / "schema.toml"
+    path = tmp_path / "schema.toml"
     path.write_text(
         "splits = { table = 'stock_splits', price_basis = 'as_traded',"
         " quantity_basis = 'as_entered' }\n"
         "fx = { table = 'fx_rates', currency = 'positions.currency' }"
     )
     settings = Settings(schema=Schema.from_toml(path))
-    await create_mapped(url, settings.schema)
+    await create_mapped(host, settings.schema)
     size = ("--portfolios", "20", "--symbols", "40", "--sessions", "6", "--seed", "4")
     said = await asyncio.to_thread(
-        called, ("generate", "--database-url", url, "--schema", str(path), *size)
+        called, ("generate", "--database-url", host, "--schema", str(path), *size)
     )
     assert (said.code, said.err) == (0, "")
     over_split = (
         "SELECT count(*) FROM positions p JOIN stock_splits r USING (symbol)"
         " WHERE p.currency IS NOT NULL AND p.entry_date < r.ex_date"
     )
-    assert await database.fetchval(url, over_split) > 0
+    assert await database.fetchval(host, over_split) > 0
     data = demo.seeded(demo.Size(20, 40, 6), seed=4, splits=True)
     days = data.market.days[data.market.first :].tolist()
-    result = await run_days(url, days[0], days[-1], settings=settings)
+    result = await run_days(host, days[0], days[-1], settings=settings)
     assert (result.rows_written, result.failed) == (120, 0)
-    checked = await check(url, data.opening(), days, settings=settings)
+    checked = await check(host, data.opening(), days, settings=settings)
     assert (checked.rows, checked.differing) == (120, 0)
 
 
@@ -674,9 +618,7 @@ def test_generate_refuses_other_bases_than_it_makes(split_copy: str, tmp_path: P
 async def test_the_return_of_a_symbol_to_compare_with_is_of_the_same_shares(
     split_host: str,
 ) -> None:
-    await fill(split_host, HELD, SPLIT)
-    settings = settings_of(SPLIT, today=date_of(D3))
-    await run_days(split_host, D0, D3, settings=settings)
+    settings = await ran(split_host, SPLIT)
     found = await batchcore.performance(
         split_host, [P0], periods=["ITD"], benchmark="aaa", settings=settings
     )

@@ -3,12 +3,12 @@
 import asyncpg
 import pytest
 import pytest_asyncio
-from sqlalchemy.ext.asyncio import create_async_engine
 
 import batchcore
 from batchcore.calendar import date_of, load
 from batchcore.config import Settings
 from support import database
+from support.callers import engine_of
 from support.counter import Counter
 from support.generate import MONDAY
 from support.runs import run_days
@@ -38,17 +38,9 @@ def sessions_of(count: int) -> list[int]:
     return load("XNYS").sessions(MONDAY, MONDAY + 2 * count + 5).tolist()[:count]
 
 
-async def run(
-    db, days: list[int], on_existing: str = "skip", analytics: str = "none"
-) -> batchcore.BatchResult:
-    return await run_days(
-        db,
-        days[0],
-        days[-1],
-        on_existing=on_existing,
-        analytics=analytics,
-        settings=Settings(min_coverage=0.0),
-    )
+async def run(db, days: list[int], **options) -> batchcore.BatchResult:
+    usual = {"analytics": "none", "settings": Settings(min_coverage=0.0)}
+    return await run_days(db, days[0], days[-1], **usual | options)
 
 
 @pytest.mark.parametrize(("portfolios", "sessions"), [(1, 1), (50, 1), (300, 1), (1, 60), (50, 60)])
@@ -66,31 +58,26 @@ async def test_neither_portfolios_nor_sessions_add_statements(
     assert await counter.statements() == sum(NEW.values())
 
 
-async def test_rows_in_place_cost_one_statement_more(same_host: str, counter: Counter) -> None:
+@pytest.mark.parametrize(
+    ("mode", "rows", "expected"),
+    [
+        ("replace", 60, REPLACED),
+        ("skip", 0, {"check": 3, "ledger": 3, "load": 2}),  # portfolios and existing rows
+    ],
+)
+async def test_rows_in_place_cost_one_statement_more_or_nothing(
+    same_host: str, counter: Counter, mode: str, rows: int, expected: dict[str, int]
+) -> None:
     days = sessions_of(3)
     await database.fill(same_host, database.plain_host(20, days))
     await run(same_host, days)
     await counter.statements()
 
-    result = await run(same_host, days, "replace")
+    result = await run(same_host, days, on_existing=mode)
 
-    assert result.rows_written == 60
-    assert result.statements_by_phase == REPLACED
-    assert await counter.statements() == sum(REPLACED.values())
-
-
-async def test_a_run_with_nothing_to_do_only_looks(same_host: str, counter: Counter) -> None:
-    days = sessions_of(3)
-    await database.fill(same_host, database.plain_host(2, days))
-    await run(same_host, days)
-    await counter.statements()
-
-    result = await run(same_host, days)
-
-    assert result.nothing_to_do
-    # portfolios and existing rows
-    assert result.statements_by_phase == {"check": 3, "ledger": 3, "load": 2}
-    assert await counter.statements() == 8
+    assert (result.rows_written, result.nothing_to_do) == (rows, rows == 0)
+    assert result.statements_by_phase == expected
+    assert await counter.statements() == sum(expected.values())
 
 
 async def test_holes_are_found_by_one_statement(same_host: str, counter: Counter) -> None:
@@ -181,15 +168,12 @@ async def test_an_engine_counts_what_is_sent_and_not_what_sqlalchemy_asks(
 ) -> None:
     days = sessions_of(4)
     await database.fill(same_host, database.plain_host(3, days))
-    engine = create_async_engine(same_host.replace("postgresql://", "postgresql+asyncpg://"))
-    try:
+    async with engine_of(same_host) as engine:
         await counter.statements()
         first = await run(engine, days[:2])
         counted = await counter.statements()
         second = await run(engine, days[2:])
         counted_warm = await counter.statements()
-    finally:
-        await engine.dispose()
 
     assert first.rows_written == second.rows_written == 6
     assert first.statements_by_phase == second.statements_by_phase == NEW

@@ -11,7 +11,7 @@ from unittest import mock
 
 import asyncpg
 import pytest
-from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncSession
 
 import batchcore
 from batchcore import reference as ref
@@ -19,6 +19,7 @@ from batchcore.analytics.sector_exposure import COLORS, SECTORS
 from batchcore.errors import ConfigError, DatabaseError, SchemaError
 from batchcore.pg.session import Session
 from support import database
+from support.callers import engine_of
 from support.cases import day
 from support.database import MOMENT, key
 
@@ -57,20 +58,10 @@ async def fill(url: str, positions: Sequence[tuple[Any, ...]] = POSITIONS) -> No
         ref.Position(symbol, kind, Decimal(1), Decimal(1), STARTED, investment_class=group)
         for symbol, kind, group, _ in positions
     )
-    async with database.connected(url) as connection:
-        await database.add_portfolios(
-            connection,
-            (
-                ref.Portfolio("p", Decimal(1), held),
-                ref.Portfolio("other", Decimal(1), held[:1]),
-                ref.Portfolio("empty", Decimal(1), ()),
-            ),
-        )
-        await connection.executemany(
-            "INSERT INTO company_profiles (symbol, sector, is_etf, data_source, last_updated,"
-            " created_at, updated_at) VALUES ($1, $2, $3, 'test', now(), now(), now())",
-            PROFILES,
-        )
+    owned = {"p": held, "other": held[:1], "empty": ()}
+    portfolios = tuple(ref.Portfolio(name, Decimal(1), own) for name, own in owned.items())
+    await database.fill(url, database.Host(portfolios))
+    await database.add_profiles(url, "symbol sector is_etf", *PROFILES)
 
 
 async def add_tag(
@@ -130,6 +121,14 @@ async def hosted(url: str) -> AsyncIterator[asyncpg.Connection]:
         yield connection
 
 
+async def tag_all(url: str) -> batchcore.SectorTagResult:
+    return await batchcore.restore_sector_tags_for_portfolio(url, OWNER, key("p"))
+
+
+async def tag_one(url: str) -> batchcore.SectorTagResult:
+    return await batchcore.restore_sector_tag_for_position(url, OWNER, position_id(0))
+
+
 def test_each_sector_has_a_colour_of_its_own() -> None:
     assert len(set(COLORS.values())) == len(SECTORS)
     for color in COLORS.values():
@@ -141,7 +140,7 @@ def test_each_sector_has_a_colour_of_its_own() -> None:
 
 async def test_every_position_gets_the_tag_of_its_sector(same_host: str) -> None:
     async with hosted(same_host) as connection:
-        result = await batchcore.restore_sector_tags_for_portfolio(same_host, OWNER, key("p"))
+        result = await tag_all(same_host)
 
         found = await stored(connection)
         for number, (*_, sector) in enumerate(POSITIONS):
@@ -165,11 +164,11 @@ async def test_every_position_gets_the_tag_of_its_sector(same_host: str) -> None
 async def test_twice_changes_nothing(same_host: str) -> None:
     async with hosted(same_host) as connection:
         await add_tag(connection, "Technology", 2, used=9)
-        await batchcore.restore_sector_tags_for_portfolio(same_host, OWNER, key("p"))
+        await tag_all(same_host)
         before = await stored(connection)
 
-        again = await batchcore.restore_sector_tags_for_portfolio(same_host, OWNER, key("p"))
-        one = await batchcore.restore_sector_tag_for_position(same_host, OWNER, position_id(0))
+        again = await tag_all(same_host)
+        one = await tag_one(same_host)
 
         assert await stored(connection) == before
         assert (again.created, again.adopted, again.removed, again.unchanged) == (0, 0, 0, 9)
@@ -180,7 +179,7 @@ async def test_a_users_own_tag_of_such_a_name_is_adopted_in_its_colour(same_host
     async with hosted(same_host) as connection:
         await add_tag(connection, "Technology", used=41)
 
-        result = await batchcore.restore_sector_tag_for_position(same_host, OWNER, position_id(0))
+        result = await tag_one(same_host)
 
         found = await stored(connection)
         tag = found.tags[OWNER, "Technology", False]
@@ -200,7 +199,7 @@ async def test_a_stale_sector_tag_is_replaced_and_all_other_tags_stay(same_host:
         await add_tag(connection, "Core", 0, used=17)
         await add_tag(connection, "Energy", 0, user=key("another user"))
 
-        result = await batchcore.restore_sector_tag_for_position(same_host, OWNER, position_id(0))
+        result = await tag_one(same_host)
 
         found = await stored(connection)
         assert found.of(0) == ["Basic Materials", "Core", "Energy", "Technology", "energy"]
@@ -223,7 +222,7 @@ async def test_an_archived_tag_is_not_put_on_a_position(same_host: str) -> None:
     async with hosted(same_host) as connection:
         await add_tag(connection, "Technology", 0, archived=True)
 
-        result = await batchcore.restore_sector_tag_for_position(same_host, OWNER, position_id(0))
+        result = await tag_one(same_host)
 
         found = await stored(connection)
         assert (result.created, result.removed) == (1, 1)
@@ -238,7 +237,7 @@ async def test_of_an_archived_and_another_tag_the_other_counts(same_host: str) -
     async with hosted(same_host) as connection:
         await add_tag(connection, "Technology", archived=True)
         await add_tag(connection, "Technology")
-        result = await batchcore.restore_sector_tag_for_position(same_host, OWNER, position_id(0))
+        result = await tag_one(same_host)
         found = await stored(connection)
         assert (result.created, result.adopted) == (0, 1)
         assert found.used("Technology") == 1
@@ -250,17 +249,17 @@ async def test_uses_are_counted_over_all_portfolios(same_host: str) -> None:
         await connection.execute("UPDATE portfolios SET user_id = $1", OWNER)
         await batchcore.restore_sector_tag_for_position(same_host, OWNER, key("other/0"))
         assert (await stored(connection)).used("Technology") == 1
-        await batchcore.restore_sector_tags_for_portfolio(same_host, OWNER, key("p"))
+        await tag_all(same_host)
         assert (await stored(connection)).used("Technology") == 3
 
 
 async def test_a_sector_that_has_changed_moves_its_positions(same_host: str) -> None:
     async with hosted(same_host) as connection:
-        await batchcore.restore_sector_tags_for_portfolio(same_host, OWNER, key("p"))
+        await tag_all(same_host)
         await connection.execute(
             "UPDATE company_profiles SET sector = 'Basic Materials' WHERE symbol = 'AAA'"
         )
-        result = await batchcore.restore_sector_tags_for_portfolio(same_host, OWNER, key("p"))
+        result = await tag_all(same_host)
         found = await stored(connection)
         assert (result.created, result.removed, result.unchanged) == (1, 2, 7)
         assert found.of(0) == found.of(1) == ["Materials"]
@@ -272,11 +271,11 @@ async def test_soft_deleted_positions_are_left_out_and_refused(same_host: str) -
         await connection.execute(
             "UPDATE positions SET deleted_at = now() WHERE id = $1", position_id(0)
         )
-        result = await batchcore.restore_sector_tags_for_portfolio(same_host, OWNER, key("p"))
+        result = await tag_all(same_host)
         assert result.tags["Technology"] == 1
         assert (await stored(connection)).of(0) == []
         with pytest.raises(ConfigError, match=f"unknown position {position_id(0)}") as caught:
-            await batchcore.restore_sector_tag_for_position(same_host, OWNER, position_id(0))
+            await tag_one(same_host)
         assert caught.value.option == "position_id"
 
 
@@ -382,8 +381,7 @@ async def test_two_at_a_time_count_both(same_host: str) -> None:
 
 
 async def test_in_a_callers_transaction_it_is_undone_with_it(same_host: str) -> None:
-    engine = create_async_engine(same_host.replace("postgresql://", "postgresql+asyncpg://"))
-    async with hosted(same_host) as connection:
+    async with hosted(same_host) as connection, engine_of(same_host) as engine:
         async with AsyncSession(engine) as session:
             result = await batchcore.restore_sector_tags_for_portfolio(session, OWNER, key("p"))
             assert result.created == 5
@@ -394,7 +392,6 @@ async def test_in_a_callers_transaction_it_is_undone_with_it(same_host: str) -> 
             await batchcore.restore_sector_tags_for_portfolio(session, OWNER, key("p"))
             await session.commit()
         assert len((await stored(connection)).links) == len(POSITIONS)
-    await engine.dispose()
 
 
 async def test_hosts_with_other_names(host: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pytest_asyncio
 
 import batchcore
 from batchcore import policies
@@ -19,14 +20,12 @@ from batchcore.pg.session import Session
 from batchcore.policies import PolicyEntry
 from batchcore.policies.rollforward import RollForward
 from batchcore.run.prices import PriceWindow
-from support import database, ledger
-from support.generate import MONDAY
-from support.runs import run_days
+from support import database, ledger, runs
+from support.runs import DAYS
 
 pytestmark = [pytest.mark.db, pytest.mark.asyncio]
 
 NAME = "previous_close"
-DAYS = [MONDAY, MONDAY + 1, MONDAY + 2]
 PLAIN = database.plain_host(3, DAYS)
 HOST = replace(PLAIN, prices=tuple(zip(["AAA"] * 3, DAYS, map(Decimal, (11, 13, 17)), strict=True)))
 """Portfolios of 1000 with 10 AAA each, bought at 10 on the day before."""
@@ -59,55 +58,42 @@ def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(policies, "_ENTRIES", entries)
 
 
-async def run(url: str, first: int = DAYS[0], **options: Any) -> batchcore.BatchResult:
-    settings = Settings(**options.pop("settings", {}))
-    return await run_days(
-        url,
-        first,
-        DAYS[-1],
-        policy=options.pop("policy", NAME),
-        calendar="daily",
-        settings=settings,
-        **options,
-    )
+@pytest_asyncio.fixture
+async def same_host(same_host: str) -> str:
+    """The URL of a database with `HOST`."""
+    await database.fill(same_host, HOST)
+    return same_host
 
 
-async def equities(url: str) -> list[int]:
-    """Return the stored equities of the first portfolio, by day."""
-    stored = await database.snapshots(url)
-    first = min(portfolio for portfolio, _ in stored)
-    return [int(stored[first, day]["equity_balance"]) for day in DAYS]
+async def run(url: str, **options: Any) -> batchcore.BatchResult:
+    return await runs.run(url, **{"policy": NAME, "analytics": "portfolio"} | options)
 
 
 async def test_each_session_is_valued_at_the_close_before(same_host: str) -> None:
-    await database.fill(same_host, HOST)
     result = await run(same_host)
     assert (result.policy, result.rows_written, result.failed) == (NAME, 9, 0)
     # at 10, the entry price, then at the closes of the days before: 11 and 13
-    assert await equities(same_host) == [1000, 1010, 1030]
+    assert await database.equity_list(same_host) == [1000, 1010, 1030]
     assert set((await database.equities(same_host)).values()) == {Decimal(1030)}
 
 
 async def test_it_differs_from_rollforward_and_may_replace_it(same_host: str) -> None:
-    await database.fill(same_host, HOST)
     await run(same_host, policy="rollforward", analytics="none")
-    assert await equities(same_host) == [1000, 1020, 1060]
-    result = await run(same_host, on_existing="replace", settings={"chunk_size": 2})
+    assert await database.equity_list(same_host) == [1000, 1020, 1060]
+    result = await run(same_host, on_existing="replace", settings=Settings(chunk_size=2))
     assert (result.rows_written, result.chunks) == (9, 2)
-    assert await equities(same_host) == [1000, 1010, 1030]
+    assert await database.equity_list(same_host) == [1000, 1010, 1030]
 
 
 async def test_day_by_day_is_the_same(same_host: str) -> None:
-    await database.fill(same_host, HOST)
     calculator = batchcore.PnLCalculator(db=same_host, policy=NAME, calendar="daily")
     for day in DAYS:
         await calculator.calculate_all_portfolios_pnl(date_of(day))
-    assert await equities(same_host) == [1000, 1010, 1030]
+    assert await database.equity_list(same_host) == [1000, 1010, 1030]
 
 
 async def test_a_plan_and_the_ledger_know_it(same_host: str) -> None:
-    await database.fill(same_host, HOST)
-    plan = await run(same_host, settings={"dry_run": True})
+    plan = await run(same_host, settings=Settings(dry_run=True))
     assert plan.portfolios.sessions_planned.tolist() == [3, 3, 3]
     await run(same_host)
     (row,) = await batchcore.runs(same_host)
@@ -127,7 +113,6 @@ async def test_what_is_no_policy_is_refused() -> None:
 
 
 async def test_without_an_audit_it_is_neither_verified_nor_repaired(same_host: str) -> None:
-    await database.fill(same_host, HOST)
     await run(same_host)
     with pytest.raises(ConfigError, match="the policy `previous_close` has no verification"):
         await batchcore.verify(same_host, policy=NAME, calendar="daily")

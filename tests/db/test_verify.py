@@ -13,11 +13,9 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
-import asyncpg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy.ext.asyncio import create_async_engine
 
 import batchcore
 from batchcore import VerifyResult, demo
@@ -30,8 +28,10 @@ from batchcore.errors import ConfigError, SchemaError
 from batchcore.policies.rollforward_audit import BY_CHAIN
 from batchcore.schema import COUNT_COLUMNS, RULE_COLUMNS
 from batchcore.sources.stored import ANALYTIC
+from db.conftest import EMPTY
 from support import audit, database
 from support.audit import FAST, Tampering, checked, wrong
+from support.callers import caller
 from support.database import Db, Host, Standing, connected, execute
 from support.generate import MONDAY, Generator
 from support.outcome import LOOSE, random_host, seeded
@@ -100,11 +100,7 @@ HYPOTHESIS = settings(
 
 
 async def left_by_runs(db: Db, host: Host, spans: list[tuple[int, int]]) -> None:
-    await execute(
-        db,
-        "TRUNCATE portfolios, positions, market_data_cache, portfolio_snapshots, equity_changes,"
-        " position_realized_events, batchcore_runs CASCADE",
-    )
+    await execute(db, EMPTY)
     await database.fill(db, host)
     for span in spans:
         await run(db, *span)
@@ -574,13 +570,8 @@ async def test_a_calendar_is_that_of_the_runs(same_host: str, calendar: str) -> 
 @pytest.mark.parametrize("kind", ["pool", "engine"])
 async def test_a_pool_or_an_engine_will_do(same_host: str, kind: str) -> None:
     await plain(same_host)
-    if kind == "pool":
-        async with asyncpg.create_pool(same_host, min_size=1, max_size=1) as pool:
-            result = await verify(pool)
-    else:
-        engine = create_async_engine(same_host.replace("postgresql:", "postgresql+asyncpg:", 1))
-        result = await verify(engine)
-        await engine.dispose()
+    async with caller(same_host, kind) as given:
+        result = await verify(given.db)
     assert (result.rows, result.differing, result.consistent) == (5, 0, True)
 
 
@@ -656,19 +647,6 @@ async def test_a_database_that_was_never_migrated_can_be_verified(
     assert (await batchcore.verify(url, fast=True)).differing == 0
 
 
-async def test_tables_without_time_stamps_say_nothing_of_changes(
-    make_database: Any, template: str
-) -> None:
-    url = await make_database(template)
-    await plain(url)
-    for table in ("positions", "market_data_cache", "equity_changes"):
-        await execute(url, f"ALTER TABLE {table} DROP updated_at, DROP created_at")
-    await execute(url, "ALTER TABLE position_realized_events DROP created_at")
-    await execute(url, "UPDATE market_data_cache SET close = close + 1")
-    result = await verify(url)
-    assert result.causes.keys() == {"unknown"}
-
-
 async def test_a_callers_connection_sees_what_it_has_not_committed(same_host: str) -> None:
     await plain(same_host)
     async with connected(same_host) as connection:
@@ -710,16 +688,23 @@ async def test_standing_rows_of_a_host_differ(same_host: str) -> None:
     assert len(result.examples) == 20
 
 
-async def test_a_time_stamp_far_away_is_no_known_moment(make_database: Any, template: str) -> None:
-    url = await make_database(template)
-    await plain(url)
-    await execute(
-        url,
-        "UPDATE positions SET updated_at = '294276-12-31'",
-        "UPDATE market_data_cache SET updated_at = '294276-12-31'",
-        "UPDATE equity_changes SET updated_at = '294276-12-31'",
-        "UPDATE position_realized_events SET created_at = '294276-12-31'",
-    )
-    await execute(url, "UPDATE market_data_cache SET close = close + 1")
-    result = await verify(url)
+SAY_NOTHING = {
+    "without time stamps": "ALTER TABLE {table} DROP {column}",
+    "far away": "UPDATE {table} SET {column} = '294276-12-31'",
+}
+STAMPS = {
+    **dict.fromkeys(("positions", "market_data_cache", "equity_changes"), "updated_at"),
+    "position_realized_events": "created_at",
+}
+
+
+@pytest.mark.parametrize("change", SAY_NOTHING.values(), ids=SAY_NOTHING)
+async def test_time_stamps_that_are_no_known_moments_say_nothing(host: str, change: str) -> None:
+    await plain(host)
+    if "DROP" in change:
+        others = [table for table, column in STAMPS.items() if column == "updated_at"]
+        await execute(host, *(f"ALTER TABLE {table} DROP created_at" for table in others))
+    await execute(host, *(change.format(table=t, column=c) for t, c in STAMPS.items()))
+    await execute(host, "UPDATE market_data_cache SET close = close + 1")
+    result = await verify(host)
     assert result.causes.keys() == {"unknown"}

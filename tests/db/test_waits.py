@@ -2,23 +2,25 @@
 
 import asyncio
 import re
+from functools import partial
 
 import pytest
+import pytest_asyncio
 
-import batchcore
 from batchcore.config import Schema, Settings
 from batchcore.pg.database import Database
 from batchcore.pg.ledger import Ledger
 from batchcore.run import lease
-from support import database
+from support import database, runs
 from support.callers import caller
 from support.generate import MONDAY
-from support.runs import run_days
+from support.roles import role_of
 from support.waiting import Heard, holding
 
 pytestmark = pytest.mark.db
 
 DAYS = list(range(MONDAY, MONDAY + 2))
+run = partial(runs.run, days=DAYS, on_existing="replace", settings=Settings(connections=2))
 HOST = database.plain_host(4, DAYS)
 LOCKS = {
     "rows of portfolios": "SELECT FROM portfolios FOR UPDATE",
@@ -28,26 +30,21 @@ LOCKS = {
 }
 
 
-async def run(db: object) -> batchcore.BatchResult:
-    return await run_days(
-        db,
-        DAYS[0],
-        DAYS[-1],
-        calendar="daily",
-        on_existing="replace",
-        settings=Settings(connections=2),
-    )
+@pytest_asyncio.fixture
+async def same_host(same_host: str) -> str:
+    """The URL of a database with `HOST`."""
+    await database.fill(same_host, HOST)
+    return same_host
 
 
 @pytest.mark.parametrize("lock", LOCKS)
 async def test_a_run_that_waits_for_a_lock_says_who_holds_it_and_goes_on(
     same_host: str, heard: Heard, lock: str
 ) -> None:
-    await database.fill(same_host, HOST)
     await run(same_host)
     assert not heard.lines
-    async with database.connected(same_host) as other:
-        await other.execute("UPDATE portfolios SET equity_balance = 1")  # which is to be replaced
+    # which is to be replaced
+    await database.execute(same_host, "UPDATE portfolios SET equity_balance = 1")
     async with asyncio.timeout(60):
         async with holding(same_host, LOCKS[lock]) as raw:
             pid = await raw.fetchval("SELECT pg_backend_pid()")
@@ -68,7 +65,6 @@ async def test_a_run_that_waits_for_a_lock_says_who_holds_it_and_goes_on(
 async def test_a_pool_without_a_connection_to_spare_is_enough_to_ask(
     same_host: str, heard: Heard, kind: str
 ) -> None:
-    await database.fill(same_host, HOST)
     async with asyncio.timeout(60), caller(same_host, kind) as given:
         async with holding(same_host, LOCKS["rows of portfolios"]):
             task = asyncio.create_task(run(given.db))
@@ -79,29 +75,16 @@ async def test_a_pool_without_a_connection_to_spare_is_enough_to_ask(
 async def test_a_holder_that_one_may_not_see_is_told_by_its_process(
     same_host: str, heard: Heard
 ) -> None:
-    await database.fill(same_host, HOST)
-    await database.execute(
-        same_host,
-        "CREATE ROLE plain LOGIN",
-        "GRANT USAGE, CREATE ON SCHEMA public TO plain",
-        "GRANT ALL ON ALL TABLES IN SCHEMA public TO plain",
-        "GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO plain",
-    )
-    try:
-        async with asyncio.timeout(60):
-            async with holding(same_host, LOCKS["rows of portfolios"]) as raw:
-                pid = await raw.fetchval("SELECT pg_backend_pid()")
-                url = same_host.replace("postgres@", "plain@")
-                task = asyncio.create_task(run(url))
-                await heard.event.wait()
-            await task
-    finally:
-        await database.execute(same_host, "DROP OWNED BY plain", "DROP ROLE plain")
+    async with asyncio.timeout(60), role_of(same_host) as (_, url):
+        async with holding(same_host, LOCKS["rows of portfolios"]) as raw:
+            pid = await raw.fetchval("SELECT pg_backend_pid()")
+            task = asyncio.create_task(run(url))
+            await heard.event.wait()
+        await task
     assert f" holder={pid} user=postgres" in heard.lines[0]
 
 
 async def test_a_run_that_waits_for_nobody_asks_nothing(same_host: str, heard: Heard) -> None:
-    await database.fill(same_host, HOST)
     found = await run(same_host)
     assert not heard.lines
     assert found.rows_written == 4 * len(DAYS)

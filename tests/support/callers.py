@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from support import database
 
@@ -28,6 +28,15 @@ class Caller:
 
 def with_driver(url: str) -> str:
     return url.replace("postgresql://", "postgresql+asyncpg://")
+
+
+@contextlib.asynccontextmanager
+async def engine_of(url: str, **options: Any) -> AsyncIterator[AsyncEngine]:
+    engine = create_async_engine(with_driver(url), **options)
+    try:
+        yield engine
+    finally:
+        await engine.dispose()
 
 
 @contextlib.asynccontextmanager
@@ -62,8 +71,7 @@ async def caller(url: str, kind: str, isolation: str | None = None) -> AsyncIter
                 yield Caller(raw, raw.fetchval, transaction.commit, transaction.rollback)
             case _:
                 options = {} if isolation is None else {"isolation_level": isolation}
-                engine = create_async_engine(with_driver(url), **options)
-                stack.push_async_callback(engine.dispose)
+                engine = await stack.enter_async_context(engine_of(url, **options))
                 if kind == "engine":
                     yield Caller(engine, nothing, nothing, nothing)
                     return

@@ -33,8 +33,8 @@ from support.cases import Price
 EPOCH = dt.date(1970, 1, 1)
 MOMENT = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
 
-Db = str | asyncpg.Pool
-"""The URL of a database, or connections to it."""
+Db = str | asyncpg.Pool | asyncpg.Connection
+"""The URL of a database, or connections to it, or one."""
 
 Tables = dict[str, list[dict[str, Any]]]
 """Rows by table."""
@@ -114,6 +114,9 @@ async def connected(db: Db) -> AsyncIterator[asyncpg.Connection]:
         async with db.acquire() as connection:
             yield connection
         return
+    if not isinstance(db, str):
+        yield db
+        return
     connection = await asyncpg.connect(db)
     try:
         yield connection
@@ -144,6 +147,29 @@ async def created(server: Any, template: str | None = None) -> str:
 async def dropped(server: Any, url: str) -> None:
     name = make_url(url).database
     await execute(server.url, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+ITSELF = (
+    "CREATE EXTENSION postgres_fdw",
+    """
+    DO $$ BEGIN
+        EXECUTE format('CREATE SERVER itself FOREIGN DATA WRAPPER postgres_fdw
+            OPTIONS (dbname %L, port %L, host %L)', current_database(), current_setting('port'),
+            btrim(split_part(current_setting('unix_socket_directories'), ',', 1), ' "'));
+        EXECUTE format('CREATE USER MAPPING FOR CURRENT_USER SERVER itself OPTIONS ("user" %L)',
+            current_user);
+    END $$""",
+)
+"""Make the server a foreign one, `itself`, to its own database."""
+
+
+async def need_foreign_tables(url: str) -> None:
+    """Skip a test where the server has no foreign tables."""
+    import pytest  # noqa: PLC0415  # other processes write hosts too
+
+    available = "SELECT count(*) FROM pg_available_extensions WHERE name = 'postgres_fdw'"
+    if not await fetchval(url, available):
+        pytest.skip("the server has no postgres_fdw")
 
 
 def shared(
@@ -299,9 +325,9 @@ def flow_row(
     }
 
 
-async def add_prices(connection: asyncpg.Connection, prices: Iterable[Price]) -> None:
+async def add_prices(db: Db, prices: Iterable[Price]) -> None:
     """Write closes."""
-    await copy(connection, "market_data_cache", price_rows(prices))
+    await copy(db, "market_data_cache", price_rows(prices))
 
 
 def price_rows(prices: Iterable[Price]) -> list[dict[str, Any]]:
@@ -320,11 +346,16 @@ def price_rows(prices: Iterable[Price]) -> list[dict[str, Any]]:
     ]
 
 
-async def add_snapshots(
-    connection: asyncpg.Connection, portfolio: str, standing: Sequence[Standing]
-) -> None:
+async def add_profiles(db: Db, columns: str, *rows: tuple[Any, ...]) -> None:
+    """Write profiles of companies, of which names of columns are given as ``"symbol sector"``."""
+    names = (*columns.split(), "data_source", "last_updated", "created_at", "updated_at")
+    own = [(*row, "test", MOMENT, MOMENT, MOMENT) for row in rows]
+    await copy(db, "company_profiles", [dict(zip(names, row, strict=True)) for row in own])
+
+
+async def add_snapshots(db: Db, portfolio: str, standing: Sequence[Standing]) -> None:
     """Write snapshots, with `OWN_COLUMNS` of the host."""
-    await copy(connection, "portfolio_snapshots", snapshot_rows(portfolio, standing))
+    await copy(db, "portfolio_snapshots", snapshot_rows(portfolio, standing))
 
 
 def snapshot_rows(portfolio: str, standing: Iterable[Standing]) -> list[dict[str, Any]]:
@@ -353,13 +384,12 @@ def snapshot_rows(portfolio: str, standing: Iterable[Standing]) -> list[dict[str
     ]
 
 
-async def copy(
-    connection: asyncpg.Connection, table: str, rows: Sequence[Mapping[str, Any]]
-) -> None:
+async def copy(db: Db, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
     if rows:
-        await connection.copy_records_to_table(
-            table, records=[tuple(row.values()) for row in rows], columns=list(rows[0])
-        )
+        async with connected(db) as connection:
+            await connection.copy_records_to_table(
+                table, records=[tuple(row.values()) for row in rows], columns=list(rows[0])
+            )
 
 
 Snapshots = dict[tuple[uuid.UUID, int], dict[str, Any]]
@@ -394,6 +424,11 @@ async def equity_by_day(db: Db, name: str = "p0") -> dict[int, Decimal]:
         for (portfolio, day), row in (await snapshots(db)).items()
         if portfolio == key(name)
     }
+
+
+async def equity_list(db: Db, name: str = "p0") -> list[Decimal]:
+    """Return the stored equities of a portfolio in the order of their days."""
+    return [*(await equity_by_day(db, name)).values()]
 
 
 def comparable(cell: Any) -> Any:

@@ -87,6 +87,22 @@ async def add_flow(
     return key
 
 
+Versions = dict[tuple[uuid.UUID, int], tuple[str, str]]
+
+
+async def versions(db: Db) -> Versions:
+    """Return for each snapshot which transaction wrote it last, and where it is stored."""
+    rows = await database.fetch(
+        db, "SELECT portfolio_id, snapshot_date, xmin::text, ctid::text FROM portfolio_snapshots"
+    )
+    return {(row[0], day_of(row[1])): (row[2], row[3]) for row in rows}
+
+
+async def touched(db: Db, before: Versions) -> set[tuple[uuid.UUID, int]]:
+    """Return the snapshots that were written since their `versions` were taken."""
+    return {at for at, version in (await versions(db)).items() if version != before[at]}
+
+
 async def recomputed(db: Db, code: str, schema: Schema) -> None:
     """Compute the chain of each portfolio anew from its first snapshot on."""
     calendar = calendars.from_price_dates(
@@ -116,6 +132,15 @@ async def recomputed(db: Db, code: str, schema: Schema) -> None:
             analytics="none",
             settings=Settings(schema=schema, min_coverage=0.0, max_failed="100%"),
         )
+
+
+async def assert_as_recomputed(db: Db, code: str, schema: Schema) -> None:
+    """Assert that snapshots and equities are those of a computation from the first day on."""
+    found, equities = await database.snapshots(db), await database.equities(db)
+    await recomputed(db, code, schema)
+    again = database.without_stamps(await database.snapshots(db))
+    assert database.without_stamps(found) == again
+    assert await database.equities(db) == equities
 
 
 class Editor:

@@ -13,7 +13,7 @@ import asyncpg
 
 from support import database, legacy_host
 from support.cases import Run
-from support.database import Host, Tables
+from support.database import Db, Host, Tables
 
 NAMESPACE = "ledger"
 
@@ -24,7 +24,7 @@ SQL = Path(__file__).with_suffix(".sql").read_text()
 """What makes the host."""
 
 
-async def fill(connection: asyncpg.Connection, host: Host) -> None:
+async def fill(db: Db, host: Host) -> None:
     """Write a host's rows, and a snapshot that somebody has remarked on for each that stands."""
     tables = database.tables_of(host.portfolios)
     tables["portfolio_snapshots"] = [
@@ -33,15 +33,17 @@ async def fill(connection: asyncpg.Connection, host: Host) -> None:
         for row in database.snapshot_rows(portfolio.id, host.standing_of(portfolio.id))
     ]
     tables["market_data_cache"] = database.price_rows(host.prices)
-    await _write(connection, tables)
-    await connection.execute("UPDATE ledger.daily SET mood = 'nervous'")
-    await connection.execute("INSERT INTO ledger.remarks SELECT id, 'seen' FROM ledger.daily")
+    async with database.connected(db) as connection:
+        await _write(connection, tables)
+        await connection.execute("UPDATE ledger.daily SET mood = 'nervous'")
+        await connection.execute("INSERT INTO ledger.remarks SELECT id, 'seen' FROM ledger.daily")
 
 
-async def fill_legacy(connection: asyncpg.Connection, run: Run) -> None:
+async def fill_legacy(url: str, run: Run) -> None:
     """Write the rows of a run of the policy `legacy`."""
-    await connection.execute("TRUNCATE ledger.firms")
-    await _write(connection, legacy_host.tables_of(run))
+    async with database.connected(url) as connection:
+        await connection.execute("TRUNCATE ledger.firms")
+        await _write(connection, legacy_host.tables_of(run))
 
 
 async def _write(connection: asyncpg.Connection, tables: Tables) -> None:

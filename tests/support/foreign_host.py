@@ -10,7 +10,7 @@ from batchcore import reference as ref
 from batchcore.config import Fx, Schema, Settings
 from support import database
 from support.cases import RateRow
-from support.database import Host
+from support.database import Db, Host
 
 TABLE = (
     (
@@ -29,7 +29,7 @@ def settings(schema: Schema = OF_POSITIONS, **options: Any) -> Settings:
     return Settings(schema=schema, **{"min_coverage": 0.0, **options})
 
 
-async def fill(url: str, host: Host, rates: Iterable[RateRow]) -> None:
+async def fill(url: Db, host: Host, rates: Iterable[RateRow]) -> None:
     """Write the rows of a host, with the currencies of its portfolios and positions."""
     await database.fill(url, host)
     async with database.connected(url) as connection:
@@ -48,7 +48,7 @@ async def fill(url: str, host: Host, rates: Iterable[RateRow]) -> None:
     await add_rates(url, rates)
 
 
-async def add_rates(url: str, rates: Iterable[RateRow], at: dt.datetime = MOMENT) -> None:
+async def add_rates(url: Db, rates: Iterable[RateRow], at: dt.datetime = MOMENT) -> None:
     rows = [(base, quote, database.date(day), rate, at) for base, quote, day, rate in rates]
     async with database.connected(url) as connection:
         await connection.executemany(

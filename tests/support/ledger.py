@@ -1,11 +1,15 @@
 """The ledger as a plain SELECT brings it, and what a process that was killed leaves in it."""
 
 import asyncio
-from collections.abc import Iterator
+import contextlib
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from typing import Any
 
 import asyncpg
+import pytest
 
-from support.database import execute, fetch
+from batchcore.errors import DatabaseError
+from support.database import connected, execute, fetch
 
 LOCK = 4711
 RAISE = "RAISE EXCEPTION 'not this one' USING ERRCODE = 'ZZ042';"
@@ -60,6 +64,17 @@ async def spoil(
     )
 
 
+@contextlib.asynccontextmanager
+async def refused(
+    url: str, portfolio: object, *, table: str = "portfolio_snapshots"
+) -> AsyncIterator[pytest.ExceptionInfo[DatabaseError]]:
+    """Let what is done meanwhile fail when it writes the rows of a portfolio."""
+    await spoil(url, portfolio, RAISE, table=table)
+    with pytest.raises(DatabaseError, match="not this one") as caught:
+        yield caught
+    await mend(url)
+
+
 async def heal(url: str) -> None:
     """Let the server do nothing of it any more, though a transaction that it holds up is open."""
     await execute(
@@ -71,6 +86,25 @@ async def heal(url: str) -> None:
 
 async def mend(url: str) -> None:
     await execute(url, "DROP FUNCTION spoil CASCADE")
+
+
+@contextlib.asynccontextmanager
+async def at_work(
+    url: str, portfolio: object, work: Coroutine[Any, Any, Any]
+) -> AsyncIterator[asyncio.Task[Any]]:
+    """Give a run that is inside the transaction of a portfolio, until its lock is given back."""
+    await spoil(url, portfolio, WAIT)
+    async with connected(url) as other:
+        await other.fetchval(f"SELECT pg_advisory_lock({LOCK})")
+        task = asyncio.create_task(work)
+        try:
+            await waits(other)
+            yield task
+        finally:
+            await other.fetchval(f"SELECT pg_advisory_unlock({LOCK})")
+            async with asyncio.timeout(30):
+                await asyncio.gather(task, return_exceptions=True)
+    await mend(url)
 
 
 async def waits(connection: asyncpg.Connection) -> None:
