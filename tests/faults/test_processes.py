@@ -74,7 +74,7 @@ async def at_work(
                 await ledger.waits(other)
                 done = "SELECT count(*) = 1 FROM batchcore_runs WHERE state = 'complete'"
                 await ledger.until(other, done)  # the second shard
-            yield process, await of_shards(url, "(configuration ->> 'pid')::int")
+            yield process, await of_shards(url, "(r.configuration ->> 'pid')::int")
         finally:
             await other.fetchval(f"SELECT pg_advisory_unlock({ledger.LOCK})")
             with contextlib.suppress(ProcessLookupError):
@@ -109,7 +109,7 @@ async def assert_finished_by_a_plain_rerun(url: str, mode: str = "skip") -> None
     assert result.state == "complete"
     assert [one.attempt for one in result.shards] == [2, 2]
     assert result.shards[1].rows_written == 0
-    assert set((await of_shards(url, "state")).values()) == {"complete"}
+    assert set((await of_shards(url, "r.state")).values()) == {"complete"}
     await assert_undisturbed(url, HOST, DAYS)
 
 
@@ -129,7 +129,7 @@ async def test_a_process_that_is_killed_is_reported_and_the_others_finish(
         ("1/2", "failed"),
         ("2/2", "complete"),
     ]
-    assert await of_shards(url, "state") == {1: "running", 2: "complete"}
+    assert await of_shards(url, "r.state") == {1: "running", 2: "complete"}
     await ledger.expire(url)
     await assert_finished_by_a_plain_rerun(url, mode)
 
@@ -157,5 +157,5 @@ async def test_whoever_started_the_processes_takes_them_along(
         first, second = (one["state"] for one in left["shards"])
         # the second, which is done, may still be on its way to tell so when the signal comes
         assert (first, second) in {("interrupted", "complete"), ("interrupted", "interrupted")}
-    assert await of_shards(url, "state") == {1: "interrupted", 2: "complete"}
+    assert await of_shards(url, "r.state") == {1: "interrupted", 2: "complete"}
     await assert_finished_by_a_plain_rerun(url)
