@@ -141,6 +141,7 @@ def child(side: str, url: str, job: Job) -> dict[str, Any]:
     benches = os.fspath(Path(__file__).parents[1])
     paths = [benches, *SIDES[side].path, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed has its bytecode
     command = [sys.executable, "-m", "batch.child", "--side", side, "--url", url]
     command += ["--job", os.fspath(file), "--spawned-ns", str(time.time_ns())]
     done = subprocess.run(command, env=environment, capture_output=True, check=False)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, TypeGuard, cast, get_args
@@ -278,7 +279,7 @@ class Schema:
         tables = {SPLITS: SPLIT_TABLE, RATES: RATE_TABLE}
         return {**HOST, **{name: tables[name] for name in self.mapped}}
 
-    @property
+    @cached_property
     def mapped(self) -> Mapping[str, Splits | Fx]:
         """What is said of the tables that are mapped, by their names."""
         said = {SPLITS: self.splits, RATES: self.fx}
