@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from batchcore.frames import Issues, day_keys
-from batchcore.reference.values import normalized
 from batchcore.units import State
+from batchcore.values import normalized
 
 if TYPE_CHECKING:
     from batchcore.config import Splits

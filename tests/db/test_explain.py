@@ -39,7 +39,7 @@ from batchcore.config import Schema, Settings
 from batchcore.errors import ConfigError, InputError, SchemaError
 from batchcore.policies import rollforward_audit
 from batchcore.reference import legacy
-from batchcore.reference.values import EXACT
+from batchcore.values import EXACT
 from support import database, legacy_host, worked_legacy
 from support.callers import engine_of
 from support.cases import Case, cases

@@ -16,7 +16,7 @@ from batchcore import native
 from batchcore import reference as ref
 from batchcore.frames import ComputedDays, WideDecimals
 from batchcore.reference import legacy, rollforward
-from batchcore.reference.values import EXACT
+from batchcore.values import EXACT
 from support import build, legacy_frames
 from support.cases import Case, Run, cases
 from support.generate import Generator, for_any

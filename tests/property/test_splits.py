@@ -11,11 +11,11 @@ from batchcore import reference as ref
 from batchcore.calendar import FIRST_DATE
 from batchcore.config import Splits
 from batchcore.frames import Text
-from batchcore.reference.values import present
 from batchcore.run import changes
 from batchcore.sources.changes import ChangedPrices
 from batchcore.sources.positions import Held
 from batchcore.splits import restates
+from batchcore.values import present
 from support.cases import Run, SplitTable
 from support.generate import MONDAY, Generator, for_any
 from support.sides import by_core, by_reference

@@ -34,8 +34,8 @@ from batchcore.frames import (
     Text,
 )
 from batchcore.reference import legacy
-from batchcore.reference.values import present
 from batchcore.units import CENTS, RETURN_SCALE, State
+from batchcore.values import present
 from support.cases import CENTS as CENTS_OF_A_ROW
 from support.cases import Price, RateRow, SplitTable
 

@@ -12,7 +12,7 @@ from batchcore import reference as ref
 from batchcore.frames import Contributions, Inputs, Rows
 from batchcore.reference import rollforward
 from batchcore.reference.contributions import Contribution
-from batchcore.reference.values import rounded
+from batchcore.values import rounded
 from support import build
 from support.cases import Run
 

@@ -12,7 +12,7 @@ from batchcore.attribution.explanation import ComparedCell, ExplainedFlow, Unbal
 from batchcore.attribution.lots import trimmed
 from batchcore.audit.compare import value_at
 from batchcore.audit.policy import Chains
-from batchcore.reference.values import EXACT, r2
+from batchcore.values import EXACT, r2
 
 if TYPE_CHECKING:
     import datetime as dt

@@ -33,7 +33,6 @@ from batchcore.late_imports import check_choice
 from batchcore.native import Book, CancelFlag, in_thread
 from batchcore.pg.database import Database
 from batchcore.pg.session_pool import SessionPool
-from batchcore.reference.values import EXACT
 from batchcore.run import plan as plans
 from batchcore.run.grouped import events_of
 from batchcore.run.plan import Chunk
@@ -48,6 +47,7 @@ from batchcore.sources.query import load
 from batchcore.sources.rates import select_homes, several_currencies
 from batchcore.sources.stored import uuid_at
 from batchcore.units import LotKind, State
+from batchcore.values import EXACT
 
 if TYPE_CHECKING:
     import uuid

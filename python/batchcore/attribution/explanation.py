@@ -11,7 +11,7 @@ from decimal import Context, Decimal, localcontext
 from typing import TYPE_CHECKING, Any, Final
 
 from batchcore import arrow
-from batchcore.reference.values import EXACT
+from batchcore.values import EXACT
 from batchcore.words import plain
 
 if TYPE_CHECKING:

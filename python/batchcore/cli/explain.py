@@ -16,7 +16,7 @@ from batchcore.cli.output import LISTED, aligned, first_of, tell_line
 from batchcore.cli.signals import finish
 from batchcore.config import VALUATION
 from batchcore.errors import ConfigError
-from batchcore.reference.values import EXACT
+from batchcore.values import EXACT
 from batchcore.words import counted
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ package. `legacy` holds the rules L1 to L34 of docs/legacy.md, under names of it
 `one_close` and `values` are what both read and how both round.
 """
 
-from batchcore.reference.currencies import Currency as Currency
 from batchcore.reference.currencies import Rates as Rates
 from batchcore.reference.currencies import rates as rates
 from batchcore.reference.facts import DEFAULT_SCALES as DEFAULT_SCALES
@@ -33,11 +32,12 @@ from batchcore.reference.rollforward import roll_forward as roll_forward
 from batchcore.reference.rollforward import span as span
 from batchcore.reference.splits import Splits as Splits
 from batchcore.reference.splits import splits as splits
-from batchcore.reference.values import INFINITE_DAY as INFINITE_DAY
-from batchcore.reference.values import MONEY_LIMIT as MONEY_LIMIT
-from batchcore.reference.values import RETURN_LIMIT as RETURN_LIMIT
-from batchcore.reference.values import from_double as from_double
-from batchcore.reference.values import normalized as normalized
-from batchcore.reference.values import r2 as r2
-from batchcore.reference.values import r6 as r6
-from batchcore.reference.values import representable as representable
+from batchcore.values import INFINITE_DAY as INFINITE_DAY
+from batchcore.values import MONEY_LIMIT as MONEY_LIMIT
+from batchcore.values import RETURN_LIMIT as RETURN_LIMIT
+from batchcore.values import Currency as Currency
+from batchcore.values import from_double as from_double
+from batchcore.values import normalized as normalized
+from batchcore.values import r2 as r2
+from batchcore.values import r6 as r6
+from batchcore.values import representable as representable

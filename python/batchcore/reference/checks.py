@@ -21,7 +21,7 @@ from batchcore.reference.facts import DEFAULT_SCALES, Issue, Market, Scales
 from batchcore.reference.one_close import shown_close
 from batchcore.reference.rollforward import Result, issue_order, public_lots, roll_forward
 from batchcore.reference.splits import NO_SPLITS
-from batchcore.reference.values import iso, present
+from batchcore.values import iso, present
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from batchcore.reference.values import EXACT, or_zero
+from batchcore.values import EXACT, ONE, or_zero
 
 if TYPE_CHECKING:
     from batchcore.units import Mark
 
-ONE: Final = Decimal(1)
 """The rate of what is in the portfolio's currency."""
 
 

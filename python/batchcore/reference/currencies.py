@@ -19,18 +19,19 @@ from dataclasses import dataclass
 from decimal import Decimal, Inexact, localcontext
 from typing import TYPE_CHECKING, Final
 
-from batchcore.reference.contributions import ONE
 from batchcore.reference.facts import Issue
 from batchcore.reference.one_close import shown_close
-from batchcore.reference.values import (
+from batchcore.units import State
+from batchcore.values import (
     EXACT,
     INFINITE_DAY,
-    normalized,
+    ONE,
+    Currency,
+    currency,
     representable,
     rounded,
     text_state,
 )
-from batchcore.units import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -43,31 +44,6 @@ QUOTIENT_SCALE: Final = 12
 
 LEAST_RATE: Final = ONE.scaleb(-QUOTIENT_SCALE)
 RATE_LIMIT: Final = ONE.scaleb(QUOTIENT_SCALE)
-
-_HUNDREDTH: Final = Decimal("0.01")
-_AS_SPELT: Final = {"GBp": "GBP", "ZAc": "ZAR"}
-_IN_ANY_CASE: Final = {"GBX": "GBP", "ILA": "ILS"}
-
-
-@dataclass(frozen=True, slots=True)
-class Currency:
-    """A currency: `size` of a `unit`."""
-
-    unit: str
-    size: Decimal = ONE
-
-
-def currency(text: str | None) -> Currency | None:
-    """Return what a text names; None for NULL and blanks.
-
-    GBp and ZAc are subunits as they are spelt, GBX and ILA in upper and lower case.
-    """
-    spelt = (text or "").strip(" ")
-    name = normalized(spelt)
-    unit = _AS_SPELT.get(spelt) or _IN_ANY_CASE.get(name)
-    if unit is not None:
-        return Currency(unit, _HUNDREDTH)
-    return Currency(name) if name else None
 
 
 @dataclass(frozen=True, slots=True)

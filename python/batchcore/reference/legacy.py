@@ -50,7 +50,8 @@ from typing import TYPE_CHECKING, Final
 
 from batchcore.reference.contributions import Contribution, Marked
 from batchcore.reference.facts import DEFAULT_SCALES, OPTION_TYPES, Issue, Market
-from batchcore.reference.values import (
+from batchcore.units import CENTS, FLOW_SIGNS, OPTION_MULTIPLIER, RETURN_SCALE, Mark, State
+from batchcore.values import (
     EXACT,
     INFINITE_DAY,
     MONEY_LIMIT,
@@ -66,7 +67,6 @@ from batchcore.reference.values import (
     text_state,
     upper,
 )
-from batchcore.units import CENTS, FLOW_SIGNS, OPTION_MULTIPLIER, RETURN_SCALE, Mark, State
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence

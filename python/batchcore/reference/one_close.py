@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from batchcore.reference.facts import Issue
-from batchcore.reference.values import representable, rounded
+from batchcore.values import representable, rounded
 from batchcore.words import counted, short
 
 if TYPE_CHECKING:

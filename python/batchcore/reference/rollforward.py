@@ -82,8 +82,7 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, Literal
 
-from batchcore.reference.contributions import ONE, Contribution, Marked
-from batchcore.reference.currencies import Currency, Rates, currency
+from batchcore.reference.contributions import Contribution, Marked
 from batchcore.reference.facts import (
     DEFAULT_SCALES,
     OPTION_TYPES,
@@ -96,13 +95,17 @@ from batchcore.reference.facts import (
 )
 from batchcore.reference.one_close import shown_close
 from batchcore.reference.splits import NO_SPLITS, ratio
-from batchcore.reference.values import (
+from batchcore.units import FLOW_SIGNS, OPTION_MULTIPLIER, Mark, State
+from batchcore.values import (
     EXACT,
     INFINITE_DAY,
     MONEY_LIMIT,
+    ONE,
     RETURN_LIMIT,
     ZERO,
+    Currency,
     cents_state,
+    currency,
     day_state,
     decimal_state,
     iso,
@@ -116,11 +119,11 @@ from batchcore.reference.values import (
     shown,
     text_state,
 )
-from batchcore.units import FLOW_SIGNS, OPTION_MULTIPLIER, Mark, State
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
+    from batchcore.reference.currencies import Rates
     from batchcore.reference.splits import Splits
 
 POSITION_TYPES: Final = (*OPTION_TYPES, "LONG", "SHORT")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import operator
-import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -18,7 +17,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 from batchcore.reference.facts import Issue
-from batchcore.reference.values import INFINITE_DAY, normalized, representable
+from batchcore.values import INFINITE_DAY, normalized, representable, underlying
 from batchcore.words import short
 
 if TYPE_CHECKING:
@@ -29,9 +28,6 @@ CURRENT: Final = INFINITE_DAY
 
 MOST_DIGITS: Final = 38
 """Digits of a product of splits, in lowest terms, above and below the line (C4)."""
-
-_OPTION: Final = re.compile(r"(.+)\d{6}[CP]\d{8}", re.ASCII | re.DOTALL)
-"""The root, a date of six digits, C or P, and a strike of eight digits."""
 
 QUANTITY_SCALE: Final = 8
 """Decimals that a quantity has on another basis than its own (C4)."""
@@ -144,12 +140,6 @@ def splits(
         bad += [(name, Issue("bad_split", symbol, day, detail)) for symbol, _, _ in told]
     bad.sort(key=lambda one: (one[0], one[1].day or 0, one[1].detail))
     return Splits(price_basis, quantity_basis, quotients, tuple(issue for _, issue in bad))
-
-
-def underlying(symbol: str) -> str | None:
-    """Return the root of an option's normalised symbol of the OSI form; None for any other."""
-    found = _OPTION.fullmatch(symbol)
-    return found and normalized(found[1])
 
 
 def half_away(value: Fraction, scale: int) -> Decimal:

@@ -10,7 +10,6 @@ import numpy as np
 from batchcore.calendar import FIRST_DATE, PRICES
 from batchcore.db.check import check
 from batchcore.frames import Days, day_keys, distinct
-from batchcore.reference.currencies import currency
 from batchcore.run.plan import Rewrites
 from batchcore.run.prices import rows_of
 from batchcore.schema import Use
@@ -30,6 +29,7 @@ from batchcore.sources.rates import (
     select_foreign_held,
 )
 from batchcore.splits import restates, restates_earlier
+from batchcore.values import currency
 
 if TYPE_CHECKING:
     import datetime as dt

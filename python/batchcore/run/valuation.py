@@ -11,8 +11,6 @@ import numpy as np
 
 from batchcore.frames import Issues, Text
 from batchcore.native import CancelFlag, build_market, build_rates, in_thread, rate_issues
-from batchcore.reference.currencies import currency
-from batchcore.reference.values import present
 from batchcore.run.issues import ambiguous_prices
 from batchcore.run.monitor import Monitor
 from batchcore.sources.query import load
@@ -25,6 +23,7 @@ from batchcore.sources.rates import (
 )
 from batchcore.sources.splits import load_splits
 from batchcore.units import State
+from batchcore.values import currency, present
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

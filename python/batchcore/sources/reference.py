@@ -18,7 +18,6 @@ from batchcore import reference as ref
 from batchcore.calendar import FIRST_DATE, LAST_DATE
 from batchcore.db.analytic_tables import POSITION_BETAS
 from batchcore.reference import legacy
-from batchcore.reference.values import upper
 from batchcore.schema import RATES, Kind
 from batchcore.sources.facts import EVENTS, FLOWS, select_events, select_flows
 from batchcore.sources.host import Selection, select
@@ -30,6 +29,7 @@ from batchcore.sources.query import Column, Query
 from batchcore.sources.rates import select_homes, select_profile_currencies, select_rates
 from batchcore.sources.snapshots import SNAPSHOTS
 from batchcore.sources.splits import select_splits
+from batchcore.values import upper
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

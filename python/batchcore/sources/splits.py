@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from batchcore.frames import SplitRows
 from batchcore.pg.sql import Sql
-from batchcore.reference.splits import underlying
 from batchcore.schema import SPLITS, WHOLE, Kind
 from batchcore.sources.host import HostTable, normalised, select
 from batchcore.sources.query import Column, load
+from batchcore.values import underlying
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Single values as the rules read and round them: both policies use these.
+"""Single values as the rules read and round them: texts, decimals, days, currencies.
 
 The decimal context of the rules has 160 digits and traps `Inexact`: all is exact but what a rule
 rounds.
@@ -7,6 +7,8 @@ rounds.
 from __future__ import annotations
 
 import datetime as dt
+import re
+from dataclasses import dataclass
 from decimal import (
     ROUND_HALF_UP,
     Context,
@@ -33,9 +35,16 @@ RETURN_LIMIT: Final = Decimal(100)
 """`daily_return` is numeric(8, 6): values below it fit (S10, L4)."""
 
 ZERO: Final = Decimal(0)
+ONE: Final = Decimal(1)
 EXACT: Final = Context(prec=160, traps=[Inexact, InvalidOperation, DivisionByZero, Overflow])
 
 _EPOCH: Final = dt.date(1970, 1, 1).toordinal()
+_OPTION: Final = re.compile(r"(.+)\d{6}[CP]\d{8}", re.ASCII | re.DOTALL)
+"""The root, a date of six digits, C or P, and a strike of eight digits."""
+
+_HUNDREDTH: Final = Decimal("0.01")
+_AS_SPELT: Final = {"GBp": "GBP", "ZAc": "ZAR"}
+_IN_ANY_CASE: Final = {"GBX": "GBP", "ILA": "ILS"}
 _WHOLE_DOUBLES: Final = 2**53
 _T = TypeVar("_T")
 
@@ -73,6 +82,33 @@ def upper(text: str) -> str:
     """Return `text` with the letters a to z in upper case, and no other letter changed."""
     raw = text.encode("utf-8", "surrogateescape").upper()
     return raw.decode("utf-8", "surrogateescape")
+
+
+def underlying(symbol: str) -> str | None:
+    """Return the root of an option's normalised symbol of the OSI form; None for any other."""
+    found = _OPTION.fullmatch(symbol)
+    return found and normalized(found[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Currency:
+    """A currency: `size` of a `unit`."""
+
+    unit: str
+    size: Decimal = ONE
+
+
+def currency(text: str | None) -> Currency | None:
+    """Return what a text names; None for NULL and blanks.
+
+    GBp and ZAc are subunits as they are spelt, GBX and ILA in upper and lower case.
+    """
+    spelt = (text or "").strip(" ")
+    name = normalized(spelt)
+    unit = _AS_SPELT.get(spelt) or _IN_ANY_CASE.get(name)
+    if unit is not None:
+        return Currency(unit, _HUNDREDTH)
+    return Currency(name) if name else None
 
 
 def text_state(text: str | None) -> State:
