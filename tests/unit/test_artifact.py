@@ -4,10 +4,12 @@ import contextlib
 import io
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,14 @@ def test_the_schema_is_one_and_demands_every_key() -> None:
     jsonschema.Draft202012Validator.check_schema(found)
     for part in (found, *found["$defs"].values(), found["properties"]["asked"]):
         assert part["required"] == [*part["properties"]]
+
+
+def test_the_schema_is_the_file_of_the_package_that_the_docs_name() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text("utf-8")
+    (name,) = re.findall(r"JSON Schema.* is `(\S+)` in the package", page)
+    found = json.loads(files("batchcore").joinpath(name).read_text("utf-8"))
+    assert found == schema()
+    assert (found["$id"], len(found["required"])) == ("urn:batchcore:artifact:1", 13)
 
 
 def test_the_schema_has_the_keys_of_json() -> None:
