@@ -174,7 +174,7 @@ def of_values(values: Sequence[Any], kind: type, *, scale: int = 0) -> ArrowColu
 def _places(value: Decimal) -> int:
     exponent = value.as_tuple().exponent
     if not isinstance(exponent, int):
-        raise NumericError(f"{value} is no finite decimal")
+        raise NumericError(f"{value} is not a finite decimal")
     return -exponent
 
 

@@ -337,7 +337,7 @@ def _sources(names: Any) -> tuple[str, ...]:  # noqa: ANN401  # judged here
     """Return the sources of closes, in their order."""
     known = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
     if not known or len(set(names)) < len(names):
-        msg = f"schema.price_sources is {names!r}, expected a list of different texts"
+        msg = f"schema.price_sources is {names!r}, expected a list of distinct texts"
         raise ConfigError(msg, "schema")
     return tuple(names)
 
@@ -363,7 +363,7 @@ def _arguments(document: Mapping[str, Any]) -> dict[str, Any]:
             entries = arguments[key] = {}
             for name, one in _flat(value.items()):
                 if name in entries:
-                    raise ConfigError(f"`{key}.{name}` is there twice", "schema")
+                    raise ConfigError(f"`{key}.{name}` is given twice", "schema")
                 entries[name] = one
         elif key in {item.name for item in fields(Schema)}:
             arguments[key] = value
@@ -428,7 +428,7 @@ class Settings:
 
     schema: Schema = field(default_factory=Schema)
     lookback_days: int = option(10, "Calendar days after which a close is stale.", ledger=QUESTION)
-    fx_lookback_days: int = option(5, "Calendar days that a rate may be old.", ledger=QUESTION)
+    fx_lookback_days: int = option(5, "Maximum age of a rate in calendar days.", ledger=QUESTION)
     fx_pivot: str = option(
         "USD", "Currency through which others are converted.", metavar="CODE", ledger=QUESTION
     )
@@ -443,11 +443,11 @@ class Settings:
         None, "Read/write connections (min 2, default 4), plus a heartbeat.", ledger=CONFIGURATION
     )
     chunk_size: int | None = option(
-        None, "Portfolios in one transaction; default: by size.", ledger=CONFIGURATION
+        None, "Portfolios per transaction; default: by size.", ledger=CONFIGURATION
     )
     dry_run: bool = False
     max_failed: int | str = option(
-        "1%", "Failed portfolios that a run tolerates.", metavar="N|P%", ledger=CONFIGURATION
+        "1%", "Number or share of portfolios that may fail.", metavar="N|P%", ledger=CONFIGURATION
     )
     lease_seconds: int = option(
         60, "Seconds until a lease without heartbeats expires.", ledger=CONFIGURATION
@@ -455,7 +455,7 @@ class Settings:
     ledger_days: int = option(90, "Days to keep ended runs in the ledger.")
     checks: Mapping[str, CheckAction] = option(
         FrozenDict(),
-        "What a check of prices does: off, report (default) or fail; repeatable.",
+        "Set a check of prices to off, report (default) or fail; repeatable.",
         metavar="NAME=ACTION",
         entry="check",
         ledger=QUESTION,
@@ -470,7 +470,7 @@ class Settings:
         0.2, "Largest share of symbols without a fresh close.", metavar="X", ledger=QUESTION
     )
     shard: tuple[int, int] | None = option(
-        None, "Only this share of the portfolios, such as 2/4.", metavar="K/N"
+        None, "Run only one share of the portfolios, such as 2/4.", metavar="K/N"
     )
 
     def __post_init__(self) -> None:

@@ -171,7 +171,7 @@ async def test_full_needs_positions_that_ids_tell_apart(migrated: str) -> None:
     )
 
     problem = (
-        "public.positions: has no unique key on (id), so a row could stand twice: CREATE UNIQUE"
+        "public.positions: has no unique key on (id), so rows could be doubled: CREATE UNIQUE"
         ' INDEX CONCURRENTLY ON "public"."positions" ("id")'
     )
     with pytest.raises(SchemaError) as raised:

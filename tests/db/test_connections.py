@@ -207,7 +207,7 @@ async def test_what_cannot_be_done_is_refused_by_name(surroundings, name: str) -
     ("query", "said"),
     [
         ("port=65536", "`port` in the database URL: no valid port, expected 1 to 65535"),
-        ("host=@abstract", "`host` in the database URL: .* no abstract socket"),
+        ("host=@abstract", "`host` in the database URL: .* not support abstract sockets"),
         ("sslrootcert=system&sslmode=require", "takes no sslmode but verify-full"),
         ("sslnegotiation=direct", "takes sslmode require, verify-ca or verify-full"),
         ("sslnegotiation=other", "`sslnegotiation` .* expected postgres or direct"),

@@ -320,7 +320,7 @@ async def test_a_portfolio_that_stands_twice_is_named(
     (row,) = await fetch(host, "SELECT id FROM portfolios ORDER BY id LIMIT 1")
 
     for dry_run in (True, False):
-        with pytest.raises(SchemaError, match=f"public.portfolios.id: {row[0]} stands in several"):
+        with pytest.raises(SchemaError, match=f"public.portfolios.id: {row[0]} is in several"):
             await run(host, policy=policy, settings={"dry_run": dry_run})
 
 
@@ -346,7 +346,7 @@ async def test_a_row_that_a_join_shows_twice_is_named(host: str, table: str, pol
     (row,) = await fetch(host, "SELECT id FROM kept ORDER BY id LIMIT 1")
 
     for dry_run in (True, False):
-        with pytest.raises(SchemaError, match=f"public.{table}.id: {row[0]} stands in several"):
+        with pytest.raises(SchemaError, match=f"public.{table}.id: {row[0]} is in several"):
             await run(host, policy=policy, on_existing="replace", settings={"dry_run": dry_run})
 
 
@@ -359,7 +359,7 @@ async def test_a_row_of_a_table_and_of_its_child_is_named(host: str, table: str)
         f"INSERT INTO archived SELECT * FROM ONLY {table} ORDER BY id LIMIT 1",  # noqa: S608  # names of this test
     )
 
-    with pytest.raises(SchemaError, match=rf"public.{table}.id: \S+ stands in several rows"):
+    with pytest.raises(SchemaError, match=rf"public.{table}.id: \S+ is in several rows"):
         await run(host)
 
 

@@ -334,7 +334,7 @@ async def test_a_portfolio_that_fails_keeps_the_rows_from_there_on(same_host: st
 
 
 async def test_legacy_has_no_repair() -> None:
-    with pytest.raises(ConfigError, match="knows no repair") as caught:
+    with pytest.raises(ConfigError, match="supports no repair") as caught:
         await repaired("postgresql://nowhere", policy="legacy")
     assert caught.value.option == "policy"
 

@@ -71,7 +71,7 @@ def test_without_a_session_there_is_nothing_to_do(stored: str) -> None:
     [
         (("--period", "2W"), "unknown period `2W`, expected one of 1D, MTD"),
         (("--inflows", "noon"), "unknown inflows `noon`, expected one of end, start"),
-        (("--start", "2025-06-20", "--period", "1D"), "a start makes a period by itself"),
+        (("--start", "2025-06-20", "--period", "1D"), "give either start or periods"),
         (("--benchmark", "NONE"), "`NONE` has no close up to 2025-06-30"),
         (("--portfolio", "x"), "portfolio_ids 'x' is not a UUID"),
     ],

@@ -103,5 +103,5 @@ def test_killed_half_way_and_run_again(done: str) -> None:
 def test_options_that_make_no_sense(done: str) -> None:
     said = repair(done, "--policy", "legacy")
     assert said.code == 3
-    assert "the policy `legacy` knows no repair" in said.error()
+    assert "the policy `legacy` supports no repair" in said.error()
     assert repair(done, "--on-existing", "skip").code == 3

@@ -346,7 +346,7 @@ def test_databases_that_have_nothing_to_do_are_no_failure(filled: str, tmp_path:
         ("one = 5", "`one` has no url, expected a text such as postgresql://host/name"),
         ("[one]\nschema = 'x.toml'", "`one` has no url"),
         ("[one]\nurl = 'postgresql://x'\nother = 1", "unknown key `one.other`, expected url or"),
-        ("[one]\nurl = 'postgresql://x'\nschema = 1", "`one.schema` is no name of a file"),
+        ("[one]\nurl = 'postgresql://x'\nschema = 1", "`one.schema` is not a file name"),
         ("[one]\nurl = 'postgresql://x'\nschema = 'x.toml'", "x.toml: cannot be read"),
     ],
 )

@@ -651,7 +651,7 @@ async def test_symbols_that_are_one_text_or_none_are_refused(symbols: Any) -> No
 
 
 def test_a_symbol_of_no_valid_unicode_is_refused() -> None:
-    with pytest.raises(ConfigError, match="no valid Unicode"):
+    with pytest.raises(ConfigError, match="not valid Unicode"):
         PriceCache().get("\ud800", MONDAY)
 
 

@@ -259,9 +259,9 @@ def test_splits_are_mapped_by_a_file_as_by_a_mapping(tmp_path: Path) -> None:
         ("[scales]\npositions.quantity = 19", "`positions.quantity` is 19, expected 0 to 18"),
         (
             "[columns]\npositions.quantity = 'a'\n'positions.quantity' = 'b'",
-            "`columns.positions.quantity` is there twice",
+            "`columns.positions.quantity` is given twice",
         ),
-        ("price_sources = 'a'", "price_sources is 'a', expected a list of different texts"),
+        ("price_sources = 'a'", "price_sources is 'a', expected a list of distinct texts"),
         ("price_sources = ['a', 1]", "price_sources is ['a', 1], expected a list of different"),
         ("price_sources = ['a', 'a']", "price_sources is ['a', 'a'], expected a list of different"),
         ("[scales\n", "is not valid TOML: "),

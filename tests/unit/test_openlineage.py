@@ -130,5 +130,5 @@ def test_a_place_of_another_form_is_refused(database: str) -> None:
 
 
 def test_a_plan_is_no_run() -> None:
-    with pytest.raises(ConfigError, match="a dry run is no run"):
+    with pytest.raises(ConfigError, match="a dry run has no events"):
         result(dry_run=True).to_openlineage()

@@ -107,8 +107,12 @@ def request(**options: Any) -> Request:
     [
         ("calendar", "daily", "calendar is `daily`, expected XNYS"),
         ("calendar", "prices", "calendar is `prices`, expected XNYS"),
-        ("missing", True, "the policy `legacy` knows no `missing`"),
-        ("changed_since", dt.datetime(2026, 1, 5, tzinfo=dt.UTC), "knows no `changed_since`"),
+        ("missing", True, "the policy `legacy` does not support `missing`"),
+        (
+            "changed_since",
+            dt.datetime(2026, 1, 5, tzinfo=dt.UTC),
+            "does not support `changed_since`",
+        ),
         ("analytics", "full", "analytics is `full`"),
         ("analytics", "every", "analytics is `every`"),
     ],

@@ -280,7 +280,7 @@ class Explainer:
         stored = await policy.stored(self._selection, ids)
         rows = self._rows(stored)
         if len(rows) == 0:
-            msg = f"{calendars.iso_of(self._last)} is no session of the calendar"
+            msg = f"{calendars.iso_of(self._last)} is not a session of the calendar"
             raise ConfigError(msg, "session")
         check = ChunkCheck(policy, ids, self._selection, stored, rows)
         inputs = await policy.inputs(check)

@@ -45,7 +45,7 @@ async def repair(
     that is stored in the range is recomputed natively; of each portfolio the rows from the first
     session that differs to its latest complete snapshot are written (S13), and none of one without
     a difference. Otherwise it is a run as any other: one snapshot of the database, a lease, an
-    entry in the ledger, gone on with after an early end.
+    entry in the ledger, continued after an early end.
 
     Args:
         db: A database URL, an `asyncpg.Pool`, or an SQLAlchemy `AsyncEngine` on asyncpg.

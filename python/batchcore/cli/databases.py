@@ -49,7 +49,7 @@ def named(file: str) -> tuple[dict[str, str], dict[str, Schema]]:
         urls[name] = url
         if schema is not None:
             if not isinstance(schema, str):
-                raise ConfigError(f"{file}: `{name}.schema` is no name of a file", "databases")
+                raise ConfigError(f"{file}: `{name}.schema` is not a file name", "databases")
             schemas[name] = Schema.from_toml(Path(file).parent / schema)
     return urls, schemas
 

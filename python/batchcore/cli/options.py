@@ -135,22 +135,24 @@ COMMON: Final = [
 ]
 
 
-_ARTIFACT: Final = "Write the report however the run ends"
+_ARTIFACT: Final = "Write the report to this file, even if the run fails"
 PLAN_ARTIFACT: Final = text("artifact", "PATH", f"{_ARTIFACT}.")
 ARTIFACT: Final = text("artifact", "PATH", f"{_ARTIFACT}; or ${ARTIFACT_VARIABLE}.")
-METRICS: Final = text("metrics", "PATH", "Write metrics there for Prometheus's node exporter.")
+METRICS: Final = text(
+    "metrics", "PATH", "Write metrics to this file for Prometheus's node exporter."
+)
 PROCESSES: Final = parameter(
     "processes",
     int,
-    option("N", "Processes that share the portfolios.", min=1, max=MOST_SHARDS),
+    option("N", "Number of processes that share the portfolios.", min=1, max=MOST_SHARDS),
     default=1,
 )
 DATABASES: Final = [
-    text("databases", "FILE", "TOML file that names URLs: run on each."),
+    text("databases", "FILE", "Run on each database that a TOML file names."),
     parameter(
         "parallel",
         int,
-        option("N", "Databases at a time; default: 4.", min=1, show_default=False),
+        option("N", "Number of databases at a time; default: 4.", min=1, show_default=False),
     ),
 ]
 

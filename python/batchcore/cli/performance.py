@@ -37,7 +37,9 @@ def performance(
     ] = None,
     start: Annotated[Date, given.date_option("First day of a range instead of periods.")] = None,
     end: Annotated[Date, given.date_option("Last day; default: each latest snapshot.")] = None,
-    inflows: Annotated[str, option("end|start", "When in a session contributions count.")] = "end",
+    inflows: Annotated[
+        str, option("end|start", "Whether contributions count at the end or start of a session.")
+    ] = "end",
     benchmark: Annotated[
         str | None, option("SYMBOL", "Symbol to compare with.", show_default=False)
     ] = None,

@@ -29,7 +29,9 @@ def report(
     out: Annotated[Path, option("FILE", "HTML file to write.", show_default=False)],
     run: Annotated[
         str | None,
-        option("ID", "Run to show, of a shard its group; default: the latest.", show_default=False),
+        option(
+            "ID", "Run to show, a shard with its group; default: the latest.", show_default=False
+        ),
     ] = None,
     group: Annotated[
         str | None, option("ID", "Show all shards of a run, as one night.", show_default=False)
@@ -46,7 +48,7 @@ def report(
     benchmark: Annotated[
         str | None,
         option(
-            "SYMBOL", f"What a portfolio is compared with; default: {MARKET}, if it has closes."
+            "SYMBOL", f"Symbol to compare a portfolio with; default: {MARKET}, if it has closes."
         ),
     ] = None,
     policy: Annotated[
@@ -63,10 +65,10 @@ def report(
         ),
     ] = None,
 ) -> int:
-    """Write a page about a night, or about a portfolio, as one HTML file that loads nothing.
+    """Write an HTML page about a night or a portfolio.
 
-    A night is shown by the policy, calendar and lookback of its run: --since to --lookback-days
-    are for a portfolio.
+    The page loads nothing from elsewhere. The options from --since to --lookback-days apply to the
+    page of a portfolio only: a night has the policy, calendar and lookback of its run.
     """
     from batchcore.pages.night import load_night  # noqa: PLC0415  # brings NumPy and the driver
     from batchcore.pages.portfolio import load_portfolio_page  # noqa: PLC0415  # likewise

@@ -46,12 +46,12 @@ SYMBOLS: Final = 5
 OPTIONS: Final = given.derived()
 OWN: Final = [given.PROCESSES, *given.DATABASES]
 CHECK_BASIS: Final = given.text(
-    "check_basis", "SYMBOL", "Only show what its closes and quantities are stated in."
+    "check_basis", "SYMBOL", "Show whether its closes and quantities are split-adjusted."
 )
 FINDINGS: Final = 5
 """How many findings of the checks of prices a plan lists."""
 
-PLAN: Final = "Say what `run` would do with the same options, and what is missing; write nothing."
+PLAN: Final = "Show what `run` would do with the same options; write nothing."
 
 
 @command("plan", [*OPTIONS, CHECK_BASIS, given.PLAN_ARTIFACT], text=PLAN)

@@ -29,11 +29,11 @@ def status(
     *,
     run: Annotated[str | None, option("ID", "Show one run, with its chunks and issues.")] = None,
     group: Annotated[
-        str | None, option("ID", "Show all shards of a run, and exit with the worst code of them.")
+        str | None, option("ID", "Show all shards of a run; exit with the worst code.")
     ] = None,
     limit: Annotated[int, option("N", "Number of runs to show, latest first.")] = 20,
 ) -> int:
-    """Show runs and what they have committed; one whose lease has expired is stuck."""
+    """Show runs and what they have committed."""
     from batchcore.run import status as ledger  # noqa: PLC0415  # brings the driver
 
     if run is None and group is None:

@@ -260,7 +260,7 @@ def _key_problems(catalog: Catalog, table: str) -> Iterator[str]:
         return
     names = ", ".join(column_name(schema, table, column) for column in columns)
     yield (
-        f"{label}: has no unique key on ({listed}), so a row could stand twice: "
+        f"{label}: has no unique key on ({listed}), so rows could be doubled: "
         f"CREATE UNIQUE INDEX CONCURRENTLY ON {table_name(schema, table)} ({names})"
     )
 

@@ -398,7 +398,7 @@ def _hosts(found: _Values, user: str, database: str) -> tuple[Host, ...]:
     for name, address, port in zip(names or empty, addresses or empty, ports, strict=True):
         host = name if name or address else _socket_folder(port)
         if host.startswith("@") and not address:
-            problem = "asyncpg, which connects, takes no abstract socket: use one in a folder"
+            problem = "asyncpg does not support abstract sockets: use one in a folder"
             raise found.error("host", problem)
         given = found.get("password") or _of_passfile(found, host or address, port, database, user)
         hosts.append(Host(host, address, port, given))

@@ -189,9 +189,9 @@ _FORMATTER: Final = _Formatter()
 
 def _sendable(text: str) -> str:
     if "\0" in text:
-        raise InputError(f"PostgreSQL stores no zero character, which {text!r} has")
+        raise InputError(f"{text!r} has a zero character, which PostgreSQL cannot store")
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise InputError(f"{text!r} is no valid Unicode") from error
+        raise InputError(f"{text!r} is not valid Unicode") from error
     return text

@@ -61,13 +61,19 @@ class PolicyEntry:
 def _settled_by_legacy(options: RunOptions) -> Mapping[str, Any]:
     """Refuse what `legacy` does not have; it writes columns of its own (L32 to L34)."""
     if options.calendar != "XNYS":
-        msg = f"calendar is `{options.calendar}`, expected XNYS: the policy `legacy` knows no other"
+        msg = (
+            f"calendar is `{options.calendar}`, expected XNYS, the only one of the policy `legacy`"
+        )
         raise ConfigError(f"{msg} (L2)", "calendar")
     if options.missing:
-        msg = "the policy `legacy` knows no `missing`: it fills the holes of a range as it is"
+        msg = (
+            "the policy `legacy` does not support `missing`: it fills the holes of a range as it is"
+        )
         raise ConfigError(msg, "missing")
     if options.changed_since is not None:
-        msg = "the policy `legacy` knows no `changed_since`: later rows are not repaired (L7)"
+        msg = (
+            "the policy `legacy` does not support `changed_since`: later rows are not repaired (L7)"
+        )
         raise ConfigError(msg, "changed_since")
     if options.analytics in {"full", "every"}:
         msg = f"analytics is `{options.analytics}`, which the policy `legacy` does not have"
@@ -87,7 +93,7 @@ _ENTRIES: Final[dict[str, PolicyEntry]] = {
         audit=_imported("legacy_audit", "LegacyAudit"),
         settled=_settled_by_legacy,
         repair_refusal=(
-            "the policy `legacy` knows no repair: what its rows came from is overwritten, and"
+            "the policy `legacy` supports no repair: what its rows came from is overwritten, and"
             " later rows are not repaired (L7); verify reports which cells differ"
         ),
         checks_prices=False,

@@ -91,11 +91,11 @@ def chosen(
         for name in names:
             check_choice("period", name, PERIODS)
         if not names or len(set(names)) < len(names):
-            msg = f"periods are {list(names)!r}, expected different ones, one at least"
+            msg = f"periods are {list(names)!r}, expected at least one, each once"
             raise ConfigError(msg, "periods")
         return tuple(map(Period, names))
     if periods is not None:
-        raise ConfigError("a start makes a period by itself: give no other", "periods")
+        raise ConfigError("give either start or periods", "periods")
     if end is not None and start > end:
         msg = f"start {start.isoformat()} is after end {end.isoformat()}"
         raise ConfigError(msg, "start")

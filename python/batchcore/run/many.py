@@ -106,7 +106,9 @@ async def run_many(
         raise ConfigError(msg, "schemas")
     for name, schema in (schemas or {}).items():
         if name not in databases:
-            raise ConfigError(f"schemas names `{name}`, which is no database", "schemas")
+            raise ConfigError(
+                f"schemas names `{name}`, which is not one of the databases", "schemas"
+            )
         if not isinstance(schema, Schema):
             msg = f"the schema of `{name}` is of type {type(schema).__name__}, expected Schema"
             raise ConfigError(f"{msg}: Schema.from_toml reads a file", "schemas")

@@ -53,7 +53,7 @@ def events(
 ) -> list[dict[str, Any]]:
     """Return START and the last event of a run, after those of the run that was finished first."""
     if result.dry_run:
-        raise ConfigError("a dry run is no run: there is nothing to tell OpenLineage of it")
+        raise ConfigError("a dry run has no events of OpenLineage")
     server, prefix = namespace, ""
     if database is not None:
         found = _DATABASE.fullmatch(database)

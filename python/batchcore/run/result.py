@@ -258,7 +258,7 @@ class BatchResult(Mapping[str, Any]):
         database: str | None = None,
         producer: str | None = None,
     ) -> list[dict[str, Any]]:
-        """Return the events of OpenLineage that tell of the run, as what JSON can hold.
+        """Return the run's events for OpenLineage, as what JSON can hold.
 
         First START, then COMPLETE, FAIL or ABORT, and before them those of the run that was
         finished first. Sending them is up to you.

@@ -43,5 +43,5 @@ async def refuse_doubles(session: Session, catalog: Catalog) -> None:
         double = (await load(session, select_double(catalog, table))).texts()
         if double:
             label = catalog.label(table, "id")
-            problem = f"{label}: {double[0]} stands in several rows, expected each id once"
+            problem = f"{label}: {double[0]} is in several rows, expected each id once"
             raise SchemaError(problem, (problem,))

@@ -190,7 +190,7 @@ def _sorted(found: Sorted, label: str) -> Sorted:
     twice = found.id[1:][(found.id[1:] == found.id[:-1]).all(axis=1)]
     if len(twice):
         one = uuid.UUID(bytes=twice[0].tobytes())
-        problem = f"{label}: {one} stands in several rows, expected each id once"
+        problem = f"{label}: {one} is in several rows, expected each id once"
         raise SchemaError(problem, (problem,))
     return found
 

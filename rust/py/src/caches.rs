@@ -43,7 +43,7 @@ pub(crate) fn symbol_text<'a>(symbol: &'a Bound<'_, PyAny>) -> PyResult<&'a str>
         .cast::<PyString>()
         .map_err(|_| wrong_type("symbol", "str", symbol))?;
     text.to_str().map_err(|_| {
-        let message = "symbol is no valid Unicode".to_owned();
+        let message = "symbol is not valid Unicode".to_owned();
         ConfigError::new_err((message, "symbol".to_owned()))
     })
 }

@@ -59,8 +59,8 @@ def test_dates_may_be_of_a_derived_class() -> None:
     ("arguments", "message"),
     [
         ((["2Y"], None, None), "unknown period `2Y`, expected one of 1D, MTD"),
-        (([], None, None), "expected different ones, one at least"),
-        ((["1D", "1D"], None, None), "expected different ones"),
+        (([], None, None), "expected at least one, each once"),
+        ((["1D", "1D"], None, None), "each once"),
         ((["1D"], dt.date(2026, 1, 2), None), "give no other"),
         ((None, dt.date(2026, 1, 2), dt.date(2026, 1, 1)), "start 2026-01-02 is after end"),
         ((None, "2026-01-02", None), "expected a datetime.date"),
