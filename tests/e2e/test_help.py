@@ -29,5 +29,5 @@ def without(text: str, options: str | tuple[str, ...]) -> str:
 def test_plan_takes_the_options_of_run() -> None:
     """But it leaves no metrics, and its document only where an option says so."""
     run, plan = (help_file(name).read_text().split("Options:")[1] for name in ("run", "plan"))
-    plan = plan.replace("however the run ends.", "however the run ends; or $BATCHCORE_ARTIFACT.")
+    plan = plan.replace("if the run fails.", "if the run fails; or $BATCHCORE_ARTIFACT.")
     assert without(plan, ONLY_PLANS) == without(run, ONLY_RUNS)

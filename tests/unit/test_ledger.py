@@ -80,9 +80,11 @@ def test_a_portfolio_that_failed_without_an_issue_has_a_row() -> None:
 def test_what_is_done_is_what_a_later_chunk_did_not_fail() -> None:
     high = 200 << 120
     committed = Committed(
-        first=(raw(2), raw(5), raw(4)),
-        last=(raw(4), raw(high), raw(5)),
-        failed=(frozenset({raw(4), raw(3)}), frozenset({raw(7)}), frozenset()),
+        (
+            (raw(2), raw(4), {raw(4), raw(3)}),
+            (raw(5), raw(high), {raw(7)}),
+            (raw(4), raw(5), set()),
+        ),
         chunks=3,
     )
     given = ids(1, 2, 3, 4, 5, 6, 7, high, high + 1)

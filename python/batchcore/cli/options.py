@@ -135,7 +135,7 @@ COMMON: Final = [
 ]
 
 
-_ARTIFACT: Final = "Write the report to this file, even if the run fails"
+_ARTIFACT: Final = "Write the report, even if the run fails"
 PLAN_ARTIFACT: Final = text("artifact", "PATH", f"{_ARTIFACT}.")
 ARTIFACT: Final = text("artifact", "PATH", f"{_ARTIFACT}; or ${ARTIFACT_VARIABLE}.")
 METRICS: Final = text(
@@ -144,7 +144,7 @@ METRICS: Final = text(
 PROCESSES: Final = parameter(
     "processes",
     int,
-    option("N", "Number of processes that share the portfolios.", min=1, max=MOST_SHARDS),
+    option("N", "Processes that share the portfolios.", min=1, max=MOST_SHARDS),
     default=1,
 )
 DATABASES: Final = [

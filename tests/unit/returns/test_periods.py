@@ -61,7 +61,7 @@ def test_dates_may_be_of_a_derived_class() -> None:
         ((["2Y"], None, None), "unknown period `2Y`, expected one of 1D, MTD"),
         (([], None, None), "expected at least one, each once"),
         ((["1D", "1D"], None, None), "each once"),
-        ((["1D"], dt.date(2026, 1, 2), None), "give no other"),
+        ((["1D"], dt.date(2026, 1, 2), None), "give either start or periods"),
         ((None, dt.date(2026, 1, 2), dt.date(2026, 1, 1)), "start 2026-01-02 is after end"),
         ((None, "2026-01-02", None), "expected a datetime.date"),
         ((None, None, dt.datetime(2026, 1, 2, tzinfo=dt.UTC)), "expected a datetime.date"),
