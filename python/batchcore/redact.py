@@ -14,6 +14,8 @@ LEAST: Final = 3
 _IN_URL: Final = re.compile(r"(\w+://[^\s:/@]*):\S*@")
 _PARAMETER: Final = re.compile(r"(?i)(password|passwd|pwd)=(\"[^\"]*\"|'[^']*'|[^\s&,;)\"'\]]+)")
 
+_HOSTS_END: Final = re.compile(r"[/?]")
+
 _ARGUMENT: Final = re.compile(rb"(\w+://[^\s:/@\0]*:)([^\s\0]*)(?=@)")
 _OF_ARGUMENT: Final = re.compile(rb"(?i)((?:password|passwd|pwd)=)([^\s&\0]+)")
 
@@ -47,10 +49,14 @@ def _passwords(url: str) -> list[str]:
     """Return what may be passwords in a URL, whether they are written as they should be or not."""
     rest = url.partition("://")[2]
     found = [match[2] for match in _PARAMETER.finditer(rest)]
-    before, at, _ = rest.rpartition("@")
+    before, at, place = rest.rpartition("@")
     if at and ":" in before:
         found.append(before.partition(":")[2])
-    return found
+    # what stands where a port should, as in someone@host:password/database
+    ports = (
+        host.rpartition("]")[2].partition(":")[2] for host in _HOSTS_END.split(place)[0].split(",")
+    )
+    return [*found, *(port for port in ports if port and not port.isdigit())]
 
 
 def hide_arguments() -> None:

@@ -21,6 +21,7 @@ from batchcore import errors
 from batchcore.cli import artifact, options, run
 from batchcore.cli.app import app
 from batchcore.cli.artifact import SCHEMA, RunRecord
+from batchcore.cli.exits import redacted
 from batchcore.run.many import ManyResult
 from batchcore.run.result import keep_with
 from support.artifact import checked, valid
@@ -115,12 +116,15 @@ def test_what_was_asked_for_is_told(path: Path) -> None:
         ("postgresql://%2Ftmp%2Fserver/db", "%2Ftmp%2Fserver/db"),
         ("postgresql:///db?host=/tmp", "/db"),
         (f"postgresql://someone@host:{SECRET}/db", None),
+        (f"postgresql://host:{SECRET}", None),
+        (f"postgresql://one:5432,[::1]:{SECRET}/db", None),
         (f"mysql://someone:{SECRET}@host/db", "host/db"),
         (f"someone:{SECRET}@host/db", None),
         (f"host=h password={SECRET}", None),
     ],
 )
 def test_a_database_is_named_without_passwords(url: str, place: str | None, path: Path) -> None:
+    redacted.forget()
     record = RunRecord(["run", "--artifact", str(path)])
     record.ask({"database_url": url, "portfolios_file": f"x?password={SECRET}"})
     record.leave(2, errors.DatabaseError(f"no server at {url}"))
