@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from decimal import Decimal
-from itertools import pairwise
+from itertools import compress, pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar
 
 import numpy as np
@@ -365,9 +365,13 @@ class Text(Column):
 
     def texts(self) -> list[str | None]:
         """Return the value of each row, as it is to be shown; NULL is None."""
-        table = self.table()
-        rows = zip(self.codes.tolist(), self.state.tolist(), strict=True)
-        return [None if state == State.NULL else table[code] for code, state in rows]
+        codes, known = self.codes.tolist(), (self.state != State.NULL).tolist()
+        raw, ends = self.data.tobytes(), self.offsets
+        # a few rows may have a table of thousands
+        found = {
+            code: raw[ends[code] : ends[code + 1]].decode() for code in {*compress(codes, known)}
+        }
+        return [found[code] if here else None for code, here in zip(codes, known, strict=True)]
 
 
 Scaled = TypeVar("Scaled", bound=Decimals)

@@ -272,7 +272,8 @@ class Policy(abc.ABC):
 
     async def load_book(self, reader: Session, chunk: Chunk, positions: Positions) -> Book:
         """Return the positions of a chunk with the events and flows of its group."""
-        events = (await self._events.of(reader, chunk)).among(positions)
+        of_group = await self._events.of(reader, chunk)
+        events = await asyncio.to_thread(of_group.among, positions)  # milliseconds
         flows = (await self._flows.of(reader, chunk)).between(self.plan.id[chunk.rows])
         self.monitor.loaded(positions=len(positions), events=len(events), flows=len(flows))
         return Book(positions=positions, events=events, flows=flows)
