@@ -76,7 +76,7 @@ class Catalog:
     # Table and INSERT or UPDATE, where triggers or rules of the host act on that.
     acting: frozenset[tuple[str, str]] = frozenset()
     foreign: frozenset[str] = frozenset()  # or partly so: read at another moment than the snapshot
-    joins: frozenset[str] = frozenset()  # may show a row twice: with children, or views of several
+    may_repeat: frozenset[str] = frozenset()  # rows: with child tables, or views of several tables
 
     @property
     def one_price(self) -> bool:
@@ -199,7 +199,7 @@ async def inspect(connection: asyncpg.Connection | Session, schema: Schema) -> C
             (table, event) for table, row in tables.items() for event in row["acts_on"].split()
         ),
         foreign=frozenset(table for table, row in tables.items() if row["is_foreign"]),
-        joins=frozenset(table for table, row in tables.items() if row["joins"]),
+        may_repeat=frozenset(table for table, row in tables.items() if row["may_repeat"]),
     )
 
 
@@ -237,7 +237,7 @@ SELECT w.item::text AS item, w.relation::text AS relation,
     c.relkind IN ('r', 'p') AS is_table,
     pg_catalog.pg_relation_is_updatable(c.oid, true) & 4 <> 0 AS is_updatable,
     c.relkind = 'r' AND c.relhassubclass
-        OR pg_catalog.pg_relation_is_updatable(c.oid, false) & 4 = 0 AS joins,
+        OR pg_catalog.pg_relation_is_updatable(c.oid, false) & 4 = 0 AS may_repeat,
     c.reltuples::int8 AS estimated_rows,
     x.relname::text AS index_name, i.indisvalid AS is_valid,
     i.indisvalid AND i.indisunique AND i.indpred IS NULL AND i.indexprs IS NULL AS is_key,

@@ -20,7 +20,7 @@ SUMMED: Final = ("positions", "position_realized_events", "equity_changes")
 
 
 def select_double(catalog: Catalog, table: str) -> Query[Text]:
-    """Return an id that stands in several rows of a table, if there is one."""
+    """Return an id that is in several rows of a table, if there is one."""
     rows = HostTable(catalog, table, "x")
     template = """
     SELECT {columns} FROM {x} WHERE {x.id} IS NOT NULL GROUP BY {x.id} HAVING count(*) > 1
@@ -31,14 +31,14 @@ def select_double(catalog: Catalog, table: str) -> Query[Text]:
 
 
 async def refuse_doubles(session: Session, catalog: Catalog) -> None:
-    """Look for ids that stand twice in views of several tables, and in tables with children.
+    """Look for ids that are in two rows of views of several tables, and in tables with children.
 
     Raises:
         SchemaError: there is one.
     """
     for table in SUMMED:
         found = catalog.find(table, "id")
-        if table not in catalog.joins or found is None or not found.can_select:
+        if table not in catalog.may_repeat or found is None or not found.can_select:
             continue
         double = (await load(session, select_double(catalog, table))).texts()
         if double:
