@@ -71,10 +71,14 @@ def added_up(parts: Sequence[HeldFindings]) -> HeldFindings:
     Chunks of one run share their tables of texts, so that mostly numbers are compared.
     """
     held = HeldFindings.concat(parts) if parts else HeldFindings.none()
+    if len(held) == 0:
+        return held
     symbol, name = _ranks(held.symbol), _ranks(held.name)
     order = np.lexsort((held.session, name, held.first, symbol))
     held, keys = held.take(order), np.stack([symbol, held.first, name])[:, order]
-    starts = np.flatnonzero((np.diff(keys, prepend=-(2**63)) != 0).any(axis=0))
+    begins = np.ones(len(held), dtype=np.bool_)
+    begins[1:] = (keys[:, 1:] != keys[:, :-1]).any(axis=0)
+    starts = np.flatnonzero(begins)
     earliest = np.repeat(held.session[starts], np.diff(starts, append=len(held)))
     held_first = np.where(held.session == earliest, held.portfolios, 0)
     return replace(held.take(starts), portfolios=np.add.reduceat(held_first, starts))
