@@ -673,7 +673,8 @@ async def test_a_view_that_is_gone_is_replaced_by_one_of_the_shards_own(
 
     assert [one.consistent for one in result.shards] == [True, False]
     assert not result.consistent
-    assert result.rows_by_load["latest_of_all"] == 1  # of another moment than that of the other
+    # of another moment: if the other shard has committed by then, there are two latest days
+    assert result.rows_by_load["latest_of_all"] in {1, 2}
     assert "snapshot=own reason=" in caplog.text
     await assert_undisturbed(same_host, SIX, DAYS)
 
