@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from itertools import compress, pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar
@@ -65,12 +65,15 @@ class Frame:
     _is_checked: ClassVar[bool] = True
     """Whether the columns must have the same length."""
 
+    _known: ClassVar[list[tuple[str, str, bool]]]
+    """Fields, once they were asked for."""
+
     def __post_init__(self) -> None:
         rows = None
-        for item in fields(self):
-            name, column = item.name, getattr(self, item.name)
-            if column is None and item.default is LEFT_OUT:
-                column = self._filled(name, str(item.type))
+        for name, kind, may_lack in self._items():
+            column = getattr(self, name)
+            if column is None and may_lack:
+                column = self._filled(name, kind)
                 object.__setattr__(self, name, column)
             if isinstance(column, np.ndarray):  # whatever else is there is for the core to refuse
                 column.setflags(write=False)
@@ -92,13 +95,24 @@ class Frame:
         return _NULLS[kind](len(self)) if kind in _NULLS else None
 
     @classmethod
+    def _items(cls) -> list[tuple[str, str, bool]]:
+        """Return name and type of each field, and whether it may be left out.
+
+        They are found once for each class, as a run makes hundreds of frames.
+        """
+        if "_known" not in vars(cls):
+            found = fields(cls)
+            cls._known = [(item.name, str(item.type), item.default is LEFT_OUT) for item in found]
+        return cls._known
+
+    @classmethod
     def _columns(cls) -> list[str]:
-        return [item.name for item in fields(cls) if item.name not in cls._shared]
+        return [name for name, *_ in cls._items() if name not in cls._shared]
 
     @classmethod
     def of_parts(cls, parts: Mapping[str, Any]) -> Self:
         """Return the frame of arrays and columns, each of these as a tuple of its attributes."""
-        kinds = {item.name: str(item.type) for item in fields(cls)}
+        kinds = {name: kind for name, kind, _ in cls._items()}
         return cls(
             **{
                 name: _COLUMNS[kinds[name]](*part) if isinstance(part, tuple) else part
@@ -110,11 +124,7 @@ class Frame:
     def none(cls) -> Self:
         """Return no rows."""
         return cls(
-            **{
-                item.name: _NULLS[str(item.type)](0)
-                for item in fields(cls)
-                if item.default is MISSING
-            }
+            **{name: _NULLS[kind](0) for name, kind, may_lack in cls._items() if not may_lack}
         )
 
     @classmethod

@@ -4,17 +4,14 @@
 use core::ops::Range;
 use std::borrow::Cow;
 
-use hashbrown::HashMap;
-
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fixed::{half_away, short_text};
-use crate::frame::index;
 use crate::ids::Day;
 use crate::pnl::issue::{Issue, IssueKind};
 use crate::pnl::lot::{Class, Lot};
-use crate::pnl::marks::{Marks, check_ascending};
+use crate::pnl::marks::{Marks, SymbolMarks, check_ascending};
 use crate::pnl::policy::PortfolioRun;
-use crate::text::{Intern, Table, is_normalised, normalised};
+use crate::text::{Table, is_normalised, normalised};
 
 /// Whole numbers of new shares for an old one, or of old ones for a new one, that look like a split.
 const WHOLE: [i128; 15] = [2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 30, 40, 50, 100];
@@ -106,7 +103,8 @@ pub struct Checks {
     rules: Rules,
     /// Sorted by symbol, session and kind.
     findings: Vec<Finding>,
-    of_symbol: HashMap<Vec<u8>, Range<usize>>,
+    /// Which of them are of each symbol of the marks, by its number.
+    of_symbol: Vec<Range<usize>>,
     /// Whether each session of the run is one that closes are expected of.
     expected: Vec<bool>,
 }
@@ -139,21 +137,24 @@ impl Checks {
             rules: &rules,
             closed,
         };
-        let mut found: Vec<(Vec<u8>, Vec<Finding>)> = Vec::new();
-        for (name, own_days, closes) in marks.closes() {
+        let mut found = Vec::new();
+        let mut of_symbol = Vec::new();
+        for (number, (name, own_days, closes)) in marks.closes().enumerate() {
             let factor = |after, until| split(name, after, until);
             let own = search.findings(name, own_days, closes, factor);
             if !own.is_empty() {
-                found.push((name.to_vec(), own));
+                found.push((name, number, own));
             }
+            of_symbol.push(0..0);
         }
-        found.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        found.sort_unstable_by_key(|&(name, ..)| name);
         let mut findings = Vec::new();
-        let mut of_symbol = HashMap::new();
-        for (name, mut own) in found {
+        for (_, number, mut own) in found {
             let from = findings.len();
             findings.append(&mut own);
-            of_symbol.insert(name, from..findings.len());
+            if let Some(place) = of_symbol.get_mut(number) {
+                *place = from..findings.len();
+            }
         }
         let expected = run.iter().map(|day| days.binary_search(day).is_ok());
         Ok(Self {
@@ -397,30 +398,29 @@ impl Verdict {
 pub(crate) struct Judge<'a> {
     checks: &'a Checks,
     sessions: &'a [i32],
-    /// Findings by code of the symbol; empty where there are none at all.
-    found: Vec<Range<usize>>,
-    /// By code, a number for all spellings of a symbol; empty where nobody asks.
-    same: Vec<u32>,
+    symbols: &'a Table,
 }
 
 impl<'a> Judge<'a> {
-    pub(crate) fn of(checks: &'a Checks, symbols: &Table, sessions: &'a [i32]) -> Self {
-        let (mut found, mut same) = (Vec::new(), Vec::new());
-        if !checks.findings.is_empty() {
-            let own = |symbol: &[u8]| checks.of_symbol.get(&*once(symbol)).cloned();
-            found.extend(symbols.iter().map(|symbol| own(symbol).unwrap_or_default()));
+    /// Returns the checks for positions whose symbols have codes into `symbols`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Value`] for checks of other closes than those of the marks.
+    pub(crate) fn of(checks: &'a Checks, symbols: &'a Table, marks: &'a Marks) -> Result<Self> {
+        let sessions = marks.sessions();
+        if checks.expected.len() != sessions.len() || checks.of_symbol.len() != marks.len() {
+            return Err(Error::Value {
+                column: "checks",
+                row: 0,
+                expected: "checks of the closes of these marks",
+            });
         }
-        if checks.rules.looks_for(IssueKind::PriceLow) {
-            let mut names = Intern::default();
-            let mut number = |symbol: &[u8]| names.code(&once(symbol)).unwrap_or(u32::MAX);
-            same.extend(symbols.iter().map(&mut number));
-        }
-        Self {
+        Ok(Self {
             checks,
             sessions,
-            found,
-            same,
-        }
+            symbols,
+        })
     }
 
     /// Returns what a portfolio meets; `symbols` are the codes of those of its lots.
@@ -431,7 +431,7 @@ impl<'a> Judge<'a> {
         symbols: &[u32],
     ) -> Verdict {
         let low = self.low(portfolio, lots, symbols);
-        let mut met = self.met(portfolio, lots, symbols);
+        let mut met = self.met(portfolio, lots);
         if met.is_empty() && low.is_empty() {
             return Verdict::default();
         }
@@ -459,16 +459,17 @@ impl<'a> Judge<'a> {
         }
     }
 
-    fn met(&self, portfolio: &PortfolioRun<'_>, lots: &[Lot<'_>], symbols: &[u32]) -> Vec<Met> {
+    fn met(&self, portfolio: &PortfolioRun<'_>, lots: &[Lot<'_>]) -> Vec<Met> {
         let mut met: Vec<Met> = Vec::new();
-        if self.found.is_empty() {
+        if self.checks.findings.is_empty() {
             return met;
         }
-        for (lot, &symbol) in public(lots, symbols) {
-            let found = self.found.get(index(symbol)).cloned().unwrap_or_default();
-            if found.is_empty() {
+        for lot in public(lots) {
+            let number = lot.marks.map(SymbolMarks::number);
+            let found = number.and_then(|number| self.checks.of_symbol.get(number).cloned());
+            let Some(found) = found.filter(|found| !found.is_empty()) else {
                 continue;
-            }
+            };
             let held = held_of_run(lot, portfolio);
             for at in found {
                 let Some(finding) = self.checks.findings.get(at) else {
@@ -495,17 +496,23 @@ impl<'a> Judge<'a> {
     ) -> Vec<(usize, i32, i32)> {
         let end = portfolio.from.saturating_add(portfolio.sessions.len());
         let is_fresh = |lot: &Lot<'_>| lot.marks.is_some_and(|marks| marks.is_fresh_before(end));
-        if self.same.is_empty() || public(lots, symbols).all(|(lot, _)| is_fresh(lot)) {
+        let asked = self.checks.rules.looks_for(IssueKind::PriceLow);
+        if !asked || public(lots).all(is_fresh) {
             return Vec::new();
         }
-        let mut held: Vec<(u32, usize, usize, &Lot<'_>)> = public(lots, symbols)
+        let mut held: Vec<(Cow<'_, [u8]>, usize, usize, &Lot<'_>)> = lots
+            .iter()
+            .zip(symbols)
+            .filter(|(lot, _)| lot.class == Class::Public)
             .filter_map(|(lot, &symbol)| {
                 let held = held_of_run(lot, portfolio);
-                let same = self.same.get(index(symbol)).copied()?;
-                (!held.is_empty()).then_some((same, held.start, held.end, lot))
+                let name = once(self.symbols.bytes(symbol)?);
+                (!held.is_empty()).then_some((name, held.start, held.end, lot))
             })
             .collect();
-        held.sort_unstable_by_key(|&(same, from, to, _)| (same, from, to));
+        held.sort_unstable_by(|one, other| {
+            (&one.0, one.1, one.2).cmp(&(&other.0, other.1, other.2))
+        });
         // changes of both counts from session to session
         let mut changes = vec![(0i32, 0i32); portfolio.sessions.len().saturating_add(1)];
         let mut change = |from: usize, to: usize, missing: i32, total: i32| {
@@ -516,23 +523,21 @@ impl<'a> Judge<'a> {
                 }
             }
         };
-        let mut covered = (u32::MAX, 0usize);
-        for (same, from, to, lot) in held {
-            let from = if covered.0 == same {
-                from.max(covered.1)
-            } else {
-                from
-            };
-            if from >= to {
-                continue;
-            }
-            covered = (same, to);
-            change(from, to, 0, 1);
-            match lot.marks {
-                None => change(from, to, 1, 0),
-                Some(marks) => {
-                    for aged in marks.aged(from, to) {
-                        change(aged.session, aged.session.saturating_add(1), 1, 0);
+        for of_symbol in held.chunk_by(|(one, ..), (next, ..)| one == next) {
+            let mut covered = 0;
+            for &(_, from, to, lot) in of_symbol {
+                let from = from.max(covered);
+                if from >= to {
+                    continue;
+                }
+                covered = to;
+                change(from, to, 0, 1);
+                match lot.marks {
+                    None => change(from, to, 1, 0),
+                    Some(marks) => {
+                        for aged in marks.aged(from, to) {
+                            change(aged.session, aged.session.saturating_add(1), 1, 0);
+                        }
                     }
                 }
             }
@@ -602,13 +607,8 @@ fn once(symbol: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// Returns the public lots with the codes of their symbols.
-fn public<'l, 'm>(
-    lots: &'l [Lot<'m>],
-    symbols: &'l [u32],
-) -> impl Iterator<Item = (&'l Lot<'m>, &'l u32)> {
-    let with_symbols = lots.iter().zip(symbols);
-    with_symbols.filter(|(lot, _)| lot.class == Class::Public)
+fn public<'l, 'm>(lots: &'l [Lot<'m>]) -> impl Iterator<Item = &'l Lot<'m>> {
+    lots.iter().filter(|lot| lot.class == Class::Public)
 }
 
 /// Returns on which sessions of the run a portfolio that runs over them holds a lot.

@@ -49,6 +49,8 @@ pub struct SymbolMarks {
     /// Where those of this symbol are; nowhere if one does not fit.
     row: Option<Range<usize>>,
     most: i64,
+    /// Its place among the symbols.
+    number: u32,
     /// First session whose mark is not fresh.
     aged_from: usize,
     /// Whether a close of some session is no valid one.
@@ -148,13 +150,24 @@ impl SymbolMarks {
         between(&self.valid.refused, from, to, |refused| refused.session)
     }
 
+    /// Returns the place of the symbol among those of the marks.
+    #[must_use]
+    pub fn number(&self) -> usize {
+        index(self.number)
+    }
+
     /// Returns the largest close.
     #[must_use]
     pub fn most(&self) -> i64 {
         self.most
     }
 
-    fn of(valid: Box<ValidCloses>, small: &Arc<[u32]>, row: Option<Range<usize>>) -> Self {
+    fn of(
+        number: u32,
+        valid: Box<ValidCloses>,
+        small: &Arc<[u32]>,
+        row: Option<Range<usize>>,
+    ) -> Self {
         let days = valid.days.iter().copied().map(Day);
         let mut closes = valid.closes.iter().copied().zip(days).rev();
         Self {
@@ -162,6 +175,7 @@ impl SymbolMarks {
             latest: [closes.next(), closes.next()],
             small: Arc::clone(small),
             row,
+            number,
             most: valid.closes.iter().copied().max().unwrap_or(0),
             aged_from: valid.aged.first().map_or(usize::MAX, |aged| aged.session),
             valid,
@@ -256,8 +270,9 @@ impl Marks {
         }
         drop(spellings);
         let (small, places) = narrowed(&closes);
-        let marked = |(valid, row)| SymbolMarks::of(valid, &small, row);
-        let symbols = closes.into_iter().zip(places).map(marked).collect();
+        let marked = |(number, (valid, row))| SymbolMarks::of(number, valid, &small, row);
+        let symbols = (0u32..).zip(closes.into_iter().zip(places));
+        let symbols = symbols.map(marked).collect();
         issues.sort_by(|a, b| a.key().cmp(&b.key()));
         Ok(Self {
             sessions: sessions.to_vec(),
@@ -348,11 +363,23 @@ impl Marks {
         closes
     }
 
-    /// Returns each symbol, trimmed and upper-cased, with the days of its valid closes, ascending,
+    /// Returns each symbol by its number, trimmed and upper-cased, with the days of its valid closes, ascending,
     /// and these closes.
     pub fn closes(&self) -> impl Iterator<Item = (&[u8], &[i32], &[i64])> {
         let symbols = self.names.table().iter().zip(&self.symbols);
         symbols.map(|(name, marks)| (name, &*marks.valid.days, &*marks.valid.closes))
+    }
+
+    /// Returns how many symbols there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.symbols.len()
+    }
+
+    /// Returns whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.symbols.is_empty()
     }
 
     /// Returns the sessions, ascending.

@@ -78,7 +78,7 @@ impl<'a> Rollforward<'a> {
             ..
         } = &inputs.lots;
         let lots = LotBook::of(&inputs.lots)?;
-        let judge = |checks| Judge::of(checks, positions.symbol.table(), marks.sessions());
+        let judge = checks.map(|checks| Judge::of(checks, positions.symbol.table(), marks));
         let scales = lots.scales(inputs.flows.amount.scale());
         let valuer = Valuer::of(&Scales {
             restates: false,
@@ -87,7 +87,7 @@ impl<'a> Rollforward<'a> {
         let fine = Valuer::of(&scales);
         Ok(Self {
             inputs,
-            judge: checks.map(judge),
+            judge: judge.transpose()?,
             flows: SignedFlows::of(inputs.flows, &lots.book)?,
             valuer,
             converting: valuer.converting(*rates),
