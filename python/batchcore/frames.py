@@ -9,7 +9,6 @@ keys.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from itertools import compress, pairwise
@@ -24,7 +23,7 @@ from batchcore.schema import HOST, MONEY_COLUMNS, Kind
 from batchcore.units import CENTS, FLOW_SIGNS, Mark, State
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -130,21 +129,30 @@ class Frame:
     @classmethod
     def concat(cls, parts: Sequence[Self]) -> Self:
         """Return the rows of frames one after the other, the rest of the first."""
-        columns = {name: [getattr(part, name) for part in parts] for name in cls._columns()}
-        return replace(parts[0], **{name: joined(column) for name, column in columns.items()})
+        return parts[0].with_each(lambda name: joined([getattr(part, name) for part in parts]))
 
     def take(self, rows: Which) -> Self:
         """Return some rows: by number, by a mask, or a slice, of which nothing is copied."""
-        return replace(self, **{name: taken(getattr(self, name), rows) for name in self._columns()})
+        return self.with_each(lambda name: taken(getattr(self, name), rows))
+
+    def with_each(self, column: Callable[[str], object]) -> Self:
+        """Return the frame whose columns are those made for their names."""
+        made: dict[str, Any] = {
+            name: getattr(self, name) if name in self._shared else column(name)
+            for name, *_ in self._items()
+        }
+        return type(self)(**made)
 
 
 def taken(of: Any, rows: Which) -> Any:  # noqa: ANN401  # the type given
     """Return some rows of an array, a column, a frame, or a mapping of these."""
     if of is None:
         return None
-    if isinstance(of, Mapping):
-        return {name: taken(column, rows) for name, column in of.items()}
-    return of.take(rows) if isinstance(of, Frame) else np.ascontiguousarray(of[rows])
+    if isinstance(of, Frame):
+        return of.take(rows)
+    if isinstance(of, np.ndarray):
+        return np.ascontiguousarray(of[rows])
+    return {name: taken(column, rows) for name, column in of.items()}
 
 
 def joined(parts: Sequence[Any]) -> Any:  # noqa: ANN401  # the type given
@@ -152,9 +160,11 @@ def joined(parts: Sequence[Any]) -> Any:  # noqa: ANN401  # the type given
     first = parts[0]
     if first is None:
         return None
-    if isinstance(first, Mapping):
-        return {name: joined([part[name] for part in parts]) for name in first}
-    return type(first).concat(parts) if isinstance(first, Frame) else np.concatenate(parts)
+    if isinstance(first, Frame):
+        return type(first).concat(parts)
+    if isinstance(first, np.ndarray):
+        return np.concatenate(parts)
+    return {name: joined([part[name] for part in parts]) for name in first}
 
 
 class Column(Frame):
@@ -473,7 +483,7 @@ def distinct(values: npt.NDArray[Number]) -> npt.NDArray[Number]:
     return found
 
 
-def first_of_each(values: npt.NDArray[Number]) -> tuple[Int64, Int64]:
+def firstwith_each(values: npt.NDArray[Number]) -> tuple[Int64, Int64]:
     """Return the row in which each distinct value comes first, by value, and how often it is."""
     order = np.argsort(values, kind="stable")
     ordered = values[order]

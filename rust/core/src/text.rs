@@ -162,13 +162,19 @@ impl Index {
 pub struct Intern {
     table: Table,
     index: Index,
+    /// Code of the last value: in most columns rows in a row have the same one.
+    last: u32,
 }
 
 impl Intern {
     /// Returns the code of `value`, a new one if it was not seen before; nothing if all of
     /// `u32` is used up.
     pub fn code(&mut self, value: &[u8]) -> Option<u32> {
+        if self.table.bytes(self.last) == Some(value) {
+            return Some(self.last);
+        }
         if let Some(code) = self.find(value) {
+            self.last = code;
             return Some(code);
         }
         let table = &mut self.table;
@@ -177,6 +183,7 @@ impl Intern {
         table.bytes.extend_from_slice(value);
         table.offsets.push(end);
         self.index.insert(&self.table, code, value);
+        self.last = code;
         Some(code)
     }
 

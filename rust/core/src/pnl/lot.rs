@@ -546,8 +546,13 @@ impl<'a> LotReader<'a> {
         }
         if terms.quantity != 0 {
             let exit = exit_day.map(|day| (day, closed_on_exit));
-            match lot_left(row, positions, events.quantity.scale(), &terms, open, exit) {
-                Ok(left) => lots.push(left),
+            match end_of(row, positions, events.quantity.scale(), &terms, &open, exit) {
+                Ok((end, closing)) => lots.push(Lot {
+                    end,
+                    closing,
+                    class: class_left(row, positions, &terms, open.class),
+                    ..open
+                }),
                 Err((kind, column)) => note(kind, column),
             }
         }
@@ -619,10 +624,13 @@ impl<'a> LotReader<'a> {
                 .then(|| positions.currency.get(row).err())
                 .flatten(),
         ];
-        for state in [State::NonFinite, State::NotRepresentable] {
-            if let Some(at) = states.iter().position(|&found| found == Some(state)) {
-                let column = COLUMNS_READ.get(at).copied().unwrap_or_default();
-                return Err((IssueKind::of_state(state), column));
+        let is_odd = |state: &State| *state != State::Null;
+        if states.iter().flatten().any(is_odd) {
+            for state in [State::NonFinite, State::NotRepresentable] {
+                if let Some(at) = states.iter().position(|&found| found == Some(state)) {
+                    let column = COLUMNS_READ.get(at).copied().unwrap_or_default();
+                    return Err((IssueKind::of_state(state), column));
+                }
             }
         }
         let (Ok(quantity), Ok(start), Ok(split)) = (quantity, start, split) else {
@@ -649,53 +657,51 @@ impl<'a> LotReader<'a> {
     }
 }
 
-/// Returns the lot of what events have left of a position, or why there is none.
+/// Returns whose value the lot has that events have left of a position.
+fn class_left(row: usize, positions: &Positions<'_>, terms: &Terms<'_>, class: Class) -> Class {
+    if !terms.private {
+        return class;
+    }
+    let value = positions.market_value.get(row).ok();
+    value
+        .filter(|&value| value != 0)
+        .map_or(class, Class::PrivateAt)
+}
+
+/// Returns when the lot ends that events have left of a position, and what the end is worth, or why
+/// there is no such lot.
 ///
 /// `exit` is the exit date and the quantity that events of that date closed.
-fn lot_left<'a>(
+fn end_of(
     row: usize,
     positions: &Positions<'_>,
     event_scale: u32,
     terms: &Terms<'_>,
-    open: Lot<'a>,
+    open: &Lot<'_>,
     exit: Option<(Day, i128)>,
-) -> Result<Lot<'a>, (IssueKind, &'static str)> {
-    let mut left = open;
-    if terms.private
-        && let Ok(value) = positions.market_value.get(row)
-        && value != 0
-    {
-        left.class = Class::PrivateAt(value);
-    }
-    let column = if let Some((day, closed)) = exit {
+) -> Result<(Option<Day>, Closing), (IssueKind, &'static str)> {
+    let (end, closing, column) = if let Some((day, closed)) = exit {
         let scale = event_scale.max(positions.quantity.scale());
-        if at_scale(closed, event_scale, scale) >= held_at_exit(&left, positions, day, scale) {
+        if at_scale(closed, event_scale, scale) >= held_at_exit(open, positions, day, scale) {
             return Err((IssueKind::ClosedTwice, "exit_date"));
         }
-        left.end = Some(day);
-        left.closing = match positions.exit_price.get(row) {
-            Ok(price)
-                if price > 0
-                    || (price == 0 && terms.position_type.is_option() && !terms.private) =>
-            {
-                Closing::Price(price)
-            }
-            _ => Closing::Unpriced,
+        let counts = |&price: &i64| {
+            price > 0 || (price == 0 && terms.position_type.is_option() && !terms.private)
         };
-        "exit_date"
+        let price = positions.exit_price.get(row).ok().filter(counts);
+        let closing = price.map_or(Closing::Unpriced, Closing::Price);
+        (day, closing, "exit_date")
     } else if terms.position_type.is_option()
         && let Ok(day) = positions.expiration_day.get(row)
     {
-        left.end = Some(day);
-        left.closing = Closing::Expiry;
-        "expiration_date"
+        (day, Closing::Expiry, "expiration_date")
     } else {
-        return Ok(left);
+        return Ok((None, open.closing));
     };
-    if left.end.is_some_and(|end| end < left.start) {
+    if end < open.start {
         return Err((IssueKind::EndBeforeStart, column));
     }
-    Ok(left)
+    Ok((Some(end), closing))
 }
 
 /// Returns what is held of a lot when it ends on `day`, as events of that day would close it, to
