@@ -264,7 +264,7 @@ class Policy(abc.ABC):
     def begin(self, chunks: Sequence[Chunk]) -> None:
         """Take the chunks, and choose how many of them make a group of events or flows."""
         self.chunks = chunks
-        estimated, works = self.catalog.estimated_rows, self.plan.works()
+        estimated, works = self.catalog.estimated_rows, self.plan.works
         flows = grouped.group_size(chunks, estimated, FLOWS, grouped.BYTES_OF_A_GROUP)
         self._flows = grouped.GroupedLoad(chunks, flows, self._load_flows)
         whole = self.plan.is_whole and works.sum() * 2 >= len(works)

@@ -87,21 +87,14 @@ def extra_symbols(level: str) -> tuple[str, ...]:
     return FACTOR_ETFS if level == "full" else (MARKET,)
 
 
-def last_sessions(plan: Plan) -> Int32:
-    """Return the last session of each portfolio, (n,) int32; without any, the lowest day."""
-    last = np.searchsorted(plan.sessions, plan.last_day, side="right") - 1
-    session = plan.sessions[np.maximum(last, 0)]
-    return np.where(plan.works(), session, np.iinfo(np.int32).min).astype(np.int32)
-
-
 def return_sessions(plan: Plan, calendar: Calendar, level: str) -> Int32:
     """Return the sessions whose closes the analytics of a level read, ascending."""
     # Regressions (A5) look back the furthest; the first return is that of the second session.
     if level == "none":
         return np.zeros(0, dtype=np.int32)
-    analysed = plan.sessions[plan.sessions_run()]
+    analysed = plan.sessions[plan.sessions_run]
     if level != "every":
-        analysed = distinct(last_sessions(plan)[plan.works()])
+        analysed = distinct(plan.last_session[plan.works])
     first = calendar.last_sessions(int(analysed[0]), LOOK + 1)
     return calendar.sessions(int(first[0]), int(analysed[-1]))
 

@@ -448,7 +448,7 @@ class Run:
         return self.work
 
     def _computes(self, work: Work) -> bool:
-        return not self.request.only_plans and bool(work.policy.plan.works().any())
+        return not self.request.only_plans and bool(work.policy.plan.works.any())
 
     def is_behind(self) -> bool:
         """Return whether a run continued, or its group, ended before the last session closed."""

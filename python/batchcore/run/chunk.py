@@ -15,7 +15,7 @@ from batchcore.calendar import date_of
 from batchcore.frames import Integers, Issues, Text, distinct, first_of_each
 from batchcore.native import in_thread
 from batchcore.pg.ledger import ISSUES, SYMBOL_ISSUES, Entry, encode_issues
-from batchcore.run.analysis import ChunkInputs, last_sessions
+from batchcore.run.analysis import ChunkInputs
 from batchcore.sinks.snapshots import Stamp, sha256_of
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class ChunkSteps:
     def _analytic_inputs(
         self, chunk: Chunk, facts: ChunkFacts, opening: Opening, rows: Rows
     ) -> ChunkInputs:
-        last = last_sessions(self.policy.plan)[chunk.rows]
+        last = self.policy.plan.last_session[chunk.rows]
         latest = self.policy.plan.latest_day.take(chunk.rows)
         return ChunkInputs(
             book=facts.book,

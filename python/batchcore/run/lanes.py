@@ -141,7 +141,7 @@ class Work:
         left_out = np.zeros(0, dtype=np.int32)
         if days.start is not None:
             left_out = policy.calendar.left_out(days.start, days.end)
-        planned, sessions, found = plan.sessions_planned(), plan.sessions[plan.sessions_run()], None
+        planned, sessions, found = plan.sessions_planned, plan.sessions[plan.sessions_run], None
         written = np.zeros_like(self.written) if self._dry else self.written
         if policy.request.repairs:
             planned, found = self.written, joined_differences(self._differences)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
@@ -63,7 +64,7 @@ class Range:
         return self.end + 1 if self.start is None else self.start
 
 
-@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Plan:
     """What a run does, portfolio by portfolio, sorted by id.
 
@@ -107,28 +108,38 @@ class Plan:
         first, last = self.first_day[chunk.rows], self.last_day[chunk.rows]
         return int(first[chunk.works].min()), int(last[chunk.works].max())
 
-    def works(self) -> Bools:
-        """Return for each portfolio whether there is anything to write."""
-        return self.sessions_planned() > 0
-
+    @cached_property
     def places(self) -> tuple[Int64, Int64]:
-        """Return the place of the first session of each portfolio, and that after its last."""
+        """The place of the first session of each portfolio, and that after its last."""
         low = np.searchsorted(self.sessions, self.first_day, side="left")
         return low, np.searchsorted(self.sessions, self.last_day, side="right")
 
+    @cached_property
     def sessions_planned(self) -> Int32:
-        """Return for each portfolio how many sessions to write."""
-        low, high = self.places()
+        """(n,) int32, how many sessions each portfolio writes."""
+        low, high = self.places
         planned: Int32 = np.maximum(high - low - self.complete, 0).astype(np.int32)
         return planned
 
+    @cached_property
+    def works(self) -> Bools:
+        """(n,) bool, whether each portfolio has anything to write."""
+        return self.sessions_planned > 0
+
+    @cached_property
+    def last_session(self) -> Int32:
+        """(n,) int32, the last session of each portfolio; without any, the lowest day."""
+        session = self.sessions[np.maximum(self.places[1] - 1, 0)]
+        return np.where(self.works, session, NEVER).astype(np.int32)
+
+    @cached_property
     def sessions_run(self) -> Bools:
-        """Return for each session whether some portfolio writes it."""
-        works, (low, high) = self.works(), self.places()
-        change = np.zeros(len(self.sessions) + 1, dtype=np.int64)
-        np.add.at(change, low[works], 1)
-        np.add.at(change, high[works], -1)
-        return np.cumsum(change[:-1]) > 0
+        """(s,) bool, whether some portfolio writes a session."""
+        begins, ends = (
+            np.bincount(place[self.works], minlength=len(self.sessions) + 1)
+            for place in self.places
+        )
+        return np.cumsum(begins - ends)[:-1] > 0
 
 
 def sessions_between(calendar: Calendar, first_day: Int32, last_day: Int32) -> Int32:
@@ -148,7 +159,7 @@ def sessions_behind(plan: Plan, written: Int32, calendar: Calendar, closed: int)
     known, latest = plan.latest_day.state == State.VALUE, plan.latest_day.values
     wrote = np.flatnonzero(written > 0)
     if len(wrote):
-        last = plan.sessions[plan.places()[1][wrote] - 1]
+        last = plan.sessions[plan.places[1][wrote] - 1]
         latest, known = latest.copy(), known.copy()
         latest[wrote] = np.where(known[wrote], np.maximum(latest[wrote], last), last)
         known[wrote] = True
@@ -339,17 +350,17 @@ def make_plan(
         ),
         is_whole=is_whole,
     )
-    works = plan.works()
+    works = plan.works
     if not works.any():
         return plan
     starts = np.where(given, source.day.values, first_day)[works]
-    last_run = int(plan.sessions[plan.sessions_run()][-1])
+    last_run = int(plan.sessions[plan.sessions_run][-1])
     return replace(plan, price_first=int(starts.min()), price_last=last_run)
 
 
 def on_sessions_of(whole: Plan, plan: Plan) -> Plan:
     """Return the plan of a shard on the sessions of all shards, and with prices for both."""
-    if not plan.works().any():
+    if not plan.works.any():
         return plan
     return replace(
         plan,
@@ -397,7 +408,7 @@ class Chunk:
 
 def chunks(plan: Plan, size: int) -> list[Chunk]:
     """Return the chunks of a run, of so many portfolios each, in the order of ids."""
-    works = plan.works()
+    works = plan.works
     return [
         Chunk(number, slice(first, first + size), works[first : first + size])
         for number, first in enumerate(range(0, len(plan.id), size))

@@ -69,7 +69,7 @@ async def calendar_of(reader: Session, request: Request, catalog: Catalog) -> Ca
 
 async def load_prices(readers: SessionPool, policy: Policy) -> RunPrices | None:
     """Return the prices of a run; None if there is nothing to write."""
-    if not policy.plan.works().any():
+    if not policy.plan.works.any():
         return None
     async with readers.lend("load") as reader:
         with policy.monitor.phase("load"):
@@ -116,7 +116,7 @@ async def _look_for_history(reader: Session, policy: Policy) -> None:
     request, plan = policy.request, policy.plan
     if request.start is not None or request.inception or request.only_rewrites:
         return
-    row = np.flatnonzero(plan.works() & (plan.latest_day.state != State.VALUE))
+    row = np.flatnonzero(plan.works & (plan.latest_day.state != State.VALUE))
     if len(row) == 0:
         return
     ids = np.ascontiguousarray(plan.id[row])

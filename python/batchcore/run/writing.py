@@ -225,7 +225,7 @@ class ChunkWriter:
                     raise
                 msg = f"a portfolio was deleted while the run was at work: {error}"
                 raise DatabaseError(msg) from error
-            works = again.plan.works()
+            works = again.plan.works
             if not works.any():
                 return None
             own = Chunk(chunk.number, slice(0, len(works)), works)
