@@ -91,19 +91,14 @@ async def hold_view(database: Database, first: Request) -> AsyncIterator[Request
 
 @dataclass(slots=True)
 class Group(Generic[End]):
-    """The shards of one run, each done by ``work`` wherever that likes.
-
-    Attributes:
-        ends: By number, how each has ended.
-        held_s: How long they had a snapshot together.
-    """
+    """The shards of one run, each done by ``work`` wherever that likes."""
 
     database: Database
     request: Request
     count: int
     work: Callable[[Request], Awaitable[End]]
-    ends: dict[int, End | BaseException] = field(default_factory=dict)
-    held_s: float | None = None
+    ends: dict[int, End | BaseException] = field(default_factory=dict)  # by number of the shard
+    held_s: float | None = None  # how long they had a snapshot together
 
     async def run(self) -> None:
         """Do all of them side by side, under one view; raise the gravest of their errors."""

@@ -108,10 +108,8 @@ def of_symbols(held: HeldFindings) -> Issues:
 class Shared:
     """What several portfolios have in common, which the last issues of a report say.
 
-    Attributes:
-        misses: Of each symbol, whether unpriced or else stale: how many lot-sessions, the first
-            session and the last.
-        held: Whom findings of the checks of prices concern, chunk by chunk (C1).
+    ``misses`` has lot-sessions, the first session and the last; ``held`` whom findings of the
+    checks of prices concern (C1), chunk by chunk.
     """
 
     misses: dict[Miss, tuple[int, int, int]] = field(default_factory=dict)

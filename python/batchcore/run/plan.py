@@ -66,32 +66,21 @@ class Range:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Plan:
-    """What a run does, portfolio by portfolio, sorted by id.
+    """What a run does, portfolio by portfolio, sorted by id."""
 
-    Attributes:
-        first_day: The first day that each writes; after `last_day` where it writes nothing.
-        sessions: Those that some portfolio writes, and those between.
-        latest_day: The latest complete snapshot of each; NULL without one, or soft-deleted.
-        deleted: Asked for but soft-deleted: nothing is written.
-        continues: Which portfolios have a snapshot in `previous`, to continue from.
-        price_first: The first day that marks are needed of.
-        is_whole: Whether these are all portfolios that are not soft-deleted.
-        complete: How many sessions of each are passed over, as they have a complete row.
-    """
-
-    first_day: Int32
+    first_day: Int32  # that each writes; after `last_day` where it writes nothing
     last_day: Int32
-    sessions: Int32
+    sessions: Int32  # those that some portfolio writes, and those between
     opening: Opening
-    latest_day: Days
+    latest_day: Days  # of the latest complete snapshot; NULL without one, or soft-deleted
     latest_equity: Decimals
-    deleted: Bools
-    continues: Bools
+    deleted: Bools  # asked for but soft-deleted: nothing is written
+    continues: Bools  # which portfolios have a snapshot in `previous`, to continue from
     previous: Previous
-    price_first: int = 0
+    price_first: int = 0  # the first day that marks are needed of
     price_last: int = 0
-    is_whole: bool = False
-    complete: Int64 | int = 0
+    is_whole: bool = False  # whether these are all portfolios that are not soft-deleted
+    complete: Int64 | int = 0  # sessions of each that are passed over: their row is complete
 
     @property
     def id(self) -> Ids:
@@ -267,23 +256,15 @@ def make_plan(
 ) -> Plan:
     """Return the plan of a run (S5, S13).
 
-    Args:
-        portfolios: With the snapshots around the day that they are rewritten from, or else around
-            the boundary of the range.
-        calendar: That of the run.
-        days: Its range.
-        on_existing: As in `RunOptions`.
-        rewrite: The day from which the rows of each are computed again, NULL to continue after its
-            latest; None is what ``on_existing`` says.
-        only_rewrite: Whether portfolios end with their latest snapshot, and none continues.
-        is_whole: As in `Plan`.
-        committed: What earlier attempts have written: of that, portfolios which did not fail are
-            neither refused nor computed again.
-        inception: Whether the range begins with each earliest entry, which ``rewrite`` then says.
-        refuses: Whether ``error`` refuses snapshots in the range.
+    ``rewrite`` is the day from which the rows of each are computed again, NULL to continue after
+    its latest; None is what ``on_existing`` says. The snapshots of ``portfolios`` are those around
+    it, or else around the boundary of the range. With ``only_rewrite`` portfolios end with their
+    latest snapshot, and none continues; with ``inception`` the range begins with each earliest
+    entry, which ``rewrite`` then says. Of what earlier attempts have ``committed``, portfolios
+    that did not fail are neither refused nor computed again.
 
     Raises:
-        SnapshotExistsError: it does, and there is a complete one.
+        SnapshotExistsError: ``error`` refuses a complete one in the range, if it ``refuses`` any.
         ConfigError: a session beyond the calendar.
     """
     count = len(portfolios)

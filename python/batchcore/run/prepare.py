@@ -56,7 +56,9 @@ async def prepare(
             await _look_for_history(reader, policy)
             if run.request.only_plans:
                 policy.stamps = await load(reader, select_stamps(catalog))
-    policy.begin(plans.chunks(policy.plan, _chunk_size(policy)))
+    positions = plans.average_positions(policy.catalog.estimated_rows)
+    size = plans.default_chunk_size(len(policy.plan.sessions), positions)
+    policy.begin(plans.chunks(policy.plan, policy.settings.chunk_size or size))
     return policy
 
 
@@ -130,11 +132,3 @@ async def _look_for_history(reader: Session, policy: Policy) -> None:
     ]
     days = plan.first_day[portfolio]
     policy.issues.add(Issues.of("no_history", portfolio, day=days, detail=details))
-
-
-def _chunk_size(policy: Policy) -> int:
-    """Return how many portfolios a chunk has: what was asked for, or what memory allows."""
-    if policy.settings.chunk_size is not None:
-        return policy.settings.chunk_size
-    positions = plans.average_positions(policy.catalog.estimated_rows)
-    return plans.default_chunk_size(len(policy.plan.sessions), positions)
