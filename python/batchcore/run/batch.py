@@ -8,7 +8,7 @@ import datetime as dt
 import logging
 import uuid
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final, Literal, Unpack
 
 import numpy as np
@@ -58,8 +58,9 @@ if TYPE_CHECKING:
 
     from batchcore.config import Settings
     from batchcore.db.catalog import Catalog
+    from batchcore.frames import Issues
     from batchcore.options import RunKeywords, RunOptions
-    from batchcore.pg.ledger import IssueRows, Lease
+    from batchcore.pg.ledger import Lease
     from batchcore.pg.session import Session, View
     from batchcore.policies.policy import Policy
     from batchcore.run.request import Request
@@ -157,13 +158,9 @@ def connections_needed(settings: Settings) -> int:
 class Run:
     """One run from its arguments to its report.
 
-    Attributes:
-        asked: The request as it was made.
-        request: The same with what is known since: its dates, what was committed.
-        resumed: The report of the run that this one follows.
-        planned: What the ledger keeps of its plan, where there is a lease.
-        work: Its chunks, once there is a plan.
-        consistent: Whether all loads have seen one moment, but for chunks written again.
+    ``request`` is ``asked`` with what is known since: its dates, what was committed; `resumed` the
+    report of the run that this one follows. `consistent` is whether all loads have seen one moment,
+    but for chunks written again.
     """
 
     def __init__(
@@ -190,14 +187,13 @@ class Run:
                 clock = tasks.create_task(self._tick_forever())
                 result = await self._run()
                 clock.cancel()
-        except BaseExceptionGroup as group:
-            first = first_error(group)
         except BaseException as error:
-            keep_with(error, self._report(error))
-            raise
+            first = first_error(error)
+            keep_with(first, self._report(first))
+            if first is error:
+                raise
         else:
             return result
-        keep_with(first, self._report(first))
         raise first  # outside: the group, which has it, would be its context and not be pickled
 
     async def _tick_forever(self) -> None:
@@ -266,7 +262,7 @@ class Run:
                 lease,
                 self._finish(holder, lease, "incomplete" if failed else "complete", failed=failed),
                 work.steps.unwritten_issues(lease.run_id, lease.attempt),
-                self._symbol_issues(lease),
+                symbol_issue_rows(lease.run_id, lease.attempt, self._noticed),
             )
         except BaseException as error:
             if lease is not None:  # committed too, or cancelled on the way there
@@ -303,16 +299,16 @@ class Run:
             },
         )
 
-    def _symbol_issues(self, lease: Lease) -> IssueRows:
-        """Return what was noticed of symbols by this attempt."""
-        return symbol_issue_rows(lease.run_id, lease.attempt, self._issues.finish())
+    @cached_property
+    def _noticed(self) -> Issues:
+        """The issues of the run, once its work has ended, for the ledger and the report."""
+        return self._issues.finish()
 
     async def _stopped(
         self, holder: LeaseHolder, first: Session, lease: Lease, error: BaseException
     ) -> None:
         """Enter why a run ends early, on the first connection or, if that is gone, another."""
-        if isinstance(error, BaseExceptionGroup):
-            error = first_error(error)
+        error = first_error(error)
         if isinstance(error, LeaseHeldError):
             return
         state, text = _early_end(error)
@@ -327,7 +323,8 @@ class Run:
                 # has gone.
                 await session.enter(LEDGER)
                 await holder.ledger.end_transactions(session, [lease.token])
-                await holder.end(session, lease, finish, self._symbol_issues(lease))
+                issues = symbol_issue_rows(lease.run_id, lease.attempt, self._noticed)
+                await holder.end(session, lease, finish, issues)
             except DatabaseError:
                 # Where the ledger takes no issues, the lease is given back without them.
                 if session.is_gone:
@@ -353,7 +350,7 @@ class Run:
                 committed = await ledger.committed(first, lease.run_id)
                 self.request = replace(self.request, committed=committed)
             work = await self._prepare(readers, catalog, first.view)
-            if not self._computes(work):
+            if not work.computes:
                 await work.only_notice(readers)
             elif lease is None:
                 await work.go_through(readers, readers, reading)
@@ -417,7 +414,7 @@ class Run:
             await self._ask_the_time(session)
             alone = SessionPool(session)
             work = await self._prepare(alone, catalog)
-            if self._computes(work):
+            if work.computes:
                 await work.go_through(alone, alone, 1)
             else:
                 await work.only_notice(alone)
@@ -446,9 +443,6 @@ class Run:
             self._monitor.step("planned")
         self.work = Work(policy, own, self._tick)
         return self.work
-
-    def _computes(self, work: Work) -> bool:
-        return not self.request.only_plans and bool(work.policy.plan.works.any())
 
     def is_behind(self) -> bool:
         """Return whether a run continued, or its group, ended before the last session closed."""
@@ -489,7 +483,7 @@ class Run:
             run_id=self._monitor.run_id,
             policy=request.policy,
             dry_run=request.settings.dry_run,
-            issues=self._issues.finish(),
+            issues=self._noticed,
             shared=self._issues.shared,
             statements_by_phase=dict(self._database.statements),
             seconds_by_phase=self._monitor.seconds_by_phase(),
@@ -531,7 +525,5 @@ UNPLANNED: Final[Mapping[str, Any]] = {
 
 def _early_end(error: BaseException) -> tuple[str, str]:
     """Return the state of a run that an error ended, and the text of the error."""
-    if isinstance(error, BaseExceptionGroup):
-        error = first_error(error)
     state = "failed" if isinstance(error, Exception) else "interrupted"
     return state, f"{type(error).__name__}: {error}".rstrip(": ")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from batchcore.calendar import date_of
-from batchcore.config import PRICE_LOW
 from batchcore.frames import HeldFindings, Issues
 from batchcore.pg.ledger import NOT_REPLACED
 from batchcore.sources.host import located
@@ -17,9 +15,9 @@ from batchcore.units import State
 from batchcore.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
-    from batchcore.frames import Ambiguous, Bools, Ids, Int64, Kept, Misses, Text
+    from batchcore.frames import Ambiguous, Ids, Int64, Kept, Misses, Text
 
 Miss = tuple[bool, str]
 """Whether a mark was the entry price, else a stale close, and of which symbol."""
@@ -46,18 +44,6 @@ def ambiguous_prices(found: Sequence[Ambiguous]) -> Issues:
         day=[one.day for one in ordered],
         detail=[one.detail for one in ordered],
     )
-
-
-def failure_reasons(issues: Issues, failed: Bools, names: Collection[str]) -> Counter[str]:
-    """Return how many failed portfolios there are by issue: each by one, that has a session."""
-    own = (issues.portfolio >= 0) & (issues.day.state == State.VALUE)
-    own[own] = failed[issues.portfolio[own]]
-    of_failed, reasons = issues.take(own), dict[int, str]()
-    for owner, name in zip(of_failed.portfolio.tolist(), of_failed.name.texts(), strict=True):
-        # which also is reported of portfolios that fail for another reason
-        if name in names and (name != PRICE_LOW or owner not in reasons):
-            reasons[owner] = str(name)
-    return Counter(reasons.values())
 
 
 def ambiguous_profiles(symbols: Sequence[str]) -> Issues:
