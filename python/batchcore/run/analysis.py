@@ -20,7 +20,7 @@ from batchcore.analytics.sector_exposure import sector_exposure, sector_of
 from batchcore.analytics.symbol_beta import SymbolBetas, symbol_betas
 from batchcore.analytics.volatility import realized_volatility
 from batchcore.analytics.windows import LOOK
-from batchcore.db.analytic_tables import SNAPSHOTS
+from batchcore.db.analytic_tables import SNAPSHOTS, Parts
 from batchcore.errors import CancelledError
 from batchcore.frames import (
     Integers,
@@ -30,22 +30,21 @@ from batchcore.frames import (
     first_of_each,
     known_states,
 )
-from batchcore.native import hold, value_positions
+from batchcore.native import Book, CancelFlag, Market, hold, value_positions
 from batchcore.run.analytic_rows import Fitting, HeldStocks, TableRows, etf_columns
 from batchcore.schema import HOST, Use
 from batchcore.sinks.analytics import ChunkTables
-from batchcore.sources.factors import rows_exist, select_factors
+from batchcore.sources.factors import Factors, rows_exist, select_factors
 from batchcore.sources.host import Selection, floats, located, normalised
-from batchcore.sources.profiles import load_profiles
+from batchcore.sources.profiles import SymbolProfiles, load_profiles
 from batchcore.sources.query import load
-from batchcore.sources.snapshots import select_returns
+from batchcore.sources.snapshots import Returns, select_returns
 from batchcore.units import CENTS, FACTOR_ETFS, MARKET, LotKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from batchcore.calendar import Calendar
-    from batchcore.db.analytic_tables import Parts
     from batchcore.db.catalog import Catalog
     from batchcore.frames import (
         Bools,
@@ -58,13 +57,9 @@ if TYPE_CHECKING:
         Rows,
         Text,
     )
-    from batchcore.native import Book, CancelFlag, Market
     from batchcore.pg.session import Session
     from batchcore.run.monitor import Monitor
     from batchcore.run.plan import Chunk, Plan
-    from batchcore.sources.factors import Factors
-    from batchcore.sources.profiles import SymbolProfiles
-    from batchcore.sources.snapshots import Returns
 
 log: Final = logging.getLogger("batchcore")
 

@@ -19,10 +19,10 @@ from batchcore.errors import ConfigError, DatabaseError, LeaseHeldError
 from batchcore.late_imports import imported
 from batchcore.native import CancelFlag
 from batchcore.pg.database import Database
-from batchcore.pg.ledger import Ledger, Planned
-from batchcore.pg.session import snapshot, transaction
+from batchcore.pg.ledger import Lease, Ledger, Planned
+from batchcore.pg.session import Session, View, snapshot, transaction
 from batchcore.pg.session_pool import SessionPool
-from batchcore.policies.policy import RunContext
+from batchcore.policies.policy import Policy, RunContext
 from batchcore.run.chunk import StampClock, symbol_issue_rows
 from batchcore.run.issues import IssueList
 from batchcore.run.lanes import Work
@@ -38,7 +38,7 @@ from batchcore.run.lease import PHASE as LEDGER
 from batchcore.run.monitor import Monitor, describe, log_result, peak_memory_bytes
 from batchcore.run.plan import sessions_behind
 from batchcore.run.prepare import inspected, last_closed, prepare
-from batchcore.run.request import requested
+from batchcore.run.request import Request, requested
 from batchcore.run.result import (
     FAILED,
     BatchResult,
@@ -60,10 +60,6 @@ if TYPE_CHECKING:
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Issues
     from batchcore.options import RunKeywords, RunOptions
-    from batchcore.pg.ledger import Lease
-    from batchcore.pg.session import Session, View
-    from batchcore.policies.policy import Policy
-    from batchcore.run.request import Request
 
 LEAST_LANES: Final = 2
 """Minimum connections: one reader, one writer; the heartbeat's is extra."""

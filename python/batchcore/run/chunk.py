@@ -14,7 +14,7 @@ import numpy as np
 from batchcore.calendar import date_of
 from batchcore.frames import Integers, Issues, Text, distinct, first_of_each
 from batchcore.native import in_thread
-from batchcore.pg.ledger import ISSUES, SYMBOL_ISSUES, Entry, encode_issues
+from batchcore.pg.ledger import ISSUES, SYMBOL_ISSUES, Entry, IssueRows, encode_issues
 from batchcore.run.analysis import ChunkInputs
 from batchcore.sinks.snapshots import Stamp, sha256_of
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from batchcore.frames import Bools, Ids, Opening, Rows
-    from batchcore.pg.ledger import IssueRows
     from batchcore.policies.policy import ChunkFacts, ChunkLoad, ComputedChunk, Policy, RunPrices
     from batchcore.run.plan import Chunk
     from batchcore.run.request import Request

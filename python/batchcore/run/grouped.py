@@ -18,8 +18,8 @@ import numpy as np
 
 from batchcore.frames import Events, taken
 from batchcore.run.plan import Chunk
-from batchcore.sources.facts import EVENTS, FLOWS, select_all_events
-from batchcore.sources.query import load
+from batchcore.sources.facts import EVENTS, FLOWS, LooseEvents, select_all_events
+from batchcore.sources.query import Query, load
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Bools, Flows, Ids, Int64, Positions, UInt64
     from batchcore.pg.session import Session
-    from batchcore.sources.facts import LooseEvents
-    from batchcore.sources.query import Query
 
 Kept = TypeVar("Kept")
 

@@ -20,7 +20,7 @@ from batchcore.declared import CONFIGURATION, QUESTION
 from batchcore.errors import DatabaseError, LeaseHeldError
 from batchcore.options import recorded
 from batchcore.pg.ledger import LIVES, Ledger, Question, taken_over
-from batchcore.pg.session import transaction
+from batchcore.pg.session import Session, transaction
 from batchcore.run.prepare import calendar_of, last_closed
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from batchcore.db.catalog import Catalog
     from batchcore.pg.database import Database
     from batchcore.pg.ledger import EarlierRun, IssueRows, Lease, ShardGroup
-    from batchcore.pg.session import Session
     from batchcore.run.request import Request
 
 PHASE: Final = "ledger"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
-from batchcore.calendar import date_of
+from batchcore.calendar import Calendar, date_of
 from batchcore.errors import ConfigError, SnapshotExistsError
 from batchcore.frames import (
     Days,
@@ -23,16 +23,14 @@ from batchcore.frames import (
 )
 from batchcore.pg.ledger import Committed
 from batchcore.sources.host import Boundaries, located
-from batchcore.sources.portfolios import SnapshotColumns
+from batchcore.sources.portfolios import Portfolios, SnapshotColumns
 from batchcore.units import State
 from batchcore.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from batchcore.calendar import Calendar
     from batchcore.frames import Bools, Ids, Int32, Int64
-    from batchcore.sources.portfolios import Portfolios
     from batchcore.sources.snapshots import Existing, Holes
 
 BYTES_OF_A_CHUNK: Final = 12 << 20
@@ -203,13 +201,6 @@ def of_holes(holes: Holes, calendar: Calendar, days: Range) -> Rewrites:
     return Rewrites(holes.portfolio_id, Days(day, known_states(known)), days.start)
 
 
-def from_start(calendar: Calendar, days: Range) -> Rewrites:
-    """Return that all portfolios are rewritten from the start, if the range has a session."""
-    has_sessions = days.start is not None and len(calendar.sessions(days.start, days.end)) > 0
-    no_ids = np.zeros((0, 16), dtype=np.uint8)
-    return Rewrites(no_ids, Days.nulls(0), days.start if has_sessions else None)
-
-
 class SnapshotSource(Protocol):
     """Latest snapshots that were loaded before the run; `batchcore.SnapshotCache` is one."""
 
@@ -278,8 +269,10 @@ def make_plan(
         found = (first.state == 0) & (first.values <= days.end)
         refuse_existing(portfolios.id, found & ~portfolios.deleted, first.values, committed)
     if rewrite is None:
-        skips = on_existing == "skip"
-        rewrite = Days.nulls(count) if skips else from_start(calendar, days).of(portfolios.id)
+        rewrite = Days.nulls(count)
+        start = None if on_existing == "skip" else days.start
+        if start is not None and len(calendar.sessions(start, days.end)):
+            rewrite = Days(np.full(count, start, dtype=np.int32))
 
     is_rewritten = rewrite.state == State.VALUE
     continues = has_latest & ~is_rewritten

@@ -14,8 +14,8 @@ from batchcore import calendar as calendars
 from batchcore.analytics.provider_beta import beta_coverage, provider_beta
 from batchcore.analytics.sector_exposure import COLORS, over_and_underweights, sector_tag
 from batchcore.arguments import checked_id
-from batchcore.caches import check_cache
-from batchcore.config import BETA_WEIGHTS, Settings
+from batchcore.caches import CompanyProfile, check_cache
+from batchcore.config import BETA_WEIGHTS, Schema, Settings
 from batchcore.db.access import changing, reading, rechecked
 from batchcore.db.check import check
 from batchcore.declared import optional_date
@@ -47,8 +47,6 @@ if TYPE_CHECKING:
     import uuid
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from batchcore.caches import CompanyProfile
-    from batchcore.config import Schema
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Floats, Holdings, Int32, Rows
     from batchcore.pg.session import Session

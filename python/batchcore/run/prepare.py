@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batchcore import calendar as calendars
-from batchcore.db.catalog import inspect
+from batchcore.db.catalog import Catalog, inspect
 from batchcore.db.check import check_revision
 from batchcore.errors import ConfigError
 from batchcore.frames import Issues
@@ -24,7 +24,6 @@ from batchcore.units import State
 
 if TYPE_CHECKING:
     from batchcore.calendar import Calendar
-    from batchcore.db.catalog import Catalog
     from batchcore.frames import Ids
     from batchcore.pg.session import Session
     from batchcore.pg.session_pool import SessionPool

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from batchcore.calendar import date_of
-from batchcore.config import PRICE_BASES, QUANTITY_BASES
+from batchcore.config import PRICE_BASES, QUANTITY_BASES, Schema
 from batchcore.db.access import reading, rechecked
 from batchcore.errors import ConfigError
 from batchcore.run.prices import valid_rows
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from fractions import Fraction
 
-    from batchcore.config import Schema
     from batchcore.frames import Prices
 
 AROUND_DAYS: Final = 10

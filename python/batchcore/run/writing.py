@@ -14,28 +14,24 @@ import numpy as np
 
 from batchcore import policies
 from batchcore.errors import ConfigError, DatabaseError, InternalError, TooManyFailedError
-from batchcore.pg.ledger import Ledger, commit_chunk
-from batchcore.pg.session import snapshot
+from batchcore.pg.ledger import Entry, Lease, Ledger, Planned, commit_chunk
+from batchcore.pg.session import Session, snapshot
 from batchcore.pg.session_pool import SessionPool
-from batchcore.pg.triggers import acting_on
+from batchcore.pg.triggers import Acting, acting_on
 from batchcore.run.chunk import ChunkSteps
 from batchcore.run.issues import IssueList
 from batchcore.run.plan import Chunk
 from batchcore.run.prepare import load_prices, prepare, request_again
 from batchcore.run.result import causes
 from batchcore.sinks.refusal_errors import UNIQUE, described, is_of_known_key, is_refusal
-from batchcore.sinks.snapshots import write_batch
+from batchcore.sinks.snapshots import Batch, write_batch
 from batchcore.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
     from batchcore.frames import Kept
-    from batchcore.pg.ledger import Entry, Lease, Planned
-    from batchcore.pg.session import Session
-    from batchcore.pg.triggers import Acting
     from batchcore.policies.policy import ComputedChunk
-    from batchcore.sinks.snapshots import Batch
 
     Judge = Callable[[DatabaseError], Awaitable[bool]]
 
