@@ -19,7 +19,7 @@ from batchcore.errors import ConfigError, DatabaseError, LeaseHeldError
 from batchcore.late_imports import imported
 from batchcore.native import CancelFlag
 from batchcore.pg.database import Database
-from batchcore.pg.ledger import Lease, Ledger, Planned
+from batchcore.pg.ledger import IssueRows, Lease, Ledger, Planned, taken_over
 from batchcore.pg.session import Session, View, snapshot, transaction
 from batchcore.pg.session_pool import SessionPool
 from batchcore.policies.policy import Policy, RunContext
@@ -54,7 +54,7 @@ from batchcore.sources.host import Selection
 from batchcore.sources.portfolios import lock_portfolios
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from batchcore.config import Settings
     from batchcore.db.catalog import Catalog
@@ -171,6 +171,7 @@ class Run:
         self.work: Work | None = None
         self.consistent = True
         self._database = database
+        self._ledger = Ledger(request.settings.schema)
         self._monitor = Monitor(str(uuid.uuid4()))
         self._issues = IssueList()
         self._waits = LockWatch()
@@ -253,62 +254,71 @@ class Run:
                 work = await self._on_snapshot(first, lanes, catalog)
                 beats.cancel()
             failed = int(np.count_nonzero(work.status == FAILED))
-            await holder.end(
+            await self._enter_end(
                 first,
                 lease,
-                self._finish(holder, lease, "incomplete" if failed else "complete", failed=failed),
+                "incomplete" if failed else "complete",
                 work.steps.unwritten_issues(lease.run_id, lease.attempt),
                 symbol_issue_rows(lease.run_id, lease.attempt, self._noticed),
+                failed=failed,
             )
         except BaseException as error:
             if lease is not None:  # committed too, or cancelled on the way there
-                await attempt_briefly(
-                    lease.run_id, partial(self._stopped, holder, first, lease, error)
-                )
+                await attempt_briefly(lease.run_id, partial(self._stopped, first, lease, error))
             raise
         monitor.step("finished")
 
-    def _finish(
+    async def _enter_end(
         self,
-        holder: LeaseHolder,
+        session: Session,
         lease: Lease,
         state: str,
-        *,
+        *issues: IssueRows,
         failed: int | None = None,
         error: str | None = None,
-    ) -> Callable[[Session], Awaitable[bool]]:
-        """Return what enters the end of the run in the ledger, with what this attempt leaves."""
+    ) -> None:
+        """Enter how the run has ended in the ledger, with the issues that are in no chunk."""
+        await session.enter(LEDGER)
         seconds, work = self._monitor.seconds_by_phase(), self.work
-        return partial(
-            holder.ledger.finish,
-            lease=lease,
-            state=state,
-            seconds=seconds["total"],
-            ledger_days=self.request.settings.ledger_days,
-            planned=self.planned,
-            failed=failed,
-            error=error,
-            outcome={
-                "seconds_by_phase": {name: round(value, 3) for name, value in seconds.items()},
-                "portfolios_by_status": {} if work is None else status_counts(work.status),
-                "consistent": self.consistent and not (work is not None and work.writer.retries),
-            },
-        )
+        some = [one for one in issues if one.rows]
+        # Without issues one statement ends a run, in a transaction of its own.
+        around = self._ledger.fenced(session, lease) if some else contextlib.nullcontext()
+        async with around:
+            for one in some:
+                await self._ledger.enter_issues(session, one)
+            is_own = await self._ledger.finish(
+                session,
+                lease,
+                state,
+                seconds=seconds["total"],
+                ledger_days=self.request.settings.ledger_days,
+                planned=self.planned,
+                failed=failed,
+                error=error,
+                outcome={
+                    "seconds_by_phase": {name: round(value, 3) for name, value in seconds.items()},
+                    "portfolios_by_status": {} if work is None else status_counts(work.status),
+                    "consistent": self._saw_one_moment,
+                },
+            )
+            if not is_own:
+                raise taken_over(lease)
+
+    @property
+    def _saw_one_moment(self) -> bool:
+        return self.consistent and not (self.work is not None and self.work.writer.retries)
 
     @cached_property
     def _noticed(self) -> Issues:
         """The issues of the run, once its work has ended, for the ledger and the report."""
         return self._issues.finish()
 
-    async def _stopped(
-        self, holder: LeaseHolder, first: Session, lease: Lease, error: BaseException
-    ) -> None:
+    async def _stopped(self, first: Session, lease: Lease, error: BaseException) -> None:
         """Enter why a run ends early, on the first connection or, if that is gone, another."""
         error = first_error(error)
         if isinstance(error, LeaseHeldError):
             return
         state, text = _early_end(error)
-        finish = self._finish(holder, lease, state, error=text)
         async with contextlib.AsyncExitStack() as stack:
             session = first
             if first.is_gone:
@@ -318,14 +328,14 @@ class Run:
                 # statement, and a process that waits for a lock does not see that its client
                 # has gone.
                 await session.enter(LEDGER)
-                await holder.ledger.end_transactions(session, [lease.token])
+                await self._ledger.end_transactions(session, [lease.token])
                 issues = symbol_issue_rows(lease.run_id, lease.attempt, self._noticed)
-                await holder.end(session, lease, finish, issues)
+                await self._enter_end(session, lease, state, issues, error=text)
             except DatabaseError:
                 # Where the ledger takes no issues, the lease is given back without them.
                 if session.is_gone:
                     raise
-                await holder.end(session, lease, finish)
+                await self._enter_end(session, lease, state, error=text)
 
     async def _on_snapshot(self, first: Session, lanes: int, catalog: Catalog | None) -> Work:
         reading, writing = lanes // 2, lanes - lanes // 2
@@ -342,8 +352,7 @@ class Run:
                 await self._ask_the_time(first)
             elif lease.attempt > 1:
                 await first.enter(LEDGER)
-                ledger = Ledger(self.request.settings.schema)
-                committed = await ledger.committed(first, lease.run_id)
+                committed = await self._ledger.committed(first, lease.run_id)
                 self.request = replace(self.request, committed=committed)
             work = await self._prepare(readers, catalog, first.view)
             if not work.computes:
@@ -390,8 +399,7 @@ class Run:
     async def _entries(self, session: Session) -> object:
         """Return what shows whether another moment is as late for the ledger."""
         await session.enter(LEDGER)
-        ledger = Ledger(self.request.settings.schema)
-        found = await ledger.entries(session, question_of(self.request))
+        found = await self._ledger.entries(session, question_of(self.request))
         await session.enter("check")
         return found
 
@@ -467,10 +475,8 @@ class Run:
     def _report(self, error: BaseException | None = None) -> BatchResult:
         """Return the report, of what was done until then if an error ended the run."""
         request, lease, work, done = self.request, self.lease, self.work, dict(UNPLANNED)
-        consistent = True
         if work is not None:
             done = work.report() | {"sessions_behind": self._behind(work)}
-            consistent = self.consistent and not work.writer.retries
         failed = bool((done["portfolios"].status == FAILED).any())
         state, text = ("incomplete" if failed else "complete"), None
         if error is not None:
@@ -485,7 +491,7 @@ class Run:
             seconds_by_phase=self._monitor.seconds_by_phase(),
             rows_by_load=dict(self._monitor.rows_by_load),
             peak_memory_bytes=peak_memory_bytes(),
-            consistent=consistent,
+            consistent=work is None or self._saw_one_moment,
             rows_by_phase=dict(self._monitor.rows),
             bytes_by_phase=dict(self._database.bytes),
             analytics=request.analytics,

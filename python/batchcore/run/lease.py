@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from batchcore.db.catalog import Catalog
     from batchcore.pg.database import Database
-    from batchcore.pg.ledger import EarlierRun, IssueRows, Lease, ShardGroup
+    from batchcore.pg.ledger import EarlierRun, Lease, ShardGroup
     from batchcore.run.request import Request
 
 PHASE: Final = "ledger"
@@ -287,24 +287,6 @@ class LeaseHolder:
                 await asyncio.sleep(pause)
                 ahead = 0.0
         raise taken_over(lease)
-
-    async def end(
-        self,
-        session: Session,
-        lease: Lease,
-        finish: Callable[[Session], Awaitable[bool]],
-        *issues: IssueRows,
-    ) -> None:
-        """Write how a run has ended by ``finish``, and the issues that are in no chunk."""
-        await session.enter(PHASE)
-        issues = tuple(one for one in issues if one.rows)
-        # Without issues one statement ends a run, in a transaction of its own.
-        around = self.ledger.fenced(session, lease) if issues else contextlib.nullcontext()
-        async with around:
-            for one in issues:
-                await self.ledger.enter_issues(session, one)
-            if not await finish(session):
-                raise taken_over(lease)
 
 
 async def attempt_briefly(run_id: str, work: Callable[[], Awaitable[None]]) -> None:
