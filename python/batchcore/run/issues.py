@@ -138,10 +138,10 @@ class IssueList:
 
     def add(self, issues: Issues, first_portfolio: int = 0) -> None:
         """Append issues whose portfolios count from ``first_portfolio``."""
-        portfolio = issues.portfolio
         if first_portfolio:
-            portfolio = np.where(portfolio >= 0, portfolio + first_portfolio, portfolio)
-        self.parts.append(replace(issues, portfolio=portfolio.astype(np.int32)))
+            own = issues.portfolio
+            issues = replace(issues, portfolio=np.where(own < 0, own, own + first_portfolio))
+        self.parts.append(issues)
 
     def add_misses(self, misses: Misses) -> None:
         """Add misses to those of the same symbol."""
