@@ -323,7 +323,8 @@ class RollForward(Policy):
         missing = missing_prices(plan, held, latest, settings.lookback_days)
         for issues in await asyncio.to_thread(list, missing):
             self.issues.add(issues)
-        self.issues.add_held(await asyncio.to_thread(planned_holders, plan, held, findings))
+        holders = await asyncio.to_thread(planned_holders, plan, held, findings)
+        self.issues.shared.held.append(holders)
         ids = lacking(plan, held, latest)
         if len(checked) and len(ids) and settings.does_check(PRICE_LOW):
             every = sorted(symbols.table())

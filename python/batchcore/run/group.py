@@ -271,5 +271,6 @@ def _issues(results: Sequence[BatchResult], ids: Ids) -> IssueList:
         new = np.array([text not in seen for text in said], dtype=np.bool_)
         found.add(others.take(new))
         seen.update(said)
-        found.shared.add(shared)
+        found.shared.add_misses(shared.misses.items())
+        found.shared.held.extend(shared.held)
     return found

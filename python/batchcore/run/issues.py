@@ -15,7 +15,7 @@ from batchcore.units import State
 from batchcore.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from batchcore.frames import Ambiguous, Ids, Int64, Kept, Misses, Text
 
@@ -101,16 +101,11 @@ class Shared:
     misses: dict[Miss, tuple[int, int, int]] = field(default_factory=dict)
     held: list[HeldFindings] = field(default_factory=list)
 
-    def add(self, other: Shared) -> None:
-        """Add what other portfolios have in common, on the same closes."""
-        for key, miss in other.misses.items():
-            self.add_miss(key, *miss)
-        self.held.extend(other.held)
-
-    def add_miss(self, key: Miss, count: int, first: int, last: int) -> None:
-        """Add lot-sessions between two sessions to those of the same symbol."""
-        known, earliest, latest = self.misses.get(key, (0, first, last))
-        self.misses[key] = known + count, min(earliest, first), max(latest, last)
+    def add_misses(self, misses: Iterable[tuple[Miss, tuple[int, int, int]]]) -> None:
+        """Add lot-sessions, with the first session and the last, to those of the same symbol."""
+        for key, (count, first, last) in misses:
+            known, earliest, latest = self.misses.get(key, (0, first, last))
+            self.misses[key] = known + count, min(earliest, first), max(latest, last)
 
     def issues(self) -> Issues:
         """Return the issues that say it, by symbol."""
@@ -145,22 +140,13 @@ class IssueList:
 
     def add_misses(self, misses: Misses) -> None:
         """Add misses to those of the same symbol."""
-        rows = zip(
-            misses.unpriced.tolist(),
-            misses.symbol.texts(),
-            misses.symbol.state.tolist(),
-            misses.lot_sessions.tolist(),
-            misses.first.tolist(),
-            misses.last.tolist(),
-            strict=True,
+        symbols = misses.symbol.texts(), (misses.symbol.state == State.VALUE).tolist()
+        times = (column.tolist() for column in (misses.lot_sessions, misses.first, misses.last))
+        rows = zip(misses.unpriced.tolist(), *symbols, zip(*times, strict=True), strict=True)
+        self.shared.add_misses(
+            ((unpriced, str(symbol) if known else ""), counts)
+            for unpriced, symbol, known, counts in rows
         )
-        for unpriced, symbol, state, count, first, last in rows:
-            known = str(symbol) if state == State.VALUE else ""
-            self.shared.add_miss((unpriced, known), count, first, last)
-
-    def add_held(self, held: HeldFindings) -> None:
-        """Add the portfolios that findings concern."""
-        self.shared.held.append(held)
 
     def finish(self) -> Issues:
         """Return all issues: of the prices, then of each portfolio in order, then the shared."""

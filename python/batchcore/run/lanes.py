@@ -126,7 +126,7 @@ class Work:
         for part in (rows.issues, *item.issues):
             issues.add(part, first)
         issues.add_misses(rows.misses)
-        issues.add_held(rows.held)
+        issues.shared.held.append(rows.held)
         if item.kept:
             issues.add(not_replaced(item.kept, self.policy.plan.id))
 

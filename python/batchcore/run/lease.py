@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from batchcore.db.catalog import Catalog
     from batchcore.pg.database import Database
-    from batchcore.pg.ledger import EarlierRun, Lease, ShardGroup
+    from batchcore.pg.ledger import Lease, ShardGroup
     from batchcore.run.request import Request
 
 PHASE: Final = "ledger"
@@ -214,7 +214,12 @@ class LeaseHolder:
             raise LeaseHeldError(msg)
         for other in found:
             if other.state == LIVES and other.alive:
-                raise _held(other)
+                until = f"{other.until.astimezone(dt.UTC):%Y-%m-%dT%H:%M:%SZ}"
+                msg = (
+                    f"run {other.run_id} is already processing some of these portfolios (its lease"
+                    f" expires at {until}): wait for it to end (--wait), or see `batchcore status`"
+                )
+                raise LeaseHeldError(msg, other.run_id)
         same = [run for run in found if run.same and self._request.resume][:1]
         gone = [run for run in found if run.state == LIVES and run not in same]
         self._given_up = [run.token for run in (*same, *gone)]
@@ -310,12 +315,3 @@ async def attempt_briefly(run_id: str, work: Callable[[], Awaitable[None]]) -> N
             cancelled = error
     if cancelled is not None:
         raise cancelled
-
-
-def _held(other: EarlierRun) -> LeaseHeldError:
-    msg = (
-        f"run {other.run_id} is already processing some of these portfolios (its lease expires at"
-        f" {other.until.astimezone(dt.UTC):%Y-%m-%dT%H:%M:%SZ}): wait for it to end (--wait), or"
-        " see `batchcore status`"
-    )
-    return LeaseHeldError(msg, other.run_id)
