@@ -119,109 +119,55 @@ if TYPE_CHECKING:
 
 
 _ROOMS: Final = {
-    "batchcore.attribution.explainer": ("explain",),
+    "batchcore.attribution.explainer": "explain",
     "batchcore.attribution.explanation": (
-        "ComparedCell",
-        "ExplainedFlow",
-        "ExplainedRow",
-        "Explanation",
-        "UnbalancedRow",
-        "UnexplainedPortfolio",
+        "ComparedCell ExplainedFlow ExplainedRow Explanation UnbalancedRow UnexplainedPortfolio"
     ),
-    "batchcore.audit.repair": ("repair",),
-    "batchcore.audit.result": ("VerifyResult",),
-    "batchcore.audit.verifier": ("verify",),
+    "batchcore.audit.repair": "repair",
+    "batchcore.audit.result": "VerifyResult",
+    "batchcore.audit.verifier": "verify",
     "batchcore.caches": (
-        "Closes",
-        "CompanyProfile",
-        "CompanyProfileCache",
-        "CompanyProfileCacheStats",
-        "PriceCache",
-        "PriceCacheStats",
-        "Snapshot",
-        "SnapshotCache",
-        "SnapshotCacheStats",
+        "Closes CompanyProfile CompanyProfileCache CompanyProfileCacheStats PriceCache "
+        "PriceCacheStats Snapshot SnapshotCache SnapshotCacheStats"
     ),
-    "batchcore.native": ("compute",),
-    "batchcore.config": ("Fx", "Schema", "Settings", "Splits"),
-    "batchcore.db.autogenerate": ("alembic_include_object",),
+    "batchcore.native": "compute",
+    "batchcore.config": "Fx Schema Settings Splits",
+    "batchcore.db.autogenerate": "alembic_include_object",
     "batchcore.errors": (
-        "BatchcoreError",
-        "CancelledError",
-        "ConcurrentUseError",
-        "ConfigError",
-        "CoverageError",
-        "DatabaseError",
-        "DecodeError",
-        "InputError",
-        "InternalError",
-        "LeaseHeldError",
-        "NumericError",
-        "ProcessDiedError",
-        "RateMissingError",
-        "SchemaError",
-        "SnapshotExistsError",
-        "TooManyFailedError",
+        "BatchcoreError CancelledError ConcurrentUseError ConfigError CoverageError DatabaseError "
+        "DecodeError InputError InternalError LeaseHeldError NumericError ProcessDiedError "
+        "RateMissingError SchemaError SnapshotExistsError TooManyFailedError"
     ),
     "batchcore.frames": (
-        "BenchmarkWeights",
-        "Betas",
-        "Days",
-        "Decimals",
-        "Events",
-        "FloatObjects",
-        "Flows",
-        "HeldFindings",
-        "Inputs",
-        "Issues",
-        "LegacyColumns",
-        "Misses",
-        "Opening",
-        "Positions",
-        "Previous",
-        "Prices",
-        "RateRows",
-        "Profiles",
-        "Rows",
-        "SplitRows",
-        "Text",
+        "BenchmarkWeights Betas Days Decimals Events FloatObjects Flows HeldFindings Inputs "
+        "Issues LegacyColumns Misses Opening Positions Previous Prices RateRows Profiles Rows "
+        "SplitRows Text"
     ),
-    "batchcore.options": ("RunOptions",),
-    "batchcore.returns.performance": ("performance",),
-    "batchcore.returns.result": ("Performance",),
-    "batchcore.returns.snapshots": ("Snapshots", "read_snapshots"),
-    "batchcore.run.calculator": ("BatchOrchestrator", "PnLCalculator"),
-    "batchcore.run.batch": ("run_batch",),
-    "batchcore.run.cluster": ("GroupResult", "run_on"),
-    "batchcore.run.many": ("ManyResult", "run_many"),
+    "batchcore.options": "RunOptions",
+    "batchcore.returns.performance": "performance",
+    "batchcore.returns.result": "Performance",
+    "batchcore.returns.snapshots": "Snapshots read_snapshots",
+    "batchcore.run.calculator": "BatchOrchestrator PnLCalculator",
+    "batchcore.run.batch": "run_batch",
+    "batchcore.run.cluster": "GroupResult run_on",
+    "batchcore.run.many": "ManyResult run_many",
     "batchcore.run.portfolio": (
-        "SectorTagResult",
-        "calculate_portfolio_provider_beta",
-        "calculate_portfolio_sector_exposure",
-        "restore_sector_tag_for_position",
-        "restore_sector_tags_for_portfolio",
+        "SectorTagResult calculate_portfolio_provider_beta calculate_portfolio_sector_exposure "
+        "restore_sector_tag_for_position restore_sector_tags_for_portfolio"
     ),
-    "batchcore.run.result": ("BatchResult", "ShardResult"),
-    "batchcore.run.split_basis": ("BasisCheck", "EntryPrice", "SplitCloses", "check_basis"),
-    "batchcore.run.status": (
-        "ChunkStatus",
-        "IssueStatus",
-        "RunStatus",
-        "SymbolIssueStatus",
-        "runs",
-    ),
+    "batchcore.run.result": "BatchResult ShardResult",
+    "batchcore.run.split_basis": "BasisCheck EntryPrice SplitCloses check_basis",
+    "batchcore.run.status": "ChunkStatus IssueStatus RunStatus SymbolIssueStatus runs",
 }
-_LATE: Final = (
-    "batchcore.run.batch",
-    "batchcore.policies.rollforward",
-    "batchcore.sources.cached",
-)
+"""Rooms, and the public names of each, which are loaded from it."""
+
+_LATE: Final = ("batchcore.policies.rollforward", "batchcore.sources.cached")
 """Rooms without a public name of their own that calls import when they need them."""
 
 _EXTRAS: Final = ("nanoarrow", "opentelemetry.trace", "scipy.optimize", "scipy.special")
 """What calls import of packages that may not be there."""
 
-_HOMES: Final = {name: room for room, names in _ROOMS.items() for name in names}
+_HOMES: Final = {name: room for room, names in _ROOMS.items() for name in names.split()}
 
 _AWAITED: Final = frozenset(
     name

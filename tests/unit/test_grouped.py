@@ -12,12 +12,13 @@ from batchcore.frames import Days, Decimals, Flows, Positions, Text
 from batchcore.run.grouped import (
     ROWS_OF_A_PORTFOLIO,
     EventsByPosition,
-    FlowsByPortfolio,
     GroupedLoad,
+    flows_between,
     group_size,
 )
 from batchcore.run.plan import Chunk
 from batchcore.sources.facts import LooseEvents
+from batchcore.sources.host import sorted_ids
 from support import build
 
 READER = None
@@ -108,9 +109,10 @@ def test_events_are_those_that_a_search_finds(
 
 @given(made=st.lists(st.integers(0, 12), max_size=40), bits=st.sampled_from([0, 60, 64, 100]))
 def test_flows_are_cut_by_the_ids_of_the_plan(made: list[int], bits: int) -> None:
-    sorted_flows = FlowsByPortfolio.of(flows(made, bits))
+    sorted_flows = flows(made, bits)
+    sorted_flows = sorted_flows.take(sorted_ids(sorted_flows.portfolio_id))
     for chunk in ([2], [3, 5], [7, 11, 12]):
-        found = sorted_flows.between(build.ids([one << bits for one in chunk]))
+        found = flows_between(sorted_flows, build.ids([one << bits for one in chunk]))
         expected = [row for row, one in enumerate(made) if chunk[0] <= one <= chunk[-1]]
         assert sorted(found.day.values.tolist()) == expected
         portfolios = [int.from_bytes(one.tobytes(), "big") >> bits for one in found.portfolio_id]

@@ -175,10 +175,10 @@ def test_a_plan_is_what_the_reference_says(
     plan = plan_of(rows, calendar, plans.Range(start, end), mode)
 
     assert [tuple(written(plan, row)) for row in range(len(rows))] == [s.sessions for s in spans]
-    assert plan.sessions_planned().tolist() == [len(span.sessions) for span in spans]
-    assert plan.works().tolist() == [bool(span.sessions) for span in spans]
+    assert plan.sessions_planned.tolist() == [len(span.sessions) for span in spans]
+    assert plan.works.tolist() == [bool(span.sessions) for span in spans]
     run = sorted({day for span in spans for day in span.sessions})
-    assert plan.sessions[plan.sessions_run()].tolist() == run
+    assert plan.sessions[plan.sessions_run].tolist() == run
     previous = dict(
         zip(map(bytes, plan.previous.portfolio_id), plan.previous.day.tolist(), strict=True)
     )
@@ -212,7 +212,7 @@ def test_gaps_and_rows_off_session_are_what_the_reference_says(
     # As wide as it can get: the window of a chunk is that of all its portfolios.
     there = existing(rows, calendar, FIRST, LAST)
     owner = located(there.portfolio_id, plan.id)
-    last = np.where(plan.works(), np.maximum(plan.last_day, end), end)
+    last = np.where(plan.works, np.maximum(plan.last_day, end), end)
     window = (np.full(len(rows), start), last)
 
     off = plans.off_session(there, owner, calendar, window)
@@ -301,12 +301,12 @@ def test_a_soft_deleted_portfolio_has_no_sessions_and_stops_nobody() -> None:
     rows = [{MONDAY: ref.Stored(MONDAY)}, {}]
     for mode in ("skip", "replace", "error"):
         plan = plan_of(rows, calendar, plans.Range(MONDAY, MONDAY + 1), mode, deleted=[0])
-        assert plan.sessions_planned().tolist() == [0, 2]
+        assert plan.sessions_planned.tolist() == [0, 2]
 
 
 def test_nobody_is_a_plan_without_work() -> None:
     plan = plan_of([], calendars.load("XNYS"), plans.Range(MONDAY, LAST))
-    assert len(plan.works()) == len(plan.sessions) == 0
+    assert len(plan.works) == len(plan.sessions) == 0
     assert plans.chunks(plan, 10) == []
 
 
@@ -322,7 +322,7 @@ def test_sessions_behind_are_those_that_the_portfolio_furthest_behind_lacks(
 ) -> None:
     deleted = [0] if len(rows) > 1 else []
     plan = plan_of(rows, calendar, plans.Range(None, end), deleted=deleted)
-    wrote = plan.sessions_planned() * np.array(done[: len(rows)], dtype=np.int32)
+    wrote = plan.sessions_planned * np.array(done[: len(rows)], dtype=np.int32)
 
     latest = []
     for row, each in enumerate(rows):
@@ -346,7 +346,7 @@ def test_chunks_cut_portfolios_in_order_and_leave_nobody_out() -> None:
         assert [chunk.rows.start for chunk in made] == list(range(0, 23, size))
         assert all(chunk.rows.stop - chunk.rows.start == size for chunk in made)
         works = np.concatenate([chunk.works for chunk in made])
-        assert works.tolist() == plan.works().tolist() == [not each for each in rows]
+        assert works.tolist() == plan.works.tolist() == [not each for each in rows]
 
 
 @pytest.mark.parametrize(

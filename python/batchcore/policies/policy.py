@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
-from batchcore.frames import Issues
+from batchcore.frames import Flows, Issues
 from batchcore.native import Book, roll_forward, store_snapshots
 from batchcore.run import grouped
 from batchcore.run import plan as plans
-from batchcore.run.grouped import FlowsByPortfolio
 from batchcore.run.result import Coverage
 from batchcore.run.valuation import Valuation
 from batchcore.shards import in_shard
 from batchcore.sinks.snapshots import Equities, already_exist, encode_batch
 from batchcore.sources.facts import FLOWS, select_events, select_flows
-from batchcore.sources.host import Boundaries, Selection
+from batchcore.sources.host import Boundaries, Selection, sorted_ids
 from batchcore.sources.positions import select_earliest_entries
 from batchcore.sources.query import load
 from batchcore.sources.rates import several_currencies
@@ -264,7 +263,7 @@ class Policy(abc.ABC):
     def begin(self, chunks: Sequence[Chunk]) -> None:
         """Take the chunks, and choose how many of them make a group of events or flows."""
         self.chunks = chunks
-        estimated, works = self.catalog.estimated_rows, self.plan.works()
+        estimated, works = self.catalog.estimated_rows, self.plan.works
         flows = grouped.group_size(chunks, estimated, FLOWS, grouped.BYTES_OF_A_GROUP)
         self._flows = grouped.GroupedLoad(chunks, flows, self._load_flows)
         whole = self.plan.is_whole and works.sum() * 2 >= len(works)
@@ -274,7 +273,8 @@ class Policy(abc.ABC):
         """Return the positions of a chunk with the events and flows of its group."""
         of_group = await self._events.of(reader, chunk)
         events = await asyncio.to_thread(of_group.among, positions)  # milliseconds
-        flows = (await self._flows.of(reader, chunk)).between(self.plan.id[chunk.rows])
+        flows = await self._flows.of(reader, chunk)
+        flows = grouped.flows_between(flows, self.plan.id[chunk.rows])
         self.monitor.loaded(positions=len(positions), events=len(events), flows=len(flows))
         return Book(positions=positions, events=events, flows=flows)
 
@@ -282,10 +282,10 @@ class Policy(abc.ABC):
         selection = self.selection_of(group, group.works)
         return select_events(self.catalog, selection, deleted=self.reads_deleted)
 
-    async def _load_flows(self, reader: Session, group: Chunk) -> FlowsByPortfolio:
+    async def _load_flows(self, reader: Session, group: Chunk) -> Flows:
         selection, window = self.selection_of(group, group.works), self.flow_window(group)
         found = await load(reader, select_flows(self.catalog, selection, *window))
-        return await asyncio.to_thread(FlowsByPortfolio.of, found)
+        return await asyncio.to_thread(lambda: found.take(sorted_ids(found.portfolio_id)))
 
     def flow_window(self, chunk: Chunk) -> tuple[int, int]:
         """Return the first and the last day whose flows count: those of its sessions."""

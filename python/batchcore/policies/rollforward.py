@@ -93,7 +93,7 @@ class RollForward(Policy):
         if self.settings.shard is not None:
             whole = self._planned(everyone, rewrites, whole=True)
             self.plan = plans.on_sessions_of(whole, self.plan)
-        self._checked, works = whole.sessions_run(), whole.works()
+        self._checked, works = whole.sessions_run, whole.works
         if self.request.only_rewrites and not works.all():
             self.selection = Selection(np.ascontiguousarray(whole.id[works]))
         self.look_at_currencies(everyone.currency, works)
@@ -312,7 +312,7 @@ class RollForward(Policy):
         """Report what prices lack, and findings of checks, before anything is computed."""
         plan, settings = self.plan, self.settings
         findings = Findings.none() if checks is None else checks.findings
-        sessions = plan.sessions[plan.sessions_run()]
+        sessions = plan.sessions[plan.sessions_run]
         latest = await asyncio.to_thread(latest_closes, symbols, closes, sessions)
         named = {*latest.symbols, *map(str, findings.symbol.texts())}
         if not named:
@@ -323,7 +323,8 @@ class RollForward(Policy):
         missing = missing_prices(plan, held, latest, settings.lookback_days)
         for issues in await asyncio.to_thread(list, missing):
             self.issues.add(issues)
-        self.issues.add_held(await asyncio.to_thread(planned_holders, plan, held, findings))
+        holders = await asyncio.to_thread(planned_holders, plan, held, findings)
+        self.issues.shared.held.append(holders)
         ids = lacking(plan, held, latest)
         if len(checked) and len(ids) and settings.does_check(PRICE_LOW):
             every = sorted(symbols.table())

@@ -16,7 +16,6 @@ from batchcore.audit.compute import columns_of
 from batchcore.frames import Days, Decimals, day_keys
 from batchcore.policies.rollforward import RollForward, in_cents
 from batchcore.policies.rollforward_audit import expected_of
-from batchcore.run.analysis import last_sessions
 from batchcore.run.plan import Rewrites
 from batchcore.run.result import Differences
 from batchcore.schema import RULE_COLUMNS
@@ -133,7 +132,7 @@ class RepairedRollForward(RollForward):
         """Return which of some rows the level of analytics has analysed."""
         if self.parts.level == "every":
             return np.arange(len(own))
-        last = last_sessions(self.plan)[chunk.rows]
+        last = self.plan.last_session[chunk.rows]
         return np.flatnonzero(rows.day[own] == last[rows.portfolio[own]])
 
     def equities(self, rows: Rows, ids: Bytes, chunk: Chunk) -> Equities:
@@ -143,7 +142,7 @@ class RepairedRollForward(RollForward):
         latest = self.plan.latest_equity
         cents = in_cents(latest.values[chunk.rows], latest.scale)
         known = (latest.state[chunk.rows] == State.VALUE) & (rows.written == 0)
-        known &= self.plan.works()[chunk.rows]
+        known &= self.plan.works[chunk.rows]
         cents[at], known[at] = of_rows.cents, True
         mine = self.plan.opening.equity.take(chunk.rows)
         known &= compare.differs(mine, Decimals(cents, CENTS))

@@ -20,7 +20,7 @@ from batchcore.analytics.sector_exposure import sector_exposure, sector_of
 from batchcore.analytics.symbol_beta import SymbolBetas, symbol_betas
 from batchcore.analytics.volatility import realized_volatility
 from batchcore.analytics.windows import LOOK
-from batchcore.db.analytic_tables import SNAPSHOTS
+from batchcore.db.analytic_tables import SNAPSHOTS, Parts
 from batchcore.errors import CancelledError
 from batchcore.frames import (
     Integers,
@@ -30,22 +30,21 @@ from batchcore.frames import (
     first_of_each,
     known_states,
 )
-from batchcore.native import hold, value_positions
+from batchcore.native import Book, CancelFlag, Market, hold, value_positions
 from batchcore.run.analytic_rows import Fitting, HeldStocks, TableRows, etf_columns
 from batchcore.schema import HOST, Use
 from batchcore.sinks.analytics import ChunkTables
-from batchcore.sources.factors import rows_exist, select_factors
+from batchcore.sources.factors import Factors, rows_exist, select_factors
 from batchcore.sources.host import Selection, floats, located, normalised
-from batchcore.sources.profiles import load_profiles
+from batchcore.sources.profiles import SymbolProfiles, load_profiles
 from batchcore.sources.query import load
-from batchcore.sources.snapshots import select_returns
+from batchcore.sources.snapshots import Returns, select_returns
 from batchcore.units import CENTS, FACTOR_ETFS, MARKET, LotKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from batchcore.calendar import Calendar
-    from batchcore.db.analytic_tables import Parts
     from batchcore.db.catalog import Catalog
     from batchcore.frames import (
         Bools,
@@ -58,13 +57,9 @@ if TYPE_CHECKING:
         Rows,
         Text,
     )
-    from batchcore.native import Book, CancelFlag, Market
     from batchcore.pg.session import Session
     from batchcore.run.monitor import Monitor
     from batchcore.run.plan import Chunk, Plan
-    from batchcore.sources.factors import Factors
-    from batchcore.sources.profiles import SymbolProfiles
-    from batchcore.sources.snapshots import Returns
 
 log: Final = logging.getLogger("batchcore")
 
@@ -87,21 +82,14 @@ def extra_symbols(level: str) -> tuple[str, ...]:
     return FACTOR_ETFS if level == "full" else (MARKET,)
 
 
-def last_sessions(plan: Plan) -> Int32:
-    """Return the last session of each portfolio, (n,) int32; without any, the lowest day."""
-    last = np.searchsorted(plan.sessions, plan.last_day, side="right") - 1
-    session = plan.sessions[np.maximum(last, 0)]
-    return np.where(plan.works(), session, np.iinfo(np.int32).min).astype(np.int32)
-
-
 def return_sessions(plan: Plan, calendar: Calendar, level: str) -> Int32:
     """Return the sessions whose closes the analytics of a level read, ascending."""
     # Regressions (A5) look back the furthest; the first return is that of the second session.
     if level == "none":
         return np.zeros(0, dtype=np.int32)
-    analysed = plan.sessions[plan.sessions_run()]
+    analysed = plan.sessions[plan.sessions_run]
     if level != "every":
-        analysed = distinct(last_sessions(plan)[plan.works()])
+        analysed = distinct(plan.last_session[plan.works])
     first = calendar.last_sessions(int(analysed[0]), LOOK + 1)
     return calendar.sessions(int(first[0]), int(analysed[-1]))
 

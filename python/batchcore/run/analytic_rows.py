@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from batchcore.analytics.symbol_beta import METHOD
+from batchcore.analytics.symbol_beta import METHOD, SymbolBetas
 from batchcore.analytics.windows import WINDOW
 from batchcore.db.analytic_tables import (
     FACTOR_EXPOSURES,
     POSITION_BETAS,
     POSITION_FACTORS,
     POSITIONS,
+    Capacity,
 )
 from batchcore.frames import (
     Constant,
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 
     from batchcore.analytics.factor_exposure import FactorExposures
     from batchcore.analytics.factor_regression import FactorBetas
-    from batchcore.analytics.symbol_beta import SymbolBetas
-    from batchcore.db.analytic_tables import Capacity
     from batchcore.frames import Bools, Floats, Ids, Int32, Int64, Positions, PositionValues
     from batchcore.sources.factors import Factors
 

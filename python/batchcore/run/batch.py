@@ -8,7 +8,7 @@ import datetime as dt
 import logging
 import uuid
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final, Literal, Unpack
 
 import numpy as np
@@ -19,10 +19,10 @@ from batchcore.errors import ConfigError, DatabaseError, LeaseHeldError
 from batchcore.late_imports import imported
 from batchcore.native import CancelFlag
 from batchcore.pg.database import Database
-from batchcore.pg.ledger import Ledger, Planned
-from batchcore.pg.session import snapshot, transaction
+from batchcore.pg.ledger import IssueRows, Lease, Ledger, Planned, taken_over
+from batchcore.pg.session import Session, View, snapshot, transaction
 from batchcore.pg.session_pool import SessionPool
-from batchcore.policies.policy import RunContext
+from batchcore.policies.policy import Policy, RunContext
 from batchcore.run.chunk import StampClock, symbol_issue_rows
 from batchcore.run.issues import IssueList
 from batchcore.run.lanes import Work
@@ -38,7 +38,7 @@ from batchcore.run.lease import PHASE as LEDGER
 from batchcore.run.monitor import Monitor, describe, log_result, peak_memory_bytes
 from batchcore.run.plan import sessions_behind
 from batchcore.run.prepare import inspected, last_closed, prepare
-from batchcore.run.request import requested
+from batchcore.run.request import Request, requested
 from batchcore.run.result import (
     FAILED,
     BatchResult,
@@ -54,15 +54,12 @@ from batchcore.sources.host import Selection
 from batchcore.sources.portfolios import lock_portfolios
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from batchcore.config import Settings
     from batchcore.db.catalog import Catalog
+    from batchcore.frames import Issues
     from batchcore.options import RunKeywords, RunOptions
-    from batchcore.pg.ledger import IssueRows, Lease
-    from batchcore.pg.session import Session, View
-    from batchcore.policies.policy import Policy
-    from batchcore.run.request import Request
 
 LEAST_LANES: Final = 2
 """Minimum connections: one reader, one writer; the heartbeat's is extra."""
@@ -157,13 +154,9 @@ def connections_needed(settings: Settings) -> int:
 class Run:
     """One run from its arguments to its report.
 
-    Attributes:
-        asked: The request as it was made.
-        request: The same with what is known since: its dates, what was committed.
-        resumed: The report of the run that this one follows.
-        planned: What the ledger keeps of its plan, where there is a lease.
-        work: Its chunks, once there is a plan.
-        consistent: Whether all loads have seen one moment, but for chunks written again.
+    ``request`` is ``asked`` with what is known since: its dates, what was committed; `resumed` the
+    report of the run that this one follows. `consistent` is whether all loads have seen one moment,
+    but for chunks written again.
     """
 
     def __init__(
@@ -178,6 +171,7 @@ class Run:
         self.work: Work | None = None
         self.consistent = True
         self._database = database
+        self._ledger = Ledger(request.settings.schema)
         self._monitor = Monitor(str(uuid.uuid4()))
         self._issues = IssueList()
         self._waits = LockWatch()
@@ -190,14 +184,13 @@ class Run:
                 clock = tasks.create_task(self._tick_forever())
                 result = await self._run()
                 clock.cancel()
-        except BaseExceptionGroup as group:
-            first = first_error(group)
         except BaseException as error:
-            keep_with(error, self._report(error))
-            raise
+            first = first_error(error)
+            keep_with(first, self._report(first))
+            if first is error:
+                raise
         else:
             return result
-        keep_with(first, self._report(first))
         raise first  # outside: the group, which has it, would be its context and not be pickled
 
     async def _tick_forever(self) -> None:
@@ -261,62 +254,71 @@ class Run:
                 work = await self._on_snapshot(first, lanes, catalog)
                 beats.cancel()
             failed = int(np.count_nonzero(work.status == FAILED))
-            await holder.end(
+            await self._enter_end(
                 first,
                 lease,
-                self._finish(holder, lease, "incomplete" if failed else "complete", failed=failed),
+                "incomplete" if failed else "complete",
                 work.steps.unwritten_issues(lease.run_id, lease.attempt),
-                self._symbol_issues(lease),
+                symbol_issue_rows(lease.run_id, lease.attempt, self._noticed),
+                failed=failed,
             )
         except BaseException as error:
             if lease is not None:  # committed too, or cancelled on the way there
-                await attempt_briefly(
-                    lease.run_id, partial(self._stopped, holder, first, lease, error)
-                )
+                await attempt_briefly(lease.run_id, partial(self._stopped, first, lease, error))
             raise
         monitor.step("finished")
 
-    def _finish(
+    async def _enter_end(
         self,
-        holder: LeaseHolder,
+        session: Session,
         lease: Lease,
         state: str,
-        *,
+        *issues: IssueRows,
         failed: int | None = None,
         error: str | None = None,
-    ) -> Callable[[Session], Awaitable[bool]]:
-        """Return what enters the end of the run in the ledger, with what this attempt leaves."""
-        seconds, work = self._monitor.seconds_by_phase(), self.work
-        return partial(
-            holder.ledger.finish,
-            lease=lease,
-            state=state,
-            seconds=seconds["total"],
-            ledger_days=self.request.settings.ledger_days,
-            planned=self.planned,
-            failed=failed,
-            error=error,
-            outcome={
-                "seconds_by_phase": {name: round(value, 3) for name, value in seconds.items()},
-                "portfolios_by_status": {} if work is None else status_counts(work.status),
-                "consistent": self.consistent and not (work is not None and work.writer.retries),
-            },
-        )
-
-    def _symbol_issues(self, lease: Lease) -> IssueRows:
-        """Return what was noticed of symbols by this attempt."""
-        return symbol_issue_rows(lease.run_id, lease.attempt, self._issues.finish())
-
-    async def _stopped(
-        self, holder: LeaseHolder, first: Session, lease: Lease, error: BaseException
     ) -> None:
+        """Enter how the run has ended in the ledger, with the issues that are in no chunk."""
+        await session.enter(LEDGER)
+        seconds, work = self._monitor.seconds_by_phase(), self.work
+        some = [one for one in issues if one.rows]
+        # Without issues one statement ends a run, in a transaction of its own.
+        around = self._ledger.fenced(session, lease) if some else contextlib.nullcontext()
+        async with around:
+            for one in some:
+                await self._ledger.enter_issues(session, one)
+            is_own = await self._ledger.finish(
+                session,
+                lease,
+                state,
+                seconds=seconds["total"],
+                ledger_days=self.request.settings.ledger_days,
+                planned=self.planned,
+                failed=failed,
+                error=error,
+                outcome={
+                    "seconds_by_phase": {name: round(value, 3) for name, value in seconds.items()},
+                    "portfolios_by_status": {} if work is None else status_counts(work.status),
+                    "consistent": self._saw_one_moment,
+                },
+            )
+            if not is_own:
+                raise taken_over(lease)
+
+    @property
+    def _saw_one_moment(self) -> bool:
+        return self.consistent and not (self.work is not None and self.work.writer.retries)
+
+    @cached_property
+    def _noticed(self) -> Issues:
+        """The issues of the run, once its work has ended, for the ledger and the report."""
+        return self._issues.finish()
+
+    async def _stopped(self, first: Session, lease: Lease, error: BaseException) -> None:
         """Enter why a run ends early, on the first connection or, if that is gone, another."""
-        if isinstance(error, BaseExceptionGroup):
-            error = first_error(error)
+        error = first_error(error)
         if isinstance(error, LeaseHeldError):
             return
         state, text = _early_end(error)
-        finish = self._finish(holder, lease, state, error=text)
         async with contextlib.AsyncExitStack() as stack:
             session = first
             if first.is_gone:
@@ -326,13 +328,14 @@ class Run:
                 # statement, and a process that waits for a lock does not see that its client
                 # has gone.
                 await session.enter(LEDGER)
-                await holder.ledger.end_transactions(session, [lease.token])
-                await holder.end(session, lease, finish, self._symbol_issues(lease))
+                await self._ledger.end_transactions(session, [lease.token])
+                issues = symbol_issue_rows(lease.run_id, lease.attempt, self._noticed)
+                await self._enter_end(session, lease, state, issues, error=text)
             except DatabaseError:
                 # Where the ledger takes no issues, the lease is given back without them.
                 if session.is_gone:
                     raise
-                await holder.end(session, lease, finish)
+                await self._enter_end(session, lease, state, error=text)
 
     async def _on_snapshot(self, first: Session, lanes: int, catalog: Catalog | None) -> Work:
         reading, writing = lanes // 2, lanes - lanes // 2
@@ -349,11 +352,10 @@ class Run:
                 await self._ask_the_time(first)
             elif lease.attempt > 1:
                 await first.enter(LEDGER)
-                ledger = Ledger(self.request.settings.schema)
-                committed = await ledger.committed(first, lease.run_id)
+                committed = await self._ledger.committed(first, lease.run_id)
                 self.request = replace(self.request, committed=committed)
             work = await self._prepare(readers, catalog, first.view)
-            if not self._computes(work):
+            if not work.computes:
                 await work.only_notice(readers)
             elif lease is None:
                 await work.go_through(readers, readers, reading)
@@ -397,8 +399,7 @@ class Run:
     async def _entries(self, session: Session) -> object:
         """Return what shows whether another moment is as late for the ledger."""
         await session.enter(LEDGER)
-        ledger = Ledger(self.request.settings.schema)
-        found = await ledger.entries(session, question_of(self.request))
+        found = await self._ledger.entries(session, question_of(self.request))
         await session.enter("check")
         return found
 
@@ -417,7 +418,7 @@ class Run:
             await self._ask_the_time(session)
             alone = SessionPool(session)
             work = await self._prepare(alone, catalog)
-            if self._computes(work):
+            if work.computes:
                 await work.go_through(alone, alone, 1)
             else:
                 await work.only_notice(alone)
@@ -447,9 +448,6 @@ class Run:
         self.work = Work(policy, own, self._tick)
         return self.work
 
-    def _computes(self, work: Work) -> bool:
-        return not self.request.only_plans and bool(work.policy.plan.works().any())
-
     def is_behind(self) -> bool:
         """Return whether a run continued, or its group, ended before the last session closed."""
         lease, work = self.lease, self.work
@@ -477,10 +475,8 @@ class Run:
     def _report(self, error: BaseException | None = None) -> BatchResult:
         """Return the report, of what was done until then if an error ended the run."""
         request, lease, work, done = self.request, self.lease, self.work, dict(UNPLANNED)
-        consistent = True
         if work is not None:
             done = work.report() | {"sessions_behind": self._behind(work)}
-            consistent = self.consistent and not work.writer.retries
         failed = bool((done["portfolios"].status == FAILED).any())
         state, text = ("incomplete" if failed else "complete"), None
         if error is not None:
@@ -489,13 +485,13 @@ class Run:
             run_id=self._monitor.run_id,
             policy=request.policy,
             dry_run=request.settings.dry_run,
-            issues=self._issues.finish(),
+            issues=self._noticed,
             shared=self._issues.shared,
             statements_by_phase=dict(self._database.statements),
             seconds_by_phase=self._monitor.seconds_by_phase(),
             rows_by_load=dict(self._monitor.rows_by_load),
             peak_memory_bytes=peak_memory_bytes(),
-            consistent=consistent,
+            consistent=work is None or self._saw_one_moment,
             rows_by_phase=dict(self._monitor.rows),
             bytes_by_phase=dict(self._database.bytes),
             analytics=request.analytics,
@@ -531,7 +527,5 @@ UNPLANNED: Final[Mapping[str, Any]] = {
 
 def _early_end(error: BaseException) -> tuple[str, str]:
     """Return the state of a run that an error ended, and the text of the error."""
-    if isinstance(error, BaseExceptionGroup):
-        error = first_error(error)
     state = "failed" if isinstance(error, Exception) else "interrupted"
     return state, f"{type(error).__name__}: {error}".rstrip(": ")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from batchcore.calendar import FIRST_DATE, PRICES
+from batchcore.calendar import FIRST_DATE, PRICES, Calendar
 from batchcore.db.check import check
 from batchcore.frames import Days, day_keys, distinct
 from batchcore.run.plan import Rewrites
@@ -15,15 +15,18 @@ from batchcore.run.prices import rows_of
 from batchcore.schema import Use
 from batchcore.sources.changes import (
     ChangedFacts,
+    ChangedPrices,
     select_changed_facts,
     select_changed_prices,
     select_changed_session,
     select_changed_splits,
 )
-from batchcore.sources.host import normalised, sorted_ids
-from batchcore.sources.positions import load_symbols, select_held
+from batchcore.sources.host import Selection, normalised, sorted_ids
+from batchcore.sources.positions import Held, load_symbols, select_held
 from batchcore.sources.query import load
 from batchcore.sources.rates import (
+    ChangedRates,
+    ForeignHeld,
     load_names,
     select_changed_rates,
     select_foreign_held,
@@ -35,16 +38,11 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Mapping
 
-    from batchcore.calendar import Calendar
     from batchcore.config import Settings, Splits
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Int32, Int64, Text
     from batchcore.pg.session import Session
     from batchcore.run.monitor import Monitor
-    from batchcore.sources.changes import ChangedPrices
-    from batchcore.sources.host import Selection
-    from batchcore.sources.positions import Held
-    from batchcore.sources.rates import ChangedRates, ForeignHeld
 
 _NEVER: Final = np.iinfo(np.int64).max
 """After every day."""

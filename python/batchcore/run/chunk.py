@@ -14,15 +14,14 @@ import numpy as np
 from batchcore.calendar import date_of
 from batchcore.frames import Integers, Issues, Text, distinct, first_of_each
 from batchcore.native import in_thread
-from batchcore.pg.ledger import ISSUES, SYMBOL_ISSUES, Entry, encode_issues
-from batchcore.run.analysis import ChunkInputs, last_sessions
+from batchcore.pg.ledger import ISSUES, SYMBOL_ISSUES, Entry, IssueRows, encode_issues
+from batchcore.run.analysis import ChunkInputs
 from batchcore.sinks.snapshots import Stamp, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from batchcore.frames import Bools, Ids, Opening, Rows
-    from batchcore.pg.ledger import IssueRows
     from batchcore.policies.policy import ChunkFacts, ChunkLoad, ComputedChunk, Policy, RunPrices
     from batchcore.run.plan import Chunk
     from batchcore.run.request import Request
@@ -52,17 +51,13 @@ class StampClock:
 
 
 class ChunkSteps:
-    """Computes the chunks of a run, as its policy says.
-
-    Attributes:
-        run_id: Of the run in the ledger; None where nothing is entered there.
-        unwritten: What was noticed of the plan, and of chunks that write nothing.
-    """
+    """Computes the chunks of a run, as its policy says."""
 
     def __init__(self, policy: Policy, run_id: str | None = None) -> None:
+        """Take a policy, and the id of its run where the ledger keeps what chunks are."""
         self.policy = policy
         self.run_id = run_id
-        self.unwritten: list[Issues] = [*policy.issues.parts]
+        self.unwritten: list[Issues] = [*policy.issues.parts]  # of the plan, and of no chunk
         self._cancel = policy.cancel
         self._monitor = policy.monitor
 
@@ -92,7 +87,7 @@ class ChunkSteps:
     def _analytic_inputs(
         self, chunk: Chunk, facts: ChunkFacts, opening: Opening, rows: Rows
     ) -> ChunkInputs:
-        last = last_sessions(self.policy.plan)[chunk.rows]
+        last = self.policy.plan.last_session[chunk.rows]
         latest = self.policy.plan.latest_day.take(chunk.rows)
         return ChunkInputs(
             book=facts.book,
@@ -107,17 +102,15 @@ class ChunkSteps:
         self, encode: Callable[[], ComputedChunk], noticed: Sequence[Issues]
     ) -> ComputedChunk:
         computed = encode()
-        if self.run_id is None:
-            return computed
-        committed = self.policy.request.committed
-        number = computed.chunk.number + (0 if committed is None else committed.chunks)
         first = computed.chunk.rows.start
-        return self._recorded(replace(computed, noticed=[(one, first) for one in noticed]), number)
+        return self._recorded(replace(computed, noticed=[(one, first) for one in noticed]))
 
-    def _recorded(self, item: ComputedChunk, number: int | None) -> ComputedChunk:
-        """Return a chunk with what the ledger keeps of it, under the number that it has there."""
-        if self.run_id is None or number is None:
+    def _recorded(self, item: ComputedChunk) -> ComputedChunk:
+        """Return a chunk with what the ledger keeps of it, numbered on from earlier attempts."""
+        if self.run_id is None:
             return item
+        number, committed = item.chunk.number, self.policy.request.committed
+        number += 0 if committed is None else committed.chunks
         rows, ids, sessions = (
             item.rows,
             self.policy.plan.id[item.chunk.rows],
@@ -160,7 +153,7 @@ class ChunkSteps:
         )
         reasons = Issues.of(REFUSED, portfolios, detail=[refused[one] for one in portfolios])
         left = replace(item, rows=kept, issues=(*item.issues, reasons))
-        return self._recorded(left, None if item.entry is None else item.entry.chunk)
+        return self._recorded(left)
 
 
 def issue_rows(

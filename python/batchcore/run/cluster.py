@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, Unpack, cast
 
 from batchcore import about
-from batchcore.config import MOST_SHARDS, shard_text
+from batchcore.config import MOST_SHARDS, Schema, shard_text
 from batchcore.errors import (
     BatchcoreError,
     ConfigError,
@@ -31,10 +31,10 @@ from batchcore.pg.session import transaction
 from batchcore.run.batch import run_up_to_now
 from batchcore.run.group import STATES, Group, shard_result
 from batchcore.run.lease import ACQUIRE_IDLE_MS, PHASE, WAIT_POLL_S, attempt_briefly
-from batchcore.run.request import requested
+from batchcore.run.request import Request, requested
 from batchcore.run.result import KEPT as KEPT_RESULT
 from batchcore.run.result import BatchResult, ShardResult, kept
-from batchcore.run.status import run_of, shard_of
+from batchcore.run.status import RunStatus, run_of, shard_of
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -42,10 +42,7 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
-    from batchcore.config import Schema
     from batchcore.options import Progress, RunKeywords, RunOptions
-    from batchcore.run.request import Request
-    from batchcore.run.status import RunStatus
     from batchcore.shards import Shard
 
 Value = TypeVar("Value")

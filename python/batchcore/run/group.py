@@ -91,19 +91,14 @@ async def hold_view(database: Database, first: Request) -> AsyncIterator[Request
 
 @dataclass(slots=True)
 class Group(Generic[End]):
-    """The shards of one run, each done by ``work`` wherever that likes.
-
-    Attributes:
-        ends: By number, how each has ended.
-        held_s: How long they had a snapshot together.
-    """
+    """The shards of one run, each done by ``work`` wherever that likes."""
 
     database: Database
     request: Request
     count: int
     work: Callable[[Request], Awaitable[End]]
-    ends: dict[int, End | BaseException] = field(default_factory=dict)
-    held_s: float | None = None
+    ends: dict[int, End | BaseException] = field(default_factory=dict)  # by number of the shard
+    held_s: float | None = None  # how long they had a snapshot together
 
     async def run(self) -> None:
         """Do all of them side by side, under one view; raise the gravest of their errors."""
@@ -276,5 +271,6 @@ def _issues(results: Sequence[BatchResult], ids: Ids) -> IssueList:
         new = np.array([text not in seen for text in said], dtype=np.bool_)
         found.add(others.take(new))
         seen.update(said)
-        found.shared.add(shared)
+        found.shared.add_misses(shared.misses.items())
+        found.shared.held.extend(shared.held)
     return found

@@ -16,20 +16,17 @@ from typing import TYPE_CHECKING, Final, Generic, Self, TypeVar
 
 import numpy as np
 
-from batchcore.frames import Events, Flows, taken
+from batchcore.frames import Events, taken
 from batchcore.run.plan import Chunk
-from batchcore.sources.facts import EVENTS, FLOWS, select_all_events
-from batchcore.sources.host import sorted_ids
-from batchcore.sources.query import load
+from batchcore.sources.facts import EVENTS, FLOWS, LooseEvents, select_all_events
+from batchcore.sources.query import Query, load
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from batchcore.db.catalog import Catalog
-    from batchcore.frames import Bools, Ids, Int64, Positions, UInt64
+    from batchcore.frames import Bools, Flows, Ids, Int64, Positions, UInt64
     from batchcore.pg.session import Session
-    from batchcore.sources.facts import LooseEvents
-    from batchcore.sources.query import Query
 
 Kept = TypeVar("Kept")
 
@@ -117,23 +114,12 @@ def events_of(
     return GroupedLoad(chunks, everything if is_all else size(BYTES_OF_A_GROUP), load_group)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class FlowsByPortfolio:
-    """Flows in the order of their portfolios' ids, which is that of the plan."""
-
-    flows: Flows
-
-    @classmethod
-    def of(cls, flows: Flows) -> Self:
-        """Return flows, sorted."""
-        return cls(flows.take(sorted_ids(flows.portfolio_id)))
-
-    def between(self, ids: Ids) -> Flows:
-        """Return the flows from the first to the last of some sorted portfolios, at least one."""
-        rows, found = range(len(self.flows)), self.flows.portfolio_id
-        first = bisect_left(rows, ids[0].tobytes(), key=lambda row: found[row].tobytes())
-        stop = bisect_right(rows, ids[-1].tobytes(), key=lambda row: found[row].tobytes())
-        return self.flows.take(slice(first, stop))
+def flows_between(flows: Flows, ids: Ids) -> Flows:
+    """Return of flows, sorted by portfolio, those from the first to the last of sorted ids."""
+    rows, found = range(len(flows)), flows.portfolio_id
+    first = bisect_left(rows, ids[0].tobytes(), key=lambda row: found[row].tobytes())
+    stop = bisect_right(rows, ids[-1].tobytes(), key=lambda row: found[row].tobytes())
+    return flows.take(slice(first, stop))
 
 
 @dataclass(frozen=True, eq=False, slots=True)

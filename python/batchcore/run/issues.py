@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from batchcore.calendar import date_of
-from batchcore.config import PRICE_LOW
 from batchcore.frames import HeldFindings, Issues
 from batchcore.pg.ledger import NOT_REPLACED
 from batchcore.sources.host import located
@@ -17,9 +15,9 @@ from batchcore.units import State
 from batchcore.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from batchcore.frames import Ambiguous, Bools, Ids, Int64, Kept, Misses, Text
+    from batchcore.frames import Ambiguous, Ids, Int64, Kept, Misses, Text
 
 Miss = tuple[bool, str]
 """Whether a mark was the entry price, else a stale close, and of which symbol."""
@@ -46,18 +44,6 @@ def ambiguous_prices(found: Sequence[Ambiguous]) -> Issues:
         day=[one.day for one in ordered],
         detail=[one.detail for one in ordered],
     )
-
-
-def failure_reasons(issues: Issues, failed: Bools, names: Collection[str]) -> Counter[str]:
-    """Return how many failed portfolios there are by issue: each by one, that has a session."""
-    own = (issues.portfolio >= 0) & (issues.day.state == State.VALUE)
-    own[own] = failed[issues.portfolio[own]]
-    of_failed, reasons = issues.take(own), dict[int, str]()
-    for owner, name in zip(of_failed.portfolio.tolist(), of_failed.name.texts(), strict=True):
-        # which also is reported of portfolios that fail for another reason
-        if name in names and (name != PRICE_LOW or owner not in reasons):
-            reasons[owner] = str(name)
-    return Counter(reasons.values())
 
 
 def ambiguous_profiles(symbols: Sequence[str]) -> Issues:
@@ -108,25 +94,18 @@ def of_symbols(held: HeldFindings) -> Issues:
 class Shared:
     """What several portfolios have in common, which the last issues of a report say.
 
-    Attributes:
-        misses: Of each symbol, whether unpriced or else stale: how many lot-sessions, the first
-            session and the last.
-        held: Whom findings of the checks of prices concern, chunk by chunk (C1).
+    ``misses`` has lot-sessions, the first session and the last; ``held`` whom findings of the
+    checks of prices concern (C1), chunk by chunk.
     """
 
     misses: dict[Miss, tuple[int, int, int]] = field(default_factory=dict)
     held: list[HeldFindings] = field(default_factory=list)
 
-    def add(self, other: Shared) -> None:
-        """Add what other portfolios have in common, on the same closes."""
-        for key, miss in other.misses.items():
-            self.add_miss(key, *miss)
-        self.held.extend(other.held)
-
-    def add_miss(self, key: Miss, count: int, first: int, last: int) -> None:
-        """Add lot-sessions between two sessions to those of the same symbol."""
-        known, earliest, latest = self.misses.get(key, (0, first, last))
-        self.misses[key] = known + count, min(earliest, first), max(latest, last)
+    def add_misses(self, misses: Iterable[tuple[Miss, tuple[int, int, int]]]) -> None:
+        """Add lot-sessions, with the first session and the last, to those of the same symbol."""
+        for key, (count, first, last) in misses:
+            known, earliest, latest = self.misses.get(key, (0, first, last))
+            self.misses[key] = known + count, min(earliest, first), max(latest, last)
 
     def issues(self) -> Issues:
         """Return the issues that say it, by symbol."""
@@ -154,29 +133,20 @@ class IssueList:
 
     def add(self, issues: Issues, first_portfolio: int = 0) -> None:
         """Append issues whose portfolios count from ``first_portfolio``."""
-        portfolio = issues.portfolio
         if first_portfolio:
-            portfolio = np.where(portfolio >= 0, portfolio + first_portfolio, portfolio)
-        self.parts.append(replace(issues, portfolio=portfolio.astype(np.int32)))
+            own = issues.portfolio
+            issues = replace(issues, portfolio=np.where(own < 0, own, own + first_portfolio))
+        self.parts.append(issues)
 
     def add_misses(self, misses: Misses) -> None:
         """Add misses to those of the same symbol."""
-        rows = zip(
-            misses.unpriced.tolist(),
-            misses.symbol.texts(),
-            misses.symbol.state.tolist(),
-            misses.lot_sessions.tolist(),
-            misses.first.tolist(),
-            misses.last.tolist(),
-            strict=True,
+        symbols = misses.symbol.texts(), (misses.symbol.state == State.VALUE).tolist()
+        times = (column.tolist() for column in (misses.lot_sessions, misses.first, misses.last))
+        rows = zip(misses.unpriced.tolist(), *symbols, zip(*times, strict=True), strict=True)
+        self.shared.add_misses(
+            ((unpriced, str(symbol) if known else ""), counts)
+            for unpriced, symbol, known, counts in rows
         )
-        for unpriced, symbol, state, count, first, last in rows:
-            known = str(symbol) if state == State.VALUE else ""
-            self.shared.add_miss((unpriced, known), count, first, last)
-
-    def add_held(self, held: HeldFindings) -> None:
-        """Add the portfolios that findings concern."""
-        self.shared.held.append(held)
 
     def finish(self) -> Issues:
         """Return all issues: of the prices, then of each portfolio in order, then the shared."""

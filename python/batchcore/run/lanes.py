@@ -33,24 +33,19 @@ if TYPE_CHECKING:
 
 
 class Work:
-    """Loads, computes and writes the chunks of a plan.
-
-    Attributes:
-        at: What `progress` is told: phase, chunks done and chunks in all.
-        status: (n,) uint8, of each portfolio a row of `STATUSES`, so far.
-        written: (n,) int32, sessions written of each.
-    """
+    """Loads, computes and writes the chunks of a plan."""
 
     def __init__(
         self, policy: Policy, own: tuple[Lease, Planned] | None, tick: Callable[[], None]
     ) -> None:
         """Take a policy with its plan; ``own`` is None on a caller's connection or for a plan."""
         count = len(policy.plan.id)
-        self.at = ("load", 0, len(policy.chunks))
-        self.status = np.full(count, SKIPPED, dtype=np.uint8)
+        self.at = ("load", 0, len(policy.chunks))  # what `progress` is told
+        self.computes = not policy.request.only_plans and bool(policy.plan.works.any())
+        self.status = np.full(count, SKIPPED, dtype=np.uint8)  # rows of `STATUSES`, so far
         if policy.refused is not None:
             self.status[policy.refused] = FAILED
-        self.written = np.zeros(count, dtype=np.int32)
+        self.written = np.zeros(count, dtype=np.int32)  # sessions of each portfolio
         self.policy = policy
         self.steps = ChunkSteps(policy, None if own is None else own[0].run_id)
         self._computing = asyncio.Lock()  # native calls take all cores by themselves
@@ -131,7 +126,7 @@ class Work:
         for part in (rows.issues, *item.issues):
             issues.add(part, first)
         issues.add_misses(rows.misses)
-        issues.add_held(rows.held)
+        issues.shared.held.append(rows.held)
         if item.kept:
             issues.add(not_replaced(item.kept, self.policy.plan.id))
 
@@ -141,7 +136,7 @@ class Work:
         left_out = np.zeros(0, dtype=np.int32)
         if days.start is not None:
             left_out = policy.calendar.left_out(days.start, days.end)
-        planned, sessions, found = plan.sessions_planned(), plan.sessions[plan.sessions_run()], None
+        planned, sessions, found = plan.sessions_planned, plan.sessions[plan.sessions_run], None
         written = np.zeros_like(self.written) if self._dry else self.written
         if policy.request.repairs:
             planned, found = self.written, joined_differences(self._differences)

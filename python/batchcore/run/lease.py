@@ -20,7 +20,7 @@ from batchcore.declared import CONFIGURATION, QUESTION
 from batchcore.errors import DatabaseError, LeaseHeldError
 from batchcore.options import recorded
 from batchcore.pg.ledger import LIVES, Ledger, Question, taken_over
-from batchcore.pg.session import transaction
+from batchcore.pg.session import Session, transaction
 from batchcore.run.prepare import calendar_of, last_closed
 
 if TYPE_CHECKING:
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 
     from batchcore.db.catalog import Catalog
     from batchcore.pg.database import Database
-    from batchcore.pg.ledger import EarlierRun, IssueRows, Lease, ShardGroup
-    from batchcore.pg.session import Session
+    from batchcore.pg.ledger import Lease, ShardGroup
     from batchcore.run.request import Request
 
 PHASE: Final = "ledger"
@@ -215,7 +214,12 @@ class LeaseHolder:
             raise LeaseHeldError(msg)
         for other in found:
             if other.state == LIVES and other.alive:
-                raise _held(other)
+                until = f"{other.until.astimezone(dt.UTC):%Y-%m-%dT%H:%M:%SZ}"
+                msg = (
+                    f"run {other.run_id} is already processing some of these portfolios (its lease"
+                    f" expires at {until}): wait for it to end (--wait), or see `batchcore status`"
+                )
+                raise LeaseHeldError(msg, other.run_id)
         same = [run for run in found if run.same and self._request.resume][:1]
         gone = [run for run in found if run.state == LIVES and run not in same]
         self._given_up = [run.token for run in (*same, *gone)]
@@ -289,24 +293,6 @@ class LeaseHolder:
                 ahead = 0.0
         raise taken_over(lease)
 
-    async def end(
-        self,
-        session: Session,
-        lease: Lease,
-        finish: Callable[[Session], Awaitable[bool]],
-        *issues: IssueRows,
-    ) -> None:
-        """Write how a run has ended by ``finish``, and the issues that are in no chunk."""
-        await session.enter(PHASE)
-        issues = tuple(one for one in issues if one.rows)
-        # Without issues one statement ends a run, in a transaction of its own.
-        around = self.ledger.fenced(session, lease) if issues else contextlib.nullcontext()
-        async with around:
-            for one in issues:
-                await self.ledger.enter_issues(session, one)
-            if not await finish(session):
-                raise taken_over(lease)
-
 
 async def attempt_briefly(run_id: str, work: Callable[[], Awaitable[None]]) -> None:
     """Attempt a run's last entry for at most `END_S`, even if this task is cancelled meanwhile."""
@@ -329,12 +315,3 @@ async def attempt_briefly(run_id: str, work: Callable[[], Awaitable[None]]) -> N
             cancelled = error
     if cancelled is not None:
         raise cancelled
-
-
-def _held(other: EarlierRun) -> LeaseHeldError:
-    msg = (
-        f"run {other.run_id} is already processing some of these portfolios (its lease expires at"
-        f" {other.until.astimezone(dt.UTC):%Y-%m-%dT%H:%M:%SZ}): wait for it to end (--wait), or"
-        " see `batchcore status`"
-    )
-    return LeaseHeldError(msg, other.run_id)

@@ -74,8 +74,9 @@ class Monitor:
     @contextlib.contextmanager
     def span(self, counts: Mapping[str, Mapping[str, int]]) -> Iterator[Any]:
         """Run under a span, where OpenTelemetry is; phases get theirs after, with ``counts``."""
-        trace = _opentelemetry()
-        if trace is None:
+        try:
+            from opentelemetry import trace  # noqa: PLC0415  # an extra
+        except ImportError:
             yield None
             return
         tracer = trace.get_tracer(SPAN)
@@ -95,14 +96,6 @@ class Monitor:
                     for name, figure in figures.items():
                         child.set_attribute(f"{SPAN}.{name}", figure)
                     child.end(last)
-
-
-def _opentelemetry() -> Any:  # noqa: ANN401  # a module that may not be there
-    try:
-        from opentelemetry import trace  # noqa: PLC0415  # an extra
-    except ImportError:
-        return None
-    return trace
 
 
 def describe(span: Any, result: BatchResult) -> None:  # noqa: ANN401  # of a module that may not be there

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from batchcore import about
 from batchcore.calendar import date_of
 from batchcore.errors import ConfigError
+from batchcore.words import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,8 +95,8 @@ def events(
     }
     same = {"producer": own, "schemaURL": SCHEMA, "job": job}
     told = [
-        {"eventType": "START", "eventTime": _text(result.started_at), **same, **start},
-        {"eventType": ENDS[result.state], "eventTime": _text(result.ended_at), **same, **end},
+        {"eventType": "START", "eventTime": plain(result.started_at), **same, **start},
+        {"eventType": ENDS[result.state], "eventTime": plain(result.ended_at), **same, **end},
     ]
     if result.resumed is None:
         return told
@@ -175,7 +176,3 @@ def _assertions(result: BatchResult, table: str) -> list[dict[str, Any]]:
             }
         )
     return found
-
-
-def _text(moment: dt.datetime) -> str:
-    return moment.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
-from batchcore.calendar import date_of
+from batchcore.calendar import Calendar, date_of
 from batchcore.errors import ConfigError, SnapshotExistsError
 from batchcore.frames import (
     Days,
@@ -22,16 +23,14 @@ from batchcore.frames import (
 )
 from batchcore.pg.ledger import Committed
 from batchcore.sources.host import Boundaries, located
-from batchcore.sources.portfolios import SnapshotColumns
+from batchcore.sources.portfolios import Portfolios, SnapshotColumns
 from batchcore.units import State
 from batchcore.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from batchcore.calendar import Calendar
     from batchcore.frames import Bools, Ids, Int32, Int64
-    from batchcore.sources.portfolios import Portfolios
     from batchcore.sources.snapshots import Existing, Holes
 
 BYTES_OF_A_CHUNK: Final = 12 << 20
@@ -63,34 +62,23 @@ class Range:
         return self.end + 1 if self.start is None else self.start
 
 
-@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Plan:
-    """What a run does, portfolio by portfolio, sorted by id.
+    """What a run does, portfolio by portfolio, sorted by id."""
 
-    Attributes:
-        first_day: The first day that each writes; after `last_day` where it writes nothing.
-        sessions: Those that some portfolio writes, and those between.
-        latest_day: The latest complete snapshot of each; NULL without one, or soft-deleted.
-        deleted: Asked for but soft-deleted: nothing is written.
-        continues: Which portfolios have a snapshot in `previous`, to continue from.
-        price_first: The first day that marks are needed of.
-        is_whole: Whether these are all portfolios that are not soft-deleted.
-        complete: How many sessions of each are passed over, as they have a complete row.
-    """
-
-    first_day: Int32
+    first_day: Int32  # that each writes; after `last_day` where it writes nothing
     last_day: Int32
-    sessions: Int32
+    sessions: Int32  # those that some portfolio writes, and those between
     opening: Opening
-    latest_day: Days
+    latest_day: Days  # of the latest complete snapshot; NULL without one, or soft-deleted
     latest_equity: Decimals
-    deleted: Bools
-    continues: Bools
+    deleted: Bools  # asked for but soft-deleted: nothing is written
+    continues: Bools  # which portfolios have a snapshot in `previous`, to continue from
     previous: Previous
-    price_first: int = 0
+    price_first: int = 0  # the first day that marks are needed of
     price_last: int = 0
-    is_whole: bool = False
-    complete: Int64 | int = 0
+    is_whole: bool = False  # whether these are all portfolios that are not soft-deleted
+    complete: Int64 | int = 0  # sessions of each that are passed over: their row is complete
 
     @property
     def id(self) -> Ids:
@@ -107,28 +95,38 @@ class Plan:
         first, last = self.first_day[chunk.rows], self.last_day[chunk.rows]
         return int(first[chunk.works].min()), int(last[chunk.works].max())
 
-    def works(self) -> Bools:
-        """Return for each portfolio whether there is anything to write."""
-        return self.sessions_planned() > 0
-
+    @cached_property
     def places(self) -> tuple[Int64, Int64]:
-        """Return the place of the first session of each portfolio, and that after its last."""
+        """The place of the first session of each portfolio, and that after its last."""
         low = np.searchsorted(self.sessions, self.first_day, side="left")
         return low, np.searchsorted(self.sessions, self.last_day, side="right")
 
+    @cached_property
     def sessions_planned(self) -> Int32:
-        """Return for each portfolio how many sessions to write."""
-        low, high = self.places()
+        """(n,) int32, how many sessions each portfolio writes."""
+        low, high = self.places
         planned: Int32 = np.maximum(high - low - self.complete, 0).astype(np.int32)
         return planned
 
+    @cached_property
+    def works(self) -> Bools:
+        """(n,) bool, whether each portfolio has anything to write."""
+        return self.sessions_planned > 0
+
+    @cached_property
+    def last_session(self) -> Int32:
+        """(n,) int32, the last session of each portfolio; without any, the lowest day."""
+        session = self.sessions[np.maximum(self.places[1] - 1, 0)]
+        return np.where(self.works, session, NEVER).astype(np.int32)
+
+    @cached_property
     def sessions_run(self) -> Bools:
-        """Return for each session whether some portfolio writes it."""
-        works, (low, high) = self.works(), self.places()
-        change = np.zeros(len(self.sessions) + 1, dtype=np.int64)
-        np.add.at(change, low[works], 1)
-        np.add.at(change, high[works], -1)
-        return np.cumsum(change[:-1]) > 0
+        """(s,) bool, whether some portfolio writes a session."""
+        begins, ends = (
+            np.bincount(place[self.works], minlength=len(self.sessions) + 1)
+            for place in self.places
+        )
+        return np.cumsum(begins - ends)[:-1] > 0
 
 
 def sessions_between(calendar: Calendar, first_day: Int32, last_day: Int32) -> Int32:
@@ -148,7 +146,7 @@ def sessions_behind(plan: Plan, written: Int32, calendar: Calendar, closed: int)
     known, latest = plan.latest_day.state == State.VALUE, plan.latest_day.values
     wrote = np.flatnonzero(written > 0)
     if len(wrote):
-        last = plan.sessions[plan.places()[1][wrote] - 1]
+        last = plan.sessions[plan.places[1][wrote] - 1]
         latest, known = latest.copy(), known.copy()
         latest[wrote] = np.where(known[wrote], np.maximum(latest[wrote], last), last)
         known[wrote] = True
@@ -203,13 +201,6 @@ def of_holes(holes: Holes, calendar: Calendar, days: Range) -> Rewrites:
     return Rewrites(holes.portfolio_id, Days(day, known_states(known)), days.start)
 
 
-def from_start(calendar: Calendar, days: Range) -> Rewrites:
-    """Return that all portfolios are rewritten from the start, if the range has a session."""
-    has_sessions = days.start is not None and len(calendar.sessions(days.start, days.end)) > 0
-    no_ids = np.zeros((0, 16), dtype=np.uint8)
-    return Rewrites(no_ids, Days.nulls(0), days.start if has_sessions else None)
-
-
 class SnapshotSource(Protocol):
     """Latest snapshots that were loaded before the run; `batchcore.SnapshotCache` is one."""
 
@@ -256,23 +247,15 @@ def make_plan(
 ) -> Plan:
     """Return the plan of a run (S5, S13).
 
-    Args:
-        portfolios: With the snapshots around the day that they are rewritten from, or else around
-            the boundary of the range.
-        calendar: That of the run.
-        days: Its range.
-        on_existing: As in `RunOptions`.
-        rewrite: The day from which the rows of each are computed again, NULL to continue after its
-            latest; None is what ``on_existing`` says.
-        only_rewrite: Whether portfolios end with their latest snapshot, and none continues.
-        is_whole: As in `Plan`.
-        committed: What earlier attempts have written: of that, portfolios which did not fail are
-            neither refused nor computed again.
-        inception: Whether the range begins with each earliest entry, which ``rewrite`` then says.
-        refuses: Whether ``error`` refuses snapshots in the range.
+    ``rewrite`` is the day from which the rows of each are computed again, NULL to continue after
+    its latest; None is what ``on_existing`` says. The snapshots of ``portfolios`` are those around
+    it, or else around the boundary of the range. With ``only_rewrite`` portfolios end with their
+    latest snapshot, and none continues; with ``inception`` the range begins with each earliest
+    entry, which ``rewrite`` then says. Of what earlier attempts have ``committed``, portfolios
+    that did not fail are neither refused nor computed again.
 
     Raises:
-        SnapshotExistsError: it does, and there is a complete one.
+        SnapshotExistsError: ``error`` refuses a complete one in the range, if it ``refuses`` any.
         ConfigError: a session beyond the calendar.
     """
     count = len(portfolios)
@@ -286,8 +269,10 @@ def make_plan(
         found = (first.state == 0) & (first.values <= days.end)
         refuse_existing(portfolios.id, found & ~portfolios.deleted, first.values, committed)
     if rewrite is None:
-        skips = on_existing == "skip"
-        rewrite = Days.nulls(count) if skips else from_start(calendar, days).of(portfolios.id)
+        rewrite = Days.nulls(count)
+        start = None if on_existing == "skip" else days.start
+        if start is not None and len(calendar.sessions(start, days.end)):
+            rewrite = Days(np.full(count, start, dtype=np.int32))
 
     is_rewritten = rewrite.state == State.VALUE
     continues = has_latest & ~is_rewritten
@@ -339,17 +324,17 @@ def make_plan(
         ),
         is_whole=is_whole,
     )
-    works = plan.works()
+    works = plan.works
     if not works.any():
         return plan
     starts = np.where(given, source.day.values, first_day)[works]
-    last_run = int(plan.sessions[plan.sessions_run()][-1])
+    last_run = int(plan.sessions[plan.sessions_run][-1])
     return replace(plan, price_first=int(starts.min()), price_last=last_run)
 
 
 def on_sessions_of(whole: Plan, plan: Plan) -> Plan:
     """Return the plan of a shard on the sessions of all shards, and with prices for both."""
-    if not plan.works().any():
+    if not plan.works.any():
         return plan
     return replace(
         plan,
@@ -397,7 +382,7 @@ class Chunk:
 
 def chunks(plan: Plan, size: int) -> list[Chunk]:
     """Return the chunks of a run, of so many portfolios each, in the order of ids."""
-    works = plan.works()
+    works = plan.works
     return [
         Chunk(number, slice(first, first + size), works[first : first + size])
         for number, first in enumerate(range(0, len(plan.id), size))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import datetime as dt  # noqa: TC003  # callers may look at types
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -15,8 +14,8 @@ from batchcore import calendar as calendars
 from batchcore.analytics.provider_beta import beta_coverage, provider_beta
 from batchcore.analytics.sector_exposure import COLORS, over_and_underweights, sector_tag
 from batchcore.arguments import checked_id
-from batchcore.caches import check_cache
-from batchcore.config import BETA_WEIGHTS, Settings
+from batchcore.caches import CompanyProfile, check_cache
+from batchcore.config import BETA_WEIGHTS, Schema, Settings
 from batchcore.db.access import changing, reading, rechecked
 from batchcore.db.check import check
 from batchcore.declared import optional_date
@@ -46,10 +45,8 @@ from batchcore.units import CENTS, LotKind
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from batchcore.caches import CompanyProfile
-    from batchcore.config import Schema
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Floats, Holdings, Int32, Rows
     from batchcore.pg.session import Session
@@ -139,9 +136,11 @@ async def restore_sector_tag_for_position(
         DatabaseError: the database refused, failed or went away.
     """
     position = checked_id(position_id, "position_id")
-    async with _tagging(db, user_id, profile_cache, schema) as (writer, session, catalog):
-        found = [await writer.position(position)]
-        return await _restore(writer, session, catalog, found, profile_cache)
+
+    async def found(writer: tags.SectorTags) -> list[tags.TaggedPosition]:
+        return [await writer.position(position)]
+
+    return await _restore(db, user_id, found, profile_cache, schema)
 
 
 async def restore_sector_tags_for_portfolio(
@@ -163,37 +162,34 @@ async def restore_sector_tags_for_portfolio(
         BatchcoreError: as `restore_sector_tag_for_position` does.
     """
     portfolio = checked_id(portfolio_id, "portfolio_id")
-    async with _tagging(db, user_id, profile_cache, schema) as (writer, session, catalog):
-        found = await writer.positions(portfolio)
-        return await _restore(writer, session, catalog, found, profile_cache)
 
+    async def found(writer: tags.SectorTags) -> list[tags.TaggedPosition]:
+        return await writer.positions(portfolio)
 
-@contextlib.asynccontextmanager
-async def _tagging(
-    db: object, user_id: uuid.UUID | str, cache: ProfileCache | None, schema: Schema | None
-) -> AsyncIterator[tuple[tags.SectorTags, Session, Catalog]]:
-    check_cache("profile_cache", cache)
-    user = checked_id(user_id, "user_id")
-    async with changing(db, schema, tags.USES) as (session, catalog):
-        yield tags.SectorTags(session, catalog, user), session, catalog
+    return await _restore(db, user_id, found, profile_cache, schema)
 
 
 async def _restore(
-    writer: tags.SectorTags,
-    session: Session,
-    catalog: Catalog,
-    positions: Sequence[tags.TaggedPosition],
+    db: object,
+    user_id: uuid.UUID | str,
+    found: Callable[[tags.SectorTags], Awaitable[list[tags.TaggedPosition]]],
     cache: ProfileCache | None,
+    schema: Schema | None,
 ) -> SectorTagResult:
-    symbols = sorted({normalised(position.symbol or "") for position in positions})
-    profiles = await _profiles(session, catalog, symbols, cache)
-    sectors = {}
-    for position in positions:
-        row = symbols.index(normalised(position.symbol or ""))
-        sectors[position.id] = sector_tag(
-            profiles.sector[row], is_etf=profiles.is_etf[row], kind=_kind(position)
-        )
-    changes = await writer.put(sectors, COLORS)
+    check_cache("profile_cache", cache)
+    user = checked_id(user_id, "user_id")
+    async with changing(db, schema, tags.USES) as (session, catalog):
+        writer = tags.SectorTags(session, catalog, user)
+        positions = await found(writer)
+        symbols = sorted({normalised(position.symbol or "") for position in positions})
+        profiles = await _profiles(session, catalog, symbols, cache)
+        sectors = {}
+        for position in positions:
+            row = symbols.index(normalised(position.symbol or ""))
+            sectors[position.id] = sector_tag(
+                profiles.sector[row], is_etf=profiles.is_etf[row], kind=_kind(position)
+            )
+        changes = await writer.put(sectors, COLORS)
     return SectorTagResult(
         tags=dict(sorted(Counter(sectors.values()).items())),
         created=changes.created,

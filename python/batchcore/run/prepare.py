@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batchcore import calendar as calendars
-from batchcore.db.catalog import inspect
+from batchcore.db.catalog import Catalog, inspect
 from batchcore.db.check import check_revision
 from batchcore.errors import ConfigError
 from batchcore.frames import Issues
@@ -24,7 +24,6 @@ from batchcore.units import State
 
 if TYPE_CHECKING:
     from batchcore.calendar import Calendar
-    from batchcore.db.catalog import Catalog
     from batchcore.frames import Ids
     from batchcore.pg.session import Session
     from batchcore.pg.session_pool import SessionPool
@@ -56,7 +55,9 @@ async def prepare(
             await _look_for_history(reader, policy)
             if run.request.only_plans:
                 policy.stamps = await load(reader, select_stamps(catalog))
-    policy.begin(plans.chunks(policy.plan, _chunk_size(policy)))
+    positions = plans.average_positions(policy.catalog.estimated_rows)
+    size = plans.default_chunk_size(len(policy.plan.sessions), positions)
+    policy.begin(plans.chunks(policy.plan, policy.settings.chunk_size or size))
     return policy
 
 
@@ -69,7 +70,7 @@ async def calendar_of(reader: Session, request: Request, catalog: Catalog) -> Ca
 
 async def load_prices(readers: SessionPool, policy: Policy) -> RunPrices | None:
     """Return the prices of a run; None if there is nothing to write."""
-    if not policy.plan.works().any():
+    if not policy.plan.works.any():
         return None
     async with readers.lend("load") as reader:
         with policy.monitor.phase("load"):
@@ -116,7 +117,7 @@ async def _look_for_history(reader: Session, policy: Policy) -> None:
     request, plan = policy.request, policy.plan
     if request.start is not None or request.inception or request.only_rewrites:
         return
-    row = np.flatnonzero(plan.works() & (plan.latest_day.state != State.VALUE))
+    row = np.flatnonzero(plan.works & (plan.latest_day.state != State.VALUE))
     if len(row) == 0:
         return
     ids = np.ascontiguousarray(plan.id[row])
@@ -130,11 +131,3 @@ async def _look_for_history(reader: Session, policy: Policy) -> None:
     ]
     days = plan.first_day[portfolio]
     policy.issues.add(Issues.of("no_history", portfolio, day=days, detail=details))
-
-
-def _chunk_size(policy: Policy) -> int:
-    """Return how many portfolios a chunk has: what was asked for, or what memory allows."""
-    if policy.settings.chunk_size is not None:
-        return policy.settings.chunk_size
-    positions = plans.average_positions(policy.catalog.estimated_rows)
-    return plans.default_chunk_size(len(policy.plan.sessions), positions)

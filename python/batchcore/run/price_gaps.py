@@ -11,7 +11,7 @@ import numpy as np
 from batchcore.calendar import date_of
 from batchcore.config import MILLION, PRICE_LOW
 from batchcore.frames import HeldFindings, Issues, day_keys, distinct
-from batchcore.run.plan import NEVER
+from batchcore.run.plan import NEVER, Plan
 from batchcore.run.prices import rows_of, valid_rows
 from batchcore.run.result import NO_CLOSE
 from batchcore.sources.host import located, normalised
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from batchcore.frames import Bools, Findings, Ids, Int32, Int64, Prices, Text
-    from batchcore.run.plan import Plan
     from batchcore.sources.positions import Held
 
 LISTED: Final = 5

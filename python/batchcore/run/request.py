@@ -33,40 +33,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Request(RunOptions):
-    """The arguments of a run: its options, dates and portfolios.
+    """The arguments of a run: its options, dates and portfolios, and what is known since."""
 
-    Attributes:
-        start: None continues after each latest snapshot.
-        inception: Whether the range of each portfolio begins with its earliest entry.
-        end: None is the last session closed.
-        wanted: Ids, sorted; None is all portfolios that are not soft-deleted.
-        known_calendar: None for `prices`, which only the database knows.
-        repairs: Whether only rows from the first difference of a portfolio on are written.
-        price_source: Closes that are used before those stored; snapshots likewise.
-        moment: What "now" is, and the `created_at` of new rows; None until the server was asked.
-        began: When this attempt of the run began, by the server's clock; likewise.
-        committed: By earlier attempts of the run.
-        view: The moment of the database that all shards of a run read, where somebody holds one.
-        latest: How far all portfolios are at that moment, where that was read for all shards.
-        order: The id of the call of `run_on` that the run works for.
-        continues: Of a shard, the group of an earlier call: what is complete of it stays.
-    """
-
-    start: dt.date | None = None
-    inception: bool = False
-    end: dt.date | None = None
-    wanted: Ids | None = None
-    known_calendar: Calendar | None = None
-    repairs: bool = False
-    price_source: PriceSource | None = None
-    snapshot_source: SnapshotSource | None = None
-    moment: dt.datetime | None = None
-    began: dt.datetime | None = None
-    committed: Committed | None = None
-    view: SharedView | None = None
-    latest: LatestSnapshots | None = None
-    order: str | None = None
-    continues: str | None = None
+    start: dt.date | None = None  # None continues after each latest snapshot
+    inception: bool = False  # whether the range of each portfolio begins with its earliest entry
+    end: dt.date | None = None  # None is the last session closed
+    wanted: Ids | None = None  # sorted; None is all portfolios that are not soft-deleted
+    known_calendar: Calendar | None = None  # None for `prices`, which only the database knows
+    repairs: bool = False  # only rows from the first difference of a portfolio on are written
+    price_source: PriceSource | None = None  # closes used before those stored
+    snapshot_source: SnapshotSource | None = None  # likewise
+    moment: dt.datetime | None = None  # "now", and the `created_at` of new rows, of the server
+    began: dt.datetime | None = None  # when this attempt of the run began, by its clock
+    committed: Committed | None = None  # by earlier attempts of the run
+    view: SharedView | None = None  # what all shards of a run read, where somebody holds it
+    latest: LatestSnapshots | None = None  # how far all portfolios are in it
+    order: str | None = None  # the id of the call of `run_on` that the run works for
+    continues: str | None = None  # of a shard, the group of an earlier call: what is done stays
 
     @property
     def now(self) -> dt.datetime:
@@ -115,7 +98,11 @@ def make_request(
 ) -> Request:
     """Return the arguments of a run, checked."""
     chosen = merged(options, overrides)
-    first, inception = _first_day(start)
+    inception = start == INCEPTION
+    if isinstance(start, str) and not inception:
+        msg = f"start is {start!r}, expected a datetime.date or `{INCEPTION}`"
+        raise ConfigError(msg, "start")
+    first = None if inception else optional_date(start, "start")
     end = optional_date(end, "end")
     if inception and (chosen.missing or chosen.changed_since is not None or repairs):
         other = "missing" if chosen.missing else "repair" if repairs else "changed_since"
@@ -144,13 +131,3 @@ def make_request(
         known_calendar=None if calendar == calendars.PRICES else calendars.load(calendar),
         repairs=repairs,
     )
-
-
-def _first_day(start: dt.date | str | None) -> tuple[dt.date | None, bool]:
-    """Return the first day of a range, and whether it begins with each earliest entry."""
-    if isinstance(start, str):
-        if start == INCEPTION:
-            return None, True
-        msg = f"start is {start!r}, expected a datetime.date or `{INCEPTION}`"
-        raise ConfigError(msg, "start")
-    return optional_date(start, "start"), False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
@@ -13,13 +13,13 @@ import numpy as np
 from batchcore import arrow, policies
 from batchcore.calendar import iso_of
 from batchcore.config import PRICE_LOW, Schema, shard_text
-from batchcore.frames import ArrowFrame, Frame, arrow_column, distinct
+from batchcore.frames import ArrowFrame, Frame, among, arrow_column, distinct
 from batchcore.units import Mark, State
 from batchcore.words import counted
 
 if TYPE_CHECKING:
     from batchcore.arrow import ArrowColumn
-    from batchcore.frames import Bytes, Days, Floats, Ids, Int32, Int64, Issues, UInt32
+    from batchcore.frames import Bools, Bytes, Days, Floats, Ids, Int32, Int64, Issues, UInt32
     from batchcore.run.issues import Shared
     from batchcore.sources.changes import Stamps
 
@@ -309,25 +309,17 @@ class BatchResult(Mapping[str, Any]):
     def errors(self) -> list[str]:
         """Return one line for each failed portfolio, or day where the policy fails single days."""
         by_day = policies.entry(self.policy).failures_by_day
-        issues = zip(self.issues.portfolio.tolist(), issue_dicts(self), strict=True)
         if by_day:
+            owners = zip(self.issues.portfolio.tolist(), self.issues.name.texts(), strict=True)
             return [
                 f"{self.names[owner]}: Failed to create snapshot"
-                for owner, issue in issues
-                if issue["name"] in by_day
+                for owner, name in owners
+                if name in by_day
             ]
-        failed = set(np.flatnonzero(self.portfolios.status == FAILED).tolist())
-        causes = [
-            (owner, issue)
-            for owner, issue in issues
-            if owner in failed and issue["name"] in policies.FAILURES and issue["session"]
-        ]
-        # which also is reported of portfolios that fail for another reason
-        otherwise = {owner for owner, issue in causes if issue["name"] != PRICE_LOW}
+        own = causes(self.issues, self.portfolios.status == FAILED, policies.FAILURES)
         return [
-            f"{issue['portfolio']}: {issue['name']} {issue['detail']} on {issue['session']}"
-            for owner, issue in causes
-            if issue["name"] != PRICE_LOW or owner not in otherwise
+            f"{one['portfolio']}: {one['name']} {one['detail']} on {one['session']}"
+            for one in issue_dicts(with_changes(self, issues=own))
         ]
 
     def __repr__(self) -> str:
@@ -439,6 +431,18 @@ def kept(error: BaseException, name: str) -> object:
             return found
         seen = seen.__cause__ or seen.__context__
     return None
+
+
+def causes(issues: Issues, failed: Bools, names: Collection[str]) -> Issues:
+    """Return the issues with one of the names, and a session, by which portfolios have failed."""
+    table = [*issues.name.table(), ""]
+    counts = np.array([name in names for name in table])[issues.name.codes]
+    counts &= (issues.portfolio >= 0) & (issues.day.state == State.VALUE)
+    counts[counts] = failed[issues.portfolio[counts]]
+    # which also is reported of portfolios that fail for another reason
+    is_low = np.array([name == PRICE_LOW for name in table])[issues.name.codes]
+    otherwise = among(issues.portfolio, issues.portfolio[counts & ~is_low])
+    return issues.take(counts & ~(is_low & otherwise))
 
 
 def _by_name(issues: Issues, texts: Sequence[str | None]) -> dict[str, list[str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 from bisect import bisect_left
 from dataclasses import asdict, dataclass
@@ -11,7 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from batchcore.calendar import date_of
-from batchcore.config import PRICE_BASES, QUANTITY_BASES
+from batchcore.config import PRICE_BASES, QUANTITY_BASES, Schema
 from batchcore.db.access import reading, rechecked
 from batchcore.errors import ConfigError
 from batchcore.run.prices import valid_rows
@@ -21,13 +20,13 @@ from batchcore.sources.plain import fetch_plainly
 from batchcore.sources.prices import load_fallback
 from batchcore.sources.splits import load_splits, select_entries
 from batchcore.splits import counting, quotients
+from batchcore.words import plain
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterable, Sequence
     from fractions import Fraction
 
-    from batchcore.config import Schema
     from batchcore.frames import Prices
 
 AROUND_DAYS: Final = 10
@@ -129,9 +128,7 @@ class BasisCheck:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON has it: dates in ISO format, decimals as text."""
-        document = asdict(self) | {"positions": self.counts(), "agrees": self.agrees}
-        found: dict[str, Any] = json.loads(json.dumps(document, default=_text))
-        return found
+        return {**plain(asdict(self)), "positions": self.counts(), "agrees": self.agrees}
 
 
 @rechecked
@@ -293,7 +290,3 @@ def _nearer(quotient: float, expected: tuple[float, float], names: Sequence[str]
     if expected[0] == expected[1] or apart[0] == apart[1]:
         return UNKNOWN
     return names[apart[1] < apart[0]]
-
-
-def _text(value: Decimal | dt.date) -> str:
-    return f"{value:f}" if isinstance(value, Decimal) else value.isoformat()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from batchcore.arguments import checked_id
@@ -16,6 +15,7 @@ from batchcore.errors import ConfigError
 from batchcore.pg.database import Database
 from batchcore.pg.ledger import NEXT_CHANGED_SINCE, OUTCOME, Ledger
 from batchcore.run.result import ShardResult
+from batchcore.words import plain
 
 if TYPE_CHECKING:
     import uuid
@@ -178,8 +178,8 @@ class RunStatus:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as what JSON can hold: dates and times as ISO text."""
-        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self), default=_text))
-        return plain | {"shard": None if self.shard is None else shard_text(self.shard)}
+        shard = None if self.shard is None else shard_text(self.shard)
+        return {**plain(asdict(self)), "shard": shard}
 
 
 _DETAILS: Final = {
@@ -316,9 +316,3 @@ def _whole_seconds(row: dict[str, Any]) -> dict[str, Any]:
         name: value.replace(microsecond=0) if isinstance(value, dt.datetime) else value
         for name, value in row.items()
     }
-
-
-def _text(moment: dt.date) -> str:
-    if isinstance(moment, dt.datetime):
-        moment = moment.astimezone(dt.UTC)
-    return moment.isoformat().replace("+00:00", "Z")

@@ -32,9 +32,8 @@ async def together(*works: Coroutine[Any, Any, None]) -> None:
     raise error  # outside: the group, which has it, would be its context and could not be pickled
 
 
-def first_error(group: BaseExceptionGroup[Any]) -> BaseException:
-    """Return the error that stopped tasks; the others are what it cancelled."""
-    error: BaseException = group
+def first_error(error: BaseException) -> BaseException:
+    """Return the error that stopped tasks, of a group; the others are what it cancelled."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

@@ -14,27 +14,24 @@ import numpy as np
 
 from batchcore import policies
 from batchcore.errors import ConfigError, DatabaseError, InternalError, TooManyFailedError
-from batchcore.pg.ledger import Ledger, commit_chunk
-from batchcore.pg.session import snapshot
+from batchcore.pg.ledger import Entry, Lease, Ledger, Planned, commit_chunk
+from batchcore.pg.session import Session, snapshot
 from batchcore.pg.session_pool import SessionPool
-from batchcore.pg.triggers import acting_on
+from batchcore.pg.triggers import Acting, acting_on
 from batchcore.run.chunk import ChunkSteps
-from batchcore.run.issues import IssueList, failure_reasons
+from batchcore.run.issues import IssueList
 from batchcore.run.plan import Chunk
 from batchcore.run.prepare import load_prices, prepare, request_again
+from batchcore.run.result import causes
 from batchcore.sinks.refusal_errors import UNIQUE, described, is_of_known_key, is_refusal
-from batchcore.sinks.snapshots import write_batch
+from batchcore.sinks.snapshots import Batch, write_batch
 from batchcore.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
     from batchcore.frames import Kept
-    from batchcore.pg.ledger import Entry, Lease, Planned
-    from batchcore.pg.session import Session
-    from batchcore.pg.triggers import Acting
     from batchcore.policies.policy import ComputedChunk
-    from batchcore.sinks.snapshots import Batch
 
     Judge = Callable[[DatabaseError], Awaitable[bool]]
 
@@ -181,8 +178,9 @@ class ChunkWriter:
         self._failed_of[item.chunk.number] = int(np.count_nonzero(fails))
         entry = policies.entry(self._policy.request.policy)
         names = entry.failures_by_day or policies.FAILURES
-        reasons = failure_reasons(item.rows.issues, item.rows.failed, names)
-        self._reasons_of[item.chunk.number] = reasons
+        issues = causes(item.rows.issues, item.rows.failed, names)
+        reasons = dict(zip(issues.portfolio.tolist(), issues.name.texts(), strict=True))
+        self._reasons_of[item.chunk.number] = Counter(map(str, reasons.values()))
         others, portfolios = self._failed_elsewhere, self._policy.asked
         failed = sum(self._failed_of.values()) + others
         allowed = self._settings.failures_allowed(portfolios)
@@ -225,7 +223,7 @@ class ChunkWriter:
                     raise
                 msg = f"a portfolio was deleted while the run was at work: {error}"
                 raise DatabaseError(msg) from error
-            works = again.plan.works()
+            works = again.plan.works
             if not works.any():
                 return None
             own = Chunk(chunk.number, slice(0, len(works)), works)
