@@ -483,7 +483,7 @@ def distinct(values: npt.NDArray[Number]) -> npt.NDArray[Number]:
     return found
 
 
-def firstwith_each(values: npt.NDArray[Number]) -> tuple[Int64, Int64]:
+def first_of_each(values: npt.NDArray[Number]) -> tuple[Int64, Int64]:
     """Return the row in which each distinct value comes first, by value, and how often it is."""
     order = np.argsort(values, kind="stable")
     ordered = values[order]

@@ -37,7 +37,7 @@ from batchcore.run.lease import (
 from batchcore.run.lease import PHASE as LEDGER
 from batchcore.run.monitor import Monitor, describe, log_result, peak_memory_bytes
 from batchcore.run.plan import sessions_behind
-from batchcore.run.prepare import inspected, last_closed, prepare
+from batchcore.run.prepare import inspected, last_closed, prepare, symbols_held
 from batchcore.run.request import Request, requested
 from batchcore.run.result import (
     FAILED,
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
     from batchcore.config import Settings
     from batchcore.db.catalog import Catalog
-    from batchcore.frames import Issues
+    from batchcore.frames import Issues, Text
     from batchcore.options import RunKeywords, RunOptions
 
 LEAST_LANES: Final = 2
@@ -344,6 +344,8 @@ class Run:
             view = partial(snapshot, first, shared=reading > 1, with_view=lease is not None)
             await self._see_one_moment(stack, first, view)
             self._monitor.step("snapshot")
+            if catalog is None:
+                catalog = await inspected(first, self.request, self.kind)
             readers, exported = SessionPool(first, around=self._waits.around), first.exported
             if exported is not None:
                 others = partial(self._database.same_snapshot, "load", exported)
@@ -354,16 +356,23 @@ class Run:
                 await first.enter(LEDGER)
                 committed = await self._ledger.committed(first, lease.run_id)
                 self.request = replace(self.request, committed=committed)
-            work = await self._prepare(readers, catalog, first.view)
-            if not work.computes:
-                await work.only_notice(readers)
-            elif lease is None:
-                await work.go_through(readers, readers, reading)
-            else:
-                writers = SessionPool(around=self._waits.around)
-                opened = partial(self._database.writing, "persist")
-                async with writers.opening(opened, writing):
-                    await work.go_through(readers, writers, lanes)
+            async with asyncio.TaskGroup() as tasks:
+                symbols = None
+                if exported is not None and self.request.wanted is None:
+                    # those of portfolios asked for are known with the plan: some may be deleted
+                    every = Selection(None)
+                    held = symbols_held(readers, self._monitor, catalog, every)
+                    symbols = tasks.create_task(held)
+                work = await self._prepare(readers, catalog, first.view, symbols)
+                if not work.computes:
+                    await work.only_notice(readers)
+                elif lease is None:
+                    await work.go_through(readers, readers, reading)
+                else:
+                    writers = SessionPool(around=self._waits.around)
+                    opened = partial(self._database.writing, "persist")
+                    async with writers.opening(opened, writing):
+                        await work.go_through(readers, writers, lanes)
             return work
 
     async def _see_one_moment(
@@ -429,7 +438,11 @@ class Run:
         self.request = replace(self.request, moment=moment, began=moment)
 
     async def _prepare(
-        self, readers: SessionPool, catalog: Catalog | None, view: View | None = None
+        self,
+        readers: SessionPool,
+        catalog: Catalog,
+        view: View | None = None,
+        symbols: asyncio.Task[Text] | None = None,
     ) -> Work:
         """Make the plan; what its chunks commit under is known once there is one."""
         request, lease, own = self.request, self.lease, None
@@ -445,7 +458,7 @@ class Run:
             )
             own = lease, self.planned
             self._monitor.step("planned")
-        self.work = Work(policy, own, self._tick)
+        self.work = Work(policy, own, self._tick, symbols)
         return self.work
 
     def is_behind(self) -> bool:

@@ -25,7 +25,7 @@ from batchcore.run.writing import ChunkWriter
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from batchcore.frames import Bools, Bytes, Int32, Rows
+    from batchcore.frames import Bools, Bytes, Int32, Rows, Text
     from batchcore.pg.ledger import Lease, Planned
     from batchcore.pg.session_pool import SessionPool
     from batchcore.policies.policy import ComputedChunk, Policy, RunPrices
@@ -36,9 +36,16 @@ class Work:
     """Loads, computes and writes the chunks of a plan."""
 
     def __init__(
-        self, policy: Policy, own: tuple[Lease, Planned] | None, tick: Callable[[], None]
+        self,
+        policy: Policy,
+        own: tuple[Lease, Planned] | None,
+        tick: Callable[[], None],
+        symbols: asyncio.Task[Text] | None = None,
     ) -> None:
-        """Take a policy with its plan; ``own`` is None on a caller's connection or for a plan."""
+        """Take a policy with its plan, and what loads the symbols of positions already, if any.
+
+        ``own`` is None on a caller's connection or for a plan.
+        """
         count = len(policy.plan.id)
         self.at = ("load", 0, len(policy.chunks))  # what `progress` is told
         self.computes = not policy.request.only_plans and bool(policy.plan.works.any())
@@ -51,6 +58,7 @@ class Work:
         self._computing = asyncio.Lock()  # native calls take all cores by themselves
         self.writer = ChunkWriter(self.steps, self._computing, own)
         self._tick = tick
+        self._symbols = symbols
         self._dry = policy.settings.dry_run
         self._rows_written = 0
         self._bytes_written = 0
@@ -60,7 +68,7 @@ class Work:
 
     async def only_notice(self, readers: SessionPool) -> None:
         """Report what is to be known of the plan, of which nothing is computed."""
-        await load_prices(readers, self.policy)
+        await load_prices(readers, self.policy, self._symbols)
         async with readers.lend("load") as reader:
             self.steps.unwritten += await self.policy.only_notice(reader)
 
@@ -70,7 +78,7 @@ class Work:
         chunks = iter(self.policy.chunks)
         try:
             async with asyncio.TaskGroup() as tasks:
-                prices = tasks.create_task(load_prices(readers, self.policy))
+                prices = tasks.create_task(load_prices(readers, self.policy, self._symbols))
                 for _ in range(lanes):
                     tasks.create_task(self._lane(chunks, prices, readers, writers))
         finally:

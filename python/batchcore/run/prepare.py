@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batchcore import calendar as calendars
-from batchcore.db.catalog import Catalog, inspect
+from batchcore.db.catalog import inspect
 from batchcore.db.check import check_revision
 from batchcore.errors import ConfigError
 from batchcore.frames import Issues
@@ -23,11 +23,15 @@ from batchcore.sources.query import load
 from batchcore.units import State
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from batchcore.calendar import Calendar
-    from batchcore.frames import Ids
+    from batchcore.db.catalog import Catalog
+    from batchcore.frames import Ids, Text
     from batchcore.pg.session import Session
     from batchcore.pg.session_pool import SessionPool
     from batchcore.policies.policy import Policy, RunContext, RunPrices
+    from batchcore.run.monitor import Monitor
     from batchcore.run.request import Request
 
 
@@ -41,13 +45,10 @@ async def inspected(reader: Session, request: Request, kind: type[Policy]) -> Ca
 
 
 async def prepare(
-    readers: SessionPool, run: RunContext, kind: type[Policy], catalog: Catalog | None = None
+    readers: SessionPool, run: RunContext, kind: type[Policy], catalog: Catalog
 ) -> Policy:
     """Return the policy of a run, with the plan and the chunks that it goes through."""
-    async with readers.lend("check") as reader:
-        if catalog is None:
-            catalog = await inspected(reader, run.request, kind)
-        await reader.enter("load")
+    async with readers.lend("load") as reader:
         with run.monitor.phase("load"):
             calendar = await calendar_of(reader, run.request, catalog)
             policy = kind(run, catalog, calendar, _range(run.request, calendar))
@@ -68,15 +69,32 @@ async def calendar_of(reader: Session, request: Request, catalog: Catalog) -> Ca
     return await load_calendar(reader, catalog, request.calendar)
 
 
-async def load_prices(readers: SessionPool, policy: Policy) -> RunPrices | None:
-    """Return the prices of a run; None if there is nothing to write."""
+async def symbols_held(
+    readers: SessionPool, monitor: Monitor, catalog: Catalog, selection: Selection
+) -> Text:
+    """Return the symbols of positions, which need prices."""
+    async with readers.lend("load") as reader:
+        with monitor.phase("load"):
+            symbols = await load_symbols(reader, catalog, selection)
+            monitor.loaded(symbols=len(symbols))
+            return symbols
+
+
+async def load_prices(
+    readers: SessionPool, policy: Policy, symbols: Awaitable[Text] | None = None
+) -> RunPrices | None:
+    """Return the prices of a run, of symbols that are known by then or loaded here.
+
+    None if there is nothing to write.
+    """
     if not policy.plan.works.any():
         return None
+    if symbols is None:
+        symbols = symbols_held(readers, policy.monitor, policy.catalog, policy.selection)
+    held = await symbols
     async with readers.lend("load") as reader:
         with policy.monitor.phase("load"):
-            symbols = await load_symbols(reader, policy.catalog, policy.selection)
-            policy.monitor.loaded(symbols=len(symbols))
-            return await policy.load_prices(reader, symbols)
+            return await policy.load_prices(reader, held)
 
 
 def request_again(policy: Policy, ids: Ids) -> Request:
