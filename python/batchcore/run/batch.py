@@ -22,7 +22,7 @@ from batchcore.pg.database import Database
 from batchcore.pg.ledger import IssueRows, Lease, Ledger, Planned, taken_over
 from batchcore.pg.session import Session, View, snapshot, transaction
 from batchcore.pg.session_pool import SessionPool
-from batchcore.policies.policy import Policy, RunContext
+from batchcore.policies.policy import Policy, RunContext, RunPrices
 from batchcore.run.chunk import StampClock, symbol_issue_rows
 from batchcore.run.issues import IssueList
 from batchcore.run.lanes import Work
@@ -37,7 +37,7 @@ from batchcore.run.lease import (
 from batchcore.run.lease import PHASE as LEDGER
 from batchcore.run.monitor import Monitor, describe, log_result, peak_memory_bytes
 from batchcore.run.plan import sessions_behind
-from batchcore.run.prepare import inspected, last_closed, prepare, symbols_held
+from batchcore.run.prepare import inspected, last_closed, load_prices_beside, prepare
 from batchcore.run.request import Request, requested
 from batchcore.run.result import (
     FAILED,
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
     from batchcore.config import Settings
     from batchcore.db.catalog import Catalog
-    from batchcore.frames import Issues, Text
+    from batchcore.frames import Issues
     from batchcore.options import RunKeywords, RunOptions
 
 LEAST_LANES: Final = 2
@@ -357,13 +357,13 @@ class Run:
                 committed = await self._ledger.committed(first, lease.run_id)
                 self.request = replace(self.request, committed=committed)
             async with asyncio.TaskGroup() as tasks:
-                symbols = None
+                prices, planned = None, asyncio.get_running_loop().create_future()
                 if exported is not None and self.request.wanted is None:
-                    # those of portfolios asked for are known with the plan: some may be deleted
-                    every = Selection(None)
-                    held = symbols_held(readers, self._monitor, catalog, every)
-                    symbols = tasks.create_task(held)
-                work = await self._prepare(readers, catalog, first.view, symbols)
+                    # which of the portfolios asked for are deleted is known with the plan
+                    beside = load_prices_beside(readers, self._monitor, catalog, planned)
+                    prices = tasks.create_task(beside)
+                work = await self._prepare(readers, catalog, first.view, prices)
+                planned.set_result(work.policy)
                 if not work.computes:
                     await work.only_notice(readers)
                 elif lease is None:
@@ -442,7 +442,7 @@ class Run:
         readers: SessionPool,
         catalog: Catalog,
         view: View | None = None,
-        symbols: asyncio.Task[Text] | None = None,
+        prices: asyncio.Task[RunPrices | None] | None = None,
     ) -> Work:
         """Make the plan; what its chunks commit under is known once there is one."""
         request, lease, own = self.request, self.lease, None
@@ -458,7 +458,7 @@ class Run:
             )
             own = lease, self.planned
             self._monitor.step("planned")
-        self.work = Work(policy, own, self._tick, symbols)
+        self.work = Work(policy, own, self._tick, prices)
         return self.work
 
     def is_behind(self) -> bool:

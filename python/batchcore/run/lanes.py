@@ -25,7 +25,7 @@ from batchcore.run.writing import ChunkWriter
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from batchcore.frames import Bools, Bytes, Int32, Rows, Text
+    from batchcore.frames import Bools, Bytes, Int32, Rows
     from batchcore.pg.ledger import Lease, Planned
     from batchcore.pg.session_pool import SessionPool
     from batchcore.policies.policy import ComputedChunk, Policy, RunPrices
@@ -40,9 +40,9 @@ class Work:
         policy: Policy,
         own: tuple[Lease, Planned] | None,
         tick: Callable[[], None],
-        symbols: asyncio.Task[Text] | None = None,
+        prices: asyncio.Task[RunPrices | None] | None = None,
     ) -> None:
-        """Take a policy with its plan, and what loads the symbols of positions already, if any.
+        """Take a policy with its plan, and what loads its prices, if that has begun already.
 
         ``own`` is None on a caller's connection or for a plan.
         """
@@ -58,7 +58,7 @@ class Work:
         self._computing = asyncio.Lock()  # native calls take all cores by themselves
         self.writer = ChunkWriter(self.steps, self._computing, own)
         self._tick = tick
-        self._symbols = symbols
+        self._prices = prices
         self._dry = policy.settings.dry_run
         self._rows_written = 0
         self._bytes_written = 0
@@ -68,7 +68,7 @@ class Work:
 
     async def only_notice(self, readers: SessionPool) -> None:
         """Report what is to be known of the plan, of which nothing is computed."""
-        await load_prices(readers, self.policy, self._symbols)
+        await (self._prices or load_prices(readers, self.policy))
         async with readers.lend("load") as reader:
             self.steps.unwritten += await self.policy.only_notice(reader)
 
@@ -78,7 +78,9 @@ class Work:
         chunks = iter(self.policy.chunks)
         try:
             async with asyncio.TaskGroup() as tasks:
-                prices = tasks.create_task(load_prices(readers, self.policy, self._symbols))
+                prices = self._prices
+                if prices is None:
+                    prices = tasks.create_task(load_prices(readers, self.policy))
                 for _ in range(lanes):
                     tasks.create_task(self._lane(chunks, prices, readers, writers))
         finally:

@@ -23,7 +23,7 @@ from batchcore.sources.query import load
 from batchcore.units import State
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    import asyncio
 
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
@@ -69,32 +69,33 @@ async def calendar_of(reader: Session, request: Request, catalog: Catalog) -> Ca
     return await load_calendar(reader, catalog, request.calendar)
 
 
-async def symbols_held(
-    readers: SessionPool, monitor: Monitor, catalog: Catalog, selection: Selection
-) -> Text:
-    """Return the symbols of positions, which need prices."""
-    async with readers.lend("load") as reader:
-        with monitor.phase("load"):
-            symbols = await load_symbols(reader, catalog, selection)
-            monitor.loaded(symbols=len(symbols))
-            return symbols
-
-
-async def load_prices(
-    readers: SessionPool, policy: Policy, symbols: Awaitable[Text] | None = None
-) -> RunPrices | None:
-    """Return the prices of a run, of symbols that are known by then or loaded here.
-
-    None if there is nothing to write.
-    """
+async def load_prices(readers: SessionPool, policy: Policy) -> RunPrices | None:
+    """Return the prices of a run; None if there is nothing to write."""
     if not policy.plan.works.any():
         return None
-    if symbols is None:
-        symbols = symbols_held(readers, policy.monitor, policy.catalog, policy.selection)
-    held = await symbols
     async with readers.lend("load") as reader:
         with policy.monitor.phase("load"):
-            return await policy.load_prices(reader, held)
+            symbols = await load_symbols(reader, policy.catalog, policy.selection)
+            return await _of_symbols(reader, policy, symbols)
+
+
+async def load_prices_beside(
+    readers: SessionPool, monitor: Monitor, catalog: Catalog, planned: asyncio.Future[Policy]
+) -> RunPrices | None:
+    """Return the same of a run over all portfolios, whose symbols do not wait for its plan.
+
+    The session stays the prices' own until they are there, as chunks would take it.
+    """
+    async with readers.lend("load") as reader:
+        with monitor.phase("load"):
+            symbols = await load_symbols(reader, catalog, Selection(None))
+            policy = await planned
+            return await _of_symbols(reader, policy, symbols) if policy.plan.works.any() else None
+
+
+async def _of_symbols(reader: Session, policy: Policy, symbols: Text) -> RunPrices:
+    policy.monitor.loaded(symbols=len(symbols))
+    return await policy.load_prices(reader, symbols)
 
 
 def request_again(policy: Policy, ids: Ids) -> Request:
