@@ -62,7 +62,7 @@ async def test_neither_portfolios_nor_sessions_add_statements(
     ("mode", "rows", "expected"),
     [
         ("replace", 60, REPLACED),
-        ("skip", 0, {"check": 3, "ledger": 3, "load": 2}),  # portfolios and existing rows
+        ("skip", 0, {"check": 3, "ledger": 3, "load": 3}),  # portfolios, symbols, existing rows
     ],
 )
 async def test_rows_in_place_cost_one_statement_more_or_nothing(

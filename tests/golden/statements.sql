@@ -527,30 +527,6 @@ WHERE f."deleted_at" IS NULL AND f."portfolio_id" BETWEEN '<id>'::uuid AND '<id>
 -- run_batch(schema with fx, currency of positions, settings=Settings(dry_run=True))
 -- run_batch(schema with fx, currency of company_profiles)
 -- run_batch(schema with fx, currency of company_profiles, settings=Settings(dry_run=True))
--- explain(db)
--- repair()
--- run_batch(policy='legacy', on_existing='replace')
--- explain(db, session=..., policy='legacy')
--- the page of a night
-COPY (
-SELECT DISTINCT p."symbol" FROM "public"."positions" AS p
-WHERE p."deleted_at" IS NULL AND p."symbol" IS NOT NULL AND p."symbol" <> '' AND p."portfolio_id" IN (SELECT o."id" FROM "public"."portfolios" AS o WHERE o."deleted_at" IS NULL)
-) TO STDOUT (FORMAT binary);
-
--- run_batch(analytics='none')
--- run_batch(analytics='portfolio')
--- run_batch(analytics='full')
--- run_batch(analytics='every', on_existing='replace')
--- run_batch(missing=True, on_existing='replace')
--- run_batch('inception', on_existing='replace')
--- run_batch(settings=Settings(dry_run=True))
--- run_batch(settings=Settings(shard=(1, 2)))
--- run_batch(schema with price_sources)
--- run_batch(schema with splits)
--- run_batch(schema with fx, currency of positions)
--- run_batch(schema with fx, currency of positions, settings=Settings(dry_run=True))
--- run_batch(schema with fx, currency of company_profiles)
--- run_batch(schema with fx, currency of company_profiles, settings=Settings(dry_run=True))
 -- repair()
 COPY (
 WITH RECURSIVE spelling(symbol) AS (
@@ -681,6 +657,32 @@ UPDATE "public"."portfolios" AS own SET "equity_balance" = staged."equity_balanc
 COPY (
 SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE FROM "public"."portfolio_snapshots" AS s
 WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
+) TO STDOUT (FORMAT binary);
+
+-- run_batch(analytics='none')
+-- run_batch(analytics='portfolio')
+-- run_batch(analytics='full')
+-- run_batch(analytics='every', on_existing='replace')
+-- run_batch(missing=True, on_existing='skip')
+-- run_batch(missing=True, on_existing='replace')
+-- run_batch('inception', on_existing='replace')
+-- run_batch(settings=Settings(dry_run=True))
+-- run_batch(settings=Settings(shard=(1, 2)))
+-- run_batch(schema with price_sources)
+-- run_batch(schema with splits)
+-- run_batch(schema with fx, currency of positions)
+-- run_batch(schema with fx, currency of positions, settings=Settings(dry_run=True))
+-- run_batch(schema with fx, currency of company_profiles)
+-- run_batch(schema with fx, currency of company_profiles, settings=Settings(dry_run=True))
+-- explain(db)
+-- repair()
+-- run_batch(policy='legacy', on_existing='skip')
+-- run_batch(policy='legacy', on_existing='replace')
+-- explain(db, session=..., policy='legacy')
+-- the page of a night
+COPY (
+SELECT DISTINCT p."symbol" FROM "public"."positions" AS p
+WHERE p."deleted_at" IS NULL AND p."symbol" IS NOT NULL AND p."symbol" <> '' AND p."portfolio_id" IN (SELECT o."id" FROM "public"."portfolios" AS o WHERE o."deleted_at" IS NULL)
 ) TO STDOUT (FORMAT binary);
 
 -- run_batch(analytics='none')

@@ -358,8 +358,9 @@ class Run:
                 self.request = replace(self.request, committed=committed)
             async with asyncio.TaskGroup() as tasks:
                 prices, planned = None, asyncio.get_running_loop().create_future()
-                if exported is not None and self.request.wanted is None:
-                    # which of the portfolios asked for are deleted is known with the plan
+                request = self.request
+                if exported is not None and request.wanted is None and not request.only_rewrites:
+                    # else the plan knows first whose symbols they are
                     beside = load_prices_beside(readers, self._monitor, catalog, planned)
                     prices = tasks.create_task(beside)
                 work = await self._prepare(readers, catalog, first.view, prices)

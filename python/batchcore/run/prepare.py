@@ -82,7 +82,7 @@ async def load_prices(readers: SessionPool, policy: Policy) -> RunPrices | None:
 async def load_prices_beside(
     readers: SessionPool, monitor: Monitor, catalog: Catalog, planned: asyncio.Future[Policy]
 ) -> RunPrices | None:
-    """Return the same of a run over all portfolios, whose symbols do not wait for its plan.
+    """Return those of a run over all portfolios, whose symbols need not wait for its plan.
 
     The session stays the prices' own until they are there, as chunks would take it.
     """
