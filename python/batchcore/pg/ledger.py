@@ -902,7 +902,7 @@ async def missed_since(session: Session) -> dt.datetime:
 
 async def commit_chunk(
     session: Session,
-    schema: Schema,
+    ledger: Ledger,
     write: Callable[[Callable[[str], None]], Awaitable[tuple[Entry, Sequence[Kept]]]],
     *,
     lease: Lease,
@@ -914,7 +914,6 @@ async def commit_chunk(
     ``write`` is handed ``step``, to be called with the name of each step that is done, and returns
     what the ledger keeps of the chunk and what that left to other writers.
     """
-    ledger = Ledger(schema)
     async with ledger.fenced(session, lease):
         step("begun")
         entry, kept = await write(step)

@@ -30,7 +30,7 @@ from batchcore.words import counted
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
-    from batchcore.frames import Kept
+    from batchcore.frames import Bools, Issues, Kept
     from batchcore.policies.policy import ComputedChunk
 
     Judge = Callable[[DatabaseError], Awaitable[bool]]
@@ -68,10 +68,11 @@ class ChunkWriter:
         self._policy = steps.policy
         self._settings = steps.policy.settings
         self.schema: Final = self._settings.schema
+        self._ledger = Ledger(self.schema)
         self._computing = computing
         self._own = own
         self._failed_of: dict[int, int] = {}
-        self._reasons_of: dict[int, Counter[str]] = {}
+        self._noticed_of: dict[int, tuple[Issues, Bools]] = {}  # and who failed
         self._failed_elsewhere = 0
 
     async def write(self, item: ComputedChunk, session: Session) -> ComputedChunk | None:
@@ -119,12 +120,12 @@ class ChunkWriter:
         refusal: tuple[DatabaseError, Judge] | None = None,
     ) -> ComputedChunk:
         """Commit a chunk: all of it, or what the database takes after it refused the whole."""
-        schema, (batch,) = self.schema, item.batches
+        (batch,) = item.batches
         step = partial(self._policy.monitor.step, chunk=item.chunk.number)
 
         async def write(step: Callable[[str], None]) -> tuple[Entry, Sequence[Kept]]:
             nonlocal item
-            self._failed_elsewhere = await Ledger(schema).failed_elsewhere(session, lease)
+            self._failed_elsewhere = await self._ledger.failed_elsewhere(session, lease)
             if refusal is None:
                 self.look_at_failures(item)
                 item = replace(item, kept=await self.put(session, batch, step))
@@ -140,7 +141,7 @@ class ChunkWriter:
 
         if refusal is None:
             self.look_at_failures(item)
-        await commit_chunk(session, schema, write, lease=lease, planned=planned, step=step)
+        await commit_chunk(session, self._ledger, write, lease=lease, planned=planned, step=step)
         self.written += 1
         return item
 
@@ -176,11 +177,7 @@ class ChunkWriter:
         fails = item.rows.failed.copy()
         fails[list(refused)] = True
         self._failed_of[item.chunk.number] = int(np.count_nonzero(fails))
-        entry = policies.entry(self._policy.request.policy)
-        names = entry.failures_by_day or policies.FAILURES
-        issues = causes(item.rows.issues, item.rows.failed, names)
-        reasons = dict(zip(issues.portfolio.tolist(), issues.name.texts(), strict=True))
-        self._reasons_of[item.chunk.number] = Counter(map(str, reasons.values()))
+        self._noticed_of[item.chunk.number] = item.rows.issues, item.rows.failed
         others, portfolios = self._failed_elsewhere, self._policy.asked
         failed = sum(self._failed_of.values()) + others
         allowed = self._settings.failures_allowed(portfolios)
@@ -192,7 +189,12 @@ class ChunkWriter:
             f" {allowed} (max_failed {self._settings.max_failed}); chunks already committed"
             " are kept"
         )
-        every = sum(self._reasons_of.values(), Counter[str]())
+        entry = policies.entry(self._policy.request.policy)
+        every: Counter[str] = Counter()
+        for noticed in self._noticed_of.values():
+            issues = causes(*noticed, entry.failures_by_day or policies.FAILURES)
+            reasons = dict(zip(issues.portfolio.tolist(), issues.name.texts(), strict=True))
+            every.update(map(str, reasons.values()))
         for name, count in sorted(every.items(), key=lambda one: (-one[1], one[0]))[:1]:
             msg = f"{msg}; the commonest reason is {name}: {count}"
         if refused:
