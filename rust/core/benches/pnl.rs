@@ -23,7 +23,7 @@ use batchcore_core::pnl::inputs::{Events, Flows, Inputs, LotInputs, Opening, Pos
 use batchcore_core::pnl::marks::Marks;
 use batchcore_core::pnl::policy::run;
 use batchcore_core::pnl::rollforward::Rollforward;
-use batchcore_core::store::{PriceStore, SnapshotColumns, SnapshotStore};
+use batchcore_core::store::{SnapshotColumns, SnapshotStore};
 use batchcore_core::text::{Intern, Table};
 use data::{Closes, FIRST_DAY, Numbers, SCALE};
 
@@ -223,8 +223,7 @@ struct Market {
 impl Market {
     fn generated() -> Self {
         let closes = Closes::of(SYMBOLS, DAYS);
-        let (symbol, day, close) = closes.columns();
-        let prices = PriceStore::from_columns(&symbol, &day, &close).unwrap();
+        let prices = Closes::store(&closes.columns());
         let sessions: Vec<i32> = (FIRST_DAY + 10..FIRST_DAY + DAYS).collect();
         let marks = Marks::from_prices(&prices, &sessions, 10).unwrap();
         let symbols = closes.table.iter();

@@ -6,7 +6,6 @@ mod data;
 use std::hint::black_box;
 
 use batchcore_core::pnl::marks::Marks;
-use batchcore_core::store::PriceStore;
 use criterion::{Criterion, Throughput};
 use data::{Closes, FIRST_DAY};
 
@@ -21,15 +20,15 @@ fn main() {
 
 fn stores(criterion: &mut Criterion) {
     let closes = Closes::of(SYMBOLS, DAYS);
-    let (symbol, day, close) = closes.columns();
-    let store = PriceStore::from_columns(&symbol, &day, &close).unwrap();
+    let columns = closes.columns();
+    let store = Closes::store(&columns);
     assert_eq!(store.len(), closes.codes.len());
     let sessions: Vec<i32> = (FIRST_DAY + 10..FIRST_DAY + DAYS).collect();
 
     let mut group = criterion.benchmark_group("stores");
     group.throughput(Throughput::Elements(u64::try_from(store.len()).unwrap()));
     group.bench_function("prices", |bench| {
-        bench.iter(|| PriceStore::from_columns(black_box(&symbol), &day, &close).unwrap());
+        bench.iter(|| Closes::store(black_box(&columns)));
     });
     group.bench_function("marks", |bench| {
         bench.iter(|| Marks::from_prices(black_box(&store), &sessions, 10).unwrap());

@@ -265,11 +265,8 @@ impl Digits28 {
             }
         };
         let size = i128::try_from(size).ok()?;
-        Some(if self.is_negative {
-            size.wrapping_neg()
-        } else {
-            size
-        })
+        let sign = if self.is_negative { -1 } else { 1 };
+        Some(size.wrapping_mul(sign))
     }
 
     /// Returns whether the value is above 0.
@@ -289,7 +286,7 @@ impl Digits28 {
     #[must_use]
     pub fn compare_ratios(self, of: Self, other: Self, of_other: Self) -> Ordering {
         self.compare_signed(other, || {
-            Product::of(self, of_other).compare(&Product::of(other, of))
+            product_size(self, of_other).cmp(&product_size(other, of))
         })
     }
 
@@ -371,36 +368,17 @@ fn product(a: u128, b: u128) -> (u128, u128) {
     (high, middle.wrapping_mul(HALF).wrapping_add(lowest))
 }
 
-/// The size of a product of two values that are not 0, exactly.
-struct Product {
-    /// Places before the first digit, counted from the point.
-    magnitude: i32,
-    /// 28 digits.
-    high: u128,
-    /// The 28 digits after them.
-    low: u128,
-}
-
-impl Product {
-    fn of(a: Digits28, b: Digits28) -> Self {
-        let (mut high, mut low) = product(a.digits, b.digits);
-        let mut magnitude = a.places.wrapping_add(b.places).wrapping_neg();
-        if high < LEAST {
-            let (next, rest) = first_digit(low);
-            high = high.wrapping_mul(10).wrapping_add(next);
-            low = rest.wrapping_mul(10);
-            magnitude = magnitude.wrapping_sub(1);
-        }
-        Self {
-            magnitude,
-            high,
-            low,
-        }
+/// Returns the size of a product of two values that are not 0, exactly: places before the first
+/// digit, counted from the point, 28 digits, and the 28 digits after them.
+fn product_size(a: Digits28, b: Digits28) -> (i32, u128, u128) {
+    let (high, low) = product(a.digits, b.digits);
+    let magnitude = a.places.wrapping_add(b.places).wrapping_neg();
+    if high >= LEAST {
+        return (magnitude, high, low);
     }
-
-    fn compare(&self, other: &Self) -> Ordering {
-        (self.magnitude, self.high, self.low).cmp(&(other.magnitude, other.high, other.low))
-    }
+    let (next, rest) = first_digit(low);
+    let high = high.wrapping_mul(10).wrapping_add(next);
+    (magnitude.wrapping_sub(1), high, rest.wrapping_mul(10))
 }
 
 #[cfg(test)]
@@ -415,57 +393,43 @@ mod tests {
         (value.is_negative, value.digits, value.places)
     }
 
+    const THIRD: u128 = 3_333_333_333_333_333_333_333_333_333;
+
     #[test]
     fn a_quotient_has_28_digits() {
-        let third = 3_333_333_333_333_333_333_333_333_333;
-        assert_eq!(parts(quotient(1, 3)), (false, third, 28));
-        assert_eq!(parts(quotient(-100, 3)), (true, third, 26));
-        let two_thirds = 6_666_666_666_666_666_666_666_666_667;
-        assert_eq!(parts(quotient(2, 3)), (false, two_thirds, 28));
+        assert_eq!(parts(quotient(1, 3)), (false, THIRD, 28));
+        assert_eq!(parts(quotient(-100, 3)), (true, THIRD, 26));
+        assert_eq!(parts(quotient(2, 3)), (false, 2 * THIRD + 1, 28));
         assert_eq!(quotient(0, 7), Digits28::ZERO);
         assert_eq!(quotient(7, 7), Digits28::ONE);
-        let widest = quotient(i64::MIN, 1);
-        assert_eq!(widest.units(), None);
+        assert_eq!(quotient(i64::MIN, 1).units(), None);
         assert_eq!(parts(quotient(1, u64::MAX)).2, 47);
     }
 
     #[test]
     fn one_more_is_rounded_where_there_are_more_decimals() {
         // 1 + 0.0333... (29 decimals) has 28 digits: 27 decimals
-        let found = quotient(1, 30).plus_one();
-        assert_eq!(
-            parts(found),
-            (false, 1_033_333_333_333_333_333_333_333_333, 27)
-        );
+        let digits = 1_033_333_333_333_333_333_333_333_333;
+        assert_eq!(parts(quotient(1, 30).plus_one()), (false, digits, 27));
         // 1 - 0.0666...67 (29 decimals) is 0.9333...33 in 28
-        let found = quotient(-2, 30).plus_one();
-        assert_eq!(
-            parts(found),
-            (false, 9_333_333_333_333_333_333_333_333_333, 28)
-        );
+        let digits = 9_333_333_333_333_333_333_333_333_333;
+        assert_eq!(parts(quotient(-2, 30).plus_one()), (false, digits, 28));
         assert_eq!(quotient(-7, 7).plus_one(), Digits28::ZERO);
         assert_eq!(quotient(-14, 7).plus_one(), Digits28::ONE.negated());
-        // what no digit shows
-        // 2^-62 is 0.000000000000000000216840434 and 497... after 27 decimals
-        let one = 10_i128.pow(28);
-        assert_eq!(
-            quotient(1, 1 << 62).plus_one().units(),
-            Some(one + 2_168_404_340)
-        );
-        assert_eq!(
-            quotient(-1, 1 << 62).plus_one().units(),
-            Some(one - 2_168_404_345)
-        );
+        // what no digit shows: 2^-62 is 0.000000000000000000216840434 and 497... after 27 decimals
+        let beyond_one = |n| {
+            let units = quotient(n, 1 << 62).plus_one().units();
+            units.map(|units| units - 10_i128.pow(28))
+        };
+        let found = [1, -1].map(beyond_one);
+        assert_eq!(found, [Some(2_168_404_340), Some(-2_168_404_345)]);
     }
 
     #[test]
     fn products_keep_28_digits_of_56() {
         let third = quotient(1, 3);
         // the 56 digits are 27 times 1, 0, 27 times 8, 9
-        assert_eq!(
-            parts(third.times(third)),
-            (false, 1_111_111_111_111_111_111_111_111_111, 28)
-        );
+        assert_eq!(parts(third.times(third)), (false, THIRD / 3, 28));
         let nine = quotient(-9, 1);
         assert_eq!(nine.times(nine), quotient(81, 1));
         assert_eq!(nine.times(Digits28::ZERO), Digits28::ZERO);
@@ -475,13 +439,17 @@ mod tests {
     #[test]
     fn ratios_are_compared_exactly() {
         let value = |n| quotient(n, 1000);
-        let ratio = |a, b, c, d| value(a).compare_ratios(value(b), value(c), value(d));
-        assert_eq!(ratio(1, 3, 2, 6), Ordering::Equal);
-        assert_eq!(ratio(1, 3, 333, 1000), Ordering::Greater);
-        assert_eq!(ratio(-1, 3, -333, 1000), Ordering::Less);
-        assert_eq!(ratio(-1, 3, 1, 1000), Ordering::Less);
-        assert_eq!(ratio(0, 3, 0, 1000), Ordering::Equal);
-        assert_eq!(ratio(995, 1005, 990, 1001), Ordering::Greater);
+        for (ratios, order) in [
+            ([1, 3, 2, 6], Ordering::Equal),
+            ([1, 3, 333, 1000], Ordering::Greater),
+            ([-1, 3, -333, 1000], Ordering::Less),
+            ([-1, 3, 1, 1000], Ordering::Less),
+            ([0, 3, 0, 1000], Ordering::Equal),
+            ([995, 1005, 990, 1001], Ordering::Greater),
+        ] {
+            let [a, b, c, d] = ratios.map(value);
+            assert_eq!(a.compare_ratios(b, c, d), order);
+        }
         for (a, b) in [(999, 1000), (-1000, -999), (-1, 0), (0, 1), (9, 10)] {
             assert_eq!(value(a).compare(value(b)), Ordering::Less);
             assert_eq!(value(b).compare(value(a)), Ordering::Greater);
@@ -492,10 +460,8 @@ mod tests {
     #[test]
     fn units_are_rounded_to_even() {
         assert_eq!(Digits28::ONE.units(), Some(10_i128.pow(28)));
-        assert_eq!(
-            quotient(5, 10_u64.pow(15)).units(),
-            Some(5 * 10_i128.pow(13))
-        );
+        let small = quotient(5, 10_u64.pow(15));
+        assert_eq!(small.units(), Some(5 * 10_i128.pow(13)));
         let tiny = |digits| Digits28 {
             is_negative: true,
             digits,

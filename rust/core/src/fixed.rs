@@ -44,13 +44,9 @@ impl State {
     /// Returns the state of a byte, or nothing beyond 3.
     #[must_use]
     pub fn from_byte(byte: u8) -> Option<Self> {
-        match byte {
-            0 => Some(Self::Value),
-            1 => Some(Self::Null),
-            2 => Some(Self::NonFinite),
-            3 => Some(Self::NotRepresentable),
-            _ => None,
-        }
+        use State::{NonFinite, NotRepresentable, Null, Value};
+        let all = [Value, Null, NonFinite, NotRepresentable];
+        all.get(usize::from(byte)).copied()
     }
 }
 
@@ -87,16 +83,7 @@ pub fn half_away(numerator: i128, divisor: i128) -> Option<i128> {
     if let (Ok(numerator), Ok(divisor)) = (i64::try_from(numerator), i64::try_from(divisor)) {
         return Some(i128::from(numerator.rounded(divisor)));
     }
-    let (quotient, rest) = (
-        numerator.checked_div(divisor)?,
-        numerator.checked_rem(divisor)?,
-    );
-    // rest >= divisor / 2, written so that it cannot overflow
-    if rest.checked_abs()? < divisor.checked_sub(rest.checked_abs()?)? {
-        Some(quotient)
-    } else {
-        quotient.checked_add(numerator.signum())
-    }
+    Some(numerator.rounded(divisor))
 }
 
 /// An integer wide enough for the sums of one portfolio.
@@ -238,9 +225,8 @@ macro_rules! sum {
             }
             fn rounded(self, divisor: Self) -> Self {
                 let quotient = self.checked_div(divisor).unwrap_or(<Self as Sum>::ZERO);
-                let rest = self
-                    .wrapping_sub(quotient.wrapping_mul(divisor))
-                    .wrapping_abs();
+                let rest = self.wrapping_sub(quotient.wrapping_mul(divisor));
+                let rest = rest.wrapping_abs();
                 if rest < divisor.wrapping_sub(rest) {
                     quotient
                 } else {
@@ -249,9 +235,8 @@ macro_rules! sum {
             }
             fn rounded_even(self, divisor: Self) -> Self {
                 let quotient = self.checked_div(divisor).unwrap_or(<Self as Sum>::ZERO);
-                let rest = self
-                    .wrapping_sub(quotient.wrapping_mul(divisor))
-                    .wrapping_abs();
+                let rest = self.wrapping_sub(quotient.wrapping_mul(divisor));
+                let rest = rest.wrapping_abs();
                 let is_even = quotient.trailing_zeros() > 0;
                 match rest.cmp(&divisor.wrapping_sub(rest)) {
                     Ordering::Less => quotient,
@@ -462,22 +447,23 @@ mod tests {
     #[test]
     fn what_64_bits_do_not_hold_is_clamped_to_them() {
         let beyond = i128::from(i64::MAX) + 1;
-        assert_eq!(
-            (beyond.clamped(), (-beyond).clamped()),
-            (i64::MAX, i64::MIN)
-        );
-        assert_eq!((-beyond - 1).clamped(), i64::MIN);
+        let clamped = [beyond, -beyond, -beyond - 1].map(Sum::clamped);
+        assert_eq!(clamped, [i64::MAX, i64::MIN, i64::MIN]);
         assert_eq!(Wide::of(-7).clamped(), -7);
     }
 
     #[test]
     fn rescaling_is_exact_or_nothing() {
-        assert_eq!(rescaled(15, 1, 3), Some(1500));
-        assert_eq!(rescaled(1500, 3, 1), Some(15));
-        assert_eq!(rescaled(1501, 3, 1), None);
-        assert_eq!(rescaled(i64::MAX, 0, 1), None);
-        assert_eq!(rescaled(i64::MIN, 0, 0), Some(i64::MIN));
-        assert_eq!(rescaled(0, 18, 0), Some(0));
+        for (mantissa, from, to, found) in [
+            (15, 1, 3, Some(1500)),
+            (1500, 3, 1, Some(15)),
+            (1501, 3, 1, None),
+            (i64::MAX, 0, 1, None),
+            (i64::MIN, 0, 0, Some(i64::MIN)),
+            (0, 18, 0, Some(0)),
+        ] {
+            assert_eq!(rescaled(mantissa, from, to), found);
+        }
     }
 
     #[test]
@@ -491,10 +477,8 @@ mod tests {
     #[test]
     fn text_in_a_buffer_is_the_same() {
         let ends = [i64::MIN, -100, -1, 0, 1, 9, 10, 12345, i64::MAX];
-        for (mantissa, scale) in ends
-            .into_iter()
-            .flat_map(|m| (0..=MAX_SCALE).map(move |s| (m, s)))
-        {
+        let scales = |mantissa| (0..=MAX_SCALE).map(move |scale| (mantissa, scale));
+        for (mantissa, scale) in ends.into_iter().flat_map(scales) {
             let expected = decimal_text(&mantissa.to_string(), usize::try_from(scale).unwrap());
             assert_eq!(text_in(&mut [0; TEXT_BYTES], mantissa, scale), expected);
         }

@@ -6,28 +6,22 @@ use crate::fixed::{MAX_SCALE, State};
 use crate::ids::{Day, Uuid};
 use crate::text::Table;
 
-/// Exact decimals of one scale.
+/// A value and a [`State`] for each row, and what all values share.
 #[derive(Debug, Clone, Copy)]
-pub struct Decimals<'a> {
-    values: &'a [i64],
+pub struct Cells<'a, T, Shared> {
+    values: &'a [T],
     state: &'a [u8],
-    scale: u32,
+    shared: Shared,
 }
 
-/// Dates.
-#[derive(Debug, Clone, Copy)]
-pub struct Days<'a> {
-    values: &'a [i32],
-    state: &'a [u8],
-}
+/// Exact decimals of one scale.
+pub type Decimals<'a> = Cells<'a, i64, u32>;
+
+/// Dates, in days since 1970-01-01.
+pub type Days<'a> = Cells<'a, i32, ()>;
 
 /// Texts as codes into a table.
-#[derive(Debug, Clone, Copy)]
-pub struct Texts<'a> {
-    codes: &'a [u32],
-    table: &'a Table,
-    state: &'a [u8],
-}
+pub type Texts<'a> = Cells<'a, u32, &'a Table>;
 
 /// What a column of a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,26 +168,9 @@ pub fn same_length(column: &'static str, expected: usize, actual: usize) -> Resu
     }
 }
 
-fn checked_states(column: &'static str, rows: usize, state: &[u8]) -> Result<()> {
-    same_length(column, rows, state.len())?;
-    match state
-        .iter()
-        .position(|&byte| State::from_byte(byte).is_none())
-    {
-        Some(row) => Err(Error::Value {
-            column,
-            row,
-            expected: "a state from 0 to 3",
-        }),
-        None => Ok(()),
-    }
-}
-
 fn valued<T: Copy>(values: &[T], state: &[u8], row: usize) -> core::result::Result<T, State> {
-    match (
-        state.get(row).copied().and_then(State::from_byte),
-        values.get(row),
-    ) {
+    let state = state.get(row).copied().and_then(State::from_byte);
+    match (state, values.get(row)) {
         (Some(State::Value), Some(&value)) => Ok(value),
         (Some(State::Value) | None, _) => Err(State::Null),
         (Some(state), _) => Err(state),
@@ -228,7 +205,7 @@ impl DecimalValues {
     pub fn of(column: &Decimals<'_>) -> Self {
         Self {
             values: column.values.to_vec(),
-            scale: column.scale,
+            scale: column.shared,
             state: column.state.to_vec(),
         }
     }
@@ -254,8 +231,8 @@ impl TextValues {
     #[must_use]
     pub fn of(column: &Texts<'_>) -> Self {
         Self {
-            codes: column.codes.to_vec(),
-            table: column.table.clone(),
+            codes: column.values.to_vec(),
+            table: column.shared.clone(),
             state: column.state.to_vec(),
         }
     }
@@ -276,46 +253,31 @@ impl TextValues {
     }
 }
 
-impl<'a> Decimals<'a> {
-    /// Returns the column of `values` times `10^-scale`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Length`], [`Error::Value`] for a state beyond 3, [`Error::Scale`] beyond 18.
-    pub fn new(
+impl<'a, T: Copy, Shared> Cells<'a, T, Shared> {
+    fn checked(
         column: &'static str,
-        values: &'a [i64],
+        values: &'a [T],
         state: &'a [u8],
-        scale: u32,
+        shared: Shared,
     ) -> Result<Self> {
-        checked_states(column, values.len(), state)?;
-        if scale > MAX_SCALE {
-            return Err(Error::Scale {
+        same_length(column, values.len(), state.len())?;
+        let odd = |&byte: &u8| State::from_byte(byte).is_none();
+        match state.iter().position(odd) {
+            Some(row) => Err(Error::Value {
                 column,
-                scale,
-                most: MAX_SCALE,
-            });
+                row,
+                expected: "a state from 0 to 3",
+            }),
+            None => Ok(Self {
+                values,
+                state,
+                shared,
+            }),
         }
-        Ok(Self {
-            values,
-            state,
-            scale,
-        })
     }
 
-    /// Returns the mantissa of a row, or why it has none.
-    ///
-    /// # Errors
-    ///
-    /// The row's [`State`].
-    pub fn get(&self, row: usize) -> core::result::Result<i64, State> {
+    fn value(&self, row: usize) -> core::result::Result<T, State> {
         valued(self.values, self.state, row)
-    }
-
-    /// Returns how many decimals the mantissas have.
-    #[must_use]
-    pub fn scale(&self) -> u32 {
-        self.scale
     }
 
     /// Returns the number of rows.
@@ -331,6 +293,45 @@ impl<'a> Decimals<'a> {
     }
 }
 
+impl<'a> Decimals<'a> {
+    /// Returns the column of `values` times `10^-scale`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`], [`Error::Value`] for a state beyond 3, [`Error::Scale`] beyond 18.
+    pub fn new(
+        column: &'static str,
+        values: &'a [i64],
+        state: &'a [u8],
+        scale: u32,
+    ) -> Result<Self> {
+        let most = MAX_SCALE;
+        if scale > most {
+            return Err(Error::Scale {
+                column,
+                scale,
+                most,
+            });
+        }
+        Self::checked(column, values, state, scale)
+    }
+
+    /// Returns the mantissa of a row, or why it has none.
+    ///
+    /// # Errors
+    ///
+    /// The row's [`State`].
+    pub fn get(&self, row: usize) -> core::result::Result<i64, State> {
+        self.value(row)
+    }
+
+    /// Returns how many decimals the mantissas have.
+    #[must_use]
+    pub fn scale(&self) -> u32 {
+        self.shared
+    }
+}
+
 impl<'a> Days<'a> {
     /// Returns the column of days since 1970-01-01.
     ///
@@ -338,8 +339,7 @@ impl<'a> Days<'a> {
     ///
     /// [`Error::Length`], [`Error::Value`] for a state beyond 3.
     pub fn new(column: &'static str, values: &'a [i32], state: &'a [u8]) -> Result<Self> {
-        checked_states(column, values.len(), state)?;
-        Ok(Self { values, state })
+        Self::checked(column, values, state, ())
     }
 
     /// Returns the day of a row, or why it has none.
@@ -348,19 +348,7 @@ impl<'a> Days<'a> {
     ///
     /// The row's [`State`].
     pub fn get(&self, row: usize) -> core::result::Result<Day, State> {
-        valued(self.values, self.state, row).map(Day)
-    }
-
-    /// Returns the number of rows.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.values.len()
-    }
-
-    /// Returns whether there are no rows.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
+        self.value(row).map(Day)
     }
 }
 
@@ -376,7 +364,7 @@ impl<'a> Texts<'a> {
         table: &'a Table,
         state: &'a [u8],
     ) -> Result<Self> {
-        checked_states(column, codes.len(), state)?;
+        let checked = Self::checked(column, codes, state, table)?;
         let count = u32::try_from(table.len()).unwrap_or(u32::MAX);
         let has_code = [State::Value, State::NotRepresentable].map(State::byte);
         let beyond = |(code, byte): (&u32, &u8)| *code >= count && has_code.contains(byte);
@@ -386,11 +374,7 @@ impl<'a> Texts<'a> {
                 row,
                 expected: "a code of the table",
             }),
-            None => Ok(Self {
-                codes,
-                table,
-                state,
-            }),
+            None => Ok(checked),
         }
     }
 
@@ -400,7 +384,7 @@ impl<'a> Texts<'a> {
     ///
     /// The row's [`State`].
     pub fn get(&self, row: usize) -> core::result::Result<u32, State> {
-        valued(self.codes, self.state, row)
+        self.value(row)
     }
 
     /// Returns the code of a row as it is to be shown, also of a text that is not representable;
@@ -409,27 +393,21 @@ impl<'a> Texts<'a> {
     pub fn shown(&self, row: usize) -> Option<u32> {
         match self.get(row) {
             Ok(code) => Some(code),
-            Err(State::NotRepresentable) => self.codes.get(row).copied(),
+            Err(State::NotRepresentable) => self.values.get(row).copied(),
             Err(_) => None,
         }
+    }
+
+    /// Returns the bytes of a row's text, if it has one.
+    #[must_use]
+    pub fn bytes(&self, row: usize) -> Option<&'a [u8]> {
+        self.shared.bytes(self.get(row).ok()?)
     }
 
     /// Returns the table of values.
     #[must_use]
     pub fn table(&self) -> &'a Table {
-        self.table
-    }
-
-    /// Returns the number of rows.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.codes.len()
-    }
-
-    /// Returns whether there are no rows.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.codes.is_empty()
+        self.shared
     }
 }
 

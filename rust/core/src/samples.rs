@@ -1,11 +1,13 @@
 //! Frames of a few positions, for the tests of what reads them.
 
+use core::sync::atomic::AtomicBool;
+
 use crate::fixed::State;
 use crate::frame::{Days, Decimals, Texts};
 use crate::ids::Uuid;
 use crate::pnl::inputs::{Events, LotInputs, Opening, Positions};
 use crate::pnl::marks::Marks;
-use crate::store::PriceStore;
+use crate::store::{PriceColumns, PriceStore};
 use crate::text::{Intern, Table};
 
 /// One position: prices of two decimals, quantities whole, market values in cents.
@@ -51,12 +53,12 @@ pub(crate) fn prices(closes: &[(&str, i32, i64)], scale: u32) -> PriceStore {
     let days: Vec<i32> = closes.iter().map(|&(_, day, _)| day).collect();
     let values: Vec<i64> = closes.iter().map(|&(.., close)| close).collect();
     let state = vec![0; closes.len()];
-    PriceStore::from_columns(
-        &Texts::new("prices.symbol", &codes, symbols.table(), &state).unwrap(),
-        &Days::new("prices.day", &days, &state).unwrap(),
-        &Decimals::new("prices.close", &values, &state, scale).unwrap(),
-    )
-    .unwrap()
+    let columns = PriceColumns {
+        symbol: Texts::new("prices.symbol", &codes, symbols.table(), &state).unwrap(),
+        day: Days::new("prices.day", &days, &state).unwrap(),
+        close: Decimals::new("prices.close", &values, &state, scale).unwrap(),
+    };
+    PriceStore::from_columns(&columns, &AtomicBool::new(false)).unwrap()
 }
 
 /// Closes of AAA on days 5, 6 and 8; sessions 5 to 8.

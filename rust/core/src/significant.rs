@@ -3,21 +3,11 @@
 #![warn(clippy::arithmetic_side_effects)]
 
 use core::cmp::Ordering;
-use core::fmt::{self, Write};
 
 use crate::fixed::{Sum, Wide};
 
 /// Significant digits of a quotient, those of the default context of Python's `decimal`.
 const DIGITS: usize = 28;
-
-/// Bytes that the text of any float fits: sign, 17 digits, point, `e`, sign and 3 digits.
-const FLOAT_BYTES: usize = 32;
-
-/// Bits of a float that hold its digits.
-const EXPLICIT_BITS: u32 = f64::MANTISSA_DIGITS - 1;
-
-/// The biased exponent of a float whose last bit is worth 1.
-const UNIT_EXPONENT: i64 = 1075;
 
 /// No rescaling goes further than this many places.
 const MOST_PLACES: u32 = 150;
@@ -34,9 +24,8 @@ pub struct Significant {
 /// Returns `10^exponent`, or nothing beyond 10^150.
 #[must_use]
 pub fn wide_power(exponent: u32) -> Option<Wide> {
-    (exponent <= MOST_PLACES)
-        .then(|| Wide::of(10).checked_pow(exponent))
-        .flatten()
+    let wide = (exponent <= MOST_PLACES).then(|| Wide::of(10));
+    wide?.checked_pow(exponent)
 }
 
 fn digit_count(value: Wide) -> Option<u32> {
@@ -98,28 +87,18 @@ impl Significant {
         if !value.is_finite() {
             return None;
         }
-        let mut text = Text::default();
-        write!(text, "{value:e}").ok()?;
-        let (mut digits, mut decimals, mut seen_point) = (0i128, 0i32, false);
-        let mut bytes = text.bytes().iter();
-        for &byte in bytes.by_ref() {
-            match byte {
-                b'0'..=b'9' => {
-                    let digit = i128::from(byte.checked_sub(b'0')?);
-                    digits = digits.checked_mul(10)?.checked_add(digit)?;
-                    decimals = decimals.checked_add(i32::from(seen_point))?;
-                }
-                b'.' => seen_point = true,
-                b'e' => break,
-                _ => {}
-            }
-        }
-        let exponent = core::str::from_utf8(bytes.as_slice()).ok()?;
+        let mut buffer = zmij::Buffer::new();
+        let text = buffer.format_finite(value);
+        let (number, exponent) = text.split_once('e').unwrap_or((text, "0"));
+        let (whole, decimals) = number.split_once('.').unwrap_or((number, ""));
+        let decimals = decimals.trim_end_matches('0');
         let exponent: i32 = exponent.parse().ok()?;
-        let exponent = exponent.checked_sub(decimals)?;
-        // Rust takes the larger of two
-        if digits % 2 != 0 && is_tie(value, digits, exponent) {
-            digits = digits.checked_sub(1)?;
+        let mut digits = 0i128;
+        for byte in whole.bytes().chain(decimals.bytes()) {
+            if byte.is_ascii_digit() {
+                let digit = byte.checked_sub(b'0')?;
+                digits = digits.checked_mul(10)?.checked_add(digit.into())?;
+            }
         }
         Some(Self {
             digits: if value.is_sign_negative() {
@@ -127,7 +106,7 @@ impl Significant {
             } else {
                 digits
             },
-            exponent,
+            exponent: exponent.checked_sub(i32::try_from(decimals.len()).ok()?)?,
         })
     }
 
@@ -150,61 +129,6 @@ impl Significant {
     pub fn nearest(self) -> f64 {
         let Self { digits, exponent } = self;
         format!("{digits}e{exponent}").parse().unwrap_or(f64::NAN)
-    }
-}
-
-/// Returns whether `value`, whatever its sign, is `(digits - 1 / 2) * 10^exponent`.
-///
-/// From 10^0 on no shortest text is as near as another: a float that is a half of `10^exponent` from
-/// one has a neighbour that is nearer to it.
-fn is_tie(value: f64, digits: i128, exponent: i32) -> bool {
-    let bits = value.to_bits();
-    let fraction = bits & ((1 << EXPLICIT_BITS) - 1);
-    let biased = (bits >> EXPLICIT_BITS) & 0x7ff;
-    let mantissa = if biased == 0 {
-        fraction
-    } else {
-        fraction | (1 << EXPLICIT_BITS)
-    };
-    let zeros = mantissa.trailing_zeros();
-    // value = odd * 2^power, so twice the value * 10^places is odd only if power + 1 + places is 0
-    let power = i64::try_from(biased.max(1))
-        .ok()
-        .and_then(|biased| biased.checked_sub(UNIT_EXPONENT)?.checked_add(zeros.into()));
-    let places = i64::from(exponent).checked_neg();
-    let (Some(power), Some(places)) = (power, places) else {
-        return false;
-    };
-    if exponent >= 0 || power.checked_add(1).and_then(|p| p.checked_add(places)) != Some(0) {
-        return false;
-    }
-    let odd = i128::from(mantissa.checked_shr(zeros).unwrap_or_default());
-    let twice = u32::try_from(places)
-        .ok()
-        .and_then(|places| 5i128.checked_pow(places)?.checked_mul(odd));
-    twice.is_some() && twice == digits.checked_mul(2).and_then(|twice| twice.checked_sub(1))
-}
-
-/// Text on the stack.
-#[derive(Default)]
-struct Text {
-    bytes: [u8; FLOAT_BYTES],
-    length: usize,
-}
-
-impl Text {
-    fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.length).unwrap_or_default()
-    }
-}
-
-impl Write for Text {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let end = self.length.checked_add(text.len()).ok_or(fmt::Error)?;
-        let place = self.bytes.get_mut(self.length..end).ok_or(fmt::Error)?;
-        place.copy_from_slice(text.as_bytes());
-        self.length = end;
-        Ok(())
     }
 }
 

@@ -1,12 +1,13 @@
-//! What holds for any input of the fuzz targets; a test of the core replays their corpora by it.
+//! What holds for any input of the fuzz targets; tests of the core read bytes by the same functions.
 
 use batchcore_core::error::{Error, Result};
 use batchcore_core::fixed::State;
 use batchcore_core::pgcopy::{
-    Cell, Cells, Column, ColumnSpec, Decoder, Encoder, Field, Frame, Kind, try_from_numeric,
+    Cell, Cells, Column, ColumnSpec, Decoder, Encoder, Field, Frame, Kind, Values, try_from_numeric,
 };
 
-const KINDS: [Kind; 12] = [
+/// The kinds that the first bytes of an input stand for.
+pub const KINDS: [Kind; 12] = [
     Kind::Uuid,
     Kind::Date,
     Kind::Numeric { scale: 4 },
@@ -48,15 +49,19 @@ pub fn decoder(input: &[u8]) {
     let kinds: Vec<Kind> = kinds.iter().filter_map(kind).collect();
     let whole = decoded(&kinds, [stream]);
     assert_eq!(decoded(&kinds, stream.chunks(piece)), whole);
-    if let Ok(frame) = whole {
-        for (_, column) in &frame.columns {
-            assert_eq!(u64::try_from(column.state().len()), Ok(frame.rows));
-        }
-        written_again(&frame);
+    for (_, column) in whole.iter().flat_map(|frame| &frame.columns) {
+        let rows = whole.as_ref().map(|frame| frame.rows).unwrap_or_default();
+        assert_eq!(u64::try_from(column.state.len()), Ok(rows));
+        written_again(column);
     }
 }
 
-fn decoded<'a>(kinds: &[Kind], pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<Frame> {
+/// Returns the frame of a stream in pieces; each column is called `x`.
+///
+/// # Errors
+///
+/// That of the decoder.
+pub fn decoded<'a>(kinds: &[Kind], pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<Frame> {
     let spec = |&kind| ColumnSpec {
         name: "x".to_owned(),
         kind,
@@ -68,80 +73,50 @@ fn decoded<'a>(kinds: &[Kind], pieces: impl IntoIterator<Item = &'a [u8]>) -> Re
     decoder.finish()
 }
 
-/// Checks that the columns that can be written are read again, and that no others are written.
-fn written_again(frame: &Frame) {
-    let rows = usize::try_from(frame.rows).unwrap_or(usize::MAX);
-    for (_, column) in &frame.columns {
-        let (cells, kind) = match column {
-            Column::Uuid { values, .. } => (Cells::Uuid(values), Kind::Uuid),
-            Column::Date { values, .. } => (Cells::Date(values), Kind::Date),
-            Column::Decimal { values, scale, .. } | Column::Rounded { values, scale, .. } => (
-                Cells::Decimal {
-                    values,
-                    scale: *scale,
-                },
-                Kind::Numeric { scale: *scale },
-            ),
-            Column::Text { codes, table, .. } => (Cells::Text { codes, table }, Kind::Text),
-            Column::Bool { values, .. } => (Cells::Bool(values), Kind::Bool),
-            Column::Int { values, .. } | Column::Timestamp { values, .. } => {
-                (Cells::Int8(values), Kind::Int8)
-            }
-        };
-        let state = column.state();
-        let fields = [Field {
-            name: "x",
-            cells,
-            state: Some(state),
-        }];
-        let can_be_written = state.iter().all(|&byte| byte <= State::Null.byte());
-        match Encoder::new(&fields, rows) {
-            Ok(mut encoder) => {
-                assert!(can_be_written, "{state:?}");
-                let bytes: Vec<u8> = core::iter::from_fn(|| encoder.next_piece(64))
-                    .flatten()
-                    .collect();
-                let again = decoded(&[kind], [bytes.as_slice()]);
-                let again = again.map(|frame| frame.columns.into_iter().next());
-                assert_eq!(
-                    again.map(|column| column.map(plain)),
-                    Ok(Some(plain_of(column)))
-                );
-            }
-            Err(error) => assert!(
-                !can_be_written && matches!(error, Error::Encode { .. }),
-                "{error}"
-            ),
+/// Returns a column as it is written, and the kind that it is read as then.
+#[must_use]
+pub fn written(column: &Column) -> (Field<'_>, Kind) {
+    let table = &column.table;
+    let (cells, kind) = match (&column.values, column.kind) {
+        (Values::Bytes(values), Kind::Bool) => (Cells::Bool(values), Kind::Bool),
+        (Values::Bytes(values), _) => (Cells::Uuid(values), Kind::Uuid),
+        (Values::Days(values), _) => (Cells::Date(values), Kind::Date),
+        (Values::Codes(codes), _) => (Cells::Text { codes, table }, Kind::Text),
+        (Values::Integers(values), Kind::Numeric { scale } | Kind::Float8 { scale }) => {
+            (Cells::Decimal { values, scale }, Kind::Numeric { scale })
         }
-    }
-}
-
-/// Returns a column by what it holds, whatever its type: values as text, and states.
-fn plain_of(column: &Column) -> (String, Vec<u8>) {
-    let values = match column {
-        Column::Uuid { values, .. } | Column::Bool { values, .. } => format!("{values:?}"),
-        Column::Date { values, .. } => format!("{values:?}"),
-        Column::Decimal { values, .. }
-        | Column::Rounded { values, .. }
-        | Column::Int { values, .. }
-        | Column::Timestamp { values, .. } => format!("{values:?}"),
-        Column::Text {
-            codes,
-            table,
-            state,
-        } => {
-            let text = |(&code, &state): (&u32, &u8)| table.text(code).filter(|_| state == 0);
-            format!(
-                "{:?}",
-                codes.iter().zip(state).map(text).collect::<Vec<_>>()
-            )
-        }
+        (Values::Integers(values), _) => (Cells::Int8(values), Kind::Int8),
     };
-    (values, column.state().to_vec())
+    let field = Field {
+        name: "x",
+        cells,
+        state: Some(&column.state),
+    };
+    (field, kind)
 }
 
-fn plain((_, column): (String, Column)) -> (String, Vec<u8>) {
-    plain_of(&column)
+/// Checks that a column that can be written is read again, and that no other is written.
+fn written_again(column: &Column) {
+    let (field, kind) = written(column);
+    let can_be_written = column.state.iter().all(|&byte| byte <= State::Null.byte());
+    match Encoder::new(&[field], column.state.len()) {
+        Ok(mut encoder) => {
+            assert!(can_be_written, "{:?}", column.state);
+            let bytes: Vec<_> = core::iter::from_fn(|| encoder.next_piece(64)).collect();
+            let again = decoded(&[kind], [&*bytes.concat()]);
+            let column = Column {
+                kind,
+                lost: 0,
+                ..column.clone()
+            };
+            let columns = again.map(|frame| frame.columns);
+            assert_eq!(columns, Ok(vec![("x".to_owned(), column)]));
+        }
+        Err(error) => assert!(
+            !can_be_written && matches!(error, Error::Encode { .. }),
+            "{error}"
+        ),
+    }
 }
 
 /// The parser of NUMERIC: what it returns is what a sum of the digits says, and the bytes of that
@@ -160,32 +135,31 @@ pub fn numeric(input: &[u8]) {
     let Ok(cell) = try_from_numeric(bytes, scale) else {
         return;
     };
-    let words: Vec<u16> = bytes
-        .as_chunks()
-        .0
-        .iter()
-        .map(|&w| u16::from_be_bytes(w))
-        .collect();
+    let words = bytes.as_chunks().0.iter();
+    let words: Vec<u16> = words.map(|&word| u16::from_be_bytes(word)).collect();
     let [_, weight, sign, _, digits @ ..] = words.as_slice() else {
         unreachable!("a value of {} bytes", bytes.len());
     };
     assert_eq!(cell, summed(weight.cast_signed(), *sign, digits, scale));
     if let Ok(mantissa) = cell {
-        let cells = Cells::Decimal {
-            values: &[mantissa],
-            scale,
-        };
-        let fields = [Field {
-            name: "x",
-            cells,
-            state: None,
-        }];
-        let bytes = Encoder::new(&fields, 1).map(|mut encoder| encoder.next_piece(0));
-        let bytes = bytes.ok().flatten().unwrap_or_default();
-        // header 19, field count 2, length 4; trailer 2
-        let value = bytes.get(25..bytes.len() - 2).unwrap_or_default();
-        assert_eq!(try_from_numeric(value, scale), Ok(Ok(mantissa)));
+        let value = numeric_bytes(mantissa, scale);
+        assert_eq!(try_from_numeric(&value, scale), Ok(Ok(mantissa)));
     }
+}
+
+/// Returns the bytes of a NUMERIC that is written, without its length.
+#[must_use]
+pub fn numeric_bytes(mantissa: i64, scale: u32) -> Vec<u8> {
+    let values = &[mantissa];
+    let fields = [Field {
+        name: "x",
+        cells: Cells::Decimal { values, scale },
+        state: None,
+    }];
+    let bytes = Encoder::new(&fields, 1).map(|mut encoder| encoder.next_piece(0));
+    let bytes = bytes.ok().flatten().unwrap_or_default();
+    // header 19, field count 2, length 4; trailer 2
+    bytes.get(25..bytes.len() - 2).unwrap_or_default().to_vec()
 }
 
 /// Returns the mantissa of base-10000 digits from their decimal digits, one by one.
@@ -193,27 +167,18 @@ fn summed(weight: i16, sign: u16, digits: &[u16], scale: u32) -> Cell<i64> {
     if !matches!(sign, 0 | 0x4000) {
         return Err(State::NonFinite);
     }
-    let decimal = |(at, &digit): (i64, &u16)| {
+    let mut sum = 0i128;
+    for (at, &digit) in (0..).zip(digits) {
         let unit = (i64::from(weight) - at) * 4 + i64::from(scale);
         let places = [digit / 1000, digit / 100 % 10, digit / 10 % 10, digit % 10];
-        places
-            .into_iter()
-            .zip([3, 2, 1, 0])
-            .map(move |(place, more)| (place, unit + more))
-    };
-    let mut sum = 0i128;
-    for (place, power) in (0..)
-        .zip(digits)
-        .flat_map(decimal)
-        .filter(|&(place, _)| place != 0)
-    {
-        // more than 10^19 is beyond 64 bits by itself
-        let unit = u32::try_from(power)
-            .ok()
-            .filter(|&power| power <= 19)
-            .map(|power| 10i128.pow(power))
-            .ok_or(State::NotRepresentable)?;
-        sum += i128::from(place) * unit;
+        for (place, more) in places.into_iter().zip([3, 2, 1, 0]) {
+            // more than 10^19 is beyond 64 bits by itself
+            match u32::try_from(unit + more) {
+                _ if place == 0 => {}
+                Ok(power @ ..=19) => sum += i128::from(place) * 10i128.pow(power),
+                _ => return Err(State::NotRepresentable),
+            }
+        }
     }
     i64::try_from(if sign == 0 { sum } else { -sum }).map_err(|_| State::NotRepresentable)
 }

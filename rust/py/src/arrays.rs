@@ -1,6 +1,6 @@
 //! NumPy arrays and columns of frames in, or an error that names the column.
 
-use batchcore_core::frame::{self, Column, Days, Decimals, Frame, Kind, Texts};
+use batchcore_core::frame::{self, Column, Days, Decimals, Frame, Kind, OfKind, Texts};
 use batchcore_core::text::Table;
 use numpy::{
     Element, IntoPyArray, PyArrayDescrMethods, PyArrayMethods, PyReadonlyArray1, PyUntypedArray,
@@ -39,13 +39,19 @@ pub(crate) fn attribute<'py>(
     name: &str,
 ) -> PyResult<Bound<'py, PyAny>> {
     owner.getattr(name).map_err(|_| {
-        let found = owner.get_type().to_string();
-        wrong(
-            &format!("{path}.{name}"),
-            "an attribute",
-            &format!("missing on {found}"),
-        )
+        let found = format!("missing on {}", owner.get_type());
+        wrong(&format!("{path}.{name}"), "an attribute", &found)
     })
+}
+
+fn untyped<'a, 'py>(
+    value: &'a Bound<'py, PyAny>,
+    path: &str,
+) -> PyResult<&'a Bound<'py, PyUntypedArray>> {
+    let found = || value.get_type().to_string();
+    value
+        .cast::<PyUntypedArray>()
+        .map_err(|_| wrong(path, "a NumPy array", &found()))
 }
 
 /// Returns a contiguous array of exactly `T` and one dimension.
@@ -53,17 +59,10 @@ pub(crate) fn column<'py, T: Element>(
     value: &Bound<'py, PyAny>,
     path: &str,
 ) -> PyResult<PyReadonlyArray1<'py, T>> {
-    let py = value.py();
-    let array = value
-        .cast::<PyUntypedArray>()
-        .map_err(|_| wrong(path, "a NumPy array", &value.get_type().to_string()))?;
-    let expected = numpy::dtype::<T>(py);
-    if !array.dtype().is_equiv_to(&expected) {
-        return Err(wrong(
-            path,
-            &expected.to_string(),
-            &array.dtype().to_string(),
-        ));
+    let array = untyped(value, path)?;
+    let (expected, found) = (numpy::dtype::<T>(value.py()), array.dtype());
+    if !found.is_equiv_to(&expected) {
+        return Err(wrong(path, &expected.to_string(), &found.to_string()));
     }
     if array.ndim() != 1 {
         return Err(wrong(path, "1 dimension", &array.ndim().to_string()));
@@ -84,15 +83,10 @@ pub(crate) fn uuids<'py>(
     value: &Bound<'py, PyAny>,
     path: &str,
 ) -> PyResult<PyReadonlyArray1<'py, u8>> {
-    let array = value
-        .cast::<PyUntypedArray>()
-        .map_err(|_| wrong(path, "a NumPy array", &value.get_type().to_string()))?;
+    let array = untyped(value, path)?;
     if array.ndim() != 2 || array.shape().get(1) != Some(&16) {
-        return Err(wrong(
-            path,
-            "shape (n, 16)",
-            &format!("{:?}", array.shape()),
-        ));
+        let found = format!("{:?}", array.shape());
+        return Err(wrong(path, "shape (n, 16)", &found));
     }
     if !array.is_c_contiguous() {
         return Err(wrong(path, "a contiguous array", "a strided one"));
@@ -100,124 +94,26 @@ pub(crate) fn uuids<'py>(
     column(&value.call_method1("reshape", (-1,))?, path)
 }
 
-/// A column of a frame: its arrays, held while a call reads them.
-pub(crate) struct DecimalColumn<'py> {
-    path: &'static str,
-    values: PyReadonlyArray1<'py, i64>,
-    state: PyReadonlyArray1<'py, u8>,
-    scale: u32,
-}
-
-pub(crate) struct DayColumn<'py> {
-    path: &'static str,
-    values: PyReadonlyArray1<'py, i32>,
-    state: PyReadonlyArray1<'py, u8>,
-}
-
-pub(crate) struct TextColumn<'py> {
-    path: &'static str,
-    codes: PyReadonlyArray1<'py, u32>,
-    table: Table,
-    state: PyReadonlyArray1<'py, u8>,
+/// Returns the array `name` of a column.
+fn part<'py, T: Element>(
+    object: &Bound<'py, PyAny>,
+    path: &str,
+    name: &str,
+) -> PyResult<PyReadonlyArray1<'py, T>> {
+    column(&attribute(object, path, name)?, &format!("{path}.{name}"))
 }
 
 /// Returns the column `path` of a frame; the part behind the last point is its attribute.
-fn member<'py>(frame: &Bound<'py, PyAny>, path: &'static str) -> PyResult<Bound<'py, PyAny>> {
+fn member<'py>(frame: &Bound<'py, PyAny>, path: &str) -> PyResult<Bound<'py, PyAny>> {
     let (owner, name) = path.rsplit_once('.').unwrap_or(("", path));
     attribute(frame, owner, name)
 }
 
-impl<'py> DecimalColumn<'py> {
-    pub(crate) fn of(frame: &Bound<'py, PyAny>, path: &'static str) -> PyResult<Self> {
-        Self::from_object(&member(frame, path)?, path)
-    }
-
-    pub(crate) fn from_object(object: &Bound<'py, PyAny>, path: &'static str) -> PyResult<Self> {
-        let scale = attribute(object, path, "scale")?;
-        Ok(Self {
-            path,
-            values: column(
-                &attribute(object, path, "values")?,
-                &format!("{path}.values"),
-            )?,
-            state: column(&attribute(object, path, "state")?, &format!("{path}.state"))?,
-            scale: scale
-                .extract()
-                .map_err(|_| wrong(&format!("{path}.scale"), "0 to 18", &scale.to_string()))?,
-        })
-    }
-
-    pub(crate) fn borrow(&self) -> PyResult<Decimals<'_>> {
-        Decimals::new(
-            self.path,
-            self.values.as_slice()?,
-            self.state.as_slice()?,
-            self.scale,
-        )
-        .map_err(|error| to_py(&error))
-    }
-}
-
-impl<'py> DayColumn<'py> {
-    pub(crate) fn of(frame: &Bound<'py, PyAny>, path: &'static str) -> PyResult<Self> {
-        let object = member(frame, path)?;
-        Ok(Self {
-            path,
-            values: column(
-                &attribute(&object, path, "values")?,
-                &format!("{path}.values"),
-            )?,
-            state: column(
-                &attribute(&object, path, "state")?,
-                &format!("{path}.state"),
-            )?,
-        })
-    }
-
-    pub(crate) fn borrow(&self) -> PyResult<Days<'_>> {
-        Days::new(self.path, self.values.as_slice()?, self.state.as_slice()?)
-            .map_err(|error| to_py(&error))
-    }
-}
-
 /// Returns the table of a text column.
 pub(crate) fn table(object: &Bound<'_, PyAny>, path: &'static str) -> PyResult<Table> {
-    let offsets = column::<i64>(
-        &attribute(object, path, "offsets")?,
-        &format!("{path}.offsets"),
-    )?;
-    let data = column::<u8>(&attribute(object, path, "data")?, &format!("{path}.data"))?;
-    Table::from_parts(
-        path,
-        offsets.as_slice()?.to_vec(),
-        data.as_slice()?.to_vec(),
-    )
-    .map_err(|error| to_py(&error))
-}
-
-impl<'py> TextColumn<'py> {
-    pub(crate) fn of(frame: &Bound<'py, PyAny>, path: &'static str) -> PyResult<Self> {
-        Self::from_object(&member(frame, path)?, path)
-    }
-
-    pub(crate) fn from_object(object: &Bound<'py, PyAny>, path: &'static str) -> PyResult<Self> {
-        Ok(Self {
-            path,
-            codes: column(&attribute(object, path, "codes")?, &format!("{path}.codes"))?,
-            table: table(object, path)?,
-            state: column(&attribute(object, path, "state")?, &format!("{path}.state"))?,
-        })
-    }
-
-    pub(crate) fn borrow(&self) -> PyResult<Texts<'_>> {
-        Texts::new(
-            self.path,
-            self.codes.as_slice()?,
-            &self.table,
-            self.state.as_slice()?,
-        )
-        .map_err(|error| to_py(&error))
-    }
+    let offsets = part::<i64>(object, path, "offsets")?.as_slice()?.to_vec();
+    let data = part::<u8>(object, path, "data")?.as_slice()?.to_vec();
+    Table::from_parts(path, offsets, data).map_err(|error| to_py(&error))
 }
 
 /// Returns a text of a frame.
@@ -235,53 +131,87 @@ pub(crate) fn plain<'py, T: Element>(
     column(&member(frame, path)?, path)
 }
 
-/// The columns of a frame, held while a call borrows them.
-pub(crate) struct FrameArrays<'py>(Vec<HeldColumn<'py>>);
+/// A column of a frame: its arrays, held while a call borrows them.
+pub(crate) struct HeldColumn<'py> {
+    path: &'static str,
+    arrays: ColumnArrays<'py>,
+}
 
-enum HeldColumn<'py> {
-    Ids(&'static str, PyReadonlyArray1<'py, u8>),
+type States<'py> = PyReadonlyArray1<'py, u8>;
+
+enum ColumnArrays<'py> {
+    Ids(PyReadonlyArray1<'py, u8>),
     Integers(PyReadonlyArray1<'py, i32>),
     Flags(PyReadonlyArray1<'py, bool>),
-    Decimals(DecimalColumn<'py>),
-    Days(DayColumn<'py>),
-    Texts(TextColumn<'py>),
+    Decimals(PyReadonlyArray1<'py, i64>, States<'py>, u32),
+    Days(PyReadonlyArray1<'py, i32>, States<'py>),
+    Texts(PyReadonlyArray1<'py, u32>, States<'py>, Table),
 }
 
-impl HeldColumn<'_> {
-    fn borrow(&self) -> PyResult<Column<'_>> {
-        Ok(match self {
-            Self::Ids(path, flat) => {
-                Column::Ids(frame::uuids(path, flat.as_slice()?).map_err(|error| to_py(&error))?)
+impl<'py> HeldColumn<'py> {
+    /// Returns the arrays of a column of a kind.
+    pub(crate) fn of(object: &Bound<'py, PyAny>, path: &'static str, kind: Kind) -> PyResult<Self> {
+        let state = || part(object, path, "state");
+        let arrays = match kind {
+            Kind::Ids => ColumnArrays::Ids(uuids(object, path)?),
+            Kind::Integers => ColumnArrays::Integers(column(object, path)?),
+            Kind::Flags => ColumnArrays::Flags(column(object, path)?),
+            Kind::Decimals => {
+                let scale = attribute(object, path, "scale")?;
+                let fault = |_| wrong(&format!("{path}.scale"), "0 to 18", &scale.to_string());
+                let scale = scale.extract().map_err(fault)?;
+                ColumnArrays::Decimals(part(object, path, "values")?, state()?, scale)
             }
-            Self::Integers(values) => Column::Integers(values.as_slice()?),
-            Self::Flags(values) => Column::Flags(values.as_slice()?),
-            Self::Decimals(column) => Column::Decimals(column.borrow()?),
-            Self::Days(column) => Column::Days(column.borrow()?),
-            Self::Texts(column) => Column::Texts(column.borrow()?),
-        })
+            Kind::Days => ColumnArrays::Days(part(object, path, "values")?, state()?),
+            Kind::Texts => {
+                let codes = part(object, path, "codes")?;
+                ColumnArrays::Texts(codes, state()?, table(object, path)?)
+            }
+        };
+        Ok(Self { path, arrays })
+    }
+
+    fn column(&self) -> PyResult<Column<'_>> {
+        let path = self.path;
+        let column = match &self.arrays {
+            ColumnArrays::Ids(flat) => frame::uuids(path, flat.as_slice()?).map(Column::Ids),
+            ColumnArrays::Integers(values) => Ok(Column::Integers(values.as_slice()?)),
+            ColumnArrays::Flags(values) => Ok(Column::Flags(values.as_slice()?)),
+            ColumnArrays::Decimals(values, state, scale) => {
+                let column = Decimals::new(path, values.as_slice()?, state.as_slice()?, *scale);
+                column.map(Column::Decimals)
+            }
+            ColumnArrays::Days(values, state) => {
+                Days::new(path, values.as_slice()?, state.as_slice()?).map(Column::Days)
+            }
+            ColumnArrays::Texts(codes, state, table) => {
+                let column = Texts::new(path, codes.as_slice()?, table, state.as_slice()?);
+                column.map(Column::Texts)
+            }
+        };
+        column.map_err(|error| to_py(&error))
+    }
+
+    /// Returns the column, of the same kind.
+    pub(crate) fn borrow<'a, C: OfKind<'a>>(&'a self) -> PyResult<C> {
+        C::of(self.column()?).ok_or_else(|| InternalError::new_err("a column of another kind"))
     }
 }
+
+/// The columns of a frame.
+pub(crate) struct FrameArrays<'py>(Vec<HeldColumn<'py>>);
 
 impl<'py> FrameArrays<'py> {
     /// Returns the columns that frames of this kind have.
     pub(crate) fn of<'a, F: Frame<'a>>(owner: &Bound<'py, PyAny>) -> PyResult<Self> {
-        let held = |&(path, kind)| {
-            Ok(match kind {
-                Kind::Ids => HeldColumn::Ids(path, uuids(&member(owner, path)?, path)?),
-                Kind::Integers => HeldColumn::Integers(plain(owner, path)?),
-                Kind::Flags => HeldColumn::Flags(plain(owner, path)?),
-                Kind::Decimals => HeldColumn::Decimals(DecimalColumn::of(owner, path)?),
-                Kind::Days => HeldColumn::Days(DayColumn::of(owner, path)?),
-                Kind::Texts => HeldColumn::Texts(TextColumn::of(owner, path)?),
-            })
-        };
+        let held = |&(path, kind)| HeldColumn::of(&member(owner, path)?, path, kind);
         let columns = F::COLUMNS.iter().map(held).collect::<PyResult<_>>();
         columns.map(Self)
     }
 
     /// Returns the frame, of the same kind.
     pub(crate) fn borrow<'a, F: Frame<'a>>(&'a self) -> PyResult<F> {
-        let columns = self.0.iter().map(HeldColumn::borrow);
+        let columns = self.0.iter().map(HeldColumn::column);
         let columns = columns.collect::<PyResult<Vec<_>>>()?;
         F::of(columns.into_iter()).ok_or_else(|| InternalError::new_err("a frame of another kind"))
     }

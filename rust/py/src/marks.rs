@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use batchcore_core::frame::{Kind, Texts};
 use batchcore_core::ids::Day;
 use batchcore_core::pnl::checks::{self, Action, Rules};
 use batchcore_core::pnl::inputs::SplitRows;
@@ -11,7 +12,7 @@ use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::arrays::{FrameArrays, TextColumn, column, table, text};
+use crate::arrays::{FrameArrays, HeldColumn, column, table, text};
 use crate::errors::{InputError, to_py};
 use crate::guard::{CancelFlag, detached, guard};
 use crate::results::{TextOut, array, issues_out, state_of};
@@ -77,8 +78,8 @@ impl Marks {
         days: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyArray2<f64>>> {
         guard("Marks.fresh_closes", || {
-            let symbols = TextColumn::from_object(symbols, "symbols")?;
-            let symbols = symbols.borrow()?;
+            let symbols = HeldColumn::of(symbols, "symbols", Kind::Texts)?;
+            let symbols: Texts<'_> = symbols.borrow()?;
             let days = column::<i32>(days, "days")?;
             let days = days.as_slice()?;
             let closes = detached(py, || Ok(self.marks.fresh_closes(&symbols, days)))?;

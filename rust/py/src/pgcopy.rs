@@ -1,7 +1,7 @@
 //! Binary COPY in and out.
 
 use batchcore_core::pgcopy as core;
-use batchcore_core::pgcopy::{Cells, Column, ColumnSpec, Field, Kind, Numbers, Objects};
+use batchcore_core::pgcopy::{Cells, Column, ColumnSpec, Field, Kind, Numbers, Objects, Values};
 use batchcore_core::text::Table;
 use numpy::{IntoPyArray, PyReadonlyArray1};
 use pyo3::prelude::*;
@@ -98,30 +98,23 @@ impl Decoder {
 }
 
 fn column_out(py: Python<'_>, column: Column) -> PyResult<Bound<'_, PyTuple>> {
-    match column {
-        Column::Uuid { values, state } | Column::Bool { values, state } => {
+    let state = column.state;
+    match (column.values, column.kind) {
+        (Values::Codes(codes), _) => text_out(py, codes, column.table, state),
+        (Values::Bytes(values), _) => {
             (values.into_pyarray(py), state.into_pyarray(py)).into_pyobject(py)
         }
-        Column::Date { values, state } => {
+        (Values::Days(values), _) => {
             (values.into_pyarray(py), state.into_pyarray(py)).into_pyobject(py)
         }
-        Column::Decimal {
-            values,
-            state,
-            scale,
-        } => (values.into_pyarray(py), scale, state.into_pyarray(py)).into_pyobject(py),
-        Column::Rounded {
-            values,
-            state,
-            scale,
-            lost,
-        } => (values.into_pyarray(py), scale, state.into_pyarray(py), lost).into_pyobject(py),
-        Column::Text {
-            codes,
-            table,
-            state,
-        } => text_out(py, codes, table, state),
-        Column::Int { values, state } | Column::Timestamp { values, state } => {
+        (Values::Integers(values), Kind::Numeric { scale }) => {
+            (values.into_pyarray(py), scale, state.into_pyarray(py)).into_pyobject(py)
+        }
+        (Values::Integers(values), Kind::Float8 { scale }) => {
+            let (values, state) = (values.into_pyarray(py), state.into_pyarray(py));
+            (values, scale, state, column.lost).into_pyobject(py)
+        }
+        (Values::Integers(values), _) => {
             (values.into_pyarray(py), state.into_pyarray(py)).into_pyobject(py)
         }
     }

@@ -3,13 +3,13 @@
 use batchcore_core::fixed::{CENTS, State};
 use batchcore_core::frame;
 use batchcore_core::ids::{Day, SymbolId};
-use batchcore_core::store::{self as core, Amount, ProfileColumns, SnapshotColumns};
+use batchcore_core::store::{self as core, Amount, PriceColumns, ProfileColumns, SnapshotColumns};
 use hashbrown::HashMap;
 use numpy::{IntoPyArray, PyArray1, PyArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::arrays::{DayColumn, DecimalColumn, FrameArrays, TextColumn, text_out, uuids};
+use crate::arrays::{FrameArrays, text_out, uuids};
 use crate::caches::{decimal, symbol_text};
 use crate::errors::{NumericError, to_py};
 use crate::guard::{CancelFlag, detached, guard};
@@ -34,13 +34,9 @@ impl PriceStore {
     ) -> PyResult<Self> {
         guard("PriceStore.from_frame", || {
             let cancel = CancelFlag::or_never(cancel);
-            let symbol = TextColumn::of(prices, "prices.symbol")?;
-            let day = DayColumn::of(prices, "prices.day")?;
-            let close = DecimalColumn::of(prices, "prices.close")?;
-            let (symbol, day, close) = (symbol.borrow()?, day.borrow()?, close.borrow()?);
-            let store = detached(py, || {
-                core::PriceStore::from_columns_unless(&symbol, &day, &close, cancel)
-            })?;
+            let arrays = FrameArrays::of::<PriceColumns<'_>>(prices)?;
+            let columns = arrays.borrow()?;
+            let store = detached(py, || core::PriceStore::from_columns(&columns, cancel))?;
             Ok(Self { store })
         })
     }

@@ -1,6 +1,9 @@
 //! Made-up closes, the same in every run.
 
+use std::sync::atomic::AtomicBool;
+
 use batchcore_core::frame::{Days, Decimals, Texts};
+use batchcore_core::store::{PriceColumns, PriceStore};
 use batchcore_core::text::{Intern, Table};
 
 /// Decimals of closes and quantities.
@@ -53,11 +56,15 @@ impl Closes {
         }
     }
 
-    pub(crate) fn columns(&self) -> (Texts<'_>, Days<'_>, Decimals<'_>) {
-        (
-            Texts::new("symbol", &self.codes, &self.table, &self.state).unwrap(),
-            Days::new("day", &self.days, &self.state).unwrap(),
-            Decimals::new("close", &self.values, &self.state, SCALE).unwrap(),
-        )
+    pub(crate) fn columns(&self) -> PriceColumns<'_> {
+        PriceColumns {
+            symbol: Texts::new("symbol", &self.codes, &self.table, &self.state).unwrap(),
+            day: Days::new("day", &self.days, &self.state).unwrap(),
+            close: Decimals::new("close", &self.values, &self.state, SCALE).unwrap(),
+        }
+    }
+
+    pub(crate) fn store(columns: &PriceColumns<'_>) -> PriceStore {
+        PriceStore::from_columns(columns, &AtomicBool::new(false)).unwrap()
     }
 }

@@ -12,7 +12,7 @@ use crate::ids::Day;
 use crate::text::{Intern, Table};
 
 /// The longest text taken: a claim beyond it is an error, before its bytes are waited for.
-pub const MAX_TEXT_BYTES: usize = 1 << 20;
+const MAX_TEXT_BYTES: usize = 1 << 20;
 
 /// A column of the query whose bytes are to be decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,91 +55,32 @@ pub enum Kind {
 }
 
 /// A column that was read: a value and a state for each row.
-///
-/// `state` holds [`State::byte`]s; where it is not 0, the value is 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Column {
-    /// Of [`Kind::Uuid`].
-    Uuid {
-        /// 16 bytes a row.
-        values: Vec<u8>,
-        /// State of each row.
-        state: Vec<u8>,
-    },
-    /// Of [`Kind::Date`].
-    Date {
-        /// Days since 1970-01-01.
-        values: Vec<i32>,
-        /// State of each row.
-        state: Vec<u8>,
-    },
-    /// Of [`Kind::Numeric`].
-    Decimal {
-        /// Mantissas in units of `10^-scale`.
-        values: Vec<i64>,
-        /// State of each row.
-        state: Vec<u8>,
-        /// Decimals of the mantissas.
-        scale: u32,
-    },
-    /// Of [`Kind::Float8`].
-    Rounded {
-        /// Mantissas in units of `10^-scale`.
-        values: Vec<i64>,
-        /// State of each row.
-        state: Vec<u8>,
-        /// Decimals of the mantissas.
-        scale: u32,
-        /// Rows whose decimals went beyond the scale.
-        lost: u64,
-    },
-    /// Of [`Kind::Text`].
-    Text {
-        /// Row of the value in `table`; 0 for NULL, even if the table is empty.
-        codes: Vec<u32>,
-        /// The distinct values, in the order they came.
-        table: Table,
-        /// State of each row.
-        state: Vec<u8>,
-    },
-    /// Of [`Kind::Bool`].
-    Bool {
-        /// 0 or 1.
-        values: Vec<u8>,
-        /// State of each row.
-        state: Vec<u8>,
-    },
-    /// Of [`Kind::Int2`], [`Kind::Int4`] and [`Kind::Int8`].
-    Int {
-        /// The integers.
-        values: Vec<i64>,
-        /// State of each row.
-        state: Vec<u8>,
-    },
-    /// Of [`Kind::Timestamp`].
-    Timestamp {
-        /// Microseconds since 1970-01-01 00:00 (UTC, where the type has a zone).
-        values: Vec<i64>,
-        /// State of each row.
-        state: Vec<u8>,
-    },
+pub struct Column {
+    /// What its bytes were read as.
+    pub kind: Kind,
+    /// The values; 0 in rows whose state is not 0.
+    pub values: Values,
+    /// [`State::byte`] of each row.
+    pub state: Vec<u8>,
+    /// The distinct texts of [`Kind::Text`], in the order they came.
+    pub table: Table,
+    /// Rows of [`Kind::Float8`] whose decimals went beyond the scale.
+    pub lost: u64,
 }
 
-impl Column {
-    /// Returns the states, one a row.
-    #[must_use]
-    pub fn state(&self) -> &[u8] {
-        match self {
-            Self::Uuid { state, .. }
-            | Self::Date { state, .. }
-            | Self::Decimal { state, .. }
-            | Self::Rounded { state, .. }
-            | Self::Text { state, .. }
-            | Self::Bool { state, .. }
-            | Self::Int { state, .. }
-            | Self::Timestamp { state, .. } => state,
-        }
-    }
+/// The values of a column by what they are in memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Values {
+    /// 16 bytes a row of [`Kind::Uuid`]; 0 or 1 of [`Kind::Bool`].
+    Bytes(Vec<u8>),
+    /// Days since 1970-01-01 of [`Kind::Date`].
+    Days(Vec<i32>),
+    /// Rows of the column's table, of [`Kind::Text`].
+    Codes(Vec<u32>),
+    /// Mantissas in units of `10^-scale`; integers; microseconds since 1970-01-01 00:00 (UTC,
+    /// where the type has a zone).
+    Integers(Vec<i64>),
 }
 
 /// Why bytes are not a field of their column.
@@ -173,77 +114,41 @@ pub(super) enum Step {
 /// A column while its rows arrive.
 #[derive(Debug)]
 pub(super) struct Builder {
-    values: Values,
-    state: Vec<u8>,
+    kind: Kind,
+    /// Bytes that a field has.
     least: usize,
     most: usize,
-}
-
-#[derive(Debug)]
-enum Values {
-    Uuid(Vec<u8>),
-    Date(Vec<i32>),
-    Numeric {
-        values: Vec<i64>,
-        scale: u32,
-    },
-    Float8 {
-        values: Vec<i64>,
-        scale: u32,
-        lost: u64,
-    },
-    Text {
-        codes: Vec<u32>,
-        intern: Intern,
-    },
-    Bool(Vec<u8>),
-    Int2(Vec<i64>),
-    Int4(Vec<i64>),
-    Int8(Vec<i64>),
-    Timestamp(Vec<i64>),
+    values: Values,
+    state: Vec<u8>,
+    texts: Intern,
+    lost: u64,
 }
 
 impl Builder {
     pub(super) fn from_kind(kind: Kind) -> Self {
         let (values, least, most) = match kind {
-            Kind::Uuid => (Values::Uuid(Vec::new()), 16, 16),
-            Kind::Date => (Values::Date(Vec::new()), 4, 4),
-            Kind::Numeric { scale } => (
-                Values::Numeric {
-                    values: Vec::new(),
-                    scale,
-                },
-                numeric::HEADER_BYTES,
-                numeric::MAX_BYTES,
-            ),
-            Kind::Float8 { scale } => (
-                Values::Float8 {
-                    values: Vec::new(),
-                    scale,
-                    lost: 0,
-                },
-                8,
-                8,
-            ),
-            Kind::Text => (
-                Values::Text {
-                    codes: Vec::new(),
-                    intern: Intern::default(),
-                },
-                0,
-                MAX_TEXT_BYTES,
-            ),
-            Kind::Bool => (Values::Bool(Vec::new()), 1, 1),
-            Kind::Int2 => (Values::Int2(Vec::new()), 2, 2),
-            Kind::Int4 => (Values::Int4(Vec::new()), 4, 4),
-            Kind::Int8 => (Values::Int8(Vec::new()), 8, 8),
-            Kind::Timestamp => (Values::Timestamp(Vec::new()), 8, 8),
+            Kind::Uuid => (Values::Bytes(Vec::new()), 16, 16),
+            Kind::Bool => (Values::Bytes(Vec::new()), 1, 1),
+            Kind::Date => (Values::Days(Vec::new()), 4, 4),
+            Kind::Text => (Values::Codes(Vec::new()), 0, MAX_TEXT_BYTES),
+            Kind::Numeric { .. } => {
+                let (least, most) = (numeric::HEADER_BYTES, numeric::MAX_BYTES);
+                (Values::Integers(Vec::new()), least, most)
+            }
+            Kind::Int2 => (Values::Integers(Vec::new()), 2, 2),
+            Kind::Int4 => (Values::Integers(Vec::new()), 4, 4),
+            Kind::Int8 | Kind::Timestamp | Kind::Float8 { .. } => {
+                (Values::Integers(Vec::new()), 8, 8)
+            }
         };
         Self {
-            values,
-            state: Vec::new(),
+            kind,
             least,
             most,
+            values,
+            state: Vec::new(),
+            texts: Intern::default(),
+            lost: 0,
         }
     }
 
@@ -256,7 +161,7 @@ impl Builder {
         };
         let length = i32::from_be_bytes(length);
         if length == i32::from(NONE) {
-            self.values.push_null();
+            self.push_null();
             self.state.push(State::Null.byte());
             return Ok(Step::Took(4));
         }
@@ -264,7 +169,7 @@ impl Builder {
         let Some(value) = rest.get(..size) else {
             return Ok(Step::Needs(4 + size));
         };
-        let state = self.values.push(value)?;
+        let state = self.push(value)?;
         self.state.push(state.byte());
         Ok(Step::Took(4 + size))
     }
@@ -286,91 +191,59 @@ impl Builder {
     }
 
     pub(super) fn into_column(self) -> Column {
-        let state = self.state;
-        match self.values {
-            Values::Uuid(values) => Column::Uuid { values, state },
-            Values::Date(values) => Column::Date { values, state },
-            Values::Numeric { values, scale } => Column::Decimal {
-                values,
-                state,
-                scale,
-            },
-            Values::Float8 {
-                values,
-                scale,
-                lost,
-            } => Column::Rounded {
-                values,
-                state,
-                scale,
-                lost,
-            },
-            Values::Text { codes, intern } => Column::Text {
-                codes,
-                table: intern.into_table(),
-                state,
-            },
-            Values::Bool(values) => Column::Bool { values, state },
-            Values::Int2(values) | Values::Int4(values) | Values::Int8(values) => {
-                Column::Int { values, state }
-            }
-            Values::Timestamp(values) => Column::Timestamp { values, state },
+        Column {
+            kind: self.kind,
+            values: self.values,
+            state: self.state,
+            table: self.texts.into_table(),
+            lost: self.lost,
         }
     }
-}
 
-impl Values {
     fn push(&mut self, value: &[u8]) -> Result<State, Fault> {
-        match self {
-            Self::Uuid(values) => {
-                values.extend_from_slice(&exactly::<16>(value)?);
-                Ok(State::Value)
+        let values = match &mut self.values {
+            Values::Bytes(ids) if self.kind == Kind::Uuid => {
+                ids.extend_from_slice(&exactly::<16>(value)?);
+                return Ok(State::Value);
             }
-            Self::Date(values) => Ok(put(values, day(i32::from_be_bytes(exactly(value)?)))),
-            Self::Numeric { values, scale } => Ok(put(values, try_from_numeric(value, *scale)?)),
-            Self::Float8 {
-                values,
-                scale,
-                lost,
-            } => {
-                let read = try_from_float8(exactly(value)?, *scale);
-                *lost += u64::from(read.is_ok_and(|read| read.lost));
-                Ok(put(values, read.map(|read| read.mantissa)))
-            }
-            Self::Text { codes, intern } => {
-                let (code, state) = match intern.find(value) {
+            Values::Bytes(truths) => match exactly(value)? {
+                [truth @ (0 | 1)] => return Ok(put(truths, Ok(truth))),
+                [other] => return Err(Fault::Bool(other)),
+            },
+            Values::Days(days) => return Ok(put(days, day(i32::from_be_bytes(exactly(value)?)))),
+            Values::Codes(codes) => {
+                let (code, state) = match self.texts.find(value) {
                     Some(code) => (code, State::Value),
-                    None => distinct(intern, value)?,
+                    None => distinct(&mut self.texts, value)?,
                 };
                 codes.push(code);
-                Ok(state)
+                return Ok(state);
             }
-            Self::Bool(values) => match exactly(value)? {
-                [truth @ (0 | 1)] => Ok(put(values, Ok(truth))),
-                [other] => Err(Fault::Bool(other)),
-            },
-            Self::Int2(values) => Ok(put(values, Ok(i16::from_be_bytes(exactly(value)?).into()))),
-            Self::Int4(values) => Ok(put(values, Ok(i32::from_be_bytes(exactly(value)?).into()))),
-            Self::Int8(values) => Ok(put(values, Ok(i64::from_be_bytes(exactly(value)?)))),
-            Self::Timestamp(values) => Ok(put(
-                values,
-                microseconds(i64::from_be_bytes(exactly(value)?)),
-            )),
-        }
+            Values::Integers(values) => values,
+        };
+        let cell = match self.kind {
+            Kind::Numeric { scale } => try_from_numeric(value, scale)?,
+            Kind::Float8 { scale } => {
+                let read = try_from_float8(exactly(value)?, scale);
+                self.lost += u64::from(read.is_ok_and(|read| read.lost));
+                read.map(|read| read.mantissa)
+            }
+            Kind::Int2 => Ok(i16::from_be_bytes(exactly(value)?).into()),
+            Kind::Int4 => Ok(i32::from_be_bytes(exactly(value)?).into()),
+            Kind::Timestamp => microseconds(i64::from_be_bytes(exactly(value)?)),
+            Kind::Int8 | Kind::Uuid | Kind::Bool | Kind::Date | Kind::Text => {
+                Ok(i64::from_be_bytes(exactly(value)?))
+            }
+        };
+        Ok(put(values, cell))
     }
 
     fn push_null(&mut self) {
-        match self {
-            Self::Uuid(values) => values.extend_from_slice(&[0; 16]),
-            Self::Date(values) => values.push(0),
-            Self::Text { codes, .. } => codes.push(0),
-            Self::Bool(values) => values.push(0),
-            Self::Numeric { values, .. }
-            | Self::Float8 { values, .. }
-            | Self::Int2(values)
-            | Self::Int4(values)
-            | Self::Int8(values)
-            | Self::Timestamp(values) => values.push(0),
+        match &mut self.values {
+            Values::Bytes(bytes) => bytes.resize(bytes.len() + self.most, 0),
+            Values::Days(days) => days.push(0),
+            Values::Codes(codes) => codes.push(0),
+            Values::Integers(values) => values.push(0),
         }
     }
 }
@@ -413,22 +286,20 @@ fn distinct(intern: &mut Intern, value: &[u8]) -> Result<(u32, State), Fault> {
 
 /// Returns the days since 1970 of days since 2000, of which the first and the last are infinite.
 fn day(days: i32) -> Cell<i32> {
-    match days {
-        i32::MIN | i32::MAX => Err(State::NonFinite),
-        days => days
-            .checked_add(Day::POSTGRES_EPOCH)
-            .ok_or(State::NotRepresentable),
+    if matches!(days, i32::MIN | i32::MAX) {
+        return Err(State::NonFinite);
     }
+    let days = days.checked_add(Day::POSTGRES_EPOCH);
+    days.ok_or(State::NotRepresentable)
 }
 
 /// Returns the microseconds since 1970 of those since 2000, of which the ends are infinite.
 fn microseconds(since: i64) -> Cell<i64> {
-    match since {
-        i64::MIN | i64::MAX => Err(State::NonFinite),
-        since => since
-            .checked_add(EPOCH_MICROSECONDS)
-            .ok_or(State::NotRepresentable),
+    if matches!(since, i64::MIN | i64::MAX) {
+        return Err(State::NonFinite);
     }
+    let since = since.checked_add(EPOCH_MICROSECONDS);
+    since.ok_or(State::NotRepresentable)
 }
 
 #[cfg(test)]
@@ -458,20 +329,13 @@ mod tests {
 
     #[test]
     fn a_length_that_the_kind_cannot_have_is_refused_before_its_bytes_come() {
+        let numeric = Kind::Numeric { scale: 4 };
         let cases = [
             (Kind::Uuid, 15, "expected 16 bytes, was 15"),
             (Kind::Int4, i32::MAX, "expected 4 bytes, was 2147483647"),
             (Kind::Bool, -2, "expected 1 bytes, was -2"),
-            (
-                Kind::Numeric { scale: 4 },
-                7,
-                "expected 8 to 131078 bytes, was 7",
-            ),
-            (
-                Kind::Numeric { scale: 4 },
-                131_079,
-                "expected 8 to 131078 bytes, was 131079",
-            ),
+            (numeric, 7, "expected 8 to 131078 bytes, was 7"),
+            (numeric, 131_079, "expected 8 to 131078 bytes, was 131079"),
             (
                 Kind::Text,
                 1_048_577,
@@ -489,19 +353,20 @@ mod tests {
     #[test]
     fn a_field_that_is_not_all_there_tells_what_it_needs() {
         let mut builder = Builder::from_kind(Kind::Text);
-        assert_eq!(builder.take(&[]), Ok(Step::Needs(4)));
-        assert_eq!(builder.take(&[0, 0, 0]), Ok(Step::Needs(4)));
-        assert_eq!(builder.take(&[0, 0, 0, 2, b'a']), Ok(Step::Needs(6)));
-        assert_eq!(
-            builder.take(&[0, 0, 0, 2, b'a', b'b', b'c']),
-            Ok(Step::Took(6))
-        );
+        for (bytes, step) in [
+            (&[][..], Step::Needs(4)),
+            (&[0, 0, 0], Step::Needs(4)),
+            (&[0, 0, 0, 2, b'a'], Step::Needs(6)),
+            (&[0, 0, 0, 2, b'a', b'b', b'c'], Step::Took(6)),
+        ] {
+            assert_eq!(builder.take(bytes), Ok(step));
+        }
     }
 
     #[test]
     fn values_outside_their_type_are_refused() {
-        let take = |kind, bytes: &[u8]| Builder::from_kind(kind).take(bytes);
-        assert_eq!(take(Kind::Bool, &[0, 0, 0, 1, 7]), Err(Fault::Bool(7)));
+        let taken = Builder::from_kind(Kind::Bool).take(&[0, 0, 0, 1, 7]);
+        assert_eq!(taken, Err(Fault::Bool(7)));
     }
 
     #[test]
@@ -511,15 +376,13 @@ mod tests {
             let length = u32::try_from(text.len()).unwrap().to_be_bytes();
             builder.take(&[&length, text].concat()).unwrap();
         }
-        let Column::Text {
-            codes,
-            table,
+        let Column {
+            values,
             state,
-        } = builder.into_column()
-        else {
-            panic!("is no text");
-        };
-        assert_eq!(codes, [0, 0, 1, 0]);
+            table,
+            ..
+        } = builder.into_column();
+        assert_eq!(values, Values::Codes(vec![0, 0, 1, 0]));
         assert_eq!(state, [3, 0, 3, 3]);
         assert_eq!(table.text(0), Some("a\\xff"));
         assert_eq!(table.text(1), Some("é\\xc3"));

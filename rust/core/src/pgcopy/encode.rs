@@ -6,6 +6,7 @@ use super::uuid7::Uuid7;
 use super::{EPOCH_MICROSECONDS, NONE, SIGNATURE};
 use crate::error::Error;
 use crate::fixed::State;
+use crate::frame::index;
 use crate::ids::{Day, Uuid};
 use crate::text::Table;
 
@@ -67,6 +68,15 @@ pub enum Cells<'a> {
     NullConst,
 }
 
+/// A field of NULL.
+const NULL: [u8; 4] = [0xff; 4];
+
+/// Bytes for which room is made of each field: most take fewer.
+const USUAL_BYTES: usize = 32;
+
+/// Where a column cannot be written, if that is in one row, and what is wrong.
+pub(super) type Fault = (Option<usize>, String);
+
 /// Hands out the bytes of a binary COPY, from the signature to the trailer, piece by piece.
 ///
 /// Every value is checked before the first piece, so that no stream stops half-way for one.
@@ -76,7 +86,6 @@ pub struct Encoder<'a> {
     count: i16,
     rows: usize,
     row: usize,
-    row_bytes: usize,
     ended: bool,
 }
 
@@ -103,36 +112,26 @@ impl<'a> Encoder<'a> {
     /// [`Error::Encode`] naming column and row: a column of another length; a state of 2 or more;
     /// a value that its type does not hold, or that stands for an infinity in it.
     pub fn new(fields: &[Field<'a>], rows: usize) -> Result<Self, Error> {
-        let count = i16::try_from(fields.len()).map_err(|_| Error::Encode {
-            column: fields
-                .last()
-                .map(|field| field.name.to_owned())
-                .unwrap_or_default(),
-            row: None,
-            what: format!("expected at most 32767 columns, was {}", fields.len()),
-        })?;
+        let fault = |field: &Field<'_>, (row, what)| Error::Encode {
+            column: field.name.to_owned(),
+            row,
+            what,
+        };
+        let count = i16::try_from(fields.len());
+        if let (Err(_), Some(last)) = (count, fields.last()) {
+            let what = format!("expected at most 32767 columns, was {}", fields.len());
+            return Err(fault(last, (None, what)));
+        }
         let mut columns = Vec::with_capacity(fields.len());
         for field in fields {
-            let checked =
-                check_state(field.state, rows).and_then(|()| check(field.cells, field.state, rows));
-            let checked = checked.map_err(|Fault { row, what }| Error::Encode {
-                column: field.name.to_owned(),
-                row,
-                what,
-            })?;
+            let checked = check(field, rows).map_err(|found| fault(field, found))?;
             columns.push((field.state, checked));
         }
-        let row_bytes = columns
-            .iter()
-            .map(|(_, cells)| cells.usual_bytes())
-            .sum::<usize>()
-            + 2;
         Ok(Self {
             columns,
-            count,
+            count: count.unwrap_or(i16::MAX),
             rows,
             row: 0,
-            row_bytes,
             ended: false,
         })
     }
@@ -143,8 +142,9 @@ impl<'a> Encoder<'a> {
         if self.ended {
             return None;
         }
-        let left = (self.rows - self.row).saturating_mul(self.row_bytes);
-        let mut out = Vec::with_capacity(at_least.min(left).saturating_add(self.row_bytes + 32));
+        let row_bytes = 2 + self.columns.len() * USUAL_BYTES;
+        let left = (self.rows - self.row).saturating_mul(row_bytes);
+        let mut out = Vec::with_capacity(at_least.min(left).saturating_add(row_bytes + 32));
         if self.row == 0 {
             out.extend_from_slice(&SIGNATURE);
             out.extend_from_slice(&[0; 8]);
@@ -166,7 +166,7 @@ impl<'a> Encoder<'a> {
         out.extend_from_slice(&self.count.to_be_bytes());
         for (state, cells) in &self.columns {
             if state.is_some_and(|state| state.get(self.row) == Some(&State::Null.byte())) {
-                write_null(out);
+                out.extend_from_slice(&NULL);
             } else {
                 cells.write(self.row, out);
             }
@@ -175,20 +175,6 @@ impl<'a> Encoder<'a> {
 }
 
 impl Checked<'_> {
-    /// Returns how many bytes a field takes, or is likely to.
-    fn usual_bytes(&self) -> usize {
-        match self {
-            Self::Uuid(_) | Self::Uuid7(_) => 20,
-            Self::Date(_) | Self::Int4(_) => 8,
-            Self::Decimal(..) => 40,
-            Self::Int8(_) => 12,
-            Self::Bool(_) => 5,
-            Self::Text(..) => 24,
-            Self::Objects(writer) => writer.usual_bytes(),
-            Self::Constant(bytes) => bytes.len(),
-        }
-    }
-
     fn write(&self, row: usize, out: &mut Vec<u8>) {
         match self {
             Self::Uuid(values) => write_uuid(&at(values, row), out),
@@ -218,10 +204,6 @@ fn at<T: Copy + Default>(values: &[T], row: usize) -> T {
     values.get(row).copied().unwrap_or_default()
 }
 
-fn write_null(out: &mut Vec<u8>) {
-    out.extend_from_slice(&i32::from(NONE).to_be_bytes());
-}
-
 fn write_length(length: u32, out: &mut Vec<u8>) {
     out.extend_from_slice(&length.to_be_bytes());
 }
@@ -242,34 +224,11 @@ fn write_bytes(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(bytes);
 }
 
-struct Fault {
-    row: Option<usize>,
-    what: String,
-}
-
-impl Fault {
-    fn of_column(what: impl Into<String>) -> Self {
-        Self {
-            row: None,
-            what: what.into(),
-        }
-    }
-}
-
-fn check_state(state: Option<&[u8]>, rows: usize) -> Result<(), Fault> {
-    let Some(state) = state else { return Ok(()) };
-    check_length(state.len(), rows, "states")?;
-    let right = |&state: &u8| state <= State::Null.byte();
-    check_each(state, None, right, "state 0 or 1")
-}
-
 fn check_length(actual: usize, expected: usize, unit: &str) -> Result<(), Fault> {
     if actual == expected {
         return Ok(());
     }
-    Err(Fault::of_column(format!(
-        "expected {expected} {unit}, was {actual}"
-    )))
+    Err((None, format!("expected {expected} {unit}, was {actual}")))
 }
 
 /// Checks every value that will be written; the value in a row of NULL means nothing.
@@ -283,28 +242,31 @@ fn check_each<T: core::fmt::Display>(
     let wrong = |&(row, value): &(usize, &T)| !right(value) && !is_null(row);
     match values.iter().enumerate().find(wrong) {
         None => Ok(()),
-        Some((row, value)) => Err(Fault {
-            row: Some(row),
-            what: format!("expected {expected}, was {value}"),
-        }),
+        Some((row, value)) => Err((Some(row), format!("expected {expected}, was {value}"))),
     }
 }
 
-fn check<'a>(cells: Cells<'a>, state: Option<&[u8]>, rows: usize) -> Result<Checked<'a>, Fault> {
+fn check<'a>(field: &Field<'a>, rows: usize) -> Result<Checked<'a>, Fault> {
+    let state = field.state;
+    if let Some(state) = state {
+        check_length(state.len(), rows, "states")?;
+        let right = |&state: &u8| state <= State::Null.byte();
+        check_each(state, None, right, "state 0 or 1")?;
+    }
     let same_length = |actual| check_length(actual, rows, "rows");
-    Ok(match cells {
+    Ok(match field.cells {
         Cells::Uuid(bytes) => {
             let (values, rest) = bytes.as_chunks();
             if values.len() != rows || !rest.is_empty() {
                 let actual = bytes.len();
                 let what = format!("expected {rows} rows of 16 bytes, was {actual} bytes");
-                return Err(Fault::of_column(what));
+                return Err((None, what));
             }
             Checked::Uuid(values)
         }
         Cells::Uuid7 { unix_ms, random } => Uuid7::from_random(unix_ms, random)
             .map(Checked::Uuid7)
-            .ok_or_else(|| Fault::of_column(format!("expected 48 bits of time, was {unix_ms}")))?,
+            .ok_or_else(|| (None, format!("expected 48 bits of time, was {unix_ms}")))?,
         Cells::Date(values) => {
             same_length(values.len())?;
             // PostgreSQL's i32::MIN is -infinity; its i32::MAX is out of reach.
@@ -314,9 +276,9 @@ fn check<'a>(cells: Cells<'a>, state: Option<&[u8]>, rows: usize) -> Result<Chec
         }
         Cells::Decimal { values, scale } => {
             same_length(values.len())?;
-            let writer = Writer::from_scale(scale);
-            let fault = || Fault::of_column(format!("expected a scale up to 16383, was {scale}"));
-            Checked::Decimal(values, writer.ok_or_else(fault)?)
+            let fault = || (None, format!("expected a scale up to 16383, was {scale}"));
+            let writer = Writer::from_scale(scale).ok_or_else(fault)?;
+            Checked::Decimal(values, writer)
         }
         Cells::Int4(values) => {
             same_length(values.len())?;
@@ -334,46 +296,40 @@ fn check<'a>(cells: Cells<'a>, state: Option<&[u8]>, rows: usize) -> Result<Chec
         Cells::Text { codes, table } => {
             same_length(codes.len())?;
             let texts = table.len();
-            let known = |&code: &u32| usize::try_from(code).is_ok_and(|code| code < texts);
+            let known = |&code: &u32| index(code) < texts;
             check_each(codes, state, known, &format!("a code below {texts}"))?;
             table.iter().try_for_each(check_text)?;
             Checked::Text(codes, table)
         }
-        Cells::Objects(objects) => object::Writer::new(objects, rows)
-            .map(Checked::Objects)
-            .map_err(|(row, what)| Fault { row, what })?,
+        Cells::Objects(objects) => Checked::Objects(object::Writer::new(objects, rows)?),
         Cells::BoolConst(truth) => Checked::Constant(vec![0, 0, 0, 1, u8::from(truth)]),
         Cells::TimestampConst(since) => {
             let finite = since
                 .checked_sub(EPOCH_MICROSECONDS)
                 .filter(|&since| since > i64::MIN);
-            let fault = || Fault::of_column(format!("expected a finite timestamp, was {since}"));
-            let mut out = vec![0, 0, 0, 8];
-            out.extend_from_slice(&finite.ok_or_else(fault)?.to_be_bytes());
-            Checked::Constant(out)
+            let fault = || (None, format!("expected a finite timestamp, was {since}"));
+            let finite = finite.ok_or_else(fault)?.to_be_bytes();
+            Checked::Constant([&[0, 0, 0, 8], finite.as_slice()].concat())
         }
         Cells::TextConst(text) => {
             check_text(text.as_bytes())?;
-            let mut out = Vec::with_capacity(4 + text.len());
+            let mut out = Vec::new();
             write_bytes(text.as_bytes(), &mut out);
             Checked::Constant(out)
         }
-        Cells::NullConst => {
-            let mut out = Vec::with_capacity(4);
-            write_null(&mut out);
-            Checked::Constant(out)
-        }
+        Cells::NullConst => Checked::Constant(NULL.to_vec()),
     })
 }
 
 fn check_text(text: &[u8]) -> Result<(), Fault> {
-    if i32::try_from(text.len()).is_ok() {
-        return Ok(());
+    let length = text.len();
+    match i32::try_from(length) {
+        Ok(_) => Ok(()),
+        Err(_) => Err((
+            None,
+            format!("expected text below 2^31 bytes, was {length}"),
+        )),
     }
-    Err(Fault::of_column(format!(
-        "expected text below 2^31 bytes, was {}",
-        text.len()
-    )))
 }
 
 #[cfg(test)]
@@ -392,16 +348,15 @@ mod tests {
     }
 
     fn rows_of(fields: &[Field<'_>], rows: usize) -> Vec<u8> {
-        let bytes = Encoder::new(fields, rows)
-            .unwrap()
-            .next_piece(usize::MAX)
-            .unwrap();
+        let mut encoder = Encoder::new(fields, rows).unwrap();
+        let bytes = encoder.next_piece(usize::MAX).unwrap();
         assert!(bytes.starts_with(&HEADER) && bytes.ends_with(&TRAILER));
         bytes[HEADER.len()..bytes.len() - TRAILER.len()].to_vec()
     }
 
-    fn refusal(field: Field<'_>, rows: usize) -> String {
-        Encoder::new(&[field], rows).unwrap_err().to_string()
+    fn assert_refused(field: Field<'_>, rows: usize, what: &str) {
+        let error = Encoder::new(&[field], rows).unwrap_err();
+        assert_eq!(error.to_string(), format!("column `x`{what}"));
     }
 
     #[test]
@@ -416,17 +371,13 @@ mod tests {
 
     #[test]
     fn state_1_is_null_in_any_column() {
-        let state = [1, 0];
-        let nullable = |cells| Field {
-            name: "x",
-            cells,
-            state: Some(&state),
-        };
+        let state = Some(&[1, 0][..]);
+        let cells = [Cells::Bool(&[0, 1]), Cells::BoolConst(true)];
+        let fields = cells.map(|cells| Field {
+            state,
+            ..field(cells)
+        });
         let null = [0xff, 0xff, 0xff, 0xff];
-        let fields = [
-            nullable(Cells::Bool(&[0, 1])),
-            nullable(Cells::BoolConst(true)),
-        ];
         let truth = [0, 0, 0, 1, 1];
         let rows = [&[0, 2], &null[..], &null, &[0, 2], &truth, &truth].concat();
         assert_eq!(rows_of(&fields, 2), rows);
@@ -434,41 +385,36 @@ mod tests {
 
     #[test]
     fn columns_of_another_length_are_refused() {
-        let one = Cells::Decimal {
-            values: &[1],
-            scale: 2,
-        };
-        let integers = [Cells::Date(&[1]), Cells::Int4(&[1]), Cells::Int8(&[1])];
-        for cells in integers.into_iter().chain([one, Cells::Bool(&[1])]) {
-            let text = "column `x`: expected 2 rows, was 1";
-            assert_eq!(refusal(field(cells), 2), text);
+        let (values, scale) = (&[1][..], 2);
+        for cells in [
+            Cells::Date(&[1]),
+            Cells::Int4(&[1]),
+            Cells::Int8(&[1]),
+            Cells::Decimal { values, scale },
+            Cells::Bool(&[1]),
+        ] {
+            assert_refused(field(cells), 2, ": expected 2 rows, was 1");
         }
-        let text = "column `x`: expected 1 rows of 16 bytes, was 17 bytes";
-        assert_eq!(refusal(field(Cells::Uuid(&[0; 17])), 1), text);
+        let what = ": expected 1 rows of 16 bytes, was 17 bytes";
+        assert_refused(field(Cells::Uuid(&[0; 17])), 1, what);
         let short = Field {
-            name: "x",
-            cells: Cells::NullConst,
             state: Some(&[0]),
+            ..field(Cells::NullConst)
         };
-        assert_eq!(refusal(short, 2), "column `x`: expected 2 states, was 1");
+        assert_refused(short, 2, ": expected 2 states, was 1");
     }
 
     #[test]
     fn what_stands_in_a_row_of_null_means_nothing() {
-        let table = Table::default();
-        let cells = [
-            Cells::Text {
-                codes: &[9],
-                table: &table,
-            },
+        let (codes, table) = (&[9][..], &Table::default());
+        for cells in [
+            Cells::Text { codes, table },
             Cells::Date(&[i32::MIN]),
             Cells::Bool(&[2]),
-        ];
-        for cells in cells {
+        ] {
             let null = Field {
-                name: "x",
-                cells,
                 state: Some(&[1]),
+                ..field(cells)
             };
             assert_eq!(rows_of(&[null], 1), [0, 1, 0xff, 0xff, 0xff, 0xff]);
         }
@@ -478,37 +424,27 @@ mod tests {
     fn values_that_cannot_be_written_are_refused() {
         // Day -2147472691 would be i32::MIN of PostgreSQL, which is -infinity; one more is written.
         let days = [0, i32::MIN + 10957];
-        let text = "column `x`, row 1: expected a finite date, was -2147472691";
-        assert_eq!(refusal(field(Cells::Date(&days)), 2), text);
+        let what = ", row 1: expected a finite date, was -2147472691";
+        assert_refused(field(Cells::Date(&days)), 2, what);
         assert!(Encoder::new(&[field(Cells::Date(&[i32::MIN + 10958]))], 1).is_ok());
-        let text = "column `x`, row 0: expected bool 0 or 1, was 2";
-        assert_eq!(refusal(field(Cells::Bool(&[2])), 1), text);
-        let state = Field {
-            name: "x",
-            cells: Cells::Int4(&[0]),
+        let what = ", row 0: expected bool 0 or 1, was 2";
+        assert_refused(field(Cells::Bool(&[2])), 1, what);
+        let odd = Field {
             state: Some(&[3]),
+            ..field(Cells::Int4(&[0]))
         };
-        assert_eq!(
-            refusal(state, 1),
-            "column `x`, row 0: expected state 0 or 1, was 3"
-        );
-        let text = Cells::Text {
-            codes: &[0],
-            table: &Table::default(),
-        };
-        let what = "column `x`, row 0: expected a code below 0, was 0";
-        assert_eq!(refusal(field(text), 1), what);
-        let fine = Cells::Decimal {
-            values: &[],
-            scale: 16384,
-        };
-        let what = "column `x`: expected a scale up to 16383, was 16384";
-        assert_eq!(refusal(field(fine), 0), what);
-        assert!(Encoder::new(&[field(Cells::TimestampConst(i64::MIN))], 0).is_err());
-        let late = Cells::Uuid7 {
-            unix_ms: 1 << 48,
-            random: [0; 16],
-        };
-        assert!(Encoder::new(&[field(late)], 0).is_err());
+        assert_refused(odd, 1, ", row 0: expected state 0 or 1, was 3");
+        let (codes, table) = (&[0][..], &Table::default());
+        let text = Cells::Text { codes, table };
+        let what = ", row 0: expected a code below 0, was 0";
+        assert_refused(field(text), 1, what);
+        let (values, scale) = (&[][..], 16384);
+        let what = ": expected a scale up to 16383, was 16384";
+        assert_refused(field(Cells::Decimal { values, scale }), 0, what);
+        let (unix_ms, random) = (1 << 48, [0; 16]);
+        let what = ": expected 48 bits of time, was 281474976710656";
+        assert_refused(field(Cells::Uuid7 { unix_ms, random }), 0, what);
+        let what = ": expected a finite timestamp, was -9223372036854775808";
+        assert_refused(field(Cells::TimestampConst(i64::MIN)), 0, what);
     }
 }

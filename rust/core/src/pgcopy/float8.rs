@@ -101,59 +101,47 @@ mod tests {
     }
 
     #[test]
-    fn a_decimal_that_was_stored_comes_back() {
-        assert_eq!(read(187.42, 4), Ok((1_874_200, false)));
-        assert_eq!(read(-0.1, 4), Ok((-1_000, false)));
-        assert_eq!(read(0.3, 18), Ok((299_999_999_999_999_989, false)));
-        assert_eq!(read(123_456_789.123_4, 4), Ok((1_234_567_891_234, false)));
-        assert_eq!(read(4e9, 0), Ok((4_000_000_000, false)));
-    }
-
-    #[test]
-    fn ties_go_away_from_zero() {
-        // 0.03125 is 2^-5, so at four decimals a tie
-        assert_eq!(read(0.031_25, 4), Ok((313, true)));
-        assert_eq!(read(-0.031_25, 4), Ok((-313, true)));
-        assert_eq!(read(0.5, 0), Ok((1, true)));
-        assert_eq!(read(2.5, 0), Ok((3, true)));
-        // 2.675 is stored as 2.67499999999999982236431605997495353221893310546875
-        assert_eq!(read(2.675, 2), Ok((267, true)));
-        assert_eq!(read(0.125, 3), Ok((125, false)));
-    }
-
-    #[test]
-    fn what_is_cut_is_told() {
-        assert_eq!(read(10.000_04, 4), Ok((100_000, true)));
-        assert_eq!(read(10.000_06, 4), Ok((100_001, true)));
-        assert_eq!(read(1e-20, 4), Ok((0, true)));
-        assert_eq!(read(f64::MIN_POSITIVE / 2.0, 18), Ok((0, true)));
-        assert_eq!(read(-1e-300, 4), Ok((0, true)));
-    }
-
-    #[test]
-    fn zero_has_no_sign() {
-        assert_eq!(read(0.0, 4), Ok((0, false)));
-        assert_eq!(read(-0.0, 4), Ok((0, false)));
-    }
-
-    #[test]
-    fn what_is_not_finite_has_a_state() {
-        for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-            assert_eq!(read(value, 4), Err(State::NonFinite));
-        }
-    }
-
-    #[test]
-    fn the_ends_of_64_bits_count() {
+    fn a_double_is_rounded_and_what_is_cut_is_told() {
+        const NOT: Cell<(i64, bool)> = Err(State::NotRepresentable);
         let end = 9_223_372_036_854_775_808.0; // 2^63
-        assert_eq!(read(-end, 0), Ok((i64::MIN, false)));
-        assert_eq!(read(end, 0), Err(State::NotRepresentable));
-        // the double before it is 2^63 - 2^10
-        assert_eq!(read(end.next_down(), 0), Ok((i64::MAX - 1_023, false)));
-        assert_eq!(read((-end).next_down(), 0), Err(State::NotRepresentable));
-        assert_eq!(read(f64::MAX, 0), Err(State::NotRepresentable));
-        assert_eq!(read(9.3, 18), Err(State::NotRepresentable));
-        assert_eq!(read(1.0, MAX_SCALE + 1), Err(State::NotRepresentable));
+        for (value, scale, found) in [
+            // decimals that were stored come back
+            (187.42, 4, Ok((1_874_200, false))),
+            (-0.1, 4, Ok((-1_000, false))),
+            (0.3, 18, Ok((299_999_999_999_999_989, false))),
+            (123_456_789.123_4, 4, Ok((1_234_567_891_234, false))),
+            (4e9, 0, Ok((4_000_000_000, false))),
+            // ties go away from zero: 0.03125 is 2^-5
+            (0.031_25, 4, Ok((313, true))),
+            (-0.031_25, 4, Ok((-313, true))),
+            (0.5, 0, Ok((1, true))),
+            (2.5, 0, Ok((3, true))),
+            // 2.675 is stored as 2.67499999999999982236431605997495353221893310546875
+            (2.675, 2, Ok((267, true))),
+            (0.125, 3, Ok((125, false))),
+            // what is cut
+            (10.000_04, 4, Ok((100_000, true))),
+            (10.000_06, 4, Ok((100_001, true))),
+            (1e-20, 4, Ok((0, true))),
+            (f64::MIN_POSITIVE / 2.0, 18, Ok((0, true))),
+            (-1e-300, 4, Ok((0, true))),
+            // zero has no sign
+            (0.0, 4, Ok((0, false))),
+            (-0.0, 4, Ok((0, false))),
+            (f64::NAN, 4, Err(State::NonFinite)),
+            (f64::INFINITY, 4, Err(State::NonFinite)),
+            (f64::NEG_INFINITY, 4, Err(State::NonFinite)),
+            // the ends of 64 bits; the double before 2^63 is 2^63 - 2^10
+            (-end, 0, Ok((i64::MIN, false))),
+            (end, 0, NOT),
+            (end.next_down(), 0, Ok((i64::MAX - 1_023, false))),
+            ((-end).next_down(), 0, NOT),
+            (f64::MAX, 0, NOT),
+            (9.3, 18, NOT),
+            (1.0, MAX_SCALE + 1, NOT),
+        ] {
+            assert_eq!(read(value, scale), found, "{value} at {scale}");
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@ mod object;
 mod pick;
 mod uuid7;
 
-pub use column::{Column, ColumnSpec, Kind, MAX_TEXT_BYTES};
+pub use column::{Column, ColumnSpec, Kind, Values};
 pub use decode::{Decoder, Frame};
 pub use encode::{Cells, Encoder, Field};
 pub use float8::{Rounded, try_from_float8};

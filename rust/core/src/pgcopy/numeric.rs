@@ -214,84 +214,47 @@ mod tests {
     }
 
     #[test]
-    fn zero_decimals_beyond_the_scale_are_nothing() {
-        // 1.5 with five decimals shown, and with digits of zero that the server would have left out
-        assert_eq!(
-            try_from_numeric(&wire(0, POSITIVE, 5, &[1, 5000]), 1),
-            Ok(Ok(15))
-        );
-        assert_eq!(
-            try_from_numeric(&wire(0, POSITIVE, 8, &[1, 5000, 0]), 4),
-            Ok(Ok(1_5000))
-        );
-        assert_eq!(
-            try_from_numeric(&wire(2, NEGATIVE, 0, &[0, 0, 7]), 0),
-            Ok(Ok(-7))
-        );
-    }
-
-    #[test]
-    fn there_is_no_negative_zero() {
-        assert_eq!(try_from_numeric(&wire(0, NEGATIVE, 2, &[]), 2), Ok(Ok(0)));
-        assert_eq!(
-            try_from_numeric(&wire(-9, NEGATIVE, 40, &[0, 0]), 2),
-            Ok(Ok(0))
-        );
-        assert_eq!(
-            try_from_numeric(&wire(i16::MAX, POSITIVE, 0, &[0]), 2),
-            Ok(Ok(0))
-        );
-    }
-
-    #[test]
-    fn the_ends_of_the_range_of_numeric_have_no_mantissa() {
-        // 10^131068 and 10^-16383, which is 10 * 10000^-4096
-        let large = wire(i16::MAX, POSITIVE, 0, &[1]);
-        let small = wire(-4096, POSITIVE, 16383, &[10]);
-        assert_eq!(
-            try_from_numeric(&large, 0),
-            Ok(Err(State::NotRepresentable))
-        );
-        assert_eq!(
-            try_from_numeric(&small, 18),
-            Ok(Err(State::NotRepresentable))
-        );
-        assert_eq!(try_from_numeric(&small, 16383), Ok(Ok(1)));
-        assert_eq!(
-            try_from_numeric(&small, 16382),
-            Ok(Err(State::NotRepresentable))
-        );
-        assert_eq!(
-            try_from_numeric(&large, u32::MAX),
-            Ok(Err(State::NotRepresentable))
-        );
+    fn values_at_the_edges_are_read() {
+        const NOT: Cell<i64> = Err(State::NotRepresentable);
+        for (weight, sign, shown, digits, scale, cell) in [
+            // 1.5 with five decimals shown, and with digits of zero that the server would have
+            // left out
+            (0, POSITIVE, 5, &[1, 5000][..], 1, Ok(15)),
+            (0, POSITIVE, 8, &[1, 5000, 0], 4, Ok(1_5000)),
+            (2, NEGATIVE, 0, &[0, 0, 7], 0, Ok(-7)),
+            // no negative zero
+            (0, NEGATIVE, 2, &[], 2, Ok(0)),
+            (-9, NEGATIVE, 40, &[0, 0], 2, Ok(0)),
+            (i16::MAX, POSITIVE, 0, &[0], 2, Ok(0)),
+            // 10^131068 and 10^-16383, which is 10 * 10000^-4096
+            (i16::MAX, POSITIVE, 0, &[1], 0, NOT),
+            (i16::MAX, POSITIVE, 0, &[1], u32::MAX, NOT),
+            (-4096, POSITIVE, 16383, &[10], 18, NOT),
+            (-4096, POSITIVE, 16383, &[10], 16383, Ok(1)),
+            (-4096, POSITIVE, 16383, &[10], 16382, NOT),
+        ] {
+            let bytes = wire(weight, sign, shown, digits);
+            assert_eq!(try_from_numeric(&bytes, scale), Ok(cell), "{digits:?}");
+        }
     }
 
     #[test]
     fn bytes_that_no_server_sends_are_refused() {
-        assert_eq!(try_from_numeric(&[0; 7], 4), Err(Malformed::Short(7)));
-        let mut bytes = wire(0, POSITIVE, 0, &[1]);
-        bytes.push(0);
-        assert_eq!(
-            try_from_numeric(&bytes, 4),
-            Err(Malformed::Length {
-                announced: 1,
-                bytes: 3
-            })
-        );
-        assert_eq!(
-            try_from_numeric(&wire(0, 0x8000, 0, &[]), 4),
-            Err(Malformed::Sign(0x8000))
-        );
-        assert_eq!(
-            try_from_numeric(&wire(0, POSITIVE, 16384, &[]), 4),
-            Err(Malformed::Shown(16384))
-        );
-        // A bad digit is found where the value is already known not to fit, too.
-        assert_eq!(
-            try_from_numeric(&wire(100, POSITIVE, 0, &[9999, 10000]), 4),
-            Err(Malformed::Digit(10000))
-        );
+        let longer = [wire(0, POSITIVE, 0, &[1]), vec![0]].concat();
+        let (announced, bytes) = (1, 3);
+        for (value, fault) in [
+            (vec![0; 7], Malformed::Short(7)),
+            (longer, Malformed::Length { announced, bytes }),
+            (wire(0, 0x8000, 0, &[]), Malformed::Sign(0x8000)),
+            (wire(0, POSITIVE, 16384, &[]), Malformed::Shown(16384)),
+            // found where the value is already known not to fit, too
+            (
+                wire(100, POSITIVE, 0, &[9999, 10000]),
+                Malformed::Digit(10000),
+            ),
+        ] {
+            assert_eq!(try_from_numeric(&value, 4), Err(fault));
+        }
     }
 
     #[test]

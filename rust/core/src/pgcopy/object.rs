@@ -1,5 +1,6 @@
 //! JSON objects of numbers as text, such as `{"Energy":0.250000,"Technology":0.750000}`.
 
+use super::encode::Fault;
 use crate::fixed::{MAX_SCALE, TEXT_BYTES, text_in};
 use crate::text::Table;
 
@@ -50,14 +51,13 @@ impl Numbers<'_> {
         }
     }
 
-    /// Returns what cannot be written: a row, if it is of one.
-    fn fault(&self, names: usize, present: &[u8]) -> Option<(Option<usize>, String)> {
+    /// Returns what cannot be written of cells that are there.
+    fn fault(&self, names: usize, present: &[u8]) -> Option<Fault> {
         match self {
-            Self::Decimals(_, scale) if *scale > MAX_SCALE => {
+            Self::Decimals(_, scale) => (*scale > MAX_SCALE).then(|| {
                 let what = format!("expected a scale up to {MAX_SCALE}, was {scale}");
-                Some((None, what))
-            }
-            Self::Decimals(..) => None,
+                (None, what)
+            }),
             Self::Floats(values) => {
                 let mut cells = values.iter().zip(present).enumerate();
                 let (at, (value, _)) =
@@ -65,13 +65,6 @@ impl Numbers<'_> {
                 let what = format!("expected a finite number, was {value}");
                 Some((at.checked_div(names), what))
             }
-        }
-    }
-
-    fn usual_bytes(&self) -> usize {
-        match self {
-            Self::Decimals(..) => 10,
-            Self::Floats(_) => 20,
         }
     }
 
@@ -91,18 +84,18 @@ impl Numbers<'_> {
 }
 
 impl<'a> Writer<'a> {
-    /// Returns the writer of `rows` objects, or what is wrong with them: a row, if it is of one.
-    pub(super) fn new(objects: Objects<'a>, rows: usize) -> Result<Self, (Option<usize>, String)> {
+    /// Returns the writer of `rows` objects.
+    pub(super) fn new(objects: Objects<'a>, rows: usize) -> Result<Self, Fault> {
         let Objects {
             names,
             numbers,
             present,
             is_jsonb,
         } = objects;
-        if let Some((row, what)) = numbers.fault(names.len(), present) {
-            return Err((row, what));
-        }
         let count = names.len();
+        if let Some(fault) = numbers.fault(count, present) {
+            return Err(fault);
+        }
         let expected = rows.saturating_mul(count);
         for actual in [numbers.len(), present.len()] {
             if actual != expected {
@@ -111,10 +104,8 @@ impl<'a> Writer<'a> {
             }
         }
         let keys: Vec<_> = names.iter().map(key).collect();
-        let most = keys
-            .iter()
-            .map(|key| key.len() + MOST_NUMBER_BYTES + 1)
-            .sum::<usize>();
+        let bytes = keys.iter().map(|key| key.len() + MOST_NUMBER_BYTES + 1);
+        let most = bytes.sum::<usize>();
         if names.iter().any(|name| name.contains(&0)) || i32::try_from(most + 3).is_err() {
             let what = "expected names that jsonb can hold, without a zero character";
             return Err((None, what.to_owned()));
@@ -131,16 +122,6 @@ impl<'a> Writer<'a> {
         })
     }
 
-    /// Returns how many bytes an object is likely to take.
-    pub(super) fn usual_bytes(&self) -> usize {
-        let value = self.numbers.usual_bytes();
-        6 + self
-            .keys
-            .iter()
-            .map(|key| key.len() + value + 1)
-            .sum::<usize>()
-    }
-
     /// Appends the field of a row, its length included.
     pub(super) fn write(&self, row: usize, out: &mut Vec<u8>) {
         let start = out.len();
@@ -152,15 +133,11 @@ impl<'a> Writer<'a> {
         let first = row.saturating_mul(self.keys.len());
         let cells = first..first.saturating_add(self.keys.len());
         let present = self.present.get(cells).unwrap_or_default();
-        let mut is_first = true;
-        for ((at, key), &truth) in (first..).zip(&self.keys).zip(present) {
-            if truth == 0 {
-                continue;
-            }
-            if !is_first {
-                out.push(b',');
-            }
-            is_first = false;
+        let cells = (first..).zip(&self.keys).zip(present);
+        let mut comma = &b""[..];
+        for ((at, key), _) in cells.filter(|&(_, &truth)| truth == 1) {
+            out.extend_from_slice(comma);
+            comma = b",";
             out.extend_from_slice(key);
             self.numbers.write(at, out);
         }
@@ -199,70 +176,61 @@ mod tests {
         Table::from_parts("names", offsets, names.concat().into_bytes()).unwrap()
     }
 
-    fn text_of(objects: Objects<'_>, rows: usize) -> Vec<String> {
-        let writer = Writer::new(objects, rows).unwrap();
-        let mut texts = Vec::new();
-        for row in 0..rows {
+    fn assert_written(objects: Objects<'_>, texts: &[&str]) {
+        let writer = Writer::new(objects, texts.len()).unwrap();
+        for (row, text) in texts.iter().enumerate() {
             let mut out = vec![7];
             writer.write(row, &mut out);
             let length = u32::from_be_bytes(*out[1..].first_chunk().unwrap());
             assert_eq!(out.len(), 5 + usize::try_from(length).unwrap());
-            texts.push(String::from_utf8(out[5..].to_vec()).unwrap());
+            assert_eq!(str::from_utf8(&out[5..]), Ok(*text));
         }
-        texts
     }
 
     #[test]
     fn a_row_has_the_names_that_are_present() {
-        let names = table(&["Energy", "ETFs"]);
         let objects = Objects {
-            names: &names,
+            names: &table(&["Energy", "ETFs"]),
             numbers: Numbers::Decimals(&[250_000, 750_000, 1, 123_456, 0, 0], 6),
             present: &[1, 1, 0, 1, 0, 0],
             is_jsonb: false,
         };
-        assert_eq!(
-            text_of(objects, 3),
-            [
-                r#"{"Energy":0.250000,"ETFs":0.750000}"#,
-                r#"{"ETFs":0.123456}"#,
-                "{}"
-            ]
-        );
+        let both = r#"{"Energy":0.250000,"ETFs":0.750000}"#;
+        assert_written(objects, &[both, r#"{"ETFs":0.123456}"#, "{}"]);
+        let nothing = Objects {
+            names: &table(&[]),
+            numbers: Numbers::Decimals(&[], 6),
+            present: &[],
+            is_jsonb: false,
+        };
+        assert_written(nothing, &["{}", "{}"]);
     }
 
     #[test]
     fn a_jsonb_has_its_version_first() {
-        let names = table(&["a"]);
         let objects = Objects {
-            names: &names,
+            names: &table(&["a"]),
             numbers: Numbers::Decimals(&[-15], 1),
             present: &[1],
             is_jsonb: true,
         };
-        assert_eq!(text_of(objects, 1), ["\u{1}{\"a\":-1.5}"]);
+        assert_written(objects, &["\u{1}{\"a\":-1.5}"]);
     }
 
     #[test]
     fn floats_are_written_as_their_shortest_text() {
-        let names = table(&["a", "b"]);
         let objects = Objects {
-            names: &names,
+            names: &table(&["a", "b"]),
             numbers: Numbers::Floats(&[0.1, 0.1 + 0.2, -1e-7, 0.0, 1e300, f64::NAN]),
             present: &[1, 1, 1, 1, 1, 0],
             is_jsonb: false,
         };
-        let writer = Writer::new(objects, 3).unwrap();
         let texts = [
             r#"{"a":0.1,"b":0.30000000000000004}"#,
             r#"{"a":-1e-7,"b":0.0}"#,
             r#"{"a":1e300}"#,
         ];
-        for (row, text) in texts.into_iter().enumerate() {
-            let mut out = Vec::new();
-            writer.write(row, &mut out);
-            assert_eq!(String::from_utf8(out[4..].to_vec()).unwrap(), text);
-        }
+        assert_written(objects, &texts);
         let present = &[1, 1, 1, 1, 1, 1];
         let refusal = Writer::new(Objects { present, ..objects }, 3).unwrap_err();
         let what = "expected a finite number, was NaN".to_owned();
@@ -273,70 +241,38 @@ mod tests {
 
     #[test]
     fn names_are_escaped() {
-        assert_eq!(
-            key("a\"b\\c\n\u{e9}".as_bytes()),
-            "\"a\\\"b\\\\c\\u000a\u{e9}\":".as_bytes()
-        );
-    }
-
-    #[test]
-    fn no_names_make_empty_objects() {
-        let names = table(&[]);
-        let objects = Objects {
-            names: &names,
-            numbers: Numbers::Decimals(&[], 6),
-            present: &[],
-            is_jsonb: false,
-        };
-        assert_eq!(text_of(objects, 2), ["{}", "{}"]);
+        let escaped = "\"a\\\"b\\\\c\\u000a\u{e9}\":".as_bytes();
+        assert_eq!(key("a\"b\\c\n\u{e9}".as_bytes()), escaped);
     }
 
     #[test]
     fn what_cannot_be_written_is_refused() {
-        let names = table(&["a"]);
         let right = Objects {
-            names: &names,
+            names: &table(&["a"]),
             numbers: Numbers::Decimals(&[1, 2], 6),
             present: &[1, 0],
             is_jsonb: false,
         };
-        let refusal = |objects| Writer::new(objects, 2).unwrap_err();
-        assert_eq!(
-            refusal(Objects {
-                numbers: Numbers::Decimals(&[1], 6),
-                ..right
-            }),
-            (None, "expected 2 values in 2 rows, was 1".to_owned())
-        );
-        assert_eq!(
-            refusal(Objects {
-                present: &[1],
-                ..right
-            }),
-            (None, "expected 2 values in 2 rows, was 1".to_owned())
-        );
-        assert_eq!(
-            refusal(Objects {
-                present: &[1, 2],
-                ..right
-            }),
-            (Some(1), "expected presence 0 or 1, was 2".to_owned())
-        );
-        assert_eq!(
-            refusal(Objects {
-                numbers: Numbers::Decimals(&[1, 2], 19),
-                ..right
-            }),
-            (None, "expected a scale up to 18, was 19".to_owned())
-        );
-        let zero = table(&["a\0"]);
-        assert!(
-            refusal(Objects {
-                names: &zero,
-                ..right
-            })
-            .1
-            .contains("zero character")
-        );
+        let numbers = |values, scale| Objects {
+            numbers: Numbers::Decimals(values, scale),
+            ..right
+        };
+        let present = |present| Objects { present, ..right };
+        let names = &table(&["a\0"]);
+        let zero = "expected names that jsonb can hold, without a zero character";
+        for (objects, row, what) in [
+            (numbers(&[1], 6), None, "expected 2 values in 2 rows, was 1"),
+            (present(&[1]), None, "expected 2 values in 2 rows, was 1"),
+            (present(&[1, 2]), Some(1), "expected presence 0 or 1, was 2"),
+            (
+                numbers(&[1, 2], 19),
+                None,
+                "expected a scale up to 18, was 19",
+            ),
+            (Objects { names, ..right }, None, zero),
+        ] {
+            let refusal = Writer::new(objects, 2).unwrap_err();
+            assert_eq!(refusal, (row, what.to_owned()));
+        }
     }
 }

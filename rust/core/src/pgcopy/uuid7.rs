@@ -40,34 +40,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_example_of_the_standard_is_met() {
+    fn the_counter_fills_what_version_and_variant_leave() {
         // RFC 9562, A.6: 017F22E2-79B0-7CC3-98C4-DC0C0C07398F, of rand_a 0xCC3 and rand_b
         // 0x18C4DC0C0C07398F; the counter's top bit, that of rand_a, is cleared: 0x4C3.
-        let random = (0xCC3_u128 << 62 | 0x18C4_DC0C_0C07_398F).to_be_bytes();
-        let ids = Uuid7::from_random(0x017F_22E2_79B0, random).unwrap();
-        assert_eq!(
-            u128::from_be_bytes(ids.nth(0)),
-            0x017F22E2_79B0_74C3_98C4_DC0C0C07398F
-        );
-        assert_eq!(
-            u128::from_be_bytes(ids.nth(1)),
-            0x017F22E2_79B0_74C3_98C4_DC0C0C073990
-        );
-    }
-
-    #[test]
-    fn the_counter_carries_over_the_variant_bits() {
+        let example = [
+            0x017F22E2_79B0_74C3_98C4_DC0C0C07398F,
+            0x017F22E2_79B0_74C3_98C4_DC0C0C073990,
+        ];
         // rand_b full: the next count is rand_a + 1 with rand_b 0.
-        let random = (0x001_u128 << 62 | ((1 << 62) - 1)).to_be_bytes();
-        let ids = Uuid7::from_random(1, random).unwrap();
-        assert_eq!(
-            u128::from_be_bytes(ids.nth(0)),
-            0x0000_0000_0001_7001_BFFF_FFFF_FFFF_FFFF
-        );
-        assert_eq!(
-            u128::from_be_bytes(ids.nth(1)),
-            0x0000_0000_0001_7002_8000_0000_0000_0000
-        );
+        let carried = [
+            0x0000_0000_0001_7001_BFFF_FFFF_FFFF_FFFF,
+            0x0000_0000_0001_7002_8000_0000_0000_0000,
+        ];
+        for (unix_ms, rand_a, rand_b, expected) in [
+            (0x017F_22E2_79B0, 0xCC3, 0x18C4_DC0C_0C07_398F, example),
+            (1, 0x001, (1 << 62) - 1, carried),
+        ] {
+            let random = u128::to_be_bytes(rand_a << 62 | rand_b);
+            let ids = Uuid7::from_random(unix_ms, random).unwrap();
+            assert_eq!([0, 1].map(|n| u128::from_be_bytes(ids.nth(n))), expected);
+        }
     }
 
     #[test]

@@ -8,8 +8,8 @@ pub mod rates;
 pub mod snapshot;
 
 pub use days::DayIndex;
-pub use overrides::{Close, PriceColumns, PriceOverrides, price_on};
-pub use price::PriceStore;
+pub use overrides::{Close, PriceOverrides, PriceRows, price_on};
+pub use price::{PriceColumns, PriceStore};
 pub use profile::{Profile, ProfileColumns, ProfileStore};
 pub use rates::Rates;
 pub use snapshot::{Amount, Snapshot, SnapshotColumns, SnapshotStore};

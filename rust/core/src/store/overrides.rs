@@ -28,7 +28,7 @@ pub struct PriceOverrides {
 
 /// The closes of a store with those set in their place, a row each.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PriceColumns {
+pub struct PriceRows {
     /// Symbol of each row, a code of `symbols`.
     pub symbol: Vec<u32>,
     /// The symbols as stored.
@@ -129,7 +129,7 @@ impl PriceOverrides {
     /// Returns the closes of `store` with these in their place, 0 for none too, ordered by
     /// symbol: whom they are handed to must not ask for such a one elsewhere.
     #[must_use]
-    pub fn over(&self, store: &PriceStore) -> PriceColumns {
+    pub fn over(&self, store: &PriceStore) -> PriceRows {
         let mut symbols = Intern::default();
         let mut names: Vec<&[u8]> = self.closes.keys().map(Vec::as_slice).collect();
         names.sort_unstable();
@@ -139,7 +139,7 @@ impl PriceOverrides {
         let symbols = symbols.into_table();
         let scale = self.scale_over(store);
         let most = store.len().saturating_add(self.len());
-        let mut columns = PriceColumns {
+        let mut columns = PriceRows {
             symbol: Vec::with_capacity(most),
             symbols: Table::default(),
             day: Vec::with_capacity(most),

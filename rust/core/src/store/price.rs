@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, Result};
 use crate::fixed::State;
-use crate::frame::{Days, Decimals, Texts, index, same_length};
+use crate::frame::{Days, Decimals, Texts, frame, index};
 use crate::ids::{Day, SymbolId};
 use crate::text::{Index, Table};
 
@@ -26,39 +26,34 @@ pub struct PriceStore {
     scale: u32,
 }
 
+frame! {
+    /// The columns that a store is built from.
+    PriceColumns<'a> "prices" {
+        /// Symbol of each row, as stored.
+        symbol: Texts<'a>,
+        /// Date of each row.
+        day: Days<'a>,
+        /// Close of each row.
+        close: Decimals<'a>,
+    }
+}
+
 impl PriceStore {
     /// Returns the store of all rows whose symbol, day and close have a value.
     ///
     /// # Errors
     ///
     /// [`Error::Length`] if the columns differ in length; [`Error::Duplicate`] if a symbol has two
-    /// rows of one day.
-    pub fn from_columns(symbol: &Texts<'_>, day: &Days<'_>, close: &Decimals<'_>) -> Result<Self> {
-        Self::from_columns_unless(symbol, day, close, &AtomicBool::new(false))
-    }
-
-    /// Returns what [`PriceStore::from_columns`] does, unless a flag is raised meanwhile.
-    ///
-    /// # Errors
-    ///
-    /// Those of `from_columns`; [`Error::Cancelled`] once `cancel` is raised.
-    pub fn from_columns_unless(
-        symbol: &Texts<'_>,
-        day: &Days<'_>,
-        close: &Decimals<'_>,
-        cancel: &AtomicBool,
-    ) -> Result<Self> {
+    /// rows of one day; [`Error::Cancelled`] once `cancel` is raised.
+    pub fn from_columns(columns: &PriceColumns<'_>, cancel: &AtomicBool) -> Result<Self> {
+        columns.check()?;
+        let PriceColumns { symbol, day, close } = columns;
         let rows = symbol.len();
-        same_length("prices.day", rows, day.len())?;
-        same_length("prices.close", rows, close.len())?;
+        let dated = |row: usize| Some((symbol.get(row).ok()?, day.get(row).ok()?));
         let valued = |row: usize| {
-            Some((
-                symbol.get(row).ok()?,
-                day.get(row).ok()?,
-                close.get(row).ok()?,
-            ))
+            let (code, day) = dated(row)?;
+            Some((code, day, close.get(row).ok()?))
         };
-
         let strides = || {
             let starts = (0..rows).step_by(STRIDE);
             starts.map(|from| from..from.saturating_add(STRIDE).min(rows))
@@ -72,10 +67,8 @@ impl PriceStore {
                     if let Some(count) = ends.get_mut(index(code)) {
                         *count = count.saturating_add(1);
                     }
-                } else if close.get(row) == Err(State::NotRepresentable)
-                    && let (Ok(code), Ok(day)) = (symbol.get(row), day.get(row))
-                {
-                    unreadable.push((code, day.0));
+                } else if close.get(row) == Err(State::NotRepresentable) {
+                    unreadable.extend(dated(row).map(|(code, day)| (code, day.0)));
                 }
             }
         }
@@ -110,11 +103,8 @@ impl PriceStore {
             if !group.is_sorted_by_key(|&(day, _)| day) {
                 group.sort_unstable_by_key(|&(day, _)| day);
             }
-            if group
-                .windows(2)
-                .any(|two| matches!(two, [(a, _), (b, _)] if a == b))
-            {
-                return Err(duplicate(symbol, day, close));
+            if !group.is_sorted_by(|(one, _), (next, _)| one < next) {
+                return Err(duplicate(symbol, (0..rows).map(valued)));
             }
         }
         let (days, closes) = pairs.into_iter().unzip();
@@ -144,13 +134,8 @@ impl PriceStore {
     /// Returns the days and closes of a symbol, ascending by day.
     #[must_use]
     pub fn closes(&self, symbol: SymbolId) -> (&[i32], &[i64]) {
-        let at = index(symbol.0);
-        let range = self
-            .starts
-            .get(at)
-            .copied()
-            .zip(self.starts.get(at.saturating_add(1)).copied());
-        let Some((from, to)) = range else {
+        let starts = self.starts.get(index(symbol.0)..).unwrap_or_default();
+        let &[from, to, ..] = starts else {
             return (&[], &[]);
         };
         (
@@ -273,24 +258,18 @@ pub(crate) fn not_raised(cancel: &AtomicBool) -> Result<()> {
     Ok(())
 }
 
-fn duplicate(symbol: &Texts<'_>, day: &Days<'_>, close: &Decimals<'_>) -> Error {
+fn duplicate(symbol: &Texts<'_>, rows: impl Iterator<Item = Option<(u32, Day, i64)>>) -> Error {
     let mut seen = hashbrown::HashMap::new();
-    for row in 0..symbol.len() {
-        if let (Ok(code), Ok(day), Ok(_)) = (symbol.get(row), day.get(row), close.get(row)) {
-            let name = symbol.table().bytes(code);
-            if let Some(first) = seen.insert((name, day), row) {
-                return Error::Duplicate {
-                    column: "prices.symbol",
-                    row,
-                    first,
-                };
-            }
-        }
-    }
+    let found = rows.enumerate().find_map(|(row, valued)| {
+        let (code, day, _) = valued?;
+        let first = seen.insert((symbol.table().bytes(code), day), row)?;
+        Some((row, first))
+    });
+    let (row, first) = found.unwrap_or_default();
     Error::Duplicate {
         column: "prices.symbol",
-        row: 0,
-        first: 0,
+        row,
+        first,
     }
 }
 
@@ -298,38 +277,36 @@ fn duplicate(symbol: &Texts<'_>, day: &Days<'_>, close: &Decimals<'_>) -> Error 
 mod tests {
     use super::*;
 
-    fn table(symbols: &[&str]) -> Table {
-        let mut intern = crate::text::Intern::default();
-        for symbol in symbols {
-            intern.code(symbol.as_bytes());
-        }
-        intern.into_table()
-    }
-
     fn store(rows: &[(u32, i32, i64, u8)]) -> Result<PriceStore> {
-        let table = table(&["AAA", "BBB"]);
+        let table = Table::from_parts("symbols", vec![0, 3, 6], b"AAABBB".to_vec())?;
         let codes: Vec<u32> = rows.iter().map(|r| r.0).collect();
         let days: Vec<i32> = rows.iter().map(|r| r.1).collect();
         let closes: Vec<i64> = rows.iter().map(|r| r.2).collect();
         let states: Vec<u8> = rows.iter().map(|r| r.3).collect();
         let zeros = vec![0; rows.len()];
-        PriceStore::from_columns(
-            &Texts::new("prices.symbol", &codes, &table, &zeros)?,
-            &Days::new("prices.day", &days, &zeros)?,
-            &Decimals::new("prices.close", &closes, &states, 4)?,
-        )
+        let columns = PriceColumns {
+            symbol: Texts::new("prices.symbol", &codes, &table, &zeros)?,
+            day: Days::new("prices.day", &days, &zeros)?,
+            close: Decimals::new("prices.close", &closes, &states, 4)?,
+        };
+        PriceStore::from_columns(&columns, &AtomicBool::new(false))
     }
 
     #[test]
     fn rows_in_any_order_are_found_as_of_a_day() {
         let store = store(&[(1, 7, 70, 0), (0, 5, 50, 0), (1, 3, 30, 0), (0, 6, 0, 0)]).unwrap();
-        assert_eq!(store.as_of(SymbolId(1), Day(6), 10), Some((30, Day(3))));
-        assert_eq!(store.as_of(SymbolId(1), Day(7), 0), Some((70, Day(7))));
-        assert_eq!(store.as_of(SymbolId(1), Day(6), 2), None);
-        assert_eq!(store.as_of(SymbolId(1), Day(6), 3), Some((30, Day(3))));
-        assert_eq!(store.as_of(SymbolId(1), Day(2), 10), None);
-        assert_eq!(store.as_of(SymbolId(0), Day(9), 10), Some((0, Day(6))));
-        assert_eq!(store.as_of(SymbolId(2), Day(9), 10), None);
+        for (symbol, day, lookback, found) in [
+            (1, 6, 10, Some((30, 3))),
+            (1, 7, 0, Some((70, 7))),
+            (1, 6, 2, None),
+            (1, 6, 3, Some((30, 3))),
+            (1, 2, 10, None),
+            (0, 9, 10, Some((0, 6))),
+            (2, 9, 10, None),
+        ] {
+            let found = found.map(|(close, day)| (close, Day(day)));
+            assert_eq!(store.as_of(SymbolId(symbol), Day(day), lookback), found);
+        }
     }
 
     #[test]
@@ -337,10 +314,9 @@ mod tests {
         let store = store(&[(1, 7, 70, 0), (1, 3, 30, 0), (0, 6, 0, 0)]).unwrap();
         assert_eq!(store.find(b"BBB"), Some(SymbolId(1)));
         assert_eq!(store.find(b"bbb"), None);
-        assert_eq!(store.on(SymbolId(1), Day(7)), Some(70));
-        assert_eq!(store.on(SymbolId(1), Day(6)), None);
-        assert_eq!(store.on(SymbolId(0), Day(6)), Some(0));
-        assert_eq!(store.on(SymbolId(2), Day(6)), None);
+        let on = [(1, 7), (1, 6), (0, 6), (2, 6)];
+        let found = on.map(|(symbol, day)| store.on(SymbolId(symbol), Day(day)));
+        assert_eq!(found, [Some(70), None, Some(0), None]);
         assert_eq!((store.prices(), store.distinct_days()), (2, vec![3, 6, 7]));
     }
 

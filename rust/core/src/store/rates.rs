@@ -327,41 +327,28 @@ impl Quotes {
                 let Some(&(day, _)) = of_day.first() else {
                     continue;
                 };
-                let valid = of_day
-                    .iter()
-                    .filter_map(|(_, rate)| rate.as_ref().ok().copied());
-                let (low, high) = (valid.clone().min(), valid.max());
-                let fault = of_day
-                    .iter()
-                    .filter_map(|(_, rate)| rate.as_ref().err())
-                    .min();
-                let mut fault = fault.cloned();
-                if let (Some(low), Some(high)) = (low, high) {
-                    if low == high {
-                        own.0.push(day);
-                        own.1.push(low);
-                    } else {
-                        fault = Some(format!(
-                            "{} and {}",
-                            short_text(low, scale),
-                            short_text(high, scale)
-                        ));
+                let rates = || of_day.iter().map(|(_, rate)| rate.as_ref());
+                let mut fault = rates().filter_map(core::result::Result::err).min().cloned();
+                match (rates().flatten().min(), rates().flatten().max()) {
+                    (Some(low), Some(high)) if low < high => {
+                        let [low, high] = [low, high].map(|&rate| short_text(rate, scale));
+                        fault = Some(format!("{low} and {high}"));
                     }
+                    (Some(&rate), _) => {
+                        own.0.push(day);
+                        own.1.push(rate);
+                    }
+                    (None, _) => {}
                 }
-                faults.extend(
-                    fault
-                        .map(|fault| (day, fault))
-                        .filter(|_| reported.contains(&day)),
-                );
+                let fault = fault.filter(|_| reported.contains(&day));
+                faults.extend(fault.map(|fault| (day, fault)));
             }
-            let dates = faults.len();
-            if let Some((day, shown)) = faults.into_iter().next() {
-                let (pair, day) = (name(&units.0, &units.1), Day(day));
+            if let Some((day, shown)) = faults.first() {
                 bad.push(BadRates {
-                    pair,
-                    day,
-                    dates,
-                    shown,
+                    pair: name(&units.0, &units.1),
+                    day: Day(*day),
+                    dates: faults.len(),
+                    shown: shown.clone(),
                 });
             }
             series.insert(units, own);
@@ -388,26 +375,18 @@ impl Quotes {
             most: 0,
         };
         let Some(home) = home else { return pair };
-        let legs = Legs {
-            direct: self.leg(&own.unit, quote),
-            by_pivot: (self.pivot != own.unit && self.pivot != quote).then(|| {
-                [
-                    self.leg(&own.unit, &self.pivot),
-                    self.leg(&self.pivot, quote),
-                ]
-            }),
-        };
+        let routes = self.routes(&own.unit, quote);
         let is_same = own.unit == quote;
         let days = if is_same {
             [i32::MIN].into()
         } else {
-            legs.days(self.lookback_days)
+            self.days(&routes)
         };
         for day in days {
             let rate = if is_same {
                 Some((1, 0))
             } else {
-                legs.rate(day, self.lookback_days, self.scale)
+                self.rate(&routes, day)
             };
             let rate = rate.map(|(mantissa, decimals)| {
                 let (mantissa, decimals) = match (own.is_subunit, home.is_subunit) {
@@ -429,92 +408,70 @@ impl Quotes {
         pair
     }
 
-    fn leg(&self, base: &[u8], quote: &[u8]) -> Leg<'_> {
-        let find = |one: &[u8], other: &[u8]| self.series.get(&(one.to_vec(), other.to_vec()));
-        Leg {
-            pair: find(base, quote),
-            inverse: find(quote, base),
-        }
-    }
-}
-
-/// The rows of a pair and of its inverse.
-#[derive(Debug, Clone, Copy)]
-struct Leg<'a> {
-    pair: Option<&'a Series>,
-    inverse: Option<&'a Series>,
-}
-
-/// A rate as stored, or the inverse of one.
-#[derive(Debug, Clone, Copy)]
-enum Found {
-    Direct(i64),
-    Inverse(i64),
-}
-
-impl Leg<'_> {
-    /// Returns the latest rate of the pair within the lookback, else that of the inverse.
-    fn at(&self, day: i32, lookback_days: u32) -> Option<Found> {
-        let latest = |series: Option<&Series>| {
-            let (days, rates) = series?;
-            let found = days.partition_point(|&own| own <= day).checked_sub(1)?;
-            let recent = Day(day).since(Day(*days.get(found)?)) <= i64::from(lookback_days);
-            rates.get(found).copied().filter(|_| recent)
+    /// Returns the ways to a rate, the best first.
+    fn routes(&self, base: &[u8], quote: &[u8]) -> Vec<Route<'_>> {
+        let leg = |base: &[u8], quote: &[u8]| {
+            let find = |one: &[u8], other: &[u8]| self.series.get(&(one.to_vec(), other.to_vec()));
+            [find(base, quote), find(quote, base)]
         };
-        let direct = latest(self.pair).map(Found::Direct);
-        direct.or_else(|| latest(self.inverse).map(Found::Inverse))
+        let mut routes = vec![vec![leg(base, quote)]];
+        let pivot = &*self.pivot;
+        if pivot != base && pivot != quote {
+            routes.push(vec![leg(base, pivot), leg(pivot, quote)]);
+        }
+        routes
     }
 
-    fn days(&self) -> impl Iterator<Item = i32> {
-        let both = [self.pair, self.inverse].into_iter().flatten();
-        both.flat_map(|(days, _)| days.iter().copied())
-    }
-}
-
-/// All that a rate may come from.
-#[derive(Debug)]
-struct Legs<'a> {
-    direct: Leg<'a>,
-    by_pivot: Option<[Leg<'a>; 2]>,
-}
-
-impl Legs<'_> {
-    /// Returns the days on which the rate may change.
-    fn days(&self, lookback_days: u32) -> BTreeSet<i32> {
-        let beyond = i32::try_from(lookback_days)
-            .unwrap_or(i32::MAX)
-            .saturating_add(1);
-        let legs = self.by_pivot.iter().flatten().chain([&self.direct]);
-        let days = legs.flat_map(Leg::days);
-        days.flat_map(|day| [day, day.saturating_add(beyond)])
+    /// Returns the days on which a rate may change.
+    fn days(&self, routes: &[Route<'_>]) -> BTreeSet<i32> {
+        let lookback = i32::try_from(self.lookback_days).unwrap_or(i32::MAX);
+        let beyond = lookback.saturating_add(1);
+        let series = routes.iter().flatten().flatten().flatten();
+        let days = series.flat_map(|(days, _)| days);
+        days.flat_map(|&day| [day, day.saturating_add(beyond)])
             .collect()
     }
 
     /// Returns mantissa and decimals of the rate on a day.
-    fn rate(&self, day: i32, lookback_days: u32, scale: u32) -> Option<(i128, u32)> {
-        use Found::{Direct, Inverse};
-        if let Some(found) = self.direct.at(day, lookback_days) {
-            return match found {
-                Direct(rate) => Some((rate.into(), scale)),
-                Inverse(rate) => quotient(1, rate.into(), scale),
-            };
-        }
-        let [one, other] = self.by_pivot.as_ref()?;
-        let double = scale.saturating_mul(2);
-        match (one.at(day, lookback_days)?, other.at(day, lookback_days)?) {
-            // mantissas of 64 bits
-            (Direct(one), Direct(other)) => {
-                Some((i128::from(one).saturating_mul(other.into()), double))
+    fn rate(&self, routes: &[Route<'_>], day: i32) -> Option<(i128, u32)> {
+        let (above, below, decimals) = routes.iter().find_map(|route| {
+            let mut product = (1i128, 1i128, 0i64);
+            for leg in route {
+                // mantissas of 64 bits, two of them at most
+                let (above, below, decimals) = self.of_leg(leg, day)?;
+                product.0 = product.0.saturating_mul(above.into());
+                product.1 = product.1.saturating_mul(below.into());
+                product.2 = product.2.saturating_add(decimals);
             }
-            (Direct(rate), Inverse(by)) | (Inverse(by), Direct(rate)) => {
-                quotient(rate.into(), by.into(), 0)
-            }
-            (Inverse(one), Inverse(other)) => {
-                quotient(1, i128::from(one).saturating_mul(other.into()), double)
-            }
+            Some(product)
+        })?;
+        match u32::try_from(decimals) {
+            Ok(decimals) if below == 1 => Some((above, decimals)),
+            _ => quotient(above, below, u32::try_from(decimals.unsigned_abs()).ok()?),
         }
     }
+
+    /// Returns the latest rate of a pair within the lookback, else that of its inverse, as
+    /// `above / below * 10^-decimals`.
+    fn of_leg(&self, [pair, inverse]: &Leg<'_>, day: i32) -> Option<(i64, i64, i64)> {
+        let latest = |series: Option<&Series>| {
+            let (days, rates) = series?;
+            let found = days.partition_point(|&own| own <= day).checked_sub(1)?;
+            let age = Day(day).since(Day(*days.get(found)?));
+            let rate = rates.get(found).copied();
+            rate.filter(|_| age <= i64::from(self.lookback_days))
+        };
+        let scale = i64::from(self.scale);
+        let direct = latest(*pair).map(|rate| (rate, 1, scale));
+        direct.or_else(|| latest(*inverse).map(|rate| (1, rate, scale.saturating_neg())))
+    }
 }
+
+/// The rows of a pair, and those of its inverse.
+type Leg<'a> = [Option<&'a Series>; 2];
+
+/// Pairs whose product is a rate.
+type Route<'a> = Vec<Leg<'a>>;
 
 /// Returns `numerator * 10^scale / denominator`, both above 0, rounded half away to the decimals of
 /// quotients; nothing for 0.
@@ -528,24 +485,18 @@ fn quotient(numerator: i128, denominator: i128, scale: u32) -> Option<(i128, u32
 
 /// Returns the mantissa of a rate, or what is to be said of one that is none.
 fn usable(rate: core::result::Result<i64, State>, scale: u32) -> core::result::Result<i64, String> {
-    let fault = |text: &str| Err(text.to_owned());
-    match rate {
-        Err(State::NonFinite) => fault("not finite"),
-        Err(State::NotRepresentable) => fault("not_representable"),
-        Err(State::Null | State::Value) => fault("NULL"),
-        Ok(rate) => {
-            let mantissa = Wide::of(rate);
-            let power = |exponent| <Wide as Sum>::power_of_ten(exponent).unwrap_or(Wide::MAX);
-            let fits = rate > 0
-                && mantissa.times(power(QUOTIENT_SCALE)) >= power(scale)
-                && mantissa < power(scale.saturating_add(QUOTIENT_SCALE));
-            if fits {
-                Ok(rate)
-            } else {
-                Err(short_text(rate, scale))
-            }
-        }
-    }
+    let mantissa = match rate {
+        Err(State::NonFinite) => return Err("not finite".to_owned()),
+        Err(State::NotRepresentable) => return Err("not_representable".to_owned()),
+        Err(State::Null | State::Value) => return Err("NULL".to_owned()),
+        Ok(rate) => Wide::of(rate),
+    };
+    let power = |exponent| <Wide as Sum>::power_of_ten(exponent).unwrap_or(Wide::MAX);
+    let fits = mantissa > Wide::ZERO
+        && mantissa.times(power(QUOTIENT_SCALE)) >= power(scale)
+        && mantissa < power(scale.saturating_add(QUOTIENT_SCALE));
+    let rate = mantissa.clamped();
+    fits.then_some(rate).ok_or_else(|| short_text(rate, scale))
 }
 
 fn name(base: &[u8], quote: &[u8]) -> String {
@@ -606,19 +557,12 @@ mod tests {
     fn a_rate_counts_from_its_day_to_the_end_of_the_lookback() {
         let rates = rates(&[("EUR", "USD", 10, 11_000)], &["EUR"], "USD");
         let found = [9, 10, 11, 12].map(|day| at(&rates, "EUR", "USD", day));
-        assert_eq!(
-            found,
-            [None, Some(ONE / 10 * 11), Some(ONE / 10 * 11), None]
-        );
-        let eur = Currency::of(b"EUR").unwrap();
-        let pair = rates
-            .pair(&eur, Currency::of(b"USD").as_ref())
-            .unwrap()
-            .unwrap();
-        assert_eq!(
-            (pair.first_gap(0, 3), pair.first_gap(0, 2)),
-            (Some(2), None)
-        );
+        let rate = Some(ONE / 10 * 11);
+        assert_eq!(found, [None, rate, rate, None]);
+        let [eur, usd] = [b"EUR", b"USD"].map(|text| Currency::of(text).unwrap());
+        let pair = rates.pair(&eur, Some(&usd)).unwrap().unwrap();
+        let gaps = [3, 2].map(|to| pair.first_gap(0, to));
+        assert_eq!(gaps, [Some(2), None]);
         assert_eq!(rates.gaps(pair), Some((Day(12), 1)));
         assert_eq!((pair.name(), rates.scale()), ("EUR/USD", 1));
     }

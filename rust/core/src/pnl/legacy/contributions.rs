@@ -281,7 +281,7 @@ impl Query<'_> {
                 continue;
             }
             let place = self.sessions.binary_search(&day).unwrap_or(usize::MAX);
-            let change = quote.changes().get(place).copied().unwrap_or(0);
+            let change = quote.changes.get(place).copied().unwrap_or(0);
             is_any |= change != 0;
             sum = sum.checked_add(change).ok_or(Error::Value {
                 column: "prices.close",
@@ -296,8 +296,8 @@ impl Query<'_> {
     fn value(&self, holding: &Holding, day: Day) -> Option<Wide> {
         let quote = self.quotes.get(index(holding.symbol))?;
         let place = self.sessions.binary_search(&day.0).ok()?;
-        let price = if *quote.ages().get(place)? != Age::Unpriced {
-            *quote.prices().get(place)?
+        let price = if *quote.ages.get(place)? != Age::Unpriced {
+            *quote.prices.get(place)?
         } else if holding.class == Class::Private && self.has_fallback(holding.position) {
             holding.fallback
         } else {

@@ -1,18 +1,21 @@
 //! What is of the current day alone: provider beta, sectors and concentration (L32 to L34).
 
+use std::collections::BTreeSet;
+
 use hashbrown::HashMap;
 
 use crate::error::Result;
 use crate::fixed::{State, Sum, Wide, decimal_text};
 use crate::float::Floats;
 use crate::frame::index;
+use crate::ids::Day;
 use crate::pnl::groups::Owners;
 use crate::pnl::inputs::{Betas, Host, Positions};
 use crate::pnl::legacy::holding::{Class, Holding, weighed_scale, weighed_value};
 use crate::pnl::legacy::row::Weights;
 use crate::significant::{Significant, wide_power};
 use crate::store::{Profile, ProfileStore};
-use crate::text::Table;
+use crate::text::{Intern, Table};
 
 /// Columns are numeric(10, 4) or numeric(10, 2): their mantissas have ten digits.
 const LIMIT: i64 = 10_000_000_000;
@@ -38,18 +41,14 @@ pub(crate) struct CurrentDay<'a> {
 }
 
 /// Names in the order of their bytes, each with its place.
-fn ordered(mut names: Vec<&str>) -> (Table, HashMap<&str, u32>) {
-    names.sort_unstable();
-    names.dedup();
-    let mut bytes = Vec::new();
-    let mut offsets = vec![0i64];
-    for name in &names {
-        bytes.extend_from_slice(name.as_bytes());
-        offsets.push(i64::try_from(bytes.len()).unwrap_or(i64::MAX));
-    }
-    let codes = names.into_iter().zip(0u32..).collect();
-    let table = Table::from_parts("sectors", offsets, bytes).unwrap_or_default();
-    (table, codes)
+fn ordered<'a>(names: impl Iterator<Item = &'a str>) -> (Table, HashMap<&'a str, u32>) {
+    let mut table = Intern::default();
+    let names: BTreeSet<&str> = names.collect();
+    let codes = names
+        .into_iter()
+        .filter_map(|name| Some((name, table.code(name.as_bytes())?)))
+        .collect();
+    (table.into_table(), codes)
 }
 
 /// Returns the sector of a profile, or nothing if it is left out (L33).
@@ -86,27 +85,17 @@ fn newest(betas: &Betas<'_>, positions: &Positions<'_>) -> Result<Vec<Option<f64
         let (Some(place), Ok(day)) = (place, betas.day.get(row)) else {
             continue;
         };
-        let beta = match betas.beta.get(row) {
+        let (is_odd, mantissa) = match betas.beta.get(row) {
             Ok(mantissa) => (false, mantissa),
             Err(State::Null) => continue,
             Err(_) => (true, 0),
         };
-        let found = Some((day, beta));
-        if found > *place {
-            *place = found;
-        }
+        *place = Some((day, is_odd, mantissa)).max(*place);
     }
     let floats = Floats::of_scale(betas.beta.scale());
-    let read = |found: Option<(_, (bool, i64))>| {
-        let (_, (is_odd, mantissa)) = found?;
-        known(
-            if is_odd {
-                Err(State::NonFinite)
-            } else {
-                Ok(mantissa)
-            },
-            floats,
-        )
+    let read = |found: Option<(Day, bool, i64)>| match found? {
+        (_, true, _) => Some(f64::NAN),
+        (_, false, mantissa) => known(Ok(mantissa), floats),
     };
     Ok(newest.into_iter().map(read).collect())
 }
@@ -122,31 +111,23 @@ impl<'a> CurrentDay<'a> {
     pub(crate) fn of(positions: &Positions<'a>, host: &Host<'_>, scale: u32) -> Result<Self> {
         let symbols = positions.symbol.table();
         let profile = |symbol: &[u8]| host.profiles.and_then(|profiles| profiles.get(symbol));
-        let uppers: Vec<_> = symbols
-            .iter()
-            .map(|symbol| {
-                profile(&symbol.to_ascii_uppercase())
-                    .as_ref()
-                    .and_then(sector)
-            })
-            .collect();
-        let names = uppers.iter().flatten().copied();
-        let (names, codes) = ordered(names.chain([UNCLASSIFIED]).collect());
+        let of_upper = |symbol: &[u8]| sector(&profile(&symbol.to_ascii_uppercase())?);
+        let sectors: Vec<_> = symbols.iter().map(of_upper).collect();
+        let names = sectors.iter().flatten().copied();
+        let (names, codes) = ordered(names.chain([UNCLASSIFIED]));
         let floats = Floats::of_scale(host.profiles.map_or(0, ProfileStore::beta_scale));
+        let beta = |symbol: &[u8]| known(profile(symbol)?.beta, floats);
         let code = |name: &str| codes.get(name).copied();
         Ok(Self {
             positions: *positions,
             has_benchmark: host.has_benchmark,
             scale,
-            profile_beta: symbols
-                .iter()
-                .map(|symbol| known(profile(symbol)?.beta, floats))
-                .collect(),
+            profile_beta: symbols.iter().map(beta).collect(),
             position_beta: match &host.betas {
                 Some(betas) => newest(betas, positions)?,
                 None => Vec::new(),
             },
-            sector: uppers.iter().map(|name| name.and_then(code)).collect(),
+            sector: sectors.iter().map(|name| name.and_then(code)).collect(),
             unclassified: code(UNCLASSIFIED),
             names,
         })
@@ -199,6 +180,7 @@ impl<'a> CurrentDay<'a> {
         holdings: &[Holding],
         equity: Wide,
     ) -> core::result::Result<Option<Weights>, String> {
+        let power = |scale: u32| wide_power(scale).unwrap_or(Wide::ZERO);
         let scale = weighed_scale(&self.positions);
         let mut total = Wide::ZERO;
         let mut sectors: Vec<Option<Wide>> = vec![None; self.names.len()];
@@ -208,7 +190,7 @@ impl<'a> CurrentDay<'a> {
             let Some((size, own)) = weighed_value(holding, &self.positions) else {
                 return Ok(None);
             };
-            let size = size.times(wide_power(scale.saturating_sub(own)).unwrap_or(Wide::ZERO));
+            let size = size.times(power(scale.saturating_sub(own)));
             total = total.plus(size);
             let place = *places.entry(holding.symbol).or_insert(symbols.len());
             if place == symbols.len() {
@@ -232,13 +214,11 @@ impl<'a> CurrentDay<'a> {
         let quotient = |size: Wide, of: Wide| {
             Significant::quotient(size, of).map_or(f64::NAN, Significant::nearest)
         };
-        let power = |scale: u32| wide_power(scale).unwrap_or(Wide::ZERO);
         let whole = equity.times(power(scale));
-        let exposure = (0u32..)
-            .zip(&sectors)
-            .filter_map(|(code, sum)| Some((code, (*sum)?)))
-            .map(|(code, sum)| (code, quotient(sum.times(power(self.scale)), whole)))
-            .collect();
+        let share = |sum: Wide| quotient(sum.times(power(self.scale)), whole);
+        let sums = (0u32..).zip(sectors);
+        let exposure = sums.filter_map(|(code, sum)| Some((code, share(sum?))));
+        let exposure = exposure.collect();
         let weights = symbols.iter().map(|&size| quotient(size, total)).collect();
         concentrated(weights, exposure).map(Some)
     }
@@ -250,10 +230,8 @@ impl<'a> CurrentDay<'a> {
     reason = "L32 computes in binary64, one after the other"
 )]
 fn weighted(terms: &[(f64, f64)], equity: f64) -> f64 {
-    let sum = terms
-        .iter()
-        .fold(0.0, |sum, &(value, beta)| sum + value * beta);
-    sum / equity
+    let terms = terms.iter();
+    terms.fold(0.0, |sum, (value, beta)| sum + value * beta) / equity
 }
 
 /// Returns the columns of weights of symbols, in the order in which they are added up.
@@ -265,16 +243,14 @@ fn concentrated(
     mut weights: Vec<f64>,
     sectors: Vec<(u32, f64)>,
 ) -> core::result::Result<Weights, String> {
-    let hhi = 10_000.0
-        * weights
-            .iter()
-            .fold(0.0, |sum, weight| sum + weight * weight);
+    let squares = weights
+        .iter()
+        .fold(0.0, |sum, weight| sum + weight * weight);
+    let hhi = 10_000.0 * squares;
     weights.sort_unstable_by(|a, b| b.total_cmp(a));
     let largest = |count: usize| {
-        weights
-            .iter()
-            .take(count)
-            .fold(0.0, |sum, weight| sum + weight)
+        let weights = weights.iter().take(count);
+        weights.fold(0.0, |sum, weight| sum + weight)
     };
     Ok(Weights {
         sectors,
@@ -340,26 +316,30 @@ mod tests {
 
     #[test]
     fn a_beta_of_0_is_not_known_and_one_that_is_no_number_is() {
-        let floats = Floats::of_scale(4);
-        assert_eq!(known(Ok(0), floats), None);
-        assert_eq!(known(Err(State::Null), floats), None);
-        assert_eq!(known(Ok(-12_500), floats), Some(-1.25));
-        assert!(known(Err(State::NonFinite), floats).is_some_and(f64::is_nan));
+        let betas = [Ok(0), Err(State::Null), Ok(-12_500)];
+        let found = betas.map(|beta| known(beta, Floats::of_scale(4)));
+        assert_eq!(found, [None, None, Some(-1.25)]);
+        let odd = known(Err(State::NonFinite), Floats::of_scale(4));
+        assert!(odd.is_some_and(f64::is_nan));
     }
 
     #[test]
     fn a_float_is_stored_half_away_from_its_shortest_text() {
-        assert_eq!(stored("c", 0.00005, 4), Ok(1));
-        // the float is below the tie, its text is the tie
-        assert_eq!(stored("c", 1.00005, 4), Ok(10_001));
-        assert_eq!(stored("c", -0.00005, 4), Ok(-1));
-        assert_eq!(stored("c", 999_999.999_94, 4), Ok(9_999_999_999));
-        let misfit = |value| stored("c", value, 4).unwrap_err();
-        assert_eq!(misfit(999_999.999_95), "c = 1000000.0000");
-        assert_eq!(misfit(-1e20), "c = -100000000000000000000.0000");
-        assert_eq!(misfit(f64::NAN), "c = NaN");
-        assert_eq!(misfit(f64::NEG_INFINITY), "c = -Infinity");
-        assert!(misfit(1e300).starts_with("c = 1000000000"));
+        for (value, found) in [
+            (0.00005, Ok(1)),
+            // the float is below the tie, its text is the tie
+            (1.00005, Ok(10_001)),
+            (-0.00005, Ok(-1)),
+            (999_999.999_94, Ok(9_999_999_999)),
+            (999_999.999_95, Err("c = 1000000.0000")),
+            (-1e20, Err("c = -100000000000000000000.0000")),
+            (f64::NAN, Err("c = NaN")),
+            (f64::NEG_INFINITY, Err("c = -Infinity")),
+        ] {
+            assert_eq!(stored("c", value, 4), found.map_err(str::to_owned));
+        }
+        let misfit = stored("c", 1e300, 4).unwrap_err();
+        assert!(misfit.starts_with("c = 1000000000"));
     }
 
     #[test]

@@ -106,10 +106,8 @@ impl Fault {
         value: Result<T, State>,
         null_is_fine: bool,
     ) -> Option<Self> {
-        let state = value.err()?;
-        if null_is_fine && state == State::Null {
-            return None;
-        }
+        let is_fine = |state| null_is_fine && state == State::Null;
+        let state = value.err().filter(|&state| !is_fine(state))?;
         Some(Self {
             name: IssueKind::of_state(state).name(),
             symbol: symbol.to_owned(),
@@ -148,8 +146,8 @@ impl HoldingReader {
         faults: &mut Vec<Fault>,
     ) -> Option<Holding> {
         let symbol = positions.symbol.get(row);
-        let name = positions.symbol.shown(row);
-        let name = name.and_then(|code| positions.symbol.table().text(code));
+        let shown = positions.symbol.shown(row);
+        let name = shown.and_then(|code| positions.symbol.table().text(code));
         let name = name.unwrap_or_default();
         let type_of = positions.position_type.get(row);
         let class_of = positions.investment_class.get(row);
@@ -173,11 +171,10 @@ impl HoldingReader {
         if faults.len() > before {
             return None;
         }
-        let class = class_of.ok().map(index);
-        let class = class.and_then(|code| self.classes.get(code).copied());
-        let class = class.unwrap_or(Class::Other);
-        let type_of = type_of.ok().map(index);
-        let type_of = type_of.and_then(|code| self.types.get(code).copied().flatten());
+        let class = class_of.ok().and_then(|code| self.classes.get(index(code)));
+        let class = class.copied().unwrap_or(Class::Other);
+        let type_of = type_of.ok().and_then(|code| self.types.get(index(code)));
+        let type_of = type_of.copied().flatten();
         let quantity = quantity.ok()?;
         Some(Holding {
             position: row,
@@ -224,28 +221,19 @@ pub(crate) fn weighed_value(holding: &Holding, positions: &Positions<'_>) -> Opt
     }
     let price = |prices: &Decimals<'_>| prices.get(row).ok().map(|price| (price, prices.scale()));
     let (price, scale) = price(&positions.last_price).or_else(|| price(&positions.entry_price))?;
-    let size = if holding.class == Class::Private {
-        Size {
-            multiplier: 1,
-            ..holding.size()
-        }
-    } else {
-        holding.size()
-    };
-    let value = size.value(price);
+    let mut size = holding.size();
+    if holding.class == Class::Private {
+        size.multiplier = 1;
+    }
     let scale = scale.saturating_add(positions.quantity.scale());
-    Some((absolute(value), scale))
+    Some((absolute(size.value(price)), scale))
 }
 
 /// Returns the decimals at which all values of `positions` for weights are exact.
 pub(crate) fn weighed_scale(positions: &Positions<'_>) -> u32 {
-    let price = positions
-        .last_price
-        .scale()
-        .max(positions.entry_price.scale());
-    price
-        .saturating_add(positions.quantity.scale())
-        .max(positions.market_value.scale())
+    let (last, entry) = (positions.last_price.scale(), positions.entry_price.scale());
+    let of_price = last.max(entry).saturating_add(positions.quantity.scale());
+    of_price.max(positions.market_value.scale())
 }
 
 #[cfg(test)]
@@ -336,31 +324,27 @@ mod tests {
 
     #[test]
     fn a_weighed_value_is_the_market_value_or_that_of_the_entry_price() {
-        let value_of = |held: Held| {
-            with_lots(&[held], &[], &marks([1; 3]), |lots| {
-                let positions = &lots.positions;
-                let reader = HoldingReader::of(positions);
-                let holding = reader.holding(0, positions, &mut Vec::new()).unwrap();
-                assert_eq!(weighed_scale(positions), 2);
-                let value = weighed_value(&holding, positions);
-                value.map(|(value, scale)| (value.narrow(), scale))
-            })
-        };
         let valued = Held {
             market_value: Some(-70),
             ..LONG
         };
-        assert_eq!(value_of(valued), Some((Some(70), 2)));
         let option = Held {
             kind: "SC",
             quantity: Some(-3),
             ..LONG
         };
-        assert_eq!(value_of(option), Some((Some(300_000), 2)));
         let private = Held {
             class: Some("PRIVATE"),
             ..option
         };
-        assert_eq!(value_of(private), Some((Some(3000), 2)));
+        for (held, value) in [(valued, 70), (option, 300_000), (private, 3000)] {
+            let (found, scale) = with_lots(&[held], &[], &marks([1; 3]), |lots| {
+                (
+                    weighed_value(&holding(held), &lots.positions),
+                    weighed_scale(&lots.positions),
+                )
+            });
+            assert_eq!((found, scale), (Some((Wide::of(value), 2)), 2));
+        }
     }
 }

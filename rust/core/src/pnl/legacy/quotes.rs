@@ -1,7 +1,7 @@
 //! What each symbol earns and is worth on each session, looked up once for all positions.
 #![warn(clippy::arithmetic_side_effects)]
 
-use crate::fixed::power_of_ten;
+use crate::fixed::Sum;
 use crate::float::Floats;
 use crate::ids::Day;
 use crate::store::PriceStore;
@@ -23,13 +23,17 @@ pub(crate) enum Age {
     Unpriced,
 }
 
-/// One symbol, as positions spell it, on the sessions of a run.
+/// One symbol, as positions spell it: a value for each session of a run.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Quote {
-    changes: Vec<i128>,
-    most: u128,
-    prices: Vec<f64>,
-    ages: Vec<Age>,
+    /// What a unit earns: the close less the previous one, 0 without either (L10, L12).
+    pub(crate) changes: Vec<i128>,
+    /// The largest absolute change.
+    pub(crate) most: u128,
+    /// The price in dollars, 0 without one (L26).
+    pub(crate) prices: Vec<f64>,
+    /// How old each of them is.
+    pub(crate) ages: Vec<Age>,
 }
 
 /// The quotes of every symbol of a table.
@@ -37,29 +41,6 @@ pub(crate) struct Quote {
 pub(crate) struct Quotes {
     quotes: Vec<Quote>,
     scale: u32,
-}
-
-impl Quote {
-    /// Returns what a unit earns on each session: its close less the previous one, 0 without
-    /// either (L10, L12).
-    pub(crate) fn changes(&self) -> &[i128] {
-        &self.changes
-    }
-
-    /// Returns the largest absolute change.
-    pub(crate) fn most(&self) -> u128 {
-        self.most
-    }
-
-    /// Returns the price of each session in dollars, 0 without one (L26).
-    pub(crate) fn prices(&self) -> &[f64] {
-        &self.prices
-    }
-
-    /// Returns how old each of them is.
-    pub(crate) fn ages(&self) -> &[Age] {
-        &self.ages
-    }
 }
 
 impl Quotes {
@@ -118,12 +99,10 @@ struct Series<'a> {
 
 impl<'a> Stored<'a> {
     fn of(store: &'a PriceStore, scale: u32) -> Self {
-        let factor = power_of_ten(scale.saturating_sub(store.scale()));
+        let more = scale.saturating_sub(store.scale());
         Self {
             store,
-            factor: factor
-                .and_then(|factor| i128::try_from(factor).ok())
-                .unwrap_or(i128::MAX),
+            factor: <i128 as Sum>::power_of_ten(more).unwrap_or(i128::MAX),
             floats: Floats::of_scale(store.scale()),
         }
     }
@@ -155,9 +134,8 @@ impl Series<'_> {
     }
 
     fn on(&self, day: i32) -> Option<i64> {
-        self.latest(0)
-            .filter(|&(d, _)| d == day)
-            .map(|(_, close)| close)
+        let (found, close) = self.latest(0)?;
+        (found == day).then_some(close)
     }
 
     fn before(&self, day: i32) -> Option<(i32, i64)> {
@@ -186,11 +164,12 @@ fn quoted(
         }
         let close = |series: &Series<'_>| series.on(day).map(|close| series.scaled(close));
         let current = cached.as_ref().and_then(close).or_else(|| close(&exact));
-        let previous = upper.before(day).and_then(|(found, close)| {
-            (Day(day).since(Day(found)) <= PREVIOUS_CLOSE_DAYS).then(|| upper.scaled(close))
-        });
+        let recent = |found| Day(day).since(Day(found)) <= PREVIOUS_CLOSE_DAYS;
+        let previous = upper.before(day).filter(|&(found, _)| recent(found));
         let change = match (current, previous) {
-            (Some(current), Some(previous)) if current > 0 => current.saturating_sub(previous),
+            (Some(current @ 1..), Some((_, previous))) => {
+                current.saturating_sub(upper.scaled(previous))
+            }
             _ => 0,
         };
         quote.most = quote.most.max(change.unsigned_abs());

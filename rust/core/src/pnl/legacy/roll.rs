@@ -112,7 +112,7 @@ impl Portfolio<'_> {
         let earned = self.holdings.iter().map(|holding| {
             let quote = self.quote(holding);
             quote.map_or(0, |quote| {
-                self.valuer.most_change(holding.size(), quote.most())
+                self.valuer.most_change(holding.size(), quote.most)
             })
         });
         let events = self.events.iter();
@@ -198,7 +198,7 @@ fn misses(portfolio: &Portfolio<'_>, written: &[bool]) -> Vec<Miss> {
         let Some(quote) = portfolio.quote(holding) else {
             continue;
         };
-        let ages = quote.ages().get(portfolio.from..).unwrap_or_default();
+        let ages = quote.ages.get(portfolio.from..).unwrap_or_default();
         for (age, unpriced) in [(Age::Stale, false), (Age::Unpriced, true)] {
             let days = (0..to)
                 .zip(ages.iter().zip(written).zip(portfolio.sessions))
@@ -253,15 +253,15 @@ impl<T: Sum> Sums<T> {
             };
             let first = portfolio.from.saturating_add(from);
             if holding.earns() {
-                let changes = quote.changes().get(first..).unwrap_or_default();
+                let changes = quote.changes.get(first..).unwrap_or_default();
                 let units: T = portfolio.valuer.close_units(holding.size());
                 let sums = self.unrealized.get_mut(from..).unwrap_or_default();
                 for (sum, &change) in sums.iter_mut().zip(changes) {
                     *sum = sum.plus(T::of_signed(change).times(units));
                 }
             }
-            let prices = quote.prices().get(first..).unwrap_or_default();
-            let ages = quote.ages().get(first..).unwrap_or_default();
+            let prices = quote.prices.get(first..).unwrap_or_default();
+            let ages = quote.ages.get(first..).unwrap_or_default();
             let active = from..to.max(from);
             let sums = self
                 .long
