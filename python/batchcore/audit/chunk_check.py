@@ -154,8 +154,9 @@ class ChunkCheck:
         """
         policy = self._policy
         found = ExpectedRows.unknown(len(links), policy.computed, shares=policy.has_shares)
-        opens, own = policy.opens(links), cents_of(links.equity)
-        able = ~opens | (in_cents(links.equity) & (np.abs(own) < _MOST_CENTS))
+        equity = self.stored.cells["equity_balance"].take(links.row)
+        opens, own = policy.opens(links), cents_of(equity)
+        able = ~opens | (in_cents(equity) & (np.abs(own) < _MOST_CENTS))
         for column in links.carried.values():
             able &= links.first | in_cents(column) | (column.state == State.NULL)
         tick(int((~able).sum()))

@@ -42,17 +42,15 @@ CARRIED: Final = (
 
 @dataclass(frozen=True, eq=False)
 class Links(Frame):
-    """Rows to be computed, each from one row before it or from an opening equity.
+    """Stored rows by portfolio and day, each with the row before it that it goes on from.
 
     Attributes:
         row: Row of `StoredRows`, ascending.
         portfolio: Row of the chunk.
         day: Of each.
-        previous_day: Of the row before; meaningless where `first`.
-        first: Whether there is no row before: then the equity is that of the row itself, for what
-            it opened with is not stored.
-        carried: `CARRIED` of the row before.
-        equity: `equity_balance` of the row itself.
+        previous_day: Of the row before; its own where `first`.
+        first: Whether there is no row before.
+        carried: `CARRIED` of the row before where they were read; its own where `first`.
     """
 
     row: Int64
@@ -61,7 +59,6 @@ class Links(Frame):
     previous_day: Int32
     first: Bools
     carried: Mapping[str, Decimals]
-    equity: Decimals
 
     _is_checked: ClassVar = False
 
@@ -70,15 +67,14 @@ class Links(Frame):
         """Return some complete rows with the row before each as it is stored, -1 for none."""
         first = before < 0
         basis = np.where(first, rows, before)
-        carried = {name: stored.cells[name].take(basis) for name in CARRIED}
+        carried = {name: stored.cells[name] for name in CARRIED if name in stored.cells}
         return cls(
             rows,
             stored.portfolio[rows],
             stored.day[rows],
             stored.day[basis],
             first,
-            carried,
-            stored.cells["equity_balance"].take(rows),
+            taken(carried, basis),
         )
 
     def after(self, expected: ExpectedRows, before: Int64) -> Self:
@@ -155,8 +151,6 @@ async def computed_by_reference(  # noqa: PLR0917  # rows, and what they are com
 def _cells(rows: list[Any], column: str) -> Decimals:
     """Return a column of rows of the reference; NULL where there is no row, or no such column."""
     values = [getattr(row, column, None) for row in rows]
-    if column == "total_value":  # which `rollforward` has no name of its own for (S8)
-        values = [getattr(row, column, getattr(row, "equity_balance", None)) for row in rows]
     decimals = [None if value is None else Decimal(value) for value in values]
     return as_decimals(decimals, SNAPSHOT_SCALES[column])
 

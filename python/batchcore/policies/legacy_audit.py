@@ -12,7 +12,7 @@ from batchcore import calendar as calendars
 from batchcore import reference as ref
 from batchcore.audit import compare
 from batchcore.audit.compute import columns_of, shares_of
-from batchcore.audit.policy import PolicyAudit
+from batchcore.audit.policy import PolicyAudit, latest_before
 from batchcore.db.analytic_tables import LEGACY, POSITION_BETAS, PROFILES, check_legacy
 from batchcore.frames import ComputedDays, Decimals, Opening
 from batchcore.native import build_host, legacy_contributions
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from batchcore.audit.chunk_check import ChunkCheck
     from batchcore.audit.compute import Inputs, Links, Roll, Shares
-    from batchcore.audit.policy import Chains
     from batchcore.frames import Bools, Contributions, Int32, Int64, Rows
     from batchcore.native import CancelFlag
     from batchcore.sources.host import Selection
@@ -115,8 +114,8 @@ class LegacyAudit(PolicyAudit):
         start = max(first - PREVIOUS_CLOSE_DAYS, calendars.FIRST_DATE)
         closes = await load_legacy_closes(session, catalog, spelt, start, last)
         sessions = self.calendar.sessions(first, last)
-        valuation = Valuation(catalog, self.request.settings, sessions)
-        self.market = await valuation.market(session, closes)
+        self.valuation = Valuation(catalog, self.request.settings, sessions)
+        self.market = await self.valuation.market(session, closes)
         profiles = (await load(session, select_spelt_profiles(catalog, spelt))).profiles
         # Rows with weights had a benchmark; `judge` leaves out those that had none.
         self.host = build_host(dt.date.max, profiles=profiles, has_benchmark=True)
@@ -126,7 +125,8 @@ class LegacyAudit(PolicyAudit):
 
         A row that was replaced keeps the time of its first writing, so that may be too early (L5).
         """
-        return rows_at_writing(stored), rows_before(stored)
+        every = np.ones(len(stored), dtype=np.bool_)
+        return rows_at_writing(stored), latest_before(stored.portfolio, every)
 
     def current(self, stored: StoredRows) -> Bools:
         """Return which rows have a column of a current day."""
@@ -145,13 +145,13 @@ class LegacyAudit(PolicyAudit):
         betas = await load(self.session, select_newest_betas(self.catalog, check.selection))
         return replace(inputs, book=replace(inputs.book, betas=betas))
 
-    def contributions(self, chains: Chains, inputs: Inputs, cancel: CancelFlag) -> Contributions:
+    def contributions(self, links: Links, inputs: Inputs, cancel: CancelFlag) -> Contributions:
         """Return what each position added on the days of the rows (X7)."""
         return legacy_contributions(
             self.market,
             inputs.book,
             opening=Opening(portfolio_id=inputs.ids, equity=Decimals.nulls(len(inputs.ids))),
-            days=ComputedDays(portfolio=chains.portfolio, day=chains.day, earns=~chains.first),
+            days=ComputedDays(portfolio=links.portfolio, day=links.day, earns=~links.first),
             threads=self.request.settings.threads,
             cancel=cancel,
         )
@@ -213,10 +213,6 @@ class LegacyAudit(PolicyAudit):
         back[compare.in_any(wrong, compare.EXPOSURES)] = calendars.FIRST_DATE
         return np.maximum(back, calendars.FIRST_DATE).astype(np.int32)
 
-    def since(self, links: Links) -> Int32:
-        """Return the day before: what is of no session is never picked up (L18)."""
-        return links.day - 1
-
     async def own_equities(
         self,
         portfolios: Portfolios,  # the latest of each, which need not be the last
@@ -246,10 +242,3 @@ def rows_at_writing(stored: StoredRows) -> Int64:
             found[row] = open_rows[-1]
         open_rows.append(row)
     return found
-
-
-def rows_before(stored: StoredRows) -> Int64:
-    """Return of each row the latest one before it of the same portfolio, -1 for none (L5)."""
-    before = np.arange(-1, len(stored) - 1)
-    same = stored.portfolio[before] == stored.portfolio
-    return np.where((before >= 0) & same, before, -1)
