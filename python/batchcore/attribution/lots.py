@@ -152,14 +152,11 @@ def ordered(rows: Iterable[ExplainedRow]) -> tuple[ExplainedRow, ...]:
     """Return rows with their shares; largest contribution first, whatever its sign, then by key."""
     zero = Decimal(0)
     found = sorted(rows, key=lambda row: (-abs(row.contribution or zero), row.key or ""))
+    sizes = [abs(row.contribution or zero) for row in found]
     with localcontext(EXACT):
-        whole = sum((abs(row.contribution or zero) for row in found), zero)
-    return tuple(replace(row, share=share_of(row.contribution, whole)) for row in found)
-
-
-def share_of(contribution: Decimal | None, whole: Decimal) -> Decimal | None:
-    """Return the share of a contribution in the sum of all absolute ones, to 28 digits."""
-    return _SHARE.divide(abs(contribution or Decimal(0)), whole) if whole else None
+        whole = sum(sizes, zero)
+    shares = [_SHARE.divide(size, whole) if whole else None for size in sizes]
+    return tuple(replace(row, share=share) for row, share in zip(found, shares, strict=True))
 
 
 def total(values: Iterable[Decimal | None]) -> Decimal | None:

@@ -87,11 +87,13 @@ from batchcore.reference.facts import (
     DEFAULT_SCALES,
     OPTION_TYPES,
     Event,
+    Figures,
     Flow,
     Issue,
     Market,
     Position,
     Scales,
+    Snapshot,
 )
 from batchcore.reference.one_close import shown_close
 from batchcore.reference.splits import NO_SPLITS, ratio
@@ -147,19 +149,6 @@ MONEY_COLUMNS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A complete snapshot (S5) as stored before the run."""
-
-    day: int
-    equity: Decimal
-    cumulative_pnl: Decimal | None = None
-    cumulative_realized_pnl: Decimal | None = None
-    cumulative_capital_flow: Decimal | None = None
-    daily_pnl: Decimal | None = None
-    daily_capital_flow: Decimal | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Portfolio:
     """A portfolio with all that belongs to it; the order of rows plays no part.
 
@@ -174,32 +163,15 @@ class Portfolio:
     currency: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row(Figures):
     """What is written for a session: 2 decimals each, `daily_return` 6 or None.
 
     `unrealized_pnl`, ``r2(U(t))``, is no column of the table. `marks` are public lots held by
     status of their mark, in the order of `units.Mark`.
     """
 
-    day: int
-    equity_balance: Decimal
-    daily_pnl: Decimal
-    daily_realized_pnl: Decimal
-    daily_capital_flow: Decimal
-    daily_return: Decimal | None
-    cumulative_pnl: Decimal
-    cumulative_realized_pnl: Decimal
-    cumulative_capital_flow: Decimal
     unrealized_pnl: Decimal
-    long_value: Decimal
-    short_value: Decimal
-    gross_exposure: Decimal
-    net_exposure: Decimal
-    cash_value: Decimal
-    num_positions: int
-    num_long_positions: int
-    num_short_positions: int
     marks: tuple[int, ...]
 
 
@@ -839,7 +811,7 @@ def _start(
             return None
         return _State(
             previous.day,
-            previous.equity,
+            present(previous.equity),
             or_zero(previous.cumulative_pnl),
             or_zero(previous.cumulative_realized_pnl),
             or_zero(previous.cumulative_capital_flow),
@@ -852,7 +824,7 @@ def _start(
             daily_capital_flow=earliest.daily_capital_flow,
         ):
             return None
-        opening = earliest.equity - or_zero(earliest.daily_pnl)
+        opening = present(earliest.equity) - or_zero(earliest.daily_pnl)
         opening -= or_zero(earliest.daily_capital_flow)
         return _State(None, opening - _flow_between(flows, first, earliest.day - 1))
     if not readable(equity_balance=portfolio.opening_equity):
@@ -912,6 +884,7 @@ def _row(
     return Row(
         day=day,
         equity_balance=r2(equity),
+        total_value=r2(equity),
         daily_pnl=r2(daily_pnl),
         daily_realized_pnl=realized,
         daily_capital_flow=r2(flow),
@@ -973,15 +946,6 @@ def coverage(
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """A row of portfolio_snapshots as far as S5 and S13 look at it; complete or not."""
-
-    day: int
-    is_complete: bool = True
-    equity: Decimal | None = Decimal(0)
-
-
-@dataclass(frozen=True, slots=True)
 class Span:
     """What a run does to the rows of one portfolio.
 
@@ -1003,7 +967,7 @@ class Span:
 
 
 def span(
-    rows: Collection[Stored],
+    rows: Collection[Snapshot],
     calendar: Iterable[int],
     start: int,
     end: int,
