@@ -10,26 +10,29 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
 
+from batchcore import reference as ref
 from batchcore.audit.compare import value_at
 from batchcore.frames import LEFT_OUT, Decimals, Frame, Objects, Opening, Previous, taken
 from batchcore.native import CancelFlag, in_thread, roll_forward, store_snapshots
 from batchcore.schema import COUNT_COLUMNS, MONEY_COLUMNS, SNAPSHOT_SCALES
 from batchcore.sources.plain import as_decimals
+from batchcore.sources.stored import SHARES
 from batchcore.units import CENTS, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy.typing as npt
 
     from batchcore.audit.policy import PolicyAudit
     from batchcore.frames import Bools, FloatObjects, Int32, Int64, Rows, Text
     from batchcore.native import Book
+    from batchcore.reference.facts import Figures
     from batchcore.sources.stored import StoredRows
 
     Tick = Callable[[int], None]
     Shares = npt.NDArray[np.object_]
-    Roll = Callable[[int, int, tuple[Any, ...] | None, Decimal, int], Any]
+    Roll = Callable[[int, int, tuple[ref.Snapshot, ...], Decimal, int], Figures | None]
 
 CARRIED: Final = (
     "equity_balance",
@@ -119,8 +122,8 @@ async def computed_by_reference(  # noqa: PLR0917  # rows, and what they are com
 
     Args:
         policy: Says which columns rows are computed with.
-        roll: Gives the row of a portfolio and a day, None if it fails: from a snapshot before
-            it or an opening equity, and with the first day that is a current one.
+        roll: Gives the row of a portfolio and a day, None if it fails: from the snapshot before
+            it, or none, and an opening equity, and with the first day that is a current one.
         links: The rows, each with what it goes on from.
         opening: Cents that `portfolios.equity_balance` had before each (S5, L6).
         current: Whether the day of each was a current one (L32).
@@ -129,10 +132,10 @@ async def computed_by_reference(  # noqa: PLR0917  # rows, and what they are com
     rows = []
     for row in range(len(links)):
         await asyncio.sleep(0)  # the reference is slow, and signals must get through
-        previous: Any = None
+        previous: tuple[ref.Snapshot, ...] = ()
         if not links.first[row]:
-            carried = (value_at(links.carried[name], row) for name in CARRIED)
-            previous = (int(links.previous_day[row]), *carried)
+            carried: Any = (value_at(links.carried[name], row) for name in CARRIED)
+            previous = (ref.Snapshot(int(links.previous_day[row]), *carried),)
         day, equity = int(links.day[row]), Decimal(int(opening[row])).scaleb(-CENTS)
         today = day + (not current[row])
         rows.append(roll(int(links.portfolio[row]), day, previous, equity, today))
@@ -141,9 +144,9 @@ async def computed_by_reference(  # noqa: PLR0917  # rows, and what they are com
     if policy.has_shares:
         shares = np.full(len(rows), None, dtype=np.object_)
         for number, one in enumerate(rows):
-            if one is not None and one.sector_exposure is not None:
-                own = one.sector_exposure.items()
-                shares[number] = {name: Decimal(repr(weight)) for name, weight in own}
+            weights = getattr(one, SHARES, None)
+            if weights is not None:
+                shares[number] = {name: Decimal(repr(own)) for name, own in weights.items()}
     known = np.array([row is not None for row in rows], dtype=np.bool_)
     return ExpectedRows(known, {name: _cells(rows, name) for name in policy.computed}, shares)
 
@@ -167,10 +170,12 @@ class Inputs:
 async def computed_natively(  # noqa: PLR0917  # rows, and what they are computed from
     policy: PolicyAudit, inputs: Inputs, links: Links, opening: Int64, current: Bools, tick: Tick
 ) -> ExpectedRows:
-    """Return the same by the native core, all rows of a session at once."""
+    """Return the same by the native core, all rows of a session at once; of one row at least."""
     found = ExpectedRows.unknown(len(links), policy.computed, shares=policy.has_shares)
     at, parts, cancel = [], [], CancelFlag()
-    for own in _groups(2 * links.day.astype(np.int64) + current):
+    keys = 2 * links.day.astype(np.int64) + current
+    order = np.argsort(keys, kind="stable")
+    for own in np.split(order, np.flatnonzero(np.diff(keys[order])) + 1):
         today = int(links.day[own[0]]) + (not current[own[0]])
         work = _session(policy, inputs, links.take(own), opening[own], today, cancel)
         rows = await in_thread(work, cancel)
@@ -180,7 +185,7 @@ async def computed_natively(  # noqa: PLR0917  # rows, and what they are compute
         at.append(own[rows.portfolio])
         parts.append(ExpectedRows(np.ones(len(rows), dtype=np.bool_), cells, weights))
         tick(len(own))
-    return found.replaced(np.concatenate(at), ExpectedRows.concat(parts)) if parts else found
+    return found.replaced(np.concatenate(at), ExpectedRows.concat(parts))
 
 
 def _session(  # noqa: PLR0917  # rows, and what they are computed from
@@ -219,14 +224,6 @@ def _session(  # noqa: PLR0917  # rows, and what they are computed from
         cancel=cancel,
         host=None if policy.host is None else replace(policy.host, today=today),
     )
-
-
-def _groups(keys: Int64) -> Iterator[Int64]:
-    """Give the rows of each key, keys ascending."""
-    order = np.argsort(keys, kind="stable")
-    starts = np.flatnonzero(np.diff(keys[order])) + 1
-    if len(keys):
-        yield from np.split(order, starts)
 
 
 def columns_of(rows: Rows) -> dict[str, Decimals]:

@@ -162,14 +162,11 @@ class LegacyAudit(PolicyAudit):
         scales = self.reader.scales
 
         def row(
-            portfolio: int, day: int, previous: tuple[Any, ...] | None, opening: Decimal, today: int
+            portfolio: int, day: int, before: tuple[ref.Snapshot, ...], equity: Decimal, today: int
         ) -> legacy.Row | None:
-            start = replace(portfolios[portfolio], equity_balance=opening)
-            if previous is not None:
-                start = replace(start, snapshots=(legacy.Snapshot(*previous),))
+            start = replace(portfolios[portfolio], equity_balance=equity, snapshots=before)
             shared = legacy.Shared(self._prices, (day,), today, profiles=self._profiles)
-            rows = legacy.roll(start, shared, [day], scales).rows
-            return rows[0] if rows else None
+            return next(iter(legacy.roll(start, shared, [day], scales).rows), None)
 
         return row
 

@@ -191,14 +191,12 @@ class RollForwardAudit(PolicyAudit):
         lookback, scales = self.request.settings.lookback_days, self.reader.scales
 
         def row(
-            portfolio: int, day: int, previous: tuple[Any, ...] | None, opening: Decimal, _: int
+            portfolio: int, day: int, before: tuple[ref.Snapshot, ...], equity: Decimal, _: int
         ) -> ref.Row | None:
-            start = replace(portfolios[portfolio], opening_equity=opening)
-            if previous is not None:
-                start = replace(start, snapshots=(ref.Snapshot(*previous),))
-            rates = self._reference_rates
-            rows = ref.roll_forward(start, self._prices, [day], lookback, scales, rates=rates).rows
-            return rows[0] if rows else None
+            start = replace(portfolios[portfolio], opening_equity=equity, snapshots=before)
+            prices, rates = self._prices, self._reference_rates
+            found = ref.roll_forward(start, prices, [day], lookback, scales, rates=rates)
+            return next(iter(found.rows), None)
 
         return row
 
