@@ -10,7 +10,7 @@ import numpy as np
 from batchcore import calendar as calendars
 from batchcore.attribution.explanation import ComparedCell, ExplainedFlow, UnbalancedRow
 from batchcore.attribution.lots import trimmed
-from batchcore.audit.compare import value_at
+from batchcore.audit.compare import PNL_COLUMNS, value_at
 from batchcore.audit.compute import Links
 from batchcore.values import EXACT, r2
 
@@ -21,15 +21,6 @@ if TYPE_CHECKING:
     from batchcore.audit.policy import PolicyAudit
     from batchcore.frames import Flows, Int64
     from batchcore.sources.stored import StoredRows
-
-PNL_COLUMNS: Final = (
-    "daily_pnl",
-    "daily_realized_pnl",
-    "daily_return",
-    "cumulative_pnl",
-    "cumulative_realized_pnl",
-)
-"""Columns of a row that a P&L shows in."""
 
 _CENT: Final = Decimal("0.01")
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 import uuid
 from decimal import Decimal, localcontext
 from heapq import nlargest
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from batchcore.analytics.sector_exposure import UNCLASSIFIED, UNKNOWN
-from batchcore.attribution.explanation import ExplainedRow, Explanation, UnexplainedPortfolio
+from batchcore.attribution.explanation import (
+    AMOUNTS,
+    ExplainedRow,
+    Explanation,
+    UnexplainedPortfolio,
+)
 from batchcore.attribution.lots import ordered, trimmed
 from batchcore.audit.compute import Inputs, Links
 from batchcore.audit.result import EXAMPLES
@@ -31,8 +36,6 @@ if TYPE_CHECKING:
     from batchcore.frames import Contributions, Decimals, Int64, Text
     from batchcore.native import CancelFlag
     from batchcore.sources.stored import StoredRows
-
-AMOUNTS: Final = ("unrealized_change", "realized", "price_effect", "currency_effect", "value")
 
 Amounts = tuple[Decimal | None, ...]
 """Sums of `AMOUNTS`."""

@@ -59,24 +59,13 @@ _MOST_CENTS: Final = 2**61
 
 
 class ChunkCheck:
-    """The rows of one chunk, beside what they should be.
+    """The rows of one chunk, beside what they should be."""
 
-    Attributes:
-        rows: (k,) complete ones that were asked for, rows of `stored`.
-        current: Of each stored row, whether its day was a current one (L32).
-        any_current: Whether the day of one of `rows` was.
-        facts: What the rows are made of, and when it was changed.
-        inputs: The same, to compute natively; None where the reference computes.
-        links: What the rows go on from.
-        expected: What they should be.
-        wrong: (k, c) which cells differ; c counts `ALL_COLUMNS`.
-    """
-
-    facts: Facts
-    links: Links
+    facts: Facts  # what the rows are made of, and when it was changed
+    links: Links  # what they go on from
     expected: ExpectedRows
-    wrong: Bools
-    inputs: Inputs | None = None
+    wrong: Bools  # (k, c) which cells differ; c counts `ALL_COLUMNS`
+    inputs: Inputs | None = None  # to compute natively; None where the reference computes
 
     def __init__(
         self,
@@ -86,13 +75,13 @@ class ChunkCheck:
         stored: StoredRows,
         rows: Int64,
     ) -> None:
-        """Take the rows, at least one."""
+        """Take complete rows that were asked for, at least one."""
         self._policy = policy
         self.ids = ids
         self.selection = selection
         self.stored = stored
         self.rows = rows
-        self.current = policy.current(stored)
+        self.current = policy.current(stored)  # whose day was a current one (L32)
         self.any_current = bool(self.current[rows].any())
 
     @property

@@ -59,6 +59,18 @@ EXPOSURES: Final = tuple(
 )
 """Columns of money that are neither equity nor what is added to it (S9, L29, L30)."""
 
+OF_WEIGHTS: Final = (
+    SHARES,
+    *("hhi", "effective_num_positions", "top_3_concentration", "top_10_concentration"),
+)
+"""Columns of sectors and concentration (A2, A3, L33, L34)."""
+
+PNL_COLUMNS: Final = (
+    *("daily_pnl", "daily_realized_pnl", "daily_return"),
+    *("cumulative_pnl", "cumulative_realized_pnl"),
+)
+"""Columns that a P&L shows in."""
+
 BY_PROFILE: Final = ("beta_provider_1y", SHARES)
 """Columns that depend on profiles (A1, A2)."""
 

@@ -45,23 +45,14 @@ CARRIED: Final = (
 
 @dataclass(frozen=True, eq=False)
 class Links(Frame):
-    """Stored rows by portfolio and day, each with the row before it that it goes on from.
+    """Stored rows by portfolio and day, each with the row before it that it goes on from."""
 
-    Attributes:
-        row: Row of `StoredRows`, ascending.
-        portfolio: Row of the chunk.
-        day: Of each.
-        previous_day: Of the row before; its own where `first`.
-        first: Whether there is no row before.
-        carried: `CARRIED` of the row before where they were read; its own where `first`.
-    """
-
-    row: Int64
-    portfolio: Int32
+    row: Int64  # of `StoredRows`, ascending
+    portfolio: Int32  # row of the chunk
     day: Int32
-    previous_day: Int32
-    first: Bools
-    carried: Mapping[str, Decimals]
+    previous_day: Int32  # of the row before; its own where `first`
+    first: Bools  # whether there is no row before
+    carried: Mapping[str, Decimals]  # `CARRIED` of it, where they were read; own where `first`
 
     _is_checked: ClassVar = False
 
@@ -87,17 +78,11 @@ class Links(Frame):
 
 @dataclass(frozen=True, eq=False)
 class ExpectedRows(Frame):
-    """What rows should be.
+    """What rows should be, with the decimals that the rules give; NULL where nothing is known."""
 
-    Attributes:
-        known: Whether the rules give a row: a portfolio may fail (S10, L4).
-        cells: Column -> values, with the decimals that the rules give it; NULL in other rows.
-        shares: `sector_exposure` as mappings of decimals, None for NULL; None without it.
-    """
-
-    known: Bools
+    known: Bools  # whether the rules give a row: a portfolio may fail (S10, L4)
     cells: Mapping[str, Decimals]
-    shares: Shares | None
+    shares: Shares | None  # `sector_exposure` as mappings of decimals, None for NULL or without it
 
     _is_checked: ClassVar = False
 
@@ -120,14 +105,9 @@ async def computed_by_reference(  # noqa: PLR0917  # rows, and what they are com
 ) -> ExpectedRows:
     """Return what rows should be by the pure-Python reference, one by one.
 
-    Args:
-        policy: Says which columns rows are computed with.
-        roll: Gives the row of a portfolio and a day, None if it fails: from the snapshot before
-            it, or none, and an opening equity, and with the first day that is a current one.
-        links: The rows, each with what it goes on from.
-        opening: Cents that `portfolios.equity_balance` had before each (S5, L6).
-        current: Whether the day of each was a current one (L32).
-        tick: Called with how many more are done.
+    ``roll`` gives the row of a portfolio and a day, None if it fails: from the snapshot before it,
+    or none, an opening equity (S5, L6; here in cents), and the first day that is current (L32).
+    ``current`` says whether that of each row was; ``tick`` is called with how many more are done.
     """
     rows = []
     for row in range(len(links)):

@@ -72,44 +72,26 @@ async def policy_audit(session: Session, request: Request, *, fast: bool) -> Pol
 
 
 class PolicyAudit(abc.ABC):
-    """A policy on the tables of a host.
-
-    Attributes:
-        columns: Columns that are compared, in the order of the report.
-        computed: Columns that rows are computed with.
-        has_shares: Whether `sector_exposure` is another one.
-        of_first_row: Columns whose value in a first row is known for good.
-        sums: Amounts of which the daily column of a first row equals the cumulative one.
-        by_chain: Columns that the row before has a part in, beside the equity.
-        by_value: Columns in which the value of a PRIVATE lot counts.
-        by_quantity: Columns that a partial close changes on earlier days.
-        ends_at_exit: Whether closes of a position that was exited count no more (S3, L8).
-        of_day: Whether P&L and flows of a row are of its day alone, whatever has been since the
-            row before it (L12, L18); then no row is a baseline either.
-        reads_deleted: Whether soft-deleted positions and their events count.
-        valued_by: What values lots beside closes, where the host maps it.
-        valuation: What values lots, once `share` is done and anything is computed natively.
-        market: To compute natively, likewise; with a `host` where the policy needs one.
-        read: Columns that are read where they are there.
-        off: Part of the columns -> why it cannot be computed.
-    """
+    """A policy on the tables of a host."""
 
     stored_rules: ClassVar[stores.StoredRules] = stores.ROLLFORWARD
-    columns: tuple[str, ...]
-    computed: ClassVar[tuple[str, ...]]
-    has_shares: ClassVar[bool] = False
-    of_first_row: ClassVar[tuple[str, ...]]
-    sums: ClassVar[tuple[str, ...]]
-    by_chain: ClassVar[tuple[str, ...]]
-    by_value: ClassVar[tuple[str, ...]]
-    by_quantity: ClassVar[tuple[str, ...]]
-    ends_at_exit: ClassVar[bool] = True
+    columns: tuple[str, ...]  # that are compared, in the order of the report
+    computed: ClassVar[tuple[str, ...]]  # that rows are computed with
+    has_shares: ClassVar[bool] = False  # whether `sector_exposure` is another one
+    of_first_row: ClassVar[tuple[str, ...]]  # whose value in a first row is known for good
+    sums: ClassVar[tuple[str, ...]]  # amounts that are daily and cumulative the same in a first row
+    by_chain: ClassVar[tuple[str, ...]]  # that the row before has a part in, beside the equity
+    by_value: ClassVar[tuple[str, ...]]  # in which the value of a PRIVATE lot counts
+    by_quantity: ClassVar[tuple[str, ...]]  # that a partial close changes on earlier days
+    ends_at_exit: ClassVar[bool] = True  # whether closes count no more after an exit (S3, L8)
     of_day: ClassVar[bool] = False
-    reads_deleted: ClassVar[bool] = False
-    valued_by: ClassVar[Use] = Use.VALUATION
-    valuation: Valuation
-    market: Market
-    host: Host | None = None
+    """Whether P&L and flows of a row are of its day alone, whatever has been since the row before
+    it (L12, L18); then no row is a baseline either."""
+    reads_deleted: ClassVar[bool] = False  # whether soft-deleted positions and events count
+    valued_by: ClassVar[Use] = Use.VALUATION  # what values lots beside closes, where it is mapped
+    valuation: Valuation  # once `share` is done and anything is computed natively
+    market: Market  # likewise
+    host: Host | None = None  # likewise, where the policy needs one
 
     def __init__(
         self,
@@ -131,8 +113,8 @@ class PolicyAudit(abc.ABC):
         self.start, self.end = (
             None if date is None else day_of(date) for date in (request.start, request.end)
         )
-        self.read = self.columns
-        self.off: dict[str, str] = {}
+        self.read = self.columns  # where they are there
+        self.off: dict[str, str] = {}  # part of the columns -> why it cannot be computed
 
     @abc.abstractmethod
     async def share(self, selection: Selection, first: int, last: int) -> None:

@@ -42,15 +42,8 @@ if TYPE_CHECKING:
     from batchcore.sources.stored import OwnEquities, StoredRows
 
 
-OF_DAY: Final = (
-    "beta_provider_1y",
-    SHARES,
-    *("hhi", "effective_num_positions", "top_3_concentration", "top_10_concentration"),
-)
+OF_DAY: Final = ("beta_provider_1y", *compare.OF_WEIGHTS)
 """Columns that are filled on a current day (L32 to L34)."""
-
-OF_WEIGHTS: Final = OF_DAY[1:]
-"""Those of them that have no value together (L34)."""
 
 BY_CHAIN: Final = (
     *("daily_pnl", "daily_return"),
@@ -200,9 +193,9 @@ class LegacyAudit(PolicyAudit):
             ("beta_changed", Fact.BETA, ("beta_provider_1y",)),
         ):
             judged.leave_out(reason, filled & written.changed(facts, facts.kind == kind), columns)
-        weighed = compare.is_analysed(check.stored, OF_WEIGHTS)[check.rows]
+        weighed = compare.is_analysed(check.stored, compare.OF_WEIGHTS)[check.rows]
         since = filled & ~weighed & (written.at < self._benchmark_since)
-        judged.leave_out("benchmark_changed", since, OF_WEIGHTS)
+        judged.leave_out("benchmark_changed", since, compare.OF_WEIGHTS)
 
     def looks_back(self, links: Links, wrong: Bools) -> Int32:
         """Return the first day whose close may have counted in rows (L12, L26)."""

@@ -58,23 +58,8 @@ if TYPE_CHECKING:
 LEVEL: Final = "portfolio"
 """The analytics that snapshots have columns of."""
 
-OF_BASELINE: Final = (
-    "daily_pnl",
-    "daily_realized_pnl",
-    "daily_return",
-    "cumulative_pnl",
-    "cumulative_realized_pnl",
-)
-"""Columns that are 0 on a baseline (S5)."""
-
-BY_CHAIN: Final = (*OF_BASELINE, "daily_capital_flow", "cumulative_capital_flow")
-
-_BY_VALUE: Final = (
-    *compare.EXPOSURES,
-    *("sector_exposure", "hhi", "effective_num_positions"),
-    *("top_3_concentration", "top_10_concentration"),
-)
-"""Columns in which the value of a PRIVATE lot counts (S9, A2, A3)."""
+BY_CHAIN: Final = (*compare.PNL_COLUMNS, "daily_capital_flow", "cumulative_capital_flow")
+"""Columns that the row before has a part in; those of P&L are 0 on a baseline (S5)."""
 
 _BEFORE: Final = ("equity_balance", "daily_return")
 """Columns that analytics of later rows go on from."""
@@ -85,10 +70,10 @@ class RollForwardAudit(PolicyAudit):
 
     columns = compare.COLUMNS
     computed: ClassVar = RULE_COLUMNS
-    of_first_row: ClassVar = OF_BASELINE
+    of_first_row: ClassVar = compare.PNL_COLUMNS
     sums: ClassVar = ("capital_flow",)
     by_chain: ClassVar = BY_CHAIN
-    by_value: ClassVar = _BY_VALUE
+    by_value: ClassVar = (*compare.EXPOSURES, *compare.OF_WEIGHTS)  # (S9, A2, A3)
     by_quantity: ClassVar = COUNT_COLUMNS
 
     _prices = ref.market(())

@@ -88,13 +88,8 @@ def findings(
 ) -> tuple[Finding, ...]:
     """Return what is odd about the closes, sorted by symbol, session and name.
 
-    Args:
-        prices: The valid closes.
-        days: Sessions of the run that closes are expected of and those before, ascending.
-        sessions: Of the run, ascending.
-        rules: Which checks.
-        closed: The last session closed by now, where the run reaches it.
-        scales: `close` is that of the closes.
+    ``days`` are sessions of the run, those of ``sessions``, that closes are expected of, and those
+    before; ``closed`` is the last session closed by now, where the run reaches it.
     """
     search = _Search(days, sessions, rules, closed, prices.splits or NO_SPLITS, scales)
     found = []

@@ -5,9 +5,8 @@ it, digit by digit. The rules (S1 to S14) are those of docs/semantics.md; a docs
 that it carries out. Everything but `r2`, `r6` and quotients of rates is exact: the decimal context
 has 160 digits and traps `Inexact`.
 
-Values are ``Decimal``, None for NULL; NaN and Infinity are Decimals like any other. Days are days
-since 1970-01-01, `INFINITE_DAY` for an infinite date of either sign, None for NULL. A blank is the
-space character (0x20) alone, and only the letters a to z have an upper case.
+`facts` says what values and days are. A blank is the space character (0x20) alone, and only the
+letters a to z have an upper case.
 
 What the rules leave open is decided here:
 
@@ -947,23 +946,14 @@ def coverage(
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What a run does to the rows of one portfolio.
+    """What a run does to the rows of one portfolio."""
 
-    Attributes:
-        sessions: Those written, ascending.
-        previous: `s` of the first of them; None if that is the baseline, or if none is written.
-        in_place: Those of `sessions` that have a row already: it is taken over.
-        gaps: Sessions of the range, skipped, without a complete snapshot.
-        off_session: Dates of rows that are no session.
-        exists: Under `error` the first session of the range with a complete snapshot.
-    """
-
-    sessions: tuple[int, ...] = ()
-    previous: int | None = None
-    in_place: tuple[int, ...] = ()
-    gaps: tuple[int, ...] = ()
-    off_session: tuple[int, ...] = ()
-    exists: int | None = None
+    sessions: tuple[int, ...] = ()  # those written, ascending
+    previous: int | None = None  # `s` of the first; None if that is the baseline, or without any
+    in_place: tuple[int, ...] = ()  # those of `sessions` that have a row already: it is taken over
+    gaps: tuple[int, ...] = ()  # of the range, skipped, without a complete snapshot
+    off_session: tuple[int, ...] = ()  # dates of rows that are no session
+    exists: int | None = None  # under `error` the first of the range with a complete snapshot
 
 
 def span(
