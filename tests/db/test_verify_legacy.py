@@ -37,11 +37,12 @@ from batchcore.audit.compare import (
     ALL_COLUMNS,
     BY_PROFILE,
     EXPOSURES,
+    OF_WEIGHTS,
 )
 from batchcore.audit.result import EQUITY
 from batchcore.config import Settings
 from batchcore.errors import ConfigError, SchemaError
-from batchcore.policies.legacy_audit import BY_CHAIN, BY_QUANTITY, OF_DAY, OF_WEIGHTS
+from batchcore.policies.legacy_audit import BY_CHAIN, BY_QUANTITY, OF_DAY
 from batchcore.reference import legacy
 from batchcore.schema import COUNT_COLUMNS, RULE_COLUMNS
 from batchcore.sources.stored import ANALYTIC, EMPTY, GREEKS

@@ -316,6 +316,7 @@ def results(rows: Rows) -> list[ref.Result]:
     """
     columns = row_columns(rows)
     assert rows.unrealized_pnl.scale == CENTS
+    columns["total_value"] = cells(Decimals(rows.total_value, CENTS))
     columns["unrealized_pnl"] = cells(rows.unrealized_pnl)
     columns["marks"] = [tuple(counts) for counts in rows.marks.tolist()]
     noticed: list[list[ref.Issue]] = [[] for _ in rows.written]

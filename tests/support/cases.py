@@ -355,13 +355,14 @@ def _row(policy: str, on: int, cells: dict[str, str], analytics: dict[str, Any])
         "num_long_positions": longs,
         "num_short_positions": shorts,
     }
+    columns["total_value"] = CENT if is_empty else CENT + equity
     if policy == "rollforward":
         unrealized = CENT + Decimal(cells.get("unrealized", 0))
         return ref.Row(**columns, unrealized_pnl=unrealized, marks=_marks(cells.get("marks", "")))
     greeks = ("portfolio_delta", "portfolio_gamma", "portfolio_theta", "portfolio_vega")
     columns |= dict.fromkeys(greeks, None if is_empty else CENT)
     columns |= {name: _analytic(value) for name, value in analytics.items()}
-    return legacy.Row(**columns, total_value=CENT if is_empty else CENT + equity)
+    return legacy.Row(**columns)
 
 
 def _marks(cell: str) -> tuple[int, ...]:

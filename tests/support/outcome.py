@@ -92,7 +92,9 @@ def outcome(
     for portfolio in sorted(host.portfolios, key=lambda one: database.key(one.id).bytes):
         own = database.key(portfolio.id)
         standing = host.standing_of(portfolio.id)
-        stored = [ref.Stored(row.day, row.is_complete, row.equity) for row in standing]
+        stored = [
+            ref.Snapshot(row.day, row.equity, is_complete=row.is_complete) for row in standing
+        ]
         span = ref.span(stored, days, start, end, mode)
         if span.exists is not None and found.exists is None:
             found.exists = (portfolio.id, span.exists)

@@ -28,7 +28,7 @@ MONDAY = 20458
 FIRST, LAST = MONDAY - 10, MONDAY + 30
 NAN = Decimal("NaN")
 
-Rows = dict[int, ref.Stored]
+Rows = dict[int, ref.Snapshot]
 """The snapshots of a portfolio by day."""
 
 
@@ -139,7 +139,7 @@ def written(plan: plans.Plan, row: int) -> list[int]:
 
 days = st.integers(FIRST, LAST)
 stored = st.builds(
-    ref.Stored,
+    ref.Snapshot,
     day=days,
     is_complete=st.booleans() | st.just(value=True),
     equity=st.sampled_from([Decimal(1), Decimal(1), None, NAN]),
@@ -281,10 +281,13 @@ def test_what_is_missing_is_rewritten_from_the_first_hole_on(
 def test_without_a_start_each_goes_on_after_its_latest() -> None:
     calendar = calendars.load("daily")
     rows = [
-        {MONDAY: ref.Stored(MONDAY)},
+        {MONDAY: ref.Snapshot(MONDAY, Decimal(0))},
         {},
-        {MONDAY + 5: ref.Stored(MONDAY + 5)},
-        {MONDAY + 9: ref.Stored(MONDAY + 9), MONDAY + 1: ref.Stored(MONDAY + 1)},
+        {MONDAY + 5: ref.Snapshot(MONDAY + 5, Decimal(0))},
+        {
+            MONDAY + 9: ref.Snapshot(MONDAY + 9, Decimal(0)),
+            MONDAY + 1: ref.Snapshot(MONDAY + 1, Decimal(0)),
+        },
     ]
     plan = plan_of(rows, calendar, plans.Range(None, MONDAY + 5))
 
@@ -298,7 +301,7 @@ def test_without_a_start_each_goes_on_after_its_latest() -> None:
 
 def test_a_soft_deleted_portfolio_has_no_sessions_and_stops_nobody() -> None:
     calendar = calendars.load("daily")
-    rows = [{MONDAY: ref.Stored(MONDAY)}, {}]
+    rows = [{MONDAY: ref.Snapshot(MONDAY, Decimal(0))}, {}]
     for mode in ("skip", "replace", "error"):
         plan = plan_of(rows, calendar, plans.Range(MONDAY, MONDAY + 1), mode, deleted=[0])
         assert plan.sessions_planned.tolist() == [0, 2]
@@ -337,7 +340,7 @@ def test_sessions_behind_are_those_that_the_portfolio_furthest_behind_lacks(
 def test_chunks_cut_portfolios_in_order_and_leave_nobody_out() -> None:
     choose = seeded("chunks")
     rows: list[Rows] = [
-        {LAST: ref.Stored(LAST)} if choose.random() < 0.5 else {} for _ in range(23)
+        {LAST: ref.Snapshot(LAST, Decimal(0))} if choose.random() < 0.5 else {} for _ in range(23)
     ]
     plan = plan_of(rows, calendars.load("daily"), plans.Range(MONDAY, MONDAY))
     for size in (1, 4, 23, 100):
@@ -372,7 +375,7 @@ def test_portfolios_that_are_not_there_are_named() -> None:
 
 
 def test_the_opening_of_a_chunk_is_that_of_its_portfolios() -> None:
-    rows: list[Rows] = [{}, {MONDAY + 3: ref.Stored(MONDAY + 3)}, {}]
+    rows: list[Rows] = [{}, {MONDAY + 3: ref.Snapshot(MONDAY + 3, Decimal(0))}, {}]
     plan = plan_of(rows, calendars.load("daily"), plans.Range(MONDAY, MONDAY + 1), "error")
     opening = plan.opening.take(slice(1, 3))
     assert opening.portfolio_id.tolist() == plan.id[1:].tolist()

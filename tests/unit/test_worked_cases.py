@@ -202,8 +202,8 @@ def test_coverage_of_a_worked_case(case: Table, covered: Callable[..., Table]) -
 
 @pytest.mark.parametrize("case", from_toml("spans.toml")["case"], ids=lambda case: case["name"])
 def test_span_of_a_worked_case(case: Table) -> None:
-    stored = [ref.Stored(jan(on)) for on in case.get("complete", [])]
-    stored += [record(ref.Stored, **row) for row in case.get("incomplete", [])]
+    standing = [{"day": on} for on in case.get("complete", [])] + case.get("incomplete", [])
+    stored = [record(ref.Snapshot, **{"equity": 0} | row) for row in standing]
     first, last = map(jan, case["range"])
     expected = {
         name: tuple(map(jan, days)) if isinstance(days, list) else jan(days)

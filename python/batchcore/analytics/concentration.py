@@ -21,19 +21,12 @@ BLOCK: Final = 1 << 17  # float64 of a block: 1 MiB, which the second-level cach
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Concentration:
-    """Concentration of portfolios by symbol (A3), all (p, s); NaN where one has no value.
+    """Concentration of portfolios by symbol (A3), all (p, s); NaN where one has no value."""
 
-    Attributes:
-        hhi: Herfindahl-Hirschman index, up to 10,000: all in one symbol.
-        effective_num_positions: 10,000 by `hhi`.
-        top_3: Sum of the three largest weights, up to 1.
-        top_10: The same of ten.
-    """
-
-    hhi: Floats
-    effective_num_positions: Floats
-    top_3: Floats
-    top_10: Floats
+    hhi: Floats  # Herfindahl-Hirschman index, up to 10,000: all in one symbol
+    effective_num_positions: Floats  # 10,000 by `hhi`
+    top_3: Floats  # sum of the three largest weights, up to 1
+    top_10: Floats  # the same of ten
 
 
 def concentration(

@@ -19,13 +19,10 @@ if TYPE_CHECKING:
 class FactorExposures:
     """Exposures of portfolios to factors on one session (A8), both (p, f).
 
-    Attributes:
-        value: float64, `dollar` by equity; NaN where there is none, and where the equity is not
-            above 0.
-        dollar: float64 dollars; NaN without a lot that has a beta against the factor.
+    NaN without a lot that has a beta against the factor.
     """
 
-    value: Floats
+    value: Floats  # `dollar` by equity; NaN where that is not above 0, too
     dollar: Floats
 
 

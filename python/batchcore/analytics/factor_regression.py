@@ -23,15 +23,10 @@ LIMITED_HISTORY: Final = "limited_history"
 
 @dataclass(frozen=True, eq=False, slots=True)
 class FactorBetas:
-    """Betas of symbols against factor ETFs (A7).
+    """Betas of symbols against factor ETFs (A7)."""
 
-    Attributes:
-        beta: (u, f); NaN for an ETF that does not count, and for a symbol with none.
-        observations: (u,) sessions of the regression; 0 for a symbol with none.
-    """
-
-    beta: Floats
-    observations: Int64
+    beta: Floats  # (u, f); NaN for an ETF that does not count, and for a symbol with none
+    observations: Int64  # (u,) sessions of the regression; 0 for a symbol with none
 
     def quality_flag(self) -> tuple[str | None, ...]:
         """Return `full_history` (90 sessions), `limited_history` or None for each symbol."""

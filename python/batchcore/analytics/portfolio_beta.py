@@ -63,16 +63,10 @@ def portfolio_beta(
     than 60 sessions, and where the market or the portfolio has no variance: a standard deviation
     not above 1e-12 (of the portfolio, by 1 of its gross value).
 
-    Args:
-        portfolio: As the next four, see `batchcore.analytics`.
-        symbol: Column of ``beta`` and ``returns``.
-        kind: Of each lot.
-        value: Of each lot.
-        equity: Of each portfolio.
-        beta: (s, u) of `symbol_betas`; NaN without one.
-        returns: (d, u) of `simple_returns`; the last s rows are the sessions of ``value``. Rows
-            before the last s + 125 play no part; where there are fewer, the missing have none.
-        market: (d,) returns of SPY.
+    Lots are described in `batchcore.analytics`; ``symbol`` is a column of ``beta``, (s, u) of
+    `symbol_betas`, and of ``returns``, (d, u) of `simple_returns`. The last s rows of these and of
+    ``market``, (d,) returns of SPY, are the sessions of ``value``. Rows before the last s + 125
+    play no part; where there are fewer, the missing have no returns.
     """
     sessions = value.shape[1]
     returns = np.ascontiguousarray(last_rows(returns, sessions + LOOK - 1).T)

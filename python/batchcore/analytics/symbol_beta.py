@@ -35,18 +35,13 @@ CLOSE_FIT: Final = 1e-5  # the same of a residual variance that is a difference
 class SymbolBetas:
     """Regressions of symbols on the market (A5), all (s, u): sessions down, symbols across.
 
-    Attributes:
-        beta: Slope, float64; NaN where there is no regression, and then all are.
-        alpha: Intercept, a return of one session.
-        r_squared: Share of the variance explained; NaN for a symbol without variance.
-        std_error: Of beta.
-        observations: int64; 0 where there is no regression.
+    Without a regression all are NaN, and `observations` 0.
     """
 
-    beta: Floats
-    alpha: Floats
-    r_squared: Floats
-    std_error: Floats
+    beta: Floats  # slope
+    alpha: Floats  # intercept, a return of one session
+    r_squared: Floats  # share of the variance explained; NaN for a symbol without variance
+    std_error: Floats  # of beta
     observations: Int64
 
     def p_value(self) -> Floats:
@@ -78,11 +73,9 @@ def symbol_betas(returns: Floats, market: Floats, *, sessions: int = 1) -> Symbo
     variance has beta 0 with standard error 0, and neither R² nor p-value. No variance means a
     standard deviation not above 1e-12.
 
-    Args:
-        returns: (d, u) of `simple_returns`; NaN where there is none. Rows before the last
-            ``sessions + 125`` play no part; where there are fewer, the missing have no returns.
-        market: (d,) returns of SPY.
-        sessions: The last so many rows are those to answer for, s.
+    Returns are (d, u) of `simple_returns`, NaN where there is none, ``market`` (d,) those of SPY;
+    the last ``sessions`` rows, s, are those to answer for. Rows before the last ``sessions + 125``
+    play no part; where there are fewer, the missing have no returns.
 
     Source:
         A5; Greene, Econometric Analysis (2012), sections 3.2 and 4.5.

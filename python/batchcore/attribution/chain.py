@@ -10,8 +10,8 @@ import numpy as np
 from batchcore import calendar as calendars
 from batchcore.attribution.explanation import ComparedCell, ExplainedFlow, UnbalancedRow
 from batchcore.attribution.lots import trimmed
-from batchcore.audit.compare import value_at
-from batchcore.audit.policy import Chains
+from batchcore.audit.compare import PNL_COLUMNS, value_at
+from batchcore.audit.compute import Links
 from batchcore.values import EXACT, r2
 
 if TYPE_CHECKING:
@@ -22,33 +22,16 @@ if TYPE_CHECKING:
     from batchcore.frames import Flows, Int64
     from batchcore.sources.stored import StoredRows
 
-PNL_COLUMNS: Final = (
-    "daily_pnl",
-    "daily_realized_pnl",
-    "daily_return",
-    "cumulative_pnl",
-    "cumulative_realized_pnl",
-)
-"""Columns of a row that a P&L shows in."""
-
 _CENT: Final = Decimal("0.01")
 
 Cell = Decimal | str | None
-
-
-def chains_of(stored: StoredRows, rows: Int64, before: Int64) -> Chains:
-    """Return rows, each with the one that it goes on from: ``before`` of all rows, -1 for none."""
-    own = before[rows]
-    first = own < 0
-    basis = np.where(first, rows, own)
-    return Chains(stored.portfolio[rows], stored.day[rows], stored.day[basis], first)
 
 
 class ChainRows:
     """The rows of one portfolio that are explained, at least one.
 
     Attributes:
-        chains: The same for the native core.
+        chains: Each with the row that it goes on from.
         last_day: Of the last row.
     """
 
@@ -57,10 +40,10 @@ class ChainRows:
         self._policy, self._stored, self._rows = policy, stored, rows
         self._candidates = policy.previous(stored)
         self._before = self._candidates[0][rows]
-        self.chains = chains_of(stored, rows, self._candidates[0])
+        self.chains = Links.stored(stored, rows, self._before)
         self.last_day = int(self.chains.day[-1])
         self._flows = [
-            (day, amount) for day, amount in _usable(flows) if any(self._counts(day, self._every()))
+            (day, amount) for day, amount in _usable(flows) if self._counts(day, self._every())
         ]
         begins = not policy.of_day and bool(self.chains.first[0])
         # A range that begins with a baseline goes on from it (X4).
@@ -70,12 +53,12 @@ class ChainRows:
     def _every(self) -> range:
         return range(len(self._rows))
 
-    def _counts(self, day: int, rows: range) -> list[bool]:
-        """Return in which of some rows a flow of a day counts (S7, L18)."""
+    def _counts(self, day: int, rows: range) -> bool:
+        """Return whether a flow of a day counts in one of some rows (S7, L18)."""
         chains, of_day = self.chains, self._policy.of_day
         since = np.where(chains.first | of_day, chains.day - 1, chains.previous_day)
-        own = slice(rows.start, rows.stop)
-        return [bool(one) for one in (since[own] < day) & (day <= chains.day[own])]
+        counts = (since < day) & (day <= chains.day)
+        return bool(counts[rows.start : rows.stop].any())
 
     def _cell(self, column: str, row: int) -> Cell:
         return value_at(self._stored.cells[column], row)
@@ -126,7 +109,7 @@ class ChainRows:
         return tuple(
             ExplainedFlow(calendars.date_of(day), trimmed(amount))
             for day, amount in self._flows
-            if any(self._counts(day, self._explained))
+            if self._counts(day, self._explained)
         )
 
     def missing_sessions(self, until: int) -> tuple[dt.date, ...]:
@@ -154,7 +137,7 @@ class ChainRows:
         with localcontext(EXACT):
             own = range(at, at + 1)
             flows = sum(
-                (amount for day, amount in self._flows if any(self._counts(day, own))), Decimal(0)
+                (amount for day, amount in self._flows if self._counts(day, own)), Decimal(0)
             )
         before = [int(rows[row]) for rows in self._candidates]
         if flow == r2(flows) and any(self._adds_up(one, pnl, flow, equity) for one in before):

@@ -7,23 +7,21 @@ import contextlib
 import datetime as dt  # noqa: TC003  # callers may look at types
 import logging
 from dataclasses import replace
-from decimal import Decimal, localcontext
+from decimal import Decimal
 from functools import partial
-from heapq import nlargest
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from batchcore import calendar as calendars
 from batchcore.analytics.sector_exposure import UNKNOWN, sector_of
-from batchcore.attribution.chain import ChainRows, chains_of
+from batchcore.attribution.chain import ChainRows
 from batchcore.attribution.explanation import Explanation, UnexplainedPortfolio
 from batchcore.attribution.lots import by_key, lots_of, total, trimmed
-from batchcore.attribution.totals import GroupSums, computed_sums, stored_sums
+from batchcore.attribution.totals import Totals, fits
 from batchcore.audit.chunk_check import ChunkCheck
 from batchcore.audit.compute import Inputs
 from batchcore.audit.policy import policy_audit
-from batchcore.audit.result import EXAMPLES
 from batchcore.db.analytic_tables import PROFILES
 from batchcore.db.check import problems_of
 from batchcore.declared import optional_date
@@ -47,7 +45,6 @@ from batchcore.sources.query import load
 from batchcore.sources.rates import select_homes, several_currencies
 from batchcore.sources.stored import uuid_at
 from batchcore.units import LotKind, State
-from batchcore.values import EXACT
 
 if TYPE_CHECKING:
     import uuid
@@ -142,7 +139,6 @@ async def explain(
     async with _readers(database, several=not is_one) as readers:
         async with readers.lend("explain") as reading:
             audit = await policy_audit(reading, request, fast=True)
-            audit.leave_out_analytics()
             explainer = Explainer(audit, since)
             if not await explainer.prepare():
                 return explainer.nothing(by or BY_SUMS[0])
@@ -296,7 +292,7 @@ class Explainer:
             explained = tuple(replace(row, key=str(owner)) for row in explained)
         contributed = total(row.contribution for row in explained)
         pnl, computed = chain.daily_pnl, trimmed(contributed or Decimal(0))
-        differs = not _fits(pnl, computed, chain.half_cents)
+        differs = not fits(pnl, computed, chain.half_cents)
         cells = chain.cells(await check.expected_from(inputs)) if differs else ()
         return Explanation(
             portfolio=owner,
@@ -413,83 +409,3 @@ class Explainer:
         if self._selection.ids is None and works.sum() * 2 >= len(works):
             return Selection(np.ascontiguousarray(ids), as_range=True)
         return Selection(np.ascontiguousarray(ids[works]))
-
-
-class Totals:
-    """Sums over many portfolios."""
-
-    def __init__(self, policy: PolicyAudit, by: str) -> None:
-        """Take what lots are grouped by."""
-        self._policy = policy
-        self._groups = GroupSums(by)
-        self._portfolios = self._unexplained = 0
-        self._stored: Decimal | None = Decimal(0)
-        self._computed = Decimal(0)
-        self._examples: list[UnexplainedPortfolio] = []
-
-    def add(
-        self,
-        stored: StoredRows,
-        rows: Int64,
-        inputs: Inputs,
-        sectors: Mapping[str, str],
-        cancel: CancelFlag,
-    ) -> None:
-        """Add the portfolios of a chunk; ``sectors`` are of public stocks by normalised symbol."""
-        policy, count = self._policy, len(inputs.ids)
-        before, *_ = policy.previous(stored)
-        chains = chains_of(stored, rows, before)
-        found = policy.contributions(chains, inputs, cancel)
-        self._groups.add(found, inputs, sectors)
-        counts = np.bincount(chains.portfolio, minlength=count)
-        later = np.bincount(chains.portfolio[~chains.first], minlength=count)
-        most = policy.half_cents(counts, later).tolist()
-        there = np.flatnonzero(counts).tolist()
-        pnl = stored_sums(stored.cells["daily_pnl"].take(rows), chains.portfolio, count)
-        computed = computed_sums(found, count)
-        self._portfolios += len(there)
-        with localcontext(EXACT):
-            self._computed += computed.whole() or Decimal(0)
-            if self._stored is not None:
-                own = pnl.whole()
-                self._stored = None if own is None else self._stored + own
-        for at in pnl.apart(computed, most, there):
-            self._unexplained += 1
-            owner, amount = uuid_at(inputs.ids, at), computed.at(at) or Decimal(0)
-            self._examples.append(UnexplainedPortfolio(owner, pnl.at(at), amount))
-        if len(self._examples) > EXAMPLES:
-            self._examples = nlargest(EXAMPLES, self._examples, key=_apart)
-
-    def explanation(
-        self, *, session: dt.date, since: dt.date | None, currencies: tuple[str, ...]
-    ) -> Explanation:
-        """Return what was found."""
-        return Explanation(
-            portfolios=self._portfolios,
-            policy=self._policy.request.policy,
-            by=self._groups.by,
-            session=session,
-            since=since,
-            daily_pnl=trimmed(self._stored),
-            computed_pnl=trimmed(self._computed),
-            rows=self._groups.rows(),
-            unexplained=self._unexplained,
-            examples=tuple(self._examples),
-            currencies=currencies,
-        )
-
-
-def _fits(stored: Decimal | None, computed: Decimal, half_cents: int) -> bool:
-    """Return whether a stored P&L differs from the sum of contributions by roundings alone."""
-    if stored is None:
-        return False
-    with localcontext(EXACT):
-        return abs(stored - computed) * 200 <= half_cents
-
-
-def _apart(one: UnexplainedPortfolio) -> Decimal:
-    """Return how far stored and computed P&L are apart; what is no number is furthest."""
-    if one.daily_pnl is None:
-        return Decimal("Infinity")
-    with localcontext(EXACT):
-        return abs(one.daily_pnl - one.computed_pnl)

@@ -88,6 +88,9 @@ class ExplainedRow:
         return {name: plain(getattr(self, name)) for name in KEYS}
 
 
+AMOUNTS: Final = ("unrealized_change", "realized", "price_effect", "currency_effect", "value")
+"""What lots of a group add up, beside the contribution."""
+
 COLUMNS: Final = tuple(one.name for one in fields(ExplainedRow))
 KEYS: Final = COLUMNS[:-1]
 """Keys of a row in JSON."""
@@ -195,10 +198,8 @@ class Explanation(arrow.ArrowTable):
         equity_before: `equity_balance` of that row.
         daily_pnl: Sum of the stored `daily_pnl`; None if one is no number.
         computed_pnl: Sum of all contributions, exact.
-        rounding: `daily_pnl` less `computed_pnl`.
         flows: By date.
         equity: `equity_balance` of the last row.
-        explained: Whether the rounding is no more than that (X2), of each portfolio.
         rows: Largest contribution first, whatever its sign; then by key.
         missing_sessions: Sessions of the range without a complete row.
         cells: P&L columns of the rows that differ, stored and computed, if not explained.

@@ -8,7 +8,7 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 from typing import TYPE_CHECKING, Any, Final, overload
 
 from batchcore.analytics.sector_exposure import UNCLASSIFIED, UNKNOWN
-from batchcore.attribution.explanation import ExplainedRow
+from batchcore.attribution.explanation import AMOUNTS, COLUMNS, ExplainedRow
 from batchcore.audit.compare import value_at
 from batchcore.calendar import date_of
 from batchcore.sources.host import normalised
@@ -29,16 +29,7 @@ _UNITS: Final = {least: Decimal(1).scaleb(-least) for least in (0, CENTS)}
 
 _SHARE: Final = Context(prec=28, rounding=ROUND_HALF_EVEN)
 
-_AMOUNTS: Final = (
-    *("unrealized_change", "realized", "contribution"),
-    *("price_effect", "currency_effect", "value"),
-)
-
-_IN_COMMON: Final = (
-    *("position", "symbol", "sector", "type", "multiplier", "entry_price"),
-    *("mark_before", "mark_before_day", "status_before", "mark", "mark_day", "status"),
-    *("currency", "rate_before", "rate"),
-)
+_IN_COMMON: Final = tuple({*COLUMNS} - {*AMOUNTS, "key", "quantity", "contribution", "share"})
 """What a group says where all its lots have the same."""
 
 
@@ -143,7 +134,7 @@ def _group(key: str | None, rows: list[ExplainedRow], by: str) -> ExplainedRow:
     common |= own
     if common["symbol"] is not None and common["multiplier"] is not None:
         common["quantity"] = trimmed(total(row.quantity for row in rows), 0)
-    for name in _AMOUNTS:
+    for name in (*AMOUNTS, "contribution"):
         common[name] = trimmed(total(getattr(row, name) for row in rows))
     return ExplainedRow(key=key, **common)
 
@@ -152,14 +143,11 @@ def ordered(rows: Iterable[ExplainedRow]) -> tuple[ExplainedRow, ...]:
     """Return rows with their shares; largest contribution first, whatever its sign, then by key."""
     zero = Decimal(0)
     found = sorted(rows, key=lambda row: (-abs(row.contribution or zero), row.key or ""))
+    sizes = [abs(row.contribution or zero) for row in found]
     with localcontext(EXACT):
-        whole = sum((abs(row.contribution or zero) for row in found), zero)
-    return tuple(replace(row, share=share_of(row.contribution, whole)) for row in found)
-
-
-def share_of(contribution: Decimal | None, whole: Decimal) -> Decimal | None:
-    """Return the share of a contribution in the sum of all absolute ones, to 28 digits."""
-    return _SHARE.divide(abs(contribution or Decimal(0)), whole) if whole else None
+        whole = sum(sizes, zero)
+    shares = [_SHARE.divide(size, whole) if whole else None for size in sizes]
+    return tuple(replace(row, share=share) for row, share in zip(found, shares, strict=True))
 
 
 def total(values: Iterable[Decimal | None]) -> Decimal | None:

@@ -3,88 +3,136 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, field
 from decimal import Decimal, localcontext
-from typing import TYPE_CHECKING, Any, Final
+from heapq import nlargest
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from batchcore.analytics.sector_exposure import UNCLASSIFIED, UNKNOWN
-from batchcore.attribution.explanation import ExplainedRow
-from batchcore.attribution.lots import share_of, trimmed
+from batchcore.attribution.explanation import (
+    AMOUNTS,
+    ExplainedRow,
+    Explanation,
+    UnexplainedPortfolio,
+)
+from batchcore.attribution.lots import ordered, trimmed
+from batchcore.audit.compute import Inputs, Links
+from batchcore.audit.result import EXAMPLES
 from batchcore.frames import WideDecimals
 from batchcore.native import sums_by_key
 from batchcore.sources.host import normalised
+from batchcore.sources.stored import uuid_at
 from batchcore.units import LotKind, State
-from batchcore.values import EXACT
+from batchcore.values import EXACT, ZERO, or_zero
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    import datetime as dt
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy.typing as npt
 
-    from batchcore.audit.compute import Inputs
+    from batchcore.audit.policy import PolicyAudit
     from batchcore.frames import Contributions, Decimals, Int64, Text
-
-AMOUNTS: Final = ("unrealized_change", "realized", "price_effect", "currency_effect", "value")
+    from batchcore.native import CancelFlag
+    from batchcore.sources.stored import StoredRows
 
 Amounts = tuple[Decimal | None, ...]
 """Sums of `AMOUNTS`."""
 
 
-@dataclass(slots=True)
-class GroupSums:
-    """Sums by what lots are grouped by: `symbol`, `sector`, `type`, `class` or `portfolio`."""
+class Totals:
+    """Sums over many portfolios by `symbol`, `sector`, `type`, `class` or `portfolio`."""
 
-    by: str
-    _sums: dict[str | None, Amounts] = field(default_factory=dict)
+    def __init__(self, policy: PolicyAudit, by: str) -> None:
+        """Take what lots are grouped by."""
+        self._policy, self._by = policy, by
+        self._sums: dict[str | None, Amounts] = {}
+        self._portfolios = self._unexplained = 0
+        self._stored: Decimal | None = ZERO
+        self._computed = ZERO
+        self._examples: list[UnexplainedPortfolio] = []
 
-    def add(self, found: Contributions, inputs: Inputs, sectors: Mapping[str, str]) -> None:
-        """Add the lots of a chunk; ``sectors`` are of public stocks by normalised symbol (A2)."""
+    def add(
+        self,
+        stored: StoredRows,
+        rows: Int64,
+        inputs: Inputs,
+        sectors: Mapping[str, str],
+        cancel: CancelFlag,
+    ) -> None:
+        """Add the portfolios of a chunk; ``sectors`` are of public stocks by normalised symbol."""
+        policy, count = self._policy, len(inputs.ids)
+        before, *_ = policy.previous(stored)
+        links = Links.stored(stored, rows, before[rows])
+        found = policy.contributions(links, inputs, cancel)
+        counts = np.bincount(links.portfolio, minlength=count)
+        later = np.bincount(links.portfolio[~links.first], minlength=count)
+        most = policy.half_cents(counts, later).tolist()
+        with localcontext(EXACT):
+            self._add_groups(found, inputs, sectors)
+            pnl = _stored_sums(stored.cells["daily_pnl"].take(rows), links.portfolio, count)
+            computed = _computed_sums(found, count)
+            self._portfolios += int((counts > 0).sum())
+            self._computed += sum(computed, ZERO)
+            known = [one for one in pnl if one is not None]
+            if self._stored is not None:
+                whole = len(known) == count
+                self._stored = self._stored + sum(known, ZERO) if whole else None
+            for at in np.flatnonzero(counts).tolist():
+                if not fits(pnl[at], computed[at], most[at]):
+                    self._unexplained += 1
+                    amounts = trimmed(pnl[at]), trimmed(computed[at])
+                    self._examples.append(UnexplainedPortfolio(uuid_at(inputs.ids, at), *amounts))
+            if len(self._examples) > EXAMPLES:
+                self._examples = nlargest(EXAMPLES, self._examples, key=_apart)
+
+    def _add_groups(self, found: Contributions, inputs: Inputs, sectors: Mapping[str, str]) -> None:
         names, codes = self._keys(found, inputs, sectors)
         seen = np.bincount(codes, minlength=len(names)).tolist()
         columns = [_sums(getattr(found, name), codes, len(names)) for name in AMOUNTS]
-        with localcontext(EXACT):
-            for key, count, *own in zip(names, seen, *columns, strict=True):
-                if not (count or self.by == "portfolio"):
-                    continue
+        for key, count, *own in zip(names, seen, *columns, strict=True):
+            if count or self._by == "portfolio":
                 before = self._sums.get(key, (None,) * len(AMOUNTS))
                 self._sums[key] = tuple(map(_added, before, own))
 
-    def rows(self) -> tuple[ExplainedRow, ...]:
-        """Return a row for each key; largest contribution first, then by key."""
-        zero = Decimal(0)
-        with localcontext(EXACT):
-            found = [
-                (key, sums, (sums[0] or zero) + (sums[1] or zero))
-                for key, sums in self._sums.items()
-            ]
-            whole = sum((abs(contribution) for *_, contribution in found), zero)
-        found.sort(key=lambda one: (-abs(one[2]), one[0] or ""))
-        named = {"symbol", "sector", "type"} & {self.by}
-        return tuple(
-            ExplainedRow(
-                key=key,
-                contribution=trimmed(contribution),
-                share=share_of(contribution, whole),
-                **_named_amounts(sums),
-                **dict.fromkeys(named, key),
-            )
-            for key, sums, contribution in found
+    def explanation(
+        self, *, session: dt.date, since: dt.date | None, currencies: tuple[str, ...]
+    ) -> Explanation:
+        """Return what was found."""
+        return Explanation(
+            portfolios=self._portfolios,
+            policy=self._policy.request.policy,
+            by=self._by,
+            session=session,
+            since=since,
+            daily_pnl=trimmed(self._stored),
+            computed_pnl=trimmed(self._computed),
+            rows=ordered(self._row(key, sums) for key, sums in self._sums.items()),
+            unexplained=self._unexplained,
+            examples=tuple(self._examples),
+            currencies=currencies,
         )
+
+    def _row(self, key: str | None, sums: Amounts) -> ExplainedRow:
+        named = {"symbol", "sector", "type"} & {self._by}
+        amounts: dict[str, Any] = dict(zip(AMOUNTS, map(trimmed, sums), strict=True))
+        contribution = EXACT.add(or_zero(sums[0]), or_zero(sums[1]))
+        amounts |= dict.fromkeys(named, key)
+        return ExplainedRow(key=key, contribution=trimmed(contribution), **amounts)
 
     def _keys(
         self, found: Contributions, inputs: Inputs, sectors: Mapping[str, str]
     ) -> tuple[Sequence[str | None], Int64]:
         """Return the names of keys, and of each lot which one it has."""
         positions = inputs.book.positions
-        if self.by == "portfolio":
+        if self._by == "portfolio":
             names = [str(uuid.UUID(bytes=one.tobytes())) for one in inputs.ids]
             return names, found.portfolio.astype(np.int64)
-        if self.by in {"symbol", "sector"}:
+        if self._by in {"symbol", "sector"}:
             symbols, of_code = _named(positions.symbol, normalised)
             codes = of_code[positions.symbol.codes[found.position]]
-            if self.by == "symbol":
+            if self._by == "symbol":
                 return symbols, codes
             known = sorted({*sectors.values(), UNCLASSIFIED, UNKNOWN})
             place = {name: at for at, name in enumerate(known)}
@@ -92,16 +140,12 @@ class GroupSums:
             of_symbol = np.array(own or [0], dtype=np.int64)
             is_stock = found.kind == LotKind.STOCK
             return known, np.where(is_stock, of_symbol[codes], place[UNCLASSIFIED])
-        column = positions.position_type if self.by == "type" else positions.investment_class
-        texts, of_code = _named(column, normalised if self.by == "class" else str)
+        column = positions.position_type if self._by == "type" else positions.investment_class
+        texts, of_code = _named(column, normalised if self._by == "class" else str)
         spelt = column.codes[found.position]
         is_null = column.state[found.position] == State.NULL
         codes = np.where(is_null, len(texts), of_code[np.where(is_null, 0, spelt)])
         return [*texts, None], codes
-
-
-def _named_amounts(sums: Amounts) -> dict[str, Any]:
-    return dict(zip(AMOUNTS, map(trimmed, sums), strict=True))
 
 
 def _added(one: Decimal | None, other: Decimal | None) -> Decimal | None:
@@ -124,54 +168,36 @@ def _sums(column: WideDecimals, codes: npt.NDArray[Any], groups: int) -> list[De
     return [one if count else None for one, count in zip(found, known, strict=True)]
 
 
-@dataclass(frozen=True, slots=True)
-class PortfolioSums:
-    """An amount of each portfolio of a chunk; None where a value is no number."""
-
-    mantissas: Sequence[int | None]
-    scale: int
-
-    def at(self, portfolio: int) -> Decimal | None:
-        """Return the amount of a portfolio."""
-        return self._amount(self.mantissas[portfolio])
-
-    def whole(self) -> Decimal | None:
-        """Return the sum over all portfolios; None if one is no number."""
-        known = [one for one in self.mantissas if one is not None]
-        return self._amount(sum(known) if len(known) == len(self.mantissas) else None)
-
-    def apart(
-        self, other: PortfolioSums, half_cents: Sequence[int], which: Sequence[int]
-    ) -> Iterator[int]:
-        """Give those of some portfolios whose two amounts differ by more than so much."""
-        scale = max(self.scale, other.scale)
-        mine, theirs = 10 ** (scale - self.scale), 10 ** (scale - other.scale)
-        for at in which:
-            one, two = self.mantissas[at], other.mantissas[at] or 0
-            if one is None or abs(one * mine - two * theirs) * 200 > half_cents[at] * 10**scale:
-                yield at
-
-    def _amount(self, mantissa: int | None) -> Decimal | None:
-        with localcontext(EXACT):
-            return None if mantissa is None else trimmed(Decimal(mantissa).scaleb(-self.scale))
-
-
-def computed_sums(found: Contributions, portfolios: int) -> PortfolioSums:
+def _computed_sums(found: Contributions, portfolios: int) -> list[Decimal]:
     """Return the sum of the contributions of each portfolio."""
-    of = found.portfolio
-    change = sums_by_key(found.unrealized_change, of, portfolios).mantissas()
-    realized = sums_by_key(found.realized, of, portfolios).mantissas()
-    both = [(one or 0) + (two or 0) for one, two in zip(change, realized, strict=True)]
-    return PortfolioSums(both, found.unrealized_change.scale)
+    change, realized = (
+        sums_by_key(column, found.portfolio, portfolios).decimals()
+        for column in (found.unrealized_change, found.realized)
+    )
+    return [or_zero(one) + or_zero(two) for one, two in zip(change, realized, strict=True)]
 
 
-def stored_sums(column: Decimals, portfolio: npt.NDArray[Any], count: int) -> PortfolioSums:
+def _stored_sums(column: Decimals, portfolio: npt.NDArray[Any], count: int) -> list[Decimal | None]:
     """Return the sum of a stored column of each portfolio; None where one value is no number."""
     is_value = column.state == State.VALUE
     values = np.where(is_value, column.values, 0)
     # the integers of 64 bits as such of 128, the lower half first
     wide = np.column_stack((values, values >> 63)).astype("<i8").view(np.uint8).reshape(-1, 16)
-    found = sums_by_key(WideDecimals(wide, column.scale), portfolio, count).mantissas()
+    found = sums_by_key(WideDecimals(wide, column.scale), portfolio, count).decimals()
     for at in portfolio[~is_value].tolist():
         found[at] = None
-    return PortfolioSums(found, column.scale)
+    return found
+
+
+def fits(stored: Decimal | None, computed: Decimal, half_cents: int) -> bool:
+    """Return whether a stored P&L differs from the sum of contributions by roundings alone."""
+    if stored is None:
+        return False
+    return EXACT.subtract(stored, computed).copy_abs() <= Decimal(half_cents) / 200
+
+
+def _apart(one: UnexplainedPortfolio) -> Decimal:
+    """Return how far stored and computed P&L are apart; what is no number is furthest."""
+    if one.daily_pnl is None:
+        return Decimal("Infinity")
+    return abs(one.daily_pnl - one.computed_pnl)

@@ -83,18 +83,10 @@ def causes_of(
 ) -> Bytes:
     """Return (k,) the cause why each of some rows may differ, a place in `CAUSES`.
 
-    Args:
-        written: The rows.
-        facts: Of the chunk.
-        prices: Closes that were changed, by the symbols of ``facts`` and of the market after.
-        splits: Likewise, by their ex-dates, of edited ones `FIRST_DATE`.
-        rate_changed: Whether a rate that counts was changed.
-        since: The day after which events and flows count.
-        looks_back: The first day whose close may have counted.
-        lacks_a_run: Whether a row that they went on from is gone.
-        splits_go_back: Whether a split counts on all days before it (C5).
-        uses_market: Whether closes of the market count, whoever holds it.
-        ends_at_exit: As in `PolicyAudit`.
+    ``prices`` are closes that were changed, by the symbols of ``facts`` and of the market after;
+    ``splits`` likewise, by their ex-dates, of edited ones `FIRST_DATE`. Events and flows count
+    after the day ``since``, closes from ``looks_back`` on. ``splits_go_back`` if a split counts on
+    all days before it (C5), ``uses_market`` if closes of the market do, whoever holds it.
     """
     day, stamped = written.day, facts.changed < UNKNOWN
 

@@ -59,24 +59,13 @@ _MOST_CENTS: Final = 2**61
 
 
 class ChunkCheck:
-    """The rows of one chunk, beside what they should be.
+    """The rows of one chunk, beside what they should be."""
 
-    Attributes:
-        rows: (k,) complete ones that were asked for, rows of `stored`.
-        current: Of each stored row, whether its day was a current one (L32).
-        any_current: Whether the day of one of `rows` was.
-        facts: What the rows are made of, and when it was changed.
-        inputs: The same, to compute natively; None where the reference computes.
-        links: What the rows go on from.
-        expected: What they should be.
-        wrong: (k, c) which cells differ; c counts `ALL_COLUMNS`.
-    """
-
-    facts: Facts
-    links: Links
+    facts: Facts  # what the rows are made of, and when it was changed
+    links: Links  # what they go on from
     expected: ExpectedRows
-    wrong: Bools
-    inputs: Inputs | None = None
+    wrong: Bools  # (k, c) which cells differ; c counts `ALL_COLUMNS`
+    inputs: Inputs | None = None  # to compute natively; None where the reference computes
 
     def __init__(
         self,
@@ -86,13 +75,13 @@ class ChunkCheck:
         stored: StoredRows,
         rows: Int64,
     ) -> None:
-        """Take the rows, at least one."""
+        """Take complete rows that were asked for, at least one."""
         self._policy = policy
         self.ids = ids
         self.selection = selection
         self.stored = stored
         self.rows = rows
-        self.current = policy.current(stored)
+        self.current = policy.current(stored)  # whose day was a current one (L32)
         self.any_current = bool(self.current[rows].any())
 
     @property
@@ -154,22 +143,23 @@ class ChunkCheck:
         """
         policy = self._policy
         found = ExpectedRows.unknown(len(links), policy.computed, shares=policy.has_shares)
-        opens, own = policy.opens(links), cents_of(links.equity)
-        able = ~opens | (in_cents(links.equity) & (np.abs(own) < _MOST_CENTS))
+        equity = self.stored.cells["equity_balance"].take(links.row)
+        opens, own = policy.opens(links), cents_of(equity)
+        able = ~opens | (in_cents(equity) & (np.abs(own) < _MOST_CENTS))
         for column in links.carried.values():
             able &= links.first | in_cents(column) | (column.state == State.NULL)
         tick(int((~able).sum()))
         opening, current = np.where(opens, own, 0), self.current[links.row]
         again = np.flatnonzero(able)
         for _ in range(1 + _CORRECTIONS):
+            if len(again) == 0:
+                break
             computed = await self._compute(links.take(again), opening[again], current[again], tick)
             found = found.replaced(again, computed)
             tick = _uncounted  # a row that is computed again is done
             again = again[opens[again] & found.known[again]]
             off = own[again] - found.cells["equity_balance"].values[again]
             again, off = again[off != 0], off[off != 0]
-            if len(again) == 0:
-                break
             opening[again] += off
         return found
 
@@ -305,25 +295,24 @@ class DifferingCells:
     ) -> None:
         """Take the rows, what they should be, and places in `CAUSES`."""
         rows = links.row
-        self._ids = ids
-        self.links = links
-        self._cause = cause
-        self._pairs = {
+        self._ids, self._links, self._cause = ids, links, cause
+        self._pairs: dict[str, tuple[Any, Any]] = {
+            name: (text.take(rows).texts(), [None] * len(rows))
+            for name, text in stored.texts.items()
+        }
+        self._pairs |= {
             name: (stored.cells[name].take(rows), column)
             for name, column in expected.cells.items()
             if name in stored.cells
         }
-        self._texts = {name: text.take(rows).texts() for name, text in stored.texts.items()}
-        self._shares: list[tuple[Any, Any]] = []
         if stored.shares is not None and expected.shares is not None:
-            own = compare.shares_at(stored.shares, rows)
-            self._shares = list(zip(own, expected.shares.tolist(), strict=True))
+            self._pairs[SHARES] = compare.shares_at(stored.shares, rows), expected.shares
 
     def difference(self, row: int, column: str) -> Difference:
         """Return a cell as it is and as it should be."""
         return Difference(
-            uuid_at(self._ids, int(self.links.portfolio[row])),
-            calendars.date_of(int(self.links.day[row])),
+            uuid_at(self._ids, int(self._links.portfolio[row])),
+            calendars.date_of(int(self._links.day[row])),
             column,
             *self._pair(row, column),
             CAUSES[self._cause[row]],
@@ -331,18 +320,16 @@ class DifferingCells:
 
     def furthest(self, rows: npt.NDArray[np.intp], column: str) -> int:
         """Return which of some rows is furthest off in a column; what is no number comes last."""
-        if column in self._pairs:
-            own, right = self._pairs[column]
+        own, right = self._pairs[column]
+        if isinstance(own, Decimals):
             apart = np.abs(floats(own) - floats(right))[rows]
         else:
-            found = (compare.shares_apart(*self._pair(row, column)) for row in rows.tolist())
+            found = (compare.shares_apart(own[row], right[row]) for row in rows.tolist())
             apart = np.array([np.nan if one is None else float(one) for one in found])
         return int(rows[np.argmax(np.nan_to_num(apart, nan=-1.0))])
 
     def _pair(self, row: int, column: str) -> tuple[Any, Any]:
-        if column == SHARES:
-            return self._shares[row]
-        if column in self._texts:
-            return self._texts[column][row], None
         own, right = self._pairs[column]
-        return compare.value_at(own, row), compare.value_at(right, row)
+        if isinstance(own, Decimals):
+            return compare.value_at(own, row), compare.value_at(right, row)
+        return own[row], right[row]

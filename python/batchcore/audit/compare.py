@@ -11,7 +11,7 @@ import numpy as np
 from batchcore.frames import rescaled
 from batchcore.run.analysis import OBSERVATIONS
 from batchcore.run.analytic_rows import SHARE_SCALE
-from batchcore.schema import RULE_COLUMNS
+from batchcore.schema import MONEY_COLUMNS, RULE_COLUMNS
 from batchcore.sources.stored import ANALYTIC, EMPTY, GREEKS, SHARES
 from batchcore.units import State
 
@@ -51,7 +51,25 @@ REASONS: Final = (
 )
 """Why cells cannot be checked."""
 
-EXPOSURES: Final = ("long_value", "short_value", "gross_exposure", "net_exposure", "cash_value")
+EXPOSURES: Final = tuple(
+    name
+    for name in MONEY_COLUMNS
+    if name not in {"equity_balance", "total_value"}
+    and not name.startswith(("daily_", "cumulative_"))
+)
+"""Columns of money that are neither equity nor what is added to it (S9, L29, L30)."""
+
+OF_WEIGHTS: Final = (
+    SHARES,
+    *("hhi", "effective_num_positions", "top_3_concentration", "top_10_concentration"),
+)
+"""Columns of sectors and concentration (A2, A3, L33, L34)."""
+
+PNL_COLUMNS: Final = (
+    *("daily_pnl", "daily_realized_pnl", "daily_return"),
+    *("cumulative_pnl", "cumulative_realized_pnl"),
+)
+"""Columns that a P&L shows in."""
 
 BY_PROFILE: Final = ("beta_provider_1y", SHARES)
 """Columns that depend on profiles (A1, A2)."""

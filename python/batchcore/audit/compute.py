@@ -10,26 +10,29 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
 
+from batchcore import reference as ref
 from batchcore.audit.compare import value_at
 from batchcore.frames import LEFT_OUT, Decimals, Frame, Objects, Opening, Previous, taken
 from batchcore.native import CancelFlag, in_thread, roll_forward, store_snapshots
 from batchcore.schema import COUNT_COLUMNS, MONEY_COLUMNS, SNAPSHOT_SCALES
 from batchcore.sources.plain import as_decimals
+from batchcore.sources.stored import SHARES
 from batchcore.units import CENTS, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy.typing as npt
 
     from batchcore.audit.policy import PolicyAudit
     from batchcore.frames import Bools, FloatObjects, Int32, Int64, Rows, Text
     from batchcore.native import Book
+    from batchcore.reference.facts import Figures
     from batchcore.sources.stored import StoredRows
 
     Tick = Callable[[int], None]
     Shares = npt.NDArray[np.object_]
-    Roll = Callable[[int, int, tuple[Any, ...] | None, Decimal, int], Any]
+    Roll = Callable[[int, int, tuple[ref.Snapshot, ...], Decimal, int], Figures | None]
 
 CARRIED: Final = (
     "equity_balance",
@@ -42,26 +45,14 @@ CARRIED: Final = (
 
 @dataclass(frozen=True, eq=False)
 class Links(Frame):
-    """Rows to be computed, each from one row before it or from an opening equity.
+    """Stored rows by portfolio and day, each with the row before it that it goes on from."""
 
-    Attributes:
-        row: Row of `StoredRows`, ascending.
-        portfolio: Row of the chunk.
-        day: Of each.
-        previous_day: Of the row before; meaningless where `first`.
-        first: Whether there is no row before: then the equity is that of the row itself, for what
-            it opened with is not stored.
-        carried: `CARRIED` of the row before.
-        equity: `equity_balance` of the row itself.
-    """
-
-    row: Int64
-    portfolio: Int32
+    row: Int64  # of `StoredRows`, ascending
+    portfolio: Int32  # row of the chunk
     day: Int32
-    previous_day: Int32
-    first: Bools
-    carried: Mapping[str, Decimals]
-    equity: Decimals
+    previous_day: Int32  # of the row before; its own where `first`
+    first: Bools  # whether there is no row before
+    carried: Mapping[str, Decimals]  # `CARRIED` of it, where they were read; own where `first`
 
     _is_checked: ClassVar = False
 
@@ -70,15 +61,14 @@ class Links(Frame):
         """Return some complete rows with the row before each as it is stored, -1 for none."""
         first = before < 0
         basis = np.where(first, rows, before)
-        carried = {name: stored.cells[name].take(basis) for name in CARRIED}
+        carried = {name: stored.cells[name] for name in CARRIED if name in stored.cells}
         return cls(
             rows,
             stored.portfolio[rows],
             stored.day[rows],
             stored.day[basis],
             first,
-            carried,
-            stored.cells["equity_balance"].take(rows),
+            taken(carried, basis),
         )
 
     def after(self, expected: ExpectedRows, before: Int64) -> Self:
@@ -88,17 +78,11 @@ class Links(Frame):
 
 @dataclass(frozen=True, eq=False)
 class ExpectedRows(Frame):
-    """What rows should be.
+    """What rows should be, with the decimals that the rules give; NULL where nothing is known."""
 
-    Attributes:
-        known: Whether the rules give a row: a portfolio may fail (S10, L4).
-        cells: Column -> values, with the decimals that the rules give it; NULL in other rows.
-        shares: `sector_exposure` as mappings of decimals, None for NULL; None without it.
-    """
-
-    known: Bools
+    known: Bools  # whether the rules give a row: a portfolio may fail (S10, L4)
     cells: Mapping[str, Decimals]
-    shares: Shares | None
+    shares: Shares | None  # `sector_exposure` as mappings of decimals, None for NULL or without it
 
     _is_checked: ClassVar = False
 
@@ -121,22 +105,17 @@ async def computed_by_reference(  # noqa: PLR0917  # rows, and what they are com
 ) -> ExpectedRows:
     """Return what rows should be by the pure-Python reference, one by one.
 
-    Args:
-        policy: Says which columns rows are computed with.
-        roll: Gives the row of a portfolio and a day, None if it fails: from a snapshot before
-            it or an opening equity, and with the first day that is a current one.
-        links: The rows, each with what it goes on from.
-        opening: Cents that `portfolios.equity_balance` had before each (S5, L6).
-        current: Whether the day of each was a current one (L32).
-        tick: Called with how many more are done.
+    ``roll`` gives the row of a portfolio and a day, None if it fails: from the snapshot before it,
+    or none, an opening equity (S5, L6; here in cents), and the first day that is current (L32).
+    ``current`` says whether that of each row was; ``tick`` is called with how many more are done.
     """
     rows = []
     for row in range(len(links)):
         await asyncio.sleep(0)  # the reference is slow, and signals must get through
-        previous: Any = None
+        previous: tuple[ref.Snapshot, ...] = ()
         if not links.first[row]:
-            carried = (value_at(links.carried[name], row) for name in CARRIED)
-            previous = (int(links.previous_day[row]), *carried)
+            carried: Any = (value_at(links.carried[name], row) for name in CARRIED)
+            previous = (ref.Snapshot(int(links.previous_day[row]), *carried),)
         day, equity = int(links.day[row]), Decimal(int(opening[row])).scaleb(-CENTS)
         today = day + (not current[row])
         rows.append(roll(int(links.portfolio[row]), day, previous, equity, today))
@@ -145,9 +124,9 @@ async def computed_by_reference(  # noqa: PLR0917  # rows, and what they are com
     if policy.has_shares:
         shares = np.full(len(rows), None, dtype=np.object_)
         for number, one in enumerate(rows):
-            if one is not None and one.sector_exposure is not None:
-                own = one.sector_exposure.items()
-                shares[number] = {name: Decimal(repr(weight)) for name, weight in own}
+            weights = getattr(one, SHARES, None)
+            if weights is not None:
+                shares[number] = {name: Decimal(repr(own)) for name, own in weights.items()}
     known = np.array([row is not None for row in rows], dtype=np.bool_)
     return ExpectedRows(known, {name: _cells(rows, name) for name in policy.computed}, shares)
 
@@ -155,8 +134,6 @@ async def computed_by_reference(  # noqa: PLR0917  # rows, and what they are com
 def _cells(rows: list[Any], column: str) -> Decimals:
     """Return a column of rows of the reference; NULL where there is no row, or no such column."""
     values = [getattr(row, column, None) for row in rows]
-    if column == "total_value":  # which `rollforward` has no name of its own for (S8)
-        values = [getattr(row, column, getattr(row, "equity_balance", None)) for row in rows]
     decimals = [None if value is None else Decimal(value) for value in values]
     return as_decimals(decimals, SNAPSHOT_SCALES[column])
 
@@ -173,10 +150,12 @@ class Inputs:
 async def computed_natively(  # noqa: PLR0917  # rows, and what they are computed from
     policy: PolicyAudit, inputs: Inputs, links: Links, opening: Int64, current: Bools, tick: Tick
 ) -> ExpectedRows:
-    """Return the same by the native core, all rows of a session at once."""
+    """Return the same by the native core, all rows of a session at once; of one row at least."""
     found = ExpectedRows.unknown(len(links), policy.computed, shares=policy.has_shares)
     at, parts, cancel = [], [], CancelFlag()
-    for own in _groups(2 * links.day.astype(np.int64) + current):
+    keys = 2 * links.day.astype(np.int64) + current
+    order = np.argsort(keys, kind="stable")
+    for own in np.split(order, np.flatnonzero(np.diff(keys[order])) + 1):
         today = int(links.day[own[0]]) + (not current[own[0]])
         work = _session(policy, inputs, links.take(own), opening[own], today, cancel)
         rows = await in_thread(work, cancel)
@@ -186,7 +165,7 @@ async def computed_natively(  # noqa: PLR0917  # rows, and what they are compute
         at.append(own[rows.portfolio])
         parts.append(ExpectedRows(np.ones(len(rows), dtype=np.bool_), cells, weights))
         tick(len(own))
-    return found.replaced(np.concatenate(at), ExpectedRows.concat(parts)) if parts else found
+    return found.replaced(np.concatenate(at), ExpectedRows.concat(parts))
 
 
 def _session(  # noqa: PLR0917  # rows, and what they are computed from
@@ -225,14 +204,6 @@ def _session(  # noqa: PLR0917  # rows, and what they are computed from
         cancel=cancel,
         host=None if policy.host is None else replace(policy.host, today=today),
     )
-
-
-def _groups(keys: Int64) -> Iterator[Int64]:
-    """Give the rows of each key, keys ascending."""
-    order = np.argsort(keys, kind="stable")
-    starts = np.flatnonzero(np.diff(keys[order])) + 1
-    if len(keys):
-        yield from np.split(order, starts)
 
 
 def columns_of(rows: Rows) -> dict[str, Decimals]:

@@ -35,9 +35,10 @@ async def converted_since(  # noqa: PLR0917  # where to look, and for whom
     since: Int32,
     settings: Settings,
 ) -> Bools:
-    """Return (k,) whether a rate that counts in a row came or changed since it was written.
+    """Return (k,) whether a rate that counts in a row came or changed since it was written (C6).
 
-    ``since`` is the day of the row that each goes on from. Of a host that maps rates.
+    For a mark, an entry or an exit. ``since`` is the day of the row that each goes on from. Of a
+    host that maps rates.
     """
     query = select_rate_changes(catalog, int(written.at.min()), int(written.day.max()))
     rates = await load(session, query)
@@ -45,25 +46,7 @@ async def converted_since(  # noqa: PLR0917  # where to look, and for whom
         return np.zeros(len(written.at), dtype=np.bool_)
     held = await load(session, select_foreign_held(catalog, selection))
     names = await load_names(session, catalog, held.own)
-    return rate_counts(
-        rates, held, located(held.portfolio_id, ids), names, written, since, settings
-    )
-
-
-def rate_counts(  # noqa: PLR0917  # what changed, who holds what, and what was written
-    rates: RateChanges,
-    held: ForeignHeld,
-    portfolio: Int32,
-    names: Mapping[str, str],
-    written: WriteTimes,
-    since: Int32,
-    settings: Settings,
-) -> Bools:
-    """Return (k,) whether a changed rate may count in a row: for a mark, an entry or an exit (C6).
-
-    ``portfolio`` is that of each position held, as in ``written``; ``names`` has the currency of
-    each text in ``held.own``.
-    """
+    portfolio = located(held.portfolio_id, ids)
     order = np.argsort(portfolio, kind="stable")
     pair = pairs(written.portfolio, portfolio[order])
     row, position = pair.left, order[pair.right]

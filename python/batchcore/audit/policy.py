@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -18,10 +18,12 @@ from batchcore.native import Book
 from batchcore.schema import Use
 from batchcore.sources import stored as stores
 from batchcore.sources.facts import select_events, select_flows
+from batchcore.sources.host import located
 from batchcore.sources.plain import load_plainly
 from batchcore.sources.positions import select_all_positions, select_positions
 from batchcore.sources.prices import load_calendar
 from batchcore.sources.query import load
+from batchcore.sources.rates import select_homes
 from batchcore.sources.reference import Reader
 
 if TYPE_CHECKING:
@@ -45,31 +47,11 @@ if TYPE_CHECKING:
     from batchcore.native import CancelFlag, Host, Market
     from batchcore.pg.session import Session
     from batchcore.run.request import Request
+    from batchcore.run.valuation import Valuation
     from batchcore.sources.host import Selection
     from batchcore.sources.portfolios import Portfolios
     from batchcore.sources.query import Query
     from batchcore.sources.stored import OwnEquities, StoredRows
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Chains:
-    """Stored rows whose P&L is explained, by portfolio and day, each with the row before it.
-
-    `portfolio` counts the ids of the chunk; `previous_day` is a row's own if it is a `first` one,
-    without a row before it.
-    """
-
-    portfolio: Int32
-    day: Int32
-    previous_day: Int32
-    first: Bools
-
-    def ends(self) -> tuple[Int64, Int64]:
-        """Return the first and the last row of each portfolio that has one."""
-        new = np.ones(len(self.portfolio) + 1, dtype=np.bool_)
-        new[1:-1] = self.portfolio[1:] != self.portfolio[:-1]
-        starts = np.flatnonzero(new)
-        return starts[:-1], starts[1:] - 1
 
 
 async def policy_audit(session: Session, request: Request, *, fast: bool) -> PolicyAudit:
@@ -90,42 +72,26 @@ async def policy_audit(session: Session, request: Request, *, fast: bool) -> Pol
 
 
 class PolicyAudit(abc.ABC):
-    """A policy on the tables of a host.
-
-    Attributes:
-        columns: Columns that are compared, in the order of the report.
-        computed: Columns that rows are computed with.
-        has_shares: Whether `sector_exposure` is another one.
-        of_first_row: Columns whose value in a first row is known for good.
-        sums: Amounts of which the daily column of a first row equals the cumulative one.
-        by_chain: Columns that the row before has a part in, beside the equity.
-        by_value: Columns in which the value of a PRIVATE lot counts.
-        by_quantity: Columns that a partial close changes on earlier days.
-        ends_at_exit: Whether closes of a position that was exited count no more (S3, L8).
-        of_day: Whether P&L and flows of a row are of its day alone, whatever has been since the
-            row before it (L12, L18); then no row is a baseline either.
-        reads_deleted: Whether soft-deleted positions and their events count.
-        valued_by: What values lots beside closes, where the host maps it.
-        market: To compute natively, if anything is; with a `host` where the policy needs one.
-        read: Columns that are read where they are there.
-        off: Part of the columns -> why it cannot be computed.
-    """
+    """A policy on the tables of a host."""
 
     stored_rules: ClassVar[stores.StoredRules] = stores.ROLLFORWARD
-    columns: tuple[str, ...]
-    computed: ClassVar[tuple[str, ...]]
-    has_shares: ClassVar[bool] = False
-    of_first_row: ClassVar[tuple[str, ...]]
-    sums: ClassVar[tuple[str, ...]]
-    by_chain: ClassVar[tuple[str, ...]]
-    by_value: ClassVar[tuple[str, ...]]
-    by_quantity: ClassVar[tuple[str, ...]]
-    ends_at_exit: ClassVar[bool] = True
+    columns: tuple[str, ...]  # that are compared, in the order of the report
+    computed: ClassVar[tuple[str, ...]]  # that rows are computed with
+    has_shares: ClassVar[bool] = False  # whether `sector_exposure` is another one
+    of_first_row: ClassVar[tuple[str, ...]]  # whose value in a first row is known for good
+    sums: ClassVar[tuple[str, ...]]  # amounts that are daily and cumulative the same in a first row
+    by_chain: ClassVar[tuple[str, ...]]  # that the row before has a part in, beside the equity
+    by_value: ClassVar[tuple[str, ...]]  # in which the value of a PRIVATE lot counts
+    by_quantity: ClassVar[tuple[str, ...]]  # that a partial close changes on earlier days
+    ends_at_exit: ClassVar[bool] = True  # whether closes count no more after an exit (S3, L8)
     of_day: ClassVar[bool] = False
-    reads_deleted: ClassVar[bool] = False
-    valued_by: ClassVar[Use] = Use.VALUATION
-    market: Market
-    host: Host | None = None
+    """Whether P&L and flows of a row are of its day alone, whatever has been since the row before
+    it (L12, L18); then no row is a baseline either."""
+    reads_deleted: ClassVar[bool] = False  # whether soft-deleted positions and events count
+    valued_by: ClassVar[Use] = Use.VALUATION  # what values lots beside closes, where it is mapped
+    valuation: Valuation  # once `share` is done and anything is computed natively
+    market: Market  # likewise
+    host: Host | None = None  # likewise, where the policy needs one
 
     def __init__(
         self,
@@ -147,8 +113,8 @@ class PolicyAudit(abc.ABC):
         self.start, self.end = (
             None if date is None else day_of(date) for date in (request.start, request.end)
         )
-        self.read = self.columns
-        self.off: dict[str, str] = {}
+        self.read = self.columns  # where they are there
+        self.off: dict[str, str] = {}  # part of the columns -> why it cannot be computed
 
     @abc.abstractmethod
     async def share(self, selection: Selection, first: int, last: int) -> None:
@@ -182,22 +148,19 @@ class PolicyAudit(abc.ABC):
         )
         return await self.convert(session, Inputs(check.ids, book), check.selection)
 
-    async def convert(
-        self,
-        session: Session,  # noqa: ARG002  # what a policy needs that converts
-        inputs: Inputs,
-        selection: Selection,  # noqa: ARG002
-    ) -> Inputs:
+    async def convert(self, session: Session, inputs: Inputs, selection: Selection) -> Inputs:
         """Return inputs with what converts their lots, once `share` is done (C6)."""
-        return inputs
+        if Use.RATES not in self.valued_by or self.catalog.schema.fx is None:
+            return inputs
+        homes = await load(session, select_homes(self.catalog, selection))
+        currency = homes.currency.take(located(inputs.ids, homes.id))
+        book = await self.valuation.convert(session, inputs.book, currency)
+        return replace(inputs, book=book, currency=currency)
 
     def select_positions(self, selection: Selection) -> Query[Positions]:
         """Return the positions that count."""
         select = select_all_positions if self.reads_deleted else select_positions
         return select(self.catalog, selection)
-
-    def leave_out_analytics(self) -> None:  # noqa: B027  # a policy may have none apart
-        """Read nothing that only columns of analytics are computed from."""
 
     def half_cents(self, rows: Int64, later: Int64) -> Int64:
         """Return by how much stored P&L and contributions may differ by roundings alone (X2).
@@ -210,7 +173,7 @@ class PolicyAudit(abc.ABC):
         return found
 
     @abc.abstractmethod
-    def contributions(self, chains: Chains, inputs: Inputs, cancel: CancelFlag) -> Contributions:
+    def contributions(self, links: Links, inputs: Inputs, cancel: CancelFlag) -> Contributions:
         """Return what each lot added to the P&L of rows (X1, X4, X7)."""
 
     @abc.abstractmethod
@@ -241,12 +204,23 @@ class PolicyAudit(abc.ABC):
     def looks_back(self, links: Links, wrong: Bools) -> Int32:
         """Return the first day whose close may have counted in rows with (k, c) wrong cells."""
 
-    @abc.abstractmethod
     def since(self, links: Links) -> Int32:
-        """Return the day after which events and flows count in rows."""
+        """Return the day after which events and flows count in rows (S6, S7, L18)."""
+        return links.day - 1 if self.of_day else links.previous_day
 
     @abc.abstractmethod
     async def own_equities(
         self, portfolios: Portfolios, at: Int64, selection: Selection
     ) -> OwnEquities:
         """Return what `portfolios.equity_balance` is to be, of the portfolios ``at`` some rows."""
+
+
+def latest_before(portfolio: Int32, counts: Bools) -> Int64:
+    """Return of each stored row the latest one before it of the same portfolio, -1 for none.
+
+    Of those that count: complete ones (S5), or all (L5).
+    """
+    latest = np.maximum.accumulate(np.where(counts, np.arange(len(portfolio)), -1))
+    before = np.concatenate([[-1], latest])[:-1]
+    same = portfolio[before] == portfolio
+    return np.where((before >= 0) & same, before, -1)

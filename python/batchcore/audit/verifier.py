@@ -100,7 +100,6 @@ async def verify(
         portfolio_ids,
         policy=policy,
         calendar=calendar,
-        analytics="none",
         beta_weights=beta_weights,
         settings=settings,
     )

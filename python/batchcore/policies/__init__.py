@@ -36,26 +36,16 @@ def _imported(module: str, name: str) -> Callable[[], Any]:
 
 @dataclass(frozen=True, slots=True)
 class PolicyEntry:
-    """What is known of a policy before it is imported.
-
-    Attributes:
-        load: Returns its class.
-        audit: Returns the class by which `verify` computes its rows again; None if it cannot.
-        repaired: Returns its class where only what differs is written; None where that is refused.
-        settled: Refuses options that it does not have; returns those that it decides itself.
-        repair_refusal: Why its rows are not repaired; None if they are.
-        checks_prices: Whether it looks at the coverage of prices (S12).
-        failures_by_day: Names of issues that fail a single day; empty where a portfolio fails
-            with all its days.
-    """
+    """What is known of a policy before it is imported."""
 
     load: Callable[[], type[Policy]]
-    audit: Callable[[], type[PolicyAudit]] | None = None
-    repaired: Callable[[], type[Policy]] | None = None
+    audit: Callable[[], type[PolicyAudit]] | None = None  # to verify its rows; None if it cannot
+    repaired: Callable[[], type[Policy]] | None = None  # where only what differs is written
     settled: Callable[[RunOptions], Mapping[str, Any]] = _accepts_all
+    """Refuses options that it does not have; returns those that it decides itself."""
     repair_refusal: str | None = "the policy has no repair"
-    checks_prices: bool = True
-    failures_by_day: tuple[str, ...] = ()
+    checks_prices: bool = True  # whether it looks at the coverage of prices (S12)
+    failures_by_day: tuple[str, ...] = ()  # issues of a day alone; others fail a portfolio whole
 
 
 def _settled_by_legacy(options: RunOptions) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ from batchcore import calendar as calendars
 from batchcore import reference as ref
 from batchcore.audit import compare
 from batchcore.audit.compute import columns_of, shares_of
-from batchcore.audit.policy import PolicyAudit
+from batchcore.audit.policy import PolicyAudit, latest_before
 from batchcore.db.analytic_tables import LEGACY, POSITION_BETAS, PROFILES, check_legacy
 from batchcore.frames import ComputedDays, Decimals, Opening
 from batchcore.native import build_host, legacy_contributions
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from batchcore.audit.chunk_check import ChunkCheck
     from batchcore.audit.compute import Inputs, Links, Roll, Shares
-    from batchcore.audit.policy import Chains
     from batchcore.frames import Bools, Contributions, Int32, Int64, Rows
     from batchcore.native import CancelFlag
     from batchcore.sources.host import Selection
@@ -43,15 +42,8 @@ if TYPE_CHECKING:
     from batchcore.sources.stored import OwnEquities, StoredRows
 
 
-OF_DAY: Final = (
-    "beta_provider_1y",
-    SHARES,
-    *("hhi", "effective_num_positions", "top_3_concentration", "top_10_concentration"),
-)
+OF_DAY: Final = ("beta_provider_1y", *compare.OF_WEIGHTS)
 """Columns that are filled on a current day (L32 to L34)."""
-
-OF_WEIGHTS: Final = OF_DAY[1:]
-"""Those of them that have no value together (L34)."""
 
 BY_CHAIN: Final = (
     *("daily_pnl", "daily_return"),
@@ -115,8 +107,8 @@ class LegacyAudit(PolicyAudit):
         start = max(first - PREVIOUS_CLOSE_DAYS, calendars.FIRST_DATE)
         closes = await load_legacy_closes(session, catalog, spelt, start, last)
         sessions = self.calendar.sessions(first, last)
-        valuation = Valuation(catalog, self.request.settings, sessions)
-        self.market = await valuation.market(session, closes)
+        self.valuation = Valuation(catalog, self.request.settings, sessions)
+        self.market = await self.valuation.market(session, closes)
         profiles = (await load(session, select_spelt_profiles(catalog, spelt))).profiles
         # Rows with weights had a benchmark; `judge` leaves out those that had none.
         self.host = build_host(dt.date.max, profiles=profiles, has_benchmark=True)
@@ -126,7 +118,8 @@ class LegacyAudit(PolicyAudit):
 
         A row that was replaced keeps the time of its first writing, so that may be too early (L5).
         """
-        return rows_at_writing(stored), rows_before(stored)
+        every = np.ones(len(stored), dtype=np.bool_)
+        return rows_at_writing(stored), latest_before(stored.portfolio, every)
 
     def current(self, stored: StoredRows) -> Bools:
         """Return which rows have a column of a current day."""
@@ -145,13 +138,13 @@ class LegacyAudit(PolicyAudit):
         betas = await load(self.session, select_newest_betas(self.catalog, check.selection))
         return replace(inputs, book=replace(inputs.book, betas=betas))
 
-    def contributions(self, chains: Chains, inputs: Inputs, cancel: CancelFlag) -> Contributions:
+    def contributions(self, links: Links, inputs: Inputs, cancel: CancelFlag) -> Contributions:
         """Return what each position added on the days of the rows (X7)."""
         return legacy_contributions(
             self.market,
             inputs.book,
             opening=Opening(portfolio_id=inputs.ids, equity=Decimals.nulls(len(inputs.ids))),
-            days=ComputedDays(portfolio=chains.portfolio, day=chains.day, earns=~chains.first),
+            days=ComputedDays(portfolio=links.portfolio, day=links.day, earns=~links.first),
             threads=self.request.settings.threads,
             cancel=cancel,
         )
@@ -162,14 +155,11 @@ class LegacyAudit(PolicyAudit):
         scales = self.reader.scales
 
         def row(
-            portfolio: int, day: int, previous: tuple[Any, ...] | None, opening: Decimal, today: int
+            portfolio: int, day: int, before: tuple[ref.Snapshot, ...], equity: Decimal, today: int
         ) -> legacy.Row | None:
-            start = replace(portfolios[portfolio], equity_balance=opening)
-            if previous is not None:
-                start = replace(start, snapshots=(legacy.Snapshot(*previous),))
+            start = replace(portfolios[portfolio], equity_balance=equity, snapshots=before)
             shared = legacy.Shared(self._prices, (day,), today, profiles=self._profiles)
-            rows = legacy.roll(start, shared, [day], scales).rows
-            return rows[0] if rows else None
+            return next(iter(legacy.roll(start, shared, [day], scales).rows), None)
 
         return row
 
@@ -203,19 +193,15 @@ class LegacyAudit(PolicyAudit):
             ("beta_changed", Fact.BETA, ("beta_provider_1y",)),
         ):
             judged.leave_out(reason, filled & written.changed(facts, facts.kind == kind), columns)
-        weighed = compare.is_analysed(check.stored, OF_WEIGHTS)[check.rows]
+        weighed = compare.is_analysed(check.stored, compare.OF_WEIGHTS)[check.rows]
         since = filled & ~weighed & (written.at < self._benchmark_since)
-        judged.leave_out("benchmark_changed", since, OF_WEIGHTS)
+        judged.leave_out("benchmark_changed", since, compare.OF_WEIGHTS)
 
     def looks_back(self, links: Links, wrong: Bools) -> Int32:
         """Return the first day whose close may have counted in rows (L12, L26)."""
         back = links.day - PREVIOUS_CLOSE_DAYS
         back[compare.in_any(wrong, compare.EXPOSURES)] = calendars.FIRST_DATE
         return np.maximum(back, calendars.FIRST_DATE).astype(np.int32)
-
-    def since(self, links: Links) -> Int32:
-        """Return the day before: what is of no session is never picked up (L18)."""
-        return links.day - 1
 
     async def own_equities(
         self,
@@ -246,10 +232,3 @@ def rows_at_writing(stored: StoredRows) -> Int64:
             found[row] = open_rows[-1]
         open_rows.append(row)
     return found
-
-
-def rows_before(stored: StoredRows) -> Int64:
-    """Return of each row the latest one before it of the same portfolio, -1 for none (L5)."""
-    before = np.arange(-1, len(stored) - 1)
-    same = stored.portfolio[before] == stored.portfolio
-    return np.where((before >= 0) & same, before, -1)

@@ -98,49 +98,28 @@ class ChunkLoad:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ComputedChunk:
-    """A chunk that waits to be written.
-
-    Attributes:
-        batches: Its bytes; several parts where some portfolios were refused (S10).
-        issues: Those of its analytics, and of portfolios that were refused.
-        noticed: What else was noticed, each with the number that its portfolios count from.
-        entry: What the ledger keeps of it, where there is one.
-        kept: Once it is written, what it left to other writers.
-        differences: Of a repair, what it found.
-    """
+    """A chunk that waits to be written."""
 
     chunk: Chunk
-    batches: tuple[Batch, ...]
+    batches: tuple[Batch, ...]  # its bytes; several where some portfolios were refused (S10)
     rows: Rows
-    issues: tuple[Issues, ...]
-    noticed: Sequence[tuple[Issues, int]] = ()
-    entry: Entry | None = None
-    kept: Sequence[Kept] = ()
-    differences: Differences | None = None
+    issues: tuple[Issues, ...]  # of its analytics, and of portfolios that were refused
+    noticed: Sequence[tuple[Issues, int]] = ()  # others, and from where their portfolios count
+    entry: Entry | None = None  # what the ledger keeps of it
+    kept: Sequence[Kept] = ()  # once it is written, what it left to other writers
+    differences: Differences | None = None  # of a repair, what it found
 
 
 class Policy(abc.ABC):
     """A policy at work on one run: what it reads, plans, computes and writes.
 
     `make_plan` comes first, then `begin`; chunks are computed once `load_prices` has returned.
-
-    Attributes:
-        reads_deleted: Whether soft-deleted positions count.
-        selection: The portfolios whose symbols need prices, of all shards.
-        asked: How many portfolios were asked for, of all shards.
-        plan: What each portfolio writes, of the shard of the run.
-        chunks: Of the plan, in the order of ids.
-        stamps: Of a plan alone, how the host keeps the time stamps of its tables.
-        names: Of its portfolios, where errors have them.
-        refused: (n,) bool, portfolios that fail before anything is computed; None is none.
-        analytics_off: Part of the analytics -> why it is not done though it was asked for.
-        coverage: Of the sessions that `load_prices` checks (S12), also where it refuses them.
     """
 
-    reads_deleted: ClassVar = False
+    reads_deleted: ClassVar = False  # whether soft-deleted positions count
 
-    plan: Plan
-    chunks: Sequence[Chunk]
+    plan: Plan  # what each portfolio writes, of the shard of the run
+    chunks: Sequence[Chunk]  # of the plan, in the order of ids
 
     def __init__(self, run: RunContext, catalog: Catalog, calendar: Calendar, days: Range) -> None:
         """Take what is known before the plan; the tables were found fit by `check_tables`."""
@@ -150,13 +129,14 @@ class Policy(abc.ABC):
         self.calendar = calendar
         self.days = days
         self.catalog = catalog
+        # whose symbols need prices, and how many were asked for: of all shards
         self.selection = Selection(run.request.wanted)
         self.asked = 0
-        self.names: tuple[str | None, ...] = ()
-        self.refused: Bools | None = None
-        self.analytics_off: dict[str, str] = {}
-        self.stamps: tuple[Stamps, ...] = ()
-        self.coverage = Coverage.none()
+        self.names: tuple[str | None, ...] = ()  # of the plan, where errors have them
+        self.refused: Bools | None = None  # which of it fail before anything is computed
+        self.analytics_off: dict[str, str] = {}  # part of what was asked for -> why it is not done
+        self.stamps: tuple[Stamps, ...] = ()  # of a plan alone: the host's time stamps
+        self.coverage = Coverage.none()  # of the sessions checked (S12), also where it refuses them
 
     @classmethod
     @abc.abstractmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
 
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
-    from batchcore.frames import Ids, Int32, Int64, Prices, Rows, Text
+    from batchcore.frames import Bools, Ids, Int32, Int64, Prices, Rows, Text
     from batchcore.native import Checks, Market
     from batchcore.pg.session import Session
     from batchcore.policies.policy import RunContext
@@ -346,29 +347,22 @@ class RollForward(Policy):
         holds = np.zeros(len(plan.id), dtype=np.bool_)
         rows = located(ids, plan.id)
         holds[rows[rows >= 0]] = True
-        found: Counter[tuple[int, str]] = Counter()
+        found: Counter[tuple[int, str | None]] = Counter()
         for chunk in self.chunks:
             own = chunk.works & holds[chunk.rows]
             if not own.any():
                 continue
-            selection = self.selection_of(chunk, own)
-            positions = await load(reader, select_positions(self.catalog, selection))
-            book = await self.load_book(reader, chunk, positions)
-            book = await self.valuation.convert(reader, book, plan.opening.currency)
-            facts = ChunkFacts(book, plan.previous_of(chunk.rows), Returns.none())
+            facts = await self._load_facts(reader, chunk, own)
             compute = partial(self.compute, facts, plan.opening.take(chunk.rows), prices)
             issues = (await in_thread(compute, self.cancel)).issues
-            columns = issues.name.texts(), issues.day.values.tolist(), issues.detail.texts()
-            found.update(
-                (day, str(rate))
-                for name, day, rate in zip(*columns, strict=True)
-                if name == "fx_missing"
-            )
-        lacking = sorted(found)
-        details = [f"{one[1]}, in {counted(found[one], 'portfolio')}" for one in lacking]
-        days_lacking = [day for day, _ in lacking]
+            is_rate = [name == "fx_missing" for name in issues.name.texts()]
+            lacks = issues.take(np.array(is_rate, dtype=np.bool_))
+            found.update(zip(lacks.day.values.tolist(), lacks.detail.texts(), strict=True))
+        lacking = sorted(found.items())
+        details = [f"{rate}, in {counted(many, 'portfolio')}" for (_, rate), many in lacking]
+        lacking_days = [day for (day, _), _ in lacking]
         nobody = [-1] * len(lacking)
-        self.issues.add(Issues.of("fx_missing", nobody, day=days_lacking, detail=details))
+        self.issues.add(Issues.of("fx_missing", nobody, day=lacking_days, detail=details))
 
     def _look_at_coverage(self, market: Market, symbols: Text, priced: Int32 | None) -> None:
         """Set the coverage of each session; refuse those whose prices have not arrived (S12)."""
@@ -399,17 +393,21 @@ class RollForward(Policy):
             existing = await self.load_existing(reader, chunk)
             if not chunk.works.any():
                 return ChunkLoad(chunk, existing, None)
-            selection = self.selection_of(chunk, chunk.works)
-            positions = await load(reader, select_positions(self.catalog, selection))
-            book = await self.load_book(reader, chunk, positions)
-            book = await self.valuation.convert(reader, book, self.plan.opening.currency)
-            stored, returns = self.plan.previous_of(chunk.rows), Returns.none()
+            facts = await self._load_facts(reader, chunk, chunk.works)
             if self.parts.level != "none":
                 returns = await load_past_returns(
                     reader, self.catalog, self.calendar, self.plan, chunk
                 )
                 self.monitor.loaded(returns=len(returns.value))
-            return ChunkLoad(chunk, existing, ChunkFacts(book, stored, returns))
+                facts = replace(facts, returns=returns)
+            return ChunkLoad(chunk, existing, facts)
+
+    async def _load_facts(self, reader: Session, chunk: Chunk, works: Bools) -> ChunkFacts:
+        """Return what some portfolios of a chunk are computed from, without past returns."""
+        query = select_positions(self.catalog, self.selection_of(chunk, works))
+        book = await self.load_book(reader, chunk, await load(reader, query))
+        book = await self.valuation.convert(reader, book, self.plan.opening.currency)
+        return ChunkFacts(book, self.plan.previous_of(chunk.rows), Returns.none())
 
     async def load_existing(self, reader: Session, chunk: Chunk) -> Existing:
         """Return which snapshots of a chunk exist in its window."""

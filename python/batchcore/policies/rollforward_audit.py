@@ -15,7 +15,7 @@ from batchcore import reference as ref
 from batchcore.analytics.windows import LOOK
 from batchcore.audit import compare
 from batchcore.audit.compute import ExpectedRows, cents_of, shares_of
-from batchcore.audit.policy import PolicyAudit
+from batchcore.audit.policy import PolicyAudit, latest_before
 from batchcore.db.analytic_tables import check_parts
 from batchcore.errors import SchemaError
 from batchcore.frames import (
@@ -33,10 +33,9 @@ from batchcore.run.monitor import Monitor
 from batchcore.run.prices import PriceWindow, load_closes
 from batchcore.run.valuation import Valuation
 from batchcore.schema import COUNT_COLUMNS, RULE_COLUMNS
-from batchcore.sources.host import floats, located
+from batchcore.sources.host import floats
 from batchcore.sources.positions import load_symbols
 from batchcore.sources.query import load
-from batchcore.sources.rates import select_homes
 from batchcore.sources.snapshots import Returns, select_returns
 from batchcore.sources.stored import ANALYTIC, SHARES, Fact, OwnEquities
 from batchcore.units import State
@@ -47,11 +46,9 @@ if TYPE_CHECKING:
 
     from batchcore.audit.chunk_check import ChunkCheck
     from batchcore.audit.compute import Inputs, Links, Roll
-    from batchcore.audit.policy import Chains
     from batchcore.db.analytic_tables import Parts
     from batchcore.frames import Bools, Contributions, Int32, Int64, Text
     from batchcore.native import CancelFlag
-    from batchcore.pg.session import Session
     from batchcore.run.analysis import Analysis
     from batchcore.sources.host import Selection
     from batchcore.sources.portfolios import Portfolios
@@ -61,23 +58,8 @@ if TYPE_CHECKING:
 LEVEL: Final = "portfolio"
 """The analytics that snapshots have columns of."""
 
-OF_BASELINE: Final = (
-    "daily_pnl",
-    "daily_realized_pnl",
-    "daily_return",
-    "cumulative_pnl",
-    "cumulative_realized_pnl",
-)
-"""Columns that are 0 on a baseline (S5)."""
-
-BY_CHAIN: Final = (*OF_BASELINE, "daily_capital_flow", "cumulative_capital_flow")
-
-_BY_VALUE: Final = (
-    *compare.EXPOSURES,
-    *("sector_exposure", "hhi", "effective_num_positions"),
-    *("top_3_concentration", "top_10_concentration"),
-)
-"""Columns in which the value of a PRIVATE lot counts (S9, A2, A3)."""
+BY_CHAIN: Final = (*compare.PNL_COLUMNS, "daily_capital_flow", "cumulative_capital_flow")
+"""Columns that the row before has a part in; those of P&L are 0 on a baseline (S5)."""
 
 _BEFORE: Final = ("equity_balance", "daily_return")
 """Columns that analytics of later rows go on from."""
@@ -88,21 +70,23 @@ class RollForwardAudit(PolicyAudit):
 
     columns = compare.COLUMNS
     computed: ClassVar = RULE_COLUMNS
-    of_first_row: ClassVar = OF_BASELINE
+    of_first_row: ClassVar = compare.PNL_COLUMNS
     sums: ClassVar = ("capital_flow",)
     by_chain: ClassVar = BY_CHAIN
-    by_value: ClassVar = _BY_VALUE
+    by_value: ClassVar = (*compare.EXPOSURES, *compare.OF_WEIGHTS)  # (S9, A2, A3)
     by_quantity: ClassVar = COUNT_COLUMNS
 
     _prices = ref.market(())
     _reference_rates: ref.Rates | None = None
-    _valuation: Valuation
     _analysis: Analysis | None = None
 
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # of `PolicyAudit`
         """Look at which analytics the tables allow."""
         super().__init__(*args, **options)
         self._parts: Parts | None = None  # of the analytics; None where there are none
+        if self.request.analytics == "none":
+            self.read = RULE_COLUMNS
+            return
         try:
             self._parts = check_parts(self.catalog, LEVEL, writes=False)
             self.off.update(self._parts.off)
@@ -119,7 +103,7 @@ class RollForwardAudit(PolicyAudit):
             self._reference_rates = await self.reader.rates(
                 last, settings.fx_lookback_days, settings.fx_pivot
             )
-        self._valuation = Valuation(self.catalog, settings, self.calendar.sessions(first, last))
+        self.valuation = Valuation(self.catalog, settings, self.calendar.sessions(first, last))
         if self.fast or self._parts is not None:
             await self._share_natively(symbols, first, last)
 
@@ -139,7 +123,7 @@ class RollForwardAudit(PolicyAudit):
             source=None,
             monitor=monitor,
         )
-        self.market = await self._valuation.market(session, closes, spelt)
+        self.market = await self.valuation.market(session, closes, spelt)
         if self._parts is not None:
             self._analysis = await load_analysis(
                 session,
@@ -155,38 +139,23 @@ class RollForwardAudit(PolicyAudit):
 
     def previous(self, stored: StoredRows) -> tuple[Int64, ...]:
         """Return the latest complete row before each (S5)."""
-        return (previous_rows(stored),)
+        return (latest_before(stored.portfolio, stored.complete),)
 
     def reads(self, *, any_current: bool) -> dict[str, bool]:  # noqa: ARG002  # no day is
         """Return that profiles count with analytics, betas never."""
         return {"profiles": self._parts is not None and self._parts.profiles, "betas": False}
 
-    async def convert(self, session: Session, inputs: Inputs, selection: Selection) -> Inputs:
-        """Return inputs with the currencies of their portfolios, and the rates between them."""
-        if self.catalog.schema.fx is None:
-            return inputs
-        homes = await load(session, select_homes(self.catalog, selection))
-        row = located(inputs.ids, homes.id)
-        currency = homes.currency.take(row)
-        book = await self._valuation.convert(session, inputs.book, currency)
-        return replace(inputs, book=book, currency=currency)
-
-    def leave_out_analytics(self) -> None:
-        """Read no profiles, returns or closes that only A1 to A6 need."""
-        self._parts, self.read = None, RULE_COLUMNS
-
-    def contributions(self, chains: Chains, inputs: Inputs, cancel: CancelFlag) -> Contributions:
+    def contributions(self, links: Links, inputs: Inputs, cancel: CancelFlag) -> Contributions:
         """Return what each lot added from the row before the first to the last (X1, X4).
 
         A range that begins with a baseline goes on from it, as its P&L is 0.
         """
         first, last = np.full((2, len(inputs.ids)), np.iinfo(np.int32).min, dtype=np.int32)
-        starts, ends = chains.ends()
-        begins = np.where(chains.first[starts], chains.day[starts], chains.previous_day[starts])
-        is_baseline = chains.first[starts] & (starts == ends)
-        own = chains.portfolio[starts]
-        first[own] = np.where(is_baseline, np.iinfo(np.int32).min, begins)
-        last[own] = chains.day[ends]
+        starts = np.flatnonzero(np.diff(links.portfolio, prepend=-1))
+        ends = np.flatnonzero(np.diff(links.portfolio, append=-1))
+        own, is_baseline = links.portfolio[starts], links.first[starts] & (starts == ends)
+        first[own] = np.where(is_baseline, first[own], links.previous_day[starts])
+        last[own] = links.day[ends]
         return contributions(
             self.market,
             inputs.book,
@@ -207,14 +176,12 @@ class RollForwardAudit(PolicyAudit):
         lookback, scales = self.request.settings.lookback_days, self.reader.scales
 
         def row(
-            portfolio: int, day: int, previous: tuple[Any, ...] | None, opening: Decimal, _: int
+            portfolio: int, day: int, before: tuple[ref.Snapshot, ...], equity: Decimal, _: int
         ) -> ref.Row | None:
-            start = replace(portfolios[portfolio], opening_equity=opening)
-            if previous is not None:
-                start = replace(start, snapshots=(ref.Snapshot(*previous),))
-            rates = self._reference_rates
-            rows = ref.roll_forward(start, self._prices, [day], lookback, scales, rates=rates).rows
-            return rows[0] if rows else None
+            start = replace(portfolios[portfolio], opening_equity=equity, snapshots=before)
+            prices, rates = self._prices, self._reference_rates
+            found = ref.roll_forward(start, prices, [day], lookback, scales, rates=rates)
+            return next(iter(found.rows), None)
 
         return row
 
@@ -269,10 +236,6 @@ class RollForwardAudit(PolicyAudit):
             back[row] = min(int(back[row]), int(of_betas[0]))
         return np.maximum(back, calendars.FIRST_DATE).astype(np.int32)
 
-    def since(self, links: Links) -> Int32:
-        """Return the day of the row that each goes on from (S6, S7)."""
-        return links.previous_day
-
     async def own_equities(
         self,
         portfolios: Portfolios,
@@ -283,15 +246,6 @@ class RollForwardAudit(PolicyAudit):
         before = portfolios.before.take(at)
         equity = before.equity_balance
         return OwnEquities(before.day, equity, equity, np.zeros(len(at), dtype=np.bool_))
-
-
-def previous_rows(stored: StoredRows) -> Int64:
-    """Return of each row the latest complete one before it of the same portfolio, -1 for none."""
-    numbers = np.arange(len(stored))
-    latest = np.maximum.accumulate(np.where(stored.complete, numbers, -1))
-    before = np.concatenate([[-1], latest[:-1]]) if len(stored) else latest
-    same = stored.portfolio[before] == stored.portfolio
-    return np.where((before >= 0) & same, before, -1)
 
 
 def _corrected(

@@ -43,13 +43,9 @@ NEVER: Final = np.iinfo(np.int32).max
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ExistingCells(Existing):
-    """The snapshots of a chunk that exist, with their cells.
+    """The snapshots of a chunk that exist, with their cells."""
 
-    Attributes:
-        rows: The same, sorted by portfolio and day.
-    """
-
-    rows: StoredRows
+    rows: StoredRows  # the same, sorted by portfolio and day
 
 
 class RepairedRollForward(RollForward):

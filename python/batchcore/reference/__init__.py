@@ -16,6 +16,7 @@ from batchcore.reference.facts import Issue as Issue
 from batchcore.reference.facts import Market as Market
 from batchcore.reference.facts import Position as Position
 from batchcore.reference.facts import Scales as Scales
+from batchcore.reference.facts import Snapshot as Snapshot
 from batchcore.reference.one_close import one_close as one_close
 from batchcore.reference.rollforward import MONEY_COLUMNS as MONEY_COLUMNS
 from batchcore.reference.rollforward import POSITION_TYPES as POSITION_TYPES
@@ -23,9 +24,7 @@ from batchcore.reference.rollforward import SHORT_TYPES as SHORT_TYPES
 from batchcore.reference.rollforward import Portfolio as Portfolio
 from batchcore.reference.rollforward import Result as Result
 from batchcore.reference.rollforward import Row as Row
-from batchcore.reference.rollforward import Snapshot as Snapshot
 from batchcore.reference.rollforward import Span as Span
-from batchcore.reference.rollforward import Stored as Stored
 from batchcore.reference.rollforward import coverage as coverage
 from batchcore.reference.rollforward import market as market
 from batchcore.reference.rollforward import roll_forward as roll_forward

@@ -10,7 +10,6 @@ The rules (C1, C2) are those of docs/semantics.md. What they leave open is decid
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import pairwise
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
     from batchcore.reference.currencies import Rates
     from batchcore.reference.rollforward import Portfolio, _Lot
+    from batchcore.reference.splits import Splits
 
 UNUSABLE: Final = ("non_finite", "not_representable")
 NEAR: Final = Fraction(2, 100)
@@ -38,9 +38,6 @@ RATIOS: Final = (
     *((3, 2), (5, 4), (2, 3), (4, 5)),
 )
 """New shares for old ones of the splits that closes are compared with."""
-
-Factor = Callable[[str, int, int], Fraction]
-"""New shares for an old one, by the splits of a symbol after one day and up to another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,22 +84,14 @@ def findings(
     rules: Rules,
     *,
     closed: int | None = None,
-    factor: Factor | None = None,
     scales: Scales = DEFAULT_SCALES,
 ) -> tuple[Finding, ...]:
     """Return what is odd about the closes, sorted by symbol, session and name.
 
-    Args:
-        prices: The valid closes.
-        days: Sessions of the run that closes are expected of and those before, ascending.
-        sessions: Of the run, ascending.
-        rules: Which checks.
-        closed: The last session closed by now, where the run reaches it.
-        factor: What splits come to; None is what those of `prices` do (C3).
-        scales: `close` is that of the closes.
+    ``days`` are sessions of the run, those of ``sessions``, that closes are expected of, and those
+    before; ``closed`` is the last session closed by now, where the run reaches it.
     """
-    factor = factor or (prices.splits or NO_SPLITS).between_closes
-    search = _Search(days, sessions, rules, closed, factor, scales)
+    search = _Search(days, sessions, rules, closed, prices.splits or NO_SPLITS, scales)
     found = []
     for symbol, dated in prices.days.items():
         closes = dict(zip(dated, prices.closes[symbol], strict=True))
@@ -119,7 +108,7 @@ class _Search:
     sessions: Sequence[int]
     rules: Rules
     closed: int | None
-    factor: Factor
+    splits: Splits
     scales: Scales
 
     def shown(self, close: Decimal) -> str:
@@ -132,7 +121,7 @@ class _Search:
             if day < self.sessions[0] or before not in closes or day not in closes:
                 continue
             figures = f"{self.shown(closes[before])} to {self.shown(closes[day])}"
-            older = Fraction(closes[before]) / self.factor(symbol, before, day)
+            older = Fraction(closes[before]) / self.splits.between_closes(symbol, before, day)
             quotient, change = older / Fraction(closes[day]), Fraction(closes[day]) / older - 1
             splits = [pair for pair in RATIOS if _is_near(quotient, Fraction(*pair))]
             if splits and self.rules.action("split_suspected") != "off":

@@ -11,8 +11,6 @@ from batchcore.values import EXACT, ONE, or_zero
 if TYPE_CHECKING:
     from batchcore.units import Mark
 
-"""The rate of what is in the portfolio's currency."""
-
 
 @dataclass(frozen=True, slots=True)
 class Marked:
@@ -30,31 +28,20 @@ class Marked:
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
-    """What one lot, or under `legacy` one position, added to the P&L of a range.
+    """What one lot, or under `legacy` one position, added to the P&L of a range."""
 
-    Attributes:
-        position: Its row in the positions of the portfolio.
-        before: Its mark where the range begins; None if it is not held then, or PRIVATE.
-        after: Its mark where the range ends, likewise.
-        unrealized_change: ``V(t) - V(s)``; None where the range has no beginning (X3).
-        realized: Its part of ``R(s, t)``, likewise.
-        value: Its value where the range ends (S9, L28); None if it is not held then.
-        price_effect: What a change of price adds, at the rate where the range begins (C8).
-        currency_effect: The rest of what it added.
-    """
-
-    position: int
+    position: int  # its row in the positions of the portfolio
     symbol: str
     quantity: Decimal
     multiplier: int
     entry_price: Decimal | None
-    before: Marked | None
-    after: Marked | None
-    unrealized_change: Decimal | None
-    realized: Decimal | None
-    value: Decimal | None
-    price_effect: Decimal | None = None
-    currency_effect: Decimal | None = None
+    before: Marked | None  # where the range begins; None if it is not held then, or PRIVATE
+    after: Marked | None  # where the range ends, likewise
+    unrealized_change: Decimal | None  # ``V(t) - V(s)``; None if the range has no beginning (X3)
+    realized: Decimal | None  # its part of ``R(s, t)``, likewise
+    value: Decimal | None  # where the range ends (S9, L28); None if it is not held then
+    price_effect: Decimal | None = None  # of prices, at the rate where the range begins (C8)
+    currency_effect: Decimal | None = None  # the rest of what it added
 
     @property
     def amount(self) -> Decimal:

@@ -86,6 +86,56 @@ class Flow:
 
 
 @dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A row of portfolio_snapshots as stored before the run, as far as the rules read it."""
+
+    day: int
+    equity: Decimal | None
+    cumulative_pnl: Decimal | None = None
+    cumulative_realized_pnl: Decimal | None = None
+    cumulative_capital_flow: Decimal | None = None
+    daily_pnl: Decimal | None = None
+    daily_capital_flow: Decimal | None = None
+    is_complete: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """What every policy stores for a day: each column at its own scale, None for NULL."""
+
+    day: int
+    equity_balance: Decimal
+    daily_pnl: Decimal
+    daily_realized_pnl: Decimal
+    daily_capital_flow: Decimal
+    daily_return: Decimal | None
+    cumulative_pnl: Decimal
+    cumulative_realized_pnl: Decimal
+    cumulative_capital_flow: Decimal
+    total_value: Decimal
+    cash_value: Decimal
+    long_value: Decimal
+    short_value: Decimal
+    gross_exposure: Decimal
+    net_exposure: Decimal
+    num_positions: int
+    num_long_positions: int
+    num_short_positions: int
+
+    def snapshot(self) -> Snapshot:
+        """Return what the next day goes on from."""
+        return Snapshot(
+            self.day,
+            self.equity_balance,
+            self.cumulative_pnl,
+            self.cumulative_realized_pnl,
+            self.cumulative_capital_flow,
+            self.daily_pnl,
+            self.daily_capital_flow,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Issue:
     """What a user should know about; each policy names those that it has, and their details."""
 

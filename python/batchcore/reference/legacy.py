@@ -44,12 +44,13 @@ Of several faults the first by name, symbol and column is told.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 from typing import TYPE_CHECKING, Final
 
 from batchcore.reference.contributions import Contribution, Marked
-from batchcore.reference.facts import DEFAULT_SCALES, OPTION_TYPES, Issue, Market
+from batchcore.reference.facts import DEFAULT_SCALES, OPTION_TYPES, Figures, Issue, Market
+from batchcore.reference.facts import Snapshot as Snapshot  # noqa: PLC0414  # a name of here too
 from batchcore.units import CENTS, FLOW_SIGNS, OPTION_MULTIPLIER, RETURN_SCALE, Mark, State
 from batchcore.values import (
     EXACT,
@@ -103,18 +104,6 @@ class Profile:
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A row of portfolio_snapshots as stored, complete or not."""
-
-    day: int
-    equity: Decimal | None
-    cumulative_pnl: Decimal | None = None
-    cumulative_realized_pnl: Decimal | None = None
-    cumulative_capital_flow: Decimal | None = None
-    is_complete: bool = True
-
-
-@dataclass(frozen=True, slots=True)
 class Portfolio:
     """A portfolio with all that belongs to it, soft-deleted positions too.
 
@@ -146,30 +135,9 @@ class Shared:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """What is stored for a day: each column at its own scale, None for NULL.
+class Row(Figures):
+    """What is stored for a day; `sector_exposure` maps sectors to binary64 weights."""
 
-    `sector_exposure` maps sectors to binary64 weights.
-    """
-
-    day: int
-    equity_balance: Decimal
-    daily_pnl: Decimal
-    daily_realized_pnl: Decimal
-    daily_capital_flow: Decimal
-    daily_return: Decimal
-    cumulative_pnl: Decimal
-    cumulative_realized_pnl: Decimal
-    cumulative_capital_flow: Decimal
-    total_value: Decimal
-    cash_value: Decimal
-    long_value: Decimal
-    short_value: Decimal
-    gross_exposure: Decimal
-    net_exposure: Decimal
-    num_positions: int
-    num_long_positions: int
-    num_short_positions: int
     portfolio_delta: Decimal | None = None
     portfolio_gamma: Decimal | None = None
     portfolio_theta: Decimal | None = None
@@ -253,13 +221,7 @@ def roll(
                 continue
             rows.append(row)
             equity = row.equity_balance
-            stored[day] = Snapshot(
-                day,
-                row.equity_balance,
-                row.cumulative_pnl,
-                row.cumulative_realized_pnl,
-                row.cumulative_capital_flow,
-            )
+            stored[day] = row.snapshot()
     errors = (f"{portfolio.name}: Failed to create snapshot",) * len(failures)
     return Result(tuple(rows), tuple(failures), errors, tuple(skipped), equity)
 
@@ -626,7 +588,3 @@ def _with_weights(row: Row, portfolio: Portfolio, shared: Shared, equity: Decima
         top_3_concentration=stored("top_3_concentration", _sum(largest[:3]), 4),
         top_10_concentration=stored("top_10_concentration", _sum(largest[:10]), 4),
     )
-
-
-COLUMNS: Final = tuple(column.name for column in fields(Row) if column.name != "day")
-"""The columns of portfolio_snapshots that the rules name, beside its key."""

@@ -5,9 +5,8 @@ it, digit by digit. The rules (S1 to S14) are those of docs/semantics.md; a docs
 that it carries out. Everything but `r2`, `r6` and quotients of rates is exact: the decimal context
 has 160 digits and traps `Inexact`.
 
-Values are ``Decimal``, None for NULL; NaN and Infinity are Decimals like any other. Days are days
-since 1970-01-01, `INFINITE_DAY` for an infinite date of either sign, None for NULL. A blank is the
-space character (0x20) alone, and only the letters a to z have an upper case.
+`facts` says what values and days are. A blank is the space character (0x20) alone, and only the
+letters a to z have an upper case.
 
 What the rules leave open is decided here:
 
@@ -76,7 +75,7 @@ bad_split              the ex-date  ``<column> = <value>``, or what rows of one 
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, localcontext
 from fractions import Fraction
 from itertools import pairwise
@@ -87,11 +86,13 @@ from batchcore.reference.facts import (
     DEFAULT_SCALES,
     OPTION_TYPES,
     Event,
+    Figures,
     Flow,
     Issue,
     Market,
     Position,
     Scales,
+    Snapshot,
 )
 from batchcore.reference.one_close import shown_close
 from batchcore.reference.splits import NO_SPLITS, ratio
@@ -147,19 +148,6 @@ MONEY_COLUMNS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A complete snapshot (S5) as stored before the run."""
-
-    day: int
-    equity: Decimal
-    cumulative_pnl: Decimal | None = None
-    cumulative_realized_pnl: Decimal | None = None
-    cumulative_capital_flow: Decimal | None = None
-    daily_pnl: Decimal | None = None
-    daily_capital_flow: Decimal | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Portfolio:
     """A portfolio with all that belongs to it; the order of rows plays no part.
 
@@ -174,32 +162,15 @@ class Portfolio:
     currency: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row(Figures):
     """What is written for a session: 2 decimals each, `daily_return` 6 or None.
 
     `unrealized_pnl`, ``r2(U(t))``, is no column of the table. `marks` are public lots held by
     status of their mark, in the order of `units.Mark`.
     """
 
-    day: int
-    equity_balance: Decimal
-    daily_pnl: Decimal
-    daily_realized_pnl: Decimal
-    daily_capital_flow: Decimal
-    daily_return: Decimal | None
-    cumulative_pnl: Decimal
-    cumulative_realized_pnl: Decimal
-    cumulative_capital_flow: Decimal
     unrealized_pnl: Decimal
-    long_value: Decimal
-    short_value: Decimal
-    gross_exposure: Decimal
-    net_exposure: Decimal
-    cash_value: Decimal
-    num_positions: int
-    num_long_positions: int
-    num_short_positions: int
     marks: tuple[int, ...]
 
 
@@ -212,7 +183,7 @@ class Result:
     failed: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Lot:
     """A signed quantity of one symbol, held from `start` (included) to `end` (excluded).
 
@@ -220,6 +191,7 @@ class _Lot:
     is what its quantity is stated in, and `foreign` its currency where that is not the portfolio's.
     """
 
+    position: int
     stored_symbol: str
     symbol: str
     private: bool
@@ -229,13 +201,12 @@ class _Lot:
     start: int
     basis: int
     splits: Splits
+    foreign: Currency | None
     end: int | None = None
     realized: Decimal | None = None
     exit_price: Decimal | None = None
     expires: bool = False
     market_value: Decimal | None = None
-    position: int = 0
-    foreign: Currency | None = None
 
     def held(self, day: int) -> bool:
         """Return whether it is held on `day` (S4)."""
@@ -249,143 +220,102 @@ class _Lot:
         """Return the quantity on a basis (C4)."""
         return self.splits.quantity(self.symbol, self.quantity, self.basis, basis)
 
-    def shown_quantity(self, day: int) -> Decimal:
-        """Return the quantity that meets a close of `day`."""
-        return self.quantity_at(self.splits.of_close(day))
-
-    def shown_mark(self, mark: Marked | None, day: int, scale: int) -> Marked | None:
-        """Return a mark that is a close on the basis of `day`, to so many decimals (C5)."""
-        if mark is None or mark.day is None:
-            return mark
-        bases = self.splits.of_close(mark.day), self.splits.of_close(day)
-        return replace(mark, price=self.splits.price(self.symbol, mark.price, *bases, scale))
-
     def amount(self, mark: Marked) -> Decimal:
         """Return what the lot is worth at a mark, in its own currency (C4)."""
         if mark.day is None:
-            return self.entry_amount
-        return mark.price * self.shown_quantity(mark.day) * self.multiplier
+            return self.dealt_amount(self.entry_price, self.start)
+        return mark.price * self.quantity_at(self.splits.of_close(mark.day)) * self.multiplier
 
     def dealt_amount(self, price: Decimal, day: int) -> Decimal:
         """Return what it was worth at its entry or exit price, in its own currency (C4)."""
         return price * self.quantity_at(self.splits.of_position(day)) * self.multiplier
-
-    @property
-    def entry_amount(self) -> Decimal:
-        """What it was worth at its entry price."""
-        return self.dealt_amount(self.entry_price, self.start)
 
 
 @dataclass(frozen=True, slots=True)
 class _Marks:
     """The marks of lots (S4), and what they are worth in the portfolio's currency (C6).
 
-    `rates` are None where all amounts are taken to be in that, `home`.
+    `rates` are None where all amounts are taken to be in that, `home`. `lacking` has pair and day
+    of each rate that an amount needed and that there is not: what was computed is then nothing.
     """
 
     prices: Market
     lookback_days: int
-    rates: Rates | None = None
-    home: Currency | None = None
+    rates: Rates | None
+    home: Currency | None
+    lacking: set[tuple[str, int]] = field(default_factory=set)
 
     def of(self, lot: _Lot, day: int) -> Marked:
-        """Return the mark of a lot on `day`, its status, the day of the close, and the rate."""
-        found = self.prices.latest(lot.symbol, lot.start, day)
+        """Return the mark of a lot on `day`; the entry price where it is PRIVATE (S4)."""
+        found = None if lot.private else self.prices.latest(lot.symbol, lot.start, day)
         if found is None:
-            return Marked(lot.entry_price, None, Mark.UNPRICED, self.rate(lot, lot.start))
+            return Marked(lot.entry_price, None, Mark.UNPRICED, self._rate(lot, lot.start))
         priced, close = found
-        rate = self.rate(lot, day)
+        rate = self._rate(lot, day)
         if priced == day:
             return Marked(close, priced, Mark.FRESH, rate)
         recent = day - priced <= self.lookback_days
         return Marked(close, priced, Mark.LOOKBACK if recent else Mark.STALE, rate)
 
-    def rate(self, lot: _Lot, day: int) -> Decimal | None:
+    def _rate(self, lot: _Lot, day: int) -> Decimal | None:
         """Return what the lot's currency is in the portfolio's on a day; None without a rate."""
         if lot.foreign is None or self.rates is None:
             return ONE
         return self.rates.rate(lot.foreign, self.home, day)
 
-    def worth(self, lot: _Lot, amount: Decimal, day: int) -> Decimal:
-        """Return an amount in a lot's currency at the rate of a day (C6)."""
-        return amount * present(self.rate(lot, day))
+    def _worth(self, lot: _Lot, amount: Decimal, day: int) -> Decimal:
+        """Return an amount in a lot's currency at the rate of a day (C6); 0 where that lacks."""
+        if lot.foreign is None:
+            return amount
+        rate = self._rate(lot, day)
+        if rate is None:
+            home = "" if self.home is None else self.home.unit
+            self.lacking.add((f"{lot.foreign.unit}/{home}", day))
+            return ZERO
+        return amount * rate
 
-    def entry_value(self, lot: _Lot) -> Decimal:
+    def _entry_value(self, lot: _Lot) -> Decimal:
         """Return what a lot was bought for."""
-        return self.worth(lot, lot.entry_amount, lot.start)
+        return self._worth(lot, lot.dealt_amount(lot.entry_price, lot.start), lot.start)
 
     def earned(self, lot: _Lot, day: int) -> Decimal:
-        """Return what a public lot has earned by `day`: ``V(day)`` (S6, X1)."""
+        """Return what a lot held has earned by `day`, nothing without a close: ``V(day)`` (S6)."""
         mark = self.of(lot, day)
         if mark.status == Mark.UNPRICED:
             return ZERO
-        return self.worth(lot, lot.amount(mark), day) - self.entry_value(lot)
+        return self._worth(lot, lot.amount(mark), day) - self._entry_value(lot)
 
     def realized(self, lot: _Lot) -> Decimal:
         """Return what a closed lot adds to ``R`` (S6, S3)."""
         if lot.realized is not None:
             return lot.realized
         end = present(lot.end)
-        if lot.exit_price is not None:
-            amount = lot.dealt_amount(lot.exit_price, end)
-            return self.worth(lot, amount, end) - self.entry_value(lot)
-        return ZERO if lot.private else self.earned(lot, end)
+        if lot.exit_price is None:
+            return self.earned(lot, end)
+        return self._worth(lot, lot.dealt_amount(lot.exit_price, end), end) - self._entry_value(lot)
 
     def value(self, lot: _Lot, day: int) -> Decimal:
         """Return the signed value of a lot held (S9)."""
         if lot.market_value is not None:
             return lot.market_value
         mark = self.of(lot, day)
-        if lot.private or mark.status == Mark.UNPRICED:
-            return self.entry_value(lot)
-        return self.worth(lot, lot.amount(mark), day)
+        return self._worth(lot, lot.amount(mark), lot.start if mark.day is None else day)
 
-    def price_effect(self, lot: _Lot, before: int | None, day: int) -> Decimal:
+    def price_effect(self, lot: _Lot, before: int, day: int) -> Decimal:
         """Return what a change of price alone adds to a lot's contribution (C8).
 
         From the mark on `before`, or the entry, to the mark on `day`, or the exit, each on its own
-        quantity (C4), at the rate that counts at the beginning. What an event realized is the
-        portfolio's, and has no other part.
+        quantity (C4), at the rate that counts at the beginning.
         """
-        if lot.realized is not None and before is not None and lot.closed(before, day):
-            held = lot.held(before) and not lot.private
-            return lot.realized - (self.earned(lot, before) if held else ZERO)
-        held = before is not None and lot.held(before) and not lot.private
-        first = self.of(lot, present(before)) if held else None
-        begins = first or Marked(lot.entry_price, None, Mark.UNPRICED, self.rate(lot, lot.start))
-        starts_at = ends_at = lot.amount(begins)
+        begins = self.of(lot, before)  # before its start there is no mark but the entry price
         if lot.held(day):
-            ends_at = starts_at if lot.private else lot.amount(self.of(lot, day))
+            ends_at = lot.amount(self.of(lot, day))
         elif lot.exit_price is not None:
             ends_at = lot.dealt_amount(lot.exit_price, present(lot.end))
-        elif not lot.private:
+        else:
             ends_at = lot.amount(self.of(lot, present(lot.end)))
-        change = ends_at - starts_at
+        change = ends_at - lot.amount(begins)
         return change * present(begins.rate) if change else ZERO
-
-    def _rate_days(self, lot: _Lot, before: int | None, day: int) -> set[int]:
-        """Return the days whose rate counts for a lot from one day to another."""
-        days: set[int] = set()
-
-        def priced(on: int) -> bool:
-            return not lot.private and self.of(lot, on).status != Mark.UNPRICED
-
-        if before is not None and lot.held(before) and priced(before):
-            days |= {before, lot.start}
-        if lot.held(day) and lot.market_value is None:
-            days |= {lot.start, day} if priced(day) else {lot.start}
-        if before is not None and lot.closed(before, day) and lot.realized is None:
-            end = present(lot.end)
-            days |= {lot.start, end} if lot.exit_price is not None or priced(end) else set()
-        return days
-
-    def missing(self, lot: _Lot, before: int | None, day: int) -> set[tuple[str, int]]:
-        """Return pair and day of each rate that a lot lacks from one day to another (C7)."""
-        if lot.foreign is None:
-            return set()
-        pair = f"{lot.foreign.unit}/{'' if self.home is None else self.home.unit}"
-        days = self._rate_days(lot, before, day)
-        return {(pair, on) for on in days if self.rate(lot, on) is None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -468,8 +398,8 @@ def roll_forward(
         return Result((), (), failed=False)
     with localcontext(EXACT):
         issues: list[Issue] = []
-        converts, splits = rates is not None, prices.splits or NO_SPLITS
-        lots = _lots(portfolio, scales, issues, splits, converts=converts)
+        splits = prices.splits or NO_SPLITS
+        lots = _lots(portfolio, scales, issues, splits, converts=rates is not None)
         flows = _flows(portfolio.flows, scales, issues)
         state = first = _start(portfolio, flows, sessions[0], scales, issues)
         marks = _Marks(prices, lookback_days, rates, currency(portfolio.currency))
@@ -478,12 +408,10 @@ def roll_forward(
             if state is None or (fails_from is not None and day >= fails_from):
                 break
             found: list[Issue] = []
-            failure, row = _fx_missing(lots, state.day, day, marks), None
-            if failure is None:
-                row = _row(state, day, lots, flows, marks, issues=found)
-                failure = _out_of_range(row)
-            if failure is not None or row is None:
-                issues += filter(None, [failure])
+            row = _row(state, day, lots, flows, marks, issues=found)
+            failure = _fx_missing(marks, day) or _out_of_range(row)
+            if failure is not None:
+                issues.append(failure)
                 break
             rows.append(row)
             issues += found
@@ -519,36 +447,43 @@ def contributions(
     lacks a rate has no amounts. Other arguments are those of `roll_forward`.
     """
     with localcontext(EXACT):
-        marks, found = _Marks(prices, lookback_days, rates, currency(portfolio.currency)), []
-        converts = rates is not None
-        for lot in _lots(portfolio, scales, [], prices.splits or NO_SPLITS, converts=converts):
+        found, home = [], currency(portfolio.currency)
+        splits = prices.splits or NO_SPLITS
+        for lot in _lots(portfolio, scales, [], splits, converts=rates is not None):
             holds, held = lot.held(session), previous is not None and lot.held(previous)
             ended = previous is not None and lot.closed(previous, session)
             if not (holds or held or ended):
                 continue
+            marks = _Marks(prices, lookback_days, rates, home)
+            basis = session if lot.end is None else min(session, lot.end)
+            change = realized = price_effect = currency_effect = None
+            value = marks.value(lot, session) if holds else None
+            if previous is not None:
+                change = marks.earned(lot, session) if holds else ZERO
+                change -= marks.earned(lot, previous) if held else ZERO
+                realized = marks.realized(lot) if ended else ZERO
+            if marks.lacking:
+                change = realized = value = None
+            elif previous is not None and change is not None and realized is not None:
+                # what an event realized is the portfolio's, and has no other part
+                price_effect = change + realized
+                if lot.realized is None or not ended:
+                    price_effect = marks.price_effect(lot, previous, session)
+                currency_effect = change + realized - price_effect
             before = marks.of(lot, present(previous)) if held and not lot.private else None
             after = marks.of(lot, session) if holds and not lot.private else None
-            basis = session if lot.end is None else min(session, lot.end)
-            lacks = bool(marks.missing(lot, previous, session))
-            change = realized = price_effect = currency_effect = None
-            if previous is not None and not lacks:
-                change = marks.earned(lot, session) if holds and not lot.private else ZERO
-                change -= marks.earned(lot, previous) if held and not lot.private else ZERO
-                realized = marks.realized(lot) if ended else ZERO
-                price_effect = marks.price_effect(lot, previous, session)
-                currency_effect = change + realized - price_effect
             found.append(
                 Contribution(
                     position=lot.position,
                     symbol=lot.stored_symbol,
-                    quantity=lot.shown_quantity(basis),
+                    quantity=lot.quantity_at(lot.splits.of_close(basis)),
                     multiplier=lot.multiplier,
                     entry_price=lot.entry_price,
-                    before=lot.shown_mark(before, basis, scales.close),
-                    after=lot.shown_mark(after, basis, scales.close),
+                    before=_on_basis(lot, before, basis, scales),
+                    after=_on_basis(lot, after, basis, scales),
                     unrealized_change=change,
                     realized=realized,
-                    value=marks.value(lot, session) if holds and not lacks else None,
+                    value=value,
                     price_effect=price_effect,
                     currency_effect=currency_effect,
                 )
@@ -556,15 +491,20 @@ def contributions(
         return tuple(found)
 
 
-def _fx_missing(lots: Iterable[_Lot], before: int | None, day: int, marks: _Marks) -> Issue | None:
-    """Return the first rate by pair and date without which a session fails (C7)."""
-    lacking = {one for lot in lots for one in marks.missing(lot, before, day)}
-    if not lacking:
+def _on_basis(lot: _Lot, mark: Marked | None, day: int, scales: Scales) -> Marked | None:
+    """Return a mark that is a close on the basis of `day` (C5)."""
+    if mark is None or mark.day is None:
+        return mark
+    bases = lot.splits.of_close(mark.day), lot.splits.of_close(day)
+    return replace(mark, price=lot.splits.price(lot.symbol, mark.price, *bases, scales.close))
+
+
+def _fx_missing(marks: _Marks, day: int) -> Issue | None:
+    """Return the first rate by pair and date without which session `day` fails (C7)."""
+    if not marks.lacking:
         return None
-    pair, on = min(lacking)
-    if on == day:
-        return Issue("fx_missing", None, day, pair)
-    return Issue("fx_missing", None, day, f"{pair} on {iso(on)}")
+    pair, on = min(marks.lacking)
+    return Issue("fx_missing", None, day, pair if on == day else f"{pair} on {iso(on)}")
 
 
 def public_lots(
@@ -623,20 +563,17 @@ def issue_order(issue: Issue) -> tuple[str, bool, str, int, str]:
     return issue.name, issue.symbol is not None, issue.symbol or "", day, issue.detail
 
 
-def _first(columns: Iterable[tuple[str, State]], *wanted: State) -> str | None:
-    """Return the first column whose state is one of `wanted`."""
-    return next((name for name, state in columns if state in wanted), None)
+def _first(columns: Iterable[tuple[str, State]], wanted: State) -> str | None:
+    """Return the first column of a state."""
+    return next((name for name, state in columns if state == wanted), None)
 
 
 def _worst(columns: Sequence[tuple[str, State]]) -> tuple[str, str] | None:
     """Return `non_finite` or `not_representable` and the column, or None."""
-    for name, state in (
-        ("non_finite", State.NON_FINITE),
-        ("not_representable", State.NOT_REPRESENTABLE),
-    ):
+    for state in (State.NON_FINITE, State.NOT_REPRESENTABLE):
         column = _first(columns, state)
         if column is not None:
-            return name, column
+            return state.name.lower(), column
     return None
 
 
@@ -649,48 +586,38 @@ def _is_option(position: Position) -> bool:
     return position.position_type in OPTION_TYPES
 
 
-def _splits_of(position: Position, splits: Splits) -> Splits:
-    """Return what restates a position: options and PRIVATE ones are not adjusted (C4)."""
-    return NO_SPLITS if _is_private(position) or _is_option(position) else splits
-
-
-def _fits(position: Position, quantity: Decimal, day: int, scales: Scales, splits: Splits) -> bool:
+def _fits(position: Position, quantity: Decimal, day: int, scales: Scales, own: Splits) -> bool:
     """Return whether splits leave a quantity stored on a day representable on every basis (C4)."""
-    own, symbol = _splits_of(position, splits), normalized(position.symbol or "")
-    start, basis = present(position.entry_day), own.of_position(day)
-    return symbol not in own.quotients or own.fits(symbol, quantity, basis, start, scales.quantity)
+    symbol, start = normalized(position.symbol or ""), present(position.entry_day)
+    if symbol not in own.quotients:
+        return True
+    return own.fits(symbol, quantity, own.of_position(day), start, scales.quantity)
 
 
-def _quantity_state(position: Position, scales: Scales, splits: Splits) -> State:
+def _quantity_state(position: Position, scales: Scales, own: Splits) -> State:
     """Return the state of a quantity, on every basis of its splits (C4)."""
     state, day = decimal_state(position.quantity, scales.quantity), position.entry_day
     if state != State.VALUE or day is None or day_state(day) != State.VALUE:
         return state
-    fits = _fits(position, present(position.quantity), day, scales, splits)
+    fits = _fits(position, present(position.quantity), day, scales, own)
     return State.VALUE if fits else State.NOT_REPRESENTABLE
 
 
 def _position_fault(
-    position: Position, scales: Scales, splits: Splits, *, converts: bool
+    position: Position, scales: Scales, own: Splits, *, converts: bool
 ) -> tuple[str, str] | None:
     """Return issue and column for which a whole position is left out, or None (S3)."""
-    quantity = ("quantity", _quantity_state(position, scales, splits))
+    symbol = ("symbol", text_state(position.symbol))
+    kind = ("position_type", text_state(position.position_type))
+    quantity = ("quantity", _quantity_state(position, scales, own))
     entry_date = ("entry_date", day_state(position.entry_day))
-    missing = _first(
-        (
-            ("symbol", State.NULL if position.symbol is None else State.VALUE),
-            ("position_type", State.NULL if position.position_type is None else State.VALUE),
-            quantity,
-            entry_date,
-        ),
-        State.NULL,
-    )
+    missing = _first((symbol, kind, quantity, entry_date), State.NULL)
     if missing is not None:
         return "missing_value", missing
     if position.position_type not in POSITION_TYPES:
         return "unknown_position_type", "position_type"
-    read = [("symbol", text_state(position.symbol)), quantity]
-    read += [("entry_price", decimal_state(position.entry_price, scales.price)), entry_date]
+    entry_price = ("entry_price", decimal_state(position.entry_price, scales.price))
+    read = [symbol, quantity, entry_price, entry_date]
     if position.exit_day is not None:
         read.append(("exit_price", decimal_state(position.exit_price, scales.price)))
         read.append(("exit_date", day_state(position.exit_day)))
@@ -711,14 +638,14 @@ def _position_fault(
     return None
 
 
-def _event_fault(event: Event, position: Position, scales: Scales, splits: Splits) -> str | None:
+def _event_fault(event: Event, position: Position, scales: Scales, own: Splits) -> str | None:
     """Return the column that makes a `bad_event`, or None (S3)."""
     if day_state(event.day) != State.VALUE:
         return "trade_date"
     if decimal_state(event.quantity, scales.quantity) != State.VALUE:
         return "quantity_closed"
     quantity, day = present(event.quantity), max(present(event.day), present(position.entry_day))
-    if quantity <= 0 or not _fits(position, quantity, day, scales, splits):
+    if quantity <= 0 or not _fits(position, quantity, day, scales, own):
         return "quantity_closed"
     return None if decimal_state(event.realized, scales.money) == State.VALUE else "realized_pnl"
 
@@ -734,7 +661,9 @@ def _lots(
     for row, position in enumerate(portfolio.positions):
         if position.deleted:
             continue
-        fault = _position_fault(position, scales, splits, converts=converts)
+        is_private, is_option = _is_private(position), _is_option(position)
+        own = NO_SPLITS if is_private or is_option else splits  # these are not adjusted (C4)
+        fault = _position_fault(position, scales, own, converts=converts)
         if fault is not None:
             name, column = fault
             symbol = None if position.symbol is None else shown(position.symbol)
@@ -742,11 +671,23 @@ def _lots(
             continue
         if _has_wrong_sign(position):
             issues.append(Issue("sign_mismatch", position.symbol, None, "quantity"))
-        from_events = _event_lots(position, scales, issues, splits)
-        left = _lots_left(position, from_events, scales, issues, splits)
-        own = currency(position.currency) if converts else None
-        foreign = None if own == home else own
-        lots += [replace(lot, position=row, foreign=foreign) for lot in (*from_events, *left)]
+        symbol, start = present(position.symbol), present(position.entry_day)
+        foreign = currency(position.currency) if converts else home
+        lot = _Lot(
+            position=row,
+            stored_symbol=symbol,
+            symbol=normalized(symbol),
+            private=is_private,
+            quantity=present(position.quantity),
+            multiplier=OPTION_MULTIPLIER if is_option else 1,
+            entry_price=present(position.entry_price),
+            start=start,
+            basis=own.of_position(start),
+            splits=own,
+            foreign=None if foreign == home else foreign,
+        )
+        closed = _event_lots(position, lot, scales, issues)
+        lots += [*closed, *_lots_left(position, lot, closed, scales, issues)]
     return lots
 
 
@@ -766,53 +707,29 @@ def _sign(position: Position) -> int:
     return -1 if quantity < 0 else 1
 
 
-def _lot(position: Position, quantity: Decimal, splits: Splits, day: int) -> _Lot:
-    """Return the open lot of `quantity` of a position, stored on `day`."""
-    symbol = present(position.symbol)
-    return _Lot(
-        stored_symbol=symbol,
-        symbol=normalized(symbol),
-        private=_is_private(position),
-        quantity=quantity,
-        multiplier=OPTION_MULTIPLIER if _is_option(position) else 1,
-        entry_price=present(position.entry_price),
-        start=present(position.entry_day),
-        basis=splits.of_position(day),
-        splits=_splits_of(position, splits),
-    )
-
-
-def _event_lots(
-    position: Position, scales: Scales, issues: list[Issue], splits: Splits
-) -> list[_Lot]:
+def _event_lots(position: Position, lot: _Lot, scales: Scales, issues: list[Issue]) -> list[_Lot]:
     """Return one lot for each sound event of a position (S3)."""
     lots: list[_Lot] = []
     for event in position.events:
-        bad = _event_fault(event, position, scales, splits)
+        bad = _event_fault(event, position, scales, lot.splits)
         if bad is not None:
             issues.append(Issue("bad_event", position.symbol, None, bad))
             continue
-        day = present(event.day)
-        lot = _lot(position, _sign(position) * present(event.quantity), splits, day)
+        day, quantity = present(event.day), _sign(position) * present(event.quantity)
         if day < lot.start:
             issues.append(Issue("end_before_start", position.symbol, None, "trade_date"))
-        else:
-            lots.append(replace(lot, end=day, realized=event.realized))
+            continue
+        basis = lot.splits.of_position(day)
+        lots.append(replace(lot, quantity=quantity, basis=basis, end=day, realized=event.realized))
     return lots
 
 
 def _lots_left(
-    position: Position,
-    events: Iterable[_Lot],
-    scales: Scales,
-    issues: list[Issue],
-    splits: Splits,
+    position: Position, lot: _Lot, events: Iterable[_Lot], scales: Scales, issues: list[Issue]
 ) -> list[_Lot]:
     """Return the lot of what its lots from events have left of a position, if any (S3)."""
-    quantity = present(position.quantity)
-    if quantity == 0:
+    if lot.quantity == 0:
         return []
-    lot = _lot(position, quantity, splits, present(position.entry_day))
     if lot.private:
         lot = replace(lot, market_value=position.market_value or None)
     if position.exit_day is not None:
@@ -893,7 +810,7 @@ def _start(
             return None
         return _State(
             previous.day,
-            previous.equity,
+            present(previous.equity),
             or_zero(previous.cumulative_pnl),
             or_zero(previous.cumulative_realized_pnl),
             or_zero(previous.cumulative_capital_flow),
@@ -906,7 +823,7 @@ def _start(
             daily_capital_flow=earliest.daily_capital_flow,
         ):
             return None
-        opening = earliest.equity - or_zero(earliest.daily_pnl)
+        opening = present(earliest.equity) - or_zero(earliest.daily_pnl)
         opening -= or_zero(earliest.daily_capital_flow)
         return _State(None, opening - _flow_between(flows, first, earliest.day - 1))
     if not readable(equity_balance=portfolio.opening_equity):
@@ -916,7 +833,7 @@ def _start(
 
 def _unrealized(lots: Iterable[_Lot], day: int, marks: _Marks) -> Decimal:
     """Return ``U(day)``: what the public lots held have earned since entry (S6)."""
-    return sum((marks.earned(lot, day) for lot in lots if lot.held(day) and not lot.private), ZERO)
+    return sum((marks.earned(lot, day) for lot in lots if lot.held(day)), ZERO)
 
 
 def _closing_issue(lot: _Lot, day: int) -> Issue | None:
@@ -966,6 +883,7 @@ def _row(
     return Row(
         day=day,
         equity_balance=r2(equity),
+        total_value=r2(equity),
         daily_pnl=r2(daily_pnl),
         daily_realized_pnl=realized,
         daily_capital_flow=r2(flow),
@@ -1027,37 +945,19 @@ def coverage(
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """A row of portfolio_snapshots as far as S5 and S13 look at it; complete or not."""
-
-    day: int
-    is_complete: bool = True
-    equity: Decimal | None = Decimal(0)
-
-
-@dataclass(frozen=True, slots=True)
 class Span:
-    """What a run does to the rows of one portfolio.
+    """What a run does to the rows of one portfolio."""
 
-    Attributes:
-        sessions: Those written, ascending.
-        previous: `s` of the first of them; None if that is the baseline, or if none is written.
-        in_place: Those of `sessions` that have a row already: it is taken over.
-        gaps: Sessions of the range, skipped, without a complete snapshot.
-        off_session: Dates of rows that are no session.
-        exists: Under `error` the first session of the range with a complete snapshot.
-    """
-
-    sessions: tuple[int, ...] = ()
-    previous: int | None = None
-    in_place: tuple[int, ...] = ()
-    gaps: tuple[int, ...] = ()
-    off_session: tuple[int, ...] = ()
-    exists: int | None = None
+    sessions: tuple[int, ...] = ()  # those written, ascending
+    previous: int | None = None  # `s` of the first; None if that is the baseline, or without any
+    in_place: tuple[int, ...] = ()  # those of `sessions` that have a row already: it is taken over
+    gaps: tuple[int, ...] = ()  # of the range, skipped, without a complete snapshot
+    off_session: tuple[int, ...] = ()  # dates of rows that are no session
+    exists: int | None = None  # under `error` the first of the range with a complete snapshot
 
 
 def span(
-    rows: Collection[Stored],
+    rows: Collection[Snapshot],
     calendar: Iterable[int],
     start: int,
     end: int,

@@ -54,27 +54,18 @@ _MOST: Final = 1 << 61
 class Chain:
     """Complete snapshots of the portfolios of a chunk, sorted by portfolio and day.
 
-    Attributes:
-        portfolio: Row of the chunk.
-        day: Of each.
-        equity: As stored.
-        pnl: Of the session, in the scale of `equity`, as all other amounts.
-        begins: (p + 1,) the first row of each portfolio, and the number of rows.
-        skipped: Sessions without a row between the one before and this one.
-        added: Contributions since the row before.
-        differs: Whether the flows since the row before are not those stored.
-        flows: Those that count.
+    All amounts have the scale of `equity`.
     """
 
-    portfolio: Int32
+    portfolio: Int32  # row of the chunk
     day: Int32
-    equity: Decimals
+    equity: Decimals  # as stored, as the next
     pnl: Decimals
-    begins: Int64
-    skipped: Int64
-    added: Int64
-    differs: Bools
-    flows: DatedFlows
+    begins: Int64  # (p + 1,) the first row of each portfolio, and the number of rows
+    skipped: Int64  # sessions without a row between the one before and this one
+    added: Int64  # contributions since the row before
+    differs: Bools  # whether the flows since the row before are not those stored
+    flows: DatedFlows  # that count
 
     def __len__(self) -> int:
         return len(self.day)
@@ -174,23 +165,16 @@ def _rounded(amounts: Int64, unit: int) -> Int64:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Spans:
-    """Periods of portfolios as rows of a chain; of several that are the same there is one.
+    """Periods of portfolios as rows of a chain; of several that are the same there is one."""
 
-    Attributes:
-        portfolio: (q,) row of the chunk, of each portfolio and period.
-        late: (q,) whether the period begins with the first row for want of an earlier one.
-        eve: (q,) day before its first.
-        span: (q,) row of the following, -1 where no session is in it.
-        base: (k,) row where each begins.
-        last: (k,) row of its last session.
-    """
-
-    portfolio: Int64
-    late: Bools
-    eve: Int64
-    span: Int64
-    base: Int64
-    last: Int64
+    # (q,) of each portfolio and period
+    portfolio: Int64  # row of the chunk
+    late: Bools  # whether the period begins with the first row for want of an earlier one
+    eve: Int64  # day before its first
+    span: Int64  # row of the following, -1 where no session is in it
+    # (k,) of each span
+    base: Int64  # row where it begins
+    last: Int64  # row of its last session
 
 
 def spans_of(chain: Chain, periods: Sequence[Period]) -> Spans:

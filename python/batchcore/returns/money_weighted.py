@@ -49,17 +49,11 @@ REASONS: Final = {
 
 @dataclass(frozen=True, eq=False, slots=True)
 class CashFlows:
-    """Amounts of periods, one after the other; those of a period by date.
+    """Amounts of periods, one after the other; those of a period by date."""
 
-    Attributes:
-        amount: Paid in below 0, paid out above 0.
-        years: From the beginning of the period, in years of 365 days.
-        first: (k,) row of the first amount of each period, of which each has two or more.
-    """
-
-    amount: Floats
-    years: Floats
-    first: Int64
+    amount: Floats  # paid in below 0, paid out above 0
+    years: Floats  # from the beginning of the period, of 365 days
+    first: Int64  # (k,) row of the first amount of each period, of which each has two or more
 
     def sums(self, values: Floats) -> Floats:
         """Return the sum of each period."""
