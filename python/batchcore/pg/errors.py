@@ -157,6 +157,8 @@ def _driver_cause(error: Exception) -> BaseException | None:
 
 CONNECTION_FAILURE: Final = "08006"
 
+ENDED: Final = "the server ended the connection between two statements; its log says why"
+
 POOLED: Final = (
     "a pooler that hands connections on by transaction, such as PgBouncer, keeps no prepared"
     " statements: set statement_cache_size=0 on an asyncpg.Pool; on an SQLAlchemy engine also"
@@ -217,8 +219,13 @@ def database_error(error: BaseException) -> DatabaseError:
     """Return the error of one line for what the driver raised."""
     sqlstate = getattr(error, "sqlstate", None)
     text = _reason(error)
-    if isinstance(error, asyncpg.InternalClientError):  # the server ended it between two queries
-        return DatabaseError(f"the connection is broken: {text}", CONNECTION_FAILURE)
+    if isinstance(error, asyncpg.InternalClientError):
+        # What the server says as it ends a connection that waits is nothing the driver expects. A
+        # client that was frozen hears of it with the answer to its last statement: the next one
+        # begins before the driver has seen that the connection is closed.
+        ended = text.startswith("cannot switch to state")
+        text = ENDED if ended else f"the connection is broken: {text}"
+        return DatabaseError(text, CONNECTION_FAILURE)
     for states, words, advice in _ADVICE:
         if (not states or sqlstate in states) and words in text:
             text = f"{text.partition(' HINT:')[0]}: {advice}"
