@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from batchcore.errors import SchemaError
-from batchcore.pg.sql import column_name, statement, table_name
+from batchcore.pg.sql import column_name, compose, table_name
 from batchcore.schema import (
     CURRENCY,
     HOST,
@@ -172,9 +172,10 @@ async def revision_of(connection: asyncpg.Connection | Session, catalog: Catalog
     """Return the revision of a database; None if it has none, or no version table."""
     if VERSION_TABLE not in catalog.ledger:
         return None
-    template = "SELECT version_num::text FROM {table}"
     table = table_name(catalog.schema, VERSION_TABLE)
-    found: str | None = await connection.fetchval(statement(template, table=table))
+    # The driver takes no subclass of text.
+    query = str(compose("SELECT version_num::text FROM {table}", table=table))
+    found: str | None = await connection.fetchval(query)
     return found
 
 

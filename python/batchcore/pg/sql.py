@@ -31,11 +31,6 @@ class Sql(str):
     __slots__ = ()
 
 
-def statement(template: str, /, **holes: object) -> str:
-    """Return a statement: what `compose` returns, as the plain string that the driver takes."""
-    return str(compose(template, **holes))
-
-
 def compose(template: str, /, **holes: object) -> Sql:
     """Return a part of a statement: a template with its named holes filled.
 
