@@ -17,7 +17,7 @@ from batchcore.db.catalog import inspect
 from batchcore.db.check import missing_of, newer_revision, problems_of, revision_of, schema_error
 from batchcore.db.indexes import IndexPlan, built, look, redundant, removed, unmarked
 from batchcore.errors import ConfigError, LeaseHeldError
-from batchcore.pg.borrowed import check_driver, check_namespace, translations
+from batchcore.pg.borrowed import check_driver, check_namespace
 from batchcore.pg.connect import Connector
 from batchcore.pg.conninfo import resolved
 from batchcore.pg.database import wrong_kind
@@ -64,25 +64,15 @@ class Options:
 
 @dataclass(frozen=True)
 class MigrateStatus:
-    """Where a database stands, and what `migrate` would do.
+    """Where a database stands, and what `migrate` would do."""
 
-    Attributes:
-        revision: Its revision; None if batchcore never migrated it.
-        head: The newest revision.
-        adopted: Whether the tables are the host's own.
-        pending: Revisions to come, in order; the host's tables count as 0001.
-        steps: What `migrate` would do, a line for each.
-        problems: What stands in its way, a line for each.
-        notes: What to know of indexes, a line for each: built, taken over, redundant.
-    """
-
-    revision: str | None
-    head: str
-    adopted: bool
-    pending: tuple[str, ...]
-    steps: tuple[str, ...]
-    problems: tuple[str, ...]
-    notes: tuple[str, ...] = ()
+    revision: str | None  # None if batchcore never migrated it
+    head: str  # the newest revision
+    adopted: bool  # whether the tables are the host's own
+    pending: tuple[str, ...]  # revisions to come, in order; the host's tables count as 0001
+    steps: tuple[str, ...]  # what `migrate` would do, a line for each
+    problems: tuple[str, ...]  # what stands in its way, likewise
+    notes: tuple[str, ...] = ()  # what to know of indexes, likewise
 
     @property
     def is_current(self) -> bool:
@@ -92,23 +82,14 @@ class MigrateStatus:
 
 @dataclass(frozen=True)
 class MigrateReport:
-    """What `migrate` did.
+    """What `migrate` did."""
 
-    Attributes:
-        before: The revision before; None if there was none.
-        revision: The revision after.
-        adopted: Whether the tables are the host's own.
-        marked: Revisions noted as done without running them.
-        applied: Revisions that ran, in order.
-        notes: What was done about indexes, a line for each.
-    """
-
-    before: str | None
-    revision: str | None
-    adopted: bool
-    marked: tuple[str, ...]
-    applied: tuple[str, ...]
-    notes: tuple[str, ...] = ()
+    before: str | None  # the revision before; None if there was none
+    revision: str | None  # the one after
+    adopted: bool  # whether the tables are the host's own
+    marked: tuple[str, ...]  # revisions noted as done without running them
+    applied: tuple[str, ...]  # those that ran, in order
+    notes: tuple[str, ...] = ()  # what was done about indexes, a line for each
 
 
 async def migrate(
@@ -155,12 +136,7 @@ async def migrate(
         for statement in drops:
             await raw.execute(statement)
         return MigrateReport(
-            before=status.revision,
-            revision=status.head,
-            adopted=status.adopted,
-            marked=marked,
-            applied=applied,
-            notes=status.notes,
+            status.revision, status.head, status.adopted, marked, applied, status.notes
         )
 
 
@@ -301,7 +277,7 @@ async def _session(
 async def _raw(connection: AsyncConnection, schema: Schema) -> asyncpg.Connection:
     """Return the connection of the driver, whose tables are where ``schema`` says."""
     raw = (await connection.get_raw_connection()).driver_connection
-    check_namespace(translations(connection), schema.namespace)
+    check_namespace(connection, schema.namespace)
     return raw
 
 

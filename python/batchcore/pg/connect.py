@@ -71,22 +71,18 @@ class Connector:
         """
         target = self.info.values.get("target_session_attrs", "any")
         targets = ("standby", "any") if target == "prefer-standby" else (target,)
-        failures: list[DatabaseError] = []
+        hosts, failures = list(self.info.hosts), list[DatabaseError]()
         for wanted in targets:
             failures.clear()
-            for host in self._hosts():
+            if self._balances:
+                random.shuffle(hosts)
+            for host in hosts:
                 for address in await self._addresses(host, failures):
                     raw = await self._connected(host, address, wanted, failures, options)
                     if raw is not None:
                         self._set_options(raw)
                         return raw
         raise _all_of(failures, failures[-1])
-
-    def _hosts(self) -> list[Host]:
-        hosts = list(self.info.hosts)
-        if self._balances:
-            random.shuffle(hosts)
-        return hosts
 
     async def _addresses(self, host: Host, failures: list[DatabaseError]) -> list[str]:
         """Return what to connect to; a name stays one, which Kerberos wants to know."""

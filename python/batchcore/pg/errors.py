@@ -105,18 +105,13 @@ async def _is_done(
     try:
         async with asyncio.timeout(seconds):
             await work()
-    except (*LOST, TimeoutError):
-        _cut_off(raw)
+    except (*LOST, TimeoutError, asyncio.CancelledError) as error:
+        with contextlib.suppress(asyncpg.InterfaceError):  # a pool has taken it back
+            raw.terminate()
+        if isinstance(error, asyncio.CancelledError):  # the caller no longer waits
+            raise
         return False
-    except asyncio.CancelledError:  # the caller no longer waits
-        _cut_off(raw)
-        raise
     return True
-
-
-def _cut_off(raw: asyncpg.Connection) -> None:
-    with contextlib.suppress(asyncpg.InterfaceError):  # a pool has taken it back
-        raw.terminate()
 
 
 @contextlib.contextmanager
@@ -154,8 +149,6 @@ def _driver_cause(error: Exception) -> BaseException | None:
     wrapped = getattr(error, "orig", None)
     return (wrapped.__cause__ or wrapped) if wrapped is not None else error
 
-
-CONNECTION_FAILURE: Final = "08006"
 
 ENDED: Final = "the server ended the connection between two statements; its log says why"
 
@@ -210,10 +203,6 @@ _CALLED: Final = re.compile(r"PL/pgSQL\b.*?((?:\"[^\"]*\"|[^\s()\"])+\([^()]*\))
 """The function that the context of an error names, in any language: batchcore has none, so it is
 the host's, of a trigger, a default or a view."""
 
-COMMAND_TIMEOUT: Final = (
-    "the command_timeout of the pool, engine or connection has ended a statement"
-)
-
 
 def database_error(error: BaseException) -> DatabaseError:
     """Return the error of one line for what the driver raised."""
@@ -225,7 +214,7 @@ def database_error(error: BaseException) -> DatabaseError:
         # begins before the driver has seen that the connection is closed.
         ended = text.startswith("cannot switch to state")
         text = ENDED if ended else f"the connection is broken: {text}"
-        return DatabaseError(text, CONNECTION_FAILURE)
+        return DatabaseError(text, "08006")  # connection_failure
     for states, words, advice in _ADVICE:
         if (not states or sqlstate in states) and words in text:
             text = f"{text.partition(' HINT:')[0]}: {advice}"
@@ -240,7 +229,7 @@ def _reason(error: BaseException) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     match error:
         case TimeoutError() if not error.args:  # the driver's own
-            text = COMMAND_TIMEOUT
+            text = "the command_timeout of the pool, engine or connection has ended a statement"
         case ssl.SSLCertVerificationError() if error.verify_code in _OTHER_NAME:
             text = f"the certificate of the server is for another host: {error.verify_message}"
         case ssl.SSLCertVerificationError():

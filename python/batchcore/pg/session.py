@@ -33,11 +33,6 @@ if TYPE_CHECKING:
 
 log: Final = logging.getLogger("batchcore")
 
-LOST_IN_COPY: Final = "the connection was lost in the middle of a COPY"
-
-NO_LIMIT_S: Final = 1e8
-"""Three years: longer than any statement, in the place of the `command_timeout` of a caller."""
-
 _READ_AS: Final[Mapping[str, type]] = MappingProxyType(
     {
         "bool": bool,
@@ -96,9 +91,8 @@ class Session:
         self.bytes = database.bytes
         self.rounded = database.rounded
         self.grace = database.grace
-        self.translations = database.translations
-        # asyncpg sets a timer for each piece of a COPY that has a limit
-        self._limit_s = None if database.connects else NO_LIMIT_S
+        self.given = database.given
+        self._limit_s = database.limit_s
         self.ambiguous: list[Ambiguous] = []  # symbols of closes that were read
         self.isolation = ""  # of the transaction, as PostgreSQL writes it
         self.exported: str | None = None  # under which others can see what it sees
@@ -168,7 +162,7 @@ class Session:
                 )
         except AttributeError as error:  # asyncpg's own, of a connection that was terminated
             if self.is_gone:
-                raise DatabaseError(LOST_IN_COPY) from error
+                raise DatabaseError("the connection was lost in the middle of a COPY") from error
             raise
         if raised:
             raise raised[0]

@@ -15,7 +15,6 @@ from batchcore.pg.sql import (
     column_name,
     compose,
     joined,
-    own_table,
     quote_identifier,
     table_name,
 )
@@ -85,7 +84,7 @@ async def write_tables(writer: Writer, tables: Sequence[EncodedRows], exist: Sql
     kept: dict[str, list[tuple[str, int, int]]] = {}
     keyed = [rows for rows in tables if rows.table in KEYS]
     if any(rows.rows for rows in keyed):
-        writes = own_table(writer.schema, WRITES)
+        writes = table_name(writer.schema, WRITES)
         (has_rows,) = await writer.session.fetch(compose(_MARKED, writes=writes, exist=exist))
         for rows, merges in zip(keyed, has_rows, strict=True):
             if rows.rows and merges:
@@ -134,8 +133,8 @@ def _without_others(schema: Schema, staged: Staged) -> str:
     (day,) = (column for column in key if column.endswith("_date"))
     return compose(
         _WITHOUT_OTHERS,
-        writes=own_table(schema, WRITES),
-        chunks=own_table(schema, "batchcore_run_chunks"),
+        writes=table_name(schema, WRITES),
+        chunks=table_name(schema, "batchcore_run_chunks"),
         owner=owner,
         of_owner=of_owner,
         day=Sql(day),
