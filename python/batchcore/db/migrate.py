@@ -19,7 +19,6 @@ from batchcore.db.indexes import IndexPlan, built, look, redundant, removed, unm
 from batchcore.errors import ConfigError, LeaseHeldError
 from batchcore.pg.borrowed import check_driver, check_namespace
 from batchcore.pg.connect import Connector
-from batchcore.pg.conninfo import resolved
 from batchcore.pg.database import wrong_kind
 from batchcore.pg.errors import driver_errors
 from batchcore.pg.session import CATALOG_FIRST
@@ -236,10 +235,8 @@ async def connect(database: str | AsyncEngine) -> AsyncIterator[AsyncConnection]
         return
     if not isinstance(database, str):
         raise wrong_kind(database, "a database URL or an SQLAlchemy AsyncEngine")
-    connector = Connector(resolved(database))
-    engine = create_async_engine(
-        "postgresql+asyncpg://", async_creator=connector.connect, poolclass=NullPool
-    )
+    connect = Connector(database).connect
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
     try:
         async with engine.connect() as connection:
             yield connection

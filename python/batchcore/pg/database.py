@@ -13,7 +13,6 @@ import asyncpg
 from batchcore.errors import ConfigError, DatabaseError, InternalError
 from batchcore.pg import borrowed
 from batchcore.pg.connect import Connector
-from batchcore.pg.conninfo import resolved
 from batchcore.pg.errors import (
     LOST,
     NO_CONNECTION,
@@ -165,7 +164,7 @@ class Database:
 def _lender(database: object, *, borrow: bool) -> Lend:
     """Return what lends connections of a URL, a pool or an engine."""
     if isinstance(database, str):
-        return partial(_of_url, Connector(resolved(database)))
+        return partial(_of_url, Connector(database))
     if isinstance(database, asyncpg.Pool):
         return partial(_answering, partial(_of_pool, database), database.get_max_size)
     from sqlalchemy.ext.asyncio import AsyncEngine  # noqa: PLC0415  # 0.4 s to import
@@ -212,7 +211,7 @@ def _left_of_engine(engine: Any, wanted: int) -> int:  # noqa: ANN401  # importe
 
 @contextlib.asynccontextmanager
 async def _of_url(connector: Connector, grace: Grace) -> AsyncIterator[asyncpg.Connection]:
-    raw = await connector.connect(statement_cache_size=0)
+    raw = await connector.connect()
     try:
         yield raw
     finally:
