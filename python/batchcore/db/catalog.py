@@ -121,9 +121,6 @@ class Catalog:
         One of `Schema.scales` counts before a larger one that is declared; a negative one is read
         as 0. A double declares none, and a whole number has none. A column that a run writes, and
         whose digits do not all fit 64 bits, is read with the decimals that are written.
-
-        Raises:
-            SchemaError: it is not there, or has neither.
         """
         found = self.column(table, column)
         asked = self.schema.scales.get(f"{table}.{column}")
@@ -153,10 +150,9 @@ class Catalog:
 
 
 async def inspect(connection: asyncpg.Connection | Session, schema: Schema) -> Catalog:
-    """Return the catalog of the host's tables, by one statement.
+    """Return the catalog of the host's tables, by one statement that any role may run.
 
-    Only `pg_catalog` is read, so any role may; only text, int4, int8 and bool come back, so the
-    driver asks for no types.
+    Only text, int4, int8 and bool come back, so the driver asks for no types.
     """
     if isinstance(connection, Session):
         check_namespace(connection.given, schema.namespace)

@@ -72,11 +72,7 @@ def problems_of(
 
 
 def check(catalog: Catalog, uses: Use = Use.RUN | Use.VALUATION, *, writes: bool = True) -> None:
-    """Refuse a database that some uses cannot work with; see `problems_of`.
-
-    Raises:
-        SchemaError: with every difference in ``problems``; the message has the first.
-    """
+    """Refuse a database that some uses cannot work with, by all that `problems_of` finds."""
     problems = problems_of(catalog, uses, writes=writes)
     if problems:
         raise schema_error(problems)

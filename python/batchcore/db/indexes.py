@@ -200,29 +200,6 @@ async def look(connection: asyncpg.Connection, schema: Schema) -> Layout:
     return Layout(schema, tables, frozenset(row[0] for row in found))
 
 
-def built(layout: Layout, *, concurrently: bool, is_own: bool) -> IndexPlan:
-    """Return what makes the indexes that the host lacks; what they replace goes if ``is_own``."""
-    plan = IndexPlan(layout, concurrently=concurrently)
-    for index in INDEXES:
-        plan.build(index)
-    if is_own:
-        plan.drop(REPLACED_INDEX)
-    return plan
-
-
-def removed(layout: Layout, *, concurrently: bool, is_own: bool) -> IndexPlan:
-    """Return what drops the indexes that `migrate` made, and gives the host back what it had.
-
-    If ``is_own``, all of them are dropped, also of earlier versions that marked none.
-    """
-    plan = IndexPlan(layout, concurrently=concurrently)
-    if is_own:
-        plan.build(REPLACED_INDEX)
-    for index in INDEXES:
-        plan.remove(index, is_own=is_own)
-    return plan
-
-
 def redundant(layout: Layout) -> Iterator[tuple[str, str]]:
     """Yield the host's indexes that the first of `INDEXES` makes redundant, and what drops them."""
     positions = layout.tables[REPLACED_INDEX.table]
@@ -252,7 +229,26 @@ class IndexPlan:
         self.statements: list[str] = []
         self.notes: list[str] = []
 
-    def build(self, index: Index) -> None:
+    def build(self, *, is_own: bool) -> None:
+        """Make the indexes that the host lacks; what they replace goes if ``is_own``."""
+        for index in INDEXES:
+            self._build(index)
+        table = self._layout.tables[REPLACED_INDEX.table]
+        if is_own and table.index(REPLACED_INDEX.name) is not None:
+            drop = _drop(table, REPLACED_INDEX.name, concurrently=self.concurrently)
+            self.statements.append(drop)
+
+    def remove(self, *, is_own: bool) -> None:
+        """Drop the indexes that `migrate` made, and give the host back what it had.
+
+        If ``is_own``, all of them are dropped, also of earlier versions that marked none.
+        """
+        if is_own:
+            self._build(REPLACED_INDEX)
+        for index in INDEXES:
+            self._remove(index, is_own=is_own)
+
+    def _build(self, index: Index) -> None:
         """Make an index, unless there is one like it."""
         table = self._layout.tables[index.table]
         if table.kind in _KINDS:
@@ -339,13 +335,7 @@ class IndexPlan:
         self._build_plain(one, index, own, one.index(own))
         return own
 
-    def drop(self, index: Index) -> None:
-        """Drop an index by its name, if it is there."""
-        table = self._layout.tables[index.table]
-        if table.index(index.name) is not None:
-            self.statements.append(_drop(table, index.name, concurrently=self.concurrently))
-
-    def remove(self, index: Index, *, is_own: bool) -> None:
+    def _remove(self, index: Index, *, is_own: bool) -> None:
         """Drop an index that `migrate` made, but not those of the host that are attached to it."""
         table = self._layout.tables[index.table]
         for found in table.indexes:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from batchcore.config import Schema
 from batchcore.db.catalog import inspect
 from batchcore.db.check import missing_of, newer_revision, problems_of, revision_of, schema_error
-from batchcore.db.indexes import IndexPlan, built, look, redundant, removed, unmarked
+from batchcore.db.indexes import IndexPlan, look, redundant, unmarked
 from batchcore.errors import ConfigError, LeaseHeldError
 from batchcore.pg.borrowed import check_driver, check_namespace
 from batchcore.pg.connect import Connector
@@ -100,18 +100,11 @@ async def migrate(
     compared with what a run needs, revision 0001 is marked as done, and the later ones run, with
     indexes built CONCURRENTLY: such a build locks nobody out, but waits for every transaction
     older than itself. Indexes that the host has already are taken over, and none of its own is
-    dropped unasked.
-
-    Args:
-        database: A URL, or an engine on asyncpg.
-        schema: Names of tables and columns; None takes those of docs/schema.md.
-        drop_redundant: Whether to drop indexes of the host that those of batchcore make redundant.
+    dropped, unless ``drop_redundant`` asks for it where those of batchcore make one redundant.
 
     Raises:
-        ConfigError: Alembic is not installed, or the URL is none.
         SchemaError: the host's tables are not as a run needs them, or the database is newer.
         LeaseHeldError: another migration of this database is at work.
-        DatabaseError: the database refused or went away.
     """
     schema = schema or Schema()
     _require_alembic(schema)
@@ -142,17 +135,7 @@ async def migrate(
 async def check(
     database: str | AsyncEngine, *, schema: Schema | None = None, drop_redundant: bool = False
 ) -> MigrateStatus:
-    """Return where ``database`` stands and what `migrate` would do, without doing it.
-
-    Args:
-        database: A URL, or an engine on asyncpg.
-        schema: Names of tables and columns; None takes those of docs/schema.md.
-        drop_redundant: As of `migrate`.
-
-    Raises:
-        ConfigError: Alembic is not installed, or the URL is none.
-        DatabaseError: the database refused or went away.
-    """
+    """Return where ``database`` stands and what `migrate` would do, without doing it."""
     schema = schema or Schema()
     _require_alembic(schema)
     with driver_errors():
@@ -173,16 +156,9 @@ async def downgrade(
     `migrate` made is dropped. Tables stay too where nothing says who made them, as in a database
     that was restored without comments.
 
-    Args:
-        database: A URL, or an engine on asyncpg.
-        revision: An older revision, or ``base``.
-        schema: Names of tables and columns; None takes those of docs/schema.md.
-
     Raises:
-        ConfigError: Alembic is not installed, the URL is none, or there is no such revision.
         SchemaError: the database is newer than this version of batchcore.
         LeaseHeldError: another migration of this database is at work.
-        DatabaseError: the database refused or went away.
     """
     schema = schema or Schema()
     _require_alembic(schema)
@@ -202,7 +178,8 @@ async def downgrade(
         layout = await look(raw, schema)
         for name in unmarked(layout) if adopted else ():
             _logger.warning("index %s stays: nothing says that batchcore made it", name)
-        plan = removed(layout, concurrently=True, is_own=not adopted)
+        plan = IndexPlan(layout, concurrently=True)
+        plan.remove(is_own=not adopted)
         options = Options(schema, plan.concurrently, adopted, plan.statements)
         await _run(connection, "downgrade", options, revision)
         if revision == "base":
@@ -316,7 +293,7 @@ async def _status(
     layout, concurrently = await look(raw, schema), adopted or revision is not None
     plan = IndexPlan(layout, concurrently=concurrently)
     if _INDEX_REVISION in pending:
-        plan = built(layout, concurrently=concurrently, is_own=not adopted)
+        plan.build(is_own=not adopted)
     elif adopted:
         plan.notes += [
             f"keep {name} at a downgrade, not known as batchcore's" for name in unmarked(layout)

@@ -278,14 +278,11 @@ async def _name_snapshot(session: Session, *, export: bool, with_view: bool) -> 
 async def transaction(
     session: Session, *, idle_ms: int = 0, first: Sequence[str] = ()
 ) -> AsyncIterator[int]:
-    """Run a READ COMMITTED transaction of a writing session: all of it, or nothing.
+    """Run a READ COMMITTED transaction of a session in none: all of it, or nothing.
 
-    Args:
-        session: In no transaction.
-        idle_ms: How long the server waits for the next statement before it ends the connection;
-            0 is for ever.
-        first: SELECT statements that go with its settings in one message, each of which sees what
-            is committed when it begins; the last one's rows are counted.
+    The server ends the connection that lets it wait for ``idle_ms``; 0 is for ever. The SELECTs of
+    ``first`` go with the settings in one message, and each sees what is committed when it begins:
+    how many rows the last one found is given.
     """
     async with _transaction(session, isolation="read_committed"):
         rows = await session.execute("; ".join([*_settings(session, idle_ms), *first]))
