@@ -68,16 +68,8 @@ def audit_python() -> bool:
         and run([ENVIRONMENT / "bin" / "python", "-m", "pip", "install", "--quiet", PIP_AUDIT])
     ):
         return False
-    words = [
-        "--strict",
-        "--vulnerability-service",
-        "osv",
-        "--no-deps",
-        "--disable-pip",
-        "--requirement",
-        "constraints.txt",
-    ]
-    return run([program, *words])
+    options = "--strict --vulnerability-service osv --no-deps --disable-pip"
+    return run([program, *options.split(), "--requirement", "constraints.txt"])
 
 
 def main() -> int:

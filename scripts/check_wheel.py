@@ -48,24 +48,13 @@ assert batchcore._core.build_profile == "release", batchcore._core.build_profile
 """
 
 MIGRATE = """
-import asyncio, subprocess, sys
-import asyncpg
+import subprocess, sys
 from batchcore.demo import embedded
-
-async def tables(url):
-    connection = await asyncpg.connect(url)
-    try:
-        query = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
-        return {row["tablename"] for row in await connection.fetch(query)}
-    finally:
-        await connection.close()
 
 with embedded.start() as server:
     command = [sys.argv[1], "migrate", "--database-url", server.url]
-    assert not asyncio.run(tables(server.url))
+    assert subprocess.run([*command, "--check"]).returncode == 1
     subprocess.run(command, check=True)
-    made = asyncio.run(tables(server.url))
-    assert {"portfolios", "positions"} <= made, made
     subprocess.run([*command, "--check"], check=True)
 """
 

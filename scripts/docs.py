@@ -210,11 +210,8 @@ def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     """Return a table of Markdown."""
     head = list(head)
     lines = [[*head], ["---"] * len(head), *([str(cell) for cell in row] for row in rows)]
-    return "\n".join("| " + " | ".join(_escaped(cell) for cell in line) + " |" for line in lines)
-
-
-def _escaped(cell: str) -> str:
-    return cell.replace("|", "\\|")
+    texts = [" | ".join(cell.replace("|", "\\|") for cell in line) for line in lines]
+    return "\n".join(f"| {text} |" for text in texts)
 
 
 KINDS = {

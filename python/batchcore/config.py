@@ -43,9 +43,6 @@ if TYPE_CHECKING:
 OnExisting = Literal["skip", "replace", "error"]
 Analytics = Literal["portfolio", "full", "every", "none"]
 BetaWeights = Literal["market_value", "equity"]
-PriceBasis = Literal["as_traded", "adjusted"]
-QuantityBasis = Literal["as_entered", "current"]
-
 CheckAction = Literal["off", "report", "fail"]
 
 PRICE_LOW: Final = "price_low"
@@ -56,8 +53,8 @@ CHECK_ACTIONS: Final[tuple[str, ...]] = get_args(CheckAction)
 ON_EXISTING: Final[tuple[str, ...]] = get_args(OnExisting)
 ANALYTICS: Final[tuple[str, ...]] = get_args(Analytics)
 BETA_WEIGHTS: Final[tuple[str, ...]] = get_args(BetaWeights)
-PRICE_BASES: Final[tuple[str, ...]] = get_args(PriceBasis)
-QUANTITY_BASES: Final[tuple[str, ...]] = get_args(QuantityBasis)
+PRICE_BASES: Final = ("as_traded", "adjusted")
+QUANTITY_BASES: Final = ("as_entered", "current")
 
 INCEPTION: Final = "inception"
 """The start of a run that values each portfolio from its earliest entry on."""

@@ -15,10 +15,8 @@ if TYPE_CHECKING:
 def replace_file(path: Path, content: bytes) -> None:
     """Write a file whole, or leave what is there: it is written beside and renamed.
 
-    Raises:
-        OSError: it cannot be written; it names the file.
-        ValueError: no file can have that name.
-        RuntimeError: links lead in a circle.
+    An `OSError` names the file; no file has the name of a `ValueError`, and links that lead in a
+    circle are a `RuntimeError`.
     """
     own = path.resolve()  # the file of a link, rather than the link
     if own.exists() and not own.is_file():

@@ -77,7 +77,7 @@ async def until_closed():
 
 async def seen(url: str) -> str:
     """Return what psql would print."""
-    raw = await Connector(resolved(url)).connect()
+    raw = await Connector(url).connect()
     try:
         return await raw.fetchval(SEEN)
     finally:
@@ -272,7 +272,7 @@ async def test_load_is_spread_over_hosts_and_addresses(
 ) -> None:
     monkeypatch.setattr(random, "shuffle", list.reverse)
     url = U.replace("127.0.0.1", "127.0.0.1:{port},nowhere.invalid").format(**filled)
-    connector = Connector(resolved(f"{url}?load_balance_hosts=random"))
+    connector = Connector(f"{url}?load_balance_hosts=random")
     assert [host.name for host in connector._hosts()] == ["nowhere.invalid", "127.0.0.1"]  # noqa: SLF001
     raw = await connector.connect()
     await raw.close()
@@ -280,7 +280,7 @@ async def test_load_is_spread_over_hosts_and_addresses(
 
 async def test_the_system_keeps_a_connection_alive_as_it_is_told(filled: dict[str, str]) -> None:
     async def options(query: str) -> list[int]:
-        raw = await Connector(resolved(f"{U}?{query}".format(**filled))).connect()
+        raw = await Connector(f"{U}?{query}".format(**filled)).connect()
         known = raw._transport.get_extra_info("socket")  # noqa: SLF001
         names = ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT")
         found = [known.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in names]

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,8 @@ from batchcore.errors import DatabaseError
 from batchcore.pg import errors, session_pool
 from batchcore.pg.database import Database
 from batchcore.pg.errors import answers, database_error, is_lost
-from batchcore.pg.session import Session
+from batchcore.pg.ledger import Lease, Ledger
+from batchcore.pg.session import Session, transaction
 from batchcore.pg.session_pool import SessionPool
 from support import database, runs
 from support.callers import with_driver
@@ -120,7 +122,7 @@ async def test_a_connection_that_is_closed_while_it_is_opened_is_opened_again(
     try:
         assert (await run(engine)).rows_written == 6 * len(DAYS)
         failures += [closed] * 20
-        with pytest.raises(DatabaseError, match="cannot switch to state 11"):
+        with pytest.raises(DatabaseError, match=errors.ENDED):
             await run(engine)
     finally:
         await engine.dispose()
@@ -222,10 +224,71 @@ async def test_cancelled_while_it_asks_a_connection_is_closed(
 
 
 def test_a_connection_that_the_server_broke_counts_as_lost():
-    broken = asyncpg.InternalClientError("cannot switch to state 15; another operation (2) is ...")
-    error = database_error(broken)
+    error = database_error(asyncpg.InternalClientError("got result for unknown protocol state 3"))
     assert is_lost(error)
-    assert str(error).startswith("the connection is broken: cannot switch to state 15")
+    assert str(error) == "the connection is broken: got result for unknown protocol state 3"
+
+
+async def frozen(url: str, session: Session) -> None:
+    """Answer a statement, end the transaction that then idles, and only then let this thread on."""
+    pid = session.raw.get_server_pid()
+
+    def freeze() -> None:
+        thread = threading.Thread(target=wait)
+        thread.start()
+        thread.join()
+
+    def wait() -> None:
+        while pid in {found for (found,) in query(url, "SELECT pid FROM pg_stat_activity")}:
+            pass
+
+    asyncio.get_running_loop().call_soon(freeze)
+    await session.execute("SET LOCAL idle_in_transaction_session_timeout = 1")
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda session: session.fetch("SELECT 1"),
+        lambda session: session.execute("SELECT 1"),
+        lambda session: session.copy_out("SELECT 1", lambda _: None),
+        lambda session: session.copy_in("portfolios", ["id"], [b""]),
+        lambda _: asyncio.sleep(0),
+    ],
+    ids=["fetch", "execute", "copy out", "copy in", "commit"],
+)
+async def test_a_frozen_client_is_told_that_the_server_has_ended_its_connection(
+    same_host: str, work: Callable[[Session], Awaitable[object]]
+) -> None:
+    async def write(session: Session) -> None:
+        async with transaction(session):
+            await frozen(same_host, session)
+            await work(session)
+
+    async with Database(same_host).writing("persist") as session:
+        with pytest.raises(DatabaseError, match=errors.ENDED) as caught:
+            await write(session)
+        assert is_lost(caught.value)
+        assert session.is_gone
+
+
+async def test_after_a_run_that_was_frozen_in_a_transaction_the_next_one_finishes(
+    same_host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await database.fill(same_host, HOST)
+    failed_elsewhere = Ledger.failed_elsewhere
+
+    async def after_frost(self: Ledger, session: Session, lease: Lease) -> int:
+        await frozen(same_host, session)
+        return await failed_elsewhere(self, session, lease)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Ledger, "failed_elsewhere", after_frost)
+        with pytest.raises(DatabaseError, match=errors.ENDED):
+            await run(same_host)
+    result = await run(same_host)
+    assert result.attempt == 2
+    assert len(await database.snapshots(same_host)) == 6 * len(DAYS)
 
 
 @pytest.mark.parametrize(

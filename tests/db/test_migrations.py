@@ -369,11 +369,11 @@ async def test_an_index_left_invalid_is_built_again(hosts: str) -> None:
                 "CREATE UNIQUE INDEX CONCURRENTLY idx_positions_symbol_active ON positions (symbol)"
             )
         found = await inspect(connection, Schema())
-        assert found.indexes == {"idx_positions_symbol_active": False}
+        assert not found.indexes
 
         await migrate(hosts)
         found = await inspect(connection, Schema())
-    assert found.indexes == dict.fromkeys(THREE, True)
+    assert found.indexes == set(THREE)
     assert (
         "(deleted_at, symbol, exit_date, expiration_date)"
         in (await indexes(hosts))["idx_positions_symbol_active"]

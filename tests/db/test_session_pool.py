@@ -46,7 +46,7 @@ async def test_a_shared_snapshot_is_one_moment_on_all_connections(same_host: str
         await database.fill(same_host, HOST)
         assert await other.fetchval("SELECT count(*) FROM portfolios") == 30
         assert first.exported is not None
-        async with found.same_snapshot("read", first.exported) as second:
+        async with found.snapshot("read", of=first.exported) as second:
             assert second.consistent
             pids = [await one.raw.fetchval(BACKEND) for one in (first, second)]
             seen = [
@@ -61,7 +61,7 @@ async def test_a_shared_snapshot_is_one_moment_on_all_connections(same_host: str
 
 async def test_a_snapshot_that_nobody_knows_is_refused(same_host: str) -> None:
     with pytest.raises(DatabaseError, match="snapshot"):
-        async with Database(same_host).same_snapshot("read", "0000AAAA-0000BBBB-1"):
+        async with Database(same_host).snapshot("read", of="0000AAAA-0000BBBB-1"):
             pass
 
 

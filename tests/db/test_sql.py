@@ -15,7 +15,6 @@ from batchcore.pg.sql import (
     joined,
     quote_identifier,
     quote_literal,
-    statement,
     table_name,
     text_array,
 )
@@ -128,7 +127,3 @@ def test_a_hole_takes_no_value_without_a_kind(value: object) -> None:
 def test_a_literal_has_a_kind_that_is_known() -> None:
     with pytest.raises(TypeError, match="literal of kind `json`"):
         compose("{hole:json}", hole={})
-
-
-def test_the_driver_is_given_a_plain_string() -> None:
-    assert type(statement("SELECT {one}", one=1)) is str

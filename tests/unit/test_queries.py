@@ -62,7 +62,7 @@ def catalog(schema: Schema | None = None, **changes: ColumnType) -> Catalog:
         }
         for table, columns in REQUIRED.items()
     }
-    return Catalog(schema, columns, frozenset(columns), indexes={})
+    return Catalog(schema, columns, frozenset(columns), indexes=frozenset())
 
 
 def parsed(literal: str) -> list[str]:

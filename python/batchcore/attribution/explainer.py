@@ -159,7 +159,7 @@ async def _readers(database: Database, *, several: bool) -> AsyncIterator[Sessio
         if exported is None:
             yield readers
             return
-        others = partial(database.same_snapshot, "explain", exported)
+        others = partial(database.snapshot, "explain", of=exported)
         async with readers.opening(others, max(database.most(1), 0)):
             yield readers
 

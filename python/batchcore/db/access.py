@@ -18,7 +18,6 @@ from batchcore.errors import DatabaseError, DecodeError
 from batchcore.pg.database import Database
 
 if TYPE_CHECKING:
-    from collections import Counter
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
     from batchcore.db.catalog import Catalog
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 
 Taken = ParamSpec("Taken")
 Read = TypeVar("Read")
-
-CHECK: Final = "check"  # the phase that catalog statements are counted under
 
 MOST_KEPT: Final = 64  # how many URLs and pools are remembered: a pool cannot be referred to weakly
 
@@ -46,12 +43,7 @@ _kept: Final[dict[str | asyncpg.Pool, Catalogs]] = {}
 
 @contextlib.asynccontextmanager
 async def reading(
-    db: object,
-    schema: Schema | None,
-    uses: Use,
-    *,
-    phase: str = "load",
-    statements: Counter[str] | None = None,
+    db: object, schema: Schema | None, uses: Use
 ) -> AsyncIterator[tuple[Session, Catalog]]:
     """Give a session to read in, see `Database.reading`, and the catalog of the host's tables.
 
@@ -59,24 +51,20 @@ async def reading(
     has found is not enough, and after an error of what is not as it says. Then a `SchemaError`
     says what the uses lack.
     """
-    database = Database(db, borrow=True, statements=statements)
-    async with database.reading(phase) as session, _catalog(session, db, schema, uses) as catalog:
+    async with (
+        Database(db, borrow=True).reading("load") as session,
+        _catalog(session, db, schema, uses) as catalog,
+    ):
         yield session, catalog
 
 
 @contextlib.asynccontextmanager
 async def changing(
-    db: object,
-    schema: Schema | None,
-    uses: Use,
-    *,
-    phase: str = "persist",
-    statements: Counter[str] | None = None,
+    db: object, schema: Schema | None, uses: Use
 ) -> AsyncIterator[tuple[Session, Catalog]]:
     """Give a session to write in, see `Database.changing`, and the catalog; else like `reading`."""
-    database = Database(db, borrow=True, statements=statements)
     async with (
-        database.changing(phase) as session,
+        Database(db, borrow=True).changing("persist") as session,
         _catalog(session, db, schema, uses, writes=True) as catalog,
     ):
         yield session, catalog
@@ -111,10 +99,7 @@ async def _catalog(
     catalog, read_at = _remembered(db).get(schema, (None, 0.0))
     is_old = time.monotonic() - read_at >= KEPT_S
     if catalog is None or is_old or problems_of(catalog, uses, writes=writes):
-        phase = session.phase
-        await session.enter(CHECK)
         catalog = await inspect(session, schema)
-        await session.enter(phase)
         check(catalog, uses, writes=writes)
         _remembered(db)[schema] = catalog, time.monotonic()
     try:

@@ -17,11 +17,10 @@ from batchcore.schema import HOST, INDEXES, OWN, TOKENS, VERSION_TABLE, WHOLE, K
 from batchcore.units import MAX_SCALE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import asyncpg
 
     from batchcore.config import Schema
+    from batchcore.schema import Index
 
 Keys = Mapping[str, set[tuple[str, ...]]]
 """Table of docs/schema.md -> columns in the database that are unique together."""
@@ -58,14 +57,14 @@ class ColumnType:
         return self.precision - min(self.scale, 0) <= MAX_SCALE
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Catalog:
     """The host's tables as they are, seen through the names of docs/schema.md."""
 
     schema: Schema
     columns: Mapping[str, Mapping[str, ColumnType]]  # by table, and name in the database
     writable_tables: frozenset[str]  # tables, not views
-    indexes: Mapping[str, bool]  # of batchcore, also renamed -> whether it is valid
+    indexes: frozenset[str]  # of batchcore, also renamed: those that are valid
     can_stage: bool = True  # the role may make temporary tables, through which rows are updated
     updatable_tables: frozenset[str] = frozenset()  # tables, and views whose rows may be changed
     keys: Keys = field(default_factory=dict)  # of tables that are `found_by` columns
@@ -122,9 +121,6 @@ class Catalog:
         One of `Schema.scales` counts before a larger one that is declared; a negative one is read
         as 0. A double declares none, and a whole number has none. A column that a run writes, and
         whose digits do not all fit 64 bits, is read with the decimals that are written.
-
-        Raises:
-            SchemaError: it is not there, or has neither.
         """
         found = self.column(table, column)
         asked = self.schema.scales.get(f"{table}.{column}")
@@ -154,18 +150,17 @@ class Catalog:
 
 
 async def inspect(connection: asyncpg.Connection | Session, schema: Schema) -> Catalog:
-    """Return the catalog of the host's tables, by one statement.
+    """Return the catalog of the host's tables, by one statement that any role may run.
 
-    Only `pg_catalog` is read, so any role may; only text, int4, int8 and bool come back, so the
-    driver asks for no types.
+    Only text, int4, int8 and bool come back, so the driver asks for no types.
     """
     if isinstance(connection, Session):
-        check_namespace(connection.translations, schema.namespace)
+        check_namespace(connection.given, schema.namespace)
     columns: dict[str, dict[str, ColumnType]] = {}
     tables: dict[str, Mapping[str, Any]] = {}
     keys: Keys = defaultdict(set)
     deferrable: Keys = defaultdict(set)
-    indexes: dict[str, bool] = {}
+    indexes: set[str] = set()
     ledger: dict[str, frozenset[str]] = {}
     can_stage = True
     for row in await connection.fetch(inspect_sql(schema)):
@@ -176,7 +171,7 @@ async def inspect(connection: asyncpg.Connection | Session, schema: Schema) -> C
             if row["is_key"]:
                 found = keys if row["is_immediate"] else deferrable
                 found[relation].add(tuple(row["index_columns"]))
-            indexes |= _served(schema, row)
+            indexes |= {index.name for index in INDEXES if _is_like(schema, index, row)}
         else:
             tables[relation] = row
             of_table = columns.setdefault(relation, {})
@@ -186,7 +181,7 @@ async def inspect(connection: asyncpg.Connection | Session, schema: Schema) -> C
         schema=schema,
         columns=columns,
         writable_tables=frozenset(table for table, row in tables.items() if row["is_table"]),
-        indexes=indexes,
+        indexes=frozenset(indexes),
         can_stage=can_stage,
         updatable_tables=frozenset(table for table, row in tables.items() if row["is_updatable"]),
         keys=dict(keys),
@@ -203,16 +198,12 @@ async def inspect(connection: asyncpg.Connection | Session, schema: Schema) -> C
     )
 
 
-def _served(schema: Schema, row: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
-    """Yield which of `INDEXES` one of the host's is by its name, if only that, or by what it is."""
-    columns = row["index_columns"]
-    for index in INDEXES:
-        if index.table != row["relation"]:
-            continue
-        if row["is_valid"] and row["is_plain"] and fits(schema, index, columns, row["predicate"]):
-            yield index.name, True
-        elif row["index_name"] == index.name:
-            yield index.name, row["is_valid"]
+def _is_like(schema: Schema, index: Index, row: Mapping[str, Any]) -> bool:
+    """Return whether a valid index of the host is one of `INDEXES`: by its name, or what it is."""
+    if not row["is_valid"] or index.table != row["relation"]:
+        return False
+    is_same = row["is_plain"] and fits(schema, index, row["index_columns"], row["predicate"])
+    return bool(is_same or row["index_name"] == index.name)
 
 
 def inspect_sql(schema: Schema) -> str:

@@ -151,23 +151,19 @@ WITH RECURSIVE tree AS (
     JOIN pg_catalog.pg_class AS p ON p.oid = tree.oid AND p.relkind = 'p'
     JOIN pg_catalog.pg_inherits AS h ON h.inhparent = tree.oid
 )
-SELECT tree.oid::int8 AS oid, tree.parent::int8 AS parent, tree.name::text AS table,
-    n.nspname::text AS namespace, c.relname::text AS name, c.relkind::text AS kind,
-    i.indexrelid::int8 AS index_oid, x.relname::text AS index_name,
-    i.indisvalid AS is_valid,
+SELECT tree.oid::int8, tree.parent::int8, tree.name::text,
+    n.nspname::text, c.relname::text, c.relkind::text,
+    i.indexrelid::int8, x.relname::text, {columns},
+    COALESCE(pg_catalog.pg_get_expr(i.indpred, i.indrelid), ''), {is_plain}, i.indisvalid,
     NOT i.indisunique AND i.indnatts = i.indnkeyatts AND NOT EXISTS
-        (SELECT FROM pg_catalog.pg_constraint AS o WHERE o.conindid = i.indexrelid) AS is_free,
-    {is_plain} AS is_plain,
-    {columns} AS columns,
-    COALESCE(pg_catalog.pg_get_expr(i.indpred, i.indrelid), '') AS predicate,
-    COALESCE(pg_catalog.obj_description(i.indexrelid, 'pg_class'), '') AS comment,
-    h.inhparent::int8 AS index_parent
+        (SELECT FROM pg_catalog.pg_constraint AS o WHERE o.conindid = i.indexrelid),
+    h.inhparent::int8, COALESCE(pg_catalog.obj_description(i.indexrelid, 'pg_class'), '')
 FROM tree JOIN pg_catalog.pg_class AS c ON c.oid = tree.oid
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_index AS i ON i.indrelid = tree.oid AND i.indislive
 LEFT JOIN pg_catalog.pg_class AS x ON x.oid = i.indexrelid
 LEFT JOIN pg_catalog.pg_inherits AS h ON h.inhrelid = i.indexrelid
-ORDER BY tree.parent NULLS FIRST, namespace, c.relname, x.relname"""
+ORDER BY tree.parent NULLS FIRST, n.nspname, c.relname, x.relname"""
 
 _NAMES: Final = """\
 SELECT c.relname::text FROM pg_catalog.pg_class AS c
@@ -187,48 +183,21 @@ async def look(connection: asyncpg.Connection, schema: Schema) -> Layout:
     relations: dict[int, Relation] = {}
     tables = {table: Relation(schema.namespace, schema.table(table)) for table in wanted}
     children: list[tuple[int, Relation]] = []
-    for row in await connection.fetch(sql):
-        relation = relations.get(row["oid"])
+    for oid, parent, table, namespace, name, kind, *index in await connection.fetch(sql):
+        relation = relations.get(oid)
         if relation is None:
-            relation = Relation(row["namespace"], row["name"], row["kind"])
-            relations[row["oid"]] = relation
-            if row["parent"] is None:
-                tables[row["table"]] = relation
+            relation = relations[oid] = Relation(namespace, name, kind)
+            if parent is None:
+                tables[table] = relation
             else:
-                children.append((row["parent"], relation))
-        if row["index_oid"] is not None:
-            own = ("columns", "predicate", "is_plain", "is_valid", "is_free", "comment")
-            index = {name: row[f"index_{name}"] for name in ("oid", "name", "parent")}
-            index |= {name: row[name] for name in own}
-            relation.indexes.append(FoundIndex(**index))
+                children.append((parent, relation))
+        if index[0] is not None:
+            relation.indexes.append(FoundIndex(*index))
     for parent, relation in children:
         relations[parent].partitions.append(relation)
     names = [name for index in (*INDEXES, REPLACED_INDEX) for name in _names(index)]
     found = await connection.fetch(_NAMES, schema.namespace, names)
     return Layout(schema, tables, frozenset(row[0] for row in found))
-
-
-def built(layout: Layout, *, concurrently: bool, is_own: bool) -> IndexPlan:
-    """Return what makes the indexes that the host lacks; what they replace goes if ``is_own``."""
-    plan = IndexPlan(layout, concurrently=concurrently)
-    for index in INDEXES:
-        plan.build(index)
-    if is_own:
-        plan.drop(REPLACED_INDEX)
-    return plan
-
-
-def removed(layout: Layout, *, concurrently: bool, is_own: bool) -> IndexPlan:
-    """Return what drops the indexes that `migrate` made, and gives the host back what it had.
-
-    If ``is_own``, all of them are dropped, also of earlier versions that marked none.
-    """
-    plan = IndexPlan(layout, concurrently=concurrently)
-    if is_own:
-        plan.build(REPLACED_INDEX)
-    for index in INDEXES:
-        plan.remove(index, is_own=is_own)
-    return plan
 
 
 def redundant(layout: Layout) -> Iterator[tuple[str, str]]:
@@ -260,7 +229,26 @@ class IndexPlan:
         self.statements: list[str] = []
         self.notes: list[str] = []
 
-    def build(self, index: Index) -> None:
+    def build(self, *, is_own: bool) -> None:
+        """Make the indexes that the host lacks; what they replace goes if ``is_own``."""
+        for index in INDEXES:
+            self._build(index)
+        table = self._layout.tables[REPLACED_INDEX.table]
+        if is_own and table.index(REPLACED_INDEX.name) is not None:
+            drop = _drop(table, REPLACED_INDEX.name, concurrently=self.concurrently)
+            self.statements.append(drop)
+
+    def remove(self, *, is_own: bool) -> None:
+        """Drop the indexes that `migrate` made, and give the host back what it had.
+
+        If ``is_own``, all of them are dropped, also of earlier versions that marked none.
+        """
+        if is_own:
+            self._build(REPLACED_INDEX)
+        for index in INDEXES:
+            self._remove(index, is_own=is_own)
+
+    def _build(self, index: Index) -> None:
         """Make an index, unless there is one like it."""
         table = self._layout.tables[index.table]
         if table.kind in _KINDS:
@@ -347,13 +335,7 @@ class IndexPlan:
         self._build_plain(one, index, own, one.index(own))
         return own
 
-    def drop(self, index: Index) -> None:
-        """Drop an index by its name, if it is there."""
-        table = self._layout.tables[index.table]
-        if table.index(index.name) is not None:
-            self.statements.append(_drop(table, index.name, concurrently=self.concurrently))
-
-    def remove(self, index: Index, *, is_own: bool) -> None:
+    def _remove(self, index: Index, *, is_own: bool) -> None:
         """Drop an index that `migrate` made, but not those of the host that are attached to it."""
         table = self._layout.tables[index.table]
         for found in table.indexes:

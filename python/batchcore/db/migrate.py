@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Final
 from batchcore.config import Schema
 from batchcore.db.catalog import inspect
 from batchcore.db.check import missing_of, newer_revision, problems_of, revision_of, schema_error
-from batchcore.db.indexes import IndexPlan, built, look, redundant, removed, unmarked
+from batchcore.db.indexes import IndexPlan, look, redundant, unmarked
 from batchcore.errors import ConfigError, LeaseHeldError
-from batchcore.pg.borrowed import check_driver, check_namespace, translations
+from batchcore.pg.borrowed import check_driver, check_namespace
 from batchcore.pg.connect import Connector
-from batchcore.pg.conninfo import resolved
 from batchcore.pg.database import wrong_kind
 from batchcore.pg.errors import driver_errors
 from batchcore.pg.session import CATALOG_FIRST
@@ -64,25 +63,15 @@ class Options:
 
 @dataclass(frozen=True)
 class MigrateStatus:
-    """Where a database stands, and what `migrate` would do.
+    """Where a database stands, and what `migrate` would do."""
 
-    Attributes:
-        revision: Its revision; None if batchcore never migrated it.
-        head: The newest revision.
-        adopted: Whether the tables are the host's own.
-        pending: Revisions to come, in order; the host's tables count as 0001.
-        steps: What `migrate` would do, a line for each.
-        problems: What stands in its way, a line for each.
-        notes: What to know of indexes, a line for each: built, taken over, redundant.
-    """
-
-    revision: str | None
-    head: str
-    adopted: bool
-    pending: tuple[str, ...]
-    steps: tuple[str, ...]
-    problems: tuple[str, ...]
-    notes: tuple[str, ...] = ()
+    revision: str | None  # None if batchcore never migrated it
+    head: str  # the newest revision
+    adopted: bool  # whether the tables are the host's own
+    pending: tuple[str, ...]  # revisions to come, in order; the host's tables count as 0001
+    steps: tuple[str, ...]  # what `migrate` would do, a line for each
+    problems: tuple[str, ...]  # what stands in its way, likewise
+    notes: tuple[str, ...] = ()  # what to know of indexes, likewise
 
     @property
     def is_current(self) -> bool:
@@ -92,23 +81,14 @@ class MigrateStatus:
 
 @dataclass(frozen=True)
 class MigrateReport:
-    """What `migrate` did.
+    """What `migrate` did."""
 
-    Attributes:
-        before: The revision before; None if there was none.
-        revision: The revision after.
-        adopted: Whether the tables are the host's own.
-        marked: Revisions noted as done without running them.
-        applied: Revisions that ran, in order.
-        notes: What was done about indexes, a line for each.
-    """
-
-    before: str | None
-    revision: str | None
-    adopted: bool
-    marked: tuple[str, ...]
-    applied: tuple[str, ...]
-    notes: tuple[str, ...] = ()
+    before: str | None  # the revision before; None if there was none
+    revision: str | None  # the one after
+    adopted: bool  # whether the tables are the host's own
+    marked: tuple[str, ...]  # revisions noted as done without running them
+    applied: tuple[str, ...]  # those that ran, in order
+    notes: tuple[str, ...] = ()  # what was done about indexes, a line for each
 
 
 async def migrate(
@@ -120,18 +100,11 @@ async def migrate(
     compared with what a run needs, revision 0001 is marked as done, and the later ones run, with
     indexes built CONCURRENTLY: such a build locks nobody out, but waits for every transaction
     older than itself. Indexes that the host has already are taken over, and none of its own is
-    dropped unasked.
-
-    Args:
-        database: A URL, or an engine on asyncpg.
-        schema: Names of tables and columns; None takes those of docs/schema.md.
-        drop_redundant: Whether to drop indexes of the host that those of batchcore make redundant.
+    dropped, unless ``drop_redundant`` asks for it where those of batchcore make one redundant.
 
     Raises:
-        ConfigError: Alembic is not installed, or the URL is none.
         SchemaError: the host's tables are not as a run needs them, or the database is newer.
         LeaseHeldError: another migration of this database is at work.
-        DatabaseError: the database refused or went away.
     """
     schema = schema or Schema()
     _require_alembic(schema)
@@ -155,29 +128,14 @@ async def migrate(
         for statement in drops:
             await raw.execute(statement)
         return MigrateReport(
-            before=status.revision,
-            revision=status.head,
-            adopted=status.adopted,
-            marked=marked,
-            applied=applied,
-            notes=status.notes,
+            status.revision, status.head, status.adopted, marked, applied, status.notes
         )
 
 
 async def check(
     database: str | AsyncEngine, *, schema: Schema | None = None, drop_redundant: bool = False
 ) -> MigrateStatus:
-    """Return where ``database`` stands and what `migrate` would do, without doing it.
-
-    Args:
-        database: A URL, or an engine on asyncpg.
-        schema: Names of tables and columns; None takes those of docs/schema.md.
-        drop_redundant: As of `migrate`.
-
-    Raises:
-        ConfigError: Alembic is not installed, or the URL is none.
-        DatabaseError: the database refused or went away.
-    """
+    """Return where ``database`` stands and what `migrate` would do, without doing it."""
     schema = schema or Schema()
     _require_alembic(schema)
     with driver_errors():
@@ -198,16 +156,9 @@ async def downgrade(
     `migrate` made is dropped. Tables stay too where nothing says who made them, as in a database
     that was restored without comments.
 
-    Args:
-        database: A URL, or an engine on asyncpg.
-        revision: An older revision, or ``base``.
-        schema: Names of tables and columns; None takes those of docs/schema.md.
-
     Raises:
-        ConfigError: Alembic is not installed, the URL is none, or there is no such revision.
         SchemaError: the database is newer than this version of batchcore.
         LeaseHeldError: another migration of this database is at work.
-        DatabaseError: the database refused or went away.
     """
     schema = schema or Schema()
     _require_alembic(schema)
@@ -227,7 +178,8 @@ async def downgrade(
         layout = await look(raw, schema)
         for name in unmarked(layout) if adopted else ():
             _logger.warning("index %s stays: nothing says that batchcore made it", name)
-        plan = removed(layout, concurrently=True, is_own=not adopted)
+        plan = IndexPlan(layout, concurrently=True)
+        plan.remove(is_own=not adopted)
         options = Options(schema, plan.concurrently, adopted, plan.statements)
         await _run(connection, "downgrade", options, revision)
         if revision == "base":
@@ -260,10 +212,8 @@ async def connect(database: str | AsyncEngine) -> AsyncIterator[AsyncConnection]
         return
     if not isinstance(database, str):
         raise wrong_kind(database, "a database URL or an SQLAlchemy AsyncEngine")
-    connector = Connector(resolved(database))
-    engine = create_async_engine(
-        "postgresql+asyncpg://", async_creator=connector.connect, poolclass=NullPool
-    )
+    connect = Connector(database).connect
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
     try:
         async with engine.connect() as connection:
             yield connection
@@ -301,7 +251,7 @@ async def _session(
 async def _raw(connection: AsyncConnection, schema: Schema) -> asyncpg.Connection:
     """Return the connection of the driver, whose tables are where ``schema`` says."""
     raw = (await connection.get_raw_connection()).driver_connection
-    check_namespace(translations(connection), schema.namespace)
+    check_namespace(connection, schema.namespace)
     return raw
 
 
@@ -343,7 +293,7 @@ async def _status(
     layout, concurrently = await look(raw, schema), adopted or revision is not None
     plan = IndexPlan(layout, concurrently=concurrently)
     if _INDEX_REVISION in pending:
-        plan = built(layout, concurrently=concurrently, is_own=not adopted)
+        plan.build(is_own=not adopted)
     elif adopted:
         plan.notes += [
             f"keep {name} at a downgrade, not known as batchcore's" for name in unmarked(layout)

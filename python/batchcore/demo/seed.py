@@ -12,7 +12,7 @@ from batchcore.frames import Decimals
 from batchcore.pg.database import Database
 from batchcore.pg.fields import encoded, field_of
 from batchcore.pg.session import transaction
-from batchcore.pg.sql import Relation, column_name, statement, table_name
+from batchcore.pg.sql import Relation, column_name, compose, table_name
 from batchcore.schema import CURRENCY, HOST, WHOLE, Kind, Use
 from batchcore.sinks.staging import not_kept
 from batchcore.words import of_rows
@@ -125,7 +125,7 @@ def _misfit(catalog: Catalog, table: str, name: str, column: object) -> str:
 async def _refuse_rows(session: Session, schema: Schema, tables: list[str]) -> None:
     for table in tables:
         own = Relation(schema, table)
-        query = statement("SELECT EXISTS (SELECT FROM {own})", own=own)
+        query = compose("SELECT EXISTS (SELECT FROM {own})", own=own)
         if await session.fetchval(query):
             raise ConfigError(
                 f"table `{schema.table(table)}` has rows already: only an empty database is "

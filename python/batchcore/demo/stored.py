@@ -11,7 +11,7 @@ from batchcore import reference as ref
 from batchcore.config import Schema
 from batchcore.db.catalog import inspect
 from batchcore.pg.database import Database
-from batchcore.pg.sql import compose, joined, statement
+from batchcore.pg.sql import compose, joined
 from batchcore.sources.host import HostTable
 from batchcore.sources.plain import day_number
 from batchcore.sources.reference import Reader
@@ -70,7 +70,7 @@ class StoredReader(Reader):
         """Return the snapshots of each portfolio, by day."""
         s = HostTable(self.catalog, "portfolio_snapshots", "s")
         columns = [getattr(s, column) for column in STORED_COLUMNS]
-        query = statement(
+        query = compose(
             "SELECT {s.portfolio_id}, {day}, {columns} FROM {s}"
             " WHERE {s.portfolio_id} = ANY($1) ORDER BY {s.snapshot_date}",
             s=s,
@@ -85,7 +85,7 @@ class StoredReader(Reader):
     async def equities(self, ids: Sequence[UUID]) -> dict[UUID, Decimal | None]:
         """Return `portfolios.equity_balance` of each portfolio."""
         p = HostTable(self.catalog, "portfolios", "p")
-        query = statement("SELECT {p.id}, {p.equity_balance} FROM {p} WHERE {p.id} = ANY($1)", p=p)
+        query = compose("SELECT {p.id}, {p.equity_balance} FROM {p} WHERE {p.id} = ANY($1)", p=p)
         return dict(await self.session.fetch(query, ids))
 
     async def valuations(self, day: int, limit: int) -> tuple[list[Valuation], Valuation]:
@@ -114,7 +114,7 @@ class StoredReader(Reader):
             p=p,
         )
         rows = await self.session.fetch(
-            statement(
+            compose(
                 "SELECT {p.name} AS name, {of_row} {source} ORDER BY {p.id} LIMIT $2",
                 p=p,
                 of_row=joined(", ", of_row),
@@ -125,7 +125,7 @@ class StoredReader(Reader):
         )
         total = "SELECT count(*)::text AS name, {summed} {source}"
         totals = await self.session.fetch(
-            statement(total, summed=joined(", ", summed), source=source), day
+            compose(total, summed=joined(", ", summed), source=source), day
         )
         return [Valuation(**row) for row in rows], Valuation(**totals[0])
 

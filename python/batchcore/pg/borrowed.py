@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -14,9 +14,11 @@ from batchcore.errors import ConfigError, DatabaseError, InternalError
 from batchcore.pg.errors import Grace, check_loop, driver_errors, is_lost
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+    Savepoint = Callable[..., contextlib.AbstractAsyncContextManager[asyncpg.Connection]]
 
 _SAVEPOINT: Final = "SAVEPOINT batchcore"
 _RELEASE: Final = "RELEASE SAVEPOINT batchcore"
@@ -24,15 +26,12 @@ _UNDO: Final = "ROLLBACK TO SAVEPOINT batchcore; RELEASE SAVEPOINT batchcore"
 _READ: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 
-class Savepoints(Protocol):
-    """Makes a SAVEPOINT in the caller's transaction and gives the driver's connection."""
+def savepoints(database: object) -> Savepoint | None:
+    """Return how to work on a caller's connection; None if ``database`` is none.
 
-    def __call__(self, *, keep: bool) -> contextlib.AbstractAsyncContextManager[asyncpg.Connection]:
-        """Give the connection; with ``keep`` the work on it stays, unless it raises."""
-
-
-def savepoints(database: object) -> Savepoints | None:
-    """Return how to work on a caller's connection; None if ``database`` is none."""
+    It makes a SAVEPOINT and gives the driver's connection; with ``keep=True`` the work on it
+    stays, unless it raises.
+    """
     if isinstance(database, asyncpg.Connection | PoolConnectionProxy):
         _check_open(database)
         return partial(_of_asyncpg, database)
@@ -64,18 +63,14 @@ def check_driver(what: str, driver: str) -> None:
         raise ConfigError(f"the {what}'s driver is {driver}, expected asyncpg", "db")
 
 
-def translations(database: object) -> Mapping[str | None, str | None]:
-    """Return the `schema_translate_map` of an SQLAlchemy object; empty without one."""
+def check_namespace(database: object, namespace: str) -> None:
+    """Refuse an SQLAlchemy object whose `schema_translate_map` has the tables elsewhere."""
     if isinstance(database, str | asyncpg.Pool | asyncpg.Connection | PoolConnectionProxy):
-        return {}
+        return
     given: Any = database
     of = given.get_bind() if hasattr(given, "get_bind") else given
     of = getattr(of, "sync_connection", None) or getattr(of, "sync_engine", None) or of
-    return of.get_execution_options().get("schema_translate_map") or {}
-
-
-def check_namespace(found: Mapping[str | None, str | None], namespace: str) -> None:
-    """Refuse a `schema_translate_map` that has the host's tables in another schema."""
+    found = of.get_execution_options().get("schema_translate_map") or {}
     elsewhere = found.get(None) or found.get(namespace) or namespace
     if elsewhere != namespace:
         msg = (

@@ -10,18 +10,18 @@ import stat
 from functools import partial
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
 from batchcore.errors import DatabaseError
-from batchcore.pg.conninfo import home, wrong
+from batchcore.pg.conninfo import home, resolved, wrong
 from batchcore.pg.errors import driver_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from batchcore.pg.conninfo import ConnInfo, Host
+    from batchcore.pg.conninfo import Host
 
 _CANNOT_CONNECT_NOW: Final = "57P03"
 _INVALID_PASSWORD: Final = "28P01"  # noqa: S105  # an SQLSTATE
@@ -39,10 +39,10 @@ _SOCKET_OPTIONS: Final = (
 class Connector:
     """Opens connections to what a URL and its surroundings name."""
 
-    def __init__(self, info: ConnInfo) -> None:
-        """Read certificates and keys."""
-        self.info = info
-        values = info.values
+    def __init__(self, url: str) -> None:
+        """Read what the URL means to libpq, see `resolved`, and certificates and keys."""
+        self.info = resolved(url)
+        values = self.info.values
         self._mode = values.get("sslmode", "prefer")
         if values.get("sslrootcert") == "system":
             self._mode = values.get("sslmode", "verify-full")
@@ -58,11 +58,11 @@ class Connector:
                 raise wrong(f"`{name}` needs asyncpg 0.30, which has Kerberos")
         self._contexts = {
             host: _context(values, self._mode, host)
-            for host in info.hosts
+            for host in self.info.hosts
             if not host.is_socket and self._mode != "disable"
         }
 
-    async def connect(self, **options: Any) -> asyncpg.Connection:  # noqa: ANN401  # asyncpg's
+    async def connect(self) -> asyncpg.Connection:
         """Return a connection to the first host that takes one.
 
         As with libpq a host is passed over that cannot be reached, that starts or stops, or that
@@ -71,22 +71,18 @@ class Connector:
         """
         target = self.info.values.get("target_session_attrs", "any")
         targets = ("standby", "any") if target == "prefer-standby" else (target,)
-        failures: list[DatabaseError] = []
+        hosts, failures = list(self.info.hosts), list[DatabaseError]()
         for wanted in targets:
             failures.clear()
-            for host in self._hosts():
+            if self._balances:
+                random.shuffle(hosts)
+            for host in hosts:
                 for address in await self._addresses(host, failures):
-                    raw = await self._connected(host, address, wanted, failures, options)
+                    raw = await self._connected(host, address, wanted, failures)
                     if raw is not None:
                         self._set_options(raw)
                         return raw
         raise _all_of(failures, failures[-1])
-
-    def _hosts(self) -> list[Host]:
-        hosts = list(self.info.hosts)
-        if self._balances:
-            random.shuffle(hosts)
-        return hosts
 
     async def _addresses(self, host: Host, failures: list[DatabaseError]) -> list[str]:
         """Return what to connect to; a name stays one, which Kerberos wants to know."""
@@ -104,12 +100,7 @@ class Connector:
         return addresses
 
     async def _connected(
-        self,
-        host: Host,
-        address: str,
-        target: str,
-        failures: list[DatabaseError],
-        options: Mapping[str, Any],
+        self, host: Host, address: str, target: str, failures: list[DatabaseError]
     ) -> asyncpg.Connection | None:
         """Return a connection, None where the next host is to be tried, or raise what is final."""
         context = self._contexts.get(host)
@@ -120,7 +111,7 @@ class Connector:
         for tls in attempts:
             try:
                 with driver_errors():
-                    return await self._attempt(host, address, target, tls, options)
+                    return await self._attempt(host, address, target, tls)
             except DatabaseError as error:
                 cause = error.__cause__
                 is_other = isinstance(cause, asyncpg.TargetServerAttributeNotMatched)
@@ -135,12 +126,7 @@ class Connector:
         raise _all_of(refused, refused[0])
 
     async def _attempt(
-        self,
-        host: Host,
-        address: str,
-        target: str,
-        tls: ssl.SSLContext | None,
-        options: Mapping[str, Any],
+        self, host: Host, address: str, target: str, tls: ssl.SSLContext | None
     ) -> asyncpg.Connection:
         info = self.info
         try:
@@ -156,8 +142,8 @@ class Connector:
                     server_settings=dict(info.settings),
                     target_session_attrs=target,
                     timeout=None,
+                    statement_cache_size=0,
                     **self._kerberos,
-                    **options,
                 )
         except TimeoutError as error:
             if not limit.expired():

@@ -13,7 +13,6 @@ import asyncpg
 from batchcore.errors import ConfigError, DatabaseError, InternalError
 from batchcore.pg import borrowed
 from batchcore.pg.connect import Connector
-from batchcore.pg.conninfo import resolved
 from batchcore.pg.errors import (
     LOST,
     NO_CONNECTION,
@@ -24,10 +23,10 @@ from batchcore.pg.errors import (
     driver_errors,
     is_lost,
 )
-from batchcore.pg.session import Session, one_moment, settle, snapshot, transaction
+from batchcore.pg.session import Session, settle, snapshot, transaction
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable
 
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -36,10 +35,11 @@ if TYPE_CHECKING:
 SET_UP_S: Final = 1.0
 """How long a cancelled task waits at most for an engine that is opening a connection."""
 
+NO_LIMIT_S: Final = 1e8
+"""Three years: longer than any statement, in the place of the `command_timeout` of a caller."""
+
 WAIT_S: Final = 30.0
 """How long a pool may take to lend a connection; it is the default of SQLAlchemy's pools too."""
-
-ALL_CLOSED: Final = "the server closes each connection of the pool before it is used"
 
 
 class Database:
@@ -50,70 +50,58 @@ class Database:
     which work outside the caller's transaction.
     """
 
-    def __init__(
-        self, database: object, *, borrow: bool = False, statements: Counter[str] | None = None
-    ) -> None:
+    def __init__(self, database: object, *, borrow: bool = False) -> None:
         """Take a URL, an `asyncpg.Pool` or an SQLAlchemy `AsyncEngine` on asyncpg.
 
         With ``borrow`` it may also be an SQLAlchemy `AsyncConnection` or `AsyncSession`, or an
         `asyncpg.Connection`: then `reading` and `changing` work in its transaction.
         """
-        self.statements = Counter() if statements is None else statements
+        self.statements: Counter[str] = Counter()
         self.bytes: Counter[str] = Counter()
         self.rounded: Counter[str] = Counter()
         self.grace = Grace()
-        self._given = database
+        # Nobody has set a `command_timeout` where it connects itself. With a limit, asyncpg sets a
+        # timer for each piece of a COPY.
+        self.limit_s = None if isinstance(database, str) else NO_LIMIT_S
+        self.given = database
         self._savepoint = borrowed.savepoints(database) if borrow else None
         self.owns = self._savepoint is None
         self._lend = _lender(database, borrow=borrow) if self.owns else None
 
     def require(self, connections: int) -> None:
         """Refuse a pool that can never lend so many: waiting for one would not end."""
-        if _is_static(self._given) and connections > 1:
+        if _is_static(self.given) and connections > 1:
             msg = f"the engine's pool is a StaticPool, expected one of {connections} connections"
             raise ConfigError(f"{msg} or more", "db")
-        if isinstance(self._given, asyncpg.Pool):
-            most = self._given.get_max_size()
+        if isinstance(self.given, asyncpg.Pool):
+            most = self.given.get_max_size()
             if most < connections:
                 msg = f"the pool's max_size is {most}, expected {connections} or more"
                 raise ConfigError(msg, "db")
 
     def most(self, connections: int) -> int:
         """Return how many of ``connections`` a pool has left; of an engine without its overflow."""
-        if isinstance(self._given, str):
+        if isinstance(self.given, str):
             return connections
-        pool: Any = self._given
+        pool: Any = self.given
         if isinstance(pool, asyncpg.Pool):
             left: int = pool.get_max_size() - pool.get_size() + pool.get_idle_size()
         else:
             left = _left_of_engine(pool, connections)
         return min(connections, left)
 
-    @property
-    def connects(self) -> bool:
-        """Whether it opens connections itself, so that nobody has set a `command_timeout`."""
-        return isinstance(self._given, str)
-
-    @property
-    def translations(self) -> Mapping[str | None, str | None]:
-        """SQLAlchemy's `schema_translate_map`, empty without one."""
-        return borrowed.translations(self._given)
-
     @contextlib.asynccontextmanager
-    async def snapshot(self, phase: str, *, shared: bool = False) -> AsyncIterator[Session]:
+    async def snapshot(
+        self, phase: str, *, shared: bool = False, of: str | None = None
+    ) -> AsyncIterator[Session]:
         """Give a session whose every statement sees the database as it is now.
 
         REPEATABLE READ, READ ONLY; statements and idle times have no limit in it, as one of them
-        would end a long run half-way. A ``shared`` one is exported for `same_snapshot`; where the
-        server refuses, `Session.exported` stays None.
+        would end a long run half-way. A ``shared`` one is exported; where the server refuses,
+        `Session.exported` stays None. With ``of`` it sees what the session does that exported
+        that one, as long as its transaction lasts.
         """
-        async with self.writing(phase) as session, snapshot(session, shared=shared):
-            yield session
-
-    @contextlib.asynccontextmanager
-    async def same_snapshot(self, phase: str, exported: str) -> AsyncIterator[Session]:
-        """Give a session that sees what another does, as long as that one's transaction lasts."""
-        async with self.writing(phase) as session, one_moment(session, exported):
+        async with self.writing(phase) as session, snapshot(session, shared=shared, of=of):
             yield session
 
     @contextlib.asynccontextmanager
@@ -126,7 +114,7 @@ class Database:
                 yield session
             finally:
                 # asyncpg's pools reset a connection after each use, by a SELECT.
-                self.statements[phase] += isinstance(self._given, asyncpg.Pool)
+                self.statements[phase] += isinstance(self.given, asyncpg.Pool)
 
     @contextlib.asynccontextmanager
     async def reading(self, phase: str) -> AsyncIterator[Session]:
@@ -176,7 +164,7 @@ class Database:
 def _lender(database: object, *, borrow: bool) -> Lend:
     """Return what lends connections of a URL, a pool or an engine."""
     if isinstance(database, str):
-        return partial(_of_url, Connector(resolved(database)))
+        return partial(_of_url, Connector(database))
     if isinstance(database, asyncpg.Pool):
         return partial(_answering, partial(_of_pool, database), database.get_max_size)
     from sqlalchemy.ext.asyncio import AsyncEngine  # noqa: PLC0415  # 0.4 s to import
@@ -223,7 +211,7 @@ def _left_of_engine(engine: Any, wanted: int) -> int:  # noqa: ANN401  # importe
 
 @contextlib.asynccontextmanager
 async def _of_url(connector: Connector, grace: Grace) -> AsyncIterator[asyncpg.Connection]:
-    raw = await connector.connect(statement_cache_size=0)
+    raw = await connector.connect()
     try:
         yield raw
     finally:
@@ -313,4 +301,4 @@ async def _answering(
             if await answers(raw):
                 yield raw
                 return
-    raise DatabaseError(ALL_CLOSED)
+    raise DatabaseError("the server closes each connection of the pool before it is used")

@@ -105,18 +105,13 @@ async def _is_done(
     try:
         async with asyncio.timeout(seconds):
             await work()
-    except (*LOST, TimeoutError):
-        _cut_off(raw)
+    except (*LOST, TimeoutError, asyncio.CancelledError) as error:
+        with contextlib.suppress(asyncpg.InterfaceError):  # a pool has taken it back
+            raw.terminate()
+        if isinstance(error, asyncio.CancelledError):  # the caller no longer waits
+            raise
         return False
-    except asyncio.CancelledError:  # the caller no longer waits
-        _cut_off(raw)
-        raise
     return True
-
-
-def _cut_off(raw: asyncpg.Connection) -> None:
-    with contextlib.suppress(asyncpg.InterfaceError):  # a pool has taken it back
-        raw.terminate()
 
 
 @contextlib.contextmanager
@@ -155,7 +150,7 @@ def _driver_cause(error: Exception) -> BaseException | None:
     return (wrapped.__cause__ or wrapped) if wrapped is not None else error
 
 
-CONNECTION_FAILURE: Final = "08006"
+ENDED: Final = "the server ended the connection between two statements; its log says why"
 
 POOLED: Final = (
     "a pooler that hands connections on by transaction, such as PgBouncer, keeps no prepared"
@@ -208,17 +203,18 @@ _CALLED: Final = re.compile(r"PL/pgSQL\b.*?((?:\"[^\"]*\"|[^\s()\"])+\([^()]*\))
 """The function that the context of an error names, in any language: batchcore has none, so it is
 the host's, of a trigger, a default or a view."""
 
-COMMAND_TIMEOUT: Final = (
-    "the command_timeout of the pool, engine or connection has ended a statement"
-)
-
 
 def database_error(error: BaseException) -> DatabaseError:
     """Return the error of one line for what the driver raised."""
     sqlstate = getattr(error, "sqlstate", None)
     text = _reason(error)
-    if isinstance(error, asyncpg.InternalClientError):  # the server ended it between two queries
-        return DatabaseError(f"the connection is broken: {text}", CONNECTION_FAILURE)
+    if isinstance(error, asyncpg.InternalClientError):
+        # What the server says as it ends a connection that waits is nothing the driver expects. A
+        # client that was frozen hears of it with the answer to its last statement: the next one
+        # begins before the driver has seen that the connection is closed.
+        ended = text.startswith("cannot switch to state")
+        text = ENDED if ended else f"the connection is broken: {text}"
+        return DatabaseError(text, "08006")  # connection_failure
     for states, words, advice in _ADVICE:
         if (not states or sqlstate in states) and words in text:
             text = f"{text.partition(' HINT:')[0]}: {advice}"
@@ -233,7 +229,7 @@ def _reason(error: BaseException) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     match error:
         case TimeoutError() if not error.args:  # the driver's own
-            text = COMMAND_TIMEOUT
+            text = "the command_timeout of the pool, engine or connection has ended a statement"
         case ssl.SSLCertVerificationError() if error.verify_code in _OTHER_NAME:
             text = f"the certificate of the server is for another host: {error.verify_message}"
         case ssl.SSLCertVerificationError():

@@ -24,14 +24,7 @@ from batchcore.errors import DatabaseError, LeaseHeldError
 from batchcore.frames import Integers
 from batchcore.pg.fields import encoded, field_of
 from batchcore.pg.session import alone, transaction
-from batchcore.pg.sql import (
-    Sql,
-    compose,
-    in_shard,
-    joined,
-    own_table,
-    quote_literal,
-)
+from batchcore.pg.sql import Sql, compose, in_shard, joined, quote_literal, table_name
 from batchcore.pg.triggers import acting_on
 from batchcore.schema import OWN, TOKENS
 from batchcore.words import counted
@@ -513,8 +506,8 @@ class Ledger:
     def __init__(self, schema: Schema) -> None:
         """Take the namespace."""
         self._schema = schema
-        names = {key: own_table(schema, name) for key, name in _TABLES.items()}
-        tokens = quote_literal(own_table(schema, TOKENS))
+        names = {key: table_name(schema, name) for key, name in _TABLES.items()}
+        tokens = quote_literal(table_name(schema, TOKENS))
         next_token = compose("nextval({tokens}::regclass)", tokens=tokens)
         self._names = names | {"next_token": next_token}
         # Advisory locks of two parts have one of these as the first.
@@ -903,20 +896,20 @@ async def missed_since(session: Session) -> dt.datetime:
 async def commit_chunk(
     session: Session,
     ledger: Ledger,
-    write: Callable[[Callable[[str], None]], Awaitable[tuple[Entry, Sequence[Kept]]]],
+    write: Callable[[], Awaitable[tuple[Entry, Sequence[Kept]]]],
     *,
     lease: Lease,
     planned: Planned,
-    step: Callable[[str], None] = lambda _: None,
+    step: Callable[[str], None],
 ) -> None:
     """Write and commit a chunk in one transaction: rows, equities and ledger, or nothing.
 
-    ``write`` is handed ``step``, to be called with the name of each step that is done, and returns
-    what the ledger keeps of the chunk and what that left to other writers.
+    ``write`` returns what the ledger keeps of the chunk and what that left to other writers, and
+    ``step`` is called with the name of each step that is done.
     """
     async with ledger.fenced(session, lease):
         step("begun")
-        entry, kept = await write(step)
+        entry, kept = await write()
         await ledger.enter_issues(session, entry.issues)
         await ledger.enter_kept(session, lease, entry.chunk, kept)
         step("ledger")

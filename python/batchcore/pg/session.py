@@ -33,11 +33,6 @@ if TYPE_CHECKING:
 
 log: Final = logging.getLogger("batchcore")
 
-LOST_IN_COPY: Final = "the connection was lost in the middle of a COPY"
-
-NO_LIMIT_S: Final = 1e8
-"""Three years: longer than any statement, in the place of the `command_timeout` of a caller."""
-
 _READ_AS: Final[Mapping[str, type]] = MappingProxyType(
     {
         "bool": bool,
@@ -96,9 +91,8 @@ class Session:
         self.bytes = database.bytes
         self.rounded = database.rounded
         self.grace = database.grace
-        self.translations = database.translations
-        # asyncpg sets a timer for each piece of a COPY that has a limit
-        self._limit_s = None if database.connects else NO_LIMIT_S
+        self.given = database.given
+        self._limit_s = database.limit_s
         self.ambiguous: list[Ambiguous] = []  # symbols of closes that were read
         self.isolation = ""  # of the transaction, as PostgreSQL writes it
         self.exported: str | None = None  # under which others can see what it sees
@@ -168,7 +162,7 @@ class Session:
                 )
         except AttributeError as error:  # asyncpg's own, of a connection that was terminated
             if self.is_gone:
-                raise DatabaseError(LOST_IN_COPY) from error
+                raise DatabaseError("the connection was lost in the middle of a COPY") from error
             raise
         if raised:
             raise raised[0]
@@ -284,14 +278,11 @@ async def _name_snapshot(session: Session, *, export: bool, with_view: bool) -> 
 async def transaction(
     session: Session, *, idle_ms: int = 0, first: Sequence[str] = ()
 ) -> AsyncIterator[int]:
-    """Run a READ COMMITTED transaction of a writing session: all of it, or nothing.
+    """Run a READ COMMITTED transaction of a session in none: all of it, or nothing.
 
-    Args:
-        session: In no transaction.
-        idle_ms: How long the server waits for the next statement before it ends the connection;
-            0 is for ever.
-        first: SELECT statements that go with its settings in one message, each of which sees what
-            is committed when it begins; the last one's rows are counted.
+    The server ends the connection that lets it wait for ``idle_ms``; 0 is for ever. The SELECTs of
+    ``first`` go with the settings in one message, and each sees what is committed when it begins:
+    how many rows the last one found is given.
     """
     async with _transaction(session, isolation="read_committed"):
         rows = await session.execute("; ".join([*_settings(session, idle_ms), *first]))

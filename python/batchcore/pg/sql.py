@@ -31,11 +31,6 @@ class Sql(str):
     __slots__ = ()
 
 
-def statement(template: str, /, **holes: object) -> str:
-    """Return a statement: what `compose` returns, as the plain string that the driver takes."""
-    return str(compose(template, **holes))
-
-
 def compose(template: str, /, **holes: object) -> Sql:
     """Return a part of a statement: a template with its named holes filled.
 
@@ -98,13 +93,8 @@ def quote_literal(text: str) -> Sql:
 
 
 def table_name(schema: Schema, table: str) -> Sql:
-    """Return ``table`` of docs/schema.md as the database knows it: qualified and quoted."""
-    return own_table(schema, schema.table(table))
-
-
-def own_table(schema: Schema, name: str) -> Sql:
-    """Return the name of one of batchcore's own tables, qualified and quoted."""
-    return Sql(f"{quote_identifier(schema.namespace)}.{quote_identifier(name)}")
+    """Return a table of docs/schema.md, or of batchcore's own, qualified and quoted."""
+    return Sql(f"{quote_identifier(schema.namespace)}.{quote_identifier(schema.table(table))}")
 
 
 def column_name(schema: Schema, table: str, column: str) -> Sql:

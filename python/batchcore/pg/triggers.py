@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from batchcore.pg.sql import Sql, compose, joined, quote_literal, statement
+from batchcore.pg.sql import Sql, compose, joined, quote_literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -82,7 +82,7 @@ def acting_sql(schema: Schema, tables: Iterable[str]) -> Sql:
 
 async def acting_on(session: Session, schema: Schema, tables: Sequence[str]) -> list[Acting]:
     """Return the triggers and rules on INSERT and UPDATE of tables, by table and name."""
-    query = statement(_BY_NAME, acting=acting_sql(schema, tables))
+    query = compose(_BY_NAME, acting=acting_sql(schema, tables))
     return [Acting(*row) for row in await session.fetch(query)]
 
 

@@ -112,7 +112,7 @@ async def performance(
         uses |= Use.PRICES
     if beside is not None:
         uses |= Use.SPLITS
-    async with reading(db, request.settings.schema, uses, phase="performance") as (
+    async with reading(db, request.settings.schema, uses) as (
         session,
         catalog,
     ):

@@ -101,7 +101,7 @@ async def read_snapshots(
     days = checked_day(start), checked_day(end)
     wanted = None if columns is None else _checked(columns)
     schema = request.settings.schema
-    async with reading(db, schema, Use.RETURNS, phase="snapshots") as (session, catalog):
+    async with reading(db, schema, Use.RETURNS) as (session, catalog):
         selection = Selection(request.wanted)
         if request.wanted is not None:
             check_found(request.wanted, await load(session, select_ids(catalog, selection)))

@@ -348,7 +348,7 @@ class Run:
                 catalog = await inspected(first, self.request, self.kind)
             readers, exported = SessionPool(first, around=self._waits.around), first.exported
             if exported is not None:
-                others = partial(self._database.same_snapshot, "load", exported)
+                others = partial(self._database.snapshot, "load", of=exported)
                 await stack.enter_async_context(readers.opening(others, reading - 1))
             if lease is None:
                 await self._ask_the_time(first)

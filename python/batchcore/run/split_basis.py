@@ -159,7 +159,7 @@ async def check_basis(db: object, symbol: str, *, schema: Schema | None = None) 
         msg = "no table of splits: map one in `splits` of the schema, with any bases"
         raise ConfigError(msg, "check_basis")
     name = normalised(symbol)
-    async with reading(db, schema, USES, phase="check") as (session, catalog):
+    async with reading(db, schema, USES) as (session, catalog):
         rows = await load_splits(session, catalog, [name])
         found = () if rows is None else quotients(counting(rows)[0])
         if not found:

@@ -123,7 +123,7 @@ class ChunkWriter:
         (batch,) = item.batches
         step = partial(self._policy.monitor.step, chunk=item.chunk.number)
 
-        async def write(step: Callable[[str], None]) -> tuple[Entry, Sequence[Kept]]:
+        async def write() -> tuple[Entry, Sequence[Kept]]:
             nonlocal item
             self._failed_elsewhere = await self._ledger.failed_elsewhere(session, lease)
             if refusal is None:

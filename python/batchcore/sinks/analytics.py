@@ -15,9 +15,7 @@ from batchcore.pg.sql import (
     column_name,
     compose,
     joined,
-    own_table,
     quote_identifier,
-    statement,
     table_name,
 )
 from batchcore.schema import HOST, WRITES, Use
@@ -86,8 +84,8 @@ async def write_tables(writer: Writer, tables: Sequence[EncodedRows], exist: Sql
     kept: dict[str, list[tuple[str, int, int]]] = {}
     keyed = [rows for rows in tables if rows.table in KEYS]
     if any(rows.rows for rows in keyed):
-        writes = own_table(writer.schema, WRITES)
-        (has_rows,) = await writer.session.fetch(statement(_MARKED, writes=writes, exist=exist))
+        writes = table_name(writer.schema, WRITES)
+        (has_rows,) = await writer.session.fetch(compose(_MARKED, writes=writes, exist=exist))
         for rows, merges in zip(keyed, has_rows, strict=True):
             if rows.rows and merges:
                 for portfolio, count, day in await _merge(writer, rows):
@@ -118,8 +116,8 @@ async def _merge(writer: Writer, rows: EncodedRows) -> list[tuple[str, int, int]
     taken = joined(", ", [f"staged.{quote_identifier(c)}" for c in rows.columns])
     table = table_name(schema, rows.table)
     statements = (
-        statement(UPDATE, assignments=staged.assignments(), **staged.parts),
-        statement(_INSERT, table=table, into=into, taken=taken, **staged.parts),
+        compose(UPDATE, assignments=staged.assignments(), **staged.parts),
+        compose(_INSERT, table=table, into=into, taken=taken, **staged.parts),
     )
     await writer.write(staged, statements)
     return [tuple(row) for row in kept]
@@ -133,10 +131,10 @@ def _without_others(schema: Schema, staged: Staged) -> str:
         p = Relation(schema, POSITIONS, "p")
         owner, of_owner = p.portfolio_id, compose("JOIN {p} ON {p.id} = gone.position_id", p=p)
     (day,) = (column for column in key if column.endswith("_date"))
-    return statement(
+    return compose(
         _WITHOUT_OTHERS,
-        writes=own_table(schema, WRITES),
-        chunks=own_table(schema, "batchcore_run_chunks"),
+        writes=table_name(schema, WRITES),
+        chunks=table_name(schema, "batchcore_run_chunks"),
         owner=owner,
         of_owner=of_owner,
         day=Sql(day),

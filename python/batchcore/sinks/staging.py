@@ -10,15 +10,7 @@ import numpy as np
 from batchcore import _core
 from batchcore.errors import DatabaseError
 from batchcore.pg.fields import encoded
-from batchcore.pg.sql import (
-    Sql,
-    column_name,
-    compose,
-    joined,
-    quote_identifier,
-    statement,
-    table_name,
-)
+from batchcore.pg.sql import Sql, column_name, compose, joined, quote_identifier, table_name
 from batchcore.pg.triggers import acting_on
 from batchcore.sinks.refusal_errors import is_refusal
 from batchcore.words import of_rows
@@ -169,9 +161,7 @@ class Writer:
         staged = {c: Sql(f"staged.{quote_identifier(c)}") for c in rows.columns}
         typed = joined(", ", [f"{own[c]} AS {quote_identifier(c)}" for c in rows.columns])
         try:
-            await self.session.execute(
-                statement(_CREATE, name=Sql(name), columns=typed, table=table)
-            )
+            await self.session.execute(compose(_CREATE, name=Sql(name), columns=typed, table=table))
         except DatabaseError as error:
             if not is_refusal(error):
                 raise
@@ -200,7 +190,7 @@ class Writer:
         template = UPDATE + " AND {differs}" if changed else UPDATE
         assignments = joined(", ", filter(None, (staged.assignments(), and_set)))
         parts = {"assignments": assignments, "differs": staged.differs(), **staged.parts}
-        await self.write(staged, [statement(template, **parts)], every=not changed)
+        await self.write(staged, [compose(template, **parts)], every=not changed)
 
     async def write(self, staged: Staged, statements: Iterable[str], *, every: bool = True) -> None:
         """Write staged rows into their table by some statements, and drop the temporary one.
@@ -234,7 +224,7 @@ class Writer:
                 name = self.schema.column(staged.table, c)
                 changed.append(compose(_NAME_IF_CHANGED, name=name, **both))
         join = Sql("LEFT JOIN" if staged.must_exist else "JOIN")
-        unlike = statement(_UNLIKE, changed=joined(", ", changed), join=join, **staged.parts)
+        unlike = compose(_UNLIKE, changed=joined(", ", changed), join=join, **staged.parts)
         (row,) = await self.session.fetch(unlike)
         rows, found = staged.count, []
         if row["missing"]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from batchcore.errors import ConfigError
-from batchcore.pg.sql import Relation, compose, joined, statement, table_name
+from batchcore.pg.sql import Relation, compose, joined, table_name
 from batchcore.schema import HOST, Use
 from batchcore.sinks.staging import not_kept
 from batchcore.words import of_rows
@@ -215,7 +215,7 @@ class SectorTags:
     async def _fetch(
         self, template: str, *arguments: object, **holes: object
     ) -> list[asyncpg.Record]:
-        query = statement(template, **self._tables, **holes)
+        query = compose(template, **self._tables, **holes)
         return await self._session.fetch(query, *arguments)
 
 

@@ -72,7 +72,7 @@ def steps(catalog: Catalog, selection: Selection) -> int:
     A step costs as much as reading some dozens of positions, if there is the index for it.
     """
     held = catalog.estimated_rows.get("positions", 0)
-    if selection.ids is not None or not catalog.indexes.get(SYMBOL_INDEX, False):
+    if selection.ids is not None or SYMBOL_INDEX not in catalog.indexes:
         return 0
     return held // POSITIONS_OF_A_STEP if held >= LEAST_STEPPED else 0
 

@@ -11,7 +11,7 @@ import numpy as np
 from batchcore import _core
 from batchcore.errors import DatabaseError, DecodeError
 from batchcore.frames import Days, Decimals, Text
-from batchcore.pg.sql import Sql, compose, joined, statement
+from batchcore.pg.sql import Sql, compose, joined
 from batchcore.schema import Kind
 from batchcore.units import State
 
@@ -51,7 +51,7 @@ class Query(Generic[Made_co]):
     def converted(self, item: Callable[[str, Column], str]) -> str:
         """Return the SELECT with each column converted by ``item``, of its name and itself."""
         names = [f"c{number}" for number in range(len(self.columns))]
-        return statement(
+        return compose(
             "SELECT {items} FROM ({query}) AS q({names})",
             items=joined(", ", map(item, names, self.columns)),
             query=Sql(self.sql),

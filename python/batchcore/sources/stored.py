@@ -16,7 +16,7 @@ from batchcore.db.analytic_tables import POSITION_BETAS, PROFILES
 from batchcore.errors import SchemaError
 from batchcore.frames import Days, Decimals, Frame, Text, taken
 from batchcore.pg.ledger import CHUNKS, RUNS
-from batchcore.pg.sql import Sql, compose, joined, own_table
+from batchcore.pg.sql import Sql, compose, joined, table_name
 from batchcore.schema import HOST, RATES, SNAPSHOT_SCALES, SPLITS, Kind, Use
 from batchcore.sources.facts import EVENTS, EXPIRY, FLOWS
 from batchcore.sources.host import (
@@ -428,7 +428,7 @@ def select_run_chunks(catalog: Catalog) -> Query[RunChunks]:
     """
     if not all("SELECT" in catalog.ledger.get(name, ()) for name in (RUNS, CHUNKS)):
         return Query("run_chunks", "", (), RunChunks.none)
-    runs, chunks = (own_table(catalog.schema, name) for name in (RUNS, CHUNKS))
+    runs, chunks = (table_name(catalog.schema, name) for name in (RUNS, CHUNKS))
     began = _microseconds("r.created_at")
     sql = compose(_RUN_CHUNKS, runs=runs, chunks=chunks, began=began)
     columns = "first_portfolio uuid, last_portfolio uuid, first day, last day"
