@@ -214,7 +214,6 @@ _ROOMS: Final = {
 _LATE: Final = (
     "batchcore.run.batch",
     "batchcore.policies.rollforward",
-    "batchcore.sources.cached",
 )
 """Rooms without a public name of their own that calls import when they need them."""
 

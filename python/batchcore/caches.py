@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import sys
 from collections import defaultdict
 from dataclasses import dataclass
@@ -36,23 +37,29 @@ from batchcore.calendar import FIRST_DATE, date_of
 from batchcore.errors import ConfigError
 from batchcore.frames import Previous, Prices, Profiles
 from batchcore.late_imports import db_of, imported
+from batchcore.schema import Use
+from batchcore.sources.prices import load_windows
+from batchcore.sources.profiles import select_company_profiles
+from batchcore.sources.query import load
+from batchcore.sources.snapshots import select_latest_snapshots
 from batchcore.spans import Window, gaps, widened
 
 if TYPE_CHECKING:
     import datetime as dt
     import uuid
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     import numpy.typing as npt
 
     from batchcore.config import Schema
+    from batchcore.db.catalog import Catalog
     from batchcore.frames import Text
+    from batchcore.pg.session import Session
     from batchcore.spans import Span, Spans
 
 _core.load_needed()
 
-_LOADS: Final = "batchcore.sources.cached"
-"""It brings the driver."""
+log = logging.getLogger("batchcore")
 
 MOST_WINDOWS: Final = 16
 """Into how many windows a statement is parted at most; beyond, one window spans them all."""
@@ -172,6 +179,19 @@ class _Cache:
     def clear(self) -> None:
         """Forget everything: what was loaded, and the counts."""
         self._hits = self._misses = 0
+
+    async def _load(
+        self, db: object, use: Use, read: Callable[[Session, Catalog], Awaitable[_Rows]]
+    ) -> _Rows:
+        """Return what is read of a database, again where a table turns out to have changed."""
+        access = await imported("batchcore.db.access")  # which brings the driver
+
+        async def loaded() -> _Rows:
+            async with access.reading(db, self._schema, use) as (session, catalog):
+                return await read(session, catalog)
+
+        rows: _Rows = await access.rechecked(loaded)()
+        return rows
 
     def _counted(self, found: _Found | None) -> _Found | None:
         """Return what was found, and count whether anything was."""
@@ -386,8 +406,15 @@ class PriceCache(_Cache):
             windows = [Window(tuple(every), first, max(window.last for window in windows))]
         if not windows:
             return 0
-        loads = await imported(_LOADS)
-        loaded = await loads.load_closes(db, self._schema, windows)
+
+        async def read(session: Session, catalog: Catalog) -> Prices:
+            prices = await load_windows(session, catalog, windows)
+            for one in session.ambiguous:
+                where = one.symbol, date_of(one.day)
+                log.warning("ambiguous_price=%s from=%s: %s", *where, one.detail)
+            return prices
+
+        loaded = await self._load(db, Use.PRICES, read)
         self._reader, self._spans, rows = await asyncio.to_thread(self._with, loaded, windows)
         return rows
 
@@ -425,8 +452,11 @@ class CompanyProfileCache(_Cache):
             wanted = [symbol for symbol in checked_symbols(symbols) if symbol not in self._loaded]
             if not wanted:
                 return 0
-            loads = await imported(_LOADS)
-            loaded: Profiles = await loads.load_company_profiles(db, self._schema, wanted)
+            loaded = await self._load(
+                db,
+                Use.PROFILES,
+                lambda session, catalog: load(session, select_company_profiles(catalog, wanted)),
+            )
             loaded = _kept(loaded, _spelt(loaded.symbol, wanted))
             self._store = _core.ProfileStore.from_frame(_joined(self.to_frame(), loaded))
             self._loaded |= dict.fromkeys(wanted)
@@ -512,9 +542,13 @@ class SnapshotCache(_Cache):
             if not wanted:
                 return 0
             sessions = await asyncio.to_thread(_sessions, calendar)
-            loads = await imported(_LOADS)
-            loaded: Previous = await loads.load_latest_snapshots(
-                db, self._schema, sessions, wanted, before
+            keys = np.frombuffer(b"".join(wanted), dtype=np.uint8).reshape(-1, 16)
+            loaded = await self._load(
+                db,
+                Use.LATEST,
+                lambda session, catalog: load(
+                    session, select_latest_snapshots(catalog, sessions, keys, before)
+                ),
             )
             held, again = self.to_frame(), set(wanted)
             kept = np.array([one not in again for one in _keys(held)], dtype=np.bool_)

@@ -359,10 +359,6 @@ class Text(Column):
         ends = self.offsets.tolist()
         return [raw[a:b].decode() for a, b in pairwise(ends)]
 
-    def value(self, code: int) -> str:
-        """Return one of the distinct values."""
-        return self.data[self.offsets[code] : self.offsets[code + 1]].tobytes().decode()
-
     def texts(self) -> list[str | None]:
         """Return the value of each row, as it is to be shown; NULL is None."""
         codes, known = self.codes.tolist(), (self.state != State.NULL).tolist()
@@ -1160,18 +1156,6 @@ class Table(Frame):
         """Return the rows of tables of one name, one after the other."""
         found = super().concat(parts)
         return replace(found, rows=len(found.portfolio))
-
-
-@dataclass(frozen=True, eq=False)
-class SnapshotAnalytics(Frame):
-    """The analytic columns of rows of `portfolio_snapshots` (A1 to A4, A6), by name.
-
-    They have a value for each row of `Rows`, NULL in rows that are not analysed.
-    """
-
-    columns: Mapping[str, Decimals | Integers | Objects | FloatObjects]
-
-    _is_checked: ClassVar = False
 
 
 _COLUMNS: Final[Mapping[str, type[Column]]] = {

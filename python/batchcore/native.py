@@ -119,13 +119,6 @@ class Market:
         """Return what was noticed about prices and splits; `legacy` has no such issues."""
         return Issues.concat([Issues.of_parts(self.marks.issues()), self.odd_splits])
 
-    def coverage(self, symbols: Text) -> tuple[UInt32, UInt32, UInt32]:
-        """Return the counts of S12 for each session, as `run.result.Coverage` has them.
-
-        Of ``symbols`` only the table counts.
-        """
-        return self.marks.coverage(symbols)
-
     def fresh_closes(self, symbols: Sequence[str], days: Int32) -> Floats:
         """Return the valid close of each symbol on each day (S2), (d, u), NaN without one on it.
 
@@ -230,11 +223,6 @@ def build_rates(
     )
 
 
-def rate_issues(rates: Rates) -> Issues:
-    """Return the rows of rates that count as if absent: `bad_rate` (C6)."""
-    return Issues.of_parts(rates.issues())
-
-
 def _check_lookback(option: str, days: int) -> None:
     if not 0 <= days <= MAX_LOOKBACK_DAYS:
         raise ConfigError(f"{option} is {days}, expected 0 to {MAX_LOOKBACK_DAYS}", option)
@@ -276,16 +264,11 @@ def build_checks(
     return Checks(found, Findings.of_parts(columns))
 
 
-def store_snapshots(previous: Previous) -> _core.SnapshotStore:
-    """Return the native store of the snapshots before a run (S5, L5)."""
-    return _core.SnapshotStore.from_frame(previous)
-
-
 def roll_forward(
     market: Market,
     book: Book,
     *,
-    previous: _core.SnapshotStore,
+    previous: Previous,
     opening: Opening,
     threads: int | None = None,
     cancel: CancelFlag | None = None,
@@ -297,18 +280,14 @@ def roll_forward(
     ``checks`` are those of the market. With ``host`` it follows the rules of `legacy`.
     """
     columns = _core.run(
-        policy=_ROLL_FORWARD if host is None else _LEGACY,
         book=book,
         opening=opening,
         market=market,
-        previous=previous,
+        previous=_core.SnapshotStore.from_frame(previous),
         threads=_threads(threads),
         cancel=cancel,
         checks=None if checks is None else checks.found,
-        today=None if host is None else host.today,
-        cached=None if host is None else host.cached,
-        profiles=None if host is None else host.profiles,
-        has_benchmark=host is not None and host.has_benchmark,
+        host=host,
     )
     legacy, misses = columns.pop("legacy"), columns.pop("misses")
     for name, scale in (("daily_return", RETURN_SCALE), ("unrealized_pnl", CENTS)):
@@ -435,6 +414,7 @@ def contributions(
     book: Book,
     *,
     opening: Opening,
+    days: ComputedDays | None = None,
     threads: int | None = None,
     cancel: CancelFlag | None = None,
 ) -> Contributions:
@@ -442,43 +422,20 @@ def contributions(
 
     Of `opening` only the days are read beside the ids: from `first_day`, exclusive, to `last_day`;
     the lowest int32 in `first_day` makes a baseline of the last one. The sessions of ``market``
-    play no part.
-
-    Source:
-        docs/semantics.md, X1, X3, X4, C8.
-    """
-    found = _core.contributions(
-        book=book, opening=opening, market=market, threads=_threads(threads), cancel=cancel
-    )
-    wide = found.pop("wide")
-    return Contributions.of_parts(found | wide)
-
-
-def legacy_contributions(
-    market: Market,
-    book: Book,
-    *,
-    opening: Opening,
-    days: ComputedDays,
-    threads: int | None = None,
-    cancel: CancelFlag | None = None,
-) -> Contributions:
-    """Return what each position added to the P&L of its portfolio under the policy `legacy`.
-
-    Of `opening` the ids alone are read.
+    play no part. With ``days`` it follows the rules of `legacy`: of each position, over these days.
 
     Raises:
-        InputError: closes whose changes have more than 38 digits.
+        InputError: under `legacy`, closes whose changes have more than 38 digits.
 
     Source:
-        docs/semantics.md, X7.
+        docs/semantics.md, X1, X3, X4, X7, C8.
     """
-    found = _core.legacy_contributions(
+    found = _core.contributions(
         book=book,
         opening=opening,
         market=market,
-        days=days,
         threads=_threads(threads),
+        days=days,
         cancel=cancel,
     )
     wide = found.pop("wide")
@@ -559,11 +516,11 @@ def compute(
             lookback_days=fx_lookback_days,
             pivot=fx_pivot,
         )
-        noticed.append(rate_issues(rates))
+        noticed.append(Issues.of_parts(rates.issues()))
     rows = roll_forward(
         market,
         Book.of(inputs, rates),
-        previous=store_snapshots(inputs.previous),
+        previous=inputs.previous,
         opening=inputs.opening,
         threads=threads,
         host=host,

@@ -15,7 +15,7 @@ from batchcore.pg.database import Database
 from batchcore.schema import Kind
 from batchcore.sources import prices as closes_source
 from batchcore.sources.facts import select_events, select_flows
-from batchcore.sources.host import Selection, normalised
+from batchcore.sources.host import Selection
 from batchcore.sources.portfolios import SnapshotColumns, select_portfolios
 from batchcore.sources.positions import (
     load_symbols,
@@ -33,6 +33,7 @@ from batchcore.sources.prices import (
 )
 from batchcore.sources.query import Column, Query, load
 from batchcore.sources.snapshots import select_existing
+from batchcore.values import normalised
 from support import database
 from support.database import Host, Standing
 from support.generate import MONDAY, Generator

@@ -14,9 +14,8 @@ from batchcore.attribution.explanation import ExplainedRow
 from batchcore.attribution.lots import share_of, trimmed
 from batchcore.frames import WideDecimals
 from batchcore.native import sums_by_key
-from batchcore.sources.host import normalised
 from batchcore.units import LotKind, State
-from batchcore.values import EXACT
+from batchcore.values import EXACT, normalised
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -12,7 +12,7 @@ import numpy as np
 
 from batchcore.audit.compare import value_at
 from batchcore.frames import LEFT_OUT, Decimals, Frame, Objects, Opening, Previous, taken
-from batchcore.native import CancelFlag, in_thread, roll_forward, store_snapshots
+from batchcore.native import CancelFlag, in_thread, roll_forward
 from batchcore.schema import COUNT_COLUMNS, MONEY_COLUMNS, SNAPSHOT_SCALES
 from batchcore.sources.plain import as_decimals
 from batchcore.units import CENTS, State
@@ -213,7 +213,7 @@ def _session(  # noqa: PLR0917  # rows, and what they are computed from
         roll_forward,
         policy.market,
         inputs.book,
-        previous=store_snapshots(previous),
+        previous=previous,
         opening=Opening(
             portfolio_id=ids,
             equity=Decimals(opening, CENTS),

@@ -51,7 +51,7 @@ from batchcore.run.price_gaps import latest_closes
 from batchcore.run.prices import PriceWindow, load_closes
 from batchcore.run.result import Coverage
 from batchcore.run.status import latest_of_each, run_of, shards_of
-from batchcore.sources.host import Selection, normalised
+from batchcore.sources.host import Selection
 from batchcore.sources.positions import load_symbols, select_held_symbols
 from batchcore.sources.prices import load_calendar, select_price_dates
 from batchcore.sources.query import load
@@ -63,6 +63,7 @@ from batchcore.sources.shown import (
 from batchcore.sources.snapshots import select_ids
 from batchcore.sources.stored import ROLLFORWARD, StoredSource, select_latest_day, uuid_at
 from batchcore.units import Mark, State
+from batchcore.values import normalised
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -409,7 +410,7 @@ def coverage_days(
 ) -> tuple[CoverageDay, ...]:
     """Return the coverage of sessions (S12)."""
     market = build_market(closes, sessions, lookback_days=lookback_days)
-    found = Coverage(sessions, *market.coverage(symbols))
+    found = Coverage(sessions, *market.marks.coverage(symbols))
     rows = zip(
         sessions.tolist(),
         found.fresh.tolist(),

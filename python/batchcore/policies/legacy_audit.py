@@ -15,7 +15,7 @@ from batchcore.audit.compute import columns_of, shares_of
 from batchcore.audit.policy import PolicyAudit
 from batchcore.db.analytic_tables import LEGACY, POSITION_BETAS, PROFILES, check_legacy
 from batchcore.frames import ComputedDays, Decimals, Opening
-from batchcore.native import build_host, legacy_contributions
+from batchcore.native import build_host, contributions
 from batchcore.policies.legacy import PREVIOUS_CLOSE_DAYS
 from batchcore.reference import legacy
 from batchcore.run.valuation import Valuation
@@ -117,7 +117,7 @@ class LegacyAudit(PolicyAudit):
         sessions = self.calendar.sessions(first, last)
         valuation = Valuation(catalog, self.request.settings, sessions)
         self.market = await valuation.market(session, closes)
-        profiles = (await load(session, select_spelt_profiles(catalog, spelt))).profiles
+        profiles, _ = await load(session, select_spelt_profiles(catalog, spelt))
         # Rows with weights had a benchmark; `judge` leaves out those that had none.
         self.host = build_host(dt.date.max, profiles=profiles, has_benchmark=True)
 
@@ -147,7 +147,7 @@ class LegacyAudit(PolicyAudit):
 
     def contributions(self, chains: Chains, inputs: Inputs, cancel: CancelFlag) -> Contributions:
         """Return what each position added on the days of the rows (X7)."""
-        return legacy_contributions(
+        return contributions(
             self.market,
             inputs.book,
             opening=Opening(portfolio_id=inputs.ids, equity=Decimals.nulls(len(inputs.ids))),

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from batchcore.frames import Prices, among, day_keys, distinct
-from batchcore.sources.host import normalised
 from batchcore.sources.prices import load_fallback, load_left_out, load_prices
 from batchcore.units import State
+from batchcore.values import normalised
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

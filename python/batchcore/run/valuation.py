@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batchcore.frames import Issues, Text
-from batchcore.native import CancelFlag, build_market, build_rates, in_thread, rate_issues
+from batchcore.native import CancelFlag, build_market, build_rates, in_thread
 from batchcore.run.issues import ambiguous_prices
 from batchcore.run.monitor import Monitor
 from batchcore.sources.query import load
@@ -144,7 +144,7 @@ class Valuation:
             lookback_days=self._settings.fx_lookback_days,
             pivot=self._settings.fx_pivot,
         )
-        issues = rate_issues(self._rates)
+        issues = Issues.of_parts(self._rates.issues())
         details = [str(text) for text in issues.detail.texts()]
         new = np.array([text not in self._noticed for text in details], dtype=np.bool_)
         self._noticed |= set(details)

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -296,17 +295,6 @@ def sorted_ids(ids: Ids) -> Int64:
     halves = np.ascontiguousarray(ids).view(">u8").reshape(-1, 2)
     order: Int64 = np.lexsort((halves[:, 1], halves[:, 0]))
     return order
-
-
-@lru_cache(maxsize=1 << 16)
-def normalised(symbol: str) -> str:
-    """Return a symbol without blanks at its ends and with ASCII letters in upper case (S2)."""
-    return upper(symbol.strip(" "))
-
-
-def upper(symbol: str) -> str:
-    """Return a symbol with ASCII letters in upper case, and no other letter changed."""
-    return symbol.encode().upper().decode()
 
 
 def floats(column: Decimals) -> Floats:

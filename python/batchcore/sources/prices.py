@@ -13,10 +13,11 @@ from batchcore.errors import DecodeError
 from batchcore.frames import Ambiguous, Prices, day_keys, first_of_each
 from batchcore.pg.sql import Sql, compose, joined
 from batchcore.schema import Kind
-from batchcore.sources.host import HostTable, part, select, tables, upper
+from batchcore.sources.host import HostTable, part, select, tables
 from batchcore.sources.query import Column, Query, first_column, load
 from batchcore.units import State
-from batchcore.words import counted
+from batchcore.values import upper
+from batchcore.words import counted, short
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -347,18 +348,15 @@ def _ambiguous(
 ) -> list[Ambiguous]:
     """Return one of each symbol; rows come by symbol and day."""
     firsts, counts = first_of_each(prices.symbol.codes[rows])
-    scale = prices.close.scale
-
-    def shown(mantissa: int) -> str:
-        text = f"{Decimal(mantissa).scaleb(-scale):f}"
-        return text.rstrip("0").rstrip(".") if scale else text
-
+    first, unit = prices.take(rows[firsts]), Decimal(1).scaleb(-prices.close.scale)
+    columns = (first.day.values, counts, low[firsts], high[firsts])
+    found = zip(first.symbol.texts(), *(column.tolist() for column in columns), strict=True)
     return [
         Ambiguous(
-            prices.symbol.value(int(prices.symbol.codes[rows[at]])),
-            int(prices.day.values[rows[at]]),
-            f"{counted(count, 'date')}; {shown(int(low[at]))} and {shown(int(high[at]))}"
+            str(symbol),
+            day,
+            f"{counted(count, 'date')}; {short(least * unit)} and {short(most * unit)}"
             " on the first",
         )
-        for at, count in zip(firsts.tolist(), counts.tolist(), strict=True)
+        for symbol, day, count, least, most in found
     ]

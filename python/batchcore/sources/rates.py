@@ -11,10 +11,10 @@ from batchcore.frames import Frame, RateRows, Text
 from batchcore.pg.sql import Sql
 from batchcore.schema import CURRENCY, RATES, Kind
 from batchcore.sources.facts import END, closing, ends
-from batchcore.sources.host import normalised, part, select
+from batchcore.sources.host import part, select
 from batchcore.sources.query import Column, Query, first_column, load, results
 from batchcore.units import State
-from batchcore.values import currency
+from batchcore.values import currency, normalised
 
 if TYPE_CHECKING:
     import datetime as dt

@@ -119,7 +119,7 @@ class Reader:
         for row in await self._read(query):
             own, portfolio = row.pop("id"), row.pop("portfolio_id")
             if currencies:
-                row["currency"] = currencies.get(ref.normalized(row["symbol"] or ""))
+                row["currency"] = currencies.get(ref.normalised(row["symbol"] or ""))
             found[portfolio][own] = ref.Position(**row, events=tuple(closed[own]))
         return found
 
@@ -136,7 +136,7 @@ class Reader:
         if mapped is None or mapped.currency_table == "positions":
             return {}
         rows = await self._rows(select_profile_currencies(self.catalog))
-        return {ref.normalized(symbol): own for symbol, own in sorted(rows)}
+        return {ref.normalised(symbol): own for symbol, own in sorted(rows)}
 
     async def rates(self, last: int, lookback_days: int, pivot: str) -> ref.Rates | None:
         """Return all rates up to a day (C6); None on a host that maps none."""
@@ -181,11 +181,11 @@ class Reader:
 
     async def closes(self, symbols: Iterable[str]) -> ref.Market:
         """Return the valid closes of symbols, in any spelling and of all days, and their splits."""
-        wanted = {ref.normalized(symbol) for symbol in symbols}
+        wanted = {ref.normalised(symbol) for symbol in symbols}
         template = "SELECT DISTINCT {columns} FROM {m}"
         known = await self._rows(select(self.catalog, "spellings", dict, "m.symbol", template))
         names = [symbol for (symbol,) in known]
-        spelt = [name for name in names if ref.normalized(name) in wanted]
+        spelt = [name for name in names if ref.normalised(name) in wanted]
         splits = await self._splits(wanted)
         return await asyncio.to_thread(ref.market, await self._closes(spelt), self.scales, splits)
 

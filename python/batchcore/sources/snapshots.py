@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from batchcore.frames import Days, Decimals, Frame, Previous
+from batchcore.errors import SchemaError
+from batchcore.frames import Days, Decimals, Frame, Integers, Previous, taken
 from batchcore.pg.sql import Sql, compose
-from batchcore.schema import Kind
+from batchcore.schema import SNAPSHOT_SCALES, Kind
 from batchcore.sources.host import HostTable, bits_of, complete, floats, part, select, sorted_ids
 from batchcore.sources.query import Column, Query, first_column, results
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Bools, Floats, Ids, Int32, Int64
-    from batchcore.sources.host import Selection
+    from batchcore.sources.host import HostColumn, Selection
 
 SNAPSHOTS: Final = "portfolio_snapshots"
 
@@ -262,3 +266,74 @@ def select_chain_rows(
     holes = {"selection": selection, "counts": complete(catalog, calendar)}
     first, last = days
     return select(catalog, "chains", ChainRows, read, template, first=first, last=last, **holes)
+
+
+def scale_of(catalog: Catalog, column: str) -> int:
+    """Return the decimals that a column of snapshots is read with.
+
+    A column that declares none and that no rule reads has those of docs/schema.md; what has
+    more is then not representable, and equal to nothing.
+    """
+    if SNAPSHOT_SCALES[column] == 0:
+        return 0
+    try:
+        return catalog.scale(SNAPSHOTS, column)
+    except SchemaError:
+        return SNAPSHOT_SCALES[column]
+
+
+KEY: Final = ("portfolio_id", "snapshot_date")
+
+_TEXTS: Final = frozenset({Kind.TEXT, Kind.JSON, Kind.JSONB})
+_COUNTS: Final = frozenset({Kind.INT2, Kind.INT4})
+
+_TABLE: Final = """
+SELECT {columns} FROM {s}
+WHERE {owned} AND {s.snapshot_date} BETWEEN {first:date} AND {last:date}
+"""
+_MICROSECONDS: Final = """
+CASE WHEN isfinite({moment}) THEN (extract(epoch FROM {moment}) * 1000000)::numeric END
+"""
+
+
+def select_snapshots(
+    catalog: Catalog, selection: Selection, days: tuple[int, int], columns: Iterable[str]
+) -> Query[dict[str, Any]]:
+    """Return the snapshots of portfolios from one day to another, by portfolio and date.
+
+    Their columns by name: those of `KEY`, and others; moments are microseconds since 1970.
+    """
+    s = HostTable(catalog, SNAPSHOTS, "s")
+    own = [(name, getattr(s, name)) for name in (*KEY, *columns)]
+    read = [_column(catalog, name, column) for name, column in own]
+    owned = selection.owned(catalog, s.portfolio_id)
+    holes = {"owned": owned, "first": days[0], "last": days[1]}
+    made = partial(_by_key, {name for name, column in own if column.kind in _COUNTS})
+    return select(catalog, "snapshots", made, read, _TABLE, **holes)
+
+
+def _column(catalog: Catalog, name: str, column: HostColumn) -> Column:
+    """Return a column of the host as one of the result, which tells a NULL."""
+    kind = column.kind
+    if kind in _TEXTS:
+        return Column(name, Kind.TEXT, Sql(f"{column}::text"))
+    if kind in {*_COUNTS, Kind.INT8}:
+        return Column(name, Kind.NUMERIC, Sql(f"{column}::numeric"))
+    if kind is Kind.TIMESTAMPTZ:
+        return Column(name, Kind.NUMERIC, compose(_MICROSECONDS, moment=column))
+    if kind is Kind.BOOL:
+        return Column(name, Kind.BOOL, Sql(f"({column}) IS TRUE"))
+    if kind in {Kind.NUMERIC, Kind.FLOAT8}:
+        return Column(name, kind, column, scale_of(catalog, name), f"{SNAPSHOTS}.{name}")
+    return column.read(name, bare=name in KEY)
+
+
+def _by_key(counts: set[str], **columns: Any) -> dict[str, Any]:  # noqa: ANN401  # several types
+    for name in counts:
+        column: Decimals = columns[name]
+        columns[name] = Integers(column.values.astype(np.int32), column.state)
+    halves = columns["portfolio_id"].view(">u8").reshape(-1, 2)
+    order = np.lexsort((columns["snapshot_date"], halves[:, 1], halves[:, 0]))
+    if not (order[1:] > order[:-1]).all():
+        columns = taken(columns, order)
+    return columns

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 from batchcore.frames import SplitRows
 from batchcore.pg.sql import Sql
 from batchcore.schema import SPLITS, WHOLE, Kind
-from batchcore.sources.host import HostTable, normalised, select
+from batchcore.sources.host import HostTable, select
 from batchcore.sources.query import Column, load
-from batchcore.values import underlying
+from batchcore.values import normalised, underlying
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

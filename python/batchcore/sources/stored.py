@@ -13,26 +13,18 @@ import numpy as np
 
 from batchcore.calendar import FIRST_DATE, LAST_DATE
 from batchcore.db.analytic_tables import POSITION_BETAS, PROFILES
-from batchcore.errors import SchemaError
 from batchcore.frames import Days, Decimals, Frame, Text, taken
 from batchcore.pg.ledger import CHUNKS, RUNS
 from batchcore.pg.sql import Sql, compose, joined, own_table
-from batchcore.schema import HOST, RATES, SNAPSHOT_SCALES, SPLITS, Kind, Use
+from batchcore.schema import HOST, RATES, SPLITS, Kind, Use
 from batchcore.sources.facts import EVENTS, EXPIRY, FLOWS
-from batchcore.sources.host import (
-    HostTable,
-    complete,
-    located,
-    normalised,
-    part,
-    select,
-    sorted_ids,
-)
+from batchcore.sources.host import HostTable, complete, located, part, select, sorted_ids
 from batchcore.sources.prices import PRICES
 from batchcore.sources.profiles import SP500, WEIGHTS
 from batchcore.sources.query import Column, Query, first_day, results
-from batchcore.sources.snapshots import SNAPSHOTS
+from batchcore.sources.snapshots import SNAPSHOTS, scale_of
 from batchcore.units import State
+from batchcore.values import normalised
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -134,20 +126,6 @@ class StoredSource:
                 last=LAST_DATE if last is None else last,
             ),
         }
-
-
-def scale_of(catalog: Catalog, column: str) -> int:
-    """Return the decimals that a column of snapshots is read with.
-
-    A column that declares none and that no rule reads has those of docs/schema.md; what has
-    more is then not representable, and equal to nothing.
-    """
-    if SNAPSHOT_SCALES[column] == 0:
-        return 0
-    try:
-        return catalog.scale(SNAPSHOTS, column)
-    except SchemaError:
-        return SNAPSHOT_SCALES[column]
 
 
 def readable(catalog: Catalog, columns: Iterable[str]) -> tuple[str, ...]:

@@ -45,10 +45,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(returns::compound, module)?)?;
     module.add_function(wrap_pyfunction!(contributions::contributions, module)?)?;
     module.add_function(wrap_pyfunction!(pnl::hold, module)?)?;
-    module.add_function(wrap_pyfunction!(
-        contributions::legacy_contributions,
-        module
-    )?)?;
     module.add_function(wrap_pyfunction!(pnl::run, module)?)?;
     module.add_function(wrap_pyfunction!(contributions::sums_by_key, module)?)?;
     module.add_function(wrap_pyfunction!(pnl::value_positions, module)?)?;
@@ -72,7 +68,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
             "contributions",
             "encode",
             "hold",
-            "legacy_contributions",
             "load_needed",
             "locate",
             "pick",
