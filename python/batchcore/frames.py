@@ -397,23 +397,15 @@ def arrow_column(column: Any, digits: int | None = None) -> ArrowColumn:  # noqa
         case Days():
             return arrow.dates(column.values, column.state)
         case Integers():
-            return arrow.integers(column.values, column.state)
+            return arrow.numbers(column.values, column.state)
         case Text():
             return arrow.names(column.codes, column.offsets, column.data, column.state)
         case FloatObjects():
             return arrow.texts(column.texts())
-        case np.ndarray() if column.dtype.kind in _ARROW_ARRAYS:
+        case np.ndarray() if column.dtype.kind in "bfiu":
             is_id = column.ndim == 2  # noqa: PLR2004  # bytes
-            return arrow.uuids(column) if is_id else _ARROW_ARRAYS[column.dtype.kind](column)
+            return arrow.uuids(column) if is_id else arrow.numbers(column)
     raise TypeError(f"no column of a frame: {type(column).__name__}")
-
-
-_ARROW_ARRAYS: Final[Mapping[str, Callable[[Any], ArrowColumn]]] = {
-    "b": arrow.booleans,
-    "f": arrow.floats,
-    "i": arrow.integers,
-    "u": arrow.integers,
-}
 
 
 class ArrowFrame(Frame, ArrowTable):

@@ -6,14 +6,13 @@ import math
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from batchcore import _core
 from batchcore.calendar import FIRST_DATE, LAST_DATE
-from batchcore.pg.sql import Composable, Relation, Sql, compose, in_shard, joined
+from batchcore.pg.sql import Composable, Relation, Sql, compose, date_literal, in_shard, joined
 from batchcore.schema import RATES, SPLITS, Kind
 from batchcore.sources.query import Column, Query, Result
 from batchcore.units import State
@@ -75,22 +74,20 @@ class HostTable(Relation):
         return found
 
 
-ALIASES: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "o": "portfolios",
-        "p": "positions",
-        "s": "portfolio_snapshots",
-        "m": "market_data_cache",
-        "e": "position_realized_events",
-        "f": "equity_changes",
-        "c": "company_profiles",
-        "b": "position_market_betas",
-        "w": "benchmarks_sector_weights",
-        "d": "factor_definitions",
-        "r": SPLITS,
-        "v": RATES,
-    }
-)
+ALIASES: Final[Mapping[str, str]] = {
+    "o": "portfolios",
+    "p": "positions",
+    "s": "portfolio_snapshots",
+    "m": "market_data_cache",
+    "e": "position_realized_events",
+    "f": "equity_changes",
+    "c": "company_profiles",
+    "b": "position_market_betas",
+    "w": "benchmarks_sector_weights",
+    "d": "factor_definitions",
+    "r": SPLITS,
+    "v": RATES,
+}
 """What templates call the tables."""
 
 
@@ -168,23 +165,16 @@ def _rounded(value: HostColumn) -> str:
     return f"round({value}::numeric, {value.scale})" if value.kind is Kind.FLOAT8 else str(value)
 
 
-CONDITIONS: Final[Mapping[str, Callable[[HostColumn], str]]] = MappingProxyType(
-    {
-        "finite": _finite,
-        "above_zero": _above_zero,
-        "below_zero": _below_zero,
-        "readable": _readable,
-        "rounded": _rounded,
-        "valid": lambda close: f"{_above_zero(close)} AND {_readable(close)}",  # S2
-        "normalised": lambda text: f"upper(btrim({text} COLLATE \"C\", ' '))",  # S2
-        "dated": lambda day: compose(
-            "{day} BETWEEN {first:date} AND {last:date}",
-            day=Sql(day),
-            first=FIRST_DATE,
-            last=LAST_DATE,
-        ),
-    }
-)
+CONDITIONS: Final[Mapping[str, Callable[[HostColumn], str]]] = {
+    "finite": _finite,
+    "above_zero": _above_zero,
+    "below_zero": _below_zero,
+    "readable": _readable,
+    "rounded": _rounded,
+    "valid": lambda close: f"{_above_zero(close)} AND {_readable(close)}",  # S2
+    "normalised": lambda text: f"upper(btrim({text} COLLATE \"C\", ' '))",  # S2
+    "dated": lambda day: f"{day} BETWEEN {date_literal(FIRST_DATE)} AND {date_literal(LAST_DATE)}",
+}
 """What templates may say of a column, and its SQL."""
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context
-from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from batchcore import reference as ref
+from batchcore.arrow import EXACT
 from batchcore.frames import Days, Decimals, Text
 from batchcore.pg.sql import Sql, compose
 from batchcore.schema import Kind
@@ -21,10 +20,6 @@ if TYPE_CHECKING:
 
     from batchcore.pg.session import Session
     from batchcore.sources.query import Column, Query, Result
-
-_PLAIN_DIGITS: Final = 18  # integers of as many digits fit 64 bits
-
-_WIDE: Final = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)  # in which no value is rounded
 
 
 async def load_plainly(session: Session, query: Query[Result]) -> Result:
@@ -102,12 +97,9 @@ def as_decimals(values: Sequence[Decimal | None], scale: int) -> Decimals:
         elif not value.is_finite():
             state = State.NON_FINITE
         else:
-            # Almost all values have few digits, and no fraction of integers is needed for them.
-            units = value.scaleb(scale, _WIDE)
-            if units.adjusted() < _PLAIN_DIGITS and units == units.to_integral_value():
+            units = value.scaleb(scale, EXACT)
+            if units == units.to_integral_value() and -(2**63) <= units < 2**63:
                 mantissa = int(units)
-            elif ref.representable(value, scale):
-                mantissa = int(Fraction(value) * 10**scale)
             else:
                 state = State.NOT_REPRESENTABLE
         mantissas.append(mantissa)
