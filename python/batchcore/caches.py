@@ -180,19 +180,6 @@ class _Cache:
         """Forget everything: what was loaded, and the counts."""
         self._hits = self._misses = 0
 
-    async def _load(
-        self, db: object, use: Use, read: Callable[[Session, Catalog], Awaitable[_Rows]]
-    ) -> _Rows:
-        """Return what is read of a database, again where a table turns out to have changed."""
-        access = await imported("batchcore.db.access")  # which brings the driver
-
-        async def loaded() -> _Rows:
-            async with access.reading(db, self._schema, use) as (session, catalog):
-                return await read(session, catalog)
-
-        rows: _Rows = await access.rechecked(loaded)()
-        return rows
-
     def _counted(self, found: _Found | None) -> _Found | None:
         """Return what was found, and count whether anything was."""
         self._hits += found is not None
@@ -401,20 +388,11 @@ class PriceCache(_Cache):
                 symbols[span].append(symbol)
         windows = [Window(tuple(those), *span) for span, those in symbols.items()]
         if len(windows) > MOST_WINDOWS:
-            every = dict.fromkeys(symbol for window in windows for symbol in window.symbols)
-            first = min(window.first for window in windows)
-            windows = [Window(tuple(every), first, max(window.last for window in windows))]
+            firsts, lasts = zip(*symbols, strict=True)
+            windows = [Window(tuple(lacking), min(firsts), max(lasts))]
         if not windows:
             return 0
-
-        async def read(session: Session, catalog: Catalog) -> Prices:
-            prices = await load_windows(session, catalog, windows)
-            for one in session.ambiguous:
-                where = one.symbol, date_of(one.day)
-                log.warning("ambiguous_price=%s from=%s: %s", *where, one.detail)
-            return prices
-
-        loaded = await self._load(db, Use.PRICES, read)
+        loaded = await load_closes(db, self._schema, windows)
         self._reader, self._spans, rows = await asyncio.to_thread(self._with, loaded, windows)
         return rows
 
@@ -452,11 +430,7 @@ class CompanyProfileCache(_Cache):
             wanted = [symbol for symbol in checked_symbols(symbols) if symbol not in self._loaded]
             if not wanted:
                 return 0
-            loaded = await self._load(
-                db,
-                Use.PROFILES,
-                lambda session, catalog: load(session, select_company_profiles(catalog, wanted)),
-            )
+            loaded = await load_company_profiles(db, self._schema, wanted)
             loaded = _kept(loaded, _spelt(loaded.symbol, wanted))
             self._store = _core.ProfileStore.from_frame(_joined(self.to_frame(), loaded))
             self._loaded |= dict.fromkeys(wanted)
@@ -542,14 +516,7 @@ class SnapshotCache(_Cache):
             if not wanted:
                 return 0
             sessions = await asyncio.to_thread(_sessions, calendar)
-            keys = np.frombuffer(b"".join(wanted), dtype=np.uint8).reshape(-1, 16)
-            loaded = await self._load(
-                db,
-                Use.LATEST,
-                lambda session, catalog: load(
-                    session, select_latest_snapshots(catalog, sessions, keys, before)
-                ),
-            )
+            loaded = await load_latest_snapshots(db, self._schema, sessions, wanted, before)
             held, again = self.to_frame(), set(wanted)
             kept = np.array([one not in again for one in _keys(held)], dtype=np.bool_)
             self._store = _core.SnapshotStore.from_frame(_joined(_kept(held, kept), loaded))
@@ -612,6 +579,62 @@ class SnapshotCache(_Cache):
         """Return whether no snapshot can lie between the one that is held and a day."""
         known, day, end = self._loaded.get(portfolio_id, ("", 0, 0))
         return known == code and day < before <= end
+
+
+async def load_closes(db: object, schema: Schema | None, windows: Sequence[Window]) -> Prices:
+    """Return every finite close in windows; of a symbol and date whose rows differ none (S2)."""
+
+    async def read(session: Session, catalog: Catalog) -> Prices:
+        prices = await load_windows(session, catalog, windows)
+        for one in session.ambiguous:
+            log.warning("ambiguous_price=%s from=%s: %s", one.symbol, date_of(one.day), one.detail)
+        return prices
+
+    return await _read(db, schema, Use.PRICES, read)
+
+
+async def load_company_profiles(
+    db: object, schema: Schema | None, symbols: Sequence[str]
+) -> Profiles:
+    """Return the profiles of symbols."""
+
+    def read(session: Session, catalog: Catalog) -> Awaitable[Profiles]:
+        return load(session, select_company_profiles(catalog, symbols))
+
+    return await _read(db, schema, Use.PROFILES, read)
+
+
+async def load_latest_snapshots(
+    db: object,
+    schema: Schema | None,
+    sessions: calendar.Calendar,
+    ids: Sequence[bytes],
+    before: int,
+) -> Previous:
+    """Return the latest complete snapshot of portfolios before a day."""
+    wanted = np.frombuffer(b"".join(ids), dtype=np.uint8).reshape(-1, 16)
+
+    def read(session: Session, catalog: Catalog) -> Awaitable[Previous]:
+        return load(session, select_latest_snapshots(catalog, sessions, wanted, before))
+
+    return await _read(db, schema, Use.LATEST, read)
+
+
+async def _read(
+    db: object,
+    schema: Schema | None,
+    use: Use,
+    read: Callable[[Session, Catalog], Awaitable[_Rows]],
+) -> _Rows:
+    """Return what is read of a database, again where a table turns out to have changed."""
+    access = await imported("batchcore.db.access")  # which brings the driver
+
+    async def checked() -> _Rows:
+        async with access.reading(db, schema, use) as (session, catalog):
+            return await read(session, catalog)
+
+    rows: _Rows = await access.rechecked(checked)()
+    return rows
 
 
 _KINDS: Final = {

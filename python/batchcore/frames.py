@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, Field, dataclass, fields, replace
 from decimal import Decimal
 from itertools import compress, pairwise
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar, dataclass_transform
 
 import numpy as np
 
@@ -52,9 +52,11 @@ LEFT_OUT: Final[Any] = None
 """The default of a column that its frame fills where it is left out, mostly with NULLs."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass_transform(frozen_default=True, eq_default=False)
 class Frame:
-    """Columns of the same length."""
+    """Columns of the same length: whatever derives from it is a frozen dataclass of them."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     _shared: ClassVar[frozenset[str]] = frozenset()
     """Fields that have no value for each row."""
@@ -64,6 +66,10 @@ class Frame:
 
     _is_checked: ClassVar[bool] = True
     """Whether the columns must have the same length."""
+
+    def __init_subclass__(cls, *, kw_only: bool = False, eq: bool = False) -> None:
+        super().__init_subclass__()
+        dataclass(frozen=True, eq=eq, kw_only=kw_only)(cls)
 
     def __post_init__(self) -> None:
         rows = None
@@ -153,7 +159,6 @@ class Column(Frame):
     _is_checked: ClassVar = False
 
 
-@dataclass(frozen=True, eq=False)
 class Decimals(Column):
     """Exact decimals: ``value = values * 10**-scale`` where ``state`` is 0.
 
@@ -185,7 +190,6 @@ class Decimals(Column):
         return super().concat([rescaled(part, scale) for part in parts])
 
 
-@dataclass(frozen=True, eq=False)
 class WideDecimals(Column):
     """Exact decimals of any size: (n, w) uint8 integers of w bytes, least first, mostly 16."""
 
@@ -211,7 +215,6 @@ class WideDecimals(Column):
         ]
 
 
-@dataclass(frozen=True, eq=False)
 class Days(Column):
     """Dates as days since 1970-01-01.
 
@@ -230,7 +233,6 @@ class Days(Column):
         return cls(np.zeros(rows, dtype=np.int32), state)
 
 
-@dataclass(frozen=True, eq=False)
 class Integers(Column):
     """Whole numbers of 32 bits, or NULL."""
 
@@ -238,7 +240,6 @@ class Integers(Column):
     state: Bytes = LEFT_OUT
 
 
-@dataclass(frozen=True, eq=False)
 class Objects(Column):
     """JSON objects whose values are exact decimals, all of which are written, by name."""
 
@@ -256,7 +257,6 @@ class Objects(Column):
         super().__post_init__()
 
 
-@dataclass(frozen=True, eq=False)
 class FloatObjects(Column):
     """JSON objects whose values are binary64, by name.
 
@@ -284,7 +284,6 @@ class FloatObjects(Column):
         ]
 
 
-@dataclass(frozen=True, eq=False)
 class Text(Column):
     """Texts as codes into a table of distinct values.
 
@@ -476,8 +475,7 @@ def day_keys(owner: npt.NDArray[np.integer[Any]], day: npt.NDArray[np.integer[An
     return owner.astype(np.int64) << 32 | (day.astype(np.int64) + 2**31)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Positions(Frame):
+class Positions(Frame, kw_only=True):
     """Rows of `positions`, soft-deleted ones too where a policy reads them.
 
     Columns left out are NULL in every row (`deleted`: false).
@@ -523,8 +521,7 @@ class Positions(Frame):
     }
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Events(Frame):
+class Events(Frame, kw_only=True):
     """Rows of `position_realized_events`.
 
     Attributes:
@@ -544,8 +541,7 @@ class Events(Frame):
     realized: Decimals
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Flows(Frame):
+class Flows(Frame, kw_only=True):
     """Rows of `equity_changes` that are not soft-deleted.
 
     Attributes:
@@ -568,8 +564,7 @@ class Flows(Frame):
         return np.where(state == State.VALUE, signs, 0)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Prices(Frame):
+class Prices(Frame, kw_only=True):
     """Closes as stored.
 
     Attributes:
@@ -583,8 +578,7 @@ class Prices(Frame):
     close: Decimals
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class SplitRows(Frame):
+class SplitRows(Frame, kw_only=True):
     """Splits as stored: `new` shares in the place of `old` ones, from the ex-date on (C3).
 
     Attributes:
@@ -606,8 +600,7 @@ class SplitRows(Frame):
     _shared: ClassVar = frozenset({"price_basis", "quantity_basis"})
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class RateRows(Frame):
+class RateRows(Frame, kw_only=True):
     """Rates between currencies as stored.
 
     Attributes:
@@ -642,8 +635,7 @@ class Kept:
     detail: str  # how many of each table
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Profiles(Frame):
+class Profiles(Frame, kw_only=True):
     """Rows of `company_profiles`.
 
     Attributes:
@@ -667,8 +659,7 @@ class Profiles(Frame):
     is_etf: Bools
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Previous(Frame):
+class Previous(Frame, kw_only=True):
     """Snapshots stored before the run: any number for each portfolio, in any order.
 
     Under `rollforward` the complete one with the latest day before a portfolio's first session
@@ -696,8 +687,7 @@ class Previous(Frame):
     _left_out: ClassVar = {"is_complete": lambda self: np.ones(len(self), dtype=np.bool_)}
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Opening(Frame):
+class Opening(Frame, kw_only=True):
     """The portfolios of a run, in the order of its results, and where they open (S5).
 
     Columns left out are NULL in every row; without `first_day` and `last_day` every portfolio runs
@@ -732,8 +722,7 @@ class Opening(Frame):
     }
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Betas(Frame):
+class Betas(Frame, kw_only=True):
     """Rows of `position_market_betas`.
 
     Attributes:
@@ -747,8 +736,7 @@ class Betas(Frame):
     beta: Decimals
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class BenchmarkWeights(Frame):
+class BenchmarkWeights(Frame, kw_only=True):
     """Rows of `benchmarks_sector_weights` of one benchmark; `legacy` asks only for their number.
 
     Attributes:
@@ -795,8 +783,7 @@ class Inputs:
     splits: SplitRows | None = None
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Issues(ArrowFrame):
+class Issues(ArrowFrame, kw_only=True):
     """What a run noticed, sorted by portfolio, name, symbol, day and detail.
 
     Attributes:
@@ -841,8 +828,7 @@ def _texts(values: Sequence[str | None] | str | None, rows: int) -> Text:
     return Text.of(values)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Misses(ArrowFrame):
+class Misses(ArrowFrame, kw_only=True):
     """Symbols of lots whose mark was stale, or the entry price (S4), sorted by symbol code.
 
     Attributes:
@@ -862,8 +848,7 @@ class Misses(ArrowFrame):
     _dates: ClassVar = frozenset({"first", "last"})
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Findings(Frame):
+class Findings(Frame, kw_only=True):
     """What is odd about the closes of a run (C1), sorted by symbol, session and name."""
 
     name: Text
@@ -874,8 +859,7 @@ class Findings(Frame):
     detail: Text
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class HeldFindings(Frame):
+class HeldFindings(Frame, kw_only=True):
     """Findings whose symbol some portfolio holds on a session that they are of (C1).
 
     Attributes:
@@ -908,8 +892,7 @@ class HeldFindings(Frame):
         )
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class LegacyColumns(Frame):
+class LegacyColumns(Frame, kw_only=True):
     """Columns of `portfolio_snapshots` that the policy `legacy` alone computes, by their names.
 
     Attributes:
@@ -939,8 +922,7 @@ class LegacyColumns(Frame):
     top_10_concentration: Decimals
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Contributions(Frame):
+class Contributions(Frame, kw_only=True):
     """What lots added to the P&L of a range, by portfolio; within one by the bytes of their id.
 
     Under the policy `legacy` a row is a position. Marks, their days and rates are NULL where the
@@ -967,8 +949,7 @@ class Contributions(Frame):
     value: WideDecimals  # where the range ends; NULL where it is not held then
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class ComputedDays(Frame):
+class ComputedDays(Frame, kw_only=True):
     """Days of portfolios that have a row, ascending: what `legacy` adds up over (X7)."""
 
     portfolio: Int32  # rows of `Opening`, ascending
@@ -976,8 +957,7 @@ class ComputedDays(Frame):
     earns: Bools  # whether there was a row before it (L11)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Rows(ArrowFrame):
+class Rows(ArrowFrame, kw_only=True):
     """What was computed: a row for each portfolio and session, portfolios in input order.
 
     The rules named are those of `rollforward`; under `legacy` columns of the same name follow L15
@@ -1064,8 +1044,7 @@ class Rows(ArrowFrame):
         return self.equity_balance if self.legacy is None else self.legacy.total_value.values
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Holdings(Frame):
+class Holdings(Frame, kw_only=True):
     """Lots held on at least one of some sessions, with their values: for analytics only.
 
     Portfolios come in the order of `Opening`; lots of a portfolio by the bytes of their position's
@@ -1081,8 +1060,7 @@ class Holdings(Frame):
     held: Bools  # (l, s)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class PositionValues(Frame):
+class PositionValues(Frame, kw_only=True):
     """What is left of each public position that is held and priced on a session, exact.
 
     Portfolios come in the order of `Opening`, positions of a portfolio by the bytes of their id.
@@ -1099,8 +1077,7 @@ class PositionValues(Frame):
     _shared: ClassVar = frozenset({"issues"})
 
 
-@dataclass(frozen=True)
-class Constant(Frame):
+class Constant(Frame, eq=True):
     """A column with the same value in every row."""
 
     value: str | bool
@@ -1108,7 +1085,6 @@ class Constant(Frame):
     _shared: ClassVar = frozenset({"value"})
 
 
-@dataclass(frozen=True, eq=False)
 class Moment(Frame):
     """A timestamptz column that has one value or NULL."""
 
@@ -1118,7 +1094,6 @@ class Moment(Frame):
     _shared: ClassVar = frozenset({"unix_us"})
 
 
-@dataclass(frozen=True, eq=False)
 class Table(Frame):
     """Rows to be written into one table of the host, by names in docs/schema.md.
 

@@ -339,8 +339,7 @@ def value_positions(
     return PositionValues(**columns)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Compounded(Frame):
+class Compounded(Frame, kw_only=True):
     """What returns of sessions come to in periods; NULL and row -1 where one of them has none."""
 
     total: WideDecimals  # product of 1 + return, less 1; not representable from 10^10 on

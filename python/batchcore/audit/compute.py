@@ -40,7 +40,6 @@ CARRIED: Final = (
 """Columns that the next row goes on from (S8, L6, L21)."""
 
 
-@dataclass(frozen=True, eq=False)
 class Links(Frame):
     """Rows to be computed, each from one row before it or from an opening equity.
 
@@ -86,7 +85,6 @@ class Links(Frame):
         return replace(self, carried={n: expected.cells[n].take(before) for n in CARRIED})
 
 
-@dataclass(frozen=True, eq=False)
 class ExpectedRows(Frame):
     """What rows should be.
 

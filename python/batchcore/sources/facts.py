@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -25,7 +24,6 @@ EVENTS: Final = "position_realized_events"
 FLOWS: Final = "equity_changes"
 
 
-@dataclass(frozen=True, eq=False)
 class LooseEvents(Frame):
     """Events without the portfolios of their positions; otherwise as in `Events`."""
 

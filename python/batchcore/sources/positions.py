@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -137,7 +137,6 @@ def select_earliest_entries(catalog: Catalog, selection: Selection) -> Query[Bou
     return select(catalog, "earliest_entries", Boundaries, read, _EARLIEST, selection=selection)
 
 
-@dataclass(frozen=True, eq=False)
 class Held(Frame):
     """When public positions are held."""
 
@@ -173,7 +172,6 @@ def select_held(catalog: Catalog, selection: Selection, spellings: Iterable[str]
     return select(catalog, "held", _held, (*read, last_event), _HELD, **holes)
 
 
-@dataclass(frozen=True, eq=False)
 class HeldSymbols(Frame):
     """When public positions in a symbol are held by anybody, as in `Held`."""
 

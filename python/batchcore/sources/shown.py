@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from batchcore.frames import Frame
@@ -47,7 +46,6 @@ async def load_totals(
     return dict(row)
 
 
-@dataclass(frozen=True, eq=False)
 class SessionReturns(Frame):
     """The returns of the complete snapshots of a session, as stored."""
 

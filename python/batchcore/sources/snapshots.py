@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 SNAPSHOTS: Final = "portfolio_snapshots"
 
 
-@dataclass(frozen=True, eq=False)
 class Existing(Frame):
     """Snapshots that exist, and whether each is complete (S5)."""
 
@@ -62,7 +60,6 @@ def select_existing(
     return select(catalog, "existing", Existing, read, ROWS, **holes)
 
 
-@dataclass(frozen=True, eq=False)
 class Holes(Frame):
     """Sessions without a complete snapshot, of portfolios that have one in the range."""
 
@@ -129,7 +126,6 @@ def _sessions(calendar: Calendar, start: int | None, end: int) -> Sql:
     return compose(_OF_BITS, first=first_day, count=last_day - first_day, bits=bits_of(days))
 
 
-@dataclass(frozen=True, eq=False)
 class Returns(Frame):
     """Daily returns of portfolios before a run."""
 
@@ -238,7 +234,6 @@ def select_last_days(catalog: Catalog, calendar: Calendar, ids: Ids, until: int)
     return select(catalog, "last_days", first_column, "last.snapshot_date! day", _LAST, **holes)
 
 
-@dataclass(frozen=True, eq=False)
 class ChainRows(Frame):
     """Snapshots that are marked complete, in any order; some may be on no session."""
 

@@ -212,7 +212,6 @@ def _counted(  # noqa: PLR0917  # columns, by name
     return found
 
 
-@dataclass(frozen=True, eq=False)
 class Ranges(Frame):
     """Portfolios by id, with the days between which the rows of a range lie."""
 
@@ -274,7 +273,6 @@ def select_latest_day(
     return Query("latest_day", sql, results("day date"), first_day)
 
 
-@dataclass(frozen=True, eq=False)
 class StoredRows(Frame):
     """Snapshots of a chunk, sorted by portfolio and day."""
 
@@ -364,7 +362,6 @@ def _by_portfolio(
     return portfolio[order], taken(columns, order)
 
 
-@dataclass(frozen=True, eq=False)
 class RunChunks(Frame):
     """Chunks that runs have committed, the earliest run first: portfolios and sessions."""
 
@@ -423,7 +420,6 @@ class Fact(IntEnum):
     BETA = 4
 
 
-@dataclass(frozen=True, eq=False)
 class Facts(Frame):
     """What the rows of a chunk are made of, and when it was changed; sorted by portfolio."""
 
@@ -529,7 +525,6 @@ def _symbols(spelt: Text) -> tuple[Int64, tuple[str, ...]]:
     return code[np.where(spelt.state == State.NULL, len(names), spelt.codes)], tuple(symbols)
 
 
-@dataclass(frozen=True, eq=False)
 class ChangedCloses(Frame):
     """Closes that were changed, or splits by their ex-dates, sorted by symbol and day."""
 
@@ -592,7 +587,6 @@ def _changed_closes(
     return ChangedCloses(own[order], day[order], changed[order])
 
 
-@dataclass(frozen=True, eq=False)
 class RateChanges(Frame):
     """When rates came or changed; currencies are as stored."""
 
@@ -634,7 +628,6 @@ def select_benchmark_since(catalog: Catalog) -> Query[int]:
     return Query("benchmark_since", sql, results("since int8"), lambda since: int(since[0]))
 
 
-@dataclass(frozen=True, eq=False)
 class OwnEquities(Frame):
     """What `portfolios.equity_balance` is to be."""
 
