@@ -41,13 +41,6 @@ if TYPE_CHECKING:
 
 _INT32: Final = np.iinfo(np.int32)
 
-SNAPSHOT_DIGITS: Final = {
-    column.name: column.sizes[0]
-    for column in HOST["portfolio_snapshots"].columns
-    if column.kind is Kind.NUMERIC
-}
-"""Precision that the columns of a snapshot declare."""
-
 LEFT_OUT: Final[Any] = None
 """The default of a column that its frame fills where it is left out, mostly with NULLs."""
 
@@ -1024,7 +1017,11 @@ class Rows(ArrowFrame, kw_only=True):
 
     _shared: ClassVar = frozenset({"written", "failed", "issues", "misses", "held"})
     _dates: ClassVar = frozenset({"day"})
-    _digits: ClassVar = SNAPSHOT_DIGITS
+    _digits: ClassVar = {
+        column.name: column.sizes[0]
+        for column in HOST["portfolio_snapshots"].columns
+        if column.kind is Kind.NUMERIC
+    }
 
     def _shown(self) -> dict[str, Any]:
         """Return the columns, amounts as their columns of `portfolio_snapshots` declare them."""

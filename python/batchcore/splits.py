@@ -29,9 +29,8 @@ _SHOWN: Final = {
 def counting(rows: SplitRows) -> tuple[SplitRows, Issues]:
     """Return the splits that count, at most one of a symbol and ex-date, and `bad_split` of others.
 
-    A row counts if it has an ex-date, and `new` and `old` are above 0. Rows of one symbol, trimmed
-    and upper-cased, and one ex-date count once if they say the same, and not at all if they differ.
-    Rows with a NULL or blank symbol are ignored (C3).
+    Rows of one normalised symbol and ex-date count once if they say the same, else not at all; rows
+    with a NULL or blank symbol are ignored (C3).
     """
     name = [normalised(symbol) for symbol in rows.symbol.table()]
     place = {one: at for at, one in enumerate(sorted(set(name)))}

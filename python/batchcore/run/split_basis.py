@@ -17,8 +17,8 @@ from batchcore.errors import ConfigError
 from batchcore.run.prices import valid_rows
 from batchcore.schema import Use
 from batchcore.sources.plain import fetch_plainly
-from batchcore.sources.prices import load_fallback
-from batchcore.sources.splits import load_splits, select_entries
+from batchcore.sources.positions import select_entries
+from batchcore.sources.prices import load_fallback, load_splits
 from batchcore.splits import counting, quotients
 from batchcore.values import normalised
 

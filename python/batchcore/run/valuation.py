@@ -13,6 +13,7 @@ from batchcore.frames import Issues, Text
 from batchcore.native import CancelFlag, build_market, build_rates, in_thread
 from batchcore.run.issues import ambiguous_prices
 from batchcore.run.monitor import Monitor
+from batchcore.sources.prices import load_splits
 from batchcore.sources.query import load
 from batchcore.sources.rates import (
     load_names,
@@ -21,7 +22,6 @@ from batchcore.sources.rates import (
     select_rates,
     with_currencies,
 )
-from batchcore.sources.splits import load_splits
 from batchcore.units import State
 from batchcore.values import currency, present
 

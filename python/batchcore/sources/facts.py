@@ -119,13 +119,9 @@ ORDER BY {x.id} LIMIT 1
 
 
 async def refuse_doubles(session: Session, catalog: Catalog) -> None:
-    """Refuse ids that are in two rows of views of several tables, and of tables with children.
+    """Refuse, by a `SchemaError`, an id in two rows of a table each of whose rows counts in a sum.
 
-    Those are the tables each of whose rows counts in a sum; of others the keys are looked at as
-    they load.
-
-    Raises:
-        SchemaError: there is one.
+    Views of several tables and tables with children may have one.
     """
     for table in ("positions", EVENTS, FLOWS):
         found = catalog.find(table, "id")

@@ -16,6 +16,7 @@ from batchcore.pg.sql import Composable, Relation, Sql, compose, date_literal, i
 from batchcore.schema import RATES, SPLITS, Kind
 from batchcore.sources.query import Column, Query, Result
 from batchcore.units import State
+from batchcore.values import INFINITE_DAY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -201,6 +202,16 @@ def _double(value: float) -> str:
     return f"'{value!r}'::float8"
 
 
+def day_number(date: Sql) -> Sql:
+    """Return the expression for a date as a day since 1970-01-01, an infinite one as such."""
+    return compose(
+        "CASE WHEN isfinite({date}) THEN ({date} - DATE '1970-01-01')::bigint"
+        " WHEN {date} IS NOT NULL THEN {infinite} END",
+        date=date,
+        infinite=INFINITE_DAY,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Selection(Composable):
     """Which portfolios a query is about: an inclusive range of ids, or a list of them."""
@@ -225,12 +236,12 @@ class Selection(Composable):
 
     def alive(self, catalog: Catalog) -> Sql:
         """Return the condition that portfolio ``o`` is one of them; of `all`, not soft-deleted."""
-        if self.ids is None and self.shard is not None:
-            own = in_shard(part(catalog, "{o.id}"), *map(Sql, map(str, self.shard)))
-            return part(catalog, "{o.deleted_at} IS NULL AND {own}", own=own)
-        if self.ids is None:
+        if self.ids is not None:
+            return part(catalog, "{selection:{o.id}}", selection=self)
+        if self.shard is None:
             return part(catalog, "{o.deleted_at} IS NULL")
-        return part(catalog, "{selection:{o.id}}", selection=self)
+        own = in_shard(part(catalog, "{o.id}"), *self.shard)
+        return part(catalog, "{o.deleted_at} IS NULL AND {own}", own=own)
 
     def owned(self, catalog: Catalog, portfolio: Sql) -> Sql:
         """Return the same of a row of some portfolio."""
@@ -280,10 +291,10 @@ def located(keys: Ids, ids: Ids) -> Int32:
     return _core.locate(keys=np.ascontiguousarray(keys), ids=np.ascontiguousarray(ids))
 
 
-def sorted_ids(ids: Ids) -> Int64:
-    """Return the order in which PostgreSQL sorts uuids, that of their bytes."""
+def sorted_ids(ids: Ids, *then: Int32) -> Int64:
+    """Return the order in which PostgreSQL sorts uuids, that of their bytes, and then by days."""
     halves = np.ascontiguousarray(ids).view(">u8").reshape(-1, 2)
-    order: Int64 = np.lexsort((halves[:, 1], halves[:, 0]))
+    order: Int64 = np.lexsort((*then, halves[:, 1], halves[:, 0]))
     return order
 
 

@@ -75,12 +75,7 @@ class LatestSnapshots(Frame):
         )
 
 
-_SUMS: Final = (
-    "equity_balance",
-    "cumulative_pnl",
-    "cumulative_realized_pnl",
-    "cumulative_capital_flow",
-)
+_SUMS: Final = tuple(item.name for item in fields(SnapshotColumns))[1:]
 
 _PORTFOLIOS: Final = """
 SELECT {columns} FROM {o} {own}

@@ -1,22 +1,23 @@
-"""Closes: of a window, the last ones before it, and which of several rows of a day counts (S2)."""
+"""Closes: of a window, the last ones before it, and which of several rows counts (S2); splits."""
 
 from __future__ import annotations
 
 import asyncio
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from batchcore import calendar as calendars
 from batchcore.errors import DecodeError
-from batchcore.frames import Ambiguous, Prices, day_keys, first_of_each
+from batchcore.frames import Ambiguous, Prices, SplitRows, day_keys, first_of_each
 from batchcore.pg.sql import Sql, compose, joined
-from batchcore.schema import Kind
+from batchcore.schema import SPLITS, WHOLE, Kind
 from batchcore.sources.host import HostTable, part, select, tables
 from batchcore.sources.query import Column, Query, first_column, load
 from batchcore.units import State
-from batchcore.values import upper
+from batchcore.values import normalised, underlying, upper
 from batchcore.words import counted, short
 
 if TYPE_CHECKING:
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.calendar import Calendar
+    from batchcore.config import Splits
     from batchcore.db.catalog import Catalog
-    from batchcore.frames import Days, Decimals, Int32, Int64, Text
+    from batchcore.frames import Int32, Int64, Text
     from batchcore.pg.session import Session
     from batchcore.spans import Window
 
@@ -57,16 +59,16 @@ async def _load(
     *,
     symbol: str | Column = "m.symbol",
 ) -> Prices:
-    """Return the closes that a query brings, one of each symbol and date (S2).
-
-    Where rows differ the session notes it.
-    """
+    """Return the closes of a query, one of each symbol and date; the session notes others (S2)."""
     read, has_sources = [symbol, "m.date day, m.close"], bool(catalog.schema.price_sources)
     if has_sources:
         read.append(Column("rank", Kind.INT4, _RANK))
     newest, ranked = HostTable(catalog, PRICES, "newest"), Sql(", 0" if has_sources else "")
     holes = {**_parts(catalog), "newest": newest, "ranked": ranked, **holes}
-    prices, rank = await load(session, select(catalog, name, _ranked, read, template, **holes))
+    query = select(catalog, name, dict[str, Any], read, template, **holes)
+    columns = await load(session, query)
+    rank = columns.pop("rank", None)
+    prices = Prices(**columns)
     if catalog.one_price and not has_sources:
         return prices
     prices, ambiguous = await asyncio.to_thread(one_close, prices, rank)
@@ -98,12 +100,6 @@ def _parts(catalog: Catalog) -> dict[str, object]:
         counts = part(catalog, _COUNTS, x=x, **holes)
     in_order = joined(", ", newest_first)
     return {"sources": sources, "declared": declared, "counts": counts, "newest_first": in_order}
-
-
-def _ranked(
-    symbol: Text, day: Days, close: Decimals, rank: Int64 | None = None
-) -> tuple[Prices, Int64 | None]:
-    return Prices(symbol=symbol, day=day, close=close), rank
 
 
 _PRICES: Final = """
@@ -155,10 +151,7 @@ _SPELLINGS: Final = """
 
 
 async def load_spellings(session: Session, catalog: Catalog) -> Text | None:
-    """Return the distinct symbols that closes are stored under.
-
-    None where they are too many, or one of them, which nobody need hold, is no text.
-    """
+    """Return the distinct symbols of closes; None if there are too many, or one is no text."""
     column = Column("symbol", Kind.TEXT, "spelling.symbol::text")
     holes = {"stepped": part(catalog, _STEPPED), "most": MOST_SPELLINGS + 1}
     query = select(catalog, "spellings", first_column, [column], _SPELLINGS, **holes)
@@ -360,3 +353,38 @@ def _ambiguous(
         )
         for symbol, day, count, least, most in found
     ]
+
+
+_SPLITS: Final = "SELECT {columns} FROM {r} WHERE {r.symbol:normalised} = ANY({symbols:texts})"
+
+
+def select_splits(catalog: Catalog, mapped: Splits, symbols: Iterable[str]) -> Query[SplitRows]:
+    """Return all splits of symbols and of the underlyings of options, in any spelling.
+
+    Future ones are included: a current quantity has been restated for them (C4).
+    """
+    read = [
+        Column("symbol", Kind.TEXT, "{r.symbol}::text"),
+        "r.ex_date day",
+        *(_shares(catalog, name) for name in ("new", "old")),
+    ]
+    frame = partial(SplitRows, price_basis=mapped.price_basis, quantity_basis=mapped.quantity_basis)
+    names = {normalised(symbol) for symbol in symbols}
+    wanted = sorted({*names, *filter(None, map(underlying, names))} - {""})
+    return select(catalog, SPLITS, frame, read, _SPLITS, symbols=wanted)
+
+
+def _shares(catalog: Catalog, name: str) -> str | Column:
+    """Return a column of shares, which may be of an integer type."""
+    if catalog.column(SPLITS, name).kind not in WHOLE:
+        return f"r.{name}"
+    column = getattr(HostTable(catalog, SPLITS, "r"), name)
+    return Column(name, Kind.NUMERIC, Sql(f"{column}::numeric"), always_fits=True)
+
+
+async def load_splits(
+    session: Session, catalog: Catalog, symbols: Iterable[str]
+) -> SplitRows | None:
+    """Return the splits of symbols; None on a host that maps no table of them (C3)."""
+    mapped = catalog.schema.splits
+    return None if mapped is None else await load(session, select_splits(catalog, mapped, symbols))

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from batchcore.frames import Frame
 from batchcore.pg.sql import Sql
-from batchcore.sources.host import complete, part, select, tables
-from batchcore.sources.plain import day_number
+from batchcore.sources.host import complete, day_number, part, select, tables
 from batchcore.sources.snapshots import SNAPSHOTS
 
 if TYPE_CHECKING:

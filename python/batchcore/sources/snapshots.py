@@ -98,10 +98,7 @@ FROM generate_series(0, {count}) AS i WHERE get_bit({bits}, i) = 1
 def select_holes(
     catalog: Catalog, calendar: Calendar, selection: Selection, start: int | None, end: int
 ) -> Query[Holes]:
-    """Return where the chains of portfolios have holes: sessions without a complete snapshot.
-
-    Without a start the range begins with the earliest snapshot of each portfolio.
-    """
+    """Return where chains have holes, without a start from each one's earliest snapshot on."""
     after = "" if start is None else "AND {s.snapshot_date} >= {start:date}"
     holes = {"selection": selection, "complete": complete(catalog, calendar)}
     holes |= {"after": part(catalog, after, start=start), "missing": Sql(_MISSING)}
@@ -150,8 +147,7 @@ def select_returns(
 ) -> Query[Returns]:
     """Return of each portfolio the last daily returns before a day, of complete snapshots.
 
-    A LATERAL look-up on the unique index for each; NULL and what is not finite do not count.
-    ``before`` has the day of each of ``ids``; of a portfolio come ``count`` at most.
+    ``before`` has the day of each of ``ids``; of each come ``count`` finite ones at most.
     """
     portfolio = Column("portfolio", Kind.INT4, "(w.number - 1)::int4")
     read = (portfolio, "last.snapshot_date! day, last.daily_return")
@@ -192,10 +188,7 @@ CROSS JOIN LATERAL (
 def select_latest_snapshots(
     catalog: Catalog, calendar: Calendar, ids: Ids, before: int
 ) -> Query[Previous]:
-    """Return of each portfolio the latest complete snapshot before a day (S5).
-
-    A LATERAL look-up on the unique index for each.
-    """
+    """Return of each portfolio the latest complete snapshot before a day, by one look-up (S5)."""
     read = (
         Column("portfolio_id", Kind.UUID, "w.id"),
         "latest.snapshot_date! day, latest.equity_balance equity, latest.cumulative_pnl",
@@ -327,8 +320,6 @@ def _by_key(counts: set[str], **columns: Any) -> dict[str, Any]:  # noqa: ANN401
     for name in counts:
         column: Decimals = columns[name]
         columns[name] = Integers(column.values.astype(np.int32), column.state)
-    halves = columns["portfolio_id"].view(">u8").reshape(-1, 2)
-    order = np.lexsort((columns["snapshot_date"], halves[:, 1], halves[:, 0]))
-    if not (order[1:] > order[:-1]).all():
-        columns = taken(columns, order)
-    return columns
+    order = sorted_ids(columns["portfolio_id"], columns["snapshot_date"])
+    in_order = bool((order[1:] > order[:-1]).all())
+    return columns if in_order else taken(columns, order)

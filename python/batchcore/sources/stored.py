@@ -491,17 +491,11 @@ def select_facts(
         "private": part(catalog, rules.private),
         "counts": is_alive if rules.of_alive else Sql("true"),
     }
-    wanted = {
-        Fact.POSITION: True,
-        Fact.EVENT: catalog.has_table(EVENTS),
-        Fact.FLOW: catalog.has_table(FLOWS),
-        Fact.PROFILE: profiles,
-        Fact.BETA: betas,
-    }
-    parts = []
-    for kind in (kind for kind, is_wanted in wanted.items() if is_wanted):
-        holes |= {"kind": int(kind), "changed": _changed(catalog, *_TABLES[kind])}
-        parts.append(part(catalog, _FACTS[kind], **holes))
+    wanted, parts = {Fact.PROFILE: profiles, Fact.BETA: betas}, []
+    for kind, template in _FACTS.items():
+        if wanted.get(kind, catalog.has_table(_TABLES[kind][0])):
+            holes |= {"kind": int(kind), "changed": _changed(catalog, *_TABLES[kind])}
+            parts.append(part(catalog, template, **holes))
     columns = "kind int4, portfolio_id uuid, symbol text, start day, end date, private bool"
     sql, made = joined(" UNION ALL ", parts), results(f"{columns}, changed int8")
     return Query("facts", sql, made, partial(_facts, ids))
@@ -558,11 +552,7 @@ def select_changed_closes(
 def select_changed_splits(
     catalog: Catalog, symbols: Sequence[str], since: int
 ) -> Query[ChangedCloses]:
-    """Return the splits of normalised symbols that were changed since a moment.
-
-    One that was edited has the first date that there is, `FIRST_DATE`, as its ex-date may have been
-    another.
-    """
+    """Return the splits of normalised symbols that were changed since; edited at `FIRST_DATE`."""
     is_known = {"created_at", "updated_at"} <= set(_stamps(catalog, SPLITS))
     ex_date = _EX_DATE if is_known else "{t.ex_date}"
     return _of_symbols(catalog, SPLITS, ex_date, symbols, since=since, last=LAST_DATE)
