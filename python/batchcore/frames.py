@@ -58,7 +58,7 @@ class Frame:
     """What columns that are left out are filled with, of a frame, if not with NULLs."""
 
     _is_checked: ClassVar[bool] = True
-    """Whether the columns must have the same length."""
+    """Whether the columns, mappings of columns aside, must have the same length."""
 
     def __init_subclass__(cls, *, kw_only: bool = False, eq: bool = False) -> None:
         super().__init_subclass__()
@@ -73,7 +73,8 @@ class Frame:
                 object.__setattr__(self, name, column)
             if isinstance(column, np.ndarray):  # whatever else is there is for the core to refuse
                 column.setflags(write=False)
-            if column is None or name in self._shared or not self._is_checked:
+            is_column = not (column is None or isinstance(column, Mapping) or name in self._shared)
+            if not (is_column and self._is_checked):
                 continue
             rows = len(column) if rows is None else rows
             if len(column) != rows:
@@ -1104,7 +1105,6 @@ class Table(Frame):
 
     _shared: ClassVar = frozenset({"name", "rows"})
     _left_out: ClassVar = {"portfolio": lambda self: np.zeros(self.rows, dtype=np.int32)}
-    _is_checked: ClassVar = False
 
     def __len__(self) -> int:
         """Return the number of rows."""

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 
@@ -62,8 +62,6 @@ class Links(Frame):
     carried: Mapping[str, Decimals]
     equity: Decimals
 
-    _is_checked: ClassVar = False
-
     @classmethod
     def stored(cls, stored: StoredRows, rows: Int64, before: Int64) -> Self:
         """Return some complete rows with the row before each as it is stored, -1 for none."""
@@ -97,8 +95,6 @@ class ExpectedRows(Frame):
     known: Bools
     cells: Mapping[str, Decimals]
     shares: Shares | None
-
-    _is_checked: ClassVar = False
 
     @classmethod
     def unknown(cls, rows: int, columns: Sequence[str], *, shares: bool) -> Self:

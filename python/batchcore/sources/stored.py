@@ -284,8 +284,6 @@ class StoredRows(Frame):
     cells: Mapping[str, Decimals]  # of the columns that were asked for
     texts: Mapping[str, Text]  # of those of `TEXTS`
 
-    _is_checked: ClassVar = False
-
     @property
     def shares(self) -> Text | None:
         """`sector_exposure` as text; None if it was not asked for."""
