@@ -22,6 +22,7 @@ from batchcore.arrow import ArrowColumn, ArrowTable
 from batchcore.errors import InputError
 from batchcore.schema import HOST, MONEY_COLUMNS, Kind
 from batchcore.units import CENTS, FLOW_SIGNS, Mark, State
+from batchcore.values import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -310,12 +311,9 @@ class Text(Column):
             if value is None:
                 state[row] = State.NULL
                 continue
-            text = value
-            if not value.isascii():
-                raw = value.encode("utf-8", "surrogateescape")
-                text = raw.decode("utf-8", "backslashreplace")
-                if text != value:
-                    state[row] = State.NOT_REPRESENTABLE
+            text = value if value.isascii() else shown(value)
+            if text != value:
+                state[row] = State.NOT_REPRESENTABLE
             codes[row] = table.setdefault(text, len(table))
         encoded = [value.encode() for value in table]
         offsets = np.zeros(len(encoded) + 1, dtype=np.int64)

@@ -26,7 +26,6 @@ from batchcore.sources.positions import (
 )
 from batchcore.sources.prices import (
     load_fallback,
-    load_left_out,
     load_prices,
     load_spellings,
     select_price_dates,
@@ -221,7 +220,7 @@ async def test_prices_are_those_of_the_window_and_the_last_before_it(same_host: 
         stored = await load_spellings(session, catalog)
         named = [" aaa", "AAA", "Aaa "]
         known, settled, nothing = [
-            await load_left_out(session, catalog, names, brought, (MONDAY, MONDAY + 2))
+            await load_fallback(session, catalog, [], brought, (MONDAY, MONDAY + 2), named=names)
             for names, brought in (
                 ((named, []), ["AAA", "aAA"]),
                 (([], named), ["AAA", "aAA"]),

@@ -212,46 +212,24 @@ async def load_fallback(
     *,
     since: int | None = None,
     settled: Iterable[str] = (),
+    named: tuple[Iterable[str], Iterable[str]] | None = None,
 ) -> Prices:
     """Return what the closes of a window leave out, by one statement.
 
     Of each spelling of a symbol ``wanted``, normalised, that is not ``settled``: the last valid
     close before the window, and the last finite one where it is newer. And the closes in the
     window of the spellings that were not ``brought``; of those that were, only closes from
-    ``since`` on are there, if it is given.
+    ``since`` on are there, if it is given. Where spellings are known, ``named`` has those that are
+    not settled, and further ones whose closes in the window may not be there yet.
     """
-    stepped = part(catalog, _STEPPED)
-    found = compose(_WANTED_SYMBOLS, stepped=stepped, symbols=wanted, settled=settled)
-    return await _load_left_out(session, catalog, found, brought, (*days, since or days[0]))
-
-
-async def load_left_out(
-    session: Session,
-    catalog: Catalog,
-    named: tuple[Iterable[str], Iterable[str]],
-    brought: Iterable[str],
-    days: tuple[int, int],
-) -> Prices:
-    """Return what `load_fallback` does, where the spellings are known.
-
-    ``named`` has those that a close before the window is wanted of, and further ones whose closes
-    in the window may not be there yet.
-    """
-    earlier, others = named
-    found = part(catalog, _WANTED_SPELLINGS, earlier=earlier, others=others)
-    return await _load_left_out(session, catalog, found, brought, (*days, days[0]))
-
-
-async def _load_left_out(
-    session: Session,
-    catalog: Catalog,
-    wanted: Sql,
-    brought: Iterable[str],
-    days: tuple[int, int, int],
-) -> Prices:
-    first, last, since = days
+    (first, last), since = days, since or days[0]
+    if named is None:
+        stepped = part(catalog, _STEPPED)
+        found = compose(_WANTED_SYMBOLS, stepped=stepped, symbols=wanted, settled=settled)
+    else:
+        found = part(catalog, _WANTED_SPELLINGS, earlier=named[0], others=named[1])
     template = _LEFT_OUT + _BEFORE if since > first else _LEFT_OUT
-    holes = {"wanted": wanted, "brought": tuple(brought), "first": first, "last": last}
+    holes = {"wanted": found, "brought": tuple(brought), "first": first, "last": last}
     return await _load(session, catalog, "fallback", template, {**holes, "before": since - 1})
 
 
