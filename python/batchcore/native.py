@@ -200,7 +200,7 @@ def build_rates(
     lookback_days: int = 5,
     pivot: str = "USD",
 ) -> Rates:
-    """Return what the currencies of lots count as in the homes of portfolios: their tables (C6)."""
+    """Return the rates that convert currencies of lots into ``homes``, the tables of both (C6)."""
     _check_lookback("fx_lookback_days", lookback_days)
     return _core.Rates.from_frame(
         rates,

@@ -43,7 +43,7 @@ pub(crate) fn run<'py>(
     threads: NonZeroUsize,
     cancel: Option<&CancelFlag>,
     checks: Option<&Checks>,
-    host: Option<LegacyHost<'py>>,
+    host: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyDict>> {
     guard("run", || {
         let lots = LotArrays::of(book, opening, market)?;
@@ -53,6 +53,7 @@ pub(crate) fn run<'py>(
             .map(FrameArrays::of::<Betas<'_>>)
             .transpose()?;
         let betas = betas.as_ref().map(FrameArrays::borrow).transpose()?;
+        let host: Option<LegacyHost<'py>> = host.map(PyAnyMethods::extract).transpose()?;
         let host = host.as_ref().map(|host| Host {
             prices: &lots.prices.get().store,
             cached: host.cached.as_ref().map(|cached| &cached.get().store),
