@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from batchcore.demo import Size
-from batchcore.native import Book, build_market, roll_forward, store_snapshots
+from batchcore.native import Book, build_market, roll_forward
 from sample import Plain, plain
 
 CENTS_A_UNIT = 10**6
@@ -54,13 +54,13 @@ def rolled_by(portfolios: Plain, threads: int):
     """Return an action that rolls the portfolios forward and returns their rows."""
     inputs = portfolios.inputs
     market = build_market(inputs.prices, portfolios.sessions)
-    book, previous = Book.of(inputs), store_snapshots(inputs.previous)
+    book = Book.of(inputs)
 
     def roll():
         return roll_forward(
             market,
             book,
-            previous=previous,
+            previous=inputs.previous,
             opening=inputs.opening,
             threads=threads,
         )

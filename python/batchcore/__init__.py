@@ -161,7 +161,7 @@ _ROOMS: Final = {
 }
 """Rooms, and the public names of each, which are loaded from it."""
 
-_LATE: Final = ("batchcore.policies.rollforward", "batchcore.sources.cached")
+_LATE: Final = ("batchcore.run.batch", "batchcore.policies.rollforward")
 """Rooms without a public name of their own that calls import when they need them."""
 
 _EXTRAS: Final = ("nanoarrow", "opentelemetry.trace", "scipy.optimize", "scipy.special")

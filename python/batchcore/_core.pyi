@@ -5,11 +5,12 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any, final
 
-import numpy as np
-import numpy.typing as npt
-
 from batchcore.frames import (
+    Bytes,
     ComputedDays,
+    Floats,
+    Int32,
+    Int64,
     Opening,
     Previous,
     Prices,
@@ -17,8 +18,9 @@ from batchcore.frames import (
     RateRows,
     SplitRows,
     Text,
+    UInt32,
 )
-from batchcore.native import Book, Market
+from batchcore.native import Book, Host, Market
 
 __all__ = [
     "CancelFlag",
@@ -37,7 +39,6 @@ __all__ = [
     "contributions",
     "encode",
     "hold",
-    "legacy_contributions",
     "load_needed",
     "locate",
     "pick",
@@ -61,7 +62,7 @@ class Checks:
     def of(
         marks: Marks,
         *,
-        days: npt.NDArray[np.int32],
+        days: Int32,
         actions: dict[str, str],
         max_move: int,
         frozen_sessions: int,
@@ -100,9 +101,7 @@ class PriceReader:
         self, symbol: str, date: dt.date, lookback_days: int
     ) -> tuple[Decimal, int] | None: ...
     def get_batch(self, symbols: Iterable[str], date: dt.date) -> dict[str, Decimal]: ...
-    def get_array(
-        self, symbols: Iterable[str], date: dt.date
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8], int]: ...
+    def get_array(self, symbols: Iterable[str], date: dt.date) -> tuple[Int64, Bytes, int]: ...
     def has(self, symbol: str, date: dt.date) -> bool: ...
     def is_set(self, symbol: str, date: dt.date) -> bool: ...
     def set(self, symbol: str, date: dt.date, mantissa: int, scale: int) -> None: ...
@@ -154,17 +153,13 @@ class Marks:
     def from_prices(
         prices: PriceStore,
         *,
-        sessions: npt.NDArray[np.int32],
+        sessions: Int32,
         lookback_days: int,
         splits: SplitRows | None = None,
         cancel: CancelFlag | None = None,
     ) -> Marks: ...
-    def coverage(
-        self, symbols: Text
-    ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32], npt.NDArray[np.uint32]]: ...
-    def fresh_closes(
-        self, symbols: Text, days: npt.NDArray[np.int32]
-    ) -> npt.NDArray[np.float64]: ...
+    def coverage(self, symbols: Text) -> tuple[UInt32, UInt32, UInt32]: ...
+    def fresh_closes(self, symbols: Text, days: Int32) -> Floats: ...
     def issues(self) -> dict[str, Any]: ...
 
 @final
@@ -175,7 +170,7 @@ class Rates:
         *,
         currencies: Text,
         homes: Text,
-        sessions: npt.NDArray[np.int32],
+        sessions: Int32,
         lookback_days: int,
         pivot: str,
     ) -> Rates: ...
@@ -185,12 +180,7 @@ class Rates:
     ) -> tuple[str, tuple[int, int] | None, bool] | None: ...
 
 def compound(
-    *,
-    pnl: npt.NDArray[np.int64],
-    basis: npt.NDArray[np.int64],
-    first: npt.NDArray[np.uint32],
-    last: npt.NDArray[np.uint32],
-    cancel: CancelFlag | None = None,
+    *, pnl: Int64, basis: Int64, first: UInt32, last: UInt32, cancel: CancelFlag | None = None
 ) -> dict[str, Any]: ...
 def contributions(
     *,
@@ -198,11 +188,12 @@ def contributions(
     opening: Opening,
     market: Market,
     threads: int,
+    days: ComputedDays | None = None,
     cancel: CancelFlag | None = None,
 ) -> dict[str, Any]: ...
 def encode(
     *,
-    fields: list[tuple[str, str, tuple[Any, ...], npt.NDArray[np.uint8] | None]],
+    fields: list[tuple[str, str, tuple[Any, ...], Bytes | None]],
     rows: int,
     piece_bytes: int,
     cancel: CancelFlag | None = None,
@@ -212,25 +203,15 @@ def hold(
     book: Book,
     opening: Opening,
     market: Market,
-    sessions: npt.NDArray[np.int32],
-    threads: int,
-    cancel: CancelFlag | None = None,
-) -> dict[str, Any]: ...
-def legacy_contributions(
-    *,
-    book: Book,
-    opening: Opening,
-    market: Market,
-    days: ComputedDays,
+    sessions: Int32,
     threads: int,
     cancel: CancelFlag | None = None,
 ) -> dict[str, Any]: ...
 def load_needed() -> None: ...
-def locate(*, keys: npt.NDArray[np.uint8], ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]: ...
-def pick(*, pieces: list[bytes], keep: npt.NDArray[np.uint8]) -> list[bytes]: ...
+def locate(*, keys: Bytes, ids: Bytes) -> Int32: ...
+def pick(*, pieces: list[bytes], keep: Bytes) -> list[bytes]: ...
 def run(
     *,
-    policy: str,
     book: Book,
     opening: Opening,
     market: Market,
@@ -238,14 +219,9 @@ def run(
     threads: int,
     cancel: CancelFlag | None = None,
     checks: Checks | None = None,
-    today: int | None = None,
-    cached: PriceStore | None = None,
-    profiles: ProfileStore | None = None,
-    has_benchmark: bool = False,
+    host: Host | None = None,
 ) -> dict[str, Any]: ...
-def sums_by_key(
-    keys: npt.NDArray[np.uint32], groups: int, amounts: npt.NDArray[np.uint8]
-) -> npt.NDArray[np.uint8]: ...
+def sums_by_key(keys: UInt32, groups: int, amounts: Bytes) -> Bytes: ...
 def value_positions(
     *,
     book: Book,

@@ -93,21 +93,14 @@ def uuids(ids: Bytes, state: Bytes | None = None) -> ArrowColumn:
     )
 
 
-def integers(values: Array, state: Bytes | None = None) -> ArrowColumn:
-    """Return whole numbers, (n,) of 8, 32 or 64 bits."""
+def numbers(values: Array, state: Bytes | None = None) -> ArrowColumn:
+    """Return (n,) whole numbers, truth values or float64, of which NaN is null: no amounts."""
+    if values.dtype.kind == "b":
+        return ArrowColumn(lambda na: na.bool_(), len(values), (values,), state, _bits)
+    if values.dtype.kind == "f":
+        state = np.isnan(values).view(np.uint8)
     kind = values.dtype.name
     return ArrowColumn(lambda na: getattr(na, kind)(), len(values), (values,), state)
-
-
-def floats(values: Array) -> ArrowColumn:
-    """Return (n,) float64, NaN as null: statistics, never amounts."""
-    state = np.isnan(values).view(np.uint8)
-    return ArrowColumn(lambda na: na.float64(), len(values), (values,), state)
-
-
-def booleans(values: Array, state: Bytes | None = None) -> ArrowColumn:
-    """Return (n,) truth values."""
-    return ArrowColumn(lambda na: na.bool_(), len(values), (values,), state, _bits)
 
 
 def _bits(values: Array) -> Bytes:
@@ -162,7 +155,7 @@ def of_values(values: Sequence[Any], kind: type, *, scale: int = 0) -> ArrowColu
         days = [0 if value is None else value.toordinal() - _EPOCH for value in values]
         return dates(np.array(days, dtype=np.int32), state)
     if kind is int:
-        return integers(np.array([value or 0 for value in values], dtype=np.int64), state)
+        return numbers(np.array([value or 0 for value in values], dtype=np.int64), state)
     places = max([scale, *map(_places, known)])
     units = [0 if value is None else int(value.scaleb(places, EXACT)) for value in values]
     if places > MOST_DIGITS or any(abs(one) >= 10**MOST_DIGITS for one in units):

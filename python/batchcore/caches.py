@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import sys
 from collections import defaultdict
 from dataclasses import dataclass
@@ -36,23 +37,29 @@ from batchcore.calendar import FIRST_DATE, date_of
 from batchcore.errors import ConfigError
 from batchcore.frames import Previous, Prices, Profiles
 from batchcore.late_imports import db_of, imported
+from batchcore.schema import Use
+from batchcore.sources.prices import load_windows
+from batchcore.sources.profiles import select_company_profiles
+from batchcore.sources.query import load
+from batchcore.sources.snapshots import select_latest_snapshots
 from batchcore.spans import Window, gaps, widened
 
 if TYPE_CHECKING:
     import datetime as dt
     import uuid
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     import numpy.typing as npt
 
     from batchcore.config import Schema
+    from batchcore.db.catalog import Catalog
     from batchcore.frames import Text
+    from batchcore.pg.session import Session
     from batchcore.spans import Span, Spans
 
 _core.load_needed()
 
-_LOADS: Final = "batchcore.sources.cached"
-"""It brings the driver."""
+log = logging.getLogger("batchcore")
 
 MOST_WINDOWS: Final = 16
 """Into how many windows a statement is parted at most; beyond, one window spans them all."""
@@ -381,13 +388,11 @@ class PriceCache(_Cache):
                 symbols[span].append(symbol)
         windows = [Window(tuple(those), *span) for span, those in symbols.items()]
         if len(windows) > MOST_WINDOWS:
-            every = dict.fromkeys(symbol for window in windows for symbol in window.symbols)
-            first = min(window.first for window in windows)
-            windows = [Window(tuple(every), first, max(window.last for window in windows))]
+            firsts, lasts = zip(*symbols, strict=True)
+            windows = [Window(tuple(lacking), min(firsts), max(lasts))]
         if not windows:
             return 0
-        loads = await imported(_LOADS)
-        loaded = await loads.load_closes(db, self._schema, windows)
+        loaded = await load_closes(db, self._schema, windows)
         self._reader, self._spans, rows = await asyncio.to_thread(self._with, loaded, windows)
         return rows
 
@@ -425,8 +430,7 @@ class CompanyProfileCache(_Cache):
             wanted = [symbol for symbol in checked_symbols(symbols) if symbol not in self._loaded]
             if not wanted:
                 return 0
-            loads = await imported(_LOADS)
-            loaded: Profiles = await loads.load_company_profiles(db, self._schema, wanted)
+            loaded = await load_company_profiles(db, self._schema, wanted)
             loaded = _kept(loaded, _spelt(loaded.symbol, wanted))
             self._store = _core.ProfileStore.from_frame(_joined(self.to_frame(), loaded))
             self._loaded |= dict.fromkeys(wanted)
@@ -512,10 +516,7 @@ class SnapshotCache(_Cache):
             if not wanted:
                 return 0
             sessions = await asyncio.to_thread(_sessions, calendar)
-            loads = await imported(_LOADS)
-            loaded: Previous = await loads.load_latest_snapshots(
-                db, self._schema, sessions, wanted, before
-            )
+            loaded = await load_latest_snapshots(db, self._schema, sessions, wanted, before)
             held, again = self.to_frame(), set(wanted)
             kept = np.array([one not in again for one in _keys(held)], dtype=np.bool_)
             self._store = _core.SnapshotStore.from_frame(_joined(_kept(held, kept), loaded))
@@ -578,6 +579,62 @@ class SnapshotCache(_Cache):
         """Return whether no snapshot can lie between the one that is held and a day."""
         known, day, end = self._loaded.get(portfolio_id, ("", 0, 0))
         return known == code and day < before <= end
+
+
+async def load_closes(db: object, schema: Schema | None, windows: Sequence[Window]) -> Prices:
+    """Return every finite close in windows; of a symbol and date whose rows differ none (S2)."""
+
+    async def read(session: Session, catalog: Catalog) -> Prices:
+        prices = await load_windows(session, catalog, windows)
+        for one in session.ambiguous:
+            log.warning("ambiguous_price=%s from=%s: %s", one.symbol, date_of(one.day), one.detail)
+        return prices
+
+    return await _read(db, schema, Use.PRICES, read)
+
+
+async def load_company_profiles(
+    db: object, schema: Schema | None, symbols: Sequence[str]
+) -> Profiles:
+    """Return the profiles of symbols."""
+
+    def read(session: Session, catalog: Catalog) -> Awaitable[Profiles]:
+        return load(session, select_company_profiles(catalog, symbols))
+
+    return await _read(db, schema, Use.PROFILES, read)
+
+
+async def load_latest_snapshots(
+    db: object,
+    schema: Schema | None,
+    sessions: calendar.Calendar,
+    ids: Sequence[bytes],
+    before: int,
+) -> Previous:
+    """Return the latest complete snapshot of portfolios before a day."""
+    wanted = np.frombuffer(b"".join(ids), dtype=np.uint8).reshape(-1, 16)
+
+    def read(session: Session, catalog: Catalog) -> Awaitable[Previous]:
+        return load(session, select_latest_snapshots(catalog, sessions, wanted, before))
+
+    return await _read(db, schema, Use.LATEST, read)
+
+
+async def _read(
+    db: object,
+    schema: Schema | None,
+    use: Use,
+    read: Callable[[Session, Catalog], Awaitable[_Rows]],
+) -> _Rows:
+    """Return what is read of a database, again where a table turns out to have changed."""
+    access = await imported("batchcore.db.access")  # which brings the driver
+
+    async def checked() -> _Rows:
+        async with access.reading(db, schema, use) as (session, catalog):
+            return await read(session, catalog)
+
+    rows: _Rows = await access.rechecked(checked)()
+    return rows
 
 
 _KINDS: Final = {

@@ -36,9 +36,6 @@ PRICES: Final = "prices"
 DATA: Final = Path(__file__).parent / "data"
 EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
 MINUTES: Final = 1440
-WEEK: Final = 7
-WEEKDAYS: Final = 5
-EPOCH_WEEKDAY: Final = 3  # 1970-01-01 was a Thursday
 STANDARD_TIME: Final = {"America/New_York": timezone(timedelta(hours=-5))}
 
 _log = logging.getLogger(__name__)
@@ -201,9 +198,8 @@ def _shipped() -> Calendar:
             closed.append(day_of(date.fromisoformat(key)))
     first, last = (day_of(date.fromisoformat(header[key])) for key in ("first", "last"))
     every = np.arange(first, last + 1, dtype=np.int32)
-    kept = (every + EPOCH_WEEKDAY) % WEEK < WEEKDAYS
-    kept[np.array(closed) - first] = False
-    days = every[kept]
+    dates, holidays = (np.array(one, dtype="datetime64[D]") for one in (every, closed))
+    days = every[np.is_busday(dates, holidays=holidays)]
     closing = days.astype(np.int64) * MINUTES + _minutes(header["close"])
     early_days, early_minutes = np.array(early, dtype=np.int64).T
     closing[np.searchsorted(days, early_days)] = early_days * MINUTES + early_minutes

@@ -9,10 +9,11 @@ keys.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from itertools import compress, pairwise
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar, dataclass_transform
 
 import numpy as np
 
@@ -21,9 +22,11 @@ from batchcore.arrow import ArrowColumn, ArrowTable
 from batchcore.errors import InputError
 from batchcore.schema import HOST, MONEY_COLUMNS, Kind
 from batchcore.units import CENTS, FLOW_SIGNS, Mark, State
+from batchcore.values import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
+    from dataclasses import Field
 
     import numpy.typing as npt
 
@@ -40,20 +43,15 @@ if TYPE_CHECKING:
 
 _INT32: Final = np.iinfo(np.int32)
 
-SNAPSHOT_DIGITS: Final = {
-    column.name: column.sizes[0]
-    for column in HOST["portfolio_snapshots"].columns
-    if column.kind is Kind.NUMERIC
-}
-"""Precision that the columns of a snapshot declare."""
-
 LEFT_OUT: Final[Any] = None
 """The default of a column that its frame fills where it is left out, mostly with NULLs."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass_transform(frozen_default=True, eq_default=False)
 class Frame:
-    """Columns of the same length."""
+    """Columns of the same length: whatever derives from it is a frozen dataclass of them."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     _shared: ClassVar[frozenset[str]] = frozenset()
     """Fields that have no value for each row."""
@@ -62,7 +60,11 @@ class Frame:
     """What columns that are left out are filled with, of a frame, if not with NULLs."""
 
     _is_checked: ClassVar[bool] = True
-    """Whether the columns must have the same length."""
+    """Whether the columns, mappings of columns aside, must have the same length."""
+
+    def __init_subclass__(cls, *, kw_only: bool = False, eq: bool = False) -> None:
+        super().__init_subclass__()
+        dataclass(frozen=True, eq=eq, kw_only=kw_only)(cls)
 
     _known: ClassVar[list[tuple[str, str, bool]]]
     """Fields, once they were asked for."""
@@ -77,6 +79,8 @@ class Frame:
             if isinstance(column, np.ndarray):  # whatever else is there is for the core to refuse
                 column.setflags(write=False)
             if column is None or name in self._shared or not self._is_checked:
+                continue
+            if not isinstance(column, np.ndarray | Frame) and isinstance(column, Mapping):
                 continue
             rows = len(column) if rows is None else rows
             if len(column) != rows:
@@ -173,7 +177,6 @@ class Column(Frame):
     _is_checked: ClassVar = False
 
 
-@dataclass(frozen=True, eq=False)
 class Decimals(Column):
     """Exact decimals: ``value = values * 10**-scale`` where ``state`` is 0.
 
@@ -205,7 +208,6 @@ class Decimals(Column):
         return super().concat([rescaled(part, scale) for part in parts])
 
 
-@dataclass(frozen=True, eq=False)
 class WideDecimals(Column):
     """Exact decimals of any size: (n, w) uint8 integers of w bytes, least first, mostly 16."""
 
@@ -231,7 +233,6 @@ class WideDecimals(Column):
         ]
 
 
-@dataclass(frozen=True, eq=False)
 class Days(Column):
     """Dates as days since 1970-01-01.
 
@@ -250,7 +251,6 @@ class Days(Column):
         return cls(np.zeros(rows, dtype=np.int32), state)
 
 
-@dataclass(frozen=True, eq=False)
 class Integers(Column):
     """Whole numbers of 32 bits, or NULL."""
 
@@ -258,7 +258,6 @@ class Integers(Column):
     state: Bytes = LEFT_OUT
 
 
-@dataclass(frozen=True, eq=False)
 class Objects(Column):
     """JSON objects whose values are exact decimals, all of which are written, by name."""
 
@@ -276,7 +275,6 @@ class Objects(Column):
         super().__post_init__()
 
 
-@dataclass(frozen=True, eq=False)
 class FloatObjects(Column):
     """JSON objects whose values are binary64, by name.
 
@@ -304,7 +302,6 @@ class FloatObjects(Column):
         ]
 
 
-@dataclass(frozen=True, eq=False)
 class Text(Column):
     """Texts as codes into a table of distinct values.
 
@@ -337,12 +334,9 @@ class Text(Column):
             if value is None:
                 state[row] = State.NULL
                 continue
-            text = value
-            if not value.isascii():
-                raw = value.encode("utf-8", "surrogateescape")
-                text = raw.decode("utf-8", "backslashreplace")
-                if text != value:
-                    state[row] = State.NOT_REPRESENTABLE
+            text = value if value.isascii() else shown(value)
+            if text != value:
+                state[row] = State.NOT_REPRESENTABLE
             codes[row] = table.setdefault(text, len(table))
         encoded = [value.encode() for value in table]
         offsets = np.zeros(len(encoded) + 1, dtype=np.int64)
@@ -378,10 +372,6 @@ class Text(Column):
         raw = self.data.tobytes()
         ends = self.offsets.tolist()
         return [raw[a:b].decode() for a, b in pairwise(ends)]
-
-    def value(self, code: int) -> str:
-        """Return one of the distinct values."""
-        return self.data[self.offsets[code] : self.offsets[code + 1]].tobytes().decode()
 
     def texts(self) -> list[str | None]:
         """Return the value of each row, as it is to be shown; NULL is None."""
@@ -421,23 +411,15 @@ def arrow_column(column: Any, digits: int | None = None) -> ArrowColumn:  # noqa
         case Days():
             return arrow.dates(column.values, column.state)
         case Integers():
-            return arrow.integers(column.values, column.state)
+            return arrow.numbers(column.values, column.state)
         case Text():
             return arrow.names(column.codes, column.offsets, column.data, column.state)
         case FloatObjects():
             return arrow.texts(column.texts())
-        case np.ndarray() if column.dtype.kind in _ARROW_ARRAYS:
+        case np.ndarray() if column.dtype.kind in "bfiu":
             is_id = column.ndim == 2  # noqa: PLR2004  # bytes
-            return arrow.uuids(column) if is_id else _ARROW_ARRAYS[column.dtype.kind](column)
+            return arrow.uuids(column) if is_id else arrow.numbers(column)
     raise TypeError(f"no column of a frame: {type(column).__name__}")
-
-
-_ARROW_ARRAYS: Final[Mapping[str, Callable[[Any], ArrowColumn]]] = {
-    "b": arrow.booleans,
-    "f": arrow.floats,
-    "i": arrow.integers,
-    "u": arrow.integers,
-}
 
 
 class ArrowFrame(Frame, ArrowTable):
@@ -508,8 +490,7 @@ def day_keys(owner: npt.NDArray[np.integer[Any]], day: npt.NDArray[np.integer[An
     return owner.astype(np.int64) << 32 | (day.astype(np.int64) + 2**31)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Positions(Frame):
+class Positions(Frame, kw_only=True):
     """Rows of `positions`, soft-deleted ones too where a policy reads them.
 
     Columns left out are NULL in every row (`deleted`: false).
@@ -555,8 +536,7 @@ class Positions(Frame):
     }
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Events(Frame):
+class Events(Frame, kw_only=True):
     """Rows of `position_realized_events`.
 
     Attributes:
@@ -576,8 +556,7 @@ class Events(Frame):
     realized: Decimals
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Flows(Frame):
+class Flows(Frame, kw_only=True):
     """Rows of `equity_changes` that are not soft-deleted.
 
     Attributes:
@@ -600,8 +579,7 @@ class Flows(Frame):
         return np.where(state == State.VALUE, signs, 0)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Prices(Frame):
+class Prices(Frame, kw_only=True):
     """Closes as stored.
 
     Attributes:
@@ -615,8 +593,7 @@ class Prices(Frame):
     close: Decimals
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class SplitRows(Frame):
+class SplitRows(Frame, kw_only=True):
     """Splits as stored: `new` shares in the place of `old` ones, from the ex-date on (C3).
 
     Attributes:
@@ -638,8 +615,7 @@ class SplitRows(Frame):
     _shared: ClassVar = frozenset({"price_basis", "quantity_basis"})
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class RateRows(Frame):
+class RateRows(Frame, kw_only=True):
     """Rates between currencies as stored.
 
     Attributes:
@@ -674,8 +650,7 @@ class Kept:
     detail: str  # how many of each table
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Profiles(Frame):
+class Profiles(Frame, kw_only=True):
     """Rows of `company_profiles`.
 
     Attributes:
@@ -699,8 +674,7 @@ class Profiles(Frame):
     is_etf: Bools
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Previous(Frame):
+class Previous(Frame, kw_only=True):
     """Snapshots stored before the run: any number for each portfolio, in any order.
 
     Under `rollforward` the complete one with the latest day before a portfolio's first session
@@ -728,8 +702,7 @@ class Previous(Frame):
     _left_out: ClassVar = {"is_complete": lambda self: np.ones(len(self), dtype=np.bool_)}
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Opening(Frame):
+class Opening(Frame, kw_only=True):
     """The portfolios of a run, in the order of its results, and where they open (S5).
 
     Columns left out are NULL in every row; without `first_day` and `last_day` every portfolio runs
@@ -764,8 +737,7 @@ class Opening(Frame):
     }
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Betas(Frame):
+class Betas(Frame, kw_only=True):
     """Rows of `position_market_betas`.
 
     Attributes:
@@ -779,8 +751,7 @@ class Betas(Frame):
     beta: Decimals
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class BenchmarkWeights(Frame):
+class BenchmarkWeights(Frame, kw_only=True):
     """Rows of `benchmarks_sector_weights` of one benchmark; `legacy` asks only for their number.
 
     Attributes:
@@ -827,8 +798,7 @@ class Inputs:
     splits: SplitRows | None = None
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Issues(ArrowFrame):
+class Issues(ArrowFrame, kw_only=True):
     """What a run noticed, sorted by portfolio, name, symbol, day and detail.
 
     Attributes:
@@ -873,8 +843,7 @@ def _texts(values: Sequence[str | None] | str | None, rows: int) -> Text:
     return Text.of(values)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Misses(ArrowFrame):
+class Misses(ArrowFrame, kw_only=True):
     """Symbols of lots whose mark was stale, or the entry price (S4), sorted by symbol code.
 
     Attributes:
@@ -894,8 +863,7 @@ class Misses(ArrowFrame):
     _dates: ClassVar = frozenset({"first", "last"})
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Findings(Frame):
+class Findings(Frame, kw_only=True):
     """What is odd about the closes of a run (C1), sorted by symbol, session and name."""
 
     name: Text
@@ -906,8 +874,7 @@ class Findings(Frame):
     detail: Text
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class HeldFindings(Frame):
+class HeldFindings(Frame, kw_only=True):
     """Findings whose symbol some portfolio holds on a session that they are of (C1).
 
     Attributes:
@@ -940,8 +907,7 @@ class HeldFindings(Frame):
         )
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class LegacyColumns(Frame):
+class LegacyColumns(Frame, kw_only=True):
     """Columns of `portfolio_snapshots` that the policy `legacy` alone computes, by their names.
 
     Attributes:
@@ -971,8 +937,7 @@ class LegacyColumns(Frame):
     top_10_concentration: Decimals
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Contributions(Frame):
+class Contributions(Frame, kw_only=True):
     """What lots added to the P&L of a range, by portfolio; within one by the bytes of their id.
 
     Under the policy `legacy` a row is a position. Marks, their days and rates are NULL where the
@@ -999,8 +964,7 @@ class Contributions(Frame):
     value: WideDecimals  # where the range ends; NULL where it is not held then
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class ComputedDays(Frame):
+class ComputedDays(Frame, kw_only=True):
     """Days of portfolios that have a row, ascending: what `legacy` adds up over (X7)."""
 
     portfolio: Int32  # rows of `Opening`, ascending
@@ -1008,8 +972,7 @@ class ComputedDays(Frame):
     earns: Bools  # whether there was a row before it (L11)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Rows(ArrowFrame):
+class Rows(ArrowFrame, kw_only=True):
     """What was computed: a row for each portfolio and session, portfolios in input order.
 
     The rules named are those of `rollforward`; under `legacy` columns of the same name follow L15
@@ -1076,7 +1039,11 @@ class Rows(ArrowFrame):
 
     _shared: ClassVar = frozenset({"written", "failed", "issues", "misses", "held"})
     _dates: ClassVar = frozenset({"day"})
-    _digits: ClassVar = SNAPSHOT_DIGITS
+    _digits: ClassVar = {
+        column.name: column.sizes[0]
+        for column in HOST["portfolio_snapshots"].columns
+        if column.kind is Kind.NUMERIC
+    }
 
     def _shown(self) -> dict[str, Any]:
         """Return the columns, amounts as their columns of `portfolio_snapshots` declare them."""
@@ -1096,8 +1063,7 @@ class Rows(ArrowFrame):
         return self.equity_balance if self.legacy is None else self.legacy.total_value.values
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Holdings(Frame):
+class Holdings(Frame, kw_only=True):
     """Lots held on at least one of some sessions, with their values: for analytics only.
 
     Portfolios come in the order of `Opening`; lots of a portfolio by the bytes of their position's
@@ -1113,8 +1079,7 @@ class Holdings(Frame):
     held: Bools  # (l, s)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class PositionValues(Frame):
+class PositionValues(Frame, kw_only=True):
     """What is left of each public position that is held and priced on a session, exact.
 
     Portfolios come in the order of `Opening`, positions of a portfolio by the bytes of their id.
@@ -1131,8 +1096,7 @@ class PositionValues(Frame):
     _shared: ClassVar = frozenset({"issues"})
 
 
-@dataclass(frozen=True)
-class Constant(Frame):
+class Constant(Frame, eq=True):
     """A column with the same value in every row."""
 
     value: str | bool
@@ -1140,7 +1104,6 @@ class Constant(Frame):
     _shared: ClassVar = frozenset({"value"})
 
 
-@dataclass(frozen=True, eq=False)
 class Moment(Frame):
     """A timestamptz column that has one value or NULL."""
 
@@ -1150,7 +1113,6 @@ class Moment(Frame):
     _shared: ClassVar = frozenset({"unix_us"})
 
 
-@dataclass(frozen=True, eq=False)
 class Table(Frame):
     """Rows to be written into one table of the host, by names in docs/schema.md.
 
@@ -1164,7 +1126,6 @@ class Table(Frame):
 
     _shared: ClassVar = frozenset({"name", "rows"})
     _left_out: ClassVar = {"portfolio": lambda self: np.zeros(self.rows, dtype=np.int32)}
-    _is_checked: ClassVar = False
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -1180,18 +1141,6 @@ class Table(Frame):
         """Return the rows of tables of one name, one after the other."""
         found = super().concat(parts)
         return replace(found, rows=len(found.portfolio))
-
-
-@dataclass(frozen=True, eq=False)
-class SnapshotAnalytics(Frame):
-    """The analytic columns of rows of `portfolio_snapshots` (A1 to A4, A6), by name.
-
-    They have a value for each row of `Rows`, NULL in rows that are not analysed.
-    """
-
-    columns: Mapping[str, Decimals | Integers | Objects | FloatObjects]
-
-    _is_checked: ClassVar = False
 
 
 _COLUMNS: Final[Mapping[str, type[Column]]] = {

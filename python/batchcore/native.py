@@ -85,11 +85,7 @@ MAX_LOOKBACK_DAYS: Final = 2**31 - 1
 
 
 async def in_thread(work: Callable[[], Made], cancel: CancelFlag) -> Made:
-    """Return what ``work`` returns, called in a thread beside the event loop.
-
-    Where the task is cancelled, ``cancel`` is raised, and the task waits until the thread has seen
-    it.
-    """
+    """Return what ``work`` returns, in a thread; a cancelled task raises ``cancel`` and waits."""
     task = asyncio.ensure_future(asyncio.to_thread(work))
     try:
         return await asyncio.shield(task)
@@ -119,18 +115,10 @@ class Market:
         """Return what was noticed about prices and splits; `legacy` has no such issues."""
         return Issues.concat([Issues.of_parts(self.marks.issues()), self.odd_splits])
 
-    def coverage(self, symbols: Text) -> tuple[UInt32, UInt32, UInt32]:
-        """Return the counts of S12 for each session, as `run.result.Coverage` has them.
-
-        Of ``symbols`` only the table counts.
-        """
-        return self.marks.coverage(symbols)
-
     def fresh_closes(self, symbols: Sequence[str], days: Int32) -> Floats:
         """Return the valid close of each symbol on each day (S2), (d, u), NaN without one on it.
 
-        Closes on both sides of an ex-date are of the same shares, so that their quotient is the
-        return (C5). Days need not be sessions.
+        Closes on both sides of an ex-date are of the same shares (C5). Days need not be sessions.
         """
         closes = self.marks.fresh_closes(Text.of(symbols), days)
         closes.setflags(write=False)
@@ -193,10 +181,7 @@ def build_market(
     splits: SplitRows | None = None,
     cancel: CancelFlag | None = None,
 ) -> Market:
-    """Return the market of a run: prices hashed and sorted once, marks of each session.
-
-    Sessions ascend. Without splits nothing is restated (C3).
-    """
+    """Return closes, marked on ascending sessions once for a run, and restated by splits (C3)."""
     _check_lookback("lookback_days", lookback_days)
     store = _core.PriceStore.from_frame(prices, cancel=cancel)
     counted, odd = (None, Issues.none()) if splits is None else counting(splits)
@@ -215,10 +200,7 @@ def build_rates(
     lookback_days: int = 5,
     pivot: str = "USD",
 ) -> Rates:
-    """Return what currencies count as in those of portfolios, computed once for each day (C6).
-
-    Of the ``currencies`` of lots and the ``homes`` of portfolios only the tables count.
-    """
+    """Return the rates that convert currencies of lots into ``homes``, the tables of both (C6)."""
     _check_lookback("fx_lookback_days", lookback_days)
     return _core.Rates.from_frame(
         rates,
@@ -228,11 +210,6 @@ def build_rates(
         lookback_days=lookback_days,
         pivot=pivot,
     )
-
-
-def rate_issues(rates: Rates) -> Issues:
-    """Return the rows of rates that count as if absent: `bad_rate` (C6)."""
-    return Issues.of_parts(rates.issues())
 
 
 def _check_lookback(option: str, days: int) -> None:
@@ -253,13 +230,8 @@ def build_checks(
 ) -> Checks:
     """Return what is odd about the closes of each symbol (C1), found once for a run.
 
-    Args:
-        market: Its closes and its sessions.
-        days: (d,) int32 ascending: the sessions of the market that closes are expected of, and
-            those before it that are looked at too.
-        settings: Which checks are done, and their thresholds.
-        closed: The last session closed by now, where the market reaches it; None looks for no
-            close dated after it.
+    ``days`` ascend: sessions of the market that closes are expected of, and those before it that
+    are looked at too. ``closed`` is the last session closed by now; None looks for none after it.
     """
     found = _core.Checks.of(
         market.marks,
@@ -276,39 +248,27 @@ def build_checks(
     return Checks(found, Findings.of_parts(columns))
 
 
-def store_snapshots(previous: Previous) -> _core.SnapshotStore:
-    """Return the native store of the snapshots before a run (S5, L5)."""
-    return _core.SnapshotStore.from_frame(previous)
-
-
 def roll_forward(
     market: Market,
     book: Book,
     *,
-    previous: _core.SnapshotStore,
+    previous: Previous,
     opening: Opening,
     threads: int | None = None,
     cancel: CancelFlag | None = None,
     checks: Checks | None = None,
     host: Host | None = None,
 ) -> Rows:
-    """Return the rows of one chunk of portfolios over the sessions of `market`.
-
-    ``checks`` are those of the market. With ``host`` it follows the rules of `legacy`.
-    """
+    """Return the rows of portfolios on the sessions of a market; with ``host`` by `legacy`."""
     columns = _core.run(
-        policy=_ROLL_FORWARD if host is None else _LEGACY,
         book=book,
         opening=opening,
         market=market,
-        previous=previous,
+        previous=_core.SnapshotStore.from_frame(previous),
         threads=_threads(threads),
         cancel=cancel,
         checks=None if checks is None else checks.found,
-        today=None if host is None else host.today,
-        cached=None if host is None else host.cached,
-        profiles=None if host is None else host.profiles,
-        has_benchmark=host is not None and host.has_benchmark,
+        host=host,
     )
     legacy, misses = columns.pop("legacy"), columns.pop("misses")
     for name, scale in (("daily_return", RETURN_SCALE), ("unrealized_pnl", CENTS)):
@@ -335,15 +295,10 @@ def hold(
     threads: int | None = None,
     cancel: CancelFlag | None = None,
 ) -> Holdings:
-    """Return the lots held on at least one of `sessions`, with their values on each.
+    """Return the lots held on some sessions of the market, with their values (S3, S4, S9, C6).
 
-    A lot counts for its portfolio only on the days of `opening.first_day` to `opening.last_day`,
-    all that is read of `opening` beside its ids. A value is exact before it becomes a float: the
-    nearest one if the mantissa of the product has at most 53 bits, else one of its neighbours at
-    most. Sessions ascend, and are of the market.
-
-    Source:
-        docs/semantics.md, S3, S4, S9 and C6.
+    A lot counts for its portfolio from `opening.first_day` to `opening.last_day`. A value is exact
+    before it becomes a float: the nearest one if the product has at most 53 bits, else a neighbour.
     """
     return Holdings(
         **_core.hold(
@@ -366,13 +321,10 @@ def value_positions(
     threads: int | None = None,
     cancel: CancelFlag | None = None,
 ) -> PositionValues:
-    """Return market value and unrealized P&L of the public positions held on `session`.
+    """Return market value and unrealized P&L of public positions held on a session (S3 to S6, C6).
 
-    Of each position what is left counts, not the lots of its events. Exact: rounded to cents once,
-    half away from zero. Portfolios of `opening` whose days lack the session have no values.
-
-    Source:
-        docs/semantics.md, S3, S4, S6 and C6.
+    Of each position what is left counts, not the lots of its events. Rounded to cents once. A
+    portfolio whose days in `opening` lack the session has no values.
     """
     columns = _core.value_positions(
         book=book,
@@ -387,8 +339,7 @@ def value_positions(
     return PositionValues(**columns)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Compounded(Frame):
+class Compounded(Frame, kw_only=True):
     """What returns of sessions come to in periods; NULL and row -1 where one of them has none."""
 
     total: WideDecimals  # product of 1 + return, less 1; not representable from 10^10 on
@@ -408,20 +359,12 @@ class Compounded(Frame):
 def compound(
     pnl: Int64, basis: Int64, first: UInt32, last: UInt32, *, cancel: CancelFlag | None = None
 ) -> Compounded:
-    """Return what the returns of sessions come to in periods, in decimals of 28 digits.
+    """Return what the returns of sessions come to in periods (W1, W2, W4).
 
     Each return, each sum of it and 1, and each product is rounded to 28 digits, ties to even, as
-    `decimal` does in its default context.
-
-    Args:
-        pnl: (n,) int64 P&L of the sessions of portfolios; those of one stand together, by date.
-        basis: (n,) int64 what each is a return on, in the same unit; not above 0 for no return.
-        first: (p,) uint32 the first row of each period, after the one where it begins.
-        last: (p,) uint32 the last row of each.
-        cancel: Raised from another thread, it stops the call.
-
-    Source:
-        docs/semantics.md, W1, W2, W4.
+    `decimal` does in its default context. Sessions of a portfolio stand together, by date; each has
+    a P&L and what it is a return on, not above 0 for no return. ``first`` and ``last`` are the rows
+    of (p,) periods, from the one after that where a period begins.
     """
     columns = _core.compound(pnl=pnl, basis=basis, first=first, last=last, cancel=cancel)
     for name in ("total", "depth", "current", "best", "worst"):
@@ -435,50 +378,22 @@ def contributions(
     book: Book,
     *,
     opening: Opening,
+    days: ComputedDays | None = None,
     threads: int | None = None,
     cancel: CancelFlag | None = None,
 ) -> Contributions:
-    """Return what each lot added to the P&L of its portfolio.
+    """Return what each lot added to the P&L of its portfolio (X1, X3, X4, C8).
 
-    Of `opening` only the days are read beside the ids: from `first_day`, exclusive, to `last_day`;
-    the lowest int32 in `first_day` makes a baseline of the last one. The sessions of ``market``
-    play no part.
-
-    Source:
-        docs/semantics.md, X1, X3, X4, C8.
+    From `opening.first_day`, exclusive, to `opening.last_day`; the lowest int32 makes a baseline of
+    the last one. With ``days`` what each position added on these under `legacy` (X7), where closes
+    whose changes have more than 38 digits are an `InputError`.
     """
     found = _core.contributions(
-        book=book, opening=opening, market=market, threads=_threads(threads), cancel=cancel
-    )
-    wide = found.pop("wide")
-    return Contributions.of_parts(found | wide)
-
-
-def legacy_contributions(
-    market: Market,
-    book: Book,
-    *,
-    opening: Opening,
-    days: ComputedDays,
-    threads: int | None = None,
-    cancel: CancelFlag | None = None,
-) -> Contributions:
-    """Return what each position added to the P&L of its portfolio under the policy `legacy`.
-
-    Of `opening` the ids alone are read.
-
-    Raises:
-        InputError: closes whose changes have more than 38 digits.
-
-    Source:
-        docs/semantics.md, X7.
-    """
-    found = _core.legacy_contributions(
         book=book,
         opening=opening,
         market=market,
-        days=days,
         threads=_threads(threads),
+        days=days,
         cancel=cancel,
     )
     wide = found.pop("wide")
@@ -488,10 +403,7 @@ def legacy_contributions(
 def sums_by_key(
     column: WideDecimals, keys: npt.NDArray[np.integer[Any]], groups: int
 ) -> WideDecimals:
-    """Return the exact sums of a column by key; NULLs count as 0.
-
-    ``keys`` are (n,) whole numbers from 0 to ``groups - 1``, of which there is a sum each.
-    """
+    """Return the exact sum of a column for each key from 0 to ``groups - 1``; NULLs count as 0."""
     values = column.values
     if column.state.any():
         values = np.where(column.state[:, None] == 0, values, np.uint8(0))
@@ -559,11 +471,11 @@ def compute(
             lookback_days=fx_lookback_days,
             pivot=fx_pivot,
         )
-        noticed.append(rate_issues(rates))
+        noticed.append(Issues.of_parts(rates.issues()))
     rows = roll_forward(
         market,
         Book.of(inputs, rates),
-        previous=store_snapshots(inputs.previous),
+        previous=inputs.previous,
         opening=inputs.opening,
         threads=threads,
         host=host,

@@ -12,7 +12,8 @@ import numpy as np
 
 from batchcore.frames import Issues, day_keys
 from batchcore.units import State
-from batchcore.values import normalized
+from batchcore.values import normalised
+from batchcore.words import short
 
 if TYPE_CHECKING:
     from batchcore.config import Splits
@@ -28,11 +29,10 @@ _SHOWN: Final = {
 def counting(rows: SplitRows) -> tuple[SplitRows, Issues]:
     """Return the splits that count, at most one of a symbol and ex-date, and `bad_split` of others.
 
-    A row counts if it has an ex-date, and `new` and `old` are above 0. Rows of one symbol, trimmed
-    and upper-cased, and one ex-date count once if they say the same, and not at all if they differ.
-    Rows with a NULL or blank symbol are ignored (C3).
+    Rows of one normalised symbol and ex-date count once if they say the same, else not at all; rows
+    with a NULL or blank symbol are ignored (C3).
     """
-    name = [normalized(symbol) for symbol in rows.symbol.table()]
+    name = [normalised(symbol) for symbol in rows.symbol.table()]
     place = {one: at for at, one in enumerate(sorted(set(name)))}
     owner = np.array([*map(place.__getitem__, name), -1], dtype=np.int64)
     known = rows.symbol.state == State.VALUE
@@ -109,8 +109,7 @@ def _shown(column: Decimals, at: int) -> str:
     state = State(int(column.state[at]))
     if state != State.VALUE:
         return _SHOWN[state]
-    text = f"{Decimal(int(column.values[at])).scaleb(-column.scale):f}"
-    return text.rstrip("0").rstrip(".") if column.scale else text
+    return short(Decimal(int(column.values[at])).scaleb(-column.scale))
 
 
 def _said(rows: SplitRows, at: int) -> str:

@@ -20,6 +20,7 @@ from decimal import (
     localcontext,
 )
 from fractions import Fraction
+from functools import lru_cache
 from typing import Final, TypeVar
 
 from batchcore.errors import InternalError
@@ -73,7 +74,8 @@ def rounded(value: Decimal, scale: int) -> Decimal:
         return value.quantize(Decimal(1).scaleb(-scale), rounding=ROUND_HALF_UP) + 0
 
 
-def normalized(text: str) -> str:
+@lru_cache(maxsize=1 << 16)
+def normalised(text: str) -> str:
     """Return `text` trimmed and upper-cased (S2): ASCII blanks at the ends, ASCII letters."""
     return upper(text.strip(" "))
 
@@ -87,7 +89,7 @@ def upper(text: str) -> str:
 def underlying(symbol: str) -> str | None:
     """Return the root of an option's normalised symbol of the OSI form; None for any other."""
     found = _OPTION.fullmatch(symbol)
-    return found and normalized(found[1])
+    return found and normalised(found[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ def currency(text: str | None) -> Currency | None:
     GBp and ZAc are subunits as they are spelt, GBX and ILA in upper and lower case.
     """
     spelt = (text or "").strip(" ")
-    name = normalized(spelt)
+    name = normalised(spelt)
     unit = _AS_SPELT.get(spelt) or _IN_ANY_CASE.get(name)
     if unit is not None:
         return Currency(unit, _HUNDREDTH)

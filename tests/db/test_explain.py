@@ -490,9 +490,9 @@ async def test_random_hosts_are_explained_as_by_the_reference(
             for lot in expected:
                 position = one.positions[lot.position]
                 class_ = position.investment_class
-                sums["symbol"][ref.normalized(lot.symbol)] += lot.amount
+                sums["symbol"][ref.normalised(lot.symbol)] += lot.amount
                 sums["type"][position.position_type] += lot.amount
-                sums["class"][class_ and ref.normalized(class_)] += lot.amount
+                sums["class"][class_ and ref.normalised(class_)] += lot.amount
                 sums["portfolio"][str(own)] += lot.amount
             for row in found.rows:
                 sums["sector"][row.sector] += row.contribution or Decimal(0)

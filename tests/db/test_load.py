@@ -15,7 +15,7 @@ from batchcore.pg.database import Database
 from batchcore.schema import Kind
 from batchcore.sources import prices as closes_source
 from batchcore.sources.facts import select_events, select_flows
-from batchcore.sources.host import Selection, normalised
+from batchcore.sources.host import Selection
 from batchcore.sources.portfolios import SnapshotColumns, select_portfolios
 from batchcore.sources.positions import (
     load_symbols,
@@ -26,13 +26,13 @@ from batchcore.sources.positions import (
 )
 from batchcore.sources.prices import (
     load_fallback,
-    load_left_out,
     load_prices,
     load_spellings,
     select_price_dates,
 )
 from batchcore.sources.query import Column, Query, load
 from batchcore.sources.snapshots import select_existing
+from batchcore.values import normalised
 from support import database
 from support.database import Host, Standing
 from support.generate import MONDAY, Generator
@@ -220,7 +220,7 @@ async def test_prices_are_those_of_the_window_and_the_last_before_it(same_host: 
         stored = await load_spellings(session, catalog)
         named = [" aaa", "AAA", "Aaa "]
         known, settled, nothing = [
-            await load_left_out(session, catalog, names, brought, (MONDAY, MONDAY + 2))
+            await load_fallback(session, catalog, [], brought, (MONDAY, MONDAY + 2), named=names)
             for names, brought in (
                 ((named, []), ["AAA", "aAA"]),
                 (([], named), ["AAA", "aAA"]),

@@ -12,7 +12,7 @@ from batchcore import reference as ref
 from batchcore.calendar import date_of, day_of
 from batchcore.config import Settings
 from batchcore.run import price_gaps
-from batchcore.sources.host import normalised
+from batchcore.values import normalised
 from support import database
 from support.database import Host
 from support.generate import MONDAY, Generator

@@ -169,7 +169,7 @@ def assert_core_of_legacy(run: Run, begins: Callable[[int], int | None]) -> None
             chains += [(at, day, day != days[0] or previous is not None) for day in days]
         first += len(portfolio.positions)
     owner, day, earns = zip(*chains, strict=True) if chains else ((), (), ())
-    found = native.legacy_contributions(
+    found = native.contributions(
         native.build_market(frames.prices, build.session_days(run.days)),
         native.Book.of(frames),
         opening=frames.opening,

@@ -66,7 +66,7 @@ def test_rates_of_other_currencies_than_asked_for_are_refused() -> None:
         native.roll_forward(
             market,
             native.Book.of(other, made),
-            previous=native.store_snapshots(other.previous),
+            previous=other.previous,
             opening=other.opening,
         )
 

@@ -101,7 +101,7 @@ def marked(position: ref.Position, run: Run, prices: ref.Market) -> Decimal | No
         return None
     assert position.symbol is not None
     assert position.entry_day is not None
-    latest = prices.latest(ref.normalized(position.symbol), position.entry_day, day)
+    latest = prices.latest(ref.normalised(position.symbol), position.entry_day, day)
     assert latest is not None
     return latest[1]
 

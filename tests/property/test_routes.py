@@ -183,7 +183,7 @@ def test_a_raised_flag_stops_the_call(threads: int) -> None:
         native.roll_forward(
             native.build_market(together.prices, build.session_days(MANY.days)),
             native.Book.of(together),
-            previous=native.store_snapshots(together.previous),
+            previous=together.previous,
             opening=together.opening,
             threads=threads,
             cancel=flag,

@@ -75,7 +75,7 @@ def by_core(given_run: CheckedRun) -> tuple[list[checks.Finding], Told]:
     rows = native.roll_forward(
         market,
         native.Book.of(inputs, rates),
-        previous=native.store_snapshots(inputs.previous),
+        previous=inputs.previous,
         opening=inputs.opening,
         threads=1,
         checks=found,

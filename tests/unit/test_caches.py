@@ -23,7 +23,6 @@ from batchcore.caches import (
 from batchcore.calendar import date_of, day_of
 from batchcore.errors import ConfigError, DatabaseError, NumericError
 from batchcore.frames import Decimals, Previous, Prices, Profiles, Text
-from batchcore.sources import cached
 from batchcore.units import State
 from support import build
 
@@ -110,7 +109,7 @@ def _hosts(monkeypatch: pytest.MonkeyPatch) -> None:
                 raise ConfigError("expected a database", "db")
             return await getattr(db, name)(*arguments)
 
-        monkeypatch.setattr(cached, name, load)
+        monkeypatch.setattr(caches, name, load)
 
 
 async def loaded(*closes: tuple[str, dt.date, str], on: dt.date = MONDAY) -> PriceCache:

@@ -258,7 +258,7 @@ def test_the_first_of_each_value_is_told_and_how_often_it_comes() -> None:
 
 def test_one_distinct_text_is_that_of_the_table() -> None:
     column = Text.of(["b", None, "", "\u00e9", "b"])
-    assert [column.value(code) for code in range(3)] == column.table() == ["b", "", "\u00e9"]
+    assert column.table() == ["b", "", "\u00e9"]
 
 
 def test_values_among_others_are_told() -> None:

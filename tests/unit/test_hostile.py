@@ -151,7 +151,7 @@ symbol = Text(*decoder.finish()["symbol"])
 day = Days(np.full(COUNT, 20_000, dtype=np.int32))
 prices = Prices(symbol=symbol, day=day, close=Decimals(np.full(COUNT, 12_345), 4))
 market = native.build_market(prices, build.session_days([20_000, 20_001]))
-fresh, recent, _ = market.coverage(symbol)
+fresh, recent, _ = market.marks.coverage(symbol)
 print(fresh.tolist(), recent.tolist())
 """
 

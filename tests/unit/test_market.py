@@ -354,7 +354,7 @@ def test_a_run_finds_only_the_oddities_intended(which, request):
 
 def test_coverage_of_the_demo_stays_above_the_gate(demo, real):
     market = native.build_market(demo.inputs.prices, real.days[real.first :])
-    fresh, recent, _ = market.coverage(demo.inputs.positions.symbol)
+    fresh, recent, _ = market.marks.coverage(demo.inputs.positions.symbol)
     assert (fresh / recent).min() > 0.6  # the default of `min_coverage` is 0.5
 
 

@@ -408,7 +408,6 @@ def test_other_threads_run_during_a_native_call() -> None:
     )
     days = build.session_days(range(jan(5), jan(5) + sessions))
     market = native.build_market(ONE.prices, days)
-    previous = native.store_snapshots(ONE.previous)
     flag, gate = native.CancelFlag(), threading.Lock()
 
     def cancel() -> None:
@@ -428,7 +427,7 @@ def test_other_threads_run_during_a_native_call() -> None:
             native.roll_forward(
                 market,
                 native.Book.of(replace(ONE, positions=positions)),
-                previous=previous,
+                previous=ONE.previous,
                 opening=opening,
                 threads=1,
                 cancel=flag,

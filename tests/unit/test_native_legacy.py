@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from batchcore import _core, native
+from batchcore import native
 from batchcore.errors import ConfigError, InputError
 from batchcore.frames import Decimals, Inputs, Rows
 from batchcore.units import State
@@ -55,23 +55,8 @@ def test_today_is_needed() -> None:
     with pytest.raises(ConfigError, match="needs `today`") as caught:
         computed(FRAMES, today=None)
     assert caught.value.option == "today"
-
-
-@pytest.mark.parametrize(
-    ("policy", "message"), [("legacy", "expected `today`"), ("other", "no policy")]
-)
-def test_the_core_refuses_a_policy_that_it_cannot_compute(policy: str, message: str) -> None:
-    market = native.build_market(FRAMES.prices, build.session_days(DAYS))
-    with pytest.raises(InputError, match=message) as caught:
-        _core.run(
-            policy=policy,
-            book=native.Book.of(FRAMES),
-            opening=FRAMES.opening,
-            market=market,
-            previous=native.store_snapshots(FRAMES.previous),
-            threads=1,
-        )
-    assert caught.value.column == "policy"
+    with pytest.raises(ConfigError, match="unknown policy `other`"):
+        computed(FRAMES, policy="other")
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,6 @@ from batchcore.sources.positions import (
 )
 from batchcore.sources.prices import (
     load_fallback,
-    load_left_out,
     load_legacy_closes,
     load_prices,
     load_spellings,
@@ -174,7 +173,7 @@ async def statements_of_closes(catalog: Catalog) -> list[str]:
     await load_prices(session, catalog, names, *days)
     await load_fallback(session, catalog, names, names, days, since=MONDAY + 1)
     await load_spellings(session, catalog)
-    await load_left_out(session, catalog, (names, ["BBB"]), names, days)
+    await load_fallback(session, catalog, (), names, days, named=(names, ["BBB"]))
     await load_legacy_closes(session, catalog, names, *days)
     return session.sent
 

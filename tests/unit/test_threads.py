@@ -15,12 +15,11 @@ from uuid import UUID
 import numpy as np
 import pytest
 
-from batchcore import _core, native
+from batchcore import _core, caches, native
 from batchcore.caches import CompanyProfileCache, PriceCache, SnapshotCache
 from batchcore.db import access
 from batchcore.errors import ConcurrentUseError
 from batchcore.frames import Previous, Profiles
-from batchcore.sources import cached
 from support import build
 from support.worked import PRICES, jan, portfolio, position
 
@@ -151,7 +150,7 @@ def test_a_second_thread_is_refused_while_one_awaits_a_load(
         await asyncio.to_thread(blocked)
         return rows[load]
 
-    monkeypatch.setattr(cached, load, slow)
+    monkeypatch.setattr(caches, load, slow)
     loads = {
         "load_closes": "load_single_date",
         "load_company_profiles": "load",
@@ -180,7 +179,7 @@ def test_a_task_asks_while_another_of_its_thread_awaits_a_load(
     async def ask() -> object:
         return cache.get_batch(("A" for _ in [cache.get("A", MONDAY)]), MONDAY)
 
-    monkeypatch.setattr(cached, "load_closes", asks)
+    monkeypatch.setattr(caches, "load_closes", asks)
     assert await_(cache.load_single_date("postgresql:", ["B"], MONDAY)) == 1
     with ThreadPoolExecutor(1) as other:
         assert other.submit(cache.get, "B", MONDAY).result() == Decimal(7)
@@ -192,7 +191,7 @@ def test_a_load_that_fails_lets_other_threads_in(monkeypatch: pytest.MonkeyPatch
     async def fails(*_: object) -> object:
         raise OSError("made up")
 
-    monkeypatch.setattr(cached, "load_closes", fails)
+    monkeypatch.setattr(caches, "load_closes", fails)
     with pytest.raises(OSError, match="made up"):
         await_(cache.load_single_date("postgresql:", ["B"], MONDAY))
     with ThreadPoolExecutor(1) as other:

@@ -182,7 +182,7 @@ def covered_by_reference(case: Table, sessions: list[int], lookback_days: int) -
 def covered_by_core(case: Table, sessions: list[int], lookback_days: int) -> Table:
     days = build.session_days(sessions)
     market = native.build_market(build.prices(PRICES), days, lookback_days=lookback_days)
-    counts = market.coverage(Text.of(case["symbols"]))
+    counts = market.marks.coverage(Text.of(case["symbols"]))
     rows = zip(sessions, *(count.tolist() for count in counts), strict=True)
     return {
         day: Fraction(fresh, recent) if recent else Fraction(not known)

@@ -39,12 +39,13 @@ from batchcore.run.tasks import together
 from batchcore.schema import RULE_COLUMNS, Use
 from batchcore.sources import stored as stores
 from batchcore.sources.facts import select_events
-from batchcore.sources.host import Selection, located, normalised
+from batchcore.sources.host import Selection, located
 from batchcore.sources.profiles import load_profiles
 from batchcore.sources.query import load
 from batchcore.sources.rates import select_homes, several_currencies
 from batchcore.sources.stored import uuid_at
 from batchcore.units import LotKind, State
+from batchcore.values import normalised
 
 if TYPE_CHECKING:
     import uuid

@@ -11,10 +11,9 @@ from batchcore.analytics.sector_exposure import UNCLASSIFIED, UNKNOWN
 from batchcore.attribution.explanation import AMOUNTS, COLUMNS, ExplainedRow
 from batchcore.audit.compare import value_at
 from batchcore.calendar import date_of
-from batchcore.sources.host import normalised
 from batchcore.sources.stored import uuid_at
 from batchcore.units import LotKind, Mark
-from batchcore.values import EXACT
+from batchcore.values import EXACT, normalised
 
 if TYPE_CHECKING:
     import datetime as dt

@@ -21,10 +21,9 @@ from batchcore.audit.compute import Inputs, Links
 from batchcore.audit.result import EXAMPLES
 from batchcore.frames import WideDecimals
 from batchcore.native import sums_by_key
-from batchcore.sources.host import normalised
 from batchcore.sources.stored import uuid_at
 from batchcore.units import LotKind, State
-from batchcore.values import EXACT, ZERO, or_zero
+from batchcore.values import EXACT, ZERO, normalised, or_zero
 
 if TYPE_CHECKING:
     import datetime as dt

@@ -6,14 +6,14 @@ import asyncio
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 
 from batchcore import reference as ref
 from batchcore.audit.compare import value_at
 from batchcore.frames import LEFT_OUT, Decimals, Frame, Objects, Opening, Previous, taken
-from batchcore.native import CancelFlag, in_thread, roll_forward, store_snapshots
+from batchcore.native import CancelFlag, in_thread, roll_forward
 from batchcore.schema import COUNT_COLUMNS, MONEY_COLUMNS, SNAPSHOT_SCALES
 from batchcore.sources.plain import as_decimals
 from batchcore.sources.stored import SHARES
@@ -43,7 +43,6 @@ CARRIED: Final = (
 """Columns that the next row goes on from (S8, L6, L21)."""
 
 
-@dataclass(frozen=True, eq=False)
 class Links(Frame):
     """Stored rows by portfolio and day, each with the row before it that it goes on from."""
 
@@ -53,8 +52,6 @@ class Links(Frame):
     previous_day: Int32  # of the row before; its own where `first`
     first: Bools  # whether there is no row before
     carried: Mapping[str, Decimals]  # `CARRIED` of it, where they were read; own where `first`
-
-    _is_checked: ClassVar = False
 
     @classmethod
     def stored(cls, stored: StoredRows, rows: Int64, before: Int64) -> Self:
@@ -76,15 +73,12 @@ class Links(Frame):
         return replace(self, carried={n: expected.cells[n].take(before) for n in CARRIED})
 
 
-@dataclass(frozen=True, eq=False)
 class ExpectedRows(Frame):
     """What rows should be, with the decimals that the rules give; NULL where nothing is known."""
 
     known: Bools  # whether the rules give a row: a portfolio may fail (S10, L4)
     cells: Mapping[str, Decimals]
     shares: Shares | None  # `sector_exposure` as mappings of decimals, None for NULL or without it
-
-    _is_checked: ClassVar = False
 
     @classmethod
     def unknown(cls, rows: int, columns: Sequence[str], *, shares: bool) -> Self:
@@ -192,7 +186,7 @@ def _session(  # noqa: PLR0917  # rows, and what they are computed from
         roll_forward,
         policy.market,
         inputs.book,
-        previous=store_snapshots(previous),
+        previous=previous,
         opening=Opening(
             portfolio_id=ids,
             equity=Decimals(opening, CENTS),

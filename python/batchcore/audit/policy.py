@@ -19,12 +19,11 @@ from batchcore.schema import Use
 from batchcore.sources import stored as stores
 from batchcore.sources.facts import select_events, select_flows
 from batchcore.sources.host import located
-from batchcore.sources.plain import load_plainly
+from batchcore.sources.plain import Reader, load_plainly
 from batchcore.sources.positions import select_all_positions, select_positions
 from batchcore.sources.prices import load_calendar
 from batchcore.sources.query import load
 from batchcore.sources.rates import select_homes
-from batchcore.sources.reference import Reader
 
 if TYPE_CHECKING:
     import uuid

@@ -90,8 +90,8 @@ class ColumnCounts(arrow.ArrowTable):
     def _arrow_columns(self) -> Mapping[str, ArrowColumn]:
         return {
             "column": arrow.coded(np.arange(len(self.name)), self.name),
-            "checked": arrow.integers(self.checked),
-            "differing": arrow.integers(self.differing),
+            "checked": arrow.numbers(self.checked),
+            "differing": arrow.numbers(self.differing),
         }
 
     def to_dict(self) -> dict[str, Any]:

@@ -12,9 +12,8 @@ from batchcore.config import Schema
 from batchcore.db.catalog import inspect
 from batchcore.pg.database import Database
 from batchcore.pg.sql import compose, joined
-from batchcore.sources.host import HostTable
-from batchcore.sources.plain import day_number
-from batchcore.sources.reference import Reader
+from batchcore.sources.host import HostTable, day_number
+from batchcore.sources.plain import Reader
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence

@@ -51,18 +51,19 @@ from batchcore.run.price_gaps import latest_closes
 from batchcore.run.prices import PriceWindow, load_closes
 from batchcore.run.result import Coverage
 from batchcore.run.status import latest_of_each, run_of, shards_of
-from batchcore.sources.host import Selection, normalised
+from batchcore.sources.host import Selection
 from batchcore.sources.positions import load_symbols, select_held_symbols
 from batchcore.sources.prices import load_calendar, select_price_dates
 from batchcore.sources.query import load
-from batchcore.sources.shown import (
+from batchcore.sources.snapshots import (
     load_named,
     load_totals,
+    select_ids,
     select_session_returns,
 )
-from batchcore.sources.snapshots import select_ids
 from batchcore.sources.stored import ROLLFORWARD, StoredSource, select_latest_day, uuid_at
 from batchcore.units import Mark, State
+from batchcore.values import normalised
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -75,7 +76,7 @@ if TYPE_CHECKING:
     from batchcore.run.price_gaps import LatestCloses
     from batchcore.run.status import RunStatus
     from batchcore.sources.positions import HeldSymbols
-    from batchcore.sources.shown import SessionReturns
+    from batchcore.sources.snapshots import SessionReturns
 
 RUNS: Final = 30
 """How many runs are shown beside each other."""
@@ -409,7 +410,7 @@ def coverage_days(
 ) -> tuple[CoverageDay, ...]:
     """Return the coverage of sessions (S12)."""
     market = build_market(closes, sessions, lookback_days=lookback_days)
-    found = Coverage(sessions, *market.coverage(symbols))
+    found = Coverage(sessions, *market.marks.coverage(symbols))
     rows = zip(
         sessions.tolist(),
         found.fresh.tolist(),

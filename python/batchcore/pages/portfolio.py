@@ -31,8 +31,7 @@ from batchcore.sources.host import Selection
 from batchcore.sources.prices import load_calendar
 from batchcore.sources.profiles import SP500, WEIGHTS, select_benchmark
 from batchcore.sources.query import load
-from batchcore.sources.shown import load_chain, load_portfolio
-from batchcore.sources.snapshots import select_chain_rows
+from batchcore.sources.snapshots import load_chain, load_portfolio, select_chain_rows
 from batchcore.units import MARKET
 
 if TYPE_CHECKING:

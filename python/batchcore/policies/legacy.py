@@ -15,7 +15,6 @@ from batchcore.frames import (
     Issues,
     Opening,
     Previous,
-    SnapshotAnalytics,
 )
 from batchcore.native import build_host
 from batchcore.pg.ledger import Committed
@@ -167,9 +166,9 @@ class Legacy(Policy):
         market = await self.valuation.market(reader, closes)
         profiles, has_benchmark = None, False
         if plan.price_last >= self.today:
-            found = await load(reader, select_spelt_profiles(self.catalog, spelt))
-            profiles = found.profiles
-            self.issues.add(ambiguous_profiles(found.ambiguous))
+            query = select_spelt_profiles(self.catalog, spelt)
+            profiles, ambiguous = await load(reader, query)
+            self.issues.add(ambiguous_profiles(ambiguous))
             self.monitor.loaded(profiles=0 if profiles is None else len(profiles))
             has_benchmark = await load(reader, select_has_benchmark(self.catalog))
         source = self.request.price_source
@@ -213,7 +212,7 @@ class Legacy(Policy):
         """Return the columns of its own; it has no other analytics."""
         del chunk, analysed, analysis
         return {
-            "analytics": SnapshotAnalytics({name: getattr(rows.legacy, name) for name in LEGACY}),
+            "analytics": {name: getattr(rows.legacy, name) for name in LEGACY},
             "jsonb": self.tables.jsonb,
             "cleared": self.tables.cleared,
             "defaulted": self.tables.defaulted,

@@ -15,7 +15,7 @@ from batchcore.audit.compute import columns_of, shares_of
 from batchcore.audit.policy import PolicyAudit, latest_before
 from batchcore.db.analytic_tables import LEGACY, POSITION_BETAS, PROFILES, check_legacy
 from batchcore.frames import ComputedDays, Decimals, Opening
-from batchcore.native import build_host, legacy_contributions
+from batchcore.native import build_host, contributions
 from batchcore.policies.legacy import PREVIOUS_CLOSE_DAYS
 from batchcore.reference import legacy
 from batchcore.run.valuation import Valuation
@@ -109,7 +109,7 @@ class LegacyAudit(PolicyAudit):
         sessions = self.calendar.sessions(first, last)
         self.valuation = Valuation(catalog, self.request.settings, sessions)
         self.market = await self.valuation.market(session, closes)
-        profiles = (await load(session, select_spelt_profiles(catalog, spelt))).profiles
+        profiles, _ = await load(session, select_spelt_profiles(catalog, spelt))
         # Rows with weights had a benchmark; `judge` leaves out those that had none.
         self.host = build_host(dt.date.max, profiles=profiles, has_benchmark=True)
 
@@ -140,7 +140,7 @@ class LegacyAudit(PolicyAudit):
 
     def contributions(self, links: Links, inputs: Inputs, cancel: CancelFlag) -> Contributions:
         """Return what each position added on the days of the rows (X7)."""
-        return legacy_contributions(
+        return contributions(
             self.market,
             inputs.book,
             opening=Opening(portfolio_id=inputs.ids, equity=Decimals.nulls(len(inputs.ids))),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import numpy as np
 
 from batchcore.frames import Flows, Issues
-from batchcore.native import Book, roll_forward, store_snapshots
+from batchcore.native import Book, roll_forward
 from batchcore.run import grouped
 from batchcore.run import plan as plans
 from batchcore.run.result import Coverage
@@ -191,7 +191,7 @@ class Policy(abc.ABC):
         return roll_forward(
             prices.market,
             facts.book,
-            previous=store_snapshots(facts.stored),
+            previous=facts.stored,
             opening=opening,
             threads=self.settings.threads,
             cancel=self.cancel,

@@ -40,7 +40,7 @@ from batchcore.run.prices import PriceWindow, load_closes
 from batchcore.run.result import Coverage
 from batchcore.shards import in_shard
 from batchcore.sinks.snapshots import Equities
-from batchcore.sources.host import Selection, located, normalised
+from batchcore.sources.host import Selection, located
 from batchcore.sources.portfolios import select_latest_of_all, select_portfolios
 from batchcore.sources.positions import select_held, select_positions
 from batchcore.sources.prices import load_spellings, select_price_dates
@@ -48,6 +48,7 @@ from batchcore.sources.query import load
 from batchcore.sources.rates import select_holders
 from batchcore.sources.snapshots import Returns, select_existing, select_holes
 from batchcore.units import CENTS, State
+from batchcore.values import normalised
 from batchcore.words import counted, counted_are
 
 if TYPE_CHECKING:
@@ -366,7 +367,7 @@ class RollForward(Policy):
 
     def _look_at_coverage(self, market: Market, symbols: Text, priced: Int32 | None) -> None:
         """Set the coverage of each session; refuse those whose prices have not arrived (S12)."""
-        fresh, recent, known = market.coverage(symbols)
+        fresh, recent, known = market.marks.coverage(symbols)
         plan = self.plan
         checked = self._checked
         if priced is not None:

@@ -23,9 +23,10 @@ from batchcore.frames import (
     Integers,
     Opening,
     Rows,
-    SnapshotAnalytics,
     day_keys,
+    joined,
     rescaled,
+    taken,
 )
 from batchcore.native import contributions
 from batchcore.run.analysis import PAST_RETURNS, ChunkInputs, extra_symbols, load_analysis
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from batchcore.audit.chunk_check import ChunkCheck
     from batchcore.audit.compute import Inputs, Links, Roll
     from batchcore.db.analytic_tables import Parts
-    from batchcore.frames import Bools, Contributions, Int32, Int64, Text
+    from batchcore.frames import Bools, Column, Contributions, Int32, Int64, Text
     from batchcore.native import CancelFlag
     from batchcore.run.analysis import Analysis
     from batchcore.sources.host import Selection
@@ -296,12 +297,12 @@ def analysed_rows(  # noqa: PLR0917  # rows, and what their analytics are made o
         parts.append(analysis.analyse(chunk).snapshot)
         order.append(at)
     back = np.argsort(np.concatenate(order))
-    return expected_of(SnapshotAnalytics.concat(parts).take(back))
+    return expected_of(taken(joined(parts), back))
 
 
-def expected_of(analytics: SnapshotAnalytics) -> ExpectedRows:
+def expected_of(analytics: Mapping[str, Column]) -> ExpectedRows:
     """Return the analytic columns of rows."""
-    columns: dict[str, Any] = dict(analytics.columns)
+    columns: dict[str, Any] = dict(analytics)
     shares = shares_of(columns.pop(SHARES))
     cells = {
         name: Decimals(column.values.astype(np.int64), 0, column.state)

@@ -13,7 +13,7 @@ import numpy as np
 from batchcore import calendar as calendars
 from batchcore.audit import compare
 from batchcore.audit.compute import columns_of
-from batchcore.frames import Days, Decimals, day_keys
+from batchcore.frames import Days, Decimals, day_keys, taken
 from batchcore.policies.rollforward import RollForward, in_cents
 from batchcore.policies.rollforward_audit import expected_of
 from batchcore.run.plan import Rewrites
@@ -27,9 +27,11 @@ from batchcore.sources.stored import ANALYTIC, ROLLFORWARD, StoredSource, select
 from batchcore.units import CENTS, State
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy.typing as npt
 
-    from batchcore.frames import Bools, Bytes, Int32, Int64, Opening, Rows, SnapshotAnalytics
+    from batchcore.frames import Bools, Bytes, Column, Int32, Int64, Opening, Rows
     from batchcore.pg.session import Session
     from batchcore.policies.policy import ChunkLoad, ComputedChunk
     from batchcore.run.analysis import Analysed, Analysis
@@ -100,7 +102,7 @@ class RepairedRollForward(RollForward):
         return replace(computed, differences=self._differences(kept, opening, chunk, first, cells))
 
     def _wrong_cells(
-        self, loaded: ChunkLoad, rows: Rows, analytics: SnapshotAnalytics | None
+        self, loaded: ChunkLoad, rows: Rows, analytics: Mapping[str, Column] | None
     ) -> Int64:
         """Return (n,) how many cells of each row are stored otherwise, or not at all."""
         stored, columns = cast("ExistingCells", loaded.existing).rows, columns_of(rows)
@@ -116,7 +118,7 @@ class RepairedRollForward(RollForward):
             found += compare.differs(stored.cells[name].take(at), column.take(own))
         if analytics is not None:
             looked_at = self._analysed_rows(loaded.chunk, rows, own)
-            should = expected_of(analytics.take(own[looked_at]))
+            should = expected_of(taken(analytics, own[looked_at]))
             cells = compare.differences(stored, at[looked_at], should, are_floats=True)
             if not self.parts.profiles:
                 cells[:, [compare.PLACE[name] for name in compare.BY_PROFILE]] = False
@@ -165,7 +167,7 @@ def _some_analysed(analysed: Analysed, own: npt.NDArray[np.intp], differs: Bools
     values = analysed.market_values
     return replace(
         analysed,
-        snapshot=analysed.snapshot.take(own),
+        snapshot=taken(analysed.snapshot, own),
         tables=tuple(table for table in tables if table.rows),
         market_values=None if values is None else values.take(differs[values.portfolio]),
     )

@@ -36,7 +36,7 @@ from batchcore.values import MONEY_LIMIT as MONEY_LIMIT
 from batchcore.values import RETURN_LIMIT as RETURN_LIMIT
 from batchcore.values import Currency as Currency
 from batchcore.values import from_double as from_double
-from batchcore.values import normalized as normalized
+from batchcore.values import normalised as normalised
 from batchcore.values import r2 as r2
 from batchcore.values import r6 as r6
 from batchcore.values import representable as representable

@@ -110,7 +110,7 @@ from batchcore.values import (
     day_state,
     decimal_state,
     iso,
-    normalized,
+    normalised,
     or_zero,
     present,
     r2,
@@ -349,9 +349,9 @@ def market(
         if close is None or not close.is_finite():
             continue
         if close > 0 and representable(close, scales.close):
-            stored[normalized(symbol)][day][symbol] = close
+            stored[normalised(symbol)][day][symbol] = close
         else:
-            refused[normalized(symbol)][day][symbol] = shown_close(close, scales.close)
+            refused[normalised(symbol)][day][symbol] = shown_close(close, scales.close)
     days: dict[str, tuple[int, ...]] = {}
     closes: dict[str, tuple[Decimal, ...]] = {}
     issues: list[Issue] = []
@@ -579,7 +579,7 @@ def _worst(columns: Sequence[tuple[str, State]]) -> tuple[str, str] | None:
 
 def _is_private(position: Position) -> bool:
     """Return whether a position is PRIVATE; a NULL class counts as public (S3)."""
-    return normalized(position.investment_class or "") == "PRIVATE"
+    return normalised(position.investment_class or "") == "PRIVATE"
 
 
 def _is_option(position: Position) -> bool:
@@ -588,7 +588,7 @@ def _is_option(position: Position) -> bool:
 
 def _fits(position: Position, quantity: Decimal, day: int, scales: Scales, own: Splits) -> bool:
     """Return whether splits leave a quantity stored on a day representable on every basis (C4)."""
-    symbol, start = normalized(position.symbol or ""), present(position.entry_day)
+    symbol, start = normalised(position.symbol or ""), present(position.entry_day)
     if symbol not in own.quotients:
         return True
     return own.fits(symbol, quantity, own.of_position(day), start, scales.quantity)
@@ -633,7 +633,7 @@ def _position_fault(
         return unreadable
     if position.entry_price is None or position.entry_price < 0:
         return "missing_entry_price", "entry_price"
-    if normalized(position.symbol or "") == "" and not _is_private(position):
+    if normalised(position.symbol or "") == "" and not _is_private(position):
         return "blank_symbol", "symbol"
     return None
 
@@ -676,7 +676,7 @@ def _lots(
         lot = _Lot(
             position=row,
             stored_symbol=symbol,
-            symbol=normalized(symbol),
+            symbol=normalised(symbol),
             private=is_private,
             quantity=present(position.quantity),
             multiplier=OPTION_MULTIPLIER if is_option else 1,
@@ -929,7 +929,7 @@ def coverage(
     PRIVATE ones too. Under the calendar `daily` a session without a valid close of any symbol of
     the price table is not checked, and left out of the result.
     """
-    wanted = {normalized(symbol) for symbol in symbols if symbol is not None}
+    wanted = {normalised(symbol) for symbol in symbols if symbol is not None}
     priced = {day for days in prices.days.values() for day in days}
     ever = min(priced, default=0)
     result: dict[int, Fraction] = {}

@@ -17,7 +17,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 from batchcore.reference.facts import Issue
-from batchcore.values import INFINITE_DAY, normalized, representable, underlying
+from batchcore.values import INFINITE_DAY, normalised, representable, underlying
 from batchcore.words import short
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def splits(
     sound: dict[tuple[str, int], list[tuple[str, Decimal, Decimal]]] = defaultdict(list)
     bad: list[tuple[str, Issue]] = []
     for symbol, day, new, old in rows:
-        name = normalized(symbol or "")
+        name = normalised(symbol or "")
         if symbol is None or not name:
             continue
         fault = _date_fault(day) or _fault("new", new, scale) or _fault("old", old, scale)

@@ -16,10 +16,10 @@ from batchcore.frames import Text, distinct
 from batchcore.returns.ratios import DECIMALS, of_decimals
 from batchcore.run.prices import valid_rows
 from batchcore.run.valuation import Valuation
-from batchcore.sources.host import normalised
 from batchcore.sources.prices import load_fallback
 from batchcore.splits import shares_of_close
 from batchcore.units import State
+from batchcore.values import normalised
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -71,7 +71,6 @@ class Chain:
         return len(self.day)
 
 
-@dataclass(frozen=True, eq=False)
 class DatedFlows(Frame):
     """Flows that count, by their keys of portfolio and day; contributions are above 0."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,8 +21,7 @@ _JSON: Final = (
 """Columns that JSON has; the id is called `portfolio` there."""
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Performance(ArrowFrame):
+class Performance(ArrowFrame, kw_only=True):
     """A row for each portfolio, in the order of their ids, and each of its periods.
 
     Returns are shares of 1: 0.01 is one per cent. Those of decimals have 28 digits, and at most 28

@@ -12,11 +12,10 @@ from batchcore.errors import ConfigError
 from batchcore.frames import Decimals, arrow_column
 from batchcore.run.plan import check_found
 from batchcore.run.request import requested
-from batchcore.schema import Kind, Use
-from batchcore.sources import snapshot_table as table
+from batchcore.schema import HOST, Kind, Use
 from batchcore.sources.host import Selection
 from batchcore.sources.query import load
-from batchcore.sources.snapshots import SNAPSHOTS, select_ids
+from batchcore.sources.snapshots import KEY, SNAPSHOTS, scale_of, select_ids, select_snapshots
 from batchcore.sources.stored import readable
 from batchcore.units import State
 
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
     from batchcore.arrow import ArrowColumn
     from batchcore.config import Settings
     from batchcore.db.catalog import Catalog
+
+_KNOWN: Final = tuple(one.name for one in HOST[SNAPSHOTS].columns if one.name not in KEY)
 
 _LEFT_OUT: Final = ("id", "created_at")
 """Columns that are read only if they are named: no figures."""
@@ -106,14 +107,16 @@ async def read_snapshots(
         if request.wanted is not None:
             check_found(request.wanted, await load(session, select_ids(catalog, selection)))
         names = _readable(catalog, wanted)
-        query = table.select_snapshots(catalog, selection, days, names)
-        found = await load(session, query)
-    kinds = {name: catalog.column(SNAPSHOTS, name).kind for name in names}
-    digits = {name: table.declared_digits(catalog, name) for name in names}
+        found = await load(session, select_snapshots(catalog, selection, days, names))
+    declared = {name: catalog.column(SNAPSHOTS, name) for name in names}
     return Snapshots(
         columns=found,
-        digits={name: own for name, own in digits.items() if own is not None},
-        moments=frozenset(name for name, kind in kinds.items() if kind is Kind.TIMESTAMPTZ),
+        digits={
+            name: column.precision + min(scale_of(catalog, name) - column.scale, 0)
+            for name, column in declared.items()
+            if column.precision is not None and column.scale is not None
+        },
+        moments=frozenset(name for name, one in declared.items() if one.kind is Kind.TIMESTAMPTZ),
         unreadable=_unreadable(found),
     )
 
@@ -121,12 +124,11 @@ async def read_snapshots(
 def _checked(columns: Sequence[str]) -> list[str]:
     """Return columns that are asked for, each once, without the key."""
     names = list(dict.fromkeys(checked_values(columns, "columns")))
-    known = table.known_columns()
     for name in names:
-        if name not in (*table.KEY, *known):
-            msg = f"unknown column `{name}`, expected some of {', '.join(known)}"
+        if name not in (*KEY, *_KNOWN):
+            msg = f"unknown column `{name}`, expected some of {', '.join(_KNOWN)}"
             raise ConfigError(msg, "columns")
-    return [name for name in names if name not in table.KEY]
+    return [name for name in names if name not in KEY]
 
 
 def _readable(catalog: Catalog, wanted: list[str] | None) -> list[str]:
@@ -135,7 +137,7 @@ def _readable(catalog: Catalog, wanted: list[str] | None) -> list[str]:
     Raises:
         ConfigError: one that is asked for is not there.
     """
-    there = readable(catalog, table.known_columns())
+    there = readable(catalog, _KNOWN)
     if wanted is None:
         return [name for name in there if name not in _LEFT_OUT]
     for name in wanted:

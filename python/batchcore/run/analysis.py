@@ -24,7 +24,6 @@ from batchcore.db.analytic_tables import SNAPSHOTS, Parts
 from batchcore.errors import CancelledError
 from batchcore.frames import (
     Integers,
-    SnapshotAnalytics,
     Table,
     distinct,
     first_of_each,
@@ -35,11 +34,12 @@ from batchcore.run.analytic_rows import Fitting, HeldStocks, TableRows, etf_colu
 from batchcore.schema import HOST, Use
 from batchcore.sinks.analytics import ChunkTables
 from batchcore.sources.factors import Factors, rows_exist, select_factors
-from batchcore.sources.host import Selection, floats, located, normalised
+from batchcore.sources.host import Selection, floats, located
 from batchcore.sources.profiles import SymbolProfiles, load_profiles
 from batchcore.sources.query import load
 from batchcore.sources.snapshots import Returns, select_returns
 from batchcore.units import CENTS, FACTOR_ETFS, MARKET, LotKind
+from batchcore.values import normalised
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from batchcore.db.catalog import Catalog
     from batchcore.frames import (
         Bools,
+        Column,
         Floats,
         Holdings,
         Int32,
@@ -168,7 +169,7 @@ class ChunkInputs:
 class Analysed:
     """Columns of the rows of a chunk, and rows of other tables, one of each name, of some days."""
 
-    snapshot: SnapshotAnalytics
+    snapshot: Mapping[str, Column]  # A1 to A4 and A6 by name; NULL in rows that are not analysed
     tables: tuple[Table, ...]
     days: Int32
     market_values: Table | None
@@ -262,18 +263,14 @@ class Analysis:
         values, issues = self._market_values(inputs, fitting, cancel)
         whose = rows.portfolio, rows.day
         written = dict.fromkeys(table.name for table in tables if table.rows)
-        columns = {
+        columns: dict[str, Column] = {
             name: fitting.decimals(SNAPSHOTS, name, figures, *whose)
             for name, figures in numbers.items()
         }
+        columns[OBSERVATIONS] = Integers(observations, known_states(observations > 0))
+        columns[SHARES] = fitting.shares(names, shares, known, *whose)
         return Analysed(
-            SnapshotAnalytics(
-                {
-                    **columns,
-                    OBSERVATIONS: Integers(observations, known_states(observations > 0)),
-                    SHARES: fitting.shares(names, shares, known, *whose),
-                }
-            ),
+            columns,
             tuple(Table.concat([one for one in tables if one.name == name]) for name in written),
             distinct(rows.day[inputs.last_rows()]),
             values,

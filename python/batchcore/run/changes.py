@@ -21,7 +21,7 @@ from batchcore.sources.changes import (
     select_changed_session,
     select_changed_splits,
 )
-from batchcore.sources.host import Selection, normalised, sorted_ids
+from batchcore.sources.host import Selection, sorted_ids
 from batchcore.sources.positions import Held, load_symbols, select_held
 from batchcore.sources.query import load
 from batchcore.sources.rates import (
@@ -32,7 +32,7 @@ from batchcore.sources.rates import (
     select_foreign_held,
 )
 from batchcore.splits import restates, restates_earlier
-from batchcore.values import currency
+from batchcore.values import currency, normalised
 
 if TYPE_CHECKING:
     import datetime as dt

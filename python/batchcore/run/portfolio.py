@@ -22,14 +22,14 @@ from batchcore.declared import optional_date
 from batchcore.errors import ConfigError, RateMissingError
 from batchcore.frames import Decimals, Flows, Opening, Previous, distinct
 from batchcore.late_imports import check_choice
-from batchcore.native import Book, hold, roll_forward, store_snapshots
+from batchcore.native import Book, hold, roll_forward
 from batchcore.options import RunOptions
 from batchcore.run.analysis import Sectors
 from batchcore.run.valuation import Valuation
 from batchcore.schema import Use
 from batchcore.sinks import tags
 from batchcore.sources.facts import select_events
-from batchcore.sources.host import Selection, floats, normalised
+from batchcore.sources.host import Selection, floats
 from batchcore.sources.portfolios import select_portfolios
 from batchcore.sources.positions import select_positions
 from batchcore.sources.prices import load_fallback
@@ -42,6 +42,7 @@ from batchcore.sources.profiles import (
 )
 from batchcore.sources.query import load
 from batchcore.units import CENTS, LotKind
+from batchcore.values import normalised
 
 if TYPE_CHECKING:
     import uuid
@@ -369,7 +370,7 @@ async def _load(  # noqa: PLR0917  # what of which portfolio, and how
 
     def held() -> Holdings:
         if book.rates is not None:
-            previous = store_snapshots(Previous.none())
+            previous = Previous.none()
             _check_rates(roll_forward(market, book, previous=previous, opening=opening))
         return hold(market, book, opening=opening, sessions=days)
 

@@ -14,8 +14,9 @@ from batchcore.frames import HeldFindings, Issues, day_keys, distinct
 from batchcore.run.plan import NEVER, Plan
 from batchcore.run.prices import rows_of, valid_rows
 from batchcore.run.result import NO_CLOSE
-from batchcore.sources.host import located, normalised
+from batchcore.sources.host import located
 from batchcore.units import State
+from batchcore.values import normalised
 from batchcore.words import counted
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from batchcore.frames import Prices, among, day_keys, distinct
-from batchcore.sources.host import normalised
-from batchcore.sources.prices import load_fallback, load_left_out, load_prices
+from batchcore.sources.prices import load_fallback, load_prices
 from batchcore.units import State
+from batchcore.values import normalised
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -92,7 +92,7 @@ async def load_closes(
             reader, catalog, wanted, brought, days, since=since, settled=sorted(settled)
         )
     elif any(named := _named(stored.table(), wanted, settled, {*spelt, *first.symbol.table()})):
-        rest = await load_left_out(reader, catalog, named, brought, days)
+        rest = await load_fallback(reader, catalog, wanted, brought, days, named=named)
     rows = 0 if rest is None else len(rest)
     monitor.loaded(fallback=rows)
     found = first

@@ -34,7 +34,6 @@ SKIPPED: Final = STATUSES.index("skipped")
 FAILED: Final = STATUSES.index("failed")
 
 
-@dataclass(frozen=True, eq=False)
 class PortfolioResults(ArrowFrame):
     """One row for each portfolio of the run, sorted by id.
 
@@ -55,7 +54,6 @@ class PortfolioResults(ArrowFrame):
         return columns | {"status": arrow.coded(self.status, STATUSES)}
 
 
-@dataclass(frozen=True, eq=False)
 class Coverage(Frame):
     """Coverage of the sessions that were checked (S12).
 
@@ -85,7 +83,6 @@ class Coverage(Frame):
         return f"{fresh} of {counted(recent, 'symbol')} {have} a close"
 
 
-@dataclass(frozen=True, eq=False)
 class Differences(Frame):
     """Portfolios whose stored rows are not what they should be: one row for each.
 

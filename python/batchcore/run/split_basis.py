@@ -15,11 +15,11 @@ from batchcore.db.access import reading, rechecked
 from batchcore.errors import ConfigError
 from batchcore.run.prices import valid_rows
 from batchcore.schema import Use
-from batchcore.sources.host import normalised
 from batchcore.sources.plain import fetch_plainly
-from batchcore.sources.prices import load_fallback
-from batchcore.sources.splits import load_splits, select_entries
+from batchcore.sources.positions import select_entries
+from batchcore.sources.prices import load_fallback, load_splits
 from batchcore.splits import counting, quotients
+from batchcore.values import normalised
 from batchcore.words import plain
 
 if TYPE_CHECKING:

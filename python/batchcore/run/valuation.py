@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batchcore.frames import Issues, Text
-from batchcore.native import CancelFlag, build_market, build_rates, in_thread, rate_issues
+from batchcore.native import CancelFlag, build_market, build_rates, in_thread
 from batchcore.run.issues import ambiguous_prices
 from batchcore.run.monitor import Monitor
+from batchcore.sources.prices import load_splits
 from batchcore.sources.query import load
 from batchcore.sources.rates import (
     load_names,
@@ -21,7 +22,6 @@ from batchcore.sources.rates import (
     select_rates,
     with_currencies,
 )
-from batchcore.sources.splits import load_splits
 from batchcore.units import State
 from batchcore.values import currency, present
 
@@ -144,7 +144,7 @@ class Valuation:
             lookback_days=self._settings.fx_lookback_days,
             pivot=self._settings.fx_pivot,
         )
-        issues = rate_issues(self._rates)
+        issues = Issues.of_parts(self._rates.issues())
         details = [str(text) for text in issues.detail.texts()]
         new = np.array([text not in self._noticed for text in details], dtype=np.bool_)
         self._noticed |= set(details)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from batchcore import _core
-from batchcore.frames import Days, among, day_keys, distinct
+from batchcore.frames import Days, among, day_keys, distinct, taken
 from batchcore.pg.fields import field_of
 from batchcore.pg.sql import Sql, column_name, compose
 from batchcore.schema import COUNT_COLUMNS, MONEY_COLUMNS
@@ -19,10 +19,10 @@ from batchcore.sinks.staging import EncodedRows, Writer
 from batchcore.units import CENTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from batchcore.config import Schema
-    from batchcore.frames import Bools, Ids, Int32, Int64, Kept, Rows, SnapshotAnalytics
+    from batchcore.frames import Bools, Ids, Int32, Int64, Kept, Rows
     from batchcore.pg.fields import Field
     from batchcore.pg.session import Session
 
@@ -107,7 +107,7 @@ def encode_batch(
     equities: Equities,
     stamp: Stamp,
     *,
-    analytics: SnapshotAnalytics | None = None,
+    analytics: Mapping[str, Any] | None = None,
     jsonb: bool = False,
     tables: ChunkTables = NO_TABLES,
     cleared: tuple[str, ...] = (),
@@ -129,7 +129,7 @@ def encode_batch(
     # A NULL has no bytes, so its type does not matter.
     nulls = Days.nulls(len(new))
     no_values = [field_of(name, nulls) for name in defaulted]
-    of_rows = partial(_fields, rows, ids, analytics, jsonb=jsonb)
+    of_rows = partial(_fields, rows, ids, analytics or {}, jsonb=jsonb)
     new_fields = [*head, *of_rows(new), *no_values]
     equity_fields: list[Field] = [
         ("id", "uuid", (equities.portfolio_id,), None),
@@ -149,11 +149,10 @@ def encode_batch(
 
 
 def _fields(  # some rows of both
-    rows: Rows, ids: Ids, analytics: SnapshotAnalytics | None, own: Int64, *, jsonb: bool
+    rows: Rows, ids: Ids, columns: Mapping[str, Any], own: Int64, *, jsonb: bool
 ) -> list[Field]:
     if len(own) < len(rows):
-        rows, analytics = rows.take(own), None if analytics is None else analytics.take(own)
-    columns = {} if analytics is None else analytics.columns
+        rows, columns = rows.take(own), taken(columns, own)
     return [
         ("portfolio_id", "uuid", (np.ascontiguousarray(ids[rows.portfolio]),), None),
         ("snapshot_date", "date", (rows.day,), None),

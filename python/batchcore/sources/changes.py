@@ -118,8 +118,7 @@ FROM {r} WHERE {changed} AND {r.symbol} IS NOT NULL
 def select_changed_splits(catalog: Catalog, since: dt.datetime) -> Query[ChangedPrices]:
     """Return symbol, as stored, and ex-date of each split that came or changed.
 
-    What a row was before an edit nobody knows, so one that was edited has the first date that there
-    is, `FIRST_DATE`.
+    One that was edited has the first date that there is: nobody knows what its ex-date was.
     """
     r = HostTable(catalog, SPLITS, "r")
     conditions = {
@@ -140,10 +139,7 @@ SELECT min(touched.day) FROM (
 
 
 def select_changed_session(catalog: Catalog, since: dt.datetime) -> Query[int | None]:
-    """Return the first date that may have become a session of `prices`, or ceased to be one.
-
-    That is one with a changed close and without a valid one that did not change.
-    """
+    """Return the first date with a changed close and no valid one that did not change."""
     changed, unchanged = _price_changed(catalog, since), Sql("false")
     if catalog.one_price and not catalog.schema.price_sources:
         template = "({m.close:valid}) IS TRUE AND NOT ({changed}) IS TRUE"

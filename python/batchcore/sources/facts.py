@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from batchcore.errors import SchemaError
 from batchcore.frames import Events, Flows, Frame
 from batchcore.pg.sql import Sql
-from batchcore.sources.host import part, select
-from batchcore.sources.query import Query
+from batchcore.schema import Kind
+from batchcore.sources.host import HostTable, part, select
+from batchcore.sources.query import Column, Query, first_column, load
 from batchcore.units import State
 
 if TYPE_CHECKING:
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Days, Decimals, Ids, Int32
+    from batchcore.pg.session import Session
     from batchcore.sources.host import Selection
 
 EVENTS: Final = "position_realized_events"
 FLOWS: Final = "equity_changes"
 
 
-@dataclass(frozen=True, eq=False)
 class LooseEvents(Frame):
     """Events without the portfolios of their positions; otherwise as in `Events`."""
 
@@ -109,3 +110,27 @@ def closing(start: Int32, end: Days) -> Int32:
     closed = np.where(end.state == State.VALUE, end.values, np.iinfo(np.int32).max)
     # One without a lot is held on no day.
     return np.where(end.state == State.NULL, start, closed).astype(np.int32)
+
+
+_DOUBLE: Final = """
+SELECT {columns} FROM {x} WHERE {x.id} IS NOT NULL GROUP BY {x.id} HAVING count(*) > 1
+ORDER BY {x.id} LIMIT 1
+"""
+
+
+async def refuse_doubles(session: Session, catalog: Catalog) -> None:
+    """Refuse, by a `SchemaError`, an id in two rows of a table each of whose rows counts in a sum.
+
+    Views of several tables and tables with children may have one.
+    """
+    for table in ("positions", EVENTS, FLOWS):
+        found = catalog.find(table, "id")
+        if table not in catalog.may_repeat or found is None or not found.can_select:
+            continue
+        read, x = [Column("id", Kind.TEXT, "{x.id}::text")], HostTable(catalog, table, "x")
+        query = select(catalog, f"double_{table}", first_column, read, _DOUBLE, x=x)
+        double = (await load(session, query)).texts()
+        if double:
+            label = catalog.label(table, "id")
+            problem = f"{label}: {double[0]} is in several rows, expected each id once"
+            raise SchemaError(problem, (problem,))

@@ -6,18 +6,17 @@ import math
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from functools import lru_cache
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from batchcore import _core
 from batchcore.calendar import FIRST_DATE, LAST_DATE
-from batchcore.pg.sql import Composable, Relation, Sql, compose, in_shard, joined
+from batchcore.pg.sql import Composable, Relation, Sql, compose, date_literal, in_shard, joined
 from batchcore.schema import RATES, SPLITS, Kind
 from batchcore.sources.query import Column, Query, Result
 from batchcore.units import State
+from batchcore.values import INFINITE_DAY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -76,22 +75,20 @@ class HostTable(Relation):
         return found
 
 
-ALIASES: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "o": "portfolios",
-        "p": "positions",
-        "s": "portfolio_snapshots",
-        "m": "market_data_cache",
-        "e": "position_realized_events",
-        "f": "equity_changes",
-        "c": "company_profiles",
-        "b": "position_market_betas",
-        "w": "benchmarks_sector_weights",
-        "d": "factor_definitions",
-        "r": SPLITS,
-        "v": RATES,
-    }
-)
+ALIASES: Final[Mapping[str, str]] = {
+    "o": "portfolios",
+    "p": "positions",
+    "s": "portfolio_snapshots",
+    "m": "market_data_cache",
+    "e": "position_realized_events",
+    "f": "equity_changes",
+    "c": "company_profiles",
+    "b": "position_market_betas",
+    "w": "benchmarks_sector_weights",
+    "d": "factor_definitions",
+    "r": SPLITS,
+    "v": RATES,
+}
 """What templates call the tables."""
 
 
@@ -169,23 +166,16 @@ def _rounded(value: HostColumn) -> str:
     return f"round({value}::numeric, {value.scale})" if value.kind is Kind.FLOAT8 else str(value)
 
 
-CONDITIONS: Final[Mapping[str, Callable[[HostColumn], str]]] = MappingProxyType(
-    {
-        "finite": _finite,
-        "above_zero": _above_zero,
-        "below_zero": _below_zero,
-        "readable": _readable,
-        "rounded": _rounded,
-        "valid": lambda close: f"{_above_zero(close)} AND {_readable(close)}",  # S2
-        "normalised": lambda text: f"upper(btrim({text} COLLATE \"C\", ' '))",  # S2
-        "dated": lambda day: compose(
-            "{day} BETWEEN {first:date} AND {last:date}",
-            day=Sql(day),
-            first=FIRST_DATE,
-            last=LAST_DATE,
-        ),
-    }
-)
+CONDITIONS: Final[Mapping[str, Callable[[HostColumn], str]]] = {
+    "finite": _finite,
+    "above_zero": _above_zero,
+    "below_zero": _below_zero,
+    "readable": _readable,
+    "rounded": _rounded,
+    "valid": lambda close: f"{_above_zero(close)} AND {_readable(close)}",  # S2
+    "normalised": lambda text: f"upper(btrim({text} COLLATE \"C\", ' '))",  # S2
+    "dated": lambda day: f"{day} BETWEEN {date_literal(FIRST_DATE)} AND {date_literal(LAST_DATE)}",
+}
 """What templates may say of a column, and its SQL."""
 
 
@@ -212,6 +202,16 @@ def _double(value: float) -> str:
     return f"'{value!r}'::float8"
 
 
+def day_number(date: Sql) -> Sql:
+    """Return the expression for a date as a day since 1970-01-01, an infinite one as such."""
+    return compose(
+        "CASE WHEN isfinite({date}) THEN ({date} - DATE '1970-01-01')::bigint"
+        " WHEN {date} IS NOT NULL THEN {infinite} END",
+        date=date,
+        infinite=INFINITE_DAY,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Selection(Composable):
     """Which portfolios a query is about: an inclusive range of ids, or a list of them."""
@@ -236,12 +236,12 @@ class Selection(Composable):
 
     def alive(self, catalog: Catalog) -> Sql:
         """Return the condition that portfolio ``o`` is one of them; of `all`, not soft-deleted."""
-        if self.ids is None and self.shard is not None:
-            own = in_shard(part(catalog, "{o.id}"), *map(Sql, map(str, self.shard)))
-            return part(catalog, "{o.deleted_at} IS NULL AND {own}", own=own)
-        if self.ids is None:
+        if self.ids is not None:
+            return part(catalog, "{selection:{o.id}}", selection=self)
+        if self.shard is None:
             return part(catalog, "{o.deleted_at} IS NULL")
-        return part(catalog, "{selection:{o.id}}", selection=self)
+        own = in_shard(part(catalog, "{o.id}"), *self.shard)
+        return part(catalog, "{o.deleted_at} IS NULL AND {own}", own=own)
 
     def owned(self, catalog: Catalog, portfolio: Sql) -> Sql:
         """Return the same of a row of some portfolio."""
@@ -291,25 +291,14 @@ def located(keys: Ids, ids: Ids) -> Int32:
     return _core.locate(keys=np.ascontiguousarray(keys), ids=np.ascontiguousarray(ids))
 
 
-def sorted_ids(ids: Ids) -> Int64:
-    """Return the order in which PostgreSQL sorts uuids, that of their bytes."""
+def sorted_ids(ids: Ids, *then: Int32) -> Int64:
+    """Return the order in which PostgreSQL sorts uuids, that of their bytes, and then by days."""
     high, low = np.ascontiguousarray(ids).view(">u8").reshape(-1, 2).T
     ties = (high[1:] == high[:-1]) & (low[1:] >= low[:-1])
-    if (ties | (high[1:] > high[:-1])).all():  # as they mostly come
+    if not then and (ties | (high[1:] > high[:-1])).all():  # as they mostly come
         return np.arange(len(ids))
-    order: Int64 = np.lexsort((low, high))
+    order: Int64 = np.lexsort((*then, low, high))
     return order
-
-
-@lru_cache(maxsize=1 << 16)
-def normalised(symbol: str) -> str:
-    """Return a symbol without blanks at its ends and with ASCII letters in upper case (S2)."""
-    return upper(symbol.strip(" "))
-
-
-def upper(symbol: str) -> str:
-    """Return a symbol with ASCII letters in upper case, and no other letter changed."""
-    return symbol.encode().upper().decode()
 
 
 def floats(column: Decimals) -> Floats:

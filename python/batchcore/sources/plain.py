@@ -1,30 +1,61 @@
-"""Queries by an ordinary SELECT: nothing goes through the native decoder, for the reference."""
+"""What is stored, by ordinary SELECTs and as `Decimal`s: for the reference and for tables.
+
+Nothing here goes through the native decoder, so that a check does not trust what it checks.
+"""
 
 from __future__ import annotations
 
-from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context
-from fractions import Fraction
+import asyncio
+from collections import Counter, defaultdict
+from dataclasses import replace
+from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from batchcore import reference as ref
+from batchcore.arrow import EXACT
+from batchcore.calendar import FIRST_DATE, LAST_DATE
+from batchcore.db.analytic_tables import POSITION_BETAS
 from batchcore.frames import Days, Decimals, Text
-from batchcore.pg.sql import Sql, compose
-from batchcore.schema import Kind
-from batchcore.sources.query import as_bytes
+from batchcore.pg.sql import Sql
+from batchcore.reference import legacy
+from batchcore.schema import RATES, Kind
+from batchcore.sources.facts import EVENTS, FLOWS, select_events, select_flows
+from batchcore.sources.host import Selection, day_number, select
+from batchcore.sources.positions import select_all_positions, select_positions
+from batchcore.sources.prices import PRICES, select_splits
+from batchcore.sources.profiles import select_spelt_profiles
+from batchcore.sources.query import Column, Query, as_bytes
+from batchcore.sources.rates import select_homes, select_profile_currencies, select_rates
+from batchcore.sources.snapshots import SNAPSHOTS
 from batchcore.units import State
+from batchcore.values import upper
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from decimal import Decimal
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from uuid import UUID
 
+    from batchcore.db.catalog import Catalog
     from batchcore.pg.session import Session
-    from batchcore.sources.query import Column, Query, Result
+    from batchcore.sources.query import Result
 
-_PLAIN_DIGITS: Final = 18  # integers of as many digits fit 64 bits
+_UNREADABLE: Final = Decimal("1E-30")
+"""Stands for what is not representable at the scale of its column: it is at no scale."""
 
-_WIDE: Final = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)  # in which no value is rounded
+_SCALES: Final = {
+    "quantity": (("positions", "quantity"), (EVENTS, "quantity_closed")),
+    "price": (("positions", "entry_price"), ("positions", "exit_price")),
+    "close": ((PRICES, "close"),),
+    "money": (
+        (SNAPSHOTS, "equity_balance"),
+        ("positions", "market_value"),
+        (EVENTS, "realized_pnl"),
+        (FLOWS, "amount"),
+    ),
+}
+"""Columns of one kind."""
 
 
 async def load_plainly(session: Session, query: Query[Result]) -> Result:
@@ -64,16 +95,6 @@ def _plain(value: Any, scale: int) -> Any:  # noqa: ANN401  # a cell of any type
     return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
 
 
-def day_number(date: Sql) -> Sql:
-    """Return the expression for a date as a day since 1970-01-01, an infinite one as such."""
-    return compose(
-        "CASE WHEN isfinite({date}) THEN ({date} - DATE '1970-01-01')::bigint"
-        " WHEN {date} IS NOT NULL THEN {infinite} END",
-        date=date,
-        infinite=ref.INFINITE_DAY,
-    )
-
-
 def _converted(column: Column, values: Sequence[Any]) -> Any:  # noqa: ANN401  # as `_decoded`
     match column.kind:
         case Kind.NUMERIC | Kind.FLOAT8:
@@ -102,14 +123,202 @@ def as_decimals(values: Sequence[Decimal | None], scale: int) -> Decimals:
         elif not value.is_finite():
             state = State.NON_FINITE
         else:
-            # Almost all values have few digits, and no fraction of integers is needed for them.
-            units = value.scaleb(scale, _WIDE)
-            if units.adjusted() < _PLAIN_DIGITS and units == units.to_integral_value():
+            units = value.scaleb(scale, EXACT)
+            if units == units.to_integral_value() and -(2**63) <= units < 2**63:
                 mantissa = int(units)
-            elif ref.representable(value, scale):
-                mantissa = int(Fraction(value) * 10**scale)
             else:
                 state = State.NOT_REPRESENTABLE
         mantissas.append(mantissa)
         states.append(state)
     return Decimals(np.array(mantissas, dtype=np.int64), scale, np.array(states, dtype=np.uint8))
+
+
+class Reader:
+    """Reads of one snapshot of the database, by a session inside a transaction."""
+
+    def __init__(self, session: Session, catalog: Catalog) -> None:
+        self.session = session
+        self.catalog = catalog
+
+    @property
+    def scales(self) -> ref.Scales:
+        """Return the decimals of the columns that rules read, the largest of each kind."""
+        has, scale = self.catalog.has_table, self.catalog.scale
+        found = {
+            kind: max(scale(table, column) for table, column in columns if has(table))
+            for kind, columns in _SCALES.items()
+        }
+        return ref.Scales(**found)
+
+    async def portfolios(
+        self, opening: Mapping[UUID, Decimal | None], ids: Sequence[UUID]
+    ) -> list[ref.Portfolio]:
+        """Return portfolios with positions, events, flows and opening equities, and no snapshot."""
+        selection = _selected(ids)
+        held = await self._positions(selection)
+        paid = await self._flows(selection)
+        currencies = await self._homes(selection)
+        portfolios = []
+        for one in ids:
+            own, flows, currency = held[one].values(), tuple(paid[one]), currencies.get(one)
+            made = ref.Portfolio(str(one), opening[one], tuple(own), flows, currency=currency)
+            portfolios.append(made)
+        return portfolios
+
+    async def legacy_portfolios(self, ids: Sequence[UUID]) -> list[legacy.Portfolio]:
+        """Return portfolios as the policy `legacy` reads them, with no snapshot and no equity.
+
+        Positions, soft-deleted ones too, are in the order of the bytes of their ids.
+        """
+        selection = _selected(ids)
+        held = await self._positions(selection, deleted=True)
+        paid = await self._flows(selection)
+        betas = await self._betas([own for of_one in held.values() for own in of_one])
+        portfolios = []
+        for one in ids:
+            in_order = sorted(held[one], key=lambda own: own.bytes)
+            positions = (replace(held[one][own], betas=tuple(betas[own])) for own in in_order)
+            made = legacy.Portfolio(str(one), None, tuple(positions), tuple(paid[one]))
+            portfolios.append(made)
+        return portfolios
+
+    async def _positions(
+        self, selection: Selection, *, deleted: bool = False
+    ) -> dict[UUID, dict[UUID, ref.Position]]:
+        """Return the positions of portfolios by id, with `last_price` if `deleted`."""
+        closed: dict[UUID, list[ref.Event]] = defaultdict(list)
+        for row in await self._read(select_events(self.catalog, selection, deleted=deleted)):
+            event = ref.Event(row["day"], row["quantity"], row["realized"])
+            closed[row["position_id"]].append(event)
+        query = (select_all_positions if deleted else select_positions)(self.catalog, selection)
+        currencies = {} if deleted else await self._currencies()
+        found: dict[UUID, dict[UUID, ref.Position]] = defaultdict(dict)
+        for row in await self._read(query):
+            own, portfolio = row.pop("id"), row.pop("portfolio_id")
+            if currencies:
+                row["currency"] = currencies.get(ref.normalised(row["symbol"] or ""))
+            found[portfolio][own] = ref.Position(**row, events=tuple(closed[own]))
+        return found
+
+    async def _homes(self, selection: Selection) -> dict[UUID, str | None]:
+        """Return the currencies of portfolios, where the host maps rates."""
+        if self.catalog.schema.fx is None:
+            return {}
+        rows = await self._read(select_homes(self.catalog, selection))
+        return {row["id"]: row["currency"] for row in rows}
+
+    async def _currencies(self) -> dict[str, str]:
+        """Return the currencies of symbols, where profiles name them."""
+        mapped = self.catalog.schema.fx
+        if mapped is None or mapped.currency_table == "positions":
+            return {}
+        rows = await self._rows(select_profile_currencies(self.catalog))
+        return {ref.normalised(symbol): own for symbol, own in sorted(rows)}
+
+    async def rates(self, last: int, lookback_days: int, pivot: str) -> ref.Rates | None:
+        """Return all rates up to a day (C6); None on a host that maps none."""
+        if self.catalog.schema.fx is None:
+            return None
+        rows = list(await self._rows(select_rates(self.catalog, None, last)))
+        scale = self.catalog.scale(RATES, "rate")
+        made = partial(ref.rates, lookback_days=lookback_days, pivot=pivot, scale=scale)
+        return await asyncio.to_thread(made, rows)
+
+    async def _flows(self, selection: Selection) -> dict[UUID, list[ref.Flow]]:
+        found: dict[UUID, list[ref.Flow]] = defaultdict(list)
+        query = select_flows(self.catalog, selection, FIRST_DATE, LAST_DATE)
+        for row in await self._read(query):
+            found[row.pop("portfolio_id")].append(ref.Flow(**row))
+        return found
+
+    async def _betas(self, ids: Sequence[UUID]) -> dict[UUID, list[ref.Beta]]:
+        found: dict[UUID, list[ref.Beta]] = defaultdict(list)
+        if not self.catalog.has_table(POSITION_BETAS):
+            return found
+        template = "SELECT {columns} FROM {b} WHERE {b.position_id} = ANY({ids:uuids})"
+        read = "b.position_id, b.beta, b.calc_date day"
+        query = select(self.catalog, "betas", dict[str, Any], read, template, ids=_bytes_of(ids))
+        for row in await self._read(query):
+            if row["day"] is not None and row["beta"] is not None:
+                found[row["position_id"]].append(ref.Beta(row["day"], row["beta"]))
+        return found
+
+    async def legacy_closes(self, symbols: Iterable[str]) -> ref.Market:
+        """Return every finite close of symbols as spelt and in upper case (L10, L12, L26)."""
+        spelt = set(symbols)
+        found = await self._closes(sorted(spelt | set(map(upper, spelt))))
+        return await asyncio.to_thread(legacy.closes, found, self.scales)
+
+    async def legacy_profiles(self, symbols: Iterable[str]) -> dict[str, legacy.Profile]:
+        """Return the profiles of symbols as spelt and in upper case (L32, L33), by symbol."""
+        rows = await self._read(select_spelt_profiles(self.catalog, symbols))
+        count = Counter(row["symbol"] for row in rows)
+        only = [row for row in rows if count[row["symbol"]] == 1]
+        return {row.pop("symbol"): legacy.Profile(**row) for row in only}
+
+    async def closes(self, symbols: Iterable[str]) -> ref.Market:
+        """Return the valid closes of symbols, in any spelling and of all days, and their splits."""
+        wanted = {ref.normalised(symbol) for symbol in symbols}
+        template = "SELECT DISTINCT {columns} FROM {m}"
+        known = await self._rows(select(self.catalog, "spellings", dict, "m.symbol", template))
+        names = [symbol for (symbol,) in known]
+        spelt = [name for name in names if ref.normalised(name) in wanted]
+        splits = await self._splits(wanted)
+        return await asyncio.to_thread(ref.market, await self._closes(spelt), self.scales, splits)
+
+    async def _splits(self, symbols: Iterable[str]) -> ref.Splits | None:
+        mapped = self.catalog.schema.splits
+        if mapped is None:
+            return None
+        query = select_splits(self.catalog, mapped, symbols)
+        scale = max(column.scale for column in query.columns)
+        bases = mapped.price_basis, mapped.quantity_basis
+        return ref.splits(await self._rows(query), *bases, scale=scale)
+
+    async def _closes(
+        self, symbols: Sequence[str]
+    ) -> Iterable[tuple[str, int | None, Decimal | None]]:
+        """Return symbol, day and close of symbols exactly as spelt, one of each (S2)."""
+        sources = self.catalog.schema.price_sources
+        source = "{m.data_source}::text" if sources else "NULL::text"
+        read = ("m.symbol, m.date, m.close", Column("source", Kind.TEXT, source))
+        template = "SELECT {columns} FROM {m} WHERE {m.symbol} = ANY({symbols:texts})"
+        query = select(self.catalog, "closes", dict[str, Any], read, template, symbols=symbols)
+        rows = await self._rows(query)
+        if self.catalog.one_price and not sources:
+            return ((symbol, day, close) for symbol, day, close, _ in rows)
+        scale = self.scales.close
+        kept, _ = await asyncio.to_thread(ref.one_close, rows, sources, scale=scale)
+        return kept
+
+    async def _rows(self, query: Query[Any]) -> Iterator[tuple[Any, ...]]:
+        """Return the rows of a query; what a column's scale does not hold is at no scale."""
+        checked = [
+            (number, column.scale)
+            for number, column in enumerate(query.columns)
+            if column.kind in {Kind.NUMERIC, Kind.FLOAT8} and not column.always_fits
+        ]
+        rows = await fetch_plainly(self.session, query)
+        return (_readable(row, checked) for row in rows) if checked else rows
+
+    async def _read(self, query: Query[Any]) -> list[dict[str, Any]]:
+        """Return the same by the names of the columns."""
+        names = [column.name for column in query.columns]
+        return [dict(zip(names, row, strict=True)) for row in await self._rows(query)]
+
+
+def _readable(row: tuple[Any, ...], checked: list[tuple[int, int]]) -> tuple[Any, ...]:
+    cells = list(row)
+    for number, scale in checked:
+        value = cells[number]
+        if value is not None and value.is_finite() and not ref.representable(value, scale):
+            cells[number] = _UNREADABLE
+    return tuple(cells)
+
+
+def _selected(ids: Sequence[UUID]) -> Selection:
+    return Selection(_bytes_of(sorted(ids)))
+
+
+def _bytes_of(ids: Sequence[UUID]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    return np.frombuffer(b"".join(one.bytes for one in ids), dtype=np.uint8).reshape(-1, 16)

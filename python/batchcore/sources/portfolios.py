@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from batchcore.pg.session import Session
 
 
-@dataclass(frozen=True, eq=False)
 class SnapshotColumns(Frame):
     """One snapshot for each portfolio, or none: then its day is NULL."""
 
@@ -37,8 +36,7 @@ class SnapshotColumns(Frame):
     cumulative_capital_flow: Decimals = LEFT_OUT
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Portfolios(Frame):
+class Portfolios(Frame, kw_only=True):
     """The portfolios of a run and the complete snapshots around its first day, sorted by id."""
 
     id: Ids
@@ -53,7 +51,6 @@ class Portfolios(Frame):
     last: SnapshotColumns  # the latest snapshot from the boundary on
 
 
-@dataclass(frozen=True, eq=False)
 class LatestSnapshots(Frame):
     """How many portfolios have their latest complete snapshot on the same day."""
 
@@ -78,12 +75,7 @@ class LatestSnapshots(Frame):
         )
 
 
-_SUMS: Final = (
-    "equity_balance",
-    "cumulative_pnl",
-    "cumulative_realized_pnl",
-    "cumulative_capital_flow",
-)
+_SUMS: Final = tuple(item.name for item in fields(SnapshotColumns))[1:]
 
 _PORTFOLIOS: Final = """
 SELECT {columns} FROM {o} {own}
@@ -210,7 +202,6 @@ async def lock_portfolios(session: Session, catalog: Catalog, selection: Selecti
     await session.fetchval(part(catalog, _LOCK, alive=selection.alive(catalog)))
 
 
-@dataclass(frozen=True, eq=False)
 class LegacyPortfolios(Frame):
     """The portfolios of a run under `legacy`, sorted by id."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -99,10 +99,7 @@ LIMIT {most}
 
 
 def select_stepped_symbols(catalog: Catalog, most: int) -> Query[Text]:
-    """Return what `select_symbols` does of all portfolios, up to so many, without every position.
-
-    It steps through the index on symbols, one probe each.
-    """
+    """Return up to so many symbols of all portfolios by stepping through the index on symbols."""
     owned = Selection().owned(catalog, part(catalog, "{p.portfolio_id}"))
     read = [Column("symbol", Kind.TEXT, "spelling.symbol::text")]
     holes = {"owned": owned, "most": most}
@@ -137,7 +134,6 @@ def select_earliest_entries(catalog: Catalog, selection: Selection) -> Query[Bou
     return select(catalog, "earliest_entries", Boundaries, read, _EARLIEST, selection=selection)
 
 
-@dataclass(frozen=True, eq=False)
 class Held(Frame):
     """When public positions are held."""
 
@@ -173,7 +169,6 @@ def select_held(catalog: Catalog, selection: Selection, spellings: Iterable[str]
     return select(catalog, "held", _held, (*read, last_event), _HELD, **holes)
 
 
-@dataclass(frozen=True, eq=False)
 class HeldSymbols(Frame):
     """When public positions in a symbol are held by anybody, as in `Held`."""
 
@@ -206,3 +201,21 @@ def _held(start: Days, end: Days, last_event: Days, **columns: Any) -> Held:  # 
     has_event = last_event.state == State.VALUE
     last = np.where(has_event, last_event.values, np.iinfo(np.int32).min).astype(np.int32)
     return Held(**columns, start=start.values, end=closing(start.values, end), last_event=last)
+
+
+_ENTRIES: Final = """
+SELECT {columns} FROM {p}
+WHERE {p.symbol:normalised} = {symbol:text} AND {p.deleted_at} IS NULL
+    AND {p.position_type}::text IN ('LONG', 'SHORT')
+    AND upper(btrim({p.investment_class}::text COLLATE "C", ' ')) IS DISTINCT FROM 'PRIVATE'
+    AND {p.entry_date:dated} AND {p.entry_date} < {until:date} AND {p.entry_price:readable}
+ORDER BY {p.entry_date}, {p.id} LIMIT {most}
+"""
+
+MOST_ENTRIES: Final = 1000  # how many positions of a symbol are read at most
+
+
+def select_entries(catalog: Catalog, symbol: str, until: int) -> Query[object]:
+    """Return id, entry date and entry price of the first public stocks in a normalised symbol."""
+    read, holes = "p.id, p.entry_date, p.entry_price", {"symbol": symbol, "until": until}
+    return select(catalog, "entries", dict, read, _ENTRIES, most=MOST_ENTRIES, **holes)

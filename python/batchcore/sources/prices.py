@@ -1,22 +1,24 @@
-"""Closes: of a window, the last ones before it, and which of several rows of a day counts (S2)."""
+"""Closes: of a window, the last ones before it, and which of several rows counts (S2); splits."""
 
 from __future__ import annotations
 
 import asyncio
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from batchcore import calendar as calendars
 from batchcore.errors import DecodeError
-from batchcore.frames import Ambiguous, Prices, day_keys, first_of_each
+from batchcore.frames import Ambiguous, Prices, SplitRows, day_keys, first_of_each
 from batchcore.pg.sql import Sql, compose, joined
-from batchcore.schema import Kind
-from batchcore.sources.host import HostTable, part, select, tables, upper
+from batchcore.schema import SPLITS, WHOLE, Kind
+from batchcore.sources.host import HostTable, part, select, tables
 from batchcore.sources.query import Column, Query, first_column, load
 from batchcore.units import State
-from batchcore.words import counted
+from batchcore.values import normalised, underlying, upper
+from batchcore.words import counted, short
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -24,8 +26,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.calendar import Calendar
+    from batchcore.config import Splits
     from batchcore.db.catalog import Catalog
-    from batchcore.frames import Days, Decimals, Int32, Int64, Text
+    from batchcore.frames import Int32, Int64, Text
     from batchcore.pg.session import Session
     from batchcore.spans import Window
 
@@ -56,16 +59,16 @@ async def _load(
     *,
     symbol: str | Column = "m.symbol",
 ) -> Prices:
-    """Return the closes that a query brings, one of each symbol and date (S2).
-
-    Where rows differ the session notes it.
-    """
+    """Return the closes of a query, one of each symbol and date; the session notes others (S2)."""
     read, has_sources = [symbol, "m.date day, m.close"], bool(catalog.schema.price_sources)
     if has_sources:
         read.append(Column("rank", Kind.INT4, _RANK))
     newest, ranked = HostTable(catalog, PRICES, "newest"), Sql(", 0" if has_sources else "")
     holes = {**_parts(catalog), "newest": newest, "ranked": ranked, **holes}
-    prices, rank = await load(session, select(catalog, name, _ranked, read, template, **holes))
+    query = select(catalog, name, dict[str, Any], read, template, **holes)
+    columns = await load(session, query)
+    rank = columns.pop("rank", None)
+    prices = Prices(**columns)
     if catalog.one_price and not has_sources:
         return prices
     prices, ambiguous = await asyncio.to_thread(one_close, prices, rank)
@@ -97,12 +100,6 @@ def _parts(catalog: Catalog) -> dict[str, object]:
         counts = part(catalog, _COUNTS, x=x, **holes)
     in_order = joined(", ", newest_first)
     return {"sources": sources, "declared": declared, "counts": counts, "newest_first": in_order}
-
-
-def _ranked(
-    symbol: Text, day: Days, close: Decimals, rank: Int64 | None = None
-) -> tuple[Prices, Int64 | None]:
-    return Prices(symbol=symbol, day=day, close=close), rank
 
 
 _PRICES: Final = """
@@ -154,10 +151,7 @@ _SPELLINGS: Final = """
 
 
 async def load_spellings(session: Session, catalog: Catalog) -> Text | None:
-    """Return the distinct symbols that closes are stored under.
-
-    None where they are too many, or one of them, which nobody need hold, is no text.
-    """
+    """Return the distinct symbols of closes; None if there are too many, or one is no text."""
     column = Column("symbol", Kind.TEXT, "spelling.symbol::text")
     holes = {"stepped": part(catalog, _STEPPED), "most": MOST_SPELLINGS + 1}
     query = select(catalog, "spellings", first_column, [column], _SPELLINGS, **holes)
@@ -218,46 +212,24 @@ async def load_fallback(
     *,
     since: int | None = None,
     settled: Iterable[str] = (),
+    named: tuple[Iterable[str], Iterable[str]] | None = None,
 ) -> Prices:
     """Return what the closes of a window leave out, by one statement.
 
     Of each spelling of a symbol ``wanted``, normalised, that is not ``settled``: the last valid
     close before the window, and the last finite one where it is newer. And the closes in the
     window of the spellings that were not ``brought``; of those that were, only closes from
-    ``since`` on are there, if it is given.
+    ``since`` on are there, if it is given. Where spellings are known, ``named`` has those that are
+    not settled, and further ones whose closes in the window may not be there yet.
     """
-    stepped = part(catalog, _STEPPED)
-    found = compose(_WANTED_SYMBOLS, stepped=stepped, symbols=wanted, settled=settled)
-    return await _load_left_out(session, catalog, found, brought, (*days, since or days[0]))
-
-
-async def load_left_out(
-    session: Session,
-    catalog: Catalog,
-    named: tuple[Iterable[str], Iterable[str]],
-    brought: Iterable[str],
-    days: tuple[int, int],
-) -> Prices:
-    """Return what `load_fallback` does, where the spellings are known.
-
-    ``named`` has those that a close before the window is wanted of, and further ones whose closes
-    in the window may not be there yet.
-    """
-    earlier, others = named
-    found = part(catalog, _WANTED_SPELLINGS, earlier=earlier, others=others)
-    return await _load_left_out(session, catalog, found, brought, (*days, days[0]))
-
-
-async def _load_left_out(
-    session: Session,
-    catalog: Catalog,
-    wanted: Sql,
-    brought: Iterable[str],
-    days: tuple[int, int, int],
-) -> Prices:
-    first, last, since = days
+    (first, last), since = days, since or days[0]
+    if named is None:
+        stepped = part(catalog, _STEPPED)
+        found = compose(_WANTED_SYMBOLS, stepped=stepped, symbols=wanted, settled=settled)
+    else:
+        found = part(catalog, _WANTED_SPELLINGS, earlier=named[0], others=named[1])
     template = _LEFT_OUT + _BEFORE if since > first else _LEFT_OUT
-    holes = {"wanted": wanted, "brought": tuple(brought), "first": first, "last": last}
+    holes = {"wanted": found, "brought": tuple(brought), "first": first, "last": last}
     return await _load(session, catalog, "fallback", template, {**holes, "before": since - 1})
 
 
@@ -347,18 +319,50 @@ def _ambiguous(
 ) -> list[Ambiguous]:
     """Return one of each symbol; rows come by symbol and day."""
     firsts, counts = first_of_each(prices.symbol.codes[rows])
-    scale = prices.close.scale
-
-    def shown(mantissa: int) -> str:
-        text = f"{Decimal(mantissa).scaleb(-scale):f}"
-        return text.rstrip("0").rstrip(".") if scale else text
-
+    first, unit = prices.take(rows[firsts]), Decimal(1).scaleb(-prices.close.scale)
+    columns = (first.day.values, counts, low[firsts], high[firsts])
+    found = zip(first.symbol.texts(), *(column.tolist() for column in columns), strict=True)
     return [
         Ambiguous(
-            prices.symbol.value(int(prices.symbol.codes[rows[at]])),
-            int(prices.day.values[rows[at]]),
-            f"{counted(count, 'date')}; {shown(int(low[at]))} and {shown(int(high[at]))}"
+            str(symbol),
+            day,
+            f"{counted(count, 'date')}; {short(least * unit)} and {short(most * unit)}"
             " on the first",
         )
-        for at, count in zip(firsts.tolist(), counts.tolist(), strict=True)
+        for symbol, day, count, least, most in found
     ]
+
+
+_SPLITS: Final = "SELECT {columns} FROM {r} WHERE {r.symbol:normalised} = ANY({symbols:texts})"
+
+
+def select_splits(catalog: Catalog, mapped: Splits, symbols: Iterable[str]) -> Query[SplitRows]:
+    """Return all splits of symbols and of the underlyings of options, in any spelling.
+
+    Future ones are included: a current quantity has been restated for them (C4).
+    """
+    read = [
+        Column("symbol", Kind.TEXT, "{r.symbol}::text"),
+        "r.ex_date day",
+        *(_shares(catalog, name) for name in ("new", "old")),
+    ]
+    frame = partial(SplitRows, price_basis=mapped.price_basis, quantity_basis=mapped.quantity_basis)
+    names = {normalised(symbol) for symbol in symbols}
+    wanted = sorted({*names, *filter(None, map(underlying, names))} - {""})
+    return select(catalog, SPLITS, frame, read, _SPLITS, symbols=wanted)
+
+
+def _shares(catalog: Catalog, name: str) -> str | Column:
+    """Return a column of shares, which may be of an integer type."""
+    if catalog.column(SPLITS, name).kind not in WHOLE:
+        return f"r.{name}"
+    column = getattr(HostTable(catalog, SPLITS, "r"), name)
+    return Column(name, Kind.NUMERIC, Sql(f"{column}::numeric"), always_fits=True)
+
+
+async def load_splits(
+    session: Session, catalog: Catalog, symbols: Iterable[str]
+) -> SplitRows | None:
+    """Return the splits of symbols; None on a host that maps no table of them (C3)."""
+    mapped = catalog.schema.splits
+    return None if mapped is None else await load(session, select_splits(catalog, mapped, symbols))

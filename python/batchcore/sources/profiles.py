@@ -12,9 +12,10 @@ import numpy as np
 from batchcore.db.analytic_tables import POSITION_BETAS, PROFILES
 from batchcore.frames import Betas, Decimals, Profiles, Text
 from batchcore.schema import Kind
-from batchcore.sources.host import HostTable, floats, normalised, part, select, upper
+from batchcore.sources.host import HostTable, floats, part, select
 from batchcore.sources.query import Column, Query, load, results
 from batchcore.units import State
+from batchcore.values import normalised, upper
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -97,33 +98,32 @@ def _only(keys: Text, of: str = "company_profiles") -> tuple[Bools, tuple[str, .
     return only, ambiguous
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class SpeltProfiles:
-    """Profiles as the policy `legacy` reads them, one of each symbol as stored."""
+def select_spelt_profiles(
+    catalog: Catalog, symbols: Iterable[str]
+) -> Query[tuple[Profiles | None, tuple[str, ...]]]:
+    """Return the profiles of symbols as spelt and in upper case (L32, L33), None without a table.
 
-    profiles: Profiles | None = None  # None without a table
-    ambiguous: tuple[str, ...] = ()  # symbols whose profiles differ, which count as none
-
-
-def select_spelt_profiles(catalog: Catalog, symbols: Iterable[str]) -> Query[SpeltProfiles]:
-    """Return the profiles of symbols as spelt and in upper case (L32, L33).
-
-    Of the columns only those that the policy `legacy` reads have values.
+    Of the columns only those that the policy `legacy` reads have values. With them come the symbols
+    whose profiles differ, which count as none.
     """
     if not catalog.has_table(PROFILES):
-        return Query("profiles", "", (), SpeltProfiles)
+        return Query("profiles", "", (), lambda: (None, ()))
     spelt = set(symbols)
     read = (_AS_TEXT, "c.beta, c.sector", _IS_ETF)
     wanted = sorted({*spelt, *map(upper, spelt)})
     return select(catalog, "profiles", _spelt, read, _AS_SPELT, symbols=wanted)
 
 
-def _spelt(symbol: Text, is_etf: Bools, **columns: Any) -> SpeltProfiles:  # noqa: ANN401  # several
+def _spelt(
+    symbol: Text,
+    is_etf: Bools,
+    **columns: Any,  # noqa: ANN401  # of several types
+) -> tuple[Profiles, tuple[str, ...]]:
     rows = len(is_etf)
     columns |= dict.fromkeys(("name", "industry", "country"), Text.constant(None, rows))
     found = Profiles(symbol=symbol, **columns, is_etf=is_etf, market_cap=Decimals.nulls(rows))
     counts, ambiguous = _only(symbol)
-    return SpeltProfiles(found.take(counts), ambiguous)
+    return found.take(counts), ambiguous
 
 
 def select_company_profiles(catalog: Catalog, symbols: Iterable[str]) -> Query[Profiles]:

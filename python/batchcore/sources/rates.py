@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -11,10 +11,10 @@ from batchcore.frames import Frame, RateRows, Text
 from batchcore.pg.sql import Sql
 from batchcore.schema import CURRENCY, RATES, Kind
 from batchcore.sources.facts import END, closing, ends
-from batchcore.sources.host import normalised, part, select
+from batchcore.sources.host import part, select
 from batchcore.sources.query import Column, Query, first_column, load, results
 from batchcore.units import State
-from batchcore.values import currency
+from batchcore.values import currency, normalised
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -52,7 +52,6 @@ def position_currency(catalog: Catalog) -> tuple[Column, ...]:
     return (Column(CURRENCY.name, Kind.TEXT, "{p.currency}::text"),)
 
 
-@dataclass(frozen=True, eq=False)
 class Homes(Frame):
     """The currencies of portfolios, as stored."""
 
@@ -105,7 +104,6 @@ def with_currencies(positions: Positions, by_symbol: dict[str, str]) -> Position
     return replace(positions, currency=Text.of([*names, None]).take(code))
 
 
-@dataclass(frozen=True, eq=False)
 class Pairs(Frame):
     """Which currencies the positions of portfolios are in, each pair and date of entry once."""
 
@@ -146,7 +144,6 @@ def select_holders(catalog: Catalog, selection: Selection, names: Iterable[str])
     return Query("holders", sql, results("portfolio_id uuid"), first_column)
 
 
-@dataclass(frozen=True, eq=False)
 class ForeignHeld(Frame):
     """When positions are held that name a currency."""
 
@@ -177,7 +174,6 @@ def _held(start: Int32, end: Days, **columns: Any) -> ForeignHeld:  # noqa: ANN4
     return ForeignHeld(**columns, start=start, end=closing(start, end))
 
 
-@dataclass(frozen=True, eq=False)
 class ChangedRates(Frame):
     """The first date of each pair whose rate came or changed; currencies are as stored."""
 

@@ -1,28 +1,42 @@
-"""Snapshots that runs go on from or leave as they are."""
+"""Stored snapshots: those that runs go on from, those of a table, and those that pages show."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from batchcore.frames import Days, Decimals, Frame, Previous
+from batchcore.errors import SchemaError
+from batchcore.frames import Days, Decimals, Frame, Integers, Previous, taken
 from batchcore.pg.sql import Sql, compose
-from batchcore.schema import Kind
-from batchcore.sources.host import HostTable, bits_of, complete, floats, part, select, sorted_ids
+from batchcore.schema import SNAPSHOT_SCALES, Kind
+from batchcore.sources.host import (
+    HostTable,
+    bits_of,
+    complete,
+    day_number,
+    floats,
+    part,
+    select,
+    sorted_ids,
+    tables,
+)
 from batchcore.sources.query import Column, Query, first_column, results
 
 if TYPE_CHECKING:
+    import uuid
+    from collections.abc import Iterable, Sequence
+
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Bools, Floats, Ids, Int32, Int64
-    from batchcore.sources.host import Selection
+    from batchcore.pg.session import Session
+    from batchcore.sources.host import HostColumn, Selection
 
 SNAPSHOTS: Final = "portfolio_snapshots"
 
 
-@dataclass(frozen=True, eq=False)
 class Existing(Frame):
     """Snapshots that exist, and whether each is complete (S5)."""
 
@@ -58,7 +72,6 @@ def select_existing(
     return select(catalog, "existing", Existing, read, ROWS, **holes)
 
 
-@dataclass(frozen=True, eq=False)
 class Holes(Frame):
     """Sessions without a complete snapshot, of portfolios that have one in the range."""
 
@@ -97,10 +110,7 @@ FROM generate_series(0, {count}) AS i WHERE get_bit({bits}, i) = 1
 def select_holes(
     catalog: Catalog, calendar: Calendar, selection: Selection, start: int | None, end: int
 ) -> Query[Holes]:
-    """Return where the chains of portfolios have holes: sessions without a complete snapshot.
-
-    Without a start the range begins with the earliest snapshot of each portfolio.
-    """
+    """Return where chains have holes, without a start from each one's earliest snapshot on."""
     after = "" if start is None else "AND {s.snapshot_date} >= {start:date}"
     holes = {"selection": selection, "complete": complete(catalog, calendar)}
     holes |= {"after": part(catalog, after, start=start), "missing": Sql(_MISSING)}
@@ -125,7 +135,6 @@ def _sessions(calendar: Calendar, start: int | None, end: int) -> Sql:
     return compose(_OF_BITS, first=first_day, count=last_day - first_day, bits=bits_of(days))
 
 
-@dataclass(frozen=True, eq=False)
 class Returns(Frame):
     """Daily returns of portfolios before a run."""
 
@@ -150,8 +159,7 @@ def select_returns(
 ) -> Query[Returns]:
     """Return of each portfolio the last daily returns before a day, of complete snapshots.
 
-    A LATERAL look-up on the unique index for each; NULL and what is not finite do not count.
-    ``before`` has the day of each of ``ids``; of a portfolio come ``count`` at most.
+    ``before`` has the day of each of ``ids``; of each come ``count`` finite ones at most.
     """
     portfolio = Column("portfolio", Kind.INT4, "(w.number - 1)::int4")
     read = (portfolio, "last.snapshot_date! day, last.daily_return")
@@ -192,10 +200,7 @@ CROSS JOIN LATERAL (
 def select_latest_snapshots(
     catalog: Catalog, calendar: Calendar, ids: Ids, before: int
 ) -> Query[Previous]:
-    """Return of each portfolio the latest complete snapshot before a day (S5).
-
-    A LATERAL look-up on the unique index for each.
-    """
+    """Return of each portfolio the latest complete snapshot before a day, by one look-up (S5)."""
     read = (
         Column("portfolio_id", Kind.UUID, "w.id"),
         "latest.snapshot_date! day, latest.equity_balance equity, latest.cumulative_pnl",
@@ -234,7 +239,6 @@ def select_last_days(catalog: Catalog, calendar: Calendar, ids: Ids, until: int)
     return select(catalog, "last_days", first_column, "last.snapshot_date! day", _LAST, **holes)
 
 
-@dataclass(frozen=True, eq=False)
 class ChainRows(Frame):
     """Snapshots that are marked complete, in any order; some may be on no session."""
 
@@ -262,3 +266,169 @@ def select_chain_rows(
     holes = {"selection": selection, "counts": complete(catalog, calendar)}
     first, last = days
     return select(catalog, "chains", ChainRows, read, template, first=first, last=last, **holes)
+
+
+def scale_of(catalog: Catalog, column: str) -> int:
+    """Return the decimals that a column of snapshots is read with.
+
+    A column that declares none and that no rule reads has those of docs/schema.md; what has
+    more is then not representable, and equal to nothing.
+    """
+    if SNAPSHOT_SCALES[column] == 0:
+        return 0
+    try:
+        return catalog.scale(SNAPSHOTS, column)
+    except SchemaError:
+        return SNAPSHOT_SCALES[column]
+
+
+KEY: Final = ("portfolio_id", "snapshot_date")
+
+_TEXTS: Final = frozenset({Kind.TEXT, Kind.JSON, Kind.JSONB})
+_COUNTS: Final = frozenset({Kind.INT2, Kind.INT4})
+
+_TABLE: Final = """
+SELECT {columns} FROM {s}
+WHERE {owned} AND {s.snapshot_date} BETWEEN {first:date} AND {last:date}
+"""
+_MICROSECONDS: Final = """
+CASE WHEN isfinite({moment}) THEN (extract(epoch FROM {moment}) * 1000000)::numeric END
+"""
+
+
+def select_snapshots(
+    catalog: Catalog, selection: Selection, days: tuple[int, int], columns: Iterable[str]
+) -> Query[dict[str, Any]]:
+    """Return the snapshots of portfolios from one day to another, by portfolio and date.
+
+    Their columns by name: those of `KEY`, and others; moments are microseconds since 1970.
+    """
+    s = HostTable(catalog, SNAPSHOTS, "s")
+    own = [(name, getattr(s, name)) for name in (*KEY, *columns)]
+    read = [_column(catalog, name, column) for name, column in own]
+    owned = selection.owned(catalog, s.portfolio_id)
+    holes = {"owned": owned, "first": days[0], "last": days[1]}
+    made = partial(_by_key, {name for name, column in own if column.kind in _COUNTS})
+    return select(catalog, "snapshots", made, read, _TABLE, **holes)
+
+
+def _column(catalog: Catalog, name: str, column: HostColumn) -> Column:
+    """Return a column of the host as one of the result, which tells a NULL."""
+    kind = column.kind
+    if kind in _TEXTS:
+        return Column(name, Kind.TEXT, Sql(f"{column}::text"))
+    if kind in {*_COUNTS, Kind.INT8}:
+        return Column(name, Kind.NUMERIC, Sql(f"{column}::numeric"))
+    if kind is Kind.TIMESTAMPTZ:
+        return Column(name, Kind.NUMERIC, compose(_MICROSECONDS, moment=column))
+    if kind is Kind.BOOL:
+        return Column(name, Kind.BOOL, Sql(f"({column}) IS TRUE"))
+    if kind in {Kind.NUMERIC, Kind.FLOAT8}:
+        return Column(name, kind, column, scale_of(catalog, name), f"{SNAPSHOTS}.{name}")
+    return column.read(name, bare=name in KEY)
+
+
+def _by_key(counts: set[str], **columns: Any) -> dict[str, Any]:  # noqa: ANN401  # several types
+    for name in counts:
+        column: Decimals = columns[name]
+        columns[name] = Integers(column.values.astype(np.int32), column.state)
+    order = sorted_ids(columns["portfolio_id"], columns["snapshot_date"])
+    in_order = bool((order[1:] > order[:-1]).all())
+    return columns if in_order else taken(columns, order)
+
+
+# By the unique index from each portfolio on: few tables have one on the date alone.
+_OF_SESSION: Final = """
+FROM {o} JOIN {s} ON {s.portfolio_id} = {o.id} AND {s.snapshot_date} = {day:date}
+WHERE {alive} AND {complete}
+"""
+_TOTALS: Final = """
+SELECT count(*) AS portfolios, count(*) FILTER (WHERE {s.daily_pnl} < 0) AS losing,
+    COALESCE(sum({s.equity_balance}), 0) AS equity, COALESCE(sum({s.daily_pnl}), 0) AS pnl,
+    COALESCE(sum({s.daily_capital_flow}), 0) AS flow,
+    CASE WHEN min({o.currency}) IS NOT DISTINCT FROM max({o.currency})
+        THEN COALESCE(min({o.currency})::text, '') END AS currency
+{of_session}
+"""
+
+
+async def load_totals(
+    session: Session, catalog: Catalog, calendar: Calendar, selection: Selection, day: int
+) -> dict[str, Any]:
+    """Return the complete snapshots of a session counted and added up."""
+    holes = {"alive": selection.alive(catalog), "complete": complete(catalog, calendar)}
+    of_session = part(catalog, _OF_SESSION, day=day, **holes)
+    (row,) = await session.fetch(part(catalog, _TOTALS, of_session=of_session))
+    return dict(row)
+
+
+class SessionReturns(Frame):
+    """The returns of the complete snapshots of a session, as stored."""
+
+    portfolio_id: Ids
+    daily_return: Decimals
+
+
+def select_session_returns(
+    catalog: Catalog, calendar: Calendar, selection: Selection, day: int
+) -> Query[SessionReturns]:
+    """Return the stored return of each portfolio on a session."""
+    read, template = "s.portfolio_id, s.daily_return", "SELECT {columns}" + _OF_SESSION
+    holes = {"alive": selection.alive(catalog), "complete": complete(catalog, calendar)}
+    return select(catalog, "session_returns", SessionReturns, read, template, day=day, **holes)
+
+
+_NAMED: Final = """
+SELECT {o.id} AS id, {o.name}::text AS name, {s.daily_pnl} AS pnl, {s.equity_balance} AS equity
+FROM {o} LEFT JOIN {s} ON {s.portfolio_id} = {o.id} AND {s.snapshot_date} = {day:date}
+WHERE {o.id} = ANY($1)
+"""
+
+
+async def load_named(
+    session: Session, catalog: Catalog, ids: Sequence[uuid.UUID], day: int
+) -> dict[uuid.UUID, dict[str, Any]]:
+    """Return the names of portfolios, with P&L and equity of a session, by id."""
+    rows = await session.fetch(part(catalog, _NAMED, day=day), list(ids))
+    return {row["id"]: dict(row) for row in rows}
+
+
+_PORTFOLIO: Final = """
+SELECT {o.name}::text AS name, {o.currency}::text AS currency FROM {o} WHERE {o.id} = $1
+"""
+
+
+async def load_portfolio(
+    session: Session, catalog: Catalog, portfolio: uuid.UUID
+) -> dict[str, Any] | None:
+    """Return name and currency of a portfolio; None if there is none of that id."""
+    rows = await session.fetch(part(catalog, _PORTFOLIO), portfolio)
+    return dict(rows[0]) if rows else None
+
+
+_ANALYTIC: Final = {
+    "top_3": "top_3_concentration",
+    "top_10": "top_10_concentration",
+    "sectors": "sector_exposure",
+}
+_CHAIN: Final = """
+SELECT {day} AS day, {s.equity_balance} AS equity, {s.daily_pnl} AS pnl,
+    {s.daily_capital_flow} AS flow, {s.cumulative_pnl} AS cumulative,
+    {s.cumulative_realized_pnl} AS realized, {s.long_value} AS long, {s.short_value} AS short,
+    {s.net_exposure} AS net, {top_3} AS top_3, {top_10} AS top_10, {sectors}::text AS sectors
+FROM {s} WHERE {s.portfolio_id} = $1 AND {complete} ORDER BY {s.snapshot_date}
+"""
+
+
+async def load_chain(
+    session: Session, catalog: Catalog, calendar: Calendar, portfolio: uuid.UUID
+) -> list[dict[str, Any]]:
+    """Return the complete snapshots of a portfolio by day; analytics that it lacks are None."""
+    s = tables(catalog)["s"]
+    analytic = {
+        name: getattr(s, column) if catalog.find(SNAPSHOTS, column) else Sql("NULL")
+        for name, column in _ANALYTIC.items()
+    }
+    holes = {"day": day_number(s.snapshot_date), "complete": complete(catalog, calendar)}
+    sql = part(catalog, _CHAIN, **holes, **analytic)
+    return [dict(row) for row in await session.fetch(sql, portfolio)]

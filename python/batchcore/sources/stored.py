@@ -13,26 +13,18 @@ import numpy as np
 
 from batchcore.calendar import FIRST_DATE, LAST_DATE
 from batchcore.db.analytic_tables import POSITION_BETAS, PROFILES
-from batchcore.errors import SchemaError
 from batchcore.frames import Days, Decimals, Frame, Text, taken
 from batchcore.pg.ledger import CHUNKS, RUNS
 from batchcore.pg.sql import Sql, compose, joined, table_name
-from batchcore.schema import HOST, RATES, SNAPSHOT_SCALES, SPLITS, Kind, Use
+from batchcore.schema import HOST, RATES, SPLITS, Kind, Use
 from batchcore.sources.facts import EVENTS, EXPIRY, FLOWS
-from batchcore.sources.host import (
-    HostTable,
-    complete,
-    located,
-    normalised,
-    part,
-    select,
-    sorted_ids,
-)
+from batchcore.sources.host import HostTable, complete, located, part, select, sorted_ids
 from batchcore.sources.prices import PRICES
 from batchcore.sources.profiles import SP500, WEIGHTS
 from batchcore.sources.query import Column, Query, first_day, results
-from batchcore.sources.snapshots import SNAPSHOTS
+from batchcore.sources.snapshots import SNAPSHOTS, scale_of
 from batchcore.units import State
+from batchcore.values import normalised
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -136,20 +128,6 @@ class StoredSource:
         }
 
 
-def scale_of(catalog: Catalog, column: str) -> int:
-    """Return the decimals that a column of snapshots is read with.
-
-    A column that declares none and that no rule reads has those of docs/schema.md; what has
-    more is then not representable, and equal to nothing.
-    """
-    if SNAPSHOT_SCALES[column] == 0:
-        return 0
-    try:
-        return catalog.scale(SNAPSHOTS, column)
-    except SchemaError:
-        return SNAPSHOT_SCALES[column]
-
-
 def readable(catalog: Catalog, columns: Iterable[str]) -> tuple[str, ...]:
     """Return those columns of snapshots that are there and may be read."""
     found = ((name, catalog.find(SNAPSHOTS, name)) for name in columns)
@@ -234,7 +212,6 @@ def _counted(  # noqa: PLR0917  # columns, by name
     return found
 
 
-@dataclass(frozen=True, eq=False)
 class Ranges(Frame):
     """Portfolios by id, with the days between which the rows of a range lie."""
 
@@ -296,7 +273,6 @@ def select_latest_day(
     return Query("latest_day", sql, results("day date"), first_day)
 
 
-@dataclass(frozen=True, eq=False)
 class StoredRows(Frame):
     """Snapshots of a chunk, sorted by portfolio and day."""
 
@@ -307,8 +283,6 @@ class StoredRows(Frame):
     written: Int64  # microseconds since 1970, `created_at`
     cells: Mapping[str, Decimals]  # of the columns that were asked for
     texts: Mapping[str, Text]  # of those of `TEXTS`
-
-    _is_checked: ClassVar = False
 
     @property
     def shares(self) -> Text | None:
@@ -386,7 +360,6 @@ def _by_portfolio(
     return portfolio[order], taken(columns, order)
 
 
-@dataclass(frozen=True, eq=False)
 class RunChunks(Frame):
     """Chunks that runs have committed, the earliest run first: portfolios and sessions."""
 
@@ -445,7 +418,6 @@ class Fact(IntEnum):
     BETA = 4
 
 
-@dataclass(frozen=True, eq=False)
 class Facts(Frame):
     """What the rows of a chunk are made of, and when it was changed; sorted by portfolio."""
 
@@ -517,17 +489,11 @@ def select_facts(
         "private": part(catalog, rules.private),
         "counts": is_alive if rules.of_alive else Sql("true"),
     }
-    wanted = {
-        Fact.POSITION: True,
-        Fact.EVENT: catalog.has_table(EVENTS),
-        Fact.FLOW: catalog.has_table(FLOWS),
-        Fact.PROFILE: profiles,
-        Fact.BETA: betas,
-    }
-    parts = []
-    for kind in (kind for kind, is_wanted in wanted.items() if is_wanted):
-        holes |= {"kind": int(kind), "changed": _changed(catalog, *_TABLES[kind])}
-        parts.append(part(catalog, _FACTS[kind], **holes))
+    wanted, parts = {Fact.PROFILE: profiles, Fact.BETA: betas}, []
+    for kind, template in _FACTS.items():
+        if wanted.get(kind, catalog.has_table(_TABLES[kind][0])):
+            holes |= {"kind": int(kind), "changed": _changed(catalog, *_TABLES[kind])}
+            parts.append(part(catalog, template, **holes))
     columns = "kind int4, portfolio_id uuid, symbol text, start day, end date, private bool"
     sql, made = joined(" UNION ALL ", parts), results(f"{columns}, changed int8")
     return Query("facts", sql, made, partial(_facts, ids))
@@ -551,7 +517,6 @@ def _symbols(spelt: Text) -> tuple[Int64, tuple[str, ...]]:
     return code[np.where(spelt.state == State.NULL, len(names), spelt.codes)], tuple(symbols)
 
 
-@dataclass(frozen=True, eq=False)
 class ChangedCloses(Frame):
     """Closes that were changed, or splits by their ex-dates, sorted by symbol and day."""
 
@@ -585,11 +550,7 @@ def select_changed_closes(
 def select_changed_splits(
     catalog: Catalog, symbols: Sequence[str], since: int
 ) -> Query[ChangedCloses]:
-    """Return the splits of normalised symbols that were changed since a moment.
-
-    One that was edited has the first date that there is, `FIRST_DATE`, as its ex-date may have been
-    another.
-    """
+    """Return the splits of normalised symbols that were changed since; edited at `FIRST_DATE`."""
     is_known = {"created_at", "updated_at"} <= set(_stamps(catalog, SPLITS))
     ex_date = _EX_DATE if is_known else "{t.ex_date}"
     return _of_symbols(catalog, SPLITS, ex_date, symbols, since=since, last=LAST_DATE)
@@ -614,7 +575,6 @@ def _changed_closes(
     return ChangedCloses(own[order], day[order], changed[order])
 
 
-@dataclass(frozen=True, eq=False)
 class RateChanges(Frame):
     """When rates came or changed; currencies are as stored."""
 
@@ -656,7 +616,6 @@ def select_benchmark_since(catalog: Catalog) -> Query[int]:
     return Query("benchmark_since", sql, results("since int8"), lambda since: int(since[0]))
 
 
-@dataclass(frozen=True, eq=False)
 class OwnEquities(Frame):
     """What `portfolios.equity_balance` is to be."""
 

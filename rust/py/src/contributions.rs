@@ -19,46 +19,29 @@ type OfLot<T> = fn(&Contribution) -> Option<T>;
 /// Return what each lot added to the P&L of its portfolio from the day `opening.first_day` to the
 /// session `opening.last_day`: columns of one row for each lot. Those of `wide` are (n, 16) uint8,
 /// integers of 128 bits, least byte first, with their decimals and states; (n, 64) uint8 where 128
-/// bits do not hold one of a column.
+/// bits do not hold one of a column. With `days`, a `frames.ComputedDays`, what each position added
+/// over them under the policy `legacy`.
 ///
 /// Raises `CancelledError` once `cancel` is raised.
 #[pyfunction]
-#[pyo3(signature = (*, book, opening, market, threads, cancel=None))]
+#[pyo3(signature = (*, book, opening, market, threads, days=None, cancel=None))]
 pub(crate) fn contributions<'py>(
     py: Python<'py>,
     book: &Bound<'py, PyAny>,
     opening: &Bound<'py, PyAny>,
     market: &Bound<'py, PyAny>,
     threads: NonZeroUsize,
+    days: Option<&Bound<'py, PyAny>>,
     cancel: Option<&CancelFlag>,
 ) -> PyResult<Bound<'py, PyDict>> {
     guard("contributions", || {
-        let lots = LotArrays::of(book, opening, market)?;
-        let lots = lots.borrow()?;
-        let cancel = CancelFlag::or_never(cancel);
-        let found = detached(py, || by_lot::contributions(&lots, threads, cancel))?;
-        contributions_out(py, &found)
-    })
-}
-
-/// Return what each position added to the P&L of its portfolio under the policy `legacy`, as
-/// `contributions` does, over the days of a `frames.ComputedDays`.
-///
-/// Raises `CancelledError` once `cancel` is raised.
-#[pyfunction]
-#[pyo3(signature = (*, book, opening, market, days, threads, cancel=None))]
-pub(crate) fn legacy_contributions<'py>(
-    py: Python<'py>,
-    book: &Bound<'py, PyAny>,
-    opening: &Bound<'py, PyAny>,
-    market: &Bound<'py, PyAny>,
-    days: &Bound<'py, PyAny>,
-    threads: NonZeroUsize,
-    cancel: Option<&CancelFlag>,
-) -> PyResult<Bound<'py, PyDict>> {
-    guard("legacy_contributions", || {
         let arrays = LotArrays::of(book, opening, market)?;
         let lots = arrays.borrow()?;
+        let cancel = CancelFlag::or_never(cancel);
+        let Some(days) = days else {
+            let found = detached(py, || by_lot::contributions(&lots, threads, cancel))?;
+            return contributions_out(py, &found);
+        };
         let portfolio = plain::<i32>(days, "days.portfolio")?;
         let day = plain::<i32>(days, "days.day")?;
         let earns = plain::<bool>(days, "days.earns")?;
@@ -67,7 +50,6 @@ pub(crate) fn legacy_contributions<'py>(
             day: day.as_slice()?,
             earns: earns.as_slice()?,
         };
-        let cancel = CancelFlag::or_never(cancel);
         let prices = &arrays.prices.get().store;
         let found = detached(py, || {
             legacy::contributions(&lots, prices, &days, threads, cancel)

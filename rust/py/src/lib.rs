@@ -38,8 +38,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(contributions::contributions, module)?)?;
     module.add_function(wrap_pyfunction!(pgcopy::encode, module)?)?;
     module.add_function(wrap_pyfunction!(pnl::hold, module)?)?;
-    let legacy = wrap_pyfunction!(contributions::legacy_contributions, module)?;
-    module.add_function(legacy)?;
     module.add_function(wrap_pyfunction!(arrays::load_needed, module)?)?;
     module.add_function(wrap_pyfunction!(store::locate, module)?)?;
     module.add_function(wrap_pyfunction!(pgcopy::pick, module)?)?;

@@ -16,7 +16,6 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::arrays::{FrameArrays, attribute, column};
-use crate::errors::InputError;
 use crate::guard::{CancelFlag, detached, guard};
 use crate::marks::{Checks, Marks};
 use crate::rates::Rates;
@@ -25,12 +24,11 @@ use crate::store::{PriceStore, ProfileStore, SnapshotStore};
 
 /// Return the rows of all portfolios of `opening` over the sessions of `market`, as columns.
 ///
-/// `book` is a `native.Book`, `market` a `native.Market`, `checks` those of its closes. What
-/// follows them is read by the policy `legacy`, which needs `today`.
+/// `book` is a `native.Book`, `market` a `native.Market`, `checks` those of its closes. With `host`,
+/// a `native.Host`, they follow the policy `legacy`.
 #[pyfunction]
 #[pyo3(signature = (
-    *, policy, book, opening, market, previous, threads, cancel=None, checks=None, today=None,
-    cached=None, profiles=None, has_benchmark=false
+    *, book, opening, market, previous, threads, cancel=None, checks=None, host=None
 ))]
 #[expect(
     clippy::too_many_arguments,
@@ -38,7 +36,6 @@ use crate::store::{PriceStore, ProfileStore, SnapshotStore};
 )]
 pub(crate) fn run<'py>(
     py: Python<'py>,
-    policy: &str,
     book: &Bound<'py, PyAny>,
     opening: &Bound<'py, PyAny>,
     market: &Bound<'py, PyAny>,
@@ -46,10 +43,7 @@ pub(crate) fn run<'py>(
     threads: NonZeroUsize,
     cancel: Option<&CancelFlag>,
     checks: Option<&Checks>,
-    today: Option<i32>,
-    cached: Option<&PriceStore>,
-    profiles: Option<&ProfileStore>,
-    has_benchmark: bool,
+    host: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyDict>> {
     guard("run", || {
         let lots = LotArrays::of(book, opening, market)?;
@@ -58,25 +52,16 @@ pub(crate) fn run<'py>(
             .as_ref()
             .map(FrameArrays::of::<Betas<'_>>)
             .transpose()?;
-        let host = match (policy, today) {
-            ("rollforward", _) => None,
-            ("legacy", Some(today)) => Some(Host {
-                prices: &lots.prices.get().store,
-                cached: cached.map(|cached| &cached.store),
-                today: Day(today),
-                profiles: profiles.map(|profiles| &profiles.store),
-                betas: betas.as_ref().map(FrameArrays::borrow).transpose()?,
-                has_benchmark,
-            }),
-            ("legacy", None) => {
-                let message = "policy `legacy`: expected `today`, was None";
-                return Err(InputError::new_err((message, "policy")));
-            }
-            (policy, _) => {
-                let message = format!("no policy `{policy}`, expected rollforward or legacy");
-                return Err(InputError::new_err((message, "policy")));
-            }
-        };
+        let betas = betas.as_ref().map(FrameArrays::borrow).transpose()?;
+        let host: Option<LegacyHost<'py>> = host.map(PyAnyMethods::extract).transpose()?;
+        let host = host.as_ref().map(|host| Host {
+            prices: &lots.prices.get().store,
+            cached: host.cached.as_ref().map(|cached| &cached.get().store),
+            today: Day(host.today),
+            profiles: host.profiles.as_ref().map(|found| &found.get().store),
+            betas,
+            has_benchmark: host.has_benchmark,
+        });
         let flows = FrameArrays::of::<Flows<'_>>(&attribute(book, "book", "flows")?)?;
         let inputs = Inputs {
             lots: lots.borrow()?,
@@ -102,6 +87,16 @@ pub(crate) fn run<'py>(
         report_out(py, &memory, report, sectors)
     })
 }
+
+/// A `native.Host`, held while a call reads it.
+#[derive(FromPyObject)]
+pub(crate) struct LegacyHost<'py> {
+    today: i32,
+    cached: Option<Bound<'py, PriceStore>>,
+    profiles: Option<Bound<'py, ProfileStore>>,
+    has_benchmark: bool,
+}
+
 /// Return the lots held on at least one of `sessions`, (s,) int32, as columns.
 #[pyfunction]
 #[pyo3(signature = (*, book, opening, market, sessions, threads, cancel=None))]
