@@ -140,18 +140,8 @@ class RollForward(Policy):
 
     async def rewrites(self, reader: Session) -> Rewrites | None:
         """Return from where rows are computed again; None where `on_existing` alone says that."""
-        start, since = self.request.start, self.request.changed_since
-        if since is not None:
-            return await find_affected(
-                reader,
-                self.catalog,
-                since,
-                self.calendar,
-                Selection(self.request.wanted),
-                None if start is None else calendars.day_of(start),
-                self.monitor,
-                self.settings,
-            )
+        if self.request.changed_since is not None:
+            return await find_affected(reader, self, self.request.changed_since)
         entries = await self.inception(reader)
         return None if entries is None else Rewrites(entries.ids, Days(entries.day))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from batchcore.calendar import FIRST_DATE, PRICES, Calendar
+from batchcore.calendar import FIRST_DATE, PRICES, day_of
 from batchcore.db.check import check
 from batchcore.frames import Days, day_keys, distinct
 from batchcore.run.plan import Rewrites
@@ -39,38 +39,30 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from batchcore.config import Settings, Splits
-    from batchcore.db.catalog import Catalog
     from batchcore.frames import Int32, Int64, Text
     from batchcore.pg.session import Session
-    from batchcore.run.monitor import Monitor
+    from batchcore.policies.policy import Policy
 
 _NEVER: Final = np.iinfo(np.int64).max
 """After every day."""
 
 
-async def find_affected(  # noqa: PLR0917  # what changed, for some portfolios
-    session: Session,
-    catalog: Catalog,
-    since: dt.datetime,
-    calendar: Calendar,
-    selection: Selection,
-    start: int | None,
-    monitor: Monitor,
-    settings: Settings,
-) -> Rewrites:
-    """Return which portfolios are affected by what changed, by at most nine statements.
+async def find_affected(session: Session, policy: Policy, since: dt.datetime) -> Rewrites:
+    """Return which portfolios of a run what changed affects, by at most nine statements.
 
-    No day before ``start`` is rewritten.
+    No day before the start of the request is rewritten.
 
     Raises:
         SchemaError: a table that is there lacks a time stamp.
     """
+    catalog, monitor, request = policy.catalog, policy.monitor, policy.request
+    selection = Selection(request.wanted)
     check(catalog, Use.CHANGES, writes=False)
     facts = await load(session, select_changed_facts(catalog, since, selection))
     prices = await load(session, select_changed_prices(catalog, since))
     monitor.loaded(changed_facts=len(facts.day), changed_prices=len(prices.day))
     everyone_from, found = None, [facts]
-    if len(prices.day) and calendar.code == PRICES:
+    if len(prices.day) and policy.calendar.code == PRICES:
         everyone_from = await load(session, select_changed_session(catalog, since))
     mapped, splits = catalog.schema.splits, None
     if mapped is not None and restates(mapped):
@@ -95,7 +87,8 @@ async def find_affected(  # noqa: PLR0917  # what changed, for some portfolios
             foreign = await load(session, select_foreign_held(catalog, selection))
             monitor.loaded(foreign_held=len(foreign.start))
             names = await load_names(session, catalog, foreign.own)
-            found.append(await asyncio.to_thread(converted, rates, foreign, names, settings))
+            found.append(await asyncio.to_thread(converted, rates, foreign, names, policy.settings))
+    start = None if request.start is None else day_of(request.start)
     return await asyncio.to_thread(earliest, found, everyone_from, start)
 
 

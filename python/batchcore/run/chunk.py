@@ -21,9 +21,8 @@ from batchcore.sinks.snapshots import Stamp, sha256_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from batchcore.frames import Bools, Ids, Opening, Rows
-    from batchcore.policies.policy import ChunkFacts, ChunkLoad, ComputedChunk, Policy, RunPrices
-    from batchcore.run.plan import Chunk
+    from batchcore.frames import Bools, Ids
+    from batchcore.policies.policy import ChunkLoad, ComputedChunk, Policy, RunPrices
     from batchcore.run.request import Request
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -63,19 +62,28 @@ class ChunkSteps:
 
     async def compute(self, loaded: ChunkLoad, prices: RunPrices | None) -> ComputedChunk | None:
         """Return what a chunk writes; None if there is nothing."""
-        policy = self.policy
+        policy, plan, facts = self.policy, self.policy.plan, loaded.facts
         noticed = policy.notice(loaded.chunk, loaded.existing)
-        if loaded.facts is None or prices is None:
+        if facts is None or prices is None:
             self.unwritten += noticed
             return None
-        opening = policy.plan.opening.take(loaded.chunk.rows)
+        opening = plan.opening.take(loaded.chunk.rows)
         with self._monitor.phase("compute"):
-            compute = partial(policy.compute, loaded.facts, opening, prices)
+            compute = partial(policy.compute, facts, opening, prices)
             rows = await in_thread(compute, self._cancel)
         analysed = None
         if prices.analysis is not None:
+            last = plan.last_session[loaded.chunk.rows]
+            latest = plan.latest_day.take(loaded.chunk.rows)
+            inputs = ChunkInputs(
+                book=facts.book,
+                opening=opening,
+                rows=rows,
+                last_session=last,
+                is_latest=(latest.state != 0) | (latest.values <= last),
+                returns=facts.returns,
+            )
             with self._monitor.phase("analytics"):
-                inputs = self._analytic_inputs(loaded.chunk, loaded.facts, opening, rows)
                 analyse = partial(prices.analysis.analyse, inputs, self._cancel)
                 analysed = await in_thread(analyse, self._cancel)
             every = prices.analysis.parts.level == "every"
@@ -83,20 +91,6 @@ class ChunkSteps:
         with self._monitor.phase("compute"):
             encode = partial(policy.encode, loaded, opening, rows, analysed, prices.analysis)
             return await in_thread(partial(self._encoded, encode, noticed), self._cancel)
-
-    def _analytic_inputs(
-        self, chunk: Chunk, facts: ChunkFacts, opening: Opening, rows: Rows
-    ) -> ChunkInputs:
-        last = self.policy.plan.last_session[chunk.rows]
-        latest = self.policy.plan.latest_day.take(chunk.rows)
-        return ChunkInputs(
-            book=facts.book,
-            opening=opening,
-            rows=rows,
-            last_session=last,
-            is_latest=(latest.state != 0) | (latest.values <= last),
-            returns=facts.returns,
-        )
 
     def _encoded(
         self, encode: Callable[[], ComputedChunk], noticed: Sequence[Issues]
@@ -111,11 +105,8 @@ class ChunkSteps:
             return item
         number, committed = item.chunk.number, self.policy.request.committed
         number += 0 if committed is None else committed.chunks
-        rows, ids, sessions = (
-            item.rows,
-            self.policy.plan.id[item.chunk.rows],
-            distinct(item.rows.day),
-        )
+        rows, ids = item.rows, self.policy.plan.id[item.chunk.rows]
+        sessions = distinct(rows.day)
         issues = [*item.noticed, *((part, 0) for part in (rows.issues, *item.issues))]
         entry = Entry(
             chunk=number,

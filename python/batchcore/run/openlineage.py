@@ -81,27 +81,32 @@ def events(
     }
     read = [query for query in READ if query in result.rows_by_load]
     of_run, written = _of_run(result, facet), "portfolio_snapshots"
+    of_error: dict[str, Any] = {}
+    if result.error is not None:
+        told = {"message": result.error, "programmingLanguage": "PYTHON"}
+        of_error["errorMessage"] = facet("ErrorMessageRunFacet", "1-0-1", **told)
+    rows = facet("OutputStatisticsOutputDatasetFacet", "1-0-2", rowCount=result.rows_written)
     start = {
         "run": {"runId": _run_id(result), "facets": of_run},
         "inputs": [dataset(READ[query], inputFacets={}) for query in read],
         "outputs": [dataset(written, outputFacets={})],
     }
     end = {
-        "run": {"runId": _run_id(result), "facets": of_run | _of_error(result, facet)},
+        "run": {"runId": _run_id(result), "facets": of_run | of_error},
         "inputs": [
             dataset(READ[query], inputFacets=_of_input(result, facet, query)) for query in read
         ],
-        "outputs": [dataset(written, outputFacets=_of_output(result, facet))],
+        "outputs": [dataset(written, outputFacets={"outputStatistics": rows})],
     }
     same = {"producer": own, "schemaURL": SCHEMA, "job": job}
-    told = [
+    own_events = [
         {"eventType": "START", "eventTime": plain(result.started_at), **same, **start},
         {"eventType": ENDS[result.state], "eventTime": plain(result.ended_at), **same, **end},
     ]
     if result.resumed is None:
-        return told
+        return own_events
     before = events(result.resumed, namespace=namespace, database=database, producer=producer)
-    return [*before, *told]
+    return [*before, *own_events]
 
 
 def _of_run(result: BatchResult, facet: Facet) -> dict[str, Any]:
@@ -118,13 +123,6 @@ def _of_run(result: BatchResult, facet: Facet) -> dict[str, Any]:
     return facets
 
 
-def _of_error(result: BatchResult, facet: Facet) -> dict[str, Any]:
-    if result.error is None:
-        return {}
-    told = {"message": result.error, "programmingLanguage": "PYTHON"}
-    return {"errorMessage": facet("ErrorMessageRunFacet", "1-0-1", **told)}
-
-
 def _of_input(result: BatchResult, facet: Facet, query: str) -> dict[str, Any]:
     rows, table = result.rows_by_load[query], READ[query]
     name = "InputStatisticsInputDatasetFacet"
@@ -133,11 +131,6 @@ def _of_input(result: BatchResult, facet: Facet, query: str) -> dict[str, Any]:
         name = "DataQualityAssertionsDatasetFacet"
         found["dataQualityAssertions"] = facet(name, "1-1-0", assertions=assertions)
     return found
-
-
-def _of_output(result: BatchResult, facet: Facet) -> dict[str, Any]:
-    name = "OutputStatisticsOutputDatasetFacet"
-    return {"outputStatistics": facet(name, "1-0-2", rowCount=result.rows_written)}
 
 
 def _run_id(result: BatchResult) -> str:

@@ -432,14 +432,15 @@ def kept(error: BaseException, name: str) -> object:
 
 def causes(issues: Issues, failed: Bools, names: Collection[str]) -> Issues:
     """Return the issues with one of the names, and a session, by which portfolios have failed."""
-    table = [*issues.name.table(), ""]
-    counts = np.array([name in names for name in table])[issues.name.codes]
-    counts &= (issues.portfolio >= 0) & (issues.day.state == State.VALUE)
-    counts[counts] = failed[issues.portfolio[counts]]
+    own = (issues.portfolio >= 0) & (issues.day.state == State.VALUE)
+    own[own] = failed[issues.portfolio[own]]
+    found = issues.take(own)
+    texts = found.name.texts()
     # which also is reported of portfolios that fail for another reason
-    is_low = np.array([name == PRICE_LOW for name in table])[issues.name.codes]
-    otherwise = among(issues.portfolio, issues.portfolio[counts & ~is_low])
-    return issues.take(counts & ~(is_low & otherwise))
+    is_low = np.array([name == PRICE_LOW for name in texts], dtype=np.bool_)
+    counts = np.array([name in names for name in texts], dtype=np.bool_)
+    otherwise = among(found.portfolio, found.portfolio[counts & ~is_low])
+    return found.take(counts & ~(is_low & otherwise))
 
 
 def _by_name(issues: Issues, texts: Sequence[str | None]) -> dict[str, list[str]]:

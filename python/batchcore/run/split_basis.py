@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from batchcore.calendar import date_of
-from batchcore.config import PRICE_BASES, QUANTITY_BASES, Schema
+from batchcore.config import PRICE_BASES, QUANTITY_BASES, Schema, Splits
 from batchcore.db.access import reading, rechecked
 from batchcore.errors import ConfigError
 from batchcore.run.prices import valid_rows
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from fractions import Fraction
 
     from batchcore.frames import Prices
+
+    _Closes = Sequence[tuple[int, Decimal]]  # by day
 
 AROUND_DAYS: Final = 10
 """How many calendar days from an ex-date or an entry a close may be."""
@@ -170,17 +172,20 @@ async def check_basis(db: object, symbol: str, *, schema: Schema | None = None) 
         entries = [*await fetch_plainly(session, select_entries(catalog, name, last))]
         first = min([found[0][0], *(day for _, day, _ in entries)]) - AROUND_DAYS
         closes = await load_fallback(session, catalog, [name], (), (first, last + AROUND_DAYS))
-    return await asyncio.to_thread(_checked, name, schema, found, entries, closes)
+    return await asyncio.to_thread(_checked, name, schema.splits, found, entries, closes)
 
 
 def _checked(
     name: str,
-    schema: Schema,
+    declared: Splits,
     found: Sequence[tuple[int, Fraction]],
     entries: Iterable[tuple[Any, int, Decimal]],
     prices: Prices,
 ) -> BasisCheck:
-    closes = _Closes(prices)
+    valid = prices.take(valid_rows(prices))
+    rows = zip(valid.day.values.tolist(), valid.close.values.tolist(), strict=True)
+    by_day = {day: Decimal(close).scaleb(-valid.close.scale) for day, close in rows}
+    closes = sorted(by_day.items())
     splits = tuple(_around(day, quotient, closes) for day, quotient in found)
     if all(one.quotient is None for one in splits):
         days = ", ".join(one.ex_date.isoformat() for one in splits)
@@ -195,43 +200,27 @@ def _checked(
     held = tuple(one for one in every if one is not None)
     votes = sum(1 if one.looks == QUANTITY_BASES[0] else -1 for one in held)
     quantity_basis = QUANTITY_BASES[votes < 0] if votes else UNKNOWN
-    declared = schema.splits
     return BasisCheck(
         symbol=name,
         price_basis=price_basis,
         quantity_basis=quantity_basis,
-        declared_price_basis="" if declared is None else declared.price_basis,
-        declared_quantity_basis="" if declared is None else declared.quantity_basis,
+        declared_price_basis=declared.price_basis,
+        declared_quantity_basis=declared.quantity_basis,
         splits=splits,
         entries=held,
     )
 
 
-class _Closes:
-    """Valid closes of one symbol by day; those asked for are None where they are not near."""
-
-    def __init__(self, prices: Prices) -> None:
-        valid = prices.take(valid_rows(prices))
-        rows = zip(valid.day.values.tolist(), valid.close.values.tolist(), strict=True)
-        self._close = {day: Decimal(own).scaleb(-valid.close.scale) for day, own in rows}
-        self._days = sorted(self._close)
-
-    def before(self, day: int) -> tuple[int, Decimal] | None:
-        """Return the last close before a day, with its own."""
-        return self._near(bisect_left(self._days, day) - 1, day)
-
-    def since(self, day: int) -> tuple[int, Decimal] | None:
-        """Return the first close from a day on, with its own."""
-        return self._near(bisect_left(self._days, day), day)
-
-    def _near(self, at: int, day: int) -> tuple[int, Decimal] | None:
-        if not 0 <= at < len(self._days) or abs(self._days[at] - day) > AROUND_DAYS:
-            return None
-        return self._days[at], self._close[self._days[at]]
+def _near(closes: _Closes, day: int, *, before: bool = False) -> tuple[int, Decimal] | None:
+    """Return the first close from a day on, or the last before it; None if that is far away."""
+    at = bisect_left(closes, day, key=lambda one: one[0]) - before
+    if not 0 <= at < len(closes) or abs(closes[at][0] - day) > AROUND_DAYS:
+        return None
+    return closes[at]
 
 
 def _around(day: int, quotient: Fraction, closes: _Closes) -> SplitCloses:
-    before, after = closes.before(day), closes.since(day)
+    before, after = _near(closes, day, before=True), _near(closes, day)
     expected, moved, looks = 1 / float(quotient), None, UNKNOWN
     if before is not None and after is not None:
         moved = float(after[1] / before[1])
@@ -258,7 +247,7 @@ def _entry(  # noqa: PLR0917  # an entry, and what it is compared with
     price_basis: str,
 ) -> EntryPrice | None:
     """Return an entry price beside its close; None where nothing tells its basis."""
-    close = closes.since(day) or closes.before(day)
+    close = _near(closes, day) or _near(closes, day, before=True)
     if close is None or price <= 0 or price_basis == UNKNOWN:
         return None
     held_over = math.prod((quotient for on, quotient in found if day < on), start=1)

@@ -49,10 +49,6 @@ class ChunkWriter:
 
     Then it sees the database as it is by then, prices too: the rows of each chunk are of one
     moment, though those of this one not of the run's.
-
-    Attributes:
-        written: How many chunks were committed; on a caller's connection, written.
-        retries: How often one was tried again.
     """
 
     def __init__(
@@ -62,8 +58,8 @@ class ChunkWriter:
         own: tuple[Lease, Planned] | None,
     ) -> None:
         """Take what computes chunks, its lock, and a lease, or none in a caller's transaction."""
-        self.written = 0
-        self.retries = 0
+        self.written = 0  # chunks committed; on a caller's connection, written
+        self.retries = 0  # how often one was tried again
         self._steps = steps
         self._policy = steps.policy
         self._settings = steps.policy.settings

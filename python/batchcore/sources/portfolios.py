@@ -176,9 +176,11 @@ Sorted = TypeVar("Sorted", "Portfolios", "LegacyPortfolios")
 
 def _sorted(found: Sorted, label: str) -> Sorted:
     """Return portfolios by id; refuse a view or child table that has one twice."""
-    order = sorted_ids(found.id)
-    # Mostly they come in order, and need no copy.
-    found = found if (order[1:] > order[:-1]).all() else found.take(order)
+    first, then = np.ascontiguousarray(found.id).view(">u8").astype(np.uint64).T
+    ascends = (first[1:] > first[:-1]) | ((first[1:] == first[:-1]) & (then[1:] > then[:-1]))
+    if ascends.all():  # as they mostly come
+        return found
+    found = found.take(sorted_ids(found.id))
     twice = found.id[1:][(found.id[1:] == found.id[:-1]).all(axis=1)]
     if len(twice):
         one = uuid.UUID(bytes=twice[0].tobytes())
