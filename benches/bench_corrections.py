@@ -10,7 +10,7 @@ import pytest
 import batchcore
 from batch.wire import connected
 from batchcore.calendar import date_of
-from batchcore.demo import Size
+from batchcore.demo.run import Size
 from bench_run import copied
 from sample import FULL, Sides
 

@@ -16,7 +16,7 @@ from statistics import median
 import pytest
 
 from batch.table import aligned
-from batchcore.demo import Size
+from batchcore.demo.run import Size
 from sample import SMALL, Sides, words
 
 CALLS = ("a ticker alone", "first call", "second call", "to_dict")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 import batchcore
-from batchcore.demo import Size
+from batchcore.demo.run import Size
 from sample import Sides
 
 ROUNDS = 5

@@ -10,7 +10,7 @@ import batchcore
 from batch.wire import connected
 from batchcore import calendar as calendars
 from batchcore.db.migrate import migrate
-from batchcore.demo import Size
+from batchcore.demo.run import Size
 from sample import Sides, table
 
 pytestmark = pytest.mark.db

@@ -22,7 +22,8 @@ from batch.job import Job
 from batch.sides import SIDES
 from batchcore import about
 from batchcore.db.migrate import migrate
-from batchcore.demo import Size, embedded
+from batchcore.demo import embedded
+from batchcore.demo.run import Size
 from batchcore.pg.session import Session
 from sample import FULL, SMALL, EmptyDatabase, Sides
 from support.database import created

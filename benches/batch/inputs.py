@@ -1,4 +1,4 @@
-"""The inputs of a batch as rows of a fixed width, for NumPy, Polars and DuckDB.
+"""The inputs of a batch as rows of a fixed width, for NumPy and Polars.
 
 The server casts to int8 and turns positions and their events into lots (S3), so that nothing is
 left to be decoded. For 150,000 positions and 390,000 closes COPY took 0.18 s and 0.22 s so; the

@@ -34,7 +34,7 @@ from batch.compare import (
     check_with_reference,
     columns_of,
 )
-from batch.contest import CHECKED, ROUNDS, child
+from batch.contest import CHECKED, ROUNDS, child, keep_history
 from batch.data import SETTINGS, fill
 from batch.job import JOBS, Job, job_of
 from batch.outputs import Output, keep_outputs
@@ -67,7 +67,6 @@ class Took:
 
     told: dict[str, Any]
     wal_bytes: int
-    checkpoints: int
     hot: float | None
 
 
@@ -76,24 +75,17 @@ class Counters:
     """What the server has counted so far."""
 
     wal: int
-    checkpoints: int
     updated: int
     hot: int
 
     @classmethod
     async def read(cls, connection: asyncpg.Connection) -> "Counters":
-        timed, requested, view = (
-            ("num_timed", "num_requested", "pg_stat_checkpointer")
-            if connection.get_server_version().major >= 17
-            else ("checkpoints_timed", "checkpoints_req", "pg_stat_bgwriter")
-        )
-        wal = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::int8"
-        begun = f"SELECT {timed} + {requested} FROM {view}"
         row = await connection.fetchrow(
-            "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'portfolios'"
+            "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::int8, n_tup_upd,"
+            " n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'portfolios'"
         )
         assert row is not None
-        return cls(await connection.fetchval(wal), await connection.fetchval(begun), *row)
+        return cls(*row)
 
 
 @dataclass
@@ -119,7 +111,6 @@ class Findings:
                     for phase in ("total", "load", "persist")
                 },
                 "wal_bytes": median(run.wal_bytes for run in runs),
-                "checkpoints": median(run.checkpoints for run in runs),
                 "hot": median(hot) if hot else None,
             }
         return found
@@ -127,7 +118,7 @@ class Findings:
     def lines(self) -> list[str]:
         told: list[str] = []
         for job in self.runs:
-            head = [job, "total", "x plain", "load", "persist", "WAL MiB", "checkpoints", "HOT"]
+            head = [job, "total", "x plain", "load", "persist", "WAL MiB", "HOT"]
             body = [[*head, "what it costs"]]
             medians = self.medians(job)
             for name, one in medians.items():
@@ -136,7 +127,7 @@ class Findings:
                 hot = "" if one["hot"] is None else f"{one['hot']:.0%}"
                 cells = [f"{one[phase]:.3f}" for phase in ("total", "load", "persist")]
                 cells.insert(1, ratio)
-                cells += [f"{one['wal_bytes'] / MIB:.1f}", f"{one['checkpoints']:.0f}", hot]
+                cells += [f"{one['wal_bytes'] / MIB:.1f}", hot]
                 body.append([name, *cells, self.variants[name].cost])
             told += ["", *_with_words(body)]
         if self.loads:
@@ -181,7 +172,8 @@ class Trial:
         """Return what was found; a variant that got other rows than the plain host is refused."""
         jobs = {name: self._job(name) for name in JOBS}
         every = jobs["backfill"].sessions
-        chosen = self._chosen(variants(every, compression=await self._prepared(jobs)))
+        chosen = self._chosen(variants(every))
+        await self._prepare(jobs["daily"])
         await self._make(chosen, months(every))
         found = Findings()
         dice = random.Random(self.seed)
@@ -221,31 +213,19 @@ class Trial:
     def _started(self, settings: Settings) -> AbstractContextManager[embedded.EmbeddedServer]:
         return embedded.start(self.folder / "cluster", settings=settings)
 
-    async def _prepared(self, jobs: dict[str, Job]) -> str:
-        """Make the plain host, with what a daily run goes on from.
-
-        Returns the best compression of the write-ahead log that the server has.
-        """
+    async def _prepare(self, daily: Job) -> None:
+        """Make the plain host, with what a daily run goes on from."""
         tell(f"plain host: {self.size}")
         with self._started(SETTINGS) as server:
             async with connected(server.url) as connection:
                 await connection.execute("CREATE DATABASE plain")
-                methods = await connection.fetchval(
-                    "SELECT enumvals FROM pg_settings WHERE name = 'wal_compression'"
-                )
             url = server.database_url("plain")
             await fill(url, self.size, analytics=False)
-            daily = jobs["daily"]
-            before = replace(daily, sessions=daily.history, history=())
             async with connected(url) as connection:
                 await connection.execute(KEEP_COLUMNS)
-                await state.keep_opening(connection)
-                await state.put_back(connection, before)
-            child("batchcore", url, before)
+            await keep_history(url, daily)
             async with connected(url) as connection:
-                await state.keep_history(connection, len(daily.history))
                 await connection.execute("TRUNCATE portfolio_snapshots")
-        return "lz4" if "lz4" in (methods or ()) else "on"
 
     async def _make(self, chosen: Iterable[Variant], loaded: list[Month]) -> None:
         """Make a database of each variant from the plain host, and those of the loads."""
@@ -292,12 +272,7 @@ class Trial:
         if digests != expected:
             raise DiffersError(f"{variant.name} got {digests} in a {job.name}, expected {expected}")
         updated, hot = after.updated - before.updated, after.hot - before.hot
-        return Took(
-            told,
-            after.wal - before.wal,
-            after.checkpoints - before.checkpoints,
-            hot / updated if updated else None,
-        )
+        return Took(told, after.wal - before.wal, hot / updated if updated else None)
 
     async def _loads(self, job: Job, found: Findings, dice: random.Random) -> None:
         """Time the three ways to load the rows of a backfill."""

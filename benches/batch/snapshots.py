@@ -1,4 +1,4 @@
-"""Sides that make columns of integers of arrays: NumPy, Polars and DuckDB."""
+"""Sides that make columns of integers of arrays: NumPy and Polars."""
 
 import asyncio
 import time

@@ -69,9 +69,7 @@ SIDES = {
         Entry("numpy", "batch.sides.numpy"),
         # an as-of join, and a query for each session
         Entry("polars", "batch.sides.polars", needs=("polars",)),
-        # an ASOF JOIN, and a row for each lot and session
-        Entry("duckdb", "batch.sides.duckdb", needs=("duckdb",)),
-        # the same, with decimals and by its own scans of PostgreSQL
+        # an ASOF JOIN of exact decimals, by its own scans of PostgreSQL
         Entry(
             "duckdb-postgres",
             "batch.sides.duckdb_postgres",
