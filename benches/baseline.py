@@ -11,9 +11,10 @@ rows that stand already (its rows are a first backfill, or go on after the lates
 closes older than the window that it loads.
 """
 
+import asyncio
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal, localcontext
@@ -22,6 +23,7 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
+from batch.job import Job, Timing
 from batch.wire import connected
 
 Prices = dict[tuple[str, date], Decimal]
@@ -148,23 +150,27 @@ class Loaded:
     flows: dict[uuid.UUID, list[tuple[date, Decimal]]]
 
 
-async def run(url: str, sessions: list[date], lookback_days: int = 10) -> dict[str, float]:
+def run(url: str, job: Job) -> Timing:
+    return asyncio.run(run_on(url, job))
+
+
+async def run_on(url: str, job: Job) -> Timing:
     """Load, compute and persist; return the seconds of each, and what was sent and written."""
     async with connected(url) as connection:
         began = perf_counter()
-        loaded = await load(connection, sessions[0], sessions[-1], lookback_days)
+        loaded = await load(connection, job.start, job.end, job.lookback_days)
         have = perf_counter()
-        rows = compute(loaded, sessions)
+        rows = compute(loaded, job.sessions)
         computed = perf_counter()
         await save(connection, rows)
         done = perf_counter()
-    return {
-        "load": have - began,
-        "compute": computed - have,
-        "persist": done - computed,
-        "statements": SELECTS + 1 + len({row[PORTFOLIO] for row in rows}),
-        "rows": len(rows),
-    }
+    return Timing(
+        load=have - began,
+        compute=computed - have,
+        persist=done - computed,
+        statements=SELECTS + 1 + len({row[PORTFOLIO] for row in rows}),
+        rows=len(rows),
+    )
 
 
 async def load(
@@ -278,7 +284,7 @@ def mark(prices: Prices, symbol: str, first: date, day: date, entry_price: Decim
     return close
 
 
-def compute(loaded: Loaded, sessions: list[date]) -> list[tuple]:
+def compute(loaded: Loaded, sessions: Sequence[date]) -> list[tuple]:
     """Return the rows of all portfolios over the sessions, in the order of `COLUMNS`."""
     rows: list[tuple] = []
     created = datetime.now(UTC)
@@ -329,7 +335,7 @@ def _valued(lots: list[Lot], previous: date | None, day: date, loaded: Loaded) -
 
 
 def _roll_forward(
-    portfolio: uuid.UUID, loaded: Loaded, sessions: list[date], created: datetime
+    portfolio: uuid.UUID, loaded: Loaded, sessions: Sequence[date], created: datetime
 ) -> Iterator[tuple]:
     """Give the rows of a portfolio; none from a session on whose values do not fit (S10)."""
     lots = loaded.lots.get(portfolio, [])

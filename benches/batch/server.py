@@ -17,13 +17,14 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import asyncpg
 
+from baseline import COLUMNS
 from batch import command, state
 from batch.command import Found, RefusedError, empty_folder, exit_code, machine, shuffled
 from batch.compare import (
@@ -37,7 +38,6 @@ from batch.compare import (
 from batch.contest import CHECKED, ROUNDS, child, keep_history
 from batch.data import SETTINGS, fill
 from batch.job import JOBS, Job, job_of
-from batch.outputs import Output, keep_outputs
 from batch.sizes import SIZES, Size
 from batch.table import MIB, aligned, tell
 from batch.variants import KEEP_COLUMNS, PARENT, Month, Variant, months, variants
@@ -251,7 +251,6 @@ class Trial:
             async with connected(url) as connection:
                 sample = min(CHECKED[job.name], self.size.portfolios)
                 tell(await check_with_reference(url, connection, job, sample, self.seed))
-                await keep_outputs(connection, job)
                 return await _digests(connection)
 
     async def _one(self, variant: Variant, job: Job, expected: tuple[Any, ...]) -> Took:
@@ -280,14 +279,14 @@ class Trial:
         rounds = self.rounds or ROUNDS["backfill"]
         found.loads = {way: [] for way in ways}
         with self._started(SETTINGS) as server:
-            rows = await _kept_rows(server.database_url("plain"), job)
-            found.rows = sum(part.rows for part in rows.parts.values())
+            await _keep_rows(server.database_url("plain"), job)
+            found.rows = job.rows
             expected = None
             for number in range(1, rounds + 1):
                 tell(f"loads, round {number} of {rounds}")
                 for way in (STRAIGHT, *dice.sample([PARENTS, ATTACHED], 2)):
                     async with connected(server.database_url(ways[way])) as connection:
-                        seconds = await _load(connection, way, rows)
+                        seconds = await _load(connection, way, job)
                         digest = await _digest(connection, SNAPSHOTS)
                     expected = expected or digest
                     if digest != expected:
@@ -296,63 +295,53 @@ class Trial:
                     tell(f"  {way:24} {seconds:8.3f} s")
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """Rows of a backfill in files, all of them and by month."""
-
-    folder: Path
-    whole: Output
-    parts: dict[Month, Output]
-
-
-async def _kept_rows(url: str, job: Job) -> Kept:
-    """Keep what batchcore wrote for a job by month, each in the order of (portfolio, date)."""
+async def _keep_rows(url: str, job: Job) -> None:
+    """Keep in files what batchcore writes for a job, by portfolio and date: all of it, by month."""
     async with connected(url) as connection:
         await state.put_back(connection, job)
     child("batchcore", url, job)
+    spans = {SNAPSHOTS: "true"}
+    for month in months(job.sessions):
+        span = f"snapshot_date >= '{month.first}' AND snapshot_date < '{month.end}'"
+        spans[month.partition] = span
     async with connected(url) as connection:
-        tables = (await keep_outputs(connection, job)).tables
-        whole = next(output for output in tables if output.table == SNAPSHOTS)
-        parts = {}
-        for month in months(job.sessions):
-            part = replace(whole, file=f"{month.partition}.copy")
-            status = await connection.copy_from_query(
-                f"SELECT {', '.join(whole.columns)} FROM {SNAPSHOTS} WHERE snapshot_date >="
-                f" '{month.first}' AND snapshot_date < '{month.end}'"
+        for table, span in spans.items():
+            await connection.copy_from_query(
+                f"SELECT {', '.join(COLUMNS)} FROM {SNAPSHOTS} WHERE {span}"
                 " ORDER BY portfolio_id, snapshot_date",
-                output=job.path / part.file,
+                output=_file(job, table),
                 format="binary",
             )
-            parts[month] = replace(part, rows=int(status.rpartition(" ")[2]))
-    return Kept(job.path, whole, parts)
 
 
-async def _load(connection: asyncpg.Connection, way: str, rows: Kept) -> float:
-    """Return the seconds that the rows take into empty tables."""
-    if way == ATTACHED:
-        for month in rows.parts:
-            await connection.execute(f"DROP TABLE IF EXISTS {month.partition}")
-    else:
+def _file(job: Job, table: str) -> Path:
+    return job.folder / f"{table}.copy"
+
+
+async def _load(connection: asyncpg.Connection, way: str, job: Job) -> float:
+    """Return the seconds that the rows of a job take into empty tables."""
+    loaded = months(job.sessions) if way == ATTACHED else []
+    for month in loaded:
+        await connection.execute(f"DROP TABLE IF EXISTS {month.partition}")
+    if not loaded:
         await connection.execute(f"TRUNCATE {SNAPSHOTS}")
     await connection.execute("CHECKPOINT")
     began = time.perf_counter()
-    if way != ATTACHED:
-        await _copied(connection, SNAPSHOTS, rows.folder, rows.whole)
-        return time.perf_counter() - began
-    for month, part in rows.parts.items():
+    for month in loaded:
         async with connection.transaction():
             await connection.execute(month.bare())
-            await _copied(connection, month.partition, rows.folder, part)
+            await _copy(connection, month.partition, job)
             for statement in month.attached():
                 await connection.execute(statement)
+    if not loaded:
+        await _copy(connection, SNAPSHOTS, job)
     return time.perf_counter() - began
 
 
-async def _copied(connection: asyncpg.Connection, table: str, folder: Path, output: Output) -> None:
-    with (folder / output.file).open("rb") as source:
-        await connection.copy_to_table(
-            table, source=source, columns=list(output.columns), format="binary"
-        )
+async def _copy(connection: asyncpg.Connection, table: str, job: Job) -> None:
+    await connection.copy_to_table(
+        table, source=_file(job, table), columns=list(COLUMNS), format="binary"
+    )
 
 
 async def _digests(connection: asyncpg.Connection) -> tuple[Any, ...]:

@@ -15,7 +15,7 @@ from time import perf_counter
 
 from sqlalchemy import and_, event, select
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
-from sqlalchemy.orm import Session, registry, relationship, selectinload
+from sqlalchemy.orm import DeclarativeBase, Session, relationship, selectinload
 
 import baseline
 from baseline import Lot
@@ -25,40 +25,34 @@ from batchcore.db.sqlalchemy_tables import metadata
 CENT = baseline.CENT
 ZERO = baseline.ZERO
 
-models = registry()
+
+class Base(DeclarativeBase):
+    metadata = metadata
 
 
-class Portfolio:
-    pass
+class Portfolio(Base):
+    __table__ = metadata.tables["portfolios"]
 
 
-class Position:
-    pass
+class Event(Base):
+    __table__ = metadata.tables["position_realized_events"]
 
 
-class Close:
-    pass
+class Position(Base):
+    __table__ = metadata.tables["positions"]
+    events = relationship(Event)
 
 
-class Snapshot:
-    pass
+class Close(Base):
+    __table__ = metadata.tables["market_data_cache"]
 
 
-class Flow:
-    pass
+class Snapshot(Base):
+    __table__ = metadata.tables["portfolio_snapshots"]
 
 
-class Event:
-    pass
-
-
-tables = metadata.tables
-models.map_imperatively(Portfolio, tables["portfolios"])
-models.map_imperatively(Event, tables["position_realized_events"])
-models.map_imperatively(Position, tables["positions"], properties={"events": relationship(Event)})
-models.map_imperatively(Close, tables["market_data_cache"])
-models.map_imperatively(Snapshot, tables["portfolio_snapshots"])
-models.map_imperatively(Flow, tables["equity_changes"])
+class Flow(Base):
+    __table__ = metadata.tables["equity_changes"]
 
 
 def run(url: str, job: Job) -> Timing:
@@ -84,14 +78,7 @@ async def _run(url: str, job: Job) -> Timing:
                 first = first or perf_counter() - began
     finally:
         await engine.dispose()
-    return Timing(
-        load=None,
-        compute=None,
-        persist=None,
-        statements=len(sent),
-        rows=rows,
-        notes={"first": first},
-    )
+    return Timing(None, None, None, len(sent), rows, notes={"first": first})
 
 
 @dataclass(slots=True)
