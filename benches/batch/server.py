@@ -139,12 +139,7 @@ class Findings:
         return told
 
     def figures(self) -> dict[str, Any]:
-        return {
-            "medians": {job: self.medians(job) for job in self.runs},
-            "loads": self.loads,
-            "settings": {name: one.settings for name, one in self.variants.items()},
-            "sql": {name: one.sql for name, one in self.variants.items()},
-        }
+        return {"medians": {job: self.medians(job) for job in self.runs}, "loads": self.loads}
 
 
 def _with_words(table: Sequence[Sequence[str]]) -> list[str]:
