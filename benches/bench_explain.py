@@ -1,6 +1,5 @@
 """What made the P&L of a night (X8), beside loading and computing that night: the same P&L."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -43,12 +42,9 @@ class Explained(Sides):
             assert found.portfolios == self.size.portfolios
 
 
-@pytest.fixture(scope="module")
-def night(given) -> Iterator[Explained]:
-    with given(Explained, FULL, SMALL) as made:
-        yield made
-
-
 @pytest.mark.benchmark(group="explain")
-def bench_explain(benchmark, night: Explained):
-    benchmark.pedantic(night.run, args=("symbol",), setup=lambda: night.run("night"), rounds=ROUNDS)
+def bench_explain(benchmark, given):
+    with given(Explained, FULL, SMALL) as sides:
+        benchmark.pedantic(
+            sides.run, args=("symbol",), setup=lambda: sides.run("night"), rounds=ROUNDS
+        )

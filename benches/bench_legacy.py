@@ -2,7 +2,6 @@
 
 import asyncio
 import datetime as dt
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -110,17 +109,10 @@ class Policies(Sides):
         )
 
 
-@pytest.fixture(scope="module", params=SIZES)
-def policies(request: pytest.FixtureRequest, given) -> Iterator[Policies]:
-    with given(Policies, *SIZES[request.param], analytics=OTHERS[request.param]) as made:
-        yield made
-
-
 @pytest.mark.benchmark(group="policies")
-def bench_policies(benchmark, policies: Policies):
-    benchmark.pedantic(
-        policies.run,
-        args=("legacy",),
-        setup=lambda: policies.turn("rollforward"),
-        rounds=ROUNDS,
-    )
+@pytest.mark.parametrize("dates", SIZES)
+def bench_policies(benchmark, given, dates: str):
+    with given(Policies, *SIZES[dates], analytics=OTHERS[dates]) as sides:
+        benchmark.pedantic(
+            sides.run, args=("legacy",), setup=lambda: sides.turn("rollforward"), rounds=ROUNDS
+        )
