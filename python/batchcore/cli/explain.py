@@ -117,7 +117,10 @@ def explained_text(found: Explanation, top: int) -> str:
     """Return an explanation as a pipe gets it."""
     attention = attention_lines(found)
     head = [*attention, *([""] if attention else []), *amount_lines(found)]
-    return "\n".join([*head, "", *table_lines(found.rows[:top]), *_rest_lines(found, top)])
+    names, cells = _columns(found.rows[:top])
+    left = {at for at, name in enumerate(names) if name in _TEXTS}
+    table = aligned([_titles(names), *cells], left=left) if names else ["no lot"]
+    return "\n".join([*head, "", *table, *_rest_lines(found, top)])
 
 
 def explained_parts(found: Explanation, top: int) -> list[RenderableType]:
@@ -230,13 +233,6 @@ def _rest_lines(found: Explanation, top: int) -> list[str]:
         amount = sum((row.contribution or Decimal(0) for row in rest), Decimal(0))
     rows = counted(len(rest), "more row")
     return [f"{rows}, {_amount(amount, signed=True)} together; --top shows more"]
-
-
-def table_lines(rows: Sequence[ExplainedRow]) -> list[str]:
-    """Return rows as a table."""
-    names, cells = _columns(rows)
-    left = {at for at, name in enumerate(names) if name in _TEXTS}
-    return aligned([_titles(names), *cells], left=left) if names else ["no lot"]
 
 
 def _columns(rows: Sequence[ExplainedRow]) -> tuple[list[str], list[tuple[str, ...]]]:

@@ -43,10 +43,6 @@ async def fill(
 
     Tables that a run can do without, and that the database does not have, are left out; the others
     come in an order that foreign keys allow. Progress is `fill`, tables done and tables in all.
-
-    Raises:
-        ConfigError: a table, or `portfolio_snapshots`, is not empty; nothing was written.
-        SchemaError: the database was not migrated, or a table does not fit; nothing was written.
     """
     schema = schema or Schema()
     rows = 0
