@@ -1,7 +1,6 @@
 """Performance of stored snapshots beside reading the same rows by COPY, sides alternating."""
 
 import datetime as dt
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -10,7 +9,7 @@ import batchcore
 from batch.wire import connected
 from batchcore import calendar as calendars
 from batchcore.db.migrate import migrate
-from batchcore.demo import Size
+from batchcore.demo.run import Size
 from sample import Sides, table
 
 pytestmark = pytest.mark.db
@@ -112,17 +111,9 @@ class Readers(Sides):
         return table(f"{self.title}: {size}", self.seconds, self.than)
 
 
-@pytest.fixture(scope="module")
-def sides(given) -> Iterator[Readers]:
-    with given(Readers, FULL, SMALL) as made:
-        yield made
-
-
 @pytest.mark.benchmark(group="performance")
-def bench_performance(benchmark, sides: Readers):
-    benchmark.pedantic(
-        sides.run,
-        args=("performance",),
-        setup=lambda: sides.run("copy"),
-        rounds=ROUNDS if benchmark.enabled else 1,
-    )
+def bench_performance(benchmark, given):
+    with given(Readers, FULL, SMALL) as sides:
+        benchmark.pedantic(
+            sides.run, args=("performance",), setup=lambda: sides.run("copy"), rounds=ROUNDS
+        )

@@ -7,8 +7,8 @@ import asyncio
 import contextlib
 import io
 import json
+import pickle
 import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -22,8 +22,8 @@ from batch.job import Job
 from batch.sides import SIDES
 from batchcore import about
 from batchcore.db.migrate import migrate
-from batchcore.demo import Size, embedded
-from batchcore.pg.session import Session
+from batchcore.demo import embedded
+from batchcore.demo.run import Size
 from sample import FULL, SMALL, EmptyDatabase, Sides
 from support.database import created
 
@@ -126,13 +126,11 @@ def child_here(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, Job], dic
     def child(side: str, url: str, job: Job) -> dict[str, Any]:
         if SIDES[side].needs or side == "floor":
             return in_a_process(side, url, job)
-        file, out = job.path / "job.json", io.StringIO()
-        file.write_text(job.to_json(), encoding="utf-8")
+        file, out = job.folder / "job.pickle", io.StringIO()
+        file.write_bytes(pickle.dumps(job))
         words = ["child", "--side", side, "--url", url, "--job", str(file)]
-        words += ["--spawned-ns", str(time.time_ns())]
         with (
             mock.patch.object(sys, "argv", words),
-            mock.patch.object(Session, "copy_out", Session.copy_out),  # which a side replaces
             contextlib.redirect_stdout(out),
             ThreadPoolExecutor(1) as thread,
         ):

@@ -23,7 +23,7 @@ import pytest
 import typer
 
 import batchcore
-from batchcore import compute, demo, errors
+from batchcore import compute, errors
 from batchcore import reference as ref
 from batchcore.audit.causes import CAUSES
 from batchcore.audit.compare import REASONS
@@ -33,6 +33,7 @@ from batchcore.cli.app import app
 from batchcore.cli.databases import named
 from batchcore.cli.options import LIBPQ_VARIABLES, URL_VARIABLE
 from batchcore.db.migrate import migrate
+from batchcore.demo import run as demo
 from batchcore.pg.ledger import NOT_REPLACED
 from batchcore.run.result import PortfolioResults
 from support import build, database

@@ -1,11 +1,9 @@
-"""What a side is asked to do, and what it tells about it: both travel as JSON."""
+"""What a side is asked to do, and what it tells about it."""
 
-import json
-import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from uuid import UUID
 
 from batch.sizes import Size
@@ -35,7 +33,7 @@ class Job:
     analytics: str = "none"
     only: tuple[UUID, ...] = ()
     options: dict[str, int] = field(default_factory=dict)
-    folder: str = ""
+    folder: Path = Path()
 
     @property
     def start(self) -> date:
@@ -54,21 +52,6 @@ class Job:
     def rows_after(self) -> int:
         """Return how many rows stand in the end."""
         return (len(self.only) or self.portfolios) * len((*self.history, *self.sessions))
-
-    @property
-    def path(self) -> Path:
-        return Path(self.folder)
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self), default=str)
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        fields = json.loads(text)
-        for name in ("sessions", "history"):
-            fields[name] = tuple(date.fromisoformat(day) for day in fields[name])
-        fields["only"] = tuple(UUID(one) for one in fields["only"])
-        return cls(**fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,24 +75,23 @@ def job_of(
     size: Size,
     folder: Path,
     *,
-    history: int = 1,
     analytics: str = "none",
     options: dict[str, int] | None = None,
 ) -> Job:
-    """Return the job of a name on a size: `daily` is the last session, `backfill` all of them.
+    """Return the job of a name on a size, with an empty folder.
 
-    `history` is how many stand before a daily one; `folder` is an empty one.
+    `daily` is the last session, on top of the one before; `backfill` is all of them.
     """
     sessions = last_sessions(size.sessions)
     first = len(sessions) - 1 if name == "daily" else 0
     return Job(
         name=name,
         sessions=sessions[first:],
-        history=sessions[max(first - history, 0) : first],
+        history=sessions[max(first - 1, 0) : first],
         portfolios=size.portfolios,
         analytics=analytics,
         options=options or {},
-        folder=os.fspath(folder),
+        folder=folder,
     )
 
 

@@ -13,13 +13,13 @@ import pytest
 
 import batchcore
 from batchcore import calendar as calendars
-from batchcore import demo
 from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.cli.run import result_text
 from batchcore.config import Schema, Settings
 from batchcore.db.analytic_tables import SNAPSHOTS
 from batchcore.db.sqlalchemy_tables import ledger
+from batchcore.demo import run as demo
 from batchcore.errors import ConfigError, DatabaseError, SchemaError
 from batchcore.schema import HOST, Use
 from support import database, regressions

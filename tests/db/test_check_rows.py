@@ -6,8 +6,9 @@ from uuid import UUID
 
 import pytest
 
-from batchcore import demo, run_batch
+from batchcore import run_batch
 from batchcore.calendar import date_of
+from batchcore.demo import run as demo
 from batchcore.demo.check_rows import Checked, check
 from batchcore.demo.stored import STORED_COLUMNS
 from support import audit, database

@@ -84,7 +84,7 @@ async def next_since(url: str) -> datetime:
 
 async def told(url: str) -> str:
     """Return the last line of `batchcore status`."""
-    return next_lines([run.to_dict() for run in await status.runs(url)])[-1]
+    return next_lines(await status.runs(url))[-1]
 
 
 @skewed

@@ -18,11 +18,11 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 import batchcore
-from batchcore import demo
 from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.cli.run import issue_lines
 from batchcore.config import Fx, Schema
+from batchcore.demo import run as demo
 from batchcore.errors import SchemaError
 from batchcore.pages.night import load_night
 from batchcore.pages.render import night_page

@@ -13,7 +13,6 @@ import pytest
 import pytest_asyncio
 
 import batchcore
-from batchcore import demo
 from batchcore import reference as ref
 from batchcore.calendar import date_of, load
 from batchcore.config import Schema, Settings
@@ -21,6 +20,7 @@ from batchcore.db.analytic_tables import check_parts
 from batchcore.db.catalog import inspect
 from batchcore.db.migrate import check, downgrade, migrate
 from batchcore.demo import check_rows
+from batchcore.demo import run as demo
 from batchcore.errors import DatabaseError, SchemaError
 from batchcore.pg.sql import quote_identifier, table_name
 from batchcore.reference import legacy

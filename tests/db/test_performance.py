@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import batchcore
-from batchcore import demo
 from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.db.migrate import migrate
+from batchcore.demo import run as demo
 from batchcore.errors import ConfigError, SchemaError
 from support import database
 from support.cases import day

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from batchcore import demo
+from batchcore.demo import run as demo
 from batchcore.demo.stored import Valuation, reading
 from support.database import connected
 

@@ -7,8 +7,8 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from batchcore import demo
 from batchcore.config import Schema
+from batchcore.demo import run as demo
 from batchcore.demo.seed import fill
 from batchcore.errors import ConfigError, DatabaseError, SchemaError
 from batchcore.frames import Constant, Days, Decimals, Integers, Moment, Table, Text

@@ -158,8 +158,8 @@ async def test_everything_else(under: tuple[str, str]) -> None:
     assert again.rows_written == 6
     await assert_undisturbed(plain, HOST, DAYS)
 
-    shown = [run.to_dict() for run in await status.runs(url)]
-    assert [one["end_date"] for one in shown] == [date_of(DAYS[-1]).isoformat()] * 2
+    shown = await status.runs(url)
+    assert [one.end_date for one in shown] == [date_of(DAYS[-1])] * 2
     (found,) = await status.runs(url, run_id=first.run_id)
     one = found.to_dict()
     assert one["chunks_committed"][0]["first_session"] == date_of(DAYS[0]).isoformat()

@@ -17,10 +17,10 @@ from hypothesis import settings as profile
 from hypothesis import strategies as st
 
 import batchcore
-from batchcore import demo
 from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.config import PRICE_BASES, QUANTITY_BASES, Schema, Settings, Splits
+from batchcore.demo import run as demo
 from batchcore.demo.check_rows import check
 from batchcore.demo.seed import create_mapped
 from batchcore.errors import ConfigError, SchemaError

@@ -10,9 +10,9 @@ import pytest
 
 import batchcore
 from batchcore import calendar as calendars
-from batchcore import demo
 from batchcore import reference as ref
 from batchcore.config import Settings
+from batchcore.demo import run as demo
 from batchcore.reference import legacy
 from support import database, legacy_host
 from support.legacy_frames import Run

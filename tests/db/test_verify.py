@@ -18,12 +18,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import batchcore
-from batchcore import VerifyResult, demo
+from batchcore import VerifyResult
 from batchcore import reference as ref
 from batchcore.audit.compare import BY_PROFILE, COLUMNS, EXPOSURES
 from batchcore.audit.result import EQUITY
 from batchcore.calendar import date_of
 from batchcore.config import Settings
+from batchcore.demo import run as demo
 from batchcore.errors import ConfigError, SchemaError
 from batchcore.policies.rollforward_audit import BY_CHAIN
 from batchcore.schema import COUNT_COLUMNS, RULE_COLUMNS

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import batchcore
-from batchcore import demo
 from batchcore.cli.options import LIBPQ_VARIABLES, URL_VARIABLE
 from batchcore.db.migrate import migrate
 from batchcore.demo import embedded
+from batchcore.demo import run as demo
 from support import database
 from support.tables import DAYS, SEED, SIZE
 

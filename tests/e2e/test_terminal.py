@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from batchcore import demo
+from batchcore.demo import run as demo
 from support import database
 from support.command import Said, batchcore, shown
 from support.tables import RANGE, SIZE, exceed, query, run

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import asyncpg
 import sqlalchemy as sa
 
-from batchcore import demo
 from batchcore.db.migrate import migrate
 from batchcore.db.sqlalchemy_tables import metadata
+from batchcore.demo import run as demo
 from support.cluster import Cluster
 from support.tables import RANGE, ROWS, SEED, SIZE, START
 from support.worker import started

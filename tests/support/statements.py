@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import batchcore
-from batchcore import demo
 from batchcore.calendar import date_of
 from batchcore.config import Fx, Schema, Settings, Splits
 from batchcore.db.migrate import migrate
 from batchcore.demo import embedded
+from batchcore.demo import run as demo
 from batchcore.pages.night import load_night
 from batchcore.pages.portfolio import load_portfolio_page
 from batchcore.pg.session import Session

@@ -6,7 +6,7 @@ from typing import Any
 
 import asyncpg
 
-from batchcore import demo
+from batchcore.demo import run as demo
 from support.command import Said, batchcore
 from support.database import connected
 

@@ -5,9 +5,9 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from batchcore.demo import Size, seeded, with_betas
 from batchcore.demo.data import real_closes, real_profiles
 from batchcore.demo.market import BETA_HISTORY, real_market
+from batchcore.demo.run import Size, seeded, with_betas
 
 
 @pytest.fixture(scope="module")

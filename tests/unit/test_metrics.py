@@ -28,7 +28,7 @@ def read(text: str, batch: str = "nightly") -> dict[str, float]:
 
 def test_a_run_is_told() -> None:
     result = replace(report(), sessions_behind=2)
-    assert read(metrics_text("/var/lib/node/nightly.prom", [({}, result)], 0, NIGHT)) == {
+    assert read(metrics_text("/var/lib/node/nightly.prom", {None: result}, 0, NIGHT)) == {
         SUCCESS: NIGHT.timestamp(),
         "batchcore_last_end_timestamp_seconds": NIGHT.timestamp(),
         "batchcore_exit_code": 0,
@@ -48,9 +48,9 @@ def test_a_run_that_fails_keeps_the_time_of_the_last_success(
     tmp_path: Path, code: int, *, succeeds: bool
 ) -> None:
     path = tmp_path / "nightly.prom"
-    path.write_text(metrics_text(str(path), [({}, report())], 0, EARLIER))
+    path.write_text(metrics_text(str(path), {None: report()}, 0, EARLIER))
     for _ in "twice":
-        path.write_text(metrics_text(str(path), [], code, NIGHT))
+        path.write_text(metrics_text(str(path), {}, code, NIGHT))
     found = read(path.read_text())
     assert found[SUCCESS] == (NIGHT if succeeds else EARLIER).timestamp()
     assert found["batchcore_exit_code"] == code
@@ -62,7 +62,7 @@ def test_without_a_success_there_is_no_time_of_one(tmp_path: Path, before: bytes
     path = tmp_path / "nightly.prom"
     if before is not None:
         path.write_bytes(before.replace(b"%s", SUCCESS.encode()))
-    assert set(read(metrics_text(str(path), [], 2, NIGHT))) == {
+    assert set(read(metrics_text(str(path), {}, 2, NIGHT))) == {
         "batchcore_last_end_timestamp_seconds",
         "batchcore_exit_code",
     }
@@ -70,7 +70,7 @@ def test_without_a_success_there_is_no_time_of_one(tmp_path: Path, before: bytes
 
 def test_the_name_of_the_file_tells_batches_apart() -> None:
     odd = 'a "b\\c\nd'
-    assert read(metrics_text(f"/x/{odd}.prom", [], 0, NIGHT), odd)["batchcore_exit_code"] == 0
+    assert read(metrics_text(f"/x/{odd}.prom", {}, 0, NIGHT), odd)["batchcore_exit_code"] == 0
 
 
 def test_they_are_written_beside_the_document(tmp_path: Path) -> None:

@@ -9,11 +9,17 @@ compared with 64 bits: beyond them it refuses to go on.
 How it reads and writes is said in `batch.inputs` and `batch.wire`.
 """
 
-from dataclasses import dataclass
+import asyncio
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from time import perf_counter
 
+import asyncpg
 import numpy as np
 
-from batch import inputs, snapshots
+from baseline import COLUMNS
+from batch import inputs, wire
 from batch.inputs import LOT, NEVER, NO_DAY, NONE, Inputs
 from batch.job import Job, Timing
 
@@ -22,37 +28,35 @@ MILLION = 10**6  # a return has six decimals
 SUM_LIMIT = 2.0**62
 PNL_LIMIT = 2**62 // MILLION
 PORTFOLIOS_A_CHUNK = 1000
+ROWS_A_PIECE = 1000
+STATEMENTS = 7  # four to read, the rows, the equities and their update
+RETURN_LIMIT = 100 * MILLION  # from which on it is NULL (S10)
+EQUITIES = """
+    UPDATE portfolios p SET equity_balance = e.cents * 0.01, updated_at = now()
+    FROM equities e
+    WHERE p.id = e.id AND p.equity_balance IS DISTINCT FROM e.cents * 0.01
+"""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Marks:
     """The latest close of each symbol on each day of the grid, and the day that it is of (S4).
 
-    Attributes:
-        grid: (g,) int32: the sessions, the days before them that portfolios go on from, and the
-            days on which lots end at the mark.
-        close: (g, s + 1) int64; the last column is of symbols without a close.
-        day: (g, s + 1) int32, `NO_DAY` where there is none.
+    Days are the sessions, those that portfolios go on from, and those of ends at the mark.
     """
 
-    grid: np.ndarray
-    close: np.ndarray
-    day: np.ndarray
+    grid: np.ndarray  # (g,) int32
+    close: np.ndarray  # (g, s + 1) int64; the last column is of symbols without a close
+    day: np.ndarray  # (g, s + 1) int32, `NO_DAY` where there is none
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Lots:
-    """Lots by portfolio, a column each; see `LOT`.
+    """Lots by portfolio, a column each; see `LOT`."""
 
-    Attributes:
-        first: (p + 1,) where the lots of each portfolio begin.
-        portfolio: (n,) row of the portfolio.
-        symbol: (n,) column of `Marks`.
-    """
-
-    first: np.ndarray
-    portfolio: np.ndarray
-    symbol: np.ndarray
+    first: np.ndarray  # (p + 1,) where the lots of each portfolio begin
+    portfolio: np.ndarray  # (n,) row of the portfolio
+    symbol: np.ndarray  # (n,) column of `Marks`
     units: np.ndarray
     entry: np.ndarray
     start: np.ndarray
@@ -75,16 +79,88 @@ class Loaded:
 
 
 def run(url: str, job: Job) -> Timing:
-    def figures(read: Inputs) -> snapshots.Figures:
+    return asyncio.run(_run(url, job))
+
+
+async def _run(url: str, job: Job) -> Timing:
+    async with wire.connected(url) as connection:
+        began = perf_counter()
+        read = await inputs.read(connection, job)
+        have = perf_counter()
         loaded = prepared(read)
+        spent = perf_counter() - have
+        ids, sessions = read.portfolios["id"], len(read.sessions)
+        latest = np.empty(len(ids), np.int64)
 
-        def by_row(first: int, last: int) -> dict[str, np.ndarray]:
-            rolled = roll_forward(loaded, first, last)
-            return {name: values.T.ravel() for name, values in rolled.items()}
+        def pieces() -> Iterator[np.ndarray]:
+            nonlocal spent
+            rows = Rows(ids, read.sessions)
+            for first in range(0, len(ids), PORTFOLIOS_A_CHUNK):
+                last = min(first + PORTFOLIOS_A_CHUNK, len(ids))
+                began = perf_counter()
+                figures = roll_forward(loaded, first, last)
+                latest[first:last] = figures["equity_balance"][-1]
+                by_row = {name: values.T.ravel() for name, values in figures.items()}
+                spent += perf_counter() - began
+                yield from rows.encoded(first, last, by_row)
 
-        return by_row
+        async with connection.transaction():
+            await wire.write(connection, "portfolio_snapshots", COLUMNS, pieces())
+            await save_equities(connection, ids, latest)
+        done = perf_counter()
+    return Timing(have - began, spent, done - have - spent, STATEMENTS, len(ids) * sessions)
 
-    return snapshots.run(url, job, figures, PORTFOLIOS_A_CHUNK)
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Rows:
+    """The rows of a run, a session of each portfolio after the other, of days of PostgreSQL."""
+
+    ids: np.ndarray
+    sessions: np.ndarray
+    created_us: int = field(default_factory=lambda: time.time_ns() // 1000)
+
+    def encoded(
+        self, first: int, last: int, figures: dict[str, np.ndarray]
+    ) -> Iterator[np.ndarray]:
+        """Give the rows of portfolios `first` to `last` as bytes, in the order of `COLUMNS`.
+
+        `figures` has (n,) int64 of each other column, in cents; returns in millionths.
+        """
+        count = (last - first) * len(self.sessions)
+        counter = first * len(self.sessions) + np.arange(count)
+        columns: dict[str, wire.Column] = {
+            "id": wire.Plain("id", wire.UUID, wire.uuid7(self.created_us // 1000, counter)),
+            "portfolio_id": wire.Plain(
+                "portfolio_id",
+                wire.UUID,
+                np.repeat(np.ascontiguousarray(self.ids[first:last]), len(self.sessions)),
+            ),
+            "snapshot_date": wire.Plain(
+                "snapshot_date", wire.DATE, np.tile(self.sessions, last - first)
+            ),
+            "is_complete": wire.Plain("is_complete", wire.BOOL, np.array(True)),  # noqa: FBT003
+            "created_at": wire.Plain(
+                "created_at", wire.INT8, np.array(self.created_us - wire.EPOCH_US)
+            ),
+        }
+        for name, values in figures.items():
+            if name.startswith("num_"):
+                columns[name] = wire.Plain(name, wire.INT4, values)
+            elif name == "daily_return":
+                null = np.abs(values) >= RETURN_LIMIT
+                columns[name] = wire.Numeric.of(name, 6, np.where(null, 0, values), null)
+            else:
+                columns[name] = wire.Numeric.of(name, 2, values)
+        yield from wire.encoded([columns[name] for name in COLUMNS], count, ROWS_A_PIECE)
+
+
+async def save_equities(connection: asyncpg.Connection, ids: np.ndarray, cents: np.ndarray) -> None:
+    """Set the equities of portfolios that have changed."""
+    columns = [wire.Plain("id", wire.UUID, ids), wire.Plain("cents", wire.INT8, cents)]
+    await connection.execute("CREATE TEMP TABLE equities (id uuid, cents int8) ON COMMIT DROP")
+    pieces = wire.encoded(columns, len(ids), len(ids))
+    await wire.write(connection, "equities", ("id", "cents"), pieces)
+    await connection.execute(EQUITIES)
 
 
 def prepared(read: Inputs) -> Loaded:

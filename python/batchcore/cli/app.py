@@ -80,10 +80,9 @@ class Call:
         text: Callable[[], str],
         parts: Callable[[], Iterable[RenderableType]] | None = None,
     ) -> None:
-        """Print the answer of the command.
+        """Print the document with ``--json``, the text in a pipe, and on a terminal the parts.
 
-        That is the document with ``--json``, the text in a pipe, and on a terminal the parts, see
-        `batchcore.cli.tables`, or the text where there are none.
+        See `batchcore.cli.tables` for these; where there are none, it is the text.
         """
         with self.printing():
             if parts is not None and self.on_terminal:
@@ -93,11 +92,7 @@ class Call:
 
     @contextlib.contextmanager
     def printing(self) -> Iterator[None]:
-        """Print on stdout; where that fails, what a command has done is done all the same.
-
-        Raises:
-            OSError: the answer is all that the command is for.
-        """
+        """Print on stdout; where that fails, what a command has done is done all the same."""
         try:
             yield
             sys.stdout.flush()
@@ -117,8 +112,7 @@ def command(
 ) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Register a function of a `Call` and options as a command.
 
-    Options are those of the function, the ``derived`` ones and, if it ``has_database``, those of a
-    database. The help says ``text``, or else the docstring of the function.
+    The help says ``text``, or else the docstring of the function.
     """
 
     def register(function: Callable[..., int]) -> Callable[..., int]:
@@ -173,12 +167,7 @@ def views() -> Any:  # noqa: ANN401  # a module, whose names are not known
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code.
-
-    Args:
-        arguments: Without the program's name; None takes those of the process. Without any, the
-            help is shown.
-    """
+    """Run a command by its arguments, or those of the process, and return its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     redacted.forget()
     redacted.hide(os.environ.get("PGPASSWORD"))

@@ -26,7 +26,7 @@ from batchcore.cli.exits import (
     exit_code,
     redacted,
 )
-from batchcore.cli.metrics import Results, metrics_text
+from batchcore.cli.metrics import metrics_text
 from batchcore.cli.options import ARTIFACT_VARIABLE
 from batchcore.cli.output import tell_line
 from batchcore.errors import CoverageError, SnapshotExistsError
@@ -65,9 +65,9 @@ class RunRecord:
             self.artifact = os.environ.get(ARTIFACT_VARIABLE) or None
         self.metrics = _last_of(words, "--metrics") if writes else None
         self.asked: dict[str, Any] | None = None  # options and their values, once they are read
-        self.result: BatchResult | None = None
-        self.many: ManyResult | None = None
-        self._document: Mapping[str, Any] = {}
+        self._results: Mapping[str | None, BatchResult] = {}  # by database; None if it is just one
+        self._errors: Mapping[str, BaseException] = {}  # by database
+        self._document: Mapping[str, Any] | None = None
         self._began = dt.datetime.now(dt.UTC)
 
     def ask(self, given: dict[str, Any]) -> None:
@@ -86,15 +86,16 @@ class RunRecord:
 
     def report(self, result: BatchResult, document: Mapping[str, Any]) -> None:
         """Take the report of the run, and what ``--json`` prints of it."""
-        self.result, self._document = result, document
+        self._results, self._document = {None: result}, document
 
     def report_many(self, many: ManyResult, document: Mapping[str, Any]) -> None:
         """Take the reports of several databases, and what ``--json`` prints of them."""
-        self.many, self._document = many, document
+        self._results = {name: many[name] for name in many}
+        self._errors, self._document = many.errors, document
 
     def leave(self, code: int, error: BaseException | None = None) -> None:
         """Write document and metrics; what cannot be written is told, and no more than that."""
-        if error is None and self.result is None and self.many is None:  # as of the help
+        if error is None and self._document is None:  # as of the help
             return
         if self.artifact is None and self.metrics is None:
             return
@@ -104,18 +105,15 @@ class RunRecord:
             codes = dict.fromkeys((*stopped.reports, *stopped.errors), code)
             reports = database_dicts(stopped, codes, lambda one: one.to_dict())
             self.report_many(stopped, {"databases": reports})
-        if error is None and self.many is not None:
-            ends = self.many.errors.values()
+        if error is None:
+            ends = self._errors.values()
             error = max(ends, key=lambda one: WORST.index(exit_code(one)), default=None)
         now = dt.datetime.now(dt.UTC)
         if self.artifact is not None:
             text = json.dumps(self._whole(code, error, now), indent=2, allow_nan=False)
             _write("artifact", self.artifact, text + "\n")
         if self.metrics is not None:
-            results: Results = [] if self.result is None else [({}, self.result)]
-            if self.many is not None:
-                results = [({"database": name}, one) for name, one in self.many.items()]
-            text = metrics_text(self.metrics, results, code, now)
+            text = metrics_text(self.metrics, self._results, code, now)
             _write("metrics", self.metrics, text)
 
     def _whole(self, code: int, error: BaseException | None, now: dt.datetime) -> dict[str, Any]:
@@ -123,7 +121,7 @@ class RunRecord:
         schema = json.loads(SCHEMA.read_bytes())
         parts = (schema, schema["$defs"]["report"], schema["$defs"]["plan"])
         options = schema["properties"]["asked"]["properties"]
-        asked, result = self.asked, self.result
+        asked, document = self.asked, self._document or {}
         own = {
             "schema_version": SCHEMA_VERSION,
             "version": about.core_version,
@@ -135,20 +133,19 @@ class RunRecord:
             "error": None if error is None else as_document(error)["error"] | {"exit_code": code},
             "asked": None if asked is None else dict.fromkeys(options) | asked,
         }
-        if result is not None:
-            statuses = self._document["portfolios"]["status"]
+        if (result := self._results.get(None)) is not None:
+            statuses = document["portfolios"]["status"]
             own |= {
                 "portfolios_by_status": dict(sorted(Counter(statuses).items())),
                 "issues_by_name": result.issues_by_name(),
                 "sessions_behind": result.sessions_behind,
             }
         keys = dict.fromkeys(key for part in parts for key in part["properties"])
-        return keys | own | dict(self._document)
+        return keys | own | dict(document)
 
     def _outcome(self, code: int, error: BaseException | None) -> str:
-        reports = [*(() if self.many is None else self.many.values())]
-        reports += [] if self.result is None else [self.result]
-        every = [each for one in reports for each in (one, one.resumed) if each is not None]
+        results = self._results.values()
+        every = [each for one in results for each in (one, one.resumed) if each is not None]
         match error:
             case None:
                 if any(one.failed for one in every):

@@ -9,11 +9,10 @@ from batchcore.cli.exits import DONE
 from batchcore.cli.output import LISTED
 from batchcore.cli.signals import finish
 from batchcore.errors import ConfigError
-from batchcore.words import counted
+from batchcore.words import counted, short
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from decimal import Decimal
 
     from batchcore.cli.app import Call
     from batchcore.run.split_basis import BasisCheck, EntryPrice, SplitCloses
@@ -46,11 +45,11 @@ def basis_lines(result: BasisCheck) -> Iterator[str]:
 
 def split_line(one: SplitCloses) -> str:
     """Return the closes around a split."""
-    if one.quotient is None:
+    if one.before is None or one.after is None:
         return f"{one.split} on {one.ex_date}: no closes around it"
     return (
-        f"{one.split} on {one.ex_date}: {_short(one.before)} on {one.before_date},"
-        f" {_short(one.after)} on {one.after_date}: {one.quotient:.4g}"
+        f"{one.split} on {one.ex_date}: {short(one.before)} on {one.before_date},"
+        f" {short(one.after)} on {one.after_date}: {one.quotient:.4g}"
         f" (as_traded {one.if_as_traded:.4g}, adjusted 1)"
     )
 
@@ -58,11 +57,7 @@ def split_line(one: SplitCloses) -> str:
 def entry_line(one: EntryPrice) -> str:
     """Return an entry price beside its close."""
     return (
-        f"{one.position}: entered at {_short(one.entry_price)} on {one.entry_date},"
-        f" close {_short(one.close)} on {one.close_date}: {one.quotient:.4g}"
+        f"{one.position}: entered at {short(one.entry_price)} on {one.entry_date},"
+        f" close {short(one.close)} on {one.close_date}: {one.quotient:.4g}"
         f" (as_entered {one.if_as_entered:.4g}, current {one.if_current:.4g})"
     )
-
-
-def _short(price: Decimal | None) -> str:
-    return "none" if price is None else f"{price.normalize():f}"

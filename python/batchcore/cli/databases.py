@@ -27,9 +27,7 @@ KEYS: Final = ("url", "schema")
 def named(file: str) -> tuple[dict[str, str], dict[str, Schema]]:
     """Return the URLs that a TOML file gives to names, and schemas that belong to some of them.
 
-    Raises:
-        ConfigError: it cannot be read, or something in it is neither; it names file and key, and
-            no value, which may have a password.
+    Errors name file and key, and no value, which may have a password.
     """
     document = read_toml(file, "databases")
     if not document:

@@ -50,8 +50,8 @@ def demo(
     """
     from rich.console import Console  # noqa: PLC0415  # only here
 
-    from batchcore import demo as demos  # noqa: PLC0415  # brings NumPy and the driver
-    from batchcore.demo import embedded  # noqa: PLC0415  # likewise
+    from batchcore.demo import embedded  # noqa: PLC0415  # only here
+    from batchcore.demo import run as demos  # noqa: PLC0415  # brings NumPy and the driver
     from batchcore.demo.report import checked_text, demo_parts  # noqa: PLC0415  # likewise
 
     if about.build_profile == "debug":

@@ -14,6 +14,7 @@ from batchcore.cli.exits import DONE, INCOMPLETE
 from batchcore.cli.options import Date, PortfolioIds, flag, option
 from batchcore.cli.output import LISTED, aligned, first_of, tell_line
 from batchcore.cli.signals import finish
+from batchcore.cli.verify import exact
 from batchcore.config import VALUATION
 from batchcore.errors import ConfigError
 from batchcore.values import EXACT
@@ -116,7 +117,10 @@ def explained_text(found: Explanation, top: int) -> str:
     """Return an explanation as a pipe gets it."""
     attention = attention_lines(found)
     head = [*attention, *([""] if attention else []), *amount_lines(found)]
-    return "\n".join([*head, "", *table_lines(found.rows[:top]), *_rest_lines(found, top)])
+    names, cells = _columns(found.rows[:top])
+    left = {at for at, name in enumerate(names) if name in _TEXTS}
+    table = aligned([_titles(names), *cells], left=left) if names else ["no lot"]
+    return "\n".join([*head, "", *table, *_rest_lines(found, top)])
 
 
 def explained_parts(found: Explanation, top: int) -> list[RenderableType]:
@@ -154,9 +158,9 @@ def attention_lines(found: Explanation) -> list[str]:
     """Return what is wrong with an explanation, and what it lacks."""
     lines = [] if found.explained else _unexplained_lines(found)
     unbalanced = [
-        f"  {row.session}: equity before {_exact(row.equity_before)}, P&L"
-        f" {_exact(row.daily_pnl)}, flow {_exact(row.daily_capital_flow)}, equity"
-        f" {_exact(row.equity)}; flows of that session are {_exact(row.flows)}"
+        f"  {row.session}: equity before {exact(row.equity_before)}, P&L"
+        f" {exact(row.daily_pnl)}, flow {exact(row.daily_capital_flow)}, equity"
+        f" {exact(row.equity)}; flows of that session are {exact(row.flows)}"
         for row in found.unbalanced
     ]
     if unbalanced:
@@ -194,7 +198,7 @@ def _unexplained_lines(found: Explanation) -> list[str]:
     """Return that data have changed since, with stored and computed values."""
     if found.portfolio is not None:
         cells = [
-            (one.session.isoformat(), one.column, _exact(one.stored), _exact(one.computed))
+            (one.session.isoformat(), one.column, exact(one.stored), exact(one.computed))
             for one in found.cells
         ]
         head, *lines = aligned([("  session", "column", "stored", "computed"), *cells], left={0, 1})
@@ -203,7 +207,7 @@ def _unexplained_lines(found: Explanation) -> list[str]:
             why = "a stored daily_pnl is no number"
         return [f"{NOT_EXPLAINED}: {why}", head, *_cut(lines)]
     worst = [
-        (str(one.portfolio), _exact(one.daily_pnl), _exact(one.computed_pnl))
+        (str(one.portfolio), exact(one.daily_pnl), exact(one.computed_pnl))
         for one in found.examples
     ]
     of = f"{found.unexplained:,} of {counted(found.portfolios, 'portfolio')}"
@@ -229,13 +233,6 @@ def _rest_lines(found: Explanation, top: int) -> list[str]:
         amount = sum((row.contribution or Decimal(0) for row in rest), Decimal(0))
     rows = counted(len(rest), "more row")
     return [f"{rows}, {_amount(amount, signed=True)} together; --top shows more"]
-
-
-def table_lines(rows: Sequence[ExplainedRow]) -> list[str]:
-    """Return rows as a table."""
-    names, cells = _columns(rows)
-    left = {at for at, name in enumerate(names) if name in _TEXTS}
-    return aligned([_titles(names), *cells], left=left) if names else ["no lot"]
 
 
 def _columns(rows: Sequence[ExplainedRow]) -> tuple[list[str], list[tuple[str, ...]]]:
@@ -288,16 +285,9 @@ def _rounded(value: Decimal, decimals: int) -> Decimal:
         return value.quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP) + 0  # -0 is 0
 
 
-def _exact(value: object) -> str:
-    """Return an amount with all its decimals."""
-    if isinstance(value, Decimal):
-        return f"{value:,f}"
-    return "NULL" if value is None else f"{value}"
-
-
 def _pointed(amounts: Sequence[tuple[str, object]]) -> list[str]:
     """Return the lines of amounts with their points below each other."""
-    parted = [(f"  {name}", *_exact(amount).partition(".")) for name, amount in amounts]
+    parted = [(f"  {name}", *exact(amount).partition(".")) for name, amount in amounts]
     width = max(len(fraction) for *_, fraction in parted)
     rows = [
         (name, f"{whole}{point or ' '}{fraction.ljust(width)}" if width else whole)

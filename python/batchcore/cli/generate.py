@@ -32,8 +32,8 @@ def generate(
 
     With a table of splits in the schema a few stocks split: closes as traded, positions as entered.
     """
-    from batchcore import demo as demos  # noqa: PLC0415  # brings NumPy and the driver
-    from batchcore.calendar import date_of  # noqa: PLC0415  # likewise
+    from batchcore.calendar import date_of  # noqa: PLC0415  # brings NumPy
+    from batchcore.demo import run as demos  # noqa: PLC0415  # brings the driver too
 
     splits = call.schema.splits
     if splits is not None and (splits.price_basis, splits.quantity_basis) != BASES:

@@ -9,7 +9,6 @@ Source: https://prometheus.io/docs/instrumenting/exposition_formats/
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,7 +16,7 @@ from batchcore.cli.exits import DONE, NOTHING_TO_DO
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from batchcore.run.result import BatchResult
 
@@ -39,25 +38,28 @@ HELP: Final[Mapping[str, str]] = {
 _BEFORE: Final = re.compile(rf"^{SUCCESS}(?:\{{[^\n]*\}})? (\d+(?:\.\d+)?)$", re.MULTILINE)
 
 Sample = tuple[str, dict[str, str], float]
-Results = Sequence[tuple[Mapping[str, str], "BatchResult"]]
 
 
-def metrics_text(path: str, results: Results, code: int, now: dt.datetime) -> str:
-    """Return the metrics of a run, what is not known left out.
+def metrics_text(
+    path: str, results: Mapping[str | None, BatchResult], code: int, now: dt.datetime
+) -> str:
+    """Return the metrics of a run, on one database or by the names of several.
 
     A run that is no success takes the time of the last one from the file at the path. Its name is a
-    label, so that the files of two batches on one machine have no series in common; results have
-    the labels that tell several databases apart.
+    label, so that the files of two batches on one machine have no series in common.
     """
     batch = Path(path).stem
     lines = []
     told = ""
-    samples = [*_samples_of_call(path, code, now)]
-    samples += [
-        (name, {**own, **labels}, value)
-        for own, result in results
-        for name, labels, value in _samples(result)
-    ]
+    samples: list[Sample] = []
+    success = now.timestamp() if code in {DONE, NOTHING_TO_DO} else _success_before(path)
+    if success is not None:
+        samples.append((SUCCESS, {}, success))
+    samples.append(("batchcore_last_end_timestamp_seconds", {}, now.timestamp()))
+    samples.append(("batchcore_exit_code", {}, code))
+    for database, result in results.items():
+        own = {} if database is None else {"database": database}
+        samples += [(name, {**own, **labels}, value) for name, labels, value in _samples(result)]
     for name, labels, value in sorted(samples, key=lambda one: [*HELP].index(one[0])):
         if name != told:
             lines += [f"# HELP {name} {HELP[name]}", f"# TYPE {name} gauge"]
@@ -67,14 +69,6 @@ def metrics_text(path: str, results: Results, code: int, now: dt.datetime) -> st
         )
         lines.append(f"{name}{{{named}}} {value:.15g}")
     return "\n".join(lines) + "\n"
-
-
-def _samples_of_call(path: str, code: int, now: dt.datetime) -> Iterator[Sample]:
-    success = now.timestamp() if code in {DONE, NOTHING_TO_DO} else _success_before(path)
-    if success is not None:
-        yield SUCCESS, {}, success
-    yield "batchcore_last_end_timestamp_seconds", {}, now.timestamp()
-    yield "batchcore_exit_code", {}, code
 
 
 def _samples(result: BatchResult) -> Iterator[Sample]:

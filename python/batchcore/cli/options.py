@@ -193,11 +193,7 @@ def _of_field(one: dataclasses.Field[Any], hint: Any) -> inspect.Parameter:  # n
 
 
 def entries(given: Sequence[str] | None, name: str) -> dict[str, str]:
-    """Return the entries of a mapping whose option was given once for each.
-
-    Raises:
-        ConfigError: one of them has no value.
-    """
+    """Return the entries of a mapping whose option was given once for each."""
     found = {}
     for text in given or ():
         key, equals, value = text.partition("=")
@@ -208,11 +204,7 @@ def entries(given: Sequence[str] | None, name: str) -> dict[str, str]:
 
 
 def database_url(given: str | None) -> str:
-    """Return the URL to connect to, as it was given.
-
-    Raises:
-        ConfigError: there is none.
-    """
+    """Return the URL to connect to, as it was given; that of `PG*` alone names nothing."""
     if given is None:
         if not any(os.environ.get(name) for name in LIBPQ_VARIABLES):
             raise ConfigError(
@@ -224,11 +216,7 @@ def database_url(given: str | None) -> str:
 
 
 def portfolios(named: Sequence[str] | None, file: str) -> list[str]:
-    """Return portfolios named one by one and those of a file, one a line.
-
-    Raises:
-        ConfigError: the file cannot be read, or a line of it is not a UUID.
-    """
+    """Return portfolios named one by one and those of a file, one a line."""
     name = "stdin" if file == "-" else file
     try:
         # A signature of UTF-8 is no part of the first id.

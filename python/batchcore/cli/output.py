@@ -11,9 +11,9 @@ from batchcore.cli.exits import redacted
 from batchcore.streams import tell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    Progress = Callable[[str, int, int], None]
+    from batchcore.options import Progress
 
 LISTED: Final = 20
 """How many of a kind are named one by one; JSON has them all."""

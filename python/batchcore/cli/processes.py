@@ -110,11 +110,7 @@ async def _in_process(order: Order, progress: Progress | None) -> BatchResult:
 
 
 async def _ended(process: Process, order: Order, progress: Progress | None) -> Ended:
-    """Send an order, and return what the process sends last.
-
-    Raises:
-        ProcessDiedError: it ends before.
-    """
+    """Send an order, and return what the process sends last, unless it ends before."""
     to, source = process.stdin, process.stdout
     if to is None or source is None:
         raise InternalError("a process was started without pipes")

@@ -11,11 +11,13 @@ from batchcore.cli.options import option
 from batchcore.cli.output import aligned, first_of, listed_lines, named_counts
 from batchcore.cli.run import SYMBOLS
 from batchcore.cli.signals import finish
-from batchcore.config import RUN_STATES
-from batchcore.words import counted
+from batchcore.config import RUN_STATES, shard_text
+from batchcore.words import counted, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
+
+    from batchcore.run.status import RunStatus
 
 CODES: Final = {"complete": DONE, "incomplete": INCOMPLETE, "running": LEASE_HELD}
 """Exit codes of a group by its state; any other is one to be run again."""
@@ -37,22 +39,26 @@ def status(
     from batchcore.run import status as ledger  # noqa: PLC0415  # brings the driver
 
     if run is None and group is None:
-        every = ledger.runs_and_groups(call.url, limit=limit, schema=call.schema)
-        runs = [one.to_dict() for one in finish(every)]
-        shown, following = runs[:limit], next_lines(runs)
+        runs = finish(ledger.runs_and_groups(call.url, limit=limit, schema=call.schema))
+        shown, following = [one.to_dict() for one in runs[:limit]], next_lines(runs)
         call.answer(
             {"runs": shown},
             lambda: runs_text(shown, following),
             lambda: views().runs_parts(shown, following),
         )
         return DONE
-    work = ledger.runs(call.url, run_id=run, group=group, schema=call.schema)
-    runs = [one.to_dict() for one in finish(work)]
+    found = finish(ledger.runs(call.url, run_id=run, group=group, schema=call.schema))
     if group is not None:
-        whole = group_dict(runs)
-        call.answer(whole, lambda: group_text(whole), lambda: views().group_parts(whole))
+        whole = group_dict(found)
+        latest = [one.to_dict() for one in ledger.latest_of_each(found)]
+        call.answer(
+            whole,
+            lambda: group_text(whole, latest),
+            lambda: views().group_parts(whole, latest),
+        )
         return CODES.get(whole["state"], FAILED)
-    call.answer(runs[0], lambda: run_text(runs[0]), lambda: views().of_ledger_parts(runs[0]))
+    own = found[0].to_dict()
+    call.answer(own, lambda: run_text(own), lambda: views().of_ledger_parts(own))
     return DONE
 
 
@@ -71,79 +77,67 @@ def runs_text(runs: Sequence[Mapping[str, Any]], following: Sequence[str]) -> st
     return "\n".join([*aligned(rows), *following])
 
 
-def next_lines(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+def next_lines(runs: Sequence[RunStatus]) -> list[str]:
     """Return from which moment on the next correction after some runs is to look."""
-    whole = [
-        run
-        for run in _with_whole_groups(runs)
-        if run["state"] == "complete" and run["portfolios_asked"] is None
-    ]
-    corrected = [
-        run for run in whole if run["asked"]["changed_since"] or run["asked"].get("repairs")
-    ]
-    # A run that corrects nothing has seen no change to the rows that existed before it.
-    shown = corrected[:1] or whole[-1:]
-    return correction_lines(*shown)
-
-
-def _with_whole_groups(runs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return runs, with one for all shards of a group."""
-    found: dict[str, Mapping[str, Any]] = {}
+    groups: dict[str, list[RunStatus]] = {}
     for run in runs:
-        if run["group"] is None:
-            found[run["run_id"]] = run
-        elif run["group"] not in found:
-            whole = group_dict([one for one in runs if one["group"] == run["group"]])
-            found[run["group"]] = {**run, **{name: whole[name] for name in ("state", SINCE)}}
-    return [*found.values()]
+        groups.setdefault(run.group or run.run_id, []).append(run)
+    whole = [
+        (own[0].asked, group)
+        for own in groups.values()
+        if (group := group_dict(own))["state"] == "complete" and own[0].portfolios_asked is None
+    ]
+    corrected = [group for asked, group in whole if asked["changed_since"] or asked.get("repairs")]
+    # A run that corrects nothing has seen no change to the rows that existed before it.
+    shown = corrected[:1] or [group for _, group in whole[-1:]]
+    return [line for group in shown for line in correction_lines(group)]
 
 
-def group_dict(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the runs of a group as one report.
+def group_dict(runs: Sequence[RunStatus]) -> dict[str, Any]:
+    """Return the runs of a group as one report; also one run that is no shard.
 
     Of a shard that was run again the latest run counts; rows, chunks and seconds are those of all.
     """
-    latest = latest_runs(runs)
-    shards = int(runs[0]["shard"].partition("/")[2])
-    every = [f"{number}/{shards}" for number in range(1, shards + 1)]
-    there = {run["shard"] for run in latest}
-    missing = [shard for shard in every if shard not in there]
-    states = [*(run["state"] for run in latest), *["missing"][: len(missing)]]
-    counted_once, added_up = ("portfolios", "failed"), ("chunks", "rows_written")
-    views = {run["snapshot_id"] for run in latest}
+    from batchcore.run.status import MISSING, latest_of_each, shards_of  # noqa: PLC0415  # as above
+
+    latest, shards = latest_of_each(runs), shards_of(runs)
+    missing = [shard_text(one.shard) for one in shards if one.state == MISSING]
+    views = {run.snapshot_id for run in latest}
+    by_status = Counter[str]()
+    for run in latest:
+        by_status.update(run.portfolios_by_status)
+    since = min(filter(None, (run.next_changed_since for run in runs)), default=None)
     return {
-        "group": runs[0]["group"],
-        "state": max(states, key=RUN_STATES.index),
-        "shards": shards,
+        "group": runs[0].group,
+        "state": max((one.state for one in shards), key=RUN_STATES.index),
+        "shards": len(shards),
         "missing": missing,
-        **{name: sum(run[name] or 0 for run in latest) for name in counted_once},
-        **{name: sum(run[name] for run in runs) for name in added_up},
-        "seconds": max(
-            sum(run["seconds"] for run in runs if run["shard"] == shard) for shard in there
-        ),
-        "portfolios_by_status": _summed(run["portfolios_by_status"] for run in latest),
+        "portfolios": sum(one.portfolios for one in shards),
+        "failed": sum(one.failed for one in shards),
+        "chunks": sum(run.chunks for run in runs),
+        "rows_written": sum(one.rows_written for one in shards),
+        "seconds": max(one.seconds for one in shards),
+        "portfolios_by_status": dict(sorted(by_status.items())),
         "issues_by_name": _issues_by_name(latest),
         "one_view": None if missing or None in views else len(views) == 1,
-        SINCE: min((run[SINCE] for run in runs if run[SINCE]), default=None),
-        "runs": [*runs],
+        SINCE: plain(since),
+        "runs": [run.to_dict() for run in runs],
     }
 
 
-def _summed(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    every: Counter[str] = Counter()
-    for one in counts:
-        every.update(one)
-    return dict(sorted(every.items()))
-
-
-def _issues_by_name(runs: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+def _issues_by_name(runs: Sequence[RunStatus]) -> dict[str, int]:
     """Return how many issues runs have noticed; what several say of a symbol counts once."""
     of_symbols: dict[tuple[str, str | None], int] = {}
-    for one in (one for run in runs for one in run["symbol_issues"]):
-        key = one["name"], one["symbol"]
-        of_symbols[key] = max(of_symbols.get(key, 0), one["count"])
-    own = [{one["name"]: one["count"]} for run in runs for one in run["issues"]]
-    return _summed([*own, *({name: count} for (name, _), count in of_symbols.items())])
+    counts = Counter[str]()
+    for run in runs:
+        for own in run.issues:
+            counts[own.name] += own.count
+        for one in run.symbol_issues:
+            key = one.name, one.symbol
+            of_symbols[key] = max(of_symbols.get(key, 0), one.count)
+    for (name, _), count in of_symbols.items():
+        counts[name] += count
+    return dict(sorted(counts.items()))
 
 
 def view_text(group: Mapping[str, Any]) -> str:
@@ -152,15 +146,8 @@ def view_text(group: Mapping[str, Any]) -> str:
     return texts[group["one_view"]]
 
 
-def latest_runs(runs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return the latest run of each shard, by number."""
-    ordered = sorted(runs, key=lambda run: (int(run["shard"].partition("/")[0]), run["token"]))
-    return [*{run["shard"]: run for run in ordered}.values()]
-
-
-def group_text(group: Mapping[str, Any]) -> str:
-    """Return all shards of a group, and the portfolios that were noticed."""
-    runs = group["runs"]
+def group_text(group: Mapping[str, Any], latest: Sequence[Mapping[str, Any]]) -> str:
+    """Return all shards of a group, and what the latest run of each has noticed."""
     return "\n".join(
         [
             f"group {group['group']}: {group['state']}, {counted(group['shards'], 'shard')}",
@@ -171,14 +158,14 @@ def group_text(group: Mapping[str, Any]) -> str:
                 f" {group['seconds']:.3f} seconds of the slowest shard"
             ),
             *correction_lines(group),
-            *(shard_text(run) for run in runs),
+            *(_shard_line(run) for run in group["runs"]),
             *(f"shard {shard}: missing" for shard in group["missing"]),
-            *issue_lines(latest_runs(runs)),
+            *issue_lines(latest),
         ]
     )
 
 
-def shard_text(run: Mapping[str, Any]) -> str:
+def _shard_line(run: Mapping[str, Any]) -> str:
     """Return how a shard has ended."""
     error = f": {run['error']}" if run["error"] else ""
     return (
@@ -188,10 +175,11 @@ def shard_text(run: Mapping[str, Any]) -> str:
     )
 
 
-def correction_lines(*runs: Mapping[str, Any]) -> list[str]:
-    """Return from which moment on the next correction is to look, a line for each run."""
-    known = [run["next_changed_since"] for run in runs if run["state"] == "complete"]
-    return [f"next correction: --changed-since {since}" for since in known if since is not None]
+def correction_lines(run: Mapping[str, Any]) -> list[str]:
+    """Return from which moment on the correction after a run or group is to look, if known."""
+    if run["state"] != "complete" or run[SINCE] is None:
+        return []
+    return [f"next correction: --changed-since {run[SINCE]}"]
 
 
 def run_text(run: Mapping[str, Any]) -> str:

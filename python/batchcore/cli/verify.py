@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
 
 import batchcore
@@ -96,6 +97,11 @@ def _difference_lines(result: VerifyResult) -> list[str]:
     if more := result.differing - len(lines):
         lines.append(f"{more:,} more {'differs' if more == 1 else 'differ'}")
     return lines
+
+
+def exact(value: object) -> str:
+    """Return a cell of a table, a number with its thousands."""
+    return f"{value:,f}" if isinstance(value, Decimal) else cell_words(value)
 
 
 def cell_words(value: object) -> str:

@@ -6,7 +6,6 @@ Each function returns the parts of one answer: what needs attention first, then 
 from __future__ import annotations
 
 from collections import Counter
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from batchcore import policies
@@ -25,7 +24,6 @@ from batchcore.cli.run import (
 from batchcore.cli.status import (
     asked_text,
     correction_lines,
-    latest_runs,
     noticed_of,
     range_text,
     view_text,
@@ -41,7 +39,7 @@ from batchcore.cli.tables import (
     listing,
     warn,
 )
-from batchcore.cli.verify import cell_words
+from batchcore.cli.verify import exact
 from batchcore.config import CHECKS
 from batchcore.words import counted, counted_are, differ
 
@@ -350,19 +348,14 @@ def _differing_parts(result: VerifyResult) -> list[RenderableType]:
         (Column("portfolio", least=9), lambda one: str(one.portfolio)),
         (Column("session"), lambda one: None if one.session is None else f"{one.session}"),
         (_wide("column"), lambda one: one.column),
-        (_number("stored"), lambda one: bad(_amount(one.stored))),
-        (_number("expected"), lambda one: _amount(one.expected)),
+        (_number("stored"), lambda one: bad(exact(one.stored))),
+        (_number("expected"), lambda one: exact(one.expected)),
         (Column("cause", drop=1), lambda one: one.cause),
         title="Examples",
         noun="cell",
         most=10,
     )
     return [columns, examples]
-
-
-def _amount(value: object) -> str:
-    """Return a cell of the table, a number with its thousands."""
-    return f"{value:,f}" if isinstance(value, Decimal) else cell_words(value)
 
 
 def runs_parts(runs: Sequence[Mapping[str, Any]], following: Sequence[str]) -> list[RenderableType]:
@@ -397,9 +390,11 @@ def _runs_part(runs: Sequence[Mapping[str, Any]]) -> Listing:
     )
 
 
-def group_parts(group: Mapping[str, Any]) -> list[RenderableType]:
-    """Return all shards of a run, what needs attention first."""
-    state, latest = group["state"], latest_runs(group["runs"])
+def group_parts(
+    group: Mapping[str, Any], latest: Sequence[Mapping[str, Any]]
+) -> list[RenderableType]:
+    """Return all shards of a run, what needs attention first, with the latest run of each."""
+    state = group["state"]
     heads = [STATES.get(state, bad)(f"{state}, {counted(group['shards'], 'shard')}")]
     heads += [bad(f"missing: {', '.join(group['missing'])}")] if group["missing"] else []
     heads += [bad(f"shard {run['shard']}: {run['error']}") for run in latest if run["error"]]

@@ -13,13 +13,12 @@ from batchcore.config import Settings
 from batchcore.demo.stored import STORED_COLUMNS, reading
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from decimal import Decimal
     from uuid import UUID
 
     from batchcore.demo.stored import StoredRow
-
-    Progress = Callable[[str, int, int], object]
+    from batchcore.options import Progress
 
 EXAMPLES: Final = 20
 """How many differences are told; all are counted."""
@@ -97,7 +96,8 @@ def _compare(
     found = {row.day: row for row in stored}
     lines = []
     for day in sorted(wanted.keys() | found.keys()):
-        where = f"portfolio {portfolio} on {_iso(day)}"
+        on = "an infinite date" if day == ref.INFINITE_DAY else date_of(day).isoformat()
+        where = f"portfolio {portfolio} on {on}"
         if day not in found:
             lines.append(f"{where}: missing")
         elif day not in wanted:
@@ -113,7 +113,3 @@ def _cells(expected: ref.Row, stored: StoredRow) -> Iterator[str]:
         wanted = right[column] if column in right else getattr(expected, column)
         if value != wanted:
             yield f"{column} is {value}, expected {wanted}"
-
-
-def _iso(day: int) -> str:
-    return "an infinite date" if day == ref.INFINITE_DAY else date_of(day).isoformat()

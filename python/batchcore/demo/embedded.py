@@ -122,20 +122,14 @@ class _Cluster:
 class EmbeddedServer:
     """A running server; a context manager that stops it.
 
-    Attributes:
-        data_dir: The folder that holds cluster, log and lock.
-        bin_dir: The folder of the binaries that run, after copying if there was any.
-        log_file: What the server writes to its log.
-        pid: Process id of the server.
-        url: Of the database `postgres`, as its superuser, for asyncpg as it is and for SQLAlchemy
-            once the scheme names the driver.
+    Its `url` is that of the database `postgres`, as its superuser.
     """
 
     def __init__(
         self, cluster: _Cluster, pid: int, address: tuple[str, str], undo: ExitStack
     ) -> None:
-        self.data_dir = cluster.root
-        self.bin_dir = cluster.programs
+        self.data_dir = cluster.root  # holds cluster, log and lock
+        self.bin_dir = cluster.programs  # after copying, if there was any
         self.log_file = cluster.log
         self.pid = pid
         self._address = address
@@ -166,17 +160,10 @@ def start(
     tcp: bool = False,
     settings: Mapping[str, str] | None = None,
 ) -> EmbeddedServer:
-    """Return a running server.
+    """Return a running server, in UTF8, the locale C and UTC, with `pg_stat_statements` preloaded.
 
-    It speaks UTF8 in the locale C and in UTC. `pg_stat_statements` is preloaded if the binaries
-    have it; `CREATE EXTENSION` is left to the caller.
-
-    Args:
-        data_dir: A folder for a server that is kept and found again, made if missing; None for
-            a temporary one, which gives up durability and is removed by the stop.
-        bin_dir: The folder of `initdb` and `postgres`; else see `find_bin_dir`.
-        tcp: Listen on 127.0.0.1 as well, at a free port; `url` then leads there.
-        settings: More settings of the server, by name; they win over the defaults.
+    Without a ``data_dir`` for one that is kept and found again, it is not durable, and removed by
+    the stop. With ``tcp`` it listens on a free port of 127.0.0.1 too, where its `url` then leads.
 
     Raises:
         ConfigError: No binaries, a folder or a setting that is not the caller's to use.
@@ -504,7 +491,11 @@ def _started(
     cluster: _Cluster, settings: Mapping[str, str], undo: ExitStack, *, tcp: bool
 ) -> EmbeddedServer:
     """Start `postgres` under a guard, and return it once it accepts connections."""
-    port = _free_port() if tcp else 5432
+    port = 5432
+    if tcp:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
     own = _own_settings(cluster, port, tcp=tcp)
     if reserved := [name for name in settings if name.lower() in {*own, *_RESERVED}]:
         raise ConfigError(f"setting `{reserved[0]}` belongs to the embedded server", "settings")
@@ -581,13 +572,6 @@ def _own_settings(cluster: _Cluster, port: int, *, tcp: bool) -> dict[str, str]:
         "unix_socket_permissions": "0700",
         "logging_collector": "off",
     }
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _address(cluster: _Cluster, port: int, *, tcp: bool) -> tuple[str, str]:

@@ -41,17 +41,16 @@ from batchcore.demo.universe import (
     user_table,
 )
 from batchcore.run.batch import run_batch
-from batchcore.units import FACTOR_ETFS, State
+from batchcore.units import CENTS, FACTOR_ETFS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from batchcore.demo.data import Profile
     from batchcore.demo.market import Market, Portfolios
-    from batchcore.frames import Decimals, Table
+    from batchcore.frames import Table
+    from batchcore.options import Progress
     from batchcore.run.result import BatchResult
-
-    Progress = Callable[[str, int, int], object]
 
 CHECKED_OF_GENERATED: Final = 50
 """Portfolios of a generated market that are checked; of real closes all are."""
@@ -111,7 +110,8 @@ class Seeded:
         """Return the opening equity of each portfolio."""
         opening = self.portfolios.inputs.opening
         ids = [UUID(bytes=row.tobytes()) for row in opening.portfolio_id]
-        return dict(zip(ids, _decimals(opening.equity), strict=True))
+        cents = opening.equity.values.tolist()
+        return {own: Decimal(one).scaleb(-CENTS) for own, one in zip(ids, cents, strict=True)}
 
     async def write(
         self, db: object, *, schema: Schema | None = None, progress: Progress | None = None
@@ -211,7 +211,6 @@ async def run_demo(
     size: Size,
     *,
     seed: int,
-    settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> Demo:
     """Migrate an empty database, fill it, run the batch over all sessions, check what it wrote.
@@ -229,7 +228,7 @@ async def run_demo(
         began = now
 
     data = seeded(size, seed=seed, splits=True)
-    settings = replace(settings or Settings(), schema=schema_of(size))
+    settings = Settings(schema=schema_of(size))
     lap("generate")
     await migrate(url)
     await create_mapped(url, settings.schema)
@@ -265,12 +264,3 @@ async def run_demo(
         checked=checked,
         seconds=seconds,
     )
-
-
-def _decimals(column: Decimals) -> list[Decimal | None]:
-    """Return the values of a column as they stand in the database."""
-    rows = zip(column.values.tolist(), column.state.tolist(), strict=True)
-    return [
-        Decimal(mantissa).scaleb(-column.scale) if state == State.VALUE else None
-        for mantissa, state in rows
-    ]

@@ -18,13 +18,12 @@ from batchcore.sinks.staging import not_kept
 from batchcore.words import of_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Table
+    from batchcore.options import Progress
     from batchcore.pg.session import Session
-
-    Progress = Callable[[str, int, int], object]
 
 NEEDED: Final = frozenset(name for name, one in HOST.items() if one.is_required(Use.RUN))
 """Tables that every run needs; the others are filled where they are there."""
@@ -44,10 +43,6 @@ async def fill(
 
     Tables that a run can do without, and that the database does not have, are left out; the others
     come in an order that foreign keys allow. Progress is `fill`, tables done and tables in all.
-
-    Raises:
-        ConfigError: a table, or `portfolio_snapshots`, is not empty; nothing was written.
-        SchemaError: the database was not migrated, or a table does not fit; nothing was written.
     """
     schema = schema or Schema()
     rows = 0
@@ -101,31 +96,23 @@ async def _is_there(session: Session, schema: Schema, table: str) -> bool:
 
 def _refuse_misfits(catalog: Catalog, tables: Sequence[Table]) -> None:
     """Refuse tables of a host that lack a column, or hold a double where a decimal goes."""
-    problems = tuple(
-        problem
-        for table in tables
-        for name, column in table.columns.items()
-        if (problem := _misfit(catalog, table.name, name, column))
-    )
+    problems = []
+    for table, name, column in [(t.name, *one) for t in tables for one in t.columns.items()]:
+        label, found = catalog.label(table, name), catalog.find(table, name)
+        if found is None:
+            problems.append(f"{label}: missing column")
+        elif isinstance(column, Decimals) and found.kind is Kind.FLOAT8:
+            problems.append(not_written(label, "numeric"))
+        elif isinstance(column, Decimals) and found.kind in WHOLE:
+            what = "expected numeric: splits are written as that"
+            problems.append(f"{label}: is {found.declared}, {what}")
     if problems:
-        raise schema_error(problems)
-
-
-def _misfit(catalog: Catalog, table: str, name: str, column: object) -> str:
-    label, found = catalog.label(table, name), catalog.find(table, name)
-    if found is None:
-        return f"{label}: missing column"
-    if isinstance(column, Decimals) and found.kind is Kind.FLOAT8:
-        return not_written(label, "numeric")
-    if isinstance(column, Decimals) and found.kind in WHOLE:
-        return f"{label}: is {found.declared}, expected numeric: splits are written as that"
-    return ""
+        raise schema_error(tuple(problems))
 
 
 async def _refuse_rows(session: Session, schema: Schema, tables: list[str]) -> None:
     for table in tables:
-        own = Relation(schema, table)
-        query = compose("SELECT EXISTS (SELECT FROM {own})", own=own)
+        query = compose("SELECT EXISTS (SELECT FROM {own})", own=Relation(schema, table))
         if await session.fetchval(query):
             raise ConfigError(
                 f"table `{schema.table(table)}` has rows already: only an empty database is "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import defaultdict
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from batchcore import reference as ref
@@ -17,7 +18,6 @@ from batchcore.sources.plain import Reader
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
-    from decimal import Decimal
     from uuid import UUID
 
 STORED_COLUMNS: Final = (
@@ -56,6 +56,14 @@ class Valuation:
     volatility: Decimal | None = None  # of the last 21 returns, a year (A4); likewise
 
 
+_VALUATION: Final = (
+    *("num_positions", "equity_balance", "cumulative_pnl", "cumulative_realized_pnl"),
+    *("cumulative_capital_flow", "gross_exposure"),
+    *("beta_provider_1y", "effective_num_positions", "realized_volatility_21d"),
+)
+"""Columns of a `Valuation`, in the order of its fields."""
+
+
 class StoredReader(Reader):
     """Reads what is stored too."""
 
@@ -91,42 +99,25 @@ class StoredReader(Reader):
         """Return the first portfolios by id with a snapshot of a session, and the sum of all."""
         p = HostTable(self.catalog, "portfolios", "p")
         s = HostTable(self.catalog, "portfolio_snapshots", "s")
-        columns = {
-            "positions": "num_positions",
-            "equity": "equity_balance",
-            "pnl": "cumulative_pnl",
-            "realized": "cumulative_realized_pnl",
-            "flow": "cumulative_capital_flow",
-            "gross": "gross_exposure",
-        }
-        analytics = {
-            "beta": "beta_provider_1y",
-            "effective": "effective_num_positions",
-            "volatility": "realized_volatility_21d",
-        }
-        of_row = [f"{getattr(s, c)} AS {n}" for n, c in {**columns, **analytics}.items()]
-        summed = [f"COALESCE(sum({getattr(s, c)}), 0) AS {n}" for n, c in columns.items()]
-        source = compose(
-            "FROM {s} JOIN {p} ON {p.id} = {s.portfolio_id}"
-            " WHERE {s.snapshot_date} = DATE '1970-01-01' + $1::int",
-            s=s,
+        columns = [getattr(s, column) for column in _VALUATION]
+        query = compose(
+            "SELECT {p.name}, {columns} FROM {s} JOIN {p} ON {p.id} = {s.portfolio_id}"
+            " WHERE {s.snapshot_date} = DATE '1970-01-01' + $1::int ORDER BY {p.id}",
             p=p,
+            s=s,
+            columns=joined(", ", columns),
         )
-        rows = await self.session.fetch(
-            compose(
-                "SELECT {p.name} AS name, {of_row} {source} ORDER BY {p.id} LIMIT $2",
-                p=p,
-                of_row=joined(", ", of_row),
-                source=source,
-            ),
-            day,
-            limit,
+        rows = [Valuation(*row) for row in await self.session.fetch(query, day)]
+        total = Valuation(
+            name=f"{len(rows)}",
+            positions=sum(row.positions for row in rows),
+            equity=sum((row.equity for row in rows), Decimal(0)),
+            pnl=sum((row.pnl for row in rows), Decimal(0)),
+            realized=sum((row.realized for row in rows), Decimal(0)),
+            flow=sum((row.flow for row in rows), Decimal(0)),
+            gross=sum((row.gross for row in rows), Decimal(0)),
         )
-        total = "SELECT count(*)::text AS name, {summed} {source}"
-        totals = await self.session.fetch(
-            compose(total, summed=joined(", ", summed), source=source), day
-        )
-        return [Valuation(**row) for row in rows], Valuation(**totals[0])
+        return rows[:limit], total
 
 
 @contextlib.asynccontextmanager

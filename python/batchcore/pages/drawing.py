@@ -76,12 +76,9 @@ class Canvas:
 def drawn(
     name: str, paint: Callable[[Canvas], None], heights: tuple[int, int]
 ) -> tuple[Markup, Markup]:
-    """Return a figure as SVG, for wide and for narrow screens.
+    """Return a figure as SVG, for wide and for narrow screens, with ``heights`` in pixels.
 
-    Args:
-        name: Sets its ids apart from those of other figures of a page.
-        paint: Draws it.
-        heights: In pixels, wide and narrow.
+    Its name sets its ids apart from those of other figures of a page.
     """
     return _svg(name, paint, WIDE, heights[0]), _svg(name, paint, NARROW, heights[1])
 

@@ -113,9 +113,6 @@ async def load_night(
 
     Of a shard all of its group is shown. With ``verifies`` the rows of the last session are
     recomputed, natively.
-
-    Raises:
-        ConfigError: there is no such run or group, or both are asked for.
     """
     if run_id is not None and group is not None:
         raise ConfigError("a run or a group can be shown: give one of them", "group")

@@ -67,10 +67,6 @@ async def load_portfolio_page(
 
     The policy says what figures mean, the calendar whose sessions count (S1); of the settings
     `schema` and `lookback_days` do. It is compared with `SPY` by default, where that has closes.
-
-    Raises:
-        ConfigError: there is no such portfolio, it has no complete snapshot since then, or another
-            argument is wrong.
     """
     own, settings = checked_id(portfolio, "portfolio"), settings or Settings()
     if benchmark is not None:

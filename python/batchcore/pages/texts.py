@@ -29,13 +29,13 @@ def plain(name: str, most: int = LONGEST_NAME) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
-def money(amount: Decimal | None, *, signed: bool = False, decimals: int = 2) -> str:
+def money(amount: Decimal | None, *, signed: bool = False) -> str:
     """Return an amount with thousands separated, and its sign where it is ``signed``."""
     if amount is None:
         return NOTHING
     if not amount.is_finite():
         return "not finite"
-    return _signed(_rounded(amount, decimals), "", signed=signed)
+    return _signed(_rounded(amount, 2), "", signed=signed)
 
 
 def percent(share: Decimal | float | None, *, signed: bool = False, decimals: int = 2) -> str:

@@ -32,12 +32,7 @@ class Written:
 async def write_page(
     out: str | os.PathLike[str], loading: Callable[[], Awaitable[Night | PortfolioPage]]
 ) -> Written:
-    """Write the page of what is loaded into a file.
-
-    Raises:
-        ConfigError: no file can be there, the extra `report` is not installed, or as the loader.
-        OSError: the file cannot be written; what was there before still is.
-    """
+    """Write the page of what is loaded into a file; where that fails, what was there still is."""
     path = Path(out)
     render = await _renderer(path)
     page = await loading()
