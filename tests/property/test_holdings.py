@@ -159,13 +159,11 @@ def test_generator_reaches_values_that_do_not_fit() -> None:
     assert sum(map(assert_values_are_those_of_the_reference, sample)) >= 10
 
 
-def many() -> Run:
-    generator = Generator.seeded(11)
-    portfolios = tuple(generator.portfolio(f"p{number}") for number in range(300))
-    return replace(generator.any_run(), portfolios=portfolios)
-
-
-MANY = many()
+MANY = replace(
+    Generator.seeded(11).any_run(),
+    portfolios=tuple(Generator.seeded(f"p{n}").portfolio(f"p{n}") for n in range(300)),
+)
+"""A run of many portfolios."""
 
 
 def values_and_holdings(inputs: Inputs, run: Run, *, threads: int = 1) -> list[Any]:

@@ -1,7 +1,7 @@
 """The policy `legacy`: the native core against the reference, equal to the last digit."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import fields, replace
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, seed, settings
 
 from batchcore import reference as ref
-from batchcore.frames import Days, Decimals, Inputs, Text
+from batchcore.frames import Inputs
 from batchcore.reference import legacy
 from support import legacy_frames
 from support.cases import Run
@@ -64,23 +64,13 @@ def sample(count: int) -> list[Run]:
     return [LegacyGenerator.seeded(number).legacy_run() for number in range(count)]
 
 
-def shuffled(frame: Any, order: np.random.Generator) -> Any:
-    """Return the rows of a frame in another order."""
-    rows = order.permutation(len(frame))
-
-    def moved(column: Any) -> Any:
-        if isinstance(column, Text):
-            return replace(column, codes=column.codes[rows], state=column.state[rows])
-        if isinstance(column, Decimals | Days):
-            return replace(column, values=column.values[rows], state=column.state[rows])
-        return column[rows]
-
-    return replace(frame, **{item.name: moved(getattr(frame, item.name)) for item in fields(frame)})
-
-
 def mixed(inputs: Inputs, order: np.random.Generator) -> Inputs:
+    """Return the rows of each frame in another order."""
     names = ("positions", "events", "flows", "prices", "previous", "profiles", "betas", "cached")
-    return replace(inputs, **{name: shuffled(getattr(inputs, name), order) for name in names})
+    frames = {name: getattr(inputs, name) for name in names}
+    return replace(
+        inputs, **{name: one.take(order.permutation(len(one))) for name, one in frames.items()}
+    )
 
 
 def test_neither_order_of_rows_nor_threads_show() -> None:

@@ -14,7 +14,7 @@ from batchcore import native
 from batchcore import reference as ref
 from batchcore.errors import CancelledError
 from batchcore.frames import Inputs
-from property.test_holdings import values_and_holdings
+from property.test_holdings import MANY, values_and_holdings
 from support import build
 from support.cases import Run
 from support.generate import Generator
@@ -38,16 +38,6 @@ def on_sessions(run: Run) -> Run:
 
 RUNS = [on_sessions(Generator.seeded(seed).run()) for seed in range(150)]
 SHARED = ("positions", "events", "flows", "prices", "previous")
-
-
-def one_market(portfolios: int) -> Run:
-    """Return a run of many portfolios."""
-    generator = Generator.seeded(7)
-    many = tuple(generator.portfolio(f"p{number}") for number in range(portfolios))
-    return replace(generator.any_run(), portfolios=many)
-
-
-MANY = one_market(300)
 
 
 def plain(frame: Any) -> dict[str, Any]:
@@ -108,22 +98,17 @@ def assert_same(one: Sequence[ref.Result], other: Sequence[ref.Result]) -> None:
 
 
 @pytest.mark.parametrize("seed", range(len(RUNS)))
-def test_day_by_day_gives_the_rows_of_one_run(seed: int) -> None:
-    run = RUNS[seed]
+def test_day_by_day_and_any_split_into_spans_give_the_rows_of_one_run(seed: int) -> None:
+    run, integer = RUNS[seed], Generator.seeded(seed).integer
     at_once = build.results(computed(run))
     assert_same(span_by_span(run, [[session] for session in run.days]), at_once)
+    cuts = [min(integer(1, 7), len(run.days)) for _ in range(integer(1, 4))]
+    assert_same(span_by_span(run, list(cut(run.days, cuts))), at_once)
 
 
 def cut(values: Sequence[Any], cuts: Sequence[int]) -> Iterator[Sequence[Any]]:
     ends = [0, *sorted(cuts), len(values)]
     return (values[a:b] for a, b in itertools.pairwise(ends) if a < b)
-
-
-@given(st.sampled_from(RUNS), st.lists(st.integers(1, 7), max_size=4))
-def test_any_split_into_spans_gives_the_rows_of_one_run(run: Run, cuts: list[int]) -> None:
-    spans = list(cut(run.days, [min(at, len(run.days)) for at in cuts]))
-    at_once = build.results(computed(run))
-    assert_same(span_by_span(run, spans), at_once)
 
 
 @settings(max_examples=25)

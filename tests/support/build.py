@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
+from functools import partial
 from hashlib import blake2b
 from typing import Any, TypeVar
 from uuid import UUID
@@ -133,6 +134,7 @@ def inputs(
     def scaled(name: str, default: int, values: Iterable[Decimal | None]) -> Decimals:
         return decimals(values, column_scales.get(name, default))
 
+    stored = partial(scaled, "snapshot", scales.money)
     held = [
         (portfolio.id, f"{portfolio.id}/{number}", position)
         for portfolio in portfolios
@@ -170,9 +172,7 @@ def inputs(
             position_id=uuids(key for _, key, _ in events),
             portfolio_id=uuids(owner for owner, _, _ in events),
             day=days(event.day for _, _, event in events),
-            quantity=scaled(
-                "quantity_closed", scales.quantity, (event.quantity for _, _, event in events)
-            ),
+            quantity=scaled("quantity_closed", scales.quantity, (e.quantity for _, _, e in events)),
             realized=scaled("realized_pnl", scales.money, (e.realized for _, _, e in events)),
         ),
         flows=Flows(
@@ -185,26 +185,18 @@ def inputs(
         previous=Previous(
             portfolio_id=uuids(owner for owner, _ in snapshots),
             day=session_days(snapshot.day for _, snapshot in snapshots),
-            equity=scaled("snapshot", scales.money, (s.equity for _, s in snapshots)),
-            cumulative_pnl=scaled(
-                "snapshot", scales.money, (s.cumulative_pnl for _, s in snapshots)
-            ),
-            cumulative_realized_pnl=scaled(
-                "snapshot", scales.money, (s.cumulative_realized_pnl for _, s in snapshots)
-            ),
-            cumulative_capital_flow=scaled(
-                "snapshot", scales.money, (s.cumulative_capital_flow for _, s in snapshots)
-            ),
+            equity=stored(s.equity for _, s in snapshots),
+            cumulative_pnl=stored(s.cumulative_pnl for _, s in snapshots),
+            cumulative_realized_pnl=stored(s.cumulative_realized_pnl for _, s in snapshots),
+            cumulative_capital_flow=stored(s.cumulative_capital_flow for _, s in snapshots),
         ),
         opening=Opening(
             portfolio_id=uuids(portfolio.id for portfolio in portfolios),
-            equity=scaled("snapshot", scales.money, (p.opening_equity for p in portfolios)),
+            equity=stored(portfolio.opening_equity for portfolio in portfolios),
             earliest_day=days(s and s.day for s in earliest),
-            earliest_equity=scaled("snapshot", scales.money, (s and s.equity for s in earliest)),
-            earliest_pnl=scaled("snapshot", scales.money, (s and s.daily_pnl for s in earliest)),
-            earliest_flow=scaled(
-                "snapshot", scales.money, (s and s.daily_capital_flow for s in earliest)
-            ),
+            earliest_equity=stored(s and s.equity for s in earliest),
+            earliest_pnl=stored(s and s.daily_pnl for s in earliest),
+            earliest_flow=stored(s and s.daily_capital_flow for s in earliest),
             first_day=None if spans is None else session_days(first for first, _ in spans),
             last_day=None if spans is None else session_days(last for _, last in spans),
             currency=Text.of([portfolio.currency for portfolio in portfolios]),

@@ -127,18 +127,8 @@ def make_certificates(folder: Path) -> None:
 
     curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "3650")
     for name in ("ca", "other"):
-        subject = f"/CN=batchcore {name}"
-        openssl(
-            "req",
-            "-x509",
-            *curve,
-            "-subj",
-            subject,
-            "-keyout",
-            f"{name}.key",
-            "-out",
-            f"{name}.crt",
-        )
+        made = ("-subj", f"/CN=batchcore {name}", "-keyout", f"{name}.key", "-out", f"{name}.crt")
+        openssl("req", "-x509", *curve, *made)
     names = {"server": "DNS:db.example,DNS:localhost", "client": "DNS:client.example"}
     for name, common in (("server", "db.example"), ("client", "certified")):
         (folder / "names.cnf").write_text(f"subjectAltName={names[name]}\n")

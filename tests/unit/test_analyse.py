@@ -1,24 +1,20 @@
 """What the analytics of a run look at, and how figures become the decimals of columns."""
 
-import json
 import math
 from decimal import Decimal
 
 import numpy as np
 import pytest
 
-from batchcore import _core
 from batchcore.db.analytic_tables import Capacity
 from batchcore.errors import InputError
 from batchcore.frames import Decimals, Objects, Text
 from batchcore.native import build_market
-from batchcore.pg.fields import field_of
 from batchcore.run.analysis import Regressions
 from batchcore.run.analytic_rows import Fitting
 from support import build
 
 CAPACITIES = {"t": {"x": Capacity(4, 10**6), "cents": Capacity(2, 10**4)}}
-HEADER_BYTES = 19
 
 
 def fitted(*figures: float) -> tuple[list[Decimal | None], list[str | None]]:
@@ -92,53 +88,6 @@ def test_shares_leave_out_what_is_not_there() -> None:
     assert shares.present.tolist() == [[True, False], [True, True], [False, False]]
     assert shares.state.tolist() == [0, 1, 1]  # the second does not fit, the third is not known
     assert fitting.issues().detail.texts() == ["sector_exposure = 10000000000000.0"]
-
-
-def decoded(column: Objects, *, jsonb: bool = False) -> list[bytes | None]:
-    """Return the field of each row of a COPY with this one column."""
-    fields = [field_of("x", column, jsonb=jsonb)]
-    stream = b"".join(_core.encode(fields=fields, rows=len(column), piece_bytes=64))[HEADER_BYTES:]
-    found: list[bytes | None] = []
-    while stream[:2] == b"\0\1":
-        length = int.from_bytes(stream[2:6], signed=True)
-        found.append(None if length < 0 else stream[6 : 6 + length])
-        stream = stream[6 + max(length, 0) :]
-    assert stream == b"\xff\xff"
-    return found
-
-
-NAMES = ('a "quoted" \\ name', "b\n\u20ac", "c")
-
-
-def objects(seed: int, rows: int = 50) -> Objects:
-    rng = np.random.default_rng(seed)
-    values = rng.integers(-(10**12), 10**12, (rows, len(NAMES))) // 10 ** rng.integers(0, 13)
-    present = rng.random((rows, len(NAMES))) < 0.7
-    state = (rng.random(rows) < 0.1).astype(np.uint8)
-    return Objects(NAMES, values.astype(np.int64), int(rng.integers(0, 7)), present, state)
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_objects_are_json_with_every_digit(seed: int) -> None:
-    column = objects(seed)
-    for row, field in enumerate(decoded(column)):
-        if column.state[row]:
-            assert field is None
-            continue
-        assert field is not None
-        found = json.loads(field, parse_float=Decimal, parse_int=Decimal)
-        assert found == {
-            name: Decimal(int(column.values[row, place])).scaleb(-column.scale)
-            for place, name in enumerate(NAMES)
-            if column.present[row, place]
-        }
-        assert list(found) == sorted(found)
-
-
-def test_a_jsonb_is_the_same_text_after_its_version() -> None:
-    column = objects(3)
-    pairs = zip(decoded(column), decoded(column, jsonb=True), strict=True)
-    assert all(b is None if a is None else b == b"\1" + a for a, b in pairs)
 
 
 def test_names_of_objects_ascend() -> None:

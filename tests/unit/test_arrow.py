@@ -135,21 +135,11 @@ def types(table: Any) -> dict[str, str]:
 
 
 def test_types_keep_precision_and_scale() -> None:
-    assert types(SAMPLE) == {
-        "amount": "d:16,2",
-        "ratio": "d:38,28",
-        "day": "tdD",
-        "symbol": "i",
-        "text": "u",
-        "count": "i",
-        "share": "g",
-        "flag": "b",
-    }
-    moments = arrow.moments(np.array([0]))
-    assert types(Sample({"id": arrow.uuids(np.zeros((1, 16), dtype=np.uint8)), "at": moments})) == {
-        "id": "w:16",
-        "at": "tsu:UTC",
-    }
+    of_sample = ("d:16,2", "d:38,28", "tdD", "i", "u", "i", "g", "b")
+    assert types(SAMPLE) == dict(zip(EXPECTED, of_sample, strict=True))
+    ids = arrow.uuids(np.zeros((1, 16), dtype=np.uint8))
+    others = Sample({"id": ids, "at": arrow.moments(np.array([0]))})
+    assert types(others) == {"id": "w:16", "at": "tsu:UTC"}
 
 
 def computed() -> frames.Rows:
@@ -196,21 +186,10 @@ def test_issues_and_portfolios_of_a_run() -> None:
     issues = Issues.of(
         "stale", [0, -1], symbol=["AAA", None], day=[20454, 20454], detail=["x", "y"]
     )
+    stale = {"name": "stale", "day": dt.date(2026, 1, 1)}
     assert by_pyarrow(issues) == [
-        {
-            "name": "stale",
-            "portfolio": 0,
-            "symbol": "AAA",
-            "day": dt.date(2026, 1, 1),
-            "detail": "x",
-        },
-        {
-            "name": "stale",
-            "portfolio": -1,
-            "symbol": None,
-            "day": dt.date(2026, 1, 1),
-            "detail": "y",
-        },
+        stale | {"portfolio": 0, "symbol": "AAA", "detail": "x"},
+        stale | {"portfolio": -1, "symbol": None, "detail": "y"},
     ]
     counts = np.array([3, 4], dtype=np.int32)
     portfolios = PortfolioResults(build.ids(IDS), np.array([0, 5], dtype=np.uint8), counts, counts)
@@ -300,30 +279,20 @@ def test_a_requested_schema_is_left_to_the_reader() -> None:
     assert "arrow_array_stream" in repr(capsule)
 
 
-def test_what_is_no_column_is_refused() -> None:
+def test_columns_of_frames_become_arrow_columns() -> None:
+    wide = WideDecimals(np.zeros((1, 16), dtype=np.uint8), 28)
+    columns = {
+        "decimals": frames.arrow_column(Decimals(np.array([5]), 18)),
+        "wide": frames.arrow_column(wide, digits=50),
+        "days": frames.arrow_column(Days(np.array([0], dtype=np.int32))),
+        "text": frames.arrow_column(Text.of(["x"])),
+        "bools": frames.arrow_column(np.array([True])),
+    }
+    assert types(Sample(columns)) == dict(
+        zip(columns, ("d:19,18", "d:38,28", "tdD", "i", "b"), strict=True)
+    )
     with pytest.raises(TypeError, match="no column of a frame: object"):
         frames.arrow_column(object())
-
-
-def test_columns_of_frames_become_arrow_columns() -> None:
-    table = Sample(
-        {
-            "decimals": frames.arrow_column(Decimals(np.array([5]), 18)),
-            "wide": frames.arrow_column(
-                WideDecimals(np.zeros((1, 16), dtype=np.uint8), 28), digits=50
-            ),
-            "days": frames.arrow_column(Days(np.array([0], dtype=np.int32))),
-            "text": frames.arrow_column(Text.of(["x"])),
-            "bools": frames.arrow_column(np.array([True])),
-        }
-    )
-    assert types(table) == {
-        "decimals": "d:19,18",
-        "wide": "d:38,28",
-        "days": "tdD",
-        "text": "i",
-        "bools": "b",
-    }
 
 
 def test_without_nanoarrow_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import stat
 import subprocess
 import sys
 from importlib.resources import files
@@ -190,21 +189,6 @@ def told(record: RunRecord) -> str:
     with contextlib.redirect_stderr(io.StringIO()) as err:
         record.leave(1)
     return err.getvalue()
-
-
-def test_a_file_is_replaced_as_a_whole_and_a_link_kept(path: Path, tmp_path: Path) -> None:
-    path.write_text("earlier")
-    path.chmod(0o600)
-    link = tmp_path / "link"
-    link.symlink_to(path)
-    umask = os.umask(0o022)
-    try:
-        called(["run", "--artifact", str(link)])
-    finally:
-        os.umask(umask)
-    assert link.is_symlink()
-    assert checked(path, 3)["outcome"] == "refused"
-    assert stat.S_IMODE(path.stat().st_mode) == 0o644  # who collects it is another user
 
 
 KILLED = """

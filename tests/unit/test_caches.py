@@ -129,27 +129,16 @@ def test_an_empty_cache_has_nothing() -> None:
     assert cache.lookback_days == 10
 
 
-async def test_a_price_has_the_decimals_of_its_column() -> None:
-    cache = await loaded(("A", MONDAY, "10.5"), ("B", MONDAY, "0.0001"), ("C", MONDAY, "7"))
-    assert [str(cache.get(symbol, MONDAY)) for symbol in "ABC"] == ["10.5000", "0.0001", "7.0000"]
-
-
-async def test_a_price_is_exact_whatever_the_decimal_context() -> None:
-    cache = await loaded(("A", MONDAY, "12345678.9012"))
+async def test_a_price_is_that_of_its_exact_symbol_and_date_in_decimals_of_its_column() -> None:
+    cache = await loaded(
+        ("A", MONDAY, "10.5"), ("B", MONDAY, "0.0001"), ("C", MONDAY, "12345678.9012")
+    )
     with localcontext() as context:
         context.prec = 3
-        assert str(cache.get("A", MONDAY)) == "12345678.9012"
-
-
-async def test_get_takes_the_date_itself_alone() -> None:
-    cache = await loaded(("A", FRIDAY, "10"))
-    assert cache.get("A", MONDAY) is None
-    assert cache.get("A", FRIDAY) == 10
-
-
-async def test_symbols_are_those_exact_strings() -> None:
-    cache = await loaded(("AAA", MONDAY, "10"))
-    assert [cache.get(symbol, MONDAY) for symbol in ("aaa", " AAA", "AAA ", "AA")] == [None] * 4
+        found = [str(cache.get(symbol, MONDAY)) for symbol in "ABC"]
+    assert found == ["10.5000", "0.0001", "12345678.9012"]
+    assert [cache.get(symbol, MONDAY) for symbol in ("a", " A", "A ", "AA")] == [None] * 4
+    assert cache.get("A", days_before(-1)) is None
 
 
 THURSDAY, NEXT_MONDAY = dt.date(2025, 7, 3), dt.date(2025, 7, 7)
@@ -198,12 +187,7 @@ async def test_a_batch_has_those_with_a_price_in_the_order_asked() -> None:
         batch = cache.get_batch(["C", "B", "A", "?"], MONDAY)
         assert list(batch.items()) == [("C", Decimal(3)), ("A", Decimal(1))]
         assert cache.get_batch(iter(["B"]), FRIDAY) == {"B": Decimal(2)}
-
-
-async def test_a_batch_is_the_callers_own() -> None:
-    cache = await loaded(("A", MONDAY, "1"))
-    cache.get_batch(["A"], MONDAY)["A"] = Decimal(99)
-    assert cache.get_batch(["A"], MONDAY) == {"A": Decimal(1)}
+        batch["A"] = Decimal(99)  # it is the caller's own
 
 
 async def test_an_array_is_in_the_order_asked() -> None:
@@ -250,37 +234,20 @@ async def test_set_lies_over_what_is_loaded_and_survives_loads() -> None:
     cache = PriceCache()
     cache.set("A", MONDAY, 12)
     await cache.load_single_date(host, ["A"], MONDAY)
-    assert cache.get("A", MONDAY) == 12
+    assert (cache.get("A", MONDAY), cache.get("A", FRIDAY)) == (12, 10)
     await cache.load_single_date(host, ["B"], MONDAY)
-    assert (cache.get("A", MONDAY), cache.get("B", MONDAY)) == (12, 20)
-    assert cache.get("A", FRIDAY) == 10
-
-
-async def test_set_counts_at_once_in_a_batch() -> None:
-    cache = await loaded(("A", MONDAY, "1"))
-    assert cache.get_batch(["A"], MONDAY) == {"A": Decimal(1)}
-    cache.set("A", MONDAY, 2)
-    assert cache.get_batch(["A"], MONDAY) == {"A": Decimal(2)}
-    cache.set("A", MONDAY, 0)
-    assert cache.get_batch(["A"], MONDAY) == {}
-
-
-async def test_set_to_0_means_no_price_and_lookback_passes_it() -> None:
-    cache = await loaded(("A", FRIDAY, "10"), ("A", MONDAY, "11"))
-    cache.set("A", MONDAY, 0)
+    assert cache.get_batch(["A", "B"], MONDAY) == {"A": 12, "B": 20}
+    cache.set("A", MONDAY, 0)  # no price, which lookback passes
     assert cache.get("A", MONDAY) is None
-    assert cache.get_with_lookback("A", MONDAY) == (Decimal(10), FRIDAY)
+    assert cache.get_batch(["A", "B"], MONDAY) == {"B": 20}
     assert cache.get_array(["A"], MONDAY).state.tolist() == [State.NULL]
+    assert cache.get_with_lookback("A", MONDAY) == (Decimal(10), FRIDAY)
+    cache.set("A", days_before(2), 11)  # later than what is stored
+    assert cache.get_with_lookback("A", MONDAY) == (Decimal(11), days_before(2))
+    cache.set("A", days_before(4), 9)
+    assert cache.get_with_lookback("A", MONDAY) == (Decimal(11), days_before(2))
     cache.set("A", MONDAY, 12)
     assert cache.get("A", MONDAY) == 12
-
-
-async def test_the_later_of_stored_and_set_is_found_by_lookback() -> None:
-    cache = await loaded(("A", days_before(3), "10"), ("B", days_before(1), "20"))
-    cache.set("A", days_before(2), 11)
-    cache.set("B", days_before(2), 21)
-    assert cache.get_with_lookback("A", MONDAY) == (Decimal(11), days_before(2))
-    assert cache.get_with_lookback("B", MONDAY) == (Decimal(20), days_before(1))
 
 
 async def test_an_array_has_the_larger_scale() -> None:
@@ -340,22 +307,18 @@ async def test_clear_forgets_everything() -> None:
 # What is loaded
 
 
-async def test_loading_twice_asks_once() -> None:
-    host = Host(("A", MONDAY, "10"))
-    cache = PriceCache()
-    assert await cache.load_single_date(host, ["A", "NONE", "A"], MONDAY) == 1
-    assert await cache.load_single_date(host, ["NONE", "A"], MONDAY) == 0
-    assert await cache.load_date_range(host, ["A"], days_before(3), MONDAY) == 0
-    assert len(host.asked) == 2  # as the range reaches three days further back
-
-
-async def test_a_range_within_what_is_loaded_asks_nothing() -> None:
+async def test_what_is_loaded_is_not_asked_for_again() -> None:
     host = Host(("A", MONDAY, "10"))
     cache = PriceCache(2)
-    await cache.load_date_range(host, ["A"], days_before(20), MONDAY)
+    assert await cache.load_single_date(host, ["A", "NONE", "A"], MONDAY) == 1
+    assert await cache.load_single_date(host, ["NONE", "A"], MONDAY) == 0
+    assert await cache.load_single_date(host, [], FRIDAY) == 0
+    assert len(host.asked) == 1
+    assert await cache.load_date_range(host, ["A"], days_before(20), MONDAY) == 0
+    assert len(host.asked) == 2  # as the range reaches further back
     await cache.load_date_range(host, ["A"], days_before(9), days_before(3))
     await cache.load_single_date(host, ["A"], days_before(20))
-    assert len(host.asked) == 1
+    assert len(host.asked) == 2
 
 
 async def test_a_wider_range_is_one_load_of_what_lacks() -> None:
@@ -443,12 +406,6 @@ async def test_databases_of_other_scales_share_a_cache() -> None:
     }
 
 
-async def test_no_symbols_ask_nothing() -> None:
-    host = Host()
-    assert await PriceCache().load_single_date(host, [], MONDAY) == 0
-    assert host.asked == []
-
-
 async def test_the_first_dates_there_are_can_be_loaded() -> None:
     host = Host(("A", dt.date.min, "1"))
     cache = PriceCache()
@@ -470,7 +427,7 @@ async def test_missing_is_what_has_no_price_in_the_order_asked() -> None:
     assert cache.stats()["misses"] == 0
 
 
-async def test_load_missing_is_one_load_for_all() -> None:
+async def test_load_missing_is_one_load_for_all_or_none() -> None:
     host = Host(("A", MONDAY, "10"), ("B", FRIDAY, "20"), ("B", days_before(12), "19"))
     cache = PriceCache()
     assert await cache.load_missing(host, ["A", "B"], [MONDAY, FRIDAY]) == 3
@@ -478,6 +435,9 @@ async def test_load_missing_is_one_load_for_all() -> None:
     assert cache.missing(["A", "B"], [MONDAY, FRIDAY]) == [("A", FRIDAY), ("B", MONDAY)]
     assert cache.covers("A", day_of(days_before(13)), day_of(MONDAY))
     assert not cache.covers("A", day_of(days_before(14)), day_of(MONDAY))
+    cache.set("NONE", MONDAY, 0)
+    assert await cache.load_missing(host, ["A", "NONE"], [MONDAY]) == 0
+    assert len(host.asked) == 1
 
 
 async def test_load_missing_finds_what_has_come_since() -> None:
@@ -491,15 +451,6 @@ async def test_load_missing_finds_what_has_come_since() -> None:
     host.closes = [("A", MONDAY, "11")]
     assert await cache.load_missing(host, ["A"], [days_before(1)]) == 0
     assert (cache.get("A", MONDAY), cache.get("A", FRIDAY)) == (10, None)
-
-
-async def test_load_missing_asks_nothing_if_nothing_is() -> None:
-    host = Host(("A", MONDAY, "10"))
-    cache = PriceCache()
-    await cache.load_single_date(host, ["A"], MONDAY)
-    cache.set("NONE", MONDAY, 0)
-    assert await cache.load_missing(host, ["A", "NONE"], [MONDAY]) == 0
-    assert len(host.asked) == 1
 
 
 async def test_what_is_covered_is_known_to_the_day() -> None:
@@ -561,16 +512,12 @@ async def test_counts_of_prices() -> None:
     }
 
 
-def test_there_is_no_hit_rate_before_the_first_question() -> None:
-    for cache in (PriceCache(), CompanyProfileCache(), SnapshotCache()):
-        assert cache.stats()["hit_rate"] is None
-
-
 async def test_counts_go_on_over_loads() -> None:
-    host = Host(("A", MONDAY, "10"))
+    for empty in (PriceCache(), CompanyProfileCache(), SnapshotCache()):
+        assert empty.stats()["hit_rate"] is None
     cache = PriceCache()
     cache.get("A", MONDAY)
-    await cache.load_single_date(host, ["A"], MONDAY)
+    await cache.load_single_date(Host(("A", MONDAY, "10")), ["A"], MONDAY)
     cache.get("A", MONDAY)
     assert (cache.stats()["hits"], cache.stats()["misses"]) == (1, 1)
 
@@ -585,58 +532,43 @@ async def test_size_grows_with_what_is_held() -> None:
 # Wrong types
 
 
-@pytest.mark.parametrize(
-    "date",
-    [None, "2025-06-30", dt.datetime(2025, 6, 30, tzinfo=dt.UTC), 20269, [MONDAY]],
-    ids=repr,
-)
-async def test_what_is_no_date_is_refused(date: Any) -> None:
+NO_DATES = (None, "2025-06-30", dt.datetime(2025, 6, 30, tzinfo=dt.UTC), 20269, [MONDAY])
+NO_SYMBOLS = (None, 1, b"A", ["A"])
+WRONG = [
+    *(("dates? is of type .*, expected ", "A", date) for date in NO_DATES),
+    *(("symbol is of type .*, expected str$", symbol, MONDAY) for symbol in NO_SYMBOLS),
+]
+
+
+@pytest.mark.parametrize(("told", "symbol", "date"), WRONG, ids=repr)
+async def test_what_is_no_date_or_no_symbol_is_refused(told: str, symbol: Any, date: Any) -> None:
     cache = await loaded(("A", MONDAY, "10"))
     calls = [
-        lambda: cache.get("A", date),
-        lambda: cache.get_with_lookback("A", date),
-        lambda: cache.get_batch(["A"], date),
-        lambda: cache.get_array(["A"], date),
-        lambda: cache.set("A", date, 1),
-        lambda: cache.missing(["A"], [date]),
+        lambda: cache.get(symbol, date),
+        lambda: cache.get_with_lookback(symbol, date),
+        lambda: cache.get_batch([symbol], date),
+        lambda: cache.get_array([symbol], date),
+        lambda: cache.set(symbol, date, 1),
+        lambda: cache.missing([symbol], [date]),
     ]
-    for call in calls:
-        with pytest.raises(ConfigError, match=r"^dates? is of type .*, expected "):
-            call()
     loads = [
-        cache.load_single_date(Host(), ["A"], date),
-        cache.load_date_range(Host(), ["A"], date, MONDAY),
-        cache.load_date_range(Host(), ["A"], MONDAY, date),
-        cache.load_missing(Host(), ["A"], [date]),
-        SnapshotCache().load_latest_snapshots(Host(), [A], date),
+        cache.load_single_date(Host(), [symbol], date),
+        cache.load_date_range(Host(), [symbol], date, MONDAY),
+        cache.load_date_range(Host(), [symbol], MONDAY, date),
+        cache.load_missing(Host(), [symbol], [date]),
     ]
+    if date is MONDAY:
+        calls.append(lambda: CompanyProfileCache().get(symbol))
+        loads.append(CompanyProfileCache().load(Host(), [symbol]))
+    else:
+        loads.append(SnapshotCache().load_latest_snapshots(Host(), [A], date))
+    for call in calls:
+        with pytest.raises(ConfigError, match=f"^{told}"):
+            call()
     for load in loads:
         with pytest.raises(ConfigError):
             await load
     assert cache.stats()["misses"] == 0
-
-
-@pytest.mark.parametrize("symbol", [None, 1, b"A", ["A"]], ids=repr)
-async def test_what_is_no_symbol_is_refused(symbol: Any) -> None:
-    cache = await loaded(("A", MONDAY, "10"))
-    calls = [
-        lambda: cache.get(symbol, MONDAY),
-        lambda: cache.get_with_lookback(symbol, MONDAY),
-        lambda: cache.get_batch([symbol], MONDAY),
-        lambda: cache.get_array([symbol], MONDAY),
-        lambda: cache.set(symbol, MONDAY, 1),
-        lambda: cache.missing([symbol], [MONDAY]),
-        lambda: CompanyProfileCache().get(symbol),
-    ]
-    for call in calls:
-        with pytest.raises(ConfigError, match=r"^symbol is of type .*, expected str$"):
-            call()
-    for load in (
-        cache.load_single_date(Host(), [symbol], MONDAY),
-        CompanyProfileCache().load(Host(), [symbol]),
-    ):
-        with pytest.raises(ConfigError, match="symbol is of type"):
-            await load
 
 
 @pytest.mark.parametrize("symbols", ["A", None, 5])
@@ -647,11 +579,8 @@ async def test_symbols_that_are_one_text_or_none_are_refused(symbols: Any) -> No
             call(symbols, MONDAY)
     with pytest.raises(ConfigError, match=r"^symbols is of type"):
         await cache.load_single_date(Host(), symbols, MONDAY)
-
-
-def test_a_symbol_of_no_valid_unicode_is_refused() -> None:
     with pytest.raises(ConfigError, match="not valid Unicode"):
-        PriceCache().get("\ud800", MONDAY)
+        cache.get("\ud800", MONDAY)
 
 
 @pytest.mark.parametrize("days", [-1, 1.0, "10", True, 10**6], ids=repr)

@@ -1,7 +1,6 @@
 """The command line without a database: exit codes, messages, what is imported and shown."""
 
 import io
-import json
 import logging
 import os
 import signal
@@ -14,7 +13,7 @@ import pytest
 
 from batchcore import cli, errors
 from batchcore.cli import exits, options, output
-from support.command import Terminal, batchcore, printed
+from support.command import Terminal, batchcore
 
 SECRET = "s3cret"  # noqa: S105  # made up
 
@@ -81,15 +80,6 @@ def test_each_exception_has_its_exit_code_and_outcome(
     assert document["error"]["exit_code"] == code
 
 
-def test_a_defect_says_so_and_shows_its_traceback_on_debug(failing) -> None:
-    failing(ZeroDivisionError("no\nsense"))
-    said = batchcore("run")
-    assert said.error().startswith("a defect of batchcore: ZeroDivisionError: no sense; ")
-    traced = batchcore("run", "--debug")
-    assert traced.err.startswith("Traceback (most recent call last):")
-    assert traced.err.splitlines()[-1] == said.err.strip()
-
-
 @pytest.mark.parametrize(
     ("error", "told"),
     [
@@ -98,13 +88,19 @@ def test_a_defect_says_so_and_shows_its_traceback_on_debug(failing) -> None:
         (DeprecationWarning("old"), "a warning that -W or PYTHONWARNINGS makes an error: old"),
         (MemoryError(), "out of memory: "),
         (RuntimeError("other"), "a defect of batchcore: RuntimeError: other; "),
+        (ZeroDivisionError("no\nsense"), "a defect of batchcore: ZeroDivisionError: no sense; "),
     ],
 )
-def test_what_is_no_defect_is_not_called_one(failing, error: Exception, told: str) -> None:
+def test_a_defect_says_so_and_nothing_else_is_called_one(
+    failing, error: Exception, told: str
+) -> None:
     failing(error)
     said = batchcore("run")
     assert said.code == 2
     assert said.error().startswith(told)
+    traced = batchcore("run", "--debug")
+    assert traced.err.startswith("Traceback (most recent call last):")
+    assert traced.err.splitlines()[-1] == said.err.strip()
 
 
 @pytest.mark.parametrize(
@@ -130,11 +126,20 @@ def test_what_the_parser_refuses_is_bad_usage(words: tuple[str, ...]) -> None:
     assert "--help`)" in said.error()
 
 
-def test_a_refused_option_is_json_too() -> None:
+def test_json_of_an_error_has_the_attributes_of_its_exception(failing) -> None:
     said = batchcore("run", "--json", "--nonsense")
     error = said.document()["error"]
     assert (error["type"], error["exit_code"]) == ("UsageError", 3)
     assert error["message"] == said.error()
+    failing(errors.SchemaError("one (and 1 more)", ("one", "two")))
+    assert batchcore("plan", "--json").document() == {
+        "error": {
+            "type": "SchemaError",
+            "message": "one (and 1 more)",
+            "exit_code": 3,
+            "problems": ["one", "two"],
+        }
+    }
 
 
 def test_without_words_the_help_is_shown() -> None:
@@ -145,47 +150,34 @@ def test_without_words_the_help_is_shown() -> None:
 
 
 @pytest.mark.parametrize("command", ["run", "plan", "status", "migrate", "generate"])
-def test_without_a_database_the_ways_to_name_one_are_told(command: str) -> None:
+def test_a_database_that_is_missing_or_something_else_is_told(command: str) -> None:
     said = batchcore(command)
     assert (said.code, said.out) == (3, "")
     assert said.error() == (
         "no database: give --database-url, or set BATCHCORE_DATABASE_URL or PGHOST"
     )
-
-
-@pytest.mark.parametrize("command", ["run", "plan", "migrate", "generate"])
-def test_a_url_of_something_else_is_named(command: str) -> None:
     said = batchcore(command, "--database-url", f"mysql://someone:{SECRET}@host/db")
     assert (said.code, said.out) == (3, "")
     assert "`postgresql://`" in said.error()
     assert SECRET not in said.err
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        f"postgresql://someone:{SECRET}/more@host/db",
-        f"postgresql://someone:more@{SECRET}:x@host/db",
-        f"postgresql://someone@host:{SECRET}/db",
-    ],
-)
-def test_a_password_that_breaks_its_url_is_not_shown(url: str) -> None:
-    said = batchcore("run", "--debug", "--database-url", url)
-    assert said.code in {2, 3}
-    assert SECRET not in said.err + said.out
-
-
-def test_passwords_of_urls_are_hidden_wherever_they_stand() -> None:
+def test_passwords_of_urls_are_hidden_wherever_they_stand(monkeypatch) -> None:
     text = f"cannot use postgresql://someone:{SECRET}@host/db and postgresql://host/db"
     hidden = "cannot use postgresql://someone:***@host/db and postgresql://host/db"
     assert exits.redacted(text) == hidden
-
-
-def test_the_url_of_the_environment_is_not_in_the_help(monkeypatch) -> None:
     monkeypatch.setenv(options.URL_VARIABLE, f"postgresql://someone:{SECRET}@host/db")
     said = batchcore("run", "--help")
     assert said.code == 0
     assert SECRET not in said.out
+
+
+@pytest.mark.parametrize("words", [("migrate",), ("migrate", "--check")])
+def test_without_alembic_its_extra_is_named(monkeypatch, words: tuple[str, ...]) -> None:
+    monkeypatch.setitem(sys.modules, "alembic", None)
+    said = batchcore(*words, "--database-url", "postgresql://host/db")
+    assert (said.code, said.out) == (3, "")
+    assert "batchcore[migrate]" in said.error()
 
 
 @pytest.mark.parametrize("name", options.LIBPQ_VARIABLES)
@@ -202,18 +194,6 @@ def test_version_as_text_and_as_json() -> None:
     assert document["python"] == sys.version.split()[0].rstrip("+")
 
 
-def test_version_and_help_need_neither_driver_nor_sqlalchemy() -> None:
-    said = printed(
-        "import sys, typer\n"
-        "of_typer = set(sys.modules)\n"
-        "from batchcore import cli\n"
-        "assert cli.main(['version']) == cli.main(['run', '--help']) == 0\n"
-        "used = set(sys.modules) - of_typer\n"
-        "print({'asyncpg', 'sqlalchemy', 'alembic', 'rich.table'} & used)"
-    )
-    assert said.endswith("set()\n")
-
-
 @pytest.mark.parametrize("name", ["typer", "rich"])
 def test_without_the_extra_one_line_names_it(name: str) -> None:
     done = python(
@@ -224,14 +204,6 @@ def test_without_the_extra_one_line_names_it(name: str) -> None:
     (line,) = done.stderr.splitlines()
     assert line.startswith("batchcore: error: ")
     assert "`batchcore[cli]`" in line
-
-
-@pytest.mark.parametrize("words", [("migrate",), ("migrate", "--check")])
-def test_without_alembic_its_extra_is_named(monkeypatch, words: tuple[str, ...]) -> None:
-    monkeypatch.setitem(sys.modules, "alembic", None)
-    said = batchcore(*words, "--database-url", "postgresql://host/db")
-    assert (said.code, said.out) == (3, "")
-    assert "batchcore[migrate]" in said.error()
 
 
 def test_a_reader_that_went_away_is_no_error() -> None:
@@ -280,34 +252,15 @@ def test_the_log_is_left_as_it_was() -> None:
     assert any(isinstance(handler, logging.NullHandler) for handler in logger.handlers)
 
 
-def test_a_terminal_gets_a_bar_with_rate_and_time_left(monkeypatch) -> None:
+def test_a_terminal_gets_a_bar_with_rate_and_time_left_and_nothing_else_does(monkeypatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
     with output.showing_progress() as progress:
         assert progress is not None
         progress("load", 0, 4)
         progress("persist", 3, 4)
-    shown = terminal.getvalue()
-    assert "load" in shown
-    assert "persist" in shown
-    assert "3/4" in shown
-
-
-def test_anything_else_gets_no_bar(monkeypatch) -> None:
+    assert all(text in terminal.getvalue() for text in ("load", "persist", "3/4"))
     monkeypatch.setattr(sys, "stderr", file := io.StringIO())
     with output.showing_progress() as progress:
         assert progress is None
     assert file.getvalue() == ""
-
-
-def test_json_of_an_error_has_the_attributes_of_its_exception(failing) -> None:
-    failing(errors.SchemaError("one (and 1 more)", ("one", "two")))
-    said = batchcore("plan", "--json")
-    assert json.loads(said.out) == {
-        "error": {
-            "type": "SchemaError",
-            "message": "one (and 1 more)",
-            "exit_code": 3,
-            "problems": ["one", "two"],
-        }
-    }

@@ -23,21 +23,9 @@ def test_twenty_failures_are_told_one_by_one_and_the_rest_is_counted() -> None:
     assert more == [*lines, "failed: 1,005 more, which --json lists"]
 
 
-def status(
-    revision: str | None,
-    *,
-    pending: tuple[str, ...] = (),
-    steps: tuple[str, ...] = (),
-    problems: tuple[str, ...] = (),
-) -> MigrateStatus:
-    return MigrateStatus(
-        revision=revision,
-        head="0002",
-        adopted=False,
-        pending=pending,
-        steps=steps,
-        problems=problems,
-    )
+def status(revision: str | None, **found: tuple[str, ...]) -> MigrateStatus:
+    nothing = dict.fromkeys(("pending", "steps", "problems"), ())
+    return MigrateStatus(revision=revision, head="0002", adopted=False, **nothing | found)
 
 
 @pytest.mark.parametrize(
@@ -55,10 +43,7 @@ def status(
             status("0003", problems=("too new",)),
             ["revision: 0003; newest: 0002", "in the way: too new"],
         ),
-        (
-            status("0002"),
-            ["revision: 0002; newest: 0002", "nothing to do"],
-        ),
+        (status("0002"), ["revision: 0002; newest: 0002", "nothing to do"]),
     ],
     ids=["older", "newer", "current"],
 )
@@ -90,12 +75,6 @@ def valuation(name: str, **analytics: Any) -> Valuation:
     return Valuation(name, 1, nothing, nothing, nothing, nothing, nothing, **analytics)
 
 
-def cells_of(done: Any) -> list[list[str]]:
-    """Return the cells of the table of analytics, a list for each of its columns."""
-    (table,) = demo_report._analytics_tables(done)  # noqa: SLF001  # the whole demo takes a server
-    return [list(column.cells) for column in table.columns]
-
-
 def test_analytics_of_a_portfolio_are_shown_and_gaps_left_empty() -> None:
     one = valuation(
         "Core 000001",
@@ -103,18 +82,17 @@ def test_analytics_of_a_portfolio_are_shown_and_gaps_left_empty() -> None:
         effective=Decimal("7.25"),
         volatility=Decimal("0.1234"),
     )
-    done = SimpleNamespace(shown=(one, valuation("Core 000002", effective=Decimal("1.00"))))
-    assert cells_of(done) == [
+    tables = demo_report._analytics_tables  # noqa: SLF001  # the whole demo takes a server
+    shown: Any = SimpleNamespace(shown=(one, valuation("Core 000002", effective=Decimal("1.00"))))
+    (table,) = tables(shown)
+    assert [list(column.cells) for column in table.columns] == [
         ["Core 000001", "Core 000002"],
         ["1.04", ""],
         ["7.2", "1.0"],  # 7.25 lies between; ties go to the even digit
         ["12.3%", ""],
     ]
-
-
-def test_without_analytics_there_is_no_table_of_them() -> None:
-    done = SimpleNamespace(shown=(valuation("Core 000001"),))
-    assert demo_report._analytics_tables(done) == []  # type: ignore[arg-type]  # noqa: SLF001
+    shown.shown = (valuation("Core 000001"),)
+    assert tables(shown) == []
 
 
 @pytest.mark.parametrize(

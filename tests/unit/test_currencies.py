@@ -42,6 +42,8 @@ def test_without_a_table_of_rates_amounts_are_the_portfolios(case: Case) -> None
 
 
 POSITION = ref.Position("AAA", "LONG", Decimal(10), Decimal(100), jan(5), currency="EUR")
+CLOSED = ref.Event(jan(7), Decimal(10), Decimal(99))
+OVER_SPLIT = SplitTable((("AAA", jan(7), Decimal(2), Decimal(1)),), "as_traded", "as_entered")
 MARKET = ref.market(
     [("AAA", jan(on), Decimal(close)) for on, close in ((5, 100), (6, 110), (7, 120))]
 )
@@ -50,67 +52,46 @@ RATES = ref.rates(
 )
 
 
-@pytest.mark.parametrize(
-    ("columns", "previous", "price", "currency"),
-    [
-        # held on both: 10 EUR each at 1.20, then 0.10 more for each of 1200
-        ({}, 6, "120", "120"),
-        # bought on the 5th: 10 * (120 - 100) * 1.10; 10 * 120 * (1.30 - 1.10)
-        ({}, 4, "220", "240"),
-        # sold on the 7th at 115: 10 * (115 - 110) * 1.20; 10 * 115 * (1.30 - 1.20)
-        ({"exit_day": jan(7), "exit_price": Decimal(115)}, 6, "60", "115"),
-        # closed by an event for 99: less the 220 of the 6th, 10 * (110 * 1.20 - 100 * 1.10)
-        (
-            {"quantity": Decimal(0), "events": (ref.Event(jan(7), Decimal(10), Decimal(99)),)},
-            6,
-            "-121",
-            "0",
-        ),
-        # in the portfolio's currency all is price: 10 * (120 - 110)
-        ({"currency": "USD"}, 6, "100", "0"),
-        # PRIVATE, sold at 115: 10 * (115 - 100) * 1.10; 10 * 115 * (1.30 - 1.10)
-        (
-            {"investment_class": "PRIVATE", "exit_day": jan(7), "exit_price": Decimal(115)},
-            6,
-            "165",
-            "230",
-        ),
-    ],
-)
-def test_effects_of_price_and_currency(
-    columns: dict[str, object], previous: int, price: str, currency: str
-) -> None:
-    position = replace(POSITION, **columns)
-    portfolio = ref.Portfolio("p", positions=(position,), currency="USD")
-    (lot,) = rollforward.contributions(portfolio, MARKET, jan(previous), jan(7), rates=RATES)
-    assert (lot.price_effect, lot.currency_effect) == (Decimal(price), Decimal(currency))
-    assert lot.price_effect + lot.currency_effect == lot.amount
-
-
-OVER_SPLIT = SplitTable((("AAA", jan(7), Decimal(2), Decimal(1)),), "as_traded", "as_entered")
+PLAIN, SPLIT = "100 110 120", "100 102 51.50"
+"""Closes from the 5th on, without a split and with one of 2 for 1 on the 7th."""
 
 
 @pytest.mark.parametrize(
     ("columns", "closes", "previous", "price", "currency"),
     [
+        # held on both: 10 EUR each at 1.20, then 0.10 more for each of 1200
+        ({}, PLAIN, 6, "120", "120"),
+        # bought on the 5th: 10 * (120 - 100) * 1.10; 10 * 120 * (1.30 - 1.10)
+        ({}, PLAIN, 4, "220", "240"),
+        # sold on the 7th at 115: 10 * (115 - 110) * 1.20; 10 * 115 * (1.30 - 1.20)
+        ({"exit_day": jan(7), "exit_price": Decimal(115)}, PLAIN, 6, "60", "115"),
+        # closed by an event for 99: less the 220 of the 6th, 10 * (110 * 1.20 - 100 * 1.10)
+        ({"quantity": Decimal(0), "events": (CLOSED,)}, PLAIN, 6, "-121", "0"),
+        # in the portfolio's currency all is price: 10 * (120 - 110)
+        ({"currency": "USD"}, PLAIN, 6, "100", "0"),
+        # PRIVATE, sold at 115: 10 * (115 - 100) * 1.10; 10 * 115 * (1.30 - 1.10)
+        (
+            {"investment_class": "PRIVATE", "exit_day": jan(7), "exit_price": Decimal(115)},
+            *(PLAIN, 6, "165", "230"),
+        ),
         # 102 * 10 and 51.50 * 20 EUR: (1030 - 1020) * 1.20, then 1030 * (1.30 - 1.20)
-        ({}, "100 102 51.50", 6, "12", "103"),
+        ({}, SPLIT, 6, "12", "103"),
         # bought on the 5th: (1030 - 100 * 10) * 1.10; 1030 * (1.30 - 1.10)
-        ({}, "100 102 51.50", 4, "33", "206"),
+        ({}, SPLIT, 4, "33", "206"),
         # the close of the 6th counts on the 7th: 0 * 1.20; 1020 * (1.30 - 1.20)
         ({}, "100 102", 6, "0", "102"),
         # sold on the 7th at 52: (52 * 20 - 1020) * 1.20; 1040 * (1.30 - 1.20)
-        ({"exit_day": jan(7), "exit_price": Decimal(52)}, "100 102 51.50", 6, "24", "104"),
+        ({"exit_day": jan(7), "exit_price": Decimal(52)}, SPLIT, 6, "24", "104"),
     ],
-    ids=["held", "bought", "lookback", "sold"],
 )
-def test_effects_of_price_and_currency_over_an_ex_date(
+def test_effects_of_price_and_currency(
     columns: dict[str, object], closes: str, previous: int, price: str, currency: str
 ) -> None:
     portfolio = ref.Portfolio("p", positions=(replace(POSITION, **columns),), currency="USD")
     prices = tuple(("AAA", jan(5 + at), Decimal(one)) for at, one in enumerate(closes.split()))
     rates = tuple(("EUR", "USD", jan(on), Decimal(f"1.{on - 4}")) for on in (5, 6, 7))
-    run = Run((portfolio,), prices, (jan(7),), rates=rates, fx={"scale": 6}, splits=OVER_SPLIT)
+    splits = None if closes == PLAIN else OVER_SPLIT
+    run = Run((portfolio,), prices, (jan(7),), rates=rates, fx={"scale": 6}, splits=splits)
     (lot,) = sides.contributions(run, portfolio, jan(previous), jan(7))
     effects = Decimal(price), Decimal(currency)
     assert (lot.price_effect, lot.currency_effect) == effects

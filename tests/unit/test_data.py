@@ -20,23 +20,15 @@ def closes():
     return real_closes()
 
 
-def test_symbols_are_the_stocks_and_the_etfs(closes):
+def test_every_symbol_has_a_close_on_each_session_of_new_york(closes):
     stocks = "AAPL AMD BAC BBY CVX GE HD JNJ JPM KO LLY MRK MSFT PEP PFE PG RRC UNH WMT XOM"
     etfs = "SPY TLT IEF LQD MTUM QUAL USMV"
     assert closes.symbols == tuple(sorted([*stocks.split(), *etfs.split()]))
-
-
-def test_days_are_exactly_the_sessions_of_new_york(closes):
     start, end = day_of(date(2015, 1, 2)), day_of(date(2016, 7, 1))
     expected = calendar.load("XNYS").sessions(start, end)
     np.testing.assert_array_equal(closes.days, expected)
     # 252 sessions in 2015 and 126 in 2016 up to July 1.
-    assert len(closes.days) == 378
-
-
-def test_every_close_is_there_and_positive(closes):
-    assert closes.values.shape == (378, 27)
-    assert closes.values.dtype == np.int64
+    assert (closes.values.shape, closes.values.dtype) == ((378, 27), np.int64)
     assert (closes.values > 0).all()
 
 
@@ -124,17 +116,15 @@ def test_sectors_of_profiles_and_of_the_benchmark_have_the_names_of_a2(profiles)
     assert of_profiles - of_benchmark == {"ETFs"}
 
 
-def test_weights_of_each_date_sum_to_one():
-    sums = {}
-    for row in benchmark_weights():
-        key = row.benchmark, date_of(row.asof_day).isoformat()
-        sums[key] = sums.get(key, 0) + row.weight
-    assert sums == {("SP500", "2015-12-31"): 1, ("SP500", "2020-06-30"): 1}
-
-
-def test_a_sector_has_one_weight_a_date():
+def test_a_sector_has_one_weight_a_date_and_they_sum_to_one():
     rows = benchmark_weights()
     keys = [(row.benchmark, row.asof_day, row.sector) for row in rows]
     assert keys == sorted(set(keys))
+    dates = {}
+    for row in rows:
+        dates.setdefault((row.benchmark, date_of(row.asof_day).isoformat()), []).append(row.weight)
     # GICS had ten sectors in 2015; Real Estate left the Financials in 2016.
-    assert [sum(key[1] == day for key in keys) for day in sorted({k[1] for k in keys})] == [10, 11]
+    assert {on: (len(own), sum(own)) for on, own in dates.items()} == {
+        ("SP500", "2015-12-31"): (10, 1),
+        ("SP500", "2020-06-30"): (11, 1),
+    }

@@ -32,11 +32,8 @@ def test_beta_is_the_regression_of_the_ninety_returns_before_the_first_session(
     assert betas[symbol] == Decimal(f"{slope:.4f}")
 
 
-def test_beta_of_the_market_is_one(betas):
-    assert betas["SPY"] == 1
-
-
 def test_every_symbol_has_a_beta_of_four_decimals(betas):
+    assert betas["SPY"] == 1
     assert {beta.as_tuple().exponent for beta in betas.values()} == {-4}
     # What everybody knows of them: long bonds against the market, energy and chips with it.
     assert betas["TLT"] < 0 < betas["KO"] < betas["RRC"]
@@ -51,16 +48,12 @@ def test_sixty_returns_give_a_beta_and_fewer_none(history, some):
     assert (len(betas) > 1) is some
 
 
-def test_generated_prices_have_factors_and_history_for_the_same_portfolios():
+def test_generated_prices_have_factors_and_history_and_real_ones_are_the_market_itself():
     data = seeded(Size(portfolios=5, symbols=20, sessions=3), seed=1)
     assert (data.market.first, data.prices.first) == (10, BETA_HISTORY)
     assert set(data.market.symbols) < set(data.prices.symbols)
-    known = data.prices.known.sum()
     (written,) = (table.rows for table in data.tables if table.name == "market_data_cache")
-    assert written == known > data.market.known.sum()
-
-
-def test_real_prices_are_the_market_itself():
-    data = seeded(Size.of(), seed=1)
-    assert data.prices is data.market
-    assert [profile.symbol for profile in data.profiles] == list(real_closes().symbols)
+    assert written == data.prices.known.sum() > data.market.known.sum()
+    real = seeded(Size.of(), seed=1)
+    assert real.prices is real.market
+    assert [profile.symbol for profile in real.profiles] == list(real_closes().symbols)

@@ -88,12 +88,17 @@ def test_zeros_at_the_end_are_cut(value: str, least: int, text: str) -> None:
     assert f"{found:f}" == text
 
 
-def test_a_sum_of_nothing_is_none() -> None:
-    assert total([None, None]) is None
-    assert total([]) is None
+def test_sums_and_roundings_of_many_digits_are_exact() -> None:
+    assert total([None, None]) is total([]) is None
     # 31 digits, where the usual context rounds to 28
     large = [Decimal(10) ** 28, Decimal("0.01")]
     assert total(large) == Decimal("10000000000000000000000000000.01")
+    many = Decimal("12345678901234567890.123456789012345")
+    found = explanation(computed_pnl=many, daily_pnl=Decimal("0.01"))
+    assert found.rounding == Decimal("-12345678901234567890.113456789012345")
+    assert explanation(daily_pnl=None).rounding is None
+    assert not ComparedCell(DAY, "daily_pnl", Decimal("1.00"), Decimal(1)).differs
+    assert ComparedCell(DAY, "daily_pnl", None, Decimal(1)).differs
 
 
 def explanation(**more: Any) -> Explanation:
@@ -126,24 +131,11 @@ def test_json_has_decimals_as_text_and_dates_in_iso_form() -> None:
     assert "share" not in only
 
 
-def test_a_rounding_of_many_digits_is_exact() -> None:
-    many = Decimal("12345678901234567890.123456789012345")
-    assert explanation(computed_pnl=many, daily_pnl=Decimal("0.01")).rounding == Decimal(
-        "-12345678901234567890.113456789012345"
-    )
-    assert explanation(daily_pnl=None).rounding is None
-
-
 def test_csv_leaves_out_what_does_not_apply() -> None:
     names, line = explanation().to_csv().splitlines()
     cells = dict(zip(names.split(","), line.split(","), strict=True))
     assert (cells["key"], cells["contribution"], cells["value"]) == ("k", "10.0036", "")
     assert explanation(rows=()).to_csv().splitlines() == [names]
-
-
-def test_cells_differ_by_value() -> None:
-    assert not ComparedCell(DAY, "daily_pnl", Decimal("1.00"), Decimal(1)).differs
-    assert ComparedCell(DAY, "daily_pnl", None, Decimal(1)).differs
 
 
 def test_what_needs_attention_is_cut_with_a_count() -> None:
@@ -161,11 +153,8 @@ def test_what_needs_attention_is_cut_with_a_count() -> None:
     assert "30 rows do not add up:" in lines
     assert lines[-1].endswith(": 2026-01-07, 2026-01-08")
     assert len(lines) < 50
-
-
-def test_a_stored_figure_that_is_no_number_is_the_reason() -> None:
-    cells = (ComparedCell(DAY, "daily_pnl", None, Decimal(3)),)
-    first, *_ = attention_lines(explanation(daily_pnl=None, cells=cells, unexplained=1))
+    null = (ComparedCell(DAY, "daily_pnl", None, Decimal(3)),)
+    first, *_ = attention_lines(explanation(daily_pnl=None, cells=null, unexplained=1))
     assert first == "not explained: a stored daily_pnl is no number"
 
 

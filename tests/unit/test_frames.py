@@ -47,47 +47,35 @@ def two_positions(**columns: object) -> Positions:
     return Positions(**(values | columns))
 
 
-def test_states_left_out_are_all_values() -> None:
-    assert TWO.state.tolist() == [State.VALUE, State.VALUE]
-    assert TWO_DAYS.state.tolist() == [State.VALUE, State.VALUE]
-
-
-def test_a_column_of_nulls_has_their_state() -> None:
+def test_states_left_out_are_all_values_and_nulls_have_theirs() -> None:
+    assert TWO.state.tolist() == TWO_DAYS.state.tolist() == [State.VALUE] * 2
     column = Decimals.nulls(2, 4)
-    assert (len(column), column.scale, column.state.tolist()) == (2, 4, [State.NULL] * 2)
-    assert Days.nulls(2).state.tolist() == [State.NULL] * 2
+    assert (len(column), column.scale) == (2, 4)
+    assert column.state.tolist() == Days.nulls(2).state.tolist() == [State.NULL] * 2
+
+
+def test_a_frame_is_frozen_and_its_arrays_are_read_only() -> None:
+    deleted = np.zeros(2, dtype=np.bool_)
+    frame, column = two_positions(deleted=deleted), Text.of(["AAA"])
+    columns = (TWO.values, TWO.state, TWO_DAYS.values, column.codes, column.data, KEYS)
+    for array in (*columns, deleted):
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 0
+    with pytest.raises(FrozenInstanceError):
+        frame.quantity = TWO
+    with pytest.raises(InputError, match="expected 2"):
+        replace(frame, quantity=Decimals.nulls(1))
+    assert two_positions(quantity=None).quantity is None  # for the core to refuse
 
 
 def test_texts_are_codes_into_distinct_values() -> None:
     column = Text.of(["AAA", None, "é", "AAA", ""])
-    assert column.table() == ["AAA", "é", ""]
+    assert [column.value(code) for code in range(3)] == column.table() == ["AAA", "é", ""]
     assert column.codes.tolist() == [0, 0, 1, 0, 2]
     assert column.state.tolist() == [0, State.NULL, 0, 0, 0]
     assert column.offsets.tolist() == [0, 3, 5, 5]  # é has two bytes
-
-
-@pytest.mark.parametrize("values", [[], [None], ["", None, "a b", "é", ""]])
-def test_texts_come_back(values: list[str | None]) -> None:
-    assert Text.of(values).texts() == values
-
-
-def test_arrays_of_a_column_are_read_only() -> None:
-    column = Text.of(["AAA"])
-    for array in (TWO.values, TWO.state, TWO_DAYS.values, column.codes, column.data, KEYS):
-        with pytest.raises(ValueError, match="read-only"):
-            array[...] = 0
-
-
-def test_arrays_of_a_frame_are_read_only() -> None:
-    deleted = np.zeros(2, dtype=np.bool_)
-    two_positions(deleted=deleted)
-    with pytest.raises(ValueError, match="read-only"):
-        deleted[0] = True
-
-
-def test_a_frame_is_frozen() -> None:
-    with pytest.raises(FrozenInstanceError):
-        two_positions().quantity = TWO
+    for values in ([], [None], ["", None, "a b", "é", ""]):
+        assert Text.of(values).texts() == values
 
 
 def test_columns_left_out_are_null() -> None:
@@ -126,23 +114,6 @@ def test_a_column_of_another_length_is_named(column: str, value: object) -> None
     assert caught.value.column == f"positions.{column}"
 
 
-def test_every_frame_knows_its_length() -> None:
-    frames = frames_of(portfolio(position(), position()))
-    assert [len(frame) for frame in frames] == [2, 0, 0, 2, 0, 1]
-
-
-def frames_of(*portfolios: ref.Portfolio) -> tuple[Frame, ...]:
-    inputs = build.inputs(portfolios, [("AAA", 1, Decimal(2)), ("BBB", 1, Decimal(3))])
-    return (
-        inputs.positions,
-        inputs.events,
-        inputs.flows,
-        inputs.prices,
-        inputs.previous,
-        inputs.opening,
-    )
-
-
 def values(column: object) -> object:
     """Return what a frame or a column holds, row by row, whatever its codes are."""
     if isinstance(column, Text):
@@ -152,15 +123,26 @@ def values(column: object) -> object:
     return column.tolist() if isinstance(column, np.ndarray) else column
 
 
-ALL_FRAMES = frames_of(
-    portfolio(
-        position(symbol="B"),
-        position(symbol="A", events=(ref.Event(1, Decimal(1), Decimal(2)),)),
-        flows=(ref.Flow(3, Decimal(4), "CONTRIBUTION"), ref.Flow(4, Decimal(5), "WITHDRAWAL")),
-        snapshots=(ref.Snapshot(2, Decimal(7)),),
+INPUTS = build.inputs(
+    (
+        portfolio(
+            position(symbol="B"),
+            position(symbol="A", events=(ref.Event(1, Decimal(1), Decimal(2)),)),
+            flows=(ref.Flow(3, Decimal(4), "CONTRIBUTION"), ref.Flow(4, Decimal(5), "WITHDRAWAL")),
+            snapshots=(ref.Snapshot(2, Decimal(7)),),
+        ),
+        portfolio(position(symbol="C"), name="other"),
     ),
-    portfolio(position(symbol="C"), name="other"),
+    [("AAA", 1, Decimal(2)), ("BBB", 1, Decimal(3))],
 )
+ALL_FRAMES = (
+    *(INPUTS.positions, INPUTS.events, INPUTS.flows),
+    *(INPUTS.prices, INPUTS.previous, INPUTS.opening),
+)
+
+
+def test_every_frame_knows_its_length() -> None:
+    assert [len(frame) for frame in ALL_FRAMES] == [3, 1, 2, 2, 1, 2]
 
 
 @pytest.mark.parametrize("frame", ALL_FRAMES, ids=lambda frame: type(frame).__name__)
@@ -228,15 +210,6 @@ def test_issues_are_made_of_texts() -> None:
     )
 
 
-def test_a_column_that_is_needed_is_not_filled() -> None:
-    assert two_positions(quantity=None).quantity is None  # for the core to refuse
-
-
-def test_a_changed_frame_is_checked_again() -> None:
-    with pytest.raises(InputError, match="expected 2"):
-        replace(two_positions(), quantity=Decimals.nulls(1))
-
-
 @pytest.mark.parametrize("value", ["one", None])
 def test_a_constant_column_is_that_of_its_values(value: str | None) -> None:
     for rows in (0, 3):
@@ -244,28 +217,21 @@ def test_a_constant_column_is_that_of_its_values(value: str | None) -> None:
         assert column.texts() == Text.of([value] * rows).texts() == [value] * rows
 
 
-def test_distinct_values_come_once_and_ascending() -> None:
-    assert distinct(np.array([3, 1, 3, 2, 1], dtype=np.int32)).tolist() == [1, 2, 3]
-    assert distinct(np.zeros(0, dtype=np.int32)).tolist() == []
-
-
-def test_the_first_of_each_value_is_told_and_how_often_it_comes() -> None:
-    first, count = first_of_each(np.array([3, 1, 3, 2, 1, 3], dtype=np.int32))
-    assert (first.tolist(), count.tolist()) == ([1, 3, 0], [2, 1, 3])
-    first, count = first_of_each(np.zeros(0, dtype=np.int64))
-    assert (first.tolist(), count.tolist()) == ([], [])
-
-
 def test_one_distinct_text_is_that_of_the_table() -> None:
     column = Text.of(["b", None, "", "\u00e9", "b"])
     assert column.table() == ["b", "", "\u00e9"]
 
 
-def test_values_among_others_are_told() -> None:
-    values = np.array([5, 1, 9, 0], dtype=np.int64)
-    assert among(values, np.array([9, 1, 1], dtype=np.int64)).tolist() == [False, True, True, False]
-    assert among(values, np.zeros(0, dtype=np.int64)).tolist() == [False] * 4
-    assert among(values[:0], values).tolist() == []
+def test_distinct_values_the_first_of_each_and_values_among_others() -> None:
+    none = np.zeros(0, dtype=np.int32)
+    values = np.array([3, 1, 3, 2, 1, 3], dtype=np.int32)
+    assert distinct(values).tolist() == [1, 2, 3]
+    assert [found.tolist() for found in first_of_each(values)] == [[1, 3, 0], [2, 1, 3]]
+    others = np.array([9, 1, 1], dtype=np.int32)
+    assert among(values[:4], others).tolist() == [False, True, False, False]
+    assert distinct(none).tolist() == among(none, values).tolist() == []
+    assert [found.tolist() for found in first_of_each(none)] == [[], []]
+    assert among(values, none).tolist() == [False] * 6
 
 
 def test_more_decimals_that_64_bits_do_not_hold_is_not_representable() -> None:

@@ -134,9 +134,6 @@ def test_groups_take_no_more_than_they_may(bytes_each: float, size: int) -> None
     works = [[True, False], [False, False], [True, True], [True, True], [False, True]]
     rows = {"equity_changes": round(bytes_each * 10), "portfolios": 400}  # of 40 bytes each
     assert group_size(chunks(works), rows, "equity_changes", 1000) == size
-
-
-def test_no_chunks_make_no_group() -> None:
     assert group_size([], {}, "equity_changes", 1000) == 1
 
 
@@ -173,15 +170,10 @@ async def test_a_group_is_loaded_once_and_dropped_after_its_last_chunk() -> None
     assert sorted(group.number for group in loaded) == [0, 2]
     assert sorted((group.rows.start, group.rows.stop) for group in loaded) == [(0, 2), (2, 4)]
     assert kept._kept == {}  # noqa: SLF001
-
-
-async def test_a_group_of_one_chunk_may_have_any_number() -> None:
-    async def load(_reader: object, group: Chunk) -> int:
-        return group.number
-
+    # A group of one chunk may have any number.
     again = Chunk(7, slice(0, 1), np.array([True]))
-    kept: GroupedLoad[int] = GroupedLoad([again], 1, load)  # type: ignore[arg-type]
-    assert await kept.of(READER, again) == 7
+    alone: GroupedLoad[list[int]] = GroupedLoad([again], 1, load)  # type: ignore[arg-type]
+    assert await alone.of(READER, again) == [7]
 
 
 async def test_who_waits_for_a_load_that_fails_tries_again() -> None:

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from decimal import Decimal
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -39,10 +37,6 @@ def held(
     inputs = build.inputs((portfolio(*positions),), prices, spans=spans)
     days = build.session_days(map(jan, sessions))
     return native.hold(market(inputs), **chunk(inputs), sessions=days)
-
-
-def values(*positions: ref.Position, **arguments: Any) -> list[list[float]]:
-    return held(*positions, **arguments).value.tolist()
 
 
 def valued(
@@ -133,31 +127,6 @@ def test_portfolios_come_in_the_order_of_opening() -> None:
 
 
 @pytest.mark.parametrize(
-    ("quantity", "close"),
-    [
-        ("12.3456", "7.8912"),
-        ("0.0001", "0.0001"),
-        ("99999.9999", "90071.9925"),
-        ("922337203685477.5807", "922337203685477.5807"),
-        ("-922337203685477.5808", "1.0001"),
-    ],
-)
-def test_a_value_is_the_nearest_float_of_the_exact_one(quantity: str, close: str) -> None:
-    # the mantissa of the product has at most 53 bits, or more than 64
-    exact = Fraction(Decimal(quantity)) * Fraction(Decimal(close))
-    found = values(position(quantity=quantity), prices=(price("AAA", 5, close),), sessions=(5,))
-    assert found == [[float(exact)]]
-
-
-def test_a_value_of_54_to_63_bits_is_a_neighbour_of_it_at_most() -> None:
-    exact = Fraction("1234567890.1234") * Fraction("1.2345")
-    ((found,),) = values(
-        position(quantity="1234567890.1234"), prices=(price("AAA", 5, "1.2345"),), sessions=(5,)
-    )
-    assert abs(Fraction(found) - exact) <= Fraction(np.spacing(found))
-
-
-@pytest.mark.parametrize(
     ("sessions", "message"),
     [((5, 9), "row 1: a session of the market"), ((6, 5), "ascending"), ((5, 5), "ascending")],
 )
@@ -167,41 +136,28 @@ def test_days_that_are_no_sessions_are_refused(sessions: Sequence[int], message:
     assert caught.value.column == "sessions"
 
 
-def test_a_wrong_column_is_named() -> None:
-    inputs = build.inputs((portfolio(position()),), PRICES)
-    wrong = replace(inputs.positions, quantity=Decimals([1], 4))  # type: ignore[arg-type]
-    asked = chunk(replace(inputs, positions=wrong))
-    days = build.session_days([jan(5)])
-    with pytest.raises(InputError) as caught:
-        native.hold(market(inputs), **asked, sessions=days)
-    assert caught.value.column == "positions.quantity.values"
-    with pytest.raises(InputError) as caught:
-        native.value_positions(market(inputs), **asked, session=jan(5))
-    assert caught.value.column == "positions.quantity.values"
-
-
 def test_what_cannot_be_asked_for_is_refused() -> None:
     inputs = build.inputs((portfolio(position()),), PRICES)
-    days = build.session_days([jan(5)])
-    with pytest.raises(ConfigError, match="threads is 0"):
-        native.hold(market(inputs), **chunk(inputs) | {"threads": 0}, sessions=days)
-    with pytest.raises(ConfigError, match="threads is -1"):
-        native.value_positions(market(inputs), **chunk(inputs) | {"threads": -1}, session=jan(5))
-    with pytest.raises(InputError, match="a session of the market"):
-        native.value_positions(market(inputs), **chunk(inputs), session=jan(9))
-    with pytest.raises(InputError, match="expected int32, was int64"):
-        native.hold(market(inputs), **chunk(inputs), sessions=days.astype(np.int64))
-
-
-def test_a_raised_flag_stops_the_calls() -> None:
-    inputs = build.inputs((portfolio(position()),), PRICES)
+    wrong = replace(inputs.positions, quantity=Decimals([1], 4))  # type: ignore[arg-type]
+    column = r"`positions\.quantity\.values`"
     flag = native.CancelFlag()
     flag.set()
-    asked = chunk(inputs) | {"cancel": flag}
-    with pytest.raises(CancelledError):
-        native.hold(market(inputs), **asked, sessions=build.session_days([jan(5)]))
-    with pytest.raises(CancelledError):
-        native.value_positions(market(inputs), **asked, session=jan(5))
+    asked, days = chunk(inputs), build.session_days([jan(5)])
+    of_wrong = chunk(replace(inputs, positions=wrong))
+    for given, more, error, told in (
+        (asked | {"threads": 0}, {}, ConfigError, "threads is 0"),
+        (asked | {"threads": -1}, {}, ConfigError, "threads is -1"),
+        (asked | {"cancel": flag}, {}, CancelledError, None),
+        (of_wrong, {}, InputError, column),
+        (asked, {"session": jan(9)}, InputError, "a session of the market"),
+        (asked, {"sessions": days.astype(np.int64)}, InputError, "expected int32, was int64"),
+    ):
+        if "session" not in more:
+            with pytest.raises(error, match=told):
+                native.hold(market(inputs), **given, **{"sessions": days} | more)
+        if "sessions" not in more:
+            with pytest.raises(error, match=told):
+                native.value_positions(market(inputs), **given, **{"session": jan(5)} | more)
 
 
 def test_results_are_read_only() -> None:

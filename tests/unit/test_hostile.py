@@ -10,34 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchcore import _core, native
-from batchcore.errors import DecodeError, InputError
+from batchcore.errors import InputError
 from batchcore.frames import Inputs, Text
 from batchcore.units import State
 from support import bounded, build
 from support.worked import PRICES, contribution, event, jan, portfolio, position
 
-HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-TRAILER = b"\xff\xff"
 SESSIONS = build.session_days(jan(on) for on in (5, 6, 7))
 INT32 = np.iinfo(np.int32)
-
-
-def row(*values: bytes) -> bytes:
-    """Return a row of a binary COPY."""
-    each = [len(value).to_bytes(4) + value for value in values]
-    return len(values).to_bytes(2) + b"".join(each)
-
-
-def decoded(kind: str, *rows: bytes, scale: int = 4) -> tuple[list[Any], list[State]]:
-    decoder = _core.Decoder([("x", kind, scale)])
-    decoder.push(HEADER + b"".join(rows) + TRAILER)
-    parts = decoder.finish()["x"]
-    return parts[0].tolist(), [State(state) for state in parts[-1].tolist()]
-
-
-def numeric(count: int, weight: int, sign: int, shown: int, digits: bytes) -> bytes:
-    words = (count, weight % 2**16, sign, shown)
-    return b"".join(word.to_bytes(2) for word in words) + digits
 
 
 def test_a_field_is_not_made_room_for_by_its_claim() -> None:
@@ -77,64 +57,15 @@ except DecodeError as error:
     assert lines[-1] == "binary copy, row 0: expected a trailer, was cut off within a row"
 
 
-def test_numerics_of_absurd_size_are_states() -> None:
-    # 9999 * 10^(4 * 32767), 10^(-4 * 32768), 65535 digits of 9999, and of zeros after a 7
-    values = (
-        numeric(1, 32767, 0, 0, b"\x27\x0f"),
-        numeric(1, -32768, 0x4000, 16383, b"\0\1"),
-        numeric(0xFFFF, 32767, 0, 16383, b"\x27\x0f" * 0xFFFF),
-        numeric(0xFFFF, 0, 0, 0, b"\0\7" + bytes(2 * 0xFFFE)),
-        numeric(0, 32767, 0, 16383, b""),
-    )
-    mantissas, states = decoded("numeric", *map(row, values))
-    assert mantissas == [0, 0, 0, 70_000, 0]
-    beyond = State.NOT_REPRESENTABLE
-    assert states == [beyond, beyond, beyond, State.VALUE, State.VALUE]
-
-
-@pytest.mark.parametrize(
-    ("value", "match"),
-    [
-        (numeric(0xFFFF, 0, 0, 0, b"\0\1"), "expected 65535 numeric digits"),
-        (numeric(1, 0, 0, 0x7FFF, b"\0\1"), "display scale up to 16383, was 32767"),
-        (numeric(1, 0, 0xFFFF, 0, b"\0\1"), "expected a numeric sign, was 0xffff"),
-        (numeric(1, 0, 0, 0, b"\xff\xff"), "digit up to 9999, was 65535"),
-    ],
-)
-def test_numerics_that_are_none_are_refused(value: bytes, match: str) -> None:
-    with pytest.raises(DecodeError, match=match) as caught:
-        decoded("numeric", row(value))
-    assert (caught.value.column, caught.value.row) == ("x", 0)
-
-
-def test_dates_at_the_ends_of_postgresql_are_days_or_states() -> None:
-    # 5874897-12-31: the years 1 to 5874897 have 5874897 * 365 + 1468724 - 58748 + 14687 =
-    # 2145762068 days, those before 1970 have 719162, and the last day counts from 0
-    last = 2_145_042_905
-    since_2000 = [last - 10_957, INT32.max, INT32.min, INT32.min + 1, INT32.max - 1]
-    values, states = decoded("date", *(row(days.to_bytes(4, signed=True)) for days in since_2000))
-    assert values == [last, 0, 0, INT32.min + 1 + 10_957, 0]
-    infinite = [State.NON_FINITE, State.NON_FINITE]
-    assert states == [State.VALUE, *infinite, State.VALUE, State.NOT_REPRESENTABLE]
-
-
-def test_texts_may_be_empty_or_hold_zero_characters() -> None:
+def test_texts_may_be_empty_hold_zero_characters_or_be_of_another_encoding() -> None:
+    """Numerics, dates and texts that no server sends are those of the tests of pgcopy in Rust."""
+    texts = (b"", b"a\0b", b"\0", b"", b"ab\xc3")
+    rows = b"".join(b"\0\1" + len(text).to_bytes(4) + text for text in texts)
     decoder = _core.Decoder([("x", "text", 0)])
-    decoder.push(HEADER + row(b"") + row(b"a\0b") + row(b"\0") + row(b"") + TRAILER)
-    codes, offsets, data, state = decoder.finish()["x"]
-    assert codes.tolist() == [0, 1, 2, 0]
-    assert (offsets.tolist(), data.tobytes()) == ([0, 0, 3, 4], b"a\0b\0")
-    assert state.tolist() == [0] * 4
-
-
-@pytest.mark.parametrize("text", [b"\xff", b"ab\xc3", b"\xed\xa0\x80", b"\xf4\x90\x80\x80"])
-def test_texts_of_another_encoding_are_not_representable_and_shown(text: bytes) -> None:
-    decoder = _core.Decoder([("x", "text", 0)])
-    decoder.push(HEADER + row(b"ok") + row(text) + TRAILER)
-    codes, offsets, data, state = decoder.finish()["x"]
-    assert state.tolist() == [State.VALUE, State.NOT_REPRESENTABLE]
-    column = Text(codes, offsets, data, state)
-    assert column.texts() == ["ok", text.decode("utf-8", "backslashreplace")]
+    decoder.push(b"PGCOPY\n\xff\r\n\0" + bytes(8) + rows + b"\xff\xff")
+    column = Text(*decoder.finish()["x"])
+    assert column.texts() == ["", "a\0b", "\0", "", "ab\\xc3"]
+    assert column.state.tolist() == [0, 0, 0, 0, State.NOT_REPRESENTABLE]
 
 
 SYMBOLS = """

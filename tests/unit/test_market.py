@@ -42,6 +42,9 @@ def day(text):
     return day_of(date.fromisoformat(text))
 
 
+TINY = generated_market(1, 1, seed=0, history=0)
+
+
 def keys(column):
     return [row.tobytes() for row in column]
 
@@ -69,59 +72,38 @@ def demo(real):
 def test_market_has_history_before_its_sessions(market):
     expected = calendar.load("XNYS").sessions(day("2025-01-02"), day("2025-06-30"))[-70:]
     np.testing.assert_array_equal(market.days, expected)
-    assert market.first == 10
-    assert market.start == expected[10]
+    assert (market.first, market.start) == (10, expected[10])
     assert date_of(market.end).isoformat() == "2025-06-30"
+    # A market that ends on a weekend ends on the Friday.
+    weekend = generated_market(3, 5, seed=1, end_day=day("2016-07-03"))
+    assert date_of(weekend.end).isoformat() == "2016-07-01"
 
 
-def test_market_that_ends_on_a_weekend_ends_on_the_friday():
-    market = generated_market(3, 5, seed=1, end_day=day("2016-07-03"))
-    assert date_of(market.end).isoformat() == "2016-07-01"
-
-
-def test_closes_are_positive_ticks_that_fit_the_column(market):
+def test_closes_are_positive_ticks_that_walk_and_of_which_some_are_missing(market):
     assert market.closes.shape == market.known.shape == (70, 400)
     assert market.closes.dtype == np.int64
     assert market.closes.min() > 0
     assert market.closes.max() < 10**12  # numeric(12,4)
-
-
-def test_closes_walk_by_some_percent_a_day(market):
     # Three uniforms on +-1.5 %: never beyond 4.5 %, deviation 1.5 %.
     stocks = market.closes[:, :360].astype(np.float64)
     moves = stocks[1:] / stocks[:-1] - 1
     assert np.abs(moves).max() <= 0.0451
     assert 0.0147 < moves.std() < 0.0153
+    # One in two hundred of 70 * 360: 126 missing are expected, deviation 11.
+    assert 80 < (~market.known[:, :360]).sum() < 172
+    assert generated_market(50, 20, seed=1, gap=0).known[:, :45].all()
 
 
-def test_one_close_in_two_hundred_is_missing(market):
-    # 70 * 360 closes of stocks: 126 missing are expected, deviation 11.
-    missing = (~market.known[:, :360]).sum()
-    assert 80 < missing < 172
-
-
-def test_market_without_gaps_has_every_close_of_a_stock():
-    market = generated_market(50, 20, seed=1, gap=0)
-    assert market.known[:, :45].all()
-
-
-def test_a_tenth_of_the_symbols_are_options(market):
-    assert len(market.options) == 40
+def test_a_tenth_of_the_symbols_are_options_which_expire_on_third_fridays(market):
     assert market.options.column.tolist() == list(range(360, 400))
     assert market.options.underlying.max() < 360
-
-
-def test_option_has_no_close_after_it_expires():
-    market = generated_market(400, 250, seed=1)
-    column, expiration = market.options.column, market.options.expiration
-    assert (expiration < market.end).any()
-    for row, when in enumerate(market.days):
-        assert not market.known[row, column[expiration < when]].any()
-
-
-def test_options_expire_on_third_fridays(market):
     found = {date_of(expiration) for expiration in market.options.expiration}
     assert all(when.weekday() == 4 and 15 <= when.day <= 21 for when in found)
+    longer = generated_market(400, 250, seed=1)
+    column, expiration = longer.options.column, longer.options.expiration
+    assert (expiration < longer.end).any()
+    for row, when in enumerate(longer.days):
+        assert not longer.known[row, column[expiration < when]].any()
 
 
 def test_real_market_holds_the_real_closes(real):
@@ -135,23 +117,22 @@ def test_real_market_holds_the_real_closes(real):
     assert len(real.days) - real.first == 120
 
 
-def test_option_near_the_money_costs_what_the_formula_says(real):
-    # AAPL closes at 22.8110 on 2016-01-12, so the strike is 23.0000; 38 days to 2016-02-19.
-    # v = 0.08 * 22.8110 * sqrt(38 / 365) = 1.824880 * 0.322660 = 0.588816
-    # call: v^2 / (v + 0.1890) = 0.346704 / 0.777816 = 0.4457; the put is worth 0.1890 more.
-    closes = dict(zip(real.symbols, real.closes[real.first].tolist(), strict=True))
-    assert closes["AAPL"] == 22_8110
-    assert closes["AAPL160219C00023000"] == 4457
-    assert closes["AAPL160219P00023000"] == 6347
-
-
-def test_option_is_worth_its_exercise_on_the_day_it_expires(real):
-    # AAPL closes at 22.0360 on 2016-02-19, strike 23: the put is worth 0.9640, the call a tick.
-    row = real.days.tolist().index(day("2016-02-19"))
+@pytest.mark.parametrize(
+    ("session", "close", "call", "put"),
+    [
+        # AAPL closes at 22.8110, so the strike is 23.0000; 38 days to 2016-02-19.
+        # v = 0.08 * 22.8110 * sqrt(38 / 365) = 1.824880 * 0.322660 = 0.588816
+        # call: v^2 / (v + 0.1890) = 0.346704 / 0.777816 = 0.4457; the put is worth 0.1890 more.
+        ("2016-01-12", 22_8110, 4457, 6347),
+        # On the day it expires the put is worth 23 - 22.0360, the call a tick.
+        ("2016-02-19", 22_0360, 1, 9640),
+    ],
+)
+def test_an_option_costs_what_the_formula_says(real, session, close, call, put):
+    row = real.days.tolist().index(day(session))
     closes = dict(zip(real.symbols, real.closes[row].tolist(), strict=True))
-    assert closes["AAPL"] == 22_0360
-    assert closes["AAPL160219P00023000"] == 9640
-    assert closes["AAPL160219C00023000"] == 1
+    names = ("AAPL", "AAPL160219C00023000", "AAPL160219P00023000")
+    assert [closes[name] for name in names] == [close, call, put]
 
 
 def test_option_of_the_demo_lacks_one_close_in_five(real):
@@ -174,33 +155,23 @@ def test_every_factor_etf_has_a_walk_of_its_own(priced):
     assert len({tuple(column) for column in closes.T.tolist()}) == 11
 
 
-def test_market_with_factors_has_the_history_of_a_beta(priced, market):
+def test_market_with_factors_has_the_history_of_a_beta_before_what_it_had(priced, market):
     # 126 sessions up to the one before the first, and one more for the return of the earliest.
     assert BETA_HISTORY == LOOK + 1 == priced.first
     assert (priced.start, priced.end) == (market.start, market.end)
     expected = calendar.load("XNYS").sessions(int(priced.days[0]), market.end)
     np.testing.assert_array_equal(priced.days, expected)
     assert len(priced.days) == 127 + 60
-
-
-def test_closes_that_a_market_has_are_not_changed_by_factors(priced, market):
     column = [priced.symbols.index(symbol) for symbol in market.symbols]
     np.testing.assert_array_equal(priced.days[117:], market.days)
     np.testing.assert_array_equal(priced.closes[117:, column], market.closes)
     np.testing.assert_array_equal(priced.known[117:, column], market.known)
-
-
-def test_options_of_a_market_with_factors_are_the_same(priced, market):
     for name in ("underlying", "call", "strike", "expiration"):
-        np.testing.assert_array_equal(
-            getattr(priced.options, name), getattr(market.options, name), err_msg=name
-        )
+        own, before = (getattr(one.options, name) for one in (priced, market))
+        np.testing.assert_array_equal(own, before, err_msg=name)
     names = [priced.symbols[column] for column in priced.options.column]
     assert names == [market.symbols[column] for column in market.options.column]
     assert not priced.known[:117, priced.options.column].any()
-
-
-def test_history_of_stocks_walks_as_they_do(priced):
     closes = priced.closes[:118, :360].astype(np.float64)
     moves = closes[1:] / closes[:-1] - 1
     # Backwards by at most 4.5 %: forwards by at most 1 / 0.955 - 1 = 4.71 %.
@@ -364,40 +335,39 @@ def test_many_portfolios_take_little_memory_a_position(market):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "option"),
+    ("make", "arguments", "option"),
     [
-        ({"symbols": 0, "sessions": 5}, "symbols"),
-        ({"symbols": 5, "sessions": 0}, "sessions"),
-        ({"symbols": 5, "sessions": 20_000}, "sessions"),
-        ({"symbols": 5, "sessions": 5, "gap": 1.0}, "gap"),
-        ({"symbols": 5, "sessions": 5, "end_day": day("2036-01-02")}, "end"),
+        (generated_market, {"symbols": 0, "sessions": 5, "seed": 1}, "symbols"),
+        (generated_market, {"symbols": 5, "sessions": 0, "seed": 1}, "sessions"),
+        (generated_market, {"symbols": 5, "sessions": 20_000, "seed": 1}, "sessions"),
+        (generated_market, {"symbols": 5, "sessions": 5, "gap": 1.0, "seed": 1}, "gap"),
+        (
+            generated_market,
+            {"symbols": 5, "sessions": 5, "end_day": day("2036-01-02"), "seed": 1},
+            "end",
+        ),
+        (real_market, {"sessions": 0}, "sessions"),
+        (real_market, {"sessions": 379}, "sessions"),
+        (generated_portfolios, {"count": 0, "market": TINY, "seed": 1}, "portfolios"),
+        (
+            generated_portfolios,
+            {"count": 1, "market": TINY, "positions": 0, "seed": 1},
+            "positions",
+        ),
+        (demo_portfolios, {"market": TINY, "count": 0, "seed": 1}, "portfolios"),
     ],
 )
-def test_impossible_market_is_an_error(arguments, option):
+def test_an_impossible_size_is_an_error(make, arguments, option):
     with pytest.raises(ConfigError) as caught:
-        generated_market(**arguments, seed=1)
+        make(**arguments)
     assert caught.value.option == option
 
 
-@pytest.mark.parametrize("sessions", [0, 379])
-def test_more_real_sessions_than_there_are_is_an_error(sessions):
-    with pytest.raises(ConfigError, match="expected 1 to 378"):
-        real_market(sessions)
-
-
-def test_impossible_portfolios_are_errors(market):
-    with pytest.raises(ConfigError, match="portfolios is 0"):
-        generated_portfolios(0, market, seed=1)
-    with pytest.raises(ConfigError, match="positions is 0"):
-        generated_portfolios(1, market, positions=0, seed=1)
-    with pytest.raises(ConfigError, match="portfolios is 0"):
-        demo_portfolios(market, count=0, seed=1)
-
-
 def test_smallest_market_and_portfolio_work():
-    market = generated_market(1, 1, seed=0, history=0)
-    assert market.closes.shape == (1, 1)
-    assert generated_portfolios(1, market, positions=1, seed=0).positions.rows == 1
+    assert TINY.closes.shape == (1, 1)
+    assert generated_portfolios(1, TINY, positions=1, seed=0).positions.rows == 1
+    without = with_splits(generated_market(20, 1, seed=5), seed=5)
+    assert (without.splits, split_table(without).rows) == ((), 0)
 
 
 def test_a_few_stocks_of_a_market_split_and_its_portfolios_hold_them_as_entered() -> None:
@@ -427,8 +397,3 @@ def test_a_few_stocks_of_a_market_split_and_its_portfolios_hold_them_as_entered(
     # No lot jumps at an ex-date: the largest return is that of a market without splits.
     moved = [np.abs(of.daily_return.values).max() / 10**6 for of in found]
     assert moved[0] < 0.2 < moved[1]
-
-
-def test_a_market_of_one_session_has_no_splits() -> None:
-    market = with_splits(generated_market(20, 1, seed=5), seed=5)
-    assert (market.splits, split_table(market).rows) == ((), 0)

@@ -68,14 +68,11 @@ def test_without_a_success_there_is_no_time_of_one(tmp_path: Path, before: bytes
     }
 
 
-def test_the_name_of_the_file_tells_batches_apart() -> None:
-    odd = 'a "b\\c\nd'
-    assert read(metrics_text(f"/x/{odd}.prom", {}, 0, NIGHT), odd)["batchcore_exit_code"] == 0
-
-
-def test_they_are_written_beside_the_document(tmp_path: Path) -> None:
+def test_they_are_written_beside_the_document_and_named_after_their_file(tmp_path: Path) -> None:
     path, other = tmp_path / "nightly.prom", tmp_path / "artifact.json"
     record = RunRecord(["run", f"--metrics={path}", "--artifact", str(other)])
     record.leave(2, DatabaseError("no"))
     assert read(path.read_text())["batchcore_exit_code"] == 2
     assert sorted(tmp_path.iterdir()) == [other, path]
+    odd = 'a "b\\c\nd'
+    assert read(metrics_text(f"/x/{odd}.prom", [], 0, NIGHT), odd)["batchcore_exit_code"] == 0

@@ -60,16 +60,6 @@ FRAMES = ("positions", "events", "flows", "prices", "previous", "opening")
 EVERY = [(frame, item.name) for frame in FRAMES for item in fields(getattr(ONE, frame))]
 PLAIN = [of for of in EVERY if isinstance(attrgetter(".".join(of))(ONE), np.ndarray)]
 COLUMNS = [of for of in EVERY if of not in PLAIN]
-EVERY_COLUMN = pytest.mark.parametrize(("frame", "column"), COLUMNS, ids=map(".".join, COLUMNS))
-EVERY_PLAIN_COLUMN = pytest.mark.parametrize(("frame", "column"), PLAIN, ids=map(".".join, PLAIN))
-
-
-def test_every_frame_has_its_columns() -> None:
-    assert (len(COLUMNS), len(PLAIN)) == (31, 12)
-
-
-def array_name(column: Any) -> str:
-    return "codes" if isinstance(column, Text) else "values"
 
 
 def with_column(inputs: Inputs, frame: str, column: str, value: Any) -> Inputs:
@@ -84,42 +74,36 @@ def with_array(inputs: Inputs, frame: str, column: str, name: str, array: Any) -
     return with_column(inputs, frame, column, changed)
 
 
-@EVERY_COLUMN
-def test_a_wrong_dtype_is_named(frame: str, column: str) -> None:
-    inputs = two()
-    name = array_name(getattr(getattr(inputs, frame), column))
-    array = getattr(getattr(getattr(inputs, frame), column), name)
-    wrong = with_array(inputs, frame, column, name, array.astype(np.float64))
-    with pytest.raises(InputError, match=rf"`{frame}.{column}.{name}`.*was float64") as caught:
-        computed(wrong)
-    assert caught.value.column == f"{frame}.{column}.{name}"
+def assert_refused(inputs: Inputs, column: str, told: str | None = None, **arguments: Any) -> None:
+    with pytest.raises(InputError, match=told) as caught:
+        computed(inputs, **arguments)
+    assert caught.value.column == column
 
 
-@EVERY_COLUMN
-def test_a_state_of_another_length_is_named(frame: str, column: str) -> None:
-    inputs = two()
-    state = np.zeros(99, dtype=np.uint8)
-    with pytest.raises(InputError, match=rf"`{frame}.{column}`.*99 rows") as caught:
-        computed(with_array(inputs, frame, column, "state", state))
-    assert caught.value.column == f"{frame}.{column}"
+def test_every_frame_has_its_columns() -> None:
+    assert (len(COLUMNS), len(PLAIN)) == (31, 12)
 
 
-@EVERY_COLUMN
-def test_a_state_beyond_3_is_named(frame: str, column: str) -> None:
-    inputs = two()
-    state = getattr(getattr(inputs, frame), column).state.copy()
+@pytest.mark.parametrize("of", COLUMNS, ids=".".join)
+def test_a_wrong_array_of_a_column_is_named(of: tuple[str, str]) -> None:
+    inputs, whole = two(), ".".join(of)
+    column = attrgetter(whole)(inputs)
+    name = "codes" if isinstance(column, Text) else "values"
+    state = column.state.copy()
     state[-1] = 4
-    with pytest.raises(InputError, match=f"row {len(state) - 1}.*state from 0 to 3") as caught:
-        computed(with_array(inputs, frame, column, "state", state))
-    assert caught.value.column == f"{frame}.{column}"
+    floats = getattr(column, name).astype(np.float64)
+    for array, value, told, named in (
+        (name, floats, f"`{whole}.{name}`.*was float64", f"{whole}.{name}"),
+        ("state", np.zeros(99, dtype=np.uint8), f"`{whole}`.*99 rows", whole),
+        ("state", state, f"row {len(state) - 1}.*state from 0 to 3", whole),
+    ):
+        assert_refused(with_array(inputs, *of, array, value), named, told)
 
 
-@EVERY_PLAIN_COLUMN
-def test_a_plain_array_of_a_wrong_dtype_is_named(frame: str, column: str) -> None:
-    array = getattr(getattr(two(), frame), column).astype(np.int16)
-    with pytest.raises(InputError, match="was int16") as caught:
-        computed(with_column(two(), frame, column, array))
-    assert caught.value.column == f"{frame}.{column}"
+@pytest.mark.parametrize("of", PLAIN, ids=".".join)
+def test_a_plain_array_of_a_wrong_dtype_is_named(of: tuple[str, str]) -> None:
+    array = attrgetter(".".join(of))(two()).astype(np.int16)
+    assert_refused(with_column(two(), *of, array), ".".join(of), "was int16")
 
 
 @pytest.mark.parametrize(
@@ -134,9 +118,7 @@ def test_keys_of_another_shape_are_named(keys: Any) -> None:
     inputs = two()
     opening = replace(inputs.opening)
     object.__setattr__(opening, "portfolio_id", keys)
-    with pytest.raises(InputError) as caught:
-        computed(replace(inputs, opening=opening))
-    assert caught.value.column == "opening.portfolio_id"
+    assert_refused(replace(inputs, opening=opening), "opening.portfolio_id")
 
 
 @pytest.mark.parametrize(
@@ -150,21 +132,14 @@ def test_keys_of_another_shape_are_named(keys: Any) -> None:
         ("quantity.scale", -1, "0 to 18", "quantity.scale"),
         ("quantity.scale", "4", "0 to 18", "quantity.scale"),
         ("quantity.scale", None, "0 to 18", "quantity.scale"),
-        (
-            "position_type.codes",
-            np.array([0, 9, 0], dtype=np.uint32),
-            "row 1: a code of the table",
-            "position_type",
-        ),
+        ("position_type.codes", np.array([0, 9, 0], np.uint32), "row 1: a code", "position_type"),
     ],
 )
 def test_an_array_that_is_no_column_is_named(
     of: str, value: Any, expected: str, column: str
 ) -> None:
     wrong = with_array(two(), "positions", *of.split("."), value)
-    with pytest.raises(InputError, match=expected) as caught:
-        computed(wrong)
-    assert caught.value.column == f"positions.{column}"
+    assert_refused(wrong, f"positions.{column}", expected)
 
 
 def test_a_code_beyond_the_table_means_nothing_where_there_is_no_value() -> None:
@@ -179,42 +154,35 @@ def test_a_code_beyond_the_table_means_nothing_where_there_is_no_value() -> None
 def test_a_table_that_is_cut_wrong_is_named(offsets: list[int]) -> None:
     euro = np.frombuffer("€".encode(), dtype=np.uint8)
     symbol = Text(np.zeros(3, dtype=np.uint32), np.array(offsets, dtype=np.int64), euro)
-    with pytest.raises(InputError) as caught:
-        computed(with_column(two(), "positions", "symbol", symbol))
-    assert caught.value.column == "positions.symbol"
+    assert_refused(with_column(two(), "positions", "symbol", symbol), "positions.symbol")
 
 
-@pytest.mark.parametrize("sessions", [[5, 5], [6, 5], [5, 7, 6]])
-def test_sessions_that_do_not_ascend_are_refused(sessions: list[int]) -> None:
-    with pytest.raises(InputError, match="ascending") as caught:
-        computed(two(), sessions=build.session_days(sessions))
-    assert caught.value.column == "sessions"
-
-
-def test_sessions_of_another_dtype_are_refused() -> None:
-    with pytest.raises(InputError, match="expected int32, was int64"):
-        computed(two(), sessions=SESSIONS.astype(np.int64))
-
-
-def duplicated(inputs: Inputs, frame: str) -> Inputs:
-    """Return the inputs with the first row of a frame twice, the second time at the end."""
-    owner = getattr(inputs, frame)
-    return replace(inputs, **{frame: build.take(owner, [*range(len(owner)), 0])})
+@pytest.mark.parametrize(
+    ("sessions", "told"),
+    [
+        *((build.session_days(days), "ascending") for days in ([5, 5], [6, 5], [5, 7, 6])),
+        (SESSIONS.astype(np.int64), "expected int32, was int64"),
+    ],
+)
+def test_sessions_that_do_not_ascend_or_of_another_dtype_are_refused(
+    sessions: Any, told: str
+) -> None:
+    assert_refused(two(), "sessions", told, sessions=sessions)
 
 
 @pytest.mark.parametrize(
     ("frame", "column", "row"),
     [
-        ("opening", "opening.portfolio_id", 2),
-        ("prices", "prices.symbol", 5),
-        ("previous", "previous.portfolio_id", 1),
-        ("positions", "positions.id", 3),
+        ("opening", "portfolio_id", 2),
+        ("prices", "symbol", 5),
+        ("previous", "portfolio_id", 1),
+        ("positions", "id", 3),
     ],
 )
 def test_a_key_in_two_rows_is_named(frame: str, column: str, row: int) -> None:
-    with pytest.raises(InputError, match=f"row {row}: the same key stands in row 0") as caught:
-        computed(duplicated(two(), frame))
-    assert caught.value.column == column
+    owner = getattr(two(), frame)
+    twice = replace(two(), **{frame: build.take(owner, [*range(len(owner)), 0])})
+    assert_refused(twice, f"{frame}.{column}", f"row {row}: the same key stands in row 0")
 
 
 @pytest.mark.parametrize(
@@ -236,35 +204,25 @@ def test_a_frame_of_another_kind_is_refused() -> None:
         computed(replace(two(), events=two().flows))
 
 
-def test_nothing_at_all_gives_nothing() -> None:
-    rows = computed(build.inputs(), sessions=build.session_days([]))
-    assert (len(rows), len(rows.issues), len(rows.misses), len(rows.written)) == (0, 0, 0, 0)
-    assert rows.marks.shape == (0, 4)
-
-
-def test_no_portfolios_give_no_rows() -> None:
-    inputs = two()
-    rows = computed(replace(inputs, opening=build.inputs().opening))
-    assert (len(rows), len(rows.issues), len(rows.written)) == (0, 0, 0)
-
-
-def test_no_sessions_give_no_rows_and_no_issues() -> None:
+def test_nothing_gives_nothing() -> None:
+    none = build.session_days([])
     spoilt = build.inputs((portfolio(position(quantity=None)),), PRICES)
-    rows = computed(spoilt, sessions=build.session_days([]))
-    assert rows.written.tolist() == [0]
-    assert rows.failed.tolist() == [False]
-    assert len(rows.issues) == 0
+    for inputs, sessions, portfolios in (
+        (build.inputs(), none, 0),
+        (replace(two(), opening=build.inputs().opening), SESSIONS, 0),
+        (spoilt, none, 1),
+    ):
+        rows = computed(inputs, sessions=sessions)
+        assert (len(rows), len(rows.issues), len(rows.misses)) == (0, 0, 0)
+        assert (rows.written.tolist(), rows.failed.tolist()) == ([0] * portfolios,) * 2
+        assert rows.marks.shape == (0, 4)
 
 
-def test_no_prices_at_all_leave_the_entry_price() -> None:
+def test_no_prices_leave_the_entry_price_and_no_positions_the_equity() -> None:
     # 1 AAA bought at 10: worth 10 throughout, never marked
-    inputs = replace(ONE, prices=build.prices())
-    (rows,) = rows_of(inputs)
+    (rows,) = rows_of(replace(ONE, prices=build.prices()))
     assert [row.long_value for row in rows] == [10, 10, 10]
     assert [row.marks for row in rows] == [(0, 0, 0, 1)] * 3
-
-
-def test_no_positions_leave_the_equity() -> None:
     inputs = build.inputs((portfolio(),), PRICES, SESSIONS.tolist())
     assert rows_of(inputs) == [idle("1000", 5, 6, 7)]
 
@@ -292,29 +250,18 @@ def test_events_of_positions_that_are_not_there_are_not_used() -> None:
     assert rows_of(alone) == [ONE_AAA]
 
 
-def test_frames_are_read_only_and_stay_as_they_were() -> None:
+def test_inputs_and_results_are_read_only() -> None:
     inputs = two()
     before = inputs.positions.quantity.values.tolist()
-    computed(inputs)
-    assert not inputs.positions.quantity.values.flags.writeable
-    assert inputs.positions.quantity.values.tolist() == before
-
-
-def test_sessions_that_are_read_only_are_accepted() -> None:
     sessions = SESSIONS.copy()
     sessions.setflags(write=False)
-    assert rows_of(ONE, sessions=sessions) == [ONE_AAA]
-
-
-def test_results_are_read_only() -> None:
-    rows = computed(two())
+    rows = computed(inputs, sessions=sessions)
+    assert not inputs.positions.quantity.values.flags.writeable
+    assert inputs.positions.quantity.values.tolist() == before
     for array in (rows.equity_balance, rows.daily_return.values, rows.misses.first):
         with pytest.raises(ValueError, match="read-only"):
             array[...] = 0
-
-
-def test_results_do_not_hang_on_the_inputs() -> None:
-    rows = computed(two())
+    del inputs  # on which results do not hang
     assert build.results(rows)[1].rows == ONE_AAA
 
 
@@ -437,34 +384,23 @@ def test_other_threads_run_during_a_native_call() -> None:
         other.join()
 
 
-def test_a_raised_flag_stops_what_is_made_of_prices() -> None:
-    flag = native.CancelFlag()
-    flag.set()
-    sessions = build.session_days([0])
-    prices = build.prices([("AAA", 0, Decimal(1))])
-    store = _core.PriceStore.from_frame(prices)
-
-    with pytest.raises(CancelledError):
-        native.build_market(prices, sessions, cancel=flag)
-    with pytest.raises(CancelledError):
-        _core.Marks.from_prices(store, sessions=sessions, lookback_days=10, cancel=flag)
-
-
-def test_a_raised_flag_stops_the_encoder() -> None:
-    flag = native.CancelFlag()
-    flag.set()
-    fields = [("a", "int4", (np.zeros(1, dtype=np.int32),), None)]
-
-    with pytest.raises(CancelledError):
-        _core.encode(fields=fields, rows=1, piece_bytes=1, cancel=flag)
-
-
-def test_a_flag_is_raised_once_and_for_all() -> None:
+def test_a_flag_is_raised_once_and_for_all_and_stops_every_call() -> None:
     flag = native.CancelFlag()
     assert not flag.is_set()
     flag.set()
     flag.set()
     assert flag.is_set()
+    sessions = build.session_days([0])
+    prices = build.prices([("AAA", 0, Decimal(1))])
+    store = _core.PriceStore.from_frame(prices)
+    fields = [("a", "int4", (np.zeros(1, dtype=np.int32),), None)]
+    for call in (
+        lambda: native.build_market(prices, sessions, cancel=flag),
+        lambda: _core.Marks.from_prices(store, sessions=sessions, lookback_days=10, cancel=flag),
+        lambda: _core.encode(fields=fields, rows=1, piece_bytes=1, cancel=flag),
+    ):
+        with pytest.raises(CancelledError):
+            call()
 
 
 def test_days_without_value_are_no_exit() -> None:

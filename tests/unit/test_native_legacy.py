@@ -84,12 +84,18 @@ def test_frames_left_out_are_as_good_as_empty() -> None:
     assert rows.equity_balance.tolist() == computed(FRAMES).equity_balance.tolist()
 
 
-def test_another_policy_has_no_columns_of_legacy() -> None:
+def test_columns_of_each_policy() -> None:
     assert computed(FRAMES, policy="rollforward").legacy is None
-
-
-def test_unrealized_is_null_as_no_rule_names_it() -> None:
-    assert computed(FRAMES).unrealized_pnl.state.tolist() == [State.NULL] * 3
+    rows = computed(FRAMES)
+    assert rows.unrealized_pnl.state.tolist() == [State.NULL] * 3  # as no rule names it
+    assert rows.legacy is not None
+    columns = {item.name: getattr(rows.legacy, item.name) for item in fields(rows.legacy)}
+    greeks = ("portfolio_delta", "portfolio_gamma", "portfolio_theta", "portfolio_vega")
+    assert {name: one.scale for name, one in columns.items() if isinstance(one, Decimals)} == {
+        **dict.fromkeys(("total_value", *greeks, "effective_num_positions"), 2),
+        **dict.fromkeys(("beta_provider_1y", "hhi"), 4),
+        **dict.fromkeys(("top_3_concentration", "top_10_concentration"), 4),
+    }
 
 
 def test_prices_are_counted_by_their_age_and_told_where_too_old() -> None:
@@ -136,28 +142,6 @@ def test_days_outside_the_span_of_a_portfolio_are_not_run() -> None:
     }
     rows = computed(replace(FRAMES, opening=replace(FRAMES.opening, **spans)))
     assert rows.day.tolist() == [DAYS[1]]
-
-
-def test_scales_of_its_own_columns_are_those_of_the_table() -> None:
-    own = computed(FRAMES).legacy
-    assert own is not None
-    scales = {
-        name: getattr(own, name).scale
-        for name in [item.name for item in fields(own)]
-        if isinstance(getattr(own, name), Decimals)
-    }
-    assert scales == {
-        "total_value": 2,
-        "portfolio_delta": 2,
-        "portfolio_gamma": 2,
-        "portfolio_theta": 2,
-        "portfolio_vega": 2,
-        "beta_provider_1y": 4,
-        "hhi": 4,
-        "effective_num_positions": 2,
-        "top_3_concentration": 4,
-        "top_10_concentration": 4,
-    }
 
 
 def test_two_snapshots_of_a_day_are_refused() -> None:

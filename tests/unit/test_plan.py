@@ -1,8 +1,9 @@
 """The plan of a run against `reference.span`, without a database."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -131,6 +132,10 @@ def plan_of(
     return plans.make_plan(loaded(rows, calendar, span.boundary, deleted), calendar, span, mode)
 
 
+def by_id(ids: npt.NDArray[np.uint8], values: npt.NDArray[Any]) -> dict[bytes, int]:
+    return dict(zip(map(bytes, ids), values.tolist(), strict=True))
+
+
 def written(plan: plans.Plan, row: int) -> list[int]:
     return [
         day for day in plan.sessions.tolist() if plan.first_day[row] <= day <= plan.last_day[row]
@@ -150,12 +155,15 @@ some_calendars = st.sampled_from(["daily", "XNYS"]).map(calendars.load) | st.set
 )
 
 
-@settings(max_examples=400)
-@given(
-    rows=st.lists(portfolio_rows, min_size=1, max_size=4),
-    calendar=some_calendars,
-    ends=st.tuples(days, days).map(sorted),
-    mode=st.sampled_from(["skip", "replace", "error"]),
+def for_any_rows(examples: int = 400, **others: st.SearchStrategy[Any]) -> Callable[[Any], Any]:
+    """Decorate a test of the snapshots of up to four portfolios under a calendar."""
+    rows = st.lists(portfolio_rows, min_size=1, max_size=4)
+    made = given(rows=rows, calendar=some_calendars, **others)
+    return lambda test: settings(max_examples=examples)(made(test))
+
+
+@for_any_rows(
+    ends=st.tuples(days, days).map(sorted), mode=st.sampled_from(["skip", "replace", "error"])
 )
 def test_a_plan_is_what_the_reference_says(
     rows: list[Rows], calendar: calendars.Calendar, ends: list[int], mode: str
@@ -179,12 +187,8 @@ def test_a_plan_is_what_the_reference_says(
     assert plan.works.tolist() == [bool(span.sessions) for span in spans]
     run = sorted({day for span in spans for day in span.sessions})
     assert plan.sessions[plan.sessions_run].tolist() == run
-    previous = dict(
-        zip(map(bytes, plan.previous.portfolio_id), plan.previous.day.tolist(), strict=True)
-    )
-    equity = dict(
-        zip(map(bytes, plan.previous.portfolio_id), plan.previous.equity.values, strict=True)
-    )
+    previous = by_id(plan.previous.portfolio_id, plan.previous.day)
+    equity = by_id(plan.previous.portfolio_id, plan.previous.equity.values)
     for row, span in enumerate(spans):
         own = bytes(plan.id[row])
         if span.sessions:
@@ -195,13 +199,7 @@ def test_a_plan_is_what_the_reference_says(
         assert (plan.price_first, plan.price_last) == (min(starts), run[-1])
 
 
-@settings(max_examples=400)
-@given(
-    rows=st.lists(portfolio_rows, min_size=1, max_size=4),
-    calendar=some_calendars,
-    ends=st.tuples(days, days).map(sorted),
-    mode=st.sampled_from(["skip", "replace"]),
-)
+@for_any_rows(ends=st.tuples(days, days).map(sorted), mode=st.sampled_from(["skip", "replace"]))
 def test_gaps_and_rows_off_session_are_what_the_reference_says(
     rows: list[Rows], calendar: calendars.Calendar, ends: list[int], mode: str
 ) -> None:
@@ -232,13 +230,7 @@ def test_gaps_and_rows_off_session_are_what_the_reference_says(
         assert shown(gaps) == expected([span.gaps for span in spans], "sessions")
 
 
-@settings(max_examples=400)
-@given(
-    rows=st.lists(portfolio_rows, min_size=1, max_size=4),
-    calendar=some_calendars,
-    ends=st.tuples(days, days).map(sorted),
-    has_start=st.booleans(),
-)
+@for_any_rows(ends=st.tuples(days, days).map(sorted), has_start=st.booleans())
 def test_what_is_missing_is_rewritten_from_the_first_hole_on(
     rows: list[Rows], calendar: calendars.Calendar, ends: list[int], *, has_start: bool
 ) -> None:
@@ -250,16 +242,14 @@ def test_what_is_missing_is_rewritten_from_the_first_hole_on(
     holes = holes_of(rows, calendar, start, span.end)
     rewrites = plans.of_holes(holes, calendar, span)
     boundaries = rewrites.boundaries()
-    own = dict(zip(map(bytes, boundaries.ids), boundaries.day.tolist(), strict=True))
+    own = by_id(boundaries.ids, boundaries.day)
     parts = [
         loaded([each], calendar, own.get(bytes(one), span.boundary))
         for one, each in zip(ids(len(rows)), rows, strict=True)
     ]
     portfolios = replace(Portfolios.concat(parts), id=ids(len(rows)))
     plan = plans.make_plan(portfolios, calendar, span, "replace", rewrites.of(portfolios.id))
-    previous = dict(
-        zip(map(bytes, plan.previous.portfolio_id), plan.previous.day.tolist(), strict=True)
-    )
+    previous = by_id(plan.previous.portfolio_id, plan.previous.day)
 
     for row, each in enumerate(rows):
         days_of = complete(each, calendar)
@@ -313,13 +303,7 @@ def test_nobody_is_a_plan_without_work() -> None:
     assert plans.chunks(plan, 10) == []
 
 
-@given(
-    rows=st.lists(portfolio_rows, min_size=1, max_size=4),
-    calendar=some_calendars,
-    end=days,
-    closed=days,
-    done=st.lists(st.booleans(), min_size=4, max_size=4),
-)
+@for_any_rows(100, end=days, closed=days, done=st.lists(st.booleans(), min_size=4, max_size=4))
 def test_sessions_behind_are_those_that_the_portfolio_furthest_behind_lacks(
     rows: list[Rows], calendar: calendars.Calendar, end: int, closed: int, done: list[bool]
 ) -> None:

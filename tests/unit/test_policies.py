@@ -49,14 +49,8 @@ def rolled_forward(example: Case) -> dict[int, Any]:
 
 def by_legacy(example: Case) -> dict[int, Any]:
     """Return the rows of the policy `legacy` by day."""
-    shared = legacy.Shared(
-        prices=legacy.closes(example.prices),
-        calendar=CALENDAR,
-        today=example.today,
-        profiles=example.profiles,
-        has_benchmark=example.has_benchmark,
-    )
     (held,) = example.portfolios
+    shared = example.shared(CALENDAR)
     return {row.day: row for row in legacy.roll(held, shared, example.days).rows}
 
 
@@ -115,28 +109,16 @@ def current_cell(title: str) -> str:
     return str(line)
 
 
-def test_provider_beta_of_the_current_day() -> None:
+def test_columns_of_the_current_day() -> None:
     row = current(held("AAA", "300"), profiles={"AAA": profile("1.5")})
     assert f"= {row.beta_provider_1y}" in current_cell("provider beta")
-
-
-def test_sectors_of_the_current_day() -> None:
     assert current(held("AAA", "100")).sector_exposure == {}
     assert "`{}`" in current_cell("sectors")
-
-
-def test_sectors_of_a_negative_equity() -> None:
     row = current(held("AAA", "100"), equity="-500", profiles={"AAA": profile(None, "Energy")})
     assert row.sector_exposure == {"Energy": -0.2}
     assert '`{"Energy": -0.2}`' in current_cell("sectors, equity of -500")
-
-
-def test_concentration_of_the_current_day() -> None:
     assert current(held("AAA", "100"), held("aaa", "100")).hhi == 5000
     assert "hhi 5000" in current_cell("concentration")
-
-
-def test_columns_of_the_current_day_without_a_benchmark() -> None:
     row = current(held("AAA", "100"), has_benchmark=False)
     assert (row.sector_exposure, row.hhi, row.effective_num_positions) == (None, None, None)
     assert (row.top_3_concentration, row.top_10_concentration) == (None, None)

@@ -7,8 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from batchcore import calendar as calendars
 from batchcore.config import Schema
@@ -62,43 +60,6 @@ def catalog(schema: Schema | None = None, **changes: ColumnType) -> Catalog:
         for table, columns in REQUIRED.items()
     }
     return Catalog(schema, columns, frozenset(columns), indexes=frozenset())
-
-
-def parsed(literal: str) -> list[str]:
-    """Return the elements of an array literal, read by the rules of PostgreSQL's manual."""
-    if literal.startswith("E'"):
-        text = literal[2:-1].replace("\\\\", "\\").replace("''", "'")
-    else:
-        text = literal[1:-1].replace("''", "'")
-    assert (text[0], text[-1]) == ("{", "}")
-    found: list[str] = []
-    at = 1
-    while text[at] != "}":
-        assert text[at] == '"'
-        at += 1
-        element = ""
-        while text[at] != '"':
-            at += text[at] == "\\"
-            element += text[at]
-            at += 1
-        found.append(element)
-        at += 1
-        at += text[at] == ","
-    assert at == len(text) - 1
-    return found
-
-
-@given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))))
-def test_texts_come_back_from_an_array_literal(texts: list[str]) -> None:
-    assert parsed(text_array(texts)) == texts
-
-
-def test_array_literals_of_hostile_texts() -> None:
-    assert text_array([]) == "'{}'"
-    assert text_array(["O'Neil", "NULL", ""]) == """'{"O''Neil","NULL",""}'"""
-    # one backslash: doubled in the array, and each of these doubled in the E-string
-    assert text_array(["a\\b"]) == """E'{"a\\\\\\\\b"}'"""
-    assert text_array(['"']) == """E'{"\\\\""}'"""
 
 
 def test_a_zero_character_is_refused() -> None:

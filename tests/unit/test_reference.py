@@ -1,5 +1,6 @@
 """How the reference rounds; tests/unit/test_worked_cases.py holds it to the worked cases."""
 
+from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
@@ -8,28 +9,23 @@ from batchcore import reference as ref
 
 
 @pytest.mark.parametrize(
-    ("value", "cents"),
+    ("rounded", "value", "read"),
     [
-        ("0.005", "0.01"),
-        ("-0.005", "-0.01"),
-        ("0.0049999", "0.00"),
-        ("-0.004", "0.00"),
-        ("2.675", "2.68"),
-        ("1E+2", "100.00"),
+        (ref.r2, ("0.005",), "0.01"),
+        (ref.r2, ("-0.005",), "-0.01"),
+        (ref.r2, ("0.0049999",), "0.00"),
+        (ref.r2, ("-0.004",), "0.00"),
+        (ref.r2, ("2.675",), "2.68"),
+        (ref.r2, ("1E+2",), "100.00"),
+        (ref.r6, ("1", "3"), "0.333333"),
+        (ref.r6, ("2", "3"), "0.666667"),
+        (ref.r6, ("-1", "2000000"), "-0.000001"),
     ],
 )
-def test_cents_are_rounded_half_away_from_zero(value: str, cents: str) -> None:
-    assert str(ref.r2(Decimal(value))) == cents
-
-
-@pytest.mark.parametrize(
-    ("numerator", "denominator", "quotient"),
-    [("1", "3", "0.333333"), ("2", "3", "0.666667"), ("-1", "2000000", "-0.000001")],
-)
-def test_quotients_are_rounded_half_away_from_zero(
-    numerator: str, denominator: str, quotient: str
+def test_decimals_are_rounded_half_away_from_zero(
+    rounded: Callable[..., Decimal], value: tuple[str, ...], read: str
 ) -> None:
-    assert str(ref.r6(Decimal(numerator), Decimal(denominator))) == quotient
+    assert str(rounded(*map(Decimal, value))) == read
 
 
 @pytest.mark.parametrize(

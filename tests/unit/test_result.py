@@ -23,16 +23,7 @@ from support.reports import IDS, MONDAY, issues, replace, report
 
 def test_a_report_is_a_mapping_with_the_keys_of_the_plan() -> None:
     result = report()
-    assert list(result) == [
-        "success",
-        "portfolios_processed",
-        "snapshots_created",
-        "errors",
-        "cache_stats",
-        "duration_seconds",
-    ]
-    assert len(result) == 6
-    assert dict(result) == {
+    plan = {
         "success": False,
         "portfolios_processed": 1,
         "snapshots_created": 3,
@@ -40,6 +31,7 @@ def test_a_report_is_a_mapping_with_the_keys_of_the_plan() -> None:
         "cache_stats": dict(result.cache),
         "duration_seconds": 1.5,
     }
+    assert (dict(result), list(result), len(result)) == (plan, [*plan], 6)
     assert "rows" not in result
     with pytest.raises(KeyError):
         result["rows"]
@@ -69,16 +61,13 @@ def test_a_report_is_json() -> None:
     assert told["issues"][0]["portfolio"] is None
 
 
-PLAIN = (str, int, float, bool, type(None))
-
-
 def is_plain(value: Any) -> bool:
     """Return whether a value is of JSON's own types, exactly: a NumPy scalar is a float too."""
     if type(value) is dict:
         return all(type(name) is str and is_plain(one) for name, one in value.items())
     if type(value) is list:
         return all(map(is_plain, value))
-    return type(value) in PLAIN
+    return value is None or type(value) in {str, int, float, bool}
 
 
 def test_a_report_has_nothing_but_types_of_json() -> None:
@@ -117,25 +106,21 @@ def test_fastapi_takes_a_report_for_the_mapping_that_it_is() -> None:
     assert not dataclasses.is_dataclass(BatchResult)
 
 
-def test_issues_are_counted_by_name() -> None:
-    assert report().issues_by_name() == {
-        "expired": 2,
-        "non_finite": 1,
-        "out_of_range": 1,
-        "stale": 1,
-    }
-
-
-def test_only_what_failed_a_portfolio_is_an_error() -> None:
+def test_what_a_report_says_of_its_issues_and_itself() -> None:
+    result = report()
+    counts = {"expired": 2, "non_finite": 1, "out_of_range": 1, "stale": 1}
+    assert result.issues_by_name() == counts
     # `non_finite` of a position has no session and fails nobody.
-    assert len(report().errors()) == 1
-    fine = replace(report(), issues=issues(("expired", 0, "OPT", MONDAY, "expiration_date")))
+    assert len(result.errors()) == 1
+    fine = replace(result, issues=issues(("expired", 0, "OPT", MONDAY, "expiration_date")))
     assert fine.errors() == []
-
-
-def test_a_report_without_sessions_says_that_nothing_was_to_do() -> None:
-    assert not report().nothing_to_do
-    assert replace(report(), sessions=np.zeros(0, dtype=np.int32)).nothing_to_do
+    assert not result.nothing_to_do
+    assert replace(result, sessions=np.zeros(0, dtype=np.int32)).nothing_to_do
+    assert repr(result) == (
+        "BatchResult(run_id='r', policy='rollforward', portfolios=3, failed=1, rows_written=3,"
+        " issues=5)"
+    )
+    assert issue_dicts(replace(result, issues=IssueList().finish())) == []
 
 
 def test_hits_are_fresh_and_lookback() -> None:
@@ -204,19 +189,6 @@ def test_misses_of_a_symbol_add_up_over_chunks() -> None:
         ("stale", -1, "AAA", MONDAY, "5 lot-sessions until 2026-01-07"),
         ("unpriced", -1, "BBB", MONDAY, "1 lot-session until 2026-01-05"),
     ]
-
-
-def test_an_empty_list_of_issues_is_one() -> None:
-    found = IssueList().finish()
-    assert len(found) == 0
-    assert issue_dicts(replace(report(), issues=found)) == []
-
-
-def test_a_report_is_written_out_without_its_arrays() -> None:
-    assert repr(report()) == (
-        "BatchResult(run_id='r', policy='rollforward', portfolios=3, failed=1, rows_written=3,"
-        " issues=5)"
-    )
 
 
 def test_symbols_of_issues_come_once_and_in_order() -> None:

@@ -6,8 +6,8 @@ import uuid
 import numpy as np
 import pytest
 
-from batchcore.config import MOST_SHARDS, Settings
-from batchcore.errors import ConfigError, ProcessDiedError
+from batchcore.config import MOST_SHARDS
+from batchcore.errors import ProcessDiedError
 from batchcore.run.group import shard_result
 from batchcore.shards import in_shard
 from support import build
@@ -36,25 +36,6 @@ def test_each_id_belongs_to_one_shard() -> None:
 def test_without_shards_all_ids_count_and_without_ids_none() -> None:
     assert in_shard(build.ids(IDS), None).tolist() == [True] * 4
     assert in_shard(build.ids([]), (1, 2)).tolist() == []
-
-
-@pytest.mark.parametrize(
-    ("shard", "shown"),
-    [
-        ((0, 2), "0/2"),
-        ((3, 2), "3/2"),
-        ((1, 0), "1/0"),
-        ((1, MOST_SHARDS + 1), f"1/{MOST_SHARDS + 1}"),
-        ((1, True), "(1, True)"),
-        ((1, 2, 3), "(1, 2, 3)"),
-        ("1/2", "'1/2'"),
-    ],
-)
-def test_a_shard_that_is_none_is_refused_by_name(shard: object, shown: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        Settings(shard=shard)  # type: ignore[arg-type]
-    expected = f"shard is {shown}, expected k/n with 1 <= k <= n <= {MOST_SHARDS}"
-    assert (str(caught.value), caught.value.option) == (expected, "shard")
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,11 @@ from support.sides import frames, native_market
 CASES = {case.name: case for case in cases("rollforward", "rollforward/splits.toml")}
 
 
+AS_TRADED, ADJUSTED = (
+    f"2 for 1, closes {basis}, quantities as entered" for basis in ("as traded", "adjusted")
+)
+
+
 def market_of(case: Case, *days: int) -> native.Market:
     return native_market(frames(case), case, list(map(jan, days)))
 
@@ -67,8 +72,8 @@ def test_a_price_shown_is_of_the_shares_of_its_session() -> None:
 @pytest.mark.parametrize(
     ("name", "returned"),
     [
-        ("2 for 1, closes as traded, quantities as entered", 51.5 * 2 / 102 - 1),
-        ("2 for 1, closes adjusted, quantities as entered", 51.5 / 51 - 1),
+        (AS_TRADED, 51.5 * 2 / 102 - 1),
+        (ADJUSTED, 51.5 / 51 - 1),
     ],
 )
 def test_the_return_over_an_ex_date_is_that_of_the_same_shares(name: str, returned: float) -> None:
@@ -89,7 +94,7 @@ def test_shares_that_a_close_stands_for() -> None:
 
 
 def test_legacy_computes_the_same_with_splits_and_without() -> None:
-    case = CASES["2 for 1, closes as traded, quantities as entered"]
+    case = CASES[AS_TRADED]
     inputs = frames(case)
     options: Any = {"policy": "legacy", "today": np.datetime64("2026-01-09").item()}
     days = build.session_days(case.days)
@@ -137,29 +142,23 @@ def test_a_fraction_is_rounded_half_away_however_large() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "price_basis", "told"),
     [
-        ("a split that no table has", ["102 to 51.5, near 2 for 1"]),
-        ("2 for 1, closes as traded, quantities as entered", []),
-        ("2 for 1, closes adjusted, quantities as entered", []),
+        ("a split that no table has", None, ["102 to 51.5, near 2 for 1"]),
+        (AS_TRADED, "as_traded", []),
+        (ADJUSTED, "adjusted", []),
+        # a close that halves is no split of closes that are adjusted
+        (AS_TRADED, "adjusted", ["102 to 51.5, near 2 for 1"]),
     ],
 )
-def test_a_row_explains_closes_that_look_like_its_split(name: str, told: list[str]) -> None:
+def test_a_row_explains_closes_that_look_like_its_split(
+    name: str, price_basis: str | None, told: list[str]
+) -> None:
     case = CASES[name]
-    run = Run(case.portfolios, case.prices, case.days, splits=case.splits)
+    splits = case.splits and replace(case.splits, price_basis=price_basis or "as_traded")
+    run = Run(case.portfolios, case.prices, case.days, splits=splits)
     rules = checks.Rules(checks=dict.fromkeys(CHECKS, "report"))
     given = CheckedRun(run, case.days, rules, None)
     found = by_core(given)
     assert found == by_reference(given)
     assert [one.detail for one in found[0] if one.name == "split_suspected"] == told
-
-
-def test_a_close_that_halves_is_no_split_of_closes_that_are_adjusted() -> None:
-    case = CASES["2 for 1, closes as traded, quantities as entered"]
-    assert case.splits is not None
-    splits = replace(case.splits, price_basis="adjusted")
-    run = Run(case.portfolios, case.prices, case.days, splits=splits)
-    given = CheckedRun(run, case.days, checks.Rules(checks={"split_suspected": "report"}), None)
-    found = by_core(given)
-    assert found == by_reference(given)
-    assert [one.name for one in found[0]] == ["split_suspected"]

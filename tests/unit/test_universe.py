@@ -43,11 +43,6 @@ def portfolios():
     return demo_portfolios(real_market(), count=100, seed=3)
 
 
-@pytest.fixture(scope="module")
-def tags(portfolios):
-    return tag_tables(portfolios, day=DAY, seed=4)
-
-
 def test_profiles_are_of_stocks_and_funds_each_once(market, profiles):
     symbols = [profile.symbol for profile in profiles]
     assert symbols == sorted(set(symbols))
@@ -56,23 +51,21 @@ def test_profiles_are_of_stocks_and_funds_each_once(market, profiles):
     assert set(FACTOR_ETFS) <= set(symbols)
 
 
-def test_shares_of_odd_profiles_are_those_told(profiles):
+def test_shares_of_odd_profiles_are_those_told_and_betas_scatter_about_one(profiles):
     # 9,000 stocks and 11 funds. The deviation of a share p is sqrt(p * (1 - p) / 9000), at most
     # 0.0021 for p = 0.04: each limit is about five of them.
     stocks = [profile for profile in profiles if profile.symbol not in FACTOR_ETFS]
     count = len(stocks)
     assert abs(count / 9_000 - 0.97) < 0.009
-    assert abs(sum(one.is_etf for one in stocks) / count - 0.03) < 0.009
-    assert abs(sum(one.beta is None for one in stocks) / count - 0.04) < 0.0105
-    # Two in a hundred of those that have one.
-    assert abs(sum(one.beta == 0 for one in stocks) / count - 0.0192) < 0.0075
-    # A hundredth of those that are no ETF.
-    without = sum(one.sector is None and not one.is_etf for one in stocks)
-    assert abs(without / count - 0.0097) < 0.0052
-
-
-def test_betas_of_stocks_scatter_about_one(profiles):
-    betas = [float(one.beta) for one in profiles if one.beta and one.symbol not in FACTOR_ETFS]
+    for odd, share, most in (
+        (sum(one.is_etf for one in stocks), 0.03, 0.009),
+        (sum(one.beta is None for one in stocks), 0.04, 0.0105),
+        # Two in a hundred of those that have one; a hundredth of those that are no ETF.
+        (sum(one.beta == 0 for one in stocks), 0.0192, 0.0075),
+        (sum(one.sector is None and not one.is_etf for one in stocks), 0.0097, 0.0052),
+    ):
+        assert abs(odd / count - share) < most
+    betas = [float(one.beta) for one in stocks if one.beta]
     # Three uniforms on +-0.45: a deviation of 0.45, of the mean 0.45 / sqrt(8,550) = 0.0049.
     assert abs(np.mean(betas) - 1) < 0.025
     assert abs(np.std(betas) - 0.45) < 0.02
@@ -125,14 +118,12 @@ def test_users_are_those_of_the_portfolios(portfolios):
     assert len(set(table.columns["email"].texts())) == 34
 
 
-def test_about_one_position_in_seven_has_a_tag(portfolios, tags):
+def test_positions_have_tags_some_of_them_with_the_name_of_a_sector(portfolios):
+    tags = tag_tables(portfolios, day=DAY, seed=4)
     tagged = keys(tags[1].columns["position_id"])
     assert len(set(tagged)) == len(tagged)
     # 15 % of about 1,400: a deviation of 0.0095.
     assert abs(len(tagged) / len(portfolios.inputs.positions) - 0.15) < 0.048
-
-
-def test_one_user_in_three_has_a_tag_with_the_name_of_a_sector(tags):
     own = tags[0].columns
     names = defaultdict(list)
     for user, name in zip(keys(own["user_id"]), own["name"].texts(), strict=True):
@@ -141,8 +132,7 @@ def test_one_user_in_three_has_a_tag_with_the_name_of_a_sector(tags):
     # Users 0, 3, .. 33 of 34.
     assert Counter(len(of_user) for of_user in names.values()) == {4: 12, 3: 22}
     assert {name for of_user in names.values() for name in of_user[3:]} <= set(NAMES)
-    colors = set(zip(own["name"].texts(), own["color"].texts(), strict=True))
-    assert len(colors) == 4
+    assert len(set(zip(own["name"].texts(), own["color"].texts(), strict=True))) == 4
 
 
 def test_no_two_tables_of_a_seed_share_an_id(portfolios):

@@ -89,23 +89,6 @@ def test_one_session_at_a_time(inputs, at_once):
             same(alone[name][0] if by_session else alone[name][:, 0], whole)
 
 
-def test_one_portfolio_at_a_time(inputs, at_once):
-    columns = inputs["columns"]
-    for portfolio in range(0, PORTFOLIOS, 4):
-        own = columns["portfolio"] == portfolio
-        chosen = {name: column[own] for name, column in columns.items()}
-        alone = analysed(
-            columns={**chosen, "portfolio": np.zeros_like(chosen["portfolio"])},
-            equity=inputs["equity"][portfolio, None],
-            returns=inputs["returns"],
-            market=inputs["market"],
-            daily_return=inputs["daily_return"][portfolio, None],
-        )
-        for name, expected in at_once.items():
-            if not name.startswith("symbol"):
-                same(alone[name][0], expected[portfolio])
-
-
 def test_what_is_not_a_matrix_product_is_the_same_to_the_last_bit(inputs, at_once):
     last = analysed(
         columns={**inputs["columns"], "value": inputs["columns"]["value"][:, -1:]},

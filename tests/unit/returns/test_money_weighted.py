@@ -141,13 +141,7 @@ def test_periods_without_flows_have_a_closed_form() -> None:
     before, after = np.array([100.0, -100.0, 0.0, 100.0, 100.0]), np.array([121, -50, 5, -5, 102.0])
     rate, found = closed_rates(before, after, np.array([730, 365, 365, 365, 1]))
     assert np.expm1(rate[:2]).tolist() == pytest.approx([0.1, -0.5])
-    assert found.tolist() == [
-        Found.RATE,
-        Found.RATE,
-        Found.ONE_SIGN,
-        Found.ONE_SIGN,
-        Found.NO_RATE,
-    ]
+    assert found.tolist() == [*[Found.RATE] * 2, *[Found.ONE_SIGN] * 2, Found.NO_RATE]
     assert np.isnan(rate[2:]).all()
 
 
