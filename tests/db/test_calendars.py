@@ -15,8 +15,6 @@ from batchcore.demo.check_rows import check
 from batchcore.demo.data import real_closes
 from support import database
 
-pytestmark = pytest.mark.db
-
 CODES = ("XNYS", "daily", "prices", "XTKS")
 SIZE = demo.Size(portfolios=8, sessions=25)
 EVERY = [dt.date(2016, 5, 26) + dt.timedelta(days=number) for number in range(37)]
@@ -77,19 +75,6 @@ async def test_each_session_has_the_rows_of_the_reference(filled: str, code: str
     assert result.rows_written == len(sessions) * SIZE.portfolios
     checked = await check(filled, DATA.opening(), result.sessions.tolist())
     assert (checked.rows, checked.differing) == (result.rows_written, 0), checked.examples
-
-
-@pytest.mark.parametrize("code", CODES)
-async def test_session_by_session_on_any_date_gives_the_same_rows(filled: str, code: str) -> None:
-    days = EVERY[:16]  # Memorial Day, on the fifth, is no session in New York
-    async with database.pooled(filled) as pool:
-        for day in days:
-            await ran(pool, code, day, day)
-        by_day = database.without_stamps(await database.snapshots(pool))
-
-        await ran(pool, code, days[0], days[-1], on_existing="replace")
-
-        assert database.without_stamps(await database.snapshots(pool)) == by_day
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,6 @@ from support.generate import MONDAY, Generator
 from support.outcome import random_host, seeded
 from support.runs import run_days
 
-pytestmark = pytest.mark.db
-
 TUESDAY, FRIDAY = MONDAY + 1, MONDAY + 4
 SATURDAY = MONDAY + 5
 
@@ -96,14 +94,6 @@ async def test_without_any_price_coverage_is_full_and_marks_are_entry_prices(
     assert result.rows_written == 1
     assert result.issues_by_name() == {"price_low": 1, "unpriced": 1}
     assert result.cache["unpriced"] == 1
-
-
-async def test_a_date_with_closes_of_other_symbols_is_checked_under_daily(same_host: str) -> None:
-    prices = (*closes("AAA", FRIDAY), *closes("OTHER", SATURDAY))
-    await database.fill(same_host, holding("AAA", prices=prices))
-
-    with pytest.raises(CoverageError, match="0 of 1 symbol has"):
-        await run(same_host, FRIDAY, SATURDAY, "daily")
 
 
 async def test_the_dates_of_the_price_table_are_the_sessions_of_prices(same_host: str) -> None:

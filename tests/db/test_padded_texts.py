@@ -13,8 +13,6 @@ from batchcore.config import Schema, Settings
 from support import database
 from support.generate import MONDAY
 
-pytestmark = pytest.mark.db
-
 DAYS = [MONDAY, MONDAY + 1, MONDAY + 2]
 START, END = date_of(DAYS[0]), date_of(DAYS[-1])
 ONE, TWO = (database.full_host(n, DAYS, event=DAYS[1], flow=DAYS[2]) for n in (1, 2))
@@ -104,7 +102,6 @@ async def test_caches_give_texts_without_blanks(host: str) -> None:
     await prices.load_single_date(host, ["AAA"], END)
 
     found = profiles.get("AAA")
-    assert found is not None
     assert (found.sector, found.country, found.name) == ("Energy", "US", "Triple A")
     assert prices.get("AAA", END) == Decimal(13)
 

@@ -17,8 +17,6 @@ from support import database
 from support.database import fetch
 from support.tables import FILLED
 
-pytestmark = pytest.mark.db
-
 ID = uuid.UUID(int=7)
 NULL = np.array([State.NULL], dtype=np.uint8)
 MOMENT = Moment(1_700_000_000_000_000)  # 2023-11-14 22:13:20 UTC
@@ -59,9 +57,9 @@ def close(cents: int) -> Table:
     )
 
 
-async def test_every_kind_of_column_arrives(host: str) -> None:
-    assert await fill(host, [portfolio(), close(12_34)]) == 2
-    (row,) = await fetch(host, "SELECT * FROM portfolios")
+async def test_every_kind_of_column_arrives(same_host: str) -> None:
+    assert await fill(same_host, [portfolio(), close(12_34)]) == 2
+    (row,) = await fetch(same_host, "SELECT * FROM portfolios")
     assert dict(row) == {
         "id": ID,
         "user_id": ID,
@@ -76,11 +74,11 @@ async def test_every_kind_of_column_arrives(host: str) -> None:
         "updated_at": dt.datetime(2023, 11, 14, 22, 13, 20, tzinfo=dt.UTC),
         "deleted_at": None,
     }
-    (priced,) = await fetch(host, "SELECT symbol, date, close FROM market_data_cache")
+    (priced,) = await fetch(same_host, "SELECT symbol, date, close FROM market_data_cache")
     assert tuple(priced) == ("AAA", dt.date(2024, 10, 4), Decimal("12.34"))
 
 
-async def test_integers_truth_values_and_rows_without_id_arrive(host: str) -> None:
+async def test_integers_truth_values_and_rows_without_id_arrive(same_host: str) -> None:
     key = np.frombuffer(ID.bytes, dtype=np.uint8).reshape(1, 16)
     stamps = {"created_at": MOMENT, "updated_at": MOMENT}
     profiles = Table(
@@ -123,43 +121,39 @@ async def test_integers_truth_values_and_rows_without_id_arrive(host: str) -> No
             **stamps,
         },
     )
-    assert await fill(host, [profiles, tag, weight]) == 4
+    assert await fill(same_host, [profiles, tag, weight]) == 4
     query = "SELECT symbol, sector, is_etf, beta FROM company_profiles ORDER BY symbol"
-    assert [tuple(row) for row in await fetch(host, query)] == [
+    assert [tuple(row) for row in await fetch(same_host, query)] == [
         ("KO", "Consumer Defensive", False, Decimal("-0.0001")),
         ("SPY", None, True, Decimal("1.0000")),
     ]
-    (stored,) = await fetch(host, "SELECT display_order, usage_count FROM tags_v2")
+    (stored,) = await fetch(same_host, "SELECT display_order, usage_count FROM tags_v2")
     assert tuple(stored) == (-3, 2**31 - 1)
     query = "SELECT asof_date, weight, num_constituents FROM benchmarks_sector_weights"
-    (stored,) = await fetch(host, query)
+    (stored,) = await fetch(same_host, query)
     assert tuple(stored) == (dt.date(2024, 10, 4), Decimal("0.070000"), None)
 
 
-SIZES = (
-    pytest.param(demo.Size(portfolios=20, symbols=30, sessions=3), id="generated"),
-    pytest.param(demo.Size(portfolios=4), id="real"),
-)
+GENERATED = demo.Size(portfolios=20, symbols=30, sessions=3)
 
 
-@pytest.mark.parametrize("size", SIZES)
-async def test_every_seeded_table_is_written_whole(host: str, size: demo.Size) -> None:
+@pytest.mark.parametrize("size", [GENERATED, demo.Size(portfolios=4)], ids=["generated", "real"])
+async def test_every_seeded_table_is_written_whole(same_host: str, size: demo.Size) -> None:
     data = demo.seeded(size, seed=1)
-    written = await data.write(host)
+    written = await data.write(same_host)
     counts = {
-        table.name: (await fetch(host, f"SELECT count(*) FROM {table.name}"))[0][0]  # noqa: S608
+        table.name: (await fetch(same_host, f"SELECT count(*) FROM {table.name}"))[0][0]  # noqa: S608
         for table in data.tables
     }
     assert counts == {table.name: table.rows for table in data.tables}
     assert tuple(counts) == FILLED
     assert min(counts.values()) > 0
     assert written == sum(counts.values())
-
-
-async def test_what_belongs_together_finds_itself(host: str) -> None:
-    await demo.seeded(SIZES[0].values[0], seed=1).write(host)
+    stored = await fetch(same_host, "SELECT id, equity_balance FROM portfolios")
+    assert data.opening() == {row["id"]: row["equity_balance"] for row in stored}
+    # what belongs together finds itself
     (found,) = await fetch(
-        host,
+        same_host,
         "SELECT (SELECT count(*) FROM portfolios LEFT JOIN users u ON u.id = user_id"
         " WHERE u.id IS NULL) AS strangers,"
         " (SELECT count(*) FROM factor_definitions LEFT JOIN market_data_cache ON"
@@ -177,30 +171,23 @@ async def test_what_belongs_together_finds_itself(host: str) -> None:
 
 async def test_a_table_that_a_run_can_do_without_is_left_out_where_it_is_absent(host: str) -> None:
     await fetch(host, "DROP TABLE company_profiles")
-    data = demo.seeded(SIZES[0].values[0], seed=1)
+    data = demo.seeded(GENERATED, seed=1)
     written = await data.write(host)
     assert written == sum(t.rows for t in data.tables if t.name != "company_profiles")
 
 
-async def test_opening_equities_are_those_written(host: str) -> None:
-    data = demo.seeded(demo.Size(portfolios=3, symbols=10, sessions=2), seed=1)
-    await data.write(host)
-    stored = await fetch(host, "SELECT id, equity_balance FROM portfolios")
-    assert data.opening() == {row["id"]: row["equity_balance"] for row in stored}
-
-
-async def test_a_table_with_rows_is_refused_and_nothing_written(host: str) -> None:
-    await fill(host, [close(100)])
+async def test_a_table_with_rows_is_refused_and_nothing_written(same_host: str) -> None:
+    await fill(same_host, [close(100)])
     with pytest.raises(ConfigError, match="table `market_data_cache` has rows already"):
-        await fill(host, [portfolio(), close(200)])
-    assert await fetch(host, "SELECT FROM portfolios") == []
+        await fill(same_host, [portfolio(), close(200)])
+    assert await fetch(same_host, "SELECT FROM portfolios") == []
 
 
-async def test_a_row_that_the_server_refuses_undoes_all(host: str) -> None:
+async def test_a_row_that_the_server_refuses_undoes_all(same_host: str) -> None:
     too_long = portfolio(currency=Constant("dollars"))
     with pytest.raises(DatabaseError, match="too long"):
-        await fill(host, [close(100), too_long])
-    assert await fetch(host, "SELECT FROM market_data_cache") == []
+        await fill(same_host, [close(100), too_long])
+    assert await fetch(same_host, "SELECT FROM market_data_cache") == []
 
 
 async def test_a_database_that_was_not_migrated_is_refused(database: str) -> None:

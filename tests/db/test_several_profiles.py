@@ -14,8 +14,6 @@ from batchcore.config import Settings
 from support import database
 from support.generate import MONDAY
 
-pytestmark = pytest.mark.db
-
 DAYS = [MONDAY, MONDAY + 1, MONDAY + 2]
 START, END = date_of(DAYS[0]), date_of(DAYS[-1])
 P0 = database.key("p0")
