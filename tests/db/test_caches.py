@@ -190,12 +190,6 @@ async def test_no_db_and_one_of_the_wrong_kind_are_refused(db: Any) -> None:
             await load
 
 
-async def test_a_host_without_profiles_says_so(host: str) -> None:
-    schema = Schema(tables={"company_profiles": "no_such_table"})
-    with pytest.raises(SchemaError, match="no_such_table: missing table"):
-        await CompanyProfileCache(schema=schema).load(host, ["A"])
-
-
 HOSTILE = ["'; DROP TABLE positions; --", 'a"b', "back\\slash", "{x,y}", "NULL", "ünïcode", " A "]
 
 

@@ -112,16 +112,6 @@ async def test_a_transaction_with_one_view_is_consistent(
     assert result.consistent
 
 
-async def test_only_the_portfolios_asked_for_are_valued(same_host: str) -> None:
-    await database.fill(same_host, database.plain_host(3, DAYS))
-    own = database.key("p1")
-
-    result = await calculator().calculate_all_portfolios_pnl(date_of(D0), same_host, [own])
-
-    assert set(await database.snapshots(same_host)) == {(own, D0)}
-    assert result["portfolios_processed"] == 1
-
-
 async def test_a_date_that_is_no_session_is_nothing_to_do(one_host: str) -> None:
     result = await calculator().calculate_all_portfolios_pnl(date_of(D4 + 1), one_host)
     assert result.nothing_to_do

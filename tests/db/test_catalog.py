@@ -468,14 +468,6 @@ async def test_names_are_mapped_and_quoted(migrated: str) -> None:
     }
 
 
-async def test_a_fault_has_the_name_of_the_database(migrated: str) -> None:
-    schema = Schema(columns={"positions.entry_price": "cost_basis_per_share"})
-
-    assert problems_of(await inspected(migrated, schema=schema)) == (
-        "public.positions.cost_basis_per_share: missing column",
-    )
-
-
 async def test_a_role_with_few_grants_is_told_what_it_may_not_do(migrated: str) -> None:
     role = f"reader_{uuid.uuid4().hex}"
     found = await inspected(

@@ -250,9 +250,11 @@ async def test_several_portfolios_and_a_range_of_them(stored: str) -> None:
     )
 
 
-async def test_without_a_session_it_is_the_latest(stored: str) -> None:
+async def test_without_a_session_it_is_the_latest_and_of_nobody_nothing(stored: str) -> None:
     assert (await batchcore.explain(stored, [P])).session == D9
     assert (await batchcore.explain(stored)).session == D9
+    found = await batchcore.explain(stored, [], D9)
+    assert (found.portfolios, found.rows, found.rounding) == (0, (), 0)
 
 
 @pytest.mark.parametrize("calendar", ["daily", "prices"])
@@ -271,11 +273,6 @@ async def test_a_soft_deleted_portfolio_is_explained_if_it_is_asked_for(same_hos
     await database.fetch(same_host, "UPDATE portfolios SET deleted_at = now() WHERE id = $1", P)
     assert lots(await batchcore.explain(same_host, [P], D7)) == amounts(ON_THE_7TH)
     assert (await batchcore.explain(same_host, None, D7)).portfolios == 1
-
-
-async def test_no_portfolio_is_nothing(stored: str) -> None:
-    found = await batchcore.explain(stored, [], D9)
-    assert (found.portfolios, found.rows, found.rounding) == (0, (), 0)
 
 
 @pytest.mark.parametrize(

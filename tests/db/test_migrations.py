@@ -15,7 +15,6 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, MetaData, event
 
@@ -27,7 +26,6 @@ from batchcore.db.catalog import inspect
 from batchcore.db.check import check_revision
 from batchcore.db.migrate import MigrateReport, check, connect, downgrade, migrate
 from batchcore.errors import ConfigError, DatabaseError, LeaseHeldError, SchemaError
-from batchcore.schema import REVISION
 from support import database
 from support.callers import engine_of
 from support.database import connected, execute, fetch, fetchval, shared
@@ -213,14 +211,6 @@ def alembic_check(connection: Connection) -> str:
     config.attributes["connection"] = connection
     command.check(config)
     return str(config.stdout.getvalue())  # type: ignore[attr-defined]
-
-
-async def test_the_newest_revision_is_the_one_that_runs_expect() -> None:
-    config = Config()
-    config.set_main_option("script_location", "batchcore:migrations")
-    config.set_main_option("path_separator", "os")
-
-    assert ScriptDirectory.from_config(config).get_current_head() == REVISION
 
 
 async def test_a_failure_on_an_empty_database_leaves_nothing(database: str) -> None:

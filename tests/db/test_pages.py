@@ -201,14 +201,6 @@ async def test_the_error_of_a_group_names_its_shard(same_filled: str) -> None:
     assert (night.run.error or "").startswith("shard 1/2: SnapshotExistsError: ")
 
 
-async def test_a_run_of_some_portfolios_shows_these(same_filled: str) -> None:
-    await run(same_filled, portfolio_ids=IDS[:1])
-    await run(same_filled, portfolio_ids=IDS[1:4])
-    night = await load_night(same_filled)
-    assert night.totals.portfolios == 3
-    assert night.by_symbol.daily_pnl == night.totals.pnl
-
-
 async def test_portfolios_deleted_since_are_left_out_and_counted(same_filled: str) -> None:
     await run(same_filled, portfolio_ids=IDS[:3])
     await database.execute(same_filled, *(delete.format(IDS[0]) for delete in DELETED))
