@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -11,7 +12,17 @@ from batchcore.db.migrate import migrate
 from batchcore.db.sqlalchemy_tables import ledger, metadata
 from batchcore.run import lease
 from support import bouncer, database, foreign_host
+from support.outcome import LOOSE
 from support.waiting import Heard
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of this folder as such that need a server."""
+    for item in items:
+        if item.path.parent == HERE:
+            item.add_marker(pytest.mark.db)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -20,28 +31,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("PgBouncer is not installed: `make test-programs` does so as root with apt-get")
 
 
-NUMERIC = {
-    "portfolios": ("equity_balance",),
-    "positions": ("quantity", "entry_price", "exit_price", "last_price", "market_value"),
-    "market_data_cache": ("close",),
-    "company_profiles": ("beta",),
-    "position_market_betas": ("beta",),
-    "portfolio_snapshots": (
-        "equity_balance",
-        "daily_pnl",
-        "daily_capital_flow",
-        "cumulative_pnl",
-        "cumulative_realized_pnl",
-        "cumulative_capital_flow",
-    ),
-    "equity_changes": ("amount",),
-    "position_realized_events": ("quantity_closed", "realized_pnl"),
-}
-DOUBLES = {
-    table: columns
-    for table, columns in NUMERIC.items()
-    if table not in {"portfolios", "portfolio_snapshots"}
-}
 NULLABLE = {
     "positions": ("symbol", "position_type", "quantity", "entry_price", "entry_date"),
     "market_data_cache": ("date", "close"),
@@ -51,18 +40,15 @@ NULLABLE = {
 
 
 def loose(numbers: str) -> tuple[str, ...]:
-    """Return the statements that let a host's tables hold anything.
-
-    Args:
-        numbers: Type of the numbers that are only read.
-    """
+    """Return the statements that let tables hold anything, with a type of what is only read."""
+    scaled = [name.split(".") for name in LOOSE.scales]
+    written = {"portfolios", "portfolio_snapshots"}
     return (
         "ALTER TABLE positions ALTER position_type TYPE text",
         "ALTER TABLE equity_changes ALTER change_type TYPE text",
         *(
-            f"ALTER TABLE {table} ALTER {column} TYPE {numbers if table in DOUBLES else 'numeric'}"
-            for table, columns in NUMERIC.items()
-            for column in columns
+            f"ALTER TABLE {table} ALTER {column} TYPE {'numeric' if table in written else numbers}"
+            for table, column in scaled
         ),
         *(
             f"ALTER TABLE {table} ALTER {column} DROP NOT NULL"
@@ -140,6 +126,20 @@ def emptied(url: str) -> str:
 def same_host(template_copy: str) -> str:
     """The URL of a migrated database without rows, for tests that change nothing but rows."""
     return emptied(template_copy)
+
+
+@pytest_asyncio.fixture
+async def filled(host: str, request: pytest.FixtureRequest) -> str:
+    """The URL of a database of this test alone, with `HOST` of its module."""
+    await database.fill(host, request.module.HOST)
+    return host
+
+
+@pytest_asyncio.fixture
+async def same_filled(same_host: str, request: pytest.FixtureRequest) -> str:
+    """The URL of a database with `HOST` of this module, for tests that change nothing but rows."""
+    await database.fill(same_host, request.module.HOST)
+    return same_host
 
 
 @pytest.fixture

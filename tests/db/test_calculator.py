@@ -1,15 +1,12 @@
 """The entry points of an orchestrator, on every kind of `db` that a caller has."""
 
-import contextlib
 import datetime as dt
-from collections.abc import AsyncIterator
 from decimal import Decimal
 from functools import partial
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import text
 
 import batchcore
 from batchcore.caches import CompanyProfileCache, PriceCache, SnapshotCache
@@ -18,26 +15,15 @@ from batchcore.config import Settings
 from batchcore.errors import ConfigError, CoverageError
 from batchcore.frames import Previous, Prices, Text
 from support import build, database
-from support.callers import BORROWED as EVERY_BORROWED
 from support.callers import OWN, caller
 from support.database import Standing
 from support.generate import MONDAY
 
-pytestmark = pytest.mark.db
-
 DAYS = tuple(range(MONDAY, MONDAY + 5))
 D0, D1, D2, D3, D4 = DAYS
 P = database.key("p0")
-BORROWED = tuple(kind for kind in EVERY_BORROWED if kind != "lent")
+BORROWED = ("connection", "session", "asyncpg")
 OPTIONS = ("analytics", "on_existing")
-
-
-@contextlib.asynccontextmanager
-async def opened(url: str, kind: str, isolation: str | None = None) -> AsyncIterator[tuple]:
-    """Give a `db` of a kind, and what commits and rolls back, None where it is not the caller's."""
-    async with caller(url, kind, isolation) as own:
-        ends = (own.commit, own.rollback) if kind in BORROWED else (None, None)
-        yield own.db, *ends
 
 
 @pytest_asyncio.fixture
@@ -56,18 +42,18 @@ def calculator(**settings: Any) -> batchcore.PnLCalculator:
 async def test_every_kind_of_db_gives_the_same_rows(same_host: str, kind: str) -> None:
     await database.fill(same_host, database.plain_host(5, DAYS))
 
-    async with opened(same_host, kind) as (db, commit, _):
+    async with caller(same_host, kind) as own:
         for day in (D0, D1):
             # three chunks in one transaction, then the same session again in place
             for mode in ("skip", "replace"):
                 calculate = calculator(chunk_size=2, on_existing=mode)
-                result = await calculate.calculate_all_portfolios_pnl(date_of(day), db)
+                result = await calculate.calculate_all_portfolios_pnl(date_of(day), own.db)
                 assert (result.rows_written, result.chunks) == (5, 3)
                 assert result.sessions.tolist() == [day]
                 assert result.consistent is (kind in OWN)  # READ COMMITTED is the caller's
-        if commit is not None:
+        if kind in BORROWED:
             assert await database.snapshots(same_host) == {}
-            await commit()
+            await own.commit()
 
     assert await database.equity_by_day(same_host) == {D0: 1000, D1: 1010}
     assert len(await database.snapshots(same_host)) == 10
@@ -75,47 +61,42 @@ async def test_every_kind_of_db_gives_the_same_rows(same_host: str, kind: str) -
 
 
 @pytest.mark.parametrize("kind", BORROWED)
-async def test_a_rollback_of_the_caller_undoes_everything(same_host: str, kind: str) -> None:
+async def test_a_plan_writes_nothing_and_a_rollback_of_the_caller_undoes_everything(
+    same_host: str, kind: str
+) -> None:
     await database.fill(same_host, database.plain_host(3, DAYS))
     before = await database.equities(same_host)
 
-    async with opened(same_host, kind) as (db, _, rollback):
-        result = await calculator().calculate_all_portfolios_pnl(date_of(D0), db)
+    async with caller(same_host, kind) as own:
+        plan = await calculator(dry_run=True).calculate_all_portfolios_pnl(date_of(D0), own.db)
+        assert plan.portfolios.sessions_planned.tolist() == [1, 1, 1]
+        assert await own.execute("SELECT count(*) FROM portfolio_snapshots") == 0
+        result = await calculator().calculate_all_portfolios_pnl(date_of(D0), own.db)
         assert result.rows_written == 3
-        await rollback()
+        await own.rollback()
 
     assert await database.snapshots(same_host) == {}
     assert await database.equities(same_host) == before
 
 
 @pytest.mark.parametrize("kind", BORROWED)
-async def test_rows_that_are_not_committed_are_seen(one_host: str, kind: str) -> None:
+async def test_rows_not_committed_are_seen_and_an_error_undoes_the_call_alone(
+    one_host: str, kind: str
+) -> None:
     change = f"UPDATE market_data_cache SET close = 21 WHERE date = '{date_of(D1)}'"  # noqa: S608
+    gone = f"DELETE FROM market_data_cache WHERE date = '{date_of(D2)}'"  # noqa: S608
 
-    async with opened(one_host, kind) as (db, commit, _):
-        await db.execute(change if kind == "asyncpg" else text(change))
+    async with caller(one_host, kind) as own:
+        await own.execute(change)
         for day in (D0, D1):
-            await calculator().calculate_all_portfolios_pnl(date_of(day), db)
-        await commit()
+            await calculator().calculate_all_portfolios_pnl(date_of(day), own.db)
+        await own.execute(gone)
+        with pytest.raises(CoverageError):
+            await calculator().calculate_all_portfolios_pnl(date_of(D2), own.db)
+        await own.commit()
 
     # ten shares from 11 to 21
     assert await database.equity_by_day(one_host) == {D0: 1000, D1: 1100}
-
-
-@pytest.mark.parametrize("kind", BORROWED)
-async def test_an_error_undoes_the_call_and_leaves_the_transaction(
-    one_host: str, kind: str
-) -> None:
-    gone = f"DELETE FROM market_data_cache WHERE date = '{date_of(D2)}'"  # noqa: S608
-
-    async with opened(one_host, kind) as (db, commit, _):
-        await db.execute(gone if kind == "asyncpg" else text(gone))
-        await calculator().calculate_all_portfolios_pnl(date_of(D1), db)
-        with pytest.raises(CoverageError):
-            await calculator().calculate_all_portfolios_pnl(date_of(D2), db)
-        await commit()
-
-    assert await database.equity_by_day(one_host) == {D1: 1000}
 
 
 @pytest.mark.parametrize("kind", BORROWED)
@@ -125,38 +106,10 @@ async def test_a_transaction_with_one_view_is_consistent(
 ) -> None:
     level = isolation if kind == "asyncpg" else isolation.replace("_", " ").upper()
 
-    async with opened(one_host, kind, level) as (db, _, _rollback):
-        result = await calculator().calculate_all_portfolios_pnl(date_of(D0), db)
+    async with caller(one_host, kind, level) as own:
+        result = await calculator().calculate_all_portfolios_pnl(date_of(D0), own.db)
 
     assert result.consistent
-
-
-@pytest.mark.parametrize("kind", BORROWED)
-async def test_a_dry_run_leaves_nothing_on_the_connection(same_host: str, kind: str) -> None:
-    await database.fill(same_host, database.plain_host(2, DAYS))
-
-    async with opened(same_host, kind) as (db, commit, _):
-        result = await calculator(dry_run=True).calculate_all_portfolios_pnl(date_of(D0), db)
-        await commit()
-
-    assert result.portfolios.sessions_planned.tolist() == [1, 1]
-    assert await database.snapshots(same_host) == {}
-
-
-async def test_a_connection_without_a_transaction_is_refused(same_host: str) -> None:
-    async with database.connected(same_host) as raw:
-        with pytest.raises(ConfigError, match="no transaction"):
-            await calculator().calculate_all_portfolios_pnl(date_of(D0), raw)
-
-
-async def test_only_the_portfolios_asked_for_are_valued(same_host: str) -> None:
-    await database.fill(same_host, database.plain_host(3, DAYS))
-    own = database.key("p1")
-
-    result = await calculator().calculate_all_portfolios_pnl(date_of(D0), same_host, [own])
-
-    assert set(await database.snapshots(same_host)) == {(own, D0)}
-    assert result["portfolios_processed"] == 1
 
 
 async def test_a_date_that_is_no_session_is_nothing_to_do(one_host: str) -> None:
@@ -165,25 +118,21 @@ async def test_a_date_that_is_no_session_is_nothing_to_do(one_host: str) -> None
     assert result.sessions_left_out.tolist() == [D4 + 1]
 
 
-async def test_options_are_checked_where_they_are_given() -> None:
-    with pytest.raises(ConfigError, match="unknown on_existing"):
-        batchcore.PnLCalculator(on_existing="overwrite")
-
-
 @pytest.mark.parametrize("kind", ["url", "session"])
 async def test_a_db_of_the_constructor_is_that_of_calls_that_name_none(
     same_host: str, kind: str
 ) -> None:
     await database.fill(same_host, database.plain_host(3, DAYS))
-    async with opened(same_host, kind) as (db, commit, _):
-        own = batchcore.PnLCalculator(None, db)
+    async with caller(same_host, kind) as given:
+        own = batchcore.PnLCalculator(None, given.db)
         assert (await own.calculate_all_portfolios_pnl(date_of(D0))).rows_written == 3
         one = await own.calculate_portfolio_pnl(P, date_of(D1))
         assert (one.rows_written, len(one.portfolios)) == (1, 1)
         elsewhere = batchcore.PnLCalculator(db="postgresql://nowhere.invalid/x")
-        assert (await elsewhere.calculate_portfolio_pnl(str(P), date_of(D2), db)).rows_written == 1
-        if commit is not None:
-            await commit()
+        again = await elsewhere.calculate_portfolio_pnl(str(P), date_of(D2), given.db)
+        assert again.rows_written == 1
+        if kind in BORROWED:
+            await given.commit()
     assert await database.equity_by_day(same_host) == {D0: 1000, D1: 1010, D2: 1020}
 
 
@@ -262,16 +211,11 @@ class Closes:
 
 
 @pytest.mark.parametrize(
-    ("covered", "equity"),
-    [
-        # ten shares: closes of D1 and D2 are 12 and 13 in the database, 15.00001 handed in on D2
-        ({"AAA": D1}, Decimal("1030.00")),
-        ({"AAA": D2}, Decimal("1030.00")),  # not from s on: all is read, what is handed in counts
-        ({}, Decimal("1030.00")),
-    ],
+    "covered",
+    [{"AAA": D1}, {"AAA": D2}, {}],  # not from s on: all is read, what is handed in counts
 )
 async def test_closes_handed_in_count_before_those_stored(
-    one_host: str, covered: dict[str, int], equity: Decimal
+    one_host: str, covered: dict[str, int]
 ) -> None:
     calculate = calculator(analytics="none").calculate_all_portfolios_pnl
     await calculate(date_of(D1), one_host)
@@ -281,7 +225,8 @@ async def test_closes_handed_in_count_before_those_stored(
 
     result = await calculate(date_of(D2), one_host, price_cache=Closes(closes, covered))
 
-    assert await database.equity_by_day(one_host) == {D1: 1000, D2: equity}
+    # ten shares: closes of D1 and D2 are 12 and 13 in the database, 15.00001 handed in on D2
+    assert await database.equity_by_day(one_host) == {D1: 1000, D2: 1030}
     loaded = result.rows_by_load
     assert "prices" not in loaded
     assert loaded["cached"] == len(closes) - 1
@@ -311,16 +256,11 @@ async def test_a_close_that_is_set_to_nothing_is_none(one_host: str, how: str) -
 
 class Snapshots:
     def __init__(self, day: int, equity: int, name: str = "p0") -> None:
-        amounts = (
-            "equity",
-            "cumulative_pnl",
-            "cumulative_realized_pnl",
-            "cumulative_capital_flow",
-        )
+        sums = ("cumulative_pnl", "cumulative_realized_pnl", "cumulative_capital_flow")
         self.frame = Previous(
             portfolio_id=build.uuids([name]),
             day=build.days([day]).values,
-            **{amount: build.decimals([Decimal(equity)], 2) for amount in amounts},
+            **{name: build.decimals([Decimal(equity)], 2) for name in ("equity", *sums)},
         )
 
     def to_frame(self) -> Previous:
@@ -328,33 +268,24 @@ class Snapshots:
 
 
 @pytest.mark.parametrize(
-    ("given", "equity"),
+    ("given", "stored", "equity"),
     [
-        (Snapshots(D1, 5000), 5010),  # counts before the one stored
-        (Snapshots(D0, 5000), 2010),  # older than the one stored: that one counts
-        (Snapshots(D2, 5000), 2010),  # not before the date
-        (Snapshots(D1, 5000, "p1"), 2010),  # of nobody here
+        (Snapshots(D1, 5000), 2000, 5010),  # counts before the one stored
+        (Snapshots(D0, 5000), 2000, 2010),  # older than the one stored: that one counts
+        (Snapshots(D2, 5000), 2000, 2010),  # not before the date
+        (Snapshots(D1, 5000, "p1"), 2000, 2010),  # of nobody here
+        (Snapshots(D0, 300), None, 320),  # from D0 to D2 ten shares gain two each
     ],
 )
 async def test_a_snapshot_handed_in_is_gone_on_from(
-    same_host: str, given: Snapshots, equity: int
+    one_host: str, given: Snapshots, stored: int | None, equity: int
 ) -> None:
-    plain = database.plain_host(1, DAYS)
-    host = database.Host(plain.portfolios, plain.prices, {"p0": (Standing(D1, Decimal(2000)),)})
-    await database.fill(same_host, host)
+    if stored is not None:
+        await database.add_snapshots(one_host, "p0", (Standing(D1, Decimal(stored)),))
 
-    await calculator().calculate_all_portfolios_pnl(date_of(D2), same_host, snapshot_cache=given)
+    await calculator().calculate_all_portfolios_pnl(date_of(D2), one_host, snapshot_cache=given)
 
-    assert (await database.equity_by_day(same_host))[D2] == equity
-
-
-async def test_a_snapshot_handed_in_takes_the_place_of_none(one_host: str) -> None:
-    await calculator().calculate_all_portfolios_pnl(
-        date_of(D2), one_host, snapshot_cache=Snapshots(D0, 300)
-    )
-
-    # from D0 to D2 ten shares gain two each
-    assert await database.equity_by_day(one_host) == {D2: 320}
+    assert (await database.equity_by_day(one_host))[D2] == equity
 
 
 async def test_no_portfolios_take_no_snapshot(one_host: str) -> None:
@@ -371,16 +302,16 @@ async def test_caches_of_the_package_are_used(same_host: str) -> None:
     calculate = calculator().calculate_all_portfolios_pnl
     await calculate(date_of(D1), same_host)
     prices, snapshots = PriceCache(), SnapshotCache()
-    async with opened(same_host, "session") as (session, commit, _):
-        await prices.load_single_date(session, ["AAA"], date_of(D2))
+    async with caller(same_host, "session") as own:
+        await prices.load_single_date(own.db, ["AAA"], date_of(D2))
         await snapshots.load_latest_snapshots(
-            session, [P, database.key("p1")], date_of(D2), calendar="XNYS"
+            own.db, [P, database.key("p1")], date_of(D2), calendar="XNYS"
         )
         prices.set("AAA", date_of(D2), Decimal(20))
 
-        result = await calculate(date_of(D2), session, None, prices, snapshots)
+        result = await calculate(date_of(D2), own.db, None, prices, snapshots)
 
-        await commit()
+        await own.commit()
     assert result.rows_by_load["cached"] == 3
     assert result.rows_by_load["fallback"] == 1  # D0, before the first day needed
     assert await database.equity_by_day(same_host) == {D1: 1000, D2: 1080}
@@ -388,15 +319,15 @@ async def test_caches_of_the_package_are_used(same_host: str) -> None:
 
 @pytest.mark.parametrize("kind", OWN)
 async def test_nothing_survives_from_one_run_to_the_next(one_host: str, kind: str) -> None:
-    async with opened(one_host, kind) as (db, _, _rollback):
-        orchestrator = batchcore.BatchOrchestrator(db, on_existing="replace")
+    async with caller(one_host, kind) as own:
+        orchestrator = batchcore.BatchOrchestrator(own.db, on_existing="replace")
         await orchestrator.run_batch_sequence(date_of(D0), date_of(D1))
         assert await database.equity_by_day(one_host) == {D0: 1000, D1: 1010}
-        async with database.connected(one_host) as connection:
-            await connection.execute(
-                "UPDATE market_data_cache SET close = 21 WHERE date = $1", date_of(D1)
-            )
-            await connection.execute("UPDATE portfolios SET equity_balance = 7 WHERE id = $1", P)
+        await database.execute(
+            one_host,
+            f"UPDATE market_data_cache SET close = 21 WHERE date = '{date_of(D1)}'",  # noqa: S608
+            f"UPDATE portfolios SET equity_balance = 7 WHERE id = '{P}'",  # noqa: S608
+        )
 
         result = await orchestrator.run_batch_sequence(date_of(D1), date_of(D2))
 

@@ -10,15 +10,13 @@ import pytest
 
 from batchcore.config import Schema
 from batchcore.db.analytic_tables import check_parts
-from batchcore.db.catalog import Catalog, ColumnType, inspect, inspect_sql
-from batchcore.db.check import check, check_revision, problems_of
-from batchcore.db.migrate import downgrade, migrate
+from batchcore.db.catalog import Catalog, ColumnType, inspect
+from batchcore.db.check import check, problems_of
+from batchcore.db.migrate import migrate
 from batchcore.errors import SchemaError
 from batchcore.schema import HOST, INDEXES, VERSION_TABLE, Kind, Use
 from support import database
 from support.cases import from_toml
-
-pytestmark = [pytest.mark.db]
 
 
 @pytest.fixture(scope="module")
@@ -267,9 +265,13 @@ async def test_columns_that_are_written_are_not_one(
     check(read)
 
 
-async def test_a_domain_of_a_domain_is_what_the_last_one_is(migrated: str) -> None:
+async def test_a_domain_counts_as_its_base_type_and_one_of_a_domain_as_the_last(
+    migrated: str,
+) -> None:
     found = await inspected(
         migrated,
+        "CREATE DOMAIN money_amount AS numeric(16, 2) NOT NULL DEFAULT 0",
+        "ALTER TABLE portfolio_snapshots ALTER total_value TYPE money_amount, ADD fee money_amount",
         "CREATE DOMAIN ticker AS varchar(20) NOT NULL",
         "CREATE DOMAIN uticker AS ticker CHECK (VALUE = upper(VALUE))",
         "CREATE DOMAIN price AS numeric(14,5)",
@@ -284,6 +286,11 @@ async def test_a_domain_of_a_domain_is_what_the_last_one_is(migrated: str) -> No
     close = found.column("market_data_cache", "close")
     assert (close.kind, close.precision, close.scale) == (Kind.NUMERIC, 14, 5)
     assert close.declared == "dear_price"
+    value = found.column("portfolio_snapshots", "total_value")
+    assert (value.kind, value.precision, value.scale) == (Kind.NUMERIC, 16, 2)
+    assert value.declared == "money_amount"
+    assert value.not_null
+    assert value.has_default
 
 
 INSTEAD = """
@@ -381,21 +388,6 @@ async def test_absent_optional_tables_are_known(migrated: str) -> None:
         found.column("equity_changes", "amount")
 
 
-async def test_a_domain_counts_as_its_base_type(migrated: str) -> None:
-    found = await inspected(
-        migrated,
-        "CREATE DOMAIN money_amount AS numeric(16, 2) NOT NULL DEFAULT 0",
-        "ALTER TABLE portfolio_snapshots ALTER total_value TYPE money_amount, ADD fee money_amount",
-    )
-
-    check(found)
-    column = found.column("portfolio_snapshots", "total_value")
-    assert (column.kind, column.precision, column.scale) == (Kind.NUMERIC, 16, 2)
-    assert column.declared == "money_amount"
-    assert column.not_null
-    assert column.has_default
-
-
 async def test_a_type_of_the_host_with_a_known_name_is_not_taken_for_it(migrated: str) -> None:
     found = await inspected(
         migrated,
@@ -468,22 +460,6 @@ async def test_names_are_mapped_and_quoted(migrated: str) -> None:
     assert found.indexes == {index.name for index in INDEXES}
 
 
-async def test_a_fault_has_the_name_of_the_database(migrated: str) -> None:
-    schema = Schema(columns={"positions.entry_price": "cost_basis_per_share"})
-
-    assert problems_of(await inspected(migrated, schema=schema)) == (
-        "public.positions.cost_basis_per_share: missing column",
-    )
-
-
-async def test_a_table_of_another_schema_is_not_seen(migrated: str) -> None:
-    found = await inspected(
-        migrated, "CREATE SCHEMA elsewhere", "ALTER TABLE positions SET SCHEMA elsewhere"
-    )
-
-    assert problems_of(found) == ("public.positions: missing table",)
-
-
 async def test_a_role_with_few_grants_is_told_what_it_may_not_do(migrated: str) -> None:
     role = f"reader_{uuid.uuid4().hex}"
     found = await inspected(
@@ -510,15 +486,6 @@ async def test_a_role_with_few_grants_is_told_what_it_may_not_do(migrated: str) 
     assert "public.batchcore_run_tokens: the role may not use it, expected USAGE" in problems
 
 
-async def test_the_check_is_one_statement(migrated: str) -> None:
-    sent: list[str] = []
-    async with changed(migrated) as connection:
-        connection.add_query_logger(lambda record: sent.append(record.query))
-        await inspect(connection, Schema())
-        await connection.fetchval("SELECT 1")  # loggers are called after the fact
-        assert [query for query in sent if query != "SELECT 1"] == [inspect_sql(Schema())]
-
-
 async def test_the_server_counts_one_statement_for_the_check(migrated: str) -> None:
     async with changed(migrated) as connection:
         preloaded = await connection.fetchval("SHOW shared_preload_libraries")
@@ -533,31 +500,3 @@ async def test_the_server_counts_one_statement_for_the_check(migrated: str) -> N
         before = await connection.fetchval(count)
         await inspect(connection, Schema())
         assert await connection.fetchval(count) == before + 1
-
-
-async def test_a_run_asks_for_the_newest_revision(database: str) -> None:
-    async def refusal() -> str:
-        connection = await asyncpg.connect(database)
-        try:
-            await check_revision(connection, await inspect(connection, Schema()))
-        except SchemaError as error:
-            return str(error)
-        finally:
-            await connection.close()
-        return ""
-
-    never = "batchcore has not prepared the schema `public`: run `batchcore migrate`"
-    assert await refusal() == never
-    await migrate(database)
-    assert await refusal() == ""
-    await downgrade(database, "0001")
-    assert await refusal() == (
-        "the database is at revision 0001, expected 0006: run `batchcore migrate`"
-    )
-    await downgrade(database)
-    assert await refusal() == never
-    await migrate(database)
-    connection = await asyncpg.connect(database)
-    await connection.execute("UPDATE batchcore_alembic_version SET version_num = '9999'")
-    await connection.close()
-    assert "revision 9999, which this batchcore does not know" in await refusal()

@@ -6,7 +6,6 @@ import types
 from datetime import UTC, datetime, timedelta
 
 import pytest
-import pytest_asyncio
 
 import batchcore
 from batchcore.calendar import date_of
@@ -14,10 +13,9 @@ from batchcore.cli.status import next_lines
 from batchcore.config import Settings
 from batchcore.run import status
 from support import database, ledger
+from support.callers import caller
 from support.roles import role_of
 from support.runs import DAYS
-
-pytestmark = pytest.mark.db
 
 HOST = database.plain_host(2, DAYS)
 IDS = sorted(database.key(portfolio.id) for portfolio in HOST.portfolios)
@@ -54,13 +52,6 @@ def skew(monkeypatch: pytest.MonkeyPatch, ahead: timedelta) -> None:
     monkeypatch.setattr(time, "time", lambda: now() + ahead.total_seconds())
 
 
-@pytest_asyncio.fixture
-async def same_host(same_host: str) -> str:
-    """The URL of a database with `HOST`."""
-    await database.fill(same_host, HOST)
-    return same_host
-
-
 async def run(db: object, **options: object) -> batchcore.BatchResult:
     options.setdefault("analytics", "none")
     return await batchcore.run_batch(
@@ -89,17 +80,22 @@ async def told(url: str) -> str:
 
 @skewed
 async def test_stamps_and_corrections(
-    same_host: str, monkeypatch: pytest.MonkeyPatch, ahead: timedelta
+    same_filled: str, monkeypatch: pytest.MonkeyPatch, ahead: timedelta
 ) -> None:
     skew(monkeypatch, ahead)
-    before = await server_now(same_host)
-    assert (await first(same_host)).rows_written == 6
-    after = await server_now(same_host)
+    before = await server_now(same_filled)
+    calculator = batchcore.PnLCalculator(calendar="daily", analytics="none")
+    async with caller(same_filled, "asyncpg") as given:  # who takes its rows back
+        await calculator.calculate_all_portfolios_pnl(date_of(DAYS[0]), given.db)
+        created = await given.execute("SELECT min(created_at) FROM portfolio_snapshots")
+    assert before <= created <= await server_now(same_filled)
+    assert (await first(same_filled)).rows_written == 6
+    after = await server_now(same_filled)
 
-    async with database.connected(same_host) as raw:
+    async with database.connected(same_filled) as raw:
         made = await raw.fetch("SELECT id, created_at FROM portfolio_snapshots")
         touched = await raw.fetch("SELECT updated_at FROM portfolios")
-    (entered,) = await ledger.runs(same_host)
+    (entered,) = await ledger.runs(same_filled)
     moments = {row["created_at"] for row in made} | {row["updated_at"] for row in touched}
     assert moments == {entered["created_at"]}
     for name in ("created_at", "started_at", "ended_at"):
@@ -107,77 +103,64 @@ async def test_stamps_and_corrections(
     for row in made:
         of_id = datetime.fromtimestamp((row["id"].int >> 80) / 1000, tz=UTC)
         assert before - timedelta(seconds=1) <= of_id <= after + timedelta(seconds=1)
-    since = await next_since(same_host)
+    since = await next_since(same_filled)
     assert since == entered["created_at"]
 
-    await database.execute(same_host, CORRECT)
-    corrected = await run(same_host, changed_since=since)
+    await database.execute(same_filled, CORRECT)
+    corrected = await run(same_filled, changed_since=since)
     assert corrected.rows_written == 4
-    since = await next_since(same_host)
-    assert (await run(same_host, changed_since=since)).nothing_to_do
+    since = await next_since(same_filled)
+    assert (await run(same_filled, changed_since=since)).nothing_to_do
 
 
 @skewed
 async def test_what_has_closed(
-    same_host: str, monkeypatch: pytest.MonkeyPatch, ahead: timedelta
+    same_filled: str, monkeypatch: pytest.MonkeyPatch, ahead: timedelta
 ) -> None:
     skew(monkeypatch, ahead)
-    yesterday = (await server_now(same_host)).astimezone(UTC).date() - timedelta(days=1)
+    yesterday = (await server_now(same_filled)).astimezone(UTC).date() - timedelta(days=1)
     for dry in (True, False):
         settings = Settings(min_coverage=0.0, dry_run=dry)
         result = await batchcore.run_batch(
-            same_host, calendar="daily", analytics="none", settings=settings
+            same_filled, calendar="daily", analytics="none", settings=settings
         )
         assert [date_of(day) for day in result.sessions] == [yesterday]
-    beta = await batchcore.calculate_portfolio_provider_beta(same_host, IDS[0])
+    beta = await batchcore.calculate_portfolio_provider_beta(same_filled, IDS[0])
     assert timedelta() <= yesterday - beta["calculation_date"] < timedelta(days=6)
 
 
-@skewed
-async def test_rows_on_a_connection_of_the_caller(
-    same_host: str, monkeypatch: pytest.MonkeyPatch, ahead: timedelta
-) -> None:
-    skew(monkeypatch, ahead)
-    before = await server_now(same_host)
-    calculator = batchcore.PnLCalculator(calendar="daily", analytics="none")
-    async with database.connected(same_host) as raw, raw.transaction():
-        await calculator.calculate_all_portfolios_pnl(date_of(DAYS[0]), raw)
-        created = await raw.fetchval("SELECT min(created_at) FROM portfolio_snapshots")
-    assert before <= created <= await server_now(same_host)
-
-
-async def test_a_change_that_is_committed_after_the_run_is_found(same_host: str) -> None:
-    async with database.connected(same_host) as other:
+async def test_a_change_that_is_committed_after_the_run_is_found(same_filled: str) -> None:
+    async with database.connected(same_filled) as other:
         await other.execute("BEGIN")
         began = await other.fetchval("SELECT now()")  # no row is locked, nothing is written yet
-        await first(same_host)
+        await first(same_filled)
         await other.execute(CORRECT)
         await other.execute("COMMIT")
 
-    since = await next_since(same_host)
+    since = await next_since(same_filled)
     assert since == began
-    assert (await run(same_host, changed_since=since)).rows_written == 4
+    assert (await run(same_filled, changed_since=since)).rows_written == 4
 
 
 async def test_of_a_transaction_that_hides_its_start_an_hour_is_allowed_for(
-    same_host: str,
+    same_filled: str,
 ) -> None:
-    async with role_of(same_host) as (_, url), database.connected(same_host) as other:
+    async with role_of(same_filled) as (_, url), database.connected(same_filled) as other:
         await other.execute("BEGIN")
         await other.execute("SELECT 1")
         await first(url)
         await other.execute("COMMIT")
-    (entered,) = await ledger.runs(same_host)
-    since = await next_since(same_host)
+    (entered,) = await ledger.runs(same_filled)
+    since = await next_since(same_filled)
     assert since == entered["created_at"] - timedelta(hours=1)
 
 
-async def test_status_shows_the_moment_of_the_run_that_corrects(same_host: str) -> None:
-    await first(same_host)
-    whole = await next_since(same_host)
-    assert (await told(same_host)).startswith("next correction: --changed-since")
-    await database.execute(same_host, CORRECT)
-    await run(same_host, changed_since=whole)
-    corrected = await next_since(same_host)
-    await run(same_host, start_date=date_of(DAYS[0]), end_date=date_of(DAYS[-1] + 1))
-    assert datetime.fromisoformat((await told(same_host)).rpartition(" ")[2]) == corrected
+async def test_status_shows_the_moment_of_the_run_that_corrects(same_filled: str) -> None:
+    await first(same_filled)
+    whole = await next_since(same_filled)
+    assert (await told(same_filled)).startswith("next correction: --changed-since")
+    await database.execute(same_filled, CORRECT)
+    await run(same_filled, changed_since=whole)
+    corrected = await next_since(same_filled)
+    await run(same_filled, start_date=date_of(DAYS[0]), end_date=date_of(DAYS[-1] + 1))
+    assert datetime.fromisoformat((await told(same_filled)).rpartition(" ")[2]) == corrected

@@ -23,7 +23,7 @@ from support.cases import from_toml
 from support.faults import PATIENCE_S
 from support.tls import ODD, PASSWORD, TlsServer
 
-pytestmark = [pytest.mark.db, pytest.mark.usefixtures("surroundings")]
+pytestmark = pytest.mark.usefixtures("surroundings")
 
 SEEN = """
     SELECT ROW(current_user, current_database(),

@@ -18,32 +18,13 @@ from batchcore.errors import ConfigError, DatabaseError
 from batchcore.pg import database as databases
 from batchcore.pg.database import Database
 from batchcore.pg.errors import driver_errors
-from support.callers import OWN, caller, with_driver
+from support.callers import caller, with_driver
 
-pytestmark = pytest.mark.db
-
-PORTFOLIO = """
-    INSERT INTO portfolios (id, user_id, name, account_name, account_type, currency, created_at,
-        updated_at)
-    VALUES (gen_random_uuid(), gen_random_uuid(), '{0}', '{0}', 'taxable', 'USD', now(), now())"""
 COUNT = "SELECT count(*) FROM portfolios"
 
 
 class Moment(dt.datetime):
     """What libraries derive from time stamps."""
-
-
-KINDS = pytest.mark.parametrize("kind", OWN)
-
-
-@KINDS
-async def test_a_snapshot_is_repeatable_read_and_read_only(same_host: str, kind: str) -> None:
-    async with caller(same_host, kind) as given, Database(given.db).snapshot("read") as session:
-        assert await session.raw.fetchval("SHOW transaction_isolation") == "repeatable read"
-        assert await session.raw.fetchval("SHOW transaction_read_only") == "on"
-        with pytest.raises(DatabaseError, match="read-only") as caught:
-            await session.execute(PORTFOLIO.format("a"))
-        assert caught.value.sqlstate == "25006"
 
 
 MUCH = "SELECT repeat('x', 100) FROM generate_series(1, 50000)"
@@ -230,20 +211,6 @@ async def test_cancelled_while_an_engine_opens_a_connection_for_long_it_is_close
     assert [raw.is_closed() for raw in opened] == [True]
 
 
-@KINDS
-async def test_statements_are_counted_under_their_phase(same_host: str, kind: str) -> None:
-    async with caller(same_host, kind) as given:
-        counted = Database(given.db)
-        async with counted.snapshot("one") as session:
-            await session.raw.fetchval(COUNT)
-            await session.enter("two")
-            await session.copy_out("SELECT 1", lambda _: None)
-            await session.raw.fetchval("SELECT 2")
-            await session.execute("SET LOCAL work_mem = '8MB'")
-    assert counted.statements["two"] == 2
-    assert counted.statements["one"] >= 1
-
-
 async def test_loggers_of_the_caller_stay_and_those_of_a_run_go(same_host: str) -> None:
     seen: list[str] = []
     async with asyncpg.create_pool(same_host, min_size=1, max_size=1) as pool:
@@ -259,14 +226,6 @@ async def test_loggers_of_the_caller_stay_and_those_of_a_run_go(same_host: str) 
     assert COUNT in seen
     assert "SELECT 7" in seen
     assert counted.statements["read"] == before["read"]
-
-
-async def test_no_server_is_one_line(tmp_path) -> None:
-    with pytest.raises(DatabaseError) as caught:
-        async with Database(f"postgresql://nobody@/none?host={tmp_path}").snapshot("read"):
-            pass
-    assert "\n" not in str(caught.value)
-    assert caught.value.__cause__ is not None
 
 
 @pytest.mark.parametrize(
@@ -305,13 +264,6 @@ async def test_no_such_database_is_one_line(server, kind: str) -> None:
 async def test_anything_else_is_refused(given: object) -> None:
     with pytest.raises(ConfigError):
         Database(given)
-
-
-async def test_a_pool_of_one_connection_is_refused_for_two(same_host: str) -> None:
-    async with asyncpg.create_pool(same_host, min_size=1, max_size=1) as pool:
-        Database(pool).require(1)
-        with pytest.raises(ConfigError, match="max_size is 1, expected 2 or more"):
-            Database(pool).require(2)
 
 
 @pytest.mark.parametrize("opener", ["caller", "batchcore"])

@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 from asyncpg.prepared_stmt import PreparedStatement
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from batchcore.config import Settings
 from batchcore.errors import DatabaseError
@@ -20,11 +20,9 @@ from batchcore.pg.ledger import Lease, Ledger
 from batchcore.pg.session import Session, transaction
 from batchcore.pg.session_pool import SessionPool
 from support import database, runs
-from support.callers import with_driver
+from support.callers import caller, engine_of
 from support.generate import MONDAY
 from support.tables import query
-
-pytestmark = pytest.mark.db
 
 DAYS = list(range(MONDAY, MONDAY + 2))
 run = partial(runs.run, days=DAYS)
@@ -65,27 +63,22 @@ async def setup(raw: asyncpg.Connection) -> None:
 @pytest.mark.parametrize("kind", ["pool", "pool with setup", "engine", "engine with overflow"])
 @pytest.mark.parametrize("noticed", [False, True])
 async def test_a_run_replaces_all_dead_connections_of_a_callers(
-    same_host: str, kind: str, *, noticed: bool
+    same_filled: str, kind: str, *, noticed: bool
 ) -> None:
-    await database.fill(same_host, HOST)
+    size = 3 if "overflow" in kind else MANY
     if kind.startswith("pool"):
-        db: Any = await asyncpg.create_pool(
-            same_host, min_size=MANY, max_size=MANY, setup=setup if "setup" in kind else None
-        )
+        each = setup if "setup" in kind else None
+        given: Any = asyncpg.create_pool(same_filled, min_size=MANY, max_size=MANY, setup=each)
     else:
-        size = 3 if "overflow" in kind else MANY
-        url = with_driver(same_host)
-        db = create_async_engine(url, pool_size=size, max_overflow=MANY - size)
-    try:
+        given = engine_of(same_filled, pool_size=size, max_overflow=MANY - size)
+    async with given as db:
         await all_lent(db)
-        assert end_all(same_host) == (3 if "overflow" in kind else MANY)
+        assert end_all(same_filled) >= size  # those of the fill may be about to end
         if noticed:
             await asyncio.sleep(0)
         for _ in range(2):
             await run(db, on_existing="replace")
-    finally:
-        await (db.close() if kind.startswith("pool") else db.dispose())
-    assert len(await database.snapshots(same_host)) == 6 * len(DAYS)
+    assert len(await database.snapshots(same_filled)) == 6 * len(DAYS)
 
 
 async def test_a_server_that_is_gone_is_tried_once_and_told(
@@ -106,10 +99,8 @@ async def test_a_server_that_is_gone_is_tried_once_and_told(
 
 
 async def test_a_connection_that_is_closed_while_it_is_opened_is_opened_again(
-    same_host: str, monkeypatch: pytest.MonkeyPatch
+    same_filled: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await database.fill(same_host, HOST)
-    engine = create_async_engine(with_driver(same_host))
     connect, closed = AsyncEngine.connect, asyncpg.InternalClientError("cannot switch to state 11")
     failures = [closed]
 
@@ -119,13 +110,11 @@ async def test_a_connection_that_is_closed_while_it_is_opened_is_opened_again(
         return connect(self)
 
     monkeypatch.setattr(AsyncEngine, "connect", connecting)
-    try:
+    async with engine_of(same_filled) as engine:
         assert (await run(engine)).rows_written == 6 * len(DAYS)
         failures += [closed] * 20
         with pytest.raises(DatabaseError, match=errors.ENDED):
             await run(engine)
-    finally:
-        await engine.dispose()
 
 
 async def test_a_session_that_was_closed_while_it_was_idle_is_opened_again(
@@ -175,17 +164,8 @@ async def test_a_run_whose_idle_writers_are_closed_goes_on(
         return await answers_of(self)
 
     monkeypatch.setattr(Session, "answers", asked)
-    db: Any = same_host
-    if kind == "pool":
-        db = await asyncpg.create_pool(same_host, min_size=0, max_size=3)
-    elif kind == "engine":
-        db = create_async_engine(with_driver(same_host), pool_size=3, max_overflow=0)
-    try:
-        settings = Settings(chunk_size=1, connections=2)
-        result = await run(db, settings=settings)
-    finally:
-        if kind != "url":
-            await (db.close() if kind == "pool" else db.dispose())
+    async with caller(same_host, kind) as given:
+        result = await run(given.db, settings=Settings(chunk_size=1, connections=2))
     assert result.rows_written == 6 * len(DAYS)
     assert result.retries == 0
     assert ended

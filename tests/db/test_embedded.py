@@ -27,8 +27,6 @@ from batchcore.demo import embedded
 from batchcore.errors import ConfigError, DatabaseError
 from support import database
 
-pytestmark = pytest.mark.db
-
 IS_ROOT = os.geteuid() == 0
 # Root can play both parts; an ordinary user only his own.
 USERS = ("root", "nobody") if IS_ROOT else ("self",)
@@ -289,18 +287,13 @@ def test_interrupt_from_the_terminal_does_not_reach_the_server(own):
     assert os.getsid(own.pid) == os.getsid(guard) == guard  # which leads a session of its own
 
 
-def test_server_outlives_the_thread_that_started_it():
+def test_a_server_outlives_the_thread_that_started_it_and_stop_leaves_nothing():
+    before = {pid for pid, (parent, _) in processes().items() if parent == os.getpid()}
     started = []
     thread = threading.Thread(target=lambda: started.append(embedded.start()))
     thread.start()
     thread.join()
     with started[0] as server:
-        assert value(server.url, "SELECT 1") == 1
-
-
-def test_stop_leaves_neither_process_nor_folder():
-    before = {pid for pid, (parent, _) in processes().items() if parent == os.getpid()}
-    with embedded.start() as server:
         value(server.url, "CREATE TABLE t AS SELECT 1")
         assert server.log_file.stat().st_size > 0
     server.stop()  # a second time
@@ -310,33 +303,28 @@ def test_stop_leaves_neither_process_nor_folder():
     assert living({server.pid}) == set()
 
 
-def test_kept_server_is_found_again(folder):
-    data_dir = folder / "kept"
+def test_kept_server_is_found_again_and_modes_of_parent_folders_stay(folder):
+    parent = folder / "parent"
+    parent.mkdir(mode=0o711)
+    data_dir = parent / "kept"
     with embedded.start(data_dir) as server:
         value(server.url, "CREATE TABLE kept AS SELECT 7 AS n")
         assert value(server.url, "SHOW fsync") == "on"
         (socket_dir,) = parse_qs(urlsplit(server.url).query)["host"]
         assert Path(socket_dir).is_dir()
     assert not Path(socket_dir).exists()
+    assert (mode(folder), mode(parent), mode(data_dir) & 0o007) == (0o755, 0o711, 0)
     with embedded.start(data_dir) as server:
         assert value(server.url, "SELECT n FROM kept") == 7
 
 
-def test_modes_of_parent_folders_stay(folder):
-    parent = folder / "parent"
-    parent.mkdir(mode=0o711)
-    with embedded.start(parent / "kept"):
-        pass
-    assert mode(parent) == 0o711
-    assert mode(folder) == 0o755
-    assert mode(parent / "kept") & 0o007 == 0
-
-
-@pytest.mark.parametrize("is_kept", [False, True], ids=["temporary", "kept"])
-@pytest.mark.parametrize("end", ["exit", "SIGTERM", "SIGKILL"])
+@pytest.mark.parametrize(
+    ("end", "of"),
+    [("exit", "temporary"), ("SIGTERM", "kept"), ("SIGKILL", "temporary"), ("SIGKILL", "kept")],
+)
 @pytest.mark.parametrize("user", USERS)
-def test_nothing_stays_when_the_parent_ends(hold, kept, user, end, is_kept):
-    data_dir = kept(user) if is_kept else None
+def test_nothing_stays_when_the_parent_ends(hold, kept, user, end, of):
+    data_dir = kept(user) if of == "kept" else None
     holder = hold(user, data_dir)
     value(holder.url, "CREATE TABLE later AS SELECT 8 AS n")
     family = holder.family()
@@ -348,7 +336,7 @@ def test_nothing_stays_when_the_parent_ends(hold, kept, user, end, is_kept):
     else:
         holder.process.send_signal(signal.Signals[end])
         assert holder.process.wait(30) == -signal.Signals[end]
-    if is_kept:
+    if data_dir:
         again = hold(user, data_dir)  # at once: it waits for the guard of the first
         assert living(family) == set()
         assert value(again.url, "SELECT n FROM later") == 8

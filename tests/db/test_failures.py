@@ -1,38 +1,30 @@
 """Nothing half-done: failing chunks, cancelled runs, lost connections, and the run after them."""
 
 import asyncio
-import contextlib
+from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
 from functools import partial
+from typing import Any
 
 import asyncpg
 import pytest
-import pytest_asyncio
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool, Pool
 
 from batchcore.config import Settings
 from batchcore.errors import DatabaseError
 from support import database, ledger, runs
+from support.callers import engine_of
 from support.generate import MONDAY
 from support.ledger import refused
 from support.outcome import outcome
 from support.runs import ONE_EACH
-
-pytestmark = pytest.mark.db
 
 DAYS = list(range(MONDAY, MONDAY + 4))
 HOST = database.plain_host(6, DAYS)
 IN_ORDER = sorted(database.key(portfolio.id) for portfolio in HOST.portfolios)
 run = partial(runs.run, days=DAYS, settings=ONE_EACH)
 DIE = "PERFORM pg_terminate_backend(pg_backend_pid());"
-
-
-@pytest_asyncio.fixture
-async def host(host: str) -> str:
-    """The URL of a database with `HOST`."""
-    await database.fill(host, HOST)
-    return host
 
 
 async def assert_committed(url: str, portfolios: int) -> database.Snapshots:
@@ -64,89 +56,83 @@ async def assert_left_alone(url: str) -> None:
     assert (left, temporary) == (0, 0)
 
 
-@pytest.mark.parametrize("table", ["portfolio_snapshots", "portfolios"])
-async def test_a_failing_chunk_is_undone_and_a_second_run_finishes(host: str, table: str) -> None:
-    async with refused(host, IN_ORDER[2], table=table) as caught:
-        await run(host)
+@pytest.mark.parametrize(
+    ("table", "chunk_size", "first", "before"),
+    [("portfolio_snapshots", 1, 2, 2), ("portfolios", 1, 2, 2), ("portfolio_snapshots", 3, 4, 3)],
+    ids=["snapshots", "portfolios", "of three portfolios"],
+)
+async def test_a_failing_chunk_is_undone_and_a_second_run_finishes(
+    filled: str, table: str, chunk_size: int, first: int, before: int
+) -> None:
+    settings = Settings(chunk_size=chunk_size, connections=2)
+    async with refused(filled, IN_ORDER[first], table=table) as caught:
+        await run(filled, settings=settings)
 
     assert caught.value.sqlstate == "ZZ042"
-    committed = await assert_committed(host, 2)
-    await assert_left_alone(host)
+    committed = await assert_committed(filled, before)
+    await assert_left_alone(filled)
 
-    result = await run(host)
+    result = await run(filled, settings=settings)
 
-    assert result.rows_written == 4 * len(DAYS)
-    stored = await assert_committed(host, 6)
+    assert result.rows_written == (6 - before) * len(DAYS)
+    stored = await assert_committed(filled, 6)
     assert {at: stored[at] for at in committed} == committed  # ids and created_at too
 
 
-async def test_of_chunks_side_by_side_each_is_done_or_undone(host: str) -> None:
-    async with refused(host, IN_ORDER[2]):
-        await run(host, settings=Settings(chunk_size=1, connections=6))
+async def test_of_chunks_side_by_side_each_is_done_or_undone(filled: str) -> None:
+    async with refused(filled, IN_ORDER[2]):
+        await run(filled, settings=Settings(chunk_size=1, connections=6))
 
     expected = outcome(HOST, DAYS, DAYS[0], DAYS[-1])
-    stored, equities = await database.snapshots(host), await database.equities(host)
+    stored, equities = await database.snapshots(filled), await database.equities(filled)
     done = {portfolio for portfolio, _ in stored}
     assert IN_ORDER[2] not in done
     assert set(stored) == {(portfolio, day) for portfolio in done for day in DAYS}
     for portfolio in IN_ORDER:
         equity = expected.equity[portfolio] if portfolio in done else Decimal(1000)
         assert equities[portfolio] == equity
-    await assert_left_alone(host)
+    await assert_left_alone(filled)
 
-    result = await run(host, settings=Settings(chunk_size=1, connections=6))
+    result = await run(filled, settings=Settings(chunk_size=1, connections=6))
 
     assert result.rows_written == (6 - len(done)) * len(DAYS)
-    await assert_committed(host, 6)
+    await assert_committed(filled, 6)
 
 
-async def test_in_a_failing_chunk_nobody_is_written(host: str) -> None:
-    async with refused(host, IN_ORDER[4]):
-        await run(host, settings=Settings(chunk_size=3, connections=2))
+async def test_rows_in_place_come_back_when_their_chunk_fails(filled: str) -> None:
+    await run(filled)
+    before = await database.snapshots(filled)
+    await database.execute(filled, "UPDATE positions SET quantity = 20")
+    async with refused(filled, IN_ORDER[0], table="portfolios"):
+        await run(filled, on_existing="replace")
 
-    await assert_committed(host, 3)
-
-
-async def test_rows_in_place_come_back_when_their_chunk_fails(host: str) -> None:
-    await run(host)
-    before = await database.snapshots(host)
-    await database.execute(host, "UPDATE positions SET quantity = 20")
-    async with refused(host, IN_ORDER[0], table="portfolios"):
-        await run(host, on_existing="replace")
-
-    assert await database.snapshots(host) == before
-    await assert_left_alone(host)
+    assert await database.snapshots(filled) == before
+    await assert_left_alone(filled)
 
 
-@contextlib.asynccontextmanager
-async def callers(url: str, kind: str):
+def callers(url: str, kind: str) -> AbstractAsyncContextManager[Any]:
     """A pool or an engine of the caller's, of just the connections that a run takes."""
     if kind == "pool":
-        async with asyncpg.create_pool(url, min_size=2, max_size=3) as pool:
-            yield pool
-        return
-    url = url.replace("postgresql://", "postgresql+asyncpg://")
-    engine = create_async_engine(url, pool_size=3, max_overflow=0)
-    yield engine
-    await engine.dispose()
+        return asyncpg.create_pool(url, min_size=2, max_size=3)
+    return engine_of(url, pool_size=3, max_overflow=0)
 
 
 @pytest.mark.parametrize("kind", ["pool", "engine"])
-async def test_a_callers_connections_work_after_a_failure(host: str, kind: str) -> None:
-    async with callers(host, kind) as db:
-        async with refused(host, IN_ORDER[1]):
+async def test_a_callers_connections_work_after_a_failure(filled: str, kind: str) -> None:
+    async with callers(filled, kind) as db:
+        async with refused(filled, IN_ORDER[1]):
             await run(db)
-        await assert_committed(host, 1)
-        await assert_left_alone(host)
+        await assert_committed(filled, 1)
+        await assert_left_alone(filled)
         await run(db)
-        await assert_committed(host, 6)
-        await assert_left_alone(host)
+        await assert_committed(filled, 6)
+        await assert_left_alone(filled)
 
 
 @pytest.mark.parametrize("pool", [AsyncAdaptedQueuePool, NullPool])
 @pytest.mark.parametrize("connections", [2, 4])
 async def test_connections_of_an_engine_are_opened_one_after_another(
-    host: str, connections: int, pool: type[Pool]
+    same_filled: str, connections: int, pool: type[Pool]
 ) -> None:
     # Opened side by side, SQLAlchemy 2.0 fails now and then: "deque mutated during iteration".
     opened, opening, most = 0, 0, 0
@@ -156,7 +142,7 @@ async def test_connections_of_an_engine_are_opened_one_after_another(
         opened, opening = opened + 1, opening + 1
         most = max(most, opening)
         await asyncio.sleep(0.05)  # time for another to begin
-        raw = await asyncpg.connect(host)
+        raw = await asyncpg.connect(same_filled)
         opening -= 1
         return raw
 
@@ -166,45 +152,45 @@ async def test_connections_of_an_engine_are_opened_one_after_another(
     )
     await run(engine, settings=Settings(chunk_size=1, connections=connections))
     await engine.dispose()
-    await assert_committed(host, 6)
+    await assert_committed(same_filled, 6)
     assert opened >= connections
     assert most == 1
 
 
 @pytest.mark.parametrize("kind", ["pool", "engine"])
 async def test_a_writer_that_the_server_ends_is_an_error_and_loses_only_its_chunk(
-    host: str, kind: str
+    filled: str, kind: str
 ) -> None:
-    await ledger.spoil(host, IN_ORDER[3], DIE)
-    async with callers(host, kind) as db:
+    await ledger.spoil(filled, IN_ORDER[3], DIE)
+    async with callers(filled, kind) as db:
         with pytest.raises(DatabaseError) as caught:
             await run(db)
         assert caught.value.sqlstate in {"57P01", "08003"}  # as the driver got to hear of it
-        await assert_committed(host, 3)
-        await ledger.mend(host)
+        await assert_committed(filled, 3)
+        await ledger.mend(filled)
         await run(db)
-    await assert_committed(host, 6)
+    await assert_committed(filled, 6)
 
 
 @pytest.mark.parametrize("kind", ["pool", "engine"])
 async def test_a_run_cancelled_while_it_writes_leaves_what_it_committed(
-    host: str, kind: str
+    filled: str, kind: str
 ) -> None:
-    async with callers(host, kind) as db:
+    async with callers(filled, kind) as db:
         work = run(db, progress=lambda *_: None)
-        async with ledger.at_work(host, IN_ORDER[2], work) as task:
+        async with ledger.at_work(filled, IN_ORDER[2], work) as task:
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-        await assert_committed(host, 2)
-        await assert_left_alone(host)
+        await assert_committed(filled, 2)
+        await assert_left_alone(filled)
         await run(db)
-    await assert_committed(host, 6)
+    await assert_committed(filled, 6)
 
 
 @pytest.mark.parametrize("kind", ["pool", "engine"])
-async def test_a_run_cancelled_while_it_reads_leaves_nothing(host: str, kind: str) -> None:
-    async with callers(host, kind) as db, database.connected(host) as other:
+async def test_a_run_cancelled_while_it_reads_leaves_nothing(filled: str, kind: str) -> None:
+    async with callers(filled, kind) as db, database.connected(filled) as other:
         async with other.transaction():
             await other.execute("LOCK TABLE positions")
             task = asyncio.create_task(run(db))
@@ -212,16 +198,16 @@ async def test_a_run_cancelled_while_it_reads_leaves_nothing(host: str, kind: st
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-        await assert_committed(host, 0)
-        await assert_left_alone(host)
+        await assert_committed(filled, 0)
+        await assert_left_alone(filled)
         await run(db)
-    await assert_committed(host, 6)
+    await assert_committed(filled, 6)
 
 
-async def test_progress_is_told_of_each_chunk(host: str) -> None:
+async def test_progress_is_told_of_each_chunk(same_filled: str) -> None:
     calls: list[tuple[str, int, int]] = []
 
-    await run(host, progress=lambda *call: calls.append(call))
+    await run(same_filled, progress=lambda *call: calls.append(call))
 
     assert calls[0] == ("load", 0, 0)
     # one that is told again between two chunks is the same
@@ -231,13 +217,13 @@ async def test_progress_is_told_of_each_chunk(host: str) -> None:
 
 
 @pytest.mark.parametrize("at", ["load", "persist"])
-async def test_what_progress_raises_ends_the_run_and_surfaces(host: str, at: str) -> None:
+async def test_what_progress_raises_ends_the_run_and_surfaces(same_filled: str, at: str) -> None:
     def progress(phase: str, done: int, _all: int) -> None:
         if phase == at and (phase == "load" or done == 2):
             raise ZeroDivisionError("by the caller")
 
     with pytest.raises(ZeroDivisionError, match="by the caller"):
-        await run(host, progress=progress)
+        await run(same_filled, progress=progress)
 
-    await assert_committed(host, 0 if at == "load" else 2)
-    await assert_left_alone(host)
+    await assert_committed(same_filled, 0 if at == "load" else 2)
+    await assert_left_alone(same_filled)

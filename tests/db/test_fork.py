@@ -8,8 +8,6 @@ from batchcore.calendar import date_of
 from support import bounded, database
 from support.generate import MONDAY
 
-pytestmark = pytest.mark.db
-
 RUN = """
 import asyncio
 import datetime as dt

@@ -4,8 +4,6 @@ import pytest
 
 from support.statements import PATH, recorded
 
-pytestmark = pytest.mark.db
-
 
 async def test_statements_are_those_of_the_golden_file(
     host: str, monkeypatch: pytest.MonkeyPatch

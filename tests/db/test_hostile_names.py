@@ -2,7 +2,6 @@
 
 import uuid
 from importlib.metadata import version
-from pathlib import Path
 
 import pytest
 
@@ -13,11 +12,10 @@ from batchcore.db.migrate import check, downgrade, migrate
 from batchcore.errors import ConfigError
 from batchcore.pg.sql import quote_identifier
 from batchcore.schema import HOST as TABLES
+from batchcore.schema import OWN
 from support import database
 from support.generate import MONDAY
 from support.outcome import outcome
-
-pytestmark = [pytest.mark.db]
 
 NAMESPACES = [
     "we\"ird'; DROP SCHEMA public CASCADE; --\\ %s %(a)s :b ::c {} ?\n",
@@ -28,12 +26,6 @@ TRAP = "\"'; DROP TABLE \\ %s %(x)s :y {} \n$1"
 
 DAYS = list(range(MONDAY, MONDAY + 4))
 HOST = database.plain_host(4, DAYS)
-
-
-def toml(text: str) -> str:
-    """Return a text as TOML has it."""
-    escapes = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t"}
-    return '"' + "".join(escapes.get(letter, letter) for letter in text) + '"'
 
 
 async def renamed(url: str, namespace: str) -> Schema:
@@ -88,30 +80,29 @@ async def stored(url: str, schema: Schema) -> dict[tuple[uuid.UUID, int], object
     [(NAMESPACES[0], "rollforward"), (NAMESPACES[1], "rollforward"), (NAMESPACES[1], "legacy")],
 )
 async def test_tables_and_columns_of_any_name_are_read_and_written(
-    host: str, namespace: str, policy: str
+    filled: str, namespace: str, policy: str
 ) -> None:
-    await database.fill(host, HOST)
-    schema = await renamed(host, namespace)
+    schema = await renamed(filled, namespace)
     options = {"policy": policy, "settings": Settings(schema=schema, chunk_size=2)}
     if policy == "rollforward":
         options |= {"calendar": "daily", "analytics": "full"}
     days = date_of(DAYS[0]), date_of(DAYS[-1])
 
     planned = await batchcore.run_batch(
-        host, *days, **{**options, "settings": Settings(schema=schema, dry_run=True)}
+        filled, *days, **{**options, "settings": Settings(schema=schema, dry_run=True)}
     )
-    result = await batchcore.run_batch(host, *days, **options)
-    again = await batchcore.run_batch(host, *days, **options, on_existing="replace")
+    result = await batchcore.run_batch(filled, *days, **options)
+    again = await batchcore.run_batch(filled, *days, **options, on_existing="replace")
 
     rows = len(DAYS) * len(HOST.portfolios)
     assert (result.rows_written, again.rows_written, result.failed) == (rows, rows, 0)
     assert planned.rows_written == 0
-    found = await stored(host, schema)
+    found = await stored(filled, schema)
     assert len(found) == rows
     if policy == "rollforward":
         expected = outcome(HOST, DAYS, DAYS[0], DAYS[-1])
         assert found == {at: cells["equity_balance"] for at, cells in expected.cells.items()}
-        checked = await batchcore.verify(host, calendar="daily", settings=Settings(schema=schema))
+        checked = await batchcore.verify(filled, calendar="daily", settings=Settings(schema=schema))
         assert (checked.rows, checked.rows_differing) == (rows, 0)
 
 
@@ -128,28 +119,21 @@ async def test_a_namespace_of_any_name_is_migrated_there_and_back(
             with pytest.raises(ConfigError, match="takes a part of the name for a parameter"):
                 await refused(url, schema=schema)
         return
+
+    async def relations() -> dict[str, str]:
+        query = (
+            "SELECT relname::text, nspname::text FROM pg_class"
+            " JOIN pg_namespace AS n ON n.oid = relnamespace"
+            " WHERE relkind IN ('r', 'S') AND nspname = ANY($1)"
+        )
+        return dict(await database.fetch(url, query, [namespace, "public"]))
+
     done = await migrate(url, schema=schema)
     assert done.applied
     assert (await check(url, schema=schema)).is_current
+    made = await relations()
+    assert made.pop("x") == "public"
+    assert set(made) >= {*TABLES, *OWN}
+    assert set(made.values()) == {namespace}
     await downgrade(url, "base", schema=schema)
-    left = await database.fetch(
-        url,
-        "SELECT relname::text FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace"
-        " WHERE relkind IN ('r', 'S') AND nspname = ANY($1)",
-        [namespace, "public"],
-    )
-    assert {row[0] for row in left} <= {"x", "batchcore_alembic_version"}
-
-
-def test_a_file_with_such_names_is_read(tmp_path: Path) -> None:
-    schema = Schema(
-        namespace=NAMESPACES[0],
-        tables={"positions": TRAP},
-        columns={"positions.quantity": TRAP, "portfolios.id": NAMESPACES[1]},
-    )
-    path = tmp_path / "names.toml"
-    lines = [f"namespace = {toml(schema.namespace)}", "[tables]"]
-    lines += [f"{name} = {toml(new)}" for name, new in schema.tables.items()]
-    lines += ["[columns]", *(f'"{name}" = {toml(new)}' for name, new in schema.columns.items())]
-    path.write_text("\n".join(lines), encoding="utf-8")
-    assert Schema.from_toml(path) == schema
+    assert set(await relations()) <= {"x", "batchcore_alembic_version"}

@@ -1,5 +1,7 @@
 """What the server kept is what it was sent, or nothing of the chunk is committed."""
 
+import contextlib
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from decimal import Decimal
 
@@ -13,32 +15,17 @@ from batchcore.demo.seed import fill
 from batchcore.errors import DatabaseError
 from batchcore.frames import Constant, Moment, Table
 from batchcore.pg.database import Database
+from batchcore.pg.session import Session
 from db.test_refused_portfolios import FACTOR, FULL, SESSIONS
 from support import database, ledger
 from support.outcome import assert_undisturbed
 from support.runs import DAYS, run
-
-pytestmark = pytest.mark.db
+from support.triggers import acts
 
 HOST = database.plain_host(4, DAYS)
 IDS = sorted(database.key(portfolio.id) for portfolio in HOST.portfolios)
 ONE = f"NEW.portfolio_id = '{IDS[2]}'"
 SNAPSHOTS = "portfolio_snapshots"
-
-
-def acts(
-    body: str,
-    *,
-    when: str = "BEFORE INSERT OR UPDATE",
-    table: str = SNAPSHOTS,
-    each: str = "ROW",
-    name: str = "meddling",
-) -> str:
-    """Return the statements that make a trigger."""
-    return f"""
-        CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql
-        AS $$ BEGIN {body} END $$;
-        CREATE TRIGGER {name} {when} ON {table} FOR EACH {each} EXECUTE FUNCTION {name}();"""
 
 
 SUPPRESSES = f"IF {ONE} THEN RETURN NULL; END IF; RETURN NEW;"
@@ -125,21 +112,20 @@ NEW_ROWS = {
 
 @pytest.mark.parametrize(("meddling", "told"), NEW_ROWS.values(), ids=NEW_ROWS)
 async def test_what_is_not_kept_of_new_rows_is_an_error_and_nothing_is_committed(
-    host: str, meddling: str, told: str
+    filled: str, meddling: str, told: str
 ) -> None:
-    await database.fill(host, HOST)
-    await database.execute(host, meddling)
+    await database.execute(filled, meddling)
 
     with pytest.raises(DatabaseError) as error:
-        await run(host)
+        await run(filled)
 
     assert told in str(error.value)
     assert "act" in str(error.value)
     assert error.value.sqlstate is None
-    assert await database.snapshots(host) == {}
-    assert set((await database.equities(host)).values()) == {Decimal(1000)}
-    assert await ledger.chunks(host) == []
-    (entered,) = await ledger.runs(host)
+    assert await database.snapshots(filled) == {}
+    assert set((await database.equities(filled)).values()) == {Decimal(1000)}
+    assert await ledger.chunks(filled) == []
+    (entered,) = await ledger.runs(filled)
     assert (entered["state"], entered["rows_written"]) == ("failed", 0)
 
 
@@ -156,18 +142,17 @@ REPLACED = {
 
 @pytest.mark.parametrize(("meddling", "told"), REPLACED.values(), ids=REPLACED)
 async def test_what_is_not_kept_of_rows_replaced_is_an_error(
-    host: str, meddling: str, told: str
+    filled: str, meddling: str, told: str
 ) -> None:
-    await database.fill(host, HOST)
-    await run(host)
-    await database.execute(host, "UPDATE positions SET quantity = 20", meddling)
-    before, equities = await database.snapshots(host), await database.equities(host)
+    await run(filled)
+    await database.execute(filled, "UPDATE positions SET quantity = 20", meddling)
+    before, equities = await database.snapshots(filled), await database.equities(filled)
 
     with pytest.raises(DatabaseError, match=told):
-        await run(host, on_existing="replace")
+        await run(filled, on_existing="replace")
 
-    assert await database.snapshots(host) == before
-    assert await database.equities(host) == equities
+    assert await database.snapshots(filled) == before
+    assert await database.equities(filled) == equities
 
 
 HARMLESS = {
@@ -188,76 +173,60 @@ HARMLESS = {
 
 
 @pytest.mark.parametrize("harmless", HARMLESS.values(), ids=HARMLESS)
-async def test_what_a_host_does_beside_is_no_error(host: str, harmless: str) -> None:
-    await database.fill(host, HOST)
-    await database.execute(host, harmless)
+async def test_what_a_host_does_beside_is_no_error(filled: str, harmless: str) -> None:
+    await database.execute(filled, harmless)
 
-    first = await run(host)
-    await assert_undisturbed(host, HOST, DAYS)
-    again = await run(host, on_existing="replace")
+    first = await run(filled)
+    await assert_undisturbed(filled, HOST, DAYS)
+    again = await run(filled, on_existing="replace")
 
     assert (first.rows_written, again.rows_written) == (12, 12)
-    await assert_undisturbed(host, HOST, DAYS)
+    await assert_undisturbed(filled, HOST, DAYS)
 
 
-async def test_a_role_of_replication_fires_what_is_enabled_for_it(host: str) -> None:
-    await database.fill(host, HOST)
-    await database.execute(host, ALWAYS.format("REPLICA"))
-    async with database.connected(host) as connection:
+async def test_a_role_of_replication_fires_what_is_enabled_for_it(filled: str) -> None:
+    await database.execute(filled, ALWAYS.format("REPLICA"))
+    async with database.connected(filled) as connection:
         name = await connection.fetchval("SELECT current_database()")
         await connection.execute(
             f"ALTER DATABASE \"{name}\" SET session_replication_role = 'replica'"
         )
     with pytest.raises(DatabaseError, match="trigger `meddling` on portfolio_snapshots"):
-        await run(host)
+        await run(filled)
 
 
 async def test_a_trigger_made_after_the_check_is_seen_by_the_count(
-    host: str, monkeypatch: pytest.MonkeyPatch
+    filled: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await database.fill(host, HOST)
     writing = Database.writing
     made: list[str] = []
 
-    def late(self: Database, phase: str) -> object:
+    @contextlib.asynccontextmanager
+    async def late(self: Database, phase: str) -> AsyncIterator[Session]:
         if phase == "persist" and not made:
             made.append(phase)
-            return made_before(writing(self, phase), host)
-        return writing(self, phase)
+            await database.execute(filled, acts(SUPPRESSES))
+        async with writing(self, phase) as session:
+            yield session
 
     monkeypatch.setattr(Database, "writing", late)
     with pytest.raises(DatabaseError, match="3 of 12 rows sent are missing; trigger `meddling`"):
-        await run(host, settings=Settings(connections=2))
-    assert await database.snapshots(host) == {}
-
-
-def made_before(opened: object, url: str) -> object:
-    """Return what opens a session when a trigger was made."""
-
-    class Late:
-        async def __aenter__(self) -> object:
-            await database.execute(url, acts(SUPPRESSES))
-            return await opened.__aenter__()
-
-        async def __aexit__(self, *error: object) -> object:
-            return await opened.__aexit__(*error)
-
-    return Late()
+        await run(filled, settings=Settings(connections=2))
+    assert await database.snapshots(filled) == {}
 
 
 @pytest.mark.parametrize("table", ["batchcore_run_chunks", "batchcore_runs"])
-async def test_an_entry_that_the_ledger_does_not_keep_is_named(host: str, table: str) -> None:
-    await database.fill(host, HOST)
+async def test_an_entry_that_the_ledger_does_not_keep_is_named(filled: str, table: str) -> None:
     when = "BEFORE INSERT" if table == "batchcore_run_chunks" else "BEFORE UPDATE"
     body = "RETURN NULL;"
     if table == "batchcore_runs":
         body = "RETURN CASE WHEN NEW.chunks > OLD.chunks THEN NULL ELSE NEW END;"
-    await database.execute(host, acts(body, when=when, table=table))
+    await database.execute(filled, acts(body, when=when, table=table))
 
     with pytest.raises(DatabaseError, match=f"trigger `meddling` on {table} acts on it"):
-        await run(host)
+        await run(filled)
 
-    assert await database.snapshots(host) == {}
+    assert await database.snapshots(filled) == {}
 
 
 @pytest.mark.parametrize(
@@ -269,29 +238,27 @@ async def test_an_entry_that_the_ledger_does_not_keep_is_named(host: str, table:
     ],
 )
 async def test_an_issue_that_the_ledger_does_not_keep_is_named(
-    host: str, table: str, fault: str, written: int
+    filled: str, table: str, fault: str, written: int
 ) -> None:
-    await database.fill(host, HOST)
-    await database.execute(host, fault, acts("RETURN NULL;", when="BEFORE INSERT", table=table))
+    await database.execute(filled, fault, acts("RETURN NULL;", when="BEFORE INSERT", table=table))
 
     with pytest.raises(DatabaseError, match=f"trigger `meddling` on {table} acts on it"):
-        await run(host, settings=Settings(min_coverage=0.0))
+        await run(filled, settings=Settings(min_coverage=0.0))
 
-    assert len(await database.snapshots(host)) == written
-    (entered,) = await ledger.runs(host)
+    assert len(await database.snapshots(filled)) == written
+    (entered,) = await ledger.runs(filled)
     assert (entered["state"], entered["rows_written"]) == ("failed", written)
 
 
-async def test_in_a_transaction_of_the_callers_the_call_alone_is_undone(host: str) -> None:
-    await database.fill(host, HOST)
-    await database.execute(host, acts(REWRITES))
+async def test_in_a_transaction_of_the_callers_the_call_alone_is_undone(filled: str) -> None:
+    await database.execute(filled, acts(REWRITES))
     calculator = batchcore.PnLCalculator(calendar="daily", analytics="none")
-    async with database.connected(host) as connection, connection.transaction():
+    async with database.connected(filled) as connection, connection.transaction():
         await connection.execute("UPDATE portfolios SET name = 'usable'")
         with pytest.raises(DatabaseError, match="1 of 4 rows sent differs in daily_pnl"):
             await calculator.calculate_all_portfolios_pnl(date_of(DAYS[0]), connection)
-    assert await database.snapshots(host) == {}
-    assert len(await database.fetch(host, "SELECT FROM portfolios WHERE name = 'usable'")) == 4
+    assert await database.snapshots(filled) == {}
+    assert len(await database.fetch(filled, "SELECT FROM portfolios WHERE name = 'usable'")) == 4
 
 
 async def test_a_fill_that_is_not_kept_is_an_error(host: str) -> None:

@@ -9,7 +9,6 @@ from functools import partial
 
 import asyncpg
 import pytest
-import pytest_asyncio
 
 import batchcore
 from batchcore.calendar import date_of
@@ -28,33 +27,26 @@ from support.ledger import at_work, refused
 from support.outcome import assert_undisturbed
 from support.runs import DAYS, ONE_EACH
 
-pytestmark = pytest.mark.db
-
 HOST = database.plain_host(4, DAYS)
 IDS = sorted(database.key(portfolio.id) for portfolio in HOST.portfolios)
 run = partial(runs.run, settings=ONE_EACH)
 SOON = dt.timedelta(seconds=2.1)
 
 
-@pytest_asyncio.fixture
-async def host(host: str) -> str:
-    """The URL of a database with `HOST`."""
-    await database.fill(host, HOST)
-    return host
-
-
-async def test_a_second_run_on_the_same_portfolios_is_refused_and_writes_nothing(host: str) -> None:
-    async with at_work(host, IDS[1], run(host)) as first:
-        before = await database.snapshots(host)
-        (own,) = await ledger.runs(host)
+async def test_a_second_run_on_the_same_portfolios_is_refused_and_writes_nothing(
+    filled: str,
+) -> None:
+    async with at_work(filled, IDS[1], run(filled)) as first:
+        before = await database.snapshots(filled)
+        (own,) = await ledger.runs(filled)
         for portfolios in (None, [IDS[3]]):
             with pytest.raises(LeaseHeldError, match="its lease expires at") as caught:
-                await run(host, portfolio_ids=portfolios)
+                await run(filled, portfolio_ids=portfolios)
             assert caught.value.run_id == str(own["id"])
-        assert await database.snapshots(host) == before
-        assert len(await ledger.runs(host)) == 1
+        assert await database.snapshots(filled) == before
+        assert len(await ledger.runs(filled)) == 1
     assert first.result().rows_written == 12
-    await assert_undisturbed(host, HOST, DAYS)
+    await assert_undisturbed(filled, HOST, DAYS)
 
 
 @contextlib.asynccontextmanager
@@ -82,17 +74,17 @@ async def waits_for(
 
 
 async def test_a_run_that_may_wait_begins_when_the_other_has_ended(
-    host: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    filled: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with contextlib.AsyncExitStack() as stack:
-        async with at_work(host, IDS[1], run(host)) as first:
-            (own,) = await ledger.runs(host)
-            waits = waits_for(host, own["id"], monkeypatch, portfolio_ids=IDS[:2])
+        async with at_work(filled, IDS[1], run(filled)) as first:
+            (own,) = await ledger.runs(filled)
+            waits = waits_for(filled, own["id"], monkeypatch, portfolio_ids=IDS[:2])
             second = await stack.enter_async_context(waits)
             assert f"waiting_for_run={own['id']} seconds=300" in caplog.text
             assert (
                 await database.fetchval(
-                    host,
+                    filled,
                     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
                     " AND query LIKE '%AS same,%' AND state LIKE 'idle in%'",
                 )
@@ -101,79 +93,62 @@ async def test_a_run_that_may_wait_begins_when_the_other_has_ended(
         assert first.result().rows_written == 12
         async with asyncio.timeout(60):
             assert (await second).nothing_to_do
-    assert [row["state"] for row in await ledger.runs(host)] == ["complete"] * 2
-    await assert_undisturbed(host, HOST, DAYS)
+    assert [row["state"] for row in await ledger.runs(filled)] == ["complete"] * 2
+    await assert_undisturbed(filled, HOST, DAYS)
 
 
 async def test_a_run_that_may_wait_takes_over_a_lease_that_expires(
-    host: str, monkeypatch: pytest.MonkeyPatch
+    same_filled: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await run(host, portfolio_ids=IDS[:2])
-    await ledger.kill(host)
+    await run(same_filled, portfolio_ids=IDS[:2])
+    await ledger.kill(same_filled)
     await database.execute(
-        host, "UPDATE batchcore_run_heartbeats SET expires_at = now() + interval '1 hour'"
+        same_filled, "UPDATE batchcore_run_heartbeats SET expires_at = now() + interval '1 hour'"
     )
-    (own,) = await ledger.runs(host)
-    async with waits_for(host, own["id"], monkeypatch) as second:
-        await ledger.expire(host)
+    (own,) = await ledger.runs(same_filled)
+    async with waits_for(same_filled, own["id"], monkeypatch) as second:
+        await ledger.expire(same_filled)
         async with asyncio.timeout(60):
             assert (await second).rows_written == 6
-    assert [row["state"] for row in await ledger.runs(host)] == ["superseded", "complete"]
-    await assert_undisturbed(host, HOST, DAYS)
+    assert [row["state"] for row in await ledger.runs(same_filled)] == ["superseded", "complete"]
+    await assert_undisturbed(same_filled, HOST, DAYS)
 
 
 async def test_a_run_that_waits_can_be_cancelled(
-    host: str, monkeypatch: pytest.MonkeyPatch
+    filled: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with at_work(host, IDS[1], run(host)):
-        (own,) = await ledger.runs(host)
-        async with waits_for(host, own["id"], monkeypatch) as second:
+    async with at_work(filled, IDS[1], run(filled)):
+        (own,) = await ledger.runs(filled)
+        async with waits_for(filled, own["id"], monkeypatch) as second:
             second.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await second
-        assert len(await ledger.runs(host)) == 1
+        assert len(await ledger.runs(filled)) == 1
 
 
-async def test_a_run_has_waited_long_enough(host: str) -> None:
-    async with at_work(host, IDS[1], run(host)):
-        (own,) = await ledger.runs(host)
-        told = rf"^gave up after 0\.01 s: run {own['id']} is already processing"
-        with pytest.raises(LeaseHeldError, match=told) as caught:
-            await run(host, wait=0.01)
-        assert caught.value.run_id == str(own["id"])
-
-
-@pytest.mark.parametrize("seconds", [-1, float("nan"), "5", True])
-async def test_what_is_no_time_to_wait_is_refused(seconds: object) -> None:
-    with pytest.raises(
-        batchcore.ConfigError, match=r"^wait is .*, expected (seconds, 0 or more|a number)$"
-    ):
-        await run("postgresql://nowhere", wait=seconds)
-
-
-async def test_runs_on_other_portfolios_go_side_by_side(host: str) -> None:
-    async with at_work(host, IDS[0], run(host, portfolio_ids=IDS[:2])) as first:
-        second = await run(host, portfolio_ids=IDS[2:])
-        none = await run(host, portfolio_ids=[])
+async def test_runs_on_other_portfolios_go_side_by_side(filled: str) -> None:
+    async with at_work(filled, IDS[0], run(filled, portfolio_ids=IDS[:2])) as first:
+        second = await run(filled, portfolio_ids=IDS[2:])
+        none = await run(filled, portfolio_ids=[])
         assert (second.rows_written, none.rows_written) == (6, 0)
         assert not first.done()
     assert first.result().rows_written == 6
-    assert [row["state"] for row in await ledger.runs(host)] == ["complete"] * 3
-    await assert_undisturbed(host, HOST, DAYS)
+    assert [row["state"] for row in await ledger.runs(filled)] == ["complete"] * 3
+    await assert_undisturbed(filled, HOST, DAYS)
 
 
-async def test_a_plan_needs_no_lease(host: str) -> None:
-    async with at_work(host, IDS[1], run(host)):
-        planned = await run(host, settings=Settings(dry_run=True))
+async def test_a_plan_needs_no_lease(filled: str) -> None:
+    async with at_work(filled, IDS[1], run(filled)):
+        planned = await run(filled, settings=Settings(dry_run=True))
         assert len(planned.sessions) == 3
-        assert len(await ledger.runs(host)) == 1
+        assert len(await ledger.runs(filled)) == 1
 
 
-async def test_two_starts_at_once_are_one_run(host: str) -> None:
-    async with database.connected(host) as other:
+async def test_two_starts_at_once_are_one_run(filled: str) -> None:
+    async with database.connected(filled) as other:
         async with other.transaction():
             await other.execute("LOCK TABLE batchcore_runs IN SHARE UPDATE EXCLUSIVE MODE")
-            both = [asyncio.create_task(run(host)) for _ in range(2)]
+            both = [asyncio.create_task(run(filled)) for _ in range(2)]
             await ledger.until(
                 other,
                 "SELECT count(*) = 2 FROM pg_locks WHERE NOT granted"
@@ -184,30 +159,30 @@ async def test_two_starts_at_once_are_one_run(host: str) -> None:
     # the second is refused, or comes when the first is through
     assert sum(one.rows_written for one in done) == 12
     assert all(isinstance(one, batchcore.BatchResult | LeaseHeldError) for one in found)
-    await assert_undisturbed(host, HOST, DAYS)
+    await assert_undisturbed(filled, HOST, DAYS)
 
 
 @pytest.mark.parametrize("same", [True, False])
 async def test_an_expired_lease_is_taken_over_and_its_open_transaction_ended(
-    host: str, *, same: bool
+    filled: str, *, same: bool
 ) -> None:
     async with at_work(
-        host, IDS[1], run(host)
+        filled, IDS[1], run(filled)
     ) as zombie:  # its transaction has written rows of IDS[1]
-        await ledger.expire(host)
-        await ledger.heal(host)
-        result = await run(host, resume=same)
+        await ledger.expire(filled)
+        await ledger.heal(filled)
+        result = await run(filled, resume=same)
         with pytest.raises((DatabaseError, LeaseHeldError)):
             await zombie
     assert result.rows_written == 9
-    found = [(row["state"], row["attempt"]) for row in await ledger.runs(host)]
+    found = [(row["state"], row["attempt"]) for row in await ledger.runs(filled)]
     assert found == ([("complete", 2)] if same else [("superseded", 1), ("complete", 1)])
-    await assert_undisturbed(host, HOST, DAYS)
+    await assert_undisturbed(filled, HOST, DAYS)
 
 
 @pytest.mark.parametrize("at", ["begun", "ledger"])
 async def test_a_zombie_that_wakes_up_writes_nothing(
-    host: str, monkeypatch: pytest.MonkeyPatch, at: str
+    same_filled: str, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
     asleep, awake = asyncio.Event(), asyncio.Event()
     commit = writing.commit_chunk
@@ -236,31 +211,36 @@ async def test_a_zombie_that_wakes_up_writes_nothing(
     else:  # as if the look at the server's locks had come too early
         monkeypatch.setattr(Ledger, "enter", inside)
         monkeypatch.setattr(Ledger, "end_transactions", nobody)
-    zombie = asyncio.create_task(run(host, portfolio_ids=[IDS[0]]))
+    zombie = asyncio.create_task(run(same_filled, portfolio_ids=[IDS[0]]))
     await asleep.wait()
-    await ledger.expire(host)
+    await ledger.expire(same_filled)
     if at == "begun":
-        await run(host)
+        await run(same_filled)
     else:
-        async with Database(host).writing("test") as session, transaction(session):
-            await Ledger(Schema()).supersede(session, [str((await ledger.runs(host))[0]["id"])])
-    before_it = await database.snapshots(host)
+        async with Database(same_filled).writing("test") as session, transaction(session):
+            await Ledger(Schema()).supersede(
+                session, [str((await ledger.runs(same_filled))[0]["id"])]
+            )
+    before_it = await database.snapshots(same_filled)
     awake.set()
     with pytest.raises(LeaseHeldError, match="lost its lease to another run"):
         await zombie
-    assert await database.snapshots(host) == before_it
-    rows = await ledger.runs(host)
+    assert await database.snapshots(same_filled) == before_it
+    rows = await ledger.runs(same_filled)
     assert (rows[0]["state"], rows[0]["chunks"], rows[0]["rows_written"]) == ("superseded", 0, 0)
-    assert await database.fetch(host, "SELECT FROM batchcore_run_chunks WHERE attempt > 1") == []
-    await run(host)
-    await assert_undisturbed(host, HOST, DAYS)
+    assert (
+        await database.fetch(same_filled, "SELECT FROM batchcore_run_chunks WHERE attempt > 1")
+        == []
+    )
+    await run(same_filled)
+    await assert_undisturbed(same_filled, HOST, DAYS)
 
 
-async def test_a_heartbeat_prolongs_the_lease_and_a_lost_one_stops_the_run(host: str) -> None:
+async def test_a_heartbeat_prolongs_the_lease_and_a_lost_one_stops_the_run(filled: str) -> None:
     settings = Settings(chunk_size=1, connections=2, lease_seconds=2)
     async with (
-        at_work(host, IDS[1], run(host, settings=settings)) as task,
-        database.connected(host) as other,
+        at_work(filled, IDS[1], run(filled, settings=settings)) as task,
+        database.connected(filled) as other,
     ):
         row = await other.fetchrow("SELECT * FROM batchcore_run_heartbeats")
         assert dt.timedelta(seconds=1.9) < row["expires_at"] - row["beat_at"] < SOON
@@ -274,11 +254,11 @@ async def test_a_heartbeat_prolongs_the_lease_and_a_lost_one_stops_the_run(host:
         async with asyncio.timeout(30):
             with pytest.raises(LeaseHeldError, match="lost its lease to another run"):
                 await task
-    assert len(await database.snapshots(host)) == 3  # of the first portfolio alone
+    assert len(await database.snapshots(filled)) == 3  # of the first portfolio alone
 
 
 async def test_a_heartbeat_that_fails_is_tried_again(
-    host: str, monkeypatch: pytest.MonkeyPatch
+    filled: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     beats: list[bool] = []
     beaten = asyncio.Event()
@@ -293,60 +273,60 @@ async def test_a_heartbeat_that_fails_is_tried_again(
 
     monkeypatch.setattr(Ledger, "beat", failing)
     settings = Settings(chunk_size=1, connections=2, lease_seconds=1)
-    async with at_work(host, IDS[1], run(host, settings=settings)) as task, asyncio.timeout(30):
+    async with at_work(filled, IDS[1], run(filled, settings=settings)) as task, asyncio.timeout(30):
         await beaten.wait()
     assert task.result().rows_written == 12
 
 
 async def test_a_run_that_was_taken_over_at_its_end_says_so(
-    host: str, monkeypatch: pytest.MonkeyPatch
+    same_filled: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finish = Ledger.finish
 
     async def after(*arguments: object, **options: object) -> bool:
-        await database.execute(host, "UPDATE batchcore_runs SET token = token + 1")
+        await database.execute(same_filled, "UPDATE batchcore_runs SET token = token + 1")
         return await finish(*arguments, **options)
 
     monkeypatch.setattr(Ledger, "finish", after)
     with pytest.raises(LeaseHeldError, match="lost its lease to another run"):
-        await run(host)
-    await assert_undisturbed(host, HOST, DAYS)
+        await run(same_filled)
+    await assert_undisturbed(same_filled, HOST, DAYS)
 
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError, DatabaseError])
-async def test_a_lease_is_given_back_however_a_run_ends(host: str, error: type) -> None:
+async def test_a_lease_is_given_back_however_a_run_ends(filled: str, error: type) -> None:
     if error is DatabaseError:
-        async with refused(host, IDS[1]):
-            await run(host)
+        async with refused(filled, IDS[1]):
+            await run(filled)
     else:
-        async with at_work(host, IDS[1], run(host)) as task:
+        async with at_work(filled, IDS[1], run(filled)) as task:
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-    (row,) = await ledger.runs(host)
+    (row,) = await ledger.runs(filled)
     told = {DatabaseError: ("failed", "DatabaseError: function `spoil()`: not this one")}
     assert (row["state"], row["error"]) == told.get(error, ("interrupted", "CancelledError"))
     (beat,) = await database.fetch(
-        host, "SELECT expires_at <= clock_timestamp() FROM batchcore_run_heartbeats"
+        filled, "SELECT expires_at <= clock_timestamp() FROM batchcore_run_heartbeats"
     )
     assert beat[0]
-    assert (await run(host, resume=False)).rows_written == 9
-    await assert_undisturbed(host, HOST, DAYS)
+    assert (await run(filled, resume=False)).rows_written == 9
+    await assert_undisturbed(filled, HOST, DAYS)
 
 
-async def test_an_expired_run_of_others_is_left_alone(host: str) -> None:
-    async with refused(host, IDS[0]):
-        await run(host, portfolio_ids=IDS[:1])
-    await ledger.kill(host)
-    await run(host, portfolio_ids=IDS[1:])
-    assert [row["state"] for row in await ledger.runs(host)] == ["running", "complete"]
-    await run(host)
-    states = [row["state"] for row in await ledger.runs(host)]
+async def test_an_expired_run_of_others_is_left_alone(filled: str) -> None:
+    async with refused(filled, IDS[0]):
+        await run(filled, portfolio_ids=IDS[:1])
+    await ledger.kill(filled)
+    await run(filled, portfolio_ids=IDS[1:])
+    assert [row["state"] for row in await ledger.runs(filled)] == ["running", "complete"]
+    await run(filled)
+    states = [row["state"] for row in await ledger.runs(filled)]
     assert states == ["superseded", "complete", "complete"]
-    await assert_undisturbed(host, HOST, DAYS)
+    await assert_undisturbed(filled, HOST, DAYS)
 
 
-async def test_tokens_only_grow(host: str) -> None:
+async def test_tokens_only_grow(same_filled: str) -> None:
     request = make_request(
         None,
         None,
@@ -360,20 +340,20 @@ async def test_tokens_only_grow(host: str) -> None:
     )
     tokens = []
     for _ in range(3):
-        async with Database(host).writing("test") as session:
+        async with Database(same_filled).writing("test") as session:
             holder = LeaseHolder(request, "00000000-0000-4000-8000-000000000001")
             async with transaction(session):
                 lease = await holder.acquire(session, await inspect(session, Schema()))
             await holder.end_replaced(session)
         tokens.append((lease.token, lease.attempt, lease.moment))
-        await ledger.expire(host)
+        await ledger.expire(same_filled)
     moment = tokens[0][2]
     assert [token[1:] for token in tokens] == [(attempt, moment) for attempt in (1, 2, 3)]
     assert sorted({token[0] for token in tokens}) == [token[0] for token in tokens]
 
 
 async def test_a_connection_that_is_idle_in_a_transaction_is_ended_before_its_lease(
-    host: str,
+    same_filled: str,
 ) -> None:
     seen: list[str] = []
     entered = Ledger.enter_issues
@@ -384,24 +364,24 @@ async def test_a_connection_that_is_idle_in_a_transaction_is_ended_before_its_le
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Ledger, "enter_issues", looked)
-        await run(host, settings=Settings(lease_seconds=20))
+        await run(same_filled, settings=Settings(lease_seconds=20))
     assert seen == ["10s"]
 
 
-async def test_a_session_of_the_caller_keeps_no_ledger(host: str) -> None:
+async def test_a_session_of_the_caller_keeps_no_ledger(filled: str) -> None:
     calculator = batchcore.PnLCalculator(Settings(), calendar="daily", analytics="none")
     raw: asyncpg.Connection
-    other = run(host, portfolio_ids=[IDS[3]])
-    async with at_work(host, IDS[3], other), database.connected(host) as raw:
+    other = run(filled, portfolio_ids=[IDS[3]])
+    async with at_work(filled, IDS[3], other), database.connected(filled) as raw:
         async with raw.transaction():
             result = await calculator.calculate_all_portfolios_pnl(date_of(DAYS[0]), raw, IDS[:1])
         assert result.rows_written == 1
-        assert len(await ledger.runs(host)) == 1
-    assert (await database.equities(host))[IDS[0]] == Decimal(1000)
+        assert len(await ledger.runs(filled)) == 1
+    assert (await database.equities(filled))[IDS[0]] == Decimal(1000)
 
 
 async def test_a_run_cancelled_while_its_lease_is_committed_gives_it_back(
-    host: str, monkeypatch: pytest.MonkeyPatch
+    same_filled: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     acquire = LeaseHolder.acquire
 
@@ -412,10 +392,10 @@ async def test_a_run_cancelled_while_its_lease_is_committed_gives_it_back(
 
     monkeypatch.setattr(LeaseHolder, "acquire", cancelled)
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.create_task(run(host))
+        await asyncio.create_task(run(same_filled))
     monkeypatch.undo()
 
-    assert all(row["state"] == "interrupted" for row in await ledger.runs(host))
-    result = await run(host)
+    assert all(row["state"] == "interrupted" for row in await ledger.runs(same_filled))
+    result = await run(same_filled)
     assert result.rows_written > 0
-    assert [row["state"] for row in await ledger.runs(host)][-1] == "complete"
+    assert [row["state"] for row in await ledger.runs(same_filled)][-1] == "complete"

@@ -10,7 +10,7 @@ import pytest
 import batchcore
 from batchcore import calendar as calendars
 from batchcore.config import Schema, Settings
-from batchcore.errors import SchemaError, SnapshotExistsError
+from batchcore.errors import SnapshotExistsError
 from batchcore.reference import legacy
 from support import database, legacy_frames, legacy_host
 from support.cases import Case, cases
@@ -21,8 +21,6 @@ from support.legacy_frames import Run
 from support.legacy_host import after, assert_left, assert_told, by_reference, source_of
 from support.outcome import LOOSE, seeded
 from support.worked_legacy import P, beta, jan, portfolio, position, profile, snapshot
-
-pytestmark = pytest.mark.db
 
 SESSIONS = calendars.load("XNYS").sessions(MONDAY - 60, MONDAY + 60).tolist()
 
@@ -138,6 +136,19 @@ def named(name: str, *snapshots: legacy.Snapshot, deleted: bool = False) -> lega
     return replace(portfolio(position(), snapshots=snapshots or (P,), deleted=deleted), name=name)
 
 
+async def filled(url: str, run: Run) -> database.Snapshots:
+    """Fill a host and return the snapshots that stand before a run."""
+    await legacy_host.fill(url, run)
+    return await database.snapshots(url)
+
+
+async def ran(url: str, first: int, last: int, *ids: Any, **options: Any) -> batchcore.BatchResult:
+    """Run days of January of a plain host."""
+    options = {"policy": "legacy", "settings": settings(plain(), Schema()), **options}
+    days = (calendars.date_of(jan(on)) for on in (first, last))
+    return await batchcore.run_batch(url, *days, *ids, **options)
+
+
 async def test_without_dates_each_portfolio_goes_on_after_its_latest_complete_row(
     same_host: str,
 ) -> None:
@@ -145,8 +156,7 @@ async def test_without_dates_each_portfolio_goes_on_after_its_latest_complete_ro
     run = replace(
         run, portfolios=(*run.portfolios, replace(named("r"), snapshots=())), today=jan(9)
     )
-    await legacy_host.fill(same_host, run)
-    before = await database.snapshots(same_host)
+    before = await filled(same_host, run)
 
     result = await batchcore.run_batch(
         same_host, policy="legacy", settings=Settings(today=dt.date(2026, 1, 9))
@@ -174,17 +184,9 @@ async def test_holes_are_filled_and_later_rows_stand(same_host: str) -> None:
 
 async def test_replace_computes_the_rows_of_the_range_and_no_others(same_host: str) -> None:
     run = plain(named("p", P, snapshot(5, "5000"), snapshot(6, "6000"), snapshot(7, "7000")))
-    await legacy_host.fill(same_host, run)
-    before = await database.snapshots(same_host)
+    before = await filled(same_host, run)
 
-    result = await batchcore.run_batch(
-        same_host,
-        dt.date(2026, 1, 5),
-        dt.date(2026, 1, 6),
-        policy="legacy",
-        on_existing="replace",
-        settings=settings(run, Schema()),
-    )
+    result = await ran(same_host, 5, 6, on_existing="replace")
 
     gone = plain(named("p", P, snapshot(7, "7000")))
     results = by_reference(gone, [jan(5), jan(6)], SESSIONS)
@@ -194,47 +196,30 @@ async def test_replace_computes_the_rows_of_the_range_and_no_others(same_host: s
     assert results["p"].equity_balance == Decimal(1040)
 
 
-async def test_error_refuses_a_complete_row_in_the_range(same_host: str) -> None:
+async def test_error_refuses_a_complete_row_and_a_plan_writes_none(same_host: str) -> None:
     run = plain(named("p", P, snapshot(6, "5000")))
-    await legacy_host.fill(same_host, run)
-    before = await database.snapshots(same_host)
+    before = await filled(same_host, run)
     with pytest.raises(SnapshotExistsError) as caught:
-        await batchcore.run_batch(
-            same_host,
-            dt.date(2026, 1, 5),
-            dt.date(2026, 1, 7),
-            policy="legacy",
-            on_existing="error",
-            settings=settings(run, Schema()),
-        )
+        await ran(same_host, 5, 7, on_existing="error")
     assert caught.value.session == "2026-01-06"
+    assert await database.snapshots(same_host) == before
+    planned = await ran(same_host, 5, 7, settings=Settings(dry_run=True, today=dt.date(2026, 1, 9)))
+    assert planned.portfolios.sessions_planned.tolist() == [2]
     assert await database.snapshots(same_host) == before
 
 
 async def test_range_without_a_session_fails_each_portfolio_asked_for(same_host: str) -> None:
     run = plain(named("one"), named("gone", deleted=True), named("two"))
     await legacy_host.fill(same_host, run)
-    result = await batchcore.run_batch(
-        same_host, dt.date(2026, 1, 3), dt.date(2026, 1, 3), policy="legacy"
-    )
+    result = await ran(same_host, 3, 3, settings=None)
     assert sorted(result["errors"]) == [
         "one: Failed to create snapshot",
         "two: Failed to create snapshot",
     ]
     assert (result["success"], result["portfolios_processed"], result.rows_written) == (False, 0, 0)
     assert len(await database.snapshots(same_host)) == 3
-
-
-async def test_soft_deleted_portfolio_is_not_processed_when_listed(same_host: str) -> None:
-    run = plain(named("gone", deleted=True))
-    await legacy_host.fill(same_host, run)
-    result = await batchcore.run_batch(
-        same_host,
-        dt.date(2026, 1, 5),
-        dt.date(2026, 1, 5),
-        [database.key("gone")],
-        policy="legacy",
-    )
+    # one that is soft-deleted is not processed though it is asked for
+    result = await ran(same_host, 5, 5, [database.key("gone")])
     assert (result.rows_written, result.failed, result["errors"]) == (0, 0, [])
 
 
@@ -279,51 +264,9 @@ async def test_own_betas_of_the_positions_that_need_them(same_host: str) -> None
     assert set(betas.values()) == {None}
 
 
-async def test_missing_column_of_the_policy_is_told_before_anything_is_read(host: str) -> None:
-    await database.execute(host, "ALTER TABLE portfolio_snapshots DROP COLUMN portfolio_vega")
-    with pytest.raises(SchemaError, match="portfolio_vega"):
-        await batchcore.run_batch(host, policy="legacy")
-
-
-async def test_jsonb_holds_the_same_weights(host: str) -> None:
-    held = replace(
-        named("p"),
-        positions=(
-            position(market_value="100", investment_class="OPTIONS"),
-            position(market_value="0.10"),
-        ),
-    )
-    run = replace(plain(held, today=5), profiles={})
-    await legacy_host.fill(host, run)
-    await database.execute(
-        host,
-        "ALTER TABLE portfolio_snapshots ALTER sector_exposure TYPE jsonb"
-        " USING sector_exposure::jsonb",
-    )
-    results = await check(host, run, jan(5), jan(5), Schema())
-    # 1000 + 2 x 10 x (10 - 7) = 1060; 100 / 1060 to 28 digits, then binary64
-    assert results["p"].rows[0].sector_exposure == {"Unclassified": 0.09433962264150944}
-
-
-async def test_dry_run_tells_what_would_be_written(same_host: str) -> None:
-    run = plain(named("p", P, snapshot(6, "5000")))
-    await legacy_host.fill(same_host, run)
-    before = await database.snapshots(same_host)
-    result = await batchcore.run_batch(
-        same_host,
-        dt.date(2026, 1, 5),
-        dt.date(2026, 1, 7),
-        policy="legacy",
-        settings=Settings(dry_run=True, today=dt.date(2026, 1, 9)),
-    )
-    assert result.portfolios.sessions_planned.tolist() == [2]
-    assert await database.snapshots(same_host) == before
-
-
 async def test_run_in_the_transaction_of_the_caller(same_host: str) -> None:
     run = plain(named("p"))
-    await legacy_host.fill(same_host, run)
-    before = await database.snapshots(same_host)
+    before = await filled(same_host, run)
     calculator = batchcore.PnLCalculator(settings(run, Schema()), policy="legacy")
     async with database.connected(same_host) as connection, connection.transaction():
         result = await calculator.calculate_all_portfolios_pnl(dt.date(2026, 1, 5), connection)
@@ -338,13 +281,10 @@ async def test_an_empty_list_is_nobody_and_an_inactive_portfolio_is_somebody(
     run = plain(named("p"))
     await legacy_host.fill(same_host, run)
     await database.execute(same_host, "UPDATE portfolios SET is_active = false")
-    monday = dt.date(2026, 1, 5)
-    options = {"policy": "legacy", "settings": settings(run, Schema())}
-    nobody = await batchcore.run_batch(same_host, monday, monday, [], **options)
+    nobody = await ran(same_host, 5, 5, [])
     assert (nobody.rows_written, nobody.failed) == (0, 0)
     assert len(await database.snapshots(same_host)) == 1
-    everybody = await batchcore.run_batch(same_host, monday, monday, **options)
-    assert everybody.rows_written == 1
+    assert (await ran(same_host, 5, 5)).rows_written == 1
 
 
 @pytest.mark.parametrize(

@@ -38,8 +38,6 @@ from support.database import Host, Standing
 from support.generate import MONDAY, Generator
 from support.outcome import random_host, seeded
 
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
-
 XNYS = calendars.load("XNYS")
 HOSTILE = ["O'Neil", 'say "hi"', "a\\b", "\\", "{a,b}", "NULL", "", " ", "é日", "%s $1 :x", "\t\n"]
 
@@ -99,24 +97,14 @@ async def test_frames_are_what_a_select_brings(same_host: str, seed: int) -> Non
     async with Reader(same_host) as (session, catalog):
         everyone = Selection()
         positions = await load(session, select_positions(catalog, everyone))
-        assert rows(
-            positions.id,
-            positions.portfolio_id,
-            positions.symbol,
-            positions.position_type,
-            positions.quantity,
-            positions.entry_price,
-            positions.entry_day,
-            positions.exit_price,
-            positions.exit_day,
-            positions.expiration_day,
-            positions.investment_class,
-            positions.market_value,
-        ) == await selected(
-            session,
-            "SELECT id, portfolio_id, symbol, position_type, quantity, entry_price, entry_date,"
+        columns = (
+            "id, portfolio_id, symbol, position_type, quantity, entry_price, entry_date,"
             " exit_price, exit_date, expiration_date, investment_class, market_value"
-            " FROM positions WHERE deleted_at IS NULL",
+        )
+        names = columns.replace("_date", "_day").split(", ")
+        assert rows(*(getattr(positions, name) for name in names)) == await selected(
+            session,
+            f"SELECT {columns} FROM positions WHERE deleted_at IS NULL",  # noqa: S608
         )
         events = await load(session, select_events(catalog, everyone))
         assert rows(

@@ -20,8 +20,6 @@ from support.database import Host
 from support.generate import MONDAY
 from support.runs import run_days
 
-pytestmark = pytest.mark.db
-
 TUESDAY, WEDNESDAY = MONDAY + 1, MONDAY + 2
 SEVERAL = (
     "ALTER TABLE market_data_cache DROP CONSTRAINT uq_market_data_cache",
@@ -446,18 +444,18 @@ async def test_a_lower_scale_reads_them_and_names_what_it_cannot(host: str) -> N
     await assert_verified(host, schema, 2)
 
 
-async def test_a_lower_scale_than_one_that_would_fit_counts_too(host: str) -> None:
+async def test_a_lower_scale_than_one_that_would_fit_counts_too(same_host: str) -> None:
     rows = (("AAA", MONDAY, Decimal("12.25")), ("AAA", TUESDAY, Decimal("12.255")))
-    await database.fill(host, Host((holding("AAA", entry_day=MONDAY - 300),), rows))
+    await database.fill(same_host, Host((holding("AAA", entry_day=MONDAY - 300),), rows))
     earlier = (("AAA", MONDAY - 100, Decimal("12.255")), ("AAA", MONDAY - 101, Decimal(3)))
-    await database.add_prices(host, earlier)
+    await database.add_prices(same_host, earlier)
     schema = Schema(scales={"market_data_cache.close": 2})
 
-    await run(host, schema, MONDAY - 1, TUESDAY)
+    await run(same_host, schema, MONDAY - 1, TUESDAY)
 
     expected = {MONDAY - 1: 3, MONDAY: Decimal("12.25"), TUESDAY: Decimal("12.25")}
-    assert await values(host) == expected
-    await assert_verified(host, schema, 3)
+    assert await values(same_host) == expected
+    await assert_verified(same_host, schema, 3)
 
 
 async def test_wide_columns_that_are_written_are_read_in_cents(host: str) -> None:
@@ -476,7 +474,7 @@ async def test_wide_columns_that_are_written_are_read_in_cents(host: str) -> Non
     await assert_verified(host, None, 2)
 
 
-async def test_a_close_not_above_0_of_a_symbol_held_is_told(host: str) -> None:
+async def test_a_close_not_above_0_of_a_symbol_held_is_told(same_host: str) -> None:
     prices = (
         ("OIL", MONDAY, Decimal(12)),
         ("OIL", TUESDAY, Decimal("-37.63")),
@@ -487,14 +485,14 @@ async def test_a_close_not_above_0_of_a_symbol_held_is_told(host: str) -> None:
     out = holding("OUT", exit_day=TUESDAY, exit_price=Decimal(10)).positions
     portfolio = holding("OIL")
     await database.fill(
-        host, Host((replace(portfolio, positions=(*portfolio.positions, *out)),), prices)
+        same_host, Host((replace(portfolio, positions=(*portfolio.positions, *out)),), prices)
     )
 
-    result = await run(host, last=WEDNESDAY)
+    result = await run(same_host, last=WEDNESDAY)
 
     assert ("close_refused", "OIL", TUESDAYS, "-37.63, the first of 2 sessions") in told(result)
     assert result.issues_by_name()["close_refused"] == 1
-    assert await values(host) == {MONDAY: 22, TUESDAY: 12, WEDNESDAY: 12}
+    assert await values(same_host) == {MONDAY: 22, TUESDAY: 12, WEDNESDAY: 12}
 
 
 async def test_a_host_in_latin1_is_read_as_it_is(make_database: Any, server: Any) -> None:

@@ -16,10 +16,8 @@ from support.generate import MONDAY
 from support.outcome import assert_left, outcome
 from support.runs import DAYS
 
-pytestmark = pytest.mark.db
-
 NAN = Decimal("NaN")
-P0, P1, P2 = (database.key(f"p{n}") for n in range(3))
+P0, P1 = database.key("p0"), database.key("p1")
 
 
 def holding(*symbols: str, name: str = "p0", **columns) -> ref.Portfolio:
@@ -252,14 +250,6 @@ async def test_a_soft_deleted_portfolio_asked_for_by_id_is_skipped(
     assert result["success"]
 
 
-async def test_only_soft_deleted_portfolios_is_nothing_to_do(same_host: str) -> None:
-    await database.fill(same_host, Host((holding("AAA"),)))
-    await database.execute(same_host, "UPDATE portfolios SET deleted_at = now()")
-    result = await run(same_host, ids=[P0])
-    assert result.nothing_to_do
-    assert result.issues_by_name() == {"soft_deleted": 1}
-
-
 async def test_portfolios_may_be_asked_for_twice_and_as_text(same_host: str) -> None:
     await database.fill(same_host, database.plain_host(3, DAYS))
     result = await run(same_host, ids=[P1, str(P1), str(P0).upper(), P1])
@@ -268,16 +258,16 @@ async def test_portfolios_may_be_asked_for_twice_and_as_text(same_host: str) -> 
     assert len(result.portfolios) == 2
 
 
-async def test_no_ids_is_no_portfolio(same_host: str) -> None:
+async def test_no_portfolio_is_nothing_to_do(same_host: str) -> None:
+    result = await run(same_host)  # of none that there are
+    assert (result.rows_written, result.nothing_to_do, result["success"]) == (0, True, True)
     await database.fill(same_host, database.plain_host(3, DAYS))
     result = await run(same_host, ids=[])
     assert (result.rows_written, len(result.portfolios), result.nothing_to_do) == (0, 0, True)
+    await database.execute(same_host, "UPDATE portfolios SET deleted_at = now()")
+    result = await run(same_host, ids=[P0])
+    assert (result.nothing_to_do, result.issues_by_name()) == (True, {"soft_deleted": 1})
     assert await database.snapshots(same_host) == {}
-
-
-async def test_a_host_without_portfolios_is_nothing_to_do(same_host: str) -> None:
-    result = await run(same_host)
-    assert (result.rows_written, result.nothing_to_do, result["success"]) == (0, True, True)
 
 
 async def test_an_unknown_portfolio_is_refused_before_anything_is_written(same_host: str) -> None:

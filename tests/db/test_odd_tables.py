@@ -19,8 +19,6 @@ from support import database as hosts
 from support.database import connected, execute, fetch
 from support.runs import run_days
 
-pytestmark = pytest.mark.db
-
 DAYS = (20633, 20634, 20635)  # Monday, 2026-06-29, to Wednesday
 PRICES = "idx_market_data_valid_prices"
 OWN = ("batchcore_alembic_version", *ledger.tables)

@@ -13,8 +13,6 @@ from support import database, writer
 from support.outcome import assert_left, outcome
 from support.runs import DAYS, run
 
-pytestmark = pytest.mark.db
-
 CHANGES = (
     "UPDATE market_data_cache SET close = 99",
     "UPDATE positions SET quantity = quantity * 2",

@@ -19,8 +19,7 @@ from support import database
 from support.cases import day
 from support.database import Host, Standing
 from support.returns import DECIMALS, Expected, compounded
-
-pytestmark = pytest.mark.db
+from support.roles import role_of
 
 WORKED = (
     ("2026-01-02", "1000.00", "0.00"),
@@ -300,20 +299,9 @@ async def test_no_portfolio_has_no_rows(same_host: str) -> None:
 
 async def test_a_host_without_flows_and_a_role_that_reads_three_tables(host: str) -> None:
     await stored(host, flows=())
-    await database.execute(
-        host,
-        "DROP TABLE equity_changes",
-        "DO $$ BEGIN CREATE ROLE reports; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
-        "GRANT SELECT ON portfolios, portfolio_snapshots TO reports",
-    )
-    async with database.connected(host) as connection:
-        await connection.execute("SET ROLE reports")
-        row = await row_of(connection, periods="ITD")
-        await connection.execute("RESET ROLE")
-    assert row["twr"] == Decimal("0.05")
-    await database.execute(
-        host, "REVOKE ALL ON portfolios, portfolio_snapshots FROM reports", "DROP ROLE reports"
-    )
+    await database.execute(host, "DROP TABLE equity_changes")
+    async with role_of(host, "SELECT ON portfolios, portfolio_snapshots") as (_, url):
+        assert (await row_of(url, periods="ITD"))["twr"] == Decimal("0.05")
 
 
 KEYS = (

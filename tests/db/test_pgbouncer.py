@@ -27,7 +27,7 @@ from support.command import batchcore as command
 from support.generate import MONDAY
 from support.outcome import assert_left, outcome
 
-pytestmark = [pytest.mark.db, pytest.mark.pgbouncer]
+pytestmark = pytest.mark.pgbouncer
 
 DAYS = list(range(MONDAY, MONDAY + 4))
 HOST = database.plain_host(6, DAYS)
@@ -114,12 +114,11 @@ async def assert_nothing_left(url: str) -> None:
 @MODES
 @pytest.mark.parametrize("kind", ["url", "pool", "uncached pool", "engine"])
 async def test_a_run_is_what_it_is_without(
-    host: str, through: dict[str, Through], mode: str, kind: str
+    filled: str, through: dict[str, Through], mode: str, kind: str
 ) -> None:
-    await database.fill(host, HOST)
-    url = through[mode](host)
+    url = through[mode](filled)
     async with opened(url, kind) as db:
-        await assert_done(host, await run(db))
+        await assert_done(filled, await run(db))
         again = await run(db, on_existing="replace", analytics="full")
         assert (again.rows_written, again.consistent) == (24, True)
     if mode == "transaction":
@@ -129,10 +128,9 @@ async def test_a_run_is_what_it_is_without(
 @MODES
 @pytest.mark.parametrize("kind", ["session", "asyncpg"])
 async def test_a_callers_own_transaction_works(
-    host: str, through: dict[str, Through], mode: str, kind: str
+    filled: str, through: dict[str, Through], mode: str, kind: str
 ) -> None:
-    await database.fill(host, HOST)
-    url = through[mode](host)
+    url = through[mode](filled)
     calculator = batchcore.PnLCalculator()
     if kind == "asyncpg":
         async with database.connected(url) as db, db.transaction():
@@ -143,7 +141,7 @@ async def test_a_callers_own_transaction_works(
             result = await calculator.calculate_all_portfolios_pnl(date_of(DAYS[0]), db)
             await db.commit()
     assert result.rows_written == len(HOST.portfolios)
-    assert len(await database.snapshots(host)) == len(HOST.portfolios)
+    assert len(await database.snapshots(filled)) == len(HOST.portfolios)
 
 
 async def poisoned(url: str) -> None:
@@ -165,13 +163,12 @@ async def poisoned(url: str) -> None:
 
 @pytest.mark.parametrize("kind", ["url", "pool", "engine"])
 async def test_statements_that_others_prepared_under_the_same_names_are_in_nobodys_way(
-    host: str, through: dict[str, Through], kind: str
+    filled: str, through: dict[str, Through], kind: str
 ) -> None:
-    await database.fill(host, HOST)
-    url = through["transaction"](host)
+    url = through["transaction"](filled)
     await poisoned(url)
     async with opened(url, kind) as db:
-        await assert_done(host, await run(db))
+        await assert_done(filled, await run(db))
 
 
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
@@ -203,20 +200,19 @@ async def test_a_setting_sent_with_the_connection_is_refused_with_what_to_do(
 
 
 async def test_a_pool_of_too_few_connections_ends_the_run_and_nothing_is_half_done(
-    server, host: str
+    server, filled: str
 ) -> None:
-    await database.fill(host, HOST)
     with (
         bouncer(server.url, "transaction", pool_size=1, wait_s=1) as at,
         pytest.raises(DatabaseError) as caught,
     ):
-        await run(at(host))
+        await run(at(filled))
     told = str(caught.value)
     if version("asyncpg").startswith("0.29."):  # it does not say why a connection was closed
         assert told == "connection was closed in the middle of operation"
     else:
         assert told.endswith(f"query_wait_timeout: {NONE_LEFT}")
-    assert await database.snapshots(host) == {}
+    assert await database.snapshots(filled) == {}
 
 
 @pytest_asyncio.fixture

@@ -19,8 +19,6 @@ from support.callers import engine_of
 from support.cases import day
 from support.database import MOMENT, Standing, key
 
-pytestmark = pytest.mark.db
-
 ON = dt.date(2025, 6, 30)
 EARLIER = day("2025-01-02")
 

@@ -27,9 +27,7 @@ from support.database import Host
 from support.foreign_host import OF_POSITIONS, OF_PROFILES, every_day, settings
 from support.generate import MONDAY
 from support.outcome import issues_of, seeded
-from support.runs import run_days
-
-pytestmark = pytest.mark.db
+from support.runs import run_days, told
 
 DAYS = tuple(range(MONDAY, MONDAY + 4))
 D0, D1, D2, D3 = DAYS
@@ -97,8 +95,8 @@ async def test_a_portfolio_without_a_currency_fails_whoever_is_beside_it(
     result = await ran(free_host)
     assert of_rates(result, made) == {"none": (D0, "EUR/ on 2026-01-04")}
     planned = await ran(free_host, settings=settings(dry_run=True), on_existing="replace")
-    (told,) = (one for one in planned.to_dict()["issues"] if one["name"] == "fx_missing")
-    assert told["detail"] == "EUR/ on 2026-01-04, in 1 portfolio"
+    (issue,) = told(planned, "fx_missing")
+    assert issue[-1] == "EUR/ on 2026-01-04, in 1 portfolio"
     owners = {own for own, _ in await database.snapshots(free_host)}
     assert owners == {database.key(f"p{own}") for own in beside}
 
@@ -152,7 +150,6 @@ async def test_ordinary_amounts_of_long_rates_are_explained(
         every = await explained(free_host, None, settings=own)
         assert every.rows[0].value == 10_200_000 * ONE_EUR
         night = await load_night(free_host, schema=schema)
-        assert night.by_symbol is not None
         assert night.by_symbol.explained
         page = await load_portfolio_page(free_host, database.key("won"), settings=own)
         assert page.by_symbol is not None
@@ -369,13 +366,12 @@ async def test_totals_that_mix_currencies_say_so(free_host: str) -> None:
     rates = every_day(BEFORE, EURUSD="1.25", USDJPY="150")
     await foreign_host.fill(free_host, made, rates)
     result = await ran(free_host)
-    (issue,) = (one for one in result.to_dict()["issues"] if one["name"] == "currencies")
-    assert issue["detail"] == "EUR, JPY, USD"
+    (issue,) = told(result, "currencies")
+    assert issue[-1] == "EUR, JPY, USD"
     found = await explained(free_host, None)
     assert found.currencies == ("EUR", "JPY", "USD")
     assert found.to_dict()["currencies"] == ["EUR", "JPY", "USD"]
     night = await load_night(free_host, schema=OF_POSITIONS)
-    assert night.totals is not None
     assert night.totals.currency is None
     page = night_page(night)
     assert "sums mix EUR, JPY, USD" in page
@@ -466,11 +462,6 @@ def odd_host(random: Random) -> Host:
     return replace(made, prices=(*closes, ("AAA", D0 - 40, Decimal(99))))
 
 
-def without_rate(result: batchcore.BatchResult) -> list[tuple[str, str]]:
-    issues = [one for one in result.to_dict()["issues"] if one["name"] == "fx_missing"]
-    return [(one["session"], one["detail"]) for one in issues]
-
-
 @pytest.mark.parametrize("seed", range(40))
 async def test_a_plan_names_the_rates_that_the_run_fails_by(free_host: str, seed: int) -> None:
     async with database.pooled(free_host) as pool:
@@ -497,6 +488,6 @@ async def check_plans(db: asyncpg.Pool, random: Random, schema: Schema) -> None:
         ]
         expected = sorted(
             (day, f"{rate}, in {count} portfolio{'' if count == 1 else 's'}")
-            for (day, rate), count in Counter(without_rate(result)).items()
+            for (day, rate), count in Counter(one[3:] for one in told(result, "fx_missing")).items()
         )
-        assert sorted(without_rate(planned)) == expected
+        assert sorted(one[3:] for one in told(planned, "fx_missing")) == expected

@@ -13,8 +13,6 @@ from support import database
 from support.cases import day
 from support.database import Host, Standing
 
-pytestmark = pytest.mark.db
-
 pyarrow = pytest.importorskip("pyarrow")
 
 FIRST, LAST = dt.date(2026, 1, 1), dt.date(2026, 1, 31)

@@ -22,23 +22,13 @@ from support import database, ledger, runs
 from support.database import Host
 from support.outcome import outcome
 from support.runs import DAYS, run_days
-
-pytestmark = pytest.mark.db
+from support.triggers import acts
 
 HOST = database.full_host(7, DAYS, event=DAYS[1], flow=DAYS[2])
 IDS = sorted(database.key(portfolio.id) for portfolio in HOST.portfolios)
 BAD = IDS[4]
 ANY = Settings(max_failed="100%")
 run = partial(runs.run, settings=ANY)
-
-TRIGGER = """
-    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN
-        IF NEW.{column} IN ({portfolios}) THEN {action} END IF;
-        RETURN NEW;
-    END $$;
-    CREATE {kind}TRIGGER refusing {when} ON {table} {deferred}
-        FOR EACH ROW EXECUTE FUNCTION refuse();"""
 
 
 def listed(portfolios: tuple[object, ...]) -> str:
@@ -53,15 +43,9 @@ def trigger(
     deferred: bool = False,
 ) -> str:
     column = "id" if table == "portfolios" else "portfolio_id"
-    return TRIGGER.format(
-        column=column,
-        portfolios=listed(portfolios or (BAD,)),
-        action=action.format(column=column),
-        when=when,
-        table=table,
-        kind="CONSTRAINT " if deferred else "",
-        deferred="DEFERRABLE INITIALLY DEFERRED" if deferred else "",
-    )
+    refused = f"IF NEW.{column} IN ({listed(portfolios or (BAD,))})"
+    body = f"{refused} THEN {action.format(column=column)} END IF; RETURN NEW;"
+    return acts(body, when=when, table=table, name="refusing", deferred=deferred)
 
 
 def check(*portfolios: object) -> str:
@@ -123,23 +107,18 @@ async def assert_all_but(url: str, *refused: object, host: Host = HOST) -> None:
 
 
 def issues_of(result: batchcore.BatchResult) -> dict[str, str]:
-    return {
-        issue["portfolio"]: issue["detail"]
-        for issue in result.to_dict()["issues"]
-        if issue["name"] == "refused_by_database"
-    }
+    return {one[1]: one[-1] for one in runs.told(result, "refused_by_database")}
 
 
 @pytest.mark.parametrize(("refusal", "detail"), REFUSALS.values(), ids=REFUSALS)
 async def test_a_portfolio_that_is_refused_fails_alone_and_is_taken_again(
-    host: str, refusal: str, detail: str
+    filled: str, refusal: str, detail: str
 ) -> None:
-    await database.fill(host, HOST)
-    await database.execute(host, refusal)
+    await database.execute(filled, refusal)
 
-    result = await run(host)
+    result = await run(filled)
 
-    await assert_all_but(host, BAD)
+    await assert_all_but(filled, BAD)
     (told,) = issues_of(result).items()
     assert told[0] == str(BAD)
     assert detail in told[1]
@@ -148,26 +127,26 @@ async def test_a_portfolio_that_is_refused_fails_alone_and_is_taken_again(
     statuses = dict(zip(IDS, result.to_dict()["portfolios"]["status"], strict=True))
     assert statuses == {own: "failed" if own == BAD else "ok" for own in IDS}
     assert (result.failed, result.rows_written, result.chunks, result.retries) == (1, 18, 1, 0)
-    (entered,) = await ledger.runs(host)
-    (chunk,) = await ledger.chunks(host)
+    (entered,) = await ledger.runs(filled)
+    (chunk,) = await ledger.chunks(filled)
     assert (entered["state"], entered["failed"], entered["rows_written"]) == ("incomplete", 1, 18)
     assert (chunk["rows_written"], chunk["sessions"]) == (18, 3)
     assert (chunk["first_portfolio"], chunk["last_portfolio"]) == (IDS[0], IDS[-1])
-    (entry,) = await batchcore.runs(host, run_id=result.run_id)
+    (entry,) = await batchcore.runs(filled, run_id=result.run_id)
     (issue,) = entry.issues
     assert (str(issue.portfolio), issue.failed) == (str(BAD), True)
     assert (issue.name, issue.detail) == ("refused_by_database", told[1])
 
     await database.execute(
-        host,
-        "DROP FUNCTION IF EXISTS refuse CASCADE",
+        filled,
+        "DROP FUNCTION IF EXISTS refusing CASCADE",
         "ALTER TABLE portfolio_snapshots DROP CONSTRAINT IF EXISTS not_these",
         "ALTER TABLE portfolio_snapshots DROP CONSTRAINT IF EXISTS at_a_desk",
         "ALTER TABLE portfolios DROP CONSTRAINT IF EXISTS fixed",
     )
-    again = await run(host)
+    again = await run(filled)
     assert (again.attempt, again.failed, again.rows_written) == (2, 0, 3)
-    await assert_all_but(host)
+    await assert_all_but(filled)
 
 
 async def test_a_margin_account_below_zero_costs_its_own_rows_only(host: str) -> None:
@@ -192,56 +171,54 @@ async def test_a_margin_account_below_zero_costs_its_own_rows_only(host: str) ->
 
 @pytest.mark.parametrize("refusal", ["check", "deferred", "zero", "equity trigger"])
 async def test_a_portfolio_that_is_refused_keeps_the_rows_that_it_had(
-    host: str, refusal: str
+    filled: str, refusal: str
 ) -> None:
-    await database.fill(host, HOST)
-    await run(host)
-    before, equities = await database.snapshots(host), await database.equities(host)
-    await database.execute(host, "UPDATE positions SET quantity = 20", REFUSALS[refusal][0])
+    await run(filled)
+    before, equities = await database.snapshots(filled), await database.equities(filled)
+    await database.execute(filled, "UPDATE positions SET quantity = 20", REFUSALS[refusal][0])
 
-    result = await run(host, on_existing="replace")
+    result = await run(filled, on_existing="replace")
 
-    after, changed = await database.snapshots(host), await database.equities(host)
+    after, changed = await database.snapshots(filled), await database.equities(filled)
     assert {at[0] for at in after if after[at] != before[at]} == {*IDS} - {BAD}
     assert {own for own in IDS if changed[own] != equities[own]} == {*IDS} - {BAD}
     assert (list(issues_of(result)), result.rows_written) == ([str(BAD)], 18)
 
 
 @pytest.mark.parametrize("refused", [IDS[:1], IDS[-1:], IDS[2:5], IDS[::2], IDS[1:], IDS], ids=str)
-async def test_any_of_them_may_be_refused(same_host: str, refused: list[object]) -> None:
-    await database.fill(same_host, HOST)
-    await database.execute(same_host, check(*refused))
+async def test_any_of_them_may_be_refused(same_filled: str, refused: list[object]) -> None:
+    await database.execute(same_filled, check(*refused))
     try:
-        result = await run(same_host)
+        result = await run(same_filled)
     finally:
         await database.execute(
-            same_host, "ALTER TABLE portfolio_snapshots DROP CONSTRAINT not_these"
+            same_filled, "ALTER TABLE portfolio_snapshots DROP CONSTRAINT not_these"
         )
 
-    await assert_all_but(same_host, *refused)
+    await assert_all_but(same_filled, *refused)
     assert set(issues_of(result)) == {str(own) for own in refused}
-    (entered,) = await ledger.runs(same_host)
+    (entered,) = await ledger.runs(same_filled)
     assert (entered["failed"], entered["rows_written"]) == (len(refused), 3 * (7 - len(refused)))
 
 
-async def test_a_chunk_of_one_portfolio_is_entered_without_rows(host: str) -> None:
-    await database.fill(host, HOST)
-    await database.execute(host, check())
+async def test_a_chunk_of_one_portfolio_is_entered_without_rows(filled: str) -> None:
+    await database.execute(filled, check())
 
-    result = await run(host, settings=Settings(chunk_size=1, max_failed="1"))
+    result = await run(filled, settings=Settings(chunk_size=1, max_failed="1"))
 
-    await assert_all_but(host, BAD)
-    rows = {chunk["first_portfolio"]: chunk["rows_written"] for chunk in await ledger.chunks(host)}
+    await assert_all_but(filled, BAD)
+    rows = {
+        chunk["first_portfolio"]: chunk["rows_written"] for chunk in await ledger.chunks(filled)
+    }
     assert rows == {own: 0 if own == BAD else 3 for own in IDS}
     assert result.failed == 1
 
 
 async def test_more_refusals_than_may_stop_the_run_with_the_reason(
-    host: str, monkeypatch: pytest.MonkeyPatch
+    filled: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await database.fill(host, HOST)
     await database.execute(
-        host,
+        filled,
         "CREATE TABLE batches (id int PRIMARY KEY)",
         "ALTER TABLE portfolio_snapshots ADD COLUMN batch int NOT NULL DEFAULT 7"
         " CONSTRAINT of_a_batch REFERENCES batches",
@@ -251,16 +228,16 @@ async def test_more_refusals_than_may_stop_the_run_with_the_reason(
     with pytest.raises(
         TooManyFailedError, match="refused the last portfolio: constraint `of_a"
     ) as error:
-        await run(host, settings=Settings(max_failed="2"))
+        await run(filled, settings=Settings(max_failed="2"))
 
     assert (error.value.failed, error.value.allowed) == (3, 2)
-    assert await database.snapshots(host) == {}
-    assert await ledger.chunks(host) == []
+    assert await database.snapshots(filled) == {}
+    assert await ledger.chunks(filled) == []
     assert len(attempts) <= 3 * 2 * 3  # three portfolios, of 7 that are halved three times
-    await database.execute(host, "INSERT INTO batches VALUES (7)")
-    again = await run(host)
+    await database.execute(filled, "INSERT INTO batches VALUES (7)")
+    again = await run(filled)
     assert (again.attempt, again.failed) == (2, 0)
-    await assert_all_but(host)
+    await assert_all_but(filled)
 
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[object]:
@@ -292,11 +269,10 @@ async def test_attempts_grow_with_the_logarithm_of_the_chunk(
 
 
 async def test_the_hash_of_a_chunk_is_that_of_the_bytes_that_stayed(
-    host: str, monkeypatch: pytest.MonkeyPatch
+    filled: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await database.fill(host, HOST)
-    await run(host, portfolio_ids=IDS[:3])
-    await database.execute(host, "UPDATE positions SET quantity = 20", check(IDS[1], IDS[5]))
+    await run(filled, portfolio_ids=IDS[:3])
+    await database.execute(filled, "UPDATE positions SET quantity = 20", check(IDS[1], IDS[5]))
     sent: list[bytes] = []
     marks: list[int] = []
     copy_in, execute, commit = Session.copy_in, Session.execute, writing.commit_chunk
@@ -320,9 +296,9 @@ async def test_the_hash_of_a_chunk_is_that_of_the_bytes_that_stayed(
     monkeypatch.setattr(Session, "copy_in", copied)
     monkeypatch.setattr(Session, "execute", executed)
     monkeypatch.setattr(writing, "commit_chunk", begun)
-    result = await run(host, on_existing="replace")
+    result = await run(filled, on_existing="replace")
 
-    *_, chunk = await ledger.chunks(host)
+    *_, chunk = await ledger.chunks(filled)
     assert chunk["sha256"] == hashlib.sha256(b"".join(sent)).hexdigest()
     assert chunk["rows_written"] == result.rows_written == 15
     assert result.bytes_written == sum(map(len, sent))
@@ -348,81 +324,76 @@ async def test_both_policies_go_on_without_a_portfolio_that_is_refused(
     assert result.failed == 2
 
 
-async def test_another_unique_key_of_the_host_refuses_at_once(host: str) -> None:
-    await database.fill(host, HOST)
+async def test_another_unique_key_of_the_host_refuses_at_once(filled: str) -> None:
     await database.execute(
-        host,
+        filled,
         "CREATE UNIQUE INDEX one_of_two ON portfolio_snapshots (snapshot_date,"
         f" (CASE WHEN portfolio_id IN ('{IDS[2]}', '{BAD}') THEN 1 END))",
     )
 
-    result = await run(host)
+    result = await run(filled)
 
-    await assert_all_but(host, BAD)
+    await assert_all_but(filled, BAD)
     assert (result.retries, result.consistent) == (0, True)
     assert "constraint `one_of_two`" in issues_of(result)[str(BAD)]
 
 
-async def test_a_temporary_table_that_is_refused_is_no_refusal_of_a_portfolio(host: str) -> None:
-    await database.fill(host, HOST)
+async def test_a_temporary_table_that_is_refused_is_no_refusal_of_a_portfolio(filled: str) -> None:
     forbid = (
         "CREATE FUNCTION forbid() RETURNS event_trigger LANGUAGE plpgsql AS $$"
         " BEGIN RAISE EXCEPTION 'no tables today'; END $$; CREATE EVENT TRIGGER forbidding"
         " ON ddl_command_start WHEN TAG IN ('CREATE TABLE AS') EXECUTE FUNCTION forbid()"
     )
-    await database.execute(host, forbid)
+    await database.execute(filled, forbid)
     told = (
         "^the temporary table that rows are updated by cannot be made:"
         r" function `forbid\(\)`: no tables today$"
     )
     with pytest.raises(DatabaseError, match=told):
-        await run(host)
+        await run(filled)
 
 
-async def test_a_table_that_the_role_may_not_use_is_no_refusal_of_a_portfolio(host: str) -> None:
-    await database.fill(host, HOST)
-    await database.execute(host, trigger(action="PERFORM * FROM no_such_table;"))
+async def test_a_table_that_the_role_may_not_use_is_no_refusal_of_a_portfolio(filled: str) -> None:
+    await database.execute(filled, trigger(action="PERFORM * FROM no_such_table;"))
 
     with pytest.raises(DatabaseError, match="no_such_table") as error:
-        await run(host)
+        await run(filled)
 
     assert error.value.sqlstate == "42P01"
-    assert await database.snapshots(host) == {}
+    assert await database.snapshots(filled) == {}
 
 
 @pytest.mark.parametrize(("refusal", "chunk_size"), [("check", None), ("after", 2)])
 async def test_in_a_transaction_of_the_callers_the_others_are_written(
-    host: str, refusal: str, chunk_size: int | None
+    filled: str, refusal: str, chunk_size: int | None
 ) -> None:
-    await database.fill(host, HOST)
-    await database.execute(host, REFUSALS[refusal][0])
+    await database.execute(filled, REFUSALS[refusal][0])
     calculator = batchcore.PnLCalculator(
         replace(ANY, chunk_size=chunk_size), calendar="daily", analytics="none"
     )
-    async with database.connected(host) as connection, connection.transaction():
+    async with database.connected(filled) as connection, connection.transaction():
         await connection.execute("UPDATE portfolios SET name = 'seen'")
         results = [
             await calculator.calculate_all_portfolios_pnl(date_of(day), connection) for day in DAYS
         ]
         assert await connection.fetchval("SELECT count(*) FROM batchcore_runs") == 0
 
-    await assert_all_but(host, BAD)
+    await assert_all_but(filled, BAD)
     for result in results:
         assert list(issues_of(result)) == [str(BAD)]
         assert (result.failed, result.rows_written) == (1, 6)
-    names = await database.fetch(host, "SELECT DISTINCT name FROM portfolios")
+    names = await database.fetch(filled, "SELECT DISTINCT name FROM portfolios")
     assert [name[0] for name in names] == ["seen"]
 
 
-async def test_too_many_refusals_leave_the_transaction_of_the_caller_usable(host: str) -> None:
-    await database.fill(host, HOST)
-    await database.execute(host, check(*IDS))
+async def test_too_many_refusals_leave_the_transaction_of_the_caller_usable(filled: str) -> None:
+    await database.execute(filled, check(*IDS))
     calculator = batchcore.PnLCalculator(calendar="daily", analytics="none")
-    async with database.connected(host) as connection, connection.transaction():
+    async with database.connected(filled) as connection, connection.transaction():
         with pytest.raises(TooManyFailedError, match="2 of 7 portfolios failed; the limit is 1"):
             await calculator.calculate_all_portfolios_pnl(date_of(DAYS[0]), connection)
         await connection.execute("UPDATE portfolios SET name = 'usable'")
-    assert await database.snapshots(host) == {}
+    assert await database.snapshots(filled) == {}
 
 
 SESSIONS = calendars.load("XNYS").last_sessions(20635, 100).tolist()

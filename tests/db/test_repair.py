@@ -4,7 +4,6 @@ Worked by hand on three portfolios: P holds 10 AAA and Q 10 BBB, bought at 10, b
 at 11, 12, 13, 14 and 15 on five days; N holds nothing. Each opens with 1000.
 """
 
-import asyncio
 import datetime as dt
 import uuid
 from dataclasses import replace
@@ -26,8 +25,7 @@ from support.edits import Editor, add_flow, add_position, assert_as_recomputed, 
 from support.generate import MONDAY, Generator
 from support.outcome import random_host, seeded
 from support.runs import run_days, run_each
-
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
+from support.triggers import acts
 
 D0, D1, D2, D3, D4 = DAYS = tuple(range(MONDAY, MONDAY + 5))
 P, Q, N = (database.key(name) for name in "pqn")
@@ -268,20 +266,19 @@ async def test_analytics_are_compared_where_the_level_computes_them(
     sectors = "UPDATE portfolio_snapshots SET sector_exposure = '{\"Energy\": 0.5}'"
     await database.execute(same_host, f"{sectors} WHERE snapshot_date = '{date_of(D4)}'")
     result = await check(same_host, dict.fromkeys((P, Q, N), D4), analytics=level)
-    assert result.differences is not None
     assert result.differences.cells.tolist() == [1, 1, 1]
 
 
-async def test_with_full_tables_of_a_portfolio_that_differs_are_written(host: str) -> None:
-    await stood(host, analytics="full")
+async def test_with_full_tables_of_a_portfolio_that_differs_are_written(same_host: str) -> None:
+    await stood(same_host, analytics="full")
     await database.execute(
-        host,
+        same_host,
         "UPDATE positions SET market_value = NULL",
         of_close("UPDATE market_data_cache SET close = 16", D4),
     )
-    assert found(await repaired(host, analytics="full")).keys() == {P}
+    assert found(await repaired(same_host, analytics="full")).keys() == {P}
     values = await database.fetch(
-        host, "SELECT symbol, market_value FROM positions ORDER BY symbol"
+        same_host, "SELECT symbol, market_value FROM positions ORDER BY symbol"
     )
     assert [tuple(row) for row in values] == [("AAA", 160), ("BBB", None)]
 
@@ -339,16 +336,6 @@ async def test_legacy_has_no_repair() -> None:
     assert caught.value.option == "policy"
 
 
-async def test_two_repairs_of_the_same_at_once(same_host: str) -> None:
-    await stood(same_host)
-    await database.execute(same_host, of_close("UPDATE market_data_cache SET close = 15"))
-    both = await asyncio.gather(repaired(same_host), repaired(same_host), return_exceptions=True)
-    done = [one for one in both if isinstance(one, batchcore.BatchResult)]
-    assert done
-    assert all(isinstance(one, batchcore.BatchResult | batchcore.LeaseHeldError) for one in both)
-    assert sum(one.rows_written for one in done) == 3
-
-
 @pytest.mark.parametrize("code", ["XNYS", "daily", "prices"])
 @pytest.mark.parametrize("seed", range(2))
 async def test_a_repair_equals_a_full_recomputation(same_host: str, seed: int, code: str) -> None:
@@ -386,9 +373,6 @@ async def check_repairs(db: asyncpg.Pool, seed: int, code: str) -> None:
             await assert_as_recomputed(db, code, settings.schema)
 
 
-KEEPS = """
-    CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS
-    $$ BEGIN NEW.updated_at := now(); RETURN NEW; END $$"""
 TABLES = ("equity_changes", "market_data_cache", "positions")
 
 
@@ -414,9 +398,13 @@ async def test_a_plan_says_which_way_the_time_stamps_speak_for(host: str) -> Non
 
     await database.execute(
         host,
-        KEEPS,
         *(
-            f"CREATE TRIGGER keeps BEFORE UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION stamp()"
+            acts(
+                "NEW.updated_at := now(); RETURN NEW;",
+                when="BEFORE UPDATE",
+                table=table,
+                name="keeps",
+            )
             for table in TABLES
         ),
         "ALTER TABLE positions DISABLE TRIGGER keeps",

@@ -8,7 +8,6 @@ from decimal import Decimal
 
 import asyncpg
 import pytest
-import pytest_asyncio
 
 import batchcore
 from batchcore import reference as ref
@@ -21,62 +20,27 @@ from support.database import Host, Standing
 from support.generate import MONDAY
 from support.outcome import Outcome, assert_time_ordered, outcome
 from support.runs import ONE_EACH
-
-pytestmark = pytest.mark.db
+from support.triggers import acts
 
 DAYS = list(range(MONDAY, MONDAY + 4))
 LOCK = 4712
 PATIENCE_S = 60
 WAIT = f"PERFORM pg_advisory_xact_lock({LOCK});"
 
-MEDDLE = """
-    CREATE SEQUENCE tries;
-    CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN
-        IF NEW.portfolio_id = '{portfolio}' THEN
-            IF nextval('tries') <= {times} THEN {action} END IF;
-        END IF;
-        RETURN NEW;
-    END $$;
-    CREATE TRIGGER meddle {when} INSERT ON portfolio_snapshots
-        FOR EACH ROW EXECUTE FUNCTION meddle();"""
-
-MEDDLE_BEFORE_EQUITIES = """
-    CREATE SEQUENCE tries;
-    CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN
-        IF EXISTS (SELECT FROM pg_temp.{staged} WHERE id = '{portfolio}') THEN
-            IF nextval('tries') = 1 THEN {action} END IF;
-        END IF;
-        RETURN NULL;
-    END $$;
-    CREATE TRIGGER meddle BEFORE UPDATE ON portfolios
-        FOR EACH STATEMENT EXECUTE FUNCTION meddle();"""
-"""Before the row of the portfolio is locked."""
-
 HOST = database.full_host(3, DAYS, event=DAYS[2], flow=DAYS[3])
 IN_ORDER = sorted(HOST.portfolios, key=lambda portfolio: database.key(portfolio.id))
 FIRST, SECOND, THIRD = (database.key(portfolio.id) for portfolio in IN_ORDER)
-
-
-@pytest_asyncio.fixture
-async def host(host: str) -> str:
-    """The URL of a database with `HOST`."""
-    await database.fill(host, HOST)
-    return host
 
 
 def raised(sqlstate: str) -> str:
     return f"RAISE EXCEPTION 'in the way' USING ERRCODE = '{sqlstate}';"
 
 
-async def meddle(
-    url: str, action: str, *, times: int = 1, portfolio=SECOND, when: str = "BEFORE"
-) -> None:
-    """Let the server do something at the first rows of a portfolio that are written."""
-    await database.execute(
-        url, MEDDLE.format(portfolio=portfolio, times=times, action=action, when=when)
-    )
+async def meddle(url: str, action: str, *, times: int = 1, when: str = "INSERT") -> None:
+    """Let the server do something at the first rows of the second portfolio that are written."""
+    own = f"IF NEW.portfolio_id = '{SECOND}' THEN"
+    body = f"{own} IF nextval('tries') <= {times} THEN {action} END IF; END IF; RETURN NEW;"
+    await database.execute(url, "CREATE SEQUENCE tries", acts(body, when=f"BEFORE {when}"))
 
 
 async def tries(url: str) -> int:
@@ -177,12 +141,12 @@ async def lose_the_prices_of_a_session(connection: asyncpg.Connection) -> Host:
 
 @pytest.mark.parametrize("change", [change_everything, lose_the_prices_of_a_session])
 async def test_a_chunk_tried_again_is_of_the_moment_of_its_retry_and_no_other_is(
-    host: str, change: Callable
+    filled: str, change: Callable
 ) -> None:
-    await meddle(host, WAIT + raised("40001"))
+    await meddle(filled, WAIT + raised("40001"))
 
-    async with held(host) as other:
-        task = asyncio.create_task(run(host, calendar="prices", end=None))
+    async with held(filled) as other:
+        task = asyncio.create_task(run(filled, calendar="prices", end=None))
         await ledger.waits(other)
         changed = await change(other)
         await let_go(other)
@@ -190,90 +154,96 @@ async def test_a_chunk_tried_again_is_of_the_moment_of_its_retry_and_no_other_is
 
     found = outcome(HOST, DAYS, DAYS[0], DAYS[-1])
     again = outcome(changed, DAYS, DAYS[0], DAYS[-1])  # its last session is that of the run
-    await assert_stored(host, {FIRST: found, SECOND: again, THIRD: found})
+    await assert_stored(filled, {FIRST: found, SECOND: again, THIRD: found})
     assert (result.retries, result.consistent, result.chunks) == (1, False, 3)
     assert result.rows_written == 2 * len(DAYS) + sum(at[0] == SECOND for at in again.cells)
     assert result.to_dict()["retries"] == 1
-    (entered,) = await ledger.runs(host)
+    (entered,) = await ledger.runs(filled)
     assert entered["rows_written"] == result.rows_written
     columns = ("chunk", "first_portfolio", "last_portfolio", "rows_written", "sessions")
-    entries = [tuple(entry[name] for name in columns) for entry in await ledger.chunks(host)]
+    entries = [tuple(entry[name] for name in columns) for entry in await ledger.chunks(filled)]
     rows = sum(at[0] == SECOND for at in again.cells)
     assert entries == [
         (0, FIRST, FIRST, len(DAYS), len(DAYS)),
         (1, SECOND, SECOND, rows, rows),
         (2, THIRD, THIRD, len(DAYS), len(DAYS)),
     ]
-    assert await tries(host) > 1
+    assert await tries(filled) > 1
 
 
 async def test_a_row_that_the_host_writes_meanwhile_stands_and_the_chain_goes_on_from_it(
-    host: str,
+    same_filled: str,
 ) -> None:
     standing = Standing(DAYS[0], Decimal(4000))
 
-    result = await run_beside(host, [standing])
+    result = await run_beside(same_filled, [standing])
 
     again = outcome(replace(HOST, standing={IN_ORDER[1].id: (standing,)}), DAYS, DAYS[0], DAYS[-1])
-    await assert_stored(host, {**undisturbed(), SECOND: again})
+    await assert_stored(same_filled, {**undisturbed(), SECOND: again})
     assert (result.retries, result.consistent) == (1, False)
 
 
-async def test_a_row_that_the_host_takes_back_is_no_reason_to_try_again(host: str) -> None:
-    result = await run_beside(host, [Standing(DAYS[0])], commits=False)
+async def test_a_row_that_the_host_takes_back_is_no_reason_to_try_again(same_filled: str) -> None:
+    result = await run_beside(same_filled, [Standing(DAYS[0])], commits=False)
 
-    await assert_stored(host, undisturbed())
+    await assert_stored(same_filled, undisturbed())
     assert (result.retries, result.consistent) == (0, True)
 
 
-async def test_where_the_host_has_written_all_rows_nothing_is_left_to_write(host: str) -> None:
+async def test_where_the_host_has_written_all_rows_nothing_is_left_to_write(
+    same_filled: str,
+) -> None:
     rows = [Standing(day, Decimal(4000)) for day in DAYS]
 
-    result = await run_beside(host, rows)
+    result = await run_beside(same_filled, rows)
 
     assert (result.retries, result.chunks, result.failed) == (1, 2, 0)
     assert result.to_dict()["portfolios"]["status"] == ["ok", "skipped", "ok"]
     found = undisturbed()
-    await assert_stored(host, {FIRST: found[FIRST], THIRD: found[THIRD]})
+    await assert_stored(same_filled, {FIRST: found[FIRST], THIRD: found[THIRD]})
 
 
 async def test_what_was_noticed_of_a_chunk_is_entered_though_nothing_is_left_to_write(
-    host: str,
+    same_filled: str,
 ) -> None:
     first, gap, third, last = [Standing(day, Decimal(4000)) for day in DAYS]
 
-    await database.add_snapshots(host, IN_ORDER[1].id, [first, third])
+    await database.add_snapshots(same_filled, IN_ORDER[1].id, [first, third])
 
-    result = await run_beside(host, [last])
+    result = await run_beside(same_filled, [last])
 
     assert (result.retries, result.chunks) == (1, 2)
-    ((issue,),) = [run.issues for run in await batchcore.runs(host, run_id=result.run_id)]
+    ((issue,),) = [run.issues for run in await batchcore.runs(same_filled, run_id=result.run_id)]
     assert (issue.portfolio, issue.name, issue.chunk) == (str(SECOND), "gap", None)
     assert issue.session == date_of(gap.day)
 
 
-async def test_a_row_of_the_host_where_none_may_stand_ends_the_run(host: str) -> None:
+async def test_a_row_of_the_host_where_none_may_stand_ends_the_run(same_filled: str) -> None:
     with pytest.raises(SnapshotExistsError) as caught:
-        await run_beside(host, [Standing(DAYS[1], Decimal(1))], on_existing="error")
+        await run_beside(same_filled, [Standing(DAYS[1], Decimal(1))], on_existing="error")
 
     assert caught.value.portfolio == str(SECOND)
 
 
 async def test_a_portfolio_that_the_host_deletes_ends_the_run_and_the_next_one_goes_on(
-    host: str,
+    filled: str,
 ) -> None:
     holdings = ("position_realized_events", "equity_changes", "positions")
-    async with asyncio.timeout(PATIENCE_S), held(host) as connection:
-        async with database.connected(host) as owner:
-            action = WAIT + raised("40001")
-            await owner.execute(
-                MEDDLE_BEFORE_EQUITIES.format(
-                    staged="batchcore_staged_portfolios", portfolio=SECOND, action=action
-                )
+    async with asyncio.timeout(PATIENCE_S), held(filled) as connection:
+        async with database.connected(filled) as owner:
+            # before the row of the portfolio is locked
+            staged = (
+                f"EXISTS (SELECT FROM pg_temp.batchcore_staged_portfolios WHERE id = '{SECOND}')"
             )
-        task = asyncio.create_task(run(host))
+            once = f"IF nextval('tries') = 1 THEN {WAIT}{raised('40001')} END IF;"
+            body = f"IF {staged} THEN {once} END IF; RETURN NULL;"
+            await owner.execute("CREATE SEQUENCE tries")
+            await owner.execute(
+                acts(body, when="BEFORE UPDATE", table="portfolios", each="STATEMENT")
+            )
+        task = asyncio.create_task(run(filled))
         await ledger.waits(connection)
-        async with database.connected(host) as other:
+        async with database.connected(filled) as other:
             await other.execute("SET session_replication_role = replica")
             for table, column in (*((t, "portfolio_id") for t in holdings), ("portfolios", "id")):
                 await other.execute(f"DELETE FROM {table} WHERE {column} = $1", SECOND)  # noqa: S608
@@ -282,28 +252,28 @@ async def test_a_portfolio_that_the_host_deletes_ends_the_run_and_the_next_one_g
             await task
 
     assert str(SECOND) in str(caught.value)
-    result = await run(host)
+    result = await run(filled)
     assert (result.attempt, result.failed) == (2, 0)
     found = undisturbed()
-    await assert_stored(host, {FIRST: found[FIRST], THIRD: found[THIRD]})
+    await assert_stored(filled, {FIRST: found[FIRST], THIRD: found[THIRD]})
 
 
-async def test_the_victim_of_a_deadlock_tries_again(host: str) -> None:
-    await meddle(host, WAIT)  # the equity is there, the row not yet
-    async with database.connected(host) as owner:
+async def test_the_victim_of_a_deadlock_tries_again(filled: str) -> None:
+    await meddle(filled, WAIT)  # the equity is there, the row not yet
+    async with database.connected(filled) as owner:
         name = await owner.fetchval("SELECT current_database()")
         await owner.execute(f"ALTER DATABASE \"{name}\" SET deadlock_timeout = '20ms'")
 
-    async with held(host) as lock, database.connected(host) as other:
+    async with held(filled) as lock, database.connected(filled) as other:
         await other.execute("SET deadlock_timeout = '1h'")  # whoever looks first is the victim
-        task = asyncio.create_task(run(host))
+        task = asyncio.create_task(run(filled))
         await ledger.waits(lock)
         begun = other.transaction()
         await begun.start()
         await database.add_snapshots(other, IN_ORDER[1].id, [Standing(DAYS[0])])
         change = other.execute("UPDATE portfolios SET name = 'x' WHERE id = $1", SECOND)
         changed = asyncio.create_task(change)
-        async with database.connected(host) as watching:
+        async with database.connected(filled) as watching:
             pid = other.get_server_pid()
             waiting = f"SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND pid = {pid}"  # noqa: S608
             await ledger.until(watching, waiting)
@@ -312,7 +282,7 @@ async def test_the_victim_of_a_deadlock_tries_again(host: str) -> None:
         await begun.rollback()
         result = await task
 
-    await assert_stored(host, undisturbed())
+    await assert_stored(filled, undisturbed())
     assert (result.retries, result.consistent) == (1, False)
 
 
@@ -321,50 +291,50 @@ async def test_the_victim_of_a_deadlock_tries_again(host: str) -> None:
     [("40001", ATTEMPTS), ("40P01", ATTEMPTS), ("ZZ042", 1)],
 )
 async def test_after_so_many_attempts_the_refusal_is_the_runs(
-    host: str, sqlstate: str, times: int
+    filled: str, sqlstate: str, times: int
 ) -> None:
-    await meddle(host, raised(sqlstate), times=1000)
-    async with asyncpg.create_pool(host, min_size=3, max_size=3) as pool:
+    await meddle(filled, raised(sqlstate), times=1000)
+    async with asyncpg.create_pool(filled, min_size=3, max_size=3) as pool:
         with pytest.raises(DatabaseError, match="in the way") as caught:
             await run(pool)
 
     assert caught.value.sqlstate == sqlstate
-    assert await tries(host) == times
+    assert await tries(filled) == times
     found = undisturbed()
-    stored = await database.snapshots(host)
+    stored = await database.snapshots(filled)
     assert set(stored) == {(FIRST, day) for day in DAYS}
-    assert (await database.equities(host))[SECOND] == IN_ORDER[1].opening_equity
-    assert (await database.equities(host))[FIRST] == found[FIRST].equity[FIRST]
+    assert (await database.equities(filled))[SECOND] == IN_ORDER[1].opening_equity
+    assert (await database.equities(filled))[FIRST] == found[FIRST].equity[FIRST]
 
 
 async def test_a_unique_violation_is_that_of_the_portfolio_after_so_many_attempts(
-    host: str,
+    filled: str,
 ) -> None:
-    await meddle(host, raised("23505"), times=1000)
+    await meddle(filled, raised("23505"), times=1000)
 
-    result = await run(host)
+    result = await run(filled)
 
-    assert await tries(host) == ATTEMPTS
+    assert await tries(filled) == ATTEMPTS
     assert (result.failed, result.retries, result.consistent) == (1, ATTEMPTS - 1, False)
     assert result.to_dict()["portfolios"]["status"] == ["ok", "failed", "ok"]
     assert result.issues_by_name() == {"refused_by_database": 1}
     found = undisturbed()
-    await assert_stored(host, {FIRST: found[FIRST], THIRD: found[THIRD]})
+    await assert_stored(filled, {FIRST: found[FIRST], THIRD: found[THIRD]})
 
 
-async def test_the_last_attempt_may_be_the_one_that_works(host: str) -> None:
-    await meddle(host, raised("40001"), times=ATTEMPTS - 1)
-    async with asyncpg.create_pool(host, min_size=3, max_size=3) as pool:  # none to spare
+async def test_the_last_attempt_may_be_the_one_that_works(filled: str) -> None:
+    await meddle(filled, raised("40001"), times=ATTEMPTS - 1)
+    async with asyncpg.create_pool(filled, min_size=3, max_size=3) as pool:  # none to spare
         result = await run(pool)
 
-    await assert_stored(host, undisturbed())
+    await assert_stored(filled, undisturbed())
     assert result.retries == ATTEMPTS - 1
 
 
-async def test_in_a_transaction_of_the_callers_nothing_is_tried_again(host: str) -> None:
-    await meddle(host, raised("40001"))
+async def test_in_a_transaction_of_the_callers_nothing_is_tried_again(filled: str) -> None:
+    await meddle(filled, raised("40001"))
     calculator = batchcore.PnLCalculator(analytics="none")
-    async with database.connected(host) as connection, connection.transaction():
+    async with database.connected(filled) as connection, connection.transaction():
         with pytest.raises(DatabaseError, match="in the way") as caught:
             await calculator.calculate_all_portfolios_pnl(date_of(DAYS[0]), connection)
         assert caught.value.sqlstate == "40001"
@@ -394,12 +364,7 @@ async def test_a_chunk_tried_again_is_what_it_would_have_been_without(
             await run(url, settings=Settings(), end=DAYS[1])
             await database.execute(url, "UPDATE positions SET quantity = 30")
         if spoilt:
-            await database.execute(
-                url,
-                MEDDLE.format(
-                    portfolio=SECOND, times=1, action=raised("40001"), when="BEFORE"
-                ).replace(" INSERT ON", " INSERT OR UPDATE ON"),
-            )
+            await meddle(url, raised("40001"), when="INSERT OR UPDATE")
         result = await run(url, **options)
         assert result.retries == int(spoilt)
         stored.append(database.without_stamps(await database.snapshots(url)))

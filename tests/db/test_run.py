@@ -1,4 +1,4 @@
-"""A run on a real server leaves what the reference says, cell by cell."""
+"""A run on a real server leaves what the reference says, cell by cell, whatever the route (S11)."""
 
 import pytest
 
@@ -7,13 +7,16 @@ from batchcore import calendar as calendars
 from batchcore import reference as ref
 from batchcore.config import Schema, Settings
 from batchcore.errors import SnapshotExistsError
+from batchcore.run import grouped
+from db.conftest import EMPTY
 from support import database
-from support.database import Host
+from support.database import Db, Host
 from support.generate import MONDAY, Generator
 from support.outcome import (
     LOOSE,
     Outcome,
     assert_left,
+    assert_time_ordered,
     in_doubles,
     issues_of,
     outcome,
@@ -21,8 +24,6 @@ from support.outcome import (
     seeded,
 )
 from support.runs import run_days
-
-pytestmark = pytest.mark.db
 
 MODES = ("skip", "replace", "error")
 CALENDARS = ("daily", "XNYS", "prices")
@@ -42,12 +43,8 @@ async def check_run(
 ) -> Outcome:
     """Run with everything chosen by ``seed`` and compare; return what was expected.
 
-    Args:
-        url: Of tables without rows.
-        host: What they are filled with.
-        seed: Chooses the run.
-        schema: Of the tables.
-        read: What a run reads of it, where the tables do not hold it as it is.
+    The host is written into empty tables; `read` is what a run reads of it, where they do not hold
+    it as it is.
     """
     random = seeded(f"run {seed}")
     mode, calendar = MODES[seed % 3], CALENDARS[seed // 3 % 3]
@@ -120,3 +117,95 @@ async def test_run_on_doubles_leaves_what_the_reference_says(
     generator = Generator(seeded(f"double {seed}").randint, odd=6)
     host = random_host(generator, odd=True)
     await check_run(same_double_host, host, seed, LOOSE, in_doubles(host))
+
+
+FIRST, LAST = MONDAY - 3, MONDAY + 14
+SEEDS = pytest.mark.parametrize("seed", range(3))
+
+
+def random(seed: int) -> Host:
+    generator = Generator(seeded(f"route {seed}").randint, odd=0, edges=False)
+    made = random_host(generator, portfolios=12)
+    return Host(made.portfolios, made.prices)
+
+
+async def run(
+    db: Db,
+    first: int,
+    last: int,
+    policy: str = "rollforward",
+    calendar: str = "daily",
+    **settings,
+) -> batchcore.BatchResult:
+    return await run_days(
+        db,
+        first,
+        last,
+        policy=policy,
+        calendar=calendar if policy == "rollforward" else "XNYS",
+        analytics="none",
+        settings=Settings(min_coverage=0.0, max_failed="100%", **settings),
+    )
+
+
+async def left(db: Db, host: Host, spans: list[tuple[int, int]], **settings):
+    """Return what runs over spans leave: snapshots without stamps, equities, and the issues."""
+    await database.execute(db, EMPTY)
+    await database.fill(db, host)
+    results = [await run(db, *span, **settings) for span in spans]
+    stored = database.without_stamps(await database.snapshots(db))
+    reports = [result.to_dict()["issues"] for result in results]
+    return (stored, await database.equities(db)), reports
+
+
+@pytest.mark.parametrize(("seed", "calendar"), [*enumerate(CALENDARS)])
+async def test_one_run_equals_a_run_for_each_day_or_some_ranges(
+    same_host: str, seed: int, calendar: str
+) -> None:
+    host, choose, of = random(seed), seeded(seed), {"calendar": calendar}
+    cuts = sorted(choose.sample(range(FIRST + 1, LAST + 1), 3))
+    starts, ends = [FIRST, *cuts], [*(cut - 1 for cut in cuts), LAST]
+    async with database.pooled(same_host) as db:
+        at_once, _ = await left(db, host, [(FIRST, LAST)], **of)
+        by_day, _ = await left(db, host, [(day, day) for day in range(FIRST, LAST + 1)], **of)
+        split, _ = await left(db, host, list(zip(starts, ends, strict=True)), **of)
+    assert len(at_once[0]) % 12 == 0 < len(at_once[0])
+    assert by_day == split == at_once
+
+
+@SEEDS
+async def test_any_chunks_threads_and_connections_give_the_same(same_host: str, seed: int) -> None:
+    host = random(seed)
+    expected = await left(same_host, host, [(FIRST, LAST)], threads=1)
+    for chunk_size, threads, connections in (
+        *((1, 1, 8), (1, 2, None), (3, 1, 3), (3, 2, 2)),
+        *((5, 1, None), (5, 2, 2)),
+    ):
+        options = {"chunk_size": chunk_size, "threads": threads, "connections": connections}
+        found = await left(same_host, host, [(FIRST, LAST)], **options)
+        assert found == expected  # the issues, in their order, too
+
+
+@SEEDS
+@pytest.mark.parametrize("policy", ["rollforward", "legacy"])
+async def test_events_and_flows_loaded_in_groups_of_any_size_are_the_same(
+    same_host: str, monkeypatch: pytest.MonkeyPatch, seed: int, policy: str
+) -> None:
+    host, days = random(seed), [(FIRST, LAST)]
+    expected = await left(same_host, host, days, policy=policy)
+    assert expected[0][0]
+    for of_all_events, of_a_group in ((1, 1), (1, 3000), (1 << 20, 1)):
+        monkeypatch.setattr(grouped, "BYTES_OF_ALL_EVENTS", of_all_events)
+        monkeypatch.setattr(grouped, "BYTES_OF_A_GROUP", of_a_group)
+        assert await left(same_host, host, days, chunk_size=2, policy=policy) == expected
+
+
+async def test_ids_ascend_by_portfolio_and_date(same_host: str) -> None:
+    await database.fill(same_host, random(1))
+    await run(same_host, FIRST, LAST)
+    stored = await database.snapshots(same_host)
+
+    ids = [row["id"] for row in stored.values()]  # in the order of portfolio and date
+    assert ids == sorted(ids)
+    assert len(set(ids)) == len(ids) == 12 * (LAST - FIRST + 1)
+    assert_time_ordered(stored, set(stored))

@@ -7,7 +7,6 @@ import sys
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,6 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 import batchcore
 from batchcore import GroupResult, about
-from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.errors import ConfigError, LeaseHeldError, SchemaError, SnapshotExistsError
@@ -28,8 +26,6 @@ from support.generate import MONDAY
 from support.outcome import assert_undisturbed
 from support.runs import run_days
 from support.tasks import commands
-
-pytestmark = pytest.mark.db
 
 DAYS = list(range(MONDAY, MONDAY + 3))
 DATES = date_of(DAYS[0]), date_of(DAYS[-1])
@@ -43,59 +39,37 @@ async def client(workers: str) -> AsyncIterator[Client]:
         yield found
 
 
-@pytest_asyncio.fixture
-async def filled_host(host: str) -> str:
-    await database.fill(host, HOST)
-    return host
-
-
 async def run_on(client: Client, url: str, **options) -> GroupResult:
     return await batchcore.run_on(client, url, *DATES, **({"shards": 3} | OPTIONS | options))
 
 
 async def test_shards_on_workers_leave_the_rows_and_counts_of_one_run(
-    client: Client, same_host: str
+    client: Client, same_filled: str
 ) -> None:
-    await database.fill(same_host, HOST)
     told: list[tuple[str, int, int]] = []
 
-    result = await run_on(client, same_host, progress=lambda *at: told.append(at))
+    result = await run_on(client, same_filled, progress=lambda *at: told.append(at))
 
-    await assert_undisturbed(same_host, HOST, DAYS)
+    await assert_undisturbed(same_filled, HOST, DAYS)
     assert (result.state, result.success, result.consistent) == ("complete", True, True)
     assert (result.portfolios, result.failed, result.rows_written) == (8, 0, 24)
     assert [one.shard for one in result.shards] == [(1, 3), (2, 3), (3, 3)]
     assert result.snapshot_seconds > 0
-    runs = await batchcore.runs(same_host, group=result.group)
+    runs = await batchcore.runs(same_filled, group=result.group)
     assert [one.run_id for one in runs] == [one.run_id for one in result.shards]
     assert len({one.snapshot_id for one in runs}) == 1
     assert told
     document = result.to_dict()
     assert (document["rows_written"], document["shards"][0]["shard"]) == (24, "1/3")
 
-    again = await run_on(client, same_host)
+    again = await run_on(client, same_filled)
     assert (again.state, again.portfolios, again.rows_written) == ("complete", 8, 0)
 
 
-@pytest.mark.parametrize("mode", ["replace", "error"])
-async def test_what_is_complete_of_an_unfinished_call_is_not_done_again(
-    client: Client, same_host: str, mode: str
-) -> None:
-    await database.fill(same_host, HOST)
-    given = {**OPTIONS, "on_existing": mode, "settings": Settings(shard=(2, 3))}
-    first = await batchcore.run_batch(same_host, *DATES, **given)
-    result = await run_on(client, same_host, on_existing=mode)
-    assert (result.state, result.group) == ("complete", first.group)
-    assert (result.shards[1].rows_written, result.shards[1].attempt) == (0, 2)
-    assert result.rows_written == 24 - first.rows_written
-    await assert_undisturbed(same_host, HOST, DAYS)
-
-
-async def test_a_client_that_is_not_asynchronous_serves_too(workers: str, same_host: str) -> None:
-    await database.fill(same_host, HOST)
+async def test_a_client_that_is_not_asynchronous_serves_too(workers: str, same_filled: str) -> None:
     told: list[tuple[str, int, int]] = []
     with await asyncio.to_thread(Client, workers, set_as_default=False) as client:
-        result = await run_on(client, same_host, shards=2, progress=lambda *at: told.append(at))
+        result = await run_on(client, same_filled, shards=2, progress=lambda *at: told.append(at))
     assert result.rows_written == 24
     assert told
 
@@ -110,90 +84,74 @@ async def test_two_databases_side_by_side(client: Client, make_database, templat
         await assert_undisturbed(url, HOST, DAYS)
 
 
-async def test_portfolios_that_fail_are_counted(client: Client, same_host: str) -> None:
-    too_large = ref.Flow(DAYS[1], Decimal(10) ** 14 - 1, "CONTRIBUTION")  # two of them (S10)
-    first, *others = HOST.portfolios
-    failing = replace(first, flows=(too_large, too_large))
-    await database.fill(same_host, replace(HOST, portfolios=(failing, *others)))
-    result = await run_on(client, same_host, settings=Settings(max_failed="100%"))
-    assert (result.state, result.success, result.failed) == ("incomplete", False, 1)
-    assert result.rows_written == 7 * 3 + 1
-
-
-async def test_what_ends_shards_is_raised_with_a_report(client: Client, same_host: str) -> None:
-    await database.fill(same_host, HOST)
-    await run_on(client, same_host)
+async def test_what_ends_shards_is_raised_with_a_report(client: Client, same_filled: str) -> None:
+    await run_on(client, same_filled)
     with pytest.raises(SnapshotExistsError) as caught:
-        await run_on(client, same_host, on_existing="error")
+        await run_on(client, same_filled, on_existing="error")
     report = GroupResult.of_error(caught.value)
-    assert report is not None
     assert report.state == "failed"
     assert {one.state for one in report.shards} == {"failed"}
     assert all(one.error.startswith("SnapshotExistsError: ") for one in report.shards)
-    runs = await batchcore.runs(same_host, group=report.group)
+    runs = await batchcore.runs(same_filled, group=report.group)
     assert [one.error for one in runs] == [one.error for one in report.shards]
 
 
-async def test_an_error_of_progress_ends_its_shard(client: Client, same_host: str) -> None:
-    await database.fill(same_host, HOST)
-
+async def test_an_error_of_progress_ends_its_shard(client: Client, same_filled: str) -> None:
     def fail(*_at: object) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await run_on(client, same_host, shards=1, progress=fail)
-    await run_on(client, same_host, shards=1)
-    await assert_undisturbed(same_host, HOST, DAYS)
+        await run_on(client, same_filled, shards=1, progress=fail)
+    await run_on(client, same_filled, shards=1)
+    await assert_undisturbed(same_filled, HOST, DAYS)
 
 
-async def test_a_call_that_is_cancelled_ends_its_leases(client: Client, filled_host: str) -> None:
+async def test_a_call_that_is_cancelled_ends_its_leases(client: Client, filled: str) -> None:
     first = database.key(HOST.portfolios[0].id)
-    async with ledger.at_work(filled_host, first, run_on(client, filled_host)) as run:
+    async with ledger.at_work(filled, first, run_on(client, filled)) as run:
         run.cancel()
         with pytest.raises(asyncio.CancelledError) as caught:
             await run
-        runs = await ledger.runs(filled_host)
+        runs = await ledger.runs(filled)
         assert {one["state"] for one in runs} <= {"complete", "interrupted"}
         assert "interrupted" in {one["state"] for one in runs}
     report = GroupResult.of_error(caught.value)
-    assert report is not None
     assert not report.success
 
-    result = await run_on(client, filled_host)  # with no lease to wait for
+    result = await run_on(client, filled)  # with no lease to wait for
 
     assert result.success
-    await assert_undisturbed(filled_host, HOST, DAYS)
+    await assert_undisturbed(filled, HOST, DAYS)
 
 
-async def test_no_shard_begins_for_a_call_that_has_ended(client: Client, same_host: str) -> None:
-    await database.fill(same_host, HOST)
+async def test_no_shard_begins_for_a_call_that_has_ended(client: Client, same_filled: str) -> None:
     asked = make_request(*DATES, None, **OPTIONS, settings=Settings(shard=(1, 1)))
     own = str(uuid.uuid4())
-    packed = pickle.dumps((same_host, replace(asked, order=own)))
+    packed = pickle.dumps((same_filled, replace(asked, order=own)))
     order = Order(own, (1, 1), about.core_version, packed, tells=False)
     ended = await client.submit(run_shard, order, pure=False)
     assert isinstance(ended.error, LeaseHeldError)
     expected = "the call of run_on that this shard was begun for has ended, or has lost its"
     assert str(ended.error).startswith(expected)
-    assert await ledger.runs(same_host) == []
+    assert await ledger.runs(same_filled) == []
 
 
 async def test_another_run_at_work_is_waited_for_as_long_as_is_asked(
-    client: Client, filled_host: str
+    client: Client, filled: str
 ) -> None:
     last = database.key(HOST.portfolios[-1].id)
-    await ledger.spoil(filled_host, last, ledger.WAIT)
-    async with database.connected(filled_host) as other:
+    await ledger.spoil(filled, last, ledger.WAIT)
+    async with database.connected(filled) as other:
         await other.fetchval(f"SELECT pg_advisory_lock({ledger.LOCK})")
-        whole = asyncio.create_task(run_days(filled_host, DAYS[0], DAYS[-1], **OPTIONS))
+        whole = asyncio.create_task(run_days(filled, DAYS[0], DAYS[-1], **OPTIONS))
         await ledger.waits(other)
         with pytest.raises(LeaseHeldError, match="is already processing some of these portfolios"):
-            await run_on(client, filled_host)
-        waiting = asyncio.create_task(run_on(client, filled_host, wait=60))
+            await run_on(client, filled)
+        waiting = asyncio.create_task(run_on(client, filled, wait=60))
         await other.fetchval(f"SELECT pg_advisory_unlock({ledger.LOCK})")
         await whole
         assert (await waiting).rows_written == 0
-    await assert_undisturbed(filled_host, HOST, DAYS)
+    await assert_undisturbed(filled, HOST, DAYS)
 
 
 async def test_a_database_that_was_not_migrated_is_named(client: Client, make_database) -> None:

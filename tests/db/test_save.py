@@ -20,8 +20,6 @@ from support import build, database
 from support.generate import MONDAY, Generator
 from support.outcome import seeded
 
-pytestmark = pytest.mark.db
-
 DAYS = list(range(MONDAY, MONDAY + 6))
 STAMP = Stamp(
     unix_us=1_767_571_200_123_456,  # 2026-01-05 00:00:00.123456
@@ -162,18 +160,6 @@ async def test_a_portfolio_whose_equity_stays_is_not_touched(same_host: str) -> 
     told = ["2026-01-05T00:00:00.123456+00:00"] * 5
     told[2] = database.MOMENT.isoformat()
     assert [row["updated_at"].isoformat() for row in moments] == told
-
-
-async def test_two_chunks_may_follow_each_other_on_one_connection(same_host: str) -> None:
-    chunk = Chunk(9)
-    await chunk.fill(same_host)
-    everything = np.ones(len(chunk.rows), dtype=np.bool_)
-    async with Database(same_host).writing("persist") as session:
-        await committed(session, chunk.batch())
-        await committed(session, chunk.batch(exist=everything))
-        async with transaction(session):
-            assert await session.raw.fetchval("SELECT count(*) FROM portfolio_snapshots") == 30
-    assert cells(await database.snapshots(same_host), chunk) == chunk.expected
 
 
 async def test_an_empty_chunk_has_no_bytes() -> None:

@@ -6,7 +6,6 @@ import logging
 
 import asyncpg
 import pytest
-import pytest_asyncio
 from sqlalchemy.ext.asyncio import create_async_engine
 
 import batchcore
@@ -19,8 +18,6 @@ from support.callers import with_driver
 from support.generate import MONDAY
 from support.roles import role_of
 
-pytestmark = pytest.mark.db
-
 DAYS = list(range(MONDAY, MONDAY + 4))
 HOST = database.plain_host(30, DAYS)
 BACKEND = "SELECT pg_backend_pid()"
@@ -28,13 +25,6 @@ BACKEND = "SELECT pg_backend_pid()"
 
 async def run(db, **options) -> batchcore.BatchResult:
     return await runs.run(db, days=DAYS, settings=Settings(**options))
-
-
-@pytest_asyncio.fixture
-async def host(host: str) -> str:
-    """The URL of a database with `HOST`."""
-    await database.fill(host, HOST)
-    return host
 
 
 async def test_a_shared_snapshot_is_one_moment_on_all_connections(same_host: str) -> None:
@@ -113,10 +103,10 @@ async def test_with_one_that_is_there_the_others_may_fail(
 
 
 async def test_a_server_that_exports_no_snapshot_is_read_on_one_connection(
-    host: str, caplog: pytest.LogCaptureFixture
+    filled: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await database.execute(host, "REVOKE EXECUTE ON FUNCTION pg_export_snapshot() FROM PUBLIC")
-    async with role_of(host) as (_, url):
+    await database.execute(filled, "REVOKE EXECUTE ON FUNCTION pg_export_snapshot() FROM PUBLIC")
+    async with role_of(filled) as (_, url):
         async with Database(url).snapshot("read", shared=True) as session:
             assert session.exported is None
             assert session.consistent
@@ -127,32 +117,23 @@ async def test_a_server_that_exports_no_snapshot_is_read_on_one_connection(
     assert "snapshot=not_shared error='permission denied for function pg_export" in caplog.text
 
 
-async def test_a_pool_gives_what_it_has(host: str) -> None:
-    async with asyncpg.create_pool(host, min_size=1, max_size=3) as pool:
+async def test_a_pool_gives_what_it_has(same_filled: str) -> None:
+    async with asyncpg.create_pool(same_filled, min_size=1, max_size=3) as pool:
         result = await run(pool, chunk_size=4)
         assert result.rows_written == 120
         with pytest.raises(ConfigError, match="max_size is 3, expected 5 or more"):
             await run(pool, connections=4)
 
 
-async def test_a_pool_that_others_use_gives_what_is_left(host: str) -> None:
+async def test_a_pool_that_others_use_gives_what_is_left(same_filled: str) -> None:
     async with (
-        asyncpg.create_pool(host, min_size=1, max_size=4) as pool,
+        asyncpg.create_pool(same_filled, min_size=1, max_size=4) as pool,
         pool.acquire(),
         pool.acquire(),
     ):
         result = await run(pool, chunk_size=4)
 
     assert result.rows_written == 120
-
-
-async def test_an_engine_that_lends_one_connection_is_told(host: str) -> None:
-    engine = create_async_engine(with_driver(host), pool_size=1, max_overflow=0, pool_timeout=0.05)
-    try:
-        with pytest.raises(DatabaseError, match="a run needs at least 3"):
-            await run(engine)
-    finally:
-        await engine.dispose()
 
 
 @pytest.mark.parametrize(("size", "lanes"), [(0, 5), (2, 2), (9, 5)])
@@ -170,7 +151,7 @@ async def test_an_engine_gives_what_is_left_without_its_overflow(
 
 @pytest.mark.parametrize("request_is_lost", [False, True])
 async def test_all_connections_are_closed_when_a_run_is_cancelled(
-    host: str, monkeypatch: pytest.MonkeyPatch, *, request_is_lost: bool
+    filled: str, monkeypatch: pytest.MonkeyPatch, *, request_is_lost: bool
 ) -> None:
     async def lose(*_: object, **__: object) -> None:
         """Take a request to cancel a statement, which a server ignores before the statement."""
@@ -179,12 +160,12 @@ async def test_all_connections_are_closed_when_a_run_is_cancelled(
         monkeypatch.setattr(asyncpg.connect_utils, "_cancel", lose)
     async with (
         asyncio.timeout(20),
-        database.connected(host) as watcher,
-        database.connected(host) as locker,
+        database.connected(filled) as watcher,
+        database.connected(filled) as locker,
         locker.transaction(),
     ):
         await locker.execute("LOCK TABLE portfolio_snapshots IN SHARE MODE")
-        task = asyncio.create_task(run(host, chunk_size=1))
+        task = asyncio.create_task(run(filled, chunk_size=1))
         waiting = 0
         while not waiting:
             waiting = await watcher.fetchval(
@@ -202,5 +183,5 @@ async def test_all_connections_are_closed_when_a_run_is_cancelled(
             pass
 
     assert task.cancelled()
-    assert await database.snapshots(host) == {}
-    assert (await run(host)).rows_written == 120
+    assert await database.snapshots(filled) == {}
+    assert (await run(filled)).rows_written == 120

@@ -24,8 +24,6 @@ from support.generate import MONDAY
 from support.outcome import assert_undisturbed
 from support.waiting import Heard, holding
 
-pytestmark = pytest.mark.db
-
 DAYS = [MONDAY, MONDAY + 1]
 HOST = database.plain_host(3, DAYS)
 IDS = sorted(database.key(portfolio.id) for portfolio in HOST.portfolios)

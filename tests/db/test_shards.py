@@ -38,8 +38,6 @@ from support.generate import MONDAY, Generator
 from support.outcome import assert_undisturbed, random_host, seeded
 from support.runs import run_days
 
-pytestmark = pytest.mark.db
-
 FIRST, LAST = MONDAY - 3, MONDAY + 14
 DAYS = list(range(MONDAY, MONDAY + 3))
 SIX = database.plain_host(6, DAYS)
@@ -336,7 +334,10 @@ async def shards_of(url: str) -> list[tuple[int, int, str]]:
     return [(row["shard"], groups.index(row["group_id"]), row["state"]) for row in rows]
 
 
-async def test_a_shard_that_ended_early_is_continued_alone_in_its_group(same_host: str) -> None:
+@pytest.mark.parametrize("resume", [True, False], ids=["continued", "instead"])
+async def test_a_shard_that_ended_early_is_run_again_alone_in_its_group(
+    same_host: str, *, resume: bool
+) -> None:
     host = database.plain_host(8, DAYS)
     await database.fill(same_host, host)
     await run(same_host, (1, 2))
@@ -345,9 +346,10 @@ async def test_a_shard_that_ended_early_is_continued_alone_in_its_group(same_hos
     assert await shards_of(same_host) == [(1, 0, "complete"), (2, 0, "failed")]
     assert len({one["created_at"] for one in await ledger.runs(same_host)}) == 1
 
-    again = await run(same_host, (2, 2))
-    assert (again.attempt, again.rows_written) == (2, 3)
-    assert await shards_of(same_host) == [(1, 0, "complete"), (2, 0, "complete")]
+    again = await run(same_host, (2, 2), resume=resume)
+    assert (again.attempt, again.rows_written) == (2 if resume else 1, 3)
+    ended = [] if resume else [(2, 0, "failed")]
+    assert await shards_of(same_host) == [(1, 0, "complete"), *ended, (2, 0, "complete")]
     await assert_undisturbed(same_host, host, DAYS)
 
 
@@ -484,18 +486,6 @@ async def test_a_database_without_tables_is_told_once(
     assert "shard=" not in caplog.text
 
 
-async def test_a_run_instead_of_one_that_failed_is_of_its_group(same_host: str) -> None:
-    host = database.plain_host(8, DAYS)
-    await database.fill(same_host, host)
-    await run(same_host, (1, 2))
-    async with ledger.refused(same_host, last_of_second(host)):
-        await run(same_host, (2, 2))
-    await run(same_host, (2, 2), resume=False)
-    assert await shards_of(same_host) == [
-        *((1, 0, "complete"), (2, 0, "failed"), (2, 0, "complete")),
-    ]
-
-
 @pytest.mark.parametrize("calendar", ["daily", "prices"])
 async def test_the_shards_of_another_night_are_another_group(same_host: str, calendar: str) -> None:
     await database.fill(same_host, database.plain_host(4, DAYS))
@@ -613,7 +603,6 @@ async def test_a_late_shard_joins_its_group_with_its_dates_and_then_goes_on(
 
     first = await at((1, 2), DAYS[0])
     late = await at((2, 2), DAYS[0])
-    assert late.resumed is not None
     assert (late.resumed.group, late.resumed.attempt) == (first.group, 1)
     assert late.resumed.sessions.tolist() == [DAYS[0]]
     assert late.group not in {None, first.group}
@@ -630,7 +619,6 @@ async def test_both_shards_see_the_view_that_is_held_for_them(same_host: str) ->
     result = await run_group(Database(same_host), DAILY, 2, work)
 
     assert result.consistent
-    assert result.snapshot_seconds is not None
     assert result.snapshot_seconds > 0
     assert len({row["snapshot_id"] for row in await ledger.runs(same_host)}) == 1
     assert "latest_of_all" not in result.rows_by_load  # it was read with the view, for both
@@ -654,7 +642,6 @@ async def test_a_correction_after_shards_looks_from_before_their_view_on(same_ho
 
         await run_group(Database(same_host), DAILY, 2, work)
     for one in await batchcore.runs(same_host):
-        assert one.next_changed_since is not None
         assert one.next_changed_since <= stamps[0]
 
 
@@ -665,7 +652,6 @@ async def test_a_view_that_is_gone_is_replaced_by_one_of_the_shards_own(
 
     async def work(own: Request) -> batchcore.BatchResult:
         if own.settings.shard == (2, 2):
-            assert own.view is not None
             own = replace(own, view=replace(own.view, exported="00000000-0000FFFF-1"))
         return await run_up_to_now(same_host, own)
 
@@ -735,7 +721,6 @@ async def test_a_shard_that_ends_early_lets_the_others_finish(same_host: str) ->
         await run_group(Database(same_host), DAILY, 3, work)
 
     result = batchcore.BatchResult.of_error(caught.value)
-    assert result is not None
     assert (result.state, result.error) == ("failed", "LeaseHeldError: another is at work")
     assert [one.state for one in result.shards] == ["failed", "failed", "complete"]
     assert [one.error for one in result.shards][1:] == ["DatabaseError: gone", None]

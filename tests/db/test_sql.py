@@ -38,7 +38,6 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.db
 @pytest.mark.parametrize("text", ["", *HOSTILE])
 @pytest.mark.parametrize("conforming", ["on", "off"])
 async def test_a_literal_comes_back_as_it_was(server, text: str, conforming: str) -> None:
@@ -50,7 +49,6 @@ async def test_a_literal_comes_back_as_it_was(server, text: str, conforming: str
         assert await connection.fetchval(f"SELECT {text_array(several)}::text[]") == several
 
 
-@pytest.mark.db
 @pytest.mark.parametrize("name", HOSTILE)
 async def test_an_identifier_names_what_it_says(server, name: str) -> None:
     async with connected(server.url) as connection:

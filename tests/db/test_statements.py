@@ -13,8 +13,6 @@ from support.counter import Counter
 from support.generate import MONDAY
 from support.runs import run_days
 
-pytestmark = pytest.mark.db
-
 NEW = {"check": 3, "ledger": 3, "load": 8, "persist": 6}
 """Catalog, revision and name of the snapshot; runs at work, the own one entered, its end;
 portfolios, symbols, spellings of closes, prices, existing rows, positions, events, flows; lock and

@@ -18,12 +18,10 @@ from support import database, legacy_host
 from support.legacy_frames import Run
 from support.worked_legacy import P, contribution, jan, portfolio, position, price, snapshot
 
-pytestmark = pytest.mark.db
-
 DOCS = Path(__file__).parents[2] / "docs" / "legacy.md"
 PRICES = (price("AAA", 2, "10"), price("AAA", 5, "11"), price("AAA", 6, "12"))
 LONG_AFTER = Settings(today=dt.date(2026, 3, 1))
-FRIDAY, MONDAY, TUESDAY = (dt.date(2026, 1, day) for day in (2, 5, 6))
+MONDAY, TUESDAY = dt.date(2026, 1, 5), dt.date(2026, 1, 6)
 
 
 async def filled(
@@ -75,26 +73,27 @@ async def test_the_example_of_the_docs_is_no_jump(same_host: str) -> None:
     assert await database.equities(same_host) == {database.key("p"): 10030}
 
 
-async def test_an_exited_position_stops_earning_at_the_switch(same_host: str) -> None:
-    exited = position(exit_day=2, exit_price=Decimal(10))
-    await filled(same_host, portfolio(exited))
-    await by_legacy(same_host, MONDAY, MONDAY)
-    await rolled_forward(same_host)
-    # 10 x (11 - 10) by legacy, which stays
-    assert await equities(same_host) == {2: 1000, 5: 1010, 6: 1010}
-
-
 SOLD = position(
     exit_day=6, exit_price=Decimal(12), events=(ref.Event(jan(6), Decimal(10), Decimal(20)),)
 )
 
 
-async def test_a_sale_at_the_switch_counts_once(same_host: str) -> None:
-    await filled(same_host, portfolio(SOLD))
+@pytest.mark.parametrize(
+    ("held", "days"),
+    [
+        # 10 x (11 - 10) by legacy, which stays; an exited position stops earning then
+        pytest.param(position(exit_day=2, exit_price=Decimal(10)), (1010, 1010), id="exited"),
+        # 20 realized less U(5) = 10 x (11 - 10): a sale counts once
+        pytest.param(SOLD, (1010, 1020), id="sold"),
+    ],
+)
+async def test_what_has_ended_at_the_switch(
+    same_host: str, held: ref.Position, days: tuple[int, int]
+) -> None:
+    await filled(same_host, portfolio(held))
     await by_legacy(same_host, MONDAY, MONDAY)
     await rolled_forward(same_host)
-    # 20 realized less U(5) = 10 x (11 - 10)
-    assert await equities(same_host) == {2: 1000, 5: 1010, 6: 1020}
+    assert await equities(same_host) == {2: 1000, 5: days[0], 6: days[1]}
 
 
 async def test_a_weekend_between_the_two_counts(same_host: str) -> None:

@@ -1,9 +1,8 @@
 """Sector tags: made, adopted, replaced, counted; everything else stays."""
 
 import asyncio
-import contextlib
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -11,6 +10,7 @@ from unittest import mock
 
 import asyncpg
 import pytest
+import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncSession
 
 import batchcore
@@ -22,8 +22,7 @@ from support import database
 from support.callers import engine_of
 from support.cases import day
 from support.database import MOMENT, key
-
-pytestmark = pytest.mark.db
+from support.triggers import acts
 
 OWNER = key("user of p")
 STARTED = day("2025-01-02")
@@ -65,7 +64,7 @@ async def fill(url: str, positions: Sequence[tuple[Any, ...]] = POSITIONS) -> No
 
 
 async def add_tag(
-    connection: asyncpg.Connection,
+    url: str,
     name: str,
     *positions: int,
     user: uuid.UUID = OWNER,
@@ -74,13 +73,15 @@ async def add_tag(
 ) -> None:
     """Write a tag of a user, on some positions, with a use count that may be wrong."""
     tag = key(f"{user} {name} {archived}")
-    await connection.execute(
+    await database.fetch(
+        url,
         "INSERT INTO tags_v2 (id, user_id, name, color, display_order, usage_count, is_archived,"
         " created_at, updated_at) VALUES ($1, $2, $3, '#123456', 5, $4, $5, $6, $6)",
         *(tag, user, name, len(positions) if used is None else used, archived, MOMENT),
     )
     for position in positions:
-        await connection.execute(
+        await database.fetch(
+            url,
             "INSERT INTO position_tags (id, position_id, tag_id, assigned_at)"
             " VALUES (gen_random_uuid(), $1, $2, $3)",
             *(position_id(position), tag, MOMENT),
@@ -102,11 +103,12 @@ class Stored:
         return self.tags[OWNER, name, False]["usage_count"]
 
 
-async def stored(connection: asyncpg.Connection) -> Stored:
-    tags = await connection.fetch("SELECT * FROM tags_v2")
-    links = await connection.fetch(
+async def stored(url: str) -> Stored:
+    tags = await database.fetch(url, "SELECT * FROM tags_v2")
+    links = await database.fetch(
+        url,
         "SELECT l.*, l.position_id AS at, t.name, t.is_archived FROM position_tags AS l"
-        " JOIN tags_v2 AS t ON t.id = l.tag_id ORDER BY l.id"
+        " JOIN tags_v2 AS t ON t.id = l.tag_id ORDER BY l.id",
     )
     return Stored(
         {(row["user_id"], row["name"], row["is_archived"]): dict(row) for row in tags},
@@ -114,15 +116,16 @@ async def stored(connection: asyncpg.Connection) -> Stored:
     )
 
 
-@contextlib.asynccontextmanager
-async def hosted(url: str) -> AsyncIterator[asyncpg.Connection]:
-    await fill(url)
-    async with database.connected(url) as connection:
-        yield connection
+@pytest_asyncio.fixture
+async def url(same_host: str) -> str:
+    """The URL of a database with the positions above."""
+    await fill(same_host)
+    return same_host
 
 
-async def tag_all(url: str) -> batchcore.SectorTagResult:
-    return await batchcore.restore_sector_tags_for_portfolio(url, OWNER, key("p"))
+async def tag_all(db: Any, *cache: Any, **options: Any) -> batchcore.SectorTagResult:
+    own = OWNER, key("p"), *cache
+    return await batchcore.restore_sector_tags_for_portfolio(db, *own, **options)
 
 
 async def tag_one(url: str) -> batchcore.SectorTagResult:
@@ -138,175 +141,162 @@ def test_each_sector_has_a_colour_of_its_own() -> None:
         assert color == color.lower()
 
 
-async def test_every_position_gets_the_tag_of_its_sector(same_host: str) -> None:
-    async with hosted(same_host) as connection:
-        result = await tag_all(same_host)
+async def test_every_position_gets_the_tag_of_its_sector(url: str) -> None:
+    result = await tag_all(url)
 
-        found = await stored(connection)
-        for number, (*_, sector) in enumerate(POSITIONS):
-            assert found.of(number) == [sector]
-        assert dict(result.tags) == {
-            "ETFs": 1,
-            "Financials": 1,
-            "Technology": 2,
-            "Unclassified": 2,
-            "Unknown": 3,
-        }
-        assert (result.created, result.adopted, result.removed, result.unchanged) == (5, 0, 0, 0)
-        for (user, name, archived), tag in found.tags.items():
-            assert (user, archived) == (OWNER, False)
-            assert tag["color"] == COLORS[name]
-            assert tag["usage_count"] == result.tags[name]
-        assert sorted(tag["display_order"] for tag in found.tags.values()) == [0, 1, 2, 3, 4]
-        assert {link["assigned_by"] for link in found.links} == {OWNER}
-
-
-async def test_twice_changes_nothing(same_host: str) -> None:
-    async with hosted(same_host) as connection:
-        await add_tag(connection, "Technology", 2, used=9)
-        await tag_all(same_host)
-        before = await stored(connection)
-
-        again = await tag_all(same_host)
-        one = await tag_one(same_host)
-
-        assert await stored(connection) == before
-        assert (again.created, again.adopted, again.removed, again.unchanged) == (0, 0, 0, 9)
-        assert (dict(one.tags), one.unchanged) == ({"Technology": 1}, 1)
+    found = await stored(url)
+    for number, (*_, sector) in enumerate(POSITIONS):
+        assert found.of(number) == [sector]
+    assert dict(result.tags) == {
+        "ETFs": 1,
+        "Financials": 1,
+        "Technology": 2,
+        "Unclassified": 2,
+        "Unknown": 3,
+    }
+    assert (result.created, result.adopted, result.removed, result.unchanged) == (5, 0, 0, 0)
+    for (user, name, archived), tag in found.tags.items():
+        assert (user, archived) == (OWNER, False)
+        assert tag["color"] == COLORS[name]
+        assert tag["usage_count"] == result.tags[name]
+    assert sorted(tag["display_order"] for tag in found.tags.values()) == [0, 1, 2, 3, 4]
+    assert {link["assigned_by"] for link in found.links} == {OWNER}
 
 
-async def test_a_users_own_tag_of_such_a_name_is_adopted_in_its_colour(same_host: str) -> None:
-    async with hosted(same_host) as connection:
-        await add_tag(connection, "Technology", used=41)
+async def test_twice_changes_nothing(url: str) -> None:
+    await add_tag(url, "Technology", 2, used=9)
+    await tag_all(url)
+    before = await stored(url)
 
-        result = await tag_one(same_host)
+    again = await tag_all(url)
+    one = await tag_one(url)
 
-        found = await stored(connection)
-        tag = found.tags[OWNER, "Technology", False]
-        assert (result.created, result.adopted) == (0, 1)
-        assert (tag["color"], tag["usage_count"], tag["display_order"]) == ("#123456", 1, 5)
-        assert tag["created_at"] == MOMENT < tag["updated_at"]
-        assert found.of(0) == ["Technology"]
-        assert found.of(1) == []
+    assert await stored(url) == before
+    assert (again.created, again.adopted, again.removed, again.unchanged) == (0, 0, 0, 9)
+    assert (dict(one.tags), one.unchanged) == ({"Technology": 1}, 1)
 
 
-async def test_a_stale_sector_tag_is_replaced_and_all_other_tags_stay(same_host: str) -> None:
-    async with hosted(same_host) as connection:
-        await add_tag(connection, "Energy", 0, 1)
-        await add_tag(connection, "Utilities", 0)
-        await add_tag(connection, "energy", 0)  # not the name of a sector
-        await add_tag(connection, "Basic Materials", 0)  # nor this, as A2 renames it
-        await add_tag(connection, "Core", 0, used=17)
-        await add_tag(connection, "Energy", 0, user=key("another user"))
+async def test_a_users_own_tag_of_such_a_name_is_adopted_in_its_colour(url: str) -> None:
+    await add_tag(url, "Technology", used=41)
 
-        result = await tag_one(same_host)
+    result = await tag_one(url)
 
-        found = await stored(connection)
-        assert found.of(0) == ["Basic Materials", "Core", "Energy", "Technology", "energy"]
-        theirs = found.tags[key("another user"), "Energy", False]
-        assert theirs["id"] in {link["tag_id"] for link in found.links}
-        assert found.of(1) == ["Energy"]
-        assert result.removed == 2
-        assert (found.used("Energy"), found.used("Utilities"), found.used("Technology")) == (
-            1,
-            0,
-            1,
-        )
-        assert found.used("Core") == 17
-        assert found.tags[OWNER, "Core", False]["updated_at"] == MOMENT
-        assert theirs["usage_count"] == 1
-        assert found.tags[OWNER, "Technology", False]["display_order"] == 6
+    found = await stored(url)
+    tag = found.tags[OWNER, "Technology", False]
+    assert (result.created, result.adopted) == (0, 1)
+    assert (tag["color"], tag["usage_count"], tag["display_order"]) == ("#123456", 1, 5)
+    assert tag["created_at"] == MOMENT < tag["updated_at"]
+    assert found.of(0) == ["Technology"]
+    assert found.of(1) == []
 
 
-async def test_an_archived_tag_is_not_put_on_a_position(same_host: str) -> None:
-    async with hosted(same_host) as connection:
-        await add_tag(connection, "Technology", 0, archived=True)
+async def test_a_stale_sector_tag_is_replaced_and_all_other_tags_stay(url: str) -> None:
+    await add_tag(url, "Energy", 0, 1)
+    await add_tag(url, "Utilities", 0)
+    await add_tag(url, "energy", 0)  # not the name of a sector
+    await add_tag(url, "Basic Materials", 0)  # nor this, as A2 renames it
+    await add_tag(url, "Core", 0, used=17)
+    await add_tag(url, "Energy", 0, user=key("another user"))
 
-        result = await tag_one(same_host)
+    result = await tag_one(url)
 
-        found = await stored(connection)
-        assert (result.created, result.removed) == (1, 1)
-        assert [(link["name"], link["is_archived"]) for link in found.links] == [
-            ("Technology", False)
-        ]
-        archived = found.tags[OWNER, "Technology", True]
-        assert (archived["usage_count"], archived["color"]) == (0, "#123456")
-
-
-async def test_of_an_archived_and_another_tag_the_other_counts(same_host: str) -> None:
-    async with hosted(same_host) as connection:
-        await add_tag(connection, "Technology", archived=True)
-        await add_tag(connection, "Technology")
-        result = await tag_one(same_host)
-        found = await stored(connection)
-        assert (result.created, result.adopted) == (0, 1)
-        assert found.used("Technology") == 1
-        assert len(found.tags) == 2
-
-
-async def test_uses_are_counted_over_all_portfolios(same_host: str) -> None:
-    async with hosted(same_host) as connection:
-        await connection.execute("UPDATE portfolios SET user_id = $1", OWNER)
-        await batchcore.restore_sector_tag_for_position(same_host, OWNER, key("other/0"))
-        assert (await stored(connection)).used("Technology") == 1
-        await tag_all(same_host)
-        assert (await stored(connection)).used("Technology") == 3
+    found = await stored(url)
+    assert found.of(0) == ["Basic Materials", "Core", "Energy", "Technology", "energy"]
+    theirs = found.tags[key("another user"), "Energy", False]
+    assert theirs["id"] in {link["tag_id"] for link in found.links}
+    assert found.of(1) == ["Energy"]
+    assert result.removed == 2
+    assert (found.used("Energy"), found.used("Utilities"), found.used("Technology")) == (
+        1,
+        0,
+        1,
+    )
+    assert found.used("Core") == 17
+    assert found.tags[OWNER, "Core", False]["updated_at"] == MOMENT
+    assert theirs["usage_count"] == 1
+    assert found.tags[OWNER, "Technology", False]["display_order"] == 6
 
 
-async def test_a_sector_that_has_changed_moves_its_positions(same_host: str) -> None:
-    async with hosted(same_host) as connection:
-        await tag_all(same_host)
-        await connection.execute(
-            "UPDATE company_profiles SET sector = 'Basic Materials' WHERE symbol = 'AAA'"
-        )
-        result = await tag_all(same_host)
-        found = await stored(connection)
-        assert (result.created, result.removed, result.unchanged) == (1, 2, 7)
-        assert found.of(0) == found.of(1) == ["Materials"]
-        assert (found.used("Materials"), found.used("Technology")) == (2, 0)
+async def test_an_archived_tag_is_not_put_on_a_position(url: str) -> None:
+    await add_tag(url, "Technology", 0, archived=True)
+
+    result = await tag_one(url)
+
+    found = await stored(url)
+    assert (result.created, result.removed) == (1, 1)
+    assert [(link["name"], link["is_archived"]) for link in found.links] == [("Technology", False)]
+    archived = found.tags[OWNER, "Technology", True]
+    assert (archived["usage_count"], archived["color"]) == (0, "#123456")
 
 
-async def test_soft_deleted_positions_are_left_out_and_refused(same_host: str) -> None:
-    async with hosted(same_host) as connection:
-        await connection.execute(
-            "UPDATE positions SET deleted_at = now() WHERE id = $1", position_id(0)
-        )
-        result = await tag_all(same_host)
-        assert result.tags["Technology"] == 1
-        assert (await stored(connection)).of(0) == []
-        with pytest.raises(ConfigError, match=f"unknown position {position_id(0)}") as caught:
-            await tag_one(same_host)
-        assert caught.value.option == "position_id"
+async def test_of_an_archived_and_another_tag_the_other_counts(url: str) -> None:
+    await add_tag(url, "Technology", archived=True)
+    await add_tag(url, "Technology")
+    result = await tag_one(url)
+    found = await stored(url)
+    assert (result.created, result.adopted) == (0, 1)
+    assert found.used("Technology") == 1
+    assert len(found.tags) == 2
 
 
-async def test_what_is_not_the_users_is_refused(same_host: str) -> None:
-    async with hosted(same_host) as connection:
-        position = batchcore.restore_sector_tag_for_position
-        portfolio = batchcore.restore_sector_tags_for_portfolio
-        with pytest.raises(ConfigError, match=f"position .* is in no portfolio of user {OWNER}"):
-            await position(same_host, OWNER, key("other/0"))
-        with pytest.raises(ConfigError, match=f"portfolio .* does not belong to user {OWNER}"):
-            await portfolio(same_host, OWNER, key("other"))
-        with pytest.raises(ConfigError, match="unknown portfolio"):
-            await portfolio(same_host, OWNER, uuid.UUID(int=7))
-        with pytest.raises(ConfigError, match="unknown position"):
-            await position(same_host, OWNER, uuid.UUID(int=7))
-        for option, ids in {"user_id": ("x", key("p/0")), "position_id": (OWNER, 7)}.items():
-            with pytest.raises(ConfigError, match=f"{option} .* is not a UUID") as caught:
-                await position(same_host, *ids)
-            assert caught.value.option == option
-        await connection.execute("UPDATE portfolios SET deleted_at = now()")
-        with pytest.raises(ConfigError, match="unknown portfolio"):
-            await portfolio(same_host, str(OWNER), str(key("p")))
-        assert (await stored(connection)).links == []
+async def test_uses_are_counted_over_all_portfolios(url: str) -> None:
+    await database.fetch(url, "UPDATE portfolios SET user_id = $1", OWNER)
+    await batchcore.restore_sector_tag_for_position(url, OWNER, key("other/0"))
+    assert (await stored(url)).used("Technology") == 1
+    await tag_all(url)
+    assert (await stored(url)).used("Technology") == 3
 
 
-async def test_an_empty_portfolio_makes_no_tags(same_host: str) -> None:
-    async with hosted(same_host) as connection:
-        user = key("user of empty")
-        result = await batchcore.restore_sector_tags_for_portfolio(same_host, user, key("empty"))
-        assert (dict(result.tags), result.created, result.unchanged) == ({}, 0, 0)
-        assert (await stored(connection)).tags == {}
+async def test_a_sector_that_has_changed_moves_its_positions(url: str) -> None:
+    await tag_all(url)
+    await database.fetch(
+        url, "UPDATE company_profiles SET sector = 'Basic Materials' WHERE symbol = 'AAA'"
+    )
+    result = await tag_all(url)
+    found = await stored(url)
+    assert (result.created, result.removed, result.unchanged) == (1, 2, 7)
+    assert found.of(0) == found.of(1) == ["Materials"]
+    assert (found.used("Materials"), found.used("Technology")) == (2, 0)
+
+
+async def test_soft_deleted_positions_are_left_out_and_refused(url: str) -> None:
+    await database.fetch(
+        url, "UPDATE positions SET deleted_at = now() WHERE id = $1", position_id(0)
+    )
+    result = await tag_all(url)
+    assert result.tags["Technology"] == 1
+    assert (await stored(url)).of(0) == []
+    with pytest.raises(ConfigError, match=f"unknown position {position_id(0)}") as caught:
+        await tag_one(url)
+    assert caught.value.option == "position_id"
+
+
+async def test_what_is_not_the_users_is_refused(url: str) -> None:
+    position = batchcore.restore_sector_tag_for_position
+    portfolio = batchcore.restore_sector_tags_for_portfolio
+    with pytest.raises(ConfigError, match=f"position .* is in no portfolio of user {OWNER}"):
+        await position(url, OWNER, key("other/0"))
+    with pytest.raises(ConfigError, match=f"portfolio .* does not belong to user {OWNER}"):
+        await portfolio(url, OWNER, key("other"))
+    with pytest.raises(ConfigError, match="unknown portfolio"):
+        await portfolio(url, OWNER, uuid.UUID(int=7))
+    with pytest.raises(ConfigError, match="unknown position"):
+        await position(url, OWNER, uuid.UUID(int=7))
+    for option, ids in {"user_id": ("x", key("p/0")), "position_id": (OWNER, 7)}.items():
+        with pytest.raises(ConfigError, match=f"{option} .* is not a UUID") as caught:
+            await position(url, *ids)
+        assert caught.value.option == option
+    await database.fetch(url, "UPDATE portfolios SET deleted_at = now()")
+    with pytest.raises(ConfigError, match="unknown portfolio"):
+        await portfolio(url, str(OWNER), str(key("p")))
+    assert (await stored(url)).links == []
+
+
+async def test_an_empty_portfolio_makes_no_tags(url: str) -> None:
+    user = key("user of empty")
+    result = await batchcore.restore_sector_tags_for_portfolio(url, user, key("empty"))
+    assert (dict(result.tags), result.created, result.unchanged) == ({}, 0, 0)
+    assert (await stored(url)).tags == {}
 
 
 @dataclass
@@ -323,14 +313,13 @@ class Cached:
         return self if symbol == "AAA" else None
 
 
-async def test_profiles_of_a_cache_count_and_what_it_lacks_is_loaded(same_host: str) -> None:
-    async with hosted(same_host) as connection:
-        cache = Cached("Utilities")
-        await batchcore.restore_sector_tags_for_portfolio(same_host, OWNER, key("p"), cache)
-        found = await stored(connection)
-        assert found.of(0) == ["Utilities"]
-        assert found.of(2) == ["Financials"]
-        assert cache.asked == len({"AAA", "BANK", "FUND", "NONE", "BLANK", "ODD"})
+async def test_profiles_of_a_cache_count_and_what_it_lacks_is_loaded(url: str) -> None:
+    cache = Cached("Utilities")
+    await tag_all(url, cache)
+    found = await stored(url)
+    assert found.of(0) == ["Utilities"]
+    assert found.of(2) == ["Financials"]
+    assert cache.asked == len({"AAA", "BANK", "FUND", "NONE", "BLANK", "ODD"})
 
 
 async def statements(url: str, positions: int, cache: Cached | None = None) -> list[str]:
@@ -350,9 +339,7 @@ async def statements(url: str, positions: int, cache: Cached | None = None) -> l
         # The driver reports none of the statements that are prepared.
         fetch = mock.patch.object(Session, "fetch", recorded)
         with fetch, connection.query_logger(lambda query: sent.append(query.query.split()[0])):
-            result = await batchcore.restore_sector_tags_for_portfolio(
-                connection, OWNER, key("p"), cache
-            )
+            result = await tag_all(connection, cache)
         assert result.tags == {"Technology": positions}
     return [word for word in sent if word not in {"SAVEPOINT", "SHOW", "SET", "RELEASE"}]
 
@@ -368,30 +355,29 @@ async def test_statements_do_not_grow_with_the_positions(
     assert sent == ["SELECT", "INSERT", "SELECT", "WITH", "UPDATE"]
 
 
-async def test_two_at_a_time_count_both(same_host: str) -> None:
-    async with hosted(same_host) as connection:
-        await connection.execute("UPDATE portfolios SET user_id = $1", OWNER)
-        both = (
-            batchcore.restore_sector_tags_for_portfolio(same_host, OWNER, key(portfolio))
-            for portfolio in ("p", "other")
-        )
-        results = await asyncio.gather(*both)
-        assert sum(result.created for result in results) == 5
-        assert (await stored(connection)).used("Technology") == 3
+async def test_two_at_a_time_count_both(url: str) -> None:
+    await database.fetch(url, "UPDATE portfolios SET user_id = $1", OWNER)
+    both = (
+        batchcore.restore_sector_tags_for_portfolio(url, OWNER, key(portfolio))
+        for portfolio in ("p", "other")
+    )
+    results = await asyncio.gather(*both)
+    assert sum(result.created for result in results) == 5
+    assert (await stored(url)).used("Technology") == 3
 
 
-async def test_in_a_callers_transaction_it_is_undone_with_it(same_host: str) -> None:
-    async with hosted(same_host) as connection, engine_of(same_host) as engine:
+async def test_in_a_callers_transaction_it_is_undone_with_it(url: str) -> None:
+    async with engine_of(url) as engine:
         async with AsyncSession(engine) as session:
-            result = await batchcore.restore_sector_tags_for_portfolio(session, OWNER, key("p"))
+            result = await tag_all(session)
             assert result.created == 5
-            assert (await stored(connection)).tags == {}
+            assert (await stored(url)).tags == {}
             await session.rollback()
-        assert (await stored(connection)).tags == {}
+        assert (await stored(url)).tags == {}
         async with AsyncSession(engine) as session:
-            await batchcore.restore_sector_tags_for_portfolio(session, OWNER, key("p"))
+            await tag_all(session)
             await session.commit()
-        assert len((await stored(connection)).links) == len(POSITIONS)
+        assert len((await stored(url)).links) == len(POSITIONS)
 
 
 async def test_hosts_with_other_names(host: str) -> None:
@@ -413,9 +399,7 @@ async def test_hosts_with_other_names(host: str) -> None:
                 "company_profiles.sector": "branch",
             },
         )
-        result = await batchcore.restore_sector_tags_for_portfolio(
-            host, OWNER, key("p"), schema=schema
-        )
+        result = await tag_all(host, schema=schema)
         assert result.tags["Financials"] == 1
         assert await connection.fetchval('SELECT sum(usage_count) FROM "their tags"') == 9
 
@@ -424,7 +408,7 @@ async def test_missing_tables_are_named(host: str) -> None:
     await fill(host)
     await database.execute(host, "DROP TABLE position_tags, tags_v2, company_profiles")
     with pytest.raises(SchemaError) as caught:
-        await batchcore.restore_sector_tags_for_portfolio(host, OWNER, key("p"))
+        await tag_all(host)
     assert caught.value.problems == (
         "public.company_profiles: missing table",
         "public.tags_v2: missing table",
@@ -455,13 +439,8 @@ async def test_tags_that_are_not_kept_are_an_error(
     host: str, table: str, when: str, body: str, told: str
 ) -> None:
     await fill(host)
-    await database.execute(
-        host,
-        f"CREATE FUNCTION meddling() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} END $$",
-        f"CREATE TRIGGER meddling BEFORE {when} ON {table}"
-        " FOR EACH ROW EXECUTE FUNCTION meddling()",
-    )
+    await database.execute(host, acts(body, when=f"BEFORE {when}", table=table))
     with pytest.raises(DatabaseError, match=f"{told}.*; trigger `meddling` on {table}"):
-        await batchcore.restore_sector_tags_for_portfolio(host, OWNER, key("p"))
+        await tag_all(host)
     for name in ("tags_v2", "position_tags"):
         assert await database.fetch(host, f"SELECT FROM {name}") == []

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import pytest_asyncio
 
 import batchcore
 from batchcore import policies
@@ -22,8 +21,6 @@ from batchcore.policies.rollforward import RollForward
 from batchcore.run.prices import PriceWindow
 from support import database, ledger, runs
 from support.runs import DAYS
-
-pytestmark = [pytest.mark.db, pytest.mark.asyncio]
 
 NAME = "previous_close"
 PLAIN = database.plain_host(3, DAYS)
@@ -58,47 +55,40 @@ def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(policies, "_ENTRIES", entries)
 
 
-@pytest_asyncio.fixture
-async def same_host(same_host: str) -> str:
-    """The URL of a database with `HOST`."""
-    await database.fill(same_host, HOST)
-    return same_host
-
-
 async def run(url: str, **options: Any) -> batchcore.BatchResult:
     return await runs.run(url, **{"policy": NAME, "analytics": "portfolio"} | options)
 
 
-async def test_each_session_is_valued_at_the_close_before(same_host: str) -> None:
-    result = await run(same_host)
+async def test_each_session_is_valued_at_the_close_before(same_filled: str) -> None:
+    result = await run(same_filled)
     assert (result.policy, result.rows_written, result.failed) == (NAME, 9, 0)
     # at 10, the entry price, then at the closes of the days before: 11 and 13
-    assert await database.equity_list(same_host) == [1000, 1010, 1030]
-    assert set((await database.equities(same_host)).values()) == {Decimal(1030)}
+    assert await database.equity_list(same_filled) == [1000, 1010, 1030]
+    assert set((await database.equities(same_filled)).values()) == {Decimal(1030)}
 
 
-async def test_it_differs_from_rollforward_and_may_replace_it(same_host: str) -> None:
-    await run(same_host, policy="rollforward", analytics="none")
-    assert await database.equity_list(same_host) == [1000, 1020, 1060]
-    result = await run(same_host, on_existing="replace", settings=Settings(chunk_size=2))
+async def test_it_differs_from_rollforward_and_may_replace_it(same_filled: str) -> None:
+    await run(same_filled, policy="rollforward", analytics="none")
+    assert await database.equity_list(same_filled) == [1000, 1020, 1060]
+    result = await run(same_filled, on_existing="replace", settings=Settings(chunk_size=2))
     assert (result.rows_written, result.chunks) == (9, 2)
-    assert await database.equity_list(same_host) == [1000, 1010, 1030]
+    assert await database.equity_list(same_filled) == [1000, 1010, 1030]
 
 
-async def test_day_by_day_is_the_same(same_host: str) -> None:
-    calculator = batchcore.PnLCalculator(db=same_host, policy=NAME, calendar="daily")
+async def test_day_by_day_is_the_same(same_filled: str) -> None:
+    calculator = batchcore.PnLCalculator(db=same_filled, policy=NAME, calendar="daily")
     for day in DAYS:
         await calculator.calculate_all_portfolios_pnl(date_of(day))
-    assert await database.equity_list(same_host) == [1000, 1010, 1030]
+    assert await database.equity_list(same_filled) == [1000, 1010, 1030]
 
 
-async def test_a_plan_and_the_ledger_know_it(same_host: str) -> None:
-    plan = await run(same_host, settings=Settings(dry_run=True))
+async def test_a_plan_and_the_ledger_know_it(same_filled: str) -> None:
+    plan = await run(same_filled, settings=Settings(dry_run=True))
     assert plan.portfolios.sessions_planned.tolist() == [3, 3, 3]
-    await run(same_host)
-    (row,) = await batchcore.runs(same_host)
+    await run(same_filled)
+    (row,) = await batchcore.runs(same_filled)
     assert (row.asked["policy"], row.state) == (NAME, "complete")
-    assert len(await ledger.runs(same_host)) == 1
+    assert len(await ledger.runs(same_filled)) == 1
 
 
 async def test_options_that_it_has_not_are_refused() -> None:
@@ -112,9 +102,9 @@ async def test_what_is_no_policy_is_refused() -> None:
         await run("postgresql://nowhere", policy="next_close")
 
 
-async def test_without_an_audit_it_is_neither_verified_nor_repaired(same_host: str) -> None:
-    await run(same_host)
+async def test_without_an_audit_it_is_neither_verified_nor_repaired(same_filled: str) -> None:
+    await run(same_filled)
     with pytest.raises(ConfigError, match="the policy `previous_close` has no verification"):
-        await batchcore.verify(same_host, policy=NAME, calendar="daily")
+        await batchcore.verify(same_filled, policy=NAME, calendar="daily")
     with pytest.raises(ConfigError, match="the policy has no repair"):
-        await batchcore.repair(same_host, policy=NAME, calendar="daily")
+        await batchcore.repair(same_filled, policy=NAME, calendar="daily")

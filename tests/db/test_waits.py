@@ -5,7 +5,6 @@ import re
 from functools import partial
 
 import pytest
-import pytest_asyncio
 
 from batchcore.config import Schema, Settings
 from batchcore.pg.database import Database
@@ -16,8 +15,6 @@ from support.callers import caller
 from support.generate import MONDAY
 from support.roles import role_of
 from support.waiting import Heard, holding
-
-pytestmark = pytest.mark.db
 
 DAYS = list(range(MONDAY, MONDAY + 2))
 run = partial(runs.run, days=DAYS, on_existing="replace", settings=Settings(connections=2))
@@ -30,25 +27,18 @@ LOCKS = {
 }
 
 
-@pytest_asyncio.fixture
-async def same_host(same_host: str) -> str:
-    """The URL of a database with `HOST`."""
-    await database.fill(same_host, HOST)
-    return same_host
-
-
 @pytest.mark.parametrize("lock", LOCKS)
 async def test_a_run_that_waits_for_a_lock_says_who_holds_it_and_goes_on(
-    same_host: str, heard: Heard, lock: str
+    same_filled: str, heard: Heard, lock: str
 ) -> None:
-    await run(same_host)
+    await run(same_filled)
     assert not heard.lines
     # which is to be replaced
-    await database.execute(same_host, "UPDATE portfolios SET equity_balance = 1")
+    await database.execute(same_filled, "UPDATE portfolios SET equity_balance = 1")
     async with asyncio.timeout(60):
-        async with holding(same_host, LOCKS[lock]) as raw:
+        async with holding(same_filled, LOCKS[lock]) as raw:
             pid = await raw.fetchval("SELECT pg_backend_pid()")
-            task = asyncio.create_task(run(same_host))
+            task = asyncio.create_task(run(same_filled))
             await heard.event.wait()
         result = await task
     assert result.rows_written == 4 * len(DAYS)
@@ -63,20 +53,20 @@ async def test_a_run_that_waits_for_a_lock_says_who_holds_it_and_goes_on(
 
 @pytest.mark.parametrize("kind", ["pool", "engine"])
 async def test_a_pool_without_a_connection_to_spare_is_enough_to_ask(
-    same_host: str, heard: Heard, kind: str
+    same_filled: str, heard: Heard, kind: str
 ) -> None:
-    async with asyncio.timeout(60), caller(same_host, kind) as given:
-        async with holding(same_host, LOCKS["rows of portfolios"]):
+    async with asyncio.timeout(60), caller(same_filled, kind) as given:
+        async with holding(same_filled, LOCKS["rows of portfolios"]):
             task = asyncio.create_task(run(given.db))
             await heard.event.wait()
         await task
 
 
 async def test_a_holder_that_one_may_not_see_is_told_by_its_process(
-    same_host: str, heard: Heard
+    same_filled: str, heard: Heard
 ) -> None:
-    async with asyncio.timeout(60), role_of(same_host) as (_, url):
-        async with holding(same_host, LOCKS["rows of portfolios"]) as raw:
+    async with asyncio.timeout(60), role_of(same_filled) as (_, url):
+        async with holding(same_filled, LOCKS["rows of portfolios"]) as raw:
             pid = await raw.fetchval("SELECT pg_backend_pid()")
             task = asyncio.create_task(run(url))
             await heard.event.wait()
@@ -84,18 +74,12 @@ async def test_a_holder_that_one_may_not_see_is_told_by_its_process(
     assert f" holder={pid} user=postgres" in heard.lines[0]
 
 
-async def test_a_run_that_waits_for_nobody_asks_nothing(same_host: str, heard: Heard) -> None:
-    found = await run(same_host)
-    assert not heard.lines
-    assert found.rows_written == 4 * len(DAYS)
-
-
 async def test_a_step_may_end_before_the_server_is_asked(
-    same_host: str, monkeypatch: pytest.MonkeyPatch
+    same_filled: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "LATE_S", 0.0)
     watch = lease.LockWatch()
-    async with Database(same_host).writing("ledger") as session:
+    async with Database(same_filled).writing("ledger") as session:
         with watch.around(session):
             await watch.sleep(1.0)
             report = asyncio.create_task(watch.report(session, Ledger(Schema()), "run"))

@@ -3,6 +3,7 @@
 Those of `legacy` are in tests/db/test_legacy.py, those of splits in tests/db/test_splits.py.
 """
 
+from collections import Counter
 from dataclasses import fields, replace
 from itertools import groupby
 
@@ -12,12 +13,10 @@ from batchcore import calendar as calendars
 from batchcore import reference as ref
 from batchcore.config import Schema, Settings
 from support import database
-from support.cases import Case, cases
+from support.cases import Case, Expected, cases
 from support.database import Host, Standing
 from support.outcome import LOOSE, issues_of
 from support.runs import run_days
-
-pytestmark = pytest.mark.db
 
 BESIDE = {"gap", "off_session"}
 """Issues of the plan, which no case names."""
@@ -62,6 +61,22 @@ def standing(row: ref.Snapshot) -> Standing:
     return Standing(**{item.name: getattr(row, item.name) for item in fields(row)})
 
 
+def assert_worked(
+    portfolio: str,
+    expected: Expected,
+    stored: database.Snapshots,
+    issues: Counter[tuple[str, ref.Issue]],
+) -> None:
+    """Assert that a portfolio of a case has its rows and its issues."""
+    for row in expected.rows:
+        found = stored[database.key(portfolio), row.day]
+        cells = database.cells(row)
+        assert {name: found[name] for name in cells} == cells
+    own = [issue for name, issue in issues.elements() if name == portfolio]
+    own = [issue for issue in own if issue.name not in BESIDE]
+    assert sorted(map(repr, own)) == [repr(issue) for issue in expected.issues]
+
+
 @pytest.mark.parametrize("one_run", RUNS, ids=lambda one_run: str(one_run[0]))
 async def test_run_stores_the_rows_of_worked_cases(
     same_loose_host: str, one_run: list[Case]
@@ -89,12 +104,6 @@ async def test_run_stores_the_rows_of_worked_cases(
     issues = issues_of(result, host)
     told = [expected for case in one_run for expected in case.expected]
     for portfolio, expected in zip(host.portfolios, told, strict=True):
-        for row in expected.rows:
-            found = stored[database.key(portfolio.id), row.day]
-            cells = database.cells(row)
-            assert {name: found[name] for name in cells} == cells
-        own = [issue for name, issue in issues.elements() if name == portfolio.id]
-        own = [issue for issue in own if issue.name not in BESIDE]
-        assert sorted(map(repr, own)) == [repr(issue) for issue in expected.issues]
+        assert_worked(portfolio.id, expected, stored, issues)
     assert result.rows_written == sum(len(expected.rows) for expected in told)
     assert result.failed == sum(expected.failed for expected in told)

@@ -10,19 +10,11 @@ import pytest
 
 from batchcore.errors import DatabaseError
 from support.database import connected, execute, fetch
+from support.triggers import acts
 
 LOCK = 4711
 RAISE = "RAISE EXCEPTION 'not this one' USING ERRCODE = 'ZZ042';"
 WAIT = f"PERFORM pg_advisory_xact_lock({LOCK});"
-
-FUNCTION = """
-    CREATE FUNCTION spoil() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN
-        IF NEW.{column} = '{portfolio}' THEN
-            {action}
-        END IF;
-        RETURN NEW;
-    END $$"""
 
 
 async def runs(url: str) -> list[asyncpg.Record]:
@@ -57,11 +49,8 @@ async def spoil(
 ) -> None:
     """Let the server do something when the rows of a portfolio are written."""
     column, when = ("id", "UPDATE") if table == "portfolios" else ("portfolio_id", "INSERT")
-    await execute(
-        url,
-        FUNCTION.format(column=column, portfolio=portfolio, action=action),
-        f"CREATE TRIGGER spoil BEFORE {when} ON {table} FOR EACH ROW EXECUTE FUNCTION spoil()",
-    )
+    body = f"IF NEW.{column} = '{portfolio}' THEN {action} END IF; RETURN NEW;"
+    await execute(url, acts(body, when=f"BEFORE {when}", table=table, name="spoil"))
 
 
 @contextlib.asynccontextmanager

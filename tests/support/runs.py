@@ -31,6 +31,13 @@ async def run(
     return await run_days(db, days[0], days[-1], portfolio_ids, **options)
 
 
+def told(result: batchcore.BatchResult, *names: str) -> list[tuple[Any, ...]]:
+    """Return name, portfolio, symbol, session and detail of issues, of all or those of names."""
+    columns = ("name", "portfolio", "symbol", "session", "detail")
+    issues = result.to_dict()["issues"]
+    return [tuple(map(one.get, columns)) for one in issues if not names or one["name"] in names]
+
+
 async def run_each(db: Any, host: Host, generator: Generator, **options: Any) -> None:
     """Run eleven days of each portfolio of a random host, which do not all begin on one."""
     for portfolio in host.portfolios:
