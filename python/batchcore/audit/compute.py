@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 
-from batchcore import reference as ref
 from batchcore.audit.compare import value_at
 from batchcore.frames import LEFT_OUT, Decimals, Frame, Objects, Opening, Previous, taken
 from batchcore.native import CancelFlag, in_thread, roll_forward
@@ -27,12 +26,11 @@ if TYPE_CHECKING:
     from batchcore.audit.policy import PolicyAudit
     from batchcore.frames import Bools, FloatObjects, Int32, Int64, Rows, Text
     from batchcore.native import Book
-    from batchcore.reference.facts import Figures
     from batchcore.sources.stored import StoredRows
 
     Tick = Callable[[int], None]
     Shares = npt.NDArray[np.object_]
-    Roll = Callable[[int, int, tuple[ref.Snapshot, ...], Decimal, int], Figures | None]
+    Roll = Callable[[int, int, tuple[Any, ...] | None, Decimal, int], Any]
 
 CARRIED: Final = (
     "equity_balance",
@@ -99,17 +97,18 @@ async def computed_by_reference(  # noqa: PLR0917  # rows, and what they are com
 ) -> ExpectedRows:
     """Return what rows should be by the pure-Python reference, one by one.
 
-    ``roll`` gives the row of a portfolio and a day, None if it fails: from the snapshot before it,
-    or none, an opening equity (S5, L6; here in cents), and the first day that is current (L32).
-    ``current`` says whether that of each row was; ``tick`` is called with how many more are done.
+    ``roll`` gives the row of a portfolio and a day, None if it fails: from day and `CARRIED` of the
+    row before it, or None, from an opening equity (S5, L6; ``opening`` has cents), and with the
+    first day that is current (L32). ``current`` says whether that of each row was; ``tick`` is
+    called with how many more are done.
     """
     rows = []
     for row in range(len(links)):
         await asyncio.sleep(0)  # the reference is slow, and signals must get through
-        previous: tuple[ref.Snapshot, ...] = ()
+        previous: Any = None
         if not links.first[row]:
-            carried: Any = (value_at(links.carried[name], row) for name in CARRIED)
-            previous = (ref.Snapshot(int(links.previous_day[row]), *carried),)
+            carried = (value_at(links.carried[name], row) for name in CARRIED)
+            previous = (int(links.previous_day[row]), *carried)
         day, equity = int(links.day[row]), Decimal(int(opening[row])).scaleb(-CENTS)
         today = day + (not current[row])
         rows.append(roll(int(links.portfolio[row]), day, previous, equity, today))

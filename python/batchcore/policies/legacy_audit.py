@@ -155,8 +155,9 @@ class LegacyAudit(PolicyAudit):
         scales = self.reader.scales
 
         def row(
-            portfolio: int, day: int, before: tuple[ref.Snapshot, ...], equity: Decimal, today: int
+            portfolio: int, day: int, previous: tuple[Any, ...] | None, equity: Decimal, today: int
         ) -> legacy.Row | None:
+            before = () if previous is None else (ref.Snapshot(*previous),)
             start = replace(portfolios[portfolio], equity_balance=equity, snapshots=before)
             shared = legacy.Shared(self._prices, (day,), today, profiles=self._profiles)
             return next(iter(legacy.roll(start, shared, [day], scales).rows), None)

@@ -177,8 +177,9 @@ class RollForwardAudit(PolicyAudit):
         lookback, scales = self.request.settings.lookback_days, self.reader.scales
 
         def row(
-            portfolio: int, day: int, before: tuple[ref.Snapshot, ...], equity: Decimal, _: int
+            portfolio: int, day: int, previous: tuple[Any, ...] | None, equity: Decimal, _: int
         ) -> ref.Row | None:
+            before = () if previous is None else (ref.Snapshot(*previous),)
             start = replace(portfolios[portfolio], opening_equity=equity, snapshots=before)
             prices, rates = self._prices, self._reference_rates
             found = ref.roll_forward(start, prices, [day], lookback, scales, rates=rates)
