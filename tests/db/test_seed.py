@@ -172,7 +172,9 @@ async def test_every_seeded_table_is_written_whole(same_host: str, size: demo.Si
         " JOIN positions p ON p.id = position_id JOIN portfolios f ON f.id = portfolio_id"
         " WHERE t.user_id <> f.user_id OR assigned_by <> f.user_id) AS of_others",
     )
-    assert set(found.values()) == {0}
+    # not all proxies of factors have real closes
+    lacking = {name for name, count in found.items() if count}
+    assert lacking <= (set() if size is GENERATED else {"unpriced", "unknown"})
 
 
 async def test_a_table_that_a_run_can_do_without_is_left_out_where_it_is_absent(host: str) -> None:
