@@ -11,10 +11,10 @@ import pytest
 import pytest_asyncio
 
 import batchcore
-from batchcore import demo
 from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.config import Settings
+from batchcore.demo import run as demo
 from batchcore.demo.check_rows import check
 from batchcore.demo.data import real_closes
 from batchcore.errors import CoverageError
