@@ -70,7 +70,7 @@ def test_a_frame_is_frozen_and_its_arrays_are_read_only() -> None:
 
 def test_texts_are_codes_into_distinct_values() -> None:
     column = Text.of(["AAA", None, "é", "AAA", ""])
-    assert [column.value(code) for code in range(3)] == column.table() == ["AAA", "é", ""]
+    assert column.table() == ["AAA", "é", ""]
     assert column.codes.tolist() == [0, 0, 1, 0, 2]
     assert column.state.tolist() == [0, State.NULL, 0, 0, 0]
     assert column.offsets.tolist() == [0, 3, 5, 5]  # é has two bytes

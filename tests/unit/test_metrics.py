@@ -75,4 +75,4 @@ def test_they_are_written_beside_the_document_and_named_after_their_file(tmp_pat
     assert read(path.read_text())["batchcore_exit_code"] == 2
     assert sorted(tmp_path.iterdir()) == [other, path]
     odd = 'a "b\\c\nd'
-    assert read(metrics_text(f"/x/{odd}.prom", [], 0, NIGHT), odd)["batchcore_exit_code"] == 0
+    assert read(metrics_text(f"/x/{odd}.prom", {}, 0, NIGHT), odd)["batchcore_exit_code"] == 0
