@@ -110,7 +110,10 @@ async def test_a_connection_that_is_closed_while_it_is_opened_is_opened_again(
 ) -> None:
     await database.fill(same_host, HOST)
     engine = create_async_engine(with_driver(same_host))
-    connect, closed = AsyncEngine.connect, asyncpg.InternalClientError("cannot switch to state 11")
+    connect = AsyncEngine.connect
+    closed = asyncpg.InternalClientError(
+        "cannot switch to state 11; another operation (2) is in progress"
+    )
     failures = [closed]
 
     def connecting(self: AsyncEngine) -> object:
