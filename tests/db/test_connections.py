@@ -16,7 +16,7 @@ import pytest_asyncio
 from batchcore.db.migrate import migrate
 from batchcore.errors import BatchcoreError, ConfigError, DatabaseError
 from batchcore.pg.connect import Connector
-from batchcore.pg.conninfo import PARAMETERS, SETTINGS, resolved
+from batchcore.pg.conninfo import PARAMETERS, SETTINGS, Host, resolved
 from batchcore.pg.database import Database
 from batchcore.pg.errors import TOO_MANY
 from support.cases import from_toml
@@ -272,10 +272,16 @@ async def test_load_is_spread_over_hosts_and_addresses(
 ) -> None:
     monkeypatch.setattr(random, "shuffle", list.reverse)
     url = U.replace("127.0.0.1", "127.0.0.1:{port},nowhere.invalid").format(**filled)
-    connector = Connector(f"{url}?load_balance_hosts=random")
-    assert [host.name for host in connector._hosts()] == ["nowhere.invalid", "127.0.0.1"]  # noqa: SLF001
-    raw = await connector.connect()
+    tried, addresses = [], Connector._addresses  # noqa: SLF001
+
+    async def noted(self: Connector, host: Host, failures: list[DatabaseError]) -> list[str]:
+        tried.append(host.name)
+        return await addresses(self, host, failures)
+
+    monkeypatch.setattr(Connector, "_addresses", noted)
+    raw = await Connector(f"{url}?load_balance_hosts=random").connect()
     await raw.close()
+    assert tried == ["nowhere.invalid", "127.0.0.1"]
 
 
 async def test_the_system_keeps_a_connection_alive_as_it_is_told(filled: dict[str, str]) -> None:

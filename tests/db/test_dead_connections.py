@@ -101,7 +101,10 @@ async def test_a_server_that_is_gone_is_tried_once_and_told(
 async def test_a_connection_that_is_closed_while_it_is_opened_is_opened_again(
     same_filled: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connect, closed = AsyncEngine.connect, asyncpg.InternalClientError("cannot switch to state 11")
+    connect = AsyncEngine.connect
+    closed = asyncpg.InternalClientError(
+        "cannot switch to state 11; another operation (2) is in progress"
+    )
     failures = [closed]
 
     def connecting(self: AsyncEngine) -> object:

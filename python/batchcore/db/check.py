@@ -207,8 +207,8 @@ def _update_problems(catalog: Catalog, table: Table) -> Iterator[str]:
     schema, label = catalog.schema, catalog.label(table.name)
     if table.name not in catalog.updatable_tables:
         yield f"{label}: is a view, expected a table or an updatable view to write to"
-    is_known = table.name not in catalog.writable_tables or not table.found_by
-    if is_known or catalog.has_key(table.name, catalog.keys):
+    needs_key = table.found_by and table.name in catalog.writable_tables
+    if not needs_key or catalog.has_key(table.name, catalog.keys):
         return
     listed = ", ".join(schema.column(table.name, column) for column in table.found_by)
     if catalog.has_key(table.name, catalog.deferrable_keys):

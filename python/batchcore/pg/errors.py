@@ -209,10 +209,10 @@ def database_error(error: BaseException) -> DatabaseError:
     sqlstate = getattr(error, "sqlstate", None)
     text = _reason(error)
     if isinstance(error, asyncpg.InternalClientError):
-        # What the server says as it ends a connection that waits is nothing the driver expects. A
-        # client that was frozen hears of it with the answer to its last statement: the next one
-        # begins before the driver has seen that the connection is closed.
-        ended = text.startswith("cannot switch to state")
+        # The driver does not expect what the server says as it ends a connection that waits: from
+        # then on it is in its state 2. A client that was frozen hears that with the answer to its
+        # last statement, and begins the next one before it sees that the connection is closed.
+        ended = "another operation (2) is in progress" in text
         text = ENDED if ended else f"the connection is broken: {text}"
         return DatabaseError(text, "08006")  # connection_failure
     for states, words, advice in _ADVICE:

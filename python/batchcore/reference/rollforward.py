@@ -458,9 +458,9 @@ def contributions(
             basis = session if lot.end is None else min(session, lot.end)
             change = realized = price_effect = currency_effect = None
             value = marks.value(lot, session) if holds else None
+            earned = marks.earned(lot, session) if holds else ZERO  # a baseline needs its rates too
             if previous is not None:
-                change = marks.earned(lot, session) if holds else ZERO
-                change -= marks.earned(lot, previous) if held else ZERO
+                change = earned - (marks.earned(lot, previous) if held else ZERO)
                 realized = marks.realized(lot) if ended else ZERO
             if marks.lacking:
                 change = realized = value = None
