@@ -42,16 +42,14 @@ class ChainRows:
         self._before = self._candidates[0][rows]
         self.chains = Links.stored(stored, rows, self._before)
         self.last_day = int(self.chains.day[-1])
+        self._every = range(len(rows))
         self._flows = [
-            (day, amount) for day, amount in _usable(flows) if self._counts(day, self._every())
+            (day, amount) for day, amount in _usable(flows) if self._counts(day, self._every)
         ]
         begins = not policy.of_day and bool(self.chains.first[0])
         # A range that begins with a baseline goes on from it (X4).
         self._explained = range(1 if begins and len(rows) > 1 else 0, len(rows))
         self.has_contributions = not begins or len(rows) > 1
-
-    def _every(self) -> range:
-        return range(len(self._rows))
 
     def _counts(self, day: int, rows: range) -> bool:
         """Return whether a flow of a day counts in one of some rows (S7, L18)."""
@@ -126,7 +124,7 @@ class ChainRows:
     @property
     def unbalanced(self) -> tuple[UnbalancedRow, ...]:
         """Rows that do not add up (X5)."""
-        found = (self._unbalanced(at) for at in self._every())
+        found = (self._unbalanced(at) for at in self._every)
         return tuple(one for one in found if one is not None)
 
     def _unbalanced(self, at: int) -> UnbalancedRow | None:

@@ -13,7 +13,7 @@ from batchcore.audit.compare import value_at
 from batchcore.calendar import date_of
 from batchcore.sources.stored import uuid_at
 from batchcore.units import LotKind, Mark
-from batchcore.values import EXACT, normalised
+from batchcore.values import EXACT, ZERO, normalised, or_zero
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -140,20 +140,20 @@ def _group(key: str | None, rows: list[ExplainedRow], by: str) -> ExplainedRow:
 
 def ordered(rows: Iterable[ExplainedRow]) -> tuple[ExplainedRow, ...]:
     """Return rows with their shares; largest contribution first, whatever its sign, then by key."""
-    zero = Decimal(0)
-    found = sorted(rows, key=lambda row: (-abs(row.contribution or zero), row.key or ""))
-    sizes = [abs(row.contribution or zero) for row in found]
     with localcontext(EXACT):
-        whole = sum(sizes, zero)
-    shares = [_SHARE.divide(size, whole) if whole else None for size in sizes]
-    return tuple(replace(row, share=share) for row, share in zip(found, shares, strict=True))
+        sized = [(abs(or_zero(row.contribution)), row) for row in rows]
+        whole = sum((size for size, _ in sized), ZERO)
+        sized.sort(key=lambda one: (-one[0], one[1].key or ""))
+    return tuple(
+        replace(row, share=_SHARE.divide(size, whole) if whole else None) for size, row in sized
+    )
 
 
 def total(values: Iterable[Decimal | None]) -> Decimal | None:
     """Return the exact sum of those that are there; None if none is."""
     with localcontext(EXACT):
         known = [value for value in values if value is not None]
-        return sum(known, Decimal(0)) if known else None
+        return sum(known, ZERO) if known else None
 
 
 @overload
@@ -168,7 +168,7 @@ def trimmed(value: Decimal | None, least: int = CENTS) -> Decimal | None:
     exponent = short.as_tuple().exponent
     if isinstance(exponent, int) and exponent > -least:
         short = EXACT.quantize(short, _UNITS[least])
-    return EXACT.add(short, Decimal(0))  # which makes 0 of -0
+    return EXACT.add(short, ZERO)  # which makes 0 of -0
 
 
 def _marks(

@@ -81,7 +81,7 @@ class Totals:
             for at in np.flatnonzero(counts).tolist():
                 if not fits(pnl[at], computed[at], most[at]):
                     self._unexplained += 1
-                    amounts = trimmed(pnl[at]), trimmed(computed[at])
+                    amounts = trimmed(pnl[at]), trimmed(computed[at]) or ZERO
                     self._examples.append(UnexplainedPortfolio(uuid_at(inputs.ids, at), *amounts))
             if len(self._examples) > EXAMPLES:
                 self._examples = nlargest(EXAMPLES, self._examples, key=_apart)

@@ -63,7 +63,10 @@ class Legacy(Policy):
     def __init__(self, run: RunContext, catalog: Catalog, calendar: Calendar, days: Range) -> None:
         super().__init__(run, catalog, calendar, days)
         self.tables = self.check_tables(catalog, run.request)
-        self.today = self._today()
+        today = self.settings.today  # the first day that is current (L32)
+        self.today = (
+            calendar.local_date(self.request.now) if today is None else calendars.day_of(today)
+        )
         self._sessions = np.zeros(0, dtype=np.int32)
         if days.start is not None:
             self._sessions = calendar.sessions(days.start, days.end)
@@ -72,12 +75,6 @@ class Legacy(Policy):
     def check_tables(cls, catalog: Catalog, request: Request) -> LegacyTables:
         """Return what the policy finds of the host's tables."""
         return check_legacy(catalog, writes=not request.settings.dry_run)
-
-    def _today(self) -> int:
-        """Return the first day that is current (L29)."""
-        if self.settings.today is not None:
-            return calendars.day_of(self.settings.today)
-        return self.calendar.local_date(self.request.now)
 
     async def make_plan(self, reader: Session) -> None:
         """Set `plan`: what each portfolio writes."""

@@ -1,7 +1,7 @@
 """The executable specification of the policy `legacy`: what a host computes before it switches.
 
 Written to be obviously right, not fast. The rules (L1 to L34) are those of docs/legacy.md; a
-docstring names the one that it carries out. Everything is exact, in 60 digits with `Inexact`
+docstring names the one that it carries out. Everything is exact, in 160 digits with `Inexact`
 trapped, but what these rules round: *stored* values half away from zero, exposures half even to
 cents (L29), quotients to 28 significant digits (L22, L27, L33, L34), and what L28, L32, L33 and
 L34 compute in binary64, which is taken over as its shortest decimal text.
@@ -89,7 +89,7 @@ _NO_NUMBER: Final = {
     State.NOT_REPRESENTABLE: "not_representable",
 }
 _ROUNDED_BELOW: Final = Decimal(10) ** 40
-"""No column holds as much; what is below it can be rounded in 60 digits."""
+"""No column holds as much; what is below it can be rounded in 160 digits."""
 
 _QUOTIENT: Final = Context(prec=28, rounding=ROUND_HALF_EVEN)
 

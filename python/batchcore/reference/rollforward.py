@@ -318,17 +318,6 @@ class _Marks:
         return change * present(begins.rate) if change else ZERO
 
 
-@dataclass(frozen=True, slots=True)
-class _State:
-    """What a session goes on from: the row of `s`, or the opening equity (`day` None)."""
-
-    day: int | None
-    equity: Decimal
-    cumulative_pnl: Decimal = ZERO
-    cumulative_realized_pnl: Decimal = ZERO
-    cumulative_capital_flow: Decimal = ZERO
-
-
 def market(
     prices: Iterable[tuple[str, int | None, Decimal | None]],
     scales: Scales = DEFAULT_SCALES,
@@ -401,31 +390,25 @@ def roll_forward(
         splits = prices.splits or NO_SPLITS
         lots = _lots(portfolio, scales, issues, splits, converts=rates is not None)
         flows = _flows(portfolio.flows, scales, issues)
-        state = first = _start(portfolio, flows, sessions[0], scales, issues)
+        previous = start = _start(portfolio, flows, sessions[0], scales, issues)
         marks = _Marks(prices, lookback_days, rates, currency(portfolio.currency))
         rows: list[Row] = []
         for day in sessions:
-            if state is None or (fails_from is not None and day >= fails_from):
+            if previous is None or (fails_from is not None and day >= fails_from):
                 break
             found: list[Issue] = []
-            row = _row(state, day, lots, flows, marks, issues=found)
+            row = _row(previous, day, lots, flows, marks, issues=found)
             failure = _fx_missing(marks, day) or _out_of_range(row)
             if failure is not None:
                 issues.append(failure)
                 break
             rows.append(row)
             issues += found
-            state = _State(
-                day,
-                row.equity_balance,
-                row.cumulative_pnl,
-                row.cumulative_realized_pnl,
-                row.cumulative_capital_flow,
-            )
+            previous = row.snapshot()
         written = [row.day for row in rows]
         issues += _refused(lots, prices, written)
-        if first is not None:
-            issues += _options_split(lots, splits, first.day, written)
+        if start is not None:
+            issues += _options_split(lots, splits, start.day, written)
     in_order = tuple(sorted(issues, key=issue_order))
     return Result(tuple(rows), in_order, failed=len(rows) < len(sessions))
 
@@ -537,7 +520,7 @@ def _refused(lots: Iterable[_Lot], prices: Market, sessions: Sequence[int]) -> l
 
 
 def _options_split(
-    lots: Iterable[_Lot], splits: Splits, previous: int | None, sessions: Sequence[int]
+    lots: Iterable[_Lot], splits: Splits, previous: int, sessions: Sequence[int]
 ) -> list[Issue]:
     """Return the options held over a split, each on the session that first sees it (C4)."""
     found = set()
@@ -545,10 +528,8 @@ def _options_split(
         if lot.private or lot.multiplier == 1:
             continue
         for before, session in pairwise([previous, *sessions]):
-            if before is None:
-                continue
             symbol = splits.of_option(lot.symbol)
-            for day, quotient in splits.between(symbol, before, present(session)):
+            for day, quotient in splits.between(symbol, before, session):
                 if lot.start < day and (lot.end is None or day <= lot.end):
                     found.add((lot.position, lot.stored_symbol, session, day, quotient))
     return [
@@ -788,8 +769,11 @@ def _start(
     first: int,
     scales: Scales,
     issues: list[Issue],
-) -> _State | None:
-    """Return what session `first` goes on from, or None if that fails the portfolio (S5)."""
+) -> Snapshot | None:
+    """Return what session `first` goes on from, or None if that fails the portfolio (S5).
+
+    That is the row of `s`; on a baseline a row of its own day that has the opening equity.
+    """
 
     def readable(**columns: Decimal | None) -> bool:
         unreadable = _worst([(n, cents_state(v, scales.money)) for n, v in columns.items()])
@@ -808,13 +792,7 @@ def _start(
             cumulative_capital_flow=previous.cumulative_capital_flow,
         ):
             return None
-        return _State(
-            previous.day,
-            present(previous.equity),
-            or_zero(previous.cumulative_pnl),
-            or_zero(previous.cumulative_realized_pnl),
-            or_zero(previous.cumulative_capital_flow),
-        )
+        return previous
     if portfolio.snapshots:
         earliest = min(portfolio.snapshots, key=lambda snapshot: snapshot.day)
         if not readable(
@@ -825,10 +803,10 @@ def _start(
             return None
         opening = present(earliest.equity) - or_zero(earliest.daily_pnl)
         opening -= or_zero(earliest.daily_capital_flow)
-        return _State(None, opening - _flow_between(flows, first, earliest.day - 1))
+        return Snapshot(first, opening - _flow_between(flows, first, earliest.day - 1))
     if not readable(equity_balance=portfolio.opening_equity):
         return None
-    return _State(None, or_zero(portfolio.opening_equity))
+    return Snapshot(first, or_zero(portfolio.opening_equity))
 
 
 def _unrealized(lots: Iterable[_Lot], day: int, marks: _Marks) -> Decimal:
@@ -846,7 +824,7 @@ def _closing_issue(lot: _Lot, day: int) -> Issue | None:
 
 
 def _row(
-    state: _State,
+    previous: Snapshot,
     day: int,
     lots: Sequence[_Lot],
     flows: Sequence[tuple[int, Decimal]],
@@ -855,24 +833,24 @@ def _row(
     issues: list[Issue],
 ) -> Row:
     """Return the row of session `day` (S5 to S9), its return judged by S10."""
-    unrealized = r2(_unrealized(lots, day, marks))
-    if state.day is None:
+    equity, unrealized = present(previous.equity), r2(_unrealized(lots, day, marks))
+    if previous.day == day:  # the baseline
         daily_pnl = realized = r2(ZERO)
         flow = _flow_between(flows, day, day)
         daily_return: Decimal | None = r6(ZERO, Decimal(1))
     else:
-        closed = [lot for lot in lots if lot.closed(state.day, day)]
+        closed = [lot for lot in lots if lot.closed(previous.day, day)]
         issues += filter(None, (_closing_issue(lot, day) for lot in closed))
         realized = r2(sum((marks.realized(lot) for lot in closed), ZERO))
-        before = r2(_unrealized(lots, state.day, marks))
+        before = r2(_unrealized(lots, previous.day, marks))
         daily_pnl = unrealized - before + realized
-        flow = _flow_between(flows, state.day + 1, day)
-        has_base = state.equity > 0
-        daily_return = r6(daily_pnl, state.equity) if has_base else r6(ZERO, Decimal(1))
+        flow = _flow_between(flows, previous.day + 1, day)
+        has_base = equity > 0
+        daily_return = r6(daily_pnl, equity) if has_base else r6(ZERO, Decimal(1))
         if abs(daily_return) >= RETURN_LIMIT:
             issues.append(Issue("return_out_of_range", None, day, f"{daily_return:f}"))
             daily_return = None
-    equity = state.equity + daily_pnl + flow
+    equity += daily_pnl + flow
 
     held = [lot for lot in lots if lot.held(day)]
     values = [marks.value(lot, day) for lot in held]
@@ -888,9 +866,9 @@ def _row(
         daily_realized_pnl=realized,
         daily_capital_flow=r2(flow),
         daily_return=daily_return,
-        cumulative_pnl=r2(state.cumulative_pnl + daily_pnl),
-        cumulative_realized_pnl=r2(state.cumulative_realized_pnl + realized),
-        cumulative_capital_flow=r2(state.cumulative_capital_flow + flow),
+        cumulative_pnl=r2(or_zero(previous.cumulative_pnl) + daily_pnl),
+        cumulative_realized_pnl=r2(or_zero(previous.cumulative_realized_pnl) + realized),
+        cumulative_capital_flow=r2(or_zero(previous.cumulative_capital_flow) + flow),
         unrealized_pnl=unrealized,
         long_value=long_value,
         short_value=short_value,
