@@ -9,7 +9,7 @@ use numpy::{IntoPyArray, PyArray2, PyArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::arrays::{column, plain};
+use crate::arrays::{FrameArrays, column};
 use crate::guard::{CancelFlag, detached, guard};
 use crate::pnl::LotArrays;
 use crate::results::{array, state_of};
@@ -59,14 +59,8 @@ pub(crate) fn legacy_contributions<'py>(
     guard("legacy_contributions", || {
         let arrays = LotArrays::of(book, opening, market)?;
         let lots = arrays.borrow()?;
-        let portfolio = plain::<i32>(days, "days.portfolio")?;
-        let day = plain::<i32>(days, "days.day")?;
-        let earns = plain::<bool>(days, "days.earns")?;
-        let days = ComputedDays {
-            portfolio: portfolio.as_slice()?,
-            day: day.as_slice()?,
-            earns: earns.as_slice()?,
-        };
+        let days = FrameArrays::of::<ComputedDays<'_>>(days)?;
+        let days = days.borrow()?;
         let cancel = CancelFlag::or_never(cancel);
         let prices = &arrays.prices.get().store;
         let found = detached(py, || {
