@@ -62,7 +62,6 @@ fn main() {
 struct Measured {
     rolled: f64,
     bare: f64,
-    by_session: f64,
 }
 
 impl Measured {
@@ -74,32 +73,25 @@ impl Measured {
         let inputs: Vec<Inputs<'_>> = chunks.iter().map(inputs).collect();
         for (held, inputs) in chunks.iter().zip(&inputs) {
             roll(inputs, threads, &mut columns);
-            let orders: [Order; 2] = [by_lot, by_session];
-            for order in orders {
-                gather(order, &market.by_symbol, held, threads, &mut sums);
-                assert_same(&mut columns, &sums);
-            }
+            gather(&market.by_symbol, held, threads, &mut sums);
+            assert_same(&mut columns, &sums);
         }
-        let (mut rolled, mut bare, mut sessions) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut rolled, mut bare) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
             rolled.push(seconds(|| {
                 for inputs in &inputs {
                     roll(inputs, threads, &mut columns);
                 }
             }));
-            let orders: [(Order, _); 2] = [(by_lot, &mut bare), (by_session, &mut sessions)];
-            for (order, into) in orders {
-                into.push(seconds(|| {
-                    for held in chunks {
-                        gather(order, &market.by_symbol, held, threads, &mut sums);
-                    }
-                }));
-            }
+            bare.push(seconds(|| {
+                for held in chunks {
+                    gather(&market.by_symbol, held, threads, &mut sums);
+                }
+            }));
         }
         Self {
             rolled: median(&rolled),
             bare: median(&bare),
-            by_session: median(&sessions),
         }
     }
 
@@ -111,13 +103,8 @@ impl Measured {
             rate(self.rolled),
             self.rolled * 1e3,
         );
-        for (order, seconds) in [("by lot", self.bare), ("by session", self.by_session)] {
-            let ratio = seconds / self.rolled;
-            println!(
-                "    bare, {order}: {:.0} M/s, ratio {ratio:.2}",
-                rate(seconds)
-            );
-        }
+        let (bare, ratio) = (rate(self.bare), self.bare / self.rolled);
+        println!("    bare: {bare:.0} M/s, ratio {ratio:.2}");
     }
 }
 
@@ -141,18 +128,15 @@ fn roll(inputs: &Inputs<'_>, threads: usize, columns: &mut Columns) {
     black_box(report);
 }
 
-/// Closes by symbol and session, codes and quantities of lots, and the sums of their portfolios.
-type Order = fn(&[i64], &[u32], &[i64], &mut [i64]);
-
 /// Adds up close times quantity.
-fn gather(order: Order, by_symbol: &[i64], held: &Held, threads: usize, sums: &mut [i64]) {
+fn gather(by_symbol: &[i64], held: &Held, threads: usize, sums: &mut [i64]) {
     let portfolios = held.portfolio_id.len().div_ceil(threads);
     let codes = held.codes.chunks(portfolios * LOTS);
     let quantities = held.quantity.chunks(portfolios * LOTS);
     let parts = sums.chunks_mut(portfolios * SESSIONS);
     std::thread::scope(|scope| {
         for ((sums, codes), quantities) in parts.zip(codes).zip(quantities) {
-            let mut work = move || order(by_symbol, codes, quantities, sums);
+            let mut work = move || by_lot(by_symbol, codes, quantities, sums);
             if threads == 1 {
                 work();
             } else {
@@ -174,21 +158,6 @@ fn by_lot(by_symbol: &[i64], codes: &[u32], quantities: &[i64], sums: &mut [i64]
             for (sum, close) in sums.iter_mut().zip(closes) {
                 *sum = sum.wrapping_add(close.wrapping_mul(quantity));
             }
-        }
-    }
-}
-
-/// Session by session, over all lots.
-fn by_session(by_symbol: &[i64], codes: &[u32], quantities: &[i64], sums: &mut [i64]) {
-    let lots = codes.chunks_exact(LOTS).zip(quantities.chunks_exact(LOTS));
-    for (sums, (codes, quantities)) in sums.chunks_exact_mut(SESSIONS).zip(lots) {
-        for (session, sum) in sums.iter_mut().enumerate() {
-            let lots = codes.iter().zip(quantities);
-            *sum = lots.fold(0i64, |sum, (&code, &quantity)| {
-                let place = usize::try_from(code).unwrap() * SESSIONS + session;
-                let close = by_symbol.get(place).unwrap();
-                sum.wrapping_add(close.wrapping_mul(quantity))
-            });
         }
     }
 }
@@ -310,26 +279,18 @@ impl Held {
     fn inputs<'a>(&'a self, marks: &'a Marks, previous: &'a SnapshotStore) -> Inputs<'a> {
         let exact =
             |values: &'a [i64]| Decimals::new("exact", values, &self.valued, SCALE).unwrap();
+        let state = |rows: usize| self.null.get(..rows).unwrap();
         let null = |rows: usize, scale| {
-            let (values, state) = (
-                self.nothing.get(..rows).unwrap(),
-                self.null.get(..rows).unwrap(),
-            );
-            Decimals::new("null", values, state, scale).unwrap()
+            let values = self.nothing.get(..rows).unwrap();
+            Decimals::new("null", values, state(rows), scale).unwrap()
         };
         let no_day = |rows: usize| {
-            let (values, state) = (
-                self.no_day.get(..rows).unwrap(),
-                self.null.get(..rows).unwrap(),
-            );
-            Days::new("null", values, state).unwrap()
+            let values = self.no_day.get(..rows).unwrap();
+            Days::new("null", values, state(rows)).unwrap()
         };
         let no_text = |rows: usize| {
-            let (codes, state) = (
-                self.no_code.get(..rows).unwrap(),
-                self.null.get(..rows).unwrap(),
-            );
-            Texts::new("null", codes, &self.long, state).unwrap()
+            let codes = self.no_code.get(..rows).unwrap();
+            Texts::new("null", codes, &self.long, state(rows)).unwrap()
         };
         let (rows, portfolios) = (self.codes.len(), self.portfolio_id.len());
         let valued = self.valued.get(..portfolios).unwrap();

@@ -262,18 +262,11 @@ mod tests {
     fn a_raised_flag_stops_and_columns_must_be_as_long() {
         let periods = || core::iter::once(Period { first: 0, last: 0 });
         let raised = AtomicBool::new(true);
-        let sessions = Sessions {
-            pnl: &[1],
-            basis: &[1],
-        };
-        assert_eq!(
-            compounded(sessions, periods(), &raised),
-            Err(Error::Cancelled)
-        );
-        let uneven = Sessions {
-            pnl: &[1],
-            basis: &[],
-        };
+        let pnl = &[1];
+        let sessions = Sessions { pnl, basis: &[1] };
+        let stopped = compounded(sessions, periods(), &raised);
+        assert_eq!(stopped, Err(Error::Cancelled));
+        let uneven = Sessions { pnl, basis: &[] };
         assert!(compounded(uneven, periods(), &AtomicBool::new(false)).is_err());
     }
 }

@@ -147,12 +147,15 @@ mod tests {
     #[test]
     fn a_quotient_has_28_digits() {
         let third = 3_333_333_333_333_333_333_333_333_333;
-        assert_eq!(quotient(1, 3), significant(third, -28));
-        assert_eq!(quotient(-100, 3), significant(-third, -26));
-        let two_thirds = 6_666_666_666_666_666_666_666_666_667;
-        assert_eq!(quotient(2, 3), significant(two_thirds, -28));
-        assert_eq!(quotient(2, -300), significant(-two_thirds, -30));
-        assert_eq!(quotient(0, -7), Significant::ZERO);
+        for (numerator, divisor, digits, exponent) in [
+            (1, 3, third, -28),
+            (-100, 3, -third, -26),
+            (2, 3, 2 * third + 1, -28),
+            (2, -300, -2 * third - 1, -30),
+            (0, -7, 0, 0),
+        ] {
+            assert_eq!(quotient(numerator, divisor), significant(digits, exponent));
+        }
         assert_eq!(Significant::quotient(Wide::of(1), Wide::ZERO), None);
     }
 
@@ -219,11 +222,9 @@ mod tests {
             let units = significant(digits, exponent).half_away(2);
             units.and_then(Sum::narrow)
         };
-        assert_eq!(cents(125, -3), Some(13));
-        assert_eq!(cents(-125, -3), Some(-13));
-        assert_eq!(cents(1249, -4), Some(12));
-        assert_eq!(cents(7, -400), Some(0));
-        assert_eq!(cents(7, 1), Some(7000));
+        let values = [(125, -3), (-125, -3), (1249, -4), (7, -400), (7, 1)];
+        let found = values.map(|(digits, exponent)| cents(digits, exponent).unwrap());
+        assert_eq!(found, [13, -13, 12, 0, 7000]);
         assert_eq!(significant(7, 300).half_away(2), None);
     }
 }

@@ -123,14 +123,6 @@ pub(crate) fn text(frame: &Bound<'_, PyAny>, path: &'static str) -> PyResult<Str
     found.extract().map_err(|_| wrong(path, "a text", &was))
 }
 
-/// Returns a plain array of a frame.
-pub(crate) fn plain<'py, T: Element>(
-    frame: &Bound<'py, PyAny>,
-    path: &'static str,
-) -> PyResult<PyReadonlyArray1<'py, T>> {
-    column(&member(frame, path)?, path)
-}
-
 /// A column of a frame: its arrays, held while a call borrows them.
 pub(crate) struct HeldColumn<'py> {
     path: &'static str,

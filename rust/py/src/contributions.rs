@@ -9,7 +9,7 @@ use numpy::{IntoPyArray, PyArray2, PyArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::arrays::{column, plain};
+use crate::arrays::{FrameArrays, column};
 use crate::guard::{CancelFlag, detached, guard};
 use crate::pnl::LotArrays;
 use crate::results::{array, state_of};
@@ -42,14 +42,8 @@ pub(crate) fn contributions<'py>(
             let found = detached(py, || by_lot::contributions(&lots, threads, cancel))?;
             return contributions_out(py, &found);
         };
-        let portfolio = plain::<i32>(days, "days.portfolio")?;
-        let day = plain::<i32>(days, "days.day")?;
-        let earns = plain::<bool>(days, "days.earns")?;
-        let days = ComputedDays {
-            portfolio: portfolio.as_slice()?,
-            day: day.as_slice()?,
-            earns: earns.as_slice()?,
-        };
+        let days = FrameArrays::of::<ComputedDays<'_>>(days)?;
+        let days = days.borrow()?;
         let prices = &arrays.prices.get().store;
         let found = detached(py, || {
             legacy::contributions(&lots, prices, &days, threads, cancel)

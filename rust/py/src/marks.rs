@@ -180,35 +180,34 @@ impl Checks {
         })
     }
 }
+
 /// Returns the splits of `frames.SplitRows`.
 fn splits_of(frame: &Bound<'_, PyAny>) -> PyResult<Splits> {
-    let prices = match text(frame, "splits.price_basis")?.as_str() {
-        "as_traded" => PriceBasis::AsTraded,
-        "adjusted" => PriceBasis::Adjusted,
-        other => {
-            return Err(no_basis(
-                "splits.price_basis",
-                other,
-                "as_traded or adjusted",
-            ));
-        }
-    };
-    let quantities = match text(frame, "splits.quantity_basis")?.as_str() {
-        "as_entered" => QuantityBasis::AsEntered,
-        "current" => QuantityBasis::Current,
-        other => {
-            return Err(no_basis(
-                "splits.quantity_basis",
-                other,
-                "as_entered or current",
-            ));
-        }
-    };
+    let prices = [
+        ("as_traded", PriceBasis::AsTraded),
+        ("adjusted", PriceBasis::Adjusted),
+    ];
+    let quantities = [
+        ("as_entered", QuantityBasis::AsEntered),
+        ("current", QuantityBasis::Current),
+    ];
+    let prices = basis(frame, "splits.price_basis", prices)?;
+    let quantities = basis(frame, "splits.quantity_basis", quantities)?;
     let rows = FrameArrays::of::<SplitRows<'_>>(frame)?;
     Splits::of(&rows.borrow()?, prices, quantities).map_err(|error| to_py(&error))
 }
 
-fn no_basis(column: &str, found: &str, expected: &str) -> PyErr {
-    let message = format!("`{column}` is {found}, expected {expected}");
-    InputError::new_err((message, column.to_owned()))
+/// Returns which of two bases a frame names.
+fn basis<T: Copy>(
+    frame: &Bound<'_, PyAny>,
+    column: &'static str,
+    names: [(&str, T); 2],
+) -> PyResult<T> {
+    let found = text(frame, column)?;
+    if let Some(&(_, basis)) = names.iter().find(|(name, _)| *name == found) {
+        return Ok(basis);
+    }
+    let [one, other] = names.map(|(name, _)| name);
+    let message = format!("`{column}` is {found}, expected {one} or {other}");
+    Err(InputError::new_err((message, column)))
 }

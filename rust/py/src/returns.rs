@@ -3,12 +3,13 @@
 use batchcore_core::digits28::Digits28;
 use batchcore_core::fixed::State;
 use batchcore_core::returns::{self as core, Compounded, Fall, Period, Sessions};
-use numpy::{Element, IntoPyArray, PyArray1, PyArrayMethods};
+use numpy::{IntoPyArray, PyArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::arrays::column;
 use crate::guard::{CancelFlag, detached, guard};
+use crate::results::array;
 
 type Found = Result<Compounded, usize>;
 type ValueOf = fn(&Compounded) -> Option<Digits28>;
@@ -84,12 +85,4 @@ pub(crate) fn compound<'py>(
 
 fn fall(found: &Found) -> Option<Fall> {
     found.as_ref().ok().and_then(|all| all.fall)
-}
-
-fn array<'py, T: Element>(
-    py: Python<'py>,
-    found: &[Found],
-    of: impl Fn(&Found) -> T,
-) -> Bound<'py, PyArray1<T>> {
-    found.iter().map(of).collect::<Vec<T>>().into_pyarray(py)
 }

@@ -411,17 +411,11 @@ mod tests {
     #[test]
     fn a_lot_of_a_baseline_is_listed_and_adds_nothing() {
         let found = added(LONG, [1200, 1100, 1250], i32::MIN, 5).unwrap();
-        assert_eq!(found.lots[0].added, Some(home(0)));
-        assert_eq!(
-            (found.lots[0].before, found.lots[0].value),
-            (None, Some(Wide::of(3600)))
-        );
-        assert!(
-            added(LONG, [1200, 1100, 1250], i32::MIN, 4)
-                .unwrap()
-                .lots
-                .is_empty()
-        );
+        let lot = found.lots[0];
+        let expected = (Some(home(0)), None, Some(Wide::of(3600)));
+        assert_eq!((lot.added, lot.before, lot.value), expected);
+        let earlier = added(LONG, [1200, 1100, 1250], i32::MIN, 4).unwrap();
+        assert_eq!(earlier.lots, []);
     }
 
     #[test]
@@ -435,10 +429,8 @@ mod tests {
         let found = added(huge, [1, most, 1], 5, 6).unwrap();
         let shares = Wide::of(most).times(Wide::of(100));
         let change = shares.times(Wide::of(most - 1));
-        assert_eq!(
-            found.lots[0].added,
-            Some(Added::at_home(change, Wide::ZERO))
-        );
+        let expected = Added::at_home(change, Wide::ZERO);
+        assert_eq!(found.lots[0].added, Some(expected));
         assert!(change.signed().is_none_or(|change| change > 10i128.pow(38)));
     }
 

@@ -86,8 +86,7 @@ impl Splits {
                 row,
                 expected,
             };
-            let code = rows.symbol.get(row).ok();
-            let symbol = code.and_then(|code| rows.symbol.table().bytes(code));
+            let symbol = rows.symbol.bytes(row);
             let name = symbol.and_then(|symbol| names.code(&normalised(symbol)));
             let name = name.ok_or(wrong("splits.symbol", "a symbol"))?;
             let day = rows.day.get(row).ok();
@@ -339,22 +338,17 @@ mod tests {
     fn a_quantity_keeps_its_scale_where_that_represents_it() {
         let found = splits(PriceBasis::AsTraded, &[(5, 2, 1), (7, 1, 3)]);
         // 10 of scale 0: 20 after the first, 20/3 after the second
-        assert_eq!(found.quantity(10, 0, 0, 1), Some(Restated::Stored(20)));
-        assert_eq!(
-            found.quantity(10, 0, 0, 2),
-            Some(Restated::Fine(666_666_667))
-        );
-        assert_eq!(
-            found.quantity(-10, 0, 0, 2),
-            Some(Restated::Fine(-666_666_667))
-        );
-        // back again, and of nine decimals
-        assert_eq!(found.quantity(20, 0, 1, 0), Some(Restated::Stored(10)));
-        assert_eq!(
-            found.quantity(1_000_000_000, 9, 0, 2),
-            Some(Restated::Stored(666_666_670))
-        );
-        assert_eq!(found.quantity(i64::MAX, 0, 0, 1), None);
+        for (quantity, scale, from, to, restated) in [
+            (10, 0, 0, 1, Some(Restated::Stored(20))),
+            (10, 0, 0, 2, Some(Restated::Fine(666_666_667))),
+            (-10, 0, 0, 2, Some(Restated::Fine(-666_666_667))),
+            // back again, and of nine decimals
+            (20, 0, 1, 0, Some(Restated::Stored(10))),
+            (1_000_000_000, 9, 0, 2, Some(Restated::Stored(666_666_670))),
+            (i64::MAX, 0, 0, 1, None),
+        ] {
+            assert_eq!(found.quantity(quantity, scale, from, to), restated);
+        }
     }
 
     #[test]
@@ -367,10 +361,8 @@ mod tests {
     fn a_close_has_the_basis_of_its_day_or_the_last() {
         let rows = [(5, 2, 1), (7, 1, 3)];
         let traded = splits(PriceBasis::AsTraded, &rows);
-        assert_eq!(
-            [4, 5, 6, 7].map(|day| traded.of_close(Day(day))),
-            [0, 1, 1, 2]
-        );
+        let bases = [4, 5, 6, 7].map(|day| traded.of_close(Day(day)));
+        assert_eq!(bases, [0, 1, 1, 2]);
         assert_eq!((traded.next(0), traded.next(2)), (Some(Day(5)), None));
         let adjusted = splits(PriceBasis::Adjusted, &rows);
         assert_eq!([4, 7].map(|day| adjusted.of_close(Day(day))), [2, 2]);
@@ -400,10 +392,8 @@ mod tests {
     #[test]
     fn products_end_where_their_digits_do() {
         let large = 10u128.pow(19);
-        let found = splits(
-            PriceBasis::AsTraded,
-            &[(5, large, 1), (6, large, 3), (7, 1, large)],
-        );
+        let rows = [(5, large, 1), (6, large, 3), (7, 1, large)];
+        let found = splits(PriceBasis::AsTraded, &rows);
         assert_eq!(found.products.len(), 2);
         assert_eq!(found.quantity(0, 0, 0, 2), None);
         assert_eq!(lowest([6, 4]), [3, 2]);

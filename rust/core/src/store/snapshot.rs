@@ -193,10 +193,8 @@ mod tests {
     #[test]
     fn the_latest_before_a_day_is_found_whatever_the_order() {
         let store = store(&[(B, 9, 90, 0), (A, 5, 50, 0), (A, 3, 30, 0), (A, 7, 70, 0)]).unwrap();
-        assert_eq!(
-            store.before(&A, Day(7)).map(|s| (s.day, s.equity)),
-            Some((Day(5), Ok(5)))
-        );
+        let before = store.before(&A, Day(7)).map(|s| (s.day, s.equity));
+        assert_eq!(before, Some((Day(5), Ok(5))));
         assert_eq!(store.before(&A, Day(3)), None);
         assert_eq!(store.before(&B, Day(100)).map(|s| s.day), Some(Day(9)));
         assert_eq!(store.before(&[3; 16], Day(100)), None);
@@ -218,10 +216,7 @@ mod tests {
     #[test]
     fn an_amount_of_more_than_cents_is_not_representable() {
         let store = store(&[(A, 1, 15, 0), (B, 1, 0, 1)]).unwrap();
-        assert_eq!(
-            store.before(&A, Day(2)).unwrap().equity,
-            Err(State::NotRepresentable)
-        );
-        assert_eq!(store.before(&B, Day(2)).unwrap().equity, Err(State::Null));
+        let equity = [A, B].map(|id| store.before(&id, Day(2)).unwrap().equity);
+        assert_eq!(equity, [State::NotRepresentable, State::Null].map(Err));
     }
 }

@@ -5,7 +5,7 @@ use core::sync::atomic::AtomicBool;
 
 use crate::error::{Error, Result};
 use crate::fixed::{Sum, Wide};
-use crate::frame::index;
+use crate::frame::{frame, index};
 use crate::ids::Day;
 use crate::pnl::batches::{batches, in_batches};
 use crate::pnl::book::Book;
@@ -20,15 +20,16 @@ use crate::significant::Significant;
 use crate::store::PriceStore;
 use crate::store::price::as_of;
 
-/// Days of portfolios that have a row, by portfolio and day.
-#[derive(Debug, Clone, Copy)]
-pub struct ComputedDays<'a> {
-    /// Row of the portfolio in `Opening`, ascending.
-    pub portfolio: &'a [i32],
-    /// Ascending within a portfolio.
-    pub day: &'a [i32],
-    /// Whether there was a row before it: without one positions earn nothing (L11).
-    pub earns: &'a [bool],
+frame! {
+    /// Days of portfolios that have a row, by portfolio and day.
+    ComputedDays<'a> "days" {
+        /// Row of the portfolio in `Opening`, ascending.
+        portfolio: &'a [i32],
+        /// Ascending within a portfolio.
+        day: &'a [i32],
+        /// Whether there was a row before it: without one positions earn nothing (L11).
+        earns: &'a [bool],
+    }
 }
 
 /// Decimals of values: those of the shortest text of any float of at least 10^-8.
@@ -52,6 +53,7 @@ pub fn contributions<'a>(
     cancel: &AtomicBool,
 ) -> Result<Contributions> {
     days.check()?;
+    days.check_order()?;
     let book = Book::of(inputs)?;
     let Book {
         positions, events, ..
@@ -107,20 +109,7 @@ pub fn contributions<'a>(
 }
 
 impl ComputedDays<'_> {
-    fn check(&self) -> Result<()> {
-        for (column, actual) in [
-            ("days.day", self.day.len()),
-            ("days.earns", self.earns.len()),
-        ] {
-            let expected = self.portfolio.len();
-            if actual != expected {
-                return Err(Error::Length {
-                    column,
-                    expected,
-                    actual,
-                });
-            }
-        }
+    fn check_order(&self) -> Result<()> {
         let keys = || self.portfolio.iter().zip(self.day);
         let next = keys().skip(1);
         match keys().zip(next).position(|(key, next)| key >= next) {
@@ -383,10 +372,8 @@ mod tests {
                 rate: Some(Wide::of(1)),
             })
         };
-        assert_eq!(
-            (lot.before, lot.after),
-            (mark(1000, 5, 1), mark(1250, 8, 0))
-        );
+        let expected = (mark(1000, 5, 1), mark(1250, 8, 0));
+        assert_eq!((lot.before, lot.after), expected);
         // 37.5 of 24 decimals
         assert_eq!(lot.value, Some(Wide::of_signed(375 * 10i128.pow(23))));
     }
@@ -405,8 +392,8 @@ mod tests {
         };
         let found = added(private, &[(6, true)]).unwrap();
         let lot = found.lots[0];
-        assert_eq!((lot.added, lot.kind), (Some(home(0)), 2));
-        assert_eq!((lot.before, lot.after), (None, None));
+        let expected = (Some(home(0)), 2, None, None);
+        assert_eq!((lot.added, lot.kind, lot.before, lot.after), expected);
     }
 
     #[test]

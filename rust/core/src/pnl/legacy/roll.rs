@@ -582,10 +582,10 @@ mod tests {
 
     #[test]
     fn a_return_needs_an_equity_above_0() {
-        assert_eq!(daily_return(5_i128, 0), Ok(0));
-        assert_eq!(daily_return(5_i128, -10), Ok(0));
-        assert_eq!(daily_return(5_i128, 10), Ok(500_000));
-        assert_eq!(daily_return(Wide::of(5), Wide::of(10)), Ok(500_000));
+        for (before, found) in [(0, 0), (-10, 0), (10, 500_000)] {
+            assert_eq!(daily_return(5_i128, before.into()), Ok(found));
+            assert_eq!(daily_return(Wide::of(5), Wide::of(before)), Ok(found));
+        }
     }
 
     #[test]
