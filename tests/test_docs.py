@@ -2,7 +2,6 @@
 
 import ast
 import asyncio
-import builtins
 import dataclasses
 import inspect
 import os
@@ -23,11 +22,10 @@ import pytest
 import typer
 
 import batchcore
-from batchcore import compute, errors
+from batchcore import compute
 from batchcore import reference as ref
 from batchcore.audit.causes import CAUSES
 from batchcore.audit.compare import REASONS
-from batchcore.audit.result import ColumnCounts, Difference
 from batchcore.cli import exits
 from batchcore.cli.app import app
 from batchcore.cli.databases import named
@@ -35,7 +33,6 @@ from batchcore.cli.options import LIBPQ_VARIABLES, URL_VARIABLE
 from batchcore.db.migrate import migrate
 from batchcore.demo import run as demo
 from batchcore.pg.ledger import NOT_REPLACED
-from batchcore.run.result import PortfolioResults
 from support import build, database
 from support.callers import with_driver
 from support.cases import day
@@ -409,42 +406,13 @@ def section(path: Path, title: str) -> str:
 
 
 def test_every_public_name_is_told() -> None:
-    told = set(re.findall(r"\w+", API.read_text(encoding="utf-8")))
+    """In a generated table if it is a function: what these say is current, see below."""
+    text = API.read_text(encoding="utf-8")
+    told = set(re.findall(r"\w+", text))
     assert sorted(set(batchcore.__all__) - told - {"__version__"}) == []
-
-
-@pytest.mark.parametrize(
-    "told",
-    [
-        batchcore.BatchResult,
-        batchcore.VerifyResult,
-        ColumnCounts,
-        Difference,
-        PortfolioResults,
-        batchcore.SectorTagResult,
-        batchcore.RunStatus,
-        batchcore.ChunkStatus,
-        batchcore.IssueStatus,
-        batchcore.Inputs,
-        batchcore.Positions,
-        batchcore.Events,
-        batchcore.Flows,
-        batchcore.Prices,
-        batchcore.Previous,
-        batchcore.Profiles,
-        batchcore.Betas,
-        batchcore.BenchmarkWeights,
-        batchcore.Opening,
-        batchcore.Rows,
-    ],
-    ids=lambda told: told.__name__,
-)
-def test_every_attribute_is_told(told: Any) -> None:
-    (row,) = re.findall(
-        rf"^\| `{told.__name__}` \| (.*) \|$", section(API, "Classes"), re.MULTILINE
-    )
-    names = set(re.findall(r"`(\w+)`", row))
-    assert [name for name in inspect.signature(told).parameters if name not in names] == []
+    calls = [name for name in batchcore.__all__ if inspect.isfunction(getattr(batchcore, name))]
+    listed = re.findall(r"^\| `(?:await )?(\w+)\(", text, re.MULTILINE)
+    assert sorted(set(calls) - set(listed)) == []
 
 
 def test_every_argument_of_a_run_is_told() -> None:
@@ -462,20 +430,6 @@ def test_every_argument_of_a_run_is_told() -> None:
 def told_first(title: str) -> list[str]:
     """Return the names in the first column of the tables of a section."""
     return re.findall(r"^\| `(\w+)` \|", section(API, title), re.MULTILINE)
-
-
-CALLS = [name for name in batchcore.__all__ if inspect.isfunction(getattr(batchcore, name))]
-
-
-@pytest.mark.parametrize("name", CALLS)
-def test_every_function_is_told_with_its_arguments(name: str) -> None:
-    (found,) = re.findall(
-        rf"^\| `(?:await )?{name}\((.*?)\)` \|", API.read_text(encoding="utf-8"), re.MULTILINE
-    )
-    told = [word.partition("=")[0].strip("* ") for word in re.split(r", ", found)]
-    assert [name for name in told if name] == list(
-        inspect.signature(getattr(batchcore, name)).parameters
-    )
 
 
 def test_every_argument_of_a_verification_is_in_its_docstring() -> None:
@@ -501,20 +455,6 @@ def test_every_command_and_option_is_told() -> None:
         } <= options_told
 
 
-def test_the_exit_code_of_every_exception_is_right() -> None:
-    rows = re.findall(
-        r"^\| `(\w+)` \| `(\w+)` .* (\d+) \|$", section(API, "Exceptions"), re.MULTILINE
-    )
-    told = {name: (builtin, int(code)) for name, builtin, code in rows}
-    assert sorted({*told, "BatchcoreError"}) == sorted(
-        name for name in vars(errors) if name.endswith("Error")
-    )
-    for name, (builtin, code) in told.items():
-        exception = getattr(errors, name)
-        assert issubclass(exception, getattr(builtins, builtin))
-        assert exits.exit_code(exception("why")) == code
-
-
 def test_without_a_handler_nothing_is_logged() -> None:
     code = "import logging, batchcore; logging.getLogger('batchcore.run').error('told')"
     assert printed(code) == ""
@@ -524,15 +464,8 @@ def test_the_table_of_exit_codes_has_those_of_the_command_line() -> None:
     rows = re.findall(
         r"^\| ([\d, ]+) \|", section(ROOT / "docs" / "operations.md", "Exit codes"), re.MULTILINE
     )
-    ended = (
-        exits.DONE,
-        exits.INCOMPLETE,
-        exits.FAILED,
-        exits.USAGE,
-        exits.LEASE_HELD,
-        exits.NOTHING_TO_DO,
-    )
-    codes = [*ended, 128 + signal.SIGINT, 128 + signal.SIGTERM, exits.BROKEN_PIPE]
+    codes = [exits.DONE, exits.INCOMPLETE, exits.FAILED, exits.USAGE, exits.LEASE_HELD]
+    codes += [exits.NOTHING_TO_DO, 128 + signal.SIGINT, 128 + signal.SIGTERM, exits.BROKEN_PIPE]
     assert [int(code) for row in rows for code in row.split(", ")] == codes
 
 

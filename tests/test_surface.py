@@ -47,16 +47,6 @@ def test_all_of_the_compiled_module_is_complete() -> None:
     assert set(_core.__all__) == public | {"__version__"}
 
 
-def test_the_stub_lists_the_same_names() -> None:
-    (names,) = (
-        ast.literal_eval(node.value)
-        for node in ast.parse((PACKAGE / "_core.pyi").read_text()).body
-        if isinstance(node, ast.Assign)
-        and [ast.unparse(target) for target in node.targets] == ["__all__"]
-    )
-    assert names == _core.__all__
-
-
 def test_each_name_of_the_compiled_module_is_used() -> None:
     used = {
         node.attr
@@ -152,24 +142,30 @@ def test_everything_that_compute_takes_and_gives_is_public() -> None:
     assert names <= set(batchcore.__all__)
 
 
-def test_importing_batchcore_imports_nothing_heavy() -> None:
-    script = "import batchcore, sys; print(*sys.modules)"
-    heavy = {"numpy", "sqlalchemy", "asyncpg", "typer", "rich", "alembic", "exchange_calendars"}
-    assert heavy.isdisjoint(printed(script).split())
+VERSION = "sys.argv[1:] = {!r}; from batchcore.__main__ import main; assert main() == 0"
+BOTH = "from batchcore import cli; assert cli.main(['version']) == cli.main(['run', '--help']) == 0"
+HEAVY = "numpy sqlalchemy asyncpg typer rich alembic exchange_calendars"
+READERS = "numpy typer rich asyncio batchcore.cli"
 
 
-def test_what_calls_need_has_nothing_of_the_demo() -> None:
-    script = "import batchcore, batchcore.cli, sys; batchcore.preload(); print(*sys.modules)"
-    assert not [name for name in printed(script).split() if name.startswith("batchcore.demo")]
-
-
-@pytest.mark.parametrize("words", [["version"], ["version", "--json"]])
-def test_version_is_told_without_numpy_and_without_what_reads_arguments(words: list[str]) -> None:
-    script = (
-        f"import sys; sys.argv[1:] = {words!r}\n"
-        "from batchcore.__main__ import main; code = main()\n"
-        "print(*sys.modules); sys.exit(code)"
-    )
+@pytest.mark.parametrize(
+    ("code", "absent"),
+    [
+        ("import batchcore", HEAVY),
+        ("import batchcore, batchcore.cli; batchcore.preload()", "batchcore.demo"),
+        (
+            "from batchcore import calendar; calendar.load('XNYS').sessions(9999, 9999)",
+            "pandas exchange_calendars",
+        ),
+        (VERSION.format(["version"]), READERS),
+        (VERSION.format(["version", "--json"]), READERS),
+        (BOTH, "asyncpg sqlalchemy alembic rich.table"),
+    ],
+)
+def test_what_needs_it_alone_imports_what_is_heavy(code: str, absent: str) -> None:
+    of_typer = "import typer; known |= set(sys.modules)\n" if code == BOTH else ""
+    script = f"import sys; known = set()\n{of_typer}{code}\nprint(*set(sys.modules) - known)"
     *said, modules = printed(script).splitlines()
-    assert "\n".join(said) == about.text(as_json="--json" in words)
-    assert {"numpy", "typer", "rich", "asyncio", "batchcore.cli"}.isdisjoint(modules.split())
+    assert set(absent.split()).isdisjoint(modules.split())
+    if code.startswith("sys.argv"):
+        assert "\n".join(said) == about.text(as_json="--json" in code)

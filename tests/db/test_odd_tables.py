@@ -11,7 +11,7 @@ import pytest_asyncio
 import batchcore
 from batchcore.calendar import date_of
 from batchcore.config import Schema, Settings
-from batchcore.db import migrate as migrations
+from batchcore.db.indexes import IndexPlan
 from batchcore.db.migrate import check, downgrade, migrate
 from batchcore.db.sqlalchemy_tables import ledger
 from batchcore.errors import DatabaseError, SchemaError
@@ -137,15 +137,14 @@ async def test_an_interrupted_build_by_partition_goes_on(
     empty_host: str, monkeypatch: pytest.MonkeyPatch, statements: int
 ) -> None:
     await execute(empty_host, *PARTITIONED)
-    build = migrations.built
+    build = IndexPlan.build
 
-    def part(*given: Any, **options: Any) -> Any:
-        work = build(*given, **options)
-        at = next(n for n, one in enumerate(work.statements) if PRICES in one)
-        work.statements[at + statements :] = ["SELECT 1 / 0"]
-        return work
+    def part(self: IndexPlan, **options: Any) -> None:
+        build(self, **options)
+        at = next(n for n, one in enumerate(self.statements) if PRICES in one)
+        self.statements[at + statements :] = ["SELECT 1 / 0"]
 
-    monkeypatch.setattr(migrations, "built", part)
+    monkeypatch.setattr(IndexPlan, "build", part)
     with pytest.raises(DatabaseError, match="division by zero"):
         await migrate(empty_host)
     monkeypatch.undo()

@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import uuid
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from batchcore.db.migrate import downgrade
 from support import database, foreign
 from support.command import batchcore
 from support.generate import MONDAY
-from support.tables import END, FILLED, RANGE, ROWS, SIZE, START, digests, query, run
+from support.tables import END, FILLED, RANGE, ROWS, SIZE, START, digests, exceed, query, run
 
 pytestmark = pytest.mark.db
 
@@ -103,18 +102,6 @@ def test_generate_run_and_run_again(migrated: str) -> None:
     assert digests(migrated) == written
 
 
-def test_generate_writes_the_same_rows_for_the_same_seed(copy, migrated_template: str) -> None:
-    def filled(seed: str) -> dict[str, str]:
-        url = copy(migrated_template)
-        size = ("--portfolios", "3", "--symbols", "10", "--sessions", "3")
-        assert batchcore("generate", "--database-url", url, *size, "--seed", seed).code == 0
-        return digests(url)
-
-    first = filled("1")
-    assert filled("1") == first
-    assert filled("2") != first
-
-
 def test_run_under_the_policy_legacy(filled: str) -> None:
     said = run(filled, "--policy", "legacy", "--today", END, "--json")
     assert said.code == 0
@@ -139,46 +126,39 @@ def test_plan_under_the_policy_legacy_says_nothing_of_prices(filled: str) -> Non
     assert snapshots(filled) == 0
 
 
-def listed(path: Path, *lines: str) -> str:
-    path.write_text("\n".join(lines))
-    return str(path)
-
-
-def test_portfolios_of_a_file_are_those_that_run(filled: str, tmp_path: Path) -> None:
-    one, two, three = ids(filled)[:3]
-    lines = ("\ufeff# the first", "", f"  {one.upper()}  # with a word", one, f"{{{two}}}")
-    file = listed(tmp_path / "some", *lines)
-    said = run(filled, "--portfolios-file", file, "--portfolio", three, "--json")
+def test_portfolios_of_a_file_or_of_stdin_are_those_that_run(
+    filled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two, three, four = ids(filled)[:4]
+    file = tmp_path / "some"
+    file.write_text("# nobody today")
+    assert run(filled, "--portfolios-file", str(file)).code == 99
+    file.write_text(f"\ufeff# the first\n\n  {one.upper()}  # with a word\n{one}\n{{{two}}}")
+    said = run(filled, "--portfolios-file", str(file), "--portfolio", three, "--json")
     assert said.document()["portfolios"]["id"] == [one, two, three]
-    assert snapshots(filled) == 3 * SIZE.sessions
-
-
-def test_portfolios_of_stdin(filled: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = ids(filled)[4]
-    typed = io.TextIOWrapper(io.BytesIO(f"# one\r\n{one}\r\n".encode()))
+    typed = io.TextIOWrapper(io.BytesIO(f"# one\r\n{four}\r\n".encode()))
     monkeypatch.setattr(sys, "stdin", typed)
     said = run(filled, "--portfolios-file", "-", "--json")
-    assert said.document()["portfolios"]["id"] == [one]
+    assert said.document()["portfolios"]["id"] == [four]
+    assert snapshots(filled) == 4 * SIZE.sessions
 
 
-def test_a_file_without_portfolios_is_none_of_them(filled: str, tmp_path: Path) -> None:
-    file = listed(tmp_path / "none", "# nobody today")
-    assert run(filled, "--portfolios-file", file).code == 99
-    assert snapshots(filled) == 0
-
-
-def test_a_fault_of_the_file_of_portfolios_names_file_and_line(filled: str, tmp_path: Path) -> None:
-    file = listed(tmp_path / "some", "# ids", "", ids(filled)[0], "twelve")
-    said = run(filled, "--portfolios-file", file)
-    assert (said.code, said.error()) == (3, f"{file}:4: `twelve` is not a UUID")
-    absent = str(tmp_path / "absent")
-    said = run(filled, "--portfolios-file", absent)
-    assert (said.code, said.error()) == (3, f"{absent}: No such file or directory")
-    binary = tmp_path / "binary"
-    binary.write_bytes(b"\xff\xfe")
-    said = run(filled, "--portfolios-file", str(binary))
-    assert (said.code, said.error()) == (3, f"{binary}: is not UTF-8 text")
-    assert snapshots(filled) == 0
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"# ids\n\n00000000-0000-4000-8000-000000000001\ntwelve", ":4: `twelve` is not a UUID"),
+        (None, ": No such file or directory"),
+        (b"\xff\xfe", ": is not UTF-8 text"),
+    ],
+)
+def test_a_fault_of_the_file_of_portfolios_names_file_and_line(
+    stored: str, tmp_path: Path, content: bytes | None, told: str
+) -> None:
+    file = tmp_path / "some"
+    if content is not None:
+        file.write_bytes(content)
+    said = run(stored, "--portfolios-file", str(file))
+    assert (said.code, said.error()) == (3, f"{file}{told}")
 
 
 def test_a_correction_rewrites_what_it_affects(filled: str) -> None:
@@ -253,16 +233,6 @@ def test_plan_marks_sessions_below_the_gate(filled: str) -> None:
     assert dry.out == said.out
 
 
-@pytest.mark.parametrize("words", [("version",), ("migrate", "--check"), ("plan", *RANGE)])
-def test_json_is_alone_on_stdout(filled: str, words: tuple[str, ...]) -> None:
-    url = () if words == ("version",) else ("--database-url", filled)
-    said = batchcore(*words, *url, "--json", "-v")
-    assert isinstance(said.document(), dict)
-    assert all(
-        re.match(r"\d{4}-\d\d-\d\d .* (INFO|DEBUG) ", line) for line in said.err.split("\n")[:-1]
-    )
-
-
 @pytest.mark.parametrize("libpq", [False, True], ids=["own", "libpq"])
 def test_the_database_may_come_from_the_environment(
     filled: str, monkeypatch: pytest.MonkeyPatch, *, libpq: bool
@@ -286,59 +256,12 @@ def test_the_database_may_come_from_the_environment(
 # What does not: one line, the exit code, and nothing lost.
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("--start", END, "--end", START), r"start 2025-06-30 is after end 2025-06-16"),
-        (("--start", "2099-01-02", "--end", "2099-01-09"), r"2099-01-02 is beyond calendar `XNYS`"),
-        ((*RANGE, "--calendar", "XNYZ"), r"`XNYZ`"),
-        ((*RANGE, "--portfolio", str(uuid.UUID(int=1))), f"unknown portfolio {uuid.UUID(int=1)}"),
-        ((*RANGE, "--portfolio", "mine"), r"portfolio_ids 'mine' is not a UUID"),
-        ((*RANGE, "--policy", "other"), r"`other`, expected one of rollforward, legacy"),
-        ((*RANGE, "--on-existing", "x"), r"`x`, expected one of skip, replace, error"),
-        ((*RANGE, "--lookback-days", "-1"), r"lookback_days is -1, expected 0"),
-        ((*RANGE, "--min-coverage", "1.5"), r"min_coverage is 1.5, expected 0 to 1"),
-        ((*RANGE, "--chunk-size", "0"), r"chunk_size is 0, expected 1 "),
-        ((*RANGE, "--threads", "0"), r"threads is 0, expected 1 "),
-        ((*RANGE, "--threads", "two"), r"'--threads'.*integer"),
-        ((*RANGE, "--policy", "legacy", "--calendar", "daily"), "expected XNYS"),
-        (("--changed-since", "2025-06-27T08:00:00"), "2025-06-27T08:00:00 needs a time zone"),
-        (("--changed-since", "today"), "`today` is not a time stamp, expected YYYY-MM-DDTHH:MM:SS"),
-        (("--start", "16.6.2025"), r"'--start': `16.6.2025` is not a date, expected YYYY-MM-DD"),
-    ],
-)
-@pytest.mark.parametrize("command", ["run", "plan"])
-def test_a_bad_argument_is_named(
-    filled: str, command: str, words: tuple[str, ...], message: str
-) -> None:
-    before = digests(filled)
-    said = batchcore(command, "--database-url", filled, *words)
-    assert (said.code, said.out) == (3, "")
-    assert re.search(message, said.error())
-    assert digests(filled) == before
-
-
 def test_no_server_is_a_failed_run() -> None:
     said = run("postgresql://someone:secret@127.0.0.1:1/nowhere")
     assert (said.code, said.out) == (2, "")
     assert 'connection to server at "127.0.0.1", port 1 failed' in said.error()
     assert "nothing is listening at that address" in said.error()
     assert "secret" not in said.err
-
-
-def test_tables_that_do_not_fit_are_named(filled: str) -> None:
-    query(filled, "ALTER TABLE portfolio_snapshots DROP COLUMN net_exposure")
-    before = digests(filled)
-    said = run(filled)
-    assert (said.code, said.out) == (3, "")
-    assert re.search(r"net_exposure.*missing col", said.error())
-    assert digests(filled) == before
-
-
-def test_a_database_that_was_not_migrated_is_refused(empty: str) -> None:
-    said = run(empty)
-    assert (said.code, said.out) == (3, "")
-    assert "portfolios" in said.error()
 
 
 def test_a_database_of_an_older_revision_is_refused(filled: str) -> None:
@@ -395,15 +318,8 @@ def test_a_snapshot_in_the_range_stops_a_run_that_must_not_find_one(filled: str)
 
 
 def test_a_value_that_does_not_fit_fails_its_portfolio_alone(filled: str) -> None:
-    one = ids(filled)[2]
-    # 999,999,999,999 at 999.99 is nearly 10^15 dollars; the columns end below 10^14 (S10).
-    query(
-        filled,
-        "UPDATE positions SET quantity = 999999999999, entry_price = 999.99, symbol = 'HUGE', "  # noqa: S608
-        "position_type = 'LONG', investment_class = 'PUBLIC', exit_date = NULL, "
-        "expiration_date = NULL, deleted_at = NULL, entry_date = '2025-06-01' WHERE id = "
-        f"(SELECT min(id::text)::uuid FROM positions WHERE portfolio_id = '{one}')",
-    )
+    exceed(filled)
+    one, *others = ids(filled)
     said = run(filled)
     assert said.code == 1
     assert "portfolios: 11 complete, 0 skipped, 1 failed" in said.out
@@ -413,9 +329,7 @@ def test_a_value_that_does_not_fit_fails_its_portfolio_alone(filled: str) -> Non
     stored = query(
         filled, "SELECT portfolio_id::text, count(*) FROM portfolio_snapshots GROUP BY 1"
     )
-    assert {row[0]: row[1] for row in stored} == {
-        other: SIZE.sessions for other in ids(filled) if other != one
-    }
+    assert {row[0]: row[1] for row in stored} == dict.fromkeys(others, SIZE.sessions)
 
 
 def test_a_database_with_rows_is_not_filled(filled: str) -> None:

@@ -51,21 +51,25 @@ def is_gone(server: embedded.EmbeddedServer) -> bool:
     return False
 
 
-def test_the_demo_on_real_closes_has_every_row_right(started) -> None:
+def test_the_demo_on_real_closes_has_every_row_right(
+    started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # scripts/check_wheel.py takes all 300 portfolios.
+    monkeypatch.setattr(run.Size, "of", lambda *_, **__: run.Size(portfolios=100))
     said = batchcore("demo", "--json")
     assert (said.code, said.err) == (0, "")
     document = said.document()
     assert document["market"] == "real"
-    # 300 portfolios over 120 sessions, all of them checked.
+    # 100 portfolios over 120 sessions, all of them checked.
     checked = document["checked"]
-    assert (checked["rows"], checked["differing"]) == (36_000, 0)
-    assert checked["portfolios"] == checked["portfolios_in_all"] == 300
-    run = document["run"]
-    assert (run["rows_written"], run["portfolios_failed"]) == (36_000, 0)
-    assert (run["sessions"][0], run["sessions"][-1]) == ("2016-01-12", "2016-07-01")
-    names = {issue["name"] for issue in run["issues"]}
+    assert (checked["rows"], checked["differing"]) == (12_000, 0)
+    assert checked["portfolios"] == checked["portfolios_in_all"] == 100
+    done = document["run"]
+    assert (done["rows_written"], done["portfolios_failed"]) == (12_000, 0)
+    assert (done["sessions"][0], done["sessions"][-1]) == ("2016-01-12", "2016-07-01")
+    names = {issue["name"] for issue in done["issues"]}
     assert {"expired", "exit_unpriced", "unpriced"} <= names
-    assert run["cache"]["lookback_hits"] > 0
+    assert done["cache"]["lookback_hits"] > 0
     (server,) = started
     assert is_gone(server)
 
@@ -143,29 +147,25 @@ def test_a_generated_market_splits_and_has_foreign_holdings(
 
 
 @pytest.mark.usefixtures("elsewhere")
-def test_rows_that_differ_are_told_and_fail_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_that_differ_fail_the_demo_and_a_debug_build_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async def check(*_: Any, **__: Any) -> Checked:
         return Checked(12, 1, 4, 4, ("portfolio p on 2025-06-30: net_exposure is 1, expected 2",))
 
-    monkeypatch.setattr("batchcore.demo.run.check", check)
+    monkeypatch.setattr(run, "check", check)
+    monkeypatch.setattr("batchcore.about.build_profile", "debug")
     said = batchcore("demo", *SMALL)
     assert said.code == 1
     assert said.out.endswith("\n12 rows checked against the reference, 1 differs\n")
-    assert said.err == "batchcore: portfolio p on 2025-06-30: net_exposure is 1, expected 2\n"
-
-
-@pytest.mark.usefixtures("elsewhere")
-def test_a_debug_build_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("batchcore.about.build_profile", "debug")
-    said = batchcore("demo", *SMALL)
-    assert said.code == 0
-    assert said.err.startswith("batchcore: warning: this is a debug build of the core")
+    warned, *told = said.err.splitlines()
+    assert warned.startswith("batchcore: warning: this is a debug build of the core")
+    assert told == ["batchcore: portfolio p on 2025-06-30: net_exposure is 1, expected 2"]
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--portfolios", "0"), "portfolios is 0, expected at least 1"),
         (("--symbols", "0"), "symbols is 0, expected at least 1"),
         (("--sessions", "100000"), "100000 sessions"),
     ],
@@ -178,7 +178,9 @@ def test_a_size_that_cannot_be_is_named(words: tuple[str, str], message: str) ->
 
 
 def test_a_demo_that_ends_with_an_error_stops_its_server(started) -> None:
-    assert batchcore("demo", "--portfolios", "0").code == 3
+    said = batchcore("demo", "--portfolios", "0")
+    assert said.code == 3
+    assert said.error().startswith("portfolios is 0, expected at least 1")
     (server,) = started
     assert is_gone(server)
 

@@ -113,14 +113,6 @@ def test_text_is_plain_where_it_is_piped(stored: str, portfolio: str) -> None:
     assert title.split()[:5] == ["key", "symbol", "sector", "type", "quantity"]
 
 
-def test_long_lists_are_cut_with_a_count(stored: str) -> None:
-    all_of_them = explain(stored, *DAY, "--top", "1000")
-    rows = len(all_of_them.out.splitlines()) - 6
-    said = explain(stored, *DAY, "--top", "3")
-    last = said.out.splitlines()[-1]
-    assert re.fullmatch(rf"{rows - 3} more rows, [+-][\d,.]+ together; --top shows more", last)
-
-
 def on_a_terminal(url: str, width: int, *words: str, **environment: str) -> str:
     command = ("explain", "--database-url", url, *words)
     said = shown(*command, width=width, TERM="xterm", COLORTERM="", **environment)
@@ -180,23 +172,3 @@ def test_what_has_changed_comes_first(copy, stored: str, portfolio: str) -> None
     head, _, worst, *_ = night.out.splitlines()
     assert head.startswith("not explained: 1 of 12 portfolios")
     assert worst.split()[0] == portfolio
-
-
-@pytest.mark.parametrize(
-    ("words", "wanted"),
-    [
-        (("--session", "2025-06-21"), "of any portfolio on 2025-06-21: the latest is of 2025-06-2"),
-        (("--session", "yesterday"), "`yesterday` is not a date"),
-        (("--since", "2025-06-24", *DAY), "is not before session"),
-        (("--by", "lot", *DAY), "by is `lot`, expected one of symbol"),
-        (("--portfolio", "x", *DAY), "portfolio_ids 'x' is not a UUID"),
-        (("--csv", "--json", *DAY), "--csv and --json are both given"),
-        (("--top", "0", *DAY), "Invalid value for '--top'"),
-    ],
-)
-def test_wrong_words_are_refused(stored: str, words: tuple[str, ...], wanted: str) -> None:
-    said = explain(stored, *words)
-    assert said.code == 3
-    assert wanted in said.error()
-    if "--json" in words:
-        assert json.loads(said.out)["error"]["exit_code"] == 3

@@ -51,32 +51,9 @@ def test_text_is_a_table_with_a_line_for_each_reason(stored: str) -> None:
     assert reasons[0] == ("YTD: from the first snapshot on: there is none on or before 2024-12-31")
 
 
-def test_many_rows_are_cut(stored: str) -> None:
+def test_a_range_is_named_and_without_a_session_there_is_nothing_to_do(stored: str) -> None:
     lines = performance(stored, "--start", "2025-06-20").out.splitlines()
-    assert lines[0].startswith("portfolio")
     assert lines[1].split()[1] == "2025-06-20/.."
-    assert not any("more row" in line for line in lines)
-    lines = performance(stored).out.splitlines()
-    assert any("more rows, which --json lists" in line for line in lines)
-
-
-def test_without_a_session_there_is_nothing_to_do(stored: str) -> None:
     said = performance(stored, "--start", "2025-07-01")
     assert (said.code, said.err) == (99, "")
     assert "no session in the period" in said.out
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("--period", "2W"), "unknown period `2W`, expected one of 1D, MTD"),
-        (("--inflows", "noon"), "unknown inflows `noon`, expected one of end, start"),
-        (("--start", "2025-06-20", "--period", "1D"), "give either start or periods"),
-        (("--benchmark", "NONE"), "`NONE` has no close up to 2025-06-30"),
-        (("--portfolio", "x"), "portfolio_ids 'x' is not a UUID"),
-    ],
-)
-def test_a_wrong_option_is_named(stored: str, words: tuple[str, ...], message: str) -> None:
-    said = performance(stored, *words)
-    assert said.code == 3
-    assert message in said.error()

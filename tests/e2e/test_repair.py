@@ -98,10 +98,3 @@ def test_killed_half_way_and_run_again(done: str) -> None:
     assert rows[0] == ROWS
     assert digests(done)["positions"] == before["positions"]
     assert repair(done).code == 99
-
-
-def test_options_that_make_no_sense(done: str) -> None:
-    said = repair(done, "--policy", "legacy")
-    assert said.code == 3
-    assert "the policy `legacy` supports no repair" in said.error()
-    assert repair(done, "--on-existing", "skip").code == 3

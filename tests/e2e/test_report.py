@@ -1,7 +1,6 @@
 """`batchcore report` on a real server, from the command line to the file."""
 
 import os
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +43,6 @@ def test_the_page_of_the_latest_night(valued: str, tmp_path: Path) -> None:
     assert "What verify found" in page
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)" in page
-    # As any file that the process makes, not that of a temporary one.
-    (tmp_path / "other").touch()
-    assert out.stat().st_mode == (tmp_path / "other").stat().st_mode
-    (tmp_path / "other").unlink()
     assert list(tmp_path.iterdir()) == [out]
 
 
@@ -60,43 +55,6 @@ def test_the_page_of_a_portfolio(valued: str, tmp_path: Path) -> None:
     page = out.read_text(encoding="utf-8")
     assert "18\N{NO-BREAK SPACE}Jun\N{NO-BREAK SPACE}2025 to 30\N{NO-BREAK SPACE}Jun" in page
     assert "<script" not in page
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("--since", "2025-06-18"), "--since is of a portfolio: give --portfolio too"),
-        (("--benchmark", "SPY"), "--benchmark is of a portfolio: give --portfolio too"),
-        (("--policy", "rollforward"), "--policy is of a portfolio: give --portfolio too"),
-        (("--calendar", "XNYS"), "--calendar is of a portfolio: give --portfolio too"),
-        (("--lookback-days", 10), "--lookback-days is of a portfolio: give --portfolio too"),
-        (("--portfolio", uuid.UUID(int=7), "--verify"), "--verify is of a night"),
-        (("--portfolio", uuid.UUID(int=7), "--run", "x"), "--run is of a night"),
-        (("--portfolio", uuid.UUID(int=7), "--group", "x"), "--group is of a night"),
-        (("--group", uuid.UUID(int=7)), f"there is no group {uuid.UUID(int=7)} in the ledger"),
-        (("--run", uuid.UUID(int=7)), f"there is no run {uuid.UUID(int=7)} in the ledger"),
-        (
-            ("--group", uuid.UUID(int=7), "--run", uuid.UUID(int=7)),
-            "a run or a group can be shown: give one of them",
-        ),
-        (
-            ("--portfolio", uuid.UUID(int=7), "--benchmark", ""),
-            "benchmark is '', expected a symbol",
-        ),
-        (("--portfolio", uuid.UUID(int=7), "--lookback-days", -1), "lookback_days is -1"),
-        (("--portfolio", uuid.UUID(int=7)), f"there is no portfolio {uuid.UUID(int=7)}"),
-        (("--portfolio", "x"), "portfolio 'x' is not a UUID"),
-        ((), "no run is in the ledger"),
-    ],
-)
-def test_what_cannot_be_shown_is_named(
-    migrated: str, tmp_path: Path, words: tuple[object, ...], message: str
-) -> None:
-    out = tmp_path / "page.html"
-    said = report(migrated, "--out", out, *words)
-    assert (said.code, said.out) == (3, "")
-    assert said.error().startswith(message)
-    assert not out.exists()
 
 
 @pytest.mark.parametrize(

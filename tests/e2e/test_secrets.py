@@ -40,7 +40,6 @@ COMMANDS = {
     "generate": ("--portfolios", "2", "--symbols", "3", "--sessions", "2"),
     "status": (),
 }
-COMMAND = pytest.mark.parametrize("name", list(COMMANDS))
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +84,12 @@ def forms(url: str, secret: str) -> dict[str, tuple[str, dict[str, str]]]:
     }
 
 
-FORMS = pytest.mark.parametrize("form", list(forms("", "")))
+FORMS = list(forms("", ""))
+EACH = pytest.mark.parametrize(
+    ("name", "form"),
+    [*((name, "authority") for name in COMMANDS), *(("run", form) for form in FORMS[1:])],
+)
+"""Every command, and every way to give a password."""
 
 
 def said_by(monkeypatch: pytest.MonkeyPatch, name: str, form: str, url: str, secret: str):
@@ -96,8 +100,7 @@ def said_by(monkeypatch: pytest.MonkeyPatch, name: str, form: str, url: str, sec
     return command(name, *COMMANDS[name], *words, "-vv", "--debug")
 
 
-@COMMAND
-@FORMS
+@EACH
 def test_the_right_password_is_shown_nowhere(
     secured: str, monkeypatch: pytest.MonkeyPatch, name: str, form: str
 ) -> None:
@@ -108,8 +111,7 @@ def test_the_right_password_is_shown_nowhere(
     assert_hidden(everything(said))
 
 
-@COMMAND
-@FORMS
+@EACH
 def test_a_wrong_password_is_shown_nowhere(
     secured: str, monkeypatch: pytest.MonkeyPatch, name: str, form: str
 ) -> None:
@@ -149,7 +151,7 @@ def test_a_url_that_cannot_be_used_tells_nothing_of_its_password(
     assert_hidden(everything(said))
 
 
-@FORMS
+@pytest.mark.parametrize("form", FORMS)
 def test_errors_and_logs_of_a_program_tell_no_password(
     secured: str,
     monkeypatch: pytest.MonkeyPatch,

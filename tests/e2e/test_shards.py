@@ -10,6 +10,8 @@ import pytest
 
 from batchcore.cli.options import URL_VARIABLE
 from batchcore.cli.processes import run_processes
+from batchcore.pages import render
+from batchcore.pages.contents import Night
 from support.command import Said, batchcore, shown
 from support.tables import RANGE, ROWS, SIZE, exceed, query, run
 
@@ -144,7 +146,9 @@ def test_shards_one_by_one_are_a_group_that_waits_for_the_others(filled: str) ->
     assert terminal.out.splitlines()[0].endswith("complete, 2 shards\x1b[0m")
 
 
-def test_a_shard_that_is_repeated_leaves_its_group_complete(filled: str, tmp_path: Path) -> None:
+def test_a_shard_that_is_repeated_leaves_its_group_complete(
+    filled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = [run(filled, "--shard", f"{number}/2", "--json").document() for number in (1, 2)]
     group = first[0]["group"]
     for words in (("--shard", "2/2"), ("--processes", "2")):
@@ -158,13 +162,13 @@ def test_a_shard_that_is_repeated_leaves_its_group_complete(filled: str, tmp_pat
     assert len([line for line in lines if line.startswith("shard 2/2: run ")]) == 3
     assert query(filled, "SELECT count(DISTINCT group_id) FROM batchcore_run_shards")[0][0] == 1
 
-    out = tmp_path / "night.html"
+    nights: list[Night] = []
+    monkeypatch.setattr(render, "night_page", lambda night: nights.append(night) or "")
+    common = ("report", "--database-url", filled, "--out", str(tmp_path / "night.html"), "--json")
     for words in (("--group", group), ("--run", first[1]["run_id"]), ()):
-        shown = batchcore(
-            *("report", "--database-url", filled, "--out", str(out), *words, "--json")
-        )
+        shown = batchcore(*common, *words)
         assert (shown.code, shown.document()["shows"]) == (0, group)
-        assert f"{ROWS} snapshots of {SIZE.portfolios} portfolios" in out.read_text("utf-8")
+        assert (nights[-1].run.rows_written, nights[-1].run.portfolios) == (ROWS, SIZE.portfolios)
 
 
 def test_the_exit_code_of_a_group_is_the_worst_of_its_shards(filled: str) -> None:
@@ -180,46 +184,6 @@ def test_the_exit_code_of_a_group_is_the_worst_of_its_shards(filled: str) -> Non
     assert status(filled, "--group", str(group)).code == 4
     query(filled, "UPDATE batchcore_run_heartbeats SET expires_at = now() - interval '1 hour'")
     assert status(filled, "--group", str(group)).code == 2  # stuck
-
-
-@pytest.mark.parametrize(
-    ("words", "error"),
-    [
-        (("--shard", "3/2"), "shard is 3/2, expected k/n with 1 <= k <= n <= 10000"),
-        (("--shard", "0/2"), "shard is 0/2, expected k/n with 1 <= k <= n <= 10000"),
-        (("--shard", "2"), "`2` is not K/N, such as 2/4"),
-        (("--shard", "a/b"), "`a/b` is not K/N, such as 2/4"),
-        (("--processes", "0"), "Invalid value for '--processes'"),
-        (("--processes", "10001"), "Invalid value for '--processes'"),
-        (
-            ("--processes", "2", "--shard", "1/2"),
-            "a shard is one process: give --shard or --processes",
-        ),
-        (
-            ("--processes", "2", "--databases", "some.toml"),
-            "several databases are worked on by one process: give --databases or --processes",
-        ),
-        (
-            ("--databases", "some.toml", "--database-url", "postgresql://nowhere.invalid/none"),
-            "a file names the databases: give --databases or --database-url",
-        ),
-        (("--parallel", "4"), "parallel is of several databases: give --databases too"),
-    ],
-)
-def test_what_contradicts_is_refused_in_one_line(
-    monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], error: str
-) -> None:
-    monkeypatch.setenv(URL_VARIABLE, "postgresql://nowhere.invalid/none")
-    said = batchcore("run", *words)
-    assert said.code == 3
-    assert error in said.error()
-
-
-def test_an_unknown_group_is_refused(migrated: str) -> None:
-    said = status(migrated, "--group", NOBODY)
-    assert (said.code, said.error()) == (3, f"there is no group {NOBODY} in the ledger")
-    said = status(migrated, "--group", NOBODY, "--run", NOBODY)
-    assert (said.code, said.error()) == (3, "a run or a group can be shown: give one of them")
 
 
 def test_a_plan_of_a_shard_counts_its_own_and_one_of_processes_all(filled: str) -> None:
@@ -325,12 +289,8 @@ def test_databases_that_have_nothing_to_do_are_no_failure(filled: str, tmp_path:
     file = tmp_path / "databases.toml"
     (tmp_path / "names.toml").write_text('namespace = "public"\n')
     file.write_text(f"[one]\nurl = {json.dumps(filled)}\nschema = 'names.toml'\n")
-    assert (
-        many(str(file), "--dry-run", "--json").document()["databases"]["one"]["report"][
-            "rows_planned"
-        ]
-        == ROWS
-    )
+    planned = many(str(file), "--dry-run", "--json").document()["databases"]["one"]["report"]
+    assert planned["rows_planned"] == ROWS
     assert many(str(file)).code == 0
     again = many(str(file))
     assert (again.code, again.artifact and again.artifact["outcome"]) == (99, "nothing_to_do")

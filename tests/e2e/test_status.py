@@ -9,7 +9,6 @@ from support.tables import END, SIZE, START, exceed, query, run
 
 pytestmark = pytest.mark.db
 
-NOBODY = "00000000-0000-4000-8000-000000000001"
 EXPIRED = "UPDATE batchcore_run_heartbeats SET expires_at = now() - interval '1 second'"
 ALIVE = "UPDATE batchcore_run_heartbeats SET expires_at = now() + interval '1 hour'"
 KILLED = "UPDATE batchcore_runs SET state = 'running', ended_at = NULL"
@@ -93,7 +92,6 @@ def test_a_run_that_waits_says_for_whom_and_then_ends_with_4(filled: str) -> Non
     assert said.code == 4
     assert f"waiting_for_run={one['run_id']} seconds=0.2" in said.err
     assert f"gave up after 0.2 s: run {one['run_id']} is already processing" in said.err
-    assert run(filled, "--wait", "-1").error() == "wait is -1.0, expected seconds, 0 or more"
 
 
 def test_no_resume_begins_a_run_of_its_own(filled: str) -> None:
@@ -136,22 +134,3 @@ def test_later_sessions_are_reported_beside_what_was_finished(filled: str) -> No
     assert document["sessions"] == ["2025-06-27", "2025-06-30"]
     query(filled, "UPDATE batchcore_runs SET state = 'failed'")
     assert batchcore(*url, "--today", END).code == 99
-
-
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        (("--run", "x"), "run 'x' is not a UUID"),
-        (("--run", NOBODY), f"there is no run {NOBODY} in the ledger"),
-        (("--limit", "0"), "limit is 0, expected 1 or more"),
-    ],
-)
-def test_what_status_refuses_is_bad_usage(migrated: str, words: tuple[str, ...], told: str) -> None:
-    said = batchcore("status", "--database-url", migrated, *words)
-    assert (said.code, said.error()) == (3, told)
-
-
-def test_a_database_that_was_not_migrated_is_told(empty: str) -> None:
-    said = batchcore("status", "--database-url", empty)
-    assert said.code == 3
-    assert "run `batchcore migrate`" in said.error()

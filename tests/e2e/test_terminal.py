@@ -123,9 +123,12 @@ def test_a_plan_without_anything_missing_says_so(filled: str) -> None:
     }
 
 
-@pytest.mark.parametrize("command", ["run", "plan", "status", "verify"])
+@pytest.mark.parametrize("command", ["run", "plan", "status", "verify", "migrate --check"])
 def test_json_and_pipes_are_what_they_are_without_a_terminal(filled: str, command: str) -> None:
-    words = RANGE if command in {"run", "plan"} else ()
-    said, _ = seen(filled, command, *words, "--json")
+    first, *words = command.split()
+    words += RANGE if command in {"run", "plan"} else ()
+    said, _ = seen(filled, first, *words, "--json", "-v")
     assert isinstance(said.document(), dict)
-    assert "\x1b" not in batchcore(command, "--database-url", filled, *words).out
+    log = said.err.splitlines()
+    assert all(re.match(r"\d{4}-\d\d-\d\d .* [A-Z]+ ", line) for line in log)
+    assert "\x1b" not in batchcore(first, "--database-url", filled, *words).out

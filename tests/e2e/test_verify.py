@@ -157,23 +157,3 @@ def test_without_a_snapshot_there_is_nothing_to_verify(filled: str) -> None:
     said = verify(filled)
     assert (said.code, said.err) == (99, "")
     assert said.out == "nothing to verify: no snapshot is stored in the range\n"
-
-
-def test_wrong_words_are_refused(filled: str) -> None:
-    for words, wanted in (
-        (("--sample", "0"), "sample is 0, expected 1 or more"),
-        (("--policy", "other"), "unknown policy `other`"),
-        (("--calendar", "NOWHERE"), "unknown calendar `NOWHERE`"),
-        (("--policy", "legacy", "--calendar", "daily"), "expected XNYS"),
-        (("--portfolio", "x"), "portfolio_ids 'x' is not a UUID"),
-        (("--start", "2025-06-20", "--end", "2025-06-19"), "is after end"),
-    ):
-        said = verify(filled, *words)
-        assert (said.code, said.out) == (3, "")
-        assert wanted in said.error()
-
-
-def test_a_database_without_tables_is_refused(empty: str) -> None:
-    said = verify(empty)
-    assert (said.code, said.out) == (3, "")
-    assert "missing table" in said.error()

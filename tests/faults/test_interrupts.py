@@ -12,13 +12,12 @@ from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy.ext.asyncio import create_async_engine
 
 import batchcore
 from batchcore.cli.options import ARTIFACT_VARIABLE
 from batchcore.config import Settings
 from support.artifact import checked
-from support.callers import with_driver
+from support.callers import engine_of
 from support.faults import PATIENCE_S, SUCCESS, Moment, Scene
 from support.jobs import Job, dump
 from support.proxy import Proxy, proxied
@@ -151,11 +150,8 @@ async def lent(kind: str, url: str) -> AsyncIterator[tuple[Any, Callable[[], int
         async with asyncpg.create_pool(url, min_size=0, max_size=MOST_CONNECTIONS) as pool:
             yield pool, lambda: pool.get_size() - pool.get_idle_size()
         return
-    engine = create_async_engine(with_driver(url), pool_size=MOST_CONNECTIONS, max_overflow=0)
-    try:
+    async with engine_of(url, pool_size=MOST_CONNECTIONS, max_overflow=0) as engine:
         yield engine, engine.pool.checkedout  # type: ignore[attr-defined]
-    finally:
-        await engine.dispose()
 
 
 def batch(db: object, job: Job) -> asyncio.Task[batchcore.BatchResult]:

@@ -5,7 +5,7 @@ import datetime as dt
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -59,31 +59,23 @@ def checked(path: Path, code: int) -> dict[str, Any]:
     return document
 
 
-class Expected:
-    """The artifact of one call of the command line, which is told where to write it."""
-
-    def __init__(self, words: Sequence[str], path: Path) -> None:
-        command = next((word for word in words if not word.startswith("-")), "")
-        self.path: Path | None = path
-        if command not in COMMANDS or "--help" in words or "--artifact" in words:
-            self.path = None
-        self.words = (*words,)
-        self.environment = {} if self.path is None else {ARTIFACT_VARIABLE: str(path)}
-        if self.path is not None and (command not in WRITING or "--dry-run" in words):
-            self.words = (*words, "--artifact", str(path))  # the variable is not for plans
-
-    def document(self, code: int) -> dict[str, Any] | None:
-        """Return it, checked; None of a command that leaves none."""
-        return None if self.path is None else checked(self.path, code)
-
-
 @contextlib.contextmanager
-def expected(words: Sequence[str]) -> Iterator[Expected]:
-    """Give the artifact that a call must leave, with the environment for the call."""
+def expected(
+    words: Sequence[str],
+) -> Iterator[tuple[Sequence[str], Callable[[int], dict[str, Any] | None]]]:
+    """Let a call of the command line leave an artifact, if its command does.
+
+    Give the words for the call, and what returns the document, checked, by its exit code.
+    """
+    command = next((word for word in words if not word.startswith("-")), "")
+    leaves = command in COMMANDS and not {"--help", "--artifact"} & {*words}
     with tempfile.TemporaryDirectory() as folder:
-        found = Expected(words, Path(folder) / "artifact.json")
-        with mock.patch.dict(os.environ, found.environment):
-            yield found
+        path = Path(folder) / "artifact.json"
+        if leaves and (command not in WRITING or "--dry-run" in words):
+            words = (*words, "--artifact", str(path))  # the variable is not for plans
+        environment = {ARTIFACT_VARIABLE: str(path)} if leaves else {}
+        with mock.patch.dict(os.environ, environment):
+            yield words, lambda code: checked(path, code) if leaves else None
 
 
 class Watched:

@@ -63,9 +63,9 @@ def called(words: Sequence[str], stream: type[io.StringIO] = io.StringIO) -> Sai
 
 def batchcore(*words: str) -> Said:
     """Call the command line; however a run ends, it must leave a valid artifact."""
-    with artifact.expected(words) as expected:
-        said = called(expected.words)
-        return replace(said, artifact=expected.document(said.code))
+    with artifact.expected(words) as (given, document):
+        said = called(given)
+        return replace(said, artifact=document(said.code))
 
 
 def shown(*words: str, width: int = 80, **environment: str) -> Said:

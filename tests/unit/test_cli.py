@@ -166,6 +166,9 @@ def test_passwords_of_urls_are_hidden_wherever_they_stand(monkeypatch) -> None:
     text = f"cannot use postgresql://someone:{SECRET}@host/db and postgresql://host/db"
     hidden = "cannot use postgresql://someone:***@host/db and postgresql://host/db"
     assert exits.redacted(text) == hidden
+    said = batchcore("run", "--debug", "--database-url", f"postgresql://someone@host:{SECRET}/db")
+    assert said.code in {2, 3}
+    assert SECRET not in said.err + said.out
     monkeypatch.setenv(options.URL_VARIABLE, f"postgresql://someone:{SECRET}@host/db")
     said = batchcore("run", "--help")
     assert said.code == 0

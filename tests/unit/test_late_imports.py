@@ -32,6 +32,9 @@ asyncio.run(main())
 print(sorted(in_loop & {{"asyncpg", "batchcore", "exchange_calendars", "numpy", "sqlalchemy"}}))
 print(all(name in sys.modules for name in ("numpy", "asyncpg")))
 """
+CALCULATOR = "from batchcore.run import calculator; in_loop.clear(); await calculator."
+"""What its calls need, not the import of its class."""
+DAY = "__import__('datetime').date(2026, 1, 5)"
 CALLS = {
     "run_batch": "await batchcore.run_batch('x')",
     "a calendar of exchange_calendars": "await batchcore.run_batch('x', calendar='XLON')",
@@ -40,11 +43,13 @@ CALLS = {
     "runs": "await batchcore.runs('x')",
     "verify": "await batchcore.verify('x', calendar='XLON')",
     "performance": "await batchcore.performance('x', calendar='XLON')",
-    "read_snapshots": (
-        "await batchcore.read_snapshots("
-        "'x', __import__('datetime').date(2026, 1, 1), __import__('datetime').date(2026, 1, 2))"
+    "read_snapshots": f"await batchcore.read_snapshots('x', {DAY}, {DAY})",
+    "one portfolio": "await batchcore.calculate_portfolio_provider_beta('x', '0' * 32)",
+    "a calculator": (
+        f"{CALCULATOR}PnLCalculator(calendar='XLON', db='x').calculate_portfolio_pnl("
+        f"'0' * 32, {DAY})"
     ),
-    "one portfolio": ("await batchcore.calculate_portfolio_provider_beta('x', '0' * 32)"),
+    "an orchestrator": f"{CALCULATOR}BatchOrchestrator('x').run_batch_sequence()",
 }
 
 
@@ -53,26 +58,6 @@ def test_a_first_call_imports_in_a_thread(call: str) -> None:
     error, in_loop, loaded = printed(LOOP.format(call=CALLS[call])).splitlines()
     assert error == "expected a database URL that starts with `postgresql://`"
     assert (in_loop, loaded) == ("[]", "True")
-
-
-def test_a_calculator_and_an_orchestrator_import_in_a_thread_what_their_calls_need() -> None:
-    calls = """
-        import datetime as dt
-        from batchcore.run import calculator
-        in_loop.clear()
-        for call in (
-            calculator.PnLCalculator(calendar="XLON", db="x").calculate_portfolio_pnl(
-                "0" * 32, dt.date(2026, 1, 5)
-            ),
-            calculator.BatchOrchestrator("x").run_batch_sequence(),
-        ):
-            try:
-                await call
-            except batchcore.ConfigError as error:
-                print(error)
-    """
-    told = "expected a database URL that starts with `postgresql://`"
-    assert printed(LOOP.format(call=calls.strip())).splitlines() == [told, told, "[]", "True"]
 
 
 def test_preload_imports_all_that_calls_need() -> None:

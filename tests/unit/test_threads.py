@@ -126,43 +126,30 @@ def test_a_second_thread_is_refused_while_one_looks_up_prices(name: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("cache", "load", "calls"),
+    ("cache", "source", "rows", "calls"),
     [
-        (PriceCache, "load_closes", PRICE_CALLS),
-        (CompanyProfileCache, "load_company_profiles", PROFILE_CALLS),
-        (SnapshotCache, "load_latest_snapshots", SNAPSHOT_CALLS),
+        (PriceCache, "load_closes", build.prices(), PRICE_CALLS),
+        (CompanyProfileCache, "load_company_profiles", Profiles.none(), PROFILE_CALLS),
+        (SnapshotCache, "load_latest_snapshots", Previous.none(), SNAPSHOT_CALLS),
     ],
 )
 def test_a_second_thread_is_refused_while_one_awaits_a_load(
-    monkeypatch: pytest.MonkeyPatch,
-    cache: type[Cache],
-    load: str,
-    calls: dict[str, Callable[[Any], object]],
+    monkeypatch: pytest.MonkeyPatch, cache: type[Cache], source: str, rows: object, calls: Any
 ) -> None:
     made, blocked = cache(), Blocked()
-    rows = {
-        "load_closes": build.prices([("A", 20_269, Decimal(7))]),
-        "load_company_profiles": Profiles.none(),
-        "load_latest_snapshots": Previous.none(),
-    }
 
     async def slow(*_: object) -> object:
         await asyncio.to_thread(blocked)
-        return rows[load]
-
-    monkeypatch.setattr(caches, load, slow)
-    loads = {
-        "load_closes": "load_single_date",
-        "load_company_profiles": "load",
-        "load_latest_snapshots": "load_latest_snapshots",
-    }
+        return rows
 
     def refused() -> None:
         for call in calls.values():
             with pytest.raises(ConcurrentUseError, match=f"^{cache.__name__} is in use by another"):
                 call(made)
 
-    blocked.while_inside(lambda: calls[loads[load]](made), refused)
+    monkeypatch.setattr(caches, source, slow)
+    load = next(call for name, call in calls.items() if name.startswith("load"))
+    blocked.while_inside(lambda: load(made), refused)
     made.clear()
 
 
@@ -196,6 +183,13 @@ def test_a_load_that_fails_lets_other_threads_in(monkeypatch: pytest.MonkeyPatch
         await_(cache.load_single_date("postgresql:", ["B"], MONDAY))
     with ThreadPoolExecutor(1) as other:
         assert other.submit(cache.get, "A", MONDAY).result() == Decimal("1.5")
+
+
+def test_a_flag_raised_in_another_thread_is_seen() -> None:
+    flag = _core.CancelFlag()
+    with ThreadPoolExecutor(1) as other:
+        other.submit(flag.set).result()
+    assert flag.is_set()
 
 
 def at_once(work: Callable[[int], Any]) -> list[Any]:
@@ -239,37 +233,22 @@ def test_caches_of_their_own_in_many_threads() -> None:
     assert at_once(own) == [[number * day + 1 for day in range(100)] for number in range(THREADS)]
 
 
-def test_threads_compute_the_same_rows_from_the_same_arrays() -> None:
+def test_threads_compute_the_same_rows_from_the_same_arrays_and_stores() -> None:
     portfolios = [portfolio(position(), name=str(number)) for number in range(20)]
     inputs = build.inputs(portfolios, PRICES, [jan(5)])
     sessions = build.session_days([jan(5)])
+    expected = native.compute(inputs, sessions, threads=1).daily_pnl.tolist()
+    days = np.arange(1, 200, dtype=np.int32)
+    closes = [("A", day, Decimal(day)) for day in days.tolist()]
+    store = _core.PriceStore.from_frame(build.prices(closes))
 
-    def computed(_number: int) -> list[list[int]]:
-        rows = [native.compute(inputs, sessions, threads=2) for _ in range(10)]
-        return [row.daily_pnl.tolist() for row in rows]
+    def same(_number: int) -> bool:
+        for _ in range(10):
+            assert native.compute(inputs, sessions, threads=2).daily_pnl.tolist() == expected
+        _core.Marks.from_prices(store, sessions=days, lookback_days=5)
+        return all(store.as_of(0, day, 0) == (day * 10_000, day) for day in days.tolist())
 
-    (expected,) = {tuple(native.compute(inputs, sessions, threads=1).daily_pnl.tolist())}
-    assert at_once(computed) == [[list(expected)] * 10] * THREADS
-
-
-def test_threads_share_stores_and_marks() -> None:
-    days = range(1, 200)
-    store = _core.PriceStore.from_frame(build.prices([("A", day, Decimal(day)) for day in days]))
-
-    def read(_number: int) -> bool:
-        session = np.array(days, dtype=np.int32)
-        marks = _core.Marks.from_prices(store, sessions=session, lookback_days=5)
-        del marks
-        return all(store.as_of(0, day, 0) == (day * 10_000, day) for day in days)
-
-    assert at_once(read) == [True] * THREADS
-
-
-def test_a_flag_raised_in_another_thread_is_seen() -> None:
-    flag = _core.CancelFlag()
-    with ThreadPoolExecutor(1) as other:
-        other.submit(flag.set).result()
-    assert flag.is_set()
+    assert at_once(same) == [True] * THREADS
 
 
 def test_catalogs_are_remembered_while_other_threads_remember_and_forget(

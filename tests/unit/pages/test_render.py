@@ -10,7 +10,7 @@ import matplotlib as mpl
 import pytest
 
 from batchcore.pages import advice, render, texts
-from batchcore.pages.contents import Night, PortfolioPage, RunFacts, Verified
+from batchcore.pages.contents import FailedPortfolio, Night, PortfolioPage, RunFacts, Verified
 from batchcore.run.result import ShardResult
 from support import pages
 
@@ -202,17 +202,13 @@ def test_a_night_of_shards_has_a_row_for_each() -> None:
         shard=(1, 3), run_id="one", state="failed", error="DatabaseError: <b>", attempt=2, failed=7
     )
     shards = (ended, replace(ended, shard=(2, 3), state="complete", error=None, rows_written=1234))
-    night = pages.night(50, 10)
-    night = replace(night, run=replace(night.run, state="failed"), shards=shards)
-    source = render.night_page(night)
-    text = text_of(source)
+    one = FailedPortfolio("id", "", "out_of_range")
+    night = Night(run=pages.run(state="failed", failed=37), failed=(one,), shards=shards)
+    text = text_of(render.night_page(night))
     for shown in ("1/3", "2/3", "1,234", "DatabaseError: <b>", f"Group {night.run.run_id}, "):
         assert shown in text
     assert f"batchcore status --group {night.run.run_id} names them" in text
     assert "Shards" not in text_of(render.night_page(replace(night, shards=())))
-
-
-def test_a_night_names_the_shards_that_have_not_begun() -> None:
     missing = tuple(ShardResult(shard=(number, 4), state="missing") for number in (2, 3))
     text = text_of(render.night_page(Night(run=pages.run(state="missing"), shards=missing)))
     assert "Shards have not begun: 2/4, 3/4; 100,000 snapshots" in text
