@@ -11,7 +11,7 @@ import pickle
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -26,9 +26,6 @@ from batchcore.demo import embedded
 from batchcore.demo.run import Size
 from sample import FULL, SMALL, EmptyDatabase, Sides
 from support.database import created
-
-S = TypeVar("S", bound=Sides)
-Given = Callable[..., contextlib.AbstractContextManager[S]]
 
 FIGURES = pytest.StashKey[list[str]]()
 
@@ -91,11 +88,11 @@ def empty_database(timed: bool) -> Iterator[EmptyDatabase]:  # noqa: FBT001  # a
 
 
 @pytest.fixture(scope="module")
-def given(timed: bool, figures: list[str], empty_database: EmptyDatabase) -> Given:  # noqa: FBT001
+def given(timed: bool, figures: list[str], empty_database: EmptyDatabase) -> Callable:  # noqa: FBT001
     """A function that gives sides on a filled database; their figures are printed in the end."""
 
     @contextlib.contextmanager
-    def give(kind: type[S], full: Size = FULL, small: Size = SMALL, **more: Any) -> Iterator[S]:
+    def give(kind: type, full: Size = FULL, small: Size = SMALL, **more: Any) -> Iterator[Sides]:
         with empty_database() as url:
             made = kind(url, full if timed else small, **more)
             asyncio.run(made.prepare())

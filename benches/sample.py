@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import asyncpg
 
@@ -27,8 +27,6 @@ from batch.wire import connected
 from batchcore.calendar import date_of
 from batchcore.db.migrate import migrate
 from batchcore.demo.run import Seeded, Size, seeded
-
-T = TypeVar("T")
 
 FULL = Size(portfolios=1000, symbols=3000, sessions=120)
 SMALL = Size(portfolios=20, symbols=100, sessions=10)
@@ -114,7 +112,7 @@ class Sides:
         self.run(other)
         self.put_back()
 
-    def timed(self, side: str, work: Coroutine[Any, Any, T]) -> T:
+    def timed(self, side: str, work: Coroutine) -> Any:
         began = perf_counter()
         found = asyncio.run(work)
         took = {"total": perf_counter() - began}
@@ -172,11 +170,8 @@ class Nights(Sides):
         assert result.rows_written == self.job.rows
 
 
-N = TypeVar("N", bound=Nights)
-
-
 @contextmanager
-def nights(kind: type[N], name: str) -> Iterator[N]:
+def nights(kind: type, name: str) -> Iterator[Nights]:
     """Give the nights on a database of the size of a name."""
     size = SIZES[name]
     with TemporaryDirectory(prefix="batchcore-bench-") as folder, server(size) as started:

@@ -12,7 +12,7 @@ How it reads and writes is said in `batch.inputs` and `batch.wire`.
 import asyncio
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import perf_counter
 
 import asyncpg
@@ -94,7 +94,7 @@ async def _run(url: str, job: Job) -> Timing:
 
         def pieces() -> Iterator[np.ndarray]:
             nonlocal spent
-            rows = Rows(ids, read.sessions)
+            created_us = time.time_ns() // 1000
             for first in range(0, len(ids), PORTFOLIOS_A_CHUNK):
                 last = min(first + PORTFOLIOS_A_CHUNK, len(ids))
                 began = perf_counter()
@@ -102,7 +102,7 @@ async def _run(url: str, job: Job) -> Timing:
                 latest[first:last] = figures["equity_balance"][-1]
                 by_row = {name: values.T.ravel() for name, values in figures.items()}
                 spent += perf_counter() - began
-                yield from rows.encoded(first, last, by_row)
+                yield from encoded(loaded, created_us, first, last, by_row)
 
         async with connection.transaction():
             await wire.write(connection, "portfolio_snapshots", COLUMNS, pieces())
@@ -111,47 +111,33 @@ async def _run(url: str, job: Job) -> Timing:
     return Timing(have - began, spent, done - have - spent, STATEMENTS, len(ids) * sessions)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Rows:
-    """The rows of a run, a session of each portfolio after the other, of days of PostgreSQL."""
+def encoded(
+    loaded: Loaded, created_us: int, first: int, last: int, figures: dict[str, np.ndarray]
+) -> Iterator[np.ndarray]:
+    """Give the rows of portfolios `first` to `last` as bytes, sessions of each side by side.
 
-    ids: np.ndarray
-    sessions: np.ndarray
-    created_us: int = field(default_factory=lambda: time.time_ns() // 1000)
-
-    def encoded(
-        self, first: int, last: int, figures: dict[str, np.ndarray]
-    ) -> Iterator[np.ndarray]:
-        """Give the rows of portfolios `first` to `last` as bytes, in the order of `COLUMNS`.
-
-        `figures` has (n,) int64 of each other column, in cents; returns in millionths.
-        """
-        count = (last - first) * len(self.sessions)
-        counter = first * len(self.sessions) + np.arange(count)
-        columns: dict[str, wire.Column] = {
-            "id": wire.Plain("id", wire.UUID, wire.uuid7(self.created_us // 1000, counter)),
-            "portfolio_id": wire.Plain(
-                "portfolio_id",
-                wire.UUID,
-                np.repeat(np.ascontiguousarray(self.ids[first:last]), len(self.sessions)),
-            ),
-            "snapshot_date": wire.Plain(
-                "snapshot_date", wire.DATE, np.tile(self.sessions, last - first)
-            ),
-            "is_complete": wire.Plain("is_complete", wire.BOOL, np.array(True)),  # noqa: FBT003
-            "created_at": wire.Plain(
-                "created_at", wire.INT8, np.array(self.created_us - wire.EPOCH_US)
-            ),
-        }
-        for name, values in figures.items():
-            if name.startswith("num_"):
-                columns[name] = wire.Plain(name, wire.INT4, values)
-            elif name == "daily_return":
-                null = np.abs(values) >= RETURN_LIMIT
-                columns[name] = wire.Numeric.of(name, 6, np.where(null, 0, values), null)
-            else:
-                columns[name] = wire.Numeric.of(name, 2, values)
-        yield from wire.encoded([columns[name] for name in COLUMNS], count, ROWS_A_PIECE)
+    `figures` has (n,) int64 of each column but the keys, in cents; returns in millionths.
+    """
+    ids, days = loaded.portfolios["id"][first:last], loaded.sessions
+    count = len(ids) * len(days)
+    counter = first * len(days) + np.arange(count)
+    keys = {
+        "id": (wire.UUID, wire.uuid7(created_us // 1000, counter)),
+        "portfolio_id": (wire.UUID, np.repeat(np.ascontiguousarray(ids), len(days))),
+        "snapshot_date": (wire.DATE, np.tile(days, len(ids))),
+        "is_complete": (wire.BOOL, np.array(True)),  # noqa: FBT003
+        "created_at": (wire.INT8, np.array(created_us - wire.EPOCH_US)),
+    }
+    columns: dict[str, wire.Column] = {name: wire.Plain(name, *of) for name, of in keys.items()}
+    for name, values in figures.items():
+        if name.startswith("num_"):
+            columns[name] = wire.Plain(name, wire.INT4, values)
+        elif name == "daily_return":
+            null = np.abs(values) >= RETURN_LIMIT
+            columns[name] = wire.Numeric.of(name, 6, np.where(null, 0, values), null)
+        else:
+            columns[name] = wire.Numeric.of(name, 2, values)
+    yield from wire.encoded([columns[name] for name in COLUMNS], count, ROWS_A_PIECE)
 
 
 async def save_equities(connection: asyncpg.Connection, ids: np.ndarray, cents: np.ndarray) -> None:
