@@ -48,32 +48,5 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(pnl::run, module)?)?;
     module.add_function(wrap_pyfunction!(contributions::sums_by_key, module)?)?;
     module.add_function(wrap_pyfunction!(pnl::value_positions, module)?)?;
-    module.add_function(wrap_pyfunction!(store::locate, module)?)?;
-    module.add(
-        "__all__",
-        [
-            "CancelFlag",
-            "Checks",
-            "Decoder",
-            "Marks",
-            "PriceReader",
-            "PriceStore",
-            "ProfileStore",
-            "Rates",
-            "SnapshotStore",
-            "ThreadGuard",
-            "__version__",
-            "build_profile",
-            "compound",
-            "contributions",
-            "encode",
-            "hold",
-            "load_needed",
-            "locate",
-            "pick",
-            "run",
-            "sums_by_key",
-            "value_positions",
-        ],
-    )
+    module.add_function(wrap_pyfunction!(store::locate, module)?)
 }
