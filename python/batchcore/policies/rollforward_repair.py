@@ -5,7 +5,7 @@ What a chunk computes is compared with what is stored before it is encoded.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
@@ -44,7 +44,6 @@ NEVER: Final = np.iinfo(np.int32).max
 """The first difference of a portfolio that has none."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
 class ExistingCells(Existing):
     """The snapshots of a chunk that exist, with their cells.
 
