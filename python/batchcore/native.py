@@ -366,11 +366,8 @@ def compound(
     a P&L and what it is a return on, not above 0 for no return. ``first`` and ``last`` are the rows
     of (p,) periods, from the one after that where a period begins.
     """
-    columns = _core.compound(pnl=pnl, basis=basis, first=first, last=last, cancel=cancel)
-    for name in ("total", "depth", "current", "best", "worst"):
-        values, state = columns[name]
-        columns[name] = WideDecimals(values, RATIO_SCALE, state)
-    return Compounded(**columns)
+    found = _core.compound(pnl=pnl, basis=basis, first=first, last=last, cancel=cancel)
+    return Compounded.of_parts(found)
 
 
 def contributions(
@@ -396,8 +393,7 @@ def contributions(
         days=days,
         cancel=cancel,
     )
-    wide = found.pop("wide")
-    return Contributions.of_parts(found | wide)
+    return Contributions.of_parts(found)
 
 
 def sums_by_key(

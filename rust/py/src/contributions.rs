@@ -17,7 +17,7 @@ use crate::results::{array, state_of};
 type OfLot<T> = fn(&Contribution) -> Option<T>;
 
 /// Return what each lot added to the P&L of its portfolio from the day `opening.first_day` to the
-/// session `opening.last_day`: columns of one row for each lot. Those of `wide` are (n, 16) uint8,
+/// session `opening.last_day`: columns of one row for each lot. Amounts are (n, 16) uint8,
 /// integers of 128 bits, least byte first, with their decimals and states; (n, 64) uint8 where 128
 /// bits do not hold one of a column. With `days`, a `frames.ComputedDays`, what each position added
 /// over them under the policy `legacy`.
@@ -81,13 +81,11 @@ fn contributions_out<'py>(py: Python<'py>, found: &Contributions) -> PyResult<Bo
         }),
         ("value", found.value_scale, |lot| lot.value),
     ];
-    let columns = PyDict::new(py);
     for (name, scale, of) in wide {
         let bytes = integers(py, rows.iter().map(|lot| of(lot).unwrap_or_default()))?;
         let state = array(py, rows, |lot| state_of(of(lot)));
-        columns.set_item(name, (bytes, scale, state))?;
+        out.set_item(name, (bytes, scale, state))?;
     }
-    out.set_item("wide", columns)?;
     let marks: [(&str, OfLot<by_lot::Mark>); 2] =
         [("_before", |lot| lot.before), ("", |lot| lot.after)];
     for (when, of) in marks {

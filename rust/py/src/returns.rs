@@ -1,6 +1,6 @@
 //! Returns of stored sessions, compounded over periods.
 
-use batchcore_core::digits28::Digits28;
+use batchcore_core::digits28::{Digits28, SCALE};
 use batchcore_core::fixed::State;
 use batchcore_core::returns::{self as core, Compounded, Fall, Period, Sessions};
 use numpy::{IntoPyArray, PyArrayMethods};
@@ -18,7 +18,7 @@ type RowOf = fn(&Found) -> Option<usize>;
 /// Return what the returns `pnl / basis` of sessions, (n,) int64 each, come to in periods, rows
 /// `first` to `last`, (p,) uint32 each, as columns of one row for each period.
 ///
-/// Ratios are (p, 16) uint8, integers of 128 bits, least byte first, of 28 decimals, each with its
+/// Ratios are (p, 16) uint8, integers of 128 bits, least byte first, each with its 28 decimals and
 /// states; rows are (p,) int64, -1 for none. `missing` is the first row without a return.
 ///
 /// Raises `CancelledError` once `cancel` is raised.
@@ -64,7 +64,8 @@ pub(crate) fn compound<'py>(
             let bytes = found.iter().flat_map(|one| cells(one).0.to_le_bytes());
             let bytes = bytes.collect::<Vec<u8>>().into_pyarray(py);
             let state = array(py, &found, |one| cells(one).1.byte());
-            out.set_item(name, (bytes.reshape([found.len(), 16])?, state))?;
+            let bytes = bytes.reshape([found.len(), 16])?;
+            out.set_item(name, (bytes, SCALE, state))?;
         }
         let rows: [(&str, RowOf); 7] = [
             ("missing", |one| one.as_ref().err().copied()),
