@@ -441,13 +441,15 @@ def contributions(
             basis = session if lot.end is None else min(session, lot.end)
             change = realized = price_effect = currency_effect = None
             value = marks.value(lot, session) if holds else None
-            earned = marks.earned(lot, session) if holds else ZERO  # a baseline needs its rates too
+            # of a baseline for its rates alone (C7)
+            earned = marks.earned(lot, session) if holds else ZERO
             if previous is not None:
-                change = earned - (marks.earned(lot, previous) if held else ZERO)
+                earned -= marks.earned(lot, previous) if held else ZERO
                 realized = marks.realized(lot) if ended else ZERO
             if marks.lacking:
-                change = realized = value = None
-            elif previous is not None and change is not None and realized is not None:
+                realized = value = None
+            elif previous is not None and realized is not None:
+                change = earned
                 # what an event realized is the portfolio's, and has no other part
                 price_effect = change + realized
                 if lot.realized is None or not ended:
