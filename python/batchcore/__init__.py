@@ -161,8 +161,8 @@ _ROOMS: Final = {
 }
 """Rooms, and the public names of each, which are loaded from it."""
 
-_LATE: Final = ("batchcore.run.batch", "batchcore.policies.rollforward")
-"""Rooms without a public name of their own that calls import when they need them."""
+_LATE: Final = ("batchcore.policies.rollforward",)
+"""A room without a public name that calls import when they need it."""
 
 _EXTRAS: Final = ("nanoarrow", "opentelemetry.trace", "scipy.optimize", "scipy.special")
 """What calls import of packages that may not be there."""
