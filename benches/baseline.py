@@ -11,11 +11,10 @@ rows that stand already (its rows are a first backfill, or go on after the lates
 closes older than the window that it loads.
 """
 
-import asyncio
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal, localcontext
 from time import perf_counter
@@ -23,7 +22,6 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
-from batch.job import Job, Timing
 from batch.wire import connected
 
 Prices = dict[tuple[str, date], Decimal]
@@ -150,27 +148,23 @@ class Loaded:
     flows: dict[uuid.UUID, list[tuple[date, Decimal]]]
 
 
-def run(url: str, job: Job) -> Timing:
-    return asyncio.run(run_on(url, job))
-
-
-async def run_on(url: str, job: Job) -> Timing:
+async def run(url: str, sessions: list[date], lookback_days: int = 10) -> dict[str, float]:
     """Load, compute and persist; return the seconds of each, and what was sent and written."""
     async with connected(url) as connection:
         began = perf_counter()
-        loaded = await load(connection, job.start, job.end, job.lookback_days)
+        loaded = await load(connection, sessions[0], sessions[-1], lookback_days)
         have = perf_counter()
-        rows = compute(loaded, job.sessions)
+        rows = compute(loaded, sessions)
         computed = perf_counter()
         await save(connection, rows)
         done = perf_counter()
-    return Timing(
-        load=have - began,
-        compute=computed - have,
-        persist=done - computed,
-        statements=SELECTS + 1 + len({row[PORTFOLIO] for row in rows}),
-        rows=len(rows),
-    )
+    return {
+        "load": have - began,
+        "compute": computed - have,
+        "persist": done - computed,
+        "statements": SELECTS + 1 + len({row[PORTFOLIO] for row in rows}),
+        "rows": len(rows),
+    }
 
 
 async def load(
@@ -194,7 +188,7 @@ async def load(
     return Loaded(
         prices,
         oldest,
-        {own: standing_of(previous.get(own), equity) for own, equity in portfolios},
+        {portfolio: _standing(previous.get(portfolio), equity) for portfolio, equity in portfolios},
         _lots_by_portfolio(positions, events),
         flows,
     )
@@ -204,7 +198,7 @@ def normalised(symbol: str) -> str:
     return symbol.strip(" ").upper()
 
 
-def standing_of(previous: Row | None, equity: Decimal | None) -> Standing:
+def _standing(previous: asyncpg.Record | None, equity: Decimal | None) -> Standing:
     if previous is None:
         return Standing(None, equity or ZERO)
     return Standing(
@@ -284,7 +278,7 @@ def mark(prices: Prices, symbol: str, first: date, day: date, entry_price: Decim
     return close
 
 
-def compute(loaded: Loaded, sessions: Sequence[date]) -> list[tuple]:
+def compute(loaded: Loaded, sessions: list[date]) -> list[tuple]:
     """Return the rows of all portfolios over the sessions, in the order of `COLUMNS`."""
     rows: list[tuple] = []
     created = datetime.now(UTC)
@@ -335,68 +329,52 @@ def _valued(lots: list[Lot], previous: date | None, day: date, loaded: Loaded) -
 
 
 def _roll_forward(
-    portfolio: uuid.UUID, loaded: Loaded, sessions: Sequence[date], created: datetime
+    portfolio: uuid.UUID, loaded: Loaded, sessions: list[date], created: datetime
 ) -> Iterator[tuple]:
     """Give the rows of a portfolio; none from a session on whose values do not fit (S10)."""
     lots = loaded.lots.get(portfolio, [])
     flows = loaded.flows.get(portfolio, [])
-    standing = replace(loaded.standing[portfolio])
-    before = ZERO
-    if standing.day is not None:
-        before = _valued(lots, None, standing.day, loaded).unrealized
+    standing = loaded.standing[portfolio]
+    previous, equity = standing.day, standing.equity
+    pnl_sum, realized_sum, flow_sum = standing.pnl, standing.realized, standing.flow
+    before = ZERO if previous is None else _valued(lots, None, previous, loaded).unrealized
     for day in sessions:
-        if standing.day is not None and day <= standing.day:
+        if previous is not None and day <= previous:
             continue
-        on_day = _valued(lots, standing.day, day, loaded)
-        after = day - ONE_DAY if standing.day is None else standing.day
+        on_day = _valued(lots, previous, day, loaded)
+        pnl = daily_return = ZERO
+        after = day - ONE_DAY if previous is None else previous
         flow = sum((amount for on, amount in flows if after < on <= day), ZERO)
-        row = row_of(standing, before, on_day, flow, (uuid.uuid4(), portfolio, day, created))
-        if row is None:
+        if previous is not None:
+            pnl = on_day.unrealized - before + on_day.realized
+            if equity > 0:
+                daily_return = (pnl / equity).quantize(MILLIONTH)
+        equity += pnl + flow
+        pnl_sum += pnl
+        realized_sum += on_day.realized
+        flow_sum += flow
+        net = on_day.long_value + on_day.short_value
+        money = (equity, equity, pnl, on_day.realized, flow)
+        sums = (pnl_sum, realized_sum, flow_sum)
+        gross = on_day.long_value - on_day.short_value
+        exposures = (on_day.long_value, on_day.short_value, gross, net, equity - net)
+        if any(abs(amount) >= MONEY_LIMIT for amount in (*money, *sums, *exposures)):
             return
-        yield row
-        before = on_day.unrealized
-
-
-def row_of(
-    standing: Standing,
-    before: Decimal,
-    on_day: Valued,
-    flow: Decimal,
-    key: tuple[uuid.UUID, uuid.UUID, date, datetime],
-) -> tuple | None:
-    """Return the row of a session, and have what it goes on from go on; None if it does not fit."""
-    own, portfolio, day, created = key
-    pnl = daily_return = ZERO
-    if standing.day is not None:
-        pnl = on_day.unrealized - before + on_day.realized
-        if standing.equity > 0:
-            daily_return = (pnl / standing.equity).quantize(MILLIONTH)
-    standing.day = day
-    standing.equity += pnl + flow
-    standing.pnl += pnl
-    standing.realized += on_day.realized
-    standing.flow += flow
-    net = on_day.long_value + on_day.short_value
-    money = (standing.equity, standing.equity, pnl, on_day.realized, flow)
-    sums = (standing.pnl, standing.realized, standing.flow)
-    gross = on_day.long_value - on_day.short_value
-    exposures = (on_day.long_value, on_day.short_value, gross, net, standing.equity - net)
-    if any(abs(amount) >= MONEY_LIMIT for amount in (*money, *sums, *exposures)):
-        return None
-    return (
-        own,
-        portfolio,
-        day,
-        *money,
-        None if abs(daily_return) >= RETURN_LIMIT else daily_return,
-        *sums,
-        *exposures,
-        on_day.held,
-        on_day.longs,
-        on_day.held - on_day.longs,
-        True,
-        created,
-    )
+        yield (
+            uuid.uuid4(),
+            portfolio,
+            day,
+            *money,
+            None if abs(daily_return) >= RETURN_LIMIT else daily_return,
+            *sums,
+            *exposures,
+            on_day.held,
+            on_day.longs,
+            on_day.held - on_day.longs,
+            True,
+            created,
+        )
+        previous, before = day, on_day.unrealized
 
 
 async def save(connection: asyncpg.Connection, rows: list[tuple]) -> None:

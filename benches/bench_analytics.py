@@ -1,5 +1,6 @@
 """What the analytics add to a run: `every` over many sessions, `portfolio` on one."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -35,10 +36,13 @@ class Levels(Sides):
         assert tuple(row) == (expected[side],)
 
 
+@pytest.fixture(scope="module", params=SIZES)
+def levels(request: pytest.FixtureRequest, given) -> Iterator[tuple[str, Levels]]:
+    with given(Levels, *SIZES[request.param]) as made:
+        yield request.param, made
+
+
 @pytest.mark.benchmark(group="analytics")
-@pytest.mark.parametrize("level", SIZES)
-def bench_analytics(benchmark, given, level: str):
-    with given(Levels, *SIZES[level]) as sides:
-        benchmark.pedantic(
-            sides.run, args=(level,), setup=lambda: sides.turn("none"), rounds=ROUNDS
-        )
+def bench_analytics(benchmark, levels: tuple[str, Levels]):
+    level, sides = levels
+    benchmark.pedantic(sides.run, args=(level,), setup=lambda: sides.turn("none"), rounds=ROUNDS)

@@ -29,14 +29,25 @@ from sample import POSITIONS, Sides
 
 ROUNDS = 7
 HOT_KEYS = 500
-LOOK_UPS = {True: 300_000, False: 500}
-PORTFOLIOS = {True: 10_000, False: 5}
-"""How often both are asked, timed and not."""
 
 pytestmark = pytest.mark.db
 
 Key = tuple[str, dt.date]
 Prices = dict[Key, Decimal]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Counts:
+    """How often both are asked."""
+
+    random: int
+    hot: int
+    portfolios: int
+    batches: int
+
+
+TIMED = Counts(random=300_000, hot=300_000, portfolios=10_000, batches=20)
+ONCE = Counts(random=500, hot=500, portfolios=5, batches=1)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -76,6 +87,11 @@ def sides(host: Sides) -> Filled:
     return Filled(cache, prices, symbols, host.sessions, Random(7))  # noqa: S311  # seeded
 
 
+@pytest.fixture
+def counts(timed: bool) -> Counts:  # noqa: FBT001  # a fixture
+    return TIMED if timed else ONCE
+
+
 def seconds_in_turn(*sides: Callable[[], object], rounds: int) -> list[float]:
     """Return the median of what each takes, all of them once in each round."""
     seconds: list[list[float]] = [[] for _ in sides]
@@ -97,11 +113,13 @@ def nanoseconds(seconds: float, count: int) -> str:
 
 @pytest.mark.benchmark(group="caches")
 @pytest.mark.parametrize("keys", ["random", "hot"])
-def bench_get(benchmark, sides: Filled, figures: list[str], keys: str):
+def bench_get(benchmark, sides: Filled, counts: Counts, figures: list[str], keys: str):
     known = [(symbol, date) for symbol in sides.symbols for date in sides.dates]
-    look_ups = min(LOOK_UPS[benchmark.enabled], len(known))
-    asked = sides.rng.sample(known, min(HOT_KEYS, look_ups) if keys == "hot" else look_ups)
-    asked *= look_ups // len(asked)
+    if keys == "hot":
+        some = sides.rng.sample(known, min(HOT_KEYS, len(known)))
+        asked = some * max(counts.hot // len(some), 1)
+    else:
+        asked = sides.rng.sample(known, min(counts.random, len(known)))
     cache, prices = sides.cache, sides.prices
 
     def by_cache():
@@ -162,11 +180,14 @@ def check_many(sides: Filled, symbols: list[str], date: dt.date) -> None:
 
 
 @pytest.mark.benchmark(group="caches")
-def bench_many(benchmark, sides: Filled, figures: list[str]):
+@pytest.mark.parametrize("shape", ["portfolios", "all symbols"])
+def bench_many(benchmark, sides: Filled, counts: Counts, figures: list[str], shape: str):
     cache, date = sides.cache, sides.dates[-1]
     each = min(POSITIONS, len(sides.symbols))
-    portfolios = range(PORTFOLIOS[benchmark.enabled])
-    asked = [sides.rng.sample(sides.symbols, each) for _ in portfolios]
+    if shape == "portfolios":
+        asked = [sides.rng.sample(sides.symbols, each) for _ in range(counts.portfolios)]
+    else:
+        asked = [sides.symbols] * counts.batches
 
     for symbols in asked[:50]:
         check_many(sides, symbols, date)
@@ -175,10 +196,10 @@ def bench_many(benchmark, sides: Filled, figures: list[str]):
     benchmark.pedantic(ways[1], rounds=rounds_of(benchmark))
     if benchmark.enabled:
         count = sum(map(len, asked))
-        of = f"{len(asked):,} portfolios of {each} symbols"
+        of = f"{len(asked):,} times {len(asked[0]):,} symbols"
         for name, taken in (("get_batch", batch), ("get_array", array)):
             figures.append(
-                f"price cache, {name}, one date of {of}: {nanoseconds(taken, count)} each,"
+                f"price cache, {name}, one date of {shape}, {of}: {nanoseconds(taken, count)} each,"
                 f" a loop of get {nanoseconds(loop, count)}: {loop / taken:.1f} times as fast"
             )
 

@@ -1,5 +1,6 @@
 """What made the P&L of a night (X8), beside loading and computing that night: the same P&L."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -42,9 +43,16 @@ class Explained(Sides):
             assert found.portfolios == self.size.portfolios
 
 
+@pytest.fixture(scope="module")
+def night(given) -> Iterator[Explained]:
+    with given(Explained, FULL, SMALL) as made:
+        yield made
+
+
 @pytest.mark.benchmark(group="explain")
-def bench_explain(benchmark, given):
-    with given(Explained, FULL, SMALL) as sides:
-        benchmark.pedantic(
-            sides.run, args=("symbol",), setup=lambda: sides.run("night"), rounds=ROUNDS
-        )
+def bench_explain(benchmark, night: Explained):
+    def alternate() -> None:
+        for side in ("night", "sector", "portfolio"):
+            night.run(side)
+
+    benchmark.pedantic(night.run, args=("symbol",), setup=alternate, rounds=ROUNDS)

@@ -72,13 +72,13 @@ def bench_server():
 def test_a_variant_that_gets_other_rows_fails(monkeypatch: pytest.MonkeyPatch):
     changed = ("UPDATE positions SET entry_price = entry_price + 0.01",)
     odd = Variant("odd", "a cent", sql=changed)
-    monkeypatch.setattr(dba, "variants", lambda _: [Variant(PLAIN, ""), odd])
+    monkeypatch.setattr(dba, "variants", lambda *_, **__: [Variant(PLAIN, ""), odd])
     with TemporaryDirectory() as folder, pytest.raises(DiffersError, match="odd got"):
         asyncio.run(trial(folder, "odd").run())
 
 
 def test_every_variant_is_compared_with_one_before_it():
-    known = variants(last_sessions(120))
+    known = variants(last_sessions(120), compression="lz4")
     for at, variant in enumerate(known):
         assert variant.plain in [one.name for one in known[: at + 1]], variant.name
     assert len({variant.name for variant in known}) == len(known)
@@ -138,7 +138,7 @@ def test_ratios_are_to_the_plain_one_of_each():
         ("off", "durable", 1.5),
     ):
         told = {"total": total, "load": 0.0, "persist": 0.0}
-        found.add("daily", Variant(name, "", plain), Took(told, 0, None))
+        found.add("daily", Variant(name, "", plain), Took(told, 0, 0, None))
     cells = [line.split() for line in found.lines()[2:]]
     assert [(row[0], row[1], row[2]) for row in cells] == [
         ("plain", "2.000", "1.00"),

@@ -1,19 +1,29 @@
-"""Runs under the policy `legacy`, beside those under `rollforward`."""
+"""The policy `legacy`: its loop beside the pure-Python reference, and whole runs under it."""
 
 import asyncio
 import datetime as dt
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal
+from time import perf_counter
 
+import numpy as np
 import pytest
 
 import batchcore
+from batchcore import reference as ref
 from batchcore.calendar import date_of
-from batchcore.demo.run import Size
+from batchcore.demo.market import Market
+from batchcore.demo.run import Seeded, Size, seeded
+from batchcore.frames import Rows
+from batchcore.reference import legacy
 from sample import FULL, SMALL, Sides
+from support import build, legacy_frames
 
 ROUNDS = 5
-
-pytestmark = pytest.mark.db
+FEW = 50
+"""Portfolios that the reference values: it takes a millisecond for a row."""
 
 SIZES = {
     "history": (FULL, SMALL),
@@ -49,6 +59,130 @@ CELLS = """
         ORDER BY portfolio_id, snapshot_date)) FROM portfolio_snapshots AS s
 """
 """How many rows there are, how many with weights, and a digest of all cells."""
+
+
+def keys(ids: np.ndarray) -> list[bytes]:
+    return [row.tobytes() for row in ids]
+
+
+def portfolios_of(data: Seeded, count: int) -> tuple[legacy.Portfolio, ...]:
+    """Return the first portfolios as the reference reads them."""
+    inputs = data.portfolios.inputs
+    opening = zip(
+        keys(inputs.opening.portfolio_id), build.cells(inputs.opening.equity), strict=True
+    )
+    equities = dict(list(opening)[:count])
+    events = defaultdict(list)
+    columns = (keys(inputs.events.position_id), build.cells(inputs.events.day))
+    for own, day, amount in zip(*columns, build.cells(inputs.events.realized), strict=True):
+        events[own].append(ref.Event(day, None, amount))
+    flows = defaultdict(list)
+    columns = (
+        keys(inputs.flows.portfolio_id),
+        build.cells(inputs.flows.day),
+        build.cells(inputs.flows.amount),
+    )
+    for owner, day, amount, kind in zip(*columns, inputs.flows.change_type.texts(), strict=True):
+        flows[owner].append(ref.Flow(day, amount, kind))
+    held = inputs.positions
+    positions = defaultdict(list)
+    for own, owner, deleted, *cells in zip(
+        keys(held.id),
+        keys(held.portfolio_id),
+        held.deleted.tolist(),
+        held.symbol.texts(),
+        held.position_type.texts(),
+        build.cells(held.quantity),
+        build.cells(held.entry_price),
+        build.cells(held.entry_day),
+        build.cells(held.exit_price),
+        build.cells(held.exit_day),
+        build.cells(held.expiration_day),
+        held.investment_class.texts(),
+        build.cells(held.market_value),
+        strict=True,
+    ):
+        if owner in equities:
+            positions[owner].append((own, ref.Position(*cells, deleted, tuple(events[own]))))
+    return tuple(
+        legacy.Portfolio(
+            owner.hex(),
+            equity,
+            tuple(position for _, position in sorted(positions[owner], key=lambda one: one[0])),
+            tuple(flows[owner]),
+        )
+        for owner, equity in equities.items()
+    )
+
+
+def closes_of(market: Market, symbols: Iterable[str]) -> Iterator[tuple[str, int, Decimal]]:
+    """Yield the closes of some symbols that the price table has."""
+    column = {symbol: number for number, symbol in enumerate(market.symbols)}
+    for symbol in sorted({*symbols} & column.keys()):
+        at = column[symbol]
+        for row in np.flatnonzero(market.known[:, at]).tolist():
+            yield symbol, int(market.days[row]), Decimal(int(market.closes[row, at])).scaleb(-4)
+
+
+@pytest.fixture(scope="module")
+def data(size: Size) -> Seeded:
+    return seeded(size, seed=1)
+
+
+@pytest.fixture(scope="module")
+def expected(data: Seeded, figures: list[str], timed: bool) -> tuple:  # noqa: FBT001  # a fixture
+    """What the reference says of the first portfolios, from filled dictionaries."""
+    portfolios = portfolios_of(data, FEW)
+    symbols = {one.symbol for portfolio in portfolios for one in portfolio.positions if one.symbol}
+    sessions = data.market.days[data.market.first :].tolist()
+    shared = legacy.Shared(
+        prices=legacy.closes(closes_of(data.market, symbols)),
+        calendar=frozenset(sessions),
+        today=sessions[-1],
+        has_benchmark=False,
+    )
+    began = perf_counter()
+    results = tuple(legacy.roll(portfolio, shared, sessions) for portfolio in portfolios)
+    seconds = perf_counter() - began
+    if timed:
+        rows = sum(len(result.rows) for result in results)
+        figures.append(f"legacy by the reference: {rows:,} rows in {seconds:.3f} s")
+    return portfolios, results
+
+
+@pytest.mark.benchmark(group="legacy, in memory")
+@pytest.mark.parametrize("threads", [1, 2])
+def bench_legacy(benchmark, data: Seeded, expected: tuple, figures: list[str], threads: int):
+    sessions = data.market.days[data.market.first :].copy()
+    today = date_of(int(sessions[-1]))
+
+    def compute() -> Rows:
+        return batchcore.compute(
+            data.portfolios.inputs, sessions, policy="legacy", today=today, threads=threads
+        )
+
+    rows = benchmark.pedantic(compute, rounds=ROUNDS, warmup_rounds=1)
+
+    assert len(rows) == data.size.portfolios * data.size.sessions
+    portfolios, results = expected
+    first = int(rows.written[: len(portfolios)].sum())
+    assert found(rows, first, portfolios, sessions) == [result.rows for result in results]
+    if benchmark.enabled:
+        seconds = benchmark.stats.stats.median
+        figures.append(f"legacy natively, threads {threads}: {len(rows):,} rows in {seconds:.3f} s")
+
+
+def found(
+    rows: Rows, first: int, portfolios: tuple[legacy.Portfolio, ...], sessions: np.ndarray
+) -> list[tuple[legacy.Row, ...]]:
+    """Return the first rows as the reference gives them, by portfolio."""
+    columns = legacy_frames.row_columns(rows)
+    by_portfolio: list[list[legacy.Row]] = [[] for _ in portfolios]
+    assert len(sessions) * len(portfolios) == first
+    for at in range(first):
+        row = legacy.Row(**{name: column[at] for name, column in columns.items()})
+        by_portfolio[int(rows.portfolio[at])].append(row)
+    return [tuple(own) for own in by_portfolio]
 
 
 @dataclass
@@ -109,10 +243,17 @@ class Policies(Sides):
         )
 
 
+@pytest.fixture(scope="module", params=SIZES)
+def policies(request: pytest.FixtureRequest, given) -> Iterator[Policies]:
+    with given(Policies, *SIZES[request.param], analytics=OTHERS[request.param]) as made:
+        yield made
+
+
 @pytest.mark.benchmark(group="policies")
-@pytest.mark.parametrize("dates", SIZES)
-def bench_policies(benchmark, given, dates: str):
-    with given(Policies, *SIZES[dates], analytics=OTHERS[dates]) as sides:
-        benchmark.pedantic(
-            sides.run, args=("legacy",), setup=lambda: sides.turn("rollforward"), rounds=ROUNDS
-        )
+def bench_policies(benchmark, policies: Policies):
+    benchmark.pedantic(
+        policies.run,
+        args=("legacy",),
+        setup=lambda: policies.turn("rollforward"),
+        rounds=ROUNDS,
+    )

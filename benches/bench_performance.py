@@ -1,6 +1,7 @@
 """Performance of stored snapshots beside reading the same rows by COPY, sides alternating."""
 
 import datetime as dt
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -111,9 +112,17 @@ class Readers(Sides):
         return table(f"{self.title}: {size}", self.seconds, self.than)
 
 
+@pytest.fixture(scope="module")
+def sides(given) -> Iterator[Readers]:
+    with given(Readers, FULL, SMALL) as made:
+        yield made
+
+
 @pytest.mark.benchmark(group="performance")
-def bench_performance(benchmark, given):
-    with given(Readers, FULL, SMALL) as sides:
-        benchmark.pedantic(
-            sides.run, args=("performance",), setup=lambda: sides.run("copy"), rounds=ROUNDS
-        )
+def bench_performance(benchmark, sides: Readers):
+    benchmark.pedantic(
+        sides.run,
+        args=("performance",),
+        setup=lambda: sides.run("copy"),
+        rounds=ROUNDS if benchmark.enabled else 1,
+    )

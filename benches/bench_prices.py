@@ -18,6 +18,9 @@ SIDES = {
     PLAIN: Settings(checks=UNCHECKED),
     "checks": Settings(),
     "splits": Settings(checks=UNCHECKED, schema=Schema(splits=SPLITS)),
+    "no lot foreign": Settings(
+        checks=UNCHECKED, schema=Schema(fx=Fx("fx_rates", "positions.own_currency"))
+    ),
     "a third foreign": Settings(
         checks=UNCHECKED, schema=Schema(fx=Fx("fx_rates", "positions.foreign_currency"))
     ),
@@ -40,7 +43,7 @@ HOST = (
     FROM (VALUES ('EUR', 1.1), ('GBP', 1.25)) r (base, rate),
         generate_series(date '2023-01-01', date '2026-01-01', interval '1 day') day
     """,
-    "ALTER TABLE positions ADD foreign_currency text",
+    "ALTER TABLE positions ADD own_currency text, ADD foreign_currency text",
     """
     UPDATE positions SET foreign_currency = CASE abs(hashtext(symbol) % 6)
         WHEN 0 THEN 'EUR' WHEN 1 THEN 'GBP' END

@@ -1,6 +1,7 @@
 """A repair of one corrected close against computing every chain anew: the same rows, compared."""
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -28,8 +29,14 @@ class Repairs(Corrections):
         return await batchcore.repair(self.url, analytics="none")
 
 
+@pytest.fixture(scope="module")
+def sides(given) -> Iterator[Repairs]:
+    with given(Repairs, FULL, SMALL) as made:
+        yield made
+
+
 @pytest.mark.benchmark(group="repair")
-def bench_repair(benchmark, given):
+def bench_repair(benchmark, sides: Repairs):
     def alternate() -> None:
         sides.run("recomputed")
         sides.check()
@@ -38,6 +45,5 @@ def bench_repair(benchmark, given):
         assert 0 < sides.written["repaired"] < sides.written["recomputed"]
         asyncio.run(sides.correct())
 
-    with given(Repairs, FULL, SMALL) as sides:
-        benchmark.pedantic(sides.run, args=("repaired",), setup=alternate, rounds=ROUNDS)
-        sides.check()
+    benchmark.pedantic(sides.run, args=("repaired",), setup=alternate, rounds=ROUNDS)
+    sides.check()

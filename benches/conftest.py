@@ -7,11 +7,11 @@ import asyncio
 import contextlib
 import io
 import json
-import pickle
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 from unittest import mock
 
 import pytest
@@ -24,8 +24,12 @@ from batchcore import about
 from batchcore.db.migrate import migrate
 from batchcore.demo import embedded
 from batchcore.demo.run import Size
+from batchcore.pg.session import Session
 from sample import FULL, SMALL, EmptyDatabase, Sides
 from support.database import created
+
+S = TypeVar("S", bound=Sides)
+Given = Callable[..., contextlib.AbstractContextManager[S]]
 
 FIGURES = pytest.StashKey[list[str]]()
 
@@ -88,11 +92,11 @@ def empty_database(timed: bool) -> Iterator[EmptyDatabase]:  # noqa: FBT001  # a
 
 
 @pytest.fixture(scope="module")
-def given(timed: bool, figures: list[str], empty_database: EmptyDatabase) -> Callable:  # noqa: FBT001
+def given(timed: bool, figures: list[str], empty_database: EmptyDatabase) -> Given:  # noqa: FBT001
     """A function that gives sides on a filled database; their figures are printed in the end."""
 
     @contextlib.contextmanager
-    def give(kind: type, full: Size = FULL, small: Size = SMALL, **more: Any) -> Iterator[Sides]:
+    def give(kind: type[S], full: Size = FULL, small: Size = SMALL, **more: Any) -> Iterator[S]:
         with empty_database() as url:
             made = kind(url, full if timed else small, **more)
             asyncio.run(made.prepare())
@@ -123,11 +127,13 @@ def child_here(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, Job], dic
     def child(side: str, url: str, job: Job) -> dict[str, Any]:
         if SIDES[side].needs or side == "floor":
             return in_a_process(side, url, job)
-        file, out = job.folder / "job.pickle", io.StringIO()
-        file.write_bytes(pickle.dumps(job))
+        file, out = job.path / "job.json", io.StringIO()
+        file.write_text(job.to_json(), encoding="utf-8")
         words = ["child", "--side", side, "--url", url, "--job", str(file)]
+        words += ["--spawned-ns", str(time.time_ns())]
         with (
             mock.patch.object(sys, "argv", words),
+            mock.patch.object(Session, "copy_out", Session.copy_out),  # which a side replaces
             contextlib.redirect_stdout(out),
             ThreadPoolExecutor(1) as thread,
         ):

@@ -1,4 +1,4 @@
-"""What the benches share: sizes, a seeded database, and sides that take turns."""
+"""What the benches share: sizes, a seeded database, sides that take turns, and lots for NumPy."""
 
 import asyncio
 from collections import defaultdict
@@ -11,9 +11,10 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import asyncpg
+import numpy as np
 
 import batchcore
 from batch import state
@@ -26,7 +27,22 @@ from batch.table import aligned
 from batch.wire import connected
 from batchcore.calendar import date_of
 from batchcore.db.migrate import migrate
+from batchcore.demo import market as markets
 from batchcore.demo.run import Seeded, Size, seeded
+from batchcore.frames import (
+    Days,
+    Decimals,
+    Events,
+    Flows,
+    Inputs,
+    Opening,
+    Positions,
+    Previous,
+    Prices,
+    Text,
+)
+
+T = TypeVar("T")
 
 FULL = Size(portfolios=1000, symbols=3000, sessions=120)
 SMALL = Size(portfolios=20, symbols=100, sessions=10)
@@ -112,7 +128,7 @@ class Sides:
         self.run(other)
         self.put_back()
 
-    def timed(self, side: str, work: Coroutine) -> Any:
+    def timed(self, side: str, work: Coroutine[Any, Any, T]) -> T:
         began = perf_counter()
         found = asyncio.run(work)
         took = {"total": perf_counter() - began}
@@ -170,11 +186,79 @@ class Nights(Sides):
         assert result.rows_written == self.job.rows
 
 
+N = TypeVar("N", bound=Nights)
+
+
 @contextmanager
-def nights(kind: type, name: str) -> Iterator[Nights]:
+def nights(kind: type[N], name: str) -> Iterator[N]:
     """Give the nights on a database of the size of a name."""
     size = SIZES[name]
     with TemporaryDirectory(prefix="batchcore-bench-") as folder, server(size) as started:
         made = kind(started.url, size, job=job_of("daily", size, Path(folder)))
         asyncio.run(made.prepare())
         yield made
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Plain:
+    """Long stock positions alone, open and priced on every session, so that NumPy can value them.
+
+    (s, k) int64 `closes` and (p, 15) `quantity` have scale 4; `column` is the one of `closes` that
+    each position holds.
+    """
+
+    inputs: Inputs
+    sessions: np.ndarray
+    closes: np.ndarray
+    column: np.ndarray
+    quantity: np.ndarray
+
+    @property
+    def lot_sessions(self) -> int:
+        return self.column.size * len(self.sessions)
+
+
+def plain(size: Size) -> Plain:
+    """Return portfolios that hold 15 stocks each through every session."""
+    market = markets.generated_market(size.symbols, size.sessions, seed=4, gap=0.0)
+    stocks = size.symbols - len(market.options)
+    rng = np.random.Generator(np.random.PCG64(5))
+    shape = (size.portfolios, POSITIONS)
+    column = rng.integers(0, stocks, shape)
+    quantity = rng.integers(1, 1000, shape) * 10**markets.QUANTITY_SCALE
+    rows = column.size
+    ids = rng.integers(0, 256, (rows, 16), dtype=np.uint8)
+    portfolio_id = rng.integers(0, 256, (size.portfolios, 16), dtype=np.uint8)
+    table = Text.of(market.symbols)
+    days, symbols = np.nonzero(market.known)
+    entry = market.closes[0, column.ravel()]
+    inputs = Inputs(
+        positions=Positions(
+            id=ids,
+            portfolio_id=np.repeat(portfolio_id, POSITIONS, axis=0),
+            symbol=Text(column.ravel().astype(np.uint32), table.offsets, table.data),
+            position_type=Text.constant("LONG", rows),
+            quantity=Decimals(quantity.ravel(), markets.QUANTITY_SCALE),
+            entry_price=Decimals(entry, 4),
+            entry_day=Days(np.full(rows, market.days[0], dtype=np.int32)),
+        ),
+        events=Events.none(),
+        flows=Flows.none(),
+        prices=Prices(
+            symbol=Text(symbols.astype(np.uint32), table.offsets, table.data),
+            day=Days(market.days[days]),
+            close=Decimals(market.closes[days, symbols], 4),
+        ),
+        previous=Previous.none(),
+        opening=Opening(
+            portfolio_id=portfolio_id,
+            equity=Decimals(np.full(size.portfolios, 100_000_00, dtype=np.int64), 2),
+        ),
+    )
+    return Plain(
+        inputs,
+        market.days[market.first :].copy(),
+        market.closes[market.first :].copy(),
+        column,
+        quantity,
+    )

@@ -13,7 +13,7 @@ cell by cell, with the rows of batchcore, and these with the reference.
 - `data`: the database, made once and kept where a folder is given
 - `state`: what the tables are before a run, and putting them back
 - `sides/`: one module for each side; `sides/__init__.py` lists them and says how to write one
-- `inputs`, `wire`: what NumPy reads and writes, at a fixed width by binary COPY
+- `inputs`, `snapshots`, `wire`: what the peers read and write, at a fixed width by binary COPY
 - `child`: one run of one side, in its process
 - `compare`: what was written, against the reference and against each other
 - `contest`: the rounds; `table`: their medians

@@ -21,7 +21,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--job", choices=JOBS, default="daily")
     made.add_argument("--sides", default="", help="names with commas between; all that can run")
     made.add_argument("--analytics", choices=ANALYTICS, default="none")
+    made.add_argument("--history", type=int, default=1, help="sessions stored before a daily one")
     made.add_argument("--data", type=Path, help="folder that keeps the databases of the sizes")
+    made.add_argument("--setting", action="append", default=[], help="name=value of the server")
     for option in ("connections", "threads", "chunk-size"):
         made.add_argument(f"--{option}", type=int, help="of batchcore")
     return made
@@ -32,22 +34,27 @@ def run(given: argparse.Namespace) -> Found:
     if unknown := set(names) - set(SIDES):
         raise RefusedError(f"no side {', '.join(sorted(unknown))}; there are {', '.join(SIDES)}")
     for name in names:
-        if not SIDES[name].is_there:
-            raise RefusedError(f"{name} needs {SIDES[name].needs}: run `make peers`")
-    sides = [SIDES[n] for n in names] or [s for s in SIDES.values() if s.is_there]
+        if lacks := SIDES[name].lacks:
+            how = "run `make peers`" if SIDES[name].own else "install the extra `bench`"
+            raise RefusedError(f"{name} needs {', '.join(lacks)}: {how}")
+    sides = [SIDES[n] for n in names] or [s for s in SIDES.values() if not s.lacks]
     if given.analytics != "none":
         sides = [side for side in sides if side.analytics]
+    settings = dict(pair.split("=", 1) for pair in given.setting)
     size = SIZES[given.size]
     options = {name: getattr(given, name) for name in ("connections", "threads", "chunk_size")}
 
     with (
         empty_folder() as folder,
-        server(size, analytics=given.analytics != "none", folder=given.data) as started,
+        server(
+            size, analytics=given.analytics != "none", folder=given.data, settings=settings
+        ) as started,
     ):
         job = job_of(
             given.job,
             size,
             folder,
+            history=given.history,
             analytics=given.analytics,
             options={name: value for name, value in options.items() if value is not None},
         )
@@ -56,7 +63,10 @@ def run(given: argparse.Namespace) -> Found:
                 f"{given.job} {size.name}: {size}; {len(job.sessions)} sessions on top of"
                 f" {len(job.history)}; analytics {given.analytics}; seed {given.seed}"
             ),
-            f"{machine(started.url)}, settings {' '.join(f'{k}={v}' for k, v in SETTINGS.items())}",
+            (
+                f"{machine(started.url)}, settings"
+                f" {' '.join(f'{k}={v}' for k, v in {**SETTINGS, **settings}.items())}"
+            ),
         ]
         tell(*head)
         contest = Contest(started.url, job, tuple(sides), given.rounds, given.seed)

@@ -10,13 +10,15 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from batch.compare import DiffersError
 from batch.sizes import SEED
 from batch.table import keep, tell
 from batch.wire import connected
 from batchcore import about
+
+Case = TypeVar("Case")
 
 Found = tuple[list[str], list[str], Mapping[str, Any]]
 """What a command prints, first what it was asked and where, and its figures for JSON."""
@@ -59,7 +61,9 @@ def empty_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-def shuffled(cases: Sequence, rounds: int, dice: random.Random, name: str = "") -> Iterator[tuple]:
+def shuffled(
+    cases: Sequence[Case], rounds: int, dice: random.Random, name: str = ""
+) -> Iterator[tuple[int, Case]]:
     """Give the number of each round with each case, in an order of its own in each round."""
     for number in range(1, rounds + 1):
         tell(f"{name}round {number} of {rounds}")

@@ -1,7 +1,8 @@
 """What a side wrote, against the reference and against what batchcore wrote."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import UUID
 
 import asyncpg
@@ -28,7 +29,7 @@ KEYS = (
     "calculation_date",
     "id",
 )
-"""What rows are found by, and sorted."""
+"""What rows are sorted by."""
 
 
 class DiffersError(Exception):
@@ -69,8 +70,12 @@ async def check_count(connection: asyncpg.Connection, job: Job) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What batchcore wrote: the columns that are compared of each table; `bench` has the rows."""
+    """What batchcore wrote, a line of text for each row; files, so that memory is bounded.
 
+    `columns` has what is compared of each table, an id first.
+    """
+
+    folder: Path
     columns: dict[str, tuple[str, ...]]
 
     @classmethod
@@ -79,39 +84,52 @@ class Expected:
         tables = [SNAPSHOTS, *(state.WRITTEN_BY_FULL if job.analytics == "full" else ())]
         columns = {table: await columns_of(connection, table, LEFT_OUT) for table in tables}
         columns |= EQUITIES | (MARKET_VALUES if job.analytics == "full" else {})
-        for table, names in columns.items():
-            await connection.execute(f"DROP TABLE IF EXISTS bench.expected_{table}")
-            await connection.execute(
-                f"CREATE TABLE bench.expected_{table} AS SELECT {', '.join(names)} FROM {table}"
-            )
-            await connection.execute(f"ANALYZE bench.expected_{table}")
-        return cls(columns)
+        expected = cls(job.path, columns)
+        for table in columns:
+            query = expected.query(table)
+            await connection.copy_from_query(query, output=expected.file(table))
+        return expected
+
+    def file(self, table: str) -> Path:
+        return self.folder / f"{table}.txt"
+
+    def query(self, table: str, only: Sequence[UUID] = ()) -> str:
+        """Return what is compared of a table, of all portfolios or of some."""
+        columns = self.columns[table]
+        keys = [name for name in KEYS if name in columns]
+        query = f"SELECT {', '.join(columns)} FROM {table}"
+        if only:
+            listed = ",".join(str(one) for one in only)
+            query += f" WHERE {columns[0]} = ANY('{{{listed}}}'::uuid[])"
+        return f"{query} ORDER BY {', '.join(keys)}"
 
     async def compare(
         self, connection: asyncpg.Connection, side: str, only: Sequence[UUID] = ()
     ) -> int:
-        """Compare what stands now, cell by cell, of all portfolios or of some.
+        """Compare what stands now, cell by cell; return how many rows were compared.
 
-        Returns how many snapshots they have; `DiffersError` names the first row that differs.
+        `DiffersError` names the first row that differs.
         """
+        rows = 0
         for table, columns in self.columns.items():
-            names, keys = ", ".join(columns), ", ".join(name for name in KEYS if name in columns)
-            some = f"WHERE {columns[0]} = ANY($1)" if only else ""
-            row = await connection.fetchrow(
-                f"SELECT e::text, f::text FROM (SELECT * FROM bench.expected_{table} {some}) AS e"
-                f" FULL JOIN (SELECT {names} FROM {table} {some}) AS f USING ({keys})"
-                f" WHERE e::text IS DISTINCT FROM f::text ORDER BY {keys} LIMIT 1",
-                *([only] if only else []),
-            )
-            if row is not None:
+            comparison = Comparison(self._lines(table, only))
+            await connection.copy_from_query(self.query(table, only), output=comparison.take)
+            comparison.finish()
+            if comparison.first is not None:
+                wanted, found = comparison.first
                 raise DiffersError(
-                    f"{side} differs from batchcore in a row of {table}"
-                    f"\n({names})\nexpected {row[0] or 'no row'}\nfound    {row[1] or 'no row'}"
+                    f"{side} differs from batchcore in row {comparison.rows + 1:,} of {table}"
+                    f"\n({', '.join(columns)})\nexpected {wanted}\nfound    {found}"
                 )
-        counted = f"SELECT count(*) FROM {SNAPSHOTS}"
-        if only:
-            return await connection.fetchval(f"{counted} WHERE portfolio_id = ANY($1)", only)
-        return await connection.fetchval(counted)
+            rows += comparison.rows if table == SNAPSHOTS else 0
+        return rows
+
+    def _lines(self, table: str, only: Sequence[UUID]) -> Iterator[bytes]:
+        wanted = {str(one).encode() for one in only}
+        with self.file(table).open("rb") as lines:
+            for line in lines:
+                if not wanted or line[:36] in wanted:
+                    yield line
 
 
 async def columns_of(
@@ -124,3 +142,32 @@ async def columns_of(
         table,
     )
     return tuple(row["attname"] for row in found if row["attname"] not in left_out)
+
+
+class Comparison:
+    """Text of a COPY, as it arrives, against lines that are expected."""
+
+    def __init__(self, expected: Iterator[bytes]) -> None:
+        self._expected = expected
+        self._rest = b""
+        self.rows = 0
+        self.first: tuple[str, str] | None = None
+
+    async def take(self, piece: bytes) -> None:
+        *lines, self._rest = (self._rest + bytes(piece)).split(b"\n")
+        for line in lines:
+            if self.first is None:
+                self._compare(line + b"\n")
+
+    def _compare(self, line: bytes) -> None:
+        wanted = next(self._expected, b"no row\n")
+        if line == wanted:
+            self.rows += 1
+        else:
+            self.first = (wanted.decode().rstrip("\n"), line.decode().rstrip("\n"))
+
+    def finish(self) -> None:
+        """Tell that all has arrived."""
+        more = next(self._expected, None)
+        if self.first is None and more is not None:
+            self.first = (more.decode().rstrip("\n"), "no row")

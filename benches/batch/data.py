@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -41,6 +41,7 @@ def server(
     *,
     analytics: bool = False,
     folder: Path | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[embedded.EmbeddedServer]:
     """Give a server whose database holds a size, one that is kept where there is a `folder`.
 
@@ -49,7 +50,7 @@ def server(
     kept = None
     if folder is not None:
         kept = folder / (f"{size.name}-analytics" if analytics else size.name)
-    with embedded.start(kept, settings=SETTINGS) as started:
+    with embedded.start(kept, settings={**SETTINGS, **(settings or {})}) as started:
         asyncio.run(fill(started.url, size, analytics=analytics))
         yield started
 

@@ -1,9 +1,11 @@
-"""What a side is asked to do, and what it tells about it."""
+"""What a side is asked to do, and what it tells about it: both travel as JSON."""
 
-from dataclasses import dataclass, field
+import json
+import os
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 from batch.sizes import Size
@@ -33,7 +35,7 @@ class Job:
     analytics: str = "none"
     only: tuple[UUID, ...] = ()
     options: dict[str, int] = field(default_factory=dict)
-    folder: Path = Path()
+    folder: str = ""
 
     @property
     def start(self) -> date:
@@ -52,6 +54,21 @@ class Job:
     def rows_after(self) -> int:
         """Return how many rows stand in the end."""
         return (len(self.only) or self.portfolios) * len((*self.history, *self.sessions))
+
+    @property
+    def path(self) -> Path:
+        return Path(self.folder)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), default=str)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        fields = json.loads(text)
+        for name in ("sessions", "history"):
+            fields[name] = tuple(date.fromisoformat(day) for day in fields[name])
+        fields["only"] = tuple(UUID(one) for one in fields["only"])
+        return cls(**fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,23 +92,24 @@ def job_of(
     size: Size,
     folder: Path,
     *,
+    history: int = 1,
     analytics: str = "none",
     options: dict[str, int] | None = None,
 ) -> Job:
-    """Return the job of a name on a size, with an empty folder.
+    """Return the job of a name on a size: `daily` is the last session, `backfill` all of them.
 
-    `daily` is the last session, on top of the one before; `backfill` is all of them.
+    `history` is how many stand before a daily one; `folder` is an empty one.
     """
     sessions = last_sessions(size.sessions)
     first = len(sessions) - 1 if name == "daily" else 0
     return Job(
         name=name,
         sessions=sessions[first:],
-        history=sessions[max(first - 1, 0) : first],
+        history=sessions[max(first - history, 0) : first],
         portfolios=size.portfolios,
         analytics=analytics,
         options=options or {},
-        folder=folder,
+        folder=os.fspath(folder),
     )
 
 

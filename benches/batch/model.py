@@ -20,7 +20,8 @@ class Costs:
     In `alone_s` no portfolio is worked on. Of a core, each process takes `client_start_s`, however
     few portfolios it has, and its server `server_start_s` for it; each portfolio takes `client_s`
     and `server_s`, of which `load_share` is loading and the rest writing. The disk of a server
-    takes `log_bytes_s`, a portfolio has `log_bytes`.
+    takes `log_bytes_s`, a portfolio has `log_bytes`. `spread` is the standard deviation of the
+    costs of a chunk, as a share of their mean.
     """
 
     alone_s: float
@@ -32,6 +33,7 @@ class Costs:
     log_bytes_s: float
     load_share: float = 0.5
     chunk: int = 10_000
+    spread: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """What batchcore wrote, kept in files: the rows to compare with, and the bytes of the floor."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Self
 
 import asyncpg
 
@@ -29,18 +30,36 @@ FILE = "outputs.json"
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Rows of a table, as the bytes of a binary COPY.
+    """Rows of a table in a file of the job's folder, as the bytes of a binary COPY.
 
     For `portfolios` and `positions`, they are what rows are updated with.
     """
 
     table: str
-    columns: list[str]
-    data: memoryview
+    columns: tuple[str, ...]
+    rows: int
+    file: str
 
 
-async def keep_outputs(connection: asyncpg.Connection, job: Job) -> None:
-    """Write what stands after a job to the files of its folder, and the symbols that it read."""
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """All that a job writes, and the symbols whose closes it reads."""
+
+    tables: tuple[Output, ...]
+    symbols: tuple[str, ...]
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        found = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        tables = [Output(**{**one, "columns": tuple(one["columns"])}) for one in found["tables"]]
+        return cls(tuple(tables), tuple(found["symbols"]))
+
+    def write(self, folder: Path) -> None:
+        (folder / FILE).write_text(json.dumps(asdict(self)), encoding="utf-8")
+
+
+async def keep_outputs(connection: asyncpg.Connection, job: Job) -> Outputs:
+    """Write what stands after a job to the files of its folder, as the bytes of binary COPY."""
     columns = COLUMNS if job.analytics == "none" else (*COLUMNS, *ANALYTIC_COLUMNS)
     window = f"snapshot_date BETWEEN '{job.start}' AND '{job.end}'"
     asked: list[tuple[str, tuple[str, ...], str]] = [
@@ -53,25 +72,16 @@ async def keep_outputs(connection: asyncpg.Connection, job: Job) -> None:
         ]
         values = MARKET_VALUES["positions"]
         asked.append(("positions", values, "WHERE last_price IS NOT NULL ORDER BY portfolio_id"))
+    tables = []
     for table, names, rest in asked:
-        await connection.copy_from_query(
+        file = f"{table}.copy"
+        status = await connection.copy_from_query(
             f"SELECT {', '.join(names)} FROM {table} {rest}",
-            output=job.folder / f"{table}.copy",
+            output=job.path / file,
             format="binary",
         )
+        tables.append(Output(table, names, int(status.rpartition(" ")[2]), file))
     symbols = await connection.fetch("SELECT DISTINCT symbol FROM positions ORDER BY symbol")
-    kept = {
-        "columns": {table: names for table, names, _ in asked},
-        "symbols": [row["symbol"] for row in symbols],
-    }
-    (job.folder / FILE).write_text(json.dumps(kept), encoding="utf-8")
-
-
-def read_outputs(folder: Path) -> tuple[list[Output], list[str]]:
-    """Return all that a job writes, and the symbols whose closes it reads."""
-    kept = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    outputs = [
-        Output(table, columns, memoryview((folder / f"{table}.copy").read_bytes()))
-        for table, columns in kept["columns"].items()
-    ]
-    return outputs, kept["symbols"]
+    outputs = Outputs(tuple(tables), tuple(row["symbol"] for row in symbols))
+    outputs.write(job.path)
+    return outputs

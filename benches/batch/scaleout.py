@@ -163,14 +163,13 @@ def disk_bytes_s(folder: Path) -> float:
         return WRITTEN / (time.perf_counter() - began)
 
 
-def checked(costs: Costs, runs: Sequence[Took]) -> list[str]:
-    """Return what was measured beside the model and the simulation, and their median errors."""
+def checked(costs: Costs, runs: Sequence[Took]) -> list[list[str]]:
+    """Return a table of what was measured, of the model and of the simulation."""
     table = [["portfolios", "servers", "processes", "seconds", "model", "", "simulation", ""]]
     told = [seconds(costs, run.layout) for run in runs]
     events = [simulated(costs, run.layout) for run in runs]
     measured = [run.seconds for run in runs]
-    model_off, events_off = errors(measured, told), errors(measured, events)
-    rows = zip(runs, told, model_off, events, events_off, strict=True)
+    rows = zip(runs, told, errors(measured, told), events, errors(measured, events), strict=True)
     for run, model, off, event, event_off in rows:
         at = run.layout
         table.append(
@@ -179,8 +178,7 @@ def checked(costs: Costs, runs: Sequence[Took]) -> list[str]:
                 *(f"{model:.2f}", f"{off:+.0%}", f"{event:.2f}", f"{event_off:+.0%}"),
             ]
         )
-    model, simulation = (median(map(abs, off)) for off in (model_off, events_off))
-    return [*aligned(table), f"median error: model {model:.0%}, simulation {simulation:.0%}"]
+    return table
 
 
 def asked(costs: Costs) -> list[list[str]]:
@@ -203,7 +201,21 @@ def _time(taken: float) -> str:
 def report(costs: Costs, runs: Sequence[Took]) -> list[str]:
     """Return all lines."""
     shown = [f"{name} {value:.3g}" for name, value in asdict(costs).items()]
-    return [*shown, "", *checked(costs, runs), "", *aligned(asked(costs))]
+    absolute = [
+        median(map(abs, errors([run.seconds for run in runs], told)))
+        for told in (
+            [seconds(costs, run.layout) for run in runs],
+            [simulated(costs, run.layout) for run in runs],
+        )
+    ]
+    return [
+        *shown,
+        "",
+        *aligned(checked(costs, runs)),
+        f"median error: model {absolute[0]:.0%}, simulation {absolute[1]:.0%}",
+        "",
+        *aligned(asked(costs)),
+    ]
 
 
 def parser() -> argparse.ArgumentParser:

@@ -26,7 +26,7 @@ from batch.compare import check_count, check_with_reference
 from batch.contest import child
 from batch.data import SETTINGS, fill
 from batch.job import Job, job_of
-from batch.sizes import Size
+from batch.sizes import POSITIONS, Size
 from batch.table import MIB, aligned, tell
 from batch.wire import connected
 from batchcore.demo import embedded
@@ -165,7 +165,11 @@ async def study(
     seed: int,
     folder: Path,
 ) -> Growth:
-    """Return what each case took, on a database of its own, with the rows of the reference."""
+    """Return what each case took, on a database of its own.
+
+    Raises:
+        DiffersError: rows are missing, or differ from those of the reference.
+    """
     cases = cases_of(base, factors)
     jobs = {case.name: await _filled(server, case, folder) for case in cases}
     told: dict[str, list[dict[str, Any]]] = {case.name: [] for case in cases}
@@ -197,15 +201,27 @@ async def _filled(server: embedded.EmbeddedServer, case: Case, folder: Path) -> 
     return job_of("backfill", case.size, own)
 
 
+def parser() -> argparse.ArgumentParser:
+    made = command.parser("batch.scaling", __doc__, rounds=3)
+    made.add_argument("--portfolios", type=int, default=BASE.portfolios)
+    made.add_argument("--lots", type=int, default=POSITIONS)
+    made.add_argument("--symbols", type=int, default=BASE.symbols)
+    made.add_argument("--sessions", type=int, default=BASE.sessions)
+    made.add_argument("--factors", default=",".join(f"{factor:g}" for factor in FACTORS))
+    return made
+
+
 def run(given: argparse.Namespace) -> Found:
+    base = Size("base", given.portfolios, given.symbols, given.sessions, given.lots)
+    factors = [float(factor) for factor in given.factors.split(",")]
     with empty_folder() as folder, embedded.start(settings=SETTINGS) as server:
         on = machine(server.url)
         found = asyncio.run(
-            study(server, BASE, FACTORS, rounds=given.rounds, seed=given.seed, folder=folder)
+            study(server, base, factors, rounds=given.rounds, seed=given.seed, folder=folder)
         )
-    head = f"backfill of {BASE}, each varied alone; medians of {given.rounds} runs, seconds"
+    head = f"backfill of {base}, each varied alone; medians of {given.rounds} runs, seconds"
     return [head, on], found.lines(), found.figures()
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(command.parser("batch.scaling", __doc__, rounds=3), run))
+    sys.exit(exit_code(parser(), run))

@@ -17,14 +17,13 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import asyncpg
 
-from baseline import COLUMNS
 from batch import command, state
 from batch.command import Found, RefusedError, empty_folder, exit_code, machine, shuffled
 from batch.compare import (
@@ -35,9 +34,10 @@ from batch.compare import (
     check_with_reference,
     columns_of,
 )
-from batch.contest import CHECKED, ROUNDS, child, keep_history
+from batch.contest import CHECKED, ROUNDS, child
 from batch.data import SETTINGS, fill
 from batch.job import JOBS, Job, job_of
+from batch.outputs import Output, keep_outputs
 from batch.sizes import SIZES, Size
 from batch.table import MIB, aligned, tell
 from batch.variants import KEEP_COLUMNS, PARENT, Month, Variant, months, variants
@@ -67,6 +67,7 @@ class Took:
 
     told: dict[str, Any]
     wal_bytes: int
+    checkpoints: int
     hot: float | None
 
 
@@ -75,17 +76,24 @@ class Counters:
     """What the server has counted so far."""
 
     wal: int
+    checkpoints: int
     updated: int
     hot: int
 
     @classmethod
     async def read(cls, connection: asyncpg.Connection) -> "Counters":
+        timed, requested, view = (
+            ("num_timed", "num_requested", "pg_stat_checkpointer")
+            if connection.get_server_version().major >= 17
+            else ("checkpoints_timed", "checkpoints_req", "pg_stat_bgwriter")
+        )
+        wal = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::int8"
+        begun = f"SELECT {timed} + {requested} FROM {view}"
         row = await connection.fetchrow(
-            "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::int8, n_tup_upd,"
-            " n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'portfolios'"
+            "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'portfolios'"
         )
         assert row is not None
-        return cls(*row)
+        return cls(await connection.fetchval(wal), await connection.fetchval(begun), *row)
 
 
 @dataclass
@@ -111,6 +119,7 @@ class Findings:
                     for phase in ("total", "load", "persist")
                 },
                 "wal_bytes": median(run.wal_bytes for run in runs),
+                "checkpoints": median(run.checkpoints for run in runs),
                 "hot": median(hot) if hot else None,
             }
         return found
@@ -118,7 +127,7 @@ class Findings:
     def lines(self) -> list[str]:
         told: list[str] = []
         for job in self.runs:
-            head = [job, "total", "x plain", "load", "persist", "WAL MiB", "HOT"]
+            head = [job, "total", "x plain", "load", "persist", "WAL MiB", "checkpoints", "HOT"]
             body = [[*head, "what it costs"]]
             medians = self.medians(job)
             for name, one in medians.items():
@@ -127,7 +136,7 @@ class Findings:
                 hot = "" if one["hot"] is None else f"{one['hot']:.0%}"
                 cells = [f"{one[phase]:.3f}" for phase in ("total", "load", "persist")]
                 cells.insert(1, ratio)
-                cells += [f"{one['wal_bytes'] / MIB:.1f}", hot]
+                cells += [f"{one['wal_bytes'] / MIB:.1f}", f"{one['checkpoints']:.0f}", hot]
                 body.append([name, *cells, self.variants[name].cost])
             told += ["", *_with_words(body)]
         if self.loads:
@@ -139,7 +148,12 @@ class Findings:
         return told
 
     def figures(self) -> dict[str, Any]:
-        return {"medians": {job: self.medians(job) for job in self.runs}, "loads": self.loads}
+        return {
+            "medians": {job: self.medians(job) for job in self.runs},
+            "loads": self.loads,
+            "settings": {name: one.settings for name, one in self.variants.items()},
+            "sql": {name: one.sql for name, one in self.variants.items()},
+        }
 
 
 def _with_words(table: Sequence[Sequence[str]]) -> list[str]:
@@ -167,8 +181,7 @@ class Trial:
         """Return what was found; a variant that got other rows than the plain host is refused."""
         jobs = {name: self._job(name) for name in JOBS}
         every = jobs["backfill"].sessions
-        chosen = self._chosen(variants(every))
-        await self._prepare(jobs["daily"])
+        chosen = self._chosen(variants(every, compression=await self._prepared(jobs)))
         await self._make(chosen, months(every))
         found = Findings()
         dice = random.Random(self.seed)
@@ -208,19 +221,31 @@ class Trial:
     def _started(self, settings: Settings) -> AbstractContextManager[embedded.EmbeddedServer]:
         return embedded.start(self.folder / "cluster", settings=settings)
 
-    async def _prepare(self, daily: Job) -> None:
-        """Make the plain host, with what a daily run goes on from."""
+    async def _prepared(self, jobs: dict[str, Job]) -> str:
+        """Make the plain host, with what a daily run goes on from.
+
+        Returns the best compression of the write-ahead log that the server has.
+        """
         tell(f"plain host: {self.size}")
         with self._started(SETTINGS) as server:
             async with connected(server.url) as connection:
                 await connection.execute("CREATE DATABASE plain")
+                methods = await connection.fetchval(
+                    "SELECT enumvals FROM pg_settings WHERE name = 'wal_compression'"
+                )
             url = server.database_url("plain")
             await fill(url, self.size, analytics=False)
+            daily = jobs["daily"]
+            before = replace(daily, sessions=daily.history, history=())
             async with connected(url) as connection:
                 await connection.execute(KEEP_COLUMNS)
-            await keep_history(url, daily)
+                await state.keep_opening(connection)
+                await state.put_back(connection, before)
+            child("batchcore", url, before)
             async with connected(url) as connection:
+                await state.keep_history(connection, len(daily.history))
                 await connection.execute("TRUNCATE portfolio_snapshots")
+        return "lz4" if "lz4" in (methods or ()) else "on"
 
     async def _make(self, chosen: Iterable[Variant], loaded: list[Month]) -> None:
         """Make a database of each variant from the plain host, and those of the loads."""
@@ -246,6 +271,7 @@ class Trial:
             async with connected(url) as connection:
                 sample = min(CHECKED[job.name], self.size.portfolios)
                 tell(await check_with_reference(url, connection, job, sample, self.seed))
+                await keep_outputs(connection, job)
                 return await _digests(connection)
 
     async def _one(self, variant: Variant, job: Job, expected: tuple[Any, ...]) -> Took:
@@ -266,7 +292,12 @@ class Trial:
         if digests != expected:
             raise DiffersError(f"{variant.name} got {digests} in a {job.name}, expected {expected}")
         updated, hot = after.updated - before.updated, after.hot - before.hot
-        return Took(told, after.wal - before.wal, hot / updated if updated else None)
+        return Took(
+            told,
+            after.wal - before.wal,
+            after.checkpoints - before.checkpoints,
+            hot / updated if updated else None,
+        )
 
     async def _loads(self, job: Job, found: Findings, dice: random.Random) -> None:
         """Time the three ways to load the rows of a backfill."""
@@ -274,14 +305,14 @@ class Trial:
         rounds = self.rounds or ROUNDS["backfill"]
         found.loads = {way: [] for way in ways}
         with self._started(SETTINGS) as server:
-            await _keep_rows(server.database_url("plain"), job)
-            found.rows = job.rows
+            rows = await _kept_rows(server.database_url("plain"), job)
+            found.rows = sum(part.rows for part in rows.parts.values())
             expected = None
             for number in range(1, rounds + 1):
                 tell(f"loads, round {number} of {rounds}")
                 for way in (STRAIGHT, *dice.sample([PARENTS, ATTACHED], 2)):
                     async with connected(server.database_url(ways[way])) as connection:
-                        seconds = await _load(connection, way, job)
+                        seconds = await _load(connection, way, rows)
                         digest = await _digest(connection, SNAPSHOTS)
                     expected = expected or digest
                     if digest != expected:
@@ -290,53 +321,63 @@ class Trial:
                     tell(f"  {way:24} {seconds:8.3f} s")
 
 
-async def _keep_rows(url: str, job: Job) -> None:
-    """Keep in files what batchcore writes for a job, by portfolio and date: all of it, by month."""
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Rows of a backfill in files, all of them and by month."""
+
+    folder: Path
+    whole: Output
+    parts: dict[Month, Output]
+
+
+async def _kept_rows(url: str, job: Job) -> Kept:
+    """Keep what batchcore wrote for a job by month, each in the order of (portfolio, date)."""
     async with connected(url) as connection:
         await state.put_back(connection, job)
     child("batchcore", url, job)
-    spans = {SNAPSHOTS: "true"}
-    for month in months(job.sessions):
-        span = f"snapshot_date >= '{month.first}' AND snapshot_date < '{month.end}'"
-        spans[month.partition] = span
     async with connected(url) as connection:
-        for table, span in spans.items():
-            await connection.copy_from_query(
-                f"SELECT {', '.join(COLUMNS)} FROM {SNAPSHOTS} WHERE {span}"
+        tables = (await keep_outputs(connection, job)).tables
+        whole = next(output for output in tables if output.table == SNAPSHOTS)
+        parts = {}
+        for month in months(job.sessions):
+            part = replace(whole, file=f"{month.partition}.copy")
+            status = await connection.copy_from_query(
+                f"SELECT {', '.join(whole.columns)} FROM {SNAPSHOTS} WHERE snapshot_date >="
+                f" '{month.first}' AND snapshot_date < '{month.end}'"
                 " ORDER BY portfolio_id, snapshot_date",
-                output=_file(job, table),
+                output=job.path / part.file,
                 format="binary",
             )
+            parts[month] = replace(part, rows=int(status.rpartition(" ")[2]))
+    return Kept(job.path, whole, parts)
 
 
-def _file(job: Job, table: str) -> Path:
-    return job.folder / f"{table}.copy"
-
-
-async def _load(connection: asyncpg.Connection, way: str, job: Job) -> float:
-    """Return the seconds that the rows of a job take into empty tables."""
-    loaded = months(job.sessions) if way == ATTACHED else []
-    for month in loaded:
-        await connection.execute(f"DROP TABLE IF EXISTS {month.partition}")
-    if not loaded:
+async def _load(connection: asyncpg.Connection, way: str, rows: Kept) -> float:
+    """Return the seconds that the rows take into empty tables."""
+    if way == ATTACHED:
+        for month in rows.parts:
+            await connection.execute(f"DROP TABLE IF EXISTS {month.partition}")
+    else:
         await connection.execute(f"TRUNCATE {SNAPSHOTS}")
     await connection.execute("CHECKPOINT")
     began = time.perf_counter()
-    for month in loaded:
+    if way != ATTACHED:
+        await _copied(connection, SNAPSHOTS, rows.folder, rows.whole)
+        return time.perf_counter() - began
+    for month, part in rows.parts.items():
         async with connection.transaction():
             await connection.execute(month.bare())
-            await _copy(connection, month.partition, job)
+            await _copied(connection, month.partition, rows.folder, part)
             for statement in month.attached():
                 await connection.execute(statement)
-    if not loaded:
-        await _copy(connection, SNAPSHOTS, job)
     return time.perf_counter() - began
 
 
-async def _copy(connection: asyncpg.Connection, table: str, job: Job) -> None:
-    await connection.copy_to_table(
-        table, source=_file(job, table), columns=list(COLUMNS), format="binary"
-    )
+async def _copied(connection: asyncpg.Connection, table: str, folder: Path, output: Output) -> None:
+    with (folder / output.file).open("rb") as source:
+        await connection.copy_to_table(
+            table, source=source, columns=list(output.columns), format="binary"
+        )
 
 
 async def _digests(connection: asyncpg.Connection) -> tuple[Any, ...]:

@@ -42,16 +42,17 @@ async def keep_opening(connection: asyncpg.Connection) -> None:
             await connection.execute(statement)
 
 
-async def has_history(connection: asyncpg.Connection) -> bool:
-    """Return whether the snapshots of the session before the day are kept."""
-    return await connection.fetchval("SELECT to_regclass('bench.history') IS NOT NULL")
+async def has_history(connection: asyncpg.Connection, sessions: int) -> bool:
+    """Return whether the snapshots of so many sessions before the day are kept."""
+    name = f"bench.history_{sessions}"
+    return not await connection.fetchval("SELECT to_regclass($1) IS NULL", name)
 
 
-async def keep_history(connection: asyncpg.Connection) -> None:
+async def keep_history(connection: asyncpg.Connection, sessions: int) -> None:
     """Keep the snapshots and equities that stand as those before a daily run."""
     for name, query in (
-        ("rolled", "SELECT id, equity_balance, updated_at FROM portfolios"),
-        ("history", "SELECT * FROM portfolio_snapshots"),
+        (f"rolled_{sessions}", "SELECT id, equity_balance, updated_at FROM portfolios"),
+        (f"history_{sessions}", "SELECT * FROM portfolio_snapshots"),
     ):
         await connection.execute(f"CREATE TABLE bench.{name} AS {query}")
         await connection.execute(f"ANALYZE bench.{name}")
@@ -59,15 +60,16 @@ async def keep_history(connection: asyncpg.Connection) -> None:
 
 async def put_back(connection: asyncpg.Connection, job: Job) -> None:
     """Make the tables what they are before a job, vacuumed and checkpointed, as a superuser."""
+    history = len(job.history)
     await connection.execute("SET session_replication_role = replica")
     await connection.execute("TRUNCATE portfolio_snapshots")
     await connection.execute("TRUNCATE batchcore_runs CASCADE")  # no run is to be gone on with
-    source = "bench.rolled" if job.history else "bench.opening"
+    source = f"bench.rolled_{history}" if history else "bench.opening"
     await connection.execute(_RESTORE_EQUITIES.format(source=source))
     changed = ["portfolio_snapshots", "portfolios"]
-    if job.history:
+    if history:
         await connection.execute(
-            "INSERT INTO portfolio_snapshots SELECT * FROM bench.history"
+            f"INSERT INTO portfolio_snapshots SELECT * FROM bench.history_{history}"
             " ORDER BY portfolio_id, snapshot_date"
         )
     if job.analytics == "full":

@@ -52,15 +52,15 @@ class Rounds:
             "least": min(totals),
             "most": max(totals),
             "statements": middle("statements", times),
-            "peak_bytes": middle("peak_bytes"),
-            "bytes_read": median(run["notes"].get("bytes_read", 0) for run in runs),
+            **{name: middle(name) for name in ("peak_bytes", "start", "import")},
         }
 
     def lines(self) -> list[str]:
         """Return the table."""
         medians = self.medians()
         heads = ("total", "least", "most", "load", "compute", "persist")
-        titles = ["runs", *heads, "x floor", "x batchcore", "peak MiB", "statements", "MiB read"]
+        titles = ["runs", *heads, "x floor", "x batchcore", "peak MiB", "statements", "start"]
+        titles.append("import")
         body = []
         for side, row in medians.items():
             cells = [str(row["rounds"]), *(_seconds(row[name]) for name in heads)]
@@ -70,7 +70,7 @@ class Rounds:
             ]
             cells.append(f"{row['peak_bytes'] / MIB:.0f}")
             cells.append("" if row["statements"] is None else f"{row['statements']:,.0f}")
-            cells.append(f"{row['bytes_read'] / MIB:.1f}" if row["bytes_read"] else "")
+            cells += [_seconds(row["start"]), _seconds(row["import"])]
             body.append([side, *cells])
         lines = aligned([["", *titles], *body])
         lines += [

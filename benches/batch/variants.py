@@ -131,11 +131,15 @@ def months(sessions: Sequence[date]) -> list[Month]:
     return [Month(first) for first in sorted({day.replace(day=1) for day in sessions})]
 
 
-def variants(sessions: Sequence[date]) -> list[Variant]:
+def variants(sessions: Sequence[date], *, compression: str) -> list[Variant]:
     """Return the variants, each plain one before those that are compared with it.
 
-    `sessions` are all that a job may write or go on from.
+    `sessions` are all that a job may write or go on from, `compression` one that the server has.
     """
+
+    def durable(name: str, cost: str, **settings: str) -> Variant:
+        return Variant(name, cost, DURABLE_PLAIN, settings={**DURABLE, **settings})
+
     partitions = tuple(month.empty() for month in months(sessions))
     return [
         Variant(PLAIN, ""),
@@ -152,25 +156,35 @@ def variants(sessions: Sequence[date]) -> list[Variant]:
         Variant(
             "portfolios packed", "the plain one after a VACUUM FULL", before=PACKED, jobs=DAILY
         ),
-        Variant(
-            "packed fillfactor 50",
-            "twice the pages of portfolios to read",
-            "portfolios packed",
-            sql=("ALTER TABLE portfolios SET (fillfactor = 50)",),
-            before=PACKED,
-            jobs=DAILY,
+        *(
+            Variant(
+                f"packed fillfactor {share}",
+                f"{100 / share:.1f} times the pages of portfolios to read",
+                "portfolios packed",
+                sql=(f"ALTER TABLE portfolios SET (fillfactor = {share})",),
+                before=PACKED,
+                jobs=DAILY,
+            )
+            for share in (70, 50)
         ),
         Variant(DURABLE_PLAIN, "", DURABLE_PLAIN, settings=DURABLE),
-        Variant(
+        durable(
             "synchronous_commit off",
             "a crash loses the last chunks; the next run writes them again",
-            DURABLE_PLAIN,
-            settings={**DURABLE, "synchronous_commit": "off"},
+            synchronous_commit="off",
         ),
-        Variant(
+        durable(
             "wal_level minimal",
             "no standby, no archive, no point-in-time recovery",
-            DURABLE_PLAIN,
-            settings={**DURABLE, "wal_level": "minimal", "max_wal_senders": "0"},
+            wal_level="minimal",
+            max_wal_senders="0",
+        ),
+        durable("max_wal_size 64MB", "checkpoints in the middle of a run", max_wal_size="64MB"),
+        durable("max_wal_size 16GB", "disk, and a longer recovery", max_wal_size="16GB"),
+        durable(f"wal_compression {compression}", "processor time", wal_compression=compression),
+        durable(
+            "full_page_writes off",
+            "a torn page cannot be repaired: only where the file system cannot tear one",
+            full_page_writes="off",
         ),
     ]

@@ -23,28 +23,30 @@ from types import ModuleType
 class Entry:
     """A side.
 
-    A package that it `needs` is in a folder of the environment that `make peers` fills. One too
-    slow for all is run on some `portfolios`: the figures of all are extrapolated, for which it
-    notes as `first` the seconds until the first of them is done; `rounds` are enough of a job that
-    takes minutes.
+    It `needs` packages, of the extra `bench` unless `own` names a folder of the environment with
+    its own, found before those of all sides; `make peers` fills it. One too slow for all is run on
+    some `portfolios`: the figures of all are extrapolated, for which it notes as `first` the
+    seconds until the first of them is done; `rounds` are enough of a job that takes minutes.
     """
 
     name: str
     module: str
-    needs: str = ""
+    needs: tuple[str, ...] = ()
+    own: str | None = None
     analytics: bool = False
     portfolios: int | None = None
     rounds: dict[str, int] = field(default_factory=dict)
 
     @property
     def path(self) -> list[str]:
-        """Return where its own package is."""
-        return [os.fspath(Path(sys.prefix, self.name))] if self.needs else []
+        """Return where its own packages are."""
+        return [] if self.own is None else [os.fspath(Path(sys.prefix, self.own))]
 
     @property
-    def is_there(self) -> bool:
-        """Return whether what it needs is installed."""
-        return not self.needs or PathFinder.find_spec(self.needs, self.path) is not None
+    def lacks(self) -> tuple[str, ...]:
+        """Return the packages that are not installed."""
+        path = [*self.path, *sys.path]
+        return tuple(name for name in self.needs if PathFinder.find_spec(name, path) is None)
 
     def load(self) -> ModuleType:
         return import_module(self.module)
@@ -58,18 +60,23 @@ SIDES = {
         # batchcore.run_batch
         Entry("batchcore", "batch.sides.native", analytics=True),
         # a dictionary cache in pure Python
-        Entry("plan", "baseline"),
+        Entry("plan", "batch.sides.plan"),
         # ORM queries for each position
         Entry("n+1", "batch.sides.orm", portfolios=50, rounds={"backfill": 1}),
         # one INSERT ... SELECT with LATERAL, on the server
         Entry("sql", "batch.sides.sql"),
         # int64 arrays, a session of all lots at a time
         Entry("numpy", "batch.sides.numpy"),
-        # an ASOF JOIN of exact decimals, by its own scans of PostgreSQL
+        # an as-of join, and a query for each session
+        Entry("polars", "batch.sides.polars", needs=("polars",)),
+        # an ASOF JOIN, and a row for each lot and session
+        Entry("duckdb", "batch.sides.duckdb", needs=("duckdb",)),
+        # the same, with decimals and by its own scans of PostgreSQL
         Entry(
             "duckdb-postgres",
             "batch.sides.duckdb_postgres",
-            needs="duckdb_extension_postgres_scanner",
+            needs=("duckdb_extension_postgres_scanner",),
+            own="duckdb-postgres",
         ),
     )
 }

@@ -13,13 +13,15 @@ binary COPY, sorted by portfolio and date, with their UUIDv7.
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
+from statistics import median
 from time import perf_counter
 
 import asyncpg
 
 from batch.job import Job, Timing
-from batch.outputs import Output, read_outputs
+from batch.outputs import Output, Outputs
 from batch.wire import connected
 from batchcore import calendar
 from batchcore.analytics.windows import LOOK
@@ -55,9 +57,18 @@ UPDATES = {
 """Rows that stand already: a table of what they become, and the statement that makes them so."""
 
 
-OUTPUTS: list[Output] = []
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What some SELECTs brought, and the median of the seconds that they took."""
+
+    rows: int
+    size_bytes: int
+    seconds: float
+
+
+LOADED: dict[str, tuple[Output, memoryview]] = {}
 SYMBOLS_READ: list[str] = []
-"""What `prepare` keeps for `run`: what is written, and whose closes are read."""
+"""What `prepare` keeps for `run`: what is written, by table, and whose closes are read."""
 
 PORTFOLIOS = """
     SELECT p.id, p.equity_balance, p.currency, p.deleted_at IS NOT NULL,
@@ -132,9 +143,10 @@ FACTORS = "SELECT id, etf_proxy FROM factor_definitions WHERE is_active ORDER BY
 
 def prepare(job: Job) -> None:
     """Read what is to be written into memory, and the symbols whose closes are to be read."""
-    outputs, symbols = read_outputs(job.folder)
-    OUTPUTS.extend(outputs)
-    SYMBOLS_READ.extend(symbols)
+    outputs = Outputs.read(job.path)
+    SYMBOLS_READ.extend(outputs.symbols)
+    for output in outputs.tables:
+        LOADED[output.table] = (output, memoryview((job.path / output.file).read_bytes()))
 
 
 def run(url: str, job: Job) -> Timing:
@@ -145,23 +157,22 @@ async def _run(url: str, job: Job) -> Timing:
     began = perf_counter()
     async with connected(url) as connection:
         queries = selects(job, SYMBOLS_READ)
-        bytes_read = await _load(connection, queries)
+        await _load(connection, queries)
         have = perf_counter()
-        statements = await _save(connection)
+        statements = await _save(connection, LOADED)
         done = perf_counter()
     return Timing(
         load=have - began,
         compute=0.0,
         persist=done - have,
         statements=len(queries) + statements,
-        rows=job.rows,
-        notes={"bytes_read": bytes_read},
+        rows=LOADED["portfolio_snapshots"][0].rows,
     )
 
 
-async def _load(connection: asyncpg.Connection, queries: list[str]) -> int:
-    """Return how many bytes the queries bring, to compare with those that batchcore reads."""
-    size_bytes = 0
+async def _load(connection: asyncpg.Connection, queries: list[str]) -> tuple[int, int]:
+    """Return how many rows and bytes the queries bring."""
+    rows = size_bytes = 0
 
     async def take(piece: bytes) -> None:
         nonlocal size_bytes
@@ -169,8 +180,24 @@ async def _load(connection: asyncpg.Connection, queries: list[str]) -> int:
 
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         for query in queries:
-            await connection.copy_from_query(query, output=take, format="binary")
-    return size_bytes
+            status = await connection.copy_from_query(query, output=take, format="binary")
+            rows += int(status.rpartition(" ")[2])
+    return rows, size_bytes
+
+
+async def reading(
+    connection: asyncpg.Connection, sets: dict[str, list[str]], rounds: int
+) -> dict[str, Read]:
+    """Return what each of some sets of SELECTs brings and takes; they take turns."""
+    seconds: dict[str, list[float]] = {name: [] for name in sets}
+    read: dict[str, Read] = {}
+    for _ in range(rounds):
+        for name, queries in sets.items():
+            began = perf_counter()
+            rows, size_bytes = await _load(connection, queries)
+            seconds[name].append(perf_counter() - began)
+            read[name] = Read(rows, size_bytes, median(seconds[name]))
+    return read
 
 
 def selects(job: Job, symbols: Sequence[str]) -> list[str]:
@@ -195,18 +222,18 @@ def selects(job: Job, symbols: Sequence[str]) -> list[str]:
     return [query.format(**window, symbols=listed, returns=PAST_RETURNS) for query in queries]
 
 
-async def _save(connection: asyncpg.Connection) -> int:
+async def _save(connection: asyncpg.Connection, outputs: dict[str, tuple[Output, memoryview]]):
     """Write everything in one transaction; return how many statements that took."""
     statements = 0
     async with connection.transaction():
-        for output in OUTPUTS:
-            create, update = UPDATES.get(output.table, ("", ""))
+        for table, (output, data) in outputs.items():
+            create, update = UPDATES.get(table, ("", ""))
             if create:
                 await connection.execute(create)
             await connection.copy_to_table(
-                f"staged_{output.table}" if create else output.table,
-                source=_pieces(output.data),
-                columns=output.columns,
+                f"staged_{table}" if create else table,
+                source=_pieces(data),
+                columns=list(output.columns),
                 format="binary",
             )
             if update:

@@ -9,17 +9,11 @@ compared with 64 bits: beyond them it refuses to go on.
 How it reads and writes is said in `batch.inputs` and `batch.wire`.
 """
 
-import asyncio
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass
-from time import perf_counter
 
-import asyncpg
 import numpy as np
 
-from baseline import COLUMNS
-from batch import inputs, wire
+from batch import inputs, snapshots
 from batch.inputs import LOT, NEVER, NO_DAY, NONE, Inputs
 from batch.job import Job, Timing
 
@@ -28,35 +22,37 @@ MILLION = 10**6  # a return has six decimals
 SUM_LIMIT = 2.0**62
 PNL_LIMIT = 2**62 // MILLION
 PORTFOLIOS_A_CHUNK = 1000
-ROWS_A_PIECE = 1000
-STATEMENTS = 7  # four to read, the rows, the equities and their update
-RETURN_LIMIT = 100 * MILLION  # from which on it is NULL (S10)
-EQUITIES = """
-    UPDATE portfolios p SET equity_balance = e.cents * 0.01, updated_at = now()
-    FROM equities e
-    WHERE p.id = e.id AND p.equity_balance IS DISTINCT FROM e.cents * 0.01
-"""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Marks:
     """The latest close of each symbol on each day of the grid, and the day that it is of (S4).
 
-    Days are the sessions, those that portfolios go on from, and those of ends at the mark.
+    Attributes:
+        grid: (g,) int32: the sessions, the days before them that portfolios go on from, and the
+            days on which lots end at the mark.
+        close: (g, s + 1) int64; the last column is of symbols without a close.
+        day: (g, s + 1) int32, `NO_DAY` where there is none.
     """
 
-    grid: np.ndarray  # (g,) int32
-    close: np.ndarray  # (g, s + 1) int64; the last column is of symbols without a close
-    day: np.ndarray  # (g, s + 1) int32, `NO_DAY` where there is none
+    grid: np.ndarray
+    close: np.ndarray
+    day: np.ndarray
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Lots:
-    """Lots by portfolio, a column each; see `LOT`."""
+    """Lots by portfolio, a column each; see `LOT`.
 
-    first: np.ndarray  # (p + 1,) where the lots of each portfolio begin
-    portfolio: np.ndarray  # (n,) row of the portfolio
-    symbol: np.ndarray  # (n,) column of `Marks`
+    Attributes:
+        first: (p + 1,) where the lots of each portfolio begin.
+        portfolio: (n,) row of the portfolio.
+        symbol: (n,) column of `Marks`.
+    """
+
+    first: np.ndarray
+    portfolio: np.ndarray
+    symbol: np.ndarray
     units: np.ndarray
     entry: np.ndarray
     start: np.ndarray
@@ -79,74 +75,16 @@ class Loaded:
 
 
 def run(url: str, job: Job) -> Timing:
-    return asyncio.run(_run(url, job))
-
-
-async def _run(url: str, job: Job) -> Timing:
-    async with wire.connected(url) as connection:
-        began = perf_counter()
-        read = await inputs.read(connection, job)
-        have = perf_counter()
+    def figures(read: Inputs) -> snapshots.Figures:
         loaded = prepared(read)
-        spent = perf_counter() - have
-        ids, sessions = read.portfolios["id"], len(read.sessions)
-        latest = np.empty(len(ids), np.int64)
 
-        def pieces() -> Iterator[np.ndarray]:
-            nonlocal spent
-            created_us = time.time_ns() // 1000
-            for first in range(0, len(ids), PORTFOLIOS_A_CHUNK):
-                last = min(first + PORTFOLIOS_A_CHUNK, len(ids))
-                began = perf_counter()
-                figures = roll_forward(loaded, first, last)
-                latest[first:last] = figures["equity_balance"][-1]
-                by_row = {name: values.T.ravel() for name, values in figures.items()}
-                spent += perf_counter() - began
-                yield from encoded(loaded, created_us, first, last, by_row)
+        def by_row(first: int, last: int) -> dict[str, np.ndarray]:
+            rolled = roll_forward(loaded, first, last)
+            return {name: values.T.ravel() for name, values in rolled.items()}
 
-        async with connection.transaction():
-            await wire.write(connection, "portfolio_snapshots", COLUMNS, pieces())
-            await save_equities(connection, ids, latest)
-        done = perf_counter()
-    return Timing(have - began, spent, done - have - spent, STATEMENTS, len(ids) * sessions)
+        return by_row
 
-
-def encoded(
-    loaded: Loaded, created_us: int, first: int, last: int, figures: dict[str, np.ndarray]
-) -> Iterator[np.ndarray]:
-    """Give the rows of portfolios `first` to `last` as bytes, sessions of each side by side.
-
-    `figures` has (n,) int64 of each column but the keys, in cents; returns in millionths.
-    """
-    ids, days = loaded.portfolios["id"][first:last], loaded.sessions
-    count = len(ids) * len(days)
-    counter = first * len(days) + np.arange(count)
-    keys = {
-        "id": (wire.UUID, wire.uuid7(created_us // 1000, counter)),
-        "portfolio_id": (wire.UUID, np.repeat(np.ascontiguousarray(ids), len(days))),
-        "snapshot_date": (wire.DATE, np.tile(days, len(ids))),
-        "is_complete": (wire.BOOL, np.array(True)),  # noqa: FBT003
-        "created_at": (wire.INT8, np.array(created_us - wire.EPOCH_US)),
-    }
-    columns: dict[str, wire.Column] = {name: wire.Plain(name, *of) for name, of in keys.items()}
-    for name, values in figures.items():
-        if name.startswith("num_"):
-            columns[name] = wire.Plain(name, wire.INT4, values)
-        elif name == "daily_return":
-            null = np.abs(values) >= RETURN_LIMIT
-            columns[name] = wire.Numeric.of(name, 6, np.where(null, 0, values), null)
-        else:
-            columns[name] = wire.Numeric.of(name, 2, values)
-    yield from wire.encoded([columns[name] for name in COLUMNS], count, ROWS_A_PIECE)
-
-
-async def save_equities(connection: asyncpg.Connection, ids: np.ndarray, cents: np.ndarray) -> None:
-    """Set the equities of portfolios that have changed."""
-    columns = [wire.Plain("id", wire.UUID, ids), wire.Plain("cents", wire.INT8, cents)]
-    await connection.execute("CREATE TEMP TABLE equities (id uuid, cents int8) ON COMMIT DROP")
-    pieces = wire.encoded(columns, len(ids), len(ids))
-    await wire.write(connection, "equities", ("id", "cents"), pieces)
-    await connection.execute(EQUITIES)
+    return snapshots.run(url, job, figures, PORTFOLIOS_A_CHUNK)
 
 
 def prepared(read: Inputs) -> Loaded:

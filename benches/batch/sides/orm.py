@@ -8,49 +8,57 @@ committed: about 35 statements.
 
 import asyncio
 import uuid
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_UP, Decimal, localcontext
 from time import perf_counter
 
 from sqlalchemy import and_, event, select
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
-from sqlalchemy.orm import DeclarativeBase, Session, relationship, selectinload
+from sqlalchemy.orm import Session, registry, relationship, selectinload
 
 import baseline
-from baseline import Lot, Valued
+from baseline import Lot
 from batch.job import Job, Timing
 from batchcore.db.sqlalchemy_tables import metadata
 
+CENT = baseline.CENT
 ZERO = baseline.ZERO
 
-
-class Base(DeclarativeBase):
-    metadata = metadata
+models = registry()
 
 
-class Portfolio(Base):
-    __table__ = metadata.tables["portfolios"]
+class Portfolio:
+    pass
 
 
-class Event(Base):
-    __table__ = metadata.tables["position_realized_events"]
+class Position:
+    pass
 
 
-class Position(Base):
-    __table__ = metadata.tables["positions"]
-    events = relationship(Event)
+class Close:
+    pass
 
 
-class Close(Base):
-    __table__ = metadata.tables["market_data_cache"]
+class Snapshot:
+    pass
 
 
-class Snapshot(Base):
-    __table__ = metadata.tables["portfolio_snapshots"]
+class Flow:
+    pass
 
 
-class Flow(Base):
-    __table__ = metadata.tables["equity_changes"]
+class Event:
+    pass
+
+
+tables = metadata.tables
+models.map_imperatively(Portfolio, tables["portfolios"])
+models.map_imperatively(Event, tables["position_realized_events"])
+models.map_imperatively(Position, tables["positions"], properties={"events": relationship(Event)})
+models.map_imperatively(Close, tables["market_data_cache"])
+models.map_imperatively(Snapshot, tables["portfolio_snapshots"])
+models.map_imperatively(Flow, tables["equity_changes"])
 
 
 def run(url: str, job: Job) -> Timing:
@@ -76,7 +84,25 @@ async def _run(url: str, job: Job) -> Timing:
                 first = first or perf_counter() - began
     finally:
         await engine.dispose()
-    return Timing(None, None, None, len(sent), rows, notes={"first": first})
+    return Timing(
+        load=None,
+        compute=None,
+        persist=None,
+        statements=len(sent),
+        rows=rows,
+        notes={"first": first},
+    )
+
+
+@dataclass(slots=True)
+class Sums:
+    """Over the lots of a portfolio on a day (S6, S9)."""
+
+    unrealized: Decimal = ZERO
+    long_value: Decimal = ZERO
+    short_value: Decimal = ZERO
+    longs: int = 0
+    shorts: int = 0
 
 
 def value(session: Session, portfolio_id: uuid.UUID, day: date) -> int:
@@ -96,15 +122,55 @@ def value(session: Session, portfolio_id: uuid.UUID, day: date) -> int:
         .options(selectinload(Position.events))
     ).all()
 
-    lots = [lot for position in positions for lot in lots_of(position)]
-    standing = baseline.standing_of(previous and vars(previous), portfolio.equity_balance)
-    before = ZERO if since is None else valued(session, lots, None, since).unrealized
-    on_day, flow = valued(session, lots, since, day), flows(session, portfolio_id, since, day)
-    now = datetime.now(UTC)
-    row = baseline.row_of(standing, before, on_day, flow, (uuid.uuid4(), portfolio_id, day, now))
-    session.add(Snapshot(**dict(zip(baseline.COLUMNS, row, strict=True))))
-    portfolio.equity_balance = standing.equity
-    portfolio.updated_at = now
+    on_day, before, realized = Sums(), Sums(), ZERO
+    for lot in [lot for position in positions for lot in lots_of(position)]:
+        if lot.start <= day < lot.end:
+            add(session, on_day, lot, day)
+        if since is not None:
+            if lot.start <= since < lot.end:
+                add(session, before, lot, since)
+            if since < lot.end <= day:
+                realized += realized_on(session, lot)
+    flow = flows(session, portfolio_id, since, day)
+
+    realized = realized.quantize(CENT)
+    pnl, daily_return = ZERO, ZERO
+    equity = portfolio.equity_balance if previous is None else previous.equity_balance
+    if previous is not None:
+        pnl = on_day.unrealized.quantize(CENT) - before.unrealized.quantize(CENT) + realized
+        if equity > 0:
+            daily_return = (pnl / equity).quantize(baseline.MILLIONTH)
+    equity += pnl + flow
+    long_value, short_value = on_day.long_value.quantize(CENT), on_day.short_value.quantize(CENT)
+    session.add(
+        Snapshot(
+            id=uuid.uuid4(),
+            portfolio_id=portfolio_id,
+            snapshot_date=day,
+            total_value=equity,
+            equity_balance=equity,
+            daily_pnl=pnl,
+            daily_realized_pnl=realized,
+            daily_capital_flow=flow,
+            daily_return=None if abs(daily_return) >= baseline.RETURN_LIMIT else daily_return,
+            cumulative_pnl=pnl + (previous.cumulative_pnl if previous else 0),
+            cumulative_realized_pnl=realized
+            + (previous.cumulative_realized_pnl if previous else 0),
+            cumulative_capital_flow=flow + (previous.cumulative_capital_flow if previous else 0),
+            long_value=long_value,
+            short_value=short_value,
+            gross_exposure=long_value - short_value,
+            net_exposure=long_value + short_value,
+            cash_value=equity - long_value - short_value,
+            num_positions=on_day.longs + on_day.shorts,
+            num_long_positions=on_day.longs,
+            num_short_positions=on_day.shorts,
+            is_complete=True,
+            created_at=datetime.now(UTC),
+        )
+    )
+    portfolio.equity_balance = equity
+    portfolio.updated_at = datetime.now(UTC)
     return 1
 
 
@@ -127,24 +193,19 @@ def mark(session: Session, lot: Lot, day: date) -> Decimal:
     return lot.entry_price if close is None else close
 
 
-def valued(session: Session, lots: list[Lot], since: date | None, day: date) -> Valued:
-    """Return the sums over the lots of a portfolio on a session (S6, S9)."""
-    unrealized = realized = long_value = short_value = ZERO
-    held = longs = 0
-    for lot in lots:
-        if lot.start <= day < lot.end:
-            held += 1
-            longs += lot.units > 0
-            worth = lot.value
-            if worth is None:
-                worth = mark(session, lot, day) * lot.units
-                unrealized += worth - lot.cost
-            long_value += max(worth, ZERO)
-            short_value += min(worth, ZERO)
-        elif since is not None and since < lot.end <= day:
-            realized += realized_on(session, lot)
-    sums = (unrealized, realized, long_value, short_value)
-    return Valued(*(amount.quantize(baseline.CENT) for amount in sums), held, longs)
+def add(session: Session, sums: Sums, lot: Lot, day: date) -> None:
+    worth = lot.value
+    if worth is None:
+        worth = mark(session, lot, day) * lot.units
+        sums.unrealized += worth - lot.cost
+    if worth > 0:
+        sums.long_value += worth
+    else:
+        sums.short_value += worth
+    if lot.units > 0:
+        sums.longs += 1
+    else:
+        sums.shorts += 1
 
 
 def realized_on(session: Session, lot: Lot) -> Decimal:
