@@ -16,7 +16,7 @@ from batchcore import native
 from batchcore import reference as ref
 from batchcore.frames import ComputedDays, WideDecimals
 from batchcore.reference import legacy, rollforward
-from batchcore.values import EXACT
+from batchcore.values import EXACT, INFINITE_DAY
 from support import build, legacy_frames
 from support.cases import Case, Run, cases
 from support.generate import Generator, for_any
@@ -151,8 +151,8 @@ def uncached(generator: LegacyGenerator) -> Run:
     return replace(generator.legacy_run(), cached={})
 
 
-def assert_core_of_legacy(run: Run, begins: Callable[[int], int | None]) -> None:
-    """Assert what core and reference say of all days of a run that have a row.
+def assert_core_of_legacy(run: Run, begins: Callable[[int], int | None]) -> list[Any]:
+    """Assert what core and reference say of all days of a run that have a row, and return it.
 
     ``begins`` says of a portfolio's first day which row it has before it.
     """
@@ -165,7 +165,8 @@ def assert_core_of_legacy(run: Run, begins: Callable[[int], int | None]) -> None
         days = [row.day for row in result.rows]
         if days:
             previous = begins(days[0])
-            expected += lots_of(legacy.contributions(portfolio, shared, days, previous), first)
+            found = legacy.contributions(portfolio, shared, days, previous, run.scales)
+            expected += lots_of(found, first)
             chains += [(at, day, day != days[0] or previous is not None) for day in days]
         first += len(portfolio.positions)
     owner, day, earns = zip(*chains, strict=True) if chains else ((), (), ())
@@ -181,11 +182,38 @@ def assert_core_of_legacy(run: Run, begins: Callable[[int], int | None]) -> None
         threads=1,
     )
     assert told(found) == expected
+    return expected
 
 
 @for_any(uncached, LegacyGenerator, st.data(), examples=50)
 def test_core_equals_the_reference_of_legacy(run: Run, data: st.DataObject) -> None:
     assert_core_of_legacy(run, lambda day: data.draw(st.sampled_from([None, day - 1])))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"exit_day": INFINITE_DAY},
+        {"entry_day": INFINITE_DAY},
+        {"quantity": None},
+        {"quantity": Decimal("NaN")},
+        {"last_price": Decimal("Infinity")},
+        {"symbol": None},
+        {"position_type": None, "investment_class": "\udcff"},
+    ],
+)
+def test_what_cannot_be_read_of_a_deleted_position_does_not_hide_its_events(
+    odd: dict[str, Any],
+) -> None:
+    run = next(case for case in cases("legacy") if case.portfolios[0].positions)
+    day = run.days[-1]
+    event = ref.Event(day, Decimal(1), Decimal("-4.66"))
+    fine = run.portfolios[0].positions[0]
+    deleted = replace(fine, deleted=True, events=(event,), **odd)
+    portfolio = replace(run.portfolios[0], positions=(deleted,))
+    run = replace(run, cached={}, portfolios=(portfolio,))
+    (lot,) = assert_core_of_legacy(run, lambda day: day - 1)
+    assert lot[4] == event.realized
 
 
 @pytest.mark.parametrize("case", cases("legacy"), ids=str)

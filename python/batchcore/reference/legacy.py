@@ -227,13 +227,18 @@ def roll(
 
 
 def contributions(
-    portfolio: Portfolio, shared: Shared, days: Sequence[int], previous: int | None
+    portfolio: Portfolio,
+    shared: Shared,
+    days: Sequence[int],
+    previous: int | None,
+    scales: Scales = DEFAULT_SCALES,
 ) -> tuple[Contribution, ...]:
     """Return what each position added to the P&L of the days that were computed, exact (X7).
 
     Of positions that are active (L24) on the last day, or earned or realized on any. Days are those
     with a row, ascending; one for a session, more for a range (X4). Without a `previous` one (L5)
-    positions earn nothing on the first (L11).
+    positions earn nothing on the first (L11). Of deleted ones only the events are read (L17): a
+    quantity that is none is shown as 0.
     """
     with localcontext(EXACT):
         found = []
@@ -245,12 +250,14 @@ def contributions(
             if not (active or realized or any(earned)):
                 continue
             private = upper(position.investment_class or "") == "PRIVATE"
-            symbol = present(position.symbol)
+            symbol, quantity = shown(position.symbol or ""), position.quantity
+            if decimal_state(quantity, scales.quantity) != State.VALUE:
+                quantity = ZERO
             found.append(
                 Contribution(
                     position=row,
                     symbol=symbol,
-                    quantity=present(position.quantity),
+                    quantity=present(quantity),
                     multiplier=_multiplier(position),
                     entry_price=position.entry_price,
                     before=None if private else _before(symbol, shared, days[0]),

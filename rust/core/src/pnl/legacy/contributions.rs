@@ -178,8 +178,13 @@ impl Query<'_> {
         let ids = self.book.positions.id;
         rows.sort_unstable_by_key(|&row| ids.get(row));
         let mut faults = Vec::new();
+        let positions = &self.book.positions;
         for &row in rows.iter() {
-            let holding = self.reader.holding(row, &self.book.positions, &mut faults);
+            let holding = if positions.deleted.get(row) == Some(&true) {
+                Some(self.reader.bare(row, positions))
+            } else {
+                self.reader.holding(row, positions, &mut faults)
+            };
             if let Some(holding) = holding
                 && let Some(added) = self.added(&holding, &own)?
             {
@@ -191,11 +196,9 @@ impl Query<'_> {
 
     fn added(&self, holding: &Holding, own: &Own<'_>) -> Result<Option<Contribution>> {
         let row = holding.position;
-        let deleted = self.book.positions.deleted.get(row).copied();
-        let entry = holding.entry.filter(|_| deleted != Some(true));
         let (realized, has_realized) = self.realized(row, own);
-        let (change, has_earned) = self.changes(holding, entry, own)?;
-        let holds = entry.is_some_and(|entry| entry <= own.last)
+        let (change, has_earned) = self.changes(holding, own)?;
+        let holds = holding.entry.is_some_and(|entry| entry <= own.last)
             && holding.exit.is_none_or(|exit| exit > own.last);
         if !(holds || has_realized || has_earned) {
             return Ok(None);
@@ -251,14 +254,9 @@ impl Query<'_> {
 
     /// Returns what a unit of a position earned over the days, and whether it was anything on any
     /// (L8 to L12).
-    fn changes(
-        &self,
-        holding: &Holding,
-        entry: Option<Day>,
-        own: &Own<'_>,
-    ) -> Result<(i128, bool)> {
+    fn changes(&self, holding: &Holding, own: &Own<'_>) -> Result<(i128, bool)> {
         let (Some(entry), Some(quote), true) = (
-            entry,
+            holding.entry,
             self.quotes.get(index(holding.symbol)),
             holding.earns() && holding.quantity != 0,
         ) else {

@@ -171,27 +171,40 @@ impl HoldingReader {
         if faults.len() > before {
             return None;
         }
-        let class = class_of.ok().and_then(|code| self.classes.get(index(code)));
-        let class = class.copied().unwrap_or(Class::Other);
-        let type_of = type_of.ok().and_then(|code| self.types.get(index(code)));
-        let type_of = type_of.copied().flatten();
-        let quantity = quantity.ok()?;
+        let bare = self.bare(row, positions);
         Some(Holding {
-            position: row,
-            symbol: symbol.ok()?,
-            quantity,
-            multiplier: type_of.map_or(1, PositionType::multiplier),
             entry: entry.ok(),
             exit: exit.ok(),
-            class,
-            is_stock: type_of.is_some_and(|type_of| !type_of.is_option()),
-            shares: Floats::of_scale(positions.quantity.scale()).nearest_of(quantity),
-            fallback: if class == Class::Private {
-                fallback(row, quantity, positions)
+            fallback: if bare.class == Class::Private {
+                fallback(row, bare.quantity, positions)
             } else {
                 0.0
             },
+            ..bare
         })
+    }
+
+    /// Returns the position in a row without dates, which a deleted one does not need: nothing of it
+    /// counts but what its events realized (L17), so what cannot be read of it does not matter.
+    pub(crate) fn bare(&self, row: usize, positions: &Positions<'_>) -> Holding {
+        let class_of = positions.investment_class.get(row).ok();
+        let class = class_of.and_then(|code| self.classes.get(index(code)));
+        let type_of = positions.position_type.get(row).ok();
+        let type_of = type_of.and_then(|code| self.types.get(index(code)));
+        let type_of = type_of.copied().flatten();
+        let quantity = positions.quantity.get(row).unwrap_or(0);
+        Holding {
+            position: row,
+            symbol: positions.symbol.shown(row).unwrap_or(u32::MAX),
+            quantity,
+            multiplier: type_of.map_or(1, PositionType::multiplier),
+            entry: None,
+            exit: None,
+            class: class.copied().unwrap_or(Class::Other),
+            is_stock: type_of.is_some_and(|type_of| !type_of.is_option()),
+            shares: Floats::of_scale(positions.quantity.scale()).nearest_of(quantity),
+            fallback: 0.0,
+        }
     }
 }
 
