@@ -10,7 +10,6 @@ from support.faults import Moment
 from support.survival import Stage
 from support.tasks import (
     ANYWHERE,
-    PATIENCE_S,
     STEPS,
     Fault,
     assert_survived,
@@ -19,7 +18,6 @@ from support.tasks import (
     commands,
     connected,
     coordinator_killed,
-    disarm,
     local_cluster,
     scheduler_killed,
     task_given_twice,
@@ -31,14 +29,8 @@ pytestmark = pytest.mark.db
 
 
 @pytest.fixture
-def scheduler(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The address of a scheduler: one of its own for each of the many slow cases.
-
-    Of dozens of workers that are killed, Dask does not start each again.
-    """
-    if request.node.get_closest_marker("slow") is None:
-        yield request.getfixturevalue("workers")
-        return
+def scheduler() -> Iterator[str]:
+    """The address of a scheduler of a test's own: Dask does not start each killed worker again."""
     with local_cluster() as address:
         yield address
 
@@ -47,8 +39,6 @@ def scheduler(request: pytest.FixtureRequest) -> Iterator[str]:
 async def client(scheduler: str) -> AsyncIterator[Client]:
     async with connected(scheduler) as found:
         yield found
-        await found.wait_for_workers(2, timeout=PATIENCE_S)
-        await found.run(disarm)
 
 
 @pytest.mark.parametrize(

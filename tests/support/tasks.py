@@ -101,13 +101,6 @@ def arm(step: str, count: int, number: signal.Signals) -> int:
     return os.getpid()
 
 
-def disarm() -> None:
-    log = logging.getLogger("batchcore")
-    log.setLevel(logging.NOTSET)
-    log.propagate = True
-    log.handlers[:] = [logging.NullHandler()]
-
-
 OPTIONS: dict[str, dict[str, Any]] = {
     "skip": {"settings": Settings(chunk_size=3)},
     "replace": {
