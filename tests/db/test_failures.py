@@ -12,7 +12,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool, Pool
 
 from batchcore.config import Settings
-from batchcore.errors import DatabaseError
+from batchcore.errors import ConfigError, DatabaseError
+from batchcore.pg.session import Session
+from batchcore.policies.rollforward import RollForward
+from batchcore.run import prepare
 from support import database, ledger, runs
 from support.callers import engine_of
 from support.generate import MONDAY
@@ -54,6 +57,55 @@ async def assert_left_alone(url: str) -> None:
             "SELECT count(*) FROM pg_class WHERE relpersistence = 't' AND relkind = 'r'"
         )
     assert (left, temporary) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("what", "error", "text"),
+    [
+        ("the plan refuses", ConfigError, "not today"),
+        ("the caller cancels", asyncio.CancelledError, None),
+        ("the symbols fail", DatabaseError, "division by zero"),
+    ],
+)
+async def test_what_loads_beside_the_plan_ends_with_it(
+    filled: str,
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+    error: type[BaseException],
+    text: str | None,
+) -> None:
+    async def symbols(session: Session, *_: object) -> None:
+        query = "SELECT 1 / 0" if what == "the symbols fail" else "SELECT pg_sleep(300)::text"
+        await session.copy_out(query, lambda _: None)
+
+    async def until_asleep() -> None:
+        async with database.connected(filled) as connection:
+            await ledger.until(
+                connection,
+                "SELECT count(*) > 0 FROM pg_stat_activity"
+                " WHERE wait_event = 'PgSleep' AND datname = current_database()",
+            )
+
+    async def refuse(*_: object) -> None:
+        await until_asleep()
+        raise ConfigError("not today", "end")
+
+    monkeypatch.setattr(prepare, "load_symbols", symbols)
+    if what == "the plan refuses":
+        monkeypatch.setattr(RollForward, "make_plan", refuse)
+    async with asyncio.timeout(60):
+        running = asyncio.create_task(run(filled, settings=Settings()))
+        if what == "the caller cancels":
+            await until_asleep()
+            running.cancel()
+        with pytest.raises(error, match=text):
+            await running
+    await assert_committed(filled, 0)
+    await assert_left_alone(filled)
+
+    monkeypatch.undo()
+    await run(filled)
+    await assert_committed(filled, len(IN_ORDER))
 
 
 @pytest.mark.parametrize(
