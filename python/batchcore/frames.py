@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal
+from functools import cache
 from itertools import compress, pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar, dataclass_transform
 
@@ -66,9 +67,6 @@ class Frame:
         super().__init_subclass__()
         dataclass(frozen=True, eq=eq, kw_only=kw_only)(cls)
 
-    _known: ClassVar[list[tuple[str, str, bool]]]
-    """Fields, once they were asked for."""
-
     def __post_init__(self) -> None:
         rows = None
         for name, kind, may_lack in self._items():
@@ -98,17 +96,13 @@ class Frame:
         return _NULLS[kind](len(self)) if kind in _NULLS else None
 
     @classmethod
+    @cache  # as a run makes hundreds of frames
     def _items(cls) -> list[tuple[str, str, bool]]:
-        """Return name and type of each field, and whether it may be left out.
-
-        They are found once for each class, as a run makes hundreds of frames.
-        """
-        if "_known" not in vars(cls):
-            found = fields(cls)
-            cls._known = [(item.name, str(item.type), item.default is LEFT_OUT) for item in found]
-        return cls._known
+        """Return name and type of each field, and whether it may be left out."""
+        return [(item.name, str(item.type), item.default is LEFT_OUT) for item in fields(cls)]
 
     @classmethod
+    @cache
     def _columns(cls) -> list[str]:
         return [name for name, *_ in cls._items() if name not in cls._shared]
 
@@ -155,7 +149,10 @@ def taken(of: Any, rows: Which) -> Any:  # noqa: ANN401  # the type given
     if isinstance(of, Frame):
         return of.take(rows)
     if isinstance(of, np.ndarray):
-        return np.ascontiguousarray(of[rows])
+        if isinstance(rows, slice):
+            return np.ascontiguousarray(of[rows])
+        # ten times as fast as an index, where rows have 16 bytes
+        return of.compress(rows, axis=0) if rows.dtype == np.bool_ else of.take(rows, axis=0)
     return {name: taken(column, rows) for name, column in of.items()}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from string import Formatter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -36,9 +35,11 @@ def compose(template: str, /, **holes: object) -> Sql:
 
     ``{name}`` takes `Sql`, an integer or what is `Composable`, such as a `Relation`, of which
     ``{name.column}`` is a column; ``{name:kind}`` writes a value as a literal of a kind of
-    `LITERALS`, None as NULL. Anything else, such as text that is no `Sql`, is a `TypeError`.
+    `LITERALS`, None as NULL, and ``{name.attribute:kind}`` an attribute of it. Anything else, such
+    as text that is no `Sql`, is a `TypeError`.
     """
-    return Sql(_FORMATTER.vformat(template.strip(), (), holes))
+    written = {name: _written(value) for name, value in holes.items()}
+    return Sql(template.strip().format(**written))
 
 
 def joined(separator: str, parts: Iterable[str]) -> Sql:
@@ -163,18 +164,29 @@ Days are counted since 1970-01-01, ids are 16 bytes each, and moments have a tim
 """
 
 
-class _Formatter(Formatter):
-    def format_field(self, value: object, format_spec: str) -> str:
-        if isinstance(value, Sql | Composable):
-            return format(value, format_spec)
-        if not format_spec and isinstance(value, int) and not isinstance(value, bool):
+class _Literal:
+    """A value that a template writes as a literal of a kind, or one of its attributes so."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: object) -> None:
+        self._value = value
+
+    def __getattr__(self, name: str) -> object:
+        return _written(getattr(self._value, name))
+
+    def __format__(self, kind: str) -> str:
+        value = self._value
+        if not kind and isinstance(value, int) and not isinstance(value, bool):
             return str(value)
-        if format_spec not in LITERALS:
-            raise TypeError(f"{value!r} is neither SQL nor a literal of kind `{format_spec}`")
-        return "NULL" if value is None else LITERALS[format_spec](value)
+        if kind not in LITERALS:
+            raise TypeError(f"{value!r} is neither SQL nor a literal of kind `{kind}`")
+        return "NULL" if value is None else LITERALS[kind](value)
 
 
-_FORMATTER: Final = _Formatter()
+def _written(value: object) -> object:
+    """Return what `str.format` is given for a value."""
+    return value if isinstance(value, Sql | Composable) else _Literal(value)
 
 
 def _sendable(text: str) -> str:

@@ -14,7 +14,7 @@ from batchcore import calendar as calendars
 from batchcore.config import CHECKS, PRICE_LOW
 from batchcore.db.analytic_tables import Parts, check_parts
 from batchcore.errors import ConfigError, CoverageError
-from batchcore.frames import Days, Findings, Issues, among, distinct, known_states
+from batchcore.frames import Days, Findings, Issues, among, distinct, known_states, taken
 from batchcore.native import build_checks, in_thread
 from batchcore.policies.policy import ChunkFacts, ChunkLoad, Policy, RunPrices
 from batchcore.run import plan as plans
@@ -450,7 +450,7 @@ class RollForward(Policy):
         # a later equity that is not representable cannot be handed on: the column stays as it is
         known = ~later | (stored.state == State.VALUE)
         equity = np.where(later, in_cents(stored.values, stored.scale), cents)
-        return Equities(np.ascontiguousarray(ids[wrote[known]]), equity[known])
+        return Equities(taken(ids, wrote[known]), equity[known])
 
     def notice(self, chunk: Chunk, existing: Existing) -> Sequence[Issues]:
         """Report the rows that a run leaves as they are (S13), and return what was reported."""

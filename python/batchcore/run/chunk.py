@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from batchcore.calendar import date_of
-from batchcore.frames import Integers, Issues, Text, distinct, first_of_each
+from batchcore.frames import Integers, Issues, Text, distinct, first_of_each, taken
 from batchcore.native import in_thread
 from batchcore.pg.ledger import ISSUES, SYMBOL_ISSUES, Entry, IssueRows, encode_issues
 from batchcore.run.analysis import ChunkInputs
@@ -175,7 +175,7 @@ def issue_columns(ids: Ids, failed: Bools, issues: Sequence[tuple[Issues, int]])
     own = every.take(np.flatnonzero(every.portfolio >= 0))
     columns, portfolio = _first_of_each(own, own.portfolio)
     return {
-        "portfolio_id": np.ascontiguousarray(ids[portfolio]),
+        "portfolio_id": taken(ids, portfolio),
         "failed": failed[portfolio],
         **columns,
     }

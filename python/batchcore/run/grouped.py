@@ -74,7 +74,7 @@ class GroupedLoad(Generic[Kept]):
         self._size = size
         self._load = load
         self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._asked: defaultdict[int, int] = defaultdict(int)
+        self._left: dict[int, int] = {}  # how many chunks are still to ask
         self._kept: dict[int, Kept] = {}
 
     async def of(self, reader: Session, chunk: Chunk) -> Kept:
@@ -87,10 +87,9 @@ class GroupedLoad(Generic[Kept]):
                 rows = slice(group[0].rows.start, group[-1].rows.stop)
                 works = np.concatenate([one.works for one in group])
                 self._kept[first] = await self._load(reader, Chunk(group[0].number, rows, works))
-            self._asked[first] += 1
-            if self._asked[first] == sum(bool(one.works.any()) for one in group):
-                return self._kept.pop(first)
-            return self._kept[first]
+                self._left[first] = sum(bool(one.works.any()) for one in group)
+            self._left[first] -= 1
+            return self._kept[first] if self._left[first] else self._kept.pop(first)
 
 
 def events_of(
@@ -145,17 +144,17 @@ class EventsByPosition:
     def among(self, positions: Positions) -> Events:
         """Return the events of some positions, with the portfolios that these are of."""
         sought = _mixed(positions.id)
-        hit = np.flatnonzero(self.seen[_highest(sought)])
+        hit = np.flatnonzero(self.seen.take(_highest(sought)))
         first = np.searchsorted(self.mixed, sought[hit])
         count = np.searchsorted(self.mixed, sought[hit], side="right") - first
         held = np.repeat(hit, count)
         place = np.arange(len(held)) + np.repeat(first - (np.cumsum(count) - count), count)
         row = self.order[place]
-        same = (self.events.position_id[row] == positions.id[held]).all(axis=1)
+        same = (taken(self.events.position_id, row) == taken(positions.id, held)).all(axis=1)
         row, held = row[same], held[same]
         return Events(
-            position_id=np.ascontiguousarray(self.events.position_id[row]),
-            portfolio_id=np.ascontiguousarray(positions.portfolio_id[held]),
+            position_id=taken(self.events.position_id, row),
+            portfolio_id=taken(positions.portfolio_id, held),
             day=taken(self.events.day, row),
             quantity=taken(self.events.quantity, row),
             realized=taken(self.events.realized, row),

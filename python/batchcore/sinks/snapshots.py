@@ -154,7 +154,7 @@ def _fields(  # some rows of both
     if len(own) < len(rows):
         rows, columns = rows.take(own), taken(columns, own)
     return [
-        ("portfolio_id", "uuid", (np.ascontiguousarray(ids[rows.portfolio]),), None),
+        ("portfolio_id", "uuid", (taken(ids, rows.portfolio),), None),
         ("snapshot_date", "date", (rows.day,), None),
         *((name, "numeric", (getattr(rows, name), CENTS), None) for name in MONEY_COLUMNS),
         field_of("daily_return", rows.daily_return),
