@@ -9,7 +9,7 @@ import pytest
 from batchcore.config import Schema, Settings
 from batchcore.pg.ledger import Committed, Lease
 from batchcore.run.chunk import issue_columns
-from batchcore.run.lease import question_of, with_first_dates
+from batchcore.run.lease import question_of, with_original_dates
 from batchcore.run.request import Request, make_request
 from support import build
 from support.reports import issues
@@ -151,15 +151,15 @@ def lease(attempt: int, end: dt.date | None, today: str | None) -> Lease:
 
 def test_a_run_that_is_gone_on_with_has_the_dates_that_it_began_with() -> None:
     later = question(settings=Settings(today=dt.date(2026, 1, 9), chunk_size=7))
-    began = with_first_dates(later, lease(2, dt.date(2026, 1, 6), "2026-01-06"))
+    began = with_original_dates(later, lease(2, dt.date(2026, 1, 6), "2026-01-06"))
     assert (began.start, began.end) == (MONDAY, dt.date(2026, 1, 6))
     assert began.moment == dt.datetime(2026, 1, 6, 22, tzinfo=dt.UTC)
     assert (began.settings.today, began.settings.chunk_size) == (dt.date(2026, 1, 6), 7)
 
-    by_clock = with_first_dates(later, lease(2, None, None))
+    by_clock = with_original_dates(later, lease(2, None, None))
     assert (by_clock.end, by_clock.settings.today) == (None, None)
 
-    first = with_first_dates(later, lease(1, None, None))
+    first = with_original_dates(later, lease(1, None, None))
     assert (first.start, first.end) == (MONDAY, None)
     assert (first.settings, first.moment) == (later.settings, began.moment)
 

@@ -251,7 +251,7 @@ WHERE run_id = {run:text} ORDER BY chunk"""
 _FAILED: Final = """
 SELECT DISTINCT chunk, portfolio_id::text FROM {issues} WHERE run_id = {run:text} AND failed"""
 
-_ENTRIES: Final = """
+_COMMIT_STATE: Final = """
 SELECT count(*), max(c.committed_at) FROM {runs} AS r LEFT JOIN {shards} AS rs ON rs.run_id = r.id
 JOIN {chunks} AS c ON c.run_id = r.id WHERE {overlaps}"""
 
@@ -616,12 +616,12 @@ class Ledger:
         token, attempt, moment, began, end, configuration, group = row
         return Lease(run_id, token, attempt, moment, began, end, configuration, lease_ms, group)
 
-    async def entries(self, session: Session, question: Question) -> tuple[Any, ...]:
+    async def commit_state(self, session: Session, question: Question) -> tuple[Any, ...]:
         """Return how many chunks runs on portfolios of a question have committed, and when.
 
         So two sessions can be compared: whether one sees all that another does.
         """
-        sql = self._sql(_ENTRIES, overlaps=_overlaps("r", question))
+        sql = self._sql(_COMMIT_STATE, overlaps=_overlaps("r", question))
         (row,) = await session.fetch(sql)
         return tuple(row)
 

@@ -220,11 +220,11 @@ class Policy(abc.ABC):
         )
         return ComputedChunk(chunk, (batch,), rows, () if analysed is None else analysed.issues)
 
-    def notice(self, chunk: Chunk, existing: Existing) -> Sequence[Issues]:  # noqa: ARG002
+    def report_existing(self, chunk: Chunk, existing: Existing) -> Sequence[Issues]:  # noqa: ARG002
         """Report the rows that a run leaves as they are, and return what was reported."""
         return ()
 
-    async def only_notice(self, reader: Session) -> Sequence[Issues]:  # noqa: ARG002
+    async def report_all_existing(self, reader: Session) -> Sequence[Issues]:  # noqa: ARG002
         """Report the same of all chunks, where nothing is to be written."""
         return ()
 
@@ -299,7 +299,7 @@ class Policy(abc.ABC):
         own = in_shard(ids, self.settings.shard)
         self.issues.add(Issues.of("soft_deleted", np.flatnonzero(deleted[own])))
 
-    def look_at_currencies(self, currency: Text, works: Bools) -> None:
+    def report_currencies(self, currency: Text, works: Bools) -> None:
         """Report portfolios of several currencies: the figures of each are in its own (S1)."""
         found = several_currencies(currency.take(works))
         if found:

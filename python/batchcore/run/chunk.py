@@ -63,7 +63,7 @@ class ChunkSteps:
     async def compute(self, loaded: ChunkLoad, prices: RunPrices | None) -> ComputedChunk | None:
         """Return what a chunk writes; None if there is nothing."""
         policy, plan, facts = self.policy, self.policy.plan, loaded.facts
-        noticed = policy.notice(loaded.chunk, loaded.existing)
+        noticed = policy.report_existing(loaded.chunk, loaded.existing)
         if facts is None or prices is None:
             self.unwritten += noticed
             return None

@@ -30,7 +30,7 @@ from batchcore.pg.ledger import LIVES, Ledger
 from batchcore.pg.session import transaction
 from batchcore.run.batch import run_up_to_now
 from batchcore.run.group import STATES, Group, shard_result
-from batchcore.run.lease import ACQUIRE_IDLE_MS, PHASE, WAIT_POLL_S, attempt_briefly
+from batchcore.run.lease import ACQUIRE_IDLE_MS, PHASE, WAIT_POLL_S, finish_despite_cancellation
 from batchcore.run.request import Request, requested
 from batchcore.run.result import KEPT as KEPT_RESULT
 from batchcore.run.result import BatchResult, ShardResult, kept
@@ -188,7 +188,7 @@ async def run_on(
     except BaseException as error:
         if group.ends:
             vars(error)[KEPT] = _report(group)
-        await attempt_briefly(call.id, partial(_end_leases, db, schema, call.id))
+        await finish_despite_cancellation(call.id, partial(_end_leases, db, schema, call.id))
         raise
     return _report(group)
 

@@ -94,7 +94,7 @@ def question_of(request: Request) -> Question:
     )
 
 
-def with_first_dates(request: Request, lease: Lease) -> Request:
+def with_original_dates(request: Request, lease: Lease) -> Request:
     """Return a request with the dates that its run began with; the fingerprint has all else."""
     request = replace(request, moment=lease.moment, began=lease.began)
     if lease.attempt == 1:
@@ -294,7 +294,7 @@ class LeaseHolder:
         raise taken_over(lease)
 
 
-async def attempt_briefly(run_id: str, work: Callable[[], Awaitable[None]]) -> None:
+async def finish_despite_cancellation(run_id: str, work: Callable[[], Awaitable[None]]) -> None:
     """Attempt a run's last entry for at most `END_S`, even if this task is cancelled meanwhile."""
 
     async def attempt() -> None:

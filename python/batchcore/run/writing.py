@@ -75,12 +75,12 @@ class ChunkWriter:
         """Return what was written in the end; None if there was nothing left to write."""
         monitor = self._policy.monitor
         if self._own is None:
-            with monitor.phase("persist"), begun_too_early(session):
+            with monitor.phase("persist"), stale_snapshot_advice(session):
                 return await self._write_inside(item, session)
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 if attempt > 1:
-                    again = await self._again(item.chunk, session)
+                    again = await self._recomputed(item.chunk, session)
                     if again is None:
                         return None
                     item = again
@@ -123,51 +123,49 @@ class ChunkWriter:
             nonlocal item
             self._failed_elsewhere = await self._ledger.failed_elsewhere(session, lease)
             if refusal is None:
-                self.look_at_failures(item)
-                item = replace(item, kept=await self.put(session, batch, step))
+                self.check_failures(item)
+                item = replace(item, kept=await self.write_rows(session, batch, step))
             else:
                 error, judge = refusal
-                parts = Bisection(self, item, session, judge, settles=True)
+                parts = Bisection(self, item, session, judge, checks_deferred=True)
                 await parts.halve(batch, error)
-                item = await self._left_of(item, parts)
+                item = await self._without_refused(item, parts)
             if item.entry is None:
                 msg = "a chunk would be committed without an entry in the ledger"
                 raise InternalError(msg)
             return item.entry, item.kept
 
         if refusal is None:
-            self.look_at_failures(item)
+            self.check_failures(item)
         await commit_chunk(session, self._ledger, write, lease=lease, planned=planned, step=step)
         self.written += 1
         return item
 
     async def _write_inside(self, item: ComputedChunk, session: Session) -> ComputedChunk:
         """Write what the database takes of a chunk, in the caller's transaction."""
-        self.look_at_failures(item)
+        self.check_failures(item)
         (batch,) = item.batches
         if not batch.snapshots:
             return item
         judge = partial(self._is_refusal, session, by_others=session.consistent)
         # The caller may have deferred constraints other than ours.
-        parts = Bisection(self, item, session, judge, settles=False)
+        parts = Bisection(self, item, session, judge, checks_deferred=False)
         await parts.write(batch)
         self.written += bool(parts.written)
-        return await self._left_of(item, parts)
+        return await self._without_refused(item, parts)
 
-    async def _left_of(self, item: ComputedChunk, parts: Bisection) -> ComputedChunk:
+    async def _without_refused(self, item: ComputedChunk, parts: Bisection) -> ComputedChunk:
         item = replace(item, batches=tuple(parts.written), kept=parts.kept)
         return await self._steps.without(item, parts.refused) if parts.refused else item
 
-    async def put(
+    async def write_rows(
         self, session: Session, batch: Batch, step: Callable[[str], None] = lambda _: None
     ) -> Sequence[Kept]:
         """Write a chunk or a part of it; return what it left to other writers."""
         stamp, acting = self._policy.run.clock.stamp(), self._policy.catalog.acting
         return await write_batch(session, self.schema, batch, stamp, step, acting=acting)
 
-    def look_at_failures(
-        self, item: ComputedChunk, refused: Mapping[int, str] | None = None
-    ) -> None:
+    def check_failures(self, item: ComputedChunk, refused: Mapping[int, str] | None = None) -> None:
         """Refuse to continue after too many failures, or refusals, before a chunk is written."""
         refused = refused or {}
         fails = item.rows.failed.copy()
@@ -203,7 +201,7 @@ class ChunkWriter:
             return not await is_of_known_key(session, self.schema, error)
         return is_refusal(error)
 
-    async def _again(self, chunk: Chunk, session: Session) -> ComputedChunk | None:
+    async def _recomputed(self, chunk: Chunk, session: Session) -> ComputedChunk | None:
         """Return a chunk as a run of its portfolios alone would load and compute it."""
         policy = self._policy
         # what the run noticed of its portfolios is in its own list
@@ -251,14 +249,14 @@ class Bisection:
         session: Session,
         judge: Judge,
         *,
-        settles: bool,
+        checks_deferred: bool,
     ) -> None:
         """Take what tells a refusal, and whether deferred constraints are checked in each part."""
         self.written: list[Batch] = []  # in the order of their sending
         self.kept: list[Kept] = []
         self.refused: dict[int, str] = {}  # portfolio of the chunk, to who refuses it and why
         self._writer, self._item, self._session = writer, item, session
-        self._judge, self._settles = judge, settles
+        self._judge, self._checks_deferred = judge, checks_deferred
         self._acting: list[Acting] | None = None
 
     async def write(self, batch: Batch) -> None:
@@ -276,7 +274,7 @@ class Bisection:
             raise refusal
         if len(own) == 1:
             self.refused[int(own[0])] = await self._described(batch, refusal)
-            self._writer.look_at_failures(self._item, self.refused)
+            self._writer.check_failures(self._item, self.refused)
             return
         for half in np.array_split(own, 2):
             kept = np.zeros(int(own[-1]) + 1, dtype=np.bool_)
@@ -288,8 +286,8 @@ class Bisection:
         session = self._session
         await session.execute("SAVEPOINT batchcore_part")
         try:
-            kept = await self._writer.put(session, batch)
-            if self._settles:
+            kept = await self._writer.write_rows(session, batch)
+            if self._checks_deferred:
                 await session.execute("SET CONSTRAINTS ALL IMMEDIATE")
         except DatabaseError as error:
             if not is_refusal(error):
@@ -312,7 +310,7 @@ class Bisection:
 
 
 @contextlib.contextmanager
-def begun_too_early(session: Session) -> Iterator[None]:
+def stale_snapshot_advice(session: Session) -> Iterator[None]:
     """Advise to begin again if a caller's transaction cannot see what others have committed."""
     try:
         yield
