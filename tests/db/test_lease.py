@@ -356,14 +356,14 @@ async def test_a_connection_that_is_idle_in_a_transaction_is_ended_before_its_le
     same_filled: str,
 ) -> None:
     seen: list[str] = []
-    entered = Ledger.enter_issues
+    entered = Ledger.record_issues
 
     async def looked(self: Ledger, session: object, entry: object) -> None:
         seen.append(await session.raw.fetchval("SHOW idle_in_transaction_session_timeout"))
         await entered(self, session, entry)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Ledger, "enter_issues", looked)
+        patch.setattr(Ledger, "record_issues", looked)
         await run(same_filled, settings=Settings(lease_seconds=20))
     assert seen == ["10s"]
 

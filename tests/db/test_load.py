@@ -322,7 +322,7 @@ async def test_more_symbols_than_steps_are_read_after_all(
     async with Reader(many) as (session, catalog):
         everyone = Selection()
         assert steps(catalog, everyone) == 100
-        await session.enter("load")
+        await session.set_phase("load")
         sent = session.statements["load"]
         found = await load_symbols(session, catalog, everyone)
         assert session.statements["load"] == sent + 2

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Bools, Events, Ids, Kept, Opening, Positions, Previous, Rows, Text
     from batchcore.native import CancelFlag, Checks, Host, Market
-    from batchcore.pg.ledger import Entry
+    from batchcore.pg.ledger import ChunkEntry
     from batchcore.pg.session import Session
     from batchcore.run.analysis import Analysed, Analysis
     from batchcore.run.chunk import StampClock
@@ -105,7 +105,7 @@ class ComputedChunk:
     rows: Rows
     issues: tuple[Issues, ...]  # of its analytics, and of portfolios that were refused
     noticed: Sequence[tuple[Issues, int]] = ()  # others, and from where their portfolios count
-    entry: Entry | None = None  # what the ledger keeps of it
+    entry: ChunkEntry | None = None  # what the ledger keeps of it
     kept: Sequence[Kept] = ()  # once it is written, what it left to other writers
     differences: Differences | None = None  # of a repair, what it found
 

@@ -31,7 +31,7 @@ from batchcore.run.lease import (
     LeaseHolder,
     LockWatch,
     finish_despite_cancellation,
-    question_of,
+    run_spec,
     with_original_dates,
 )
 from batchcore.run.lease import PHASE as LEDGER
@@ -89,7 +89,7 @@ async def run_batch(
     zone. Everything is read from one snapshot of the database. Each chunk of portfolios is one
     transaction: a run that was killed anywhere can simply be run again.
 
-    No other run works on the same portfolios at the same time. A run with the same question that
+    No other run works on the same portfolios at the same time. A run of the same call that
     ended early is continued, see docs/operations.md: with its own dates, from where its ledger
     ends. If no end was given and there are newer sessions, a run of these follows.
 
@@ -237,15 +237,15 @@ class Run:
                         transaction(first, idle_ms=ACQUIRE_IDLE_MS),
                     ):
                         catalog = await inspected(first, self.request, self.kind)
-                        await first.enter(LEDGER)
+                        await first.set_phase(LEDGER)
                         lease = await holder.acquire(first, catalog)
                 except LeaseHeldError as held:
                     await holder.wait_for(first, held)
-                    await first.enter("check")
+                    await first.set_phase("check")
             self.lease, monitor.run_id = lease, lease.run_id
             monitor.step("lease")
             await holder.end_replaced(first)
-            await first.enter("check")
+            await first.set_phase("check")
             self.request = with_original_dates(self.request, lease)
             if lease.attempt > 1:
                 log.info("run=%s attempt=%s resumed=true", lease.run_id, lease.attempt)
@@ -280,14 +280,14 @@ class Run:
         error: str | None = None,
     ) -> None:
         """Enter how the run has ended in the ledger, with the issues that are in no chunk."""
-        await session.enter(LEDGER)
+        await session.set_phase(LEDGER)
         seconds, work = self._monitor.seconds_by_phase(), self.work
         some = [one for one in issues if one.rows]
         # Without issues one statement ends a run, in a transaction of its own.
         around = self._ledger.fenced(session, lease) if some else contextlib.nullcontext()
         async with around:
             for one in some:
-                await self._ledger.enter_issues(session, one)
+                await self._ledger.record_issues(session, one)
             is_own = await self._ledger.finish(
                 session,
                 lease,
@@ -329,7 +329,7 @@ class Run:
                 # The server ignores a request to cancel a statement that comes before the
                 # statement, and a process that waits for a lock does not see that its client
                 # has gone.
-                await session.enter(LEDGER)
+                await session.set_phase(LEDGER)
                 await self._ledger.end_transactions(session, [lease.token])
                 issues = symbol_issue_rows(lease.run_id, lease.attempt, self._all_issues)
                 await self._record_end(session, lease, state, issues, error=text)
@@ -357,7 +357,7 @@ class Run:
             if lease is None:
                 await self._read_server_time(first)
             elif lease.attempt > 1:
-                await first.enter(LEDGER)
+                await first.set_phase(LEDGER)
                 committed = await self._ledger.committed(first, lease.run_id)
                 self.request = replace(self.request, committed=committed)
             async with asyncio.TaskGroup() as tasks:
@@ -412,9 +412,9 @@ class Run:
 
     async def _commit_state(self, session: Session) -> object:
         """Return what shows whether another moment is as late for the ledger."""
-        await session.enter(LEDGER)
-        found = await self._ledger.commit_state(session, question_of(self.request))
-        await session.enter("check")
+        await session.set_phase(LEDGER)
+        found = await self._ledger.commit_state(session, run_spec(self.request))
+        await session.set_phase("check")
         return found
 
     async def _on_caller_connection(self) -> None:

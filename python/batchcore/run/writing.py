@@ -14,7 +14,7 @@ import numpy as np
 
 from batchcore import policies
 from batchcore.errors import ConfigError, DatabaseError, InternalError, TooManyFailedError
-from batchcore.pg.ledger import Entry, Lease, Ledger, Planned, commit_chunk
+from batchcore.pg.ledger import ChunkEntry, Lease, Ledger, Planned, commit_chunk
 from batchcore.pg.session import Session, snapshot
 from batchcore.pg.session_pool import SessionPool
 from batchcore.pg.triggers import Acting, acting_on
@@ -119,7 +119,7 @@ class ChunkWriter:
         (batch,) = item.batches
         step = partial(self._policy.monitor.step, chunk=item.chunk.number)
 
-        async def write() -> tuple[Entry, Sequence[Kept]]:
+        async def write() -> tuple[ChunkEntry, Sequence[Kept]]:
             nonlocal item
             self._failed_elsewhere = await self._ledger.failed_elsewhere(session, lease)
             if refusal is None:
@@ -224,10 +224,10 @@ class ChunkWriter:
                 return None
             own = Chunk(chunk.number, slice(0, len(works)), works)
             again.begin([own])
-            await session.enter("load")
+            await session.set_phase("load")
             loaded = await again.load_chunk(session, own)
             prices = await load_prices(readers, again)
-        await session.enter("persist")
+        await session.set_phase("persist")
         async with self._computing:
             computed = await ChunkSteps(again, self._steps.run_id).compute(loaded, prices)
         if computed is None:
