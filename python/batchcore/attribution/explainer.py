@@ -201,10 +201,10 @@ class Explainer:
         if wanted is not None:
             plans.check_found(wanted, self._ranges.id)
         if not is_stored or not (self._ranges.last.state == State.VALUE).any():
-            raise ConfigError(await self._lack(), "session")
+            raise ConfigError(await self._no_row_error(), "session")
         return True
 
-    async def _lack(self) -> str:
+    async def _no_row_error(self) -> str:
         """Return that there is no row in the range, and which day before has one."""
         ids, of = self._selection.ids, "any portfolio"
         if ids is not None:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.config import Schema
-    from batchcore.frames import Kept
+    from batchcore.frames import NotReplaced
     from batchcore.pg.fields import Column
     from batchcore.pg.session import Session, View
     from batchcore.shards import Shard
@@ -716,7 +716,7 @@ class Ledger:
             await self._check_kept(session, issues.table, kept, issues.rows)
 
     async def record_not_replaced(
-        self, session: Session, lease: Lease, chunk: int, kept: Sequence[Kept]
+        self, session: Session, lease: Lease, chunk: int, kept: Sequence[NotReplaced]
     ) -> None:
         """Record what a chunk left to other writers."""
         if not kept:
@@ -900,7 +900,7 @@ async def next_changed_since(session: Session) -> dt.datetime:
 async def commit_chunk(
     session: Session,
     ledger: Ledger,
-    write: Callable[[], Awaitable[tuple[ChunkEntry, Sequence[Kept]]]],
+    write: Callable[[], Awaitable[tuple[ChunkEntry, Sequence[NotReplaced]]]],
     *,
     lease: Lease,
     planned: Planned,

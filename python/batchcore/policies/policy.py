@@ -30,7 +30,17 @@ if TYPE_CHECKING:
 
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
-    from batchcore.frames import Bools, Events, Ids, Kept, Opening, Positions, Previous, Rows, Text
+    from batchcore.frames import (
+        Bools,
+        Events,
+        Ids,
+        NotReplaced,
+        Opening,
+        Positions,
+        Previous,
+        Rows,
+        Text,
+    )
     from batchcore.native import CancelFlag, Checks, Host, Market
     from batchcore.pg.ledger import ChunkEntry
     from batchcore.pg.session import Session
@@ -106,7 +116,7 @@ class ComputedChunk:
     issues: tuple[Issues, ...]  # of its analytics, and of portfolios that were refused
     noticed: Sequence[tuple[Issues, int]] = ()  # others, and from where their portfolios count
     entry: ChunkEntry | None = None  # what the ledger keeps of it
-    kept: Sequence[Kept] = ()  # once it is written, what it left to other writers
+    kept: Sequence[NotReplaced] = ()  # once it is written, what it left to other writers
     differences: Differences | None = None  # of a repair, what it found
 
 

@@ -30,7 +30,7 @@ from batchcore.run.issues import ambiguous_profiles
 from batchcore.run.plan import Rewrites, with_snapshots
 from batchcore.run.prepare import calendar_of, last_closed
 from batchcore.run.price_gaps import (
-    lacking,
+    holders_without_close,
     latest_closes,
     low_prices,
     missing_prices,
@@ -317,7 +317,7 @@ class RollForward(Policy):
             self.issues.add(issues)
         holders = await asyncio.to_thread(planned_holders, plan, held, findings)
         self.issues.shared.held.append(holders)
-        ids = lacking(plan, held, latest)
+        ids = holders_without_close(plan, held, latest)
         if len(checked) and len(ids) and settings.does_check(PRICE_LOW):
             every = sorted(symbols.table())
             if len(spelt) < len(every):
@@ -331,7 +331,7 @@ class RollForward(Policy):
         plan = self.plan
         first = int(plan.previous.day.min(initial=plan.sessions[0]))
         days = range(first, int(plan.sessions[-1]) + 1)
-        names = await self.valuation.lacking(reader, self.selection, days)
+        names = await self.valuation.names_without_rate(reader, self.selection, days)
         if not names:
             return
         ids = await load(reader, select_holders(self.catalog, self.selection, names))

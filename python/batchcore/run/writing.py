@@ -23,14 +23,14 @@ from batchcore.run.issues import IssueList
 from batchcore.run.plan import Chunk
 from batchcore.run.prepare import load_prices, prepare, request_again
 from batchcore.run.result import causes
-from batchcore.sinks.refusal_errors import UNIQUE, described, is_of_known_key, is_refusal
+from batchcore.sinks.refusal_errors import UNIQUE, is_refusal, is_row_key_violation, refusal_text
 from batchcore.sinks.snapshots import Batch, write_batch
 from batchcore.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
-    from batchcore.frames import Bools, Issues, Kept
+    from batchcore.frames import Bools, Issues, NotReplaced
     from batchcore.policies.policy import ComputedChunk
 
     Judge = Callable[[DatabaseError], Awaitable[bool]]
@@ -119,7 +119,7 @@ class ChunkWriter:
         (batch,) = item.batches
         step = partial(self._policy.monitor.step, chunk=item.chunk.number)
 
-        async def write() -> tuple[ChunkEntry, Sequence[Kept]]:
+        async def write() -> tuple[ChunkEntry, Sequence[NotReplaced]]:
             nonlocal item
             self._failed_elsewhere = await self._ledger.failed_elsewhere(session, lease)
             if refusal is None:
@@ -160,7 +160,7 @@ class ChunkWriter:
 
     async def write_rows(
         self, session: Session, batch: Batch, step: Callable[[str], None] = lambda _: None
-    ) -> Sequence[Kept]:
+    ) -> Sequence[NotReplaced]:
         """Write a chunk or a part of it; return what it left to other writers."""
         stamp, acting = self._policy.run.clock.stamp(), self._policy.catalog.acting
         return await write_batch(session, self.schema, batch, stamp, step, acting=acting)
@@ -198,7 +198,7 @@ class ChunkWriter:
     async def _is_refusal(self, session: Session, error: DatabaseError, *, by_others: bool) -> bool:
         """Return whether an error is of some portfolio, and no conflict ``by_others``."""
         if error.sqlstate == UNIQUE and by_others:
-            return not await is_of_known_key(session, self.schema, error)
+            return not await is_row_key_violation(session, self.schema, error)
         return is_refusal(error)
 
     async def _recomputed(self, chunk: Chunk, session: Session) -> ComputedChunk | None:
@@ -253,7 +253,7 @@ class Bisection:
     ) -> None:
         """Take what tells a refusal, and whether deferred constraints are checked in each part."""
         self.written: list[Batch] = []  # in the order of their sending
-        self.kept: list[Kept] = []
+        self.kept: list[NotReplaced] = []
         self.refused: dict[int, str] = {}  # portfolio of the chunk, to who refuses it and why
         self._writer, self._item, self._session = writer, item, session
         self._judge, self._checks_deferred = judge, checks_deferred
@@ -273,7 +273,7 @@ class Bisection:
         if len(own) == 0:
             raise refusal
         if len(own) == 1:
-            self.refused[int(own[0])] = await self._described(batch, refusal)
+            self.refused[int(own[0])] = await self._refusal_text(batch, refusal)
             self._writer.check_failures(self._item, self.refused)
             return
         for half in np.array_split(own, 2):
@@ -302,11 +302,11 @@ class Bisection:
         self.kept += kept
         return None
 
-    async def _described(self, batch: Batch, refusal: DatabaseError) -> str:
+    async def _refusal_text(self, batch: Batch, refusal: DatabaseError) -> str:
         if self._acting is None:
             tables = list(dict.fromkeys(part.table for part in batch.parts()))
             self._acting = await acting_on(self._session, self._writer.schema, tables)
-        return described(refusal, self._acting)
+        return refusal_text(refusal, self._acting)
 
 
 @contextlib.contextmanager
