@@ -14,7 +14,7 @@ from batchcore.frames import Prices
 from batchcore.pg.database import Database
 from batchcore.schema import Kind
 from batchcore.sources import prices as closes_source
-from batchcore.sources.facts import select_events, select_flows
+from batchcore.sources.events_flows import select_events, select_flows
 from batchcore.sources.host import Selection
 from batchcore.sources.portfolios import SnapshotColumns, select_portfolios
 from batchcore.sources.positions import (

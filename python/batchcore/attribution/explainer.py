@@ -32,13 +32,13 @@ from batchcore.native import Book, CancelFlag, in_thread
 from batchcore.pg.database import Database
 from batchcore.pg.session_pool import SessionPool
 from batchcore.run import plan as plans
-from batchcore.run.grouped import events_of
+from batchcore.run.chunk_groups import events_of
 from batchcore.run.plan import Chunk
 from batchcore.run.request import requested
 from batchcore.run.tasks import together
 from batchcore.schema import RULE_COLUMNS, Use
 from batchcore.sources import stored as stores
-from batchcore.sources.facts import select_events
+from batchcore.sources.events_flows import select_events
 from batchcore.sources.host import Selection, located
 from batchcore.sources.profiles import load_profiles
 from batchcore.sources.query import load
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from batchcore.config import Settings
     from batchcore.frames import Events, Int64
     from batchcore.pg.session import Session
-    from batchcore.run.grouped import EventsByPosition, GroupedLoad
+    from batchcore.run.chunk_groups import EventsByPosition, GroupedLoad
     from batchcore.sources.query import Query
     from batchcore.sources.stored import Ranges, StoredRows
 

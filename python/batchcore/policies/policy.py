@@ -13,13 +13,13 @@ import numpy as np
 
 from batchcore.frames import Flows, Issues
 from batchcore.native import Book, roll_forward
-from batchcore.run import grouped
+from batchcore.run import chunk_groups
 from batchcore.run import plan as plans
 from batchcore.run.result import Coverage
 from batchcore.run.valuation import Valuation
 from batchcore.shards import in_shard
 from batchcore.sinks.snapshots import Equities, already_exist, encode_batch
-from batchcore.sources.facts import FLOWS, select_events, select_flows
+from batchcore.sources.events_flows import FLOWS, select_events, select_flows
 from batchcore.sources.host import Boundaries, Selection, sorted_ids
 from batchcore.sources.positions import select_earliest_entries
 from batchcore.sources.query import load
@@ -254,17 +254,19 @@ class Policy(abc.ABC):
         """Take the chunks, and choose how many of them make a group of events or flows."""
         self.chunks = chunks
         estimated, works = self.catalog.estimated_rows, self.plan.works
-        flows = grouped.group_size(chunks, estimated, FLOWS, grouped.BYTES_OF_A_GROUP)
-        self._flows = grouped.GroupedLoad(chunks, flows, self._load_flows)
+        flows = chunk_groups.group_size(chunks, estimated, FLOWS, chunk_groups.BYTES_OF_A_GROUP)
+        self._flows = chunk_groups.GroupedLoad(chunks, flows, self._load_flows)
         whole = self.plan.is_whole and works.sum() * 2 >= len(works)
-        self._events = grouped.events_of(chunks, self.catalog, self._select_events, whole=whole)
+        self._events = chunk_groups.events_of(
+            chunks, self.catalog, self._select_events, whole=whole
+        )
 
     async def load_book(self, reader: Session, chunk: Chunk, positions: Positions) -> Book:
         """Return the positions of a chunk with the events and flows of its group."""
         of_group = await self._events.of(reader, chunk)
         events = await asyncio.to_thread(of_group.among, positions)  # milliseconds
         flows = await self._flows.of(reader, chunk)
-        flows = grouped.flows_between(flows, self.plan.id[chunk.rows])
+        flows = chunk_groups.flows_between(flows, self.plan.id[chunk.rows])
         self.monitor.loaded(positions=len(positions), events=len(events), flows=len(flows))
         return Book(positions=positions, events=events, flows=flows)
 

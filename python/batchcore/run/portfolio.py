@@ -28,7 +28,7 @@ from batchcore.run.analysis import Sectors
 from batchcore.run.valuation import Valuation
 from batchcore.schema import Use
 from batchcore.sinks import tags
-from batchcore.sources.facts import select_events
+from batchcore.sources.events_flows import select_events
 from batchcore.sources.host import Selection, floats
 from batchcore.sources.portfolios import select_portfolios
 from batchcore.sources.positions import select_positions

@@ -15,7 +15,7 @@ from batchcore.frames import Issues
 from batchcore.run import plan as plans
 from batchcore.run.plan import Range
 from batchcore.sources.changes import select_stamps
-from batchcore.sources.facts import refuse_doubles
+from batchcore.sources.events_flows import refuse_doubles
 from batchcore.sources.host import Selection, located
 from batchcore.sources.positions import load_symbols
 from batchcore.sources.prices import load_calendar

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from batchcore.calendar import FIRST_DATE, LAST_DATE
 from batchcore.pg.sql import Sql, compose, joined, table_name
 from batchcore.schema import HOST, SPLITS, Kind, Use
-from batchcore.sources.facts import EVENTS, FLOWS
+from batchcore.sources.events_flows import EVENTS, FLOWS
 from batchcore.sources.host import HostTable, part, select, tables
 from batchcore.sources.query import Query, first_day, result_columns
 

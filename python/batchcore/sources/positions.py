@@ -10,7 +10,7 @@ import numpy as np
 from batchcore.frames import Frame, Positions, Text
 from batchcore.pg.sql import Sql, compose
 from batchcore.schema import Kind
-from batchcore.sources.facts import END, end_days, ends
+from batchcore.sources.events_flows import END, end_days, ends
 from batchcore.sources.host import Boundaries, Selection, part, select
 from batchcore.sources.query import Column, Query, first_column, load
 from batchcore.sources.rates import position_currency

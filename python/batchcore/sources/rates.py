@@ -10,7 +10,7 @@ import numpy as np
 from batchcore.frames import Frame, RateRows, Text
 from batchcore.pg.sql import Sql
 from batchcore.schema import CURRENCY, RATES, Kind
-from batchcore.sources.facts import END, end_days, ends
+from batchcore.sources.events_flows import END, end_days, ends
 from batchcore.sources.host import part, select
 from batchcore.sources.query import Column, Query, first_column, load, result_columns
 from batchcore.units import State

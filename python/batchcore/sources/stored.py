@@ -17,7 +17,7 @@ from batchcore.frames import Days, Decimals, Frame, Text, taken
 from batchcore.pg.ledger import CHUNKS, RUNS
 from batchcore.pg.sql import Sql, compose, joined, table_name
 from batchcore.schema import HOST, RATES, SPLITS, Kind, Use
-from batchcore.sources.facts import EVENTS, EXPIRY, FLOWS
+from batchcore.sources.events_flows import EVENTS, EXPIRY, FLOWS
 from batchcore.sources.host import HostTable, complete, located, part, select, sorted_ids
 from batchcore.sources.prices import PRICES
 from batchcore.sources.profiles import SP500, WEIGHTS
