@@ -186,7 +186,7 @@ async def test_a_zombie_that_wakes_up_writes_nothing(
 ) -> None:
     asleep, awake = asyncio.Event(), asyncio.Event()
     commit = writing.commit_chunk
-    enter = Ledger.enter
+    enter = Ledger.record_chunk
     zombies: list[object] = []
 
     async def sleep() -> None:
@@ -209,7 +209,7 @@ async def test_a_zombie_that_wakes_up_writes_nothing(
     if at == "begun":
         monkeypatch.setattr(writing, "commit_chunk", before)
     else:  # as if the look at the server's locks had come too early
-        monkeypatch.setattr(Ledger, "enter", inside)
+        monkeypatch.setattr(Ledger, "record_chunk", inside)
         monkeypatch.setattr(Ledger, "end_transactions", nobody)
     zombie = asyncio.create_task(run(same_filled, portfolio_ids=[IDS[0]]))
     await asleep.wait()
