@@ -92,7 +92,7 @@ def named_issues() -> set[str]:
     paths = ("run/*.py", "policies/*.py", "splits.py")
     for path in (file for one in paths for file in (ROOT / "python/batchcore").glob(one)):
         text = path.read_text()
-        names.update(re.findall(r"\b(?:Issues\.of|_days_noticed)\(\s*\"(\w+)\"", text))
+        names.update(re.findall(r"\b(?:Issues\.of|_day_issues)\(\s*\"(\w+)\"", text))
         names.update(re.findall(r"\"(\w+_out_of_range|refused_by_\w+)\"", text))
     return names | {"stale", "unpriced", NOT_REPLACED}
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, TypeGuard
 
 from batchcore.declared import (
     CONFIGURATION,
-    QUESTION,
+    FINGERPRINT,
     FrozenDict,
     check_types,
     checked_date,
@@ -424,13 +424,15 @@ class Settings:
     """
 
     schema: Schema = field(default_factory=Schema)
-    lookback_days: int = option(10, "Calendar days after which a close is stale.", ledger=QUESTION)
-    fx_lookback_days: int = option(5, "Maximum age of a rate in calendar days.", ledger=QUESTION)
+    lookback_days: int = option(
+        10, "Calendar days after which a close is stale.", ledger=FINGERPRINT
+    )
+    fx_lookback_days: int = option(5, "Maximum age of a rate in calendar days.", ledger=FINGERPRINT)
     fx_pivot: str = option(
-        "USD", "Currency through which others are converted.", metavar="CODE", ledger=QUESTION
+        "USD", "Currency through which others are converted.", metavar="CODE", ledger=FINGERPRINT
     )
     min_coverage: float = option(
-        0.5, "Minimum share of symbols with a close, 0 to 1.", metavar="X", ledger=QUESTION
+        0.5, "Minimum share of symbols with a close, 0 to 1.", metavar="X", ledger=FINGERPRINT
     )
     today: dt.date | None = option(
         None, "Date to use as today.", metavar="DATE", ledger=CONFIGURATION
@@ -455,16 +457,16 @@ class Settings:
         "Set a check of prices to off, report (default) or fail; repeatable.",
         metavar="NAME=ACTION",
         entry="check",
-        ledger=QUESTION,
+        ledger=FINGERPRINT,
     )
     max_move: float = option(
-        0.5, "Largest change of a close that is not a jump.", metavar="X", ledger=QUESTION
+        0.5, "Largest change of a close that is not a jump.", metavar="X", ledger=FINGERPRINT
     )
     frozen_sessions: int = option(
-        10, "Equal closes in a row that count as frozen.", ledger=QUESTION
+        10, "Equal closes in a row that count as frozen.", ledger=FINGERPRINT
     )
     max_missing: float = option(
-        0.2, "Largest share of symbols without a fresh close.", metavar="X", ledger=QUESTION
+        0.2, "Largest share of symbols without a fresh close.", metavar="X", ledger=FINGERPRINT
     )
     shard: tuple[int, int] | None = option(
         None, "Run only one share of the portfolios, such as 2/4.", metavar="K/N"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 K = TypeVar("K")
 V = TypeVar("V")
 
-QUESTION: Final = "question"
+FINGERPRINT: Final = "fingerprint"
 """Options that the rows of a run depend on: the ledger compares them."""
 
 CONFIGURATION: Final = "configuration"
@@ -87,7 +87,7 @@ def option(
     """Return a field that is an option of commands too, whose help says ``text``.
 
     Of a mapping, ``entry`` is the option that gives one entry of it as ``NAME=VALUE``. ``ledger``
-    is `QUESTION`, `CONFIGURATION`, or None for what the ledger does not keep.
+    is `FINGERPRINT`, `CONFIGURATION`, or None for what the ledger does not keep.
     """
     metadata = {
         "help": text,

@@ -638,7 +638,7 @@ class Ambiguous:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class NotReplaced:
     """Rows of a portfolio that another writer stored, so that they were left as they are."""
 
     portfolio: bytes

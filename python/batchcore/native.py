@@ -286,7 +286,7 @@ def roll_forward(
     )
 
 
-def hold(
+def held_lots(
     market: Market,
     book: Book,
     *,

@@ -1,7 +1,7 @@
 """The options of a run, each stated once: all that takes or shows them derives from it.
 
 `RunOptions` is what `run_batch`, `repair`, `PnLCalculator` and `BatchOrchestrator` take as
-keywords; the command line makes its options of the same fields, and the ledger its question.
+keywords; the command line makes its options of the same fields, and the ledger its fingerprint.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from batchcore.config import (
     OnExisting,
     Settings,
 )
-from batchcore.declared import QUESTION, check_types, option
+from batchcore.declared import FINGERPRINT, check_types, option
 from batchcore.errors import ConfigError
 from batchcore.late_imports import check_choice
 
@@ -83,7 +83,7 @@ class RunOptions:
             `none`: those columns are not touched.
         beta_weights: Whether `beta_provider_1y` is a share of the `market_value` of the lots with a
             beta, or of the `equity` (A1). Without effect under `legacy` (L32).
-        resume: Whether to continue a run with the same question that ended early; otherwise
+        resume: Whether to continue a run of the same call that ended early; otherwise
             everything that is asked for is computed again.
         wait: Seconds to wait for another run that works on some of the portfolios, until it ends
             or its lease expires. It is named in a warning of the log.
@@ -99,28 +99,34 @@ class RunOptions:
         policies.names()[0],
         f"Valuation rules: {', '.join(policies.names())}.",
         metavar="NAME",
-        ledger=QUESTION,
+        ledger=FINGERPRINT,
     )
     calendar: str = option(
-        "XNYS", "XNYS, daily, prices or the code of an exchange.", metavar="CODE", ledger=QUESTION
+        "XNYS",
+        "XNYS, daily, prices or the code of an exchange.",
+        metavar="CODE",
+        ledger=FINGERPRINT,
     )
     on_existing: OnExisting = option(
-        "skip", "What to do with existing complete snapshots.", choices=ON_EXISTING, ledger=QUESTION
+        "skip",
+        "What to do with existing complete snapshots.",
+        choices=ON_EXISTING,
+        ledger=FINGERPRINT,
     )
     missing: bool = option(
-        False, "Report holes between snapshots; with replace, fill them.", ledger=QUESTION
+        False, "Report holes between snapshots; with replace, fill them.", ledger=FINGERPRINT
     )
     changed_since: dt.datetime | None = option(
         None,
         "Recompute only rows affected by data changed since TIMESTAMP.",
         metavar="TIMESTAMP",
-        ledger=QUESTION,
+        ledger=FINGERPRINT,
     )
     analytics: Analytics = option(
-        "portfolio", "Which analytics to write.", choices=ANALYTICS, ledger=QUESTION
+        "portfolio", "Which analytics to write.", choices=ANALYTICS, ledger=FINGERPRINT
     )
     beta_weights: BetaWeights = option(
-        "market_value", "Weights of the provider beta.", choices=BETA_WEIGHTS, ledger=QUESTION
+        "market_value", "Weights of the provider beta.", choices=BETA_WEIGHTS, ledger=FINGERPRINT
     )
     resume: bool = option(True, "Resume the same run if it ended early.", has_opposite=True)
     wait: float = option(
@@ -175,7 +181,7 @@ def merged(options: RunOptions | None, overrides: Mapping[str, Any]) -> RunOptio
 
 
 def recorded(options: RunOptions | Settings, kind: str) -> dict[str, Any]:
-    """Return the options that the ledger keeps as a part of its question, or as configuration."""
+    """Return the options that the ledger keeps: those of its fingerprint, or its configuration."""
     return {
         one.name: _plain(getattr(options, one.name))
         for one in fields(options)

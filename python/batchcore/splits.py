@@ -49,8 +49,8 @@ def counting(rows: SplitRows) -> tuple[SplitRows, Issues]:
     for group in np.split(good[order], np.flatnonzero(np.diff(keys[order])) + 1):
         at, *others = group.tolist() or [-1]
         if others and len({_quotient(rows, one) for one in group}) > 1:
-            told = sorted({_said(rows, one) for one in group})
-            bad |= dict.fromkeys(group.tolist(), f"{' and '.join(told)} on one ex-date")
+            ratios = sorted({_ratio_text(rows, one) for one in group})
+            bad |= dict.fromkeys(group.tolist(), f"{' and '.join(ratios)} on one ex-date")
         elif at >= 0:
             kept.append(at)
     shown = sorted(bad, key=lambda at: (int(owner[at]), int(rows.day.values[at]), bad[at]))
@@ -112,7 +112,7 @@ def _shown(column: Decimals, at: int) -> str:
     return short(Decimal(int(column.values[at])).scaleb(-column.scale))
 
 
-def _said(rows: SplitRows, at: int) -> str:
+def _ratio_text(rows: SplitRows, at: int) -> str:
     return f"{_shown(rows.new, at)} for {_shown(rows.old, at)}"
 
 

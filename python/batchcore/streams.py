@@ -37,7 +37,7 @@ def silence(stream: TextIO) -> None:
         return
 
 
-def tell(line: str) -> None:
+def write_stderr(line: str) -> None:
     """Print a line on stderr; one that cannot be printed is lost."""
     try:
         sys.stderr.write(f"{line}\n")

@@ -15,7 +15,7 @@ from batchcore.config import Settings
 from batchcore.errors import DatabaseError
 from batchcore.pg import errors, session_pool
 from batchcore.pg.database import Database
-from batchcore.pg.errors import answers, database_error, is_lost
+from batchcore.pg.errors import answers, database_error, is_connection_lost
 from batchcore.pg.ledger import Lease, Ledger
 from batchcore.pg.session import Session, transaction
 from batchcore.pg.session_pool import SessionPool
@@ -208,7 +208,7 @@ async def test_cancelled_while_it_asks_a_connection_is_closed(
 
 def test_a_connection_that_the_server_broke_counts_as_lost():
     error = database_error(asyncpg.InternalClientError("got result for unknown protocol state 3"))
-    assert is_lost(error)
+    assert is_connection_lost(error)
     assert str(error) == "the connection is broken: got result for unknown protocol state 3"
 
 
@@ -251,7 +251,7 @@ async def test_a_frozen_client_is_told_that_the_server_has_ended_its_connection(
     async with Database(same_host).writing("persist") as session:
         with pytest.raises(DatabaseError, match=errors.ENDED) as caught:
             await write(session)
-        assert is_lost(caught.value)
+        assert is_connection_lost(caught.value)
         assert session.is_gone
 
 

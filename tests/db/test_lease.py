@@ -186,7 +186,7 @@ async def test_a_zombie_that_wakes_up_writes_nothing(
 ) -> None:
     asleep, awake = asyncio.Event(), asyncio.Event()
     commit = writing.commit_chunk
-    enter = Ledger.enter
+    enter = Ledger.record_chunk
     zombies: list[object] = []
 
     async def sleep() -> None:
@@ -209,7 +209,7 @@ async def test_a_zombie_that_wakes_up_writes_nothing(
     if at == "begun":
         monkeypatch.setattr(writing, "commit_chunk", before)
     else:  # as if the look at the server's locks had come too early
-        monkeypatch.setattr(Ledger, "enter", inside)
+        monkeypatch.setattr(Ledger, "record_chunk", inside)
         monkeypatch.setattr(Ledger, "end_transactions", nobody)
     zombie = asyncio.create_task(run(same_filled, portfolio_ids=[IDS[0]]))
     await asleep.wait()
@@ -356,14 +356,14 @@ async def test_a_connection_that_is_idle_in_a_transaction_is_ended_before_its_le
     same_filled: str,
 ) -> None:
     seen: list[str] = []
-    entered = Ledger.enter_issues
+    entered = Ledger.record_issues
 
     async def looked(self: Ledger, session: object, entry: object) -> None:
         seen.append(await session.raw.fetchval("SHOW idle_in_transaction_session_timeout"))
         await entered(self, session, entry)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Ledger, "enter_issues", looked)
+        patch.setattr(Ledger, "record_issues", looked)
         await run(same_filled, settings=Settings(lease_seconds=20))
     assert seen == ["10s"]
 

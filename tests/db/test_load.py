@@ -14,7 +14,7 @@ from batchcore.frames import Prices
 from batchcore.pg.database import Database
 from batchcore.schema import Kind
 from batchcore.sources import prices as closes_source
-from batchcore.sources.facts import select_events, select_flows
+from batchcore.sources.events_flows import select_events, select_flows
 from batchcore.sources.host import Selection
 from batchcore.sources.portfolios import SnapshotColumns, select_portfolios
 from batchcore.sources.positions import (
@@ -322,7 +322,7 @@ async def test_more_symbols_than_steps_are_read_after_all(
     async with Reader(many) as (session, catalog):
         everyone = Selection()
         assert steps(catalog, everyone) == 100
-        await session.enter("load")
+        await session.set_phase("load")
         sent = session.statements["load"]
         found = await load_symbols(session, catalog, everyone)
         assert session.statements["load"] == sent + 2

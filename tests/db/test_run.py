@@ -7,7 +7,7 @@ from batchcore import calendar as calendars
 from batchcore import reference as ref
 from batchcore.config import Schema, Settings
 from batchcore.errors import SnapshotExistsError
-from batchcore.run import grouped
+from batchcore.run import chunk_groups
 from db.conftest import EMPTY
 from support import database
 from support.database import Db, Host
@@ -195,8 +195,8 @@ async def test_events_and_flows_loaded_in_groups_of_any_size_are_the_same(
     expected = await left(same_host, host, days, policy=policy)
     assert expected[0][0]
     for of_all_events, of_a_group in ((1, 1), (1, 3000), (1 << 20, 1)):
-        monkeypatch.setattr(grouped, "BYTES_OF_ALL_EVENTS", of_all_events)
-        monkeypatch.setattr(grouped, "BYTES_OF_A_GROUP", of_a_group)
+        monkeypatch.setattr(chunk_groups, "BYTES_OF_ALL_EVENTS", of_all_events)
+        monkeypatch.setattr(chunk_groups, "BYTES_OF_A_GROUP", of_a_group)
         assert await left(same_host, host, days, chunk_size=2, policy=policy) == expected
 
 

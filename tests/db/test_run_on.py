@@ -128,7 +128,7 @@ async def test_no_shard_begins_for_a_call_that_has_ended(client: Client, same_fi
     asked = make_request(*DATES, None, **OPTIONS, settings=Settings(shard=(1, 1)))
     own = str(uuid.uuid4())
     packed = pickle.dumps((same_filled, replace(asked, order=own)))
-    order = Order(own, (1, 1), about.core_version, packed, tells=False)
+    order = Order(own, (1, 1), about.core_version, packed, wants_progress=False)
     ended = await client.submit(run_shard, order, pure=False)
     assert isinstance(ended.error, LeaseHeldError)
     expected = "the call of run_on that this shard was begun for has ended, or has lost its"
@@ -231,7 +231,7 @@ async def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_order_shows_no_url() -> None:
     packed = b"postgresql://batch:secret@127.0.0.1/app"
-    assert "secret" not in repr(Order("id", (1, 2), "1.0", packed, tells=False))
+    assert "secret" not in repr(Order("id", (1, 2), "1.0", packed, wants_progress=False))
 
 
 def test_nobody_else_imports_distributed() -> None:

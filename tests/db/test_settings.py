@@ -17,7 +17,7 @@ from batchcore.config import Settings
 from batchcore.db.migrate import check, downgrade, migrate
 from batchcore.errors import DatabaseError
 from batchcore.pg.database import Database
-from batchcore.pg.session import alone, transaction
+from batchcore.pg.session import execute_alone, transaction
 from batchcore.run import status
 from support import database, ledger
 from support.generate import MONDAY
@@ -245,6 +245,6 @@ async def test_no_limit_of_the_server_holds_inside_a_transaction(
                 assert await session.raw.fetchval(f"SHOW {name}") == "0"
         for name in limits:
             sql = f"SELECT FROM pg_settings WHERE name = '{name}' AND setting = '0'"
-            assert await alone(session, sql) == 1
+            assert await execute_alone(session, sql) == 1
         for name, value in limits.items():
             assert await session.raw.fetchval(f"SHOW {name}") == value

@@ -24,12 +24,12 @@ from batchcore.errors import (
     TooManyFailedError,
 )
 from batchcore.pg.database import Database
-from batchcore.pg.ledger import Ledger, Question
+from batchcore.pg.ledger import Ledger, RunSpec
 from batchcore.pg.session import transaction
 from batchcore.policies import entry
 from batchcore.run.batch import Run, run_up_to_now
 from batchcore.run.group import run_group
-from batchcore.run.lease import question_of
+from batchcore.run.lease import run_spec
 from batchcore.run.request import Request, make_request
 from batchcore.shards import Shard, in_shard
 from support import database, ledger
@@ -290,22 +290,22 @@ async def test_runs_are_in_each_others_way_if_they_share_a_portfolio(same_host: 
     every = [uuid.UUID(int=number) for number in range(12)]
     shards = [None, (1, 1), (1, 2), (2, 2), (2, 3), (1, 4), (4, 4), (6, 6)]
     lists = [None, [], every[:1], every[3:9]]
-    asked: dict[str, Question] = {}
+    asked: dict[str, RunSpec] = {}
     portfolios: dict[str, set[uuid.UUID]] = {}
     own = Ledger(Schema())
     async with Database(same_host).writing("ledger") as session, transaction(session):
-        # Each has a question of its own: then only those that are running are found.
+        # Each was asked for something else: then only those that are running are found.
         for at, (shard, ids) in enumerate(product(shards, lists)):
             name, day = str(uuid.UUID(int=at)), MONDAY + at
-            asked[name] = question_of(request(day, day, ids, settings={"shard": shard}))
+            asked[name] = run_spec(request(day, day, ids, settings={"shard": shard}))
             await own.begin(session, asked[name], name)
             # Of all portfolios a thousand: enough for shards that have any in common.
             of = [uuid.UUID(int=number) for number in range(1000)] if ids is None else ids
             portfolios[name] = {one for one in of if shard is None or of_shard(one, shard)}
-        for name, question in asked.items():
-            found = {other.run_id for other in await own.found(session, question)}
+        for name, spec in asked.items():
+            found = {other.run_id for other in await own.related_runs(session, spec)}
             expected = {other for other, ids in portfolios.items() if ids & portfolios[name]}
-            assert found == expected, question
+            assert found == expected, spec
 
 
 async def test_a_shard_is_refused_while_a_run_works_on_its_portfolios(same_host: str) -> None:

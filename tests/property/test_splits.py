@@ -218,7 +218,7 @@ def test_no_figure_changes_before_the_day_that_a_late_split_counts_from(
     late = ChangedPrices(Text.of([symbol]), np.array([FIRST_DATE if edited else ex_date], np.int32))
     counts_from = {}
     if restates(mapped):
-        found = changes.restated(late, held(run), mapped)
+        found = changes.affected_by_splits(late, held(run), mapped)
         for number, day in zip(found.portfolio_id[:, 0].tolist(), found.day.tolist(), strict=True):
             counts_from[number] = min(day, counts_from.get(number, day))
     for number, (one, other) in enumerate(zip(was, becomes, strict=True)):

@@ -1,4 +1,4 @@
-"""What the ledger keeps of a chunk, what of it counts as done, and when two questions are one."""
+"""What the ledger keeps of a chunk, what of it counts as done, and which runs asked the same."""
 
 import datetime as dt
 import json
@@ -9,7 +9,7 @@ import pytest
 from batchcore.config import Schema, Settings
 from batchcore.pg.ledger import Committed, Lease
 from batchcore.run.chunk import issue_columns
-from batchcore.run.lease import question_of, with_first_dates
+from batchcore.run.lease import run_spec, with_original_dates
 from batchcore.run.request import Request, make_request
 from support import build
 from support.reports import issues
@@ -89,7 +89,7 @@ def test_what_is_done_is_what_a_later_chunk_did_not_fail() -> None:
     assert committed.done(build.ids(())).tolist() == []
 
 
-def question(start: dt.date | None = MONDAY, end: dt.date | None = None, **options) -> Request:
+def request(start: dt.date | None = MONDAY, end: dt.date | None = None, **options) -> Request:
     portfolios = options.pop("portfolio_ids", None)
     return make_request(start, end, portfolios, **{**OPTIONS, **options})
 
@@ -104,14 +104,14 @@ def test_the_same_question_has_the_same_fingerprint_however_it_is_worked_on() ->
         ledger_days=1,
         today=MONDAY,
     )
-    found = question_of(question(settings=settings))
-    assert found.fingerprint == question_of(question()).fingerprint
+    found = run_spec(request(settings=settings))
+    assert found.fingerprint == run_spec(request()).fingerprint
     configured = json.loads(found.configuration)
     assert (configured["chunk_size"], configured["today"]) == (3, "2026-01-05")
     # The moment of changes counts, and not its time zone.
     east = dt.datetime(2026, 1, 5, 6, tzinfo=dt.timezone(dt.timedelta(hours=5)))
     moments = (east, east.astimezone(dt.UTC))
-    one, same = (question_of(question(changed_since=when)).fingerprint for when in moments)
+    one, same = (run_spec(request(changed_since=when)).fingerprint for when in moments)
     assert one == same
 
 
@@ -140,7 +140,7 @@ def test_the_same_question_has_the_same_fingerprint_however_it_is_worked_on() ->
     ids=lambda other: str(other)[:60],
 )
 def test_another_question_has_another_fingerprint(other: dict) -> None:
-    assert question_of(question(**other)).fingerprint != question_of(question()).fingerprint
+    assert run_spec(request(**other)).fingerprint != run_spec(request()).fingerprint
 
 
 def lease(attempt: int, end: dt.date | None, today: str | None) -> Lease:
@@ -150,16 +150,16 @@ def lease(attempt: int, end: dt.date | None, today: str | None) -> Lease:
 
 
 def test_a_run_that_is_gone_on_with_has_the_dates_that_it_began_with() -> None:
-    later = question(settings=Settings(today=dt.date(2026, 1, 9), chunk_size=7))
-    began = with_first_dates(later, lease(2, dt.date(2026, 1, 6), "2026-01-06"))
+    later = request(settings=Settings(today=dt.date(2026, 1, 9), chunk_size=7))
+    began = with_original_dates(later, lease(2, dt.date(2026, 1, 6), "2026-01-06"))
     assert (began.start, began.end) == (MONDAY, dt.date(2026, 1, 6))
     assert began.moment == dt.datetime(2026, 1, 6, 22, tzinfo=dt.UTC)
     assert (began.settings.today, began.settings.chunk_size) == (dt.date(2026, 1, 6), 7)
 
-    by_clock = with_first_dates(later, lease(2, None, None))
+    by_clock = with_original_dates(later, lease(2, None, None))
     assert (by_clock.end, by_clock.settings.today) == (None, None)
 
-    first = with_first_dates(later, lease(1, None, None))
+    first = with_original_dates(later, lease(1, None, None))
     assert (first.start, first.end) == (MONDAY, None)
     assert (first.settings, first.moment) == (later.settings, began.moment)
 

@@ -240,7 +240,7 @@ def test_what_is_missing_is_rewritten_from_the_first_hole_on(
     assume(in_range)
     span = plans.Range(start, end if has_start else in_range[-1])
     holes = holes_of(rows, calendar, start, span.end)
-    rewrites = plans.of_holes(holes, calendar, span)
+    rewrites = plans.rewrites_of_holes(holes, calendar, span)
     boundaries = rewrites.boundaries()
     own = by_id(boundaries.ids, boundaries.day)
     parts = [

@@ -14,7 +14,7 @@ from batchcore.db.catalog import Catalog, ColumnType
 from batchcore.errors import InputError
 from batchcore.pg.sql import Sql, date_literal, text_array
 from batchcore.schema import HOST, Kind, Use
-from batchcore.sources.facts import select_all_events, select_events, select_flows
+from batchcore.sources.events_flows import select_all_events, select_events, select_flows
 from batchcore.sources.host import Selection, complete
 from batchcore.sources.portfolios import select_portfolios
 from batchcore.sources.positions import (

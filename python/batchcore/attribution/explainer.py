@@ -32,13 +32,13 @@ from batchcore.native import Book, CancelFlag, in_thread
 from batchcore.pg.database import Database
 from batchcore.pg.session_pool import SessionPool
 from batchcore.run import plan as plans
-from batchcore.run.grouped import events_of
+from batchcore.run.chunk_groups import events_of
 from batchcore.run.plan import Chunk
 from batchcore.run.request import requested
 from batchcore.run.tasks import together
 from batchcore.schema import RULE_COLUMNS, Use
 from batchcore.sources import stored as stores
-from batchcore.sources.facts import select_events
+from batchcore.sources.events_flows import select_events
 from batchcore.sources.host import Selection, located
 from batchcore.sources.profiles import load_profiles
 from batchcore.sources.query import load
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from batchcore.config import Settings
     from batchcore.frames import Events, Int64
     from batchcore.pg.session import Session
-    from batchcore.run.grouped import EventsByPosition, GroupedLoad
+    from batchcore.run.chunk_groups import EventsByPosition, GroupedLoad
     from batchcore.sources.query import Query
     from batchcore.sources.stored import Ranges, StoredRows
 
@@ -201,10 +201,10 @@ class Explainer:
         if wanted is not None:
             plans.check_found(wanted, self._ranges.id)
         if not is_stored or not (self._ranges.last.state == State.VALUE).any():
-            raise ConfigError(await self._lack(), "session")
+            raise ConfigError(await self._no_row_error(), "session")
         return True
 
-    async def _lack(self) -> str:
+    async def _no_row_error(self) -> str:
         """Return that there is no row in the range, and which day before has one."""
         ids, of = self._selection.ids, "any portfolio"
         if ids is not None:

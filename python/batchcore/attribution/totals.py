@@ -84,7 +84,7 @@ class Totals:
                     amounts = trimmed(pnl[at]), trimmed(computed[at]) or ZERO
                     self._examples.append(UnexplainedPortfolio(uuid_at(inputs.ids, at), *amounts))
             if len(self._examples) > EXAMPLES:
-                self._examples = nlargest(EXAMPLES, self._examples, key=_apart)
+                self._examples = nlargest(EXAMPLES, self._examples, key=_distance)
 
     def _add_groups(self, found: Contributions, inputs: Inputs, sectors: Mapping[str, str]) -> None:
         names, codes = self._keys(found, inputs, sectors)
@@ -195,7 +195,7 @@ def fits(stored: Decimal | None, computed: Decimal, half_cents: int) -> bool:
     return EXACT.subtract(stored, computed).copy_abs() <= Decimal(half_cents) / 200
 
 
-def _apart(one: UnexplainedPortfolio) -> Decimal:
+def _distance(one: UnexplainedPortfolio) -> Decimal:
     """Return how far stored and computed P&L are apart; what is no number is furthest."""
     if one.daily_pnl is None:
         return Decimal("Infinity")

@@ -158,7 +158,7 @@ def last_written(chunks: RunChunks, ids: Bytes, rows: WriteTimes) -> WriteTimes:
     return WriteTimes(rows.portfolio, rows.day, at)
 
 
-def runs_are_missing(
+def has_missing_run(
     chunks: RunChunks, ids: Bytes, rows: WriteTimes, previous_day: Int32, holes: Int64
 ) -> Bools:
     """Return which rows with holes before them follow sessions that a run had."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from batchcore import calendar as calendars
 from batchcore.audit import compare
-from batchcore.audit.causes import CAUSES, WriteTimes, causes_of, last_written, runs_are_missing
+from batchcore.audit.causes import CAUSES, WriteTimes, causes_of, has_missing_run, last_written
 from batchcore.audit.compare import Judgement
 from batchcore.audit.compute import (
     CARRIED,
@@ -99,8 +99,8 @@ class ChunkCheck:
         self.expected = await self._computed(self.links, tick)
         self.wrong = compare.differences(stored, rows, self.expected)
         for before in others:
-            await self._go_on_from(before)
-        await self._follow_right_rows()
+            await self._retry_from(before)
+        await self._retry_after_corrected()
         judged = self._judged()
         analysed = await policy.analysed(self, judged)
         if analysed is not None:
@@ -171,7 +171,7 @@ class ChunkCheck:
         judged.leave_out("opening", policy.opens(links), ("equity_balance",))
         first = np.flatnonzero(links.first & expected.known)
         later = np.zeros(len(links), dtype=np.bool_)
-        later[first] = compare.follow_lost_rows(
+        later[first] = compare.follow_missing_rows(
             self.stored, links.row[first], expected.take(first), policy.of_first_row, policy.sums
         )
         judged.leave_out("earlier_rows", later, policy.by_chain)
@@ -197,17 +197,17 @@ class ChunkCheck:
         row[portfolio[own]] = np.flatnonzero(own)
         return Decimals.concat([equity, Decimals.nulls(1, equity.scale)]).take(row)
 
-    async def _go_on_from(self, before: Int64) -> None:
+    async def _retry_from(self, before: Int64) -> None:
         """Compute rows that differ from other rows before them, where that fits better."""
         stored, rows = self.stored, self.rows
         again = np.flatnonzero(self.wrong.any(axis=1) & (before != self._before))
         if len(again) == 0:
             return
-        better = await self._take_better(again, Links.stored(stored, rows[again], before[again]))
+        better = await self._keep_better(again, Links.stored(stored, rows[again], before[again]))
         self._before[better] = before[better]
         self.links = Links.stored(stored, rows, self._before)
 
-    async def _follow_right_rows(self) -> None:
+    async def _retry_after_corrected(self) -> None:
         """Compute rows after a wrong one from what that should have been, where that fits."""
         rows = self.rows
         place = np.full(len(self.stored) + 1, -1, dtype=np.int64)  # the last is of row -1
@@ -218,9 +218,9 @@ class ChunkCheck:
             after = (before >= 0) & np.isin(before, found) & self.expected.known
             again = np.flatnonzero(self.wrong.any(axis=1) & after)
             part = self.links.take(again).after(self.expected, before[again])
-            found = await self._take_better(again, part)  # what follows them may fit better, too
+            found = await self._keep_better(again, part)  # what follows them may fit better, too
 
-    async def _take_better(self, again: Int64, part: Links) -> Int64:
+    async def _keep_better(self, again: Int64, part: Links) -> Int64:
         """Compute rows once more, take those that differ in fewer cells; return which these are."""
         other = await self._computed(part, _uncounted)
         others = compare.differences(self.stored, self.rows[again], other)
@@ -251,7 +251,7 @@ class ChunkCheck:
         policy, ids, facts = self._policy, self.ids, self.facts
         links, wrong = self.links.take(differing), self.wrong[differing]
         written = WriteTimes(links.portfolio, links.day, self.stored.written[links.row])
-        lacks_a_run = runs_are_missing(run_chunks, ids, written, links.previous_day, missing)
+        lacks_a_run = has_missing_run(run_chunks, ids, written, links.previous_day, missing)
         written = last_written(run_chunks, ids, written)
         looks_back = policy.looks_back(links, wrong)
         symbols = tuple(dict.fromkeys((*facts.symbols, MARKET)))

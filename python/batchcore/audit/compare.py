@@ -187,7 +187,7 @@ def shares_apart(stored: Any, expected: Any) -> Decimal | None:  # noqa: ANN401 
         return None
 
 
-def follow_lost_rows(
+def follow_missing_rows(
     stored: StoredRows,
     rows: Int64,
     expected: ExpectedRows,

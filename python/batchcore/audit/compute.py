@@ -14,7 +14,7 @@ from batchcore.audit.compare import value_at
 from batchcore.frames import LEFT_OUT, Decimals, Frame, Objects, Opening, Previous, taken
 from batchcore.native import CancelFlag, in_thread, roll_forward
 from batchcore.schema import COUNT_COLUMNS, MONEY_COLUMNS, SNAPSHOT_SCALES
-from batchcore.sources.plain import as_decimals
+from batchcore.sources.reference_rows import as_decimals
 from batchcore.sources.stored import SHARES
 from batchcore.units import CENTS, State
 

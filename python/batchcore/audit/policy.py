@@ -17,13 +17,13 @@ from batchcore.errors import ConfigError
 from batchcore.native import Book
 from batchcore.schema import Use
 from batchcore.sources import stored as stores
-from batchcore.sources.facts import select_events, select_flows
+from batchcore.sources.events_flows import select_events, select_flows
 from batchcore.sources.host import located
-from batchcore.sources.plain import Reader, load_plainly
 from batchcore.sources.positions import select_all_positions, select_positions
 from batchcore.sources.prices import load_calendar
 from batchcore.sources.query import load
 from batchcore.sources.rates import select_homes
+from batchcore.sources.reference_rows import Reader, load_plainly
 
 if TYPE_CHECKING:
     import uuid

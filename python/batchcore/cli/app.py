@@ -27,11 +27,11 @@ from batchcore.cli.exits import (
     one_line,
     redacted,
 )
-from batchcore.cli.output import LISTED, first_of, logging_to_stderr, tell_line
+from batchcore.cli.output import LISTED, first_of, logging_to_stderr, print_stderr
 from batchcore.cli.signals import signals_raise
 from batchcore.config import Schema, shard_text
 from batchcore.errors import ConfigError, SchemaError
-from batchcore.streams import silence, tell
+from batchcore.streams import silence, write_stderr
 from batchcore.words import counted
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Call:
             if self.command not in CHANGING:
                 raise type(error)(error.errno, error.strerror, "stdout") from error
             silence(sys.stdout)
-            tell_line(f"warning: the report cannot be printed: {error.strerror}")
+            print_stderr(f"warning: the report cannot be printed: {error.strerror}")
 
 
 def command(
@@ -187,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = exit_code(error)
         record.leave(code, error)
         if debug:
-            tell(redacted("".join(traceback.format_exception(error)).rstrip()))
+            write_stderr(redacted("".join(traceback.format_exception(error)).rstrip()))
         try:
             if as_json:
                 print(json.dumps(as_document(error), indent=2))
@@ -195,7 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except OSError:  # as what went wrong may be that stdout is full
             silence(sys.stdout)
         for line in (f"error: {one_line(error)}", *further_lines(error)):
-            tell_line(redacted(line))
+            print_stderr(redacted(line))
         return code
     code = code if isinstance(code, int) else DONE
     record.leave(code)

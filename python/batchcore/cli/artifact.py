@@ -28,7 +28,7 @@ from batchcore.cli.exits import (
 )
 from batchcore.cli.metrics import metrics_text
 from batchcore.cli.options import ARTIFACT_VARIABLE
-from batchcore.cli.output import tell_line
+from batchcore.cli.output import print_stderr
 from batchcore.errors import CoverageError, SnapshotExistsError
 from batchcore.files import replace_file
 
@@ -233,4 +233,4 @@ def _write(what: str, name: str, text: str) -> None:
         replace_file(Path(name), text.encode())
     except (OSError, ValueError, RuntimeError) as error:  # odd names, and links in a circle
         reason = getattr(error, "strerror", None) or str(error)
-        tell_line(f"warning: the {what} cannot be written: {redacted(name)}: {reason}")
+        print_stderr(f"warning: the {what} cannot be written: {redacted(name)}: {reason}")

@@ -9,7 +9,7 @@ import batchcore
 from batchcore.cli.app import views
 from batchcore.cli.artifact import database_dicts
 from batchcore.cli.exits import WORST, exit_code, one_line, redacted
-from batchcore.cli.output import tell_line
+from batchcore.cli.output import print_stderr
 from batchcore.cli.run import code_of, plan_dict, plan_text, result_text, run_batch
 from batchcore.config import Schema, read_toml
 from batchcore.errors import ConfigError, SchemaError
@@ -95,7 +95,7 @@ def run_on_databases(
     )
     for name, error in many.errors.items():
         for problem in error.problems[1:] if isinstance(error, SchemaError) else ():
-            tell_line(redacted(f"also: database {name}: {problem}"))
+            print_stderr(redacted(f"also: database {name}: {problem}"))
     return max(codes.values(), key=WORST.index)
 
 

@@ -12,7 +12,7 @@ from batchcore import about
 from batchcore.cli.app import Call, command
 from batchcore.cli.exits import DONE, INCOMPLETE
 from batchcore.cli.options import Seed, option
-from batchcore.cli.output import showing_progress, tell_line
+from batchcore.cli.output import print_stderr, showing_progress
 from batchcore.cli.run import failure_lines, issue_lines, marks_text, sessions_text
 from batchcore.cli.signals import finish
 from batchcore.config import Settings
@@ -55,7 +55,7 @@ def demo(
     from batchcore.demo.report import checked_text, demo_parts  # noqa: PLC0415  # likewise
 
     if about.build_profile == "debug":
-        tell_line(
+        print_stderr(
             "warning: this is a debug build of the core, many times slower than a release build"
         )
     size = demos.Size.of(portfolios, symbols, sessions)
@@ -82,7 +82,7 @@ def demo(
             for page in written:
                 print(f"page of the {page.page}: {page.path}")
     for line in (*done.checked.examples, *failure_lines(done.result)):
-        tell_line(line)
+        print_stderr(line)
     return INCOMPLETE if done.checked.differing or done.result.failed else DONE
 
 

@@ -12,7 +12,7 @@ from batchcore.cli import options as given
 from batchcore.cli.app import Call, command
 from batchcore.cli.exits import DONE, INCOMPLETE
 from batchcore.cli.options import Date, PortfolioIds, flag, option
-from batchcore.cli.output import LISTED, aligned, first_of, tell_line
+from batchcore.cli.output import LISTED, aligned, first_of, print_stderr
 from batchcore.cli.signals import finish
 from batchcore.cli.verify import exact
 from batchcore.config import VALUATION
@@ -97,7 +97,7 @@ def explain(
     )
     if as_csv or call.as_json:
         for line in attention_lines(found):
-            tell_line(line)
+            print_stderr(line)
     if as_csv:
         with call.printing():
             sys.stdout.write(found.to_csv(top))

@@ -50,7 +50,7 @@ def metrics_text(
     """
     batch = Path(path).stem
     lines = []
-    told = ""
+    previous = ""
     samples: list[Sample] = []
     success = now.timestamp() if code in {DONE, NOTHING_TO_DO} else _success_before(path)
     if success is not None:
@@ -61,9 +61,9 @@ def metrics_text(
         own = {} if database is None else {"database": database}
         samples += [(name, {**own, **labels}, value) for name, labels, value in _samples(result)]
     for name, labels, value in sorted(samples, key=lambda one: [*HELP].index(one[0])):
-        if name != told:
+        if name != previous:
             lines += [f"# HELP {name} {HELP[name]}", f"# TYPE {name} gauge"]
-            told = name
+            previous = name
         named = ",".join(
             f'{label}="{_escaped(text)}"' for label, text in {"batch": batch, **labels}.items()
         )

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from batchcore.cli.exits import redacted
-from batchcore.streams import tell
+from batchcore.streams import write_stderr
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -19,9 +19,9 @@ LISTED: Final = 20
 """How many of a kind are named one by one; JSON has them all."""
 
 
-def tell_line(line: str) -> None:
+def print_stderr(line: str) -> None:
     """Print a line on stderr, under the name of the program."""
-    tell(f"batchcore: {line}")
+    write_stderr(f"batchcore: {line}")
 
 
 def named_counts(counts: Mapping[str, int]) -> str:
@@ -66,7 +66,7 @@ class _ToStderr(logging.Handler):
     """Writes to whatever stderr is at the moment, so that a progress bar can stand below."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tell(redacted(self.format(record)))
+        write_stderr(redacted(self.format(record)))
 
 
 @contextlib.contextmanager

@@ -45,7 +45,7 @@ class Order:
     url: str  # which the arguments of a process would show to others
     request: Request
     verbose: int
-    tells: bool  # whether progress is asked for
+    wants_progress: bool  # whether progress is asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,5 +227,5 @@ def main() -> int:
 def _work(order: Order, parent: _Parent) -> Coroutine[Any, Any, BatchResult]:
     from batchcore.run.batch import run_up_to_now  # noqa: PLC0415  # brings the driver
 
-    request = replace(order.request, progress=parent.progress if order.tells else None)
+    request = replace(order.request, progress=parent.progress if order.wants_progress else None)
     return run_up_to_now(order.url, request)

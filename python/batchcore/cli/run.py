@@ -19,8 +19,8 @@ from batchcore.cli.output import (
     listed,
     listed_lines,
     named_counts,
+    print_stderr,
     showing_progress,
-    tell_line,
 )
 from batchcore.cli.processes import run_processes
 from batchcore.cli.signals import finish
@@ -149,7 +149,7 @@ def code_of(call: Call, result: BatchResult, *, ok_if_nothing: bool) -> int:
     both = [result] if result.resumed is None else [result.resumed, result]
     if not (call.on_terminal and sys.stderr.isatty()):
         for line in (line for one in both for line in failure_lines(one)):
-            tell_line(line)
+            print_stderr(line)
     if any(one.failed for one in both):
         return INCOMPLETE
     if all(one.nothing_to_do for one in both) and not ok_if_nothing:

@@ -10,7 +10,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from batchcore.cli.exits import Interrupted, exit_code, one_line
-from batchcore.cli.output import tell_line
+from batchcore.cli.output import print_stderr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -76,7 +76,7 @@ def _give_up(error: Interrupted, leave: Callable[[int, BaseException], None] | N
     try:
         if leave is not None:
             leave(exit_code(error), error)
-        tell_line(f"error: {one_line(error)}")
+        print_stderr(f"error: {one_line(error)}")
     finally:
         os._exit(exit_code(error))
 

@@ -72,7 +72,7 @@ def runs_text(runs: Sequence[Mapping[str, Any]], following: Sequence[str]) -> st
     for run in runs:
         own = [_or_dash(run[name]) for name in shard]
         numbers = (_or_dash(run[name]) for name in (*counts, "rows_written", "created_at"))
-        asked = asked_text(run["asked"]), range_text(run)
+        asked = command_text(run["asked"]), range_text(run)
         rows.append((run["run_id"], *own, run["state"], *asked, *numbers))
     return "\n".join([*aligned(rows), *following])
 
@@ -190,7 +190,7 @@ def run_text(run: Mapping[str, Any]) -> str:
     lines = [
         f"run {run['run_id']}: {run['state']}, attempt {run['attempt']}{shard}",
         (
-            f"asked for: {asked_text(asked)}, {range_text(run)}, calendar {asked['calendar']},"
+            f"asked for: {command_text(asked)}, {range_text(run)}, calendar {asked['calendar']},"
             f" on_existing {asked['on_existing']}, portfolios: {of}"
         ),
         (
@@ -219,7 +219,7 @@ def run_text(run: Mapping[str, Any]) -> str:
 
 def issue_lines(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return portfolios that failed, then what was noticed of portfolios and of symbols."""
-    failed, noticed, symbols = noticed_of(runs)
+    failed, noticed, symbols = split_issues(runs)
     named = [
         f"{issue['portfolio']}: {issue['name']} {issue['detail'] or ''}".rstrip()
         + _at(" on", issue["session"])
@@ -234,7 +234,7 @@ def issue_lines(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def noticed_of(
+def split_issues(
     runs: Sequence[Mapping[str, Any]],
 ) -> tuple[list[Mapping[str, Any]], dict[str, int], dict[str, list[str]]]:
     """Return issues of portfolios that failed; how many of others, and whom, by their names."""
@@ -255,7 +255,7 @@ def subject_text(issue: Mapping[str, Any]) -> str:
     return f"{issue['detail']}{more}"
 
 
-def asked_text(asked: Mapping[str, Any]) -> str:
+def command_text(asked: Mapping[str, Any]) -> str:
     """Return which command and policy a run was."""
     return f"{asked['policy']} repair" if asked.get("repairs") else f"{asked['policy']}"
 

@@ -22,10 +22,10 @@ from batchcore.cli.run import (
     stamp_lines,
 )
 from batchcore.cli.status import (
-    asked_text,
+    command_text,
     correction_lines,
-    noticed_of,
     range_text,
+    split_issues,
     view_text,
 )
 from batchcore.cli.tables import (
@@ -160,10 +160,10 @@ def _issue_parts(
         for name, count in result.issues_by_name().items()
         if name not in left_out
     ]
-    return _noticed_listing(rows, most)
+    return _issue_listing(rows, most)
 
 
-def _noticed_listing(rows: Sequence[Sequence[Cell]], most: int = LISTED) -> list[RenderableType]:
+def _issue_listing(rows: Sequence[Sequence[Cell]], most: int = LISTED) -> list[RenderableType]:
     columns = (Column("issue"), Column("count", right=True), _wide("of"))
     return [Listing(columns, rows, title="Noticed", noun="name", most=most)] if rows else []
 
@@ -227,8 +227,8 @@ def _plan_attention(plan: Mapping[str, Any]) -> list[Text]:
     ):
         if names := plan[key]:
             lacks = "without any close" if key == "symbols_without_close" else "lacking prices"
-            told = f"{counted(len(names), what)} {lacks}: {first_of(names, most)}"
-            lines.append((bad if key == "symbols_without_close" else warn)(told))
+            line = f"{counted(len(names), what)} {lacks}: {first_of(names, most)}"
+            lines.append((bad if key == "symbols_without_close" else warn)(line))
     lines = lines or [good("all prices are there")]
     if found := Counter(one["name"] for one in plan["price_findings"]):
         what = counted(found.total(), "finding")
@@ -377,7 +377,7 @@ def _runs_part(runs: Sequence[Mapping[str, Any]]) -> Listing:
         (Column("run"), lambda run: run["run_id"]),
         *shard,
         (Column("state"), lambda run: STATES.get(run["state"], warn)(run["state"])),
-        (Column("policy", drop=5), lambda run: asked_text(run["asked"])),
+        (Column("policy", drop=5), lambda run: command_text(run["asked"])),
         (Column("range", drop=3), range_text),
         (_number("attempt", drop=6), lambda run: run["attempt"]),
         (_number("portfolios", drop=4), lambda run: run["portfolios"]),
@@ -431,7 +431,7 @@ def of_ledger_parts(run: Mapping[str, Any]) -> list[RenderableType]:
     pairs = [
         ("run", run["run_id"]),
         ("shard", run["group"] and f"{run['shard']} of group {run['group']}"),
-        ("asked for", f"{asked_text(asked)}, {range_text(run)}, calendar {asked['calendar']}"),
+        ("asked for", f"{command_text(asked)}, {range_text(run)}, calendar {asked['calendar']}"),
         (
             "portfolios",
             f"{portfolios or 'not known'} of {'all' if of is None else f'{of:,}'} asked for",
@@ -457,10 +457,10 @@ def of_ledger_parts(run: Mapping[str, Any]) -> list[RenderableType]:
 
 def _ledger_issues(runs: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
     """Return portfolios that failed, then what was noticed of portfolios and of symbols."""
-    failed, counts, symbols = noticed_of(runs)
+    failed, counts, symbols = split_issues(runs)
     noticed = [(warn(name), count, "portfolios") for name, count in counts.items()]
     noticed += [(warn(name), len(own), first_of(own, NAMED)) for name, own in symbols.items()]
-    return [*_failed_listing(failed, "portfolio"), *_noticed_listing(noticed)]
+    return [*_failed_listing(failed, "portfolio"), *_issue_listing(noticed)]
 
 
 def _chunk_parts(chunks: Sequence[Mapping[str, Any]]) -> list[RenderableType]:

@@ -97,7 +97,7 @@ async def check_revision(connection: asyncpg.Connection | Session, catalog: Cata
     elif found < REVISION:
         msg = f"the database is at revision {found}, expected {REVISION}: run `batchcore migrate`"
     else:
-        msg = newer_revision(found)
+        msg = newer_revision_text(found)
     raise SchemaError(msg, (msg,))
 
 
@@ -124,7 +124,7 @@ async def revision_of(connection: asyncpg.Connection | Session, catalog: Catalog
     return found
 
 
-def newer_revision(revision: str) -> str:
+def newer_revision_text(revision: str) -> str:
     """Return what to say of a revision that this version of batchcore does not know."""
     return (
         f"the database is at revision {revision}, which this batchcore does not know "
@@ -235,7 +235,7 @@ def _column_problems(
         yield f"{label}: is {found.declared}, expected {_EXPECTED.get(kind, kind)}"
         return
     if found.kind is Kind.FLOAT8 and (inserts or updates):
-        yield not_written(label, column.declared if updates & _ROUNDED else "numeric")
+        yield double_problem(label, column.declared if updates & _ROUNDED else "numeric")
     elif kind is Kind.NUMERIC:
         yield from _scale_problems(catalog, table, column, found)
         if updates & _ROUNDED:
@@ -301,6 +301,6 @@ def _size_problems(
         yield f"{label}: is {found.declared}, expected room for {column.declared}"
 
 
-def not_written(label: str, expected: str) -> str:
+def double_problem(label: str, expected: str) -> str:
     """Return what to say of a double that would have to be written."""
     return f"{label}: is double precision, expected {expected}: doubles are read, never written"

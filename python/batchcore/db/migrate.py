@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Final
 
 from batchcore.config import Schema
 from batchcore.db.catalog import inspect
-from batchcore.db.check import missing_of, newer_revision, problems_of, revision_of, schema_error
+from batchcore.db.check import (
+    missing_of,
+    newer_revision_text,
+    problems_of,
+    revision_of,
+    schema_error,
+)
 from batchcore.db.indexes import IndexPlan, look, redundant, unmarked
 from batchcore.errors import ConfigError, LeaseHeldError
 from batchcore.pg.borrowed import check_driver, check_namespace
@@ -171,7 +177,7 @@ async def downgrade(
         if found is None:
             return
         if found not in known:
-            raise schema_error((newer_revision(found),))
+            raise schema_error((newer_revision_text(found),))
         adopted = await _is_adopted(raw, schema)
         if adopted and revision == "base":
             _logger.info("the host's tables stay: nothing says that batchcore made them")
@@ -275,7 +281,7 @@ async def _status(
         if revision in known:
             pending = pending[pending.index(revision) + 1 :]
         else:
-            pending, problems = (), (newer_revision(revision),)
+            pending, problems = (), (newer_revision_text(revision),)
     elif not await raw.fetchval(_HAS_NAMESPACE, schema.namespace):
         adopted, problems = False, (f"there is no schema `{schema.namespace}`",)
     else:

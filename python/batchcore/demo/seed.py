@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from batchcore.config import Schema
 from batchcore.db.catalog import inspect
-from batchcore.db.check import check_revision, not_written, schema_error
+from batchcore.db.check import check_revision, double_problem, schema_error
 from batchcore.errors import ConfigError
 from batchcore.frames import Decimals
 from batchcore.pg.database import Database
@@ -14,7 +14,7 @@ from batchcore.pg.fields import encoded, field_of
 from batchcore.pg.session import transaction
 from batchcore.pg.sql import Relation, column_name, compose, table_name
 from batchcore.schema import CURRENCY, HOST, WHOLE, Kind, Use
-from batchcore.sinks.staging import not_kept
+from batchcore.sinks.staging import not_stored_error
 from batchcore.words import of_rows
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _refuse_misfits(catalog: Catalog, tables: Sequence[Table]) -> None:
         if found is None:
             problems.append(f"{label}: missing column")
         elif isinstance(column, Decimals) and found.kind is Kind.FLOAT8:
-            problems.append(not_written(label, "numeric"))
+            problems.append(double_problem(label, "numeric"))
         elif isinstance(column, Decimals) and found.kind in WHOLE:
             what = "expected numeric: splits are written as that"
             problems.append(f"{label}: is {found.declared}, {what}")
@@ -131,5 +131,5 @@ async def _copy(session: Session, schema: Schema, table: Table) -> int:
     stored = await session.copy_in(name, columns, pieces, namespace=namespace)
     if stored != table.rows:
         wrong = of_rows(table.rows - stored, table.rows, "is missing", "are missing")
-        raise await not_kept(session, schema, table.name, wrong)
+        raise await not_stored_error(session, schema, table.name, wrong)
     return stored

@@ -14,7 +14,7 @@ from batchcore.db.catalog import inspect
 from batchcore.pg.database import Database
 from batchcore.pg.sql import compose, joined
 from batchcore.sources.host import HostTable, day_number
-from batchcore.sources.plain import Reader
+from batchcore.sources.reference_rows import Reader
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence

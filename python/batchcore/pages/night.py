@@ -189,7 +189,7 @@ class _Loader:
 
     async def _selection(self) -> tuple[Selection, int]:
         """Return the portfolios of the run that are there, and how many are there no more."""
-        asked = await self.ledger.asked_portfolios(self.session, self.latest_ids)
+        asked = await self.ledger.requested_portfolios(self.session, self.latest_ids)
         if asked is None:
             return Selection(), 0
         found = await load(self.session, select_ids(self.catalog, Selection(asked)))

@@ -11,7 +11,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from batchcore.errors import ConfigError, DatabaseError, InternalError
-from batchcore.pg.errors import Grace, check_loop, driver_errors, is_lost
+from batchcore.pg.errors import Grace, check_loop, driver_errors, is_connection_lost
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -148,7 +148,7 @@ async def _nested(
         yield raw
     except BaseException as error:
         # SQLAlchemy did not see it fail, and would lend a lost connection again.
-        if raw.is_closed() or is_lost(error):
+        if raw.is_closed() or is_connection_lost(error):
             await connection.invalidate()
         else:
             await _undone(nested.rollback)

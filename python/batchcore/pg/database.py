@@ -21,9 +21,9 @@ from batchcore.pg.errors import (
     answers,
     check_loop,
     driver_errors,
-    is_lost,
+    is_connection_lost,
 )
-from batchcore.pg.session import Session, settle, snapshot, transaction
+from batchcore.pg.session import Session, snapshot, transaction, use_own_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -129,7 +129,7 @@ class Database:
                 yield session
             return
         async with self._savepoint(keep=False) as raw, self._logged(raw, phase) as session:
-            await settle(session)
+            await use_own_settings(session)
             yield session
 
     @contextlib.asynccontextmanager
@@ -144,7 +144,7 @@ class Database:
                 yield session
             return
         async with self._savepoint(keep=True) as raw, self._logged(raw, phase) as session:
-            before = await settle(session)
+            before = await use_own_settings(session)
             yield session
             await session.execute(before)  # a SAVEPOINT that is released hands its settings on
 
@@ -249,7 +249,7 @@ async def _of_engine(
         try:
             yield raw
         except BaseException as error:
-            lost = is_lost(error)
+            lost = is_connection_lost(error)
             raise
         finally:
             # SQLAlchemy did not see it fail, and would lend a lost connection again.

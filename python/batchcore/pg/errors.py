@@ -245,7 +245,7 @@ def _reason(error: BaseException) -> str:
     return text
 
 
-def is_lost(error: BaseException) -> bool:
+def is_connection_lost(error: BaseException) -> bool:
     """Return whether an error means that its connection is closed, or soon will be."""
     sqlstate = getattr(error, "sqlstate", None) or ""
     return sqlstate.startswith(("08", "57P"))

@@ -23,7 +23,7 @@ import numpy as np
 from batchcore.errors import DatabaseError, LeaseHeldError
 from batchcore.frames import Integers
 from batchcore.pg.fields import encoded, field_of
-from batchcore.pg.session import alone, transaction
+from batchcore.pg.session import execute_alone, transaction
 from batchcore.pg.sql import Sql, compose, in_shard, joined, quote_literal, table_name
 from batchcore.pg.triggers import acting_on
 from batchcore.schema import OWN, TOKENS
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.config import Schema
-    from batchcore.frames import Kept
+    from batchcore.frames import NotReplaced
     from batchcore.pg.fields import Column
     from batchcore.pg.session import Session, View
     from batchcore.shards import Shard
@@ -79,7 +79,7 @@ OUTCOME: Final = "outcome"
 _KEYS: Final = 2**31
 """Advisory locks of two parts take 32 bits; the sign is left alone."""
 
-_FOUND: Final = """
+_RELATED_RUNS: Final = """
 SELECT r.id::text, r.token, r.state, {same} AS same,
     COALESCE(h.expires_at > clock_timestamp(), false) AS alive,
     COALESCE(h.expires_at, r.started_at) AS until
@@ -93,7 +93,7 @@ WHERE (r.state = 'running' AND {overlaps})
 ORDER BY r.token DESC"""
 
 _SAME: Final = """
-({run}.fingerprint = {question.fingerprint:text}
+({run}.fingerprint = {spec.fingerprint:text}
     AND {run}s.shard IS NOT DISTINCT FROM {number:integer}
     AND {run}s.shards IS NOT DISTINCT FROM {of:integer})"""
 _SAME_UNTIL: Final = """
@@ -120,9 +120,9 @@ SELECT s.group_id::text, r.created_at, own.has_shard, own.end_date, now()
 FROM {runs} AS r JOIN {shards} AS s ON s.run_id = r.id
 CROSS JOIN LATERAL (SELECT bool_or(os.shard = {number}) AS has_shard, max(o.end_date) AS end_date
     FROM {shards} AS os JOIN {runs} AS o ON o.id = os.run_id WHERE os.group_id = s.group_id) AS own
-WHERE r.fingerprint = {question.fingerprint:text} AND s.shards = {of}
+WHERE r.fingerprint = {spec.fingerprint:text} AND s.shards = {of}
     AND (r.asked ->> 'end' IS NOT NULL
-        OR (r.configuration ->> 'today')::date IS NOT DISTINCT FROM {question.today:date})
+        OR (r.configuration ->> 'today')::date IS NOT DISTINCT FROM {spec.today:date})
 ORDER BY r.created_at DESC, r.token DESC LIMIT 1"""
 
 # Time stamps are those of when a transaction began, and one that is open does not show its rows.
@@ -139,12 +139,12 @@ SELECT LEAST(now(), min(o.began)) FROM (
 _BEGIN: Final = """
 INSERT INTO {runs} (id, fingerprint, asked, portfolio_ids, configuration, code_version, state,
     attempt, token, created_at, started_at, failed, chunks, rows_written, seconds)
-VALUES ({run:text}, {question.fingerprint:text}, {question.document:text},
-    {question.portfolio_ids:uuids}, {question.configuration:text}::jsonb ||
+VALUES ({run:text}, {spec.fingerprint:text}, {spec.document:text},
+    {spec.portfolio_ids:uuids}, {spec.configuration:text}::jsonb ||
     jsonb_build_object('next_changed_since',
-        to_char(LEAST({question.changed_since:moment}, ({missed_since})) AT TIME ZONE 'UTC',
+        to_char(LEAST({spec.changed_since:moment}, ({next_changed_since})) AT TIME ZONE 'UTC',
             'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')),
-    {question.code_version:text}, 'running', 1, {next_token}, COALESCE({created_at:moment}, now()),
+    {spec.code_version:text}, 'running', 1, {next_token}, COALESCE({created_at:moment}, now()),
     clock_timestamp(), 0, 0, 0, 0)"""
 
 _JOIN: Final = """
@@ -155,10 +155,10 @@ _TAKE_OVER: Final = """
 UPDATE {runs} SET state = 'running', attempt = attempt + 1,
     token = {next_token}, started_at = clock_timestamp(), ended_at = NULL,
     failed = 0, error = NULL,
-    configuration = (configuration - 'order') || {question.process:text}::jsonb
+    configuration = (configuration - 'order') || {spec.process:text}::jsonb
 WHERE id = {run:text}"""
 
-_LEND: Final = """
+_GRANT_LEASE: Final = """
 WITH run AS ({change} RETURNING id, token, attempt, created_at, started_at, end_date,
     configuration::text AS configured),
 {joins} lent AS (INSERT INTO {heartbeats} (run_id, token, beat_at, expires_at)
@@ -208,7 +208,7 @@ _IS_OWN: Final = """
 SELECT 1 FROM {runs}
 WHERE id = {lease.run_id:text} AND token = {lease.token} AND state = 'running'"""
 
-_ENTER: Final = """
+_RECORD_CHUNK: Final = """
 WITH entry AS (INSERT INTO {chunks} (run_id, chunk, attempt, first_portfolio, last_portfolio,
     first_session, last_session, sessions, rows_written, sha256, committed_at)
     VALUES ({lease.run_id:text}, {entry.chunk}, {lease.attempt}, {entry.first:uuid},
@@ -224,7 +224,7 @@ snapshot_id = {planned.view.snapshot_id:text}, lsn = {planned.view.lsn:text},
     start_date = {planned.start:date}, end_date = {planned.end:date},
     portfolios = {planned.portfolios}"""
 
-_ENTER_KEPT: Final = "INSERT INTO {issues} ({columns}) VALUES {rows}"
+_RECORD_NOT_REPLACED: Final = "INSERT INTO {issues} ({columns}) VALUES {rows}"
 _KEPT: Final = """
 ({run:text}, {chunk}, {kept.portfolio:uuid}, 'not_replaced', false, {kept.rows}, NULL::text,
     {kept.day:date}, {kept.detail:text})"""
@@ -251,7 +251,7 @@ WHERE run_id = {run:text} ORDER BY chunk"""
 _FAILED: Final = """
 SELECT DISTINCT chunk, portfolio_id::text FROM {issues} WHERE run_id = {run:text} AND failed"""
 
-_ENTRIES: Final = """
+_COMMIT_STATE: Final = """
 SELECT count(*), max(c.committed_at) FROM {runs} AS r LEFT JOIN {shards} AS rs ON rs.run_id = r.id
 JOIN {chunks} AS c ON c.run_id = r.id WHERE {overlaps}"""
 
@@ -355,7 +355,7 @@ WHERE run_id = {run:text} ORDER BY name, symbol COLLATE "C", attempt"""
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class RunSpec:
     """What a run was asked for; `portfolio_ids` None is all, or all of a shard.
 
     `today` is the day that "now" is taken for, where it is given and bounds the run. All shards
@@ -379,7 +379,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class EarlierRun:
-    """A run that matters for one that begins: whether it has the `same` question, is `alive`."""
+    """A run that matters for one that begins: whether it was asked the `same`, is `alive`."""
 
     run_id: str
     token: int
@@ -454,7 +454,7 @@ class IssueRows:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ChunkEntry:
     """What the ledger keeps of a chunk: its first and last portfolio, sessions and counts.
 
     `sha256` is of the COPY bytes of its rows in the order of their sending, as digits.
@@ -522,15 +522,15 @@ class Ledger:
     async def _rows(self, session: Session, template: str, **holes: object) -> list[Row]:
         return [dict(row) for row in await session.fetch(self._sql(template, **holes))]
 
-    async def _shown(
+    async def _select_runs(
         self, session: Session, condition: str, *, limit: int | None = None, **holes: object
     ) -> list[Row]:
         """Return the runs that a condition is true of, the latest first."""
         of, most = self._sql(condition, **holes), Sql("ALL") if limit is None else limit
         return await self._rows(session, _SHOW_RUNS, condition=of, limit=most)
 
-    async def found(self, session: Session, question: Question) -> list[EarlierRun]:
-        """Return the runs that one with a question has to do with, the latest token first.
+    async def related_runs(self, session: Session, spec: RunSpec) -> list[EarlierRun]:
+        """Return the runs that matter for one that begins, the latest token first.
 
         These are runs in the state running, on portfolios of its own, and the latest one that
         was asked for the same, if that has ended early, or is of the group to be continued, and no
@@ -539,69 +539,69 @@ class Ledger:
         Until the transaction ends no other run can begin.
         """
         await self.lock(session)
-        same = _same("r", question)
-        if question.today is not None:
-            same = compose(_SAME_UNTIL, same=same, today=question.today)
+        same = _same("r", spec)
+        if spec.today is not None:
+            same = compose(_SAME_UNTIL, same=same, today=spec.today)
         sql = self._sql(
-            _FOUND,
-            continues=question.continues,
+            _RELATED_RUNS,
+            continues=spec.continues,
             same=same,
-            overlaps=_overlaps("r", question),
-            later_same=_same("l", question),
-            later_overlaps=_overlaps("l", question),
+            overlaps=_overlaps("r", spec),
+            later_same=_same("l", spec),
+            later_overlaps=_overlaps("l", spec),
         )
         return [EarlierRun(*row) for row in await session.fetch(sql)]
 
     async def begin(
         self,
         session: Session,
-        question: Question,
+        spec: RunSpec,
         run_id: str,
         group: ShardGroup | None = None,
     ) -> Lease:
-        """Enter a run, with its lease; a shard begins a group, or belongs to one.
+        """Record a run, with its lease; a shard begins a group, or belongs to one.
 
         "Now" is when the transaction began, or the group that lacked this shard.
         """
         group_id, joins = None, Sql()
-        if question.shard is not None:
+        if spec.shard is not None:
             group_id = run_id if group is None else group.id
-            joins = self._sql(_JOIN, group=group_id, **_numbers(question.shard))
+            joins = self._sql(_JOIN, group=group_id, **_numbers(spec.shard))
         change = self._sql(
             _BEGIN,
             run=run_id,
-            question=question,
+            spec=spec,
             created_at=None if group is None or group.has_shard else group.moment,
-            missed_since=Sql(_MISSED_SINCE),
+            next_changed_since=Sql(_MISSED_SINCE),
         )
-        return await self._lend(
-            session, change, run_id, question.lease_ms, group=group_id, joins=joins
+        return await self._grant_lease(
+            session, change, run_id, spec.lease_ms, group=group_id, joins=joins
         )
 
-    async def latest_group(self, session: Session, question: Question) -> ShardGroup | None:
+    async def latest_group(self, session: Session, spec: RunSpec) -> ShardGroup | None:
         """Return the shards that were asked for the same last; None of no shard, or the first."""
-        if question.shard is None:
+        if spec.shard is None:
             return None
-        sql = self._sql(_GROUP, question=question, **_numbers(question.shard))
+        sql = self._sql(_GROUP, spec=spec, **_numbers(spec.shard))
         for row in await session.fetch(sql):
             return ShardGroup(*row)
         return None
 
-    async def unfinished_group(self, session: Session, question: Question) -> str | None:
+    async def unfinished_group(self, session: Session, spec: RunSpec) -> str | None:
         """Return the group that was asked for the same last, unless all its shards are complete."""
-        found = await self.latest_group(session, question)
-        if found is None or question.shard is None:
+        found = await self.latest_group(session, spec)
+        if found is None or spec.shard is None:
             return None
         states = {row["shard"]: row["state"] for row in await self.group(session, found.id)}
-        is_whole = [*states.values()] == ["complete"] * question.shard[1]
+        is_whole = [*states.values()] == ["complete"] * spec.shard[1]
         return None if is_whole else found.id
 
-    async def take_over(self, session: Session, run_id: str, question: Question) -> Lease:
+    async def take_over(self, session: Session, run_id: str, spec: RunSpec) -> Lease:
         """Continue a run: its next attempt, under another token."""
-        change = self._sql(_TAKE_OVER, run=run_id, question=question)
-        return await self._lend(session, change, run_id, question.lease_ms)
+        change = self._sql(_TAKE_OVER, run=run_id, spec=spec)
+        return await self._grant_lease(session, change, run_id, spec.lease_ms)
 
-    async def _lend(
+    async def _grant_lease(
         self,
         session: Session,
         change: Sql,
@@ -611,17 +611,17 @@ class Ledger:
         group: str | None = None,
         joins: Sql = Sql(),  # noqa: B008  # it is a text
     ) -> Lease:
-        sql = self._sql(_LEND, change=change, ms=lease_ms, group=group, joins=joins)
+        sql = self._sql(_GRANT_LEASE, change=change, ms=lease_ms, group=group, joins=joins)
         (row,) = await session.fetch(sql)
         token, attempt, moment, began, end, configuration, group = row
         return Lease(run_id, token, attempt, moment, began, end, configuration, lease_ms, group)
 
-    async def entries(self, session: Session, question: Question) -> tuple[Any, ...]:
-        """Return how many chunks runs on portfolios of a question have committed, and when.
+    async def commit_state(self, session: Session, spec: RunSpec) -> tuple[Any, ...]:
+        """Return how many chunks runs on the same portfolios have committed, and when.
 
         So two sessions can be compared: whether one sees all that another does.
         """
-        sql = self._sql(_ENTRIES, overlaps=_overlaps("r", question))
+        sql = self._sql(_COMMIT_STATE, overlaps=_overlaps("r", spec))
         (row,) = await session.fetch(sql)
         return tuple(row)
 
@@ -680,7 +680,7 @@ class Ledger:
 
     async def beat(self, session: Session, lease: Lease) -> bool:
         """Prolong a lease; return whether it was still that of this run."""
-        return await alone(session, self._sql(_BEAT, lease=lease)) == 1
+        return await execute_alone(session, self._sql(_BEAT, lease=lease)) == 1
 
     @contextlib.asynccontextmanager
     async def fenced(self, session: Session, lease: Lease) -> AsyncIterator[None]:
@@ -696,32 +696,34 @@ class Ledger:
                 raise taken_over(lease)
             yield
 
-    async def enter(self, session: Session, lease: Lease, entry: Entry, planned: Planned) -> None:
-        """Enter a chunk, as the last statement of its transaction.
+    async def record_chunk(
+        self, session: Session, lease: Lease, entry: ChunkEntry, planned: Planned
+    ) -> None:
+        """Record a chunk, as the last statement of its transaction.
 
         An error, as where another run took over, means that the transaction must not commit.
         """
         plan = compose(_PLANNED, planned=planned)
-        if not await session.execute(self._sql(_ENTER, lease=lease, entry=entry, plan=plan)):
+        if not await session.execute(self._sql(_RECORD_CHUNK, lease=lease, entry=entry, plan=plan)):
             await self._refuse_triggers(session, CHUNKS, RUNS)
             raise taken_over(lease)
 
-    async def enter_issues(self, session: Session, issues: IssueRows) -> None:
-        """Enter issues."""
+    async def record_issues(self, session: Session, issues: IssueRows) -> None:
+        """Record issues."""
         if issues.rows:
             columns, namespace = ISSUE_COLUMNS[issues.table], self._schema.namespace
             kept = await session.copy_in(issues.table, columns, issues.pieces, namespace=namespace)
             await self._check_kept(session, issues.table, kept, issues.rows)
 
-    async def enter_kept(
-        self, session: Session, lease: Lease, chunk: int, kept: Sequence[Kept]
+    async def record_not_replaced(
+        self, session: Session, lease: Lease, chunk: int, kept: Sequence[NotReplaced]
     ) -> None:
-        """Enter what a chunk left to other writers."""
+        """Record what a chunk left to other writers."""
         if not kept:
             return
         rows = [compose(_KEPT, run=lease.run_id, chunk=chunk, kept=one) for one in kept]
         columns = joined(", ", ISSUE_COLUMNS[ISSUES])
-        sql = self._sql(_ENTER_KEPT, columns=columns, rows=joined(", ", rows))
+        sql = self._sql(_RECORD_NOT_REPLACED, columns=columns, rows=joined(", ", rows))
         await self._check_kept(session, ISSUES, await session.execute(sql), len(kept))
 
     async def _check_kept(self, session: Session, table: str, kept: int, sent: int) -> None:
@@ -767,7 +769,7 @@ class Ledger:
             error=error,
             outcome=json.dumps({OUTCOME: dict(outcome or {})}),
         )
-        return await alone(session, sql) == 1
+        return await execute_alone(session, sql) == 1
 
     async def committed(self, session: Session, run_id: str) -> Committed:
         """Return what a run has committed so far."""
@@ -784,26 +786,26 @@ class Ledger:
     async def runs(self, session: Session, *, limit: int, run_id: str | None = None) -> list[Row]:
         """Return the runs that began last, the latest first, or the one of an id."""
         condition = "true" if run_id is None else "r.id = {run:text}"
-        return await self._shown(session, condition, limit=limit, run=run_id)
+        return await self._select_runs(session, condition, limit=limit, run=run_id)
 
     async def runs_and_groups(self, session: Session, *, limit: int) -> list[Row]:
         """Return the ``limit`` runs that began last, the latest first, and all of their groups."""
-        return await self._shown(session, _OF_LATEST, latest=limit)
+        return await self._select_runs(session, _OF_LATEST, latest=limit)
 
     async def group(self, session: Session, group: str) -> list[Row]:
         """Return the runs of a group, or of the one that a run belongs to.
 
         By number of the shard; of one that was run again the latest comes last.
         """
-        rows = await self._shown(session, _OF_GROUP, group=group)
+        rows = await self._select_runs(session, _OF_GROUP, group=group)
         return sorted(rows, key=lambda row: (row["shard"], row["token"]))
 
-    async def hold_order(self, session: Session, order: str) -> None:
+    async def lock_order(self, session: Session, order: str) -> None:
         """Let runs begin that work for a call of `run_on`, until the transaction ends."""
         key = uuid.UUID(order).int % _KEYS
         await session.fetch(self._sql(_HOLD, of=self._of_orders, key=key))
 
-    async def is_held(self, session: Session, order: str) -> bool:
+    async def is_order_locked(self, session: Session, order: str) -> bool:
         """Return whether the call still holds its order."""
         key = uuid.UUID(order).int % _KEYS
         return bool(await session.fetch(self._sql(_HOLDERS, of=self._of_orders, keys=key)))
@@ -814,7 +816,9 @@ class Ledger:
 
     async def of_order(self, session: Session, order: str) -> list[Row]:
         """Return the runs that work, or have last worked, for a call of `run_on`."""
-        return await self._shown(session, "r.configuration ->> 'order' = {order:text}", order=order)
+        return await self._select_runs(
+            session, "r.configuration ->> 'order' = {order:text}", order=order
+        )
 
     async def nights(
         self, session: Session, *, limit: int, own: str | None = None
@@ -830,13 +834,13 @@ class Ledger:
             return []
         nights: dict[str, list[Row]] = {night: [] for night, _ in found[first : first + limit]}
         condition = "COALESCE(s.group_id, r.id) = ANY ({nights:texts})"
-        for row in await self._shown(session, condition, nights=[*nights]):
+        for row in await self._select_runs(session, condition, nights=[*nights]):
             nights[row["group_id"] or row["run_id"]].append(row)
         return [sorted(rows, key=lambda row: row["token"]) for rows in nights.values()]
 
     async def issue_counts(self, session: Session, of: Sequence[str], *, most: int) -> list[Row]:
         """Return how many issues of each name runs noticed, with the first ``most`` symbols."""
-        return await self._noticed(session, _COUNT_ISSUES, of, most=most)
+        return await self._fetch_issues(session, _COUNT_ISSUES, of, most=most)
 
     async def failed_portfolios(
         self, session: Session, of: Sequence[str], *, causes: Sequence[str], most: int
@@ -845,15 +849,15 @@ class Ledger:
 
         One of the names of ``causes`` goes before others.
         """
-        return await self._noticed(session, _SHOW_FAILED, of, causes=causes, most=most)
+        return await self._fetch_issues(session, _SHOW_FAILED, of, causes=causes, most=most)
 
     async def symbol_issues(
         self, session: Session, of: Sequence[str], *, names: Sequence[str], most: int
     ) -> list[Row]:
         """Return the first ``most`` symbols with issues of some names, in the order of these."""
-        return await self._noticed(session, _FIRST_OF_SYMBOLS, of, names=names, most=most)
+        return await self._fetch_issues(session, _FIRST_OF_SYMBOLS, of, names=names, most=most)
 
-    async def asked_portfolios(
+    async def requested_portfolios(
         self, session: Session, of: Sequence[str]
     ) -> npt.NDArray[np.uint8] | None:
         """Return the portfolios that runs were asked for, sorted (n, 16); None is all."""
@@ -871,7 +875,7 @@ class Ledger:
         ((first, last),) = await session.fetch(self._sql(_SESSIONS, of=of))
         return first, last
 
-    async def _noticed(
+    async def _fetch_issues(
         self, session: Session, template: str, of: Sequence[str], **holes: object
     ) -> list[Row]:
         """Return rows of what runs noticed."""
@@ -882,12 +886,12 @@ class Ledger:
         """Return chunks by number, issues by portfolio, and issues of symbols by name."""
         return {
             "chunks_committed": await self._rows(session, _SHOW_CHUNKS, run=run_id),
-            "issues": await self._noticed(session, _SHOW_ISSUES, [run_id]),
+            "issues": await self._fetch_issues(session, _SHOW_ISSUES, [run_id]),
             "symbol_issues": await self._rows(session, _SHOW_SYMBOL_ISSUES, run=run_id),
         }
 
 
-async def missed_since(session: Session) -> dt.datetime:
+async def next_changed_since(session: Session) -> dt.datetime:
     """Return the moment from which on a snapshot that is taken next may miss a change."""
     moment: dt.datetime = await session.fetchval(_MISSED_SINCE.strip())
     return moment
@@ -896,7 +900,7 @@ async def missed_since(session: Session) -> dt.datetime:
 async def commit_chunk(
     session: Session,
     ledger: Ledger,
-    write: Callable[[], Awaitable[tuple[Entry, Sequence[Kept]]]],
+    write: Callable[[], Awaitable[tuple[ChunkEntry, Sequence[NotReplaced]]]],
     *,
     lease: Lease,
     planned: Planned,
@@ -910,10 +914,10 @@ async def commit_chunk(
     async with ledger.fenced(session, lease):
         step("begun")
         entry, kept = await write()
-        await ledger.enter_issues(session, entry.issues)
-        await ledger.enter_kept(session, lease, entry.chunk, kept)
+        await ledger.record_issues(session, entry.issues)
+        await ledger.record_not_replaced(session, lease, entry.chunk, kept)
         step("ledger")
-        await ledger.enter(session, lease, entry, planned)
+        await ledger.record_chunk(session, lease, entry, planned)
         step("fenced")
     step("committed")
 
@@ -936,19 +940,19 @@ def taken_over(lease: Lease) -> LeaseHeldError:
     return LeaseHeldError(msg, lease.run_id)
 
 
-def _same(run: str, question: Question) -> Sql:
+def _same(run: str, spec: RunSpec) -> Sql:
     """Return the condition that a run was asked the same, of the same shard."""
-    return compose(_SAME, run=Sql(run), question=question, **_numbers(question.shard))
+    return compose(_SAME, run=Sql(run), spec=spec, **_numbers(spec.shard))
 
 
-def _overlaps(run: str, question: Question) -> Sql:
-    """Return the condition that portfolios of a run are among those of a question."""
-    ids, shard, alias = question.portfolio_ids, _numbers(question.shard), Sql(run)
+def _overlaps(run: str, spec: RunSpec) -> Sql:
+    """Return the condition that portfolios of a run are among those of another."""
+    ids, shard, alias = spec.portfolio_ids, _numbers(spec.shard), Sql(run)
     if ids is not None:
         theirs = in_shard(Sql("id"), Sql(f"{run}s.shard"), Sql(f"{run}s.shards"))
         whole = compose(_LIST_OVERLAPS, run=alias, ids=ids, in_theirs=theirs)
         return whole if len(ids) else Sql("false")
-    if question.shard is None:
+    if spec.shard is None:
         return compose("COALESCE(cardinality({run}.portfolio_ids), 1) > 0", run=alias)
     return compose(_SHARD_OVERLAPS, run=alias, in_own=in_shard(Sql("id"), **shard), **shard)
 

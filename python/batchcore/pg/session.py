@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 
 from batchcore.errors import ConfigError, DatabaseError
-from batchcore.pg.errors import answers, driver_errors, is_lost
+from batchcore.pg.errors import answers, driver_errors, is_connection_lost
 from batchcore.pg.sql import quote_literal
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class Session:
         """Return whether the server answers; if not, the connection is closed."""
         return not self.is_gone and await answers(self.raw)
 
-    async def enter(self, phase: str) -> None:
+    async def set_phase(self, phase: str) -> None:
         """Count the statements that follow under another phase."""
         await asyncio.sleep(0)  # the driver reports a query one turn of the loop later
         self.phase = phase
@@ -247,15 +247,15 @@ async def snapshot(
     that of an exported snapshot.
     """
     async with contextlib.AsyncExitStack() as stack:
-        await stack.enter_async_context(one_moment(session, of))
+        await stack.enter_async_context(repeatable_read(session, of))
         try:
             await _name_snapshot(session, export=shared, with_view=with_view)
         except DatabaseError as error:
-            if not shared or error.sqlstate is None or is_lost(error):
+            if not shared or error.sqlstate is None or is_connection_lost(error):
                 raise
             log.warning("snapshot=not_shared error=%r", str(error))
             await stack.aclose()  # the refusal has ended the transaction
-            await stack.enter_async_context(one_moment(session, of))
+            await stack.enter_async_context(repeatable_read(session, of))
             await _name_snapshot(session, export=False, with_view=with_view)
         yield
 
@@ -313,7 +313,7 @@ async def _transaction(
 
 
 @contextlib.asynccontextmanager
-async def one_moment(session: Session, exported: str | None = None) -> AsyncIterator[None]:
+async def repeatable_read(session: Session, exported: str | None = None) -> AsyncIterator[None]:
     """Run a transaction that sees one moment: now, or that of an exported snapshot."""
     async with _transaction(session, isolation="repeatable_read", readonly=True):
         if exported is not None:
@@ -323,7 +323,7 @@ async def one_moment(session: Session, exported: str | None = None) -> AsyncIter
         yield
 
 
-async def settle(session: Session) -> str:
+async def use_own_settings(session: Session) -> str:
     """Set what statements rely on in a caller's transaction; return what puts it back."""
     session.isolation = await session.fetchval("SHOW transaction_isolation")
     row_security: str = await session.fetchval("SHOW row_security")
@@ -335,7 +335,7 @@ async def settle(session: Session) -> str:
     )
 
 
-async def alone(session: Session, statement: str) -> int:
+async def execute_alone(session: Session, statement: str) -> int:
     """Run a statement as a READ COMMITTED transaction of its own; return the rows it touched.
 
     A session that is in one of that level already runs it as a part of that.

@@ -52,7 +52,7 @@ class SessionPool:
         """Lend a session as soon as one is idle, or raise why the last one could not be opened."""
         session = await self._taken()
         try:
-            await session.enter(phase)
+            await session.set_phase(phase)
             with self._around(session):
                 yield session
         finally:

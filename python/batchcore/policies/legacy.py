@@ -99,7 +99,7 @@ class Legacy(Policy):
             alive = np.flatnonzero(self.refused)
             owner = np.repeat(alive, len(dates))
             self.issues.add(Issues.of("no_session", owner, day=np.tile(dates, len(alive))))
-        self.look_at_currencies(portfolios.currency, self.plan.works)
+        self.report_currencies(portfolios.currency, self.plan.works)
 
     def _planned(self, portfolios: LegacyPortfolios, entries: Boundaries | None) -> Plan:
         days, count = self.days, len(portfolios.id)

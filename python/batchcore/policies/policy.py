@@ -13,13 +13,13 @@ import numpy as np
 
 from batchcore.frames import Flows, Issues
 from batchcore.native import Book, roll_forward
-from batchcore.run import grouped
+from batchcore.run import chunk_groups
 from batchcore.run import plan as plans
 from batchcore.run.result import Coverage
 from batchcore.run.valuation import Valuation
 from batchcore.shards import in_shard
 from batchcore.sinks.snapshots import Equities, already_exist, encode_batch
-from batchcore.sources.facts import FLOWS, select_events, select_flows
+from batchcore.sources.events_flows import FLOWS, select_events, select_flows
 from batchcore.sources.host import Boundaries, Selection, sorted_ids
 from batchcore.sources.positions import select_earliest_entries
 from batchcore.sources.query import load
@@ -30,9 +30,19 @@ if TYPE_CHECKING:
 
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
-    from batchcore.frames import Bools, Events, Ids, Kept, Opening, Positions, Previous, Rows, Text
+    from batchcore.frames import (
+        Bools,
+        Events,
+        Ids,
+        NotReplaced,
+        Opening,
+        Positions,
+        Previous,
+        Rows,
+        Text,
+    )
     from batchcore.native import CancelFlag, Checks, Host, Market
-    from batchcore.pg.ledger import Entry
+    from batchcore.pg.ledger import ChunkEntry
     from batchcore.pg.session import Session
     from batchcore.run.analysis import Analysed, Analysis
     from batchcore.run.chunk import StampClock
@@ -105,8 +115,8 @@ class ComputedChunk:
     rows: Rows
     issues: tuple[Issues, ...]  # of its analytics, and of portfolios that were refused
     noticed: Sequence[tuple[Issues, int]] = ()  # others, and from where their portfolios count
-    entry: Entry | None = None  # what the ledger keeps of it
-    kept: Sequence[Kept] = ()  # once it is written, what it left to other writers
+    entry: ChunkEntry | None = None  # what the ledger keeps of it
+    kept: Sequence[NotReplaced] = ()  # once it is written, what it left to other writers
     differences: Differences | None = None  # of a repair, what it found
 
 
@@ -220,11 +230,11 @@ class Policy(abc.ABC):
         )
         return ComputedChunk(chunk, (batch,), rows, () if analysed is None else analysed.issues)
 
-    def notice(self, chunk: Chunk, existing: Existing) -> Sequence[Issues]:  # noqa: ARG002
+    def report_existing(self, chunk: Chunk, existing: Existing) -> Sequence[Issues]:  # noqa: ARG002
         """Report the rows that a run leaves as they are, and return what was reported."""
         return ()
 
-    async def only_notice(self, reader: Session) -> Sequence[Issues]:  # noqa: ARG002
+    async def report_all_existing(self, reader: Session) -> Sequence[Issues]:  # noqa: ARG002
         """Report the same of all chunks, where nothing is to be written."""
         return ()
 
@@ -244,17 +254,19 @@ class Policy(abc.ABC):
         """Take the chunks, and choose how many of them make a group of events or flows."""
         self.chunks = chunks
         estimated, works = self.catalog.estimated_rows, self.plan.works
-        flows = grouped.group_size(chunks, estimated, FLOWS, grouped.BYTES_OF_A_GROUP)
-        self._flows = grouped.GroupedLoad(chunks, flows, self._load_flows)
+        flows = chunk_groups.group_size(chunks, estimated, FLOWS, chunk_groups.BYTES_OF_A_GROUP)
+        self._flows = chunk_groups.GroupedLoad(chunks, flows, self._load_flows)
         whole = self.plan.is_whole and works.sum() * 2 >= len(works)
-        self._events = grouped.events_of(chunks, self.catalog, self._select_events, whole=whole)
+        self._events = chunk_groups.events_of(
+            chunks, self.catalog, self._select_events, whole=whole
+        )
 
     async def load_book(self, reader: Session, chunk: Chunk, positions: Positions) -> Book:
         """Return the positions of a chunk with the events and flows of its group."""
         of_group = await self._events.of(reader, chunk)
         events = await asyncio.to_thread(of_group.among, positions)  # milliseconds
         flows = await self._flows.of(reader, chunk)
-        flows = grouped.flows_between(flows, self.plan.id[chunk.rows])
+        flows = chunk_groups.flows_between(flows, self.plan.id[chunk.rows])
         self.monitor.loaded(positions=len(positions), events=len(events), flows=len(flows))
         return Book(positions=positions, events=events, flows=flows)
 
@@ -299,7 +311,7 @@ class Policy(abc.ABC):
         own = in_shard(ids, self.settings.shard)
         self.issues.add(Issues.of("soft_deleted", np.flatnonzero(deleted[own])))
 
-    def look_at_currencies(self, currency: Text, works: Bools) -> None:
+    def report_currencies(self, currency: Text, works: Bools) -> None:
         """Report portfolios of several currencies: the figures of each are in its own (S1)."""
         found = several_currencies(currency.take(works))
         if found:

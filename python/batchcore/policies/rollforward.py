@@ -30,7 +30,7 @@ from batchcore.run.issues import ambiguous_profiles
 from batchcore.run.plan import Rewrites, with_snapshots
 from batchcore.run.prepare import calendar_of, last_closed
 from batchcore.run.price_gaps import (
-    lacking,
+    holders_without_close,
     latest_closes,
     low_prices,
     missing_prices,
@@ -85,12 +85,12 @@ class RollForward(Policy):
         """Set `plan`: what each portfolio writes."""
         holes = await self._holes(reader)
         if holes is not None and self.request.replaces:
-            rewrites: Rewrites | None = plans.of_holes(holes, self.calendar, self.days)
+            rewrites: Rewrites | None = plans.rewrites_of_holes(holes, self.calendar, self.days)
         else:
             rewrites = await self.rewrites(reader)
         own, everyone = await self._portfolios(reader, rewrites)
         if holes is not None and rewrites is None:
-            self.issues.add(plans.noticed_holes(own.id, holes))
+            self.issues.add(plans.hole_issues(own.id, holes))
         self.plan = whole = self._planned(own, rewrites)
         if self.settings.shard is not None:
             whole = self._planned(everyone, rewrites, whole=True)
@@ -98,7 +98,7 @@ class RollForward(Policy):
         self._checked, works = whole.sessions_run, whole.works
         if self.request.only_rewrites and not works.all():
             self.selection = Selection(np.ascontiguousarray(whole.id[works]))
-        self.look_at_currencies(everyone.currency, works)
+        self.report_currencies(everyone.currency, works)
 
     def _planned(
         self, portfolios: Portfolios, rewrites: Rewrites | None, *, whole: bool = False
@@ -223,7 +223,7 @@ class RollForward(Policy):
             await self._report_prices(reader, symbols, closes, checks, checked)
             if self.catalog.schema.fx is not None:
                 await self._report_rates(reader, RunPrices(market, checks=checks))
-        self._look_at_coverage(market, symbols, priced)
+        self._check_coverage(market, symbols, priced)
         if level == "none":
             return RunPrices(market, checks=checks)
         analysis = await load_analysis(
@@ -317,7 +317,7 @@ class RollForward(Policy):
             self.issues.add(issues)
         holders = await asyncio.to_thread(planned_holders, plan, held, findings)
         self.issues.shared.held.append(holders)
-        ids = lacking(plan, held, latest)
+        ids = holders_without_close(plan, held, latest)
         if len(checked) and len(ids) and settings.does_check(PRICE_LOW):
             every = sorted(symbols.table())
             if len(spelt) < len(every):
@@ -331,7 +331,7 @@ class RollForward(Policy):
         plan = self.plan
         first = int(plan.previous.day.min(initial=plan.sessions[0]))
         days = range(first, int(plan.sessions[-1]) + 1)
-        names = await self.valuation.lacking(reader, self.selection, days)
+        names = await self.valuation.names_without_rate(reader, self.selection, days)
         if not names:
             return
         ids = await load(reader, select_holders(self.catalog, self.selection, names))
@@ -355,7 +355,7 @@ class RollForward(Policy):
         nobody = [-1] * len(lacking)
         self.issues.add(Issues.of("fx_missing", nobody, day=lacking_days, detail=details))
 
-    def _look_at_coverage(self, market: Market, symbols: Text, priced: Int32 | None) -> None:
+    def _check_coverage(self, market: Market, symbols: Text, priced: Int32 | None) -> None:
         """Set the coverage of each session; refuse those whose prices have not arrived (S12)."""
         fresh, recent, known = market.marks.coverage(symbols)
         plan = self.plan
@@ -452,7 +452,7 @@ class RollForward(Policy):
         equity = np.where(later, in_cents(stored.values, stored.scale), cents)
         return Equities(taken(ids, wrote[known]), equity[known])
 
-    def notice(self, chunk: Chunk, existing: Existing) -> Sequence[Issues]:
+    def report_existing(self, chunk: Chunk, existing: Existing) -> Sequence[Issues]:
         """Report the rows that a run leaves as they are (S13), and return what was reported."""
         before, first, days = len(self.issues.parts), chunk.rows.start, self.days
         portfolio = located(existing.portfolio_id, self.plan.id[chunk.rows])
@@ -473,13 +473,13 @@ class RollForward(Policy):
             first = np.full_like(first, days.start)
         return first, np.where(chunk.works, np.maximum(last, days.end), days.end)
 
-    async def only_notice(self, reader: Session) -> Sequence[Issues]:
+    async def report_all_existing(self, reader: Session) -> Sequence[Issues]:
         """Report the same of all chunks, where nothing is to be written."""
         noticed: list[Issues] = []
         for chunk in self.chunks:
             with self.monitor.phase("load"):
                 existing = await self.load_existing(reader, chunk)
-            noticed += self.notice(chunk, existing)
+            noticed += self.report_existing(chunk, existing)
         return noticed
 
 

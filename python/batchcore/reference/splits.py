@@ -130,14 +130,14 @@ def splits(
             noted = None if day == INFINITE_DAY else day
             bad.append((name, Issue("bad_split", symbol, noted, fault or "")))
     quotients: dict[str, dict[int, Fraction]] = defaultdict(dict)
-    for (name, day), told in sound.items():
-        found = {Fraction(new) / Fraction(old) for _, new, old in told}
+    for (name, day), group in sound.items():
+        found = {Fraction(new) / Fraction(old) for _, new, old in group}
         if len(found) == 1:
             quotients[name][day] = found.pop()
             continue
-        said = sorted({f"{short(new)} for {short(old)}" for _, new, old in told})
-        detail = f"{' and '.join(said)} on one ex-date"
-        bad += [(name, Issue("bad_split", symbol, day, detail)) for symbol, _, _ in told]
+        ratios = sorted({f"{short(new)} for {short(old)}" for _, new, old in group})
+        detail = f"{' and '.join(ratios)} on one ex-date"
+        bad += [(name, Issue("bad_split", symbol, day, detail)) for symbol, _, _ in group]
     bad.sort(key=lambda one: (one[0], one[1].day or 0, one[1].detail))
     return Splits(price_basis, quantity_basis, quotients, tuple(issue for _, issue in bad))
 

@@ -440,9 +440,9 @@ def _of_spans(column: Any, span: Int64) -> Any:  # noqa: ANN401  # the type give
 def _reason_texts(chain: Chain, spans: Spans, reasons: Reasons) -> list[str | None]:
     """Return what there is to say of each portfolio and period; None where there is nothing."""
     found: list[str | None] = [None] * len(spans.span)
-    told = np.isin(spans.span, [-1, *reasons]) | spans.late
+    has_reason = np.isin(spans.span, [-1, *reasons]) | spans.late
     has_rows = np.diff(chain.begins) > 0
-    for row in np.flatnonzero(told).tolist():
+    for row in np.flatnonzero(has_reason).tolist():
         span, texts = int(spans.span[row]), []
         if not has_rows[spans.portfolio[row]]:
             texts.append("no complete snapshot")

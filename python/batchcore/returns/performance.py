@@ -20,7 +20,7 @@ from batchcore.returns.result import Performance
 from batchcore.run.plan import check_found
 from batchcore.run.request import requested
 from batchcore.schema import Use
-from batchcore.sources.facts import FLOWS, select_flows
+from batchcore.sources.events_flows import FLOWS, select_flows
 from batchcore.sources.host import Selection
 from batchcore.sources.prices import load_calendar
 from batchcore.sources.query import load

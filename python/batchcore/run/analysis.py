@@ -29,7 +29,7 @@ from batchcore.frames import (
     first_of_each,
     known_states,
 )
-from batchcore.native import Book, CancelFlag, Market, hold, value_positions
+from batchcore.native import Book, CancelFlag, Market, held_lots, value_positions
 from batchcore.run.analytic_rows import Fitting, HeldStocks, TableRows, etf_columns
 from batchcore.schema import HOST, Use
 from batchcore.sinks.analytics import ChunkTables
@@ -283,7 +283,7 @@ class Analysis:
         if len(row) == 0:
             return
         sessions = self.market.sessions if every else distinct(rows.day[row])
-        holdings = hold(
+        holdings = held_lots(
             self.market,
             inputs.book,
             opening=inputs.opening,

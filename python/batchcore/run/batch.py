@@ -25,14 +25,14 @@ from batchcore.pg.session_pool import SessionPool
 from batchcore.policies.policy import Policy, RunContext, RunPrices
 from batchcore.run.chunk import StampClock, symbol_issue_rows
 from batchcore.run.issues import IssueList
-from batchcore.run.lanes import Work
+from batchcore.run.lanes import ChunkPipeline
 from batchcore.run.lease import (
     ACQUIRE_IDLE_MS,
     LeaseHolder,
     LockWatch,
-    attempt_briefly,
-    question_of,
-    with_first_dates,
+    finish_despite_cancellation,
+    run_spec,
+    with_original_dates,
 )
 from batchcore.run.lease import PHASE as LEDGER
 from batchcore.run.monitor import Monitor, describe, log_result, peak_memory_bytes
@@ -49,7 +49,7 @@ from batchcore.run.result import (
     status_counts,
 )
 from batchcore.run.tasks import first_error
-from batchcore.run.writing import begun_too_early
+from batchcore.run.writing import stale_snapshot_advice
 from batchcore.sources.host import Selection
 from batchcore.sources.portfolios import lock_portfolios
 
@@ -89,7 +89,7 @@ async def run_batch(
     zone. Everything is read from one snapshot of the database. Each chunk of portfolios is one
     transaction: a run that was killed anywhere can simply be run again.
 
-    No other run works on the same portfolios at the same time. A run with the same question that
+    No other run works on the same portfolios at the same time. A run of the same call that
     ended early is continued, see docs/operations.md: with its own dates, from where its ledger
     ends. If no end was given and there are newer sessions, a run of these follows.
 
@@ -168,7 +168,7 @@ class Run:
         self.resumed: BatchResult | None = None
         self.lease: Lease | None = None
         self.planned: Planned | None = None
-        self.work: Work | None = None
+        self.work: ChunkPipeline | None = None
         self.consistent = True
         self._database = database
         self._ledger = Ledger(request.settings.schema)
@@ -207,7 +207,7 @@ class Run:
             await imported("opentelemetry.trace")  # for the span
         counts = {"statements": self._database.statements, "bytes": self._database.bytes}
         with self._monitor.span(counts) as span:
-            await (self._on_connections() if self._database.owns else self._inside())
+            await (self._on_connections() if self._database.owns else self._on_caller_connection())
             result = self._report()
             describe(span, result)
         log_result(result)
@@ -237,16 +237,16 @@ class Run:
                         transaction(first, idle_ms=ACQUIRE_IDLE_MS),
                     ):
                         catalog = await inspected(first, self.request, self.kind)
-                        await first.enter(LEDGER)
+                        await first.set_phase(LEDGER)
                         lease = await holder.acquire(first, catalog)
                 except LeaseHeldError as held:
                     await holder.wait_for(first, held)
-                    await first.enter("check")
+                    await first.set_phase("check")
             self.lease, monitor.run_id = lease, lease.run_id
             monitor.step("lease")
             await holder.end_replaced(first)
-            await first.enter("check")
-            self.request = with_first_dates(self.request, lease)
+            await first.set_phase("check")
+            self.request = with_original_dates(self.request, lease)
             if lease.attempt > 1:
                 log.info("run=%s attempt=%s resumed=true", lease.run_id, lease.attempt)
             async with asyncio.TaskGroup() as tasks:
@@ -254,21 +254,23 @@ class Run:
                 work = await self._on_snapshot(first, lanes, catalog)
                 beats.cancel()
             failed = int(np.count_nonzero(work.status == FAILED))
-            await self._enter_end(
+            await self._record_end(
                 first,
                 lease,
                 "incomplete" if failed else "complete",
                 work.steps.unwritten_issues(lease.run_id, lease.attempt),
-                symbol_issue_rows(lease.run_id, lease.attempt, self._noticed),
+                symbol_issue_rows(lease.run_id, lease.attempt, self._all_issues),
                 failed=failed,
             )
         except BaseException as error:
             if lease is not None:  # committed too, or cancelled on the way there
-                await attempt_briefly(lease.run_id, partial(self._stopped, first, lease, error))
+                await finish_despite_cancellation(
+                    lease.run_id, partial(self._record_early_end, first, lease, error)
+                )
             raise
         monitor.step("finished")
 
-    async def _enter_end(
+    async def _record_end(
         self,
         session: Session,
         lease: Lease,
@@ -278,14 +280,14 @@ class Run:
         error: str | None = None,
     ) -> None:
         """Enter how the run has ended in the ledger, with the issues that are in no chunk."""
-        await session.enter(LEDGER)
+        await session.set_phase(LEDGER)
         seconds, work = self._monitor.seconds_by_phase(), self.work
         some = [one for one in issues if one.rows]
         # Without issues one statement ends a run, in a transaction of its own.
         around = self._ledger.fenced(session, lease) if some else contextlib.nullcontext()
         async with around:
             for one in some:
-                await self._ledger.enter_issues(session, one)
+                await self._ledger.record_issues(session, one)
             is_own = await self._ledger.finish(
                 session,
                 lease,
@@ -298,27 +300,27 @@ class Run:
                 outcome={
                     "seconds_by_phase": {name: round(value, 3) for name, value in seconds.items()},
                     "portfolios_by_status": {} if work is None else status_counts(work.status),
-                    "consistent": self._saw_one_moment,
+                    "consistent": self._is_consistent,
                 },
             )
             if not is_own:
                 raise taken_over(lease)
 
     @property
-    def _saw_one_moment(self) -> bool:
+    def _is_consistent(self) -> bool:
         return self.consistent and not (self.work is not None and self.work.writer.retries)
 
     @cached_property
-    def _noticed(self) -> Issues:
+    def _all_issues(self) -> Issues:
         """The issues of the run, once its work has ended, for the ledger and the report."""
         return self._issues.finish()
 
-    async def _stopped(self, first: Session, lease: Lease, error: BaseException) -> None:
+    async def _record_early_end(self, first: Session, lease: Lease, error: BaseException) -> None:
         """Enter why a run ends early, on the first connection or, if that is gone, another."""
         error = first_error(error)
         if isinstance(error, LeaseHeldError):
             return
-        state, text = _early_end(error)
+        state, text = _state_and_error(error)
         async with contextlib.AsyncExitStack() as stack:
             session = first
             if first.is_gone:
@@ -327,22 +329,24 @@ class Run:
                 # The server ignores a request to cancel a statement that comes before the
                 # statement, and a process that waits for a lock does not see that its client
                 # has gone.
-                await session.enter(LEDGER)
+                await session.set_phase(LEDGER)
                 await self._ledger.end_transactions(session, [lease.token])
-                issues = symbol_issue_rows(lease.run_id, lease.attempt, self._noticed)
-                await self._enter_end(session, lease, state, issues, error=text)
+                issues = symbol_issue_rows(lease.run_id, lease.attempt, self._all_issues)
+                await self._record_end(session, lease, state, issues, error=text)
             except DatabaseError:
                 # Where the ledger takes no issues, the lease is given back without them.
                 if session.is_gone:
                     raise
-                await self._enter_end(session, lease, state, error=text)
+                await self._record_end(session, lease, state, error=text)
 
-    async def _on_snapshot(self, first: Session, lanes: int, catalog: Catalog | None) -> Work:
+    async def _on_snapshot(
+        self, first: Session, lanes: int, catalog: Catalog | None
+    ) -> ChunkPipeline:
         reading, writing = lanes // 2, lanes - lanes // 2
         lease = self.lease
         async with contextlib.AsyncExitStack() as stack:
             view = partial(snapshot, first, shared=reading > 1, with_view=lease is not None)
-            await self._see_one_moment(stack, first, view)
+            await self._open_snapshot(stack, first, view)
             self._monitor.step("snapshot")
             if catalog is None:
                 catalog = await inspected(first, self.request, self.kind)
@@ -351,9 +355,9 @@ class Run:
                 others = partial(self._database.snapshot, "load", of=exported)
                 await stack.enter_async_context(readers.opening(others, reading - 1))
             if lease is None:
-                await self._ask_the_time(first)
+                await self._read_server_time(first)
             elif lease.attempt > 1:
-                await first.enter(LEDGER)
+                await first.set_phase(LEDGER)
                 committed = await self._ledger.committed(first, lease.run_id)
                 self.request = replace(self.request, committed=committed)
             async with asyncio.TaskGroup() as tasks:
@@ -366,17 +370,17 @@ class Run:
                 work = await self._prepare(readers, catalog, first.view, prices)
                 planned.set_result(work.policy)
                 if not work.computes:
-                    await work.only_notice(readers)
+                    await work.report_plan(readers)
                 elif lease is None:
-                    await work.go_through(readers, readers, reading)
+                    await work.run(readers, readers, reading)
                 else:
                     writers = SessionPool(around=self._waits.around)
                     opened = partial(self._database.writing, "persist")
                     async with writers.opening(opened, writing):
-                        await work.go_through(readers, writers, lanes)
+                        await work.run(readers, writers, lanes)
             return work
 
-    async def _see_one_moment(
+    async def _open_snapshot(
         self,
         stack: contextlib.AsyncExitStack,
         first: Session,
@@ -391,9 +395,9 @@ class Run:
         try:
             async with contextlib.AsyncExitStack() as shared:
                 async with transaction(first):
-                    written = await self._entries(first)
+                    written = await self._commit_state(first)
                 await shared.enter_async_context(view(of=given.exported))
-                if await self._entries(first) == written:
+                if await self._commit_state(first) == written:
                     stack.push_async_exit(shared.pop_all())
                     return
             reason = "it is older than what a run has written to these portfolios"
@@ -406,14 +410,14 @@ class Run:
         self.request = replace(self.request, latest=None)
         await stack.enter_async_context(view())
 
-    async def _entries(self, session: Session) -> object:
+    async def _commit_state(self, session: Session) -> object:
         """Return what shows whether another moment is as late for the ledger."""
-        await session.enter(LEDGER)
-        found = await self._ledger.entries(session, question_of(self.request))
-        await session.enter("check")
+        await session.set_phase(LEDGER)
+        found = await self._ledger.commit_state(session, run_spec(self.request))
+        await session.set_phase("check")
         return found
 
-    async def _inside(self) -> None:
+    async def _on_caller_connection(self) -> None:
         """Do everything on the caller's connection, which alone commits, under one SAVEPOINT."""
         dry = self.request.settings.dry_run
         async with (
@@ -422,18 +426,18 @@ class Run:
             self.consistent = session.consistent
             catalog = await inspected(session, self.request, self.kind)
             if not dry:
-                with begun_too_early(session):
+                with stale_snapshot_advice(session):
                     own = Selection(self.request.own, shard=self.request.settings.shard)
                     await lock_portfolios(session, catalog, own)
-            await self._ask_the_time(session)
+            await self._read_server_time(session)
             alone = SessionPool(session)
             work = await self._prepare(alone, catalog)
             if work.computes:
-                await work.go_through(alone, alone, 1)
+                await work.run(alone, alone, 1)
             else:
-                await work.only_notice(alone)
+                await work.report_plan(alone)
 
-    async def _ask_the_time(self, session: Session) -> None:
+    async def _read_server_time(self, session: Session) -> None:
         """Take "now" from the server's clock, if there is no lease."""
         moment = await session.now()
         self.request = replace(self.request, moment=moment, began=moment)
@@ -444,7 +448,7 @@ class Run:
         catalog: Catalog,
         view: View | None = None,
         prices: asyncio.Task[RunPrices | None] | None = None,
-    ) -> Work:
+    ) -> ChunkPipeline:
         """Make the plan; what its chunks commit under is known once there is one."""
         request, lease, own = self.request, self.lease, None
         run = RunContext(request, self._issues, self._monitor, CancelFlag(), StampClock(request))
@@ -459,7 +463,7 @@ class Run:
             )
             own = lease, self.planned
             self._monitor.step("planned")
-        self.work = Work(policy, own, self._tick, prices)
+        self.work = ChunkPipeline(policy, own, self._tick, prices)
         return self.work
 
     def is_behind(self) -> bool:
@@ -469,11 +473,11 @@ class Run:
             return False
         return self.asked.end is None and self._last_closed(work) > work.policy.days.end
 
-    def _last_closed(self, work: Work) -> int:
+    def _last_closed(self, work: ChunkPipeline) -> int:
         """Return the last session that had closed when this attempt began."""
         return last_closed(replace(self.asked, moment=self.request.began), work.policy.calendar)
 
-    def _behind(self, work: Work) -> int | None:
+    def _behind(self, work: ChunkPipeline) -> int | None:
         """Return how many sessions that have closed the portfolio furthest behind lacks."""
         if self.request.began is None:
             return None
@@ -494,18 +498,18 @@ class Run:
         failed = bool((done["portfolios"].status == FAILED).any())
         state, text = ("incomplete" if failed else "complete"), None
         if error is not None:
-            state, text = _early_end(error)
+            state, text = _state_and_error(error)
         return BatchResult(
             run_id=self._monitor.run_id,
             policy=request.policy,
             dry_run=request.settings.dry_run,
-            issues=self._noticed,
+            issues=self._all_issues,
             shared=self._issues.shared,
             statements_by_phase=dict(self._database.statements),
             seconds_by_phase=self._monitor.seconds_by_phase(),
             rows_by_load=dict(self._monitor.rows_by_load),
             peak_memory_bytes=peak_memory_bytes(),
-            consistent=work is None or self._saw_one_moment,
+            consistent=work is None or self._is_consistent,
             rows_by_phase=dict(self._monitor.rows),
             bytes_by_phase=dict(self._database.bytes),
             analytics=request.analytics,
@@ -539,7 +543,7 @@ UNPLANNED: Final[Mapping[str, Any]] = {
 """What the report of a run has that ended before there was a plan."""
 
 
-def _early_end(error: BaseException) -> tuple[str, str]:
+def _state_and_error(error: BaseException) -> tuple[str, str]:
     """Return the state of a run that an error ended, and the text of the error."""
     state = "failed" if isinstance(error, Exception) else "interrupted"
     return state, f"{type(error).__name__}: {error}".rstrip(": ")

@@ -77,9 +77,9 @@ async def find_affected(session: Session, policy: Policy, since: dt.datetime) ->
         if spellings:
             held = await load(session, select_held(catalog, selection, spellings))
             monitor.loaded(held=len(held.start))
-            found.append(await asyncio.to_thread(marked, prices, held))
+            found.append(await asyncio.to_thread(affected_by_closes, prices, held))
             if mapped is not None and splits is not None:
-                found.append(await asyncio.to_thread(restated, splits, held, mapped))
+                found.append(await asyncio.to_thread(affected_by_splits, splits, held, mapped))
     if catalog.schema.fx is not None:
         rates = await load(session, select_changed_rates(catalog, since))
         monitor.loaded(changed_rates=len(rates.day))
@@ -87,12 +87,14 @@ async def find_affected(session: Session, policy: Policy, since: dt.datetime) ->
             foreign = await load(session, select_foreign_held(catalog, selection))
             monitor.loaded(foreign_held=len(foreign.start))
             names = await load_names(session, catalog, foreign.own)
-            found.append(await asyncio.to_thread(converted, rates, foreign, names, policy.settings))
+            found.append(
+                await asyncio.to_thread(affected_by_rates, rates, foreign, names, policy.settings)
+            )
     start = None if request.start is None else day_of(request.start)
     return await asyncio.to_thread(earliest, found, everyone_from, start)
 
 
-def converted(
+def affected_by_rates(
     rates: ChangedRates, held: ForeignHeld, names: Mapping[str, str], settings: Settings
 ) -> ChangedFacts:
     """Return the portfolios that a changed rate may convert a lot of, and from which day on."""
@@ -142,7 +144,7 @@ def _days_by_units(rates: ChangedRates) -> dict[frozenset[str], Int32]:
     return found
 
 
-def marked(prices: ChangedPrices, held: Held) -> ChangedFacts:
+def affected_by_closes(prices: ChangedPrices, held: Held) -> ChangedFacts:
     """Return the portfolios that a changed close may mark a lot of, and the day of that close.
 
     The mark of a lot is a close between its start and its end, the end included, as it may be
@@ -154,7 +156,7 @@ def marked(prices: ChangedPrices, held: Held) -> ChangedFacts:
     return ChangedFacts(held.portfolio_id[found], day[found].astype(np.int32))
 
 
-def restated(splits: ChangedPrices, held: Held, mapped: Splits) -> ChangedFacts:
+def affected_by_splits(splits: ChangedPrices, held: Held, mapped: Splits) -> ChangedFacts:
     """Return the portfolios that a changed split may restate a lot of, and from which day on (C5).
 
     A split counts for positions entered before its ex-date: from that on, as long as they are held,

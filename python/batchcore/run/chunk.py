@@ -14,7 +14,7 @@ import numpy as np
 from batchcore.calendar import date_of
 from batchcore.frames import Integers, Issues, Text, distinct, first_of_each, taken
 from batchcore.native import in_thread
-from batchcore.pg.ledger import ISSUES, SYMBOL_ISSUES, Entry, IssueRows, encode_issues
+from batchcore.pg.ledger import ISSUES, SYMBOL_ISSUES, ChunkEntry, IssueRows, encode_issues
 from batchcore.run.analysis import ChunkInputs
 from batchcore.sinks.snapshots import Stamp, sha256_of
 
@@ -63,7 +63,7 @@ class ChunkSteps:
     async def compute(self, loaded: ChunkLoad, prices: RunPrices | None) -> ComputedChunk | None:
         """Return what a chunk writes; None if there is nothing."""
         policy, plan, facts = self.policy, self.policy.plan, loaded.facts
-        noticed = policy.notice(loaded.chunk, loaded.existing)
+        noticed = policy.report_existing(loaded.chunk, loaded.existing)
         if facts is None or prices is None:
             self.unwritten += noticed
             return None
@@ -108,7 +108,7 @@ class ChunkSteps:
         rows, ids = item.rows, self.policy.plan.id[item.chunk.rows]
         sessions = distinct(rows.day)
         issues = [*item.noticed, *((part, 0) for part in (rows.issues, *item.issues))]
-        entry = Entry(
+        entry = ChunkEntry(
             chunk=number,
             first=ids[0].tobytes(),
             last=ids[-1].tobytes(),

@@ -30,7 +30,7 @@ from batchcore.pg.ledger import LIVES, Ledger
 from batchcore.pg.session import transaction
 from batchcore.run.batch import run_up_to_now
 from batchcore.run.group import STATES, Group, shard_result
-from batchcore.run.lease import ACQUIRE_IDLE_MS, PHASE, WAIT_POLL_S, attempt_briefly
+from batchcore.run.lease import ACQUIRE_IDLE_MS, PHASE, WAIT_POLL_S, finish_despite_cancellation
 from batchcore.run.request import Request, requested
 from batchcore.run.result import KEPT as KEPT_RESULT
 from batchcore.run.result import BatchResult, ShardResult, kept
@@ -111,13 +111,13 @@ class GroupResult:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What the task of a shard is given; ``tells`` is whether progress is asked for."""
+    """What the task of a shard is given; ``wants_progress`` is whether progress is asked for."""
 
     id: str
     shard: Shard
     version: str  # another one might read the rest in another way
     packed: bytes = field(repr=False)  # URL and request; Dask logs an order where a task fails
-    tells: bool
+    wants_progress: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +188,7 @@ async def run_on(
     except BaseException as error:
         if group.ends:
             vars(error)[KEPT] = _report(group)
-        await attempt_briefly(call.id, partial(_end_leases, db, schema, call.id))
+        await finish_despite_cancellation(call.id, partial(_end_leases, db, schema, call.id))
         raise
     return _report(group)
 
@@ -198,10 +198,10 @@ def _report(group: Group[Ended]) -> GroupResult:
     shards: list[ShardResult] = []
     groups: list[str | None] = []
     for number, end in sorted(group.ends.items()):
-        told = kept(end, KEPT_END) if isinstance(end, BaseException) else end
-        if isinstance(told, Ended):
-            shards.append(told.shard)
-            groups.append(told.group)
+        report = kept(end, KEPT_END) if isinstance(end, BaseException) else end
+        if isinstance(report, Ended):
+            shards.append(report.shard)
+            groups.append(report.group)
         elif isinstance(end, BaseException):
             shards.append(shard_result((number, group.count), None, end))
     return GroupResult(
@@ -251,20 +251,22 @@ class _Call:
                 found = await self._in_loop(versions())
         except TimeoutError:
             return
-        workers = {f"worker {address}": told for address, told in found["workers"].items()}
-        for who, told in (workers | {"scheduler": found["scheduler"]}).items():
-            if (version := told["packages"][PACKAGE]) != about.core_version:
+        workers = {f"worker {address}": one for address, one in found["workers"].items()}
+        for who, installed in (workers | {"scheduler": found["scheduler"]}).items():
+            if (version := installed["packages"][PACKAGE]) != about.core_version:
                 raise _other_version(who, version)
 
     async def work(self, request: Request) -> Ended:
         """Return how the task of a shard has ended, and call `progress` meanwhile."""
         shard, progress = cast("Shard", request.settings.shard), request.progress
         packed = pickle.dumps((self.url, replace(request, progress=None)))
-        order = Order(self.id, shard, about.core_version, packed, tells=progress is not None)
+        order = Order(
+            self.id, shard, about.core_version, packed, wants_progress=progress is not None
+        )
         loop, broken = asyncio.get_running_loop(), list[BaseException]()
         task = loop.create_task(self._in_loop(self._submit(order)))
 
-        def tell(*at: Any) -> None:  # noqa: ANN401  # of `Progress`
+        def report_progress(*at: Any) -> None:  # noqa: ANN401  # of `Progress`
             try:
                 if progress is not None:
                     progress(*at)
@@ -272,7 +274,7 @@ class _Call:
                 broken.append(error)
                 task.cancel()
 
-        _listeners[self.id, shard[0]] = partial(loop.call_soon_threadsafe, tell)
+        _listeners[self.id, shard[0]] = partial(loop.call_soon_threadsafe, report_progress)
         try:
             ended = await task
         except asyncio.CancelledError as error:
@@ -292,8 +294,8 @@ class _Call:
     async def _submit(self, order: Order) -> Ended:
         from distributed import KilledWorker  # noqa: PLC0415  # an extra
 
-        if order.tells:
-            self.client.subscribe_topic(TOPIC, _hear)
+        if order.wants_progress:
+            self.client.subscribe_topic(TOPIC, _forward_progress)
         future = self.client.submit(run_shard, order, pure=False)
         name = shard_text(order.shard)
         try:
@@ -315,7 +317,7 @@ def _other_version(who: str, found: str | None, expected: str | None = None) -> 
     return ConfigError(f"the {who} has {has}, expected {wanted} as it is here", "client")
 
 
-def _hear(event: tuple[float, Sequence[Any]]) -> None:
+def _forward_progress(event: tuple[float, Sequence[Any]]) -> None:
     """Tell whom it concerns how far a worker is."""
     order, number, *at = event[1]
     listener = _listeners.get((order, number))
@@ -350,12 +352,14 @@ def run_shard(order: Order) -> Ended:
         return _ended_by(order.shard, error)
     url, request = pickle.loads(order.packed)  # noqa: S301  # of the client
 
-    def tell(*at: object) -> None:
+    def report_progress(*at: object) -> None:
         with contextlib.suppress(RuntimeError):  # of a worker that is about to end
             worker.log_event(TOPIC, (order.id, order.shard[0], *at))
 
     try:
-        return asyncio.run(_shard(order, url, request, tell if order.tells else None))
+        return asyncio.run(
+            _shard(order, url, request, report_progress if order.wants_progress else None)
+        )
     except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # the client raises it
         return _ended_by(order.shard, error)
 

@@ -14,10 +14,10 @@ import numpy as np
 from batchcore import policies
 from batchcore.errors import ConfigError, DatabaseError, InputError, LeaseHeldError, SchemaError
 from batchcore.frames import distinct, first_of_each
-from batchcore.pg.ledger import Ledger, missed_since
+from batchcore.pg.ledger import Ledger, next_changed_since
 from batchcore.pg.session import SharedView, snapshot, transaction
 from batchcore.run.issues import IssueList, Shared
-from batchcore.run.lease import question_of
+from batchcore.run.lease import run_spec
 from batchcore.run.prepare import inspected
 from batchcore.run.result import (
     BatchResult,
@@ -70,13 +70,13 @@ async def hold_view(database: Database, first: Request) -> AsyncIterator[Request
         async with database.writing("check") as session:
             async with transaction(session):
                 catalog = await inspected(session, first, kind)
-                since, continues = await missed_since(session), None
+                since, continues = await next_changed_since(session), None
                 if first.resume:
-                    continues = await ledger.unfinished_group(session, question_of(first))
+                    continues = await ledger.unfinished_group(session, run_spec(first))
             async with snapshot(session, shared=True):
                 exported = session.exported
                 if first.order is not None:
-                    await ledger.hold_order(session, first.order)
+                    await ledger.lock_order(session, first.order)
                 first = replace(first, continues=continues)
                 if exported is not None:
                     latest = await kind.load_latest(session, first, catalog)

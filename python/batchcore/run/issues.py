@@ -17,13 +17,13 @@ from batchcore.words import counted
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from batchcore.frames import Ambiguous, Ids, Int64, Kept, Misses, Text
+    from batchcore.frames import Ambiguous, Ids, Int64, Misses, NotReplaced, Text
 
 Miss = tuple[bool, str]
 """Whether a mark was the entry price, else a stale close, and of which symbol."""
 
 
-def not_replaced(kept: Sequence[Kept], ids: Ids) -> Issues:
+def not_replaced(kept: Sequence[NotReplaced], ids: Ids) -> Issues:
     """Return one issue for each portfolio of ``ids`` whose rows were left to other writers."""
     owner = np.frombuffer(b"".join(one.portfolio for one in kept), np.uint8).reshape(-1, 16)
     return Issues.of(

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from batchcore.run.plan import Chunk
 
 
-class Work:
+class ChunkPipeline:
     """Loads, computes and writes the chunks of a plan."""
 
     def __init__(
@@ -66,13 +66,13 @@ class Work:
         self._differences: list[Differences] = []
         self._days_repaired: list[Int32] = [np.zeros(0, dtype=np.int32)]
 
-    async def only_notice(self, readers: SessionPool) -> None:
+    async def report_plan(self, readers: SessionPool) -> None:
         """Report what is to be known of the plan, of which nothing is computed."""
         await (self._prices or load_prices(readers, self.policy))
         async with readers.lend("load") as reader:
-            self.steps.unwritten += await self.policy.only_notice(reader)
+            self.steps.unwritten += await self.policy.report_all_existing(reader)
 
-    async def go_through(self, readers: SessionPool, writers: SessionPool, lanes: int) -> None:
+    async def run(self, readers: SessionPool, writers: SessionPool, lanes: int) -> None:
         """Load, compute and write the chunks, as many side by side as there are lanes."""
         # That bounds what is in memory. Prices are loaded beside the first chunks.
         chunks = iter(self.policy.chunks)

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 from batchcore import about
 from batchcore.calendar import PRICES, day_of
 from batchcore.config import INCEPTION
-from batchcore.declared import CONFIGURATION, QUESTION
+from batchcore.declared import CONFIGURATION, FINGERPRINT
 from batchcore.errors import DatabaseError, LeaseHeldError
 from batchcore.options import recorded
-from batchcore.pg.ledger import LIVES, Ledger, Question, taken_over
+from batchcore.pg.ledger import LIVES, Ledger, RunSpec, taken_over
 from batchcore.pg.session import Session, transaction
 from batchcore.run.prepare import calendar_of, last_closed
 
@@ -52,13 +52,13 @@ LATE_S: Final = 5.0
 log: Final = logging.getLogger("batchcore")
 
 
-def question_of(request: Request) -> Question:
-    """Return the question that a run answers, as the ledger keeps it."""
+def run_spec(request: Request) -> RunSpec:
+    """Return what a run was asked for, as the ledger keeps it."""
     settings, schema, calendar = request.settings, request.settings.schema, request.known_calendar
     start = None if request.start is None else request.start.isoformat()
-    question: dict[str, Any] = {
-        **recorded(request, QUESTION),
-        **recorded(settings, QUESTION),
+    asked: dict[str, Any] = {
+        **recorded(request, FINGERPRINT),
+        **recorded(settings, FINGERPRINT),
         "calendar": PRICES if calendar is None else calendar.code,
         "start": INCEPTION if request.inception else start,
         "end": None if request.end is None else request.end.isoformat(),
@@ -67,11 +67,11 @@ def question_of(request: Request) -> Question:
         "snapshots_given": request.snapshot_source is not None,
     }
     for names in ("tables", "columns", "scales", "factors"):
-        question[names] = dict(getattr(schema, names))
+        asked[names] = dict(getattr(schema, names))
     if schema.price_sources:
-        question["price_sources"] = list(schema.price_sources)
-    question |= {name: table.as_dict() for name, table in schema.mapped.items()}
-    document = json.dumps(question, sort_keys=True)
+        asked["price_sources"] = list(schema.price_sources)
+    asked |= {name: table.as_dict() for name, table in schema.mapped.items()}
+    document = json.dumps(asked, sort_keys=True)
     digest = hashlib.sha256(document.encode())
     if request.wanted is not None:
         digest.update(b"portfolios")
@@ -79,7 +79,7 @@ def question_of(request: Request) -> Question:
     process: dict[str, Any] = {"host": platform.node(), "pid": os.getpid()}
     if request.order is not None:
         process["order"] = request.order
-    return Question(
+    return RunSpec(
         fingerprint=digest.hexdigest(),
         document=document,
         portfolio_ids=request.own,
@@ -94,7 +94,7 @@ def question_of(request: Request) -> Question:
     )
 
 
-def with_first_dates(request: Request, lease: Lease) -> Request:
+def with_original_dates(request: Request, lease: Lease) -> Request:
     """Return a request with the dates that its run began with; the fingerprint has all else."""
     request = replace(request, moment=lease.moment, began=lease.began)
     if lease.attempt == 1:
@@ -195,7 +195,7 @@ class LeaseHolder:
 
     def __init__(self, request: Request, run_id: str) -> None:
         """Take a request, and the id of a run that begins if none is continued."""
-        self.question = question_of(request)
+        self.spec = run_spec(request)
         self.ledger = Ledger(request.settings.schema)
         self._run_id = run_id
         self._request = request
@@ -204,9 +204,9 @@ class LeaseHolder:
 
     async def acquire(self, session: Session, catalog: Catalog) -> Lease:
         """Return the lease of the run, in a transaction that is committed before `end_replaced`."""
-        found = await self.ledger.found(session, self.question)
+        found = await self.ledger.related_runs(session, self.spec)
         order = self._request.order
-        if order is not None and not await self.ledger.is_held(session, order):
+        if order is not None and not await self.ledger.is_order_locked(session, order):
             msg = (
                 "the call of run_on that this shard was begun for has ended, or has lost its"
                 " connection to the database: run again to continue"
@@ -231,15 +231,15 @@ class LeaseHolder:
         for run in gone:
             log.warning("run=%s state=superseded", run.run_id)
         if same:
-            return await self.ledger.take_over(session, same[0].run_id, self.question)
+            return await self.ledger.take_over(session, same[0].run_id, self.spec)
         group = await self._group(session, catalog)
-        return await self.ledger.begin(session, self.question, self._run_id, group)
+        return await self.ledger.begin(session, self.spec, self._run_id, group)
 
     async def _group(self, session: Session, catalog: Catalog) -> ShardGroup | None:
         """Return the group that a shard belongs to; None begins one."""
         # A shard that the latest group lacks belongs to it, however late it is. One that it has
         # already is of another night once a session has closed that the group does not go to.
-        group, request = await self.ledger.latest_group(session, self.question), self._request
+        group, request = await self.ledger.latest_group(session, self.spec), self._request
         if group is None or not group.has_shard or group.end is None or request.end is not None:
             return group
         calendar = await calendar_of(session, request, catalog)
@@ -294,7 +294,7 @@ class LeaseHolder:
         raise taken_over(lease)
 
 
-async def attempt_briefly(run_id: str, work: Callable[[], Awaitable[None]]) -> None:
+async def finish_despite_cancellation(run_id: str, work: Callable[[], Awaitable[None]]) -> None:
     """Attempt a run's last entry for at most `END_S`, even if this task is cancelled meanwhile."""
 
     async def attempt() -> None:

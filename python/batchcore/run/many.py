@@ -118,10 +118,10 @@ async def run_many(
     ends: dict[str, BatchResult | BaseException] = {}
 
     async def work(given: tuple[object, Schema, Progress | None]) -> BatchResult:
-        db, schema, told = given
+        db, schema, own = given
         settings = replace(asked.settings, schema=schema)
         async with places:
-            return await run_up_to_now(db, replace(asked, settings=settings, progress=told))
+            return await run_up_to_now(db, replace(asked, settings=settings, progress=own))
 
     given = {
         name: (db, (schemas or {}).get(name, asked.settings.schema), progress.of(name))

@@ -83,8 +83,8 @@ def events(
     of_run, written = _of_run(result, facet), "portfolio_snapshots"
     of_error: dict[str, Any] = {}
     if result.error is not None:
-        told = {"message": result.error, "programmingLanguage": "PYTHON"}
-        of_error["errorMessage"] = facet("ErrorMessageRunFacet", "1-0-1", **told)
+        attributes = {"message": result.error, "programmingLanguage": "PYTHON"}
+        of_error["errorMessage"] = facet("ErrorMessageRunFacet", "1-0-1", **attributes)
     rows = facet("OutputStatisticsOutputDatasetFacet", "1-0-2", rowCount=result.rows_written)
     start = {
         "run": {"runId": _run_id(result), "facets": of_run},

@@ -186,7 +186,7 @@ class Rewrites:
         return Days(day, state)
 
 
-def of_holes(holes: Holes, calendar: Calendar, days: Range) -> Rewrites:
+def rewrites_of_holes(holes: Holes, calendar: Calendar, days: Range) -> Rewrites:
     """Return where chains are rewritten to fill their holes (S13): the first missing session."""
     # Without a start, that is the first one after the earliest complete snapshot. A portfolio
     # without any in the range has no row in `holes`.
@@ -412,7 +412,7 @@ def off_session(
     order = np.argsort(existing.day[found], kind="stable")
     owner, day = portfolio[found][order], existing.day[found][order]
     row, count = first_of_each(owner)
-    return _days_noticed("off_session", owner[row], day[row], count, "dates")
+    return _day_issues("off_session", owner[row], day[row], count, "dates")
 
 
 def gaps(existing: Existing, portfolio: Int32, latest_day: Days, sessions: Int32) -> Issues:
@@ -425,19 +425,19 @@ def gaps(existing: Existing, portfolio: Int32, latest_day: Days, sessions: Int32
     missing = passed - there.sum(axis=1)
     rows = np.flatnonzero(missing > 0).astype(np.int32)
     first = sessions[np.argmin(there[rows], axis=1)] if len(rows) else sessions[:0]
-    return _days_noticed("gap", rows, first, missing[rows], "sessions")
+    return _day_issues("gap", rows, first, missing[rows], "sessions")
 
 
-def noticed_holes(ids: Ids, holes: Holes) -> Issues:
+def hole_issues(ids: Ids, holes: Holes) -> Issues:
     """Return the holes between earliest and latest complete snapshots, by portfolio (S13)."""
     row = located(holes.portfolio_id, ids)
     found = np.flatnonzero((holes.hole.state == State.VALUE) & (row >= 0))
     found = found[np.argsort(row[found], kind="stable")]
     days = holes.hole.values[found]
-    return _days_noticed("gap", row[found], days, holes.missing[found], "sessions")
+    return _day_issues("gap", row[found], days, holes.missing[found], "sessions")
 
 
-def _days_noticed(name: str, portfolio: Int32, first: Int32, days: Int64, unit: str) -> Issues:
+def _day_issues(name: str, portfolio: Int32, first: Int32, days: Int64, unit: str) -> Issues:
     """Return one issue for each portfolio: its first day, and how many there are."""
     detail = [f"{count} {unit}" for count in days.tolist()]
     return Issues.of(name, portfolio, day=first, detail=detail)

@@ -22,13 +22,13 @@ from batchcore.declared import optional_date
 from batchcore.errors import ConfigError, RateMissingError
 from batchcore.frames import Decimals, Flows, Opening, Previous, distinct
 from batchcore.late_imports import check_choice
-from batchcore.native import Book, hold, roll_forward
+from batchcore.native import Book, held_lots, roll_forward
 from batchcore.options import RunOptions
 from batchcore.run.analysis import Sectors
 from batchcore.run.valuation import Valuation
 from batchcore.schema import Use
 from batchcore.sinks import tags
-from batchcore.sources.facts import select_events
+from batchcore.sources.events_flows import select_events
 from batchcore.sources.host import Selection, floats
 from batchcore.sources.portfolios import select_portfolios
 from batchcore.sources.positions import select_positions
@@ -372,7 +372,7 @@ async def _load(  # noqa: PLR0917  # what of which portfolio, and how
         if book.rates is not None:
             previous = Previous.none()
             _check_rates(roll_forward(market, book, previous=previous, opening=opening))
-        return hold(market, book, opening=opening, sessions=days)
+        return held_lots(market, book, opening=opening, sessions=days)
 
     lots = await asyncio.to_thread(held)
     row = np.array([symbols.index(one) for one in spelt], dtype=np.int64)

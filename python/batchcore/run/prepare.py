@@ -15,7 +15,7 @@ from batchcore.frames import Issues
 from batchcore.run import plan as plans
 from batchcore.run.plan import Range
 from batchcore.sources.changes import select_stamps
-from batchcore.sources.facts import refuse_doubles
+from batchcore.sources.events_flows import refuse_doubles
 from batchcore.sources.host import Selection, located
 from batchcore.sources.positions import load_symbols
 from batchcore.sources.prices import load_calendar
@@ -53,7 +53,7 @@ async def prepare(
             calendar = await calendar_of(reader, run.request, catalog)
             policy = kind(run, catalog, calendar, _range(run.request, calendar))
             await policy.make_plan(reader)
-            await _look_for_history(reader, policy)
+            await _report_unvalued_history(reader, policy)
             if run.request.only_plans:
                 policy.stamps = await load(reader, select_stamps(catalog))
     positions = plans.average_positions(policy.catalog.estimated_rows)
@@ -131,7 +131,7 @@ def _range(request: Request, calendar: Calendar) -> Range:
     return Range(first, last)
 
 
-async def _look_for_history(reader: Session, policy: Policy) -> None:
+async def _report_unvalued_history(reader: Session, policy: Policy) -> None:
     """Report portfolios without a snapshot that have sessions before the first one valued."""
     request, plan = policy.request, policy.plan
     if request.start is not None or request.inception or request.only_rewrites:

@@ -178,7 +178,7 @@ def planned_holders(plan: Plan, held: Held, findings: Findings) -> HeldFindings:
     return HeldFindings.of(findings, finding, session, np.ascontiguousarray(columns[:, 2]))
 
 
-def lacking(plan: Plan, held: Held, latest: LatestCloses) -> Ids:
+def holders_without_close(plan: Plan, held: Held, latest: LatestCloses) -> Ids:
     """Return the portfolios that hold a symbol without a close on a session that they write."""
     portfolio = located(held.portfolio_id, plan.id)
     lacks = (rows_of(held.symbol, latest.symbols) >= 0) & (portfolio >= 0)

@@ -295,8 +295,8 @@ class BatchResult(Mapping[str, Any]):
         """
         issues = self.issues
         shared = issues.take((issues.portfolio < 0) & (issues.symbol.state != State.VALUE))
-        told = _by_name(shared, [text or None for text in shared.detail.texts()])
-        return told | self.symbols_by_issue()
+        texts = _by_name(shared, [text or None for text in shared.detail.texts()])
+        return texts | self.symbols_by_issue()
 
     def symbols_by_issue(self) -> dict[str, list[str]]:
         """Return the symbols of each name of issues that has any, each once and in order."""

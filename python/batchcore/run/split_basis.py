@@ -15,9 +15,9 @@ from batchcore.db.access import reading, rechecked
 from batchcore.errors import ConfigError
 from batchcore.run.prices import valid_rows
 from batchcore.schema import Use
-from batchcore.sources.plain import fetch_plainly
 from batchcore.sources.positions import select_entries
 from batchcore.sources.prices import load_fallback, load_splits
+from batchcore.sources.reference_rows import fetch_plainly
 from batchcore.splits import counting, quotients
 from batchcore.values import normalised
 from batchcore.words import plain

@@ -47,7 +47,7 @@ async def each(
 ) -> None:
     """Work on each of several side by side; ``ends`` has what it returns, or its error."""
     # One that ends early does not stop the others; the cancellation of this call stops all.
-    told: set[str] = set()
+    seen: set[str] = set()
 
     async def attempt(name: Name) -> None:
         try:
@@ -57,8 +57,8 @@ async def each(
             raise
         except Exception as error:  # noqa: BLE001  # the others go on
             ends[name] = error
-            level = logging.INFO if str(error) in told else logging.WARNING
-            told.add(str(error))
+            level = logging.INFO if str(error) in seen else logging.WARNING
+            seen.add(str(error))
             log.log(level, "%s=%s error=%r", what, name, str(error))
 
     async with asyncio.TaskGroup() as tasks:

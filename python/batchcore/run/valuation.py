@@ -105,7 +105,9 @@ class Valuation:
                 await self._add(reader, own, into)
             return replace(book, rates=self._rates)
 
-    async def lacking(self, reader: Session, selection: Selection, days: range) -> set[str]:
+    async def names_without_rate(
+        self, reader: Session, selection: Selection, days: range
+    ) -> set[str]:
         """Return what names currencies of positions without a rate on an entry, or of ``days``."""
         pairs = await load(reader, select_pairs(self._catalog, selection))
         names = await load_names(reader, self._catalog, pairs.own)

@@ -14,7 +14,7 @@ import numpy as np
 
 from batchcore import policies
 from batchcore.errors import ConfigError, DatabaseError, InternalError, TooManyFailedError
-from batchcore.pg.ledger import Entry, Lease, Ledger, Planned, commit_chunk
+from batchcore.pg.ledger import ChunkEntry, Lease, Ledger, Planned, commit_chunk
 from batchcore.pg.session import Session, snapshot
 from batchcore.pg.session_pool import SessionPool
 from batchcore.pg.triggers import Acting, acting_on
@@ -23,14 +23,14 @@ from batchcore.run.issues import IssueList
 from batchcore.run.plan import Chunk
 from batchcore.run.prepare import load_prices, prepare, request_again
 from batchcore.run.result import causes
-from batchcore.sinks.refusal_errors import UNIQUE, described, is_of_known_key, is_refusal
+from batchcore.sinks.refusal_errors import UNIQUE, is_refusal, is_row_key_violation, refusal_text
 from batchcore.sinks.snapshots import Batch, write_batch
 from batchcore.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
-    from batchcore.frames import Bools, Issues, Kept
+    from batchcore.frames import Bools, Issues, NotReplaced
     from batchcore.policies.policy import ComputedChunk
 
     Judge = Callable[[DatabaseError], Awaitable[bool]]
@@ -75,12 +75,12 @@ class ChunkWriter:
         """Return what was written in the end; None if there was nothing left to write."""
         monitor = self._policy.monitor
         if self._own is None:
-            with monitor.phase("persist"), begun_too_early(session):
+            with monitor.phase("persist"), stale_snapshot_advice(session):
                 return await self._write_inside(item, session)
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 if attempt > 1:
-                    again = await self._again(item.chunk, session)
+                    again = await self._recomputed(item.chunk, session)
                     if again is None:
                         return None
                     item = again
@@ -119,55 +119,53 @@ class ChunkWriter:
         (batch,) = item.batches
         step = partial(self._policy.monitor.step, chunk=item.chunk.number)
 
-        async def write() -> tuple[Entry, Sequence[Kept]]:
+        async def write() -> tuple[ChunkEntry, Sequence[NotReplaced]]:
             nonlocal item
             self._failed_elsewhere = await self._ledger.failed_elsewhere(session, lease)
             if refusal is None:
-                self.look_at_failures(item)
-                item = replace(item, kept=await self.put(session, batch, step))
+                self.check_failures(item)
+                item = replace(item, kept=await self.write_rows(session, batch, step))
             else:
                 error, judge = refusal
-                parts = Bisection(self, item, session, judge, settles=True)
+                parts = Bisection(self, item, session, judge, checks_deferred=True)
                 await parts.halve(batch, error)
-                item = await self._left_of(item, parts)
+                item = await self._without_refused(item, parts)
             if item.entry is None:
                 msg = "a chunk would be committed without an entry in the ledger"
                 raise InternalError(msg)
             return item.entry, item.kept
 
         if refusal is None:
-            self.look_at_failures(item)
+            self.check_failures(item)
         await commit_chunk(session, self._ledger, write, lease=lease, planned=planned, step=step)
         self.written += 1
         return item
 
     async def _write_inside(self, item: ComputedChunk, session: Session) -> ComputedChunk:
         """Write what the database takes of a chunk, in the caller's transaction."""
-        self.look_at_failures(item)
+        self.check_failures(item)
         (batch,) = item.batches
         if not batch.snapshots:
             return item
         judge = partial(self._is_refusal, session, by_others=session.consistent)
         # The caller may have deferred constraints other than ours.
-        parts = Bisection(self, item, session, judge, settles=False)
+        parts = Bisection(self, item, session, judge, checks_deferred=False)
         await parts.write(batch)
         self.written += bool(parts.written)
-        return await self._left_of(item, parts)
+        return await self._without_refused(item, parts)
 
-    async def _left_of(self, item: ComputedChunk, parts: Bisection) -> ComputedChunk:
+    async def _without_refused(self, item: ComputedChunk, parts: Bisection) -> ComputedChunk:
         item = replace(item, batches=tuple(parts.written), kept=parts.kept)
         return await self._steps.without(item, parts.refused) if parts.refused else item
 
-    async def put(
+    async def write_rows(
         self, session: Session, batch: Batch, step: Callable[[str], None] = lambda _: None
-    ) -> Sequence[Kept]:
+    ) -> Sequence[NotReplaced]:
         """Write a chunk or a part of it; return what it left to other writers."""
         stamp, acting = self._policy.run.clock.stamp(), self._policy.catalog.acting
         return await write_batch(session, self.schema, batch, stamp, step, acting=acting)
 
-    def look_at_failures(
-        self, item: ComputedChunk, refused: Mapping[int, str] | None = None
-    ) -> None:
+    def check_failures(self, item: ComputedChunk, refused: Mapping[int, str] | None = None) -> None:
         """Refuse to continue after too many failures, or refusals, before a chunk is written."""
         refused = refused or {}
         fails = item.rows.failed.copy()
@@ -200,10 +198,10 @@ class ChunkWriter:
     async def _is_refusal(self, session: Session, error: DatabaseError, *, by_others: bool) -> bool:
         """Return whether an error is of some portfolio, and no conflict ``by_others``."""
         if error.sqlstate == UNIQUE and by_others:
-            return not await is_of_known_key(session, self.schema, error)
+            return not await is_row_key_violation(session, self.schema, error)
         return is_refusal(error)
 
-    async def _again(self, chunk: Chunk, session: Session) -> ComputedChunk | None:
+    async def _recomputed(self, chunk: Chunk, session: Session) -> ComputedChunk | None:
         """Return a chunk as a run of its portfolios alone would load and compute it."""
         policy = self._policy
         # what the run noticed of its portfolios is in its own list
@@ -226,10 +224,10 @@ class ChunkWriter:
                 return None
             own = Chunk(chunk.number, slice(0, len(works)), works)
             again.begin([own])
-            await session.enter("load")
+            await session.set_phase("load")
             loaded = await again.load_chunk(session, own)
             prices = await load_prices(readers, again)
-        await session.enter("persist")
+        await session.set_phase("persist")
         async with self._computing:
             computed = await ChunkSteps(again, self._steps.run_id).compute(loaded, prices)
         if computed is None:
@@ -251,14 +249,14 @@ class Bisection:
         session: Session,
         judge: Judge,
         *,
-        settles: bool,
+        checks_deferred: bool,
     ) -> None:
         """Take what tells a refusal, and whether deferred constraints are checked in each part."""
         self.written: list[Batch] = []  # in the order of their sending
-        self.kept: list[Kept] = []
+        self.kept: list[NotReplaced] = []
         self.refused: dict[int, str] = {}  # portfolio of the chunk, to who refuses it and why
         self._writer, self._item, self._session = writer, item, session
-        self._judge, self._settles = judge, settles
+        self._judge, self._checks_deferred = judge, checks_deferred
         self._acting: list[Acting] | None = None
 
     async def write(self, batch: Batch) -> None:
@@ -275,8 +273,8 @@ class Bisection:
         if len(own) == 0:
             raise refusal
         if len(own) == 1:
-            self.refused[int(own[0])] = await self._described(batch, refusal)
-            self._writer.look_at_failures(self._item, self.refused)
+            self.refused[int(own[0])] = await self._refusal_text(batch, refusal)
+            self._writer.check_failures(self._item, self.refused)
             return
         for half in np.array_split(own, 2):
             kept = np.zeros(int(own[-1]) + 1, dtype=np.bool_)
@@ -288,8 +286,8 @@ class Bisection:
         session = self._session
         await session.execute("SAVEPOINT batchcore_part")
         try:
-            kept = await self._writer.put(session, batch)
-            if self._settles:
+            kept = await self._writer.write_rows(session, batch)
+            if self._checks_deferred:
                 await session.execute("SET CONSTRAINTS ALL IMMEDIATE")
         except DatabaseError as error:
             if not is_refusal(error):
@@ -304,15 +302,15 @@ class Bisection:
         self.kept += kept
         return None
 
-    async def _described(self, batch: Batch, refusal: DatabaseError) -> str:
+    async def _refusal_text(self, batch: Batch, refusal: DatabaseError) -> str:
         if self._acting is None:
             tables = list(dict.fromkeys(part.table for part in batch.parts()))
             self._acting = await acting_on(self._session, self._writer.schema, tables)
-        return described(refusal, self._acting)
+        return refusal_text(refusal, self._acting)
 
 
 @contextlib.contextmanager
-def begun_too_early(session: Session) -> Iterator[None]:
+def stale_snapshot_advice(session: Session) -> Iterator[None]:
     """Advise to begin again if a caller's transaction cannot see what others have committed."""
     try:
         yield

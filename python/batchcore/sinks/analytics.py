@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from batchcore.db.analytic_tables import KEYS, POSITIONS
-from batchcore.frames import Kept, Moment, Table
+from batchcore.frames import Moment, NotReplaced, Table
 from batchcore.pg.fields import field_of
 from batchcore.pg.sql import (
     Relation,
@@ -74,7 +74,9 @@ FROM gone {of_owner} GROUP BY 1
 """
 
 
-async def write_tables(writer: Writer, tables: Sequence[EncodedRows], exist: Sql) -> Sequence[Kept]:
+async def write_tables(
+    writer: Writer, tables: Sequence[EncodedRows], exist: Sql
+) -> Sequence[NotReplaced]:
     """Write what a chunk has in addition to its snapshots, inside the caller's transaction.
 
     Where none of its rows exists, they go by COPY straight into the table. Else those that exist
@@ -96,7 +98,7 @@ async def write_tables(writer: Writer, tables: Sequence[EncodedRows], exist: Sql
         if rows.table == POSITIONS and rows.rows:
             await _set_market_values(writer, rows)
     return [
-        Kept(
+        NotReplaced(
             uuid.UUID(portfolio).bytes,
             sum(count for _, count, _ in found),
             min(day for *_, day in found),

@@ -35,7 +35,7 @@ def is_refusal(error: DatabaseError) -> bool:
     return (error.sqlstate or "")[:2] in CLASSES
 
 
-async def is_of_known_key(session: Session, schema: Schema, error: DatabaseError) -> bool:
+async def is_row_key_violation(session: Session, schema: Schema, error: DatabaseError) -> bool:
     """Return whether a unique violation is of a key that rows are found by.
 
     Then another transaction has written the row since it was looked for. So is a violation taken
@@ -55,7 +55,7 @@ async def is_of_known_key(session: Session, schema: Schema, error: DatabaseError
     return {row[0] for row in rows} in known
 
 
-def described(error: DatabaseError, acting: Iterable[Acting]) -> str:
+def refusal_text(error: DatabaseError, acting: Iterable[Acting]) -> str:
     """Return who refuses and the message, without the values of the row.
 
     ``acting`` are the triggers of the tables written.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from batchcore.config import Schema
-    from batchcore.frames import Bools, Ids, Int32, Int64, Kept, Rows
+    from batchcore.frames import Bools, Ids, Int32, Int64, NotReplaced, Rows
     from batchcore.pg.fields import Field
     from batchcore.pg.session import Session
 
@@ -181,7 +181,7 @@ async def write_batch(
     step: Callable[[str], None] = lambda _: None,
     *,
     acting: Collection[tuple[str, str]] = (),
-) -> Sequence[Kept]:
+) -> Sequence[NotReplaced]:
     """Write a chunk inside the caller's transaction; return what it left to other writers.
 
     New rows go by COPY straight into the table. Rows that exist already are updated in place, so

@@ -90,7 +90,7 @@ CREATE TEMP TABLE {name} ON COMMIT DROP AS SELECT {columns} FROM {table} WITH NO
 """
 UPDATE: Final = "UPDATE {own} SET {assignments} FROM {staged} WHERE {found}"
 
-_UNLIKE: Final = """
+_DIFFERENCES: Final = """
 SELECT count(*) FILTER (WHERE is_missing) AS missing,
     count(*) FILTER (WHERE changed <> '') AS other,
     min(changed) FILTER (WHERE changed <> '') AS columns
@@ -138,9 +138,9 @@ class Writer:
         if stored == rows.rows and (rows.table, "INSERT") not in self.acting:
             return
         staged = await self.stage(rows, key, condition=condition)
-        wrong = await self._unlike(staged)
+        wrong = await self._differences_of(staged)
         if wrong:
-            raise await not_kept(self.session, schema, rows.table, wrong)
+            raise await not_stored_error(self.session, schema, rows.table, wrong)
         await self._drop(staged)
 
     async def stage(
@@ -205,17 +205,17 @@ class Writer:
         for _ in range(2):
             counted = sum([await self.session.execute(one) for one in statements])
             is_sure = not watched and (not every or counted == staged.count)
-            wrong = "" if is_sure else await self._unlike(staged)
+            wrong = "" if is_sure else await self._differences_of(staged)
             if not wrong:
                 await self._drop(staged)
                 return
-        raise await not_kept(self.session, self.schema, staged.table, wrong)
+        raise await not_stored_error(self.session, self.schema, staged.table, wrong)
 
     async def _drop(self, staged: Staged) -> None:
         """Drop a temporary table: the transaction may stage the next chunk."""
         await self.session.execute(f"DROP TABLE pg_temp.batchcore_staged_{staged.table}")
 
-    async def _unlike(self, staged: Staged) -> str:
+    async def _differences_of(self, staged: Staged) -> str:
         """Return what of the rows staged their table does not hold; empty if it holds them all."""
         changed = []
         for c, (own, value) in staged.values.items():
@@ -224,7 +224,7 @@ class Writer:
                 name = self.schema.column(staged.table, c)
                 changed.append(compose(_NAME_IF_CHANGED, name=name, **both))
         join = Sql("LEFT JOIN" if staged.must_exist else "JOIN")
-        unlike = compose(_UNLIKE, changed=joined(", ", changed), join=join, **staged.parts)
+        unlike = compose(_DIFFERENCES, changed=joined(", ", changed), join=join, **staged.parts)
         (row,) = await self.session.fetch(unlike)
         rows, found = staged.count, []
         if row["missing"]:
@@ -239,7 +239,9 @@ def _comparable(column: str, value: str) -> Sql:
     return Sql(f"({value})::text" if column in _COMPARED_AS_TEXT else value)
 
 
-async def not_kept(session: Session, schema: Schema, table: str, wrong: str) -> DatabaseError:
+async def not_stored_error(
+    session: Session, schema: Schema, table: str, wrong: str
+) -> DatabaseError:
     """Return the error for a table that does not hold what it was sent, and ``wrong``, what."""
     found = await acting_on(session, schema, [table])
     why = f"; {', '.join(map(str, found))} acts on them" if found else ""

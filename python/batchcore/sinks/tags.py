@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from batchcore.errors import ConfigError
 from batchcore.pg.sql import Relation, compose, joined, table_name
 from batchcore.schema import HOST, Use
-from batchcore.sinks.staging import not_kept
+from batchcore.sinks.staging import not_stored_error
 from batchcore.words import of_rows
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ SELECT true AS put, tag::text AS tag, count(*) AS times FROM come GROUP BY tag
 UNION ALL SELECT false, tag::text, count(*) FROM gone GROUP BY tag
 UNION ALL SELECT NULL, NULL, count(*) FROM lacking
 """
-_UNLIKE: Final = """
+_DIFFERENCES: Final = """
 SELECT (
         SELECT count(*) FROM unnest($1::text[], $2::text[]) AS w(position, tag)
         WHERE NOT EXISTS (
@@ -179,7 +179,7 @@ class SectorTags:
         lost = [name for name in names if name not in of_sector]
         if lost:
             wrong = of_rows(len(lost), len(names), "is missing", "are missing")
-            raise await not_kept(self._session, self._schema, "tags_v2", wrong)
+            raise await not_stored_error(self._session, self._schema, "tags_v2", wrong)
         tags = [of_sector[name] for name in sectors.values()]
         of_user = [row["id"] for row in known]
         links = await self._fetch(_LINK, list(sectors), tags, of_user, self._user)
@@ -203,14 +203,14 @@ class SectorTags:
         self, positions: Sequence[str], tags: Sequence[str], counted: Collection[str]
     ) -> None:
         """Read back what was sent: a trigger or rule of the host may have kept it out."""
-        (row,) = await self._fetch(_UNLIKE, positions, tags, sorted(counted))
+        (row,) = await self._fetch(_DIFFERENCES, positions, tags, sorted(counted))
         if row["links"]:
             wrong = of_rows(row["links"], len(positions), "is missing", "are missing")
-            raise await not_kept(self._session, self._schema, "position_tags", wrong)
+            raise await not_stored_error(self._session, self._schema, "position_tags", wrong)
         if row["counts"]:
             unequal = of_rows(row["counts"], len(counted), "differs", "differ")
             wrong = f"{unequal} in usage_count"
-            raise await not_kept(self._session, self._schema, "tags_v2", wrong)
+            raise await not_stored_error(self._session, self._schema, "tags_v2", wrong)
 
     async def _fetch(
         self, template: str, *arguments: object, **holes: object

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 from batchcore.calendar import FIRST_DATE, LAST_DATE
 from batchcore.pg.sql import Sql, compose, joined, table_name
 from batchcore.schema import HOST, SPLITS, Kind, Use
-from batchcore.sources.facts import EVENTS, FLOWS
+from batchcore.sources.events_flows import EVENTS, FLOWS
 from batchcore.sources.host import HostTable, part, select, tables
-from batchcore.sources.query import Query, first_day, results
+from batchcore.sources.query import Query, first_day, result_columns
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -68,7 +68,7 @@ def select_stamps(catalog: Catalog) -> Query[tuple[Stamps, ...]]:
             parts.append(compose(_EVIDENCE, t=HostTable(catalog, table, "t"), **holes))
     if not parts:
         return Query("stamps", "", (), tuple)
-    columns = results("table text, trigger bool, rows int8, touched int8")
+    columns = result_columns("table text, trigger bool, rows int8, touched int8")
     return Query("stamps", joined(" UNION ALL ", parts), columns, _stamps)
 
 
@@ -126,7 +126,7 @@ def select_changed_splits(catalog: Catalog, since: dt.datetime) -> Query[Changed
         "changed": compose(_STAMPED, t=r, since=since),
     }
     sql = part(catalog, _SPLITS, first=FIRST_DATE, **conditions)
-    return Query("changed_splits", sql, results("symbol text, day day"), ChangedPrices)
+    return Query("changed_splits", sql, result_columns("symbol text, day day"), ChangedPrices)
 
 
 # A row that changed may differ from one that did not, and then neither is a close.
@@ -145,7 +145,7 @@ def select_changed_session(catalog: Catalog, since: dt.datetime) -> Query[int | 
         template = "({m.close:valid}) IS TRUE AND NOT ({changed}) IS TRUE"
         unchanged = part(catalog, template, changed=changed)
     sql = part(catalog, _SESSION, changed=changed, unchanged=unchanged)
-    return Query("changed_session", sql, results("day date"), first_day)
+    return Query("changed_session", sql, result_columns("day date"), first_day)
 
 
 _FACTS: Final = """
@@ -193,4 +193,4 @@ def select_changed_facts(
         facts.append(edited(f, f.change_date))
     every = joined(" UNION ALL ", facts)
     sql = compose(_FACTS, facts=every, first=FIRST_DATE, last=LAST_DATE)
-    return Query("changed_facts", sql, results("portfolio_id uuid, day day"), ChangedFacts)
+    return Query("changed_facts", sql, result_columns("portfolio_id uuid, day day"), ChangedFacts)

@@ -10,7 +10,7 @@ import numpy as np
 from batchcore.frames import Frame, Positions, Text
 from batchcore.pg.sql import Sql, compose
 from batchcore.schema import Kind
-from batchcore.sources.facts import END, closing, ends
+from batchcore.sources.events_flows import END, end_days, ends
 from batchcore.sources.host import Boundaries, Selection, part, select
 from batchcore.sources.query import Column, Query, first_column, load
 from batchcore.sources.rates import position_currency
@@ -194,13 +194,13 @@ def select_held_symbols(
 
 
 def _held_symbols(symbol: Text, start: Days, end: Days) -> HeldSymbols:
-    return HeldSymbols(symbol, start.values, closing(start.values, end))
+    return HeldSymbols(symbol, start.values, end_days(start.values, end))
 
 
 def _held(start: Days, end: Days, last_event: Days, **columns: Any) -> Held:  # noqa: ANN401
     has_event = last_event.state == State.VALUE
     last = np.where(has_event, last_event.values, np.iinfo(np.int32).min).astype(np.int32)
-    return Held(**columns, start=start.values, end=closing(start.values, end), last_event=last)
+    return Held(**columns, start=start.values, end=end_days(start.values, end), last_event=last)
 
 
 _ENTRIES: Final = """

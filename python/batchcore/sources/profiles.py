@@ -13,7 +13,7 @@ from batchcore.db.analytic_tables import POSITION_BETAS, PROFILES
 from batchcore.frames import Betas, Decimals, Profiles, Text
 from batchcore.schema import Kind
 from batchcore.sources.host import HostTable, floats, part, select
-from batchcore.sources.query import Column, Query, load, results
+from batchcore.sources.query import Column, Query, load, result_columns
 from batchcore.units import State
 from batchcore.values import normalised, upper
 
@@ -216,4 +216,4 @@ def select_has_benchmark(catalog: Catalog) -> Query[bool]:
         return Query("benchmark", "", (), bool)
     template = "SELECT EXISTS (SELECT FROM {w} WHERE {w.benchmark_code} = {code:text})"
     sql = part(catalog, template, code=SP500)
-    return Query("benchmark", sql, results("there bool"), lambda there: bool(there[0]))
+    return Query("benchmark", sql, result_columns("there bool"), lambda there: bool(there[0]))

@@ -59,7 +59,7 @@ class Query(Generic[Made_co]):
         )
 
 
-def results(columns: str) -> tuple[Column, ...]:
+def result_columns(columns: str) -> tuple[Column, ...]:
     """Return columns by name and kind, ``id uuid, start day``; a ``day`` is a date as an array."""
     named = (column.split() for column in columns.split(", "))
     return tuple(

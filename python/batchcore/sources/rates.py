@@ -10,9 +10,9 @@ import numpy as np
 from batchcore.frames import Frame, RateRows, Text
 from batchcore.pg.sql import Sql
 from batchcore.schema import CURRENCY, RATES, Kind
-from batchcore.sources.facts import END, closing, ends
+from batchcore.sources.events_flows import END, end_days, ends
 from batchcore.sources.host import part, select
-from batchcore.sources.query import Column, Query, first_column, load, results
+from batchcore.sources.query import Column, Query, first_column, load, result_columns
 from batchcore.units import State
 from batchcore.values import currency, normalised
 
@@ -132,7 +132,7 @@ def _own(catalog: Catalog) -> Sql:
 def select_pairs(catalog: Catalog, selection: Selection) -> Query[Pairs]:
     """Return the currencies of positions, each with that of its portfolio."""
     holes = {"own": _own(catalog), "alive": selection.alive(catalog)}
-    columns = results("home text, own text, entry day")
+    columns = result_columns("home text, own text, entry day")
     return Query("pairs", part(catalog, _PAIRS, **holes), columns, Pairs)
 
 
@@ -141,7 +141,7 @@ def select_holders(catalog: Catalog, selection: Selection, names: Iterable[str])
     owned = selection.owned(catalog, part(catalog, "{p.portfolio_id}"))
     holes = {"own": _own(catalog), "names": sorted(names), "owned": owned}
     sql = part(catalog, _HOLDERS, **holes)
-    return Query("holders", sql, results("portfolio_id uuid"), first_column)
+    return Query("holders", sql, result_columns("portfolio_id uuid"), first_column)
 
 
 class ForeignHeld(Frame):
@@ -166,12 +166,12 @@ def select_foreign_held(catalog: Catalog, selection: Selection) -> Query[Foreign
     """Return when positions are held, from entry to the end of the last lot, with currencies."""
     owned, of_end = selection.owned(catalog, part(catalog, "{p.portfolio_id}")), ends(catalog)
     holes = {"own": _own(catalog), "owned": owned, "end": part(catalog, END, **of_end), **of_end}
-    columns = results("portfolio_id uuid, home text, own text, start day, end date")
+    columns = result_columns("portfolio_id uuid, home text, own text, start day, end date")
     return Query("foreign_held", part(catalog, _HELD, **holes), columns, _held)
 
 
 def _held(start: Int32, end: Days, **columns: Any) -> ForeignHeld:  # noqa: ANN401
-    return ForeignHeld(**columns, start=start, end=closing(start, end))
+    return ForeignHeld(**columns, start=start, end=end_days(start, end))
 
 
 class ChangedRates(Frame):
@@ -193,5 +193,5 @@ def select_changed_rates(catalog: Catalog, since: dt.datetime) -> Query[ChangedR
     """Return pair and date of each rate that came or changed, where the table says so."""
     if catalog.find(RATES, "updated_at") is None:
         return Query("changed_rates", "", (), ChangedRates.none)
-    columns = results("base text, quote text, day day")
+    columns = result_columns("base text, quote text, day day")
     return Query("changed_rates", part(catalog, _CHANGED, since=since), columns, ChangedRates)

@@ -22,7 +22,7 @@ from batchcore.sources.host import (
     sorted_ids,
     tables,
 )
-from batchcore.sources.query import Column, Query, first_column, results
+from batchcore.sources.query import Column, Query, first_column, result_columns
 
 if TYPE_CHECKING:
     import uuid
@@ -115,7 +115,7 @@ def select_holes(
     holes = {"selection": selection, "complete": complete(catalog, calendar)}
     holes |= {"after": part(catalog, after, start=start), "missing": Sql(_MISSING)}
     sql = part(catalog, _HOLES, sessions=_sessions(calendar, start, end), **holes)
-    columns = results("portfolio_id uuid, earliest day, hole date, missing int8")
+    columns = result_columns("portfolio_id uuid, earliest day, hole date, missing int8")
     return Query("holes", sql, columns, Holes)
 
 

@@ -17,11 +17,11 @@ from batchcore.frames import Days, Decimals, Frame, Text, taken
 from batchcore.pg.ledger import CHUNKS, RUNS
 from batchcore.pg.sql import Sql, compose, joined, table_name
 from batchcore.schema import HOST, RATES, SPLITS, Kind, Use
-from batchcore.sources.facts import EVENTS, EXPIRY, FLOWS
+from batchcore.sources.events_flows import EVENTS, EXPIRY, FLOWS
 from batchcore.sources.host import HostTable, complete, located, part, select, sorted_ids
 from batchcore.sources.prices import PRICES
 from batchcore.sources.profiles import SP500, WEIGHTS
-from batchcore.sources.query import Column, Query, first_day, results
+from batchcore.sources.query import Column, Query, first_day, result_columns
 from batchcore.sources.snapshots import SNAPSHOTS, scale_of
 from batchcore.units import State
 from batchcore.values import normalised
@@ -197,7 +197,7 @@ def select_counts(
     ``days`` are the first and the last: None begins with the first row, or ends with the last.
     """
     sql = part(source.catalog, _COUNTED, **source.holes(selection, days))
-    columns = results("portfolio_id uuid, rows int8, first day, last day, previous date")
+    columns = result_columns("portfolio_id uuid, rows int8, first day, last day, previous date")
     return Query("counts", sql, columns, partial(_counted, ids))
 
 
@@ -247,7 +247,7 @@ def select_ranges(
     holes = source.holes(selection, (first, last))
     alive = selection.alive(source.catalog)
     sql = part(source.catalog, _RANGES, **holes, start=first, alive=alive)
-    return Query("ranges", sql, results("id uuid, first date, last date"), _ranges)
+    return Query("ranges", sql, result_columns("id uuid, first date, last date"), _ranges)
 
 
 def _ranges(**columns: Any) -> Ranges:  # noqa: ANN401
@@ -270,7 +270,7 @@ def select_latest_day(
     """Return the day of the latest complete snapshot of any of some portfolios up to a day."""
     holes = source.holes(selection, (None, until))
     sql = part(source.catalog, _LATEST_DAY, **holes, alive=selection.alive(source.catalog))
-    return Query("latest_day", sql, results("day date"), first_day)
+    return Query("latest_day", sql, result_columns("day date"), first_day)
 
 
 class StoredRows(Frame):
@@ -405,7 +405,9 @@ def select_run_chunks(catalog: Catalog) -> Query[RunChunks]:
     began = _microseconds("r.created_at")
     sql = compose(_RUN_CHUNKS, runs=runs, chunks=chunks, began=began)
     columns = "first_portfolio uuid, last_portfolio uuid, first day, last day"
-    return Query("run_chunks", sql, results(f"{columns}, began int8, replaced bool"), RunChunks)
+    return Query(
+        "run_chunks", sql, result_columns(f"{columns}, began int8, replaced bool"), RunChunks
+    )
 
 
 class Fact(IntEnum):
@@ -495,7 +497,7 @@ def select_facts(
             holes |= {"kind": int(kind), "changed": _changed(catalog, *_TABLES[kind])}
             parts.append(part(catalog, template, **holes))
     columns = "kind int4, portfolio_id uuid, symbol text, start day, end date, private bool"
-    sql, made = joined(" UNION ALL ", parts), results(f"{columns}, changed int8")
+    sql, made = joined(" UNION ALL ", parts), result_columns(f"{columns}, changed int8")
     return Query("facts", sql, made, partial(_facts, ids))
 
 
@@ -560,7 +562,7 @@ def _of_symbols(
     catalog: Catalog, table: str, day: str, symbols: Sequence[str], **holes: int
 ) -> Query[ChangedCloses]:
     sql = _changed_since(catalog, table, day, _OF_SYMBOLS, symbols=symbols, **holes)
-    columns = results("symbol text, day day, changed int8")
+    columns = result_columns("symbol text, day day, changed int8")
     name = "changed_prices" if table == PRICES else f"changed_{table}"
     return Query(name, sql, columns, partial(_changed_closes, symbols))
 
@@ -587,7 +589,7 @@ class RateChanges(Frame):
 def select_rate_changes(catalog: Catalog, since: int, last: int) -> Query[RateChanges]:
     """Return the rates up to a day that came or changed since a moment."""
     sql = _changed_since(catalog, RATES, "{t.date}", _OF_PAIRS, since=since, last=last)
-    columns = results("base text, quote text, day day, changed int8")
+    columns = result_columns("base text, quote text, day day, changed int8")
     return Query("rate_changes", sql, columns, RateChanges)
 
 
@@ -613,7 +615,7 @@ def select_benchmark_since(catalog: Catalog) -> Query[int]:
         return Query("benchmark_since", "", (), lambda: UNKNOWN)
     changed = _changed(catalog, WEIGHTS, "w")
     sql = part(catalog, _BENCHMARK_SINCE, changed=changed, unknown=UNKNOWN, code=SP500)
-    return Query("benchmark_since", sql, results("since int8"), lambda since: int(since[0]))
+    return Query("benchmark_since", sql, result_columns("since int8"), lambda since: int(since[0]))
 
 
 class OwnEquities(Frame):
@@ -650,7 +652,11 @@ def select_last_run(catalog: Catalog, selection: Selection, ids: Bytes) -> Query
     sql = part(catalog, _LAST_RUN, **holes)
     scale = scale_of(catalog, "equity_balance")
     equities = (Column(name, Kind.NUMERIC, scale=scale) for name in ("equity", "latest"))
-    columns = (*results("portfolio_id uuid, day date"), *equities, *results("elsewhere bool"))
+    columns = (
+        *result_columns("portfolio_id uuid, day date"),
+        *equities,
+        *result_columns("elsewhere bool"),
+    )
     return Query("last_run", sql, columns, partial(_last_run, ids))
 
 

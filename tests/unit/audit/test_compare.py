@@ -17,7 +17,7 @@ from batchcore.audit.compare import (
     value_at,
 )
 from batchcore.reference import representable
-from batchcore.sources.plain import as_decimals
+from batchcore.sources.reference_rows import as_decimals
 from batchcore.units import State
 
 

@@ -22,7 +22,7 @@ from batchcore.frames import Days, Decimals, Text
 from batchcore.pg.sql import Sql
 from batchcore.reference import legacy
 from batchcore.schema import RATES, Kind
-from batchcore.sources.facts import EVENTS, FLOWS, select_events, select_flows
+from batchcore.sources.events_flows import EVENTS, FLOWS, select_events, select_flows
 from batchcore.sources.host import Selection, day_number, select
 from batchcore.sources.positions import select_all_positions, select_positions
 from batchcore.sources.prices import PRICES, select_splits

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchcore.frames import Days, Decimals, Flows, Positions, Text
-from batchcore.run.grouped import (
+from batchcore.run.chunk_groups import (
     ROWS_OF_A_PORTFOLIO,
     EventsByPosition,
     GroupedLoad,
@@ -17,7 +17,7 @@ from batchcore.run.grouped import (
     group_size,
 )
 from batchcore.run.plan import Chunk
-from batchcore.sources.facts import LooseEvents
+from batchcore.sources.events_flows import LooseEvents
 from batchcore.sources.host import sorted_ids
 from support import build
 

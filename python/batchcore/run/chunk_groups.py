@@ -18,7 +18,7 @@ import numpy as np
 
 from batchcore.frames import Events, taken
 from batchcore.run.plan import Chunk
-from batchcore.sources.facts import EVENTS, FLOWS, LooseEvents, select_all_events
+from batchcore.sources.events_flows import EVENTS, FLOWS, LooseEvents, select_all_events
 from batchcore.sources.query import Query, load
 
 if TYPE_CHECKING:

@@ -105,7 +105,7 @@ def ends(catalog: Catalog) -> dict[str, Sql]:
     return {"expiry": part(catalog, EXPIRY), "last_events": last_events}
 
 
-def closing(start: Int32, end: Days) -> Int32:
+def end_days(start: Int32, end: Days) -> Int32:
     """Return the end of each position, of `END`: the largest int32 where it stays open."""
     closed = np.where(end.state == State.VALUE, end.values, np.iinfo(np.int32).max)
     # One without a lot is held on no day.
