@@ -3,6 +3,7 @@
 import ast
 import inspect
 import re
+import typing
 from dataclasses import fields
 from decimal import Decimal
 from enum import IntEnum
@@ -26,6 +27,9 @@ OUTSIDE_THE_CORE = {"ambiguous_price", "bad_split", "gap", "off_session"}
 OF_POSITIONS = {"market_value_out_of_range"}
 """Issues of values that no snapshot has, which the reference does not compute."""
 
+OF_ARRAYS = {"BatchResult", "Closes", "compute"}
+"""What names types of NumPy arrays, as frames do: nothing that looks at types could use them."""
+
 
 def rust(path: str) -> str:
     return (CORE / path).read_text()
@@ -40,6 +44,20 @@ def constant(path: str, name: str) -> int:
 
 def snake(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+@pytest.mark.parametrize("name", sorted({*batchcore.__all__} - OF_ARRAYS))
+def test_callers_can_look_at_the_types_of_what_they_call(name: str) -> None:
+    """FastAPI does of what it is to inject, pydantic of what it is to check."""
+    found = getattr(batchcore, name)
+    parts = [found]
+    if isinstance(found, type):
+        if issubclass(found, frames.Frame):
+            return
+        members = [part for key, part in vars(found).items() if key[0] != "_" or key == "__init__"]
+        parts = [getattr(part, "fget", getattr(part, "__func__", part)) for part in members]
+    for part in filter(inspect.isfunction, parts):
+        typing.get_type_hints(part)
 
 
 def test_all_of_the_compiled_module_is_complete() -> None:

@@ -13,10 +13,13 @@ refused, failed or went away.
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import functools
 import logging
 import sys
+import uuid
 from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict, TypeVar
@@ -34,6 +37,7 @@ from batchcore.arguments import (
     checked_values,
 )
 from batchcore.calendar import FIRST_DATE, date_of
+from batchcore.config import Schema  # noqa: TC001  # callers may look at types
 from batchcore.errors import ConfigError
 from batchcore.frames import Previous, Prices, Profiles
 from batchcore.late_imports import db_of, imported
@@ -45,13 +49,10 @@ from batchcore.sources.snapshots import select_latest_snapshots
 from batchcore.spans import Window, gaps, widened
 
 if TYPE_CHECKING:
-    import datetime as dt
-    import uuid
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     import numpy.typing as npt
 
-    from batchcore.config import Schema
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Text
     from batchcore.pg.session import Session

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import datetime as dt  # noqa: TC003  # the command line looks at types
+import datetime as dt  # the command line looks at types
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -36,7 +37,6 @@ from batchcore.schema import (
 from batchcore.units import FACTOR_ETFS, MAX_SCALE
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterable, Iterator, Sequence
 
 

@@ -8,6 +8,7 @@ as many as there are cores, and ``cancel``, raised from another thread, stops th
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
@@ -25,6 +26,7 @@ from batchcore.frames import (
     Frame,
     HeldFindings,
     Holdings,
+    Inputs,  # callers may look at types
     Issues,
     LegacyColumns,
     Misses,
@@ -40,7 +42,6 @@ from batchcore.splits import counting
 from batchcore.units import CENTS, RETURN_SCALE
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
         Events,
         Floats,
         Flows,
-        Inputs,
         Int32,
         Int64,
         Opening,

@@ -1,6 +1,7 @@
 """Nothing half-done: failing chunks, cancelled runs, lost connections, and the run after them."""
 
 import asyncio
+import time
 from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
 from functools import partial
@@ -12,7 +13,9 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool, Pool
 
 from batchcore.config import Settings
-from batchcore.errors import ConfigError, DatabaseError
+from batchcore.errors import CancelledError, ConfigError, DatabaseError, LeaseHeldError
+from batchcore.native import CancelFlag, in_thread
+from batchcore.pg.ledger import Ledger
 from batchcore.pg.session import Session
 from batchcore.policies.rollforward import RollForward
 from batchcore.run import prepare
@@ -106,6 +109,49 @@ async def test_what_loads_beside_the_plan_ends_with_it(
     monkeypatch.undo()
     await run(filled)
     await assert_committed(filled, len(IN_ORDER))
+
+
+@pytest.mark.parametrize(
+    ("owner", "step", "error"),
+    [
+        (RollForward, "load_chunk", DatabaseError("the cable was pulled")),
+        (RollForward, "load_chunk", ConfigError("not this one")),
+        (Ledger, "beat", LeaseHeldError("not yours any more")),
+        (RollForward, "load_chunk", asyncio.CancelledError()),  # of the caller
+    ],
+)
+async def test_what_ends_a_run_is_told_and_not_that_it_stopped_native_work(
+    filled: str,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: type,
+    step: str,
+    error: BaseException,
+) -> None:
+    begun = asyncio.Event()
+
+    def until_stopped(flag: CancelFlag) -> None:
+        while not flag.is_set():
+            time.sleep(0.001)
+        raise CancelledError("cancelled")
+
+    async def load_prices(self: RollForward, *_: object) -> None:
+        asyncio.get_running_loop().call_soon(begun.set)
+        await in_thread(partial(until_stopped, self.cancel), self.cancel)
+
+    async def fail(*_: object) -> None:
+        await begun.wait()
+        if isinstance(error, asyncio.CancelledError):
+            running.cancel()
+            await asyncio.Event().wait()
+        raise error
+
+    monkeypatch.setattr(RollForward, "load_prices", load_prices)
+    monkeypatch.setattr(owner, step, fail)
+    async with asyncio.timeout(60):
+        running = asyncio.create_task(run(filled, settings=Settings(lease_seconds=1)))
+        with pytest.raises(type(error)) as caught:
+            await running
+    assert caught.value is error or running.cancelled()
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt  # noqa: TC003  # callers may look at types
+import datetime as dt  # callers may look at types
 import logging
+import uuid
+from collections.abc import Iterable
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
@@ -22,6 +24,7 @@ from batchcore.attribution.totals import Totals, fits
 from batchcore.audit.chunk_check import ChunkCheck
 from batchcore.audit.compute import Inputs
 from batchcore.audit.policy import policy_audit
+from batchcore.config import Settings  # noqa: TC001  # callers may look at types
 from batchcore.db.analytic_tables import PROFILES
 from batchcore.db.check import problems_of
 from batchcore.declared import optional_date
@@ -48,11 +51,9 @@ from batchcore.units import LotKind, State
 from batchcore.values import normalised
 
 if TYPE_CHECKING:
-    import uuid
-    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
     from batchcore.audit.policy import PolicyAudit
-    from batchcore.config import Settings
     from batchcore.frames import Events, Int64
     from batchcore.pg.session import Session
     from batchcore.run.chunk_groups import EventsByPosition, GroupedLoad

@@ -5,22 +5,18 @@ The same stages as those of a run that replaces everything (S13).
 
 from __future__ import annotations
 
+import datetime as dt
+import uuid
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, Unpack
+from typing import Any, Final, Unpack
 
 from batchcore import policies
 from batchcore.options import RepairKeywords, RunOptions, merged
 from batchcore.pg.database import Database
 from batchcore.run.batch import Run, connections_needed
 from batchcore.run.request import requested
-
-if TYPE_CHECKING:
-    import datetime as dt
-    import uuid
-    from collections.abc import Iterable
-
-    from batchcore.run.result import BatchResult
-
+from batchcore.run.result import BatchResult  # noqa: TC001  # callers may look at types
 
 REPAIRING: Final[dict[str, Any]] = {
     "on_existing": "replace",

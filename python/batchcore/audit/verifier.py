@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import random
 import time
+import uuid
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -13,9 +16,16 @@ from batchcore.audit.chunk_check import ChunkCheck
 from batchcore.audit.compare import Judgement, differs, value_at
 from batchcore.audit.compute import in_cents
 from batchcore.audit.policy import policy_audit
-from batchcore.audit.result import EQUITY, Difference, Tally
+from batchcore.audit.result import (
+    EQUITY,
+    Difference,
+    Tally,
+    VerifyResult,  # callers may look at types
+)
+from batchcore.config import Settings  # noqa: TC001  # callers may look at types
 from batchcore.errors import ConfigError
 from batchcore.frames import Decimals
+from batchcore.options import Progress  # noqa: TC001  # callers may look at types
 from batchcore.pg.database import Database
 from batchcore.run import plan as plans
 from batchcore.run.request import requested
@@ -26,15 +36,8 @@ from batchcore.sources.query import load
 from batchcore.units import State
 
 if TYPE_CHECKING:
-    import datetime as dt
-    import uuid
-    from collections.abc import Iterable
-
     from batchcore.audit.policy import PolicyAudit
-    from batchcore.audit.result import VerifyResult
-    from batchcore.config import Settings
     from batchcore.frames import Bools, Int64
-    from batchcore.options import Progress
     from batchcore.sources.stored import OwnEquities, StoredRows
 
 

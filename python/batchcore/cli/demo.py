@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import uuid
 from functools import partial
-from pathlib import Path  # noqa: TC003  # the command line looks at types
+from pathlib import Path  # the command line looks at types
 from typing import TYPE_CHECKING, Annotated
 
 from batchcore import about

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path  # noqa: TC003  # the command line looks at types
+from pathlib import Path  # the command line looks at types
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from batchcore.cli import options as given

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from batchcore.schema import INDEXES
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    IncludeObject = Callable[[Any, str | None, str, bool, Any], bool]
+IncludeObject = Callable[[Any, str | None, str, bool, Any], bool]
 
 _OWN = "batchcore_"
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
+import uuid
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from batchcore import calendar as calendars
+from batchcore.config import Settings  # noqa: TC001  # callers may look at types
 from batchcore.db.access import reading, rechecked
 from batchcore.frames import Flows
 from batchcore.late_imports import check_choice
 from batchcore.native import CancelFlag, in_thread
+from batchcore.options import Progress  # noqa: TC001  # callers may look at types
 from batchcore.returns.benchmark import Benchmark
 from batchcore.returns.chunk import INFLOWS, performance_of
 from batchcore.returns.periods import chosen
@@ -32,15 +37,9 @@ from batchcore.sources.snapshots import (
 )
 
 if TYPE_CHECKING:
-    import datetime as dt
-    import uuid
-    from collections.abc import Iterable, Sequence
-
     from batchcore.calendar import Calendar
-    from batchcore.config import Settings
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Ids
-    from batchcore.options import Progress
     from batchcore.pg.session import Session
     from batchcore.returns.periods import Period
     from batchcore.run.request import Request

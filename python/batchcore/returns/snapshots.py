@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from batchcore import arrow
 from batchcore.arguments import checked_day, checked_values
+from batchcore.arrow import ArrowColumn  # noqa: TC001  # callers may look at types
+from batchcore.config import Settings  # noqa: TC001  # callers may look at types
 from batchcore.db.access import reading, rechecked
 from batchcore.errors import ConfigError
 from batchcore.frames import Decimals, arrow_column
@@ -20,12 +25,6 @@ from batchcore.sources.stored import readable
 from batchcore.units import State
 
 if TYPE_CHECKING:
-    import datetime as dt
-    import uuid
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from batchcore.arrow import ArrowColumn
-    from batchcore.config import Settings
     from batchcore.db.catalog import Catalog
 
 _KNOWN: Final = tuple(one.name for one in HOST[SNAPSHOTS].columns if one.name not in KEY)

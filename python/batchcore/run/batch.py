@@ -7,6 +7,7 @@ import contextlib
 import datetime as dt
 import logging
 import uuid
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final, Literal, Unpack
@@ -18,6 +19,7 @@ from batchcore.calendar import date_of
 from batchcore.errors import ConfigError, DatabaseError, LeaseHeldError
 from batchcore.late_imports import imported
 from batchcore.native import CancelFlag
+from batchcore.options import RunKeywords, RunOptions  # noqa: TC001  # callers may look at types
 from batchcore.pg.database import Database
 from batchcore.pg.ledger import IssueRows, Lease, Ledger, Planned, taken_over
 from batchcore.pg.session import Session, View, snapshot, transaction
@@ -54,12 +56,11 @@ from batchcore.sources.host import Selection
 from batchcore.sources.portfolios import lock_portfolios
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from batchcore.config import Settings
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Issues
-    from batchcore.options import RunKeywords, RunOptions
 
 LEAST_LANES: Final = 2
 """Minimum connections: one reader, one writer; the heartbeat's is extra."""

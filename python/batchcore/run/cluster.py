@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import pickle
 import uuid
+from collections.abc import Iterable
 from concurrent.futures import CancelledError as FutureCancelledError
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
@@ -25,6 +27,7 @@ from batchcore.errors import (
     ProcessDiedError,
 )
 from batchcore.late_imports import imported
+from batchcore.options import RunKeywords, RunOptions  # noqa: TC001  # callers may look at types
 from batchcore.pg.database import Database
 from batchcore.pg.ledger import LIVES, Ledger
 from batchcore.pg.session import transaction
@@ -37,13 +40,14 @@ from batchcore.run.result import BatchResult, ShardResult, kept
 from batchcore.run.status import RunStatus, run_of, shard_of
 
 if TYPE_CHECKING:
-    import datetime as dt
-    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from distributed import Client
 
-    from batchcore.options import Progress, RunKeywords, RunOptions
+    from batchcore.options import Progress
     from batchcore.shards import Shard
+else:
+    Client = Any  # of an extra, for callers who look at types
 
 Value = TypeVar("Value")
 

@@ -75,16 +75,16 @@ class ChunkPipeline:
     async def run(self, readers: SessionPool, writers: SessionPool, lanes: int) -> None:
         """Load, compute and write the chunks, as many side by side as there are lanes."""
         # That bounds what is in memory. Prices are loaded beside the first chunks.
-        chunks = iter(self.policy.chunks)
+        chunks, prices = iter(self.policy.chunks), self._prices
         try:
             async with asyncio.TaskGroup() as tasks:
-                prices = self._prices
                 if prices is None:
                     prices = tasks.create_task(load_prices(readers, self.policy))
                 for _ in range(lanes):
                     tasks.create_task(self._lane(chunks, prices, readers, writers))
         finally:
-            self.policy.cancel.set()
+            if prices is not None:  # which, stopped by their flag alone, would fail themselves
+                prices.cancel()
 
     async def _lane(
         self,

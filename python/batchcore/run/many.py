@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal, Unpack, cast
@@ -10,15 +11,14 @@ from typing import TYPE_CHECKING, Final, Literal, Unpack, cast
 from batchcore.config import Schema
 from batchcore.declared import FrozenDict
 from batchcore.errors import ConfigError
+from batchcore.options import RunKeywords, RunOptions  # noqa: TC001  # callers may look at types
 from batchcore.run.batch import run_up_to_now
 from batchcore.run.request import requested
 from batchcore.run.result import BatchResult, kept
 from batchcore.run.tasks import SharedProgress, each
 
 if TYPE_CHECKING:
-    import datetime as dt
-
-    from batchcore.options import Progress, RunKeywords, RunOptions
+    from batchcore.options import Progress
 
 KEPT: Final = "batchcore_many"
 """The attribute of a cancellation that holds the reports of the runs that it ended."""

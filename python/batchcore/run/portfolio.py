@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt  # noqa: TC003  # callers may look at types
+import datetime as dt  # callers may look at types
+import uuid
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict
 
@@ -45,8 +47,7 @@ from batchcore.units import CENTS, LotKind
 from batchcore.values import normalised
 
 if TYPE_CHECKING:
-    import uuid
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Floats, Holdings, Int32, Rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt  # noqa: TC003  # callers may look at types
+import datetime as dt  # callers may look at types
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import math
 from bisect import bisect_left
 from dataclasses import asdict, dataclass
@@ -23,7 +24,6 @@ from batchcore.values import normalised
 from batchcore.words import plain
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Iterable, Sequence
     from fractions import Fraction
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import uuid
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +19,6 @@ from batchcore.run.result import ShardResult
 from batchcore.words import plain
 
 if TYPE_CHECKING:
-    import uuid
     from collections.abc import Sequence
 
 
