@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from batchcore.frames import Issues, day_keys
+from batchcore.frames import Days, Issues, day_keys
 from batchcore.units import State
 from batchcore.values import normalised
 from batchcore.words import short
@@ -53,8 +53,10 @@ def counting(rows: SplitRows) -> tuple[SplitRows, Issues]:
             bad |= dict.fromkeys(group.tolist(), f"{' and '.join(ratios)} on one ex-date")
         elif at >= 0:
             kept.append(at)
-    shown = sorted(bad, key=lambda at: (int(owner[at]), int(rows.day.values[at]), bad[at]))
-    texts, days = rows.symbol.texts(), rows.day.take(np.array(shown, dtype=np.int64))
+    on = np.where(rows.day.state == State.VALUE, rows.day.values, 0)
+    shown = sorted(bad, key=lambda at: (int(owner[at]), int(on[at]), bad[at]))
+    texts, states = rows.symbol.texts(), rows.day.state[shown]
+    days = Days(on[shown], np.minimum(states, np.uint8(State.NULL)))  # an issue has a date or none
     issues = Issues.of(
         "bad_split",
         np.full(len(shown), -1),

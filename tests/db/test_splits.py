@@ -137,6 +137,22 @@ def named(found: batchcore.VerifyResult) -> dict[str, int]:
     return {cause: count for cause, count in found.causes.items() if count}
 
 
+@pytest.mark.parametrize("ex_date", ["infinity", "-infinity", None])
+async def test_split_whose_only_row_has_no_date_is_an_issue_without_one(
+    split_host: str, ex_date: str | None
+) -> None:
+    await fill(split_host, HELD)
+    insert = "INSERT INTO stock_splits VALUES ('AAA', $1::text::date, 2, 1)"
+    await database.fetch(split_host, insert, ex_date)
+    result = await run_days(split_host, D0, D3, settings=settings_of(SPLIT))
+    (found,) = (one for one in result.to_dict()["issues"] if one["name"] == "bad_split")
+    assert (found["symbol"], found["session"]) == ("AAA", None)
+    assert found["detail"] == f"ex_date = {'NULL' if ex_date is None else 'not finite'}"
+    (run,) = await batchcore.runs(split_host, run_id=result.run_id)
+    assert [one.session for one in run.symbol_issues if one.name == "bad_split"] == [None]
+    assert (await batchcore.verify(split_host, settings=settings_of(SPLIT))).differing == 0
+
+
 RESTATED = tuple((symbol, day, close if day >= D2 else close / 2) for symbol, day, close in TRADED)
 UNSPLIT = tuple(
     ("AAA", day, Decimal(close)) for day, close in zip(DAYS, (100, 102, 103, 104), strict=True)
