@@ -12,8 +12,8 @@ import baseline
 import batchcore
 from batch.compare import LEFT_OUT, columns_of
 from batch.wire import connected
-from batchcore.schema import COUNT_COLUMNS, MONEY_COLUMNS
-from batchcore.units import CENTS, RETURN_SCALE
+from batchcore.audit import compute
+from batchcore.schema import RULE_COLUMNS
 from sample import Sides, table, words
 
 PHASES = ("load", "compute", "persist")
@@ -137,11 +137,7 @@ def bench_compute(benchmark, contest: Contest, loaded: baseline.Loaded, seconds,
     rows, expected = results["native"], list(zip(*results["baseline"], strict=True))
     assert len(rows) == contest.rows
     by_name = dict(zip(baseline.COLUMNS, expected, strict=True))
-    for column in MONEY_COLUMNS:
-        cents = [int(amount.scaleb(CENTS)) for amount in by_name[column]]
-        assert getattr(rows, column).tolist() == cents, column
-    for column in COUNT_COLUMNS:
-        assert getattr(rows, column).tolist() == list(by_name[column]), column
-    assert not rows.daily_return.state.any()
-    returns = [int(value.scaleb(RETURN_SCALE)) for value in by_name["daily_return"]]
-    assert rows.daily_return.values.tolist() == returns
+    for name, column in compute.columns_of(rows, RULE_COLUMNS).items():
+        assert not column.state.any(), name
+        values = [int(value * 10**column.scale) for value in by_name[name]]
+        assert column.values.tolist() == values, name

@@ -21,7 +21,7 @@ import numpy as np
 from batchcore import arrow
 from batchcore.arrow import ArrowColumn, ArrowTable
 from batchcore.errors import InputError
-from batchcore.schema import HOST, MONEY_COLUMNS, Kind
+from batchcore.schema import HOST, Kind
 from batchcore.units import CENTS, FLOW_SIGNS, Mark, State
 from batchcore.values import shown
 
@@ -1045,7 +1045,7 @@ class Rows(ArrowFrame, kw_only=True):
     def _shown(self) -> dict[str, Any]:
         """Return the columns, amounts as their columns of `portfolio_snapshots` declare them."""
         columns: dict[str, Any] = {
-            name: Decimals(column, CENTS) if name in MONEY_COLUMNS else column
+            name: Decimals(column, CENTS) if getattr(column, "dtype", None) == np.int64 else column
             for name, column in super()._shown().items()
         }
         marks, legacy = columns.pop("marks"), columns.pop("legacy")

@@ -57,6 +57,7 @@ class Use(enum.Flag):
     HOLDINGS = PRICES | LATEST | LOTS  # beta and sectors of one portfolio
     RUN = HOLDINGS | ROWS  # each run, whatever its policy and analytics
     VALUATION = SPLITS | RATES  # what values lots beside closes, where the `Schema` maps it
+    ROLLFORWARD = RUN | VALUATION  # runs of that policy, whatever their analytics
 
 
 NOTHING: Final = Use(0)
@@ -408,7 +409,6 @@ CURRENCY: Final = Column("currency", "varchar(3)", Use.RATES)
 CURRENCY_TABLES: Final = ("positions", "company_profiles")
 """Where that column may be."""
 
-_CENTS: Final = 2
 _SNAPSHOT: Final = HOST["portfolio_snapshots"]
 
 SNAPSHOT_SCALES: Final = MappingProxyType(
@@ -420,11 +420,15 @@ SNAPSHOT_SCALES: Final = MappingProxyType(
 )
 """Decimals of the numbers of a snapshot, as the rules give them."""
 
-RULE_COLUMNS: Final = tuple(name for name in _SNAPSHOT.names(Use.ROWS) if name in SNAPSHOT_SCALES)
-"""Columns of a snapshot that S5 to S9 name, beside its key and `is_complete`."""
 
-MONEY_COLUMNS: Final = tuple(name for name in RULE_COLUMNS if SNAPSHOT_SCALES[name] == _CENTS)
-"""Those of money."""
+def snapshot_figures(uses: Use) -> tuple[str, ...]:
+    """Return the numbers of a snapshot that some uses write."""
+    written = (column.name for column in _SNAPSHOT.columns if column.writes & uses)
+    return tuple(name for name in written if name in SNAPSHOT_SCALES)
+
+
+RULE_COLUMNS: Final = snapshot_figures(Use.RUN)
+"""Columns of a snapshot that S5 to S9 name, and every policy writes."""
 
 COUNT_COLUMNS: Final = tuple(name for name in RULE_COLUMNS if SNAPSHOT_SCALES[name] == 0)
 """Those that count positions."""

@@ -258,12 +258,12 @@ class ChunkCheck:
         first, last = int(looks_back.min()), int(links.day.max())
         query = select_changed_closes(policy.catalog, symbols, int(written.at.min()), first, last)
         splits = ChangedCloses.none()
-        mapped = policy.catalog.schema.splits if Use.SPLITS in policy.valued_by else None
+        mapped = policy.catalog.schema.splits if Use.SPLITS in policy.uses else None
         if mapped is not None and restates(mapped):
             of_splits = select_changed_splits(policy.catalog, symbols, int(written.at.min()))
             splits = await load(policy.session, of_splits)
         since, converted = policy.since(links), np.zeros(len(differing), dtype=np.bool_)
-        if Use.RATES in policy.valued_by and policy.catalog.schema.fx is not None:
+        if Use.RATES in policy.uses and policy.catalog.schema.fx is not None:
             of_host = policy.session, policy.catalog, self.selection, ids
             settings = policy.request.settings
             converted = await converted_since(*of_host, written, since, settings)

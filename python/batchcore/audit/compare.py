@@ -11,9 +11,9 @@ import numpy as np
 from batchcore.frames import rescaled
 from batchcore.run.analysis import OBSERVATIONS
 from batchcore.run.analytic_rows import SHARE_SCALE
-from batchcore.schema import MONEY_COLUMNS, RULE_COLUMNS
+from batchcore.schema import RULE_COLUMNS, SNAPSHOT_SCALES, Use, snapshot_figures
 from batchcore.sources.stored import ANALYTIC, EMPTY, GREEKS, SHARES
-from batchcore.units import State
+from batchcore.units import CENTS, State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from batchcore.sources.stored import StoredRows
 
 
-COLUMNS: Final = (*RULE_COLUMNS, *ANALYTIC)
+COLUMNS: Final = (*snapshot_figures(Use.ROLLFORWARD), *ANALYTIC)
 """Columns of a snapshot that S5 to S9 and A1 to A6 name, in the order of the report."""
 
 ALL_COLUMNS: Final = (*COLUMNS, *GREEKS, *EMPTY)
@@ -53,8 +53,9 @@ REASONS: Final = (
 
 EXPOSURES: Final = tuple(
     name
-    for name in MONEY_COLUMNS
-    if name not in {"equity_balance", "total_value"}
+    for name in RULE_COLUMNS
+    if SNAPSHOT_SCALES[name] == CENTS
+    and name not in {"equity_balance", "total_value"}
     and not name.startswith(("daily_", "cumulative_"))
 )
 """Columns of money that are neither equity nor what is added to it (S9, L29, L30)."""

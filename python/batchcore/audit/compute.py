@@ -13,7 +13,7 @@ import numpy as np
 from batchcore.audit.compare import value_at
 from batchcore.frames import LEFT_OUT, Decimals, Frame, Objects, Opening, Previous, taken
 from batchcore.native import CancelFlag, in_thread, roll_forward
-from batchcore.schema import COUNT_COLUMNS, MONEY_COLUMNS, SNAPSHOT_SCALES
+from batchcore.schema import SNAPSHOT_SCALES
 from batchcore.sources.reference_rows import as_decimals
 from batchcore.sources.stored import SHARES
 from batchcore.units import CENTS, State
@@ -199,11 +199,15 @@ def _session(  # noqa: PLR0917  # rows, and what they are computed from
     )
 
 
-def columns_of(rows: Rows) -> dict[str, Decimals]:
-    """Return the columns of `RULE_COLUMNS`."""
-    found = {name: Decimals(getattr(rows, name), CENTS) for name in MONEY_COLUMNS}
-    found |= {name: Decimals(getattr(rows, name).astype(np.int64), 0) for name in COUNT_COLUMNS}
-    return {**found, "daily_return": rows.daily_return}
+def columns_of(rows: Rows, figures: Sequence[str]) -> dict[str, Decimals]:
+    """Return the figures of rows, of their snapshots."""
+    columns = {name: getattr(rows, name) for name in figures}
+    return {
+        name: column
+        if isinstance(column, Decimals)
+        else Decimals(column.astype(np.int64, copy=False), SNAPSHOT_SCALES[name])
+        for name, column in columns.items()
+    }
 
 
 def shares_of(objects: Objects | FloatObjects) -> Shares:

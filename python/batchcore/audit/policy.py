@@ -65,7 +65,7 @@ async def policy_audit(session: Session, request: Request, *, fast: bool) -> Pol
         raise ConfigError(f"the policy `{request.policy}` has no verification", "policy")
     catalog = await inspect(session, request.settings.schema)
     kind = audit()
-    check(catalog, Use.RUN | kind.valued_by, writes=False)
+    check(catalog, kind.uses, writes=False)
     calendar = await load_calendar(session, catalog, request.calendar)
     return kind(session, catalog, calendar, request, fast=fast)
 
@@ -87,7 +87,7 @@ class PolicyAudit(abc.ABC):
     """Whether P&L and flows of a row are of its day alone, whatever has been since the row before
     it (L12, L18); then no row is a baseline either."""
     reads_deleted: ClassVar[bool] = False  # whether soft-deleted positions and events count
-    valued_by: ClassVar[Use] = Use.VALUATION  # what values lots beside closes, where it is mapped
+    uses: ClassVar[Use] = Use.ROLLFORWARD  # what of the tables it needs
     valuation: Valuation  # once `share` is done and anything is computed natively
     market: Market  # likewise
     host: Host | None = None  # likewise, where the policy needs one
@@ -149,7 +149,7 @@ class PolicyAudit(abc.ABC):
 
     async def convert(self, session: Session, inputs: Inputs, selection: Selection) -> Inputs:
         """Return inputs with what converts their lots, once `share` is done (C6)."""
-        if Use.RATES not in self.valued_by or self.catalog.schema.fx is None:
+        if Use.RATES not in self.uses or self.catalog.schema.fx is None:
             return inputs
         homes = await load(session, select_homes(self.catalog, selection))
         currency = homes.currency.take(located(inputs.ids, homes.id))
@@ -181,7 +181,7 @@ class PolicyAudit(abc.ABC):
 
     def cells(self, rows: Rows) -> tuple[dict[str, Decimals], Shares | None]:
         """Return the columns of native rows, and their `sector_exposure` if that is computed."""
-        return columns_of(rows), None
+        return columns_of(rows, self.computed), None
 
     def opens(self, links: Links) -> Bools:
         """Return which rows go on from an equity that is not stored (S5, L6)."""

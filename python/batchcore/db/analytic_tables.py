@@ -83,7 +83,7 @@ def check_parts(catalog: Catalog, level: str, *, writes: bool = True) -> Parts:
         lacking = _absent(catalog, use) if use & _LEVELS[level] else None
         if lacking:
             uses, off[part] = uses & ~use, f"no table {catalog.label(lacking)}"
-    check(catalog, Use.RUN | Use.VALUATION | uses, writes=writes)
+    check(catalog, Use.ROLLFORWARD | uses, writes=writes)
     return Parts(
         level,
         profiles=bool(uses & Use.SECTORS),
@@ -94,6 +94,9 @@ def check_parts(catalog: Catalog, level: str, *, writes: bool = True) -> Parts:
         jsonb=level != "none" and has_jsonb(catalog),
     )
 
+
+LEGACY_USES: Final = Use.RUN | Use.LEGACY | Use.GREEKS
+"""What runs of the policy `legacy` need."""
 
 LEGACY: Final = HOST[SNAPSHOTS].names(Use.LEGACY | Use.GREEKS)
 """Columns that the policy `legacy` writes beside those of every run."""
@@ -110,7 +113,7 @@ class LegacyTables:
 
 def check_legacy(catalog: Catalog, *, writes: bool = True) -> LegacyTables:
     """Return what `legacy` finds; refuse a database that it cannot work with, see `check`."""
-    check(catalog, Use.RUN | Use.LEGACY | Use.GREEKS, writes=writes)
+    check(catalog, LEGACY_USES, writes=writes)
     names = HOST[SNAPSHOTS].names(Use.CLEARED)
     found = {column: catalog.find(SNAPSHOTS, column) for column in names}
     cleared = {

@@ -138,7 +138,7 @@ class Catalog:
             return asked
         if asked is None and not found.fits:
             known = self.schema.described[table].column(column)
-            if known.writes & Use.ROWS:
+            if known.writes & Use.ROLLFORWARD:
                 asked = known.sizes[1]  # nothing finer is ever written there
         declared_scale = max(found.scale, 0)
         return declared_scale if asked is None else min(asked, declared_scale)

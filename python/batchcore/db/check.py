@@ -50,11 +50,8 @@ _NULLED: Final = MappingProxyType({"daily_return": " (S10)"})
 _FIGURES: Final = Use.ANALYTICS | Use.BETAS | Use.FACTORS | Use.LEGACY | Use.GREEKS
 """What sets figures to NULL that do not fit."""
 
-_ROUNDED: Final = Use.ROWS | Use.LEGACY
+_ROUNDED: Final = Use.ROLLFORWARD | Use.LEGACY
 """What writes figures with the decimals of docs/schema.md, whatever the column has."""
-
-_SCALED: Final = Use.RUN | Use.VALUATION
-"""What counts as 64 bits hold it: decimals are chosen where its digits do not all fit."""
 
 _MODERATE: Final = 8
 """Decimals that leave ten digits before the point, of what is too wide at any scale."""
@@ -62,7 +59,7 @@ _MODERATE: Final = 8
 
 @lru_cache(maxsize=32)  # each load of a cache asks
 def problems_of(
-    catalog: Catalog, uses: Use = Use.RUN | Use.VALUATION, *, writes: bool = True
+    catalog: Catalog, uses: Use = Use.ROLLFORWARD, *, writes: bool = True
 ) -> tuple[str, ...]:
     """Return a line for each difference from what some uses need, in the order of `HOST`.
 
@@ -71,7 +68,7 @@ def problems_of(
     return tuple(_problems(catalog, uses, writes=writes))
 
 
-def check(catalog: Catalog, uses: Use = Use.RUN | Use.VALUATION, *, writes: bool = True) -> None:
+def check(catalog: Catalog, uses: Use = Use.ROLLFORWARD, *, writes: bool = True) -> None:
     """Refuse a database that some uses cannot work with, by all that `problems_of` finds."""
     problems = problems_of(catalog, uses, writes=writes)
     if problems:
@@ -276,7 +273,8 @@ def _scale_problems(
     if scale > MAX_SCALE:
         yield f"{label}: is {found.declared}, expected at most {MAX_SCALE} decimals"
         return
-    is_scaled = column.uses & _SCALED and not column.writes & Use.ROWS
+    # What counts as 64 bits hold it: decimals are chosen where its digits do not all fit.
+    is_scaled = column.uses & Use.ROLLFORWARD and not column.writes & Use.ROLLFORWARD
     is_chosen = not is_scaled or name in catalog.schema.scales
     if not is_chosen and found.precision is not None and not found.fits:
         whole = MAX_SCALE - found.precision + (found.scale or 0)

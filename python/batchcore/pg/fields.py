@@ -17,12 +17,13 @@ from batchcore.frames import (
     Objects,
     Text,
 )
+from batchcore.units import CENTS
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     Column = (
-        npt.NDArray[np.uint8 | np.bool_]
+        npt.NDArray[np.uint8 | np.bool_ | np.int32 | np.int64]
         | Decimals
         | Days
         | Integers
@@ -57,11 +58,18 @@ def field_of(name: str, column: Column, *, jsonb: bool = False) -> Field:
             kind, values = "timestamptz", (column.unix_us,)
         case Constant():
             kind, values = "bool" if isinstance(column.value, bool) else "text", (column.value,)
-        case np.ndarray() if column.dtype == np.bool_:
-            kind, values = "bool", (column.view(np.uint8),)
         case _:
-            kind, values = "uuid", (column,)
+            kind, values = _of_array(column)
     return name, kind, values, getattr(column, "state", None)
+
+
+def _of_array(array: npt.NDArray[Any]) -> tuple[str, tuple[Any, ...]]:
+    """Return what the encoder takes for truth values, cents, whole numbers or ids."""
+    if array.dtype == np.bool_:
+        return "bool", (array.view(np.uint8),)
+    if array.dtype == np.int64:
+        return "numeric", (array, CENTS)
+    return "int4" if array.dtype == np.int32 else "uuid", (array,)
 
 
 PIECE_BYTES: Final = 1 << 20

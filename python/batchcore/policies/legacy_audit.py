@@ -13,13 +13,13 @@ from batchcore import reference as ref
 from batchcore.audit import compare
 from batchcore.audit.compute import columns_of, shares_of
 from batchcore.audit.policy import PolicyAudit, latest_before
-from batchcore.db.analytic_tables import LEGACY, POSITION_BETAS, PROFILES, check_legacy
+from batchcore.db.analytic_tables import LEGACY, LEGACY_USES, POSITION_BETAS, PROFILES
 from batchcore.frames import ComputedDays, Decimals, Opening
 from batchcore.native import build_host, contributions
 from batchcore.policies.legacy import PREVIOUS_CLOSE_DAYS
 from batchcore.reference import legacy
 from batchcore.run.valuation import Valuation
-from batchcore.schema import COUNT_COLUMNS, NOTHING, RULE_COLUMNS
+from batchcore.schema import COUNT_COLUMNS, RULE_COLUMNS
 from batchcore.sources import stored as stores
 from batchcore.sources.positions import load_symbols
 from batchcore.sources.prices import load_legacy_closes
@@ -27,6 +27,7 @@ from batchcore.sources.profiles import select_newest_betas, select_spelt_profile
 from batchcore.sources.query import load
 from batchcore.sources.stored import ANALYTIC, SHARES, Fact
 from batchcore.units import State
+from batchcore.values import present
 
 if TYPE_CHECKING:
     import uuid
@@ -70,7 +71,7 @@ _NATIVE: Final = ("total_value", *(name for name in LEGACY if name != SHARES))
 class LegacyAudit(PolicyAudit):
     """The policy on the tables of a host."""
 
-    columns = compare.ALL_COLUMNS
+    columns = (*RULE_COLUMNS, *ANALYTIC, *stores.GREEKS, *stores.EMPTY)
     stored_rules: ClassVar = stores.LEGACY
     computed: ClassVar = (*RULE_COLUMNS, *_NATIVE[1:], *_NEVER_FILLED)
     has_shares: ClassVar = True
@@ -81,7 +82,7 @@ class LegacyAudit(PolicyAudit):
     by_quantity: ClassVar = BY_QUANTITY
     ends_at_exit: ClassVar = False  # it goes on (L8)
     of_day: ClassVar = True
-    valued_by: ClassVar = NOTHING
+    uses: ClassVar = LEGACY_USES
     reads_deleted: ClassVar = True  # for what they realized (L17)
 
     _prices = ref.market(())
@@ -89,10 +90,9 @@ class LegacyAudit(PolicyAudit):
     _benchmark_since = 0
 
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # of `PolicyAudit`
-        """Check the tables of the policy."""
+        """Compare the columns that there are."""
         super().__init__(*args, **options)
-        check_legacy(self.catalog, writes=False)
-        self.columns = self.read = stores.readable(self.catalog, compare.ALL_COLUMNS)
+        self.columns = self.read = stores.readable(self.catalog, self.columns)
 
     async def share(self, selection: Selection, first: int, last: int) -> None:
         """Load closes, profiles and since when there is a benchmark."""
@@ -166,10 +166,8 @@ class LegacyAudit(PolicyAudit):
 
     def cells(self, rows: Rows) -> tuple[dict[str, Decimals], Shares | None]:
         """Return the columns of native rows, and their `sector_exposure`."""
-        if rows.legacy is None:
-            return super().cells(rows)
         own = {name: getattr(rows.legacy, name) for name in _NATIVE}
-        return columns_of(rows) | own, shares_of(rows.legacy.sector_exposure)
+        return columns_of(rows, RULE_COLUMNS) | own, shares_of(present(rows.legacy).sector_exposure)
 
     def opens(self, links: Links) -> Bools:
         """Return which rows go on from the column of the portfolio (L6).

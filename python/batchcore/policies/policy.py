@@ -17,6 +17,7 @@ from batchcore.run import chunk_groups
 from batchcore.run import plan as plans
 from batchcore.run.result import Coverage
 from batchcore.run.valuation import Valuation
+from batchcore.schema import RULE_COLUMNS
 from batchcore.shards import in_shard
 from batchcore.sinks.snapshots import Equities, already_exist, encode_batch
 from batchcore.sources.events_flows import FLOWS, select_events, select_flows
@@ -126,6 +127,7 @@ class Policy(abc.ABC):
     `make_plan` comes first, then `begin`; chunks are computed once `load_prices` has returned.
     """
 
+    figures: ClassVar = RULE_COLUMNS  # columns of its rows that are written
     reads_deleted: ClassVar = False  # whether soft-deleted positions count
 
     plan: Plan  # what each portfolio writes, of the shard of the run
@@ -194,7 +196,7 @@ class Policy(abc.ABC):
     def columns(
         self, chunk: Chunk, rows: Rows, analysed: Analysed | None, analysis: Analysis | None
     ) -> dict[str, Any]:
-        """Return what a chunk writes beside the columns of every run, for `encode_batch`."""
+        """Return what a chunk writes beside the figures of its rows, for `encode_batch`."""
 
     def compute(self, facts: ChunkFacts, opening: Opening, prices: RunPrices) -> Rows:
         """Return the rows of a chunk."""
@@ -225,6 +227,7 @@ class Policy(abc.ABC):
             already_exist(rows, ids, existing.portfolio_id, existing.day),
             self.equities(rows, ids, chunk),
             self.run.clock.stamp(),
+            figures=self.figures,
             cancel=self.cancel,
             **self.columns(chunk, rows, analysed, analysis),
         )

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -38,6 +38,7 @@ from batchcore.run.price_gaps import (
 )
 from batchcore.run.prices import PriceWindow, load_closes
 from batchcore.run.result import Coverage
+from batchcore.schema import Use, snapshot_figures
 from batchcore.shards import in_shard
 from batchcore.sinks.snapshots import Equities
 from batchcore.sources.host import Selection, located
@@ -70,6 +71,8 @@ if TYPE_CHECKING:
 
 class RollForward(Policy):
     """Each portfolio continues from its latest snapshot, session by session."""
+
+    figures: ClassVar = snapshot_figures(Use.ROLLFORWARD)
 
     def __init__(self, run: RunContext, catalog: Catalog, calendar: Calendar, days: Range) -> None:
         super().__init__(run, catalog, calendar, days)

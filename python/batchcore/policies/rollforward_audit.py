@@ -29,11 +29,12 @@ from batchcore.frames import (
     taken,
 )
 from batchcore.native import contributions
+from batchcore.policies.rollforward import RollForward
 from batchcore.run.analysis import PAST_RETURNS, ChunkInputs, extra_symbols, load_analysis
 from batchcore.run.monitor import Monitor
 from batchcore.run.prices import PriceWindow, load_closes
 from batchcore.run.valuation import Valuation
-from batchcore.schema import COUNT_COLUMNS, RULE_COLUMNS
+from batchcore.schema import COUNT_COLUMNS
 from batchcore.sources.host import floats
 from batchcore.sources.positions import load_symbols
 from batchcore.sources.query import load
@@ -70,7 +71,7 @@ class RollForwardAudit(PolicyAudit):
     """The policy on the tables of a host."""
 
     columns = compare.COLUMNS
-    computed: ClassVar = RULE_COLUMNS
+    computed: ClassVar = RollForward.figures
     of_first_row: ClassVar = compare.PNL_COLUMNS
     sums: ClassVar = ("capital_flow",)
     by_chain: ClassVar = BY_CHAIN
@@ -86,14 +87,14 @@ class RollForwardAudit(PolicyAudit):
         super().__init__(*args, **options)
         self._parts: Parts | None = None  # of the analytics; None where there are none
         if self.request.analytics == "none":
-            self.read = RULE_COLUMNS
+            self.read = self.computed
             return
         try:
             self._parts = check_parts(self.catalog, LEVEL, writes=False)
             self.off.update(self._parts.off)
         except SchemaError as error:  # of the columns of analytics: the others were checked
             self.off["analytics"] = str(error)
-            self.read = RULE_COLUMNS
+            self.read = self.computed
 
     async def share(self, selection: Selection, first: int, last: int) -> None:
         """Load closes, marks and betas."""

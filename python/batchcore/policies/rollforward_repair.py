@@ -18,7 +18,6 @@ from batchcore.policies.rollforward import RollForward, in_cents
 from batchcore.policies.rollforward_audit import expected_of
 from batchcore.run.plan import Rewrites
 from batchcore.run.result import Differences
-from batchcore.schema import RULE_COLUMNS
 from batchcore.sinks.snapshots import Equities
 from batchcore.sources.host import located
 from batchcore.sources.query import load
@@ -62,7 +61,7 @@ class RepairedRollForward(RollForward):
         """Return the snapshots of a chunk, with their cells."""
         first, last = self.existing_window(chunk)
         calendar, ids = self.calendar, np.ascontiguousarray(self.plan.id[chunk.rows])
-        columns = RULE_COLUMNS if self.parts.level == "none" else (*RULE_COLUMNS, *ANALYTIC)
+        columns = self.figures if self.parts.level == "none" else (*self.figures, *ANALYTIC)
         source = StoredSource(self.catalog, calendar, ROLLFORWARD)
         portfolios = self.selection_of(chunk, None)
         query = select_stored(source, portfolios, (first, last), columns, ids, earlier=False)
@@ -104,7 +103,8 @@ class RepairedRollForward(RollForward):
         self, loaded: ChunkLoad, rows: Rows, analytics: Mapping[str, Column] | None
     ) -> Int64:
         """Return (n,) how many cells of each row are stored otherwise, or not at all."""
-        stored, columns = cast("ExistingCells", loaded.existing).rows, columns_of(rows)
+        stored = cast("ExistingCells", loaded.existing).rows
+        columns = columns_of(rows, self.figures)
         wrong = np.full(len(rows), len(columns), dtype=np.int64)
         keys = day_keys(stored.portfolio, stored.day)
         sought = day_keys(rows.portfolio, rows.day)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from batchcore import _core
-from batchcore.frames import Days, among, day_keys, distinct, taken
+from batchcore.frames import Constant, Days, among, day_keys, distinct, taken
 from batchcore.pg.fields import field_of
 from batchcore.pg.sql import Sql, column_name, compose
-from batchcore.schema import COUNT_COLUMNS, MONEY_COLUMNS
+from batchcore.schema import RULE_COLUMNS
 from batchcore.sinks.analytics import ChunkTables, encode_table, write_tables
 from batchcore.sinks.staging import EncodedRows, Writer
-from batchcore.units import CENTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -107,6 +105,7 @@ def encode_batch(
     equities: Equities,
     stamp: Stamp,
     *,
+    figures: Sequence[str] = RULE_COLUMNS,
     analytics: Mapping[str, Any] | None = None,
     jsonb: bool = False,
     tables: ChunkTables = NO_TABLES,
@@ -116,10 +115,11 @@ def encode_batch(
 ) -> Batch:
     """Return the bytes of a chunk: of rows that are new, and of those that ``exist`` already.
 
-    Rows are sorted by portfolio, of sorted ``ids``, and day. Without ``analytics`` these columns
-    are left alone; ``jsonb`` is the type of `sector_exposure`. ``cleared`` columns become NULL in
-    rows that exist, ``defaulted`` ones are NULL in new rows, against their default. If ``cancel``
-    is raised from another thread, it stops the call with a `CancelledError`.
+    Rows are sorted by portfolio, of sorted ``ids``, and day; ``figures`` are their columns that are
+    written. Without ``analytics`` these columns are left alone; ``jsonb`` is the type of
+    `sector_exposure`. ``cleared`` columns become NULL in rows that exist, ``defaulted`` ones are
+    NULL in new rows, against their default. If ``cancel`` is raised from another thread, it stops
+    the call with a `CancelledError`.
     """
     new, replaced = np.flatnonzero(~exist), np.flatnonzero(exist)
     head: list[Field] = [
@@ -129,11 +129,22 @@ def encode_batch(
     # A NULL has no bytes, so its type does not matter.
     nulls = Days.nulls(len(new))
     no_values = [field_of(name, nulls) for name in defaulted]
-    of_rows = partial(_fields, rows, ids, analytics or {}, jsonb=jsonb)
+    columns: dict[str, Any] = {
+        "portfolio_id": taken(ids, rows.portfolio),
+        "snapshot_date": Days(rows.day),
+        **{name: getattr(rows, name) for name in figures},
+        "is_complete": Constant(value=True),
+        **(analytics or {}),
+    }
+
+    def of_rows(own: Int64) -> list[Field]:
+        some = columns if len(own) == len(rows) else taken(columns, own)
+        return [field_of(name, column, jsonb=jsonb) for name, column in some.items()]
+
     new_fields = [*head, *of_rows(new), *no_values]
-    equity_fields: list[Field] = [
-        ("id", "uuid", (equities.portfolio_id,), None),
-        ("equity_balance", "numeric", (equities.cents, CENTS), None),
+    equity_fields = [
+        field_of("id", equities.portfolio_id),
+        field_of("equity_balance", equities.cents),
     ]
     owner = _core.locate(keys=equities.portfolio_id, ids=ids)
     return Batch(
@@ -146,22 +157,6 @@ def encode_batch(
         exist=tables.exist,
         cleared=cleared,
     )
-
-
-def _fields(  # some rows of both
-    rows: Rows, ids: Ids, columns: Mapping[str, Any], own: Int64, *, jsonb: bool
-) -> list[Field]:
-    if len(own) < len(rows):
-        rows, columns = rows.take(own), taken(columns, own)
-    return [
-        ("portfolio_id", "uuid", (taken(ids, rows.portfolio),), None),
-        ("snapshot_date", "date", (rows.day,), None),
-        *((name, "numeric", (getattr(rows, name), CENTS), None) for name in MONEY_COLUMNS),
-        field_of("daily_return", rows.daily_return),
-        *((name, "int4", (getattr(rows, name),), None) for name in COUNT_COLUMNS),
-        ("is_complete", "bool", (True,), None),
-        *(field_of(name, column, jsonb=jsonb) for name, column in columns.items()),
-    ]
 
 
 def already_exist(rows: Rows, ids: Ids, existing_id: Ids, existing_day: Int32) -> Bools:
