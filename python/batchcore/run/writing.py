@@ -25,6 +25,7 @@ from batchcore.run.prepare import load_prices, prepare, request_again
 from batchcore.run.result import causes
 from batchcore.sinks.refusal_errors import UNIQUE, described, is_of_known_key, is_refusal
 from batchcore.sinks.snapshots import Batch, write_batch
+from batchcore.sinks.staging import SETTLE
 from batchcore.words import counted
 
 if TYPE_CHECKING:
@@ -148,7 +149,6 @@ class ChunkWriter:
         if not batch.snapshots:
             return item
         judge = partial(self._is_refusal, session, by_others=session.consistent)
-        # The caller may have deferred constraints other than ours.
         parts = Bisection(self, item, session, judge, settles=False)
         await parts.write(batch)
         self.written += bool(parts.written)
@@ -163,7 +163,10 @@ class ChunkWriter:
     ) -> Sequence[Kept]:
         """Write a chunk or a part of it; return what it left to other writers."""
         stamp, acting = self._policy.run.clock.stamp(), self._policy.catalog.acting
-        return await write_batch(session, self.schema, batch, stamp, step, acting=acting)
+        settles = self._own is not None  # a caller may have deferred constraints other than ours
+        return await write_batch(
+            session, self.schema, batch, stamp, step, acting=acting, settles=settles
+        )
 
     def look_at_failures(
         self, item: ComputedChunk, refused: Mapping[int, str] | None = None
@@ -290,7 +293,7 @@ class Bisection:
         try:
             kept = await self._writer.put(session, batch)
             if self._settles:
-                await session.execute("SET CONSTRAINTS ALL IMMEDIATE")
+                await session.execute(SETTLE)
         except DatabaseError as error:
             if not is_refusal(error):
                 raise
