@@ -181,6 +181,11 @@ class Index(NamedTuple):
         """The columns of its condition."""
         return re.findall(r"\{(\w+)\}", self.where)
 
+    @property
+    def all_columns(self) -> set[str]:
+        """The columns of its key and of its condition."""
+        return {*self.columns, *self.where_columns}
+
 
 def _tables(listed: str) -> dict[str, Table]:
     """Return tables by name.

@@ -289,6 +289,28 @@ async def test_connections_of_an_engine_open_side_by_side(same_host: str, opener
             tasks.create_task(opened_by_batchcore(given.db))
 
 
+def sets_zone(connection: Any, *_: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("SET TimeZone = 'Asia/Tokyo'")
+    cursor.close()
+
+
+@pytest.mark.parametrize("when", ["connect", "first_connect", "checkout"])
+async def test_a_transaction_that_a_listener_of_an_engine_has_begun_is_committed(
+    same_host: str, when: str
+) -> None:
+    async with caller(same_host, "engine") as given:
+        event.listen(given.db.sync_engine, when, sets_zone)
+        for _ in range(2):
+            async with Database(given.db).snapshot("load") as session:
+                assert session.consistent
+                zone = await session.fetchval("SHOW TimeZone")
+            assert zone == "Asia/Tokyo" or when == "first_connect"  # on a connection of its own
+        async with given.db.connect() as connection:
+            zone = (await connection.exec_driver_sql("SHOW TimeZone")).scalar()
+            assert zone == "Asia/Tokyo" or when == "first_connect"
+
+
 @pytest.mark.parametrize("kind", ["pool", "engine", "asyncpg", "connection"])
 async def test_what_another_event_loop_has_opened_is_refused(same_host: str, kind: str) -> None:
     async with caller(same_host, kind) as given:

@@ -38,6 +38,16 @@ AFTERWARDS = acts(
     " RETURN NULL;",
     when="AFTER INSERT",
 )
+AT_COMMIT = acts(
+    "UPDATE portfolio_snapshots SET num_positions = 9 WHERE id = NEW.id; RETURN NULL;",
+    when="AFTER INSERT",
+    deferred=True,
+)
+EQUITY_AT_COMMIT = acts(
+    "UPDATE portfolios SET equity_balance = 1 WHERE id = NEW.portfolio_id; RETURN NULL;",
+    when="AFTER INSERT",
+    deferred=True,
+)
 PARTITIONED = f"""
     ALTER TABLE {SNAPSHOTS} RENAME TO old;
     CREATE TABLE {SNAPSHOTS} (LIKE old INCLUDING DEFAULTS, UNIQUE (portfolio_id, snapshot_date))
@@ -56,6 +66,7 @@ NEW_ROWS = {
     ),
     "elsewhere": (ELSEWHERE, "12 of 12 rows sent are missing; trigger `meddling`"),
     "afterwards": (AFTERWARDS, "12 of 12 rows sent differ in num_positions"),
+    "at commit": (AT_COMMIT, "12 of 12 rows sent differ in num_positions; trigger `meddling`"),
     "deleted": (
         acts(
             f"DELETE FROM {SNAPSHOTS} WHERE {ONE}; RETURN NULL;".replace("NEW.", ""),  # noqa: S608
@@ -155,7 +166,10 @@ async def test_what_is_not_kept_of_rows_replaced_is_an_error(
     assert await database.equities(filled) == equities
 
 
+ROLLED = "UPDATE portfolios SET equity_balance = equity_balance + 5 WHERE id = NEW.{}; RETURN NULL;"
 HARMLESS = {
+    "equities at commit": EQUITY_AT_COMMIT,
+    "rolled": acts(ROLLED.format("portfolio_id"), when="AFTER INSERT OR UPDATE"),
     "stamps": acts("NEW.created_at := 'epoch'; NEW.volatility_trend := 'host'; RETURN NEW;")
     + acts("NEW.updated_at := now(); RETURN NEW;", table="portfolios", name="touched"),
     "audit": "CREATE TABLE audit (portfolio uuid);"  # noqa: S608
@@ -303,6 +317,22 @@ async def test_what_is_not_kept_of_the_analytics_is_an_error(
     column = change.split(maxsplit=1)[0].removeprefix("NEW.")
     assert f"public.{table}: 3 of 3 rows sent differ in {column}; trigger" in str(error.value)
     assert await database.snapshots(host) == before
+
+
+async def test_an_equity_that_market_values_change_is_what_was_sent(host: str) -> None:
+    await database.fill(host, THREE)
+    await database.execute(
+        host, acts(ROLLED.format("portfolio_id"), table="positions", when="AFTER UPDATE")
+    )
+    end = date_of(SESSIONS[-1])
+
+    result = await batchcore.run_batch(host, end, end, analytics="full")
+
+    stored = await database.snapshots(host)
+    assert (result.rows_written, result.failed) == (3, 0)
+    assert await database.equities(host) == {
+        own: row["equity_balance"] for (own, _), row in stored.items()
+    }
 
 
 async def test_market_values_that_need_no_update_are_there(host: str) -> None:

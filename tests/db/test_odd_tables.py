@@ -228,6 +228,101 @@ async def test_prices_that_are_no_table_have_no_index_and_run(
     assert cache.get("AAA", date_of(DAYS[0])) == Decimal(11)
 
 
+VIRTUAL = {
+    "closes": (
+        (
+            "ALTER TABLE market_data_cache RENAME close TO raw",
+            (
+                "ALTER TABLE market_data_cache"
+                " ADD close numeric(12,4) GENERATED ALWAYS AS (raw) VIRTUAL NOT NULL"
+            ),
+        ),
+        (f"none on public.market_data_cache, whose close is virtual: {PRICES}",),
+    ),
+    "deleted": (
+        (
+            "ALTER TABLE positions RENAME deleted_at TO ended_at",
+            (
+                "ALTER TABLE positions ADD deleted_at timestamptz"
+                " GENERATED ALWAYS AS (NULLIF(ended_at, 'infinity')) VIRTUAL"
+            ),
+        ),
+        (
+            "none on public.positions, whose deleted_at is virtual: idx_positions_active_complete",
+            "none on public.positions, whose deleted_at is virtual: idx_positions_symbol_active",
+        ),
+    ),
+    "mapped": (
+        (
+            "ALTER TABLE positions RENAME investment_class TO raw",
+            (
+                "ALTER TABLE positions"
+                " ADD investment_class varchar(20) GENERATED ALWAYS AS (upper(raw)) VIRTUAL"
+            ),
+        ),
+        (
+            (
+                "none on public.positions, whose investment_class is virtual:"
+                " idx_positions_active_complete"
+            ),
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize(("made", "notes"), VIRTUAL.values(), ids=VIRTUAL)
+async def test_columns_that_are_virtual_have_no_index_and_run(
+    empty_host: str, made: tuple[str, ...], notes: tuple[str, ...]
+) -> None:
+    await filled(empty_host)
+    async with connected(empty_host) as connection:
+        if connection.get_server_version() < (18,):
+            pytest.skip("the server has no virtual columns")
+    await execute(empty_host, *made)
+
+    report = await migrate(empty_host)
+
+    assert {note for note in report.notes if note.startswith("none on ")} == set(notes)
+    await assert_ran(empty_host)
+    assert (await check(empty_host)).is_current
+    await downgrade(empty_host, "0001")
+
+
+INHERITED = {
+    "the same": ("close", {}, (1000, 1010, 1020)),
+    "another": ("close + 1", {"ambiguous_price": 1}, (1000, 1000, 1020)),
+}
+
+
+@pytest.mark.parametrize(("close", "issues", "equities"), INHERITED.values(), ids=INHERITED)
+async def test_a_close_of_a_table_and_of_its_child_is_two_rows(
+    empty_host: str, close: str, issues: dict[str, int], equities: tuple[int, ...]
+) -> None:
+    await filled(empty_host)
+    await migrate(empty_host)
+    await execute(
+        empty_host,
+        "CREATE TABLE prices_2026 (UNIQUE (symbol, date)) INHERITS (market_data_cache)",
+        "INSERT INTO prices_2026 SELECT * FROM market_data_cache"  # noqa: S608  # our own day
+        f" WHERE date = '{date_of(DAYS[1])}'",
+        f"UPDATE prices_2026 SET close = {close}",  # noqa: S608  # our own expression
+    )
+
+    result = await run(empty_host, settings={"min_coverage": 0.0})
+
+    assert (result.failed, result.rows_written) == (0, 6)
+    found = result.issues_by_name()
+    assert {name: found[name] for name in issues} == issues
+    assert ("ambiguous_price" in found) is bool(issues)
+    stored = await hosts.snapshots(empty_host)
+    assert {(day, row["equity_balance"]) for (_, day), row in stored.items()} == {
+        (day, Decimal(equity)) for day, equity in zip(DAYS, equities, strict=True)
+    }
+    cache = batchcore.PriceCache()
+    await cache.load_single_date(empty_host, ["AAA"], date_of(DAYS[1]))
+    assert cache.get("AAA", date_of(DAYS[1])) == (None if issues else Decimal(12))
+
+
 async def test_partitioned_snapshots_positions_and_portfolios_of_another_schema_run(
     empty_host: str,
 ) -> None:

@@ -169,6 +169,27 @@ async def test_a_margin_account_below_zero_costs_its_own_rows_only(host: str) ->
     )
 
 
+WITH_ITS_SNAPSHOT = acts(
+    "IF NEW.equity_balance IS DISTINCT FROM (SELECT s.equity_balance FROM portfolio_snapshots s"
+    " WHERE s.portfolio_id = NEW.id ORDER BY s.snapshot_date DESC LIMIT 1)"
+    " THEN RAISE EXCEPTION 'the equity is not that of the latest snapshot'; END IF; RETURN NULL;",
+    when="AFTER UPDATE",
+    table="portfolios",
+    deferred=True,
+)
+
+
+async def test_what_is_checked_in_the_end_is_checked_after_all_rows_of_each_part(
+    filled: str,
+) -> None:
+    await database.execute(filled, WITH_ITS_SNAPSHOT, REFUSALS["check"][0])
+
+    result = await run(filled)
+
+    await assert_all_but(filled, BAD)
+    assert [*issues_of(result)] == [str(BAD)]
+
+
 @pytest.mark.parametrize("refusal", ["check", "deferred", "zero", "equity trigger"])
 async def test_a_portfolio_that_is_refused_keeps_the_rows_that_it_had(
     filled: str, refusal: str

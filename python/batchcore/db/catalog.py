@@ -79,10 +79,13 @@ class Catalog:
 
     @property
     def one_price(self) -> bool:
-        """Whether a unique key of `market_data_cache` keeps each symbol and date to one row."""
-        return any(
-            self.has_key("market_data_cache", keys) for keys in (self.keys, self.deferrable_keys)
-        )
+        """Whether a unique key of `market_data_cache` keeps each symbol and date to one row.
+
+        That of a table says nothing of the rows of those that inherit from it.
+        """
+        table = "market_data_cache"
+        keyed = any(self.has_key(table, keys) for keys in (self.keys, self.deferrable_keys))
+        return keyed and table not in self.may_repeat & self.writable_tables
 
     def has_key(self, table: str, keys: Keys) -> bool:
         """Return whether some of these keys tell the rows of ``table`` apart.

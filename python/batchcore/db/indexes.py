@@ -60,6 +60,7 @@ class Relation:
     namespace: str
     name: str
     kind: str = "r"  # as `pg_class.relkind`
+    virtual: frozenset[str] = frozenset()  # columns that are computed when they are read
     indexes: list[FoundIndex] = field(default_factory=list)
     partitions: list[Relation] = field(default_factory=list)
 
@@ -153,6 +154,8 @@ WITH RECURSIVE tree AS (
 )
 SELECT tree.oid::int8, tree.parent::int8, tree.name::text,
     n.nspname::text, c.relname::text, c.relkind::text,
+    ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute AS a
+        WHERE a.attrelid = tree.oid AND a.attgenerated = 'v'),
     i.indexrelid::int8, x.relname::text, {columns},
     COALESCE(pg_catalog.pg_get_expr(i.indpred, i.indrelid), ''), {is_plain}, i.indisvalid,
     NOT i.indisunique AND i.indnatts = i.indnkeyatts AND NOT EXISTS
@@ -183,10 +186,10 @@ async def look(connection: asyncpg.Connection, schema: Schema) -> Layout:
     relations: dict[int, Relation] = {}
     tables = {table: Relation(schema.namespace, schema.table(table)) for table in wanted}
     children: list[tuple[int, Relation]] = []
-    for oid, parent, table, namespace, name, kind, *index in await connection.fetch(sql):
+    for oid, parent, table, namespace, name, kind, virtual, *index in await connection.fetch(sql):
         relation = relations.get(oid)
         if relation is None:
-            relation = relations[oid] = Relation(namespace, name, kind)
+            relation = relations[oid] = Relation(namespace, name, kind, frozenset(virtual))
             if parent is None:
                 tables[table] = relation
             else:
@@ -253,6 +256,11 @@ class IndexPlan:
         table = self._layout.tables[index.table]
         if table.kind in _KINDS:
             self.notes.append(f"none on {table.label}, {_KINDS[table.kind]}: {index.name}")
+            return
+        used = {self._schema.column(index.table, c) for c in index.all_columns}
+        if virtual := sorted(used & table.virtual):  # of which PostgreSQL makes no index
+            of = f"whose {', '.join(virtual)} {'is' if len(virtual) == 1 else 'are'} virtual"
+            self.notes.append(f"none on {table.label}, {of}: {index.name}")
             return
         like = [one for one in table.indexes if one.is_valid and one.fits(self._schema, index)]
         if like:

@@ -245,6 +245,9 @@ async def _of_engine(
         if raw is None:
             raise InternalError("SQLAlchemy gave no connection of the driver")
         check_loop(raw)
+        if raw.is_in_transaction():
+            # A listener of the host's has sent something; its own first commit would keep that.
+            await connection.run_sync(lambda one: one.connection.commit())
         lost = False
         try:
             yield raw

@@ -25,6 +25,7 @@ from batchcore.run.prepare import load_prices, prepare, request_again
 from batchcore.run.result import causes
 from batchcore.sinks.refusal_errors import UNIQUE, is_refusal, is_row_key_violation, refusal_text
 from batchcore.sinks.snapshots import Batch, write_batch
+from batchcore.sinks.staging import FIRE_DEFERRED
 from batchcore.words import counted
 
 if TYPE_CHECKING:
@@ -148,7 +149,6 @@ class ChunkWriter:
         if not batch.snapshots:
             return item
         judge = partial(self._is_refusal, session, by_others=session.consistent)
-        # The caller may have deferred constraints other than ours.
         parts = Bisection(self, item, session, judge, checks_deferred=False)
         await parts.write(batch)
         self.written += bool(parts.written)
@@ -163,7 +163,11 @@ class ChunkWriter:
     ) -> Sequence[NotReplaced]:
         """Write a chunk or a part of it; return what it left to other writers."""
         stamp, acting = self._policy.run.clock.stamp(), self._policy.catalog.acting
-        return await write_batch(session, self.schema, batch, stamp, step, acting=acting)
+        # The caller may have deferred constraints other than ours.
+        checks = self._own is not None
+        return await write_batch(
+            session, self.schema, batch, stamp, step, acting=acting, checks_deferred=checks
+        )
 
     def check_failures(self, item: ComputedChunk, refused: Mapping[int, str] | None = None) -> None:
         """Refuse to continue after too many failures, or refusals, before a chunk is written."""
@@ -288,7 +292,7 @@ class Bisection:
         try:
             kept = await self._writer.write_rows(session, batch)
             if self._checks_deferred:
-                await session.execute("SET CONSTRAINTS ALL IMMEDIATE")
+                await session.execute(FIRE_DEFERRED)
         except DatabaseError as error:
             if not is_refusal(error):
                 raise

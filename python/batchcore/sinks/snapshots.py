@@ -176,20 +176,24 @@ async def write_batch(
     step: Callable[[str], None] = lambda _: None,
     *,
     acting: Collection[tuple[str, str]] = (),
+    checks_deferred: bool = False,
 ) -> Sequence[NotReplaced]:
     """Write a chunk inside the caller's transaction; return what it left to other writers.
 
     New rows go by COPY straight into the table. Rows that exist already are updated in place, so
     that their `id`, foreign keys to it and the host's own columns live on. Equities come first:
     locks of others on portfolios are awaited before snapshots are locked. Row counts are checked;
-    if the server stored fewer, or triggers or rules act on the table, the rows are read back and
-    compared. ``step`` is called with the name of each step when it is done.
+    if the server stored fewer, or triggers or rules act on the tables, the rows are read back and
+    compared in the end. With ``checks_deferred``, what is deferred to the commit is fired before.
+    ``step`` is called with the name of each step when it is done.
 
     Raises:
         DatabaseError: the server refused it, holds something else than was sent, or a row that
             existed at the load is gone.
     """
-    writer = Writer(session, schema, batch.span, acting)
+    tables = {part.table for part in batch.parts() if part.rows}
+    acting = [one for one in acting if one[0] in tables]
+    writer = Writer(session, schema, batch.span, acting, checks_deferred)
     if batch.equity.rows:
         await _set_equity(writer, batch.equity, stamp)
     step("equities")
@@ -201,7 +205,9 @@ async def write_batch(
         staged = await writer.stage(batch.replaced, _KEY, condition=own, cleared=cleared)
         await writer.update(staged)
     step("copied")
-    return await write_tables(writer, batch.tables, batch.exist)
+    kept = await write_tables(writer, batch.tables, batch.exist)
+    await writer.compare()
+    return kept
 
 
 async def _set_equity(writer: Writer, rows: EncodedRows, stamp: Stamp) -> None:

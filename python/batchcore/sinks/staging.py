@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
@@ -16,7 +16,7 @@ from batchcore.sinks.refusal_errors import is_refusal
 from batchcore.words import of_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from batchcore.config import Schema
     from batchcore.frames import Bools, Int32
@@ -27,6 +27,9 @@ TIME_STAMPS: Final = frozenset({"created_at", "updated_at"})
 """Columns that a host may set to any value: no figure depends on them."""
 
 TRUE: Final = Sql("true")
+
+FIRE_DEFERRED: Final = "SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED"
+"""Checks and fires what is deferred, and defers what follows, which may need several tables too."""
 
 _COMPARED_AS_TEXT: Final = frozenset({"sector_exposure"})  # of type json, which has no equality
 
@@ -68,6 +71,7 @@ class EncodedRows:
 class Staged:
     """Rows in a temporary table, and how they are found in the table that they are for."""
 
+    name: str  # of the former
     table: str  # the latter, by the names of docs/schema.md
     count: int  # how many rows there are to write
     must_exist: bool  # whether a row that is not in the host's table is missing
@@ -112,7 +116,9 @@ class Writer:
     session: Session  # in a transaction
     schema: Schema
     span: tuple[bytes, bytes]  # first and last portfolio of the chunk, 16 bytes each
-    acting: Collection[tuple[str, str]] = ()  # see `Catalog.acting`
+    acting: Collection[tuple[str, str]] = ()  # of `Catalog.acting`, on the tables of the chunk
+    checks_deferred: bool = False  # whether deferred constraints and triggers are for it to fire
+    _written: list[tuple[Staged, Sequence[str]]] = field(default_factory=list)  # to be compared
 
     def within(self, table: str, column: str) -> Sql:
         """Return the condition that a row of the host is in the span of the chunk.
@@ -128,20 +134,16 @@ class Writer:
     async def copy(self, rows: EncodedRows, key: Collection[str], *, condition: Sql = TRUE) -> None:
         """Copy rows straight into their table.
 
-        They are read back by their ``key`` and what else is true of them, ``condition``, where the
-        server counts fewer, or a trigger acts on them.
+        `compare` reads them back by their ``key`` and what else is true of them, ``condition``,
+        where the server counts fewer, or a trigger acts on them.
         """
         schema = self.schema
         names = [schema.column(rows.table, column) for column in rows.columns]
         name, namespace = schema.table(rows.table), schema.namespace
         stored = await self.session.copy_in(name, names, rows.pieces, namespace=namespace)
-        if stored == rows.rows and (rows.table, "INSERT") not in self.acting:
-            return
-        staged = await self.stage(rows, key, condition=condition)
-        wrong = await self._differences_of(staged)
-        if wrong:
-            raise await not_stored_error(self.session, schema, rows.table, wrong)
-        await self._drop(staged)
+        if stored != rows.rows or (rows.table, "INSERT") in self.acting:
+            staged = await self.stage(rows, key, condition=condition, purpose="sent")
+            self._written.append((staged, ()))
 
     async def stage(
         self,
@@ -151,12 +153,13 @@ class Writer:
         condition: Sql = TRUE,
         cleared: Collection[str] = (),
         must_exist: bool = True,
+        purpose: str = "staged",
     ) -> Staged:
         """Copy rows into a temporary table, with the column types of the host's table.
 
         Rows of the host's are found by ``key`` and ``condition``; ``cleared`` become NULL there.
         """
-        name, table = f"batchcore_staged_{rows.table}", table_name(self.schema, rows.table)
+        name, table = f"batchcore_{purpose}_{rows.table}", table_name(self.schema, rows.table)
         own = {c: column_name(self.schema, rows.table, c) for c in (*rows.columns, *cleared)}
         staged = {c: Sql(f"staged.{quote_identifier(c)}") for c in rows.columns}
         typed = joined(", ", [f"{own[c]} AS {quote_identifier(c)}" for c in rows.columns])
@@ -173,6 +176,7 @@ class Writer:
         values |= dict.fromkeys(cleared, Sql("NULL"))
         same = [f"own.{own[c]} = {staged[c]}" for c in key]
         return Staged(
+            name=name,
             table=rows.table,
             count=rows.rows,
             must_exist=must_exist,
@@ -192,28 +196,51 @@ class Writer:
         parts = {"assignments": assignments, "differs": staged.differs(), **staged.parts}
         await self.write(staged, [compose(template, **parts)], every=not changed)
 
-    async def write(self, staged: Staged, statements: Iterable[str], *, every: bool = True) -> None:
-        """Write staged rows into their table by some statements, and drop the temporary one.
+    async def write(self, staged: Staged, statements: Sequence[str], *, every: bool = True) -> None:
+        """Write staged rows into their table by some statements.
 
-        They are read back where the server counts fewer, or a trigger or rule acts on them. A row
-        that was not written may be changed by others until it is read back, so the rows are
-        written twice before a difference counts. Without ``every``, only those are written that the
-        table holds otherwise, so that their count tells nothing.
+        `compare` reads them back where the server counts fewer, or a trigger or rule acts on them:
+        of portfolios, of which there are few, also one on another table of the chunk. Without
+        ``every``, only those are written that the table holds otherwise, so that their count tells
+        nothing.
         """
-        watched = any((staged.table, event) in self.acting for event in ("INSERT", "UPDATE"))
-        wrong = ""
-        for _ in range(2):
-            counted = sum([await self.session.execute(one) for one in statements])
-            is_sure = not watched and (not every or counted == staged.count)
-            wrong = "" if is_sure else await self._differences_of(staged)
-            if not wrong:
-                await self._drop(staged)
-                return
-        raise await not_stored_error(self.session, self.schema, staged.table, wrong)
+        counted = sum([await self.session.execute(one) for one in statements])
+        events = [(staged.table, event) for event in ("INSERT", "UPDATE")]
+        watched = self.acting if staged.table == "portfolios" else {*events} & {*self.acting}
+        if watched or (every and counted != staged.count):
+            self._written.append((staged, statements))
+        else:
+            await self._drop(staged)
+
+    async def compare(self) -> None:
+        """Compare what was written with what the tables hold at the end, and drop temporary ones.
+
+        Triggers may change what was written before. A row that was not written may be changed by
+        others until it is read back, so staged rows are written twice before a difference counts.
+        """
+        again = bool(self._written)
+        for is_last in (False, True):
+            if not again:
+                break
+            if self.checks_deferred:
+                await self.session.execute(FIRE_DEFERRED)
+            again = False
+            for staged, statements in self._written:
+                wrong = await self._differences_of(staged)
+                if wrong and (is_last or not statements):
+                    tables = [one.table for one, _ in self._written]
+                    raise await not_stored_error(
+                        self.session, self.schema, staged.table, wrong, tables
+                    )
+                for one in statements if wrong else ():
+                    await self.session.execute(one)
+                    again = True
+        for staged, _ in self._written:
+            await self._drop(staged)
 
     async def _drop(self, staged: Staged) -> None:
         """Drop a temporary table: the transaction may stage the next chunk."""
-        await self.session.execute(f"DROP TABLE pg_temp.batchcore_staged_{staged.table}")
+        await self.session.execute(f"DROP TABLE pg_temp.{staged.name}")
 
     async def _differences_of(self, staged: Staged) -> str:
         """Return what of the rows staged their table does not hold; empty if it holds them all."""
@@ -240,9 +267,14 @@ def _comparable(column: str, value: str) -> Sql:
 
 
 async def not_stored_error(
-    session: Session, schema: Schema, table: str, wrong: str
+    session: Session, schema: Schema, table: str, wrong: str, others: Sequence[str] = ()
 ) -> DatabaseError:
-    """Return the error for a table that does not hold what it was sent, and ``wrong``, what."""
+    """Return the error for a table that does not hold what it was sent, and ``wrong``, what.
+
+    Where nothing acts on it, what acts on the ``others`` written with it may have changed it.
+    """
     found = await acting_on(session, schema, [table])
+    if not found and others:
+        found = await acting_on(session, schema, others)
     why = f"; {', '.join(map(str, found))} acts on them" if found else ""
     return DatabaseError(f"{schema.namespace}.{schema.table(table)}: {wrong}{why}")
