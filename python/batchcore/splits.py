@@ -55,6 +55,8 @@ def counting(rows: SplitRows) -> tuple[SplitRows, Issues]:
             kept.append(at)
     shown = sorted(bad, key=lambda at: (int(owner[at]), int(rows.day.values[at]), bad[at]))
     texts, days = rows.symbol.texts(), rows.day.take(np.array(shown, dtype=np.int64))
+    # An infinite date is none that an issue can name.
+    days = replace(days, state=np.minimum(days.state, np.uint8(State.NULL)))
     issues = Issues.of(
         "bad_split",
         np.full(len(shown), -1),
