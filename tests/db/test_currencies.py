@@ -118,6 +118,18 @@ async def test_profiles_may_name_the_currency(same_rates_host: str) -> None:
         assert (found.rows, found.differing) == (4, 0)
 
 
+@pytest.mark.parametrize("higher", [None, "  "])
+async def test_the_higher_profile_counts_without_a_currency_too(
+    same_rates_host: str, higher: str | None
+) -> None:
+    await filled_by_profiles(same_rates_host, ("AAA", "EUR"), ("aaa", higher))
+    await ran(same_rates_host, settings=settings(OF_PROFILES))
+    assert await database.equity_list(same_rates_host) == [1000, 1010, 1020, 1030]
+    for fast in (True, False):
+        found = await verified(same_rates_host, fast=fast, settings=settings(OF_PROFILES))
+        assert (found.rows, found.differing) == (4, 0)
+
+
 async def test_without_foreign_lots_no_statement_is_sent_for_rates(same_rates_host: str) -> None:
     plain = database.plain_host(2, DAYS)
     made = tuple(in_currencies(one, "USD", [" usd"]) for one in plain.portfolios)

@@ -1141,7 +1141,7 @@ WHERE o."deleted_at" IS NULL
 -- run_batch(schema with fx, currency of company_profiles, changed_since=...)
 -- run_batch(schema with fx, currency of company_profiles, settings=Settings(dry_run=True))
 COPY (
-SELECT c."symbol"::text, c."quoted_in"::text FROM "public"."company_profiles" AS c WHERE c."symbol" IS NOT NULL AND c."quoted_in" IS NOT NULL
+SELECT c."symbol"::text, c."quoted_in"::text FROM "public"."company_profiles" AS c WHERE c."symbol" IS NOT NULL
 ) TO STDOUT (FORMAT binary);
 
 -- run_batch(schema with fx, currency of company_profiles, changed_since=...)

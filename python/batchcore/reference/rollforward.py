@@ -719,7 +719,7 @@ def _lots_left(
         end, column = position.exit_day, "exit_date"
         closed = sum((abs(e.quantity) for e in events if e.end == end), ZERO)
         quantity = lot.quantity_at(lot.splits.of_position(max(end, lot.start)))
-        if closed >= rounded(abs(quantity), scales.quantity):
+        if ZERO < closed >= rounded(abs(quantity), scales.quantity):
             issues.append(Issue("closed_twice", position.symbol, None, column))
             return []
         lot = replace(lot, end=end, exit_price=_counting_exit_price(position))

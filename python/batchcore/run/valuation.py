@@ -62,7 +62,7 @@ class Valuation:
         self._homes: set[str] = set()
         self._units: set[str] = set()
         self._noticed: set[str] = set()
-        self._by_symbol: dict[str, str] | None = None
+        self._by_symbol: dict[str, str | None] | None = None
         self._rates: Rates | None = None
         self._stored: RateRows
 

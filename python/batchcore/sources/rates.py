@@ -75,16 +75,17 @@ def several_currencies(homes: Text) -> tuple[str, ...]:
     return tuple(sorted(found.values())) if len(found) > 1 else ()
 
 
-def select_profile_currencies(catalog: Catalog) -> Query[dict[str, str]]:
+def select_profile_currencies(catalog: Catalog) -> Query[dict[str, str | None]]:
     """Return the currency that the profile of each symbol names, of the higher spelling (S2)."""
     read = [Column(name, Kind.TEXT, f"{{c.{name}}}::text") for name in ("symbol", CURRENCY.name)]
-    template = "SELECT {columns} FROM {c} WHERE {c.symbol} IS NOT NULL AND {c.currency} IS NOT NULL"
+    template = "SELECT {columns} FROM {c} WHERE {c.symbol} IS NOT NULL"
     return select(catalog, "profile_currencies", _by_symbol, read, template)
 
 
-def _by_symbol(symbol: Text, currency: Text) -> dict[str, str]:
-    rows = zip(map(str, symbol.texts()), map(str, currency.texts()), strict=True)
-    return {normalised(spelt): own for spelt, own in sorted(rows)}
+def _by_symbol(symbol: Text, currency: Text) -> dict[str, str | None]:
+    rows = zip(map(str, symbol.texts()), currency.texts(), strict=True)
+    in_order = sorted(rows, key=lambda row: (row[0], row[1] or ""))
+    return {normalised(spelt): own for spelt, own in in_order}
 
 
 async def load_names(session: Session, catalog: Catalog, own: Text) -> dict[str, str]:
@@ -92,10 +93,10 @@ async def load_names(session: Session, catalog: Catalog, own: Text) -> dict[str,
     if position_currency(catalog):
         return {name: name for name in own.table()}
     by_symbol = await load(session, select_profile_currencies(catalog))
-    return {name: by_symbol.get(normalised(name), "") for name in own.table()}
+    return {name: by_symbol.get(normalised(name)) or "" for name in own.table()}
 
 
-def with_currencies(positions: Positions, by_symbol: dict[str, str]) -> Positions:
+def with_currencies(positions: Positions, by_symbol: dict[str, str | None]) -> Positions:
     """Return positions with the currencies of their symbols."""
     symbol = positions.symbol
     names = [by_symbol.get(normalised(name)) for name in symbol.table()]

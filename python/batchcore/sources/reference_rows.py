@@ -207,13 +207,14 @@ class Reader:
         rows = await self._read(select_homes(self.catalog, selection))
         return {row["id"]: row["currency"] for row in rows}
 
-    async def _currencies(self) -> dict[str, str]:
+    async def _currencies(self) -> dict[str, str | None]:
         """Return the currencies of symbols, where profiles name them."""
         mapped = self.catalog.schema.fx
         if mapped is None or mapped.currency_table == "positions":
             return {}
         rows = await self._rows(select_profile_currencies(self.catalog))
-        return {ref.normalised(symbol): own for symbol, own in sorted(rows)}
+        in_order = sorted(rows, key=lambda row: (row[0], row[1] or ""))
+        return {ref.normalised(symbol): own for symbol, own in in_order}
 
     async def rates(self, last: int, lookback_days: int, pivot: str) -> ref.Rates | None:
         """Return all rates up to a day (C6); None on a host that maps none."""

@@ -682,7 +682,9 @@ fn end_of(
 ) -> Result<(Option<Day>, Closing), (IssueKind, &'static str)> {
     let (end, closing, column) = if let Some((day, closed)) = exit {
         let scale = event_scale.max(positions.quantity.scale());
-        if at_scale(closed, event_scale, scale) >= held_at_exit(open, positions, day, scale) {
+        // What is held may be 0 at that scale, of which no event is not all.
+        let held = held_at_exit(open, positions, day, scale);
+        if closed > 0 && at_scale(closed, event_scale, scale) >= held {
             return Err((IssueKind::ClosedTwice, "exit_date"));
         }
         let counts = |&price: &i64| {
