@@ -29,6 +29,9 @@ WAIT = f"PERFORM pg_advisory_xact_lock({LOCK});"
 
 HOST = database.full_host(3, DAYS, event=DAYS[2], flow=DAYS[3])
 IN_ORDER = sorted(HOST.portfolios, key=lambda portfolio: database.key(portfolio.id))
+HUGE = "UPDATE positions SET quantity = 999999999999, position_type = 'LC' WHERE portfolio_id ="
+"""A hundred times 11 of each do not fit a column of 14 digits: the portfolio fails (S10)."""
+
 FIRST, SECOND, THIRD = (database.key(portfolio.id) for portfolio in IN_ORDER)
 
 
@@ -81,16 +84,17 @@ async def let_go(connection: asyncpg.Connection) -> None:
 
 
 async def run_beside(
-    url: str, rows: list[Standing], *, commits: bool = True, **options
+    url: str, rows: list[Standing], *of: ref.Portfolio, commits: bool = True, **options
 ) -> batchcore.BatchResult:
-    """Run while the host writes snapshots of the second portfolio.
+    """Run while the host writes snapshots of portfolios, without any of the second.
 
     It commits them, or takes them back, when the run waits for them.
     """
     async with asyncio.timeout(PATIENCE_S), database.connected(url) as other:
         begun = other.transaction()
         await begun.start()
-        await database.add_snapshots(other, IN_ORDER[1].id, rows)
+        for portfolio in of or IN_ORDER[1:2]:
+            await database.add_snapshots(other, portfolio.id, rows)
         task = asyncio.create_task(run(url, **options))
         await ledger.waits(other)
         await (begun.commit() if commits else begun.rollback())
@@ -201,6 +205,21 @@ async def test_where_the_host_has_written_all_rows_nothing_is_left_to_write(
     assert result.to_dict()["portfolios"]["status"] == ["ok", "skipped", "ok"]
     found = undisturbed()
     await assert_stored(same_filled, {FIRST: found[FIRST], THIRD: found[THIRD]})
+
+
+@pytest.mark.parametrize("failing", [(FIRST, THIRD), (SECOND, THIRD)])
+async def test_who_failed_and_is_left_to_the_host_does_not_count_for_max_failed(
+    same_filled: str, failing: tuple[object, object]
+) -> None:
+    for portfolio in failing:
+        await database.execute(same_filled, f"{HUGE} '{portfolio}'")
+    rows = [Standing(day, Decimal(4000)) for day in DAYS]
+    settings = Settings(chunk_size=2, connections=2, max_failed=1)
+
+    result = await run_beside(same_filled, rows, *IN_ORDER[:2], settings=settings)
+
+    assert (result.retries, result.failed) == (1, 1)
+    assert result.to_dict()["portfolios"]["status"] == ["skipped", "skipped", "failed"]
 
 
 async def test_what_was_noticed_of_a_chunk_is_entered_though_nothing_is_left_to_write(

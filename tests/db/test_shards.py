@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import json
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pytest
 import batchcore
 from batchcore import reference as ref
 from batchcore.calendar import date_of
+from batchcore.cli.status import group_dict, next_lines
 from batchcore.config import Schema, Settings
 from batchcore.errors import (
     ConfigError,
@@ -643,6 +645,37 @@ async def test_a_correction_after_shards_looks_from_before_their_view_on(same_ho
         await run_group(Database(same_host), DAILY, 2, work)
     for one in await batchcore.runs(same_host):
         assert one.next_changed_since <= stamps[0]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "since"),
+    [
+        # As texts, the later one of each two comes first.
+        ("2025-06-29T18:00:00.500000Z", "2025-06-29T18:00:00Z", "2025-06-29T18:00:00Z"),
+        ("2025-06-29T20:00:00+02:00", "2025-06-29T18:30:00Z", "2025-06-29T18:00:00Z"),
+        ("2025-06-29T18:00:00-01:00", "2025-06-29T18:30:00Z", "2025-06-29T18:30:00Z"),
+        (None, "2025-06-29T18:00:00Z", "2025-06-29T18:00:00Z"),  # an earlier build's
+        (None, None, None),
+    ],
+)
+async def test_the_correction_after_a_group_looks_from_the_earliest_moment_of_its_shards_on(
+    same_host: str, first: str | None, second: str | None, since: str | None
+) -> None:
+    await database.fill(same_host, database.plain_host(4, DAYS))
+    await sharded(same_host, DAILY, 2)
+    for number, moment in ((1, first), (2, second)):
+        await database.execute(
+            same_host,
+            "UPDATE batchcore_runs SET configuration = configuration - 'next_changed_since'"  # noqa: S608
+            f" || '{json.dumps({'next_changed_since': moment} if moment else {})}'"
+            f" WHERE id = (SELECT run_id FROM batchcore_run_shards WHERE shard = {number})",
+        )
+
+    found = await batchcore.runs(same_host)
+
+    assert group_dict(found)["next_changed_since"] == since
+    told = [] if since is None else [f"next correction: --changed-since {since}"]
+    assert next_lines(found) == told
 
 
 async def test_a_view_that_is_gone_is_replaced_by_one_of_the_shards_own(

@@ -83,6 +83,8 @@ class ChunkWriter:
                 if attempt > 1:
                     again = await self._recomputed(item.chunk, session)
                     if again is None:
+                        for by_chunk in (self._failed_of, self._noticed_of):
+                            by_chunk.pop(item.chunk.number)
                         return None
                     item = again
                 judge = partial(self._is_refusal, session, by_others=attempt < ATTEMPTS)
