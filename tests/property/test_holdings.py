@@ -23,7 +23,7 @@ from support.sides import computed, frames, native_market
 def held(
     inputs: Inputs, run: Run, *, sessions: Sequence[int] | None = None, threads: int = 1
 ) -> Holdings:
-    return native.hold(
+    return native.held_lots(
         native_market(inputs, run),
         native.Book.of(inputs),
         opening=inputs.opening,

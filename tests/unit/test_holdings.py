@@ -36,7 +36,7 @@ def held(
     spans = [(jan(span[0]), jan(span[1]))]
     inputs = build.inputs((portfolio(*positions),), prices, spans=spans)
     days = build.session_days(map(jan, sessions))
-    return native.hold(market(inputs), **chunk(inputs), sessions=days)
+    return native.held_lots(market(inputs), **chunk(inputs), sessions=days)
 
 
 def valued(
@@ -109,7 +109,7 @@ def test_a_private_lot_has_its_market_value_or_that_of_its_entry(
 
 def test_symbols_are_codes_of_the_positions() -> None:
     inputs = build.inputs((portfolio(position(symbol="ZZZ"), position(symbol="aaa ")),), PRICES)
-    found = native.hold(market(inputs), **chunk(inputs), sessions=build.session_days([jan(5)]))
+    found = native.held_lots(market(inputs), **chunk(inputs), sessions=build.session_days([jan(5)]))
     table = inputs.positions.symbol.table()
     symbols = dict(zip(found.position.tolist(), found.symbol.tolist(), strict=True))
     assert {row: table[code] for row, code in symbols.items()} == {0: "ZZZ", 1: "aaa "}
@@ -121,7 +121,7 @@ def test_portfolios_come_in_the_order_of_opening() -> None:
     turned = replace(inputs, opening=build.take(inputs.opening, [1, 0]))
     day = build.session_days([jan(5)])
     for asked, expected in ((inputs, [[10], [20]]), (turned, [[20], [10]])):
-        found = native.hold(market(asked), **chunk(asked), sessions=day)
+        found = native.held_lots(market(asked), **chunk(asked), sessions=day)
         assert found.portfolio.tolist() == [0, 1]
         assert found.value.tolist() == expected
 
@@ -154,7 +154,7 @@ def test_what_cannot_be_asked_for_is_refused() -> None:
     ):
         if "session" not in more:
             with pytest.raises(error, match=told):
-                native.hold(market(inputs), **given, **{"sessions": days} | more)
+                native.held_lots(market(inputs), **given, **{"sessions": days} | more)
         if "sessions" not in more:
             with pytest.raises(error, match=told):
                 native.value_positions(market(inputs), **given, **{"session": jan(5)} | more)
