@@ -658,9 +658,19 @@ async def test_a_plan_tells_what_is_off_and_loads_nothing_for_it(host: str) -> N
 async def test_a_missing_column_is_named_unless_nothing_is_analysed(host: str) -> None:
     await fill(host)
     await execute(host, "ALTER TABLE portfolio_snapshots DROP COLUMN hhi")
-    with pytest.raises(SchemaError, match=r"portfolio_snapshots\.hhi: missing column"):
+    needed = "missing column, needed only for `analytics` (not for `none`)"
+    with pytest.raises(SchemaError) as raised:
         await run(host, "portfolio")
+    assert str(raised.value) == f"public.portfolio_snapshots.hhi: {needed}"
     assert (await run(host, "none")).rows_written == 1
+    await execute(host, "ALTER TABLE positions DROP COLUMN unrealized_pnl, DROP COLUMN exit_price")
+    with pytest.raises(SchemaError) as raised:
+        await run(host, "full")
+    assert set(raised.value.problems) == {
+        "public.positions.exit_price: missing column",
+        f"public.positions.unrealized_pnl: {needed}",
+        f"public.portfolio_snapshots.hhi: {needed}",
+    }
 
 
 async def test_sector_exposure_may_be_jsonb(host: str) -> None:

@@ -56,6 +56,9 @@ _ROUNDED: Final = Use.ROLLFORWARD | Use.LEGACY
 _MODERATE: Final = 8
 """Decimals that leave ten digits before the point, of what is too wide at any scale."""
 
+_ANALYTIC: Final = Use.ANALYTICS | Use.SECTORS | Use.BETAS | Use.FACTORS | Use.PROXIES | Use.VALUES
+"""What only the analytics of a run need, where they are part of what is checked."""
+
 
 @lru_cache(maxsize=32)  # each load of a cache asks
 def problems_of(
@@ -131,8 +134,11 @@ def newer_revision_text(revision: str) -> str:
 
 def schema_error(problems: tuple[str, ...]) -> SchemaError:
     """Return the error for ``problems``, at least one: the first, and how many more."""
-    more = len(problems) - 1
-    return SchemaError(problems[0] + (f" (and {more} more)" if more else ""), problems)
+    first, more = problems[0], len(problems) - 1
+    msg = f"{first} (and {more} more)" if more else first
+    if first.endswith((": missing table", ": missing column")):
+        msg = f"{msg}; if it has another name, map that in the Schema"
+    return SchemaError(msg, problems)
 
 
 def _problems(catalog: Catalog, uses: Use, *, writes: bool) -> Iterator[str]:
@@ -223,7 +229,9 @@ def _column_problems(
 ) -> Iterator[str]:
     label, found = catalog.label(table.name, column.name), catalog.find(table.name, column.name)
     if found is None:
-        yield f"{label}: missing column"
+        analytic = Use.ANALYTICS in uses and column.uses & uses in _ANALYTIC
+        only = ", needed only for `analytics` (not for `none`)" if analytic else ""
+        yield f"{label}: missing column{only}"
         return
     inserts, updates, kind = table.inserts & uses, column.writes & uses, column.kind
     if table.name == SPLITS and kind is Kind.NUMERIC and found.kind in WHOLE:
