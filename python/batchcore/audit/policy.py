@@ -73,7 +73,7 @@ async def policy_audit(session: Session, request: Request, *, fast: bool) -> Pol
 class PolicyAudit(abc.ABC):
     """A policy on the tables of a host."""
 
-    stored_rules: ClassVar[stores.StoredRules] = stores.ROLLFORWARD
+    stored_rules: ClassVar[stores.StoredRules]
     columns: tuple[str, ...]  # that are compared, in the order of the report
     computed: ClassVar[tuple[str, ...]]  # that rows are computed with
     has_shares: ClassVar[bool] = False  # whether `sector_exposure` is another one
@@ -149,10 +149,12 @@ class PolicyAudit(abc.ABC):
 
     async def convert(self, session: Session, inputs: Inputs, selection: Selection) -> Inputs:
         """Return inputs with what converts their lots, once `share` is done (C6)."""
-        if Use.RATES not in self.uses or self.catalog.schema.fx is None:
+        if Use.RATES not in self.uses:
             return inputs
-        homes = await load(session, select_homes(self.catalog, selection))
-        currency = homes.currency.take(located(inputs.ids, homes.id))
+        currency = inputs.currency
+        if self.catalog.schema.fx is not None:
+            homes = await load(session, select_homes(self.catalog, selection))
+            currency = homes.currency.take(located(inputs.ids, homes.id))
         book = await self.valuation.convert(session, inputs.book, currency)
         return replace(inputs, book=book, currency=currency)
 

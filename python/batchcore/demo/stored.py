@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from batchcore import reference as ref
 from batchcore.config import Schema
 from batchcore.db.catalog import inspect
 from batchcore.pg.database import Database
 from batchcore.pg.sql import compose, joined
+from batchcore.schema import Use, snapshot_figures
 from batchcore.sources.host import HostTable, day_number
 from batchcore.sources.reference_rows import Reader
 
@@ -20,15 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
     from uuid import UUID
 
-STORED_COLUMNS: Final = (
-    "total_value",
-    *ref.MONEY_COLUMNS,
-    "daily_return",
-    "num_positions",
-    "num_long_positions",
-    "num_short_positions",
-    "is_complete",
-)
+    from batchcore import reference as ref
+
+STORED_COLUMNS: Final = (*snapshot_figures(Use.ROLLFORWARD), "is_complete")
 """Columns of `portfolio_snapshots` that a rule names, beside its key."""
 
 

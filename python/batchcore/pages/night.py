@@ -45,6 +45,7 @@ from batchcore.pages.contents import (
 )
 from batchcore.pg.database import Database
 from batchcore.pg.ledger import Ledger
+from batchcore.policies.rollforward_audit import STORED_RULES
 from batchcore.run.monitor import Monitor
 from batchcore.run.plan import NEVER
 from batchcore.run.price_gaps import latest_closes
@@ -61,7 +62,7 @@ from batchcore.sources.snapshots import (
     select_ids,
     select_session_returns,
 )
-from batchcore.sources.stored import ROLLFORWARD, StoredSource, select_latest_day, uuid_at
+from batchcore.sources.stored import StoredSource, select_latest_day, uuid_at
 from batchcore.units import Mark, State
 from batchcore.values import normalised
 
@@ -200,7 +201,7 @@ class _Loader:
         first, last = await self.ledger.sessions(self.session, [run.run_id for run in self.runs])
         end = last or max(filter(None, (run.end_date for run in self.latest)), default=None)
         if end is None:
-            source = StoredSource(self.catalog, calendar, ROLLFORWARD)
+            source = StoredSource(self.catalog, calendar, STORED_RULES)
             latest = await load(self.session, select_latest_day(source, selection, None))
             if latest is None:
                 return np.zeros(0, dtype=np.int32)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
+from collections import Counter, defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -21,17 +23,19 @@ from batchcore.reference import legacy
 from batchcore.run.valuation import Valuation
 from batchcore.schema import COUNT_COLUMNS, RULE_COLUMNS
 from batchcore.sources import stored as stores
+from batchcore.sources.host import part, select
 from batchcore.sources.positions import load_symbols
 from batchcore.sources.prices import load_legacy_closes
 from batchcore.sources.profiles import select_newest_betas, select_spelt_profiles
 from batchcore.sources.query import load
-from batchcore.sources.stored import ANALYTIC, SHARES, Fact
+from batchcore.sources.reference_rows import bytes_of, selected
+from batchcore.sources.stored import ANALYTIC, SHARES, Fact, StoredRules
 from batchcore.units import State
-from batchcore.values import present
+from batchcore.values import present, upper
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from decimal import Decimal
 
     from batchcore.audit.chunk_check import ChunkCheck
@@ -67,12 +71,32 @@ _NEVER_FILLED: Final = tuple(column for column in ANALYTIC if column not in OF_D
 _NATIVE: Final = ("total_value", *(name for name in LEGACY if name != SHARES))
 """Columns that native rows have of this policy alone, beside `sector_exposure`."""
 
+# A row goes on from the latest one that stood when it was written (L5): so all rows from the
+# latest on that is not younger than any of the range; as a rule that is one row. Events of
+# soft-deleted positions count too (L17).
+STORED_RULES: Final = StoredRules(
+    complete=lambda catalog, _: part(catalog, "{s.is_complete}"),  # (L3), whatever its day
+    earlier="""
+    isfinite({s.snapshot_date}) AND {s.snapshot_date} >= COALESCE((
+        SELECT {s.snapshot_date} FROM {s}
+        WHERE {s.portfolio_id} = {o.id} AND {s.snapshot_date} < {start:date}
+            AND isfinite({s.snapshot_date})
+            AND {written} <= (
+                SELECT min({written}) FROM {s} WHERE {s.portfolio_id} = {o.id} AND {in_range})
+        ORDER BY {s.snapshot_date} DESC LIMIT 1), {first:date})
+    """,
+    is_dated="isfinite({p.entry_date})",
+    end="CASE WHEN isfinite({p.exit_date}) THEN {p.exit_date} END",
+    private="({p.investment_class}::text = 'PRIVATE') IS TRUE",
+    of_alive=False,
+)
+
 
 class LegacyAudit(PolicyAudit):
     """The policy on the tables of a host."""
 
     columns = (*RULE_COLUMNS, *ANALYTIC, *stores.GREEKS, *stores.EMPTY)
-    stored_rules: ClassVar = stores.LEGACY
+    stored_rules: ClassVar = STORED_RULES
     computed: ClassVar = (*RULE_COLUMNS, *_NATIVE[1:], *_NEVER_FILLED)
     has_shares: ClassVar = True
     of_first_row: ClassVar = ("daily_pnl",)
@@ -101,8 +125,8 @@ class LegacyAudit(PolicyAudit):
         spelt = {*symbols.table(), ""}
         self._benchmark_since = await load(session, stores.select_benchmark_since(catalog))
         if not self.fast:
-            self._prices = await self.reader.legacy_closes(spelt)
-            self._profiles = await self.reader.legacy_profiles(spelt)
+            self._prices = await self._closes(spelt)
+            self._profiles = await self._spelt_profiles(spelt)
             return
         start = max(first - PREVIOUS_CLOSE_DAYS, calendars.FIRST_DATE)
         closes = await load_legacy_closes(session, catalog, spelt, start, last)
@@ -151,7 +175,7 @@ class LegacyAudit(PolicyAudit):
 
     async def roll(self, ids: list[uuid.UUID]) -> Roll:
         """Return the reference on the portfolios of a chunk."""
-        portfolios = await self.reader.legacy_portfolios(ids)
+        portfolios = await self._portfolios(ids)
         scales = self.reader.scales
 
         def row(
@@ -163,6 +187,47 @@ class LegacyAudit(PolicyAudit):
             return next(iter(legacy.roll(start, shared, [day], scales).rows), None)
 
         return row
+
+    async def _portfolios(self, ids: Sequence[uuid.UUID]) -> list[legacy.Portfolio]:
+        """Return portfolios with no snapshot and no equity.
+
+        Positions, soft-deleted ones too, are in the order of the bytes of their ids.
+        """
+        selection = selected(ids)
+        held = await self.reader.positions(selection, deleted=True)
+        paid = await self.reader.flows(selection)
+        betas = await self._betas([own for of_one in held.values() for own in of_one])
+        portfolios = []
+        for one in ids:
+            in_order = sorted(held[one], key=lambda own: own.bytes)
+            positions = (replace(held[one][own], betas=tuple(betas[own])) for own in in_order)
+            made = legacy.Portfolio(str(one), None, tuple(positions), tuple(paid[one]))
+            portfolios.append(made)
+        return portfolios
+
+    async def _betas(self, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, list[ref.Beta]]:
+        found: dict[uuid.UUID, list[ref.Beta]] = defaultdict(list)
+        if not self.catalog.has_table(POSITION_BETAS):
+            return found
+        template = "SELECT {columns} FROM {b} WHERE {b.position_id} = ANY({ids:uuids})"
+        read = "b.position_id, b.beta, b.calc_date day"
+        query = select(self.catalog, "betas", dict[str, Any], read, template, ids=bytes_of(ids))
+        for row in await self.reader.read(query):
+            if row["day"] is not None and row["beta"] is not None:
+                found[row["position_id"]].append(ref.Beta(row["day"], row["beta"]))
+        return found
+
+    async def _closes(self, spelt: set[str]) -> ref.Market:
+        """Return every finite close of symbols as spelt and in upper case (L10, L12, L26)."""
+        found = await self.reader.spelt_closes(sorted({*spelt, *map(upper, spelt)}))
+        return await asyncio.to_thread(legacy.closes, found, self.reader.scales)
+
+    async def _spelt_profiles(self, spelt: set[str]) -> dict[str, legacy.Profile]:
+        """Return the profiles of symbols as spelt and in upper case (L32, L33), by symbol."""
+        rows = await self.reader.read(select_spelt_profiles(self.catalog, spelt))
+        count = Counter(row["symbol"] for row in rows)
+        only = [row for row in rows if count[row["symbol"]] == 1]
+        return {row.pop("symbol"): legacy.Profile(**row) for row in only}
 
     def cells(self, rows: Rows) -> tuple[dict[str, Decimals], Shares | None]:
         """Return the columns of native rows, and their `sector_exposure`."""

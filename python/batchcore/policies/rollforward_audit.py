@@ -29,17 +29,17 @@ from batchcore.frames import (
     taken,
 )
 from batchcore.native import contributions
-from batchcore.policies.rollforward import RollForward
 from batchcore.run.analysis import PAST_RETURNS, ChunkInputs, extra_symbols, load_analysis
 from batchcore.run.monitor import Monitor
 from batchcore.run.prices import PriceWindow, load_closes
 from batchcore.run.valuation import Valuation
-from batchcore.schema import COUNT_COLUMNS
-from batchcore.sources.host import floats
+from batchcore.schema import COUNT_COLUMNS, Use, snapshot_figures
+from batchcore.sources.events_flows import EXPIRY
+from batchcore.sources.host import complete, floats
 from batchcore.sources.positions import load_symbols
 from batchcore.sources.query import load
 from batchcore.sources.snapshots import Returns, select_returns
-from batchcore.sources.stored import ANALYTIC, SHARES, Fact, OwnEquities
+from batchcore.sources.stored import ANALYTIC, SHARES, Fact, OwnEquities, StoredRules
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -67,11 +67,25 @@ _BEFORE: Final = ("equity_balance", "daily_return")
 """Columns that analytics of later rows go on from."""
 
 
+_END: Final = f"COALESCE({{p.exit_date}}, {EXPIRY.strip()})"
+
+STORED_RULES: Final = StoredRules(
+    complete=complete,
+    earlier="{complete} ORDER BY {s.snapshot_date} DESC LIMIT 1",
+    is_dated=f"isfinite({{p.entry_date}}) AND isfinite(COALESCE({_END}, '2000-01-01'))",
+    end=_END,
+    private="(upper(btrim({p.investment_class}::text COLLATE \"C\", ' ')) = 'PRIVATE') IS TRUE",
+    of_alive=True,
+)
+"""Which stored rows and facts count (S3, S5)."""
+
+
 class RollForwardAudit(PolicyAudit):
     """The policy on the tables of a host."""
 
     columns = compare.COLUMNS
-    computed: ClassVar = RollForward.figures
+    stored_rules: ClassVar = STORED_RULES
+    computed: ClassVar = snapshot_figures(Use.ROLLFORWARD)
     of_first_row: ClassVar = compare.PNL_COLUMNS
     sums: ClassVar = ("capital_flow",)
     by_chain: ClassVar = BY_CHAIN

@@ -15,14 +15,14 @@ from batchcore.audit import compare
 from batchcore.audit.compute import columns_of
 from batchcore.frames import Days, Decimals, day_keys, taken
 from batchcore.policies.rollforward import RollForward, in_cents
-from batchcore.policies.rollforward_audit import expected_of
+from batchcore.policies.rollforward_audit import STORED_RULES, expected_of
 from batchcore.run.plan import Rewrites
 from batchcore.run.result import Differences
 from batchcore.sinks.snapshots import Equities
 from batchcore.sources.host import located
 from batchcore.sources.query import load
 from batchcore.sources.snapshots import Existing
-from batchcore.sources.stored import ANALYTIC, ROLLFORWARD, StoredSource, select_stored
+from batchcore.sources.stored import ANALYTIC, StoredSource, select_stored
 from batchcore.units import CENTS, State
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class RepairedRollForward(RollForward):
         first, last = self.existing_window(chunk)
         calendar, ids = self.calendar, np.ascontiguousarray(self.plan.id[chunk.rows])
         columns = self.figures if self.parts.level == "none" else (*self.figures, *ANALYTIC)
-        source = StoredSource(self.catalog, calendar, ROLLFORWARD)
+        source = StoredSource(self.catalog, calendar, STORED_RULES)
         portfolios = self.selection_of(chunk, None)
         query = select_stored(source, portfolios, (first, last), columns, ids, earlier=False)
         stored = await load(reader, query)

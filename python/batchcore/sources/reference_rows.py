@@ -6,8 +6,7 @@ Nothing here goes through the native decoder, so that a check does not trust wha
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, defaultdict
-from dataclasses import replace
+from collections import defaultdict
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -17,21 +16,17 @@ import numpy as np
 from batchcore import reference as ref
 from batchcore.arrow import EXACT
 from batchcore.calendar import FIRST_DATE, LAST_DATE
-from batchcore.db.analytic_tables import POSITION_BETAS
 from batchcore.frames import Days, Decimals, Text
 from batchcore.pg.sql import Sql
-from batchcore.reference import legacy
 from batchcore.schema import RATES, Kind
 from batchcore.sources.events_flows import EVENTS, FLOWS, select_events, select_flows
 from batchcore.sources.host import Selection, day_number, select
 from batchcore.sources.positions import select_all_positions, select_positions
 from batchcore.sources.prices import PRICES, select_splits
-from batchcore.sources.profiles import select_spelt_profiles
 from batchcore.sources.query import Column, Query, as_bytes
 from batchcore.sources.rates import select_homes, select_profile_currencies, select_rates
 from batchcore.sources.snapshots import SNAPSHOTS
 from batchcore.units import State
-from batchcore.values import upper
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -154,9 +149,9 @@ class Reader:
         self, opening: Mapping[UUID, Decimal | None], ids: Sequence[UUID]
     ) -> list[ref.Portfolio]:
         """Return portfolios with positions, events, flows and opening equities, and no snapshot."""
-        selection = _selected(ids)
-        held = await self._positions(selection)
-        paid = await self._flows(selection)
+        selection = selected(ids)
+        held = await self.positions(selection)
+        paid = await self.flows(selection)
         currencies = await self._homes(selection)
         portfolios = []
         for one in ids:
@@ -165,35 +160,18 @@ class Reader:
             portfolios.append(made)
         return portfolios
 
-    async def legacy_portfolios(self, ids: Sequence[UUID]) -> list[legacy.Portfolio]:
-        """Return portfolios as the policy `legacy` reads them, with no snapshot and no equity.
-
-        Positions, soft-deleted ones too, are in the order of the bytes of their ids.
-        """
-        selection = _selected(ids)
-        held = await self._positions(selection, deleted=True)
-        paid = await self._flows(selection)
-        betas = await self._betas([own for of_one in held.values() for own in of_one])
-        portfolios = []
-        for one in ids:
-            in_order = sorted(held[one], key=lambda own: own.bytes)
-            positions = (replace(held[one][own], betas=tuple(betas[own])) for own in in_order)
-            made = legacy.Portfolio(str(one), None, tuple(positions), tuple(paid[one]))
-            portfolios.append(made)
-        return portfolios
-
-    async def _positions(
+    async def positions(
         self, selection: Selection, *, deleted: bool = False
     ) -> dict[UUID, dict[UUID, ref.Position]]:
         """Return the positions of portfolios by id, with `last_price` if `deleted`."""
         closed: dict[UUID, list[ref.Event]] = defaultdict(list)
-        for row in await self._read(select_events(self.catalog, selection, deleted=deleted)):
+        for row in await self.read(select_events(self.catalog, selection, deleted=deleted)):
             event = ref.Event(row["day"], row["quantity"], row["realized"])
             closed[row["position_id"]].append(event)
         query = (select_all_positions if deleted else select_positions)(self.catalog, selection)
         currencies = {} if deleted else await self._currencies()
         found: dict[UUID, dict[UUID, ref.Position]] = defaultdict(dict)
-        for row in await self._read(query):
+        for row in await self.read(query):
             own, portfolio = row.pop("id"), row.pop("portfolio_id")
             if currencies:
                 row["currency"] = currencies.get(ref.normalised(row["symbol"] or ""))
@@ -204,7 +182,7 @@ class Reader:
         """Return the currencies of portfolios, where the host maps rates."""
         if self.catalog.schema.fx is None:
             return {}
-        rows = await self._read(select_homes(self.catalog, selection))
+        rows = await self.read(select_homes(self.catalog, selection))
         return {row["id"]: row["currency"] for row in rows}
 
     async def _currencies(self) -> dict[str, str | None]:
@@ -225,37 +203,13 @@ class Reader:
         made = partial(ref.rates, lookback_days=lookback_days, pivot=pivot, scale=scale)
         return await asyncio.to_thread(made, rows)
 
-    async def _flows(self, selection: Selection) -> dict[UUID, list[ref.Flow]]:
+    async def flows(self, selection: Selection) -> dict[UUID, list[ref.Flow]]:
+        """Return the flows of portfolios, of any date."""
         found: dict[UUID, list[ref.Flow]] = defaultdict(list)
         query = select_flows(self.catalog, selection, FIRST_DATE, LAST_DATE)
-        for row in await self._read(query):
+        for row in await self.read(query):
             found[row.pop("portfolio_id")].append(ref.Flow(**row))
         return found
-
-    async def _betas(self, ids: Sequence[UUID]) -> dict[UUID, list[ref.Beta]]:
-        found: dict[UUID, list[ref.Beta]] = defaultdict(list)
-        if not self.catalog.has_table(POSITION_BETAS):
-            return found
-        template = "SELECT {columns} FROM {b} WHERE {b.position_id} = ANY({ids:uuids})"
-        read = "b.position_id, b.beta, b.calc_date day"
-        query = select(self.catalog, "betas", dict[str, Any], read, template, ids=_bytes_of(ids))
-        for row in await self._read(query):
-            if row["day"] is not None and row["beta"] is not None:
-                found[row["position_id"]].append(ref.Beta(row["day"], row["beta"]))
-        return found
-
-    async def legacy_closes(self, symbols: Iterable[str]) -> ref.Market:
-        """Return every finite close of symbols as spelt and in upper case (L10, L12, L26)."""
-        spelt = set(symbols)
-        found = await self._closes(sorted(spelt | set(map(upper, spelt))))
-        return await asyncio.to_thread(legacy.closes, found, self.scales)
-
-    async def legacy_profiles(self, symbols: Iterable[str]) -> dict[str, legacy.Profile]:
-        """Return the profiles of symbols as spelt and in upper case (L32, L33), by symbol."""
-        rows = await self._read(select_spelt_profiles(self.catalog, symbols))
-        count = Counter(row["symbol"] for row in rows)
-        only = [row for row in rows if count[row["symbol"]] == 1]
-        return {row.pop("symbol"): legacy.Profile(**row) for row in only}
 
     async def closes(self, symbols: Iterable[str]) -> ref.Market:
         """Return the valid closes of symbols, in any spelling and of all days, and their splits."""
@@ -265,7 +219,9 @@ class Reader:
         names = [symbol for (symbol,) in known]
         spelt = [name for name in names if ref.normalised(name) in wanted]
         splits = await self._splits(wanted)
-        return await asyncio.to_thread(ref.market, await self._closes(spelt), self.scales, splits)
+        return await asyncio.to_thread(
+            ref.market, await self.spelt_closes(spelt), self.scales, splits
+        )
 
     async def _splits(self, symbols: Iterable[str]) -> ref.Splits | None:
         mapped = self.catalog.schema.splits
@@ -276,7 +232,7 @@ class Reader:
         bases = mapped.price_basis, mapped.quantity_basis
         return ref.splits(await self._rows(query), *bases, scale=scale)
 
-    async def _closes(
+    async def spelt_closes(
         self, symbols: Sequence[str]
     ) -> Iterable[tuple[str, int | None, Decimal | None]]:
         """Return symbol, day and close of symbols exactly as spelt, one of each (S2)."""
@@ -302,7 +258,7 @@ class Reader:
         rows = await fetch_plainly(self.session, query)
         return (_readable(row, checked) for row in rows) if checked else rows
 
-    async def _read(self, query: Query[Any]) -> list[dict[str, Any]]:
+    async def read(self, query: Query[Any]) -> list[dict[str, Any]]:
         """Return the same by the names of the columns."""
         names = [column.name for column in query.columns]
         return [dict(zip(names, row, strict=True)) for row in await self._rows(query)]
@@ -317,9 +273,11 @@ def _readable(row: tuple[Any, ...], checked: list[tuple[int, int]]) -> tuple[Any
     return tuple(cells)
 
 
-def _selected(ids: Sequence[UUID]) -> Selection:
-    return Selection(_bytes_of(sorted(ids)))
+def selected(ids: Sequence[UUID]) -> Selection:
+    """Return these portfolios."""
+    return Selection(bytes_of(sorted(ids)))
 
 
-def _bytes_of(ids: Sequence[UUID]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def bytes_of(ids: Iterable[UUID]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Return ids as rows of 16 bytes."""
     return np.frombuffer(b"".join(one.bytes for one in ids), dtype=np.uint8).reshape(-1, 16)

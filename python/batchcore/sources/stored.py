@@ -17,8 +17,8 @@ from batchcore.frames import Days, Decimals, Frame, Text, taken
 from batchcore.pg.ledger import CHUNKS, RUNS
 from batchcore.pg.sql import Sql, compose, joined, table_name
 from batchcore.schema import HOST, RATES, SPLITS, Kind, Use
-from batchcore.sources.events_flows import EVENTS, EXPIRY, FLOWS
-from batchcore.sources.host import HostTable, complete, located, part, select, sorted_ids
+from batchcore.sources.events_flows import EVENTS, FLOWS
+from batchcore.sources.host import HostTable, located, part, select, sorted_ids
 from batchcore.sources.prices import PRICES
 from batchcore.sources.profiles import SP500, WEIGHTS
 from batchcore.sources.query import Column, Query, first_day, result_columns
@@ -70,38 +70,6 @@ class StoredRules:
     end: str  # the first day that it is no longer held
     private: str  # whether it is PRIVATE
     of_alive: bool  # whether its events count only if it is not soft-deleted
-
-
-_END: Final = f"COALESCE({{p.exit_date}}, {EXPIRY.strip()})"
-
-ROLLFORWARD: Final = StoredRules(
-    complete=complete,
-    earlier="{complete} ORDER BY {s.snapshot_date} DESC LIMIT 1",
-    is_dated=f"isfinite({{p.entry_date}}) AND isfinite(COALESCE({_END}, '2000-01-01'))",
-    end=_END,
-    private="(upper(btrim({p.investment_class}::text COLLATE \"C\", ' ')) = 'PRIVATE') IS TRUE",
-    of_alive=True,
-)
-
-# A row goes on from the latest one that stood when it was written (L5): so all rows from the
-# latest on that is not younger than any of the range; as a rule that is one row. Events of
-# soft-deleted positions count too (L17).
-LEGACY: Final = StoredRules(
-    complete=lambda catalog, _: part(catalog, "{s.is_complete}"),  # (L3), whatever its day
-    earlier="""
-    isfinite({s.snapshot_date}) AND {s.snapshot_date} >= COALESCE((
-        SELECT {s.snapshot_date} FROM {s}
-        WHERE {s.portfolio_id} = {o.id} AND {s.snapshot_date} < {start:date}
-            AND isfinite({s.snapshot_date})
-            AND {written} <= (
-                SELECT min({written}) FROM {s} WHERE {s.portfolio_id} = {o.id} AND {in_range})
-        ORDER BY {s.snapshot_date} DESC LIMIT 1), {first:date})
-    """,
-    is_dated="isfinite({p.entry_date})",
-    end="CASE WHEN isfinite({p.exit_date}) THEN {p.exit_date} END",
-    private="({p.investment_class}::text = 'PRIVATE') IS TRUE",
-    of_alive=False,
-)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
