@@ -32,6 +32,7 @@ from batchcore.run.group import run_group
 from batchcore.run.lease import question_of
 from batchcore.run.request import Request, make_request
 from batchcore.shards import Shard, in_shard
+from db.conftest import EMPTY
 from support import database, ledger
 from support.database import Host
 from support.generate import MONDAY, Generator
@@ -78,10 +79,6 @@ async def left(
     return (stored, await database.equities(url)), result
 
 
-EMPTY = (
-    "TRUNCATE portfolios, positions, market_data_cache, portfolio_snapshots, equity_changes,"
-    " position_realized_events, batchcore_runs CASCADE"
-)
 SAME = (
     *("success", "portfolios_failed", "rows_written", "sessions"),
     *("sessions_left_out", "portfolios", "cache", "coverage", "consistent", "analytics_off"),
