@@ -25,7 +25,7 @@ from batchcore.run.group import run_group
 from batchcore.run.request import make_request
 from support.database import execute, fetch
 from support.faults import Moment, Scene
-from support.survival import Stage, assert_done, assert_whole
+from support.survival import Stage
 from support.tables import DAYS
 from support.worker import Steps, struck
 
@@ -99,6 +99,11 @@ def arm(step: str, count: int, number: signal.Signals) -> int:
     log.propagate = False
     log.handlers[:] = [Steps(step, count, struck(number))]
     return os.getpid()
+
+
+def disarm() -> None:
+    """Let this worker not strike itself any more, whether it has or not."""
+    logging.getLogger("batchcore").handlers[:] = [logging.NullHandler()]
 
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -291,27 +296,19 @@ Fault = Callable[[Tasks], Awaitable[None]]
 STEPS = ("lease", "planned", "loaded", "computed", "begun", "copied", "fenced", "committed")
 """Of a shard; each has at least one chunk."""
 
-ANYWHERE: tuple[Fault, ...] = (
-    *(worker_killed, worker_paused, task_given_twice),
+LASTING: tuple[Fault, ...] = (
+    *(worker_paused, task_given_twice),
     *(client_cancelled, client_cancelled_anywhere, coordinator_killed),
 )
-"""Faults after which the cluster is as before."""
+"""Faults after which the workers of a cluster are as before."""
+
+ANYWHERE: tuple[Fault, ...] = (worker_killed, *LASTING)
+"""Faults that can strike at any step."""
 
 
 async def assert_survived(stage: Stage, client: Client, fault: Fault, job: str, at: Moment) -> None:
     """Let a fault strike, run the shards again, plainly, and look at every row."""
-    report, kind = stage.report, fault.__name__.replace("_", " ")
-    report.injected += 1
-    report.kinds[kind] = report.kinds.get(kind, 0) + 1
-    async with asyncio.timeout(PATIENCE_S), stage.scene(stage.jobs[job]) as scene:
-        tasks = Tasks(scene, client, at)
-        try:
-            await fault(tasks)
-            await assert_whole(scene)
-            await tasks.again()
-            await assert_done(scene, report)
-        except BaseException as error:
-            error.add_note(f"{kind} at {at} of {job}")
-            raise
-        report.stopped += scene.was_stopped
-    report.survived += 1
+    async with asyncio.timeout(PATIENCE_S):
+        await stage.assert_survived(
+            fault, stage.jobs[job], at, lambda scene: Tasks(scene, client, at)
+        )
