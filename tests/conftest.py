@@ -1,7 +1,7 @@
 """Fixtures that every test may ask for: a server, and databases on it."""
 
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from typing import Any
 
 import pytest
@@ -50,16 +50,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_configure() -> None:
-    """Let the garbage collector rest until all tests are collected: none of it is garbage."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Let the garbage collector rest meanwhile, and then pass over half a million objects."""
     gc.disable()
-
-
-def pytest_collection_finish() -> None:
-    """Let the garbage collector pass over the half a million objects of all test modules."""
+    found = yield
     gc.collect()
     gc.freeze()
     gc.enable()
+    return found
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import dask
 import psutil
 from distributed import Client, LocalCluster
 
@@ -27,7 +28,7 @@ from support.database import execute, fetch
 from support.faults import Moment, Scene
 from support.survival import Stage
 from support.tables import DAYS
-from support.worker import Steps, struck
+from support.worker import Steps, forking, struck
 
 SHARDS = 3
 PATIENCE_S = 120
@@ -39,14 +40,21 @@ OWN = Path(__file__).parent.parent
 
 @contextlib.contextmanager
 def local_cluster() -> Iterator[str]:
-    """Give the address of a scheduler in this process, with two workers in processes."""
-    with LocalCluster(
-        n_workers=2,
-        threads_per_worker=1,
-        processes=True,
-        dashboard_address=":0",
-        silence_logs=logging.CRITICAL,
-    ) as cluster:
+    """Give the address of a scheduler in this process, with two workers in processes.
+
+    They are forked: a new process imports for more than a second.
+    """
+    forking()  # Dask would have it begin with other imports
+    with (
+        dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}),
+        LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=":0",
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+    ):
         yield cluster.scheduler_address
 
 
