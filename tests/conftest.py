@@ -1,7 +1,7 @@
 """Fixtures that every test may ask for: a server, and databases on it."""
 
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from typing import Any
 
 import pytest
@@ -9,8 +9,9 @@ import pytest_asyncio
 from hypothesis import settings
 from sqlalchemy import make_url
 
+from batchcore.db.migrate import migrate
 from batchcore.demo import embedded
-from support.database import created, dropped
+from support.database import created, dropped, shared
 from support.survival import Report
 
 FAULTS = pytest.StashKey[list[Report]]()
@@ -49,10 +50,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_collection_finish() -> None:
-    """Let the garbage collector pass over the half a million objects of all test modules."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Let the garbage collector rest meanwhile, and then pass over half a million objects."""
+    gc.disable()
+    found = yield
     gc.collect()
     gc.freeze()
+    gc.enable()
+    return found
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -83,6 +89,12 @@ def server(
         return
     with embedded.start() as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def template(server: GivenServer | embedded.EmbeddedServer) -> Iterator[str]:
+    """The URL of a migrated database to copy; nobody connects to it."""
+    yield from shared(server, migrate)
 
 
 @pytest.fixture(scope="session")
@@ -117,3 +129,17 @@ async def make_database(
 async def database(make_database: MakeDatabase) -> str:
     """The URL of an empty database of this test alone."""
     return await make_database()
+
+
+@pytest.fixture
+def painted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paint the charts of pages, and leave out what a browser is told of them: most of the time."""
+    from matplotlib.figure import Figure  # noqa: PLC0415  # half a second to import
+
+    from batchcore.pages import drawing  # noqa: PLC0415  # the same
+
+    def paint(_name: str, paint: Callable[..., None], width: int, _height: int) -> drawing.Markup:
+        paint(drawing.Canvas(Figure().subplots(), width == drawing.NARROW))
+        return drawing.Markup()
+
+    monkeypatch.setattr(drawing, "_svg", paint)

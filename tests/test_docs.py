@@ -30,7 +30,6 @@ from batchcore.cli import exits
 from batchcore.cli.app import app
 from batchcore.cli.databases import named
 from batchcore.cli.options import LIBPQ_VARIABLES, URL_VARIABLE
-from batchcore.db.migrate import migrate
 from batchcore.demo import run as demo
 from batchcore.pg.ledger import NOT_REPLACED
 from support import build, database
@@ -205,15 +204,10 @@ def run_python(block: Block, url: str | None = None) -> None:
 
 
 @pytest.fixture(scope="session")
-def filled_template(server: Any) -> Iterator[str]:
+def filled_template(server: Any, template: str) -> Iterator[str]:
     """The URL of a database with a market up to 2025-06-30, to be copied."""
-
-    async def fill(url: str) -> None:
-        await migrate(url)
-        size = demo.Size(portfolios=30, symbols=40, sessions=25)
-        await demo.seeded(size, seed=1).write(url)
-
-    yield from database.shared(server, fill)
+    size = demo.Size(portfolios=30, symbols=40, sessions=25)
+    yield from database.shared(server, demo.seeded(size, seed=1).write, template)
 
 
 PYTHON = blocks("python")

@@ -1,14 +1,15 @@
 """Migrated databases, each a copy of one that was migrated once."""
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 import pytest_asyncio
 
-from batchcore.db.migrate import migrate
 from batchcore.db.sqlalchemy_tables import ledger, metadata
 from batchcore.run import lease
 from support import bouncer, database, foreign_host
@@ -58,45 +59,36 @@ def loose(numbers: str) -> tuple[str, ...]:
     )
 
 
-def template_of(server, *statements: str) -> Iterator[str]:
-    async def fill(url: str) -> None:
-        await migrate(url)
-        await database.execute(url, *statements)
-
-    yield from database.shared(server, fill)
+def copied(server, template: str, *statements: str) -> Iterator[str]:
+    """Change a copy of a database, yield its URL, and drop it: the body of a fixture."""
+    yield from database.shared(server, lambda url: database.execute(url, *statements), template)
 
 
 @pytest.fixture(scope="session")
-def template(server) -> Iterator[str]:
-    """The URL of a migrated database to copy; nobody connects to it."""
-    yield from template_of(server)
-
-
-@pytest.fixture(scope="session")
-def template_copy(server) -> Iterator[str]:
+def template_copy(server, template: str) -> Iterator[str]:
     """The URL of a migrated database that tests share."""
-    yield from template_of(server)
+    yield from copied(server, template)
 
 
 @pytest.fixture(scope="session")
-def loose_copy(server) -> Iterator[str]:
+def loose_copy(server, template: str) -> Iterator[str]:
     """The same, of a host that forbids nothing: NULLs anywhere, texts for enums, any numeric.
 
     There a table can hold every state of S3; scales come from `Schema.scales`.
     """
-    yield from template_of(server, *loose("numeric"))
+    yield from copied(server, template, *loose("numeric"))
 
 
 @pytest.fixture(scope="session")
-def double_copy(server) -> Iterator[str]:
+def double_copy(server, template: str) -> Iterator[str]:
     """The same, with doubles wherever numbers are only read."""
-    yield from template_of(server, *loose("double precision"))
+    yield from copied(server, template, *loose("double precision"))
 
 
 @pytest.fixture(scope="session")
-def rates_copy(server) -> Iterator[str]:
+def rates_copy(server, template: str) -> Iterator[str]:
     """The same, of a host with a table of rates and columns of currencies."""
-    yield from template_of(server, *foreign_host.TABLE)
+    yield from copied(server, template, *foreign_host.TABLE)
 
 
 @pytest_asyncio.fixture
@@ -117,15 +109,63 @@ ELSE
 END IF; END $$"""  # noqa: S608  # our own names
 
 
-def emptied(url: str) -> str:
-    asyncio.run(database.execute(url, EMPTY))
-    return url
+KEPT = "kept by the tests"
+"""The application of connections that stay open from test to test."""
+
+Emptied = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def emptied() -> Iterator[Emptied]:
+    """A function that deletes the rows of a database, those of tables of its own too.
+
+    It keeps a connection to each, as opening one takes longer than all that it does, and returns
+    the URL.
+    """
+    loop, kept = asyncio.new_event_loop(), {}
+
+    def empty(url: str, *tables: str) -> str:
+        if url not in kept:
+            settings = {"application_name": KEPT}
+            kept[url] = loop.run_until_complete(asyncpg.connect(url, server_settings=settings))
+        own = (f"DELETE FROM {table}" for table in tables)  # noqa: S608  # our own names
+        loop.run_until_complete(kept[url].execute("; ".join((EMPTY, *own))))
+        return url
+
+    yield empty
+    for connection in kept.values():
+        loop.run_until_complete(connection.close())
+    loop.close()
 
 
 @pytest.fixture
-def same_host(template_copy: str) -> str:
+def same_host(template_copy: str, emptied: Emptied) -> str:
     """The URL of a migrated database without rows, for tests that change nothing but rows."""
     return emptied(template_copy)
+
+
+PoolOf = Callable[[str], Awaitable[asyncpg.Pool]]
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def pool_of() -> AsyncIterator[PoolOf]:
+    """A function that gives connections to a database, for tests in the `LOOP` of the session.
+
+    They are kept, with their caches of the catalog: a run on a URL opens each of its connections,
+    which takes longer than a run of few rows.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        kept: dict[str, asyncpg.Pool] = {}
+
+        async def give(url: str) -> asyncpg.Pool:
+            if url not in kept:
+                kept[url] = await stack.enter_async_context(database.pooled(url))
+            return kept[url]
+
+        yield give
+
+
+LOOP = pytest.mark.asyncio(loop_scope="session")
 
 
 @pytest_asyncio.fixture
@@ -143,22 +183,21 @@ async def same_filled(same_host: str, request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def same_loose_host(loose_copy: str) -> str:
+def same_loose_host(loose_copy: str, emptied: Emptied) -> str:
     """The same, one that stores every state of S3."""
     return emptied(loose_copy)
 
 
 @pytest.fixture
-def same_double_host(double_copy: str) -> str:
+def same_double_host(double_copy: str, emptied: Emptied) -> str:
     """The same, with doubles wherever numbers are only read."""
     return emptied(double_copy)
 
 
 @pytest.fixture
-def same_rates_host(rates_copy: str) -> str:
+def same_rates_host(rates_copy: str, emptied: Emptied) -> str:
     """The same, with a table of rates and columns of currencies."""
-    asyncio.run(database.execute(rates_copy, "DELETE FROM fx_rates"))
-    return emptied(rates_copy)
+    return emptied(rates_copy, "fx_rates")
 
 
 @pytest.fixture

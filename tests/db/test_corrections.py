@@ -15,6 +15,7 @@ from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.config import Schema, Settings
 from batchcore.errors import ConfigError, SchemaError
+from db.conftest import LOOP, PoolOf
 from support import database
 from support.counter import Counter
 from support.database import Host
@@ -377,20 +378,28 @@ async def test_what_makes_no_sense_with_it_is_refused(options: dict, what: str) 
 
 @pytest.mark.parametrize("code", ["XNYS", "daily", "prices"])
 @pytest.mark.parametrize("seed", range(3))
+@LOOP
 async def test_a_correction_equals_a_full_recomputation(
-    same_host: str, seed: int, code: str
+    same_host: str,
+    seed: int,
+    code: str,
+    pool_of: PoolOf,
 ) -> None:
-    async with database.pooled(same_host) as pool:
-        await check_corrections(pool, seed, code, Schema())
+    pool = await pool_of(same_host)
+    await check_corrections(pool, seed, code, Schema())
 
 
 @pytest.mark.parametrize("code", ["XNYS", "prices"])
 @pytest.mark.parametrize("seed", range(3, 5))
+@LOOP
 async def test_a_correction_on_doubles_equals_a_full_recomputation(
-    same_double_host: str, seed: int, code: str
+    same_double_host: str,
+    seed: int,
+    code: str,
+    pool_of: PoolOf,
 ) -> None:
-    async with database.pooled(same_double_host) as pool:
-        await check_corrections(pool, seed, code, LOOSE)
+    pool = await pool_of(same_double_host)
+    await check_corrections(pool, seed, code, LOOSE)
 
 
 async def check_corrections(db: asyncpg.Pool, seed: int, code: str, schema: Schema) -> None:

@@ -26,7 +26,7 @@ from batchcore.demo import run as demo
 from batchcore.errors import SchemaError
 from batchcore.pages.night import load_night
 from batchcore.pages.render import night_page
-from db.conftest import EMPTY
+from db.conftest import EMPTY, LOOP, PoolOf
 from support import database, foreign_host
 from support.cases import RateRow
 from support.command import called
@@ -217,6 +217,7 @@ def bad_rates(result: batchcore.BatchResult) -> list[tuple[dt.date, str]]:
     return [(dt.date.fromisoformat(one[3]), one[4]) for one in told(result, "bad_rate")]
 
 
+@pytest.mark.usefixtures("painted")
 async def test_bad_rows_are_reported_and_kept_once_and_count_as_absent(
     same_rates_host: str,
 ) -> None:
@@ -434,12 +435,13 @@ async def edit_rate(url: Db, generator: Generator, at: dt.datetime) -> None:
     )
 
 
+@LOOP
 @hypothesis.settings(
     max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(seed=st.integers(0, 10**6))
-def test_a_correction_after_late_rates_equals_a_full_recomputation(
-    same_rates_host: str, seed: int
+async def test_a_correction_after_late_rates_equals_a_full_recomputation(
+    same_rates_host: str, pool_of: PoolOf, seed: int
 ) -> None:
     generator = Generator(seeded(f"late rates {seed}").randint, odd=0, edges=False)
     made = random_host(generator, portfolios=4)
@@ -452,22 +454,18 @@ def test_a_correction_after_late_rates_equals_a_full_recomputation(
         for portfolio in made.portfolios
     )
     own = settings(today=date_of(D0 + 20), max_failed="100%", fx_lookback_days=5)
-
-    async def check() -> None:
-        async with database.pooled(same_rates_host) as db:
-            await database.execute(db, EMPTY, "DELETE FROM fx_rates")
-            await foreign_host.fill(db, Host(portfolios, made.prices), [])
-            await some_rates(db, generator, foreign_host.MOMENT)
-            await run_days(db, D0, D0 + 10, settings=own, analytics="none")
-            for change in (some_rates, edit_rate):
-                since = await database.fetchval(db, "SELECT now()")
-                await change(db, generator, since)
-                checked = await verified(db, settings=own)
-                assert named(checked).keys() <= {"rate_changed"}, checked.examples
-                await batchcore.run_batch(db, changed_since=since, settings=own, analytics="none")
-                await assert_as_recomputed(db, "XNYS", own.schema)
-
-    asyncio.run(check())
+    db = await pool_of(same_rates_host)
+    await database.execute(db, EMPTY, "DELETE FROM fx_rates")
+    await foreign_host.fill(db, Host(portfolios, made.prices), [])
+    await some_rates(db, generator, foreign_host.MOMENT)
+    await run_days(db, D0, D0 + 10, settings=own, analytics="none")
+    for change in (some_rates, edit_rate):
+        since = await database.fetchval(db, "SELECT now()")
+        await change(db, generator, since)
+        checked = await verified(db, settings=own)
+        assert named(checked).keys() <= {"rate_changed"}, checked.examples
+        await batchcore.run_batch(db, changed_since=since, settings=own, analytics="none")
+        await assert_as_recomputed(db, "XNYS", own.schema)
 
 
 async def test_verify_sees_a_changed_rate_and_repair_mends_it(same_rates_host: str) -> None:

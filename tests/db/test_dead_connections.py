@@ -19,6 +19,7 @@ from batchcore.pg.errors import answers, database_error, is_connection_lost
 from batchcore.pg.ledger import Lease, Ledger
 from batchcore.pg.session import Session, transaction
 from batchcore.pg.session_pool import SessionPool
+from db.conftest import KEPT
 from support import database, runs
 from support.callers import caller, engine_of
 from support.generate import MONDAY
@@ -29,9 +30,10 @@ run = partial(runs.run, days=DAYS)
 HOST = database.plain_host(6, DAYS)
 BACKEND = "SELECT pg_backend_pid()"
 MANY = 10
-END_ALL = """SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+END_ALL = f"""SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid()
-    AND backend_type = 'client backend' AND state = 'idle'"""
+    AND backend_type = 'client backend' AND state = 'idle'
+    AND application_name <> '{KEPT}'"""  # noqa: S608  # our own name
 END_USED = f"{END_ALL} AND query <> ''"
 
 

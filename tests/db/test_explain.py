@@ -40,6 +40,7 @@ from batchcore.errors import ConfigError, InputError
 from batchcore.policies import rollforward_audit
 from batchcore.reference import legacy
 from batchcore.values import EXACT
+from db.conftest import LOOP, PoolOf
 from support import database, legacy_host, worked_legacy
 from support.callers import engine_of
 from support.cases import Case, cases
@@ -450,45 +451,49 @@ async def test_sectors_are_those_of_profiles(
 
 @pytest.mark.parametrize("since", [None, MONDAY])
 @pytest.mark.parametrize("seed", range(3))
+@LOOP
 async def test_random_hosts_are_explained_as_by_the_reference(
-    same_loose_host: str, seed: int, since: int | None
+    same_loose_host: str,
+    seed: int,
+    since: int | None,
+    pool_of: PoolOf,
 ) -> None:
     made = random_host(Generator(seeded(f"explain {seed}").randint), odd=True, portfolios=6)
     market, last = ref.market(made.prices), MONDAY + 9
     settings = Settings(schema=LOOSE, min_coverage=0.0, max_failed="100%")
     sums: dict[str, Counter[str | None]] = {by: Counter() for by in SUMS}
     options: dict[str, Any] = {"since": since and date_of(since), "settings": settings}
-    async with database.pooled(same_loose_host) as db:
-        await database.fill(db, Host(made.portfolios, made.prices))
-        await run_days(db, MONDAY - 3, last, analytics="none", settings=settings)
-        stored = sorted(await database.snapshots(db))
-        for one in made.portfolios:
-            own = database.key(one.id)
-            days = [day for owner, day in stored if owner == own]
-            if last not in days:
-                continue
-            before = [day for day in days if day <= (last - 1 if since is None else since)]
-            previous = before[-1] if before else days[0] if len(days) > 1 else None
-            expected = ref.rollforward.contributions(one, market, previous, last)
-            found = await batchcore.explain(db, [own], date_of(last), **options)
-            assert found.explained
-            assert_adds_up(found)
-            assert sorted((row.symbol, row.quantity, row.contribution) for row in found.rows) == (
-                sorted((lot.symbol, lot.quantity, lot.amount) for lot in expected)
-            )
-            for lot in expected:
-                position = one.positions[lot.position]
-                class_ = position.investment_class
-                sums["symbol"][ref.normalised(lot.symbol)] += lot.amount
-                sums["type"][position.position_type] += lot.amount
-                sums["class"][class_ and ref.normalised(class_)] += lot.amount
-                sums["portfolio"][str(own)] += lot.amount
-            for row in found.rows:
-                sums["sector"][row.sector] += row.contribution or Decimal(0)
-        for by in SUMS:
-            every = await batchcore.explain(db, None, date_of(last), by=by, **options)
-            moved = {row.key: row.contribution for row in every.rows if row.contribution}
-            assert moved == {key: amount for key, amount in sums[by].items() if amount}
+    db = await pool_of(same_loose_host)
+    await database.fill(db, Host(made.portfolios, made.prices))
+    await run_days(db, MONDAY - 3, last, analytics="none", settings=settings)
+    stored = sorted(await database.snapshots(db))
+    for one in made.portfolios:
+        own = database.key(one.id)
+        days = [day for owner, day in stored if owner == own]
+        if last not in days:
+            continue
+        before = [day for day in days if day <= (last - 1 if since is None else since)]
+        previous = before[-1] if before else days[0] if len(days) > 1 else None
+        expected = ref.rollforward.contributions(one, market, previous, last)
+        found = await batchcore.explain(db, [own], date_of(last), **options)
+        assert found.explained
+        assert_adds_up(found)
+        assert sorted((row.symbol, row.quantity, row.contribution) for row in found.rows) == (
+            sorted((lot.symbol, lot.quantity, lot.amount) for lot in expected)
+        )
+        for lot in expected:
+            position = one.positions[lot.position]
+            class_ = position.investment_class
+            sums["symbol"][ref.normalised(lot.symbol)] += lot.amount
+            sums["type"][position.position_type] += lot.amount
+            sums["class"][class_ and ref.normalised(class_)] += lot.amount
+            sums["portfolio"][str(own)] += lot.amount
+        for row in found.rows:
+            sums["sector"][row.sector] += row.contribution or Decimal(0)
+    for by in SUMS:
+        every = await batchcore.explain(db, None, date_of(last), by=by, **options)
+        moved = {row.key: row.contribution for row in every.rows if row.contribution}
+        assert moved == {key: amount for key, amount in sums[by].items() if amount}
 
 
 SUMS = ("symbol", "sector", "type", "class", "portfolio")

@@ -12,6 +12,7 @@ from batchcore import calendar as calendars
 from batchcore.config import Schema, Settings
 from batchcore.errors import SnapshotExistsError
 from batchcore.reference import legacy
+from db.conftest import LOOP, PoolOf
 from support import database, legacy_frames, legacy_host
 from support.cases import Case, cases
 from support.database import Db
@@ -75,56 +76,62 @@ async def check(  # a run over a range
 
 
 @pytest.mark.parametrize("case", cases("legacy"), ids=str)
-async def test_a_worked_case_day_by_day(same_loose_host: str, case: Case) -> None:
+@LOOP
+async def test_a_worked_case_day_by_day(same_loose_host: str, case: Case, pool_of: PoolOf) -> None:
     run: Run = case
     rows: list[legacy.Row] = []
-    async with database.pooled(same_loose_host) as db:
-        await legacy_host.fill(db, run)
-        for day in run.days:
-            results = await check(db, run, day, day, schema_of(run))
-            rows += results["p"].rows
-            run = after(run, results)
+    db = await pool_of(same_loose_host)
+    await legacy_host.fill(db, run)
+    for day in run.days:
+        results = await check(db, run, day, day, schema_of(run))
+        rows += results["p"].rows
+        run = after(run, results)
     assert [str(row) for row in rows] == [str(row) for row in case.expected[0].rows]
 
 
 @pytest.mark.parametrize("seed", range(40))
-async def test_run_leaves_what_the_reference_says(same_loose_host: str, seed: int) -> None:
+@LOOP
+async def test_run_leaves_what_the_reference_says(
+    same_loose_host: str, seed: int, pool_of: PoolOf
+) -> None:
     made = LegacyGenerator(seeded(f"legacy {seed}").randint).any_legacy_run()
     random = seeded(f"range {seed}")
     run = replace(made, cached={})
     first = MONDAY + random.randint(-4, 8)
     last = first + random.randint(0, 10)
     chunk_size = random.choice((None, 1, 2))
-    async with database.pooled(same_loose_host) as db:
-        await legacy_host.fill(db, run)
-        results = await check(db, run, first, last, LOOSE, chunk_size=chunk_size)
-        # Once more: what is there stands, what failed fails again.
-        await check(db, after(run, results), first, last, LOOSE, chunk_size=chunk_size)
+    db = await pool_of(same_loose_host)
+    await legacy_host.fill(db, run)
+    results = await check(db, run, first, last, LOOSE, chunk_size=chunk_size)
+    # Once more: what is there stands, what failed fails again.
+    await check(db, after(run, results), first, last, LOOSE, chunk_size=chunk_size)
 
 
 @pytest.mark.parametrize("seed", range(20))
+@LOOP
 async def test_run_on_doubles_leaves_what_the_reference_says(
-    same_double_host: str, seed: int
+    same_double_host: str, seed: int, pool_of: PoolOf
 ) -> None:
     made = LegacyGenerator(seeded(f"doubles {seed}").randint).any_legacy_run()
     # 0.00003 is a price of 0, whatever the other price of the day is; 10.00005 is rounded up.
     prices = [("AAA", MONDAY - 20, Decimal("0.00003")), ("BBB", MONDAY - 21, Decimal("10.00005"))]
     run = replace(made, cached={}, prices=(*made.prices, *prices))
     first = MONDAY + seed % 5
-    async with database.pooled(same_double_host) as db:
-        await legacy_host.fill(db, run)
-        await check(db, legacy_frames.in_doubles(run), first, first + 7, LOOSE)
+    db = await pool_of(same_double_host)
+    await legacy_host.fill(db, run)
+    await check(db, legacy_frames.in_doubles(run), first, first + 7, LOOSE)
 
 
 @pytest.mark.parametrize("seed", range(15))
+@LOOP
 async def test_run_of_one_day_after_the_other_leaves_the_same(
-    same_loose_host: str, seed: int
+    same_loose_host: str, seed: int, pool_of: PoolOf
 ) -> None:
     run = LegacyGenerator(seeded(f"days {seed}").randint).any_legacy_run()
-    async with database.pooled(same_loose_host) as db:
-        await legacy_host.fill(db, run)
-        for day in range(MONDAY - 1, MONDAY + 6):
-            run = after(run, await check(db, run, day, day, LOOSE))
+    db = await pool_of(same_loose_host)
+    await legacy_host.fill(db, run)
+    for day in range(MONDAY - 1, MONDAY + 6):
+        run = after(run, await check(db, run, day, day, LOOSE))
 
 
 def plain(*portfolios: legacy.Portfolio, today: int = 60) -> Run:

@@ -326,6 +326,7 @@ async def test_a_gap_leaves_no_return_in_all_and_says_why(same_filled: str) -> N
     assert [point.twr is None for point in page.points] == [False, False, True, True]
 
 
+@pytest.mark.usefixtures("painted")
 async def test_stored_numbers_that_are_not_finite_are_left_out(same_filled: str) -> None:
     await run(same_filled)
     await database.execute(same_filled, NOT_FINITE.format(END))

@@ -12,7 +12,6 @@ import batchcore
 from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.config import Settings
-from batchcore.db.migrate import migrate
 from batchcore.demo import run as demo
 from batchcore.errors import ConfigError, SchemaError
 from support import database
@@ -325,7 +324,6 @@ SIZE = demo.Size(portfolios=30, symbols=40, sessions=25)
 
 async def run_of(url: str) -> None:
     """Write the rows of a generated market, which has flows of all kinds."""
-    await migrate(url)
     data = demo.seeded(SIZE, seed=7)
     await data.write(url)
     days = data.market.days[data.market.first :]
@@ -333,8 +331,8 @@ async def run_of(url: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def valued(server):
-    yield from database.shared(server, run_of)
+def valued(server, template: str):
+    yield from database.shared(server, run_of, template)
 
 
 async def test_the_rows_of_a_run_by_a_second_implementation(valued: str) -> None:

@@ -238,6 +238,7 @@ async def test_closes_that_are_handed_in_are_checked(same_filled: str) -> None:
     assert findings(result) == [*LOW, SPLIT]
 
 
+@pytest.mark.usefixtures("painted")
 async def test_the_page_of_a_night_lists_findings(same_filled: str) -> None:
     await run(same_filled)
 

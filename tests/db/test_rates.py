@@ -19,7 +19,7 @@ from batchcore.errors import ConfigError, RateMissingError, SchemaError, TooMany
 from batchcore.pages.night import load_night
 from batchcore.pages.portfolio import load_portfolio_page
 from batchcore.pages.render import night_page
-from db.conftest import emptied
+from db.conftest import EMPTY, Emptied, copied
 from support import database, foreign_host
 from support.cases import RateRow
 from support.command import called
@@ -39,17 +39,16 @@ CREATE TABLE stock_splits (symbol text, ex_date date, new {number}, old {number}
 
 
 @pytest.fixture(scope="module")
-def free_copy(server, rates_copy: str) -> Iterator[str]:
+def free_copy(server, template: str) -> Iterator[str]:
     """The URL of a database with a table of rates, whose portfolios may have no currency."""
     free = "ALTER TABLE portfolios ALTER currency DROP NOT NULL"
-    yield from database.shared(server, lambda url: database.execute(url, free), rates_copy)
+    yield from copied(server, template, *foreign_host.TABLE, free)
 
 
 @pytest.fixture
-def free_host(free_copy: str) -> str:
+def free_host(free_copy: str, emptied: Emptied) -> str:
     """The same without rows."""
-    asyncio.run(database.execute(free_copy, "DELETE FROM fx_rates"))
-    return emptied(free_copy)
+    return emptied(free_copy, "fx_rates")
 
 
 def lot(symbol: str, quantity: int, currency: str | None, **columns: Any) -> ref.Position:
@@ -182,8 +181,7 @@ async def test_many_portfolios_add_up_beyond_what_one_has(free_host: str) -> Non
     await foreign_host.fill(free_host, made, WON)
     assert (await ran(free_host)).failed == 20  # values of 17 digits do not fit their columns
     small = host({name: ("KRW", [lot("AAA", 100_000, "EUR")]) for name in names}, equity=10**11)
-    await asyncio.to_thread(emptied, free_host)
-    await database.execute(free_host, "DELETE FROM fx_rates")
+    await database.execute(free_host, EMPTY, "DELETE FROM fx_rates")
     await foreign_host.fill(free_host, small, WON)
     await ran(free_host)
     found = await explained(free_host, None, by="sector")
@@ -360,6 +358,7 @@ async def test_currencies_of_profiles_that_nobody_holds_bring_no_rates(
 # Totals that mix currencies
 
 
+@pytest.mark.usefixtures("painted")
 async def test_totals_that_mix_currencies_say_so(free_host: str) -> None:
     homes = {"a": "USD", "b": "EUR", "c": "JPY", "d": "usd"}
     made = host({name: (home, [lot("AAA", 10, "USD")]) for name, home in homes.items()})
@@ -382,6 +381,7 @@ async def test_totals_that_mix_currencies_say_so(free_host: str) -> None:
 
 
 @pytest.mark.parametrize("homes", [["USD", "usd ", None], ["GBP"], [None, None]])
+@pytest.mark.usefixtures("painted")
 async def test_totals_of_one_currency_say_nothing(free_host: str, homes: list[str | None]) -> None:
     named = {f"p{at}": (home, [lot("AAA", 10, None)]) for at, home in enumerate(homes)}
     await foreign_host.fill(free_host, host(named), [])

@@ -19,6 +19,7 @@ from batchcore.calendar import date_of, day_of
 from batchcore.cli.run import plan_dict, plan_text
 from batchcore.config import Settings
 from batchcore.errors import ConfigError, DatabaseError
+from db.conftest import LOOP, PoolOf
 from support import database, ledger
 from support.database import Host
 from support.edits import Editor, add_flow, add_position, assert_as_recomputed, versions
@@ -338,9 +339,12 @@ async def test_legacy_has_no_repair() -> None:
 
 @pytest.mark.parametrize("code", ["XNYS", "daily", "prices"])
 @pytest.mark.parametrize("seed", range(2))
-async def test_a_repair_equals_a_full_recomputation(same_host: str, seed: int, code: str) -> None:
-    async with database.pooled(same_host) as pool:
-        await check_repairs(pool, seed, code)
+@LOOP
+async def test_a_repair_equals_a_full_recomputation(
+    same_host: str, seed: int, code: str, pool_of: PoolOf
+) -> None:
+    pool = await pool_of(same_host)
+    await check_repairs(pool, seed, code)
 
 
 async def check_repairs(db: asyncpg.Pool, seed: int, code: str) -> None:

@@ -8,7 +8,7 @@ from batchcore import reference as ref
 from batchcore.config import Schema, Settings
 from batchcore.errors import SnapshotExistsError
 from batchcore.run import chunk_groups
-from db.conftest import EMPTY
+from db.conftest import EMPTY, LOOP, PoolOf
 from support import database
 from support.database import Db, Host
 from support.generate import MONDAY, Generator
@@ -39,7 +39,7 @@ def sessions(calendar: str, host: Host) -> list[int]:
 
 
 async def check_run(
-    url: str, host: Host, seed: int, schema: Schema, read: Host | None = None
+    db: Db, host: Host, seed: int, schema: Schema, read: Host | None = None
 ) -> Outcome:
     """Run with everything chosen by ``seed`` and compare; return what was expected.
 
@@ -51,9 +51,9 @@ async def check_run(
     start = MONDAY + random.randint(-4, 8)
     end = start + random.randint(0, 10)
     lookback_days = random.choice((10, 0, 2))
-    await database.fill(url, host)
-    before = await database.snapshots(url)
-    equities = await database.equities(url)
+    await database.fill(db, host)
+    before = await database.snapshots(db)
+    equities = await database.equities(db)
     host = read or host
     expected = outcome(
         host, sessions(calendar, host), start, end, mode, lookback_days=lookback_days
@@ -61,7 +61,7 @@ async def check_run(
 
     async def run() -> batchcore.BatchResult:
         return await run_days(
-            url,
+            db,
             start,
             end,
             calendar=calendar,
@@ -83,40 +83,46 @@ async def check_run(
         name, day = expected.exists
         assert caught.value.portfolio == str(database.key(name))
         assert caught.value.session == calendars.date_of(day).isoformat()
-        assert str(await database.snapshots(url)) == str(before)
-        assert str(await database.equities(url)) == str(equities)
+        assert str(await database.snapshots(db)) == str(before)
+        assert str(await database.equities(db)) == str(equities)
         return expected
     result = await run()
 
     assert result.rows_written == len(expected.cells)
     assert result.failed == len(expected.failed)
     assert issues_of(result, host) == expected.issues
-    assert_left(before, await database.snapshots(url), expected, host)
-    assert await database.equities(url) == expected.equity
+    assert_left(before, await database.snapshots(db), expected, host)
+    assert await database.equities(db) == expected.equity
     return expected
 
 
 @pytest.mark.parametrize("seed", range(27))
-async def test_run_leaves_what_the_reference_says(same_host: str, seed: int) -> None:
+@LOOP
+async def test_run_leaves_what_the_reference_says(
+    same_host: str, pool_of: PoolOf, seed: int
+) -> None:
     generator = Generator(seeded(seed).randint, odd=0, edges=False)
-    await check_run(same_host, random_host(generator), seed, Schema())
+    await check_run(await pool_of(same_host), random_host(generator), seed, Schema())
 
 
 @pytest.mark.parametrize("seed", range(27))
+@LOOP
 async def test_run_on_odd_rows_leaves_what_the_reference_says(
-    same_loose_host: str, seed: int
+    same_loose_host: str, pool_of: PoolOf, seed: int
 ) -> None:
     generator = Generator(seeded(f"odd {seed}").randint, odd=6)
-    await check_run(same_loose_host, random_host(generator, odd=True), seed, LOOSE)
+    db = await pool_of(same_loose_host)
+    await check_run(db, random_host(generator, odd=True), seed, LOOSE)
 
 
 @pytest.mark.parametrize("seed", range(27))
+@LOOP
 async def test_run_on_doubles_leaves_what_the_reference_says(
-    same_double_host: str, seed: int
+    same_double_host: str, pool_of: PoolOf, seed: int
 ) -> None:
     generator = Generator(seeded(f"double {seed}").randint, odd=6)
     host = random_host(generator, odd=True)
-    await check_run(same_double_host, host, seed, LOOSE, in_doubles(host))
+    await check_run(await pool_of(same_double_host), host, seed, LOOSE, in_doubles(host))
 
 
 FIRST, LAST = MONDAY - 3, MONDAY + 14
@@ -159,16 +165,17 @@ async def left(db: Db, host: Host, spans: list[tuple[int, int]], **settings):
 
 
 @pytest.mark.parametrize(("seed", "calendar"), [*enumerate(CALENDARS)])
+@LOOP
 async def test_one_run_equals_a_run_for_each_day_or_some_ranges(
-    same_host: str, seed: int, calendar: str
+    same_host: str, pool_of: PoolOf, seed: int, calendar: str
 ) -> None:
     host, choose, of = random(seed), seeded(seed), {"calendar": calendar}
     cuts = sorted(choose.sample(range(FIRST + 1, LAST + 1), 3))
     starts, ends = [FIRST, *cuts], [*(cut - 1 for cut in cuts), LAST]
-    async with database.pooled(same_host) as db:
-        at_once, _ = await left(db, host, [(FIRST, LAST)], **of)
-        by_day, _ = await left(db, host, [(day, day) for day in range(FIRST, LAST + 1)], **of)
-        split, _ = await left(db, host, list(zip(starts, ends, strict=True)), **of)
+    db = await pool_of(same_host)
+    at_once, _ = await left(db, host, [(FIRST, LAST)], **of)
+    by_day, _ = await left(db, host, [(day, day) for day in range(FIRST, LAST + 1)], **of)
+    split, _ = await left(db, host, list(zip(starts, ends, strict=True)), **of)
     assert len(at_once[0]) % 12 == 0 < len(at_once[0])
     assert by_day == split == at_once
 
@@ -188,16 +195,17 @@ async def test_any_chunks_threads_and_connections_give_the_same(same_host: str, 
 
 @SEEDS
 @pytest.mark.parametrize("policy", ["rollforward", "legacy"])
+@LOOP
 async def test_events_and_flows_loaded_in_groups_of_any_size_are_the_same(
-    same_host: str, monkeypatch: pytest.MonkeyPatch, seed: int, policy: str
+    same_host: str, pool_of: PoolOf, monkeypatch: pytest.MonkeyPatch, seed: int, policy: str
 ) -> None:
-    host, days = random(seed), [(FIRST, LAST)]
-    expected = await left(same_host, host, days, policy=policy)
+    host, days, db = random(seed), [(FIRST, LAST)], await pool_of(same_host)
+    expected = await left(db, host, days, policy=policy)
     assert expected[0][0]
     for of_all_events, of_a_group in ((1, 1), (1, 3000), (1 << 20, 1)):
         monkeypatch.setattr(chunk_groups, "BYTES_OF_ALL_EVENTS", of_all_events)
         monkeypatch.setattr(chunk_groups, "BYTES_OF_A_GROUP", of_a_group)
-        assert await left(same_host, host, days, chunk_size=2, policy=policy) == expected
+        assert await left(db, host, days, chunk_size=2, policy=policy) == expected
 
 
 async def test_ids_ascend_by_portfolio_and_date(same_host: str) -> None:

@@ -34,6 +34,7 @@ from batchcore.run.group import run_group
 from batchcore.run.lease import run_spec
 from batchcore.run.request import Request, make_request
 from batchcore.shards import Shard, in_shard
+from db.conftest import EMPTY
 from support import database, ledger
 from support.database import Host
 from support.generate import MONDAY, Generator
@@ -80,10 +81,6 @@ async def left(
     return (stored, await database.equities(url)), result
 
 
-EMPTY = (
-    "TRUNCATE portfolios, positions, market_data_cache, portfolio_snapshots, equity_changes,"
-    " position_realized_events, batchcore_runs CASCADE"
-)
 SAME = (
     *("success", "portfolios_failed", "rows_written", "sessions"),
     *("sessions_left_out", "portfolios", "cache", "coverage", "consistent", "analytics_off"),

@@ -24,7 +24,7 @@ from batchcore.demo import run as demo
 from batchcore.demo.check_rows import check
 from batchcore.demo.seed import create_mapped
 from batchcore.errors import ConfigError, SchemaError
-from db.conftest import EMPTY, emptied
+from db.conftest import EMPTY, Emptied, copied, loose
 from db.test_worked_cases import assert_worked, host_of, is_of_a_run
 from support import database
 from support.cases import Case, Price, SplitTable, cases, jan
@@ -53,14 +53,14 @@ def schema_of(table: SplitTable, scales: Mapping[str, int] = LOOSE.scales) -> Sc
 
 
 @pytest.fixture(scope="module")
-def split_copy(server, loose_copy: str) -> Iterator[str]:
+def split_copy(server, template: str) -> Iterator[str]:
     """The URL of a loose database with a table of splits, which the tests here share."""
     create = TABLE.format(number="numeric")
-    yield from database.shared(server, lambda url: database.execute(url, create), loose_copy)
+    yield from copied(server, template, *loose("numeric"), create)
 
 
 @pytest.fixture
-def split_host(split_copy: str) -> str:
+def split_host(split_copy: str, emptied: Emptied) -> str:
     """The same without rows."""
     return emptied(split_copy)
 
@@ -529,9 +529,8 @@ async def test_bases_need_a_table(split_host: str) -> None:
         await batchcore.check_basis(split_host, "AAA", schema=Schema(scales=LOOSE.scales))
 
 
-def test_plan_tells_the_bases(split_copy: str, tmp_path: Path) -> None:
-    asyncio.run(database.execute(split_copy, EMPTY))
-    asyncio.run(fill(split_copy, HELD, SPLIT))
+def test_plan_tells_the_bases(split_host: str, tmp_path: Path) -> None:
+    asyncio.run(fill(split_host, HELD, SPLIT))
     path = tmp_path / "schema.toml"
     scales = "\n".join(f"{name} = {scale}" for name, scale in {**LOOSE.scales, **SCALES}.items())
     path.write_text(f"""
@@ -543,7 +542,7 @@ quantity_basis = "as_entered"
 [scales]
 {scales}
 """)
-    asked = ("plan", "--database-url", split_copy, "--schema", str(path), "--check-basis", "AAA")
+    asked = ("plan", "--database-url", split_host, "--schema", str(path), "--check-basis", "AAA")
     said = called(asked)
     assert (said.code, said.err) == (0, "")
     around = "2 for 1 on 2026-01-07: 102 on 2026-01-06, 51.5 on 2026-01-07: 0.5049"
@@ -610,12 +609,12 @@ async def test_generate_splits_and_quotes_in_other_currencies_where_both_are_map
     assert (checked.rows, checked.differing) == (120, 0)
 
 
-def test_generate_refuses_other_bases_than_it_makes(split_copy: str, tmp_path: Path) -> None:
+def test_generate_refuses_other_bases_than_it_makes(split_host: str, tmp_path: Path) -> None:
     path = tmp_path / "schema.toml"
     path.write_text(
         "splits = { table = 'stock_splits', price_basis = 'adjusted', quantity_basis = 'current' }"
     )
-    said = called(("generate", "--database-url", split_copy, "--schema", str(path)))
+    said = called(("generate", "--database-url", split_host, "--schema", str(path)))
     assert said.error() == (
         "the schema has splits adjusted and current, expected as_traded and as_entered: that is"
         " what is generated"

@@ -4,7 +4,6 @@ Where cells are named, they are worked by hand on `plain_host`: 10 AAA, bought a
 at 11, 12, 13, 14 and 15 on five days, so that each day after the first earns 10; opened with 1000.
 """
 
-import asyncio
 import datetime as dt
 import itertools
 import uuid
@@ -29,7 +28,7 @@ from batchcore.errors import ConfigError, SchemaError
 from batchcore.policies.rollforward_audit import BY_CHAIN
 from batchcore.schema import COUNT_COLUMNS, RULE_COLUMNS
 from batchcore.sources.stored import ANALYTIC
-from db.conftest import EMPTY
+from db.conftest import EMPTY, LOOP, PoolOf
 from support import audit, database
 from support.audit import FAST, Tampering, checked, wrong
 from support.callers import caller
@@ -105,34 +104,34 @@ async def left_by_runs(db: Db, host: Host, spans: list[tuple[int, int]]) -> None
         await run(db, *span)
 
 
+@LOOP
 @HYPOTHESIS
 @given(seed=st.integers(0, 10**6))
-def test_rows_of_runs_on_any_host_do_not_differ(same_host: str, seed: int) -> None:
+async def test_rows_of_runs_on_any_host_do_not_differ(
+    same_host: str, pool_of: PoolOf, seed: int
+) -> None:
     generator = Generator(seeded(f"verify {seed}").randint, odd=0, edges=False)
     made = random_host(generator, portfolios=6)
     first = MONDAY + generator.integer(-4, 3)
     middle, last = first + generator.integer(0, 5), first + 8
     skipped = generator.integer(1, 3)
-
-    async def check() -> list[VerifyResult]:
-        host = Host(made.portfolios, made.prices)
-        spans = [(first, middle), (middle + skipped, last)]
-        async with database.pooled(same_host) as db:
-            await left_by_runs(db, host, spans)
-            return [await verify(db, fast=fast) for fast in FAST]
+    db, spans = await pool_of(same_host), [(first, middle), (middle + skipped, last)]
+    await left_by_runs(db, Host(made.portfolios, made.prices), spans)
 
     days = len(range(first, middle + 1)) + len(range(middle + skipped, last + 1))
-    for result in asyncio.run(check()):
+    for fast in FAST:
+        result = await verify(db, fast=fast)
         assert result.rows == 6 * days
         assert wrong(result) == {}
         assert result.missing_sessions == (6 * (skipped - 1) if middle + skipped <= last else 0)
         assert set(result.not_checkable) == {"opening", "not_analysed"}
 
 
+@LOOP
 @HYPOTHESIS
 @given(seed=st.integers(0, 10**6))
-def test_rows_after_a_hosts_own_do_not_differ_though_anything_is_stored(
-    same_loose_host: str, seed: int
+async def test_rows_after_a_hosts_own_do_not_differ_though_anything_is_stored(
+    same_loose_host: str, pool_of: PoolOf, seed: int
 ) -> None:
     generator = Generator(seeded(f"verify odd {seed}").randint, odd=4, edges=False)
     host = random_host(generator, portfolios=6, odd=True)
@@ -142,18 +141,14 @@ def test_rows_after_a_hosts_own_do_not_differ_though_anything_is_stored(
         for one in host.portfolios
     }
     options = Settings(schema=LOOSE, min_coverage=0.0, max_failed="100%")
-
-    async def check() -> None:
-        async with database.pooled(same_loose_host) as db:
-            await left_by_runs(db, Host(host.portfolios, host.prices, own), [])
-            done = await run(db, first, first + 6, settings=options)
-            for fast in FAST:
-                result = await verify(db, fast=fast, start_date=date_of(first), settings=options)
-                assert result.rows == done.rows_written
-                assert wrong(result) == {}
-                assert set(result.not_checkable) <= {"opening", "not_analysed"}
-
-    asyncio.run(check())
+    db = await pool_of(same_loose_host)
+    await left_by_runs(db, Host(host.portfolios, host.prices, own), [])
+    done = await run(db, first, first + 6, settings=options)
+    for fast in FAST:
+        result = await verify(db, fast=fast, start_date=date_of(first), settings=options)
+        assert result.rows == done.rows_written
+        assert wrong(result) == {}
+        assert set(result.not_checkable) <= {"opening", "not_analysed"}
 
 
 # A market with analytics, verified once and copied for each tampered cell.

@@ -46,6 +46,7 @@ from batchcore.policies.legacy_audit import BY_CHAIN, BY_QUANTITY, OF_DAY
 from batchcore.reference import legacy
 from batchcore.schema import COUNT_COLUMNS, RULE_COLUMNS
 from batchcore.sources.stored import ANALYTIC, EMPTY, GREEKS
+from db.conftest import LOOP, PoolOf
 from support import audit, database, legacy_host
 from support.audit import FAST, Tampering, checked, wrong
 from support.database import execute
@@ -151,7 +152,10 @@ async def test_rows_of_a_run_do_not_differ(same_host: str, *, fast: bool) -> Non
 
 
 @pytest.mark.parametrize("seed", range(25))
-async def test_rows_of_runs_on_any_host_do_not_differ(same_loose_host: str, seed: int) -> None:
+@LOOP
+async def test_rows_of_runs_on_any_host_do_not_differ(
+    same_loose_host: str, seed: int, pool_of: PoolOf
+) -> None:
     random = seeded(f"verify legacy {seed}")
     made = LegacyGenerator(random.randint).any_legacy_run()
     in_order, first = seed % 2 == 0, MONDAY + random.randint(-4, 4)
@@ -168,21 +172,19 @@ async def test_rows_of_runs_on_any_host_do_not_differ(same_loose_host: str, seed
         )
         for one in made.portfolios
     )
-    async with database.pooled(same_loose_host) as db:
-        await legacy_host.fill(db, replace(made, portfolios=portfolios))
-        settings = Settings(schema=LOOSE, max_failed="100%", today=calendars.date_of(made.today))
-        written = 0
-        # Three runs, in order or not, with days between that are not run or run already.
-        starts = [first, *(first + random.randint(0, 10) for _ in range(2))]
-        for start in sorted(starts) if in_order else starts:
-            done = await run_days(
-                db, start, start + random.randint(0, 4), policy="legacy", settings=settings
-            )
-            written += done.rows_written
+    db = await pool_of(same_loose_host)
+    await legacy_host.fill(db, replace(made, portfolios=portfolios))
+    settings = Settings(schema=LOOSE, max_failed="100%", today=calendars.date_of(made.today))
+    written = 0
+    # Three runs, in order or not, with days between that are not run or run already.
+    starts = [first, *(first + random.randint(0, 10) for _ in range(2))]
+    for start in sorted(starts) if in_order else starts:
+        done = await run_days(
+            db, start, start + random.randint(0, 4), policy="legacy", settings=settings
+        )
+        written += done.rows_written
 
-        found = [
-            await verify(db, fast=fast, settings=Settings(schema=LOOSE)) for fast in (False, True)
-        ]
+    found = [await verify(db, fast=fast, settings=Settings(schema=LOOSE)) for fast in (False, True)]
 
     assert [wrong(result) for result in found] == [{}, {}]
     ours, native = ({**result.to_dict(), "seconds": 0, "fast": None} for result in found)
@@ -205,13 +207,16 @@ async def test_doubles_are_read_as_a_run_reads_them(same_double_host: str) -> No
 
 
 @pytest.mark.parametrize("seed", range(8))
-async def test_ranges_samples_and_chunks_find_the_same(same_loose_host: str, seed: int) -> None:
+@LOOP
+async def test_ranges_samples_and_chunks_find_the_same(
+    same_loose_host: str, seed: int, pool_of: PoolOf
+) -> None:
     random = seeded(f"parts of legacy {seed}")
     made = LegacyGenerator(random.randint).any_legacy_run()
     await legacy_host.fill(same_loose_host, made)
     settings = Settings(schema=LOOSE, max_failed="100%", today=calendars.date_of(made.today))
-    async with database.pooled(same_loose_host) as pool:
-        await check_parts(pool, random, settings)
+    pool = await pool_of(same_loose_host)
+    await check_parts(pool, random, settings)
 
 
 async def check_parts(db: asyncpg.Pool, random: Random, settings: Settings) -> None:

@@ -12,6 +12,7 @@ import pytest
 from batchcore import calendar as calendars
 from batchcore import reference as ref
 from batchcore.config import Schema, Settings
+from db.conftest import LOOP, PoolOf
 from support import database
 from support.cases import Case, Expected, cases
 from support.database import Host, Standing
@@ -78,17 +79,18 @@ def assert_worked(
 
 
 @pytest.mark.parametrize("one_run", RUNS, ids=lambda one_run: str(one_run[0]))
+@LOOP
 async def test_run_stores_the_rows_of_worked_cases(
-    same_loose_host: str, one_run: list[Case]
+    same_loose_host: str, pool_of: PoolOf, one_run: list[Case]
 ) -> None:
     assert len(OF_A_RUN) > 100
-    host = host_of(one_run)
-    await database.fill(same_loose_host, host)
+    host, db = host_of(one_run), await pool_of(same_loose_host)
+    await database.fill(db, host)
     scales = {**LOOSE.scales, "positions.quantity": one_run[0].scales.quantity}
     days = one_run[0].days
 
     result = await run_days(
-        same_loose_host,
+        db,
         days[0],
         days[-1],
         on_existing="replace",
@@ -100,7 +102,7 @@ async def test_run_stores_the_rows_of_worked_cases(
         ),
     )
 
-    stored = await database.snapshots(same_loose_host)
+    stored = await database.snapshots(db)
     issues = issues_of(result, host)
     told = [expected for case in one_run for expected in case.expected]
     for portfolio, expected in zip(host.portfolios, told, strict=True):

@@ -7,7 +7,6 @@ import pytest
 
 import batchcore
 from batchcore.cli.options import LIBPQ_VARIABLES, URL_VARIABLE
-from batchcore.db.migrate import migrate
 from batchcore.demo import embedded
 from batchcore.demo import run as demo
 from support import database
@@ -28,13 +27,8 @@ def tcp_server() -> Iterator[embedded.EmbeddedServer]:
 
 
 @pytest.fixture(scope="session")
-def migrated_template(server) -> Iterator[str]:
-    yield from database.shared(server, migrate)
-
-
-@pytest.fixture(scope="session")
-def filled_template(server, migrated_template: str) -> Iterator[str]:
-    yield from database.shared(server, demo.seeded(SIZE, seed=SEED).write, migrated_template)
+def filled_template(server, template: str) -> Iterator[str]:
+    yield from database.shared(server, demo.seeded(SIZE, seed=SEED).write, template)
 
 
 @pytest.fixture(scope="session")
@@ -60,9 +54,9 @@ def empty(copy) -> str:
 
 
 @pytest.fixture
-def migrated(copy, migrated_template: str) -> str:
+def migrated(copy, template: str) -> str:
     """The URL of a database without rows."""
-    return copy(migrated_template)
+    return copy(template)
 
 
 @pytest.fixture

@@ -90,11 +90,11 @@ def run(example: Path, url: str) -> str:
 
 @pytest.mark.db
 def test_both_orchestrators_write_the_same_snapshots(
-    copy: Callable[[str], str], migrated_template: str
+    copy: Callable[[str], str], template: str
 ) -> None:
     stored, said, equities = [], [], []
     for example in (BEFORE, AFTER):
-        url = copy(migrated_template)
+        url = copy(template)
         asyncio.run(database.fill(url, host()))
         said.append(run(example, url))
         rows = query(url, f"SELECT {COLUMNS} FROM portfolio_snapshots ORDER BY 1, 2")  # noqa: S608

@@ -90,7 +90,7 @@ def test_what_verify_and_repair_find(filled: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def long_plan(server, migrated_template: str) -> Iterator[str]:
+def long_plan(server, template: str) -> Iterator[str]:
     """The URL of a database of 60 sessions with prices missing, to plan on."""
 
     async def fill(url: str) -> None:
@@ -101,7 +101,7 @@ def long_plan(server, migrated_template: str) -> Iterator[str]:
             " OR (extract(day FROM date) < 20 AND symbol < 'AAAF')",
         )
 
-    yield from database.shared(server, fill, migrated_template)
+    yield from database.shared(server, fill, template)
 
 
 @pytest.mark.parametrize("words", [(), ("--min-coverage", "0.9")])

@@ -17,7 +17,6 @@ import pytest_asyncio
 from batchcore.calendar import date_of
 from batchcore.cli.options import ARTIFACT_VARIABLE, URL_VARIABLE
 from batchcore.config import Settings
-from batchcore.db.migrate import migrate
 from batchcore.pg.database import Database
 from batchcore.run.batch import run_up_to_now
 from batchcore.run.group import run_group
@@ -44,9 +43,8 @@ def last_of(number: int) -> object:
 
 
 @pytest_asyncio.fixture
-async def url(make_database) -> str:
-    made: str = await make_database()
-    await migrate(made)
+async def url(make_database, template: str) -> str:
+    made: str = await make_database(template)
     await database.fill(made, HOST)
     return made
 

@@ -10,6 +10,7 @@ from support.faults import Moment
 from support.survival import Stage
 from support.tasks import (
     ANYWHERE,
+    LASTING,
     STEPS,
     Fault,
     assert_survived,
@@ -18,6 +19,7 @@ from support.tasks import (
     commands,
     connected,
     coordinator_killed,
+    disarm,
     local_cluster,
     scheduler_killed,
     task_given_twice,
@@ -28,9 +30,19 @@ from support.tasks import (
 pytestmark = pytest.mark.db
 
 
+@pytest.fixture(scope="module")
+def lasting() -> Iterator[str]:
+    """The address of a scheduler whose workers nobody kills."""
+    with local_cluster() as address:
+        yield address
+
+
 @pytest.fixture
-def scheduler() -> Iterator[str]:
-    """The address of a scheduler of a test's own: Dask does not start each killed worker again."""
+def scheduler(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of a scheduler: Dask does not start each worker again that a test has killed."""
+    if request.node.callspec.params.get("fault") in LASTING:
+        yield request.getfixturevalue("lasting")
+        return
     with local_cluster() as address:
         yield address
 
@@ -38,6 +50,7 @@ def scheduler() -> Iterator[str]:
 @pytest_asyncio.fixture
 async def client(scheduler: str) -> AsyncIterator[Client]:
     async with connected(scheduler) as found:
+        await found.run(disarm)
         yield found
 
 

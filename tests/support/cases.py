@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -164,6 +164,7 @@ USUAL = {policy: from_toml(f"{policy}.toml") for policy in ("rollforward", "lega
 """What the cases of a policy give unless they say otherwise."""
 
 
+@cache
 def cases(policy: str, *paths: str) -> list[Case]:
     """Return the worked cases of a policy, or those of some files."""
     paths = paths or tuple(

@@ -2,14 +2,15 @@
 
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from random import Random
+from typing import Any
 
 import pytest
 
 from support.cluster import Cluster
-from support.faults import Fault, Moment, Scene
+from support.faults import Moment, Scene
 from support.jobs import Job, dump, lost_and_doubled, snapshots_in
 
 
@@ -81,21 +82,28 @@ class Stage:
         finally:
             await self.cluster.drop(name)
 
-    async def assert_survived(self, fault: Fault, job: Job, moment: Moment) -> Scene:
-        """Let a fault strike, run the batch again, and look at every row."""
+    async def assert_survived(
+        self,
+        fault: Callable[[Any], Awaitable[None]],
+        job: Job,
+        moment: Moment,
+        on: Callable[[Scene], Any] = lambda scene: scene,
+    ) -> Scene:
+        """Let a fault strike a scene, or what is made `on` it; run again, and look at every row."""
         report, kind = self.report, fault.__name__.replace("_", " ")
         report.injected += 1
         report.kinds[kind] = report.kinds.get(kind, 0) + 1
         async with self.scene(job, moment) as scene:
+            struck = on(scene)
             try:
-                await fault(scene)
+                await fault(struck)
+                report.stopped += scene.was_stopped
+                await assert_whole(scene)
+                await struck.again()
+                await assert_done(scene, report)
             except BaseException as error:
                 error.add_note(f"{kind} at {moment} of {job.name}")
                 raise
-            report.stopped += scene.was_stopped
-            await assert_whole(scene)
-            await scene.again()
-            await assert_done(scene, report)
         report.survived += 1
         return scene
 

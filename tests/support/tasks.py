@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import dask
 import psutil
 from distributed import Client, LocalCluster
 
@@ -25,9 +26,9 @@ from batchcore.run.group import run_group
 from batchcore.run.request import make_request
 from support.database import execute, fetch
 from support.faults import Moment, Scene
-from support.survival import Stage, assert_done, assert_whole
+from support.survival import Stage
 from support.tables import DAYS
-from support.worker import Steps, struck
+from support.worker import Steps, forking, struck
 
 SHARDS = 3
 PATIENCE_S = 120
@@ -39,14 +40,21 @@ OWN = Path(__file__).parent.parent
 
 @contextlib.contextmanager
 def local_cluster() -> Iterator[str]:
-    """Give the address of a scheduler in this process, with two workers in processes."""
-    with LocalCluster(
-        n_workers=2,
-        threads_per_worker=1,
-        processes=True,
-        dashboard_address=":0",
-        silence_logs=logging.CRITICAL,
-    ) as cluster:
+    """Give the address of a scheduler in this process, with two workers in processes.
+
+    They are forked: a new process imports for more than a second.
+    """
+    forking()  # Dask would have it begin with other imports
+    with (
+        dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}),
+        LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=":0",
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+    ):
         yield cluster.scheduler_address
 
 
@@ -99,6 +107,11 @@ def arm(step: str, count: int, number: signal.Signals) -> int:
     log.propagate = False
     log.handlers[:] = [Steps(step, count, struck(number))]
     return os.getpid()
+
+
+def disarm() -> None:
+    """Let this worker not strike itself any more, whether it has or not."""
+    logging.getLogger("batchcore").handlers[:] = [logging.NullHandler()]
 
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -291,27 +304,19 @@ Fault = Callable[[Tasks], Awaitable[None]]
 STEPS = ("lease", "planned", "loaded", "computed", "begun", "copied", "fenced", "committed")
 """Of a shard; each has at least one chunk."""
 
-ANYWHERE: tuple[Fault, ...] = (
-    *(worker_killed, worker_paused, task_given_twice),
+LASTING: tuple[Fault, ...] = (
+    *(worker_paused, task_given_twice),
     *(client_cancelled, client_cancelled_anywhere, coordinator_killed),
 )
-"""Faults after which the cluster is as before."""
+"""Faults after which the workers of a cluster are as before."""
+
+ANYWHERE: tuple[Fault, ...] = (worker_killed, *LASTING)
+"""Faults that can strike at any step."""
 
 
 async def assert_survived(stage: Stage, client: Client, fault: Fault, job: str, at: Moment) -> None:
     """Let a fault strike, run the shards again, plainly, and look at every row."""
-    report, kind = stage.report, fault.__name__.replace("_", " ")
-    report.injected += 1
-    report.kinds[kind] = report.kinds.get(kind, 0) + 1
-    async with asyncio.timeout(PATIENCE_S), stage.scene(stage.jobs[job]) as scene:
-        tasks = Tasks(scene, client, at)
-        try:
-            await fault(tasks)
-            await assert_whole(scene)
-            await tasks.again()
-            await assert_done(scene, report)
-        except BaseException as error:
-            error.add_note(f"{kind} at {at} of {job}")
-            raise
-        report.stopped += scene.was_stopped
-    report.survived += 1
+    async with asyncio.timeout(PATIENCE_S):
+        await stage.assert_survived(
+            fault, stage.jobs[job], at, lambda scene: Tasks(scene, client, at)
+        )

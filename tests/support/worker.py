@@ -37,7 +37,7 @@ PATIENCE_S = 60.0
 
 
 @cache
-def _forking() -> multiprocessing.context.ForkServerContext:
+def forking() -> multiprocessing.context.ForkServerContext:
     """Return what forks workers from a process that has imported `support.preloaded`."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["support.preloaded"])
@@ -69,7 +69,7 @@ class Worker:
     """A batch that runs in another process; once it has ended, `left` is its artifact."""
 
     def __init__(self, words: Sequence[str], at: At | None = None, *, patient: bool) -> None:
-        context = _forking()
+        context = forking()
         self._pipe, other = context.Pipe()
         self._artifact = Watched()
         self.left: dict[str, Any] = {}

@@ -186,6 +186,7 @@ def test_a_portfolio_says_what_matters(sources: dict[str, str]) -> None:
         ({"state": "running"}, "The run is at work;"),
     ],
 )
+@pytest.mark.usefixtures("painted")
 def test_an_empty_night_says_how_its_run_ended(changes: dict[str, object], sentence: str) -> None:
     run: RunFacts = pages.run(**changes)
     source = render.night_page(Night(run=run))
@@ -197,6 +198,7 @@ def test_an_empty_night_says_how_its_run_ended(changes: dict[str, object], sente
         assert run.error in text
 
 
+@pytest.mark.usefixtures("painted")
 def test_a_night_of_shards_has_a_row_for_each() -> None:
     ended = ShardResult(
         shard=(1, 3), run_id="one", state="failed", error="DatabaseError: <b>", attempt=2, failed=7
@@ -221,6 +223,7 @@ def plain_portfolio(sessions: int) -> PortfolioPage:
     return replace(page, by_symbol=None, by_sector=None, months={}, **nothing)
 
 
+@pytest.mark.usefixtures("painted")
 def test_a_portfolio_of_a_single_snapshot() -> None:
     page = replace(plain_portfolio(1), drawdown=None)
     text = text_of(render.portfolio_page(page))
@@ -229,6 +232,7 @@ def test_a_portfolio_of_a_single_snapshot() -> None:
     assert "Nothing public is held." in text
 
 
+@pytest.mark.usefixtures("painted")
 def test_a_fall_that_is_not_available_is_not_taken_for_none() -> None:
     page, none = plain_portfolio(30), Decimal(0)
     at_peak = {**pages.NO_PERIOD, "max_drawdown": none, "current_drawdown": none}
@@ -251,6 +255,7 @@ def test_without_a_gate_none_is_drawn() -> None:
     assert "gate 90.0 %" in text_of(render.night_page(replace(night, gate=made.gate)))
 
 
+@pytest.mark.usefixtures("painted")
 def test_what_a_night_was_asked_for_and_has_not() -> None:
     text = text_of(render.night_page(Night(run=pages.run(), deleted=2, verified=Verified())))
     assert "2 portfolios that the run was asked for cannot be found any more" in text
@@ -258,6 +263,7 @@ def test_what_a_night_was_asked_for_and_has_not() -> None:
     assert "any more" not in text_of(render.night_page(Night(run=pages.run())))
 
 
+@pytest.mark.usefixtures("painted")
 def test_a_stored_pnl_that_is_no_number_is_named() -> None:
     made = pages.night(50, 10)
     night = Night(run=made.run, session=made.session, totals=made.totals, returns=made.returns)
