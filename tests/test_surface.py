@@ -133,7 +133,7 @@ def test_columns_are_judged_in_the_order_of_the_reference() -> None:
     (body,) = re.findall(
         r"-> \[\(&'static str, Wide\); 12\](.*?)\n\}\n", rust("pnl/rollforward/roll.rs"), re.DOTALL
     )
-    assert re.findall(r'\(\s*"(\w+)"', body) == list(reference.MONEY_COLUMNS)
+    assert re.findall(r'\(\s*"(\w+)"', body) == list(reference.rollforward.MONEY_COLUMNS)
 
 
 @pytest.mark.parametrize("name", batchcore.__all__)

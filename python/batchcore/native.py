@@ -37,7 +37,6 @@ from batchcore.frames import (
     known_states,
 )
 from batchcore.late_imports import check_choice
-from batchcore.schema import HOST, SNAPSHOT_SCALES, Use
 from batchcore.splits import counting
 from batchcore.units import CENTS, RETURN_SCALE
 
@@ -71,11 +70,6 @@ _core.load_needed()
 
 CancelFlag = _core.CancelFlag
 Rates = _core.Rates
-
-_GREEKS: Final = HOST["portfolio_snapshots"].names(Use.GREEKS)
-
-_ROLL_FORWARD: Final = "rollforward"
-_LEGACY: Final = "legacy"
 
 RATIO_SCALE: Final = 28
 """Decimals of returns that are compounded."""
@@ -411,7 +405,7 @@ def compute(
     inputs: Inputs,
     sessions: Int32,
     *,
-    policy: str = _ROLL_FORWARD,
+    policy: str = "rollforward",
     lookback_days: int = 10,
     today: dt.date | None = None,
     threads: int | None = None,
@@ -444,9 +438,9 @@ def compute(
     Source:
         docs/semantics.md, S3 to S10, C6, C7; docs/legacy.md, L3 to L34.
     """
-    check_choice("policy", policy, (_ROLL_FORWARD, _LEGACY))
+    check_choice("policy", policy, ("rollforward", "legacy"))
     host = None
-    if policy == _LEGACY:
+    if policy == "legacy":
         if today is None:
             raise ConfigError("policy `legacy` needs `today`", "today")
         host = build_host(
@@ -455,7 +449,7 @@ def compute(
             cached=inputs.cached,
             has_benchmark=inputs.benchmark is not None and len(inputs.benchmark) > 0,
         )
-    splits = inputs.splits if policy == _ROLL_FORWARD else None
+    splits = inputs.splits if host is None else None
     market = build_market(inputs.prices, sessions, lookback_days=lookback_days, splits=splits)
     rates, noticed = None, [market.issues()]
     if inputs.rates is not None and host is None:
@@ -496,21 +490,12 @@ def usable_cores() -> int:
 
 def _legacy(columns: dict[str, Any]) -> LegacyColumns:
     """Return the columns of `legacy`, with its weights by sector."""
-    rows = len(columns["total_value"])
-    names = tuple(str(name) for name in Text(*columns["sectors"]).texts())
-    places = columns["weight_row"], columns["weight_sector"]
-    values, present = np.zeros((rows, len(names))), np.zeros((rows, len(names)), dtype=np.bool_)
-    values[places], present[places] = columns["weight"], True
-    greek = Decimals(np.zeros(rows, dtype=np.int64), CENTS, columns["greeks_state"])
-    state = columns["weights_state"]
-    by_weight = ("hhi", "effective_num_positions", "top_3_concentration", "top_10_concentration")
-    return LegacyColumns(
-        total_value=Decimals(columns["total_value"], CENTS),
-        beta_provider_1y=Decimals(columns["beta_provider_1y"], 4, columns["beta_state"]),
-        sector_exposure=FloatObjects(names, values, present, state),
-        **dict.fromkeys(_GREEKS, greek),
-        **{name: Decimals(columns[name], SNAPSHOT_SCALES[name], state) for name in by_weight},
-    )
+    names, row, sector, weight, state = columns.pop("sector_exposure")
+    values = np.zeros((len(state), len(names)))
+    present = np.zeros(values.shape, dtype=np.bool_)
+    values[row, sector], present[row, sector] = weight, True
+    shares = FloatObjects(tuple(names), values, present, state)
+    return LegacyColumns.of_parts(columns | {"sector_exposure": shares})
 
 
 def _coded(codes: UInt32, table: Text) -> Text:

@@ -11,9 +11,9 @@ import numpy as np
 from batchcore.frames import rescaled
 from batchcore.run.analysis import OBSERVATIONS
 from batchcore.run.analytic_rows import SHARE_SCALE
-from batchcore.schema import RULE_COLUMNS, SNAPSHOT_SCALES, Use, snapshot_figures
+from batchcore.schema import RULE_COLUMNS, Use, snapshot_figures
 from batchcore.sources.stored import ANALYTIC, EMPTY, GREEKS, SHARES
-from batchcore.units import CENTS, State
+from batchcore.units import State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,9 +54,7 @@ REASONS: Final = (
 EXPOSURES: Final = tuple(
     name
     for name in RULE_COLUMNS
-    if SNAPSHOT_SCALES[name] == CENTS
-    and name not in {"equity_balance", "total_value"}
-    and not name.startswith(("daily_", "cumulative_"))
+    if name.endswith(("_exposure", "_value")) and name != "total_value"
 )
 """Columns of money that are neither equity nor what is added to it (S9, L29, L30)."""
 

@@ -18,7 +18,6 @@ from batchcore.reference.facts import Position as Position
 from batchcore.reference.facts import Scales as Scales
 from batchcore.reference.facts import Snapshot as Snapshot
 from batchcore.reference.one_close import one_close as one_close
-from batchcore.reference.rollforward import MONEY_COLUMNS as MONEY_COLUMNS
 from batchcore.reference.rollforward import POSITION_TYPES as POSITION_TYPES
 from batchcore.reference.rollforward import SHORT_TYPES as SHORT_TYPES
 from batchcore.reference.rollforward import Portfolio as Portfolio

@@ -84,7 +84,7 @@ pub(crate) fn run<'py>(
                 }
             })
         })?;
-        report_out(py, &memory, report, sectors)
+        report_out(py, &memory, report, &sectors)
     })
 }
 

@@ -1,9 +1,9 @@
 //! Results of the core as NumPy arrays.
 
-use batchcore_core::fixed::State;
+use batchcore_core::fixed::{CENTS, State};
 use batchcore_core::pnl::columns::{self, ColumnSlices};
 use batchcore_core::pnl::issue::Issue;
-use batchcore_core::pnl::legacy::row::{LegacyRow, Weights};
+use batchcore_core::pnl::legacy::row::LegacyRow;
 use batchcore_core::pnl::report::{HeldFinding, Miss, Report};
 use batchcore_core::text::{Intern, Table};
 use numpy::{Element, IntoPyArray, PyArray1, PyArrayMethods, dtype};
@@ -13,6 +13,8 @@ use pyo3::types::{PyDict, PySlice, PyTuple};
 use crate::arrays::text_out;
 
 pub(crate) type AmountOf<R> = fn(&R) -> i64;
+
+type OfRow = fn(&LegacyRow) -> Option<i64>;
 
 /// Memory of result columns that NumPy has allocated and not cleared: one block for each width,
 /// which an allocator is likelier to keep for the next chunk than many small ones.
@@ -108,7 +110,7 @@ pub(crate) fn report_out<'py>(
     py: Python<'py>,
     memory: &Memory<'py>,
     report: Report,
-    sectors: Table,
+    sectors: &Table,
 ) -> PyResult<Bound<'py, PyDict>> {
     let out = PyDict::new(py);
     memory.set_items(&out, report.rows())?;
@@ -146,32 +148,33 @@ fn held_out<'py>(py: Python<'py>, held: &[HeldFinding]) -> PyResult<Bound<'py, P
 fn legacy_out<'py>(
     py: Python<'py>,
     rows: &[LegacyRow],
-    sectors: Table,
+    sectors: &Table,
 ) -> PyResult<Bound<'py, PyDict>> {
     let out = PyDict::new(py);
-    out.set_item("total_value", array(py, rows, |row| row.total_value))?;
-    out.set_item(
-        "greeks_state",
-        array(py, rows, |row| state_of(row.is_active.then_some(()))),
-    )?;
-    out.set_item(
-        "beta_provider_1y",
-        array(py, rows, |row| row.beta.unwrap_or(0)),
-    )?;
-    out.set_item("beta_state", array(py, rows, |row| state_of(row.beta)))?;
-    out.set_item(
-        "weights_state",
-        array(py, rows, |row| state_of(row.weights.as_ref())),
-    )?;
-    let columns: [(&str, AmountOf<Weights>); 4] = [
-        ("hhi", |weights| weights.hhi),
-        ("effective_num_positions", |weights| weights.effective),
-        ("top_3_concentration", |weights| weights.top_3),
-        ("top_10_concentration", |weights| weights.top_10),
+    let part = |scale: u32, of: OfRow| {
+        let values = array(py, rows, |row| of(row).unwrap_or(0));
+        (values, scale, array(py, rows, |row| state_of(of(row))))
+    };
+    let columns: [(&str, u32, OfRow); 6] = [
+        ("total_value", CENTS, |row| Some(row.total_value)),
+        ("beta_provider_1y", 4, |row| row.beta),
+        ("hhi", 4, |row| Some(row.weights.as_ref()?.hhi)),
+        ("effective_num_positions", 2, |row| {
+            Some(row.weights.as_ref()?.effective)
+        }),
+        ("top_3_concentration", 4, |row| {
+            Some(row.weights.as_ref()?.top_3)
+        }),
+        ("top_10_concentration", 4, |row| {
+            Some(row.weights.as_ref()?.top_10)
+        }),
     ];
-    for (name, of) in columns {
-        let value = |row: &LegacyRow| row.weights.as_deref().map_or(0, of);
-        out.set_item(name, array(py, rows, value))?;
+    for (name, scale, of) in columns {
+        out.set_item(name, part(scale, of))?;
+    }
+    let greeks = part(CENTS, |row| row.is_active.then_some(0)).into_pyobject(py)?;
+    for greek in ["delta", "gamma", "theta", "vega"] {
+        out.set_item(format!("portfolio_{greek}"), &greeks)?;
     }
     let own = |(at, row): (i64, &'_ LegacyRow)| {
         let weights = row.weights.as_deref();
@@ -182,15 +185,15 @@ fn legacy_out<'py>(
             .collect::<Vec<_>>()
     };
     let weights: Vec<_> = (0i64..).zip(rows).flat_map(own).collect();
-    out.set_item("weight_row", array(py, &weights, |&(row, ..)| row))?;
-    out.set_item(
-        "weight_sector",
+    let names = (0u32..).map_while(|code| sectors.text(code));
+    let sectors = (
+        names.collect::<Vec<_>>(),
+        array(py, &weights, |&(row, ..)| row),
         array(py, &weights, |&(_, sector, _)| sector),
-    )?;
-    out.set_item("weight", array(py, &weights, |&(.., weight)| weight))?;
-    let names: Vec<u32> = (0u32..).take(sectors.len()).collect();
-    let state = vec![State::Value.byte(); names.len()];
-    out.set_item("sectors", text_out(py, names, sectors, state)?)?;
+        array(py, &weights, |&(.., weight)| weight),
+        array(py, rows, |row| state_of(row.weights.as_ref())),
+    );
+    out.set_item("sector_exposure", sectors)?;
     Ok(out)
 }
 /// A column of texts in the making.
