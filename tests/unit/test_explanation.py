@@ -148,14 +148,17 @@ def test_what_needs_attention_is_cut_with_a_count() -> None:
         cells=cells, unexplained=1, unbalanced=unbalanced, missing_sessions=(days[1], days[2])
     )
     lines = attention_lines(found)
-    assert lines[0] == "not explained: data have changed since the snapshot was written"
+    assert lines[0] == (
+        "not explained: data have changed since the snapshot was written,"
+        " or its run had other options"
+    )
     assert lines.count("  and 10 more") == 2
     assert "30 rows do not add up:" in lines
     assert lines[-1].endswith(": 2026-01-07, 2026-01-08")
     assert len(lines) < 50
     null = (ComparedCell(DAY, "daily_pnl", None, Decimal(3)),)
     first, *_ = attention_lines(explanation(daily_pnl=None, cells=null, unexplained=1))
-    assert first == "not explained: a stored daily_pnl is no number"
+    assert first == "not explained: a stored daily_pnl is not a number"
 
 
 def test_text_shows_amounts_with_their_points_below_each_other() -> None:
