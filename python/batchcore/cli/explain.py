@@ -134,11 +134,13 @@ def explained_parts(found: Explanation, top: int) -> list[RenderableType]:
     if not names:
         return [*parts, "no lot"]
     order = _order(found.rows)
+    # a part of an id is no use
+    cut = _TEXTS - {"key"} if found.by in {"lot", "position", "portfolio"} else _TEXTS
     columns = [
         tables.Column(
             title,
             right=name not in _TEXTS,
-            least=_LEAST_TEXT if name in _TEXTS else None,
+            least=_LEAST_TEXT if name in cut else None,
             drop=order.index(name),
         )
         for name, title in zip(names, _titles(names), strict=True)
