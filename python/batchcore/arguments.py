@@ -87,7 +87,7 @@ def checked_price(price: Decimal | int | str) -> tuple[int, int]:
     except InvalidOperation:
         value = Decimal("NaN")
     if not value.is_finite() or value < 0:
-        msg = "price is negative or no finite number, expected one not below 0"
+        msg = "price is negative or not a finite number, expected one not below 0"
         raise ConfigError(msg, "price")
     value = value.normalize(EXACT)
     scale = max(-int(value.as_tuple().exponent), 0)

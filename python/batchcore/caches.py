@@ -660,7 +660,7 @@ def check_cache(option: str, given: object) -> None:
 
 def _sessions(code: str) -> calendar.Calendar:
     if code == calendar.PRICES:
-        msg = "calendar `prices` needs the dates of the price table, expected any other"
+        msg = "calendar `prices` needs the dates of the price table, expected another one"
         raise ConfigError(msg, "calendar")
     return calendar.load(code)
 

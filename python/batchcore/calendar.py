@@ -136,7 +136,9 @@ class Calendar:
         """Return the last session that is not after ``day``."""
         found = self.last_sessions(day, 1)
         if not len(found):
-            raise ConfigError(f"calendar `{self.code}` has no session by {iso_of(day)}", "end")
+            raise ConfigError(
+                f"calendar `{self.code}` has no session on or before {iso_of(day)}", "end"
+            )
         return int(found[0])
 
     def last_sessions(self, end: int, count: int) -> Int32:

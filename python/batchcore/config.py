@@ -454,7 +454,7 @@ class Settings:
     ledger_days: int = option(90, "Days to keep ended runs in the ledger.")
     checks: Mapping[str, CheckAction] = option(
         FrozenDict(),
-        "Set a check of prices to off, report (default) or fail; repeatable.",
+        "Set a price check to off, report (default) or fail; repeatable.",
         metavar="NAME=ACTION",
         entry="check",
         ledger=FINGERPRINT,

@@ -136,7 +136,7 @@ class SnapshotExistsError(BatchcoreError, ValueError):
 class LeaseHeldError(BatchcoreError, RuntimeError):
     """Another run works on some of the portfolios, or took over from this one.
 
-    Or another migration of this database is at work.
+    Or another migration of this database is running.
 
     Attributes:
         run_id: The run that holds the lease.

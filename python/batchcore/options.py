@@ -129,9 +129,7 @@ class RunOptions:
         "market_value", "Weights of the provider beta.", choices=BETA_WEIGHTS, ledger=FINGERPRINT
     )
     resume: bool = option(True, "Resume the same run if it ended early.", has_opposite=True)
-    wait: float = option(
-        0, "Seconds to wait for another run on these portfolios.", metavar="SECONDS"
-    )
+    wait: float = option(0, "Seconds to wait for a run on the same portfolios.", metavar="SECONDS")
     settings: Settings = field(default_factory=Settings)
     progress: Progress | None = field(default=None, compare=False)
 

@@ -203,7 +203,7 @@ async def test_an_asyncpg_connection_in_no_transaction_may_read_alone(host: str)
             with pytest.raises(DatabaseError, match="read-only"):
                 await session.execute("INSERT INTO letters VALUES ('x')")
         assert not raw.is_in_transaction()
-        with pytest.raises(ConfigError, match="is in no transaction, expected one in which"):
+        with pytest.raises(ConfigError, match="is not in a transaction, expected one that"):
             await copy_letter(raw)
         assert await raw.fetchval("SHOW row_security") == "on"
 
@@ -416,7 +416,7 @@ async def test_a_connection_that_commits_by_itself_is_refused(host: str) -> None
 
 
 async def test_a_transaction_of_two_phases_is_refused(host: str) -> None:
-    message = "commits in two phases, expected one without: PostgreSQL prepares no transaction"
+    message = "uses two-phase commit, expected one without: PostgreSQL prepares no transaction"
     async with (
         engine_of(host) as engine,
         AsyncSession(engine, twophase=True) as session,

@@ -317,7 +317,7 @@ async def test_what_another_event_loop_has_opened_is_refused(same_host: str, kin
         taken: list[bytes] = []
 
         async def use() -> None:
-            with pytest.raises(ConfigError, match="is of another event loop") as error:
+            with pytest.raises(ConfigError, match="belongs to another event loop") as error:
                 async with Database(given.db, borrow=True).reading("read") as session:
                     await session.copy_out(COUNT, taken.append)
             assert error.value.option == "db"

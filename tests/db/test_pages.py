@@ -268,7 +268,7 @@ async def test_a_night_whose_prices_have_not_arrived(same_host: str) -> None:
 
 
 async def test_no_run_an_unknown_one_and_an_unknown_portfolio(same_host: str) -> None:
-    with pytest.raises(ConfigError, match="no run is in the ledger"):
+    with pytest.raises(ConfigError, match="the ledger has no runs"):
         await load_night(same_host)
     nobody = uuid.UUID(int=7)
     with pytest.raises(ConfigError, match=f"there is no run {nobody}"):
@@ -334,10 +334,10 @@ async def test_stored_numbers_that_are_not_finite_are_left_out(same_filled: str)
     last = page.points[-1]
     assert (last.flow, last.cumulative, last.pnl, last.twr) == (None, None, None, None)
     assert page.by_symbol is None
-    assert "A stored daily_pnl is NULL or no finite number" in portfolio_page(page)
+    assert "A stored daily_pnl is NULL or not a finite number" in portfolio_page(page)
     night = await load_night(same_filled)
     assert (night.totals is None, night.by_symbol) == (False, None)
-    assert "A stored daily_pnl is NULL or no finite number" in night_page(night)
+    assert "A stored daily_pnl is NULL or not a finite number" in night_page(night)
 
 
 async def test_a_portfolio_since_a_session(same_filled: str) -> None:

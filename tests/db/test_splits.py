@@ -560,9 +560,7 @@ quantity_basis = "as_entered"
         refused.error() == "`ZZZ` has no split in public.stock_splits, expected a symbol with one"
     )
     refused = called((*asked, "--artifact", str(tmp_path / "plan.json")))
-    assert refused.error() == (
-        "an artifact is that of a plan, and --check-basis makes none: give --json"
-    )
+    assert refused.error() == ("--check-basis writes no artifact: give --json instead")
 
 
 async def test_a_generated_market_splits_where_a_table_is_mapped(host: str) -> None:

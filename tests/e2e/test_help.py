@@ -2,7 +2,7 @@
 
 import pytest
 
-from support.command import COMMANDS, HELP, help_file, help_text
+from support.command import COMMANDS, HELP, batchcore, help_file, help_text
 
 
 def test_every_command_has_a_file() -> None:
@@ -12,6 +12,15 @@ def test_every_command_has_a_file() -> None:
 @pytest.mark.parametrize("command", [None, *COMMANDS])
 def test_help_is_that_of_the_file(command: str | None) -> None:
     assert help_text(command) == help_file(command).read_text()
+
+
+def test_each_command_has_one_whole_line_on_a_terminal_of_80_columns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    listed = batchcore("--help").out.split("Commands:\n")[1].splitlines()
+    assert [line.split()[0] for line in listed] == list(COMMANDS)
+    assert [line for line in listed if not line.endswith(".") or line.endswith("...")] == []
 
 
 ONLY_RUNS = tuple(f"  --{name} " for name in ("metrics", "processes", "databases", "parallel"))

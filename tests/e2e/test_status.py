@@ -21,7 +21,7 @@ def status(url: str, *words: str) -> Said:
 
 
 def test_an_empty_ledger_is_told(migrated: str) -> None:
-    assert status(migrated).out == "no run is in the ledger\n"
+    assert status(migrated).out == "the ledger has no runs\n"
     assert status(migrated, "--json").document() == {"runs": []}
 
 

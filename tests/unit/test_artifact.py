@@ -263,7 +263,7 @@ def test_a_dry_run_has_no_metrics(tmp_path: Path) -> None:
     metrics = tmp_path / "m.prom"
     said = called(["run", "--dry-run", "--metrics", str(metrics), "--database-url", URL])
     assert (said.code, metrics.exists()) == (3, False)
-    assert said.error().startswith("metrics are those of a run")
+    assert said.error().startswith("a dry run has no metrics")
 
 
 def test_commands_that_leave_a_document_are_those_with_the_option() -> None:

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from batchcore.attribution.explanation import (
     ComparedCell,
@@ -16,7 +17,7 @@ from batchcore.attribution.explanation import (
     UnbalancedRow,
 )
 from batchcore.attribution.lots import Lot, by_key, ordered, total, trimmed
-from batchcore.cli.explain import attention_lines, explained_text
+from batchcore.cli.explain import attention_lines, explained_parts, explained_text
 
 OWNER = uuid.UUID(int=7)
 DAY = dt.date(2026, 1, 6)
@@ -148,14 +149,17 @@ def test_what_needs_attention_is_cut_with_a_count() -> None:
         cells=cells, unexplained=1, unbalanced=unbalanced, missing_sessions=(days[1], days[2])
     )
     lines = attention_lines(found)
-    assert lines[0] == "not explained: data have changed since the snapshot was written"
+    assert lines[0] == (
+        "not explained: data have changed since the snapshot was written,"
+        " or its run had other options"
+    )
     assert lines.count("  and 10 more") == 2
     assert "30 rows do not add up:" in lines
     assert lines[-1].endswith(": 2026-01-07, 2026-01-08")
     assert len(lines) < 50
     null = (ComparedCell(DAY, "daily_pnl", None, Decimal(3)),)
     first, *_ = attention_lines(explanation(daily_pnl=None, cells=null, unexplained=1))
-    assert first == "not explained: a stored daily_pnl is no number"
+    assert first == "not explained: a stored daily_pnl is not a number"
 
 
 def test_text_shows_amounts_with_their_points_below_each_other() -> None:
@@ -181,3 +185,16 @@ def test_text_shows_amounts_with_their_points_below_each_other() -> None:
     rest = explained_text(found, 1).splitlines()[-1]
     assert rest == "1 more row, 0.00 together; --top shows more"
     assert explained_text(explanation(rows=()), 20).splitlines()[-1] == "no lot"
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_ids_are_whole_however_narrow_a_terminal_is(width: int) -> None:
+    rows = [row(str(uuid.UUID(int=number)), "12345.67", value=Decimal(9999)) for number in (1, 2)]
+    found = explanation(rows=ordered(rows), by="portfolio", portfolio=None)
+    console = Console(width=width)
+    with console.capture() as shown:
+        console.print(*explained_parts(found, 20), sep="\n")
+    lines = shown.get().splitlines()
+    for one in rows:
+        assert any(line.startswith(str(one.key)) and "+12,345.67" in line for line in lines)
+    assert max(map(len, lines)) <= width

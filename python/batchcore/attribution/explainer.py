@@ -177,6 +177,7 @@ class Explainer:
         self._since = since
         self._sectors: Mapping[str, str] = {}
         self._first = self._last = 0
+        self._asked: int | None = None
         self._currencies: tuple[str, ...] = ()
         self._ranges: Ranges
 
@@ -187,7 +188,7 @@ class Explainer:
             ConfigError: a portfolio is unknown, or has no complete snapshot there.
         """
         policy, wanted = self._policy, self._selection.ids
-        last = policy.end
+        self._asked = last = policy.end
         if wanted is not None and len(wanted) == 0:
             return False
         if last is None:
@@ -213,7 +214,8 @@ class Explainer:
         query = stores.select_latest_day(self._policy.source, self._selection, self._last)
         latest = await load(self._session, query)
         if latest is None:
-            return f"no complete snapshot of {of} is stored on the session or before it"
+            on = "" if self._asked is None else f" on {calendars.iso_of(self._asked)} or before it"
+            return f"no complete snapshot of {of} is stored{on}"
         where = f"on {calendars.iso_of(self._last)}"
         if self._since is not None:
             where = f"after {self._since.isoformat()}, up to {calendars.iso_of(self._last)}"

@@ -64,7 +64,7 @@ def run_on_databases(
 ) -> int:
     """Run on each database of a file, and return the worst exit code."""
     if which[2] or which[3]:
-        msg = "portfolios are those of one database: give --databases or portfolios"
+        msg = "portfolio ids belong to one database: give --databases or portfolios"
         raise ConfigError(msg, "databases")
     urls, schemas = named(file)
 

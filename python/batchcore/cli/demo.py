@@ -42,7 +42,7 @@ def demo(
         ),
     ] = None,
 ) -> int:
-    """Value portfolios in an embedded PostgreSQL and check every row.
+    """Value portfolios in an embedded PostgreSQL; check every row.
 
     The closes are real ones of 27 symbols, over 120 sessions; with one of --portfolios, --symbols
     and --sessions the market is generated, a few stocks split, a few symbols are quoted in other

@@ -86,7 +86,7 @@ def explain(
     as_csv: Annotated[bool, flag("--csv", "Print the rows as CSV on stdout.")] = False,
     **options: Any,  # noqa: ANN401  # of `RunOptions`
 ) -> int:
-    """Show which lots made the P&L of a stored session, of one portfolio or of all."""
+    """Show which lots made the P&L of a stored session or range."""
     if as_csv and call.as_json:
         raise ConfigError("--csv and --json are both given, expected one of them", "csv")
     settings = given.valuation(call.schema, options)
@@ -134,11 +134,13 @@ def explained_parts(found: Explanation, top: int) -> list[RenderableType]:
     if not names:
         return [*parts, "no lot"]
     order = _order(found.rows)
+    # a part of an id is no use
+    cut = _TEXTS - {"key"} if found.by in {"lot", "position", "portfolio"} else _TEXTS
     columns = [
         tables.Column(
             title,
             right=name not in _TEXTS,
-            least=_LEAST_TEXT if name in _TEXTS else None,
+            least=_LEAST_TEXT if name in cut else None,
             drop=order.index(name),
         )
         for name, title in zip(names, _titles(names), strict=True)
@@ -202,9 +204,9 @@ def _unexplained_lines(found: Explanation) -> list[str]:
             for one in found.cells
         ]
         head, *lines = aligned([("  session", "column", "stored", "computed"), *cells], left={0, 1})
-        why = "data have changed since the snapshot was written"
+        why = "data have changed since the snapshot was written, or its run had other options"
         if found.daily_pnl is None:
-            why = "a stored daily_pnl is no number"
+            why = "a stored daily_pnl is not a number"
         return [f"{NOT_EXPLAINED}: {why}", head, *_cut(lines)]
     worst = [
         (str(one.portfolio), exact(one.daily_pnl), exact(one.computed_pnl))
@@ -212,8 +214,9 @@ def _unexplained_lines(found: Explanation) -> list[str]:
     ]
     of = f"{found.unexplained:,} of {counted(found.portfolios, 'portfolio')}"
     head, *lines = aligned([("  portfolio", "stored", "computed"), *worst], left={0})
+    why = "data have changed since the snapshots were written, or their runs had other options"
     return [
-        f"{NOT_EXPLAINED}: {of}: data have changed since the snapshots were written",
+        f"{NOT_EXPLAINED}: {of}: {why}",
         *(head, *_cut(lines, found.unexplained)),
     ]
 

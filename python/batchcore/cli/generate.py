@@ -26,7 +26,7 @@ def generate(
     sessions: Annotated[int, option("N", "Number of sessions, up to 2025-06-30.")] = 120,
     seed: Seed = 1,
 ) -> int:
-    """Fill an empty, migrated database with a generated market and portfolios.
+    """Fill an empty, migrated database with generated portfolios.
 
     With a table of rates in the schema a few symbols are quoted in other currencies.
 

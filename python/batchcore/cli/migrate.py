@@ -25,7 +25,7 @@ def migrate(
         bool, flag("--drop-redundant", "Drop indexes that another index makes redundant.")
     ] = False,
 ) -> int:
-    """Bring a database to the newest schema: an empty one, or a host's own."""
+    """Create or upgrade what batchcore needs in a database."""
     from batchcore.db import migrate as migrations  # noqa: PLC0415  # brings SQLAlchemy
 
     options: dict[str, Any] = {"schema": call.schema, "drop_redundant": drop_redundant}

@@ -38,14 +38,14 @@ def performance(
     start: Annotated[Date, given.date_option("First day of a range instead of periods.")] = None,
     end: Annotated[Date, given.date_option("Last day; default: each latest snapshot.")] = None,
     inflows: Annotated[
-        str, option("end|start", "Whether contributions count at the end or start of a session.")
+        str, option("end|start", "Whether inflows count at the end or start of a session.")
     ] = "end",
     benchmark: Annotated[
         str | None, option("SYMBOL", "Symbol to compare with.", show_default=False)
     ] = None,
     **options: Any,  # noqa: ANN401  # of `RunOptions`
 ) -> int:
-    """Report returns, drawdowns and volatility of portfolios from their stored snapshots."""
+    """Show returns, drawdowns and volatility of stored snapshots."""
     lookback_days = options.pop("lookback_days")
     options["settings"] = Settings(schema=call.schema, lookback_days=lookback_days)
     with showing_progress() as progress:

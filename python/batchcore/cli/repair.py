@@ -40,10 +40,10 @@ def repair(
     ok_if_nothing: OkIfNothing = False,
     **options: Any,  # noqa: ANN401  # those of `RunOptions` and `Settings`
 ) -> int:
-    """Recompute stored snapshots; replace each portfolio from its first difference on.
+    """Recompute stored snapshots and replace those that differ.
 
-    For applications whose time stamps do not show what was corrected; where they do, `run
-    --changed-since` is faster.
+    Each portfolio is replaced from its first difference on. This is for applications whose time
+    stamps do not show what was corrected; where they do, `run --changed-since` is faster.
     """
     which = start, end, portfolio, portfolios_file
     result = run_batch(batchcore.repair, call, which, options, dry_run=dry_run)

@@ -11,7 +11,7 @@ from batchcore.cli.app import Call, command
 from batchcore.cli.exits import DONE
 from batchcore.cli.options import Date, flag, option
 from batchcore.cli.signals import finish
-from batchcore.config import Settings
+from batchcore.config import VALUATION, Settings
 from batchcore.errors import ConfigError
 from batchcore.options import RunOptions
 from batchcore.units import MARKET
@@ -64,11 +64,22 @@ def report(
             f"Days after which closes are stale; default: {_DEFAULTS.settings.lookback_days}.",
         ),
     ] = None,
+    fx_lookback_days: Annotated[
+        int | None,
+        option(
+            "N",
+            f"Maximum age of a rate in days; default: {_DEFAULTS.settings.fx_lookback_days}.",
+        ),
+    ] = None,
+    fx_pivot: Annotated[
+        str | None,
+        option("CODE", f"Currency to convert through; default: {_DEFAULTS.settings.fx_pivot}."),
+    ] = None,
 ) -> int:
     """Write an HTML page about a night or a portfolio.
 
-    The page loads nothing from elsewhere. The options from --since to --lookback-days apply to the
-    page of a portfolio only: a night has the policy, calendar and lookback of its run.
+    The page loads nothing from elsewhere. The options from --since to --fx-pivot apply to the page
+    of a portfolio only: a night has the policy, calendar and settings of its run.
     """
     from batchcore.pages.night import load_night  # noqa: PLC0415  # brings NumPy and the driver
     from batchcore.pages.portfolio import load_portfolio_page  # noqa: PLC0415  # likewise
@@ -80,12 +91,16 @@ def report(
         "policy": policy,
         "calendar": calendar,
         "lookback_days": lookback_days,
+        "fx_lookback_days": fx_lookback_days,
+        "fx_pivot": fx_pivot,
     }
     asked = {name: value for name, value in asked.items() if value is not None}
     if portfolio is None:
         for name in asked:
             word = name.replace("_", "-")
-            raise ConfigError(f"--{word} is of a portfolio: give --portfolio too", name)
+            raise ConfigError(
+                f"--{word} applies to the page of a portfolio: give --portfolio too", name
+            )
         work = write_page(
             out,
             lambda: load_night(
@@ -95,8 +110,10 @@ def report(
     else:
         for name, value in (("run", run), ("group", group), ("verify", verify)):
             if value:
-                raise ConfigError(f"--{name} is of a night: give no --portfolio with it", name)
-        own = {"lookback_days": asked.pop("lookback_days")} if "lookback_days" in asked else {}
+                raise ConfigError(
+                    f"--{name} applies to the page of a night: leave out --portfolio", name
+                )
+        own = {name: asked.pop(name) for name in VALUATION if name in asked}
         settings = Settings(schema=call.schema, **own)
         work = write_page(
             out, lambda: load_portfolio_page(call.url, portfolio, settings=settings, **asked)

@@ -51,7 +51,7 @@ CHECK_BASIS: Final = given.text(
 FINDINGS: Final = 5
 """How many findings of the checks of prices a plan lists."""
 
-PLAN: Final = "Show what `run` would do with the same options; write nothing."
+PLAN: Final = "Show what `run` would do with these options; write nothing."
 
 
 @command("plan", [*OPTIONS, CHECK_BASIS, given.PLAN_ARTIFACT], text=PLAN)
@@ -76,7 +76,7 @@ def run(
     ok_if_nothing: OkIfNothing = False,
     **options: Any,  # noqa: ANN401  # those of `RunOptions` and `Settings`
 ) -> int:
-    """Roll portfolios forward over the sessions of a range and write their snapshots."""
+    """Value portfolios over a range and write their snapshots."""
     if (symbol := options.pop("check_basis", None)) is not None:
         return check_basis(call, symbol)
     dry_run = dry_run or call.command == "plan"
@@ -84,12 +84,14 @@ def run(
     processes = options.pop("processes", 1)  # `plan` has none of these
     file, parallel = options.pop("databases", None), options.pop("parallel", None)
     if file is None and parallel is not None:
-        raise ConfigError("parallel is of several databases: give --databases too", "parallel")
+        raise ConfigError(
+            "--parallel applies to several databases: give --databases too", "parallel"
+        )
     if file is not None:
         from batchcore.cli.databases import run_on_databases  # noqa: PLC0415  # it needs this module
 
         if processes > 1:
-            msg = "several databases are worked on by one process: give --databases or --processes"
+            msg = "--databases uses one process: give --databases or --processes"
             raise ConfigError(msg, "processes")
         return run_on_databases(
             *(call, file, which, options),
@@ -129,7 +131,7 @@ def run_batch(
     """Return the result of a run or repair of the portfolios that are named or in a file."""
     if dry_run and call.record.metrics is not None:
         call.record.metrics = None
-        msg = "metrics are those of a run, and a dry run is none: give --artifact, or --json"
+        msg = "a dry run has no metrics: give --artifact or --json instead"
         raise ConfigError(msg, "metrics")
     start, end, portfolios, file = which
     if file is not None:

@@ -65,7 +65,7 @@ def status(
 def runs_text(runs: Sequence[Mapping[str, Any]], following: Sequence[str]) -> str:
     """Return runs of the ledger, a line for each, and the lines that follow."""
     if not runs:
-        return "no run is in the ledger"
+        return "the ledger has no runs"
     counts = ("attempt", "portfolios", "failed", "chunks")
     shard = ("shard",) if any(run["shard"] for run in runs) else ()
     rows = [("run", *shard, "state", "policy", "range", *counts, "rows", "began")]

@@ -33,7 +33,7 @@ def verify(
     fast: Annotated[bool, flag("--fast", "Recompute natively instead of in pure Python.")] = False,
     **options: Any,  # noqa: ANN401  # of `RunOptions`
 ) -> int:
-    """Recompute stored snapshots and report which cells differ; write nothing."""
+    """Recompute snapshots and show what differs; write nothing."""
     options["settings"] = given.valuation(call.schema, options)
     options |= {"sample": sample, "seed": seed, "fast": fast}
     with showing_progress() as progress:

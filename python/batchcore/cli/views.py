@@ -361,7 +361,7 @@ def _differing_parts(result: VerifyResult) -> list[RenderableType]:
 def runs_parts(runs: Sequence[Mapping[str, Any]], following: Sequence[str]) -> list[RenderableType]:
     """Return runs of the ledger, the latest first, after how many need a look."""
     if not runs:
-        return ["no run is in the ledger"]
+        return ["the ledger has no runs"]
     states = Counter(run["state"] for run in runs)
     wrong = {state: states[state] for state in ATTENTION if states[state]}
     head = [bad(f"to look at: {named_counts(wrong)}")] if wrong else []

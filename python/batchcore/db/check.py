@@ -75,7 +75,11 @@ def check(catalog: Catalog, uses: Use = Use.ROLLFORWARD, *, writes: bool = True)
     """Refuse a database that some uses cannot work with, by all that `problems_of` finds."""
     problems = problems_of(catalog, uses, writes=writes)
     if problems:
-        raise schema_error(problems)
+        error = schema_error(problems)
+        if not (catalog.has_table("portfolios") or catalog.schema.tables):
+            msg = f"{error}: `batchcore migrate` creates them in an empty database"
+            raise SchemaError(msg, problems)
+        raise error
 
 
 async def check_revision(connection: asyncpg.Connection | Session, catalog: Catalog) -> None:

@@ -110,7 +110,7 @@ async def migrate(
 
     Raises:
         SchemaError: the host's tables are not as a run needs them, or the database is newer.
-        LeaseHeldError: another migration of this database is at work.
+        LeaseHeldError: another migration of this database is running.
     """
     schema = schema or Schema()
     _require_alembic(schema)
@@ -164,7 +164,7 @@ async def downgrade(
 
     Raises:
         SchemaError: the database is newer than this version of batchcore.
-        LeaseHeldError: another migration of this database is at work.
+        LeaseHeldError: another migration of this database is running.
     """
     schema = schema or Schema()
     _require_alembic(schema)
@@ -240,7 +240,7 @@ async def _session(
         async with connect(database) as connection:
             raw = await _raw(connection, schema)
             if not await raw.fetchval("SELECT pg_catalog.pg_try_advisory_lock($1)", _LOCK_KEY):
-                msg = "another migration of this database is at work"
+                msg = "another migration of this database is running"
                 raise LeaseHeldError(msg)
             before = await raw.fetch(_SETTINGS, [*_LIMITS, "search_path"])
             await raw.execute(CATALOG_FIRST.format(local="false"))

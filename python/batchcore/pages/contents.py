@@ -230,7 +230,7 @@ class PortfolioPage:
     benchmark: str = ""  # its symbol
     by_symbol: Explanation | None = None
     """P&L from the first point to the last, of a single point that of its session; None where a
-    stored P&L is NULL or no finite number."""
+    stored P&L is NULL or not a finite number."""
     by_sector: Explanation | None = None
     holdings: tuple[Share, ...] = ()
     """Symbols held at the end, as shares of their gross value, the largest first."""

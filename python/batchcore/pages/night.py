@@ -126,8 +126,8 @@ async def load_night(
         check(catalog, writes=False)
         nights = await Ledger(schema).nights(session, limit=RUNS, own=own)
         if not nights or (kind == "group" and nights[0][0]["group_id"] is None):
-            what = "no run is" if own is None else f"there is no {kind} {own}"
-            raise ConfigError(f"{what} in the ledger", kind)
+            msg = f"there is no {kind} {own} in the ledger" if own else "the ledger has no runs"
+            raise ConfigError(msg, kind)
         history = [[*map(run_of, rows)] for rows in nights]
         return await _Loader(session, catalog, history, verifies=verifies).load()
 

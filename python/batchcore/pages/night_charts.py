@@ -202,7 +202,7 @@ def marks(found: MarkMap | None) -> Chart | None:
     )
     more = f"; the {rows:,} worst of them" if found.lacking > rows else ""
     first, last = texts.day(found.sessions[0]), texts.day(found.sessions[-1])
-    note = f"Marks of symbols by session, {first} to {last}{more}. Blank: held by nobody."
+    note = f"Marks of symbols by session, {first} to {last}{more}. Blank: not held."
     heights = (15 * rows + 40, 15 * rows + 40)
     legend = MARK_ROLES.values()
     return chart("marks", title, note, paint, heights, table=numbers, legend=legend)

@@ -66,7 +66,8 @@ async def load_portfolio_page(
     """Return what the page of a portfolio shows, from a session on, or the first after it.
 
     The policy says what figures mean, the calendar whose sessions count (S1); of the settings
-    `schema` and `lookback_days` do. It is compared with `SPY` by default, where that has closes.
+    `schema`, `lookback_days`, `fx_lookback_days` and `fx_pivot` do. It is compared with `SPY` by
+    default, where that has closes.
     """
     own, settings = checked_id(portfolio, "portfolio"), settings or Settings()
     if benchmark is not None:

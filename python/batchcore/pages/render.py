@@ -40,7 +40,7 @@ MONTHS_LEAD: Final = (
     " snapshot."
 )
 NO_NUMBER: Final = (
-    "A stored daily_pnl is NULL or no finite number, so that there is no P&L to explain:"
+    "A stored daily_pnl is NULL or not a finite number, so that there is no P&L to explain:"
     " batchcore verify names the row."
 )
 
@@ -139,9 +139,9 @@ def outcome(night: Night) -> str:
         "interrupted": f"The run was interrupted after {took}; {done} written before stay.",
         "missing": f"Shards have not begun: {missing}; {done} written so far.",
         "stuck": f"The run is stuck: its lease has expired; {done} written so far.",
-        "superseded": f"Another run has taken the place of this one; {done} written before stay.",
+        "superseded": f"Another run took over from this one; {done} written before stay.",
     }
-    return sentences.get(run.state, f"The run is at work; {done} written so far.")
+    return sentences.get(run.state, f"The run is still running; {done} written so far.")
 
 
 def _money_tile(
@@ -287,7 +287,7 @@ def _checks(night: Night) -> Section:
     """Return a section of what the checks of prices found."""
     title, found = "Checks of prices", night.findings
     if not found:
-        return Section("checks", title, absent="The closes of the symbols held are not odd.")
+        return Section("checks", title, absent="The checks of prices found nothing.")
     listed = table(
         found[:FINDINGS],
         Column("symbol", lambda one: texts.plain(one.symbol), "text"),
@@ -308,7 +308,7 @@ def _attributed(
     shown = [charts.contributions(f"{name}-{one.by}", one) for one in found]
     warnings = []
     if by_symbol is not None:
-        absent = "No lot made or lost anything."
+        absent = "No lot gained or lost anything."
         if by_symbol.currencies:
             mixed = ", ".join(by_symbol.currencies)
             warnings.append(f"Amounts are in each portfolio's currency, and sums mix {mixed}.")
@@ -368,7 +368,7 @@ def _portfolio_tiles(page: PortfolioPage) -> list[Tile]:
 
 
 def _portfolio_sections(page: PortfolioPage) -> list[Section]:
-    single = "There is one snapshot alone."
+    single = "There is only one snapshot."
     return [
         Section("equity", "Equity", (portfolio_charts.equity(page),)),
         _drawn("pnl", "P&L", [portfolio_charts.pnl(page)], single),

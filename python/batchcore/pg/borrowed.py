@@ -100,8 +100,8 @@ async def _of_asyncpg(raw: asyncpg.Connection, *, keep: bool) -> AsyncIterator[a
         begin, end, undo = _READ, "COMMIT", "ROLLBACK"
     else:
         msg = (
-            "the asyncpg connection is in no transaction, expected one in which the caller"
-            " has begun one: `async with connection.transaction():`"
+            "the asyncpg connection is not in a transaction, expected one that the caller"
+            " has begun: `async with connection.transaction():`"
         )
         raise ConfigError(msg, "db")
     with driver_errors():
@@ -136,7 +136,7 @@ async def _nested(
             raise ConfigError(msg, "db")
         if keep and _is_twophase(connection):
             msg = (
-                f"the {what} commits in two phases, expected one without: PostgreSQL prepares no"
+                f"the {what} uses two-phase commit, expected one without: PostgreSQL prepares no"
                 " transaction that has had temporary tables"
             )
             raise ConfigError(msg, "db")

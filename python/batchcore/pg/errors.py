@@ -43,7 +43,7 @@ _OTHER_NAME: Final = frozenset({62, 64})
 """X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH of OpenSSL."""
 
 _OTHER_LOOP: Final = (
-    "the pool, engine or connection is of another event loop, expected one opened in this"
+    "the pool, engine or connection belongs to another event loop, expected one of this one"
 )
 
 PATIENCE_S: Final = 5.0

@@ -99,7 +99,7 @@ async def run_many(
     if isinstance(parallel, bool) or not isinstance(parallel, int) or parallel < 1:
         raise ConfigError(f"parallel is {parallel!r}, expected 1 or more", "parallel")
     if "portfolio_ids" in overrides:
-        msg = "portfolios are those of one database: call run_batch with portfolio_ids"
+        msg = "portfolio ids belong to one database: call run_batch with portfolio_ids"
         raise ConfigError(msg, "portfolio_ids")
     if schemas is not None and not isinstance(schemas, Mapping):
         msg = f"schemas is of type {type(schemas).__name__}, expected a mapping of names"

@@ -223,7 +223,7 @@ class ChunkWriter:
             except ConfigError as error:
                 if error.option != "portfolio_ids":
                     raise
-                msg = f"a portfolio was deleted while the run was at work: {error}"
+                msg = f"a portfolio was deleted during the run: {error}"
                 raise DatabaseError(msg) from error
             works = again.plan.works
             if not works.any():

@@ -182,8 +182,8 @@ def test_a_portfolio_says_what_matters(sources: dict[str, str]) -> None:
         ),
         ({"state": "stuck"}, "The run is stuck: its lease has expired;"),
         ({"state": "interrupted"}, "The run was interrupted after 8.2 s;"),
-        ({"state": "superseded"}, "Another run has taken the place of this one;"),
-        ({"state": "running"}, "The run is at work;"),
+        ({"state": "superseded"}, "Another run took over from this one;"),
+        ({"state": "running"}, "The run is still running;"),
     ],
 )
 @pytest.mark.usefixtures("painted")
@@ -228,7 +228,7 @@ def test_a_portfolio_of_a_single_snapshot() -> None:
     page = replace(plain_portfolio(1), drawdown=None)
     text = text_of(render.portfolio_page(page))
     assert "30 Jun 2025, 1 session, amounts in USD." in text
-    assert "There is one snapshot alone." in text
+    assert "There is only one snapshot." in text
     assert "Nothing public is held." in text
 
 
@@ -270,7 +270,7 @@ def test_a_stored_pnl_that_is_no_number_is_named() -> None:
     page = replace(pages.portfolio(30), by_symbol=None, by_sector=None, holdings=(), sectors=())
     for source in (render.night_page(night), render.portfolio_page(page)):
         text = text_of(source)
-        assert "A stored daily_pnl is NULL or no finite number" in text
+        assert "A stored daily_pnl is NULL or not a finite number" in text
         assert "No complete snapshot" not in text
         assert "one snapshot alone" not in text
 
