@@ -34,6 +34,15 @@ HOST = database.plain_host(8, DAYS)
 IDS = [database.key(one.id) for one in HOST.portfolios]
 OPTIONS = {"calendar": "daily", "analytics": "none"}
 PATIENCE_S = 60
+PATHS = {"PYTHONPATH": str(Path(__file__).parents[1])}
+PATIENT = """
+import sys
+from batchcore import cli
+from support.worker import patience
+patience(setattr)
+sys.exit(cli.main(sys.argv[1:]))
+"""
+"""The command line, which may take longer to end than it gives itself on a machine at rest."""
 
 
 def last_of(number: int) -> object:
@@ -61,8 +70,8 @@ async def at_work(
     async with database.connected(url) as other:
         await other.fetchval(f"SELECT pg_advisory_lock({ledger.LOCK})")
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "batchcore", *words, *days, "--chunk-size", "1"),
-            env={**os.environ, URL_VARIABLE: url, ARTIFACT_VARIABLE: str(left)},
+            *(sys.executable, "-c", PATIENT, *words, *days, "--chunk-size", "1"),
+            env={**os.environ, **PATHS, URL_VARIABLE: url, ARTIFACT_VARIABLE: str(left)},
             stdin=DEVNULL,
             stdout=PIPE,
             stderr=PIPE,
