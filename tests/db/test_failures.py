@@ -9,6 +9,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from asyncpg.transaction import Transaction
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool, Pool
 
@@ -268,6 +269,44 @@ async def test_a_writer_that_the_server_ends_is_an_error_and_loses_only_its_chun
         await ledger.mend(filled)
         await run(db)
     await assert_committed(filled, 6)
+
+
+@pytest.mark.parametrize("on_existing", ["skip", "replace", "error"])
+@pytest.mark.parametrize("reaches", [True, False])
+async def test_the_next_run_knows_whether_a_commit_without_an_answer_reached_the_server(
+    same_filled: str, monkeypatch: pytest.MonkeyPatch, on_existing: str, *, reaches: bool
+) -> None:
+    entered: list[asyncpg.Connection] = []
+    lost: list[bool] = []
+    commit, enter = Transaction.commit, Ledger.enter
+
+    async def entering(self: Ledger, session: Session, *arguments: object) -> None:
+        await enter(self, session, *arguments)
+        entered.append(session.raw)
+
+    async def committing(self: Transaction) -> None:
+        if lost or len(entered) < 3:
+            await commit(self)
+            return
+        lost.append(True)
+        if reaches:
+            await commit(self)
+        entered[-1].terminate()
+        raise asyncpg.ConnectionDoesNotExistError("connection was closed")
+
+    monkeypatch.setattr(Ledger, "enter", entering)
+    monkeypatch.setattr(Transaction, "commit", committing)
+    with pytest.raises(DatabaseError, match="connection was closed"):
+        await run(same_filled, on_existing=on_existing)
+    done = await assert_committed(same_filled, 3 if reaches else 2)
+
+    result = await run(same_filled, on_existing=on_existing)
+
+    assert (result.attempt, result.rows_written) == (2, 6 * len(DAYS) - len(done))
+    stored = await assert_committed(same_filled, 6)
+    assert {at: stored[at] for at in done} == done
+    (entry,) = await ledger.runs(same_filled)
+    assert (entry["state"], entry["chunks"], entry["rows_written"]) == ("complete", 6, len(stored))
 
 
 @pytest.mark.parametrize("kind", ["pool", "engine"])

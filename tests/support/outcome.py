@@ -115,12 +115,12 @@ def outcome(
             equity[max(equity)] if result.rows else portfolio.opening_equity
         )
         found.issues.update((portfolio.id, issue) for issue in result.issues)
-        for name, noticed, unit in (
-            ("gap", span.gaps, "sessions"),
-            ("off_session", span.off_session, "dates"),
+        for name, noticed, noun in (
+            ("gap", span.gaps, "session"),
+            ("off_session", span.off_session, "date"),
         ):
             if noticed:
-                detail = f"{len(noticed)} {unit}"
+                detail = f"{len(noticed)} {noun}{'s' * (len(noticed) != 1)}"
                 found.issues[portfolio.id, ref.Issue(name, None, noticed[0], detail)] += 1
         if result.failed:
             found.failed.add(portfolio.id)

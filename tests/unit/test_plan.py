@@ -216,18 +216,20 @@ def test_gaps_and_rows_off_session_are_what_the_reference_says(
     off = plans.off_session(there, owner, calendar, window)
     gaps = plans.gaps(there, owner, plan.latest_day, calendar.sessions(start, end))
 
-    def expected(noticed: list[tuple[int, ...]], unit: str) -> list[tuple[int, int, str]]:
+    def expected(noticed: list[tuple[int, ...]], noun: str) -> list[tuple[int, int, str]]:
         return [
-            (row, found[0], f"{len(found)} {unit}") for row, found in enumerate(noticed) if found
+            (row, found[0], f"{len(found)} {noun}{'s' * (len(found) != 1)}")
+            for row, found in enumerate(noticed)
+            if found
         ]
 
     def shown(noticed: Issues) -> list[tuple[int, int, str]]:
         columns = (noticed.portfolio.tolist(), noticed.day.values.tolist(), noticed.detail.texts())
         return list(zip(*columns, strict=True))
 
-    assert shown(off) == expected([span.off_session for span in spans], "dates")
+    assert shown(off) == expected([span.off_session for span in spans], "date")
     if mode == "skip":
-        assert shown(gaps) == expected([span.gaps for span in spans], "sessions")
+        assert shown(gaps) == expected([span.gaps for span in spans], "session")
 
 
 @for_any_rows(ends=st.tuples(days, days).map(sorted), has_start=st.booleans())

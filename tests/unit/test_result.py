@@ -178,14 +178,14 @@ def misses(*rows: tuple[str, bool, int, int, int]) -> Misses:
 
 def test_misses_of_a_symbol_add_up_over_chunks() -> None:
     found = IssueList()
-    found.add(issues(("gap", 0, None, MONDAY, "1 sessions")))
+    found.add(issues(("gap", 0, None, MONDAY, "1 session")))
     for chunk in (
         misses(("AAA", False, 2, MONDAY + 1, MONDAY + 2), ("BBB", True, 1, MONDAY, MONDAY)),
         misses(("AAA", False, 3, MONDAY, MONDAY + 1)),
     ):
         found.add_misses(chunk)
     assert shown(found.finish()) == [
-        ("gap", 0, None, MONDAY, "1 sessions"),
+        ("gap", 0, None, MONDAY, "1 session"),
         ("stale", -1, "AAA", MONDAY, "5 lot-sessions until 2026-01-07"),
         ("unpriced", -1, "BBB", MONDAY, "1 lot-session until 2026-01-05"),
     ]

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import datetime as dt  # callers may look at types
+import datetime as dt
 import uuid
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Literal, Unpack
+from typing import TYPE_CHECKING, Literal, Unpack
 
 from batchcore.config import Settings  # noqa: TC001  # callers may look at types
 from batchcore.declared import checked_date
 from batchcore.late_imports import db_of, imported
 from batchcore.options import OptionKeywords, RunOptions, merged
-from batchcore.run.plan import SnapshotSource  # noqa: TC001  # callers may look at types
-from batchcore.run.prices import PriceSource  # noqa: TC001  # callers may look at types
-from batchcore.run.result import BatchResult  # noqa: TC001  # callers may look at types
+
+if TYPE_CHECKING:
+    from batchcore.run.plan import SnapshotSource
+    from batchcore.run.prices import PriceSource
+    from batchcore.run.result import BatchResult
 
 
 class PnLCalculator:

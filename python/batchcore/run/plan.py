@@ -412,7 +412,7 @@ def off_session(
     order = np.argsort(existing.day[found], kind="stable")
     owner, day = portfolio[found][order], existing.day[found][order]
     row, count = first_of_each(owner)
-    return _day_issues("off_session", owner[row], day[row], count, "dates")
+    return _day_issues("off_session", owner[row], day[row], count, "date")
 
 
 def gaps(existing: Existing, portfolio: Int32, latest_day: Days, sessions: Int32) -> Issues:
@@ -425,7 +425,7 @@ def gaps(existing: Existing, portfolio: Int32, latest_day: Days, sessions: Int32
     missing = passed - there.sum(axis=1)
     rows = np.flatnonzero(missing > 0).astype(np.int32)
     first = sessions[np.argmin(there[rows], axis=1)] if len(rows) else sessions[:0]
-    return _day_issues("gap", rows, first, missing[rows], "sessions")
+    return _day_issues("gap", rows, first, missing[rows], "session")
 
 
 def hole_issues(ids: Ids, holes: Holes) -> Issues:
@@ -434,12 +434,12 @@ def hole_issues(ids: Ids, holes: Holes) -> Issues:
     found = np.flatnonzero((holes.hole.state == State.VALUE) & (row >= 0))
     found = found[np.argsort(row[found], kind="stable")]
     days = holes.hole.values[found]
-    return _day_issues("gap", row[found], days, holes.missing[found], "sessions")
+    return _day_issues("gap", row[found], days, holes.missing[found], "session")
 
 
-def _day_issues(name: str, portfolio: Int32, first: Int32, days: Int64, unit: str) -> Issues:
+def _day_issues(name: str, portfolio: Int32, first: Int32, days: Int64, noun: str) -> Issues:
     """Return one issue for each portfolio: its first day, and how many there are."""
-    detail = [f"{count} {unit}" for count in days.tolist()]
+    detail = [counted(count, noun) for count in days.tolist()]
     return Issues.of(name, portfolio, day=first, detail=detail)
 
 
