@@ -178,6 +178,11 @@ USED: Final = (
     " and one more"
 )
 
+HIDDEN: Final = (
+    "a run reads all rows or stops: ALTER ROLE ... BYPASSRLS for its role, or let that own the"
+    " tables, without FORCE ROW LEVEL SECURITY"
+)
+
 NONE_LEFT: Final = (
     f"a pooler, such as PgBouncer, had no server connection left: {USED}, so set its pool_size to"
     " that or more (docs/operations.md)"
@@ -193,6 +198,7 @@ _ADVICE: Final = (
     (("08P01",), "startup parameter", NOT_TAKEN),
     (("25006",), "read-only transaction", READ_ONLY),
     (("25006", "55000"), "recovery", STANDBY),
+    (("42501",), "row-level security policy", HIDDEN),
     (("53300",), "", TOO_MANY),
     ((), "query_wait_timeout", NONE_LEFT),
 )
