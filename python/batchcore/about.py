@@ -1,4 +1,4 @@
-"""Which version this is, told without NumPy and without the libraries of the command line."""
+"""The version, found without NumPy and without the libraries of the command line."""
 
 from __future__ import annotations
 

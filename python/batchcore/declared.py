@@ -1,4 +1,4 @@
-"""Options as they are declared: values of their types, in mappings that nobody changes."""
+"""Options as they are declared: values checked against their types, in frozen mappings."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _LESS: Final = MappingProxyType({int: bool, float: bool, dt.date: dt.datetime})
 
 
 class FrozenDict(dict[K, V]):
-    """A dictionary that nobody changes: it has a hash, and can be copied and pickled."""
+    """A dictionary that cannot be changed: it has a hash, and can be copied and pickled."""
 
     def _refuse(self, *_: object, **__: object) -> NoReturn:
         raise TypeError(f"a {type(self).__name__} does not change")

@@ -1,1 +1,1 @@
-"""Which lots made a P&L: what `explain` tells (docs/semantics.md, X1 to X8)."""
+"""Which lots made a P&L: what `explain` shows (docs/semantics.md, X1 to X8)."""

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from batchcore.run.result import BatchResult
 
 WRITING: Final = ("run", "repair")
-"""Commands that leave metrics, and a document without being told where by an option."""
+"""Commands that leave metrics, and a document where the environment says so."""
 
 COMMANDS: Final = (*WRITING, "plan")
 """Commands that leave a document."""
@@ -53,10 +53,10 @@ _PLACE: Final = re.compile(rf"(?:{_SERVER}(?:,{_SERVER})*)?(?:/[\w.-]*)?")
 
 
 class RunRecord:
-    """What is known of a run from its words to its end."""
+    """What is known of a run from its command line to its end."""
 
     def __init__(self, words: Sequence[str]) -> None:
-        """Take the words of the command line, which need not be right."""
+        """Take the words of the command line, which may be wrong."""
         command = next((word for word in words if not word.startswith("-")), "")
         self.command = command if command in COMMANDS else ""
         writes = command in WRITING
@@ -94,7 +94,7 @@ class RunRecord:
         self._errors, self._document = many.errors, document
 
     def leave(self, code: int, error: BaseException | None = None) -> None:
-        """Write document and metrics; what cannot be written is told, and no more than that."""
+        """Write document and metrics; a file that cannot be written is a warning."""
         if error is None and self._document is None:  # as of the help
             return
         if self.artifact is None and self.metrics is None:

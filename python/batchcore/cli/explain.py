@@ -50,7 +50,7 @@ _ORDER: Final = (
     *("currency", "rate_before", "rate", "unrealized_change", "realized"),
     *("price_effect", "currency_effect", "contribution", "share", "value"),
 )
-"""The same in the order in which they stand beside each other."""
+"""The same in the order of the columns."""
 
 _TEXTS: Final = frozenset(
     {"key", "symbol", "sector", "type", "status", "status_before", "currency"}

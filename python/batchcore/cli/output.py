@@ -63,7 +63,7 @@ def aligned(rows: Sequence[Sequence[str]], *, left: Collection[int] | None = Non
 
 
 class _ToStderr(logging.Handler):
-    """Writes to whatever stderr is at the moment, so that a progress bar can stand below."""
+    """Writes to whatever stderr is at the moment, so that a progress bar stays below it."""
 
     def emit(self, record: logging.LogRecord) -> None:
         write_stderr(redacted(self.format(record)))

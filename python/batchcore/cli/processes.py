@@ -166,7 +166,7 @@ def _packed(message: object) -> bytes:
 
 
 class _Parent:
-    """Whoever started this process."""
+    """The process that started this one."""
 
     def __init__(self) -> None:
         # What is printed by mistake is no message.

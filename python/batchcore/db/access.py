@@ -45,7 +45,7 @@ _kept: Final[dict[str | asyncpg.Pool, Catalogs]] = {}
 async def reading(
     db: object, schema: Schema | None, uses: Use
 ) -> AsyncIterator[tuple[Session, Catalog]]:
-    """Give a session to read in, see `Database.reading`, and the catalog of the host's tables.
+    """Give a session for reading, see `Database.reading`, and the catalog of the host's tables.
 
     The catalog is read once for each ``db`` and schema, and again after `KEPT_S`, when what it
     has found is not enough, and after an error of what is not as it says. Then a `SchemaError`
@@ -62,7 +62,7 @@ async def reading(
 async def changing(
     db: object, schema: Schema | None, uses: Use
 ) -> AsyncIterator[tuple[Session, Catalog]]:
-    """Give a session to write in, see `Database.changing`, and the catalog; else like `reading`."""
+    """Give a session for writing, see `Database.changing`, and the catalog; else like `reading`."""
     async with (
         Database(db, borrow=True).changing("persist") as session,
         _catalog(session, db, schema, uses, writes=True) as catalog,

@@ -59,7 +59,7 @@ _logger = logging.getLogger("batchcore")
 
 @dataclass(frozen=True)
 class Options:
-    """What the revisions are told."""
+    """What the revisions need to know."""
 
     schema: Schema = field(default_factory=Schema)
     concurrently: bool = False  # how indexes are built and dropped: outside a transaction
@@ -198,7 +198,7 @@ def comment(schema: Schema, text: str) -> str:
 
 
 def options() -> Options:
-    """Return what the running migration was told; the defaults under `alembic check`."""
+    """Return the options of the running migration; the defaults under `alembic check`."""
     from alembic import context  # noqa: PLC0415  # an extra
 
     chosen: Options = context.config.attributes.get("options", Options())

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from batchcore.options import Progress
 
 EXAMPLES: Final = 20
-"""How many differences are told; all are counted."""
+"""How many differences are listed; all are counted."""
 
 
 @dataclass(frozen=True, slots=True)

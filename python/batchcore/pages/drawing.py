@@ -25,7 +25,7 @@ ROLES: Final = (
 """What colours are for; the style sheet says which they are, in light, in the dark and in print."""
 
 COLOURS: Final = {role: f"#f0000{number:x}" for number, role in enumerate(ROLES, start=1)}
-"""What matplotlib is told: each becomes `var(--role)`."""
+"""The colours that matplotlib draws with: each becomes `var(--role)`."""
 
 WIDE: Final = 880
 NARROW: Final = 340
@@ -101,7 +101,7 @@ def _svg(name: str, paint: Callable[[Canvas], None], width: int, height: int) ->
 
 
 def _inline(document: bytes, variant: str) -> Markup:
-    """Return the drawing as a part of a page: no ids that nobody needs, no style of its own."""
+    """Return the drawing as a part of a page: without unused ids, without a style of its own."""
     root = ET.fromstring(document)  # noqa: S314  # what matplotlib has just written
     used = {
         word

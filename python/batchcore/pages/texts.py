@@ -12,7 +12,7 @@ NOTHING: Final = "\N{EN DASH}"
 """What a cell without a value shows."""
 
 UNNAMED: Final = "none"
-"""What stands for a symbol or sector that is missing."""
+"""What is shown for a missing symbol or sector."""
 
 LONGEST_NAME: Final = 60
 """Characters of a name that a page shows at most."""

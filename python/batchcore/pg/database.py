@@ -118,7 +118,7 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def reading(self, phase: str) -> AsyncIterator[Session]:
-        """Give a session to read in.
+        """Give a session for reading.
 
         On connections of its own this is `snapshot`. On the caller's it sees what the caller's
         transaction sees, under a SAVEPOINT that is rolled back: nothing is left behind. An
@@ -134,7 +134,7 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def changing(self, phase: str) -> AsyncIterator[Session]:
-        """Give a session to write in: all of it is done, or nothing.
+        """Give a session for writing: all of its work is kept, or none.
 
         On connections of its own this is one READ COMMITTED transaction. On the caller's it is a
         SAVEPOINT in the caller's transaction, which alone commits.

@@ -679,7 +679,7 @@ class Ledger:
         return [Blocked(*row) for row in rows]
 
     async def beat(self, session: Session, lease: Lease) -> bool:
-        """Prolong a lease; return whether it was still that of this run."""
+        """Renew a lease; return whether it was still that of this run."""
         return await execute_alone(session, self._sql(_BEAT, lease=lease)) == 1
 
     @contextlib.asynccontextmanager

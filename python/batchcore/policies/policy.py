@@ -238,7 +238,7 @@ class Policy(abc.ABC):
         return ()
 
     async def report_all_existing(self, reader: Session) -> Sequence[Issues]:  # noqa: ARG002
-        """Report the same of all chunks, where nothing is to be written."""
+        """Report the rows of all chunks that a run leaves as they are, where it writes nothing."""
         return ()
 
     @cached_property

@@ -3,8 +3,8 @@
 The rules (C1, C2) are those of docs/semantics.md. What they leave open is decided here:
 
 - Of several findings that fail a portfolio on one session, the first by name, then by symbol,
-  is told of it.
-- Where a session fails for another reason (S10), no finding of that session is told.
+  is reported for it.
+- Where a session fails for another reason (S10), no finding of that session is reported.
 - A portfolio has one `price_low`, of its first such session.
 """
 

@@ -19,7 +19,7 @@ What the rules leave open is decided here:
   `entry_date` is not on or before any. Closes that are not finite or not representable are as if
   not there.
 - A NULL entry price where one is needed is no price: L27 leaves the position out of the sums, and
-  the five columns of L33 and L34 cannot be had.
+  the five columns of L33 and L34 have no value.
 - A portfolio fails on every day, as by L4, if a value of its positions that are not soft-deleted,
   of its events or of its flows is not finite or not representable (a text of another encoding is
   not), or a symbol or quantity is NULL;
@@ -38,7 +38,7 @@ not_representable  of the position    the same
 out_of_range       None               ``<column> = <value>`` (L4)
 =================  =================  ==========================================================
 
-Of several faults the first by name, symbol and column is told.
+Of several faults the first by name, symbol and column is reported.
 """
 
 from __future__ import annotations

@@ -225,7 +225,7 @@ class Run:
                 await self._under_lease(first, lanes)
 
     async def _under_lease(self, first: Session, lanes: int) -> None:
-        """Take the lease, do the work while a heartbeat prolongs it, and say how it ended."""
+        """Take the lease, do the work while a heartbeat renews it, and record how it ended."""
         monitor, holder = self._monitor, LeaseHolder(self.request, self._monitor.run_id)
         lease: Lease | None = None
         try:
@@ -280,7 +280,7 @@ class Run:
         failed: int | None = None,
         error: str | None = None,
     ) -> None:
-        """Enter how the run has ended in the ledger, with the issues that are in no chunk."""
+        """Record in the ledger how the run has ended, with the issues that are in no chunk."""
         await session.set_phase(LEDGER)
         seconds, work = self._monitor.seconds_by_phase(), self.work
         some = [one for one in issues if one.rows]
@@ -317,7 +317,7 @@ class Run:
         return self._issues.finish()
 
     async def _record_early_end(self, first: Session, lease: Lease, error: BaseException) -> None:
-        """Enter why a run ends early, on the first connection or, if that is gone, another."""
+        """Record why a run ends early, on the first connection or, if that is gone, another."""
         error = first_error(error)
         if isinstance(error, LeaseHeldError):
             return
@@ -387,7 +387,7 @@ class Run:
         first: Session,
         view: Callable[..., contextlib.AbstractAsyncContextManager[None]],
     ) -> None:
-        """Read the moment that all shards read; that of now if runs did more since."""
+        """Open the snapshot that all shards share; one of its own if runs have committed since."""
         # The lease is held already: no other run writes to these portfolios from here on.
         given = self.request.view
         if given is None:
@@ -412,7 +412,7 @@ class Run:
         await stack.enter_async_context(view())
 
     async def _commit_state(self, session: Session) -> object:
-        """Return what shows whether another moment is as late for the ledger."""
+        """Return what the ledger has committed, to compare one snapshot with another."""
         await session.set_phase(LEDGER)
         found = await self._ledger.commit_state(session, run_spec(self.request))
         await session.set_phase("check")

@@ -56,10 +56,10 @@ EXTRA: Final = "run_on needs the extra `dask`: pip install 'batchcore[dask]'"
 PACKAGE: Final = "batchcore"
 
 VERSIONS_S: Final = 5.0
-"""How long a cluster may take to tell its versions; a worker that is stopped tells none."""
+"""How long a cluster may take to report its versions; a worker that is stopped reports none."""
 
 TOPIC: Final = "batchcore"
-"""Of the events by which workers tell how far they are."""
+"""Of the events by which workers report their progress."""
 
 KEPT: Final = "batchcore_group"
 """The attribute of an exception that holds the report of the shards that it ended."""
@@ -68,7 +68,7 @@ KEPT_END: Final = "batchcore_shard"
 """The attribute of an exception that holds how the shard ended that it is of."""
 
 _listeners: Final[dict[tuple[str, int], Callable[[str, int, int], object]]] = {}
-"""In the process of a client: by order and shard, what to tell how far it is."""
+"""In the process of a client: by order and shard, what to call with its progress."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,7 +198,7 @@ async def run_on(
 
 
 def _report(group: Group[Ended]) -> GroupResult:
-    """Return how all shards have ended, by what a worker has told or by the error here."""
+    """Return how all shards have ended, by the report of a worker or by the error here."""
     shards: list[ShardResult] = []
     groups: list[str | None] = []
     for number, end in sorted(group.ends.items()):
@@ -245,7 +245,7 @@ class _Call:
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     async def check(self) -> None:
-        """Refuse a cluster that has another version, or none; who is silent may have it."""
+        """Refuse a cluster of another version or without batchcore; no answer is no refusal."""
 
         async def versions() -> Any:  # noqa: ANN401  # a JSON document
             return await self.client.get_versions(packages=[PACKAGE])
@@ -322,7 +322,7 @@ def _other_version(who: str, found: str | None, expected: str | None = None) -> 
 
 
 def _forward_progress(event: tuple[float, Sequence[Any]]) -> None:
-    """Tell whom it concerns how far a worker is."""
+    """Pass the progress of a worker on to its call."""
     order, number, *at = event[1]
     listener = _listeners.get((order, number))
     if listener is not None:

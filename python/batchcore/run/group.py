@@ -176,7 +176,7 @@ def shard_result(
     shard: Shard, result: BatchResult | None, error: BaseException | None = None
 ) -> ShardResult:
     """Return how a shard ended, by its report, if it came to one, and by its error."""
-    # What is stopped may have no time left to tell its report.
+    # What is stopped may have no time left to send its report.
     text = None if error is None else f"{type(error).__name__}: {error}"
     if result is None:
         was_stopped = error is not None and not isinstance(error, Exception)

@@ -47,7 +47,7 @@ class ChunkPipeline:
         ``own`` is None on a caller's connection or for a plan.
         """
         count = len(policy.plan.id)
-        self.at = ("load", 0, len(policy.chunks))  # what `progress` is told
+        self.at = ("load", 0, len(policy.chunks))  # what `progress` is called with
         self.computes = not policy.request.only_plans and bool(policy.plan.works.any())
         self.status = np.full(count, SKIPPED, dtype=np.uint8)  # rows of `STATUSES`, so far
         if policy.refused is not None:

@@ -95,7 +95,7 @@ def run_spec(request: Request) -> RunSpec:
 
 
 def with_original_dates(request: Request, lease: Lease) -> Request:
-    """Return a request with the dates that its run began with; the fingerprint has all else."""
+    """Return a request with the dates of its run's first attempt."""
     request = replace(request, moment=lease.moment, began=lease.began)
     if lease.attempt == 1:
         return request
@@ -272,7 +272,7 @@ class LeaseHolder:
                 await self.ledger.await_end(session, self._given_up)
 
     async def beat(self, database: Database, lease: Lease, waits: LockWatch) -> None:
-        """Prolong the lease for as long as the task lives, on a connection of its own."""
+        """Renew the lease for as long as the task lives, on a connection of its own."""
         # It is opened for the first beat, or to ask which lock the run waits for: a short run
         # opens none. Where it fails, or the server has closed it while it was idle, another is
         # opened: what protects the data is the token, not the heartbeat.
@@ -295,7 +295,7 @@ class LeaseHolder:
 
 
 async def finish_despite_cancellation(run_id: str, work: Callable[[], Awaitable[None]]) -> None:
-    """Attempt a run's last entry for at most `END_S`, even if this task is cancelled meanwhile."""
+    """Record the end of a run within `END_S`, even if this task is cancelled meanwhile."""
 
     async def attempt() -> None:
         try:

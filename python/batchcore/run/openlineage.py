@@ -1,4 +1,4 @@
-"""What a run tells of itself to OpenLineage: events with the facets that fit, as plain values.
+"""A run as events of OpenLineage, with the facets that fit, as plain values.
 
 Source: https://openlineage.io/docs/spec/object-model; each facet names its published schema.
 """

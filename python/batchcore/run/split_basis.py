@@ -35,7 +35,7 @@ AROUND_DAYS: Final = 10
 """How many calendar days from an ex-date or an entry a close may be."""
 
 UNKNOWN: Final = "unknown"
-"""The basis where the data do not tell, or contradict each other."""
+"""The basis where the data do not show it, or contradict each other."""
 
 USES: Final = Use.PRICES | Use.LOTS | Use.SPLITS
 
@@ -246,7 +246,7 @@ def _entry(  # noqa: PLR0917  # an entry, and what it is compared with
     closes: _Closes,
     price_basis: str,
 ) -> EntryPrice | None:
-    """Return an entry price beside its close; None where nothing tells its basis."""
+    """Return an entry price beside its close; None where nothing shows its basis."""
     close = _near(closes, day) or _near(closes, day, before=True)
     if close is None or price <= 0 or price_basis == UNKNOWN:
         return None

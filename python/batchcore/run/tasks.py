@@ -75,7 +75,7 @@ class SharedProgress:
         self._at: dict[object, tuple[str, int, int]] = {}
 
     def of(self, run: object) -> Progress | None:
-        """Return what one of the runs calls; None if nobody wants to know."""
+        """Return what one of the runs calls; None without a `progress`."""
         return None if self._progress is None else partial(self._tell, run)
 
     def _tell(self, run: object, phase: str, done: int, total: int) -> None:

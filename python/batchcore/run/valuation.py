@@ -1,4 +1,4 @@
-"""What lots are valued by: the one place that loads it, for runs and for whoever recomputes."""
+"""What lots are valued by: the one place that loads it, for runs and all that recompute."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Valuation:
         notice: Callable[[Issues], object] = lambda _: None,
         cancel: CancelFlag | None = None,
     ) -> None:
-        """Take the sessions, what counts rows, what is told of odd ones, and what stops a build."""
+        """Take the sessions, what counts rows, what reports odd ones, and what stops a build."""
         self._catalog, self._settings, self._sessions = catalog, settings, sessions
         self._monitor, self._notice = monitor or Monitor(""), notice
         self._cancel = cancel or CancelFlag()

@@ -1,4 +1,4 @@
-"""Chunks written: again where others are in conflict with them, in part where they are refused."""
+"""Chunks written: tried again after a conflict, and in part where the database refuses rows."""
 
 from __future__ import annotations
 
@@ -257,7 +257,7 @@ class Bisection:
         *,
         checks_deferred: bool,
     ) -> None:
-        """Take what tells a refusal, and whether deferred constraints are checked in each part."""
+        """Take what recognises a refusal, and whether each part checks deferred constraints."""
         self.written: list[Batch] = []  # in the order of their sending
         self.kept: list[NotReplaced] = []
         self.refused: dict[int, str] = {}  # portfolio of the chunk, to who refuses it and why
@@ -317,7 +317,7 @@ class Bisection:
 
 @contextlib.contextmanager
 def stale_snapshot_advice(session: Session) -> Iterator[None]:
-    """Advise to begin again if a caller's transaction cannot see what others have committed."""
+    """Add to an error that a caller's transaction is too old to see what others have committed."""
     try:
         yield
     except DatabaseError as error:
