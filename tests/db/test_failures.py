@@ -278,10 +278,10 @@ async def test_the_next_run_knows_whether_a_commit_without_an_answer_reached_the
 ) -> None:
     entered: list[asyncpg.Connection] = []
     lost: list[bool] = []
-    commit, enter = Transaction.commit, Ledger.enter
+    commit, record = Transaction.commit, Ledger.record_chunk
 
-    async def entering(self: Ledger, session: Session, *arguments: object) -> None:
-        await enter(self, session, *arguments)
+    async def recording(self: Ledger, session: Session, *arguments: object) -> None:
+        await record(self, session, *arguments)
         entered.append(session.raw)
 
     async def committing(self: Transaction) -> None:
@@ -294,7 +294,7 @@ async def test_the_next_run_knows_whether_a_commit_without_an_answer_reached_the
         entered[-1].terminate()
         raise asyncpg.ConnectionDoesNotExistError("connection was closed")
 
-    monkeypatch.setattr(Ledger, "enter", entering)
+    monkeypatch.setattr(Ledger, "record_chunk", recording)
     monkeypatch.setattr(Transaction, "commit", committing)
     with pytest.raises(DatabaseError, match="connection was closed"):
         await run(same_filled, on_existing=on_existing)

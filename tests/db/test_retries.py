@@ -267,7 +267,7 @@ async def test_a_portfolio_that_the_host_deletes_ends_the_run_and_the_next_one_g
             for table, column in (*((t, "portfolio_id") for t in holdings), ("portfolios", "id")):
                 await other.execute(f"DELETE FROM {table} WHERE {column} = $1", SECOND)  # noqa: S608
         await let_go(connection)
-        with pytest.raises(DatabaseError, match="was deleted while the run was at work") as caught:
+        with pytest.raises(DatabaseError, match="was deleted during the run") as caught:
             await task
 
     assert str(SECOND) in str(caught.value)

@@ -77,7 +77,7 @@ def check(catalog: Catalog, uses: Use = Use.ROLLFORWARD, *, writes: bool = True)
     if problems:
         error = schema_error(problems)
         if not (catalog.has_table("portfolios") or catalog.schema.tables):
-            msg = f"{error}: `batchcore migrate` creates them in an empty database"
+            msg = f"{error}; in an empty database, `batchcore migrate` creates them"
             raise SchemaError(msg, problems)
         raise error
 
