@@ -64,7 +64,7 @@ def one_line(error: BaseException) -> str:
     match error:
         case Interrupted():
             name = error.signal.name
-            text = f"interrupted by {name}; committed chunks are kept, run again to continue"
+            text = f"interrupted by {name}; what was committed is kept, run again to continue"
         case _ if isinstance(error, UsageError):
             context = getattr(error, "ctx", None)
             path = context.command_path if context is not None else "batchcore"

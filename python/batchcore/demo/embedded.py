@@ -86,6 +86,7 @@ if read -r _; then
 fi 2>/dev/null
 for _ in 1 2 3 4 5; do
     rm -rf -- "$folder" 2>/dev/null && break
+    [ -w "${folder%/*}" ] || break # then its parent alone can, whose account is another
     sleep 1
 done
 """
