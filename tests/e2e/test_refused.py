@@ -125,7 +125,10 @@ def test_wrong_words_are_refused_in_one_line(
         ("run", "; in an empty database, `batchcore migrate` creates them"),
         ("status", "run `batchcore migrate`"),
         ("verify", "missing table (and 3 more); if it has another name, map that in the Schema"),
-        ("performance", "missing table (and 1 more); if it has another name, map that in the Schema"),
+        (
+            "performance",
+            "missing table (and 1 more); if it has another name, map that in the Schema",
+        ),
     ],
 )
 def test_a_database_that_was_not_migrated_is_refused(empty: str, command: str, told: str) -> None:
