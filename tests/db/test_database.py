@@ -343,6 +343,18 @@ async def test_an_engine_with_one_connection_for_all_is_refused(same_host: str) 
     await engine.dispose()
 
 
+async def test_a_pool_that_is_not_open_is_refused(same_host: str) -> None:
+    never = asyncpg.create_pool(same_host)
+    with pytest.raises(ConfigError, match=r"^pool is not initialized, expected one that was a"):
+        async with Database(never).writing("read"):
+            pass
+    async with asyncpg.create_pool(same_host, min_size=0) as closed, Database(closed).writing("a"):
+        pass
+    with pytest.raises(DatabaseError, match="pool is closed"), driver_errors():
+        async with Database(closed).writing("read"):
+            pass
+
+
 @pytest.mark.parametrize("text", ["{}\n", "{}\r\n", " {} "])
 async def test_white_space_around_a_url_is_none_of_it(same_host: str, text: str) -> None:
     async with Database(text.format(same_host)).writing("read") as session:

@@ -225,6 +225,11 @@ async def _of_pool(pool: asyncpg.Pool, grace: Grace) -> AsyncIterator[asyncpg.Co
         raw = await pool.acquire(timeout=WAIT_S)
     except TimeoutError as error:
         raise DatabaseError(NO_CONNECTION) from error
+    except asyncpg.InterfaceError as error:
+        if "not initialized" not in str(error):
+            raise
+        msg = f"{error}, expected one that was awaited: `await asyncpg.create_pool(...)`"
+        raise ConfigError(msg, "db") from error
     try:
         yield raw
     finally:
