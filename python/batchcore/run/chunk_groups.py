@@ -144,7 +144,7 @@ class EventsByPosition:
     def among(self, positions: Positions) -> Events:
         """Return the events of some positions, with the portfolios that these are of."""
         sought = _mixed(positions.id)
-        hit = np.flatnonzero(self.seen.take(_highest(sought)))
+        hit = np.flatnonzero(self.seen[_highest(sought)])
         first = np.searchsorted(self.mixed, sought[hit])
         count = np.searchsorted(self.mixed, sought[hit], side="right") - first
         held = np.repeat(hit, count)
