@@ -79,8 +79,8 @@ if TYPE_CHECKING:
     from batchcore.frames import Rows as Rows
     from batchcore.frames import SplitRows as SplitRows
     from batchcore.frames import Text as Text
-    from batchcore.native import compute as compute
     from batchcore.options import RunOptions as RunOptions
+    from batchcore.policies.compute import compute as compute
     from batchcore.returns.performance import performance as performance
     from batchcore.returns.result import Performance as Performance
     from batchcore.returns.snapshots import Snapshots as Snapshots
@@ -130,7 +130,6 @@ _ROOMS: Final = {
         "Closes CompanyProfile CompanyProfileCache CompanyProfileCacheStats PriceCache "
         "PriceCacheStats Snapshot SnapshotCache SnapshotCacheStats"
     ),
-    "batchcore.native": "compute",
     "batchcore.config": "Fx Schema Settings Splits",
     "batchcore.db.autogenerate": "alembic_include_object",
     "batchcore.errors": (
@@ -144,6 +143,7 @@ _ROOMS: Final = {
         "SplitRows Text"
     ),
     "batchcore.options": "RunOptions",
+    "batchcore.policies.compute": "compute",
     "batchcore.returns.performance": "performance",
     "batchcore.returns.result": "Performance",
     "batchcore.returns.snapshots": "Snapshots read_snapshots",

@@ -6,7 +6,7 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from batchcore import native
+import batchcore
 from batchcore import reference as ref
 from batchcore.config import Schema
 from batchcore.errors import DatabaseError
@@ -39,7 +39,7 @@ class Chunk:
             key=lambda portfolio: database.key(portfolio.id).bytes,
         )
         prices = generator.market()
-        self.rows = native.compute(
+        self.rows = batchcore.compute(
             build.inputs(self.portfolios, prices, DAYS), build.session_days(DAYS)
         )
         self.ids = build.uuids(portfolio.id for portfolio in self.portfolios)
@@ -163,7 +163,7 @@ async def test_a_portfolio_whose_equity_stays_is_not_touched(same_host: str) -> 
 
 
 async def test_an_empty_chunk_has_no_bytes() -> None:
-    rows = native.compute(build.inputs(), build.session_days([]))
+    rows = batchcore.compute(build.inputs(), build.session_days([]))
     no_ids = np.zeros((0, 16), dtype=np.uint8)
     none = np.zeros(0, dtype=np.bool_)
     batch = encode_batch(rows, no_ids, none, Equities(no_ids, np.zeros(0, dtype=np.int64)), STAMP)

@@ -12,6 +12,7 @@ import resource
 
 import numpy as np
 
+import batchcore.policies.compute
 from batchcore import _core, native
 from batchcore.errors import DecodeError
 from support import build, bounded

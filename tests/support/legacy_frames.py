@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from batchcore import native
+import batchcore
 from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.frames import (
@@ -133,7 +133,7 @@ def _as_read(portfolio: legacy.Portfolio) -> ref.Portfolio:
 
 
 def computed(run: Run, frames: Inputs | None = None, threads: int = 1) -> Rows:
-    return native.compute(
+    return batchcore.compute(
         inputs(run) if frames is None else frames,
         build.session_days(run.days),
         policy="legacy",

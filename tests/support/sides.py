@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+import batchcore
 from batchcore import native
 from batchcore import reference as ref
 from batchcore.frames import Contributions, Inputs, Rows
@@ -79,7 +80,7 @@ def native_rates(inputs: Inputs, run: Run, sessions: Sequence[int]) -> Any:
 
 
 def computed(run: Run, inputs: Inputs | None = None, *, threads: int = 1) -> Rows:
-    return native.compute(
+    return batchcore.compute(
         frames(run) if inputs is None else inputs,
         build.session_days(run.days),
         lookback_days=run.lookback_days,

@@ -195,7 +195,7 @@ from support.worked import PRICES, jan, portfolio, position
 portfolios = [portfolio(position(), name=str(number)) for number in range(200)]
 inputs = build.inputs(portfolios, PRICES, [jan(5)])
 sessions = build.session_days([jan(5)])
-print(len(native.compute(inputs, sessions, threads=8)))
+print(len(batchcore.compute(inputs, sessions, threads=8)))
 """,
         RUST_MIN_STACK=str(1 << 46),
     )

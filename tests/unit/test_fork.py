@@ -15,7 +15,7 @@ INPUTS = build.inputs(
 SESSIONS = build.session_days([jan(5), jan(6)])
 
 def rows(_=None):
-    return len(native.compute(INPUTS, SESSIONS, threads=4))
+    return len(batchcore.compute(INPUTS, SESSIONS, threads=4))
 
 def forked(work):
     child = os.fork()

@@ -24,7 +24,7 @@ from batchcore.frames import (
     first_of_each,
     rescaled,
 )
-from batchcore.native import compute
+from batchcore.policies.compute import compute
 from batchcore.units import CENTS, State
 from support import build
 from support.worked import portfolio, position

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchcore import _core, native
+import batchcore
+from batchcore import _core
 from batchcore.errors import InputError
 from batchcore.frames import Inputs, Text
 from batchcore.units import State
@@ -183,7 +184,7 @@ def test_columns_that_nobody_checked_are_rows_or_an_error_that_names_one(
     frames: Any, sessions: list[int], lookback_days: int, threads: int, policy: str
 ) -> None:
     try:
-        rows = native.compute(
+        rows = batchcore.compute(
             frames,
             build.session_days(sessions),
             policy=policy,

@@ -7,6 +7,7 @@ from datetime import date
 import numpy as np
 import pytest
 
+import batchcore
 from batchcore import calendar, native
 from batchcore.analytics.windows import LOOK
 from batchcore.calendar import date_of, day_of
@@ -316,7 +317,7 @@ def test_a_run_finds_only_the_oddities_intended(which, request):
         market = generated_market(100, 20, seed=11)
         inputs = generated_portfolios(60, market, seed=12).inputs
     sessions = market.days[market.first :]
-    rows = native.compute(inputs, sessions)
+    rows = batchcore.compute(inputs, sessions)
     assert not rows.failed.any()
     assert set(rows.written.tolist()) == {len(sessions)}
     assert rows.equity_balance.min() > 0
@@ -393,7 +394,7 @@ def test_a_few_stocks_of_a_market_split_and_its_portfolios_hold_them_as_entered(
         quantity_basis="as_entered",
     )
     days = market.days[market.first :]
-    found = [native.compute(replace(inputs, splits=of), days) for of in (rows, None)]
+    found = [batchcore.compute(replace(inputs, splits=of), days) for of in (rows, None)]
     # No lot jumps at an ex-date: the largest return is that of a market without splits.
     moved = [np.abs(of.daily_return.values).max() / 10**6 for of in found]
     assert moved[0] < 0.2 < moved[1]

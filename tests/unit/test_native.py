@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import batchcore
 from batchcore import _core, native
 from batchcore import reference as ref
 from batchcore.errors import CancelledError, ConfigError, InputError
@@ -47,7 +48,7 @@ def two() -> Inputs:
 
 def computed(inputs: Inputs, **arguments: Any) -> Rows:
     arguments = {"sessions": SESSIONS, "threads": 1} | arguments
-    return native.compute(inputs, **arguments)
+    return batchcore.compute(inputs, **arguments)
 
 
 def rows_of(inputs: Inputs, **arguments: Any) -> list[tuple[ref.Row, ...]]:

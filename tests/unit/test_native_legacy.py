@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from batchcore import native
+import batchcore
 from batchcore.errors import ConfigError, InputError
 from batchcore.frames import Decimals, Inputs, Rows
 from batchcore.units import State
@@ -44,7 +44,7 @@ def run(*positions: Any, **values: Any) -> Run:
 
 def computed(inputs: Inputs, **arguments: Any) -> Rows:
     values = {"policy": "legacy", "today": dt.date(2026, 1, 7), "threads": 1}
-    return native.compute(inputs, build.session_days(DAYS), **values | arguments)
+    return batchcore.compute(inputs, build.session_days(DAYS), **values | arguments)
 
 
 HELD = position(betas=(beta(5, "1"),), events=(event(5, "1"),))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import batchcore
 from batchcore import native
 from batchcore import reference as ref
 from batchcore.config import CHECKS
@@ -98,8 +99,8 @@ def test_legacy_computes_the_same_with_splits_and_without() -> None:
     inputs = frames(case)
     options: Any = {"policy": "legacy", "today": np.datetime64("2026-01-09").item()}
     days = build.session_days(case.days)
-    with_splits = native.compute(inputs, days, **options)
-    without = native.compute(replace(inputs, splits=None), days, **options)
+    with_splits = batchcore.compute(inputs, days, **options)
+    without = batchcore.compute(replace(inputs, splits=None), days, **options)
     for column in ("equity_balance", "long_value", "daily_pnl"):
         assert getattr(with_splits, column).tolist() == getattr(without, column).tolist()
 

@@ -15,7 +15,8 @@ from uuid import UUID
 import numpy as np
 import pytest
 
-from batchcore import _core, caches, native
+import batchcore
+from batchcore import _core, caches
 from batchcore.caches import CompanyProfileCache, PriceCache, SnapshotCache
 from batchcore.db import access
 from batchcore.errors import ConcurrentUseError
@@ -237,14 +238,14 @@ def test_threads_compute_the_same_rows_from_the_same_arrays_and_stores() -> None
     portfolios = [portfolio(position(), name=str(number)) for number in range(20)]
     inputs = build.inputs(portfolios, PRICES, [jan(5)])
     sessions = build.session_days([jan(5)])
-    expected = native.compute(inputs, sessions, threads=1).daily_pnl.tolist()
+    expected = batchcore.compute(inputs, sessions, threads=1).daily_pnl.tolist()
     days = np.arange(1, 200, dtype=np.int32)
     closes = [("A", day, Decimal(day)) for day in days.tolist()]
     store = _core.PriceStore.from_frame(build.prices(closes))
 
     def same(_number: int) -> bool:
         for _ in range(10):
-            assert native.compute(inputs, sessions, threads=2).daily_pnl.tolist() == expected
+            assert batchcore.compute(inputs, sessions, threads=2).daily_pnl.tolist() == expected
         _core.Marks.from_prices(store, sessions=days, lookback_days=5)
         return all(store.as_of(0, day, 0) == (day * 10_000, day) for day in days.tolist())
 

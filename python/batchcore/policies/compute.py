@@ -1,0 +1,90 @@
+"""Figures of both policies from frames alone, without a database."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from batchcore.errors import ConfigError
+from batchcore.frames import Inputs, Issues, Rows
+from batchcore.late_imports import check_choice
+from batchcore.native import Book, build_host, build_market, build_rates, roll_forward
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    from batchcore.frames import Int32
+
+
+def compute(
+    inputs: Inputs,
+    sessions: Int32,
+    *,
+    policy: str = "rollforward",
+    lookback_days: int = 10,
+    today: dt.date | None = None,
+    threads: int | None = None,
+    fx_lookback_days: int = 5,
+    fx_pivot: str = "USD",
+) -> Rows:
+    """Return a row for each portfolio of ``inputs.opening`` and each of its sessions.
+
+    The whole face of the core: a pure function of arrays, the same to the last digit for any order
+    of rows, any number of threads, and one session at a time or all at once.
+
+    Args:
+        inputs: Frames of columns; `inputs.prices` may hold more symbols and days than needed.
+        sessions: (s,) int32 days since 1970-01-01, ascending.
+        policy: What the figures mean: `rollforward`, docs/semantics.md, or `legacy`,
+            docs/legacy.md.
+        lookback_days: Calendar days that a close may be old and still count as a hit (S4).
+        today: The current date, needed by `legacy` (L32 to L34); `rollforward` has no rule that
+            reads it.
+        threads: How many; None takes as many as there are cores.
+        fx_lookback_days: Calendar days that a rate may be old (C6).
+        fx_pivot: The common currency of pairs without a rate of their own (C6).
+
+    Raises:
+        ConfigError: an unknown policy, a lookback or a number of threads that is none, or `legacy`
+            without `today`.
+        InputError: a column of the wrong dtype, shape or length, or rows that contradict each
+            other; it names column and row.
+
+    Source:
+        docs/semantics.md, S3 to S10, C6, C7; docs/legacy.md, L3 to L34.
+    """
+    check_choice("policy", policy, ("rollforward", "legacy"))
+    host = None
+    if policy == "legacy":
+        if today is None:
+            raise ConfigError("policy `legacy` needs `today`", "today")
+        host = build_host(
+            today,
+            profiles=inputs.profiles,
+            cached=inputs.cached,
+            has_benchmark=inputs.benchmark is not None and len(inputs.benchmark) > 0,
+        )
+    splits = inputs.splits if host is None else None
+    market = build_market(inputs.prices, sessions, lookback_days=lookback_days, splits=splits)
+    rates, noticed = None, [market.issues()]
+    if inputs.rates is not None and host is None:
+        rates = build_rates(
+            inputs.rates,
+            inputs.positions.currency,
+            inputs.opening.currency,
+            sessions,
+            lookback_days=fx_lookback_days,
+            pivot=fx_pivot,
+        )
+        noticed.append(Issues.of_parts(rates.issues()))
+    rows = roll_forward(
+        market,
+        Book.of(inputs, rates),
+        previous=inputs.previous,
+        opening=inputs.opening,
+        threads=threads,
+        host=host,
+    )
+    if host is not None:
+        return rows
+    return replace(rows, issues=Issues.concat([*noticed, rows.issues]))
