@@ -149,10 +149,9 @@ def taken(of: Any, rows: Which) -> Any:  # noqa: ANN401  # the type given
     if isinstance(of, Frame):
         return of.take(rows)
     if isinstance(of, np.ndarray):
-        if isinstance(rows, slice):
+        if isinstance(rows, slice) or rows.dtype == np.bool_:  # a mask of another length raises
             return np.ascontiguousarray(of[rows])
-        # ten times as fast as an index, where rows have 16 bytes
-        return of.compress(rows, axis=0) if rows.dtype == np.bool_ else of.take(rows, axis=0)
+        return of.take(rows, axis=0)  # where rows have 16 bytes, ten times as fast as an index
     return {name: taken(column, rows) for name, column in of.items()}
 
 

@@ -163,6 +163,12 @@ def test_rows_come_in_the_order_that_they_are_taken_in() -> None:
     assert (frame.id[0] == frame.id[2]).all()
 
 
+@pytest.mark.parametrize("rows", [1, 3])
+def test_a_mask_of_another_length_is_an_error(rows: int) -> None:
+    with pytest.raises(IndexError, match="boolean index did not match"):
+        two_positions().take(np.ones(rows, dtype=np.bool_))
+
+
 def test_what_has_no_value_for_each_row_stays() -> None:
     inputs = build.inputs((portfolio(position(symbol="")),), sessions=[1, 2])
     rows = compute(inputs, build.session_days([1, 2]))
