@@ -223,6 +223,22 @@ async def test_a_policy_that_looks_at_no_coverage_has_no_gate(same_host: str) ->
     assert (night.run.policy, night.gate) == ("legacy", None)
 
 
+@pytest.mark.parametrize("policy", ["rollforward", "legacy"])
+async def test_a_run_without_a_plan_shows_the_sessions_up_to_the_latest_row(
+    same_host: str, policy: str
+) -> None:
+    await database.fill(same_host, database.plain_host(2, DAYS))
+    await batchcore.run_batch(same_host, START, END, policy=policy)
+    await database.execute(
+        same_host, "UPDATE batchcore_runs SET start_date = NULL, end_date = NULL"
+    )
+    await database.execute(same_host, "DELETE FROM batchcore_run_chunks")
+    night = await load_night(same_host)
+    assert night.coverage[-1].session == END
+    await database.execute(same_host, "DELETE FROM portfolio_snapshots")
+    assert not (await load_night(same_host)).coverage
+
+
 async def test_symbols_count_as_held_while_they_are(same_host: str) -> None:
     def position(name: str, start: int, **more: object) -> ref.Position:
         return ref.Position(name, "LONG", Decimal(1), Decimal(1), start, **more)

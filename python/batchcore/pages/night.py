@@ -45,7 +45,6 @@ from batchcore.pages.contents import (
 )
 from batchcore.pg.database import Database
 from batchcore.pg.ledger import Ledger
-from batchcore.policies.rollforward_audit import STORED_RULES
 from batchcore.run.monitor import Monitor
 from batchcore.run.plan import NEVER
 from batchcore.run.price_gaps import latest_closes
@@ -201,8 +200,10 @@ class _Loader:
         first, last = await self.ledger.sessions(self.session, [run.run_id for run in self.runs])
         end = last or max(filter(None, (run.end_date for run in self.latest)), default=None)
         if end is None:
-            source = StoredSource(self.catalog, calendar, STORED_RULES)
-            latest = await load(self.session, select_latest_day(source, selection, None))
+            latest, audit = None, policies.entry(self.asked["policy"]).audit
+            if audit is not None:
+                source = StoredSource(self.catalog, calendar, audit().stored_rules)
+                latest = await load(self.session, select_latest_day(source, selection, None))
             if latest is None:
                 return np.zeros(0, dtype=np.int32)
             end = calendars.date_of(latest)
