@@ -179,7 +179,7 @@ USED: Final = (
 )
 
 HIDDEN: Final = (
-    "a run reads all rows or stops: ALTER ROLE ... BYPASSRLS for its role, or let that own the"
+    "a run must see all rows: ALTER ROLE ... BYPASSRLS for its role, or make it the owner of the"
     " tables, without FORCE ROW LEVEL SECURITY"
 )
 
