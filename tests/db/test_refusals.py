@@ -32,7 +32,9 @@ async def test_rows_hidden_by_a_policy_stop_the_run(host: str, table: str) -> No
     await database.fill(host, database.plain_host(2, DAYS))
     await database.execute(host, f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
     async with role_of(host, *GRANTS) as (role, url):
-        with pytest.raises(DatabaseError, match=f'for table "{table}": a run must see all') as error:
+        with pytest.raises(
+            DatabaseError, match=f'for table "{table}": a run must see all'
+        ) as error:
             await run(url)
         assert error.value.sqlstate == "42501"
         assert await database.snapshots(host) == {}
