@@ -1,5 +1,5 @@
-//! Arithmetic in 28 significant digits, ties to even: what the default context of Python's
-//! `decimal` computes, a thousand times as fast.
+//! Arithmetic in 28 significant digits, ties to even, as in the default context of Python's
+//! `decimal`, a thousand times as fast.
 #![warn(clippy::arithmetic_side_effects)]
 
 use core::cmp::Ordering;
@@ -16,8 +16,8 @@ const HALF: u128 = power(14);
 const LEAST: u128 = power(27);
 const MOST: u128 = power(28);
 
-/// `2^143 / 10^14`, rounded up. For `n < 2^96` the product by it, divided by `2^143`, exceeds
-/// `n / 10^14` by less than `2^-47`, and the next whole number is `10^-14` away at least.
+/// `2^143 / 10^14`, rounded up. For `n < 2^96` the product by it, divided by `2^143`, exceeds `n /
+/// 10^14` by less than `2^-47`, and the next whole number is `10^-14` away at least.
 const RECIPROCAL: u128 = 111_503_725_992_653_115_707_678_591_364;
 const RECIPROCAL_SHIFT: u32 = 143 - 128;
 
@@ -53,7 +53,7 @@ fn power_of_ten(exponent: u32) -> u128 {
     10u128.checked_pow(exponent).unwrap_or(power(38))
 }
 
-/// What is left of a unit in the last place.
+/// The remainder, as a part of a unit in the last place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rest {
     Nothing,
@@ -63,7 +63,7 @@ enum Rest {
 }
 
 impl Rest {
-    /// Returns what `rest` is of `unit`, for `rest < unit < 2^127`.
+    /// Returns `rest` as a part of `unit`, for `rest < unit < 2^127`.
     fn of(rest: u128, unit: u128) -> Self {
         if rest == 0 {
             return Self::Nothing;
@@ -75,7 +75,7 @@ impl Rest {
         }
     }
 
-    /// Returns what is missing to the unit.
+    /// Returns the difference to a whole unit.
     fn complement(self) -> Self {
         match self {
             Self::Less => Self::More,
@@ -160,7 +160,7 @@ impl Digits28 {
             };
             return Self::exact(is_negative, sum, places.cast_signed());
         };
-        // digits after the 28th decimal count as what is left of one
+        // digits after the 28th decimal are part of the remainder
         let (whole, rest) = if beyond > DIGITS {
             (0, Rest::Less)
         } else {
@@ -310,7 +310,7 @@ impl Digits28 {
         }
     }
 
-    /// Returns a value of any number of digits up to 29, none of which is lost up to 28.
+    /// Returns a value of up to 29 digits; up to 28 it is exact.
     fn exact(is_negative: bool, digits: u128, places: i32) -> Self {
         let Some(length) = digits.checked_ilog10() else {
             return Self::ZERO;
@@ -321,7 +321,7 @@ impl Digits28 {
         Self::rounded(is_negative, digits, places, Rest::Nothing)
     }
 
-    /// Returns a value of 28 or 29 digits, and what is left of a unit of the last, in 28.
+    /// Returns a value of 28 or 29 digits, with its remainder, rounded to 28.
     fn rounded(is_negative: bool, digits: u128, places: i32, rest: Rest) -> Self {
         let (mut digits, mut places, mut rest) = (digits, places, rest);
         if digits >= MOST {

@@ -15,7 +15,7 @@ pub const MAX_SCALE: u32 = 18;
 /// Scale of money: cents.
 pub const CENTS: u32 = 2;
 
-/// Why a value has no mantissa, as it travels beside a column.
+/// Why a value has no mantissa: the byte that accompanies each row of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum State {
@@ -30,7 +30,7 @@ pub enum State {
 }
 
 impl State {
-    /// Returns the byte that a column of states holds.
+    /// Returns the byte of a column of states.
     #[must_use]
     pub fn byte(self) -> u8 {
         match self {
@@ -60,8 +60,8 @@ pub fn power_of_ten(exponent: u32) -> Option<u128> {
     10u128.checked_pow(exponent)
 }
 
-/// Returns the mantissa of the same value at scale `to`, or nothing if decimals would be lost or
-/// 64 bits do not hold it.
+/// Returns the mantissa of the same value at scale `to`, or nothing if decimals would be lost or it
+/// does not fit 64 bits.
 #[must_use]
 pub fn rescaled(mantissa: i64, from: u32, to: u32) -> Option<i64> {
     if let Some(more) = to.checked_sub(from) {
@@ -88,8 +88,8 @@ pub fn half_away(numerator: i128, divisor: i128) -> Option<i128> {
 
 /// An integer wide enough for the sums of one portfolio.
 ///
-/// Which one a portfolio needs is proved from its inputs before it is summed ([`Width::of`]), so
-/// that no operation here has to check: `i64` for almost all, `i128` and [`Wide`] for the rest.
+/// The inputs of a portfolio prove which one it needs before it is summed ([`Width::of`]), so that
+/// no operation here has to check: `i64` for almost all, `i128` and [`Wide`] for the rest.
 pub trait Sum: Copy + Default + PartialOrd {
     /// 0.
     const ZERO: Self;
@@ -108,7 +108,7 @@ pub trait Sum: Copy + Default + PartialOrd {
     fn divided(self, divisor: Self::Divisor) -> Self;
     /// Returns the absolute value if sums of products of it by 32 bits may be formed in 64.
     fn small(self) -> Option<u32>;
-    /// Returns the value, or the nearest that 64 bits hold.
+    /// Returns the value, clamped to 64 bits.
     fn clamped(self) -> i64;
     /// Returns an integer of 64 bits.
     fn of(value: i64) -> Self;
@@ -134,19 +134,19 @@ pub trait Sum: Copy + Default + PartialOrd {
     /// Returns `self / divisor` rounded to nearest, ties to even, for a divisor above 0.
     #[must_use]
     fn rounded_even(self, divisor: Self) -> Self;
-    /// Returns the value if 64 bits hold it.
+    /// Returns the value if it fits 64 bits.
     fn narrow(self) -> Option<i64>;
-    /// Returns the value if 128 bits hold it.
+    /// Returns the value if it fits 128 bits.
     fn signed(self) -> Option<i128>;
     /// Returns the value as the widest integer.
     fn wide(self) -> Wide;
-    /// Returns `10^exponent`, if there is room for it.
+    /// Returns `10^exponent`, if it fits.
     fn power_of_ten(exponent: u32) -> Option<Self>;
-    /// Returns `self * other`, if there is room for it.
+    /// Returns `self * other`, if it fits.
     fn try_times(self, other: Self) -> Option<Self>;
-    /// Returns `self + other`, if there is room for it.
+    /// Returns `self + other`, if it fits.
     fn try_plus(self, other: Self) -> Option<Self>;
-    /// Returns `self - other`, if there is room for it.
+    /// Returns `self - other`, if it fits.
     fn try_minus(self, other: Self) -> Option<Self>;
     /// Returns the digits, with a sign if negative.
     fn digits(self) -> String;
@@ -156,8 +156,8 @@ pub trait Sum: Copy + Default + PartialOrd {
 /// division.
 ///
 /// `q = floor(n * m / 2^(64 + l))` with `l = floor(log2 d)` and `m = ceil(2^(64 + l) / d)` is
-/// `floor(n / d)` for each `n < 2^63`: `m * d - 2^(64 + l) < d < 2^(l + 1)`, so the product is
-/// too large by less than `2^(64 + l)`, too little to reach the next quotient. Source: Granlund,
+/// `floor(n / d)` for each `n < 2^63`: `m * d - 2^(64 + l) < d < 2^(l + 1)`, so the product is too
+/// large by less than `2^(64 + l)`, too little to reach the next quotient. Source: Granlund,
 /// Montgomery, Division by Invariant Integers using Multiplication (1994), theorem 4.2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reciprocal {
@@ -314,7 +314,7 @@ sum!(
     nearest
 );
 
-/// Returns the value, or the nearest that 64 bits hold.
+/// Returns the value, clamped to 64 bits.
 fn nearest<T: Sum>(value: T) -> i64 {
     let beyond = if value < T::ZERO { i64::MIN } else { i64::MAX };
     value.narrow().unwrap_or(beyond)
@@ -377,7 +377,7 @@ pub fn text_in(buffer: &mut [u8; TEXT_BYTES], mantissa: i64, scale: u32) -> &str
     core::str::from_utf8(text.unwrap_or_default()).unwrap_or_default()
 }
 
-/// Returns `mantissa` of `scale` as decimal text without zeros at its end.
+/// Returns `mantissa` of `scale` as decimal text without trailing zeros.
 #[must_use]
 pub fn short_text(mantissa: i64, scale: u32) -> String {
     let mut buffer = [0; TEXT_BYTES];

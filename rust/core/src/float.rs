@@ -1,4 +1,4 @@
-//! Exact decimals become floats: for analytics, and where a rule says so; never for other money.
+//! Exact decimals as floats: for analytics and where a rule says so, never for other money.
 
 /// Powers of ten up to this one are floats exactly.
 const MAX_EXACT_POWER: u32 = 22;
@@ -12,7 +12,7 @@ pub struct Floats {
 }
 
 impl Floats {
-    /// Returns what divides mantissas by `10^scale`.
+    /// Returns the converter of mantissas of a scale.
     #[must_use]
     pub fn of_scale(scale: u32) -> Self {
         let unit = (scale <= MAX_EXACT_POWER).then(|| parsed("1", &format!("{scale}")));
@@ -29,7 +29,7 @@ impl Floats {
         }
     }
 
-    /// Returns what [`Floats::of`] does, times a factor.
+    /// As [`Floats::of`], times a factor.
     #[must_use]
     #[expect(
         clippy::float_arithmetic,
@@ -39,8 +39,7 @@ impl Floats {
         self.of(mantissa) * factor
     }
 
-    /// Returns the float nearest to `mantissa * 10^-scale`, whatever its size; of two as near the
-    /// even one.
+    /// Returns the float nearest to `mantissa * 10^-scale`, of any size; ties to even.
     #[must_use]
     pub fn nearest_of(self, mantissa: i64) -> f64 {
         match self.unit {

@@ -1,12 +1,12 @@
-//! Borrowed columns, as Python hands them over: values, and a byte per row that says why a row
-//! has none.
+//! Borrowed columns, as Python passes them: values, and a byte for each row that says why it has
+//! none.
 
 use crate::error::{Error, Result};
 use crate::fixed::{MAX_SCALE, State};
 use crate::ids::{Day, Uuid};
 use crate::text::Table;
 
-/// A value and a [`State`] for each row, and what all values share.
+/// A value and a [`State`] for each row, and the facts that all values share.
 #[derive(Debug, Clone, Copy)]
 pub struct Cells<'a, T, Shared> {
     values: &'a [T],
@@ -23,7 +23,7 @@ pub type Days<'a> = Cells<'a, i32, ()>;
 /// Texts as codes into a table.
 pub type Texts<'a> = Cells<'a, u32, &'a Table>;
 
-/// What a column of a frame is.
+/// The kind of a column of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Keys of 16 bytes.
@@ -59,10 +59,10 @@ pub enum Column<'a> {
 
 /// A column of one kind.
 pub trait OfKind<'a>: Sized {
-    /// Which.
+    /// The kind.
     const KIND: Kind;
 
-    /// Returns a column if it is of the kind.
+    /// Returns a column if it has this kind.
     fn of(column: Column<'a>) -> Option<Self>;
 }
 
@@ -85,7 +85,7 @@ of_kind!(
     Decimals: Decimals<'a>, Days: Days<'a>, Texts: Texts<'a>
 );
 
-/// Columns that are told by their paths.
+/// Columns identified by their paths.
 pub trait Frame<'a>: Sized {
     /// Path and kind of each column.
     const COLUMNS: &'static [(&'static str, Kind)];
@@ -137,7 +137,7 @@ macro_rules! frame {
             ///
             /// # Errors
             ///
-            /// [`crate::error::Error::Length`] naming the first that has not.
+            /// [`crate::error::Error::Length`] naming the first that differs.
             pub fn check(&self) -> $crate::error::Result<()> {
                 let rows = self.$key.len();
                 $(
@@ -325,7 +325,7 @@ impl<'a> Decimals<'a> {
         self.value(row)
     }
 
-    /// Returns how many decimals the mantissas have.
+    /// Returns the number of decimals of the mantissas.
     #[must_use]
     pub fn scale(&self) -> u32 {
         self.shared
@@ -387,8 +387,8 @@ impl<'a> Texts<'a> {
         self.value(row)
     }
 
-    /// Returns the code of a row as it is to be shown, also of a text that is not representable;
-    /// nothing for NULL.
+    /// Returns the code of a row for display, even of a text that is not representable; nothing for
+    /// NULL.
     #[must_use]
     pub fn shown(&self, row: usize) -> Option<u32> {
         match self.get(row) {

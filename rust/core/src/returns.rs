@@ -8,17 +8,17 @@ use crate::digits28::Digits28;
 use crate::error::{Error, Result};
 use crate::fixed::State;
 
-/// Sessions of portfolios: rows of one portfolio stand together, by date.
+/// Sessions of portfolios: the rows of one portfolio are consecutive, ordered by date.
 #[derive(Debug, Clone, Copy)]
 pub struct Sessions<'a> {
-    /// The P&L of each, in units that `basis` has too.
+    /// P&L of each, in the units of `basis`.
     pub pnl: &'a [i64],
-    /// What it is a return on; not above 0 where the session has no return.
+    /// Amount that the return is a part of; not above 0 where the session has no return.
     pub basis: &'a [i64],
 }
 
-/// A period: the first row whose return counts, and the last. The row before the first stands for
-/// where the period begins.
+/// A period: the first row whose return counts, and the last. The row before the first is where the
+/// period begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Period {
     /// The first row.
@@ -40,7 +40,7 @@ pub struct Fall {
     pub recovered: Option<usize>,
 }
 
-/// What the sessions of a period come to.
+/// The compounded result of a period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Compounded {
     /// Product of 1 + return, less 1.

@@ -133,7 +133,7 @@ impl Index {
         index
     }
 
-    /// Returns the code of `value` in the table that the index is of.
+    /// Returns the code of `value` in the table of the index.
     #[must_use]
     pub fn find(&self, table: &Table, value: &[u8]) -> Option<u32> {
         self.codes
@@ -167,8 +167,8 @@ pub struct Intern {
 }
 
 impl Intern {
-    /// Returns the code of `value`, a new one if it was not seen before; nothing if all of
-    /// `u32` is used up.
+    /// Returns the code of `value`, a new one if it was not seen before; nothing if all of `u32` is
+    /// used up.
     pub fn code(&mut self, value: &[u8]) -> Option<u32> {
         if self.table.bytes(self.last) == Some(value) {
             return Some(self.last);

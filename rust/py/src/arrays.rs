@@ -13,7 +13,7 @@ use crate::caches::decimal;
 use crate::errors::{InputError, InternalError, to_py};
 use crate::guard::guard;
 
-/// Loads what calls need of NumPy and of `decimal`, each of which is loaded once.
+/// Loads the parts of NumPy and `decimal` that calls need, each once.
 ///
 /// A process that is forked while another thread loads it would wait for that thread for ever.
 #[pyfunction]
@@ -103,7 +103,7 @@ fn part<'py, T: Element>(
     column(&attribute(object, path, name)?, &format!("{path}.{name}"))
 }
 
-/// Returns the column `path` of a frame; the part behind the last point is its attribute.
+/// Returns the column `path` of a frame, whose attribute is the part after the last point.
 fn member<'py>(frame: &Bound<'py, PyAny>, path: &str) -> PyResult<Bound<'py, PyAny>> {
     let (owner, name) = path.rsplit_once('.').unwrap_or(("", path));
     attribute(frame, owner, name)
@@ -123,7 +123,7 @@ pub(crate) fn text(frame: &Bound<'_, PyAny>, path: &'static str) -> PyResult<Str
     found.extract().map_err(|_| wrong(path, "a text", &was))
 }
 
-/// A column of a frame: its arrays, held while a call borrows them.
+/// The arrays of a column, borrowed for a call.
 pub(crate) struct HeldColumn<'py> {
     path: &'static str,
     arrays: ColumnArrays<'py>,

@@ -48,7 +48,7 @@ pub(crate) fn symbol_text<'a>(symbol: &'a Bound<'_, PyAny>) -> PyResult<&'a str>
     })
 }
 
-/// What readers of one cache share: closes set by hand, and how often was asked.
+/// The state that readers of one cache share: closes set by hand, and counts of look-ups.
 #[derive(Default)]
 struct Shared {
     /// Nothing until a close is set, so that look-ups need no lock.
@@ -65,7 +65,7 @@ impl Shared {
         Some(overrides.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Returns what `work` makes of the closes set by hand, of none where there are none.
+    /// Runs `work` on the closes set by hand, on none where there are none.
     fn with_overrides<T>(&self, work: impl FnOnce(&PriceOverrides) -> T) -> T {
         match self.overrides() {
             Some(overrides) => work(&overrides),
@@ -79,22 +79,23 @@ impl Shared {
     }
 }
 
-/// Room made before symbols are counted: what says how many there are may be wrong.
+/// Capacity reserved before symbols are counted, as their announced number may be wrong.
 const MOST_EXPECTED: usize = 1 << 16;
 
-/// Decimals of the day asked last, by symbol.
+/// Decimals of the day last asked for, by symbol.
 type DayPrices = Mutex<Option<(i32, Py<PyDict>)>>;
 
 /// Prices by symbol and date, of a store and of closes set by hand.
 ///
-/// What a look-up of a cache is but one call to enters its guard; around the rest the cache does.
+/// Look-ups that are a single call enter the guard of the cache here; the cache does so around
+/// others.
 #[pyclass(frozen, module = "batchcore._core")]
 pub(crate) struct PriceReader {
     store: Py<PriceStore>,
     index: DayIndex,
-    /// A mapping from date to days since 1970-01-01, which refuses what is no date.
+    /// A mapping from date to days since 1970-01-01, which refuses other keys.
     days: Py<PyAny>,
-    /// Of the cache whose look-ups these are.
+    /// The guard of the cache.
     threads: Py<ThreadGuard>,
     shared: Arc<Shared>,
     last_day: DayPrices,
@@ -152,8 +153,8 @@ impl PriceReader {
         })
     }
 
-    /// Return (price, day) of the latest price of a symbol on a day of
-    /// ``[date - lookback_days, date]``, or None.
+    /// Return (price, day) of the latest price of a symbol on a day of ``[date - lookback_days,
+    /// date]``, or None.
     fn get_with_lookback<'py>(
         &self,
         py: Python<'py>,
@@ -354,7 +355,7 @@ impl PriceReader {
         })
     }
 
-    /// Prices of the day that a batch was asked of last, by symbol.
+    /// Prices of the day of the last batch look-up, by symbol.
     #[getter]
     fn last_batch<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
         guard("PriceReader.last_batch", || {
@@ -412,7 +413,7 @@ impl PriceReader {
         if let Some((_, prices)) = kept.as_ref().filter(|(of, _)| *of == day.0) {
             return prices.bind(py).clone();
         }
-        // what is made or goes away may run Python code, which must not wait for this lock
+        // creating or dropping objects may run Python code, which must not wait for this lock
         drop(kept);
         let prices = PyDict::new(py);
         let made = (day.0, prices.clone().unbind());
@@ -422,7 +423,7 @@ impl PriceReader {
     }
 }
 
-/// Returns what a dictionary has under a symbol; one that cannot be a key is no symbol.
+/// Returns the value of a symbol in a dictionary; an object that cannot be a key is not a symbol.
 fn get_item<'py>(
     prices: &Bound<'py, PyDict>,
     symbol: &Bound<'py, PyAny>,
@@ -432,7 +433,7 @@ fn get_item<'py>(
         .map_err(|error| symbol_text(symbol).err().unwrap_or(error))
 }
 
-/// Returns the symbols of an iterable, which a text is not.
+/// Returns the symbols of an iterable other than a text.
 fn each<'py>(
     symbols: &Bound<'py, PyAny>,
 ) -> PyResult<impl Iterator<Item = PyResult<Bound<'py, PyAny>>>> {

@@ -1,4 +1,4 @@
-//! What each lot added to the P&L of its portfolio.
+//! The contribution of each lot to the P&L of its portfolio.
 
 use std::num::NonZeroUsize;
 
@@ -16,11 +16,11 @@ use crate::results::{array, state_of};
 
 type OfLot<T> = fn(&Contribution) -> Option<T>;
 
-/// Return what each lot added to the P&L of its portfolio from the day `opening.first_day` to the
-/// session `opening.last_day`: columns of one row for each lot. Amounts are (n, 16) uint8,
+/// Return the contribution of each lot to the P&L of its portfolio from the day `opening.first_day`
+/// to the session `opening.last_day`: columns of one row for each lot. Amounts are (n, 16) uint8,
 /// integers of 128 bits, least byte first, with their decimals and states; (n, 64) uint8 where 128
-/// bits do not hold one of a column. With `days`, a `frames.ComputedDays`, what each position added
-/// over them under the policy `legacy`.
+/// bits do not hold one of a column. With `days`, a `frames.ComputedDays`, the contribution of each
+/// position over them under the policy `legacy`.
 ///
 /// Raises `CancelledError` once `cancel` is raised.
 #[pyfunction]

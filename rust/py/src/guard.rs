@@ -1,4 +1,4 @@
-//! What every entry point runs through: panics become exceptions, long calls can be cancelled.
+//! The guard of every entry point: panics become exceptions, and long calls can be cancelled.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -40,13 +40,13 @@ impl CancelFlag {
 }
 
 impl CancelFlag {
-    /// Returns whether a flag is raised, or what never is where there is no flag.
+    /// Returns the flag, or one that is never raised where there is none.
     pub(crate) fn or_never(cancel: Option<&Self>) -> &AtomicBool {
         static NEVER: AtomicBool = AtomicBool::new(false);
         cancel.map_or(&NEVER, |flag| &flag.raised)
     }
 
-    /// Refuses to go on once a flag, if there is one, is raised.
+    /// Raises an error once a flag, if there is one, is raised.
     pub(crate) fn check(cancel: Option<&Self>) -> Result<()> {
         match cancel {
             Some(flag) if flag.raised.load(Ordering::Relaxed) => Err(Error::Cancelled),
@@ -77,7 +77,7 @@ fn report(entry: &str, panic: &(dyn Any + Send)) -> PyErr {
     ))
 }
 
-/// Runs `work` of the core without the interpreter.
+/// Runs `work` without the interpreter's lock.
 pub(crate) fn detached<T: Send>(
     py: Python<'_>,
     work: impl FnOnce() -> Result<T> + Send,

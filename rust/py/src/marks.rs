@@ -1,4 +1,4 @@
-//! Marks of symbols, and what is odd about their closes.
+//! Marks of symbols, and the checks of their closes.
 
 use std::collections::HashMap;
 
@@ -87,12 +87,12 @@ impl Marks {
         })
     }
 
-    /// Return what was noticed about the prices, as columns of `frames.Issues`.
+    /// Return the issues of the prices, as columns of `frames.Issues`.
     fn issues<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         guard("Marks.issues", || issues_out(py, self.marks.issues()))
     }
 }
-/// What is odd about the closes of a run (C1).
+/// The findings about the closes of a run (C1).
 #[pyclass(frozen, module = "batchcore._core")]
 pub(crate) struct Checks {
     pub(crate) checks: checks::Checks,
@@ -100,11 +100,11 @@ pub(crate) struct Checks {
 
 #[pymethods]
 impl Checks {
-    /// Return what is odd about the closes of `marks` on `days`, (d,) int32 ascending: the sessions
-    /// of `marks` that closes are expected of, and those before them.
+    /// Return the findings about the closes of `marks` on `days`, (d,) int32 ascending: the
+    /// sessions of `marks` on which closes are expected, and those before them.
     ///
-    /// `actions` says for each check by name what to do, off, report or fail; thresholds that are
-    /// shares are in millionths. `closed` is the last session closed by now, if `marks` reach it.
+    /// `actions` maps the name of each check to off, report or fail; thresholds that are shares are
+    /// in millionths. `closed` is the last session closed by now, if `marks` reach it.
     #[staticmethod]
     #[pyo3(signature = (
         marks, *, days, actions, max_move, frozen_sessions, max_missing, closed=None
@@ -156,7 +156,7 @@ impl Checks {
         })
     }
 
-    /// Return what was found, as columns of `frames.Findings`.
+    /// Return the findings, as columns of `frames.Findings`.
     fn findings<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         guard("Checks.findings", || {
             let (out, found) = (PyDict::new(py), self.checks.findings());
@@ -197,7 +197,7 @@ fn splits_of(frame: &Bound<'_, PyAny>) -> PyResult<Splits> {
     Splits::of(&rows.borrow()?, prices, quantities).map_err(|error| to_py(&error))
 }
 
-/// Returns which of two bases a frame names.
+/// Returns the basis that a frame names.
 fn basis<T: Copy>(
     frame: &Bound<'_, PyAny>,
     column: &'static str,

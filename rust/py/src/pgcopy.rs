@@ -11,8 +11,8 @@ use crate::arrays::{column, text_out, uuids};
 use crate::errors::{InputError, to_py};
 use crate::guard::{CancelFlag, detached, guard};
 
-/// Takes the bytes of a binary COPY, split anywhere, and makes columns of them. One task alone
-/// uses it.
+/// Takes the bytes of a binary COPY, split anywhere, and makes columns of them. One task alone uses
+/// it.
 #[pyclass(module = "batchcore._core")]
 pub(crate) struct Decoder {
     decoder: Option<core::Decoder>,
@@ -43,8 +43,8 @@ fn spent() -> PyErr {
 
 #[pymethods]
 impl Decoder {
-    /// Return a decoder of columns given as (name, type, scale); the scale is that of `numeric`
-    /// and `float8`.
+    /// Return a decoder of columns given as (name, type, scale); the scale is that of `numeric` and
+    /// `float8`.
     #[new]
     fn new(columns: &Bound<'_, PyList>) -> PyResult<Self> {
         guard("Decoder", || {
@@ -120,7 +120,7 @@ fn column_out(py: Python<'_>, column: Column) -> PyResult<Bound<'_, PyTuple>> {
     }
 }
 
-/// The array behind a field, held while it is read.
+/// The array of a field, borrowed for a call.
 enum FieldArrays<'py> {
     Bytes(PyReadonlyArray1<'py, u8>),
     Int32(PyReadonlyArray1<'py, i32>),
@@ -139,7 +139,7 @@ enum NumberArrays<'py> {
     Floats(PyReadonlyArray1<'py, f64>),
 }
 
-/// Returns the table of texts that offsets cut out of data.
+/// Returns the table of texts given by offsets into data.
 fn distinct(offsets: &Bound<'_, PyAny>, data: &Bound<'_, PyAny>, name: &str) -> PyResult<Table> {
     let offsets = column::<i64>(offsets, name)?.as_slice()?.to_vec();
     let data = column::<u8>(data, name)?.as_slice()?.to_vec();
@@ -228,9 +228,9 @@ type FieldArguments<'py> = (
 /// random bytes), `date` (int32 days,), `int4` (int32,), `numeric` (int64 mantissas, scale), `text`
 /// (uint32 codes, int64 offsets, uint8 data) or (constant,), `json` and `jsonb` objects (int64
 /// offsets and uint8 data of the names, int64 mantissas row by row, scale, uint8 whether there) or
-/// the same with float64 values and no scale,
-/// `bool` (uint8 0 or 1,) or (constant,), `timestamptz` (constant microseconds,), `null` (); state
-/// is None or uint8. Raises `CancelledError` between two pieces once `cancel` is raised.
+/// the same with float64 values and no scale, `bool` (uint8 0 or 1,) or (constant,), `timestamptz`
+/// (constant microseconds,), `null` (); state is None or uint8. Raises `CancelledError` between two
+/// pieces once `cancel` is raised.
 #[pyfunction]
 #[pyo3(signature = (*, fields, rows, piece_bytes, cancel=None))]
 pub(crate) fn encode<'py>(

@@ -24,8 +24,8 @@ use crate::store::{PriceStore, ProfileStore, SnapshotStore};
 
 /// Return the rows of all portfolios of `opening` over the sessions of `market`, as columns.
 ///
-/// `book` is a `native.Book`, `market` a `native.Market`, `checks` those of its closes. With `host`,
-/// a `native.Host`, they follow the policy `legacy`.
+/// `book` is a `native.Book`, `market` a `native.Market`, `checks` those of its closes. With
+/// `host`, a `native.Host`, they follow the policy `legacy`.
 #[pyfunction]
 #[pyo3(signature = (
     *, book, opening, market, previous, threads, cancel=None, checks=None, host=None
@@ -88,7 +88,7 @@ pub(crate) fn run<'py>(
     })
 }
 
-/// A `native.Host`, held while a call reads it.
+/// A `native.Host`, borrowed for a call.
 #[derive(FromPyObject)]
 pub(crate) struct LegacyHost<'py> {
     today: i32,
@@ -163,7 +163,7 @@ pub(crate) fn value_positions<'py>(
         Ok(out)
     })
 }
-/// What lots are made of and valued by, held while a call reads it.
+/// The frames of lots, borrowed for a call.
 pub(crate) struct LotArrays<'py> {
     positions: FrameArrays<'py>,
     events: FrameArrays<'py>,
@@ -174,7 +174,7 @@ pub(crate) struct LotArrays<'py> {
 }
 
 impl<'py> LotArrays<'py> {
-    /// Returns those of a `native.Book`, a `frames.Opening` and a `native.Market`.
+    /// Returns the frames of a `native.Book`, a `frames.Opening` and a `native.Market`.
     pub(crate) fn of(
         book: &Bound<'py, PyAny>,
         opening: &Bound<'py, PyAny>,

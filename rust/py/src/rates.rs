@@ -21,8 +21,8 @@ pub(crate) struct Rates {
 
 #[pymethods]
 impl Rates {
-    /// Return the rates of a `frames.RateRows` on `sessions`, (s,) int32 ascending, of the currencies
-    /// in the tables of two columns.
+    /// Return the rates of a `frames.RateRows` on `sessions`, (s,) int32 ascending, of the
+    /// currencies in the tables of two columns.
     #[staticmethod]
     #[pyo3(signature = (rates, *, currencies, homes, sessions, lookback_days, pivot))]
     fn from_frame(
@@ -50,7 +50,7 @@ impl Rates {
         })
     }
 
-    /// Return the rows that count as if absent, as columns of `frames.Issues`.
+    /// Return the rows that are treated as absent, as columns of `frames.Issues`.
     fn issues<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         guard("Rates.issues", || {
             let bad = self.rates.bad().iter().map(|bad| Issue {
@@ -68,8 +68,8 @@ impl Rates {
         })
     }
 
-    /// Return what is known of two currencies as stored: the pair, the first session without a rate
-    /// and how many there are, and whether there is a rate on a day; None if they are the same.
+    /// Return the rates of two currencies as stored: the pair, the first session without a rate and
+    /// how many there are, and whether there is a rate on a day; None if they are the same.
     ///
     /// Raises `InputError` for currencies that the rates were not made for.
     fn look_up(&self, currency: &str, home: Option<&str>, day: i32) -> PyResult<Option<LookedUp>> {

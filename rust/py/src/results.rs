@@ -37,7 +37,7 @@ impl<'py> Memory<'py> {
         })
     }
 
-    /// Returns what `fill` makes of the columns.
+    /// Runs `fill` on the columns and returns its result.
     pub(crate) fn filled<T>(
         &self,
         fill: impl FnOnce(ColumnSlices<'_>) -> PyResult<T>,
@@ -144,7 +144,7 @@ fn held_out<'py>(py: Python<'py>, held: &[HeldFinding]) -> PyResult<Bound<'py, P
     Ok(out)
 }
 
-/// Returns the columns of the policy `legacy`: no rows under another.
+/// Returns the columns of the policy `legacy`; empty under another.
 fn legacy_out<'py>(
     py: Python<'py>,
     rows: &[LegacyRow],
@@ -196,7 +196,7 @@ fn legacy_out<'py>(
     out.set_item("sector_exposure", sectors)?;
     Ok(out)
 }
-/// A column of texts in the making.
+/// A builder of a column of texts.
 #[derive(Default)]
 pub(crate) struct TextOut {
     codes: Vec<u32>,

@@ -15,8 +15,8 @@ type Found = Result<Compounded, usize>;
 type ValueOf = fn(&Compounded) -> Option<Digits28>;
 type RowOf = fn(&Found) -> Option<usize>;
 
-/// Return what the returns `pnl / basis` of sessions, (n,) int64 each, come to in periods, rows
-/// `first` to `last`, (p,) uint32 each, as columns of one row for each period.
+/// Compound the returns `pnl / basis` of sessions, (n,) int64 each, over periods, rows `first` to
+/// `last`, (p,) uint32 each, and return columns of one row for each period.
 ///
 /// Ratios are (p, 16) uint8, integers of 128 bits, least byte first, each with its 28 decimals and
 /// states; rows are (p,) int64, -1 for none. `missing` is the first row without a return.

@@ -1,4 +1,4 @@
-//! What one thread at a time may be inside of.
+//! A guard that one thread at a time may enter.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,7 +11,7 @@ use crate::guard::guard;
 const TIMES: u64 = (1 << 24) - 1;
 
 thread_local! {
-    /// Number of this thread, from 1 on, in the place of its bits.
+    /// Number of this thread, from 1, shifted to its bits.
     static THREAD: u64 = {
         static STARTED: AtomicU64 = AtomicU64::new(1);
         STARTED.fetch_add(1, Ordering::Relaxed) * (TIMES + 1)
@@ -27,7 +27,7 @@ pub(crate) struct ThreadGuard {
     state: AtomicU64,
 }
 
-/// Leaves when it is dropped.
+/// Leaves the guard when dropped.
 pub(crate) struct Inside<'a>(&'a ThreadGuard);
 
 impl Drop for Inside<'_> {
@@ -81,7 +81,7 @@ impl ThreadGuard {
 
 #[pymethods]
 impl ThreadGuard {
-    /// Return a guard that nobody is inside of; `owner` is the name that a refusal has.
+    /// Return a guard that no thread is in; `owner` is the name that errors use.
     #[new]
     fn new(owner: String) -> PyResult<Self> {
         guard("ThreadGuard", || {

@@ -1,4 +1,4 @@
-//! What a column of a query is, the column it becomes, and the builder between them.
+//! The specification of a column of a query, the column read, and its builder.
 
 use core::fmt::Write as _;
 
@@ -17,7 +17,7 @@ const MAX_TEXT_BYTES: usize = 1 << 20;
 /// A column of the query whose bytes are to be decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ColumnSpec {
-    /// Its name, for errors and for whoever takes the frame apart.
+    /// Its name, for errors and for the caller.
     pub name: String,
     /// How its bytes are to be read.
     pub kind: Kind,
@@ -57,19 +57,19 @@ pub enum Kind {
 /// A column that was read: a value and a state for each row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
-    /// What its bytes were read as.
+    /// The kind that its bytes were read as.
     pub kind: Kind,
     /// The values; 0 in rows whose state is not 0.
     pub values: Values,
     /// [`State::byte`] of each row.
     pub state: Vec<u8>,
-    /// The distinct texts of [`Kind::Text`], in the order they came.
+    /// The distinct texts of [`Kind::Text`], in the order of arrival.
     pub table: Table,
-    /// Rows of [`Kind::Float8`] whose decimals went beyond the scale.
+    /// Rows of [`Kind::Float8`] with decimals beyond the scale.
     pub lost: u64,
 }
 
-/// The values of a column by what they are in memory.
+/// The values of a column by their type in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Values {
     /// 16 bytes a row of [`Kind::Uuid`]; 0 or 1 of [`Kind::Bool`].
@@ -78,12 +78,12 @@ pub enum Values {
     Days(Vec<i32>),
     /// Rows of the column's table, of [`Kind::Text`].
     Codes(Vec<u32>),
-    /// Mantissas in units of `10^-scale`; integers; microseconds since 1970-01-01 00:00 (UTC,
-    /// where the type has a zone).
+    /// Mantissas in units of `10^-scale`; integers; microseconds since 1970-01-01 00:00 (UTC, where
+    /// the type has a zone).
     Integers(Vec<i64>),
 }
 
-/// Why bytes are not a field of their column.
+/// Why bytes are not a field of the column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub(super) enum Fault {
     #[error("expected {expected} bytes, was {actual}")]
@@ -102,12 +102,12 @@ pub(super) enum Fault {
     Numeric(#[from] Malformed),
 }
 
-/// How far an item of the stream was taken.
+/// How much of an item of the stream was consumed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
-    /// So many bytes, at least one, are done with.
+    /// This many bytes, at least one, were consumed.
     Took(usize),
-    /// Nothing was done: the item has this many bytes, as far as can be told.
+    /// Nothing was consumed: the item has at least this many bytes.
     Needs(usize),
 }
 
@@ -115,7 +115,7 @@ pub(super) enum Step {
 #[derive(Debug)]
 pub(super) struct Builder {
     kind: Kind,
-    /// Bytes that a field has.
+    /// Length of a field in bytes.
     least: usize,
     most: usize,
     values: Values,
@@ -154,7 +154,7 @@ impl Builder {
 
     /// Takes the field at the start of `bytes`: its length, then its value.
     ///
-    /// A length that the column cannot have is refused before its bytes are there.
+    /// An impossible length is refused before the bytes have arrived.
     pub(super) fn take(&mut self, bytes: &[u8]) -> Result<Step, Fault> {
         let Some((&length, rest)) = bytes.split_first_chunk::<4>() else {
             return Ok(Step::Needs(4));
@@ -264,10 +264,10 @@ fn exactly<const N: usize>(value: &[u8]) -> Result<[u8; N], Fault> {
     })
 }
 
-/// Returns the code of a text that was not seen before: only these need a look at their UTF-8.
+/// Returns the code of a text not seen before: only these are checked as UTF-8.
 ///
-/// Bytes that are no UTF-8, which a server without an encoding stores, are not representable; the
-/// text keeps them as `\xff`, for whoever has to name the row.
+/// Bytes that are not UTF-8, which a server without an encoding stores, are not representable; the
+/// text keeps them as `\xff`, for messages about the row.
 #[cold]
 fn distinct(intern: &mut Intern, value: &[u8]) -> Result<(u32, State), Fault> {
     if core::str::from_utf8(value).is_ok() {
@@ -284,7 +284,7 @@ fn distinct(intern: &mut Intern, value: &[u8]) -> Result<(u32, State), Fault> {
     Ok((code, State::NotRepresentable))
 }
 
-/// Returns the days since 1970 of days since 2000, of which the first and the last are infinite.
+/// Converts days since 2000 to days since 1970; the first and the last are infinite.
 fn day(days: i32) -> Cell<i32> {
     if matches!(days, i32::MIN | i32::MAX) {
         return Err(State::NonFinite);
@@ -293,7 +293,7 @@ fn day(days: i32) -> Cell<i32> {
     days.ok_or(State::NotRepresentable)
 }
 
-/// Returns the microseconds since 1970 of those since 2000, of which the ends are infinite.
+/// Converts microseconds since 2000 to those since 1970; both ends are infinite.
 fn microseconds(since: i64) -> Cell<i64> {
     if matches!(since, i64::MIN | i64::MAX) {
         return Err(State::NonFinite);

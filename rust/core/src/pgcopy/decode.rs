@@ -6,13 +6,13 @@ use super::column::{Builder, Column, ColumnSpec, Step};
 use super::{HEADER_BYTES, NONE, SIGNATURE};
 use crate::error::{Error, Result};
 
-/// Flags that a reader must know to go on; bit 16, the only one ever used, announces OIDs.
+/// Flags that a reader must understand; bit 16, the only one ever used, announces OIDs.
 const CRITICAL_FLAGS: u32 = 0xFFFF_0000;
 
 /// The columns of a stream that ended well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
-    /// How many rows each column has.
+    /// Number of rows of each column.
     pub rows: u64,
     /// Name and column, in the order of the specs.
     pub columns: Vec<(String, Column)>,
@@ -20,9 +20,9 @@ pub struct Frame {
 
 /// Takes the bytes of a binary COPY as they arrive and builds its columns.
 ///
-/// What lies whole within a pushed slice is decoded where it stands; only an item (the header, a
-/// field count, a field) that the end of a slice cuts is kept until its other bytes come. After an
-/// error the decoder is of no more use: it gives that error again.
+/// Items that are complete within a pushed slice are decoded in place; only an item (the header, a
+/// field count, a field) cut by the end of a slice is kept until its other bytes arrive. After an
+/// error the decoder returns that error again.
 #[derive(Debug)]
 pub struct Decoder {
     columns: Vec<(String, Builder)>,
@@ -32,11 +32,11 @@ pub struct Decoder {
     fault: Option<Error>,
 }
 
-/// What comes next in the stream.
+/// The next item of the stream.
 #[derive(Debug, Clone, Copy)]
 enum At {
     Header,
-    /// So many bytes of the header's extension.
+    /// This many bytes of the header's extension.
     Extension(usize),
     /// The field count of a row, or the trailer.
     Row,
@@ -62,7 +62,7 @@ impl Decoder {
         }
     }
 
-    /// Returns how many rows are complete.
+    /// Returns the number of complete rows.
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.rows
@@ -72,7 +72,7 @@ impl Decoder {
     ///
     /// # Errors
     ///
-    /// [`Error::Decode`] if they cannot be those of the columns announced, and from then on.
+    /// [`Error::Decode`] if they cannot be those of the declared columns, and from then on.
     pub fn push(&mut self, bytes: &[u8]) -> Result<()> {
         if let Some(fault) = &self.fault {
             return Err(fault.clone());
@@ -89,7 +89,7 @@ impl Decoder {
     ///
     /// # Errors
     ///
-    /// [`Error::Decode`] if the trailer did not come, or the one that `push` gave.
+    /// [`Error::Decode`] if the trailer is missing, or the error of `push`.
     pub fn finish(self) -> Result<Frame> {
         if let Some(fault) = self.fault {
             return Err(fault);
@@ -114,7 +114,7 @@ impl Decoder {
         let mut cut = mem::take(&mut self.cut);
         while !cut.is_empty() {
             match self.step(&cut)? {
-                // `cut` never gets more than one item, so all of it is done with.
+                // `cut` never holds more than one item, so all of it is consumed.
                 Step::Took(_) => cut.clear(),
                 Step::Needs(size) => {
                     let missing = size.saturating_sub(cut.len());
@@ -203,7 +203,7 @@ impl Decoder {
         Ok(Step::Took(2))
     }
 
-    /// Takes the fields from column `first` on, as far as they are whole.
+    /// Takes the complete fields from column `first`.
     fn fields(&mut self, first: usize, bytes: &[u8]) -> Result<Step> {
         let mut rest = bytes;
         for (index, (name, column)) in self.columns.iter_mut().enumerate().skip(first) {

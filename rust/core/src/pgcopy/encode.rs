@@ -15,14 +15,14 @@ use crate::text::Table;
 pub struct Field<'a> {
     /// Its name, for errors.
     pub name: &'a str,
-    /// What its rows hold.
+    /// The values of its rows.
     pub cells: Cells<'a>,
     /// [`State::byte`]s of the rows: 1 is written as NULL, 2 and 3 cannot be written; without
     /// states every row has a value.
     pub state: Option<&'a [u8]>,
 }
 
-/// The values of a column to be written, and the type that its bytes are of.
+/// The values of a column to be written, and their type.
 #[derive(Debug, Clone, Copy)]
 pub enum Cells<'a> {
     /// `uuid`, 16 bytes a row.
@@ -31,7 +31,7 @@ pub enum Cells<'a> {
     Uuid7 {
         /// Milliseconds since 1970-01-01.
         unix_ms: u64,
-        /// Where the counter starts, see [`Uuid7::from_random`].
+        /// Start of the counter, see [`Uuid7::from_random`].
         random: [u8; 16],
     },
     /// `date`, days since 1970-01-01.
@@ -71,15 +71,15 @@ pub enum Cells<'a> {
 /// A field of NULL.
 const NULL: [u8; 4] = [0xff; 4];
 
-/// Bytes for which room is made of each field: most take fewer.
+/// Bytes reserved for each field: most need fewer.
 const USUAL_BYTES: usize = 32;
 
-/// Where a column cannot be written, if that is in one row, and what is wrong.
+/// The row of a column that cannot be written, if it is one, and what is wrong.
 pub(super) type Fault = (Option<usize>, String);
 
 /// Hands out the bytes of a binary COPY, from the signature to the trailer, piece by piece.
 ///
-/// Every value is checked before the first piece, so that no stream stops half-way for one.
+/// Every value is checked before the first piece, so that no stream stops half-way.
 #[derive(Debug)]
 pub struct Encoder<'a> {
     columns: Vec<(Option<&'a [u8]>, Checked<'a>)>,
@@ -110,7 +110,7 @@ impl<'a> Encoder<'a> {
     /// # Errors
     ///
     /// [`Error::Encode`] naming column and row: a column of another length; a state of 2 or more;
-    /// a value that its type does not hold, or that stands for an infinity in it.
+    /// a value that its type does not hold, or in which it means infinity.
     pub fn new(fields: &[Field<'a>], rows: usize) -> Result<Self, Error> {
         let fault = |field: &Field<'_>, (row, what)| Error::Encode {
             column: field.name.to_owned(),
@@ -150,7 +150,7 @@ impl<'a> Encoder<'a> {
             out.extend_from_slice(&[0; 8]);
         }
         while self.row < self.rows {
-            // At least one row, so that pieces of no bytes come to an end, too.
+            // At least one row, so that pieces of 0 bytes end, too.
             self.write_row(&mut out);
             self.row += 1;
             if out.len() >= at_least && self.row < self.rows {
@@ -199,7 +199,7 @@ impl Checked<'_> {
     }
 }
 
-/// Returns the value of a row that is there: `check` compared the lengths.
+/// Returns the value of a row, which exists: `check` compared the lengths.
 fn at<T: Copy + Default>(values: &[T], row: usize) -> T {
     values.get(row).copied().unwrap_or_default()
 }
@@ -231,7 +231,7 @@ fn check_length(actual: usize, expected: usize, unit: &str) -> Result<(), Fault>
     Err((None, format!("expected {expected} {unit}, was {actual}")))
 }
 
-/// Checks every value that will be written; the value in a row of NULL means nothing.
+/// Checks every value that will be written; the value of a NULL row is ignored.
 fn check_each<T: core::fmt::Display>(
     values: &[T],
     state: Option<&[u8]>,

@@ -9,7 +9,7 @@ use crate::fixed::{MAX_SCALE, State, power_of_ten};
 const MANTISSA_BITS: u32 = 52;
 const EXPONENT_BITS: u64 = 0x7FF;
 
-/// What exponents count from, less the bits after the point of the mantissa.
+/// Bias of exponents, plus the bits after the point of the mantissa.
 const BIAS: i32 = 1075;
 
 /// Bits of the largest product of a magnitude and `10^MAX_SCALE`.
@@ -18,7 +18,7 @@ const PRODUCT_BITS: u32 = 53 + 60;
 /// Powers of two that a magnitude can be multiplied by and still fit 64 bits.
 const SPARE_BITS: u32 = 64 - 53;
 
-/// A double as a mantissa, and whether a decimal that somebody wrote was cut.
+/// A double as a mantissa, and whether decimals were cut that it did represent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rounded {
     /// In units of `10^-scale`.

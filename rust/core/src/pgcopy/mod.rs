@@ -13,7 +13,8 @@
 //! | [`try_from_numeric`]  | one NUMERIC as a mantissa, exact or a state                    |
 //! | [`try_from_float8`]   | one double as a mantissa, rounded half away from zero          |
 //!
-//! Source: PostgreSQL documentation, COPY, "Binary Format", and the `*_send` functions of the types.
+//! Source: PostgreSQL documentation, COPY, "Binary Format", and the `*_send` functions of the
+//! types.
 
 mod column;
 mod decode;
@@ -33,7 +34,7 @@ pub use object::{Numbers, Objects};
 pub use pick::pick;
 pub use uuid7::Uuid7;
 
-/// What every binary COPY begins with.
+/// The signature of every binary COPY.
 const SIGNATURE: [u8; 11] = *b"PGCOPY\n\xff\r\n\0";
 
 /// Signature, flags, and length of the extension.

@@ -20,7 +20,7 @@ const MAX_SHOWN: u16 = 0x3FFF;
 /// Bytes before the digits.
 pub(super) const HEADER_BYTES: usize = 8;
 
-/// Bytes of a NUMERIC with as many digits as 16 bits can count.
+/// Bytes of a NUMERIC with the largest number of digits.
 pub(super) const MAX_BYTES: usize = HEADER_BYTES + 2 * 0xFFFF;
 
 const POWERS_OF_TEN: [u64; 20] = {
@@ -38,7 +38,7 @@ const POWERS_OF_TEN: [u64; 20] = {
 /// A value, or the state of a field that has none.
 pub type Cell<T> = Result<T, State>;
 
-/// Why bytes are no NUMERIC.
+/// Why bytes are not a NUMERIC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Malformed {
     /// Fewer bytes than the four words before the digits.
@@ -58,16 +58,17 @@ pub enum Malformed {
     /// More decimals than a NUMERIC can show.
     #[error("expected a numeric display scale up to 16383, was {0}")]
     Shown(u16),
-    /// A digit that is none in base 10000.
+    /// A digit beyond base 10000.
     #[error("expected a numeric digit up to 9999, was {0}")]
     Digit(u16),
 }
 
-/// Returns a NUMERIC as a mantissa in units of `10^-scale`, exact for any count of digits and weight.
+/// Returns a NUMERIC as a mantissa in units of `10^-scale`, exact for any count of digits and
+/// weight.
 ///
-/// Without a mantissa: [`State::NonFinite`] for NaN and the infinities, [`State::NotRepresentable`]
-/// for a value that `scale` decimals or 64 bits do not hold. Decimals beyond the scale may be
-/// there as long as they are 0. There is no negative zero.
+/// Values without a mantissa: [`State::NonFinite`] for NaN and the infinities,
+/// [`State::NotRepresentable`] for a value that `scale` decimals or 64 bits do not hold. Decimals
+/// beyond the scale are allowed if they are 0. There is no negative zero.
 ///
 /// # Errors
 ///
@@ -156,8 +157,8 @@ impl Writer {
     /// Appends the field, its length included.
     pub(super) fn write(self, mantissa: i64, out: &mut Vec<u8>) {
         let magnitude = mantissa.unsigned_abs();
-        // Decimals fill a digit from its left: the last digit of 0.5 is 5000. The divisors stand
-        // as literals so that each becomes a multiplication.
+        // Decimals fill a digit from its left: the last digit of 0.5 is 5000. The divisors are
+        // literals, so that each becomes a multiplication.
         let (mut digit, mut rest) = match self.shown % 4 {
             0 => (magnitude % 10_000, magnitude / 10_000),
             1 => (magnitude % 10 * 1_000, magnitude / 10),
@@ -217,8 +218,8 @@ mod tests {
     fn values_at_the_edges_are_read() {
         const NOT: Cell<i64> = Err(State::NotRepresentable);
         for (weight, sign, shown, digits, scale, cell) in [
-            // 1.5 with five decimals shown, and with digits of zero that the server would have
-            // left out
+            // 1.5 with five decimals shown, and with digits of zero that the server would have left
+            // out
             (0, POSITIVE, 5, &[1, 5000][..], 1, Ok(15)),
             (0, POSITIVE, 8, &[1, 5000, 0], 4, Ok(1_5000)),
             (2, NEGATIVE, 0, &[0, 0, 7], 0, Ok(-7)),

@@ -33,10 +33,10 @@ pub enum Numbers<'a> {
     Floats(&'a [f64]),
 }
 
-/// Writes the objects of a column that was found right.
+/// Writes the objects of a column that was checked.
 #[derive(Debug)]
 pub(super) struct Writer<'a> {
-    /// Each name as an object has it: quoted, with its colon.
+    /// Each name as written in an object: quoted, with its colon.
     keys: Vec<Vec<u8>>,
     numbers: Numbers<'a>,
     present: &'a [u8],
@@ -51,7 +51,7 @@ impl Numbers<'_> {
         }
     }
 
-    /// Returns what cannot be written of cells that are there.
+    /// Returns the first fault of the cells.
     fn fault(&self, names: usize, present: &[u8]) -> Option<Fault> {
         match self {
             Self::Decimals(_, scale) => (*scale > MAX_SCALE).then(|| {
@@ -149,7 +149,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Returns a name in quotes, what JSON does not allow in them escaped, and a colon.
+/// Returns a name in quotes, escaped for JSON, with a colon.
 fn key(name: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(name.len() + 3);
     out.push(b'"');

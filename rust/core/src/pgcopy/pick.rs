@@ -6,11 +6,11 @@ use crate::error::{Error, Result};
 /// Returns the rows of a binary COPY that are kept, as a COPY of their own.
 ///
 /// `pieces` are those of an [`Encoder`](super::Encoder): whole rows, the first with the header and
-/// without an extension, the last with the trailer. What is returned is the same.
+/// without an extension, the last with the trailer. The result has the same form.
 ///
 /// # Errors
 ///
-/// [`Error::Decode`]: no such bytes, or not as many rows as `keep` has.
+/// [`Error::Decode`] for other bytes, or a number of rows other than that of `keep`.
 pub fn pick(pieces: &[&[u8]], keep: &[bool]) -> Result<Vec<Vec<u8>>> {
     let mut rows = keep.iter();
     let mut row = 0;
@@ -59,7 +59,7 @@ pub fn pick(pieces: &[&[u8]], keep: &[bool]) -> Result<Vec<Vec<u8>>> {
     Ok(picked)
 }
 
-/// Returns how many bytes the first row takes; nothing where it is not whole.
+/// Returns the length of the first row in bytes; nothing where it is not complete.
 fn row_bytes(bytes: &[u8]) -> Option<usize> {
     let (count, mut left) = bytes.split_first_chunk()?;
     for _ in 0..u16::try_from(i16::from_be_bytes(*count)).ok()? {

@@ -1,4 +1,4 @@
-//! All portfolios on all cores: the one place with threads.
+//! All portfolios on all cores: the only module with threads.
 
 use core::num::NonZeroUsize;
 use core::ops::Range;
@@ -18,14 +18,13 @@ pub(crate) fn batches(count: usize) -> impl Iterator<Item = Range<usize>> + Send
     starts.map(move |from| from..from.saturating_add(BATCH).min(count))
 }
 
-/// Runs `each` on every portfolio of each batch and returns the batches, filled, in their
-/// order.
+/// Runs `each` on every portfolio of each batch and returns the batches, filled, in their order.
 ///
-/// A batch comes with what it fills; `S` is a thread's scratch.
+/// Each batch comes with its output; `S` is the scratch memory of a thread.
 ///
 /// # Errors
 ///
-/// [`Error::Cancelled`] once `cancel` is raised, looked at before each portfolio.
+/// [`Error::Cancelled`] once `cancel` is raised, which is checked before each portfolio.
 pub(crate) fn in_batches<S: Default, T: Send>(
     batches: impl Iterator<Item = (Range<usize>, T)> + Send,
     threads: NonZeroUsize,
@@ -52,13 +51,13 @@ pub(crate) fn in_batches<S: Default, T: Send>(
         }
     };
     std::thread::scope(|scope| {
-        // where the system gives no more threads, those that there are do all of the work
+        // where the system refuses more threads, the existing ones do all of the work
         let others: Vec<_> = (1..threads.get().min(most))
             .map_while(|_| Builder::new().spawn_scoped(scope, work).ok())
             .collect();
         work();
         for other in others {
-            // goes on with the panic of the thread, so that its message is not lost
+            // resumes the panic of the thread, so that its message is not lost
             other.join().unwrap_or_else(|panic| resume_unwind(panic));
         }
     });

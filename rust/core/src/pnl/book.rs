@@ -61,7 +61,7 @@ impl<'a> Book<'a> {
     ///
     /// # Errors
     ///
-    /// [`crate::error::Error::Duplicate`] for events where a position stands in two rows.
+    /// [`crate::error::Error::Duplicate`] for events of a position that is in two rows.
     pub(crate) fn events_by_position(&self) -> Result<Groups> {
         if self.events.position_id.is_empty() {
             return Ok(Groups::default());
@@ -70,7 +70,7 @@ impl<'a> Book<'a> {
         Ok(Groups::by_key(self.events.position_id, &rows))
     }
 
-    /// Returns the code of a position's symbol; beyond the table if it has none.
+    /// Returns the code of a position's symbol, one beyond the table if it has none.
     pub(crate) fn symbol_code(&self, position: usize) -> u32 {
         self.positions.symbol.get(position).unwrap_or(u32::MAX)
     }
@@ -83,7 +83,7 @@ impl<'a> Book<'a> {
     }
 }
 
-/// A book whose positions are read as lots (S3).
+/// A book that reads its positions as lots (S3).
 #[derive(Debug)]
 pub(crate) struct LotBook<'a> {
     /// The positions and events.
@@ -99,11 +99,11 @@ pub(crate) struct LotBook<'a> {
 pub(crate) struct PortfolioLots<'a> {
     /// Its lots.
     pub(crate) lots: Vec<Lot<'a>>,
-    /// What is left out or odd.
+    /// Issues of its positions.
     pub(crate) faults: Vec<PositionFault>,
-    /// Whether some quantity takes more decimals than it is stored with (C4).
+    /// Whether any quantity needs more decimals than it is stored with (C4).
     pub(crate) takes_more: bool,
-    /// Whether some lot is in another currency than the portfolio (C6).
+    /// Whether any lot is in a currency other than the portfolio's (C6).
     pub(crate) converts: bool,
 }
 
@@ -112,7 +112,7 @@ impl<'a> LotBook<'a> {
     ///
     /// # Errors
     ///
-    /// Those of [`Book::of`], [`Book::events_by_position`] and [`LotReader::of`].
+    /// As [`Book::of`], [`Book::events_by_position`] and [`LotReader::of`].
     pub(crate) fn of(inputs: &LotInputs<'a>) -> Result<Self> {
         let book = Book::of(inputs)?;
         Ok(Self {
@@ -148,7 +148,7 @@ impl<'a> LotBook<'a> {
         ids.get(lot.position).copied().unwrap_or_default()
     }
 
-    /// Returns the splits of a public option, which it is not adjusted for.
+    /// Returns the splits of a public option, for which it is not adjusted.
     pub(crate) fn splits_of_option(&self, lot: &Lot<'_>) -> Option<&'a SymbolSplits> {
         let code = self.book.symbol_code(lot.position);
         let splits = self.reader.option_splits(code)?;
@@ -156,7 +156,7 @@ impl<'a> LotBook<'a> {
     }
 
     /// Sorts the lots of a portfolio by the bytes of the position's id, those of its events before
-    /// what is left, by day, quantity and realized amount.
+    /// the remaining one, by day, quantity and realized amount.
     pub(crate) fn sort(&self, lots: &mut [Lot<'_>]) {
         lots.sort_unstable_by_key(|lot| {
             let id = self.position_id(lot);
@@ -191,7 +191,7 @@ impl<'a> LotBook<'a> {
 pub(crate) struct SignedFlows<'a> {
     flows: Flows<'a>,
     by_portfolio: Groups,
-    /// By code of `change_type`: 1 in, -1 out, nothing for no type.
+    /// By code of `change_type`: 1 in, -1 out, nothing for an unknown type.
     signs: Vec<Option<i128>>,
 }
 

@@ -1,5 +1,5 @@
-//! Checks of closes (C1, C2): what is odd about the closes of a symbol, found once for all
-//! portfolios, and which portfolios hold it then.
+//! Checks of closes (C1, C2): findings about the closes of a symbol, made once for all portfolios,
+//! and the portfolios that hold it on those sessions.
 
 use core::ops::Range;
 use std::borrow::Cow;
@@ -13,13 +13,14 @@ use crate::pnl::marks::{Marks, SymbolMarks, check_ascending};
 use crate::pnl::policy::PortfolioRun;
 use crate::text::{Table, is_normalised, normalised};
 
-/// Whole numbers of new shares for an old one, or of old ones for a new one, that look like a split.
+/// Whole numbers of new shares for an old one, or of old ones for a new one, that look like a
+/// split.
 const WHOLE: [i128; 15] = [2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 30, 40, 50, 100];
 
 /// Other splits: new shares for old ones.
 const BROKEN: [(i128, i128); 4] = [(3, 2), (5, 4), (2, 3), (4, 5)];
 
-/// The share of a quotient by which it may differ from that of a split is one by this.
+/// A quotient may differ from that of a split by one part in this many.
 const NEAR: i128 = 50;
 
 /// Unit of thresholds: a millionth.
@@ -28,7 +29,7 @@ pub const MILLION: i128 = 1_000_000;
 /// What to do about the findings of a check (C2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Not looked for.
+    /// Not checked.
     Off,
     /// Reported.
     Report,
@@ -36,22 +37,22 @@ pub enum Action {
     Fail,
 }
 
-/// Which checks there are, and their thresholds.
+/// The action of each check, and the thresholds.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
-    /// Of closes whose quotient looks like a split.
+    /// For closes whose quotient looks like a split.
     pub split_suspected: Action,
-    /// Of other large changes.
+    /// For other large changes.
     pub price_jump: Action,
-    /// Of closes that stay the same.
+    /// For closes that stay the same.
     pub price_frozen: Action,
-    /// Of closes dated after the last session closed.
+    /// For closes dated after the last closed session.
     pub price_ahead: Action,
-    /// Of portfolios that lack fresh closes.
+    /// For portfolios that lack fresh closes.
     pub price_low: Action,
-    /// Largest change that is no jump, in millionths of the older close.
+    /// Largest change that is not a jump, in millionths of the older close.
     pub max_move: u64,
-    /// Sessions in a row with the same close that are too many.
+    /// Number of consecutive sessions with the same close that is too many.
     pub frozen_sessions: usize,
     /// Largest share of symbols without a fresh close, in millionths.
     pub max_missing: u64,
@@ -80,41 +81,41 @@ impl Rules {
 /// Something odd about the closes of a symbol.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// What.
+    /// Kind of the finding.
     pub kind: IssueKind,
     /// Symbol, trimmed and upper-cased.
     pub symbol: String,
-    /// The sessions of the run that it is of.
+    /// The sessions of the run that it concerns.
     pub sessions: Range<usize>,
-    /// The day on which a lot must be held too for it to matter.
+    /// A lot must also be held on this day for the finding to concern it.
     pub since: Option<Day>,
     /// The figures.
     pub detail: String,
-    /// Whether it fails the portfolios that hold the symbol.
+    /// Whether the portfolios that hold the symbol fail.
     pub fails: bool,
 }
 
-/// New shares for old ones: what the splits of a symbol after one day and up to another come to.
+/// New and old shares: the product of the splits of a symbol after one day and up to another.
 pub type Split = (i128, i128);
 
-/// What is odd about the closes of a run.
+/// The findings about the closes of a run.
 #[derive(Debug, Clone)]
 pub struct Checks {
     rules: Rules,
     /// Sorted by symbol, session and kind.
     findings: Vec<Finding>,
-    /// Which of them are of each symbol of the marks, by its number.
+    /// The findings of each symbol of the marks, by its number.
     of_symbol: Vec<Range<usize>>,
-    /// Whether each session of the run is one that closes are expected of.
+    /// Whether closes are expected on each session of the run.
     expected: Vec<bool>,
 }
 
 impl Checks {
-    /// Returns what is odd about the closes of each symbol of `marks`.
+    /// Returns the findings about the closes of each symbol of `marks`.
     ///
-    /// `days` are the sessions of the run that closes are expected of and those before it,
-    /// ascending. `closed` is the last session closed by now, where the run reaches it. `split`
-    /// says what the splits of a symbol come to, where the closes are those of the day.
+    /// `days` are the sessions on which closes are expected, of the run and before it, ascending.
+    /// `closed` is the last session closed by now, where the run reaches it. `split` returns the
+    /// product of the splits of a symbol, where closes are not restated.
     ///
     /// # Errors
     ///
@@ -165,17 +166,17 @@ impl Checks {
         })
     }
 
-    /// Returns what was found, sorted by symbol, session and kind.
+    /// Returns the findings, sorted by symbol, session and kind.
     #[must_use]
     pub fn findings(&self) -> &[Finding] {
         &self.findings
     }
 }
 
-/// What the closes of every symbol are looked at by.
+/// What the checks of every symbol have in common.
 struct Search<'a> {
     days: &'a [i32],
-    /// Index of the first of `days` that is of the run.
+    /// Index of the first of `days` that belongs to the run.
     first: usize,
     run: &'a [i32],
     scale: u32,
@@ -259,7 +260,7 @@ impl Search<'_> {
         self.run.partition_point(|&session| session < day)
     }
 
-    /// Returns what two closes of neighbouring sessions look like, with the figures.
+    /// Returns the finding about two closes of neighbouring sessions, if any, with its figures.
     fn change(&self, older: i64, newer: i64, split: Option<Split>) -> Option<(IssueKind, String)> {
         let figures = || {
             let [from, to] = [older, newer].map(|close| short_text(close, self.scale));
@@ -281,7 +282,8 @@ impl Search<'_> {
         })
     }
 
-    /// Returns from which session on closes dated after the last one closed count, and the figures.
+    /// Returns the session from which closes dated after the last closed one count, with the
+    /// figures.
     fn ahead(&self, days: &[i32], closes: &[i64]) -> Option<(usize, String)> {
         let looks = self.rules.looks_for(IssueKind::PriceAhead);
         let last = self.closed.filter(|_| looks)?;
@@ -313,8 +315,8 @@ fn on_days(days: &[i32], own: &[i32], closes: &[i64]) -> Vec<Option<i64>> {
     days.iter().map(&mut on).collect()
 }
 
-/// Returns two closes in a common unit, the older one as the splits between them restate it; as
-/// they are where that needs more than 128 bits.
+/// Returns two closes in a common unit, the older one restated by the splits between them; both
+/// unchanged where that needs more than 128 bits.
 fn restated(older: i64, newer: i64, split: Option<Split>) -> (i128, i128) {
     let (older, newer) = (i128::from(older), i128::from(newer));
     let both =
@@ -327,7 +329,7 @@ fn restated(older: i64, newer: i64, split: Option<Split>) -> (i128, i128) {
     .unwrap_or((older, newer))
 }
 
-/// Returns the split, new shares for old ones, whose quotient that of two closes is near.
+/// Returns the split, new and old shares, whose quotient is near that of two closes.
 fn like_a_split(older: i128, newer: i128) -> Option<(i128, i128)> {
     // most closes are between those of 4 for 5 and 5 for 4: 0.8 and 1.25, 2 % nearer to 1
     let (quotient, unit) = (older.checked_mul(1000)?, newer);
@@ -346,7 +348,7 @@ fn like_a_split(older: i128, newer: i128) -> Option<(i128, i128)> {
     })
 }
 
-/// Returns a change as percent of what it is of, with one decimal.
+/// Returns a change in percent of `of`, with one decimal.
 fn percent(moved: i128, of: i128) -> String {
     let tenths = moved
         .checked_mul(1000)
@@ -360,18 +362,18 @@ fn percent(moved: i128, of: i128) -> String {
 /// A finding, and the first session of the run on which a portfolio holds its symbol then.
 pub(crate) type Met = (usize, usize);
 
-/// What the checks say of one portfolio.
+/// The findings of the checks for one portfolio.
 #[derive(Debug, Default)]
 pub(crate) struct Verdict {
     /// Findings, ascending, each once.
     met: Vec<Met>,
-    /// Sessions with too few fresh closes: symbols without one, and all.
+    /// Sessions with too few fresh closes: the number of symbols without one, and of all.
     low: Vec<(usize, i32, i32)>,
-    /// The first session that fails, with what fails it; nothing is met or low behind it.
+    /// The first session that fails, with the cause; findings after it are not listed.
     fails: Option<(usize, Cause)>,
 }
 
-/// What fails a portfolio.
+/// Why a portfolio fails.
 #[derive(Debug, Clone, Copy)]
 enum Cause {
     Finding(usize),
@@ -406,7 +408,7 @@ impl<'a> Judge<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::Value`] for checks of other closes than those of the marks.
+    /// [`Error::Value`] for checks that were made for other marks.
     pub(crate) fn of(checks: &'a Checks, symbols: &'a Table, marks: &'a Marks) -> Result<Self> {
         let sessions = marks.sessions();
         if checks.expected.len() != sessions.len() || checks.of_symbol.len() != marks.len() {
@@ -423,7 +425,7 @@ impl<'a> Judge<'a> {
         })
     }
 
-    /// Returns what a portfolio meets; `symbols` are the codes of those of its lots.
+    /// Returns the findings for a portfolio; `symbols` are the symbol codes of its lots.
     pub(crate) fn verdict(
         &self,
         portfolio: &PortfolioRun<'_>,
@@ -446,7 +448,7 @@ impl<'a> Judge<'a> {
                 .filter(|_| fails_low)
                 .map(|&(session, ..)| (session, IssueKind::PriceLow.name(), Cause::Low)),
         );
-        // of several findings of one kind, `met` has that of the first symbol before the others
+        // of several findings of one kind, `met` has the one of the first symbol first
         let fails = failing.min_by_key(|&(session, name, _)| (session, name));
         let fails = fails.map(|(session, _, cause)| (session, cause));
         let last = fails.map_or(usize::MAX, |(session, _)| session);
@@ -487,7 +489,7 @@ impl<'a> Judge<'a> {
         met
     }
 
-    /// Returns the sessions on which too large a share of the symbols has no fresh close.
+    /// Returns the sessions on which too many of the symbols have no fresh close.
     fn low(
         &self,
         portfolio: &PortfolioRun<'_>,
@@ -560,8 +562,8 @@ impl<'a> Judge<'a> {
         counts.filter(is_low).collect()
     }
 
-    /// Returns the issues of the portfolio itself, of sessions before `end`: why it fails, and that
-    /// it lacks fresh closes.
+    /// Returns the issues of the portfolio itself on sessions before `end`: its failure, and its
+    /// lack of fresh closes.
     pub(crate) fn issues(
         &self,
         portfolio: &PortfolioRun<'_>,
@@ -611,7 +613,7 @@ fn public<'l, 'm>(lots: &'l [Lot<'m>]) -> impl Iterator<Item = &'l Lot<'m>> {
     lots.iter().filter(|lot| lot.class == Class::Public)
 }
 
-/// Returns on which sessions of the run a portfolio that runs over them holds a lot.
+/// Returns the sessions of the run, among those of the portfolio, on which it holds a lot.
 fn held_of_run(lot: &Lot<'_>, portfolio: &PortfolioRun<'_>) -> Range<usize> {
     let held = lot.held(portfolio.sessions);
     held.start.saturating_add(portfolio.from)..held.end.saturating_add(portfolio.from)

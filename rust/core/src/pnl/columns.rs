@@ -1,5 +1,5 @@
-//! Result columns: memory for a value of each portfolio and session, and slices of it that
-//! threads fill side by side.
+//! Result columns: memory for a value of each portfolio and session, and slices of it that threads
+//! fill side by side.
 
 /// Declares the columns block by block: their owned memory, slices of it, and one row.
 macro_rules! result_columns {
@@ -12,8 +12,8 @@ macro_rules! result_columns {
             pub const $names: &[&str] = &[$(stringify!($name)),*];
         )*
 
-        /// Owned memory of all columns: one block for each width, so that an allocator which keeps
-        /// what is freed hands the same pages to the next chunk.
+        /// Owned memory of all columns: one block for each width, so that an allocator that keeps
+        /// freed blocks hands the same pages to the next chunk.
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub struct Columns {
             rows: usize,
@@ -47,8 +47,8 @@ macro_rules! result_columns {
         }
 
         impl<'a> ColumnSlices<'a> {
-            /// Returns blocks of `rows` values for each column, one column behind the other, as
-            /// columns. What a block lacks is empty.
+            /// Returns blocks of `rows` values for each column, one column after the other, as
+            /// columns. Columns that a block lacks are empty.
             #[must_use]
             pub fn of(rows: usize, $($block: &'a mut [$type],)*) -> Self {
                 let length = rows.max(1);
@@ -56,7 +56,7 @@ macro_rules! result_columns {
                 Self { $($($name: $block.next().unwrap_or_default(),)*)* }
             }
 
-            /// Returns the first `rows` rows, and those behind them.
+            /// Returns the first `rows` rows, and the rest.
             #[must_use]
             pub fn split_at(self, rows: usize) -> (Self, Self) {
                 let at = rows.min(self.len());
@@ -64,7 +64,7 @@ macro_rules! result_columns {
                 (Self { $($($name: $name.0,)*)* }, Self { $($($name: $name.1,)*)* })
             }
 
-            /// Returns `rows` rows from row `from` on; nothing where there are fewer.
+            /// Returns `rows` rows from row `from`; nothing where there are fewer.
             #[must_use]
             pub fn rows(&mut self, from: usize, rows: usize) -> ColumnSlices<'_> {
                 let range = from..from.saturating_add(rows);
@@ -73,7 +73,7 @@ macro_rules! result_columns {
                 }
             }
 
-            /// Moves `rows` rows from row `from` to row `to` on, which is before it.
+            /// Moves `rows` rows from row `from` to row `to`, which is before it.
             pub fn move_down(&mut self, from: usize, rows: usize, to: usize) {
                 let end = from.saturating_add(rows);
                 if to >= from || end > self.len() {

@@ -1,4 +1,4 @@
-//! What each lot added to the P&L of its portfolio from one day to another (X1): exact.
+//! Exact contribution of each lot to the P&L of its portfolio between two days (X1).
 //!
 //! Those of the policy `legacy` are in [`crate::pnl::legacy::contributions`].
 
@@ -17,58 +17,58 @@ use crate::pnl::value::{Scales, Valuer};
 use crate::store::Rates;
 use crate::store::rates::Rate;
 
-/// What a lot is valued at on a day (S4).
+/// The mark of a lot on a day (S4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
     /// In the scale of [`Contributions::price_scale`].
     pub price: i128,
-    /// Day of the close; nothing where the entry price stands for it.
+    /// Day of the close; nothing where the entry price is used instead.
     pub day: Option<Day>,
     /// 0 fresh, 1 lookback, 2 stale, 3 unpriced.
     pub status: u8,
-    /// What 1 of the lot's currency counts as, in the scale of [`Contributions::rate_scale`];
+    /// Value of one unit of the lot's currency, in the scale of [`Contributions::rate_scale`];
     /// nothing without a rate.
     pub rate: Option<Wide>,
 }
 
-/// What one lot added.
+/// The contribution of one lot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Contribution {
     /// Row of the portfolio in `Opening`.
     pub portfolio: i32,
     /// Row of the position.
     pub position: i32,
-    /// What the lot is of: 0 a public stock, 1 a public option, 2 anything PRIVATE.
+    /// Kind of the lot: 0 a public stock, 1 a public option, 2 anything PRIVATE.
     pub kind: u8,
     /// Signed, in the scale of [`Contributions::quantity_scale`], on the basis of the session or of
     /// its end, if that is earlier (C4); so are the marks.
     pub quantity: i128,
-    /// Shares that a unit of quantity stands for.
+    /// Shares per unit of quantity.
     pub multiplier: u32,
-    /// Mark on the day before; nothing where the lot is not held then, or PRIVATE.
+    /// Mark on the day before; nothing where the lot is not held on it, or is PRIVATE.
     pub before: Option<Mark>,
     /// Mark on the session, likewise.
     pub after: Option<Mark>,
     /// Amounts; nothing where a rate is missing (C7).
     pub added: Option<Added>,
-    /// Value on the session (S9, L28), in the scale of [`Contributions::value_scale`]; nothing where
-    /// it is not held then, or a rate is missing.
+    /// Value on the session (S9, L28), in the scale of [`Contributions::value_scale`]; nothing
+    /// where it is not held then, or a rate is missing.
     pub value: Option<Wide>,
 }
 
-/// What one lot added, in the scale of [`Contributions::scale`].
+/// The amounts of one contribution, in the scale of [`Contributions::scale`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Added {
     /// `V(t) - V(s)`.
     pub unrealized_change: Wide,
     /// Its part of `R(s, t)`.
     pub realized: Wide,
-    /// What a change of price adds (C8); the rest is the effect of the currency.
+    /// Effect of the price (C8); the rest is the effect of the currency.
     pub price_effect: Wide,
 }
 
 impl Added {
-    /// Returns what a lot in the portfolio's currency added.
+    /// Returns the amounts of a lot in the portfolio's currency.
     #[must_use]
     pub fn at_home(unrealized_change: Wide, realized: Wide) -> Self {
         Self {
@@ -103,15 +103,16 @@ pub struct Contributions {
     pub rate_scale: u32,
 }
 
-/// Returns what each lot added to the P&L of its portfolio (X1).
+/// Returns the contribution of each lot to the P&L of its portfolio (X1).
 ///
-/// `inputs.opening` says from which day, exclusive, to which session: `first_day` is `s`, or [`i32::MIN`]
-/// where the session is a baseline, whose lots are listed and add nothing (X3); `last_day` is `t`.
-/// Lots are listed that are held on either, or end between. Source: semantics.md, X1, X3, X4, C8.
+/// `inputs.opening` gives the range: `first_day` is `s`, exclusive, or [`i32::MIN`] where the
+/// session is a baseline, whose lots are listed and contribute nothing (X3); `last_day` is the
+/// session `t`. Lots are listed that are held on either, or end in between. Source: semantics.md,
+/// X1, X3, X4, C8.
 ///
 /// # Errors
 ///
-/// Those of [`crate::pnl::holdings::hold`].
+/// As [`crate::pnl::holdings::hold`].
 pub fn contributions(
     inputs: &LotInputs<'_>,
     threads: NonZeroUsize,
@@ -242,7 +243,7 @@ impl<'a> ContributionQuery<'a> {
         }
     }
 
-    /// Returns what a change of price adds, at the rate that counts where the range begins (C8).
+    /// Returns the effect of the price, at the rate that applies where the range begins (C8).
     fn price_effect<T: Sum>(&self, lot: &Lot<'_>, range: &Range) -> T {
         let valuer = &self.valuer;
         let marked = |day: Option<Day>| {
@@ -264,7 +265,8 @@ impl<'a> ContributionQuery<'a> {
         ends.minus(at_rate(begins))
     }
 
-    /// Returns the mark on `day` of a public lot that is held then, on the basis of another (C5).
+    /// Returns the mark on `day` of a public lot that is held on it, on the basis of another day
+    /// (C5).
     fn mark(&self, lot: &Lot<'_>, day: Day, shown: Day) -> Option<Mark> {
         if lot.class != Class::Public {
             return None;
@@ -294,7 +296,7 @@ impl<'a> ContributionQuery<'a> {
         })
     }
 
-    /// Returns what 1 of a lot's currency counts as on a day.
+    /// Returns the value of one unit of a lot's currency on a day.
     fn rate(&self, lot: &Lot<'_>, day: Day) -> Option<Wide> {
         match lot.rates {
             Some(pair) => pair.at(day).map(Rate::at_scale),
@@ -303,20 +305,20 @@ impl<'a> ContributionQuery<'a> {
     }
 }
 
-/// Where a lot is held and how it ends, as far as it counts.
+/// The days on which a lot is held, and its end, within the range.
 #[derive(Debug, Clone, Copy)]
 struct Range {
-    /// Where the range begins, if it is held then.
+    /// First day of the range, if the lot is held on it.
     from: Option<Day>,
-    /// Where the range ends, likewise.
+    /// Last day of the range, likewise.
     to: Option<Day>,
-    /// Its end, if that is within.
+    /// End of the lot, if it is within the range.
     ended: Option<Day>,
     has_start: bool,
 }
 
 impl Range {
-    /// Returns whether a rate is missing that counts in what a lot adds (C7).
+    /// Returns whether a rate is missing that the contribution of a lot needs (C7).
     fn lacks_rate(&self, lot: &Lot<'_>) -> bool {
         let from = self
             .from
@@ -334,7 +336,7 @@ impl Range {
     }
 }
 
-/// Returns a mantissa at a scale that is no smaller.
+/// Returns a mantissa at a scale that is at least its own.
 fn rescaled(mantissa: i128, from: u32, to: u32) -> i128 {
     let factor = power_of_ten(to.saturating_sub(from)).unwrap_or(1);
     mantissa.saturating_mul(i128::try_from(factor).unwrap_or(i128::MAX))

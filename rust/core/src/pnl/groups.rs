@@ -1,4 +1,4 @@
-//! Rows that belong to others: found by uuid, grouped by their owner.
+//! Rows grouped by their owner, which is found by uuid.
 
 use crate::error::{Error, Result};
 use crate::frame::index;
@@ -12,7 +12,7 @@ pub(crate) struct Groups {
 }
 
 impl Groups {
-    /// Groups the rows of `keys` by the row of `owners` that has their key; rows without owner are
+    /// Groups the rows of `keys` by the row of `owners` with the same key; rows without owner are
     /// left out.
     pub(crate) fn by_key(keys: &[Uuid], owners: &Owners<'_>) -> Self {
         // rows of one owner often follow each other
@@ -72,10 +72,10 @@ impl Groups {
 /// The rows of distinct uuids.
 #[derive(Debug)]
 pub(crate) enum Owners<'a> {
-    /// They ascend, as those that are made in the order of time do: each is found by halving.
+    /// Ascending, as ids made in the order of time are: found by binary search.
     Ascending(&'a [Uuid]),
-    /// They come in another order: with their rows, in that of their bytes. Those that nearly
-    /// ascend are sorted in hardly more than one pass, and a hash of them takes longer.
+    /// In any other order: sorted by their bytes, with their rows. Ids that nearly ascend are
+    /// sorted in hardly more than one pass; a hash map takes longer.
     Sorted(Vec<(u128, u32)>),
 }
 
@@ -106,7 +106,7 @@ impl<'a> Owners<'a> {
         Ok(Self::Sorted(sorted))
     }
 
-    /// Returns the row of a uuid, if it is one of them.
+    /// Returns the row of a uuid, if there is one.
     pub(crate) fn find(&self, id: &Uuid) -> Option<u32> {
         match self {
             Self::Ascending(ids) => {
@@ -122,7 +122,7 @@ impl<'a> Owners<'a> {
         }
     }
 
-    /// Returns how many there are.
+    /// Returns the number of uuids.
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Ascending(ids) => ids.len(),
@@ -131,7 +131,7 @@ impl<'a> Owners<'a> {
     }
 }
 
-/// Returns a number that is ordered as the bytes are.
+/// Returns a number with the order of the bytes.
 fn number(id: &Uuid) -> u128 {
     u128::from_be_bytes(*id)
 }

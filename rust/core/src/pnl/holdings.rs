@@ -1,4 +1,4 @@
-//! The lots held on some sessions with their values (S9) as floats: what the analytics read.
+//! The lots held on some sessions with their values (S9) as floats, for the analytics.
 
 use core::num::NonZeroUsize;
 use core::ops::Range;
@@ -21,7 +21,7 @@ pub struct Holdings {
     pub position: Vec<i32>,
     /// Code of its symbol.
     pub symbol: Vec<u32>,
-    /// What the lot is of: 0 a public stock, 1 a public option, 2 anything PRIVATE.
+    /// Kind of the lot: 0 a public stock, 1 a public option, 2 anything PRIVATE.
     pub kind: Vec<u8>,
     /// Value in dollars, signed, session by session for each lot; 0 where it is not held.
     pub value: Vec<f64>,
@@ -64,9 +64,9 @@ impl Holdings {
 /// Returns the lots of the portfolios of `inputs.opening` that are held on at least one of `days`.
 ///
 /// A lot is held on the days of `[first_day, last_day]` of its portfolio only. Within a portfolio
-/// lots are ordered by the bytes of the position's id, those of its events before what is left, by
-/// day, quantity and realized amount: neither the order of rows nor the number of threads shows
-/// (S11). Source: semantics.md, S3, S4 and S9.
+/// lots are ordered by the bytes of the position's id, those of its events before the remaining
+/// one, by day, quantity and realized amount: neither the order of rows nor the number of threads
+/// matters (S11). Source: semantics.md, S3, S4 and S9.
 ///
 /// # Errors
 ///
@@ -156,8 +156,8 @@ impl<'a> HoldingsQuery<'a> {
 
     /// Sets the values of a lot on the days on which it is held (S9).
     ///
-    /// Values in another currency are converted (C6), 0 where there is no rate, as the portfolio has
-    /// failed.
+    /// Values in another currency are converted (C6), 0 where there is no rate, as the portfolio
+    /// has failed.
     fn value(&self, lot: &Lot<'_>, held: Range<usize>, values: &mut [f64]) {
         if lot.rates.is_some() {
             let days = self.days.get(held.clone()).unwrap_or_default();

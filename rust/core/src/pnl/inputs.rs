@@ -7,35 +7,36 @@ use crate::ids::{Day, Uuid};
 use crate::pnl::marks::Marks;
 use crate::store::{PriceStore, ProfileStore, Rates, SnapshotStore};
 
-/// What lots are made of and valued by: what every computation over portfolios reads.
+/// The frames that make and value lots, which every computation over portfolios reads.
 #[derive(Debug, Clone, Copy)]
 pub struct LotInputs<'a> {
     /// Holdings.
     pub positions: Positions<'a>,
     /// Partial closes.
     pub events: Events<'a>,
-    /// Which portfolios, in which order.
+    /// The portfolios, in the order of the results.
     pub opening: Opening<'a>,
     /// Marks of all symbols on the sessions of the run.
     pub marks: &'a Marks,
-    /// Rates on the same sessions; without them all amounts are in the portfolio's currency. Read
-    /// by `rollforward` alone.
+    /// Rates on the same sessions; without them all amounts are in the portfolio's currency. Only
+    /// `rollforward` reads them.
     pub rates: Option<&'a Rates>,
 }
 
 /// Everything that a run reads under any policy.
 #[derive(Debug, Clone, Copy)]
 pub struct Inputs<'a> {
-    /// Lots, and what they are valued by.
+    /// The frames of the lots.
     pub lots: LotInputs<'a>,
     /// Cash in and out.
     pub flows: Flows<'a>,
-    /// Where portfolios stood.
+    /// Stored snapshots.
     pub previous: &'a SnapshotStore,
 }
 
 impl Inputs<'_> {
-    /// Returns how many rows a run makes at most: one for each portfolio and session of its own.
+    /// Returns the largest number of rows of a run: one for each portfolio and each of its
+    /// sessions.
     #[must_use]
     pub fn most_rows(&self) -> usize {
         self.rows_of(0..self.lots.opening.portfolio_id.len())
@@ -74,11 +75,11 @@ frame! {
         expiration_day: Days<'a>,
         /// PRIVATE, or anything else.
         investment_class: Texts<'a>,
-        /// Price that the host stored last.
+        /// Latest price stored by the host.
         last_price: Decimals<'a>,
-        /// Value of a position that the host stored last, signed as stored.
+        /// Latest value of the position stored by the host, signed as stored.
         market_value: Decimals<'a>,
-        /// Currency of its prices; NULL and blanks are that of the portfolio.
+        /// Currency of its prices; NULL and blanks mean that of the portfolio.
         currency: Texts<'a>,
         /// Whether a row is soft-deleted.
         deleted: &'a [bool],
@@ -134,21 +135,21 @@ frame! {
         symbol: Texts<'a>,
         /// Ex-date.
         day: Days<'a>,
-        /// Shares from then on.
+        /// Shares since then.
         new: Decimals<'a>,
-        /// Shares that they take the place of.
+        /// Shares that they replace.
         old: Decimals<'a>,
     }
 }
 
-/// What the policy `legacy` reads beside the frames of both policies.
+/// The frames that only the policy `legacy` reads.
 #[derive(Debug, Clone, Copy)]
 pub struct Host<'a> {
     /// Every finite close, by symbol as stored.
     pub prices: &'a PriceStore,
-    /// Prices that take the place of closes of their symbol and day (L16).
+    /// Prices that replace the closes of their symbol and day (L16).
     pub cached: Option<&'a PriceStore>,
-    /// Days from it on are current (L32 to L34).
+    /// Days on or after it are current (L32 to L34).
     pub today: Day,
     /// Profiles of companies, by symbol as stored.
     pub profiles: Option<&'a ProfileStore>,
@@ -183,7 +184,7 @@ frame! {
 }
 
 impl Opening<'_> {
-    /// Returns which of `sessions`, ascending, the portfolio in row `at` runs over.
+    /// Returns the range of `sessions`, ascending, that the portfolio in row `at` runs over.
     #[must_use]
     pub fn span(&self, at: usize, sessions: &[i32]) -> Range<usize> {
         let first_day = self.first_day.get(at).copied().unwrap_or(i32::MAX);

@@ -1,9 +1,9 @@
-//! What a run noticed: names are those of `docs/semantics.md`.
+//! The issues that a run reports, by the names of `docs/semantics.md`.
 
 use crate::fixed::State;
 use crate::ids::{Day, PortfolioId};
 
-/// Declares the issues: what each is about, and its name.
+/// Declares the issues: the documentation and the name of each.
 macro_rules! issues {
     ($($(#[$doc:meta])* $kind:ident: $name:literal,)*) => {
         /// Name of an issue.
@@ -25,7 +25,7 @@ macro_rules! issues {
 }
 
 issues! {
-    /// A rate that is none, or several of one pair and date: as if absent (C6).
+    /// An unusable rate, or several of one pair and date: treated as absent (C6).
     BadRate: "bad_rate",
     /// A flow without a usable amount, date or type: left out (S3).
     BadFlow: "bad_flow",
@@ -35,13 +35,13 @@ issues! {
     BlankSymbol: "blank_symbol",
     /// A close of a symbol held that is not above 0, or not representable (S2).
     CloseRefused: "close_refused",
-    /// Events of the exit date closed all that was left (S3).
+    /// Events of the exit date closed the whole remaining quantity (S3).
     ClosedTwice: "closed_twice",
     /// Two valid closes of one symbol and date (S2).
     DuplicatePrice: "duplicate_price",
     /// A lot that ends before it starts: left out (S3).
     EndBeforeStart: "end_before_start",
-    /// An exit without a price that counts (S3).
+    /// An exit without a usable price (S3).
     ExitUnpriced: "exit_unpriced",
     /// An option closed by its expiry (S3).
     Expired: "expired",
@@ -61,9 +61,9 @@ issues! {
     OptionOverSplit: "option_over_split",
     /// A value that does not fit its column: the portfolio fails (S10).
     OutOfRange: "out_of_range",
-    /// A close dated after the last session closed (C1).
+    /// A close dated after the last closed session (C1).
     PriceAhead: "price_ahead",
-    /// The same close on many sessions in a row (C1).
+    /// The same close on many consecutive sessions (C1).
     PriceFrozen: "price_frozen",
     /// A large change of a close that does not look like a split (C1).
     PriceJump: "price_jump",
@@ -71,11 +71,11 @@ issues! {
     PriceLow: "price_low",
     /// A return of 100 or more: stored as NULL (S10).
     ReturnOutOfRange: "return_out_of_range",
-    /// A LONG below 0 or a SHORT above 0: used as it is (S3).
+    /// A LONG below 0 or a SHORT above 0: used as stored (S3).
     SignMismatch: "sign_mismatch",
     /// Closes of two neighbouring sessions whose quotient is that of a split (C1).
     SplitSuspected: "split_suspected",
-    /// A position type that is none of the six: left out (S3).
+    /// A position type other than the six: left out (S3).
     UnknownPositionType: "unknown_position_type",
 }
 
@@ -91,23 +91,23 @@ impl IssueKind {
     }
 }
 
-/// One thing noticed.
+/// One issue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Issue {
-    /// What.
+    /// Its kind.
     pub kind: IssueKind,
-    /// In which portfolio; nothing if it is of none.
+    /// The portfolio, if it concerns one.
     pub portfolio: Option<PortfolioId>,
-    /// Of which symbol, as stored on the position.
+    /// The symbol, as stored on the position.
     pub symbol: Option<String>,
-    /// On which session or date.
+    /// The session or date.
     pub day: Option<Day>,
-    /// Which column and value.
+    /// The column and value.
     pub detail: String,
 }
 
 impl Issue {
-    /// Returns an issue of a portfolio that is of no symbol and no day.
+    /// Returns an issue of a portfolio without symbol and day.
     #[must_use]
     pub fn of(kind: IssueKind, portfolio: PortfolioId, detail: impl Into<String>) -> Self {
         Self {
@@ -119,7 +119,7 @@ impl Issue {
         }
     }
 
-    /// Returns the issue as one of a day.
+    /// Returns the issue with a day.
     #[must_use]
     pub fn on(self, day: Day) -> Self {
         Self {
@@ -128,13 +128,13 @@ impl Issue {
         }
     }
 
-    /// Returns the issue as one of a symbol, if there is one.
+    /// Returns the issue with a symbol, if there is one.
     #[must_use]
     pub fn of_symbol(self, symbol: Option<String>) -> Self {
         Self { symbol, ..self }
     }
 
-    /// Returns the key by which issues are sorted, so that no order of rows shows.
+    /// Returns the key by which issues are sorted, so that the order of rows does not matter.
     #[must_use]
     pub fn key(&self) -> impl Ord + '_ {
         (

@@ -1,5 +1,5 @@
-//! Positions and their events become lots (S3): signed quantities of one symbol, each held from a
-//! day to a day.
+//! Positions and their events become lots (S3): signed quantities of one symbol, each held over a
+//! range of days.
 
 use core::ops::Range;
 
@@ -15,10 +15,10 @@ use crate::pnl::value::{QuantityKind, Size};
 use crate::store::rates::{Currency, Pair, Rates};
 use crate::text::{Table, normalised};
 
-/// Shares that one contract stands for (S3, L14).
+/// Shares per contract (S3, L14).
 const OPTION_MULTIPLIER: u32 = 100;
 
-/// What a `position_type` means.
+/// The meaning of a `position_type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PositionType {
     /// LONG.
@@ -32,7 +32,7 @@ pub(crate) enum PositionType {
 }
 
 impl PositionType {
-    /// Returns what a text means, if it is one of the six types.
+    /// Returns the meaning of a text, if it is one of the six types.
     pub(crate) fn of(text: &[u8]) -> Option<Self> {
         match text {
             b"LONG" => Some(Self::Long),
@@ -43,17 +43,17 @@ impl PositionType {
         }
     }
 
-    /// Returns whether it is a contract on shares.
+    /// Returns whether it is an option.
     pub(crate) fn is_option(self) -> bool {
         matches!(self, Self::LongOption | Self::ShortOption)
     }
 
-    /// Returns whether it is sold before it is bought.
+    /// Returns whether it is a short position.
     pub(crate) fn is_short(self) -> bool {
         matches!(self, Self::Short | Self::ShortOption)
     }
 
-    /// Returns the shares that one of it stands for (S3, L14).
+    /// Returns the shares per unit of quantity (S3, L14).
     pub(crate) fn multiplier(self) -> u32 {
         if self.is_option() {
             OPTION_MULTIPLIER
@@ -63,31 +63,31 @@ impl PositionType {
     }
 }
 
-/// What an exit is worth.
+/// How the end of a lot is valued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Closing {
     /// The realized amount of an event.
     Given(i64),
     /// The exit price.
     Price(i64),
-    /// The mark on the end, as no exit price counts.
+    /// The mark on the end, as there is no usable exit price.
     Unpriced,
     /// The mark on the expiration date.
     Expiry,
 }
 
-/// Whose value a lot has.
+/// Where the value of a lot comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
-    /// That of its marks.
+    /// Its marks.
     Public,
     /// A stored market value.
     PrivateAt(i64),
-    /// That of its entry price.
+    /// Its entry price.
     PrivateAtEntry,
 }
 
-/// What a lot is of, as analytics tell lots apart.
+/// The kind of a lot, as analytics distinguish it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum LotKind {
@@ -100,7 +100,7 @@ pub(crate) enum LotKind {
 }
 
 impl LotKind {
-    /// Returns the byte that a column of kinds holds.
+    /// Returns the byte of a column of kinds.
     pub(crate) fn byte(self) -> u8 {
         match self {
             Self::Stock => 0,
@@ -110,28 +110,29 @@ impl LotKind {
     }
 }
 
-/// The splits of a lot's symbol after its start, and what its quantity is stated in (C4).
+/// The splits of a lot's symbol after its start, and the basis of its quantity (C4).
 ///
-/// Small, as every lot has room for one.
+/// It is small because every lot has room for one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LotSplits<'a> {
-    /// Those of the symbol.
+    /// The splits of the symbol.
     pub(crate) splits: &'a SymbolSplits,
     /// The basis of the quantity.
     basis: u32,
     /// Decimals of the quantity.
     scale: u8,
-    /// Whether it takes more on some other basis.
+    /// Whether it needs more on another basis.
     pub(crate) takes_more: bool,
 }
 
 impl<'a> LotSplits<'a> {
-    /// Returns what restates a quantity that is stored of a position at `day`; nothing without a
+    /// Returns the splits that restate a quantity stored for a position at `day`; nothing without a
     /// split after the start.
     ///
     /// # Errors
     ///
-    /// [`State::NotRepresentable`] if the quantity is not on each basis from the start on (C4).
+    /// [`State::NotRepresentable`] if the quantity is not representable on every basis since the
+    /// start (C4).
     fn of(
         splits: &'a SymbolSplits,
         (quantity, scale): (i64, u32),
@@ -169,7 +170,7 @@ pub(crate) struct Lot<'a> {
     pub(crate) position: usize,
     /// The closes of its symbol; nothing if there are none.
     pub(crate) marks: Option<&'a SymbolMarks>,
-    /// Rates of its currency; nothing if that is the portfolio's.
+    /// Rates of its currency; nothing if it is the portfolio's.
     pub(crate) rates: Option<&'a Pair>,
     /// Signed mantissa.
     pub(crate) quantity: i64,
@@ -183,16 +184,16 @@ pub(crate) struct Lot<'a> {
     pub(crate) start: Day,
     /// First day no longer held; nothing if it is open.
     pub(crate) end: Option<Day>,
-    /// What the end is worth.
+    /// How its end is valued.
     pub(crate) closing: Closing,
     /// Where its value comes from.
     pub(crate) class: Class,
-    /// What restates its quantity; nothing if it is the same on every day.
+    /// The splits that restate its quantity; nothing if it is the same on every day.
     pub(crate) split: Option<LotSplits<'a>>,
 }
 
 impl Lot<'_> {
-    /// Returns all that its prices are multiplied by, as it is stored.
+    /// Returns its size as stored: everything that its prices are multiplied by.
     pub(crate) fn size(&self) -> Size {
         Size {
             quantity: self.quantity,
@@ -205,12 +206,12 @@ impl Lot<'_> {
         }
     }
 
-    /// Returns what a close of `day` is multiplied by (C4).
+    /// Returns the size that a close of `day` is multiplied by (C4).
     pub(crate) fn size_of_close(&self, day: Day) -> Size {
         self.size_on(|splits| splits.of_close(day))
     }
 
-    /// Returns what a price that is stored of the position at `day` is multiplied by (C4).
+    /// Returns the size that a price stored for the position at `day` is multiplied by (C4).
     pub(crate) fn size_of_position(&self, day: Day) -> Size {
         self.size_on(|splits| splits.of_position(day))
     }
@@ -236,22 +237,22 @@ impl Lot<'_> {
         })
     }
 
-    /// Returns the sizes on each basis from the start on; nothing if there is only one.
+    /// Returns the sizes on each basis since the start; nothing if there is only one.
     pub(crate) fn sizes(&self) -> Option<impl Iterator<Item = Size>> {
         let split = self.split?;
         let bases = split.splits.since(self.start);
         Some(bases.filter_map(move |to| self.restated(split, to)))
     }
 
-    /// Returns a close of one day on the basis of a close of another, as it is shown (C5).
+    /// Returns a close of one day on the basis of another, as it is displayed (C5).
     pub(crate) fn shown_price(&self, (close, found): (i64, Day), day: Day) -> i128 {
         self.split.map_or(close.into(), |LotSplits { splits, .. }| {
             splits.price(close, splits.of_close(found), splits.of_close(day))
         })
     }
 
-    /// Returns the sessions of `sessions`, indices of those of its marks and all of them priced,
-    /// in ranges on which its size is the same (C4, C5).
+    /// Returns the sessions of `sessions`, indices of those of its marks and all of them priced, in
+    /// ranges on which its size is the same (C4, C5).
     pub(crate) fn ranges(
         &self,
         sessions: Range<usize>,
@@ -295,7 +296,7 @@ impl Lot<'_> {
         }
     }
 
-    /// Returns whether it is in another currency, and there is no rate on `day`.
+    /// Returns whether it is in another currency without a rate on `day`.
     pub(crate) fn lacks_rate(&self, day: Day) -> bool {
         self.rates.is_some_and(|pair| pair.at(day).is_none())
     }
@@ -305,7 +306,7 @@ impl Lot<'_> {
         self.class == Class::Public && self.mark(day).is_some()
     }
 
-    /// Returns what it is of.
+    /// Returns its kind.
     pub(crate) fn kind(&self) -> LotKind {
         match self.class {
             Class::PrivateAt(_) | Class::PrivateAtEntry => LotKind::Private,
@@ -324,7 +325,7 @@ impl Lot<'_> {
     }
 }
 
-/// Columns whose values [`LotReader::terms`] judges, in the order in which they are named.
+/// Columns whose values [`LotReader::terms`] checks, in the order in which issues name them.
 const COLUMNS_READ: [&str; 10] = [
     "symbol",
     "quantity",
@@ -338,7 +339,7 @@ const COLUMNS_READ: [&str; 10] = [
     "currency",
 ];
 
-/// What is wrong or odd about one position: name of the issue, row, and the column it is of.
+/// An issue of one position: its name, the row, and the column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PositionFault {
     /// Name.
@@ -349,23 +350,23 @@ pub(crate) struct PositionFault {
     pub(crate) column: &'static str,
 }
 
-/// Reads positions as lots: what the distinct texts of the frame mean, looked up once.
+/// Reads positions as lots; the distinct texts of the frame are interpreted once.
 #[derive(Debug)]
 pub(crate) struct LotReader<'a> {
     types: Vec<Option<PositionType>>,
     private: Vec<bool>,
     marks: Vec<Option<&'a SymbolMarks>>,
-    /// Empty where there are no splits at all.
+    /// Empty if there are no splits.
     splits: Vec<Option<&'a SymbolSplits>>,
     option_splits: Vec<Option<&'a SymbolSplits>>,
     blank: Vec<bool>,
     conversions: Option<Conversions<'a>>,
 }
 
-/// Which rates convert a currency of positions into one of portfolios (C6).
+/// The rates that convert currencies of positions into currencies of portfolios (C6).
 #[derive(Debug)]
 struct Conversions<'a> {
-    /// By code of the portfolio's currency, NULL behind them; by code of the position's.
+    /// By code of the portfolio's currency, NULL last, then by code of the position's.
     pairs: Vec<Vec<Option<&'a Pair>>>,
     /// Code of the currency of each portfolio, as `pairs` have it.
     homes: Vec<usize>,
@@ -403,12 +404,12 @@ fn meanings<T>(table: &Table, of: impl Fn(&[u8]) -> T) -> Vec<T> {
 }
 
 impl<'a> LotReader<'a> {
-    /// Returns what reads the positions of `inputs`.
+    /// Returns the reader of the positions of `inputs`.
     ///
     /// # Errors
     ///
-    /// [`Error::Value`] for currencies that the rates were not made for, and for rates on other
-    /// sessions than those of the marks.
+    /// [`Error::Value`] for currencies that the rates were not made for, and for rates on sessions
+    /// other than those of the marks.
     pub(crate) fn of(inputs: &LotInputs<'a>) -> Checked<Self> {
         let LotInputs {
             positions,
@@ -443,21 +444,20 @@ impl<'a> LotReader<'a> {
         })
     }
 
-    /// Returns the splits of a symbol by its code.
+    /// Returns the splits of a symbol, given by its code.
     fn splits(&self, symbol: u32) -> Option<&'a SymbolSplits> {
         self.splits.get(index(symbol)).copied().flatten()
     }
 
-    /// Returns the splits that an option by its code is held over.
+    /// Returns the splits of an option, given by its code, while it is held.
     pub(crate) fn option_splits(&self, symbol: u32) -> Option<&'a SymbolSplits> {
         self.option_splits.get(index(symbol)).copied().flatten()
     }
 
-    /// Appends the lots of position `row` of a portfolio, and what is left out or odd about it to
-    /// `faults`.
+    /// Appends the lots of position `row` of a portfolio, and its issues to `faults`.
     ///
-    /// `events` are all events and the rows of its own. A position with several faults has one
-    /// issue: the first of `missing_value`, `unknown_position_type`, `non_finite`,
+    /// `events` are all events and the rows of those of the position. A position with several
+    /// faults has one issue: the first of `missing_value`, `unknown_position_type`, `non_finite`,
     /// `not_representable`, `missing_entry_price`, `blank_symbol`. Source: semantics.md, S3.
     pub(crate) fn append(
         &self,
@@ -558,7 +558,7 @@ impl<'a> LotReader<'a> {
         }
     }
 
-    /// Returns what a position says of its lots, or why it has none.
+    /// Returns the terms of a position, or why it has no lots.
     fn terms(
         &self,
         row: usize,
@@ -657,7 +657,7 @@ impl<'a> LotReader<'a> {
     }
 }
 
-/// Returns whose value the lot has that events have left of a position.
+/// Returns where the value of the lot comes from that remains of a position after its events.
 fn class_left(row: usize, positions: &Positions<'_>, terms: &Terms<'_>, class: Class) -> Class {
     if !terms.private {
         return class;
@@ -668,8 +668,8 @@ fn class_left(row: usize, positions: &Positions<'_>, terms: &Terms<'_>, class: C
         .map_or(class, Class::PrivateAt)
 }
 
-/// Returns when the lot ends that events have left of a position, and what the end is worth, or why
-/// there is no such lot.
+/// Returns the end of the lot that remains of a position after its events, and how that end is
+/// valued, or why there is no such lot.
 ///
 /// `exit` is the exit date and the quantity that events of that date closed.
 fn end_of(
@@ -682,7 +682,7 @@ fn end_of(
 ) -> Result<(Option<Day>, Closing), (IssueKind, &'static str)> {
     let (end, closing, column) = if let Some((day, closed)) = exit {
         let scale = event_scale.max(positions.quantity.scale());
-        // What is held may be 0 at that scale, of which no event is not all.
+        // the quantity held may be 0 at that scale, and then only an event can close it
         let held = held_at_exit(open, positions, day, scale);
         if closed > 0 && at_scale(closed, event_scale, scale) >= held {
             return Err((IssueKind::ClosedTwice, "exit_date"));
@@ -706,8 +706,8 @@ fn end_of(
     Ok((Some(end), closing))
 }
 
-/// Returns what is held of a lot when it ends on `day`, as events of that day would close it, to
-/// the decimals of `scale`.
+/// Returns the quantity of a lot that ends on `day`, on the basis of events of that day, to the
+/// decimals of `scale`.
 fn held_at_exit(lot: &Lot<'_>, positions: &Positions<'_>, day: Day, scale: u32) -> i128 {
     let size = lot.size_of_position(day.max(lot.start));
     let own = size.kind.scale(positions.quantity.scale());
@@ -716,13 +716,13 @@ fn held_at_exit(lot: &Lot<'_>, positions: &Positions<'_>, day: Day, scale: u32) 
     half_away(held, unit).unwrap_or(held)
 }
 
-/// Returns `value` at scale `other`, if that is no smaller than its own.
+/// Returns `value` at scale `other`, if that is at least its own.
 fn at_scale(value: i128, own: u32, other: u32) -> i128 {
     let factor = 10i128.saturating_pow(other.saturating_sub(own));
     value.saturating_mul(factor)
 }
 
-/// What a position says of its lots.
+/// The terms of a position that its lots share.
 struct Terms<'a> {
     position_type: PositionType,
     private: bool,
@@ -730,12 +730,12 @@ struct Terms<'a> {
     quantity: i64,
     entry_price: i64,
     start: Day,
-    /// Those of the symbol, where they restate the position.
+    /// Splits of the symbol, where they restate the position.
     splits: Option<&'a SymbolSplits>,
     split: Option<LotSplits<'a>>,
 }
 
-/// Date, quantity and realized amount of an event, and what restates the quantity.
+/// Date, quantity and realized amount of an event, and the splits that restate its quantity.
 type Event<'a> = (Day, i64, i64, Option<LotSplits<'a>>);
 
 fn read_event<'a>(

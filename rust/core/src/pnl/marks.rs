@@ -1,5 +1,5 @@
-//! Marks of the roll-forward (S2, S4): valid closes by normalised symbol, and for each session the
-//! close that counts on it.
+//! Marks of the roll-forward (S2, S4): valid closes by normalised symbol, and the close that is the
+//! mark of each session.
 
 use core::ops::Range;
 use core::sync::atomic::AtomicBool;
@@ -29,7 +29,7 @@ pub struct AgedMark {
 /// Day of the latest close where there is none.
 const NEVER: i32 = i32::MIN;
 
-/// A close on a session that is no valid one (S2).
+/// An invalid close on a session (S2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RefusedClose {
     /// Index of the session.
@@ -40,23 +40,22 @@ pub struct RefusedClose {
 
 /// The marks of one normalised symbol on the sessions of a run.
 ///
-/// What the loop reads of every lot is small enough to stay in the cache for thousands of symbols;
-/// the rest is kept apart.
+/// The part that the loop reads for every lot is small enough to stay in the cache for thousands of
+/// symbols; the rest is kept separately.
 #[derive(Debug, Clone)]
 pub struct SymbolMarks {
-    /// Close as of each session in 32 bits, of all symbols, one behind the other.
+    /// Close as of each session in 32 bits, of all symbols, one after the other.
     small: Arc<[u32]>,
-    /// Where those of this symbol are; nowhere if one does not fit.
+    /// Where the closes of this symbol are; nothing if one does not fit.
     row: Option<Range<usize>>,
     most: i64,
-    /// Its place among the symbols.
+    /// Its index among the symbols.
     number: u32,
     /// First session whose mark is not fresh.
     aged_from: usize,
-    /// Whether a close of some session is no valid one.
+    /// Whether the close of any session is invalid.
     refuses: bool,
-    /// The latest valid closes, the last one first: a nightly run asks every lot for the one before
-    /// the last.
+    /// The latest valid closes, last one first: a nightly run needs the last but one for every lot.
     latest: [Option<Close>; 2],
     valid: Box<ValidCloses>,
 }
@@ -64,7 +63,7 @@ pub struct SymbolMarks {
 /// A close with its day.
 type Close = (i64, Day);
 
-/// The valid closes of a symbol, and the one that counts on each session.
+/// The valid closes of a symbol, and its mark on each session.
 #[derive(Debug, Clone, Default)]
 struct ValidCloses {
     days: Vec<i32>,
@@ -141,7 +140,7 @@ impl SymbolMarks {
         between(&self.valid.aged, from, to, |aged| aged.session)
     }
 
-    /// Returns the closes of sessions in `from..to` that are no valid ones, in order.
+    /// Returns the invalid closes of sessions in `from..to`, in order.
     #[must_use]
     pub fn refused(&self, from: usize, to: usize) -> &[RefusedClose] {
         if !self.refuses {
@@ -150,7 +149,7 @@ impl SymbolMarks {
         between(&self.valid.refused, from, to, |refused| refused.session)
     }
 
-    /// Returns the place of the symbol among those of the marks.
+    /// Returns the index of the symbol among those of the marks.
     #[must_use]
     pub fn number(&self) -> usize {
         index(self.number)
@@ -183,7 +182,7 @@ impl SymbolMarks {
     }
 }
 
-/// Returns those of `rows`, ascending by session, whose session is in `from..to`.
+/// Returns the part of `rows`, ascending by session, with sessions in `from..to`.
 fn between<T>(rows: &[T], from: usize, to: usize, session: impl Fn(&T) -> usize) -> &[T] {
     let first = rows.partition_point(|row| session(row) < from);
     let rest = rows.get(first..).unwrap_or_default();
@@ -218,8 +217,8 @@ impl ValidCloses {
 impl Marks {
     /// Returns the marks of every symbol of `prices` on `sessions`.
     ///
-    /// Symbols that are the same trimmed and upper-cased become one; of two valid closes of one
-    /// day that of the symbol highest in byte order counts, and the symbol gets an issue.
+    /// Symbols that are the same trimmed and upper-cased become one. Of two valid closes of one day
+    /// the one under the spelling highest in byte order counts, and the symbol gets an issue.
     ///
     /// # Errors
     ///
@@ -228,11 +227,11 @@ impl Marks {
         Self::from_prices_unless(prices, sessions, lookback_days, &AtomicBool::new(false))
     }
 
-    /// Returns what [`Marks::from_prices`] does, unless a flag is raised meanwhile.
+    /// As [`Marks::from_prices`], unless `cancel` is raised meanwhile.
     ///
     /// # Errors
     ///
-    /// Those of `from_prices`; [`Error::Cancelled`] once `cancel` is raised.
+    /// As `from_prices`; [`Error::Cancelled`] once `cancel` is raised.
     pub fn from_prices_unless(
         prices: &PriceStore,
         sessions: &[i32],
@@ -363,8 +362,8 @@ impl Marks {
         closes
     }
 
-    /// Returns each symbol by its number, trimmed and upper-cased, with the days of its valid closes, ascending,
-    /// and these closes.
+    /// Returns each symbol, trimmed and upper-cased, by its number, with the days of its valid
+    /// closes, ascending, and these closes.
     pub fn closes(&self) -> impl Iterator<Item = (&[u8], &[i32], &[i64])> {
         let symbols = self.names.table().iter().zip(&self.symbols);
         symbols.map(|(name, marks)| (name, &*marks.valid.days, &*marks.valid.closes))
@@ -394,13 +393,13 @@ impl Marks {
         self.scale
     }
 
-    /// Returns how many days old a close may be and still count as a hit.
+    /// Returns how many days old a close may be without being stale.
     #[must_use]
     pub fn lookback_days(&self) -> u32 {
         self.lookback_days
     }
 
-    /// Returns what was noticed about the prices.
+    /// Returns the issues of the prices.
     #[must_use]
     pub fn issues(&self) -> &[Issue] {
         &self.issues
@@ -442,11 +441,11 @@ impl Marks {
     }
 }
 
-/// Returns the marks of all symbols in 32 bits, one behind the other, and where those of each are;
-/// nowhere if one does not fit.
+/// Returns the marks of all symbols in 32 bits, one after the other, and where those of each are;
+/// nothing if one does not fit.
 ///
-/// Lots take symbols in any order: what lies close together misses the cache and its table of
-/// pages less often, which halved the time of the sums.
+/// Lots read symbols in any order: marks that are close together cause fewer misses of the cache
+/// and of its page table, which halved the time of the sums.
 fn narrowed(symbols: &[Box<ValidCloses>]) -> (Arc<[u32]>, Vec<Option<Range<usize>>>) {
     let mut small: Vec<u32> = Vec::new();
     let mut places = Vec::with_capacity(symbols.len());
@@ -464,7 +463,7 @@ fn narrowed(symbols: &[Box<ValidCloses>]) -> (Arc<[u32]>, Vec<Option<Range<usize
     (small.into(), places)
 }
 
-/// Refuses days of a column that do not ascend.
+/// Returns an error unless the days of a column ascend.
 pub(super) fn check_ascending(column: &'static str, days: &[i32]) -> Result<()> {
     let unsorted = days
         .windows(2)
@@ -478,13 +477,13 @@ pub(super) fn check_ascending(column: &'static str, days: &[i32]) -> Result<()> 
     })
 }
 
-/// A symbol as stored, after the id of what it is the same as (S2).
+/// A symbol as stored, after the id of its normalised form (S2).
 type Spelling<'a> = (u32, &'a [u8], SymbolId);
 
 type Duplicates = Option<(usize, Day, String)>;
 
-/// Returns the valid closes of several spellings of one symbol, the later spelling first where
-/// two have one day; and on how many days that was so, the first of them and its winner.
+/// Returns the valid closes of several spellings of one symbol, where the later spelling wins a day
+/// that two have; and the number of such days, the first of them and its winner.
 fn merged(prices: &PriceStore, spellings: &[Spelling<'_>]) -> (ValidCloses, Duplicates) {
     let mut rows: Vec<(i32, usize, i64)> = Vec::new();
     for (rank, &(.., symbol)) in spellings.iter().enumerate() {
@@ -520,8 +519,8 @@ fn merged(prices: &PriceStore, spellings: &[Spelling<'_>]) -> (ValidCloses, Dupl
     (valid, duplicates)
 }
 
-/// Returns the closes on sessions of several spellings of one symbol that are no valid ones: of two
-/// on one day that of the later spelling.
+/// Returns the invalid closes on sessions of several spellings of one symbol; the later spelling
+/// wins a day that two have.
 fn refused(prices: &PriceStore, spellings: &[Spelling<'_>], sessions: &[i32]) -> Vec<RefusedClose> {
     let mut found: Vec<(usize, usize, Option<i64>)> = Vec::new();
     let session = |day: i32| sessions.binary_search(&day).ok();

@@ -8,21 +8,21 @@
 //! | `groups`            | rows by their owner                                             |
 //! | [`splits`]          | quantities from one basis to another (C3, C4)                   |
 //! | `book`              | positions, events and flows by portfolio                        |
-//! | `value`             | where quantity, multiplier and price meet                       |
-//! | [`policy`]          | what a policy is, and the roll of every portfolio by it         |
+//! | `value`             | quantity times multiplier times price                           |
+//! | [`policy`]          | the policy trait, and the roll of every portfolio by a policy   |
 //! | [`rollforward`]     | the policy of `docs/semantics.md` (S5 to S10)                   |
 //! | [`legacy`]          | the policy of `docs/legacy.md` (L1 to L34)                      |
 //! | [`holdings`]        | the lots held on some sessions, as floats                       |
 //! | [`position_values`] | market values of positions on one session                       |
-//! | [`checks`]          | what is odd about closes, and who holds them (C1, C2)           |
+//! | [`checks`]          | findings about closes, and who holds them (C1, C2)              |
 //! | `batches`           | threads                                                         |
-//! | [`contributions`]   | what each lot added to a P&L                                    |
-//! | [`issue`]           | one thing noticed                                               |
+//! | [`contributions`]   | the contribution of each lot to a P&L                           |
+//! | [`issue`]           | the issues that a run reports                                   |
 //! | [`columns`]         | result columns, and slices of them                              |
-//! | [`report`]          | what a run noticed beside its rows                              |
+//! | [`report`]          | everything about a run but its rows                             |
 //!
-//! Portfolios are independent of each other, and results are put together in input order, so that
-//! neither threads nor the order of rows show (S11).
+//! Portfolios are independent of each other, and results are collected in input order, so that
+//! neither threads nor the order of rows matter (S11).
 
 mod batches;
 mod book;

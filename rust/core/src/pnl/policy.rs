@@ -1,4 +1,4 @@
-//! What a policy is, and the one way in which every portfolio of a run is rolled by it.
+//! The policy trait, and the loop that rolls every portfolio of a run by a policy.
 
 use core::num::NonZeroUsize;
 use core::ops::Range;
@@ -12,19 +12,20 @@ use crate::pnl::columns::ColumnSlices;
 use crate::pnl::inputs::Inputs;
 use crate::pnl::report::Report;
 
-/// What the figures mean: how the frames of one portfolio become its rows.
+/// The rules by which the frames of one portfolio become its rows.
 ///
-/// A policy holds what it prepares once for all portfolios. [`run`] does the rest: it shares the
-/// portfolios between threads, takes the narrowest integers that hold the sums of each, and puts
-/// rows together in input order.
+/// A policy holds what it prepares once for all portfolios. [`run`] does the rest: it distributes
+/// the portfolios over threads, picks the narrowest integers that hold the sums of each, and
+/// collects the rows in input order.
 pub trait Policy: Sync {
-    /// What is gathered of one portfolio; the memory is reused from one to the next.
+    /// The rows of one portfolio; the memory is reused for the next.
     type Gathered: Default;
-    /// Sums of one portfolio; the memory is reused.
+    /// The sums of one portfolio; the memory is reused for the next.
     type Sums<T: Sum>: Default;
 
-    /// Gathers a portfolio and returns what the absolute values of all terms of its sums add up to
-    /// at most, saturated; nothing if it fails before its first row, with an issue in `report`.
+    /// Gathers a portfolio and returns an upper bound of the sum of the absolute values of all
+    /// terms of its sums, saturated; nothing if it fails before its first row, with an issue in
+    /// `report`.
     fn gather(
         &self,
         portfolio: &PortfolioRun<'_>,
@@ -32,8 +33,8 @@ pub trait Policy: Sync {
         report: &mut Report,
     ) -> Option<u128>;
 
-    /// Fills the rows of a portfolio, whose sums do not exceed `bound`, and reports how many there
-    /// are; nothing if that takes a wider integer.
+    /// Fills the rows of a portfolio, whose sums do not exceed `bound`, and reports their number;
+    /// nothing if a wider integer is needed.
     fn roll<T: Sum>(
         &self,
         portfolio: &PortfolioRun<'_>,
@@ -49,20 +50,20 @@ pub trait Policy: Sync {
 pub struct PortfolioRun<'a> {
     /// Its row in the opening.
     pub row: usize,
-    /// The same as an id.
+    /// Its id.
     pub id: PortfolioId,
     /// Its sessions, at least one.
     pub sessions: &'a [i32],
-    /// Index of the first of them among those of the run.
+    /// Index of its first session among those of the run.
     pub from: usize,
 }
 
-/// Where the rows of a portfolio go.
+/// The output of one portfolio.
 #[derive(Debug)]
 pub struct PortfolioOutput<'a> {
     /// A row for each of its sessions.
     pub columns: ColumnSlices<'a>,
-    /// What is noticed beside them.
+    /// Everything but the rows.
     pub report: &'a mut Report,
 }
 
@@ -85,22 +86,23 @@ impl<P: Policy> Default for Scratch<P> {
     }
 }
 
-/// What the portfolios of a batch fill.
+/// The output of the portfolios of one batch.
 struct BatchOutput<'a> {
     columns: ColumnSlices<'a>,
     report: Report,
 }
 
-/// Fills `columns` with the rows of all portfolios of `inputs.lots` over the sessions of its marks, one behind the other, and returns how many there are and what was noticed.
+/// Fills `columns` with the rows of all portfolios of `inputs.lots` over the sessions of its marks
+/// and returns the report, which has their number.
 ///
-/// Portfolios come in input order, their sessions ascending. The order of rows in any frame and
-/// the number of threads do not show in the result. Values in `columns` are overwritten;
-/// behind the last row it is left undefined.
+/// Portfolios come in input order, their sessions ascending. The result does not depend on the
+/// order of rows in any frame or on the number of threads. Values in `columns` are overwritten;
+/// those after the last row are undefined.
 ///
 /// # Errors
 ///
 /// [`Error::Length`] for columns of fewer rows than [`Inputs::most_rows`]; [`Error::Cancelled`]
-/// once `cancel` is raised, looked at before each portfolio.
+/// once `cancel` is raised, which is checked before each portfolio.
 pub fn run<P: Policy>(
     policy: &P,
     inputs: &Inputs<'_>,
@@ -183,8 +185,8 @@ fn roll<P: Policy>(
     }
 }
 
-/// Returns the report of all batches; each comes with the rows that it could fill, and those of later
-/// batches move down to where it ends.
+/// Returns the report of all batches. Each comes with the number of rows that it had room for; the
+/// rows of later batches move down to close the gaps.
 fn joined(batches: Vec<(usize, Report)>, columns: &mut ColumnSlices<'_>) -> Report {
     let mut report = Report::default();
     let legacy = batches.iter().map(|(_, later)| later.legacy.len());

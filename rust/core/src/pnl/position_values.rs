@@ -1,4 +1,4 @@
-//! What is left of each public position on one session, at its mark: exact, to be stored.
+//! Exact values of the open part of each public position on one session, at its mark, to be stored.
 
 use core::num::NonZeroUsize;
 use core::sync::atomic::AtomicBool;
@@ -13,7 +13,7 @@ use crate::pnl::issue::{Issue, IssueKind};
 use crate::pnl::lot::{Class, Lot};
 use crate::pnl::value::{Valuer, fitting};
 
-/// What is left of one position, valued.
+/// The value of the open part of one position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PositionValue {
     /// Row of the position.
@@ -21,7 +21,7 @@ pub struct PositionValue {
     /// Mark, in the scale of the closes, in the currency of the position and on the basis of the
     /// session (C5).
     pub last_price: i64,
-    /// `r2(mark * q * m)` in cents of the portfolio's currency, as the next (C6).
+    /// `r2(mark * q * m)` in cents of the portfolio's currency, like the next (C6).
     pub market_value: i64,
     /// `r2((mark - c) * q * m)` in cents.
     pub unrealized: i64,
@@ -37,15 +37,15 @@ pub struct PositionValues {
 }
 
 /// Returns the values, on session `day`, of the public positions of the portfolios of `opening`
-/// whose lot of what is left is held then and has a valid close since its start (S4).
+/// whose remaining lot is held on it and has a valid close since its start (S4).
 ///
 /// Portfolios whose `[first_day, last_day]` lacks `day` have none. A position with a value that
-/// does not fit numeric(16, 2) is left out, with an issue; one without a rate too, whose portfolio
-/// has failed (C7).
+/// does not fit numeric(16, 2) is left out, with an issue, and so is one without a rate, whose
+/// portfolio has failed (C7).
 ///
 /// # Errors
 ///
-/// [`crate::error::Error::Value`] unless `day` is a session of `marks`; otherwise those of
+/// [`crate::error::Error::Value`] unless `day` is a session of `marks`; otherwise as
 /// [`crate::pnl::holdings::hold`].
 pub fn value_positions<'a>(
     inputs: &LotInputs<'a>,
@@ -97,7 +97,7 @@ pub fn value_positions<'a>(
     Ok(all)
 }
 
-/// Returns a lot at a mark, or column and value of the first that does not fit.
+/// Returns the values of a lot at a mark, or column and value of the first that does not fit.
 fn valued(
     lot: &Lot<'_>,
     mark: ((i64, Day), Day),

@@ -1,4 +1,4 @@
-//! What a run noticed beside its rows.
+//! The report of a run: everything but its rows.
 
 use crate::ids::Day;
 use crate::pnl::issue::Issue;
@@ -9,7 +9,7 @@ use crate::pnl::legacy::row::LegacyRow;
 pub struct Miss {
     /// Code in the table of the positions' symbols.
     pub symbol: u32,
-    /// Whether the entry price counted, else a stale close.
+    /// Whether the entry price was used, else a stale close.
     pub unpriced: bool,
     /// Lots times sessions.
     pub lot_sessions: u64,
@@ -19,21 +19,21 @@ pub struct Miss {
     pub last: Day,
 }
 
-/// How many portfolios hold the symbol of a finding (C1) on the first session on which any does.
+/// Number of portfolios that hold the symbol of a finding (C1) on the first session with any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeldFinding {
     /// Row of the findings.
     pub finding: usize,
-    /// That session.
+    /// The session.
     pub first: Day,
-    /// How many.
+    /// Number of portfolios.
     pub portfolios: u64,
 }
 
-/// What a run has beside its [`columns`](crate::pnl::columns).
+/// Everything about a run but its [`columns`](crate::pnl::columns).
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Report {
-    /// What each row has under the policy `legacy`: no rows under another.
+    /// The further columns of each row under the policy `legacy`; empty under another.
     pub legacy: Vec<LegacyRow>,
     /// Rows of each portfolio.
     pub written: Vec<i32>,
@@ -68,7 +68,7 @@ impl Report {
     }
 
     /// Sorts issues and adds up misses of the same symbol and holders of the same finding, so that
-    /// no split shows.
+    /// the result does not depend on the batches.
     pub fn settle(&mut self) {
         self.issues.sort_by(|a, b| a.key().cmp(&b.key()));
         self.misses.sort_by_key(|miss| (miss.symbol, miss.unpriced));

@@ -1,8 +1,8 @@
 //! Splits of symbols (C3), and quantities and prices from one basis to another (C4).
 //!
 //! A *basis* of a symbol is how many of its splits have taken place: the shares that trade between
-//! two ex-dates are of one basis. What a basis says is exact; a quantity that is brought to another
-//! one is rounded once.
+//! two ex-dates are of one basis. A basis is exact; a quantity that is converted to another basis
+//! is rounded once.
 #![warn(clippy::arithmetic_side_effects)]
 
 use crate::error::{Error, Result};
@@ -13,25 +13,25 @@ use crate::ids::Day;
 use crate::pnl::inputs::SplitRows;
 use crate::text::{Intern, normalised};
 
-/// Decimals of a quantity that is brought to another basis (C4).
+/// Decimals of a quantity on another basis (C4).
 pub(crate) const RESTATED_SCALE: u32 = 8;
 
 /// Digits of the product of a symbol's splits, in lowest terms, above and below the line.
 const MOST_DIGITS: u32 = 38;
 
-/// What closes are stated in (C3).
+/// The basis of closes (C3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PriceBasis {
-    /// A close stays that of its day.
+    /// Closes are in the shares of their day.
     AsTraded,
     /// Closes are restated for every split of the table.
     Adjusted,
 }
 
-/// What quantities and prices of positions are stated in (C3).
+/// The basis of quantities and prices of positions (C3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QuantityBasis {
-    /// They stay as they were entered.
+    /// They stay as entered.
     AsEntered,
     /// They are restated for every split of the table.
     Current,
@@ -48,7 +48,7 @@ pub(crate) struct SymbolSplits {
     /// Ex-dates, ascending.
     days: Vec<i32>,
     quotients: Vec<Quotient>,
-    /// The product of the first of them, by how many; fewer where it has too many digits.
+    /// Products of the first splits, by their number; fewer where one has too many digits.
     products: Vec<Quotient>,
 }
 
@@ -62,15 +62,14 @@ pub struct Splits {
 /// A quantity on another basis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Restated {
-    /// At the scale that it is stored with.
+    /// At the stored scale.
     Stored(i64),
     /// At [`RESTATED_SCALE`].
     Fine(i64),
 }
 
 impl Splits {
-    /// Returns the splits of a frame, whose symbols are the same where they are so trimmed and
-    /// upper-cased.
+    /// Returns the splits of a frame; symbols that are the same trimmed and upper-cased are one.
     ///
     /// # Errors
     ///
@@ -143,8 +142,8 @@ impl Splits {
             .get(index(self.names.find(&normalised(symbol))?))
     }
 
-    /// Returns new and old shares of all splits of a symbol between the closes of two days; nothing
-    /// if their quotient needs no restating, or more than 128 bits.
+    /// Returns the product of the splits of a symbol between the closes of two days, as new and old
+    /// shares; nothing if nothing has to be restated, or if it needs more than 128 bits.
     #[must_use]
     pub fn between_closes(&self, symbol: &[u8], after: Day, until: Day) -> Option<(i128, i128)> {
         let splits = self.find(symbol)?;
@@ -174,7 +173,7 @@ fn underlying(symbol: &[u8]) -> Option<&[u8]> {
     (digits && matches!(kind, b'C' | b'P') && !root.is_empty()).then_some(root)
 }
 
-/// Returns the product of the first of `quotients`, by how many, as far as their digits allow.
+/// Returns the products of the first of `quotients`, by their number, as far as their digits allow.
 fn products(quotients: &[Quotient]) -> Vec<Quotient> {
     let most = power_of_ten(MOST_DIGITS).unwrap_or(u128::MAX);
     let mut products = vec![[1, 1]];
@@ -203,7 +202,7 @@ fn lowest([new, old]: Quotient) -> Quotient {
 }
 
 impl SymbolSplits {
-    /// Returns the basis of what trades on a day.
+    /// Returns the basis of the shares that trade on a day.
     fn on(&self, day: Day) -> usize {
         self.days.partition_point(|&ex| ex <= day.0)
     }
@@ -216,7 +215,7 @@ impl SymbolSplits {
         }
     }
 
-    /// Returns the basis of what is stored of a position at a day.
+    /// Returns the basis of the values stored for a position at a day.
     pub(crate) fn of_position(&self, day: Day) -> usize {
         match self.quantities {
             QuantityBasis::AsEntered => self.on(day),
@@ -224,7 +223,8 @@ impl SymbolSplits {
         }
     }
 
-    /// Returns what brings closes of all days to one basis; nothing where it has too many digits.
+    /// Returns the factors that restate closes of all days on one basis; nothing where one has too
+    /// many digits.
     pub(crate) fn factor_of_close(&self, day: Day) -> Option<f64> {
         if self.prices == PriceBasis::Adjusted {
             return Some(1.0);
@@ -233,7 +233,7 @@ impl SymbolSplits {
         Some(ratio(new, old))
     }
 
-    /// Returns the bases from a day on.
+    /// Returns the bases on and after a day.
     pub(crate) fn since(&self, day: Day) -> impl Iterator<Item = usize> {
         self.on(day)..=self.days.len()
     }
@@ -293,7 +293,7 @@ impl SymbolSplits {
         moved.unwrap_or(i128::from(price))
     }
 
-    /// Returns a value that is counted in shares on another basis, at another scale.
+    /// Returns a number of shares on another basis, at another scale.
     fn moved(&self, value: i64, scale: u32, at: u32, from: usize, to: usize) -> Option<Wide> {
         let ([new_from, old_from], [new_to, old_to]) =
             (self.products.get(from)?, self.products.get(to)?);
@@ -306,7 +306,7 @@ impl SymbolSplits {
     }
 }
 
-/// Returns a value times some factors and divided by others, half away from zero, if there is room.
+/// Returns a value times some factors and divided by others, half away from zero, if it fits.
 fn quotient<T: Sum>(value: i64, above: [u128; 3], below: [u128; 3]) -> Option<T> {
     let product = |first: T, factors: [u128; 3]| {
         factors.into_iter().try_fold(first, |product, factor| {

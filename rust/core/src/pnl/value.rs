@@ -1,4 +1,4 @@
-//! Valuing: the one place where quantity, multiplier, price and entry value meet.
+//! Valuation: the only module in which quantity, multiplier, price and entry value meet.
 //!
 //! Whatever has a price is worth its price times [`Size::units`]. The roll-forward and `legacy` add
 //! values up at one common scale ([`Valuer`]); holdings want them as floats ([`FloatValuer`]).
@@ -22,19 +22,19 @@ pub(crate) const RETURN_LIMIT: u32 = 100_000_000;
 /// Units of `daily_return`.
 pub(crate) const RETURN_UNIT: u32 = 1_000_000;
 
-/// Whose decimals a quantity has.
+/// Which scale a quantity has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum QuantityKind {
-    /// Those of positions.
+    /// That of positions.
     Position,
-    /// Those of events.
+    /// That of events.
     Event,
-    /// [`RESTATED_SCALE`]: it was brought to another basis (C4).
+    /// [`RESTATED_SCALE`]: it was converted to another basis (C4).
     Restated,
 }
 
 impl QuantityKind {
-    /// Returns the scale of a quantity whose own, where it is not restated, is `stored`.
+    /// Returns the scale of a quantity that is stored with `stored` decimals.
     pub(crate) fn scale(self, stored: u32) -> u32 {
         match self {
             Self::Position | Self::Event => stored,
@@ -43,7 +43,7 @@ impl QuantityKind {
     }
 }
 
-/// Something that is apart for quantities of each kind, such as their decimals.
+/// A value for each kind of quantity, such as its decimals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ByKind<T> {
     position: T,
@@ -52,7 +52,7 @@ pub(crate) struct ByKind<T> {
 }
 
 impl<T: Copy> ByKind<T> {
-    /// Returns what quantities of a kind have.
+    /// Returns the value for a kind of quantity.
     pub(crate) fn of(self, kind: QuantityKind) -> T {
         match kind {
             QuantityKind::Position => self.position,
@@ -61,7 +61,7 @@ impl<T: Copy> ByKind<T> {
         }
     }
 
-    /// Returns what `of` makes of each.
+    /// Applies `of` to each.
     fn map<U>(self, of: impl Fn(T) -> U) -> ByKind<U> {
         ByKind {
             position: of(self.position),
@@ -79,19 +79,19 @@ impl<T: Copy> ByKind<T> {
     }
 }
 
-/// How much of something is held: all that its price is multiplied by.
+/// A size held: everything that its price is multiplied by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Size {
     /// Signed mantissa.
     pub(crate) quantity: i64,
-    /// Whose scale the mantissa has.
+    /// Which scale the mantissa has.
     pub(crate) kind: QuantityKind,
-    /// Shares that one of it stands for: 100 for options, else 1.
+    /// Shares per unit: 100 for options, else 1.
     pub(crate) multiplier: u32,
 }
 
 impl Size {
-    /// Returns what is earned where the price rises by one unit of its scale.
+    /// Returns the amount earned when the price rises by one unit of its scale.
     pub(crate) fn units<T: Sum>(self) -> T {
         T::of(self.quantity).times(T::of(i64::from(self.multiplier)))
     }
@@ -116,7 +116,7 @@ impl Size {
     }
 }
 
-/// Decimals of what is valued and added up; 0 of what a policy does not read.
+/// Decimals of everything that is valued or added up; 0 for columns that a policy does not read.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Scales {
     /// Of closes.
@@ -129,7 +129,7 @@ pub(crate) struct Scales {
     pub(crate) quantity: u32,
     /// Of events' quantities.
     pub(crate) event_quantity: u32,
-    /// Whether quantities may be restated, which takes more decimals.
+    /// Whether quantities may be restated, which needs more decimals.
     pub(crate) restates: bool,
     /// Of realized amounts.
     pub(crate) realized: u32,
@@ -161,7 +161,7 @@ impl Scales {
     }
 }
 
-/// Brings every value and amount to one common scale, exactly.
+/// Converts every value and amount to one common scale, exactly.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Valuer {
     /// Factor of close times quantity.
@@ -174,8 +174,8 @@ pub(crate) struct Valuer {
     market_value: u128,
     flow: u128,
     cent: u128,
-    /// What 1 is at the scale of rates, by which they bring lots in other currencies to the common
-    /// one; 1 without them.
+    /// One at the scale of rates, which convert lots in other currencies to the common scale; 1
+    /// without rates.
     unit: u128,
     /// The largest factor of a product and of an amount, if 64 bits hold them.
     most: Option<(u64, u64)>,
@@ -213,8 +213,8 @@ impl Valuer {
         }
     }
 
-    /// Returns the same for lots that `rates` convert (C6): the common scale is that of the product
-    /// of a value and a rate.
+    /// Returns the factors for lots that `rates` convert (C6): the common scale is that of the
+    /// product of a value and a rate.
     pub(crate) fn converting(self, rates: Option<&Rates>) -> Self {
         let Some(rates) = rates else { return self };
         Self {
@@ -225,12 +225,13 @@ impl Valuer {
         }
     }
 
-    /// Returns what a size in the portfolio's currency earns where the close rises by one unit.
+    /// Returns the amount that a size in the portfolio's currency earns when the close rises by one
+    /// unit.
     pub(crate) fn close_units<T: Sum>(&self, size: Size) -> T {
         self.foreign_units::<T>(size).times(self.unit())
     }
 
-    /// Returns what a size earns at a rate of one unit where the close rises by one.
+    /// Returns the amount that a size earns at a rate of one unit when the close rises by one.
     pub(crate) fn foreign_units<T: Sum>(&self, size: Size) -> T {
         size.units::<T>()
             .times(T::of_factor(self.close.of(size.kind)))
@@ -240,8 +241,8 @@ impl Valuer {
         T::of_factor(self.unit)
     }
 
-    /// Returns the rate of a lot's currency on a day; 0 where there is none, which nothing is
-    /// computed from (C7).
+    /// Returns the rate of a lot's currency on a day; 0 where there is none, from which nothing is
+    /// computed (C7).
     fn rate<T: Sum>(&self, lot: &Lot<'_>, day: Day) -> T {
         lot.rates.map_or_else(
             || self.unit(),
@@ -249,14 +250,14 @@ impl Valuer {
         )
     }
 
-    /// Returns no less than what a change of the close earns, saturated.
+    /// Returns an upper bound of the amount that a change of the close earns, saturated.
     pub(crate) fn most_change(&self, size: Size, change: u128) -> u128 {
         change
             .saturating_mul(size.magnitude())
             .saturating_mul(self.close.of(size.kind))
     }
 
-    /// Returns the value of a lot at a close of a day (C4), at the rate of another.
+    /// Returns the value of a lot at the close of one day (C4) and the rate of another.
     pub(crate) fn close_value<T: Sum>(
         &self,
         lot: &Lot<'_>,
@@ -272,7 +273,7 @@ impl Valuer {
         self.entry_value_at(lot, lot.start)
     }
 
-    /// Returns the same at the rate of another day.
+    /// Returns the value of a lot at its entry price and the rate of a day.
     pub(crate) fn entry_value_at<T: Sum>(&self, lot: &Lot<'_>, day: Day) -> T {
         let size = lot.size_of_position(lot.start);
         size.value::<T>(lot.entry_price)
@@ -280,13 +281,13 @@ impl Valuer {
             .times(self.rate(lot, day))
     }
 
-    /// Returns what a public lot has earned at a close of a day, at the rate of another (S6).
+    /// Returns what a public lot has earned, at the close of one day and the rate of another (S6).
     pub(crate) fn earned_at_close<T: Sum>(&self, lot: &Lot<'_>, mark: (i64, Day), day: Day) -> T {
         self.close_value::<T>(lot, mark, day)
             .minus(self.entry_value(lot))
     }
 
-    /// Returns the value of a lot at an exit price of a day (C4), at the rate of another.
+    /// Returns the value of a lot at the exit price of one day (C4) and the rate of another.
     pub(crate) fn exit_value<T: Sum>(
         &self,
         lot: &Lot<'_>,
@@ -305,7 +306,7 @@ impl Valuer {
             .map_or(T::ZERO, |mark| self.earned_at_close(lot, mark, day))
     }
 
-    /// Returns what a lot that ends on `end` adds to `R` (S6, S3).
+    /// Returns the amount that a lot ending on `end` adds to `R` (S6, S3).
     pub(crate) fn realized_at<T: Sum>(&self, lot: &Lot<'_>, end: Day) -> T {
         match lot.closing {
             Closing::Given(realized) => self.realized(T::of(realized)),
@@ -344,17 +345,17 @@ impl Valuer {
             .times(self.unit())
     }
 
-    /// Returns an amount of a flow.
+    /// Returns the amount of a flow.
     pub(crate) fn flow<T: Sum>(&self, amount: T) -> T {
         amount.times(T::of_factor(self.flow)).times(self.unit())
     }
 
-    /// Returns how many units a cent has.
+    /// Returns the units of a cent.
     pub(crate) fn cent<T: Sum>(&self) -> T {
         T::of_factor(self.cent).times(self.unit())
     }
 
-    /// Returns the same, saturated.
+    /// Returns the units of a cent, saturated.
     pub(crate) fn cent_bound(&self) -> u128 {
         self.cent.saturating_mul(self.unit)
     }
@@ -369,8 +370,9 @@ impl Valuer {
         self.flow_scale
     }
 
-    /// Returns what the absolute values of all terms of `lots` add up to at most, saturated: what
-    /// [`crate::fixed::Width::of`] asks for.
+    /// Returns an upper bound of the sum of the absolute values of all terms of `lots`, saturated,
+    /// for
+    /// [`crate::fixed::Width::of`].
     pub(crate) fn bound(&self, lots: &[Lot<'_>]) -> u128 {
         let term = |lot: &Lot<'_>| match lot.sizes() {
             Some(sizes) => sizes
@@ -387,7 +389,7 @@ impl Valuer {
         lots.saturating_add(self.cent_bound()).saturating_mul(2)
     }
 
-    /// Returns the same of one lot, of the most that it is of one size.
+    /// Returns the bound of one lot, by its largest size.
     fn wide_term(&self, lot: &Lot<'_>, size: Size) -> u128 {
         let rate = lot.rates.map_or(self.unit, Pair::most);
         let [close, entry, exit] = [self.close, self.entry, self.exit].map(|f| f.of(size.kind));
@@ -413,7 +415,7 @@ impl Valuer {
                 Class::PrivateAt(value) => amount(value, self.market_value),
                 Class::Public | Class::PrivateAtEntry => 0,
             },
-            // units are formed even where the price is 0, so they count as well
+            // the product is formed even where the price is 0, so the bound includes it
             size.magnitude()
                 .saturating_mul(close.max(entry).max(exit))
                 .saturating_mul(rate),
@@ -422,7 +424,7 @@ impl Valuer {
         .fold(0, u128::saturating_add)
     }
 
-    /// Returns no less than the same where 64 bits hold it, in a fraction of the time.
+    /// Returns a bound that is no smaller, where 64 bits hold it, in a fraction of the time.
     fn narrow_term(&self, lot: &Lot<'_>) -> Option<u64> {
         let (of_products, of_amounts) = self.most?;
         let (price, given) = match (lot.closing, lot.class) {
@@ -449,21 +451,21 @@ impl Valuer {
     }
 }
 
-/// Makes dollars as floats of exact values (S9).
+/// Converts exact values to dollars as floats (S9).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FloatValuer {
-    /// Of close times quantity.
+    /// For close times quantity.
     close: ByKind<Floats>,
-    /// Of entry price times quantity.
+    /// For entry price times quantity.
     entry: ByKind<Floats>,
     market_value: Floats,
-    /// Of lots in other currencies.
+    /// For lots in other currencies.
     converting: Valuer,
     converted: Floats,
 }
 
 impl FloatValuer {
-    /// Returns what makes floats of values of these scales.
+    /// Returns the converter of values with these scales.
     pub(crate) fn of(scales: &Scales, rates: Option<&Rates>) -> Self {
         let product = |price| scales.product(price).map(Floats::of_scale);
         let converting = Valuer::of(scales).converting(rates);
@@ -481,7 +483,7 @@ impl FloatValuer {
         self.market_value.of(value)
     }
 
-    /// Returns the value of a lot in another currency that is held on a day, the nearest float (C6).
+    /// Returns the value of a lot in another currency on a day, as the nearest float (C6).
     pub(crate) fn converted(&self, lot: &Lot<'_>, day: Day) -> f64 {
         let value = match Width::of(self.converting.bound(core::slice::from_ref(lot))) {
             Width::Narrow | Width::Double => self.converting.value::<i128>(lot, day).digits(),
@@ -496,7 +498,7 @@ impl FloatValuer {
         float_of(size, lot.entry_price, self.entry.of(size.kind))
     }
 
-    /// Sets `values` to those of a size at `closes`, none of which is above `most`.
+    /// Fills `values` with those of a size at `closes`, none of which is above `most`.
     pub(crate) fn fill(
         &self,
         size: Size,

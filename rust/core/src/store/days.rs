@@ -14,11 +14,11 @@ struct Block {
     before: usize,
 }
 
-/// Where the closes of a store are, by symbol and day.
+/// An index of the closes of a store by symbol and day.
 ///
-/// Look-ups in random order wait for memory. A search over a symbol's days touches several lines
-/// of megabytes; here it is one line of a table that is a tenth as large, and the close itself.
-/// There is no such table where closes are fewer than its blocks: then a search it is.
+/// Look-ups in random order wait for memory. A search over a symbol's days touches several lines of
+/// megabytes; here it is one line of a table that is a tenth as large, and the close itself. There
+/// is no such table where closes are fewer than its blocks: then a search it is.
 #[derive(Debug, Clone, Default)]
 pub struct DayIndex {
     first: i64,
@@ -69,7 +69,7 @@ impl DayIndex {
         })
     }
 
-    /// Returns the close of a symbol on `day` itself, in the store that the index is of.
+    /// Returns the close of a symbol on `day` itself, in the store of the index.
     #[must_use]
     pub fn on(&self, store: &PriceStore, symbol: SymbolId, day: Day) -> Option<i64> {
         if self.width == 0 {

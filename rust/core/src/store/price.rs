@@ -11,8 +11,8 @@ use crate::text::{Index, Table};
 /// Rows between two looks at a cancel flag.
 const STRIDE: usize = 1 << 16;
 
-/// Every close that is finite and representable, 0 and negative ones too: which of them is a
-/// price is for a policy to say.
+/// Every close that is finite and representable, 0 and negative ones too: which of them is a price
+/// is for a policy to say.
 #[derive(Debug, Clone)]
 pub struct PriceStore {
     symbols: Table,
@@ -186,8 +186,8 @@ impl PriceStore {
         self.closes.get(position).copied()
     }
 
-    /// Returns the latest close of a symbol on a day of `[day - lookback_days, day]`, with its
-    /// own day; never a later one.
+    /// Returns the latest close of a symbol on a day of `[day - lookback_days, day]`, with its own
+    /// day; never a later one.
     #[must_use]
     pub fn as_of(&self, symbol: SymbolId, day: Day, lookback_days: u32) -> Option<(i64, Day)> {
         let (days, closes) = self.closes(symbol);
@@ -246,7 +246,7 @@ pub fn as_of(days: &[i32], closes: &[i64], day: Day) -> Option<(i64, Day)> {
     Some((*closes.get(last)?, Day(*days.get(last)?)))
 }
 
-/// Refuses to go on once a flag is raised.
+/// Returns an error once a flag is raised.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! Rates between currencies: what one of a currency counts as in another on a day (C6).
+//! Rates between currencies: the value of one unit of a currency in another on a day (C6).
 #![warn(clippy::arithmetic_side_effects)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,13 +12,13 @@ use crate::text::{Intern, Table, normalised, trimmed};
 /// Decimals to which the quotient of rates is rounded.
 const QUOTIENT_SCALE: u32 = 12;
 
-/// Decimals of what a subunit is of its unit.
+/// Decimals of the ratio of a subunit to its unit.
 const SUBUNIT_SCALE: u32 = 2;
 
 frame! {
     /// Rows of the table of rates.
     RateColumns<'a> "rates" {
-        /// Currency of which a rate is of one.
+        /// Currency of which a rate values one unit.
         base: Texts<'a>,
         /// Currency that it is counted in.
         quote: Texts<'a>,
@@ -37,9 +37,9 @@ pub struct Currency {
 }
 
 impl Currency {
-    /// Returns what a text names; nothing for blanks.
+    /// Returns the currency that a text names; nothing for blanks.
     ///
-    /// `GBp` and `ZAc` are subunits as they are spelt, GBX and ILA in upper and lower case.
+    /// `GBp` and `ZAc` are subunits in this spelling only, GBX and ILA in upper and lower case.
     #[must_use]
     pub fn of(text: &[u8]) -> Option<Self> {
         let name = normalised(text);
@@ -84,13 +84,13 @@ impl Rate {
         T::of_signed(self.mantissa).times(T::of_factor(self.factor))
     }
 
-    /// Returns the same, saturated.
+    /// Returns the value, saturated.
     fn bound(self) -> u128 {
         self.mantissa.unsigned_abs().saturating_mul(self.factor)
     }
 }
 
-/// What one currency counts as in another, on every day.
+/// The value of one currency in another, on every day.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pair {
     /// Units, as `EUR/USD`.
@@ -132,7 +132,7 @@ impl Pair {
         &self.name
     }
 
-    /// Returns no less than the largest rate, in the scale of [`Rates::scale`], saturated.
+    /// Returns an upper bound of the rates, in the scale of [`Rates::scale`], saturated.
     #[must_use]
     pub fn most(&self) -> u128 {
         self.most
@@ -152,7 +152,7 @@ pub struct BadRates {
     pub shown: String,
 }
 
-/// What rates are made for.
+/// The currencies and sessions that rates are made for.
 #[derive(Debug, Clone, Copy)]
 pub struct RateRules<'a> {
     /// Currencies of lots, as stored.
@@ -212,7 +212,7 @@ impl Rates {
         })
     }
 
-    /// Returns what a currency counts as in another: nothing where they are the same.
+    /// Returns the rates of a currency in another; nothing where they are the same.
     ///
     /// # Errors
     ///
@@ -451,8 +451,8 @@ impl Quotes {
         }
     }
 
-    /// Returns the latest rate of a pair within the lookback, else that of its inverse, as
-    /// `above / below * 10^-decimals`.
+    /// Returns the latest rate of a pair within the lookback, else that of its inverse, as `above /
+    /// below * 10^-decimals`.
     fn of_leg(&self, [pair, inverse]: &Leg<'_>, day: i32) -> Option<(i64, i64, i64)> {
         let latest = |series: Option<&Series>| {
             let (days, rates) = series?;

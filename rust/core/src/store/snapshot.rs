@@ -10,7 +10,7 @@ use crate::ids::{Day, Uuid};
 /// Cents, or why there are none.
 pub type Amount = core::result::Result<i64, State>;
 
-/// What a stored snapshot says of where its portfolio stood.
+/// The state of a portfolio in a stored snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Snapshot {
     /// Its date.

@@ -1,4 +1,4 @@
-//! What each position added to the P&L of some days (X7): exact.
+//! Exact contribution of each position to the P&L of some days (X7).
 
 use core::num::NonZeroUsize;
 use core::sync::atomic::AtomicBool;
@@ -21,7 +21,7 @@ use crate::store::PriceStore;
 use crate::store::price::as_of;
 
 frame! {
-    /// Days of portfolios that have a row, by portfolio and day.
+    /// Days with a row, by portfolio and day.
     ComputedDays<'a> "days" {
         /// Row of the portfolio in `Opening`, ascending.
         portfolio: &'a [i32],
@@ -35,10 +35,11 @@ frame! {
 /// Decimals of values: those of the shortest text of any float of at least 10^-8.
 const VALUE_SCALE: u32 = 24;
 
-/// Returns what each position added to the P&L of its portfolio over some days.
+/// Returns the contribution of each position to the P&L of its portfolio over some days.
 ///
 /// Positions are listed that are active on the last day of their portfolio, or earned or realized
-/// something on any; those of a portfolio by the bytes of their id. Source: X7 of semantics.md.
+/// something on any day; ordered within a portfolio by the bytes of their id. Source: X7 of
+/// semantics.md.
 ///
 /// # Errors
 ///
@@ -127,7 +128,7 @@ impl ComputedDays<'_> {
 struct Closes<'a> {
     /// Under the spelling of the position (L10).
     exact: (&'a [i32], &'a [i64]),
-    /// Under that in upper case (L12).
+    /// Under the upper-case spelling (L12).
     upper: (&'a [i32], &'a [i64]),
 }
 
@@ -235,8 +236,8 @@ impl Query<'_> {
         }))
     }
 
-    /// Returns what the events of a position realized on the days, and whether that is anything
-    /// (L17).
+    /// Returns the amount that the events of a position realized on the days, and whether there was
+    /// any (L17).
     fn realized(&self, row: usize, own: &Own<'_>) -> (Wide, bool) {
         let events = &self.book.events;
         let mut sum = Wide::ZERO;
@@ -252,8 +253,8 @@ impl Query<'_> {
         (self.valuer.realized(sum), sum != Wide::ZERO)
     }
 
-    /// Returns what a unit of a position earned over the days, and whether it was anything on any
-    /// (L8 to L12).
+    /// Returns the amount that a unit of a position earned over the days, and whether any day had
+    /// one (L8 to L12).
     fn changes(&self, holding: &Holding, own: &Own<'_>) -> Result<(i128, bool)> {
         let (Some(entry), Some(quote), true) = (
             holding.entry,
@@ -301,7 +302,7 @@ impl Query<'_> {
             || positions.market_value.get(row).is_ok_and(|value| value > 0)
     }
 
-    /// Returns the close that the first day is measured from, and that of the last (L12, L10).
+    /// Returns the close from which the first day is measured, and that of the last (L12, L10).
     fn marks(&self, holding: &Holding, own: &Own<'_>) -> (Option<Mark>, Option<Mark>) {
         let Some(closes) = self.closes.get(index(holding.symbol)) else {
             return (None, None);

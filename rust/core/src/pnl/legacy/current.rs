@@ -1,4 +1,4 @@
-//! What is of the current day alone: provider beta, sectors and concentration (L32 to L34).
+//! The columns of the current day: provider beta, sectors and concentration (L32 to L34).
 
 use std::collections::BTreeSet;
 
@@ -23,7 +23,7 @@ const LIMIT: i64 = 10_000_000_000;
 const UNCLASSIFIED: &str = "Unclassified";
 const ETFS: &str = "ETFs";
 
-/// What positions are to the columns of the current day.
+/// Betas and sectors of positions, for the columns of the current day.
 #[derive(Debug)]
 pub(crate) struct CurrentDay<'a> {
     positions: Positions<'a>,
@@ -40,7 +40,7 @@ pub(crate) struct CurrentDay<'a> {
     unclassified: Option<u32>,
 }
 
-/// Names in the order of their bytes, each with its place.
+/// Names in the order of their bytes, each with its index.
 fn ordered<'a>(names: impl Iterator<Item = &'a str>) -> (Table, HashMap<&'a str, u32>) {
     let mut table = Intern::default();
     let names: BTreeSet<&str> = names.collect();
@@ -66,7 +66,7 @@ fn sector<'a>(profile: &Profile<'a>) -> Option<&'a str> {
     }
 }
 
-/// Returns a beta that is neither NULL nor 0; NaN if it is no number.
+/// Returns a beta unless it is NULL or 0; NaN if it is not a number.
 fn known(beta: core::result::Result<i64, State>, floats: Floats) -> Option<f64> {
     match beta {
         Ok(0) | Err(State::Null) => None,
@@ -75,7 +75,7 @@ fn known(beta: core::result::Result<i64, State>, floats: Floats) -> Option<f64> 
     }
 }
 
-/// Returns the newest beta of each position, of several the largest; NaN counts as larger.
+/// Returns the newest beta of each position, the largest of several; NaN counts as larger.
 fn newest(betas: &Betas<'_>, positions: &Positions<'_>) -> Result<Vec<Option<f64>>> {
     betas.check()?;
     let rows = Owners::of("positions.id", positions.id)?;
@@ -101,7 +101,7 @@ fn newest(betas: &Betas<'_>, positions: &Positions<'_>) -> Result<Vec<Option<f64
 }
 
 impl<'a> CurrentDay<'a> {
-    /// Returns what the current day needs; `scale` is that of the equities handed to
+    /// Returns the inputs of the current day; `scale` is that of the equities passed to
     /// [`Self::beta`] and [`Self::weights`].
     ///
     /// # Errors
@@ -140,7 +140,7 @@ impl<'a> CurrentDay<'a> {
 
     /// Returns the provider beta in units of 10^-4, or nothing without a position for it (L32).
     ///
-    /// `holdings` are those of a portfolio in the order in which floats are added up.
+    /// `holdings` are those of one portfolio, in the order in which floats are added up.
     ///
     /// # Errors
     ///

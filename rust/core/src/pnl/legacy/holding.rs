@@ -1,4 +1,5 @@
-//! Positions as the rules read them: what the texts of their columns mean, and what none can read.
+//! Positions as the rules read them: the meaning of their texts, and the values that no rule can
+//! read.
 
 use crate::fixed::{State, Sum, Wide};
 use crate::float::Floats;
@@ -10,7 +11,7 @@ use crate::pnl::lot::PositionType;
 use crate::pnl::value::{QuantityKind, Size};
 use crate::significant::{Significant, wide_power};
 
-/// What an `investment_class` means.
+/// The meaning of an `investment_class`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
     /// Exactly PUBLIC.
@@ -37,7 +38,7 @@ impl Class {
     }
 }
 
-/// Reads positions as holdings: what the distinct texts of the frame mean, looked up once.
+/// Reads positions as holdings; the distinct texts of the frame are interpreted once.
 #[derive(Debug)]
 pub(crate) struct HoldingReader {
     classes: Vec<Class>,
@@ -70,7 +71,7 @@ pub(crate) struct Holding {
 }
 
 impl Holding {
-    /// Returns all that its prices are multiplied by.
+    /// Returns its size: everything that its prices are multiplied by.
     pub(crate) fn size(&self) -> Size {
         Size {
             quantity: self.quantity,
@@ -90,11 +91,11 @@ impl Holding {
 pub(crate) struct Fault {
     /// Name of the issue.
     name: &'static str,
-    /// Of the position; empty if it is of none.
+    /// Symbol of the position; empty if it concerns none.
     symbol: String,
     /// Name of the column.
     pub(crate) column: &'static str,
-    /// [`State`] that the name is of.
+    /// The [`State`] of the value.
     state: u8,
 }
 
@@ -121,14 +122,14 @@ impl Fault {
         IssueKind::of_state(State::from_byte(self.state).unwrap_or(State::Null))
     }
 
-    /// Returns the symbol of the position, if it is of one.
+    /// Returns the symbol of the position, if it concerns one.
     pub(crate) fn symbol(&self) -> Option<String> {
         (!self.symbol.is_empty()).then(|| self.symbol.clone())
     }
 }
 
 impl HoldingReader {
-    /// Returns what reads `positions`.
+    /// Returns the reader of `positions`.
     pub(crate) fn of(positions: &Positions<'_>) -> Self {
         let classes = positions.investment_class.table();
         let types = positions.position_type.table();
@@ -138,7 +139,7 @@ impl HoldingReader {
         }
     }
 
-    /// Returns the position in a row, or `faults` gets what cannot be read of it.
+    /// Returns the position in a row, or appends the values that cannot be read to `faults`.
     pub(crate) fn holding(
         &self,
         row: usize,
@@ -184,8 +185,8 @@ impl HoldingReader {
         })
     }
 
-    /// Returns the position in a row without dates, which a deleted one does not need: nothing of it
-    /// counts but what its events realized (L17), so what cannot be read of it does not matter.
+    /// Returns the position in a row without dates, which a deleted one does not need: only the
+    /// amounts that its events realized count (L17), so unreadable values do not matter.
     pub(crate) fn bare(&self, row: usize, positions: &Positions<'_>) -> Holding {
         let class_of = positions.investment_class.get(row).ok();
         let class = class_of.and_then(|code| self.classes.get(index(code)));

@@ -1,17 +1,18 @@
-//! The `legacy` policy: what a host computed before it had batchcore, flaws included (L1 to L34).
+//! The `legacy` policy: the figures that a host computed before it used batchcore, flaws included
+//! (L1 to L34).
 //!
 //! | module      | what it owns                                                      |
 //! |-------------|-------------------------------------------------------------------|
-//! | `quotes`    | what a symbol earns and is worth on each session (L10, L12, L26)   |
-//! | `holding`   | positions, and what none of the rules can read                     |
+//! | `quotes`    | change and price of a symbol on each session (L10, L12, L26)       |
+//! | `holding`   | positions, and the values that no rule can read                    |
 //! | `roll`      | one portfolio, day by day (L3 to L31)                              |
 //! | `current`   | provider beta, sectors and concentration (L32 to L34)              |
-//! | [`row`]     | what a row has under no other policy                               |
-//! | [`contributions`] | what each position added to a P&L (X7)                        |
+//! | [`row`]     | the columns that only this policy has                              |
+//! | [`contributions`] | the contribution of each position to a P&L (X7)               |
 //!
-//! Floats are where the rules have them, and nowhere else: values of positions (L28) and the
-//! columns of the current day. They are added up in the order of the positions' ids, so that no
-//! order of rows shows.
+//! Floats are used only where the rules do: for values of positions (L28) and the columns of the
+//! current day. They are added up in the order of the positions' ids, so that the order of rows
+//! does not matter.
 
 pub mod contributions;
 mod current;
@@ -52,7 +53,7 @@ pub struct Legacy<'a> {
     flows: SignedFlows<'a>,
 }
 
-/// What is gathered of one portfolio.
+/// The rows of one portfolio, gathered from the frames.
 #[derive(Debug, Default)]
 pub struct Gathered {
     /// In the order in which floats are added up.
@@ -145,7 +146,7 @@ impl Policy for Legacy<'_> {
     type Gathered = Gathered;
     type Sums<T: Sum> = Sums<T>;
 
-    /// Gathers positions, events and flows of a portfolio, and what cannot be read of them.
+    /// Gathers positions, events and flows of a portfolio, and their unreadable values.
     fn gather(
         &self,
         portfolio: &PortfolioRun<'_>,

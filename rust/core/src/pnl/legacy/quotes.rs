@@ -1,4 +1,4 @@
-//! What each symbol earns and is worth on each session, looked up once for all positions.
+//! Change and price of each symbol on each session, looked up once for all positions.
 #![warn(clippy::arithmetic_side_effects)]
 
 use crate::fixed::Sum;
@@ -26,13 +26,13 @@ pub(crate) enum Age {
 /// One symbol, as positions spell it: a value for each session of a run.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Quote {
-    /// What a unit earns: the close less the previous one, 0 without either (L10, L12).
+    /// Change of a unit: the close less the previous one, 0 without either (L10, L12).
     pub(crate) changes: Vec<i128>,
     /// The largest absolute change.
     pub(crate) most: u128,
     /// The price in dollars, 0 without one (L26).
     pub(crate) prices: Vec<f64>,
-    /// How old each of them is.
+    /// Age of each price.
     pub(crate) ages: Vec<Age>,
 }
 
@@ -46,7 +46,7 @@ pub(crate) struct Quotes {
 impl Quotes {
     /// Returns the quotes of `symbols`, spelt as on positions, on `sessions`, ascending.
     ///
-    /// `cached` takes the place of the close of a session under the same spelling (L16).
+    /// `cached` prices replace the close of a session under the same spelling (L16).
     pub(crate) fn of(
         symbols: &Table,
         prices: &PriceStore,
@@ -80,7 +80,7 @@ impl Quotes {
     }
 }
 
-/// A price store whose closes are brought to one scale.
+/// A price store whose closes are converted to one scale.
 struct Stored<'a> {
     store: &'a PriceStore,
     factor: i128,
@@ -93,7 +93,7 @@ struct Series<'a> {
     closes: &'a [i64],
     factor: i128,
     floats: Floats,
-    /// How many days are not after the day last asked for.
+    /// Number of days up to the one last asked for.
     passed: usize,
 }
 
@@ -120,14 +120,14 @@ impl<'a> Stored<'a> {
 }
 
 impl Series<'_> {
-    /// Goes on to `day`, which is not before the last one.
+    /// Advances to `day`, which is not before the last one.
     fn pass(&mut self, day: i32) {
         let rest = self.days.get(self.passed..).unwrap_or_default();
         let more = rest.iter().take_while(|&&d| d <= day).count();
         self.passed = self.passed.saturating_add(more);
     }
 
-    /// Returns the latest row up to the day that is passed, or the one before it.
+    /// Returns the latest row up to the day reached, or the one before it.
     fn latest(&self, skipped: usize) -> Option<(i32, i64)> {
         let at = self.passed.checked_sub(skipped)?.checked_sub(1)?;
         Some((*self.days.get(at)?, *self.closes.get(at)?))

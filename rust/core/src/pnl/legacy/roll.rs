@@ -23,7 +23,7 @@ const NEAR_A_TIE: i128 = 1_000_000_000_000_000;
 /// The most that a column of a portfolio holds: cents below 2^63.
 const MOST_CENTS: u128 = 1 << 63;
 
-/// What is needed of one portfolio.
+/// The inputs of one portfolio.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Portfolio<'a> {
     pub(super) id: PortfolioId,
@@ -41,14 +41,14 @@ pub(super) struct Portfolio<'a> {
     pub(super) sessions: &'a [i32],
     /// Index of the first of them among those of `quotes`.
     pub(super) from: usize,
-    /// Of all symbols on all sessions of the run.
+    /// Quotes of all symbols on all sessions of the run.
     pub(super) quotes: &'a Quotes,
     /// Values positions.
     pub(super) valuer: &'a Valuer,
-    /// The first current day, and what it needs; nothing if no session is current.
+    /// The first current day, and its inputs; nothing if no session is current.
     pub(super) current: Option<(Day, &'a CurrentDay<'a>)>,
-    /// What no rule can read: there are no rows, and each day fails by it that has no complete
-    /// snapshot.
+    /// A value that no rule can read: there are no rows, and each day without a complete snapshot
+    /// fails.
     pub(super) fault: Option<&'a Fault>,
 }
 
@@ -90,8 +90,8 @@ struct Exposures<T> {
 }
 
 impl Portfolio<'_> {
-    /// Returns the sessions, as indices, on which a position counts, and behind the last on which
-    /// it is active (L8, L24).
+    /// Returns the index of the first session on which a position counts, and the index after the
+    /// last on which it is active (L8, L24).
     fn span(&self, holding: &Holding) -> (usize, usize) {
         let Some(entry) = holding.entry else {
             return (self.sessions.len(), 0);
@@ -107,7 +107,7 @@ impl Portfolio<'_> {
         self.quotes.get(index(holding.symbol))
     }
 
-    /// Returns what all terms of a day add up to at most, saturated.
+    /// Returns an upper bound of the sum of all terms of a day, saturated.
     pub(super) fn bound(&self) -> u128 {
         let earned = self.holdings.iter().map(|holding| {
             let quote = self.quote(holding);
@@ -120,7 +120,7 @@ impl Portfolio<'_> {
         let flows = self.flows.iter();
         let flows = flows.map(|&(_, amount)| self.valuer.flow(Wide::of_signed(amount)));
         let most = |amount: Wide| u128::try_from(amount.wrapping_abs()).unwrap_or(u128::MAX);
-        // equity and cumulative columns that it goes on from, and long and short values
+        // the equity and cumulative columns before the run, and long and short values
         let stored = MOST_CENTS
             .saturating_mul(self.valuer.cent_bound())
             .saturating_mul(4);
@@ -130,7 +130,7 @@ impl Portfolio<'_> {
     }
 }
 
-/// Returns the rows of a portfolio, or nothing if that takes wider sums.
+/// Returns the rows of a portfolio, or nothing if they need wider sums.
 pub(super) fn rolled<T: Sum>(portfolio: &Portfolio<'_>, sums: &mut Sums<T>) -> Option<Outcome> {
     let mut outcome = Outcome::default();
     let mut written = vec![false; portfolio.sessions.len()];
@@ -177,7 +177,7 @@ pub(super) fn rolled<T: Sum>(portfolio: &Portfolio<'_>, sums: &mut Sums<T>) -> O
     Some(outcome)
 }
 
-/// Returns what the next day goes on from.
+/// Returns the snapshot on which the next day builds.
 fn snapshot_of(row: &Row) -> Snapshot {
     Snapshot {
         day: Day(row.day),
@@ -225,7 +225,7 @@ fn misses(portfolio: &Portfolio<'_>, written: &[bool]) -> Vec<Miss> {
     misses
 }
 
-/// Returns what a value adds to a sum, or nothing if that needs a wider one.
+/// Returns the units of a value, or nothing if they need a wider sum.
 fn units_of<T: Sum>(value: f64) -> Option<T> {
     let text = Significant::shortest(value)?;
     let places = text.exponent.checked_add(T::VALUE_SCALE)?;
@@ -292,7 +292,7 @@ impl<T: Sum> Sums<T> {
         let (long, short) = (*self.long.get(session)?, *self.short.get(session)?);
         let places = u32::try_from(T::VALUE_SCALE).ok()?.checked_sub(CENTS)?;
         let cent = T::power_of_ten(places)?;
-        // a rounding doubles what it rounds
+        // rounding doubles its argument
         let cents = |sum: T| Some(sum.try_plus(sum)?).map(|_| sum.rounded_even(cent));
         Some(Exposures {
             long: cents(long)?,
@@ -385,7 +385,7 @@ impl Counts {
     }
 }
 
-/// Returns cents that a day goes on from, 0 for NULL, or why it cannot.
+/// Returns a stored amount in cents, 0 for NULL, or why there is none.
 fn readable(column: &str, amount: Amount) -> Result<i64, (IssueKind, String)> {
     match amount {
         Ok(cents) => Ok(cents),
@@ -430,7 +430,7 @@ impl<T: Sum> Amounts<T> {
         fits(column, amount.rounded(self.cent))
     }
 
-    /// Returns what P has in a column, and what the day adds (L21).
+    /// Returns the sum of the column of P and the amount of the day (L21).
     fn cumulative(
         &self,
         column: &str,
@@ -441,7 +441,7 @@ impl<T: Sum> Amounts<T> {
         self.money(column, T::of(before).times(self.cent).plus(amount))
     }
 
-    /// Returns the columns of a day, judged in the order of docs/legacy.md (L19 to L31).
+    /// Returns the columns of a day, checked in the order of docs/legacy.md (L19 to L31).
     fn stored(
         &self,
         day: Day,
@@ -542,7 +542,8 @@ fn rounded_return(pnl: Wide, before: Wide) -> Option<Wide> {
     Significant::quotient(pnl, before)?.half_away(6)
 }
 
-/// Returns the units of a quotient whose 28 digits are rounded as it is itself.
+/// Returns the units of a quotient that rounds the same as its 28 digits; nothing if that is not
+/// certain.
 fn plain_return(pnl: i128, before: i128) -> Option<i128> {
     let numerator = pnl.checked_mul(RETURN_UNIT.into())?;
     let (floor, rest) = (
@@ -567,7 +568,7 @@ mod tests {
 
     #[test]
     fn a_return_that_28_digits_take_for_a_tie_is_rounded_as_one() {
-        // 0.0000005 - 10^-35 is 0.0000005 to 28 digits, which is rounded away from 0
+        // 0.0000005 - 10^-35 is 0.0000005 to 28 digits, which rounds away from 0
         let before = 10_i128.pow(35);
         let pnl = 5 * 10_i128.pow(28) - 1;
         let slow = |pnl: i128| daily_return(Wide::of_signed(pnl), Wide::of_signed(before));

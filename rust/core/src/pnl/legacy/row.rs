@@ -1,6 +1,6 @@
-//! What a row has under no other policy: total value, greeks, and what is of the current day.
+//! The columns that only this policy has: total value, greeks, and those of the current day.
 
-/// What a row has beside the [`columns`](crate::pnl::columns) of every policy.
+/// The columns of a row beyond the [`columns`](crate::pnl::columns) of every policy.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct LegacyRow {
     /// `total_value` in cents (L23, L25).
@@ -13,7 +13,7 @@ pub struct LegacyRow {
     pub weights: Option<Box<Weights>>,
 }
 
-/// The five columns that a row has together or not at all.
+/// The five columns that a row has all or none of.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Weights {
     /// Sector and weight, by code in the table of sectors.

@@ -9,14 +9,13 @@ use crate::store::rates::Pair;
 /// A session that cannot be computed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Missing {
-    /// Its index.
+    /// Index of the session.
     pub(super) session: usize,
-    /// The pair, and the date of the rate where it is another.
+    /// The pair, and the date of the rate where it differs from the session's.
     pub(super) rate: String,
 }
 
-/// Returns the first session that needs a rate which is not there, with the first such rate by pair
-/// and date.
+/// Returns the first session that needs a missing rate, with the first such rate by pair and date.
 pub(super) fn first_missing(portfolio: &Portfolio<'_, '_>) -> Option<Missing> {
     let foreign = portfolio
         .lots
@@ -52,7 +51,8 @@ fn of_lot(lot: &Lot<'_>, pair: &Pair, portfolio: &Portfolio<'_, '_>) -> [Option<
         let day = sessions.get(session).copied()?;
         Some((session, Day(day)))
     });
-    // what was held before the first session counts in it, and an end in the one behind it
+    // what was held before the first session counts in it, and an end counts in the session after
+    // it
     let before = portfolio.start.previous;
     let held_before = before.filter(|&day| lot.is_held(day) && lot.is_priced(day));
     let ended = lot.end.filter(|&end| {

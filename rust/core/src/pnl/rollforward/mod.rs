@@ -28,7 +28,7 @@ use roll::{Outcome, Portfolio, Sums, roll_forward};
 pub struct Rollforward<'a> {
     inputs: &'a Inputs<'a>,
     valuer: Valuer,
-    /// Of portfolios with a lot in another currency, with quantities that take more decimals, and
+    /// For portfolios with a lot in another currency, with quantities that need more decimals, and
     /// with both (C4, C6).
     converting: Valuer,
     fine: Valuer,
@@ -38,11 +38,11 @@ pub struct Rollforward<'a> {
     judge: Option<Judge<'a>>,
 }
 
-/// What is gathered of one portfolio.
+/// The rows of one portfolio, gathered from the frames.
 #[derive(Debug, Default)]
 pub struct Gathered<'a> {
     lots: PortfolioLots<'a>,
-    /// Code of the symbol of each lot's position.
+    /// Symbol code of each lot's position.
     symbols: Vec<u32>,
     /// Date and signed amount of its flows.
     flows: Vec<(Day, i128)>,
@@ -50,7 +50,7 @@ pub struct Gathered<'a> {
     verdict: Verdict,
 }
 
-/// What a portfolio has before its first session (S5).
+/// The state of a portfolio before its first session (S5).
 #[derive(Debug, Clone, Copy, Default)]
 struct Start {
     /// Date of its latest complete snapshot; nothing if the first session is the baseline.
@@ -97,7 +97,7 @@ impl<'a> Rollforward<'a> {
         })
     }
 
-    /// Returns what values the lots of a portfolio.
+    /// Returns the valuer for the lots of a portfolio.
     fn valuer(&self, gathered: &Gathered<'_>) -> &Valuer {
         match (gathered.lots.takes_more, gathered.lots.converts) {
             (false, false) => &self.valuer,
@@ -107,8 +107,8 @@ impl<'a> Rollforward<'a> {
         }
     }
 
-    /// Returns what a portfolio has before session `first` (S5), or the column and state that
-    /// fail it.
+    /// Returns the state of a portfolio before session `first` (S5), or the column and state that
+    /// make it fail.
     fn start(
         &self,
         row: usize,
@@ -182,7 +182,7 @@ impl<'a> Rollforward<'a> {
         found
     }
 
-    /// Reports what was noticed while a portfolio was rolled.
+    /// Reports the issues found while a portfolio was rolled.
     fn report(
         &self,
         portfolio: &PortfolioRun<'_>,
@@ -230,7 +230,7 @@ impl<'a> Rollforward<'a> {
 }
 
 impl Rollforward<'_> {
-    /// Reports what the checks say of a portfolio on its sessions before `end`.
+    /// Reports the findings of the checks for a portfolio on its sessions before `end`.
     fn report_checks(
         &self,
         portfolio: &PortfolioRun<'_>,
@@ -304,8 +304,9 @@ impl<'a> Policy for Rollforward<'a> {
         Some(self.valuer(gathered).bound(&gathered.lots.lots))
     }
 
-    /// What is noticed on the way ends where the rows do: a portfolio that fails is rolled again,
-    /// over the sessions before that (S10), and one that a check fails (C2) only over those.
+    /// Issues are reported for the sessions with rows only: a portfolio that fails is rolled again
+    /// over the sessions before the failure (S10), and one that fails a check (C2) over those
+    /// alone.
     fn roll<T: Sum>(
         &self,
         portfolio: &PortfolioRun<'_>,

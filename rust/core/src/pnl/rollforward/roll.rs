@@ -21,11 +21,11 @@ use crate::pnl::report::Miss;
 use crate::pnl::value::{MONEY_LIMIT, RETURN_LIMIT, RETURN_UNIT, Valuer, fitting};
 use crate::store::rates::{Pair, Rate};
 
-/// What is needed of one portfolio.
+/// The inputs of one portfolio.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Portfolio<'a, 'm> {
     pub(super) lots: &'a [Lot<'m>],
-    /// Code of the symbol of each lot's position.
+    /// Symbol code of each lot's position.
     pub(super) symbols: &'a [u32],
     /// Date and signed amount of its flows.
     pub(super) flows: &'a [(Day, i128)],
@@ -37,12 +37,12 @@ pub(super) struct Portfolio<'a, 'm> {
     pub(super) valuer: &'a Valuer,
     /// Whether some lot is in another currency.
     pub(super) converts: bool,
-    /// What its sums do not exceed.
+    /// Upper bound of the absolute values of its sums.
     pub(super) bound: u128,
 }
 
 impl<'a> Portfolio<'a, '_> {
-    /// Returns the same over its first `to` sessions.
+    /// Returns the portfolio over its first `to` sessions.
     fn until(&self, to: usize) -> Self {
         let sessions: &'a [i32] = self.sessions;
         Self {
@@ -52,21 +52,21 @@ impl<'a> Portfolio<'a, '_> {
     }
 }
 
-/// The result of one portfolio beside its columns.
+/// The result of one portfolio, apart from its columns.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Outcome {
     /// Rows: one for each session, up to a failure.
     pub(super) written: usize,
     /// The failure: issue, session, and column and value or the rate that is missing.
     pub(super) failure: Option<(IssueKind, Day, String)>,
-    /// Ends that counted: issue, lot and session.
+    /// Ends of lots that were counted: issue, lot and session.
     pub(super) closings: Vec<(IssueKind, usize, Day)>,
     /// Returns out of range: session and value.
     pub(super) returns: Vec<(Day, String)>,
-    /// Lots that were not priced or whose price was stale.
+    /// Lots without a price, or with a stale one.
     pub(super) misses: Vec<Miss>,
-    /// Closes of symbols held that are no valid ones (S2): code of the symbol, session and close;
-    /// sorted, each once.
+    /// Invalid closes of symbols held (S2): code of the symbol, session and close; sorted, each
+    /// once.
     pub(super) refused: Vec<(u32, Day, Option<i64>)>,
 }
 
@@ -111,17 +111,17 @@ pub struct Sums<'a, T> {
     held_short: Vec<LotCloses<'a>>,
     /// `r2(U)` by session.
     unrealized: Vec<T>,
-    /// What is constant, on the first session.
+    /// Constants of the first session.
     opening: Constants<T>,
-    /// Sessions on which that changes, and by how much.
+    /// Sessions on which the constants change, and by how much.
     changes: Vec<(usize, Constants<T>)>,
-    /// What ends realize, by the session that counts it.
+    /// Realized amounts of ends, by the session in which they count.
     realized: Vec<(usize, T)>,
     /// Lots and sessions whose mark is not fresh.
     aged: Vec<AgedMark>,
 }
 
-/// What does not change between the days on which something happens to a lot.
+/// Sums that change only on the days on which something happens to a lot.
 #[derive(Debug, Default, Clone, Copy)]
 struct Constants<T> {
     /// Values of lots that have no marks, by sign.
@@ -238,7 +238,7 @@ impl<'a, T: Sum> Sums<'a, T> {
         add_values(self.values_of(lot, range, offset), closes, units);
     }
 
-    /// Adds the same of a lot in another currency, at the rate of each session (C6).
+    /// Adds the marks of a lot in another currency, at the rate of each session (C6).
     fn add_converted(
         &mut self,
         lot: &Lot<'a>,
@@ -257,7 +257,7 @@ impl<'a, T: Sum> Sums<'a, T> {
         }
     }
 
-    /// Returns the sums of some sessions of the marks to which a lot adds its values.
+    /// Returns the sums to which a lot adds its values, for a range of sessions of the marks.
     fn values_of(&mut self, lot: &Lot<'_>, range: &Range<usize>, offset: usize) -> &mut [T] {
         let values = if lot.quantity < 0 {
             &mut self.short
@@ -268,7 +268,7 @@ impl<'a, T: Sum> Sums<'a, T> {
         part(values, &own)
     }
 
-    /// Adds what is constant on the sessions of `range`.
+    /// Adds constants on the sessions of `range`.
     fn hold(&mut self, constants: &Constants<T>, range: Range<usize>) {
         if range.is_empty() {
             return;
@@ -414,7 +414,7 @@ fn rolled<'m, T: Sum>(
     let mut before = T::ZERO;
 
     for (at, (lot, &symbol)) in portfolio.lots.iter().zip(portfolio.symbols).enumerate() {
-        // the session that counts the end in its P&L is the one behind the last on which it is held
+        // the end counts in the P&L of the session after the last on which the lot is held
         let held = lot.held(sessions);
         let to = held.end;
         if !held.is_empty() {
@@ -491,7 +491,8 @@ fn rolled<'m, T: Sum>(
     outcome
 }
 
-/// Adds what the end of a lot realizes to the session that counts it, if there is one.
+/// Adds the amount that the end of a lot realizes to the session in which it counts, if there is
+/// one.
 fn close<T: Sum>(
     lot: &Lot<'_>,
     at: usize,
@@ -568,7 +569,7 @@ fn part<'a, T>(column: &'a mut [T], sessions: &Range<usize>) -> &'a mut [T] {
     column.get_mut(sessions.clone()).unwrap_or_default()
 }
 
-/// Counts marks that are not fresh as what they are.
+/// Counts the marks that are not fresh as lookback or stale.
 fn fill_marks(aged: &[AgedMark], columns: &mut ColumnSlices<'_>) {
     for aged in aged {
         if let Some([fresh, lookback, stale, _]) = columns.marks.get_mut(aged.session) {
@@ -579,8 +580,7 @@ fn fill_marks(aged: &[AgedMark], columns: &mut ColumnSlices<'_>) {
     }
 }
 
-/// Fills the columns of what changes from session to session (S6, S7); `before` is `r2(U(s))` of
-/// the first.
+/// Fills the daily columns (S6, S7); `before` is `r2(U(s))` of the first session.
 fn fill_changes<T: Sum>(
     portfolio: &Portfolio<'_, '_>,
     before: T,
@@ -647,7 +647,7 @@ fn pnl_at<T: Sum>(session: usize, before: T, unrealized: &[T], realized: T) -> T
     at(session).minus(before).plus(realized)
 }
 
-/// Returns the flows that count on a session (S5, S7), in cents.
+/// Returns the sum of the flows that count on a session (S5, S7), in cents.
 fn flow_at(portfolio: &Portfolio<'_, '_>, session: usize) -> i128 {
     let sessions = portfolio.sessions;
     let Some(&day) = sessions.get(session) else {
@@ -666,8 +666,7 @@ fn set<T>(column: &mut [T], at: usize, value: T) {
     }
 }
 
-/// Fills the columns that follow from those before: cumulative sums, equity (S8) and exposures
-/// (S9).
+/// Fills the columns derived from the daily ones: cumulative sums, equity (S8) and exposures (S9).
 ///
 /// Nothing is checked here. A value beyond 64 bits has been clamped to them and so does not fit its
 /// column (S10); what follows from it on its session and later is not used.
@@ -719,7 +718,7 @@ fn fill_chain(portfolio: &Portfolio<'_, '_>, columns: &mut ColumnSlices<'_>) {
 }
 
 /// Returns whether no amount of a portfolio can be too large for its column (S10), so that none
-/// has to be looked at.
+/// needs a check.
 fn is_small(portfolio: &Portfolio<'_, '_>) -> bool {
     let Portfolio {
         start,
