@@ -30,11 +30,11 @@ pub struct Period {
 /// The largest fall of the index from a peak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fall {
-    /// Trough by peak, less 1.
+    /// Trough divided by peak, less 1.
     pub depth: Digits28,
     /// The row of the peak: the last one before the fall.
     pub peak: usize,
-    /// The row of the trough: the first one of the lowest.
+    /// The row of the trough: the first of the lowest value.
     pub trough: usize,
     /// The first row from then on that is not below the peak.
     pub recovered: Option<usize>,
@@ -47,7 +47,7 @@ pub struct Compounded {
     pub total: Digits28,
     /// The largest fall; nothing where the index never falls.
     pub fall: Option<Fall>,
-    /// The index at the end by its highest, less 1.
+    /// The index at the end divided by its highest value, less 1.
     pub current: Digits28,
     /// The highest return, and its first row.
     pub best: (Digits28, usize),
@@ -57,9 +57,9 @@ pub struct Compounded {
     pub gains: usize,
 }
 
-/// Returns of each period what its sessions come to, or the first row without a return.
+/// Returns the compounded result of each period, or its first row without a return.
 ///
-/// A period without rows, or beyond them, comes to nothing at its first row.
+/// A period without rows, or beyond them, has no result: its first row counts as without a return.
 ///
 /// # Errors
 ///
@@ -158,7 +158,7 @@ fn of_period(
     })
 }
 
-/// The lowest point of the index by the peak before it.
+/// The lowest point of the index relative to the peak before it.
 #[derive(Clone, Copy)]
 struct Lowest {
     trough: Digits28,
@@ -168,7 +168,7 @@ struct Lowest {
 }
 
 impl Lowest {
-    /// Returns whether an index is lower by its peak.
+    /// Returns whether an index is lower relative to its peak.
     fn is_above(&self, index: Digits28, peak: Digits28) -> bool {
         self.trough.compare_ratios(self.peak, index, peak) == Ordering::Greater
     }
@@ -186,7 +186,7 @@ fn beyond(
     }
 }
 
-/// Returns the units of `10^-28` in a value with its state: one of more than 38 digits is not
+/// Returns the units of `10^-28` in a value, with its state: more than 38 digits are not
 /// representable.
 #[must_use]
 pub fn units(value: Digits28) -> (i128, State) {

@@ -1,4 +1,4 @@
-//! Frames of a few positions, for the tests of what reads them.
+//! Frames of a few positions, for tests.
 
 use core::sync::atomic::AtomicBool;
 

@@ -1,5 +1,5 @@
-//! Decimals as digits and an exponent: what a division to 28 digits and the shortest text of a
-//! float give.
+//! Decimals as digits and an exponent, the result of divisions to 28 digits and of the shortest
+//! text of a float.
 #![warn(clippy::arithmetic_side_effects)]
 
 use core::cmp::Ordering;
@@ -51,7 +51,7 @@ impl Significant {
         let ahead =
             i64::from(digit_count(numerator)?).checked_sub(i64::from(digit_count(divisor)?))?;
         let places = i32::try_from(i64::try_from(DIGITS).ok()?.checked_sub(ahead)?).ok()?;
-        // so many places give 28 or 29 digits; of 29 the last is one too many
+        // this many places give 28 or 29 digits; of 29 the last is one too many
         let quotient = |places: i32| {
             let shift = wide_power(places.unsigned_abs())?;
             let (numerator, divisor) = if places < 0 {
@@ -80,8 +80,8 @@ impl Significant {
         })
     }
 
-    /// Returns the shortest decimal that reads back as `value`, of several the nearest, of two as
-    /// near the even one, as Python writes it; nothing if it is not finite.
+    /// Returns the shortest decimal that reads back as `value`, the nearest of several, ties to
+    /// even, as Python writes it; nothing if it is not finite.
     #[must_use]
     pub fn shortest(value: f64) -> Option<Self> {
         if !value.is_finite() {
@@ -124,7 +124,7 @@ impl Significant {
         }
     }
 
-    /// Returns the nearest float, of two as near the even one.
+    /// Returns the nearest float, ties to even.
     #[must_use]
     pub fn nearest(self) -> f64 {
         let Self { digits, exponent } = self;

@@ -33,7 +33,7 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// [`Error::Value`] naming `column` if the offsets do not cut `bytes` into UTF-8 pieces.
+    /// [`Error::Value`] naming `column` unless the offsets divide `bytes` into UTF-8 texts.
     pub fn from_parts(column: &'static str, offsets: Vec<i64>, bytes: Vec<u8>) -> Result<Self> {
         let bad = |row| Error::Value {
             column,
@@ -65,7 +65,7 @@ impl Table {
         Ok(Self { offsets, bytes })
     }
 
-    /// Returns how many values there are.
+    /// Returns the number of values.
     #[must_use]
     pub fn len(&self) -> usize {
         self.offsets.len().saturating_sub(1)
@@ -118,7 +118,7 @@ pub struct Index {
 }
 
 impl Index {
-    /// Returns the index of `table`; of a value that is in it twice, the first code counts.
+    /// Returns the index of `table`; a value that is in it twice has its first code.
     #[must_use]
     pub fn of(table: &Table) -> Self {
         let mut index = Self {
@@ -162,13 +162,13 @@ impl Index {
 pub struct Intern {
     table: Table,
     index: Index,
-    /// Code of the last value: in most columns rows in a row have the same one.
+    /// Code of the last value: in most columns consecutive rows have the same one.
     last: u32,
 }
 
 impl Intern {
-    /// Returns the code of `value`, a new one if it was not seen before; nothing if all of `u32` is
-    /// used up.
+    /// Returns the code of `value`, a new one if it was not seen before; nothing if all codes are
+    /// used.
     pub fn code(&mut self, value: &[u8]) -> Option<u32> {
         if self.table.bytes(self.last) == Some(value) {
             return Some(self.last);

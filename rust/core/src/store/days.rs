@@ -7,7 +7,7 @@ use crate::store::PriceStore;
 /// Days that one block has a bit for.
 const BLOCK_DAYS: u64 = 64;
 
-/// A bit for each day that has a close, and how many closes of the store come before the block.
+/// A bit for each day with a close, and the number of closes of the store before the block.
 #[derive(Debug, Clone, Copy, Default)]
 struct Block {
     days: u64,
@@ -17,12 +17,12 @@ struct Block {
 /// An index of the closes of a store by symbol and day.
 ///
 /// Look-ups in random order wait for memory. A search over a symbol's days touches several lines of
-/// megabytes; here it is one line of a table that is a tenth as large, and the close itself. There
-/// is no such table where closes are fewer than its blocks: then a search it is.
+/// megabytes; the index touches one line of a table that is a tenth as large, and the close itself.
+/// Where there are fewer closes than blocks there is no table, and the closes are searched.
 #[derive(Debug, Clone, Default)]
 pub struct DayIndex {
     first: i64,
-    /// How many blocks each symbol has; 0 where there is no table.
+    /// Number of blocks of each symbol; 0 where there is no table.
     width: usize,
     blocks: Vec<Block>,
 }

@@ -1,4 +1,4 @@
-//! Closes that a caller sets in the place of those of a store.
+//! Closes set by a caller, which replace those of a store.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::ids::Day;
 use crate::store::{DayIndex, PriceStore};
 use crate::text::{Intern, Table};
 
-/// A close of its own scale: `mantissa * 10^-scale`.
+/// A close with a scale of its own: `mantissa * 10^-scale`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Close {
     /// Its digits.
@@ -18,15 +18,15 @@ pub struct Close {
     pub scale: u32,
 }
 
-/// Closes by symbol and day; each hides the store's close of its day, and one of 0 says that
-/// there is none.
+/// Closes by symbol and day; each hides the store's close of its day, and one of 0 says that there
+/// is none.
 #[derive(Debug, Clone, Default)]
 pub struct PriceOverrides {
     closes: HashMap<Vec<u8>, BTreeMap<i32, Close>>,
     scale: u32,
 }
 
-/// The closes of a store with those set in their place, a row each.
+/// The closes of a store with the overrides applied, a row each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PriceRows {
     /// Symbol of each row, a code of `symbols`.
@@ -63,7 +63,7 @@ impl PriceOverrides {
         self.closes.is_empty()
     }
 
-    /// Returns the decimals that hold every close of `store` and of these.
+    /// Returns the largest number of decimals of the closes of `store` and of these.
     #[must_use]
     pub fn scale_over(&self, store: &PriceStore) -> u32 {
         self.scale.max(store.scale())
@@ -91,8 +91,8 @@ impl PriceOverrides {
         price_on(store, days, symbol, day)
     }
 
-    /// Returns the latest price of a symbol on a day of `[day - lookback_days, day]`, with its
-    /// own day. Source: semantics.md, S2, S4.
+    /// Returns the latest price of a symbol on a day of `[day - lookback_days, day]`, with its own
+    /// day. Source: semantics.md, S2, S4.
     #[must_use]
     pub fn price_as_of(
         &self,
@@ -126,8 +126,8 @@ impl PriceOverrides {
         Some((Close { mantissa, scale }, Day(found)))
     }
 
-    /// Returns the closes of `store` with these in their place, 0 for none too, ordered by
-    /// symbol: whom they are handed to must not ask for such a one elsewhere.
+    /// Returns the closes of `store` with the overrides applied, ordered by symbol; a close of 0 is
+    /// kept, so that the reader does not look for one elsewhere.
     #[must_use]
     pub fn over(&self, store: &PriceStore) -> PriceRows {
         let mut symbols = Intern::default();
@@ -173,7 +173,7 @@ impl PriceOverrides {
         columns
     }
 
-    /// Returns the number of prices of `store` with these in their place.
+    /// Returns the number of prices of `store` with the overrides applied.
     #[must_use]
     pub fn prices_over(&self, store: &PriceStore) -> usize {
         let each = || {

@@ -8,11 +8,11 @@ use crate::frame::{Days, Decimals, Texts, frame, index};
 use crate::ids::{Day, SymbolId};
 use crate::text::{Index, Table};
 
-/// Rows between two looks at a cancel flag.
+/// Rows between two checks of a cancel flag.
 const STRIDE: usize = 1 << 16;
 
-/// Every close that is finite and representable, 0 and negative ones too: which of them is a price
-/// is for a policy to say.
+/// Every close that is finite and representable, 0 and negative ones too: the policy decides which
+/// of them are prices.
 #[derive(Debug, Clone)]
 pub struct PriceStore {
     symbols: Table,
@@ -230,12 +230,12 @@ impl PriceStore {
     }
 }
 
-/// Closes at the end that are looked at one by one.
+/// Number of closes at the end that are searched one by one.
 const LATEST: usize = 3;
 
 /// Returns the last of `closes` whose day is not after `day`, with its day.
 ///
-/// That is mostly one of the latest: a nightly run asks for the session before the last.
+/// That is mostly one of the latest: a nightly run needs the session before the last.
 #[must_use]
 pub fn as_of(days: &[i32], closes: &[i64], day: Day) -> Option<(i64, Day)> {
     let (earlier, latest) = days.split_at(days.len().saturating_sub(LATEST));

@@ -138,7 +138,7 @@ impl ProfileStore {
         self.market_cap.scale
     }
 
-    /// Returns the columns of texts with their names, in the order of the rows handed in.
+    /// Returns the columns of texts with their names, in the order of the input rows.
     pub fn texts(&self) -> impl Iterator<Item = (&'static str, &TextValues)> {
         [
             ("symbol", &self.symbol),
@@ -150,12 +150,12 @@ impl ProfileStore {
         .into_iter()
     }
 
-    /// Returns the columns of decimals with their names, in the order of the rows handed in.
+    /// Returns the columns of decimals with their names, in the order of the input rows.
     pub fn decimals(&self) -> impl Iterator<Item = (&'static str, &DecimalValues)> {
         [("beta", &self.beta), ("market_cap", &self.market_cap)].into_iter()
     }
 
-    /// Returns `is_etf`, in the order of the rows handed in.
+    /// Returns `is_etf`, in the order of the input rows.
     #[must_use]
     pub fn is_etf(&self) -> &[bool] {
         &self.is_etf

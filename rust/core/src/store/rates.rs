@@ -60,7 +60,7 @@ impl Currency {
 pub struct Rate {
     mantissa: i128,
     decimals: u32,
-    /// Brings the mantissa to the scale of [`Rates::scale`].
+    /// Converts the mantissa to the scale of [`Rates::scale`].
     factor: u128,
 }
 
@@ -95,7 +95,7 @@ impl Rate {
 pub struct Pair {
     /// Units, as `EUR/USD`.
     name: String,
-    /// Days from which on a rate counts, ascending, and that rate.
+    /// Days from which a rate applies, ascending, and that rate.
     days: Vec<i32>,
     rates: Vec<Option<Rate>>,
     /// Rate of each session.
@@ -106,7 +106,7 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// Returns the rate that counts on a day, if there is one.
+    /// Returns the rate that applies on a day, if there is one.
     #[must_use]
     pub fn at(&self, day: Day) -> Option<Rate> {
         let found = self.days.partition_point(|&from| from <= day.0);
@@ -146,9 +146,9 @@ pub struct BadRates {
     pub pair: String,
     /// First date.
     pub day: Day,
-    /// How many dates.
+    /// Number of dates.
     pub dates: usize,
-    /// What is stored on the first.
+    /// The stored value of the first date.
     pub shown: String,
 }
 
@@ -241,13 +241,13 @@ impl Rates {
         self.scale
     }
 
-    /// Returns rows that count as if absent, by pair.
+    /// Returns the rows that are treated as absent, by pair.
     #[must_use]
     pub fn bad(&self) -> &[BadRates] {
         &self.bad
     }
 
-    /// Returns the first session on which a pair has no rate, and how many there are.
+    /// Returns the first session on which a pair has no rate, and the number of such sessions.
     #[must_use]
     pub fn gaps(&self, pair: &Pair) -> Option<(Day, usize)> {
         let first = self.sessions.get(*pair.gaps.first()?)?;
@@ -256,7 +256,7 @@ impl Rates {
 }
 
 impl Pair {
-    /// Brings the rates to one scale, and looks up those of the sessions.
+    /// Converts the rates to one scale, and looks up those of the sessions.
     fn settle(&mut self, scale: u32, sessions: &[i32]) {
         for rate in self.rates.iter_mut().flatten() {
             let more = scale.saturating_sub(rate.decimals);
@@ -273,7 +273,7 @@ impl Pair {
 
 type Units = (Vec<u8>, Vec<u8>);
 
-/// A day with its rate, or what is to be said of one that is none.
+/// A day with its rate, or the text about an unusable one.
 type Dated = (i32, core::result::Result<i64, String>);
 
 /// Rates of a pair of units: days, ascending, and mantissas.
@@ -470,7 +470,7 @@ impl Quotes {
 /// The rows of a pair, and those of its inverse.
 type Leg<'a> = [Option<&'a Series>; 2];
 
-/// Pairs whose product is a rate.
+/// Pairs of which a product is a rate.
 type Route<'a> = Vec<Leg<'a>>;
 
 /// Returns `numerator * 10^scale / denominator`, both above 0, rounded half away to the decimals of
@@ -483,7 +483,7 @@ fn quotient(numerator: i128, denominator: i128, scale: u32) -> Option<(i128, u32
     found.map(|mantissa| (mantissa, QUOTIENT_SCALE))
 }
 
-/// Returns the mantissa of a rate, or what is to be said of one that is none.
+/// Returns the mantissa of a rate, or the text about an unusable one.
 fn usable(rate: core::result::Result<i64, State>, scale: u32) -> core::result::Result<i64, String> {
     let mantissa = match rate {
         Err(State::NonFinite) => return Err("not finite".to_owned()),
@@ -508,7 +508,7 @@ fn name(base: &[u8], quote: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    /// A rate that is there, as text: base, quote, day and mantissa of four decimals.
+    /// A usable rate: base, quote, day and mantissa of four decimals.
     type Row = (&'static str, &'static str, i32, i64);
 
     fn texts(values: &[&str]) -> (Vec<u32>, Table) {
@@ -571,7 +571,7 @@ mod tests {
     fn a_quotient_is_rounded_once() {
         let rows = [("USD", "EUR", 10, 30_000), ("GBP", "USD", 10, 70_000)];
         let rates = rates(&rows, &["EUR", "USD"], "GBP");
-        // 1 / (3 * 7), not 1 / 7 of a third that has been rounded
+        // 1 / (3 * 7), not 1 / 7 of a rounded third
         assert_eq!(at(&rates, "EUR", "GBP", 10), Some(4_761_904_761_900));
         assert_eq!(at(&rates, "USD", "GBP", 10), Some(14_285_714_285_700));
     }
