@@ -14,6 +14,7 @@ from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.errors import ConfigError
 from batchcore.frames import Days, Prices
+from batchcore.market import generated_market, generated_portfolios
 from batchcore.options import RunOptions
 from batchcore.pg.session import Session
 from batchcore.policies import PolicyEntry
@@ -108,3 +109,10 @@ async def test_without_an_audit_it_is_neither_verified_nor_repaired(same_filled:
         await batchcore.verify(same_filled, policy=NAME, calendar="daily")
     with pytest.raises(ConfigError, match="the policy has no repair"):
         await batchcore.repair(same_filled, policy=NAME, calendar="daily")
+
+
+def test_without_native_rules_compute_refuses_it() -> None:
+    market = generated_market(symbols=1, sessions=1, seed=1)
+    inputs = generated_portfolios(1, market, seed=1).inputs
+    with pytest.raises(ConfigError, match="`previous_close`, expected one of rollforward, legacy$"):
+        batchcore.compute(inputs, market.days, policy=NAME)

@@ -16,9 +16,12 @@ from batchcore.errors import ConfigError
 from batchcore.late_imports import check_choice
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Callable, Mapping
 
     from batchcore.audit.policy import PolicyAudit
+    from batchcore.frames import Inputs
+    from batchcore.native import Host
     from batchcore.options import RunOptions
     from batchcore.policies.policy import Policy
 
@@ -44,6 +47,8 @@ class PolicyEntry:
     settled: Callable[[RunOptions], Mapping[str, Any]] = _accepts_all
     """Refuses options that it does not have; returns those that it decides itself."""
     repair_refusal: str | None = "the policy has no repair"
+    host: Callable[[Inputs, dt.date | None], Host | None] | None = None
+    """Returns the inputs of native rules beside frames, for `compute`; None if it has none."""
     checks_prices: bool = True  # whether it looks at the coverage of prices (S12)
     failures_by_day: tuple[str, ...] = ()  # issues of a day alone; others fail a portfolio whole
 
@@ -71,12 +76,30 @@ def _settled_by_legacy(options: RunOptions) -> Mapping[str, Any]:
     return {"analytics": "none"}
 
 
+def _no_host(*_: object) -> None:
+    return None
+
+
+def _host_of_legacy(inputs: Inputs, today: dt.date | None) -> Host:
+    from batchcore.native import build_host  # noqa: PLC0415  # which imports NumPy
+
+    if today is None:
+        raise ConfigError("policy `legacy` needs `today`", "today")
+    return build_host(
+        today,
+        profiles=inputs.profiles,
+        cached=inputs.cached,
+        has_benchmark=inputs.benchmark is not None and len(inputs.benchmark) > 0,
+    )
+
+
 _ENTRIES: Final[dict[str, PolicyEntry]] = {
     "rollforward": PolicyEntry(
         _imported("rollforward", "RollForward"),
         audit=_imported("rollforward_audit", "RollForwardAudit"),
         repaired=_imported("rollforward_repair", "RepairedRollForward"),
         repair_refusal=None,
+        host=_no_host,
     ),
     "legacy": PolicyEntry(
         _imported("legacy", "Legacy"),
@@ -86,6 +109,7 @@ _ENTRIES: Final[dict[str, PolicyEntry]] = {
             "the policy `legacy` supports no repair: what its rows came from is overwritten, and"
             " later rows are not repaired (L7); verify reports which cells differ"
         ),
+        host=_host_of_legacy,
         checks_prices=False,
         failures_by_day=(
             *(name for name in FAILURES if name not in CHECKS),

@@ -1,14 +1,14 @@
-"""Figures of both policies from frames alone, without a database."""
+"""Figures of policies from frames alone, without a database."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from batchcore.errors import ConfigError
+from batchcore import policies
 from batchcore.frames import Inputs, Issues, Rows
 from batchcore.late_imports import check_choice
-from batchcore.native import Book, build_host, build_market, build_rates, roll_forward
+from batchcore.native import Book, build_market, build_rates, roll_forward
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -53,17 +53,9 @@ def compute(
     Source:
         docs/semantics.md, S3 to S10, C6, C7; docs/legacy.md, L3 to L34.
     """
-    check_choice("policy", policy, ("rollforward", "legacy"))
-    host = None
-    if policy == "legacy":
-        if today is None:
-            raise ConfigError("policy `legacy` needs `today`", "today")
-        host = build_host(
-            today,
-            profiles=inputs.profiles,
-            cached=inputs.cached,
-            has_benchmark=inputs.benchmark is not None and len(inputs.benchmark) > 0,
-        )
+    hosts = {name: of for name in policies.names() if (of := policies.entry(name).host)}
+    check_choice("policy", policy, tuple(hosts))
+    host = hosts[policy](inputs, today)
     splits = inputs.splits if host is None else None
     market = build_market(inputs.prices, sessions, lookback_days=lookback_days, splits=splits)
     rates, noticed = None, [market.issues()]
