@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +19,6 @@ from batchcore.errors import ConfigError, NumericError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from decimal import Decimal
 
     import numpy.typing as npt
 

@@ -9,8 +9,8 @@ keys.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import Field, dataclass, fields, replace
 from decimal import Decimal
 from functools import cache
 from itertools import compress, pairwise
@@ -26,9 +26,6 @@ from batchcore.units import CENTS, FLOW_SIGNS, Mark, State
 from batchcore.values import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from dataclasses import Field
-
     import numpy.typing as npt
 
     Which = npt.NDArray[Any] | slice

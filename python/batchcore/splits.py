@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from batchcore.frames import Days, Issues, day_keys
+from batchcore.frames import Days, Decimals, Issues, SplitRows, day_keys
 from batchcore.units import State
 from batchcore.values import normalised
 from batchcore.words import short
 
 if TYPE_CHECKING:
     from batchcore.config import Splits
-    from batchcore.frames import Decimals, SplitRows
 
 _SHOWN: Final = {
     State.NULL: "NULL",

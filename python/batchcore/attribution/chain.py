@@ -11,13 +11,12 @@ from batchcore import calendar as calendars
 from batchcore.attribution.explanation import ComparedCell, ExplainedFlow, UnbalancedRow
 from batchcore.attribution.lots import trimmed
 from batchcore.audit.compare import PNL_COLUMNS, value_at
-from batchcore.audit.compute import Links
+from batchcore.audit.compute import ExpectedRows, Links
 from batchcore.values import EXACT, r2
 
 if TYPE_CHECKING:
     import datetime as dt
 
-    from batchcore.audit.compute import ExpectedRows
     from batchcore.audit.policy import PolicyAudit
     from batchcore.frames import Flows, Int64
     from batchcore.sources.stored import StoredRows

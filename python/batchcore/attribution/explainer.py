@@ -7,7 +7,7 @@ import contextlib
 import datetime as dt  # callers may look at types
 import logging
 import uuid
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
@@ -23,7 +23,7 @@ from batchcore.attribution.lots import by_key, lots_of, total, trimmed
 from batchcore.attribution.totals import Totals, fits
 from batchcore.audit.chunk_check import ChunkCheck
 from batchcore.audit.compute import Inputs
-from batchcore.audit.policy import policy_audit
+from batchcore.audit.policy import PolicyAudit, policy_audit
 from batchcore.config import Settings  # noqa: TC001  # callers may look at types
 from batchcore.db.analytic_tables import PROFILES
 from batchcore.db.check import problems_of
@@ -35,7 +35,7 @@ from batchcore.native import Book, CancelFlag, in_thread
 from batchcore.pg.database import Database
 from batchcore.pg.session_pool import SessionPool
 from batchcore.run import plan as plans
-from batchcore.run.chunk_groups import events_of
+from batchcore.run.chunk_groups import EventsByPosition, GroupedLoad, events_of
 from batchcore.run.plan import Chunk
 from batchcore.run.request import requested
 from batchcore.run.tasks import together
@@ -44,21 +44,15 @@ from batchcore.sources import stored as stores
 from batchcore.sources.events_flows import select_events
 from batchcore.sources.host import Selection, located
 from batchcore.sources.profiles import load_profiles
-from batchcore.sources.query import load
+from batchcore.sources.query import Query, load
 from batchcore.sources.rates import select_homes, several_currencies
-from batchcore.sources.stored import uuid_at
+from batchcore.sources.stored import Ranges, StoredRows, uuid_at
 from batchcore.units import LotKind, State
 from batchcore.values import normalised
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-
-    from batchcore.audit.policy import PolicyAudit
     from batchcore.frames import Events, Int64
     from batchcore.pg.session import Session
-    from batchcore.run.chunk_groups import EventsByPosition, GroupedLoad
-    from batchcore.sources.query import Query
-    from batchcore.sources.stored import Ranges, StoredRows
 
 log = logging.getLogger("batchcore")
 

@@ -20,8 +20,8 @@ from batchcore.attribution.lots import ordered, trimmed
 from batchcore.audit.compute import Inputs, Links
 from batchcore.audit.result import EXAMPLES
 from batchcore.frames import WideDecimals
-from batchcore.native import sums_by_key
-from batchcore.sources.stored import uuid_at
+from batchcore.native import CancelFlag, sums_by_key
+from batchcore.sources.stored import StoredRows, uuid_at
 from batchcore.units import LotKind, State
 from batchcore.values import EXACT, ZERO, normalised, or_zero
 
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
     from batchcore.audit.policy import PolicyAudit
     from batchcore.frames import Contributions, Decimals, Int64, Text
-    from batchcore.native import CancelFlag
-    from batchcore.sources.stored import StoredRows
 
 Amounts = tuple[Decimal | None, ...]
 """Sums of `AMOUNTS`."""

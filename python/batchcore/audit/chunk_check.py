@@ -22,10 +22,10 @@ from batchcore.audit.compute import (
     in_cents,
 )
 from batchcore.audit.converted import converted_since
-from batchcore.audit.result import Difference
+from batchcore.audit.result import Difference, Tally
 from batchcore.frames import Decimals
 from batchcore.schema import Use
-from batchcore.sources.host import floats
+from batchcore.sources.host import Selection, floats
 from batchcore.sources.query import load
 from batchcore.sources.stored import (
     ANALYTIC,
@@ -45,9 +45,7 @@ if TYPE_CHECKING:
 
     from batchcore.audit.compute import Inputs, Tick
     from batchcore.audit.policy import PolicyAudit
-    from batchcore.audit.result import Tally
     from batchcore.frames import Bools, Bytes, Days, Int64
-    from batchcore.sources.host import Selection
     from batchcore.sources.stored import Facts, RunChunks, StoredRows
 
 

@@ -15,7 +15,7 @@ from batchcore import calendar as calendars
 from batchcore.audit.chunk_check import ChunkCheck
 from batchcore.audit.compare import Judgement, differs, value_at
 from batchcore.audit.compute import in_cents
-from batchcore.audit.policy import policy_audit
+from batchcore.audit.policy import PolicyAudit, policy_audit
 from batchcore.audit.result import (
     EQUITY,
     Difference,
@@ -36,7 +36,6 @@ from batchcore.sources.query import load
 from batchcore.units import State
 
 if TYPE_CHECKING:
-    from batchcore.audit.policy import PolicyAudit
     from batchcore.frames import Bools, Int64
     from batchcore.sources.stored import OwnEquities, StoredRows
 

@@ -7,7 +7,7 @@ from decimal import ROUND_HALF_UP, Decimal, Inexact, localcontext
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import batchcore
-from batchcore.attribution.explanation import NOT_EXPLAINED
+from batchcore.attribution.explanation import NOT_EXPLAINED, ExplainedRow, Explanation
 from batchcore.cli import options as given
 from batchcore.cli.app import Call, command
 from batchcore.cli.exits import DONE, INCOMPLETE
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from batchcore.attribution.explanation import ExplainedRow, Explanation
 
 _FOREIGN: Final = ("currency_effect", "price_effect", "currency", "rate", "rate_before")
 """Columns that are shown where a rate counts (C6)."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from rich import box
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -23,7 +23,6 @@ from batchcore.cli.output import LISTED
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from rich.console import ConsoleOptions, RenderableType, RenderResult
 
 Row = TypeVar("Row")
 Cell = str | int | Decimal | Text | None

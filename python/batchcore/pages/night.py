@@ -24,7 +24,7 @@ from batchcore.config import (
     Settings,
     shard_text,
 )
-from batchcore.db.catalog import inspect
+from batchcore.db.catalog import Catalog, inspect
 from batchcore.db.check import check, check_revision
 from batchcore.errors import ConfigError
 from batchcore.native import build_market
@@ -47,12 +47,12 @@ from batchcore.pg.database import Database
 from batchcore.pg.ledger import Ledger
 from batchcore.run.monitor import Monitor
 from batchcore.run.plan import NEVER
-from batchcore.run.price_gaps import latest_closes
+from batchcore.run.price_gaps import LatestCloses, latest_closes
 from batchcore.run.prices import PriceWindow, load_closes
 from batchcore.run.result import Coverage
-from batchcore.run.status import latest_of_each, run_of, shards_of
+from batchcore.run.status import RunStatus, latest_of_each, run_of, shards_of
 from batchcore.sources.host import Selection
-from batchcore.sources.positions import load_symbols, select_held_symbols
+from batchcore.sources.positions import HeldSymbols, load_symbols, select_held_symbols
 from batchcore.sources.prices import load_calendar, select_price_dates
 from batchcore.sources.query import load
 from batchcore.sources.snapshots import (
@@ -70,12 +70,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from batchcore.calendar import Calendar
-    from batchcore.db.catalog import Catalog
     from batchcore.frames import Int32, Int64, Prices, Text
     from batchcore.pg.session import Session
-    from batchcore.run.price_gaps import LatestCloses
-    from batchcore.run.status import RunStatus
-    from batchcore.sources.positions import HeldSymbols
     from batchcore.sources.snapshots import SessionReturns
 
 RUNS: Final = 30

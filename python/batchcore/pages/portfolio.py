@@ -16,7 +16,7 @@ from batchcore.analytics.sector_exposure import RENAMED
 from batchcore.arguments import checked_id
 from batchcore.attribution.explainer import explain
 from batchcore.config import Settings
-from batchcore.db.catalog import inspect
+from batchcore.db.catalog import Catalog, inspect
 from batchcore.db.check import check
 from batchcore.errors import ConfigError
 from batchcore.frames import Flows
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from batchcore.calendar import Calendar
-    from batchcore.db.catalog import Catalog
     from batchcore.frames import Int32
     from batchcore.pg.session import Session
 

@@ -14,14 +14,13 @@ from batchcore.config import shard_text
 from batchcore.pages import charts, night_charts, portfolio_charts, texts
 from batchcore.pages.advice import advice
 from batchcore.pages.charts import Cell, Chart, Column, Table, table
-from batchcore.pages.contents import FINDINGS
+from batchcore.pages.contents import FINDINGS, Night, PortfolioPage, Verified
 from batchcore.words import counted, differ
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from batchcore.attribution.explanation import Explanation
-    from batchcore.pages.contents import Night, PortfolioPage, Verified
 
 OUTCOMES: Final = {
     "complete": "good",

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 from batchcore.errors import ConfigError
 from batchcore.files import replace_file
 from batchcore.late_imports import imported
-from batchcore.pages.contents import Night
+from batchcore.pages.contents import Night, PortfolioPage
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Awaitable, Callable
-
-    from batchcore.pages.contents import PortfolioPage
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from batchcore.calendar import iso_of
+from batchcore.calendar import Calendar, iso_of
 from batchcore.frames import (
     Days,
     Decimals,
@@ -21,7 +21,7 @@ from batchcore.frames import (
     known_states,
     rescaled,
 )
-from batchcore.native import compound
+from batchcore.native import CancelFlag, compound
 from batchcore.returns import money_weighted as mwr
 from batchcore.returns.ratios import DECIMALS, null_ratios, of_decimals
 from batchcore.returns.result import Performance
@@ -32,9 +32,7 @@ from batchcore.words import counted
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from batchcore.calendar import Calendar
     from batchcore.frames import Bools, Floats, Flows, Ids, Int32, Int64
-    from batchcore.native import CancelFlag
     from batchcore.returns.periods import Period
     from batchcore.sources.snapshots import ChainRows
 

@@ -20,10 +20,10 @@ from batchcore.native import CancelFlag, in_thread
 from batchcore.options import Progress  # noqa: TC001  # callers may look at types
 from batchcore.returns.benchmark import Benchmark
 from batchcore.returns.chunk import INFLOWS, performance_of
-from batchcore.returns.periods import chosen
+from batchcore.returns.periods import Period, chosen
 from batchcore.returns.result import Performance
 from batchcore.run.plan import check_found
-from batchcore.run.request import requested
+from batchcore.run.request import Request, requested
 from batchcore.schema import Use
 from batchcore.sources.events_flows import FLOWS, select_flows
 from batchcore.sources.host import Selection
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Ids
     from batchcore.pg.session import Session
-    from batchcore.returns.periods import Period
-    from batchcore.run.request import Request
 
 ROWS_OF_A_CHUNK: Final = 200_000
 """Snapshots of the portfolios that are read together: some 30 MiB while they are computed."""
