@@ -335,9 +335,7 @@ class Explainer:
         finally:
             self._cancel.set()
         return self._totals.explanation(
-            session=calendars.date_of(self._last),
-            since=self._since,
-            currencies=self._currencies,
+            session=calendars.date_of(self._last), since=self._since, currencies=self._currencies
         )
 
     async def _share_on(self, readers: SessionPool) -> None:

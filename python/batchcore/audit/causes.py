@@ -121,8 +121,7 @@ def causes_of(
         "split_changed": any_by_left(pair, is_held & (over_split > written.at[row]), len(day)),
         "rate_changed": rate_changed,
         "flow_changed": changed(
-            Fact.FLOW,
-            lambda row, on, _: (on <= day[row]) & ((on > since[row]) | (on == day[row])),
+            Fact.FLOW, lambda row, on, _: (on <= day[row]) & ((on > since[row]) | (on == day[row]))
         ),
         "event_added": changed(
             Fact.EVENT,

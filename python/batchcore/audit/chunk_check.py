@@ -66,12 +66,7 @@ class ChunkCheck:
     inputs: Inputs | None = None  # to compute natively; None where the reference computes
 
     def __init__(
-        self,
-        policy: PolicyAudit,
-        ids: Bytes,
-        selection: Selection,
-        stored: StoredRows,
-        rows: Int64,
+        self, policy: PolicyAudit, ids: Bytes, selection: Selection, stored: StoredRows, rows: Int64
     ) -> None:
         """Take complete rows that were asked for, at least one."""
         self._policy = policy

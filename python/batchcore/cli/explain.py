@@ -105,9 +105,7 @@ def explain(
         document["rows"] = document["rows"][:top]
         shown = top or LISTED
         call.answer(
-            document,
-            lambda: explained_text(found, shown),
-            lambda: explained_parts(found, shown),
+            document, lambda: explained_text(found, shown), lambda: explained_parts(found, shown)
         )
     return DONE if found.explained and not found.unbalanced else INCOMPLETE
 
@@ -214,10 +212,7 @@ def _unexplained_lines(found: Explanation) -> list[str]:
     of = f"{found.unexplained:,} of {counted(found.portfolios, 'portfolio')}"
     head, *lines = aligned([("  portfolio", "stored", "computed"), *worst], left={0})
     why = "data have changed since the snapshots were written, or their runs had other options"
-    return [
-        f"{NOT_EXPLAINED}: {of}: {why}",
-        *(head, *_cut(lines, found.unexplained)),
-    ]
+    return [f"{NOT_EXPLAINED}: {of}: {why}", *(head, *_cut(lines, found.unexplained))]
 
 
 def _cut(lines: Sequence[str], count: int | None = None) -> list[str]:

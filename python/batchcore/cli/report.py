@@ -60,15 +60,13 @@ def report(
     lookback_days: Annotated[
         int | None,
         option(
-            "N",
-            f"Days after which closes are stale; default: {_DEFAULTS.settings.lookback_days}.",
+            "N", f"Days after which closes are stale; default: {_DEFAULTS.settings.lookback_days}."
         ),
     ] = None,
     fx_lookback_days: Annotated[
         int | None,
         option(
-            "N",
-            f"Maximum age of a rate in days; default: {_DEFAULTS.settings.fx_lookback_days}.",
+            "N", f"Maximum age of a rate in days; default: {_DEFAULTS.settings.fx_lookback_days}."
         ),
     ] = None,
     fx_pivot: Annotated[

@@ -21,13 +21,7 @@ from batchcore.cli.run import (
     shard_lines,
     stamp_lines,
 )
-from batchcore.cli.status import (
-    command_text,
-    correction_lines,
-    range_text,
-    split_issues,
-    view_text,
-)
+from batchcore.cli.status import command_text, correction_lines, range_text, split_issues, view_text
 from batchcore.cli.tables import Bars, Cell, Column, Facts, Listing, bad, dim, good, listing, warn
 from batchcore.cli.verify import exact
 from batchcore.config import CHECKS

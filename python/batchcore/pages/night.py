@@ -15,15 +15,7 @@ from batchcore import policies
 from batchcore.arguments import checked_id
 from batchcore.attribution.explainer import explain
 from batchcore.audit.verifier import verify
-from batchcore.config import (
-    CHECKS,
-    PRICE_LOW,
-    RUN_STATES,
-    VALUATION,
-    Schema,
-    Settings,
-    shard_text,
-)
+from batchcore.config import CHECKS, PRICE_LOW, RUN_STATES, VALUATION, Schema, Settings, shard_text
 from batchcore.db.catalog import Catalog, inspect
 from batchcore.db.check import check, check_revision
 from batchcore.errors import ConfigError
@@ -55,12 +47,7 @@ from batchcore.sources.host import Selection
 from batchcore.sources.positions import HeldSymbols, load_symbols, select_held_symbols
 from batchcore.sources.prices import load_calendar, select_price_dates
 from batchcore.sources.query import load
-from batchcore.sources.snapshots import (
-    load_named,
-    load_totals,
-    select_ids,
-    select_session_returns,
-)
+from batchcore.sources.snapshots import load_named, load_totals, select_ids, select_session_returns
 from batchcore.sources.stored import StoredSource, select_latest_day, uuid_at
 from batchcore.units import Mark, State
 from batchcore.values import normalised

@@ -175,8 +175,7 @@ def finite(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def points_of(
-    rows: Sequence[Mapping[str, Any]],
-    returns: Mapping[int, tuple[Decimal | None, Decimal | None]],
+    rows: Sequence[Mapping[str, Any]], returns: Mapping[int, tuple[Decimal | None, Decimal | None]]
 ) -> tuple[Point, ...]:
     """Return stored rows, with the returns and falls up to all but the first by their days."""
     none = Decimal(0)

@@ -29,12 +29,7 @@ from batchcore.sources.events_flows import FLOWS, select_flows
 from batchcore.sources.host import Selection
 from batchcore.sources.prices import load_calendar
 from batchcore.sources.query import load
-from batchcore.sources.snapshots import (
-    ChainRows,
-    select_chain_rows,
-    select_ids,
-    select_last_days,
-)
+from batchcore.sources.snapshots import ChainRows, select_chain_rows, select_ids, select_last_days
 
 if TYPE_CHECKING:
     from batchcore.calendar import Calendar
@@ -109,10 +104,7 @@ async def performance(
         uses |= Use.PRICES
     if beside is not None:
         uses |= Use.SPLITS
-    async with reading(db, request.settings.schema, uses) as (
-        session,
-        catalog,
-    ):
+    async with reading(db, request.settings.schema, uses) as (session, catalog):
         known = await load_calendar(session, catalog, calendar)
         chains = Chains(session, catalog, known, request)
         await chains.prepare()
@@ -154,11 +146,7 @@ class Chains:
         """Return the rows of each chunk of portfolios; one is read while another is computed."""
         cancel, at = CancelFlag(), 0
         compute = partial(
-            performance_of,
-            periods=periods,
-            inflows=inflows,
-            calendar=self._calendar,
-            cancel=cancel,
+            performance_of, periods=periods, inflows=inflows, calendar=self._calendar, cancel=cancel
         )
         found = [compute(self._ids[:0], ChainRows.none(), Flows.none())]  # where there are none
         size = self._request.settings.chunk_size or FIRST_CHUNK
