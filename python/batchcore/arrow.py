@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
+from dataclasses import dataclass
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +19,8 @@ import numpy as np
 from batchcore.errors import ConfigError, NumericError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from decimal import Decimal
 
     import numpy.typing as npt
 
@@ -32,12 +34,22 @@ INT64_DIGITS: Final = 19
 MOST_DIGITS: Final = 38
 """Digits of any decimal of 128 bits."""
 
-ArrowColumn = Any
-"""A column as nanoarrow has it, a `CArray`; nanoarrow has no types."""
 
 _EPOCH: Final = dt.date(1970, 1, 1).toordinal()
 EXACT: Final = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 """Decimals of any number of digits."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ArrowColumn:
+    """A column as Arrow has it."""
+
+    type: Callable[[Any], Any]  # of the module `nanoarrow`
+    rows: int
+    buffers: tuple[Array, ...]
+    state: Bytes | None = None  # 0 where there is a value; None where there is one in every row
+    stored: Callable[[Array], Array] | None = None  # makes the last buffer where it is another
+    dictionary: tuple[Array, Bytes] | None = None  # offsets and bytes of the texts of codes
 
 
 def decimals(
@@ -50,36 +62,45 @@ def decimals(
     narrow = values.ndim == 1
     most = INT64_DIGITS if narrow else MOST_DIGITS
     digits = min(most if precision is None else precision, MOST_DIGITS)
-    stored = np.column_stack((values, values >> 63)).astype("<i8") if narrow else values
-    return _column(_nanoarrow().decimal128(digits, scale), len(values), state, stored)
+    stored = _widened if narrow else None
+    return ArrowColumn(
+        lambda na: na.decimal128(digits, scale), len(values), (values,), state, stored
+    )
+
+
+def _widened(values: Int64) -> Array:
+    wide = np.empty((len(values), 2), dtype="<i8")
+    wide[:, 0], wide[:, 1] = values, values >> 63
+    return wide
 
 
 def dates(days: Array, state: Bytes | None = None) -> ArrowColumn:
     """Return dates of (n,) int32 days since 1970-01-01."""
-    return _column(_nanoarrow().date32(), len(days), state, days)
+    return ArrowColumn(lambda na: na.date32(), len(days), (days,), state)
 
 
 def moments(microseconds: Array, state: Bytes | None = None) -> ArrowColumn:
     """Return moments of (n,) int64 microseconds since 1970-01-01 00:00 UTC."""
-    kind = _nanoarrow().timestamp("us", "UTC")
-    return _column(kind, len(microseconds), state, microseconds)
+    kind = "us", "UTC"
+    return ArrowColumn(lambda na: na.timestamp(*kind), len(microseconds), (microseconds,), state)
 
 
 def uuids(ids: Bytes, state: Bytes | None = None) -> ArrowColumn:
     """Return UUIDs of their (n, 16) bytes."""
-    na = _nanoarrow()
-    kind = na.extension_type(na.fixed_size_binary(16), "arrow.uuid")
-    return _column(kind, len(ids), state, ids)
+    size, name = 16, "arrow.uuid"
+    return ArrowColumn(
+        lambda na: na.extension_type(na.fixed_size_binary(size), name), len(ids), (ids,), state
+    )
 
 
 def numbers(values: Array, state: Bytes | None = None) -> ArrowColumn:
     """Return (n,) whole numbers, truth values or float64, of which NaN is null: no amounts."""
-    na = _nanoarrow()
     if values.dtype.kind == "b":
-        return _column(na.bool_(), len(values), state, _bits(values))
+        return ArrowColumn(lambda na: na.bool_(), len(values), (values,), state, _bits)
     if values.dtype.kind == "f":
         state = np.isnan(values).view(np.uint8)
-    return _column(getattr(na, values.dtype.name)(), len(values), state, values)
+    kind = values.dtype.name
+    return ArrowColumn(lambda na: getattr(na, kind)(), len(values), (values,), state)
 
 
 def _bits(values: Array) -> Bytes:
@@ -89,25 +110,16 @@ def _bits(values: Array) -> Bytes:
 def names(codes: Array, offsets: Array, data: Bytes, state: Bytes | None = None) -> ArrowColumn:
     """Return texts as a dictionary: (n,) codes of texts in UTF-8, one after the other.
 
-    Codes are signed, because pandas takes no others. `nanoarrow.c_array_from_buffers` leaves a
-    dictionary empty, so that it is filled by itself.
+    Codes are signed, because pandas takes no others.
     """
-    na = _nanoarrow()
-    from nanoarrow.c_array import CArray, CArrayBuilder  # noqa: PLC0415  # an extra
-    from nanoarrow.c_buffer import c_buffer  # noqa: PLC0415  # an extra
-
-    schema = na.c_schema(na.dictionary(na.int32(), na.string()))
-    array = CArray.allocate(schema)
-    builder = CArrayBuilder(array).init_from_schema(schema)
-    for own, rows, buffers in (
-        (CArrayBuilder(array.dictionary), len(offsets) - 1, [None, offsets.astype(np.int32), data]),
-        (builder, len(codes), [_validity(state), codes.astype(np.int32)]),
-    ):
-        for place, buffer in enumerate(buffers):
-            if buffer is not None:
-                own.set_buffer(place, c_buffer(buffer), move=True)
-        own.set_length(rows).set_offset(0).set_null_count(-1).resolve_null_count()
-    return builder.finish()
+    return ArrowColumn(
+        lambda na: na.dictionary(na.int32(), na.string()),
+        len(codes),
+        (codes,),
+        state,
+        lambda own: own.astype(np.int32),
+        (offsets, data),
+    )
 
 
 def coded(codes: Array, known: Sequence[str], state: Bytes | None = None) -> ArrowColumn:
@@ -117,11 +129,12 @@ def coded(codes: Array, known: Sequence[str], state: Bytes | None = None) -> Arr
 
 def texts(values: Sequence[str | None]) -> ArrowColumn:
     """Return texts, each by itself; None is null."""
-    na, (offsets, data) = _nanoarrow(), _joined([value or "" for value in values])
     state = np.array([value is None for value in values], dtype=np.uint8)
+    offsets, data = _joined([value or "" for value in values])
     if int(offsets[-1]) <= np.iinfo(np.int32).max:
-        return _column(na.string(), len(values), state, offsets.astype(np.int32), data)
-    return _column(na.large_string(), len(values), state, offsets, data)
+        narrow = offsets.astype(np.int32)
+        return ArrowColumn(lambda na: na.string(), len(values), (narrow, data), state)
+    return ArrowColumn(lambda na: na.large_string(), len(values), (offsets, data), state)
 
 
 def of_values(values: Sequence[Any], kind: type, *, scale: int = 0) -> ArrowColumn:
@@ -173,15 +186,10 @@ class ArrowTable:
         """Return the columns by name, all as long."""
         raise NotImplementedError
 
-    def _arrow_table(self) -> Any:  # noqa: ANN401  # nanoarrow's
-        na, columns = _nanoarrow(), self._arrow_columns()
-        schema = na.struct({name: column.schema for name, column in columns.items()})
-        children = list(columns.values())
-        return na.c_array_from_buffers(schema, children[0].length, [None], children=children)
-
     def __arrow_c_schema__(self) -> object:
         """Return the types of the columns as an Arrow capsule."""
-        return self._arrow_table().schema.__arrow_c_schema__()
+        na = _nanoarrow()
+        return na.c_schema(_schema(na, self._arrow_columns())).__arrow_c_schema__()
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """Return the rows as an Arrow capsule.
@@ -189,7 +197,11 @@ class ArrowTable:
         Args:
             requested_schema: Types that the reader would like; it casts by itself.
         """
-        return _nanoarrow().c_array_stream(self._arrow_table()).__arrow_c_stream__()
+        na, columns = _nanoarrow(), self._arrow_columns()
+        arrays = [_array(na, column) for column in columns.values()]
+        rows = arrays[0].length
+        table = na.c_array_from_buffers(_schema(na, columns), rows, [None], children=arrays)
+        return na.c_array_stream(table).__arrow_c_stream__()
 
 
 def _nanoarrow() -> Any:  # noqa: ANN401  # a module without types
@@ -200,11 +212,39 @@ def _nanoarrow() -> Any:  # noqa: ANN401  # a module without types
     return nanoarrow
 
 
-def _column(kind: Any, rows: int, state: Bytes | None, *data: Array) -> ArrowColumn:  # noqa: ANN401  # nanoarrow's
-    """Return a column of a type that shares the memory of its data, null where the state says."""
-    buffers = [_validity(state), *map(np.ascontiguousarray, data)]
-    return _nanoarrow().c_array_from_buffers(kind, rows, buffers)
+def _schema(na: Any, columns: Mapping[str, ArrowColumn]) -> Any:  # noqa: ANN401  # nanoarrow's
+    return na.struct({name: column.type(na) for name, column in columns.items()})
 
 
-def _validity(state: Bytes | None) -> Bytes | None:
-    return None if state is None or not state.any() else _bits(state == 0)
+def _array(na: Any, column: ArrowColumn) -> Any:  # noqa: ANN401  # nanoarrow's
+    """Return a column as an array that shares its memory."""
+    schema, state, validity = column.type(na), column.state, None
+    if state is not None and state.any():
+        validity = _bits(state == 0)
+    *others, last = column.buffers
+    if column.stored is not None:
+        last = column.stored(last)
+    buffers = [validity, *others, np.ascontiguousarray(last)]
+    if column.dictionary is None:
+        return na.c_array_from_buffers(schema, column.rows, buffers)
+    offsets, data = column.dictionary
+    entries = len(offsets) - 1, [None, offsets.astype(np.int32), data]
+    return _dictionary(na.c_schema(schema), entries, (column.rows, buffers))
+
+
+def _dictionary(schema: Any, *parts: tuple[int, Sequence[Array | None]]) -> Any:  # noqa: ANN401  # nanoarrow's
+    """Return an array of codes, of the rows and buffers of its texts and its own.
+
+    `nanoarrow.c_array_from_buffers` leaves a dictionary empty, so that it is filled by itself.
+    """
+    from nanoarrow.c_array import CArray, CArrayBuilder  # noqa: PLC0415  # an extra
+    from nanoarrow.c_buffer import c_buffer  # noqa: PLC0415  # an extra
+
+    array = CArray.allocate(schema)
+    builder = CArrayBuilder(array).init_from_schema(schema)
+    for own, (rows, buffers) in zip((CArrayBuilder(array.dictionary), builder), parts, strict=True):
+        for place, buffer in enumerate(buffers):
+            if buffer is not None:
+                own.set_buffer(place, c_buffer(buffer), move=True)
+        own.set_length(rows).set_offset(0).set_null_count(-1).resolve_null_count()
+    return builder.finish()

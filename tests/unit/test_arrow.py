@@ -27,8 +27,6 @@ from support.cases import Run, day
 
 Rows = list[dict[str, Any]]
 
-pytest.importorskip("nanoarrow")
-
 IDS = [uuid.UUID(int=2**127 + 5), uuid.UUID(int=7)]
 
 
