@@ -594,11 +594,10 @@ async def load_company_profiles(
     db: object, schema: Schema | None, symbols: Sequence[str]
 ) -> Profiles:
     """Return the profiles of symbols."""
-
-    def read(session: Session, catalog: Catalog) -> Awaitable[Profiles]:
-        return load(session, select_company_profiles(catalog, symbols))
-
-    return await _read(db, schema, Use.PROFILES, read)
+    return await _read(
+        *(db, schema, Use.PROFILES),
+        lambda session, catalog: load(session, select_company_profiles(catalog, symbols)),
+    )
 
 
 async def load_latest_snapshots(
@@ -611,10 +610,12 @@ async def load_latest_snapshots(
     """Return the latest complete snapshot of portfolios before a day."""
     wanted = np.frombuffer(b"".join(ids), dtype=np.uint8).reshape(-1, 16)
 
-    def read(session: Session, catalog: Catalog) -> Awaitable[Previous]:
-        return load(session, select_latest_snapshots(catalog, sessions, wanted, before))
-
-    return await _read(db, schema, Use.LATEST, read)
+    return await _read(
+        *(db, schema, Use.LATEST),
+        lambda session, catalog: load(
+            session, select_latest_snapshots(catalog, sessions, wanted, before)
+        ),
+    )
 
 
 async def _read(

@@ -164,6 +164,10 @@ def joined(parts: Sequence[Any]) -> Any:  # noqa: ANN401  # the type given
     return {name: joined([part[name] for part in parts]) for name in first}
 
 
+def _null_states(rows: int) -> Bytes:
+    return np.full(rows, State.NULL, dtype=np.uint8)
+
+
 class Column(Frame):
     """Arrays that are one column of a frame, and whose lengths the core compares."""
 
@@ -188,8 +192,7 @@ class Decimals(Column):
     @classmethod
     def nulls(cls, rows: int, scale: int = CENTS) -> Self:
         """Return a column of NULLs."""
-        state = np.full(rows, State.NULL, dtype=np.uint8)
-        return cls(np.zeros(rows, dtype=np.int64), scale, state)
+        return cls(np.zeros(rows, dtype=np.int64), scale, _null_states(rows))
 
     @classmethod
     def concat(cls, parts: Sequence[Self]) -> Self:
@@ -209,6 +212,11 @@ class WideDecimals(Column):
     state: Bytes = LEFT_OUT
 
     _shared: ClassVar = frozenset({"scale"})
+
+    @classmethod
+    def nulls(cls, rows: int, scale: int = 0) -> Self:
+        """Return a column of NULLs, of 16 bytes each."""
+        return cls(np.zeros((rows, 16), dtype=np.uint8), scale, _null_states(rows))
 
     def mantissas(self) -> list[int | None]:
         """Return the mantissa of each row; NULL is None."""
@@ -240,8 +248,7 @@ class Days(Column):
     @classmethod
     def nulls(cls, rows: int) -> Self:
         """Return a column of NULLs."""
-        state = np.full(rows, State.NULL, dtype=np.uint8)
-        return cls(np.zeros(rows, dtype=np.int32), state)
+        return cls(np.zeros(rows, dtype=np.int32), _null_states(rows))
 
 
 class Integers(Column):
@@ -890,14 +897,8 @@ class HeldFindings(Frame, kw_only=True):
     def of(cls, findings: Findings, finding: Int32, session: Int32, portfolios: Int64) -> Self:
         """Return those of some rows of findings."""
         own = findings.take(finding)
-        return cls(
-            name=own.name,
-            symbol=own.symbol,
-            first=own.first,
-            detail=own.detail,
-            session=session,
-            portfolios=portfolios,
-        )
+        same = {name: getattr(own, name) for name in ("name", "symbol", "first", "detail")}
+        return cls(**same, session=session, portfolios=portfolios)
 
 
 class LegacyColumns(Frame, kw_only=True):
@@ -1152,8 +1153,6 @@ _NULLS: Final[Mapping[str, Callable[[int], Any]]] = {
     "Int64": lambda rows: np.zeros(rows, dtype=np.int64),
     "Text": lambda rows: Text.constant(None, rows),
     "UInt32": lambda rows: np.zeros(rows, dtype=np.uint32),
-    "WideDecimals": lambda rows: WideDecimals(
-        np.zeros((rows, 16), dtype=np.uint8), 0, np.full(rows, State.NULL, dtype=np.uint8)
-    ),
+    "WideDecimals": WideDecimals.nulls,
 }
 """Annotation of a column -> the column of so many NULLs; zeros where the type has no NULL."""

@@ -13,7 +13,6 @@ from batchcore.analytics.sector_exposure import UNCLASSIFIED, UNKNOWN
 from batchcore.attribution.explanation import (
     AMOUNTS,
     ExplainedRow,
-    Explanation,
     UnexplainedPortfolio,
 )
 from batchcore.attribution.lots import ordered, trimmed
@@ -26,7 +25,6 @@ from batchcore.units import LotKind, State
 from batchcore.values import EXACT, ZERO, normalised, or_zero
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Callable, Mapping, Sequence
 
     import numpy.typing as npt
@@ -42,7 +40,6 @@ class Totals:
     """Sums over many portfolios by `symbol`, `sector`, `type`, `class` or `portfolio`."""
 
     def __init__(self, policy: PolicyAudit, by: str) -> None:
-        """Take what lots are grouped by."""
         self._policy, self._by = policy, by
         self._sums: dict[str | None, Amounts] = {}
         self._portfolios = self._unexplained = 0
@@ -93,23 +90,16 @@ class Totals:
                 before = self._sums.get(key, (None,) * len(AMOUNTS))
                 self._sums[key] = tuple(map(_added, before, own))
 
-    def explanation(
-        self, *, session: dt.date, since: dt.date | None, currencies: tuple[str, ...]
-    ) -> Explanation:
-        """Return what was found."""
-        return Explanation(
-            portfolios=self._portfolios,
-            policy=self._policy.request.policy,
-            by=self._by,
-            session=session,
-            since=since,
-            daily_pnl=trimmed(self._stored),
-            computed_pnl=trimmed(self._computed),
-            rows=ordered(self._row(key, sums) for key, sums in self._sums.items()),
-            unexplained=self._unexplained,
-            examples=tuple(self._examples),
-            currencies=currencies,
-        )
+    def found(self) -> dict[str, Any]:
+        """Return what was found, by the names of `Explanation`."""
+        return {
+            "portfolios": self._portfolios,
+            "daily_pnl": trimmed(self._stored),
+            "computed_pnl": trimmed(self._computed),
+            "rows": ordered(self._row(key, sums) for key, sums in self._sums.items()),
+            "unexplained": self._unexplained,
+            "examples": tuple(self._examples),
+        }
 
     def _row(self, key: str | None, sums: Amounts) -> ExplainedRow:
         named = {"symbol", "sector", "type"} & {self._by}

@@ -106,8 +106,7 @@ async def verify(
         settings=settings,
     )
     if sample is not None and sample < 1:
-        msg = f"sample is {sample}, expected 1 or more"
-        raise ConfigError(msg, "sample")
+        raise ConfigError(f"sample is {sample}, expected 1 or more", "sample")
     began = time.perf_counter()
     async with Database(db, borrow=True).reading("verify") as session:
         audit = await policy_audit(session, request, fast=fast)

@@ -7,7 +7,13 @@ from decimal import ROUND_HALF_UP, Decimal, Inexact, localcontext
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import batchcore
-from batchcore.attribution.explanation import NOT_EXPLAINED, ExplainedRow, Explanation
+from batchcore.attribution.explanation import (
+    AMOUNTS,
+    NOT_EXPLAINED,
+    TYPES,
+    ExplainedRow,
+    Explanation,
+)
 from batchcore.cli import options as given
 from batchcore.cli.app import Call, command
 from batchcore.cli.exits import DONE, INCOMPLETE
@@ -51,13 +57,9 @@ _ORDER: Final = (
 )
 """The same in the order of the columns."""
 
-_TEXTS: Final = frozenset(
-    {"key", "symbol", "sector", "type", "status", "status_before", "currency"}
-)
-_SIGNED: Final = frozenset(
-    {"unrealized_change", "realized", "contribution", "price_effect", "currency_effect"}
-)
-_AMOUNTS: Final = _SIGNED | {"value"}
+_TEXTS: Final = frozenset(name for name, kind in TYPES.items() if kind is str)
+_AMOUNTS: Final = frozenset({*AMOUNTS, "contribution"})
+_SIGNED: Final = _AMOUNTS - {"value"}
 
 _LEAST_TEXT: Final = 8
 """Characters that a narrow terminal leaves of a text."""

@@ -63,7 +63,6 @@ class Listing:
     where: str = "--json lists all"  # where the others are
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Yield the table, and what it leaves out."""
         rows = [[cell_text(cell) for cell in row] for row in self.rows[: self.most]]
         last = [] if self.last is None else [[cell_text(cell) for cell in self.last]]
         widths = [
@@ -153,7 +152,6 @@ class Facts:
     pairs: Iterable[tuple[str, Cell]]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Yield them as a grid."""
         grid = Table.grid(padding=(0, GAP))
         grid.add_column(style="dim", no_wrap=True)
         grid.add_column(overflow="fold")
@@ -171,7 +169,6 @@ class Bars:
     least: float  # shares below it are bad
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Yield a line, which wraps where it must."""
         marks = TENTHS if options.ascii_only else BLOCKS
         line = Text()
         for share in self.shares:

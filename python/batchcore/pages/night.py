@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import Counter
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
@@ -114,31 +115,26 @@ async def load_night(
         return await _Loader(session, catalog, history, verifies=verifies).load()
 
 
+@dataclass
 class _Loader:
     """Loads the parts of one page."""
 
-    def __init__(
-        self,
-        session: Session,
-        catalog: Catalog,
-        history: Sequence[Sequence[RunStatus]],
-        *,
-        verifies: bool,
-    ) -> None:
-        self.session = session
-        self.catalog = catalog
-        self.history = history
-        self.runs, self.latest = history[0], latest_of_each(history[0])
+    session: Session
+    catalog: Catalog
+    history: Sequence[Sequence[RunStatus]]
+    verifies: bool
+
+    def __post_init__(self) -> None:
+        self.runs, self.latest = self.history[0], latest_of_each(self.history[0])
         self.run = self.latest[-1]
         self.asked = self.run.asked
         self.latest_ids = [run.run_id for run in self.latest]
-        self.ledger = Ledger(catalog.schema)
-        self.verifies = verifies
+        self.ledger = Ledger(self.catalog.schema)
         own = {name: self.asked[name] for name in VALUATION if name in self.asked}
         self.rules: dict[str, Any] = {
             "policy": self.asked["policy"],
             "calendar": self.asked["calendar"],
-            "settings": Settings(schema=catalog.schema, **own),
+            "settings": Settings(schema=self.catalog.schema, **own),
         }
 
     async def load(self) -> Night:

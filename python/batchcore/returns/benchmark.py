@@ -42,8 +42,7 @@ class Benchmark:
     def of(cls, symbol: str, settings: Settings) -> Benchmark:
         """Return the benchmark of a symbol in any spelling; raise if it is blank."""
         if not isinstance(symbol, str) or not symbol.strip(" "):
-            msg = f"benchmark is {symbol!r}, expected a symbol"
-            raise ConfigError(msg, "benchmark")
+            raise ConfigError(f"benchmark is {symbol!r}, expected a symbol", "benchmark")
         return cls(normalised(symbol), settings)
 
     async def beside(

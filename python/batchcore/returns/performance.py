@@ -118,7 +118,6 @@ class Chains:
     def __init__(
         self, session: Session, catalog: Catalog, calendar: Calendar, request: Request
     ) -> None:
-        """Take where they are read, and which."""
         self._session, self._catalog = session, catalog
         self._calendar, self._request = calendar, request
         end = request.end
