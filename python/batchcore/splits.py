@@ -48,7 +48,7 @@ def counting(rows: SplitRows) -> tuple[SplitRows, Issues]:
     for group in np.split(good[order], np.flatnonzero(np.diff(keys[order])) + 1):
         at, *others = group.tolist() or [-1]
         if others and len({_quotient(rows, one) for one in group}) > 1:
-            ratios = sorted({_ratio_text(rows, one) for one in group})
+            ratios = sorted({f"{_shown(rows.new, n)} for {_shown(rows.old, n)}" for n in group})
             bad |= dict.fromkeys(group.tolist(), f"{' and '.join(ratios)} on one ex-date")
         elif at >= 0:
             kept.append(at)
@@ -111,10 +111,6 @@ def _shown(column: Decimals, at: int) -> str:
     if state != State.VALUE:
         return _SHOWN[state]
     return short(Decimal(int(column.values[at])).scaleb(-column.scale))
-
-
-def _ratio_text(rows: SplitRows, at: int) -> str:
-    return f"{_shown(rows.new, at)} for {_shown(rows.old, at)}"
 
 
 def _quotient(rows: SplitRows, at: int) -> Fraction:

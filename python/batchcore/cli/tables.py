@@ -8,9 +8,10 @@ decimals, None, or what `bad`, `warn`, `good`, `dim` and `gain` make of them.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 
 from rich import box
 from rich.cells import cell_len
@@ -19,10 +20,6 @@ from rich.table import Table
 from rich.text import Text
 
 from batchcore.cli.output import LISTED
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
 
 Row = TypeVar("Row")
 Cell = str | int | Decimal | Text | None

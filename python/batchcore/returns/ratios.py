@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Context, Decimal
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
 from batchcore.frames import WideDecimals
 from batchcore.native import RATIO_SCALE
 from batchcore.units import State
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 DECIMALS: Final = Context(prec=28)
 """The context of W1 and W2, the default one of `decimal`."""
