@@ -34,7 +34,6 @@ from batchcore.pages.contents import (
     ReturnSpread,
     RunFacts,
     Totals,
-    Verified,
 )
 from batchcore.pg.database import Database
 from batchcore.pg.ledger import Ledger
@@ -54,7 +53,6 @@ from batchcore.units import Mark, State
 from batchcore.values import normalised
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Mapping, Sequence
 
     from batchcore.calendar import Calendar
@@ -142,7 +140,7 @@ class _Loader:
         calendar = await load_calendar(self.session, self.catalog, self.asked["calendar"])
         sessions = await self._sessions(calendar, selection)
         last = int(sessions[-1]) if len(sessions) else None
-        shown: dict[str, Any] = {"verified": Verified()} if self.verifies else {}
+        shown: dict[str, Any] = {}
         if last is not None:
             shown |= {
                 "session": calendars.date_of(last),
@@ -163,6 +161,7 @@ class _Loader:
             findings=await self._findings() if checks_prices else None,
             failed=await self._failed(),
             history=tuple(map(facts, reversed(self.history))),
+            verifies=self.verifies,
             **shown,
         )
 
@@ -211,7 +210,10 @@ class _Loader:
             explained = await explain(session.raw, ids, date, by=by, **self.rules)
             found[f"by_{by}"] = None if explained.daily_pnl is None else explained
         if self.verifies:
-            found["verified"] = await self._verified(ids, date)
+            weights = self.asked["beta_weights"]
+            found["verified"] = await verify(
+                session.raw, date, date, ids, beta_weights=weights, fast=True, **self.rules
+            )
         return found
 
     async def _spread(self, known: SessionReturns, day: int, without: int) -> ReturnSpread:
@@ -238,20 +240,6 @@ class _Loader:
             without=without,
             lowest=tuple(map(one, low.tolist())),
             highest=tuple(map(one, high.tolist())),
-        )
-
-    async def _verified(self, ids: list[uuid.UUID] | None, date: dt.date) -> Verified:
-        weights = self.asked["beta_weights"]
-        found = await verify(
-            self.session.raw, date, date, ids, beta_weights=weights, fast=True, **self.rules
-        )
-        columns = zip(found.columns.name, found.columns.differing.tolist(), strict=True)
-        return Verified(
-            found.rows,
-            found.rows_differing,
-            found.checked,
-            {name: differing for name, differing in columns if differing},
-            found.not_checkable,
         )
 
     async def _prices(self, selection: Selection, sessions: Int32) -> dict[str, Any]:
