@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from batchcore.arrow import EXACT
 from batchcore.calendar import day_of
 from batchcore.config import MOST_LOOKBACK_DAYS
 from batchcore.errors import ConfigError
 from batchcore.units import MAX_SCALE
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 MOST_MANTISSA: Final = 2**63 - 1
 """The largest mantissa that 64 bits hold."""

@@ -19,7 +19,7 @@ import logging
 import sys
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict, TypeVar
@@ -39,24 +39,20 @@ from batchcore.arguments import (
 from batchcore.calendar import FIRST_DATE, date_of
 from batchcore.config import Schema  # noqa: TC001  # callers may look at types
 from batchcore.errors import ConfigError
-from batchcore.frames import Previous, Prices, Profiles
+from batchcore.frames import Previous, Prices, Profiles, Text
 from batchcore.late_imports import db_of, imported
 from batchcore.schema import Use
 from batchcore.sources.prices import load_windows
 from batchcore.sources.profiles import select_company_profiles
 from batchcore.sources.query import load
 from batchcore.sources.snapshots import select_latest_snapshots
-from batchcore.spans import Window, gaps, widened
+from batchcore.spans import Span, Spans, Window, gaps, widened
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-
     import numpy.typing as npt
 
     from batchcore.db.catalog import Catalog
-    from batchcore.frames import Text
     from batchcore.pg.session import Session
-    from batchcore.spans import Span, Spans
 
 _core.load_needed()
 
@@ -598,11 +594,10 @@ async def load_company_profiles(
     db: object, schema: Schema | None, symbols: Sequence[str]
 ) -> Profiles:
     """Return the profiles of symbols."""
-
-    def read(session: Session, catalog: Catalog) -> Awaitable[Profiles]:
-        return load(session, select_company_profiles(catalog, symbols))
-
-    return await _read(db, schema, Use.PROFILES, read)
+    return await _read(
+        *(db, schema, Use.PROFILES),
+        lambda session, catalog: load(session, select_company_profiles(catalog, symbols)),
+    )
 
 
 async def load_latest_snapshots(
@@ -615,10 +610,12 @@ async def load_latest_snapshots(
     """Return the latest complete snapshot of portfolios before a day."""
     wanted = np.frombuffer(b"".join(ids), dtype=np.uint8).reshape(-1, 16)
 
-    def read(session: Session, catalog: Catalog) -> Awaitable[Previous]:
-        return load(session, select_latest_snapshots(catalog, sessions, wanted, before))
-
-    return await _read(db, schema, Use.LATEST, read)
+    return await _read(
+        *(db, schema, Use.LATEST),
+        lambda session, catalog: load(
+            session, select_latest_snapshots(catalog, sessions, wanted, before)
+        ),
+    )
 
 
 async def _read(

@@ -6,7 +6,7 @@ import datetime as dt  # the command line looks at types
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from fractions import Fraction
@@ -35,10 +35,6 @@ from batchcore.schema import (
     Table,
 )
 from batchcore.units import FACTOR_ETFS, MAX_SCALE
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
 
 OnExisting = Literal["skip", "replace", "error"]
 Analytics = Literal["portfolio", "full", "every", "none"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import collections.abc
 import datetime as dt
 import functools
+from collections.abc import Iterator, Mapping
 from dataclasses import field, fields
 from types import MappingProxyType, NoneType, UnionType
 from typing import (
-    TYPE_CHECKING,
     Any,
     Final,
     Literal,
@@ -21,9 +21,6 @@ from typing import (
 )
 
 from batchcore.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -66,11 +63,9 @@ class FrozenDict(dict[K, V]):
     clear = pop = popitem = setdefault = update = _refuse
 
     def __hash__(self) -> int:  # type: ignore[override]
-        """Return a hash of all entries."""
         return hash(frozenset(self.items()))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Return how to make it again in another process."""
         return type(self), (dict(self),)
 
 

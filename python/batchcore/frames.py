@@ -9,8 +9,8 @@ keys.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import Field, dataclass, fields, replace
 from decimal import Decimal
 from functools import cache
 from itertools import compress, pairwise
@@ -26,9 +26,6 @@ from batchcore.units import CENTS, FLOW_SIGNS, Mark, State
 from batchcore.values import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from dataclasses import Field
-
     import numpy.typing as npt
 
     Which = npt.NDArray[Any] | slice
@@ -167,6 +164,10 @@ def joined(parts: Sequence[Any]) -> Any:  # noqa: ANN401  # the type given
     return {name: joined([part[name] for part in parts]) for name in first}
 
 
+def _null_states(rows: int) -> Bytes:
+    return np.full(rows, State.NULL, dtype=np.uint8)
+
+
 class Column(Frame):
     """Arrays that are one column of a frame, and whose lengths the core compares."""
 
@@ -191,8 +192,7 @@ class Decimals(Column):
     @classmethod
     def nulls(cls, rows: int, scale: int = CENTS) -> Self:
         """Return a column of NULLs."""
-        state = np.full(rows, State.NULL, dtype=np.uint8)
-        return cls(np.zeros(rows, dtype=np.int64), scale, state)
+        return cls(np.zeros(rows, dtype=np.int64), scale, _null_states(rows))
 
     @classmethod
     def concat(cls, parts: Sequence[Self]) -> Self:
@@ -212,6 +212,11 @@ class WideDecimals(Column):
     state: Bytes = LEFT_OUT
 
     _shared: ClassVar = frozenset({"scale"})
+
+    @classmethod
+    def nulls(cls, rows: int, scale: int = 0) -> Self:
+        """Return a column of NULLs, of 16 bytes each."""
+        return cls(np.zeros((rows, 16), dtype=np.uint8), scale, _null_states(rows))
 
     def mantissas(self) -> list[int | None]:
         """Return the mantissa of each row; NULL is None."""
@@ -243,8 +248,7 @@ class Days(Column):
     @classmethod
     def nulls(cls, rows: int) -> Self:
         """Return a column of NULLs."""
-        state = np.full(rows, State.NULL, dtype=np.uint8)
-        return cls(np.zeros(rows, dtype=np.int32), state)
+        return cls(np.zeros(rows, dtype=np.int32), _null_states(rows))
 
 
 class Integers(Column):
@@ -893,14 +897,8 @@ class HeldFindings(Frame, kw_only=True):
     def of(cls, findings: Findings, finding: Int32, session: Int32, portfolios: Int64) -> Self:
         """Return those of some rows of findings."""
         own = findings.take(finding)
-        return cls(
-            name=own.name,
-            symbol=own.symbol,
-            first=own.first,
-            detail=own.detail,
-            session=session,
-            portfolios=portfolios,
-        )
+        same = {name: getattr(own, name) for name in ("name", "symbol", "first", "detail")}
+        return cls(**same, session=session, portfolios=portfolios)
 
 
 class LegacyColumns(Frame, kw_only=True):
@@ -1155,8 +1153,6 @@ _NULLS: Final[Mapping[str, Callable[[int], Any]]] = {
     "Int64": lambda rows: np.zeros(rows, dtype=np.int64),
     "Text": lambda rows: Text.constant(None, rows),
     "UInt32": lambda rows: np.zeros(rows, dtype=np.uint32),
-    "WideDecimals": lambda rows: WideDecimals(
-        np.zeros((rows, 16), dtype=np.uint8), 0, np.full(rows, State.NULL, dtype=np.uint8)
-    ),
+    "WideDecimals": WideDecimals.nulls,
 }
 """Annotation of a column -> the column of so many NULLs; zeros where the type has no NULL."""

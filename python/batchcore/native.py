@@ -18,18 +18,30 @@ from batchcore import _core
 from batchcore.calendar import day_of
 from batchcore.errors import ConfigError
 from batchcore.frames import (
+    Betas,
+    ComputedDays,
     Contributions,
     Decimals,
+    Events,
     Findings,
     FloatObjects,
+    Flows,
     Frame,
     HeldFindings,
     Holdings,
+    Inputs,
     Issues,
     LegacyColumns,
     Misses,
+    Opening,
+    Positions,
     PositionValues,
+    Previous,
+    Prices,
+    Profiles,
+    RateRows,
     Rows,
+    SplitRows,
     Text,
     WideDecimals,
     known_states,
@@ -44,24 +56,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.config import Settings
-    from batchcore.frames import (
-        Betas,
-        ComputedDays,
-        Events,
-        Floats,
-        Flows,
-        Inputs,
-        Int32,
-        Int64,
-        Opening,
-        Positions,
-        Previous,
-        Prices,
-        Profiles,
-        RateRows,
-        SplitRows,
-        UInt32,
-    )
+    from batchcore.frames import Floats, Int32, Int64, UInt32
 
 Made = TypeVar("Made")
 

@@ -10,11 +10,9 @@ import enum
 import functools
 import operator
 import re
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
 
 REVISION: Final = "0006"
 """The newest revision of the migrations, known here without Alembic."""

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from batchcore.frames import Days, Issues, day_keys
+from batchcore.frames import Days, Decimals, Issues, SplitRows, day_keys
 from batchcore.units import State
 from batchcore.values import normalised
 from batchcore.words import short
 
 if TYPE_CHECKING:
     from batchcore.config import Splits
-    from batchcore.frames import Decimals, SplitRows
 
 _SHOWN: Final = {
     State.NULL: "NULL",
@@ -49,7 +48,7 @@ def counting(rows: SplitRows) -> tuple[SplitRows, Issues]:
     for group in np.split(good[order], np.flatnonzero(np.diff(keys[order])) + 1):
         at, *others = group.tolist() or [-1]
         if others and len({_quotient(rows, one) for one in group}) > 1:
-            ratios = sorted({_ratio_text(rows, one) for one in group})
+            ratios = sorted({f"{_shown(rows.new, n)} for {_shown(rows.old, n)}" for n in group})
             bad |= dict.fromkeys(group.tolist(), f"{' and '.join(ratios)} on one ex-date")
         elif at >= 0:
             kept.append(at)
@@ -112,10 +111,6 @@ def _shown(column: Decimals, at: int) -> str:
     if state != State.VALUE:
         return _SHOWN[state]
     return short(Decimal(int(column.values[at])).scaleb(-column.scale))
-
-
-def _ratio_text(rows: SplitRows, at: int) -> str:
-    return f"{_shown(rows.new, at)} for {_shown(rows.old, at)}"
 
 
 def _quotient(rows: SplitRows, at: int) -> Fraction:

@@ -9,6 +9,7 @@ from decimal import Decimal
 import numpy as np
 
 from batchcore.attribution.explanation import ExplainedRow, Explanation
+from batchcore.audit.result import ColumnCounts, VerifyResult
 from batchcore.pages.contents import (
     FINDINGS,
     NOT_HELD,
@@ -24,7 +25,6 @@ from batchcore.pages.contents import (
     RunFacts,
     Share,
     Totals,
-    Verified,
 )
 from batchcore.pages.night import MOST_SESSIONS, RUNS, WORST, spread
 from batchcore.returns.result import Performance
@@ -186,12 +186,28 @@ def night(portfolios: int = 100_000, symbols: int = 5_000, seed: int = 1) -> Nig
             run(number, **({"state": "failed", "rows_written": 20_000} if number == 11 else {}))
             for number in reversed(range(RUNS))
         ),
-        verified=Verified(
+        verifies=True,
+        verified=VerifyResult(
+            policy="rollforward",
+            calendar="XNYS",
+            fast=True,
+            portfolios=portfolios,
             rows=portfolios,
+            rows_stored=portfolios,
             rows_differing=2,
-            cells=portfolios * 31,
-            differing={"daily_pnl": 2, "equity_balance": 1},
+            missing_sessions=0,
+            columns=ColumnCounts(
+                ("daily_pnl", "equity_balance", "long_value"),
+                np.array([portfolios, portfolios, portfolios * 29]),
+                np.array([2, 1, 0]),
+                (None, None, None),
+            ),
+            examples=(),
+            causes={},
             not_checkable={"opening": 14},
+            analytics_off={},
+            consistent=True,
+            seconds=1.0,
         ),
     )
 

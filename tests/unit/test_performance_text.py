@@ -11,8 +11,9 @@ from rich.console import Console
 
 from batchcore import Performance
 from batchcore.cli.performance import performance_parts, performance_text
-from batchcore.frames import Days, Text
-from batchcore.returns.ratios import null_ratios, of_decimals
+from batchcore.frames import Days, Text, WideDecimals
+from batchcore.native import RATIO_SCALE
+from batchcore.returns.ratios import of_decimals
 
 DAY = 20454  # 2026-01-01
 
@@ -37,7 +38,7 @@ def made(rows: int = 2) -> Performance:
         end=day(DAY + 5),
         sessions=np.array([1234, *[0] * (rows - 1)], dtype=np.int32),
         twr=of("0.1"),
-        twr_annual=null_ratios(rows),
+        twr_annual=WideDecimals.nulls(rows, RATIO_SCALE),
         mwr=number(-0.00004),
         mwr_annual=number(0.5),
         volatility=number(0.2),

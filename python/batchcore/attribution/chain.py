@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from decimal import Decimal, localcontext
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from batchcore import calendar as calendars
 from batchcore.attribution.explanation import ComparedCell, ExplainedFlow, UnbalancedRow
-from batchcore.attribution.lots import trimmed
+from batchcore.attribution.lots import total, trimmed
 from batchcore.audit.compare import PNL_COLUMNS, value_at
-from batchcore.audit.compute import Links
+from batchcore.audit.compute import ExpectedRows, Links
 from batchcore.values import EXACT, r2
 
 if TYPE_CHECKING:
-    import datetime as dt
-
-    from batchcore.audit.compute import ExpectedRows
     from batchcore.audit.policy import PolicyAudit
     from batchcore.frames import Flows, Int64
     from batchcore.sources.stored import StoredRows
@@ -28,12 +25,10 @@ Cell = Decimal | str | None
 
 
 class ChainRows:
-    """The rows of one portfolio that are explained, at least one.
+    """The rows of one portfolio that are explained, at least one."""
 
-    Attributes:
-        chains: Each with the row that it goes on from.
-        last_day: Of the last row.
-    """
+    chains: Links  # each with the row that it goes on from
+    has_contributions: bool  # not a baseline alone (X3)
 
     def __init__(self, policy: PolicyAudit, stored: StoredRows, rows: Int64, flows: Flows) -> None:
         """Take all stored rows, which of them are explained, and flows of their days."""
@@ -41,7 +36,6 @@ class ChainRows:
         self._candidates = policy.previous(stored)
         self._before = self._candidates[0][rows]
         self.chains = Links.stored(stored, rows, self._before)
-        self.last_day = int(self.chains.day[-1])
         self._every = range(len(rows))
         self._flows = [
             (day, amount) for day, amount in _usable(flows) if self._counts(day, self._every)
@@ -71,72 +65,48 @@ class ChainRows:
     @property
     def daily_pnl(self) -> Decimal | None:
         """Sum of the stored `daily_pnl`; None if one is no number."""
-        with localcontext(EXACT):
-            found = Decimal(0)
-            for row in self._rows.tolist():
-                pnl = self._cell("daily_pnl", row)
-                if not isinstance(pnl, Decimal):
-                    return None
-                found += pnl
-            return found
+        values = [self._cell("daily_pnl", row) for row in self._rows.tolist()]
+        known = [one for one in values if isinstance(one, Decimal)]
+        return total(known) if len(known) == len(values) else None
 
-    def _previous_row(self) -> int:
-        """Return the row that the range goes on from, -1 for none."""
-        return int(self._rows[0]) if self._explained.start else int(self._before[0])
+    def around(self, until: int) -> dict[str, Any]:
+        """Return what lies around the P&L, by the names of `Explanation`.
 
-    @property
-    def previous(self) -> dt.date | None:
-        """Date of the row that the range goes on from."""
-        row = self._previous_row()
-        return None if row < 0 else calendars.date_of(int(self._stored.day[row]))
+        Sessions without a complete row are looked for from the first row up to the day ``until``.
+        """
+        stored, sessions = self._stored, self._missing_sessions
+        before = int(self._rows[0]) if self._explained.start else int(self._before[0])
+        first = int(self.chains.day[0]) if before < 0 else int(stored.day[before])
+        unbalanced = (self._unbalanced(at) for at in self._every)
+        return {
+            "session": calendars.date_of(int(self.chains.day[-1])),
+            "previous": None if before < 0 else calendars.date_of(first),
+            "equity_before": None if before < 0 else self._cell("equity_balance", before),
+            "flows": tuple(
+                ExplainedFlow(calendars.date_of(day), trimmed(amount))
+                for day, amount in self._flows
+                if self._counts(day, self._explained)
+            ),
+            "equity": self._cell("equity_balance", int(self._rows[-1])),
+            "missing_sessions": tuple(map(calendars.date_of, sessions(first + 1, until))),
+            "unbalanced": tuple(one for one in unbalanced if one is not None),
+        }
 
-    @property
-    def equity_before(self) -> Cell:
-        """Equity of that row."""
-        row = self._previous_row()
-        return None if row < 0 else self._cell("equity_balance", row)
-
-    @property
-    def equity(self) -> Cell:
-        """Equity of the last row."""
-        return self._cell("equity_balance", int(self._rows[-1]))
-
-    @property
-    def flows(self) -> tuple[ExplainedFlow, ...]:
-        """Flows that count in the rows, by date."""
-        return tuple(
-            ExplainedFlow(calendars.date_of(day), trimmed(amount))
-            for day, amount in self._flows
-            if self._counts(day, self._explained)
-        )
-
-    def missing_sessions(self, until: int) -> tuple[dt.date, ...]:
-        """Return the sessions between the first row and a day that have no complete row."""
-        row, calendar = self._previous_row(), self._policy.calendar
-        first = int(self.chains.day[0]) if row < 0 else int(self._stored.day[row])
-        low, high = max(first + 1, calendar.first_day), min(until, calendar.last_day)
-        if low > high:
-            return ()
+    def _missing_sessions(self, start: int, end: int) -> list[int]:
+        calendar = self._policy.calendar
+        low, high = max(start, calendar.first_day), min(end, calendar.last_day)
         there = set(self.chains.day.tolist())
-        sessions = calendar.sessions(low, high).tolist()
-        return tuple(calendars.date_of(day) for day in sessions if day not in there)
-
-    @property
-    def unbalanced(self) -> tuple[UnbalancedRow, ...]:
-        """Rows that do not add up (X5)."""
-        found = (self._unbalanced(at) for at in self._every)
-        return tuple(one for one in found if one is not None)
+        sessions = calendar.sessions(low, high).tolist() if low <= high else []
+        return [day for day in sessions if day not in there]
 
     def _unbalanced(self, at: int) -> UnbalancedRow | None:
         row = int(self._rows[at])
         pnl, flow, equity = (
             self._cell(name, row) for name in ("daily_pnl", "daily_capital_flow", "equity_balance")
         )
-        with localcontext(EXACT):
-            own = range(at, at + 1)
-            flows = sum(
-                (amount for day, amount in self._flows if self._counts(day, own)), Decimal(0)
-            )
+        own = range(at, at + 1)
+        counting = (amount for day, amount in self._flows if self._counts(day, own))
+        flows = total(counting) or Decimal(0)
         before = [int(rows[row]) for rows in self._candidates]
         if flow == r2(flows) and any(self._adds_up(one, pnl, flow, equity) for one in before):
             return None

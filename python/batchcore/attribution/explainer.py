@@ -7,11 +7,11 @@ import contextlib
 import datetime as dt  # callers may look at types
 import logging
 import uuid
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from batchcore.attribution.lots import by_key, lots_of, total, trimmed
 from batchcore.attribution.totals import Totals, fits
 from batchcore.audit.chunk_check import ChunkCheck
 from batchcore.audit.compute import Inputs
-from batchcore.audit.policy import policy_audit
+from batchcore.audit.policy import PolicyAudit, policy_audit
 from batchcore.config import Settings  # noqa: TC001  # callers may look at types
 from batchcore.db.analytic_tables import PROFILES
 from batchcore.db.check import problems_of
@@ -35,7 +35,7 @@ from batchcore.native import Book, CancelFlag, in_thread
 from batchcore.pg.database import Database
 from batchcore.pg.session_pool import SessionPool
 from batchcore.run import plan as plans
-from batchcore.run.chunk_groups import events_of
+from batchcore.run.chunk_groups import EventsByPosition, GroupedLoad, events_of
 from batchcore.run.plan import Chunk
 from batchcore.run.request import requested
 from batchcore.run.tasks import together
@@ -44,21 +44,15 @@ from batchcore.sources import stored as stores
 from batchcore.sources.events_flows import select_events
 from batchcore.sources.host import Selection, located
 from batchcore.sources.profiles import load_profiles
-from batchcore.sources.query import load
+from batchcore.sources.query import Query, load
 from batchcore.sources.rates import select_homes, several_currencies
-from batchcore.sources.stored import uuid_at
+from batchcore.sources.stored import Ranges, StoredRows, uuid_at
 from batchcore.units import LotKind, State
 from batchcore.values import normalised
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-
-    from batchcore.audit.policy import PolicyAudit
     from batchcore.frames import Events, Int64
     from batchcore.pg.session import Session
-    from batchcore.run.chunk_groups import EventsByPosition, GroupedLoad
-    from batchcore.sources.query import Query
-    from batchcore.sources.stored import Ranges, StoredRows
 
 log = logging.getLogger("batchcore")
 
@@ -223,17 +217,14 @@ class Explainer:
 
     def nothing(self, by: str) -> Explanation:
         """Return the explanation of no portfolio."""
-        end = self._policy.end
-        return Explanation(
-            portfolios=0,
-            policy=self._policy.request.policy,
-            by=by,
-            session=None if end is None else calendars.date_of(end),
-            since=self._since,
-            daily_pnl=Decimal(0),
-            computed_pnl=Decimal(0),
-            rows=(),
+        end, none = self._policy.end, Decimal(0)
+        session = None if end is None else calendars.date_of(end)
+        return self._explanation(
+            by, portfolios=0, session=session, daily_pnl=none, computed_pnl=none, rows=()
         )
+
+    def _explanation(self, by: str, **found: Any) -> Explanation:  # noqa: ANN401  # what was found
+        return Explanation(policy=self._policy.request.policy, by=by, since=self._since, **found)
 
     async def _share(self) -> None:
         """Load the closes that all portfolios share."""
@@ -251,26 +242,21 @@ class Explainer:
     async def _sectors_of(self, session: Session, symbols: Sequence[str]) -> Mapping[str, str]:
         """Return the sectors of public stocks by normalised symbol, those asked for before too."""
         names = sorted({normalised(symbol) for symbol in symbols} - self._sectors.keys())
-        if names:
-            found = await self._loaded_sectors(session, names)
-            self._sectors = {**self._sectors, **found}  # another, as a thread may read the last
-        return self._sectors
-
-    async def _loaded_sectors(self, session: Session, names: Sequence[str]) -> dict[str, str]:
-        catalog = self._policy.catalog
+        if not names:
+            return self._sectors
+        catalog, found = self._policy.catalog, dict.fromkeys(names, UNKNOWN)
         problems = problems_of(catalog, Use.SECTORS, writes=False)
         if not catalog.has_table(PROFILES):
             problems = (f"there is no table {PROFILES}",)
-        if problems:
-            if not self._sectors:
-                log.warning("sectors=unknown reason=%r", "; ".join(problems))
-            return dict.fromkeys(names, UNKNOWN)
-        profiles = await load_profiles(session, catalog, names)
-        found = zip(names, profiles.sector, profiles.is_etf, strict=True)
-        return {
-            name: sector_of(sector, is_etf=is_etf, kind=LotKind.STOCK)
-            for name, sector, is_etf in found
-        }
+        if not problems:
+            profiles = await load_profiles(session, catalog, names)
+            of_names = zip(names, profiles.sector, profiles.is_etf, strict=True)
+            for name, sector, is_etf in of_names:
+                found[name] = sector_of(sector, is_etf=is_etf, kind=LotKind.STOCK)
+        elif not self._sectors:
+            log.warning("sectors=unknown reason=%r", "; ".join(problems))
+        self._sectors = {**self._sectors, **found}  # another, as a thread may read the last
+        return self._sectors
 
     async def one(self, by: str) -> Explanation:
         """Return the explanation of the only portfolio."""
@@ -298,22 +284,14 @@ class Explainer:
         pnl, computed = chain.daily_pnl, trimmed(contributed or Decimal(0))
         differs = not fits(pnl, computed, chain.half_cents)
         cells = chain.cells(await check.expected_from(inputs)) if differs else ()
-        return Explanation(
+        return self._explanation(
+            by,
             portfolio=owner,
-            policy=policy.request.policy,
-            by=by,
-            session=calendars.date_of(chain.last_day),
-            since=self._since,
-            previous=chain.previous,
-            equity_before=chain.equity_before,
             daily_pnl=pnl,
             computed_pnl=computed,
-            flows=chain.flows,
-            equity=chain.equity,
             rows=explained,
-            missing_sessions=chain.missing_sessions(self._last),
             cells=cells,
-            unbalanced=chain.unbalanced,
+            **chain.around(self._last),
             unexplained=int(differs),
             examples=(UnexplainedPortfolio(owner, pnl, computed),) if differs else (),
         )
@@ -340,10 +318,11 @@ class Explainer:
             )
         finally:
             self._cancel.set()
-        return self._totals.explanation(
+        return self._explanation(
+            by,
             session=calendars.date_of(self._last),
-            since=self._since,
             currencies=self._currencies,
+            **self._totals.found(),
         )
 
     async def _share_on(self, readers: SessionPool) -> None:

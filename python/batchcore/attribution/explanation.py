@@ -8,7 +8,7 @@ import io
 import uuid
 from dataclasses import dataclass, fields
 from decimal import Context, Decimal, localcontext
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_args, get_type_hints
 
 from batchcore import arrow
 from batchcore.values import EXACT
@@ -96,17 +96,16 @@ KEYS: Final = COLUMNS[:-1]
 """Keys of a row in JSON."""
 
 
-_ARROW: Final[dict[str, tuple[type, int]]] = {
-    "position": (uuid.UUID, 0),
-    "multiplier": (int, 0),
-    **dict.fromkeys(("symbol", "sector", "type", "status_before", "status", "currency"), (str, 0)),
-    **dict.fromkeys(("mark_before_day", "mark_day"), (dt.date, 0)),
-    **dict.fromkeys(("quantity", "entry_price", "mark_before", "mark"), (Decimal, 4)),
-    **dict.fromkeys(("rate_before", "rate"), (Decimal, 12)),
-    "share": (Decimal, 28),
+TYPES: Final = {name: get_args(hint)[0] for name, hint in get_type_hints(ExplainedRow).items()}
+"""Types of the columns, beside None."""
+
+_SCALES: Final = {
+    **dict.fromkeys(("quantity", "entry_price", "mark_before", "mark"), 4),
+    **dict.fromkeys(("rate_before", "rate"), 12),
+    "share": 28,
 }
-_AMOUNT: Final = (Decimal, 8)
-"""Kinds and least decimals of columns as Arrow has them."""
+_SCALE: Final = 8
+"""Least decimals of columns as Arrow has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,8 +284,8 @@ class Explanation(arrow.ArrowTable):
 def _arrow_column(name: str, values: list[Any]) -> ArrowColumn:
     if name == "key":
         return arrow.texts(values)
-    kind, scale = _ARROW.get(name, _AMOUNT)
+    scale = _SCALES.get(name, _SCALE)
     if name == "share":  # of 28 digits, which a small one has far behind the point
         unit, digits = Decimal(1).scaleb(-scale), Context(prec=scale + 2)
         values = [None if one is None else one.quantize(unit, context=digits) for one in values]
-    return arrow.of_values(values, kind, scale=scale)
+    return arrow.of_values(values, TYPES[name], scale=scale)

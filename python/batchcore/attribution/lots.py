@@ -16,10 +16,9 @@ from batchcore.units import LotKind, Mark
 from batchcore.values import EXACT, ZERO, normalised, or_zero
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Iterable, Mapping, Sequence
 
-    from batchcore.frames import Contributions, Days, Integers, Positions, WideDecimals
+    from batchcore.frames import Contributions, Positions
 
 CENTS: Final = 2
 """Decimals that a price or an amount has at least."""
@@ -65,53 +64,49 @@ def lots_of(
     ``sectors`` are of public stocks by normalised symbol (A2).
     """
     symbols, types = positions.symbol.texts(), positions.position_type.texts()
-    classes = positions.investment_class.texts()
+    classes, currencies = positions.investment_class.texts(), positions.currency.texts()
+    columns = _columns(found)
+    if not has_contributions:
+        columns |= dict.fromkeys({*AMOUNTS} - {"value"}, [None] * len(found))
     numbers: Counter[int] = Counter()
-    currencies = positions.currency.texts()
-
-    def added(column: WideDecimals) -> list[Decimal | None]:
-        return column.decimals() if has_contributions else [None] * len(column)
-
-    quantities, values = found.quantity.decimals(), found.value.decimals()
-    rates_before, rates = found.rate_before.decimals(), found.rate.decimals()
-    before = _marks(found.mark_before, found.day_before, found.status_before)
-    after = _marks(found.mark, found.day, found.status)
-    changes, ended = added(found.unrealized_change), added(found.realized)
-    price_effects, currency_effects = added(found.price_effect), added(found.currency_effect)
     lots = []
-    for row, at in enumerate(found.position.tolist()):
+    values = zip(*columns.values(), strict=True)
+    for at, kind, row in zip(found.position.tolist(), found.kind.tolist(), values, strict=True):
         numbers[at] += 1
         own, symbol, class_ = uuid_at(positions.id, at), symbols[at], classes[at]
         entry_price, sector = value_at(positions.entry_price, at), UNCLASSIFIED
-        if found.kind[row] == LotKind.STOCK:
+        if kind == LotKind.STOCK:
             sector = sectors.get("" if symbol is None else normalised(symbol), UNKNOWN)
+        named = dict(zip(columns, row, strict=True))
         explained = ExplainedRow(
             key=f"{own}/{numbers[at]}",
             position=own,
             symbol=symbol,
             sector=sector,
             type=types[at],
-            quantity=trimmed(quantities[row], 0),
-            multiplier=int(found.multiplier[row]),
             entry_price=trimmed(entry_price) if isinstance(entry_price, Decimal) else None,
-            mark_before=before[row][0],
-            mark_before_day=before[row][1],
-            status_before=before[row][2],
-            mark=after[row][0],
-            mark_day=after[row][1],
-            status=after[row][2],
-            unrealized_change=trimmed(changes[row]),
-            realized=trimmed(ended[row]),
-            contribution=trimmed(total((changes[row], ended[row]))),
-            price_effect=trimmed(price_effects[row]),
-            currency_effect=trimmed(currency_effects[row]),
-            value=trimmed(values[row]),
+            contribution=trimmed(total((named["unrealized_change"], named["realized"]))),
             currency=currencies[at],
-            rate_before=trimmed(rates_before[row], 0),
-            rate=trimmed(rates[row], 0),
+            **named,
         )
         lots.append(Lot(explained, None if class_ is None else normalised(class_)))
     return lots
+
+
+def _columns(found: Contributions) -> dict[str, list[Any]]:
+    """Return the columns of `ExplainedRow` that are figures of each lot."""
+    columns: dict[str, list[Any]] = {"multiplier": found.multiplier.tolist()}
+    for name in (*AMOUNTS, "mark_before", "mark"):
+        columns[name] = [trimmed(one) for one in getattr(found, name).decimals()]
+    for name in ("quantity", "rate_before", "rate"):
+        columns[name] = [trimmed(one, 0) for one in getattr(found, name).decimals()]
+    for day, days in (("mark_before_day", found.day_before), ("mark_day", found.day)):
+        dates = zip(days.values.tolist(), days.state.tolist(), strict=True)
+        columns[day] = [None if state else date_of(one) for one, state in dates]
+    for status, marks in (("status_before", found.status_before), ("status", found.status)):
+        known = zip(marks.values.tolist(), marks.state.tolist(), strict=True)
+        columns[status] = [None if state else Mark(one).name.lower() for one, state in known]
+    return columns
 
 
 def by_key(lots: Sequence[Lot], by: str) -> tuple[ExplainedRow, ...]:
@@ -169,17 +164,3 @@ def trimmed(value: Decimal | None, least: int = CENTS) -> Decimal | None:
     if isinstance(exponent, int) and exponent > -least:
         short = EXACT.quantize(short, _UNITS[least])
     return EXACT.add(short, ZERO)  # which makes 0 of -0
-
-
-def _marks(
-    prices: WideDecimals, days: Days, statuses: Integers
-) -> list[tuple[Decimal | None, dt.date | None, str | None]]:
-    """Return price, date of the close, and status of each mark."""
-    return [
-        (
-            trimmed(price),
-            None if days.state[row] else date_of(int(days.values[row])),
-            None if statuses.state[row] else Mark(statuses.values[row]).name.lower(),
-        )
-        for row, price in enumerate(prices.decimals())
-    ]

@@ -13,28 +13,24 @@ from batchcore.analytics.sector_exposure import UNCLASSIFIED, UNKNOWN
 from batchcore.attribution.explanation import (
     AMOUNTS,
     ExplainedRow,
-    Explanation,
     UnexplainedPortfolio,
 )
 from batchcore.attribution.lots import ordered, trimmed
 from batchcore.audit.compute import Inputs, Links
 from batchcore.audit.result import EXAMPLES
 from batchcore.frames import WideDecimals
-from batchcore.native import sums_by_key
-from batchcore.sources.stored import uuid_at
+from batchcore.native import CancelFlag, sums_by_key
+from batchcore.sources.stored import StoredRows, uuid_at
 from batchcore.units import LotKind, State
 from batchcore.values import EXACT, ZERO, normalised, or_zero
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Callable, Mapping, Sequence
 
     import numpy.typing as npt
 
     from batchcore.audit.policy import PolicyAudit
     from batchcore.frames import Contributions, Decimals, Int64, Text
-    from batchcore.native import CancelFlag
-    from batchcore.sources.stored import StoredRows
 
 Amounts = tuple[Decimal | None, ...]
 """Sums of `AMOUNTS`."""
@@ -44,7 +40,6 @@ class Totals:
     """Sums over many portfolios by `symbol`, `sector`, `type`, `class` or `portfolio`."""
 
     def __init__(self, policy: PolicyAudit, by: str) -> None:
-        """Take what lots are grouped by."""
         self._policy, self._by = policy, by
         self._sums: dict[str | None, Amounts] = {}
         self._portfolios = self._unexplained = 0
@@ -95,23 +90,16 @@ class Totals:
                 before = self._sums.get(key, (None,) * len(AMOUNTS))
                 self._sums[key] = tuple(map(_added, before, own))
 
-    def explanation(
-        self, *, session: dt.date, since: dt.date | None, currencies: tuple[str, ...]
-    ) -> Explanation:
-        """Return what was found."""
-        return Explanation(
-            portfolios=self._portfolios,
-            policy=self._policy.request.policy,
-            by=self._by,
-            session=session,
-            since=since,
-            daily_pnl=trimmed(self._stored),
-            computed_pnl=trimmed(self._computed),
-            rows=ordered(self._row(key, sums) for key, sums in self._sums.items()),
-            unexplained=self._unexplained,
-            examples=tuple(self._examples),
-            currencies=currencies,
-        )
+    def found(self) -> dict[str, Any]:
+        """Return what was found, by the names of `Explanation`."""
+        return {
+            "portfolios": self._portfolios,
+            "daily_pnl": trimmed(self._stored),
+            "computed_pnl": trimmed(self._computed),
+            "rows": ordered(self._row(key, sums) for key, sums in self._sums.items()),
+            "unexplained": self._unexplained,
+            "examples": tuple(self._examples),
+        }
 
     def _row(self, key: str | None, sums: Amounts) -> ExplainedRow:
         named = {"symbol", "sector", "type"} & {self._by}

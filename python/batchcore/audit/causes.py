@@ -9,7 +9,7 @@ import numpy as np
 
 from batchcore.calendar import FIRST_DATE, LAST_DATE
 from batchcore.frames import day_keys
-from batchcore.sources.stored import NEVER, UNKNOWN, Fact
+from batchcore.sources.stored import NEVER, UNKNOWN, ChangedCloses, Fact, Facts, RunChunks
 from batchcore.units import MARKET
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.frames import Bools, Bytes, Int32, Int64
-    from batchcore.sources.stored import ChangedCloses, Facts, RunChunks
 
     Counts = Callable[[Int64, Int32, Int32], Bools]
 
@@ -122,8 +121,7 @@ def causes_of(
         "split_changed": any_by_left(pair, is_held & (over_split > written.at[row]), len(day)),
         "rate_changed": rate_changed,
         "flow_changed": changed(
-            Fact.FLOW,
-            lambda row, on, _: (on <= day[row]) & ((on > since[row]) | (on == day[row])),
+            Fact.FLOW, lambda row, on, _: (on <= day[row]) & ((on > since[row]) | (on == day[row]))
         ),
         "event_added": changed(
             Fact.EVENT,

@@ -22,10 +22,10 @@ from batchcore.audit.compute import (
     in_cents,
 )
 from batchcore.audit.converted import converted_since
-from batchcore.audit.result import Difference
+from batchcore.audit.result import Difference, Tally
 from batchcore.frames import Decimals
 from batchcore.schema import Use
-from batchcore.sources.host import floats
+from batchcore.sources.host import Selection, floats
 from batchcore.sources.query import load
 from batchcore.sources.stored import (
     ANALYTIC,
@@ -45,9 +45,7 @@ if TYPE_CHECKING:
 
     from batchcore.audit.compute import Inputs, Tick
     from batchcore.audit.policy import PolicyAudit
-    from batchcore.audit.result import Tally
     from batchcore.frames import Bools, Bytes, Days, Int64
-    from batchcore.sources.host import Selection
     from batchcore.sources.stored import Facts, RunChunks, StoredRows
 
 
@@ -68,12 +66,7 @@ class ChunkCheck:
     inputs: Inputs | None = None  # to compute natively; None where the reference computes
 
     def __init__(
-        self,
-        policy: PolicyAudit,
-        ids: Bytes,
-        selection: Selection,
-        stored: StoredRows,
-        rows: Int64,
+        self, policy: PolicyAudit, ids: Bytes, selection: Selection, stored: StoredRows, rows: Int64
     ) -> None:
         """Take complete rows that were asked for, at least one."""
         self._policy = policy

@@ -12,7 +12,7 @@ from batchcore.frames import rescaled
 from batchcore.run.analysis import OBSERVATIONS
 from batchcore.run.analytic_rows import SHARE_SCALE
 from batchcore.schema import RULE_COLUMNS, Use, snapshot_figures
-from batchcore.sources.stored import ANALYTIC, EMPTY, GREEKS, SHARES
+from batchcore.sources.stored import ANALYTIC, EMPTY, GREEKS, SHARES, StoredRows
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from batchcore.audit.compute import ExpectedRows
     from batchcore.frames import Bools, Decimals, Int64, Text
-    from batchcore.sources.stored import StoredRows
 
 
 COLUMNS: Final = (*snapshot_figures(Use.ROLLFORWARD), *ANALYTIC)

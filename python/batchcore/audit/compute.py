@@ -12,10 +12,10 @@ import numpy as np
 
 from batchcore.audit.compare import value_at
 from batchcore.frames import LEFT_OUT, Decimals, Frame, Objects, Opening, Previous, taken
-from batchcore.native import CancelFlag, in_thread, roll_forward
+from batchcore.native import Book, CancelFlag, in_thread, roll_forward
 from batchcore.schema import SNAPSHOT_SCALES
 from batchcore.sources.reference_rows import as_decimals
-from batchcore.sources.stored import SHARES
+from batchcore.sources.stored import SHARES, StoredRows
 from batchcore.units import CENTS, State
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from batchcore.audit.policy import PolicyAudit
     from batchcore.frames import Bools, FloatObjects, Int32, Int64, Rows, Text
-    from batchcore.native import Book
-    from batchcore.sources.stored import StoredRows
 
     Tick = Callable[[int], None]
     Shares = npt.NDArray[np.object_]

@@ -6,24 +6,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from batchcore.audit.causes import any_by_left, latest_change, pairs
+from batchcore.audit.causes import WriteTimes, any_by_left, latest_change, pairs
 from batchcore.run.changes import legs, unit
-from batchcore.sources.host import located
+from batchcore.sources.host import Selection, located
 from batchcore.sources.query import load
-from batchcore.sources.rates import load_names, select_foreign_held
-from batchcore.sources.stored import ChangedCloses, select_rate_changes
+from batchcore.sources.rates import ForeignHeld, load_names, select_foreign_held
+from batchcore.sources.stored import ChangedCloses, RateChanges, select_rate_changes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from batchcore.audit.causes import WriteTimes
     from batchcore.config import Settings
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Bools, Bytes, Int32, Int64
     from batchcore.pg.session import Session
-    from batchcore.sources.host import Selection
-    from batchcore.sources.rates import ForeignHeld
-    from batchcore.sources.stored import RateChanges
 
 
 async def converted_since(  # noqa: PLR0917  # where to look, and for whom

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from batchcore import policies
-from batchcore.audit.compute import Inputs, columns_of
-from batchcore.calendar import day_of
-from batchcore.db.catalog import inspect
+from batchcore.audit.compute import ExpectedRows, Inputs, Links, columns_of
+from batchcore.calendar import Calendar, day_of
+from batchcore.db.catalog import Catalog, inspect
 from batchcore.db.check import check
 from batchcore.errors import ConfigError
-from batchcore.native import Book
+from batchcore.native import Book, CancelFlag, Host, Market
 from batchcore.schema import Use
 from batchcore.sources import stored as stores
 from batchcore.sources.events_flows import select_events, select_flows
-from batchcore.sources.host import located
+from batchcore.sources.host import Selection, located
 from batchcore.sources.positions import select_all_positions, select_positions
 from batchcore.sources.prices import load_calendar
-from batchcore.sources.query import load
+from batchcore.sources.query import Query, load
 from batchcore.sources.rates import select_homes
 from batchcore.sources.reference_rows import Reader, load_plainly
 
@@ -30,9 +30,7 @@ if TYPE_CHECKING:
 
     from batchcore.audit.chunk_check import ChunkCheck
     from batchcore.audit.compare import Judgement
-    from batchcore.audit.compute import ExpectedRows, Links, Roll, Shares
-    from batchcore.calendar import Calendar
-    from batchcore.db.catalog import Catalog
+    from batchcore.audit.compute import Roll, Shares
     from batchcore.frames import (
         Bools,
         Bytes,
@@ -43,13 +41,10 @@ if TYPE_CHECKING:
         Positions,
         Rows,
     )
-    from batchcore.native import CancelFlag, Host, Market
     from batchcore.pg.session import Session
     from batchcore.run.request import Request
     from batchcore.run.valuation import Valuation
-    from batchcore.sources.host import Selection
     from batchcore.sources.portfolios import Portfolios
-    from batchcore.sources.query import Query
     from batchcore.sources.stored import OwnEquities, StoredRows
 
 

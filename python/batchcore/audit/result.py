@@ -6,7 +6,7 @@ import datetime as dt
 import json
 import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from decimal import Decimal
 from fractions import Fraction
@@ -16,17 +16,14 @@ import numpy as np
 
 from batchcore import arrow
 from batchcore.audit.causes import CAUSES
-from batchcore.audit.compare import ALL_COLUMNS, PLACE, REASONS, shares_apart
+from batchcore.audit.compare import ALL_COLUMNS, PLACE, REASONS, Judgement, shares_apart
 from batchcore.words import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     import numpy.typing as npt
 
     from batchcore.arrow import ArrowColumn
     from batchcore.audit.chunk_check import DifferingCells
-    from batchcore.audit.compare import Judgement
     from batchcore.frames import Bools, Bytes
 
 EXAMPLES: Final = 20

@@ -15,7 +15,7 @@ from batchcore import calendar as calendars
 from batchcore.audit.chunk_check import ChunkCheck
 from batchcore.audit.compare import Judgement, differs, value_at
 from batchcore.audit.compute import in_cents
-from batchcore.audit.policy import policy_audit
+from batchcore.audit.policy import PolicyAudit, policy_audit
 from batchcore.audit.result import (
     EQUITY,
     Difference,
@@ -36,7 +36,6 @@ from batchcore.sources.query import load
 from batchcore.units import State
 
 if TYPE_CHECKING:
-    from batchcore.audit.policy import PolicyAudit
     from batchcore.frames import Bools, Int64
     from batchcore.sources.stored import OwnEquities, StoredRows
 
@@ -107,8 +106,7 @@ async def verify(
         settings=settings,
     )
     if sample is not None and sample < 1:
-        msg = f"sample is {sample}, expected 1 or more"
-        raise ConfigError(msg, "sample")
+        raise ConfigError(f"sample is {sample}, expected 1 or more", "sample")
     began = time.perf_counter()
     async with Database(db, borrow=True).reading("verify") as session:
         audit = await policy_audit(session, request, fast=fast)

@@ -161,9 +161,7 @@ class RunRecord:
 
 
 def database_dicts(
-    many: ManyResult,
-    codes: Mapping[str, int],
-    document: Callable[[BatchResult], Mapping[str, Any]],
+    many: ManyResult, codes: Mapping[str, int], document: Callable[[BatchResult], Mapping[str, Any]]
 ) -> dict[str, Any]:
     """Return the report of each database as JSON has it."""
     return {

@@ -22,8 +22,7 @@ def check_basis(call: Call, symbol: str) -> int:
     """Say what closes and quantities of a symbol are stated in, and by which figures."""
     if call.record.artifact is not None:
         call.record.artifact = None
-        msg = "--check-basis writes no artifact: give --json instead"
-        raise ConfigError(msg, "artifact")
+        raise ConfigError("--check-basis writes no artifact: give --json instead", "artifact")
     result = finish(batchcore.check_basis(call.url, symbol, schema=call.schema))
     call.answer(result.to_dict(), lambda: "\n".join(basis_lines(result)))
     return DONE

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import batchcore
-from batchcore.cli.app import views
+from batchcore.cli.app import Call, views
 from batchcore.cli.artifact import database_dicts
 from batchcore.cli.exits import WORST, exit_code, one_line, redacted
 from batchcore.cli.output import print_stderr
@@ -17,7 +17,6 @@ from batchcore.errors import ConfigError, SchemaError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from batchcore.cli.app import Call
     from batchcore.run.many import ManyResult
     from batchcore.run.result import BatchResult
 

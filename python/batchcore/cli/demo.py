@@ -15,10 +15,9 @@ from batchcore.cli.options import Seed, option
 from batchcore.cli.output import print_stderr, showing_progress
 from batchcore.cli.run import failure_lines, issue_lines, marks_text, sessions_text
 from batchcore.cli.signals import finish
-from batchcore.config import Settings
+from batchcore.config import Schema, Settings
 
 if TYPE_CHECKING:
-    from batchcore.config import Schema
     from batchcore.pages.write import Written
     from batchcore.run.result import BatchResult
 

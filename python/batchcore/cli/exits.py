@@ -7,13 +7,7 @@ from typing import Any, Final
 
 import typer
 
-from batchcore.errors import (
-    BatchcoreError,
-    ConfigError,
-    InputError,
-    LeaseHeldError,
-    SchemaError,
-)
+from batchcore.errors import BatchcoreError, ConfigError, InputError, LeaseHeldError, SchemaError
 from batchcore.redact import Redactor
 
 DONE: Final = 0

@@ -7,7 +7,13 @@ from decimal import ROUND_HALF_UP, Decimal, Inexact, localcontext
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import batchcore
-from batchcore.attribution.explanation import NOT_EXPLAINED
+from batchcore.attribution.explanation import (
+    AMOUNTS,
+    NOT_EXPLAINED,
+    TYPES,
+    ExplainedRow,
+    Explanation,
+)
 from batchcore.cli import options as given
 from batchcore.cli.app import Call, command
 from batchcore.cli.exits import DONE, INCOMPLETE
@@ -25,7 +31,6 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from batchcore.attribution.explanation import ExplainedRow, Explanation
 
 _FOREIGN: Final = ("currency_effect", "price_effect", "currency", "rate", "rate_before")
 """Columns that are shown where a rate counts (C6)."""
@@ -52,13 +57,9 @@ _ORDER: Final = (
 )
 """The same in the order of the columns."""
 
-_TEXTS: Final = frozenset(
-    {"key", "symbol", "sector", "type", "status", "status_before", "currency"}
-)
-_SIGNED: Final = frozenset(
-    {"unrealized_change", "realized", "contribution", "price_effect", "currency_effect"}
-)
-_AMOUNTS: Final = _SIGNED | {"value"}
+_TEXTS: Final = frozenset(name for name, kind in TYPES.items() if kind is str)
+_AMOUNTS: Final = frozenset({*AMOUNTS, "contribution"})
+_SIGNED: Final = _AMOUNTS - {"value"}
 
 _LEAST_TEXT: Final = 8
 """Characters that a narrow terminal leaves of a text."""
@@ -106,9 +107,7 @@ def explain(
         document["rows"] = document["rows"][:top]
         shown = top or LISTED
         call.answer(
-            document,
-            lambda: explained_text(found, shown),
-            lambda: explained_parts(found, shown),
+            document, lambda: explained_text(found, shown), lambda: explained_parts(found, shown)
         )
     return DONE if found.explained and not found.unbalanced else INCOMPLETE
 
@@ -215,10 +214,7 @@ def _unexplained_lines(found: Explanation) -> list[str]:
     of = f"{found.unexplained:,} of {counted(found.portfolios, 'portfolio')}"
     head, *lines = aligned([("  portfolio", "stored", "computed"), *worst], left={0})
     why = "data have changed since the snapshots were written, or their runs had other options"
-    return [
-        f"{NOT_EXPLAINED}: {of}: {why}",
-        *(head, *_cut(lines, found.unexplained)),
-    ]
+    return [f"{NOT_EXPLAINED}: {of}: {why}", *(head, *_cut(lines, found.unexplained))]
 
 
 def _cut(lines: Sequence[str], count: int | None = None) -> list[str]:

@@ -8,20 +8,16 @@ import inspect
 import os
 import sys
 import uuid
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, get_args, get_type_hints
+from typing import Annotated, Any, Final, get_args, get_type_hints
 
 import typer
 
 from batchcore.cli.exits import redacted
-from batchcore.config import INCEPTION, MOST_SHARDS, VALUATION, Settings
+from batchcore.config import INCEPTION, MOST_SHARDS, VALUATION, Schema, Settings
 from batchcore.errors import ConfigError
 from batchcore.options import RunOptions
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
-
-    from batchcore.config import Schema
 
 URL_VARIABLE: Final = "BATCHCORE_DATABASE_URL"
 ARTIFACT_VARIABLE: Final = "BATCHCORE_ARTIFACT"

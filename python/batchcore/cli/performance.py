@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import batchcore
 from batchcore.cli import options as given
@@ -74,9 +74,9 @@ def performance_text(result: Performance, benchmark: str | None) -> str:
     if len(result) == 0:
         return "no portfolio"
     shown = list(result.rows()[:LISTED])
-    named = _columns(shown, benchmark)
-    table = [[name for name, _ in named]]
-    table += [[_word(cell(row)) for _, cell in named] for row in shown]
+    columns = _columns(shown, benchmark)
+    table = [[one.head for one in columns]]
+    table += [[_word(one.cell(row)) for one in columns] for row in shown]
     lines = aligned(table)
     if len(shown) < len(result):
         lines.append(f"{counted(len(result) - len(shown), 'more row')}, which --json lists")
@@ -93,18 +93,16 @@ def performance_parts(result: Performance, benchmark: str | None) -> Iterable[Re
     rows = result.rows()
     for of, reason in _reasons(rows[:LISTED]):
         yield tables.warn(f"{of}: {reason}")
-    named, title = _columns(rows, benchmark), ""
+    columns, title = _columns(rows, benchmark), ""
     if len({row["portfolio_id"] for row in rows}) == 1:
-        named, title = named[1:], f"Portfolio {rows[0]['portfolio_id']}"
-    columns = [
-        tables.Column(name, right=name not in TEXTS, drop=DROPPED.get(name, 0)) for name, _ in named
-    ]
+        columns, title = columns[1:], f"Portfolio {rows[0]['portfolio_id']}"
 
     def shown(value: object) -> tables.Cell:
         return tables.gain(_word(value)) if isinstance(value, Gain) else _word(value)
 
-    cells = [[shown(cell(row)) for _, cell in named] for row in rows]
-    yield tables.Listing(columns, cells, title=title)
+    cells = [[shown(one.cell(row)) for one in columns] for row in rows]
+    heads = [tables.Column(one.head, right=one.kind is not str, drop=one.drop) for one in columns]
+    yield tables.Listing(heads, cells, title=title)
 
 
 class Share(float):
@@ -115,53 +113,46 @@ class Gain(Share):
     """One that is a gain or a loss, shown with its sign."""
 
 
-TEXTS: Final = ("portfolio", "period", "from", "to", "peak", "trough", "recovered")
-DROPPED: Final = {
-    "recovered": 9,
-    "trough": 8,
-    "peak": 7,
-    "a year": 6,
-    "IRR a year": 6,
-    "volatility": 5,
-    "IRR": 4,
-    "from": 3,
-    "to": 2,
-    "drawdown": 1,
-}
-"""Columns that are left out first where the terminal is narrow, by rank."""
+class Shown(NamedTuple):
+    """A column of a table."""
 
-_FIGURES: Final = {
-    "return": ("twr", Gain),
-    "a year": ("twr_annual", Gain),
-    "IRR": ("mwr", Gain),
-    "IRR a year": ("mwr_annual", Gain),
-    "volatility": ("volatility", Share),
-    "drawdown": ("max_drawdown", Gain),
-}
+    head: str
+    name: str  # of the column of `Performance`
+    kind: Callable[[Any], object] = str
+    drop: int = 0  # the higher, the sooner a narrow terminal leaves it out; 0 stays
+
+    def cell(self, row: Row) -> object:
+        """Return what it shows of a row."""
+        value = row[self.name]
+        return None if value is None else self.kind(value)
 
 
-def _columns(rows: list[Row], benchmark: str | None) -> list[tuple[str, Callable[[Row], object]]]:
-    """Return heads and cells of a table; what no row has is left out."""
+SHOWN: Final = (
+    Shown("portfolio", "portfolio_id"),
+    Shown("period", "period"),
+    Shown("from", "start", drop=3),
+    Shown("to", "end", drop=2),
+    Shown("sessions", "sessions", int),
+    Shown("return", "twr", Gain),
+    Shown("a year", "twr_annual", Gain, drop=6),
+    Shown("IRR", "mwr", Gain, drop=4),
+    Shown("IRR a year", "mwr_annual", Gain, drop=6),
+    Shown("volatility", "volatility", Share, drop=5),
+    Shown("drawdown", "max_drawdown", Gain, drop=1),
+    Shown("peak", "peak", drop=7),
+    Shown("trough", "trough", drop=8),
+    Shown("recovered", "recovered", drop=9),
+)
 
-    def of(name: str, kind: Callable[[Any], object] = str) -> Callable[[Row], object]:
-        return lambda row: None if row[name] is None else kind(row[name])
 
-    found = [
-        ("portfolio", of("portfolio_id")),
-        ("period", of("period")),
-        ("from", of("start")),
-        ("to", of("end")),
-        ("sessions", of("sessions", int)),
-        *((head, of(name, kind)) for head, (name, kind) in _FIGURES.items()),
-        *((name, of(name)) for name in ("peak", "trough", "recovered")),
-    ]
+def _columns(rows: list[Row], benchmark: str | None) -> list[Shown]:
+    """Return the columns of a table; what no row has is left out."""
+    found = list(SHOWN)
     if benchmark is not None:
-        found += [(benchmark, of("benchmark", Gain)), ("difference", of("difference", Gain))]
+        found += [Shown(benchmark, "benchmark", Gain), Shown("difference", "difference", Gain)]
     always = ("portfolio", "period", "sessions", "return", benchmark)
     return [
-        (head, cell)
-        for head, cell in found
-        if head in always or any(cell(row) is not None for row in rows)
+        one for one in found if one.head in always or any(one.cell(row) is not None for row in rows)
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path  # the command line looks at types
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 from batchcore.cli import options as given
 from batchcore.cli.app import Call, command
@@ -15,9 +15,6 @@ from batchcore.config import VALUATION, Settings
 from batchcore.errors import ConfigError
 from batchcore.options import RunOptions
 from batchcore.units import MARKET
-
-if TYPE_CHECKING:
-    from batchcore.pages.write import Written
 
 _DEFAULTS: Final = RunOptions()
 
@@ -60,15 +57,13 @@ def report(
     lookback_days: Annotated[
         int | None,
         option(
-            "N",
-            f"Days after which closes are stale; default: {_DEFAULTS.settings.lookback_days}.",
+            "N", f"Days after which closes are stale; default: {_DEFAULTS.settings.lookback_days}."
         ),
     ] = None,
     fx_lookback_days: Annotated[
         int | None,
         option(
-            "N",
-            f"Maximum age of a rate in days; default: {_DEFAULTS.settings.fx_lookback_days}.",
+            "N", f"Maximum age of a rate in days; default: {_DEFAULTS.settings.fx_lookback_days}."
         ),
     ] = None,
     fx_pivot: Annotated[
@@ -119,11 +114,7 @@ def report(
             out, lambda: load_portfolio_page(call.url, portfolio, settings=settings, **asked)
         )
     written = finish(work)
-    call.answer(asdict(written), lambda: written_text(written))
-    return DONE
-
-
-def written_text(written: Written) -> str:
-    """Return which page was written, and where."""
     kilobytes = -(-written.size_bytes // 1000)
-    return f"{written.page} {written.shows}: {written.path}, {kilobytes:,} kB"
+    text = f"{written.page} {written.shows}: {written.path}, {kilobytes:,} kB"
+    call.answer(asdict(written), lambda: text)
+    return DONE

@@ -131,8 +131,7 @@ def run_batch(
     """Return the result of a run or repair of the portfolios that are named or in a file."""
     if dry_run and call.record.metrics is not None:
         call.record.metrics = None
-        msg = "a dry run has no metrics: give --artifact or --json instead"
-        raise ConfigError(msg, "metrics")
+        raise ConfigError("a dry run has no metrics: give --artifact or --json instead", "metrics")
     start, end, portfolios, file = which
     if file is not None:
         portfolios = given.portfolios(portfolios, file)

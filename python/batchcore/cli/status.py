@@ -52,9 +52,7 @@ def status(
         whole = group_dict(found)
         latest = [one.to_dict() for one in ledger.latest_of_each(found)]
         call.answer(
-            whole,
-            lambda: group_text(whole, latest),
-            lambda: views().group_parts(whole, latest),
+            whole, lambda: group_text(whole, latest), lambda: views().group_parts(whole, latest)
         )
         return CODES.get(whole["state"], FAILED)
     own = found[0].to_dict()

@@ -8,22 +8,18 @@ decimals, None, or what `bad`, `warn`, `good`, `dim` and `gain` make of them.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 
 from rich import box
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
 from batchcore.cli.output import LISTED
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
-    from rich.console import ConsoleOptions, RenderableType, RenderResult
 
 Row = TypeVar("Row")
 Cell = str | int | Decimal | Text | None
@@ -64,7 +60,6 @@ class Listing:
     where: str = "--json lists all"  # where the others are
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Yield the table, and what it leaves out."""
         rows = [[cell_text(cell) for cell in row] for row in self.rows[: self.most]]
         last = [] if self.last is None else [[cell_text(cell) for cell in self.last]]
         widths = [
@@ -154,7 +149,6 @@ class Facts:
     pairs: Iterable[tuple[str, Cell]]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Yield them as a grid."""
         grid = Table.grid(padding=(0, GAP))
         grid.add_column(style="dim", no_wrap=True)
         grid.add_column(overflow="fold")
@@ -172,7 +166,6 @@ class Bars:
     least: float  # shares below it are bad
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Yield a line, which wraps where it must."""
         marks = TENTHS if options.ascii_only else BLOCKS
         line = Text()
         for share in self.shares:

@@ -21,24 +21,8 @@ from batchcore.cli.run import (
     shard_lines,
     stamp_lines,
 )
-from batchcore.cli.status import (
-    command_text,
-    correction_lines,
-    range_text,
-    split_issues,
-    view_text,
-)
-from batchcore.cli.tables import (
-    Bars,
-    Column,
-    Facts,
-    Listing,
-    bad,
-    dim,
-    good,
-    listing,
-    warn,
-)
+from batchcore.cli.status import command_text, correction_lines, range_text, split_issues, view_text
+from batchcore.cli.tables import Bars, Cell, Column, Facts, Listing, bad, dim, good, listing, warn
 from batchcore.cli.verify import exact
 from batchcore.config import CHECKS
 from batchcore.words import counted, counted_are, differ
@@ -50,7 +34,6 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from batchcore.audit.result import VerifyResult
-    from batchcore.cli.tables import Cell
     from batchcore.run.many import ManyResult
     from batchcore.run.result import BatchResult
 

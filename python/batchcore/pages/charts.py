@@ -10,7 +10,7 @@ from matplotlib import dates as mdates
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from batchcore.pages import texts
-from batchcore.pages.drawing import COLOURS, drawn
+from batchcore.pages.drawing import COLOURS, Canvas, drawn
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
     from batchcore.attribution.explanation import Explanation
-    from batchcore.pages.drawing import Canvas
 
 Row = TypeVar("Row")
 

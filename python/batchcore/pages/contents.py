@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from batchcore.attribution.explanation import Explanation
+    from batchcore.audit.result import VerifyResult
     from batchcore.frames import Bytes
     from batchcore.run.result import ShardResult
 
@@ -142,17 +143,6 @@ class ReturnSpread:
         return self.below + sum(self.counts) + self.above
 
 
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """What `verify` found of the rows of the last session."""
-
-    rows: int = 0
-    rows_differing: int = 0
-    cells: int = 0  # compared
-    differing: Mapping[str, int] = field(default_factory=dict)  # columns, where any cell does
-    not_checkable: Mapping[str, int] = field(default_factory=dict)  # cells by reason
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Night:
     """What the page of a night shows."""
@@ -175,7 +165,8 @@ class Night:
     by_sector: Explanation | None = None
     returns: ReturnSpread | None = None  # None without any return
     history: tuple[RunFacts, ...] = ()  # the last runs, the oldest first, this one last
-    verified: Verified | None = None  # None if that was not asked for
+    verifies: bool = False  # whether the rows of the last session were to be recomputed
+    verified: VerifyResult | None = None  # None too where there are none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from batchcore.calendar import date_of
 from batchcore.native import compound
-from batchcore.returns.chunk import basis_of
+from batchcore.returns.chunk import Chain, basis_of
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from batchcore.frames import WideDecimals
-    from batchcore.returns.chunk import Chain
 
 Part = TypeVar("Part")
 

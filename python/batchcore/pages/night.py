@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import Counter
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,16 +16,8 @@ from batchcore import policies
 from batchcore.arguments import checked_id
 from batchcore.attribution.explainer import explain
 from batchcore.audit.verifier import verify
-from batchcore.config import (
-    CHECKS,
-    PRICE_LOW,
-    RUN_STATES,
-    VALUATION,
-    Schema,
-    Settings,
-    shard_text,
-)
-from batchcore.db.catalog import inspect
+from batchcore.config import CHECKS, PRICE_LOW, RUN_STATES, VALUATION, Schema, Settings, shard_text
+from batchcore.db.catalog import Catalog, inspect
 from batchcore.db.check import check, check_revision
 from batchcore.errors import ConfigError
 from batchcore.native import build_market
@@ -41,41 +34,30 @@ from batchcore.pages.contents import (
     ReturnSpread,
     RunFacts,
     Totals,
-    Verified,
 )
 from batchcore.pg.database import Database
 from batchcore.pg.ledger import Ledger
 from batchcore.run.monitor import Monitor
 from batchcore.run.plan import NEVER
-from batchcore.run.price_gaps import latest_closes
+from batchcore.run.price_gaps import LatestCloses, latest_closes
 from batchcore.run.prices import PriceWindow, load_closes
 from batchcore.run.result import Coverage
-from batchcore.run.status import latest_of_each, run_of, shards_of
+from batchcore.run.status import RunStatus, latest_of_each, run_of, shards_of
 from batchcore.sources.host import Selection
-from batchcore.sources.positions import load_symbols, select_held_symbols
+from batchcore.sources.positions import HeldSymbols, load_symbols, select_held_symbols
 from batchcore.sources.prices import load_calendar, select_price_dates
 from batchcore.sources.query import load
-from batchcore.sources.snapshots import (
-    load_named,
-    load_totals,
-    select_ids,
-    select_session_returns,
-)
+from batchcore.sources.snapshots import load_named, load_totals, select_ids, select_session_returns
 from batchcore.sources.stored import StoredSource, select_latest_day, uuid_at
 from batchcore.units import Mark, State
 from batchcore.values import normalised
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Mapping, Sequence
 
     from batchcore.calendar import Calendar
-    from batchcore.db.catalog import Catalog
     from batchcore.frames import Int32, Int64, Prices, Text
     from batchcore.pg.session import Session
-    from batchcore.run.price_gaps import LatestCloses
-    from batchcore.run.status import RunStatus
-    from batchcore.sources.positions import HeldSymbols
     from batchcore.sources.snapshots import SessionReturns
 
 RUNS: Final = 30
@@ -131,31 +113,26 @@ async def load_night(
         return await _Loader(session, catalog, history, verifies=verifies).load()
 
 
+@dataclass
 class _Loader:
     """Loads the parts of one page."""
 
-    def __init__(
-        self,
-        session: Session,
-        catalog: Catalog,
-        history: Sequence[Sequence[RunStatus]],
-        *,
-        verifies: bool,
-    ) -> None:
-        self.session = session
-        self.catalog = catalog
-        self.history = history
-        self.runs, self.latest = history[0], latest_of_each(history[0])
+    session: Session
+    catalog: Catalog
+    history: Sequence[Sequence[RunStatus]]
+    verifies: bool
+
+    def __post_init__(self) -> None:
+        self.runs, self.latest = self.history[0], latest_of_each(self.history[0])
         self.run = self.latest[-1]
         self.asked = self.run.asked
         self.latest_ids = [run.run_id for run in self.latest]
-        self.ledger = Ledger(catalog.schema)
-        self.verifies = verifies
+        self.ledger = Ledger(self.catalog.schema)
         own = {name: self.asked[name] for name in VALUATION if name in self.asked}
         self.rules: dict[str, Any] = {
             "policy": self.asked["policy"],
             "calendar": self.asked["calendar"],
-            "settings": Settings(schema=catalog.schema, **own),
+            "settings": Settings(schema=self.catalog.schema, **own),
         }
 
     async def load(self) -> Night:
@@ -163,7 +140,7 @@ class _Loader:
         calendar = await load_calendar(self.session, self.catalog, self.asked["calendar"])
         sessions = await self._sessions(calendar, selection)
         last = int(sessions[-1]) if len(sessions) else None
-        shown: dict[str, Any] = {"verified": Verified()} if self.verifies else {}
+        shown: dict[str, Any] = {}
         if last is not None:
             shown |= {
                 "session": calendars.date_of(last),
@@ -184,6 +161,7 @@ class _Loader:
             findings=await self._findings() if checks_prices else None,
             failed=await self._failed(),
             history=tuple(map(facts, reversed(self.history))),
+            verifies=self.verifies,
             **shown,
         )
 
@@ -232,7 +210,10 @@ class _Loader:
             explained = await explain(session.raw, ids, date, by=by, **self.rules)
             found[f"by_{by}"] = None if explained.daily_pnl is None else explained
         if self.verifies:
-            found["verified"] = await self._verified(ids, date)
+            weights = self.asked["beta_weights"]
+            found["verified"] = await verify(
+                session.raw, date, date, ids, beta_weights=weights, fast=True, **self.rules
+            )
         return found
 
     async def _spread(self, known: SessionReturns, day: int, without: int) -> ReturnSpread:
@@ -259,20 +240,6 @@ class _Loader:
             without=without,
             lowest=tuple(map(one, low.tolist())),
             highest=tuple(map(one, high.tolist())),
-        )
-
-    async def _verified(self, ids: list[uuid.UUID] | None, date: dt.date) -> Verified:
-        weights = self.asked["beta_weights"]
-        found = await verify(
-            self.session.raw, date, date, ids, beta_weights=weights, fast=True, **self.rules
-        )
-        columns = zip(found.columns.name, found.columns.differing.tolist(), strict=True)
-        return Verified(
-            found.rows,
-            found.rows_differing,
-            found.checked,
-            {name: differing for name, differing in columns if differing},
-            found.not_checkable,
         )
 
     async def _prices(self, selection: Selection, sessions: Int32) -> dict[str, Any]:

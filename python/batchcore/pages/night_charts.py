@@ -25,7 +25,7 @@ from batchcore.pages.charts import (
     step_labels,
     table,
 )
-from batchcore.pages.drawing import COLOURS
+from batchcore.pages.drawing import COLOURS, Canvas
 from batchcore.units import Mark
 from batchcore.words import counted
 
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     from batchcore.frames import Bools
     from batchcore.pages.contents import MarkMap, Night, ReturnSpread
-    from batchcore.pages.drawing import Canvas
 
 STATUS_ROLES: Final = {
     "ok": ("fresh", "all marks fresh"),

@@ -16,7 +16,7 @@ from batchcore.analytics.sector_exposure import RENAMED
 from batchcore.arguments import checked_id
 from batchcore.attribution.explainer import explain
 from batchcore.config import Settings
-from batchcore.db.catalog import inspect
+from batchcore.db.catalog import Catalog, inspect
 from batchcore.db.check import check
 from batchcore.errors import ConfigError
 from batchcore.frames import Flows
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from batchcore.calendar import Calendar
-    from batchcore.db.catalog import Catalog
     from batchcore.frames import Int32
     from batchcore.pg.session import Session
 
@@ -176,8 +175,7 @@ def finite(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def points_of(
-    rows: Sequence[Mapping[str, Any]],
-    returns: Mapping[int, tuple[Decimal | None, Decimal | None]],
+    rows: Sequence[Mapping[str, Any]], returns: Mapping[int, tuple[Decimal | None, Decimal | None]]
 ) -> tuple[Point, ...]:
     """Return stored rows, with the returns and falls up to all but the first by their days."""
     none = Decimal(0)

@@ -23,7 +23,7 @@ from batchcore.pages.charts import (
     signed_percent,
     table,
 )
-from batchcore.pages.drawing import COLOURS
+from batchcore.pages.drawing import COLOURS, Canvas
 from batchcore.words import counted
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from batchcore.pages.contents import Point, PortfolioPage, Share
-    from batchcore.pages.drawing import Canvas
 
 NAMED: Final = 5
 """How many missing sessions are named."""

@@ -14,14 +14,14 @@ from batchcore.config import shard_text
 from batchcore.pages import charts, night_charts, portfolio_charts, texts
 from batchcore.pages.advice import advice
 from batchcore.pages.charts import Cell, Chart, Column, Table, table
-from batchcore.pages.contents import FINDINGS
+from batchcore.pages.contents import FINDINGS, Night, PortfolioPage
 from batchcore.words import counted, differ
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from batchcore.attribution.explanation import Explanation
-    from batchcore.pages.contents import Night, PortfolioPage, Verified
+    from batchcore.audit.result import VerifyResult
 
 OUTCOMES: Final = {
     "complete": "good",
@@ -222,7 +222,7 @@ def _night_sections(night: Night) -> list[Section]:
             "Nothing was written in the runs that the ledger has.",
         ),
     ]
-    if night.verified is not None:
+    if night.verifies:
         sections.append(_verified(night.verified, day))
     return sections
 
@@ -323,18 +323,19 @@ def _attributed(
     return replace(_drawn(name, title, shown, absent), warning=" ".join(warnings))
 
 
-def _verified(found: Verified, day: str) -> Section:
+def _verified(found: VerifyResult | None, day: str) -> Section:
     title = "What verify found"
-    if not found.rows:
+    if found is None or not found.rows:
         absent = (
             "No complete snapshot of the last session is stored, so there was none to recompute."
         )
         return Section("verified", title, absent=absent)
     checked = (
-        f"{counted(found.rows, 'snapshot')} recomputed, {counted(found.cells, 'cell')} compared"
+        f"{counted(found.rows, 'snapshot')} recomputed, {counted(found.checked, 'cell')} compared"
     )
     lead = f"Of {day} alone: {checked}; {differ(found.rows_differing)}."
-    rows = [(name, Cell(texts.count(number), "loss")) for name, number in found.differing.items()]
+    columns = zip(found.columns.name, found.columns.differing.tolist(), strict=True)
+    rows = [(name, Cell(texts.count(number), "loss")) for name, number in columns if number]
     rows += [
         (f"not checkable: {name}", Cell(texts.count(number)))
         for name, number in found.not_checkable.items()

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from batchcore.errors import ConfigError
 from batchcore.files import replace_file
 from batchcore.late_imports import imported
-from batchcore.pages.contents import Night
-
-if TYPE_CHECKING:
-    import os
-    from collections.abc import Awaitable, Callable
-
-    from batchcore.pages.contents import PortfolioPage
+from batchcore.pages.contents import Night, PortfolioPage
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import numpy as np
 
 from batchcore.calendar import iso_of
 from batchcore.errors import ConfigError
-from batchcore.frames import Text, distinct
+from batchcore.frames import Prices, Text, distinct
 from batchcore.returns.ratios import DECIMALS, of_decimals
 from batchcore.run.prices import valid_rows
 from batchcore.run.valuation import Valuation
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from batchcore.config import Settings
     from batchcore.db.catalog import Catalog
-    from batchcore.frames import Prices
     from batchcore.native import Market
     from batchcore.pg.session import Session
     from batchcore.returns.result import Performance
@@ -43,8 +42,7 @@ class Benchmark:
     def of(cls, symbol: str, settings: Settings) -> Benchmark:
         """Return the benchmark of a symbol in any spelling; raise if it is blank."""
         if not isinstance(symbol, str) or not symbol.strip(" "):
-            msg = f"benchmark is {symbol!r}, expected a symbol"
-            raise ConfigError(msg, "benchmark")
+            raise ConfigError(f"benchmark is {symbol!r}, expected a symbol", "benchmark")
         return cls(normalised(symbol), settings)
 
     async def beside(

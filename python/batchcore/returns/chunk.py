@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from batchcore.calendar import iso_of
+from batchcore.calendar import Calendar, iso_of
 from batchcore.frames import (
     Days,
     Decimals,
@@ -21,9 +21,9 @@ from batchcore.frames import (
     known_states,
     rescaled,
 )
-from batchcore.native import compound
+from batchcore.native import RATIO_SCALE, CancelFlag, compound
 from batchcore.returns import money_weighted as mwr
-from batchcore.returns.ratios import DECIMALS, null_ratios, of_decimals
+from batchcore.returns.ratios import DECIMALS, of_decimals
 from batchcore.returns.result import Performance
 from batchcore.sources.host import located
 from batchcore.units import State
@@ -32,9 +32,7 @@ from batchcore.words import counted
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from batchcore.calendar import Calendar
     from batchcore.frames import Bools, Floats, Flows, Ids, Int32, Int64
-    from batchcore.native import CancelFlag
     from batchcore.returns.periods import Period
     from batchcore.sources.snapshots import ChainRows
 
@@ -280,7 +278,7 @@ def performance_of(
             for name, row in days_of.items()
         },
     }
-    no_benchmark = null_ratios(len(spans.span))
+    no_benchmark = WideDecimals.nulls(len(spans.span), RATIO_SCALE)
     return Performance(
         portfolio_id=np.ascontiguousarray(ids[spans.portfolio]),
         period=Text.of([one.name for one in periods] * len(ids)),
@@ -433,7 +431,8 @@ def _of_spans(column: Any, span: Int64) -> Any:  # noqa: ANN401  # the type give
             return np.full(len(span), nothing, dtype=column.dtype)
         return np.where(there, column[row], nothing).astype(column.dtype)
     if len(column) == 0:
-        return null_ratios(len(span)) if isinstance(column, WideDecimals) else Days.nulls(len(span))
+        of_scale = (column.scale,) if isinstance(column, WideDecimals) else ()
+        return type(column).nulls(len(span), *of_scale)
     return _where(there, column.take(row))
 
 

@@ -20,29 +20,22 @@ from batchcore.native import CancelFlag, in_thread
 from batchcore.options import Progress  # noqa: TC001  # callers may look at types
 from batchcore.returns.benchmark import Benchmark
 from batchcore.returns.chunk import INFLOWS, performance_of
-from batchcore.returns.periods import chosen
+from batchcore.returns.periods import Period, chosen
 from batchcore.returns.result import Performance
 from batchcore.run.plan import check_found
-from batchcore.run.request import requested
+from batchcore.run.request import Request, requested
 from batchcore.schema import Use
 from batchcore.sources.events_flows import FLOWS, select_flows
 from batchcore.sources.host import Selection
 from batchcore.sources.prices import load_calendar
 from batchcore.sources.query import load
-from batchcore.sources.snapshots import (
-    ChainRows,
-    select_chain_rows,
-    select_ids,
-    select_last_days,
-)
+from batchcore.sources.snapshots import ChainRows, select_chain_rows, select_ids, select_last_days
 
 if TYPE_CHECKING:
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Ids
     from batchcore.pg.session import Session
-    from batchcore.returns.periods import Period
-    from batchcore.run.request import Request
 
 ROWS_OF_A_CHUNK: Final = 200_000
 """Snapshots of the portfolios that are read together: some 30 MiB while they are computed."""
@@ -111,10 +104,7 @@ async def performance(
         uses |= Use.PRICES
     if beside is not None:
         uses |= Use.SPLITS
-    async with reading(db, request.settings.schema, uses) as (
-        session,
-        catalog,
-    ):
+    async with reading(db, request.settings.schema, uses) as (session, catalog):
         known = await load_calendar(session, catalog, calendar)
         chains = Chains(session, catalog, known, request)
         await chains.prepare()
@@ -128,7 +118,6 @@ class Chains:
     def __init__(
         self, session: Session, catalog: Catalog, calendar: Calendar, request: Request
     ) -> None:
-        """Take where they are read, and which."""
         self._session, self._catalog = session, catalog
         self._calendar, self._request = calendar, request
         end = request.end
@@ -156,11 +145,7 @@ class Chains:
         """Return the rows of each chunk of portfolios; one is read while another is computed."""
         cancel, at = CancelFlag(), 0
         compute = partial(
-            performance_of,
-            periods=periods,
-            inflows=inflows,
-            calendar=self._calendar,
-            cancel=cancel,
+            performance_of, periods=periods, inflows=inflows, calendar=self._calendar, cancel=cancel
         )
         found = [compute(self._ids[:0], ChainRows.none(), Flows.none())]  # where there are none
         size = self._request.settings.chunk_size or FIRST_CHUNK

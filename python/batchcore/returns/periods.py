@@ -97,7 +97,6 @@ def chosen(
     if periods is not None:
         raise ConfigError("give either start or periods", "periods")
     if end is not None and start > end:
-        msg = f"start {start.isoformat()} is after end {end.isoformat()}"
-        raise ConfigError(msg, "start")
+        raise ConfigError(f"start {start.isoformat()} is after end {end.isoformat()}", "start")
     last = ".." if end is None else end.isoformat()
     return (Period(f"{start.isoformat()}/{last}", day_of(start)),)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Context, Decimal
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
 from batchcore.frames import WideDecimals
 from batchcore.native import RATIO_SCALE
 from batchcore.units import State
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 DECIMALS: Final = Context(prec=28)
 """The context of W1 and W2, the default one of `decimal`."""
@@ -21,15 +19,9 @@ _LIMIT: Final = Decimal(10) ** 10
 """What has more digits before the point does not fit the column."""
 
 
-def null_ratios(rows: int) -> WideDecimals:
-    """Return a column of NULLs."""
-    state = np.full(rows, State.NULL, dtype=np.uint8)
-    return WideDecimals(np.zeros((rows, 16), dtype=np.uint8), RATIO_SCALE, state)
-
-
 def of_decimals(values: Sequence[Decimal | None]) -> WideDecimals:
     """Return ratios as a column with 28 decimals; None is NULL, from 10^10 not representable."""
-    column = null_ratios(len(values))
+    column = WideDecimals.nulls(len(values), RATIO_SCALE)
     cells, state = column.values.copy(), column.state.copy()
     for row, value in enumerate(values):
         if value is None:

@@ -87,7 +87,10 @@ class Performance(ArrowFrame, kw_only=True):
     def to_dict(self) -> dict[str, Any]:
         """Return it as what JSON can hold: decimals as text, statistics as numbers."""
         names = [name.removesuffix("_id") for name in _JSON]
-        columns = [map(_jsonable, _values(getattr(self, name))) for name in _JSON]
+        columns = [
+            [short(one) if isinstance(one, Decimal) else plain(one) for one in _values(column)]
+            for column in (getattr(self, name) for name in _JSON)
+        ]
         return {"rows": [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]}
 
 
@@ -107,7 +110,3 @@ def _values(column: Any) -> list[Any]:  # noqa: ANN401  # of a frame
         return [uuid.UUID(bytes=row.tobytes()) for row in column]
     values: list[Any] = column.tolist()
     return values
-
-
-def _jsonable(value: Any) -> Any:  # noqa: ANN401  # of `_values`
-    return short(value) if isinstance(value, Decimal) else plain(value)

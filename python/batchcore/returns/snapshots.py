@@ -116,7 +116,11 @@ async def read_snapshots(
             if column.precision is not None and column.scale is not None
         },
         moments=frozenset(name for name, one in declared.items() if one.kind is Kind.TIMESTAMPTZ),
-        unreadable=_unreadable(found),
+        unreadable={
+            name: count
+            for name, column in found.items()
+            if isinstance(column, Decimals) and (count := int((column.state > State.NULL).sum()))
+        },
     )
 
 
@@ -144,9 +148,3 @@ def _readable(catalog: Catalog, wanted: list[str] | None) -> list[str]:
             label = catalog.label(SNAPSHOTS, name)
             raise ConfigError(f"{label}: missing column, or not readable", "columns")
     return wanted
-
-
-def _unreadable(columns: Mapping[str, Any]) -> dict[str, int]:
-    decimals = {name: one for name, one in columns.items() if isinstance(one, Decimals)}
-    counts = {name: int((one.state > State.NULL).sum()) for name, one in decimals.items()}
-    return {name: count for name, count in counts.items() if count}

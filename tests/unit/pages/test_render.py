@@ -10,7 +10,7 @@ import matplotlib as mpl
 import pytest
 
 from batchcore.pages import advice, render, texts
-from batchcore.pages.contents import FailedPortfolio, Night, PortfolioPage, RunFacts, Verified
+from batchcore.pages.contents import FailedPortfolio, Night, PortfolioPage, RunFacts
 from batchcore.run.result import ShardResult
 from support import pages
 
@@ -257,7 +257,7 @@ def test_without_a_gate_none_is_drawn() -> None:
 
 @pytest.mark.usefixtures("painted")
 def test_what_a_night_was_asked_for_and_has_not() -> None:
-    text = text_of(render.night_page(Night(run=pages.run(), deleted=2, verified=Verified())))
+    text = text_of(render.night_page(Night(run=pages.run(), deleted=2, verifies=True)))
     assert "2 portfolios that the run was asked for cannot be found any more" in text
     assert "No complete snapshot of the last session is stored, so there was none" in text
     assert "any more" not in text_of(render.night_page(Night(run=pages.run())))
