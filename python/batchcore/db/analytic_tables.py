@@ -67,11 +67,6 @@ class Parts:
     capacities: Mapping[str, Mapping[str, Capacity]]  # by table and column
     jsonb: bool  # whether `sector_exposure` is
 
-    @property
-    def market_values(self) -> bool:
-        """Whether positions get their market values."""
-        return self.level == "full"
-
 
 def check_parts(catalog: Catalog, level: str, *, writes: bool = True) -> Parts:
     """Return what a run can do of a level; refuse a database that the run cannot work with.

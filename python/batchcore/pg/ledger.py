@@ -1,4 +1,4 @@
-"""Runs, their leases, and what has been committed: the one function that commits a chunk.
+"""Runs, their leases, and what has been committed.
 
 A run holds a lease: a row of `batchcore_runs` with a token, and one of `batchcore_run_heartbeats`
 that says until when it counts. Who takes a run over, or puts another in its place, gives it a new
@@ -31,7 +31,7 @@ from batchcore.words import counted
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -895,31 +895,6 @@ async def next_changed_since(session: Session) -> dt.datetime:
     """Return the moment from which on a snapshot that is taken next may miss a change."""
     moment: dt.datetime = await session.fetchval(_MISSED_SINCE.strip())
     return moment
-
-
-async def commit_chunk(
-    session: Session,
-    ledger: Ledger,
-    write: Callable[[], Awaitable[tuple[ChunkEntry, Sequence[NotReplaced]]]],
-    *,
-    lease: Lease,
-    planned: Planned,
-    step: Callable[[str], None],
-) -> None:
-    """Write and commit a chunk in one transaction: rows, equities and ledger, or nothing.
-
-    ``write`` returns what the ledger keeps of the chunk and what that left to other writers, and
-    ``step`` is called with the name of each step that is done.
-    """
-    async with ledger.fenced(session, lease):
-        step("begun")
-        entry, kept = await write()
-        await ledger.record_issues(session, entry.issues)
-        await ledger.record_not_replaced(session, lease, entry.chunk, kept)
-        step("ledger")
-        await ledger.record_chunk(session, lease, entry, planned)
-        step("fenced")
-    step("committed")
 
 
 def encode_issues(table: str, run_id: str, number: int, columns: Mapping[str, Column]) -> IssueRows:

@@ -19,11 +19,11 @@ from batchcore.native import build_checks, in_thread
 from batchcore.policies.policy import ChunkFacts, ChunkLoad, Policy, RunPrices
 from batchcore.run import plan as plans
 from batchcore.run.analysis import (
-    chunk_tables,
     extra_symbols,
     load_analysis,
     load_past_returns,
     return_sessions,
+    rows_exist,
 )
 from batchcore.run.changes import find_affected
 from batchcore.run.issues import ambiguous_profiles
@@ -439,7 +439,8 @@ class RollForward(Policy):
         return {
             "analytics": analysed.snapshot,
             "jsonb": analysis.parts.jsonb,
-            "tables": chunk_tables(analysed, analysis, self.catalog, portfolios),
+            "tables": analysed.tables,
+            "filled": rows_exist(analysed, analysis, self.catalog, portfolios),
         }
 
     def equities(self, rows: Rows, ids: Ids, chunk: Chunk) -> Equities:

@@ -163,10 +163,8 @@ class RepairedRollForward(RollForward):
 def _some_analysed(analysed: Analysed, own: npt.NDArray[np.intp], differs: Bools) -> Analysed:
     """Return the analytics of some rows, and those in other tables of portfolios that differ."""
     tables = (table.take(differs[table.portfolio]) for table in analysed.tables)
-    values = analysed.market_values
     return replace(
         analysed,
         snapshot=taken(analysed.snapshot, own),
         tables=tuple(table for table in tables if table.rows),
-        market_values=None if values is None else values.take(differs[values.portfolio]),
     )

@@ -92,7 +92,7 @@ _OF_KEYS: Final = {
 """Column of a key -> the condition on it; other columns have none."""
 
 
-def rows_exist(
+def select_rows_exist(
     catalog: Catalog,
     names: Sequence[str],
     portfolios: Selection,
