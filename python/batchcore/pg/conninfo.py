@@ -104,8 +104,7 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
         "PGGSSENCMODE", f"{_DRIVER}: use TLS, sslmode=verify-full", ("disable", "prefer")
     ),
     "sslmode": Parameter(
-        "PGSSLMODE",
-        choices=("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+        "PGSSLMODE", choices=("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
     ),
     "sslnegotiation": Parameter("PGSSLNEGOTIATION", choices=("postgres", "direct")),
     "sslcompression": Parameter("PGSSLCOMPRESSION", "TLS is not compressed: leave it out", ("0",)),

@@ -21,12 +21,7 @@ NO_CONNECTION: Final = (
     " and for its heartbeat), or --connections + 1 if that is set"
 )
 
-LOST: Final = (
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    OSError,
-)
+LOST: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 """What the driver raises on a connection that cannot be used any more."""
 
 STALE: Final = (

@@ -553,20 +553,15 @@ class Ledger:
         return [EarlierRun(*row) for row in await session.fetch(sql)]
 
     async def begin(
-        self,
-        session: Session,
-        spec: RunSpec,
-        run_id: str,
-        group: ShardGroup | None = None,
+        self, session: Session, spec: RunSpec, run_id: str, group: ShardGroup | None = None
     ) -> Lease:
         """Record a run, with its lease; a shard begins a group, or belongs to one.
 
         "Now" is when the transaction began, or the group that lacked this shard.
         """
-        group_id, joins = None, Sql()
+        group_id = None
         if spec.shard is not None:
             group_id = run_id if group is None else group.id
-            joins = self._sql(_JOIN, group=group_id, **_numbers(spec.shard))
         change = self._sql(
             _BEGIN,
             run=run_id,
@@ -574,9 +569,7 @@ class Ledger:
             created_at=None if group is None or group.has_shard else group.moment,
             next_changed_since=Sql(_MISSED_SINCE),
         )
-        return await self._grant_lease(
-            session, change, run_id, spec.lease_ms, group=group_id, joins=joins
-        )
+        return await self._grant_lease(session, change, run_id, spec, group_id)
 
     async def latest_group(self, session: Session, spec: RunSpec) -> ShardGroup | None:
         """Return the shards that were asked for the same last; None of no shard, or the first."""
@@ -599,22 +592,17 @@ class Ledger:
     async def take_over(self, session: Session, run_id: str, spec: RunSpec) -> Lease:
         """Continue a run: its next attempt, under another token."""
         change = self._sql(_TAKE_OVER, run=run_id, spec=spec)
-        return await self._grant_lease(session, change, run_id, spec.lease_ms)
+        return await self._grant_lease(session, change, run_id, spec)
 
     async def _grant_lease(
-        self,
-        session: Session,
-        change: Sql,
-        run_id: str,
-        lease_ms: int,
-        *,
-        group: str | None = None,
-        joins: Sql = Sql(),  # noqa: B008  # it is a text
+        self, session: Session, change: Sql, run_id: str, spec: RunSpec, group: str | None = None
     ) -> Lease:
-        sql = self._sql(_GRANT_LEASE, change=change, ms=lease_ms, group=group, joins=joins)
+        joins = Sql() if group is None else self._sql(_JOIN, group=group, **_numbers(spec.shard))
+        ms = spec.lease_ms
+        sql = self._sql(_GRANT_LEASE, change=change, ms=ms, group=group, joins=joins)
         (row,) = await session.fetch(sql)
         token, attempt, moment, began, end, configuration, group = row
-        return Lease(run_id, token, attempt, moment, began, end, configuration, lease_ms, group)
+        return Lease(run_id, token, attempt, moment, began, end, configuration, ms, group)
 
     async def commit_state(self, session: Session, spec: RunSpec) -> tuple[Any, ...]:
         """Return how many chunks runs on the same portfolios have committed, and when.

@@ -9,13 +9,7 @@ import numpy as np
 
 from batchcore import calendar as calendars
 from batchcore.db.analytic_tables import LEGACY, LegacyTables, check_legacy
-from batchcore.frames import (
-    Betas,
-    Decimals,
-    Issues,
-    Opening,
-    Previous,
-)
+from batchcore.frames import Betas, Decimals, Issues, Opening, Previous
 from batchcore.native import build_host
 from batchcore.pg.ledger import Committed
 from batchcore.policies.policy import ChunkFacts, ChunkLoad, Policy, RunPrices
@@ -184,23 +178,20 @@ class Legacy(Policy):
         """Return the rows of a chunk."""
         if not chunk.works.any():
             return ChunkLoad(chunk, Existing.none(), None)
-        with self.monitor.phase("load"):
-            return await self._loaded(reader, chunk)
-
-    async def _loaded(self, reader: Session, chunk: Chunk) -> ChunkLoad:
         catalog, selection = self.catalog, self.selection_of(chunk, chunk.works)
         first, last = self.flow_window(chunk)
-        stored = await load(reader, select_legacy_snapshots(catalog, selection, first, last))
-        positions = await load(reader, select_all_positions(catalog, selection))
-        betas = Betas.none()
-        if self.plan.price_last >= self.today:
-            betas = await load(reader, select_newest_betas(catalog, selection))
-        self.monitor.loaded(stored=len(stored), betas=len(betas))
+        with self.monitor.phase("load"):
+            stored = await load(reader, select_legacy_snapshots(catalog, selection, first, last))
+            positions = await load(reader, select_all_positions(catalog, selection))
+            betas = Betas.none()
+            if self.plan.price_last >= self.today:
+                betas = await load(reader, select_newest_betas(catalog, selection))
+            self.monitor.loaded(stored=len(stored), betas=len(betas))
+            book = replace(await self.load_book(reader, chunk, positions), betas=betas)
         existing = Existing(stored.portfolio_id, stored.day, stored.is_complete)
         if self.request.replaces:
             outside = (stored.day < first) | (stored.day > last)
             stored = replace(stored, is_complete=stored.is_complete & outside)
-        book = replace(await self.load_book(reader, chunk, positions), betas=betas)
         return ChunkLoad(chunk, existing, ChunkFacts(book, stored, Returns.none()))
 
     def columns(

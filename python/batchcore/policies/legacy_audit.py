@@ -125,7 +125,9 @@ class LegacyAudit(PolicyAudit):
         spelt = {*symbols.table(), ""}
         self._benchmark_since = await load(session, stores.select_benchmark_since(catalog))
         if not self.fast:
-            self._prices = await self._closes(spelt)
+            # Every finite close, as spelt and in upper case (L10, L12, L26).
+            found = await self.reader.spelt_closes(sorted({*spelt, *map(upper, spelt)}))
+            self._prices = await asyncio.to_thread(legacy.closes, found, self.reader.scales)
             self._profiles = await self._spelt_profiles(spelt)
             return
         start = max(first - PREVIOUS_CLOSE_DAYS, calendars.FIRST_DATE)
@@ -216,11 +218,6 @@ class LegacyAudit(PolicyAudit):
             if row["day"] is not None and row["beta"] is not None:
                 found[row["position_id"]].append(ref.Beta(row["day"], row["beta"]))
         return found
-
-    async def _closes(self, spelt: set[str]) -> ref.Market:
-        """Return every finite close of symbols as spelt and in upper case (L10, L12, L26)."""
-        found = await self.reader.spelt_closes(sorted({*spelt, *map(upper, spelt)}))
-        return await asyncio.to_thread(legacy.closes, found, self.reader.scales)
 
     async def _spelt_profiles(self, spelt: set[str]) -> dict[str, legacy.Profile]:
         """Return the profiles of symbols as spelt and in upper case (L32, L33), by symbol."""

@@ -27,7 +27,7 @@ from batchcore.sources.query import load
 from batchcore.sources.rates import several_currencies
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
@@ -46,13 +46,12 @@ if TYPE_CHECKING:
     from batchcore.pg.ledger import ChunkEntry
     from batchcore.pg.session import Session
     from batchcore.run.analysis import Analysed, Analysis
-    from batchcore.run.chunk import StampClock
     from batchcore.run.issues import IssueList
     from batchcore.run.monitor import Monitor
     from batchcore.run.plan import Chunk, Plan, Range
     from batchcore.run.request import Request
     from batchcore.run.result import Differences
-    from batchcore.sinks.snapshots import Batch
+    from batchcore.sinks.snapshots import Batch, Stamp
     from batchcore.sources.changes import Stamps
     from batchcore.sources.portfolios import LatestSnapshots
     from batchcore.sources.query import Query
@@ -69,7 +68,7 @@ class RunContext:
     issues: IssueList
     monitor: Monitor
     cancel: CancelFlag
-    clock: StampClock
+    stamp: Callable[[], Stamp]  # of the new rows of a chunk
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -226,7 +225,7 @@ class Policy(abc.ABC):
             ids,
             already_exist(rows, ids, existing.portfolio_id, existing.day),
             self.equities(rows, ids, chunk),
-            self.run.clock.stamp(),
+            self.run.stamp(),
             figures=self.figures,
             cancel=self.cancel,
             **self.columns(chunk, rows, analysed, analysis),

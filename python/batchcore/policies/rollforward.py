@@ -297,12 +297,7 @@ class RollForward(Policy):
         )
 
     async def _report_prices(
-        self,
-        reader: Session,
-        symbols: Text,
-        closes: Prices,
-        checks: Checks | None,
-        checked: Int32,
+        self, reader: Session, symbols: Text, closes: Prices, checks: Checks | None, checked: Int32
     ) -> None:
         """Report what prices lack, and findings of checks, before anything is computed."""
         plan, settings = self.plan, self.settings
@@ -461,21 +456,18 @@ class RollForward(Policy):
         before, first, days = len(self.issues.parts), chunk.rows.start, self.days
         portfolio = located(existing.portfolio_id, self.plan.id[chunk.rows])
         portfolio[self.plan.deleted[chunk.rows][portfolio]] = -1  # of -1, whatever it picks, too
-        window = self._own_window(chunk)
-        self.issues.add(plans.off_session(existing, portfolio, self.calendar, window), first)
+        # The range of each portfolio, and what it writes beyond it.
+        begins, ends = self.plan.first_day[chunk.rows], self.plan.last_day[chunk.rows]
+        if days.start is not None:
+            begins = np.full_like(begins, days.start)
+        ends = np.where(chunk.works, np.maximum(ends, days.end), days.end)
+        off = plans.off_session(existing, portfolio, self.calendar, (begins, ends))
+        self.issues.add(off, first)
         if self.request.on_existing == "skip" and days.start is not None:
             sessions = self.calendar.sessions(days.start, days.end)
             latest = self.plan.latest_day.take(chunk.rows)
             self.issues.add(plans.gaps(existing, portfolio, latest, sessions), first)
         return self.issues.parts[before:]
-
-    def _own_window(self, chunk: Chunk) -> tuple[Int32, Int32]:
-        """Return first and last day of each portfolio's range, and what it writes beyond it."""
-        days = self.days
-        first, last = self.plan.first_day[chunk.rows], self.plan.last_day[chunk.rows]
-        if days.start is not None:
-            first = np.full_like(first, days.start)
-        return first, np.where(chunk.works, np.maximum(last, days.end), days.end)
 
     async def report_all_existing(self, reader: Session) -> Sequence[Issues]:
         """Report the same of all chunks, where nothing is to be written."""

@@ -18,16 +18,7 @@ from batchcore.audit.compute import ExpectedRows, cents_of, shares_of
 from batchcore.audit.policy import PolicyAudit, latest_before
 from batchcore.db.analytic_tables import check_parts
 from batchcore.errors import SchemaError
-from batchcore.frames import (
-    Decimals,
-    Integers,
-    Opening,
-    Rows,
-    day_keys,
-    joined,
-    rescaled,
-    taken,
-)
+from batchcore.frames import Decimals, Integers, Opening, Rows, day_keys, joined, rescaled, taken
 from batchcore.native import contributions
 from batchcore.run.analysis import PAST_RETURNS, ChunkInputs, extra_symbols, load_analysis
 from batchcore.run.monitor import Monitor

@@ -116,7 +116,10 @@ class RepairedRollForward(RollForward):
         for name, column in columns.items():
             found += compare.differs(stored.cells[name].take(at), column.take(own))
         if analytics is not None:
-            looked_at = self._analysed_rows(loaded.chunk, rows, own)
+            looked_at = np.arange(len(own))
+            if self.parts.level != "every":
+                last = self.plan.last_session[loaded.chunk.rows]
+                looked_at = np.flatnonzero(rows.day[own] == last[rows.portfolio[own]])
             should = expected_of(taken(analytics, own[looked_at]))
             cells = compare.differences(stored, at[looked_at], should, are_floats=True)
             if not self.parts.profiles:
@@ -124,13 +127,6 @@ class RepairedRollForward(RollForward):
             found[looked_at] += cells.sum(axis=1)
         wrong[own] = found
         return wrong
-
-    def _analysed_rows(self, chunk: Chunk, rows: Rows, own: Int64) -> Int64:
-        """Return which of some rows the level of analytics has analysed."""
-        if self.parts.level == "every":
-            return np.arange(len(own))
-        last = self.plan.last_session[chunk.rows]
-        return np.flatnonzero(rows.day[own] == last[rows.portfolio[own]])
 
     def equities(self, rows: Rows, ids: Bytes, chunk: Chunk) -> Equities:
         """Return the new `portfolios.equity_balance` of portfolios where it differs (S8)."""

@@ -22,13 +22,7 @@ from batchcore.analytics.volatility import realized_volatility
 from batchcore.analytics.windows import LOOK
 from batchcore.db.analytic_tables import KEYS, SNAPSHOTS, Parts
 from batchcore.errors import CancelledError
-from batchcore.frames import (
-    Integers,
-    Table,
-    distinct,
-    first_of_each,
-    known_states,
-)
+from batchcore.frames import Integers, Table, distinct, first_of_each, known_states
 from batchcore.native import Book, CancelFlag, Market, held_lots, value_positions
 from batchcore.pg.sql import Sql
 from batchcore.run.analytic_rows import Fitting, HeldStocks, TableRows, etf_columns

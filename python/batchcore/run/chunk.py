@@ -16,6 +16,7 @@ from batchcore.frames import Integers, Issues, Text, distinct, first_of_each, ta
 from batchcore.native import in_thread
 from batchcore.pg.ledger import ISSUES, SYMBOL_ISSUES, ChunkEntry, IssueRows, encode_issues
 from batchcore.run.analysis import ChunkInputs
+from batchcore.run.result import EPOCH
 from batchcore.sinks.snapshots import Stamp, sha256_of
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from batchcore.policies.policy import ChunkLoad, ComputedChunk, Policy, RunPrices
     from batchcore.run.request import Request
 
-_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-
 FAILED: Final = "failed"
 """The issue of a portfolio that failed without another."""
 
@@ -34,19 +33,17 @@ REFUSED: Final = "refused_by_database"
 """The issue of a portfolio that the database does not take (S10)."""
 
 
-class StampClock:
-    """Gives the stamp of each chunk; ids of a later one sort after those of one before."""
+def stamp_clock(request: Request) -> Callable[[], Stamp]:
+    """Return what gives new rows of a chunk their stamp; later ids sort after those before."""
+    moment_us = (request.now - EPOCH) // dt.timedelta(microseconds=1)
+    began_ms = ((request.began or request.now) - EPOCH) // dt.timedelta(milliseconds=1)
+    made = time.monotonic()
 
-    def __init__(self, request: Request) -> None:
-        self._moment_us = (request.now - _EPOCH) // dt.timedelta(microseconds=1)
-        began = request.began or request.now
-        self._began_ms = (began - _EPOCH) // dt.timedelta(milliseconds=1)
-        self._made = time.monotonic()
+    def stamp() -> Stamp:
+        elapsed_ms = int((time.monotonic() - made) * 1000)
+        return Stamp(moment_us, began_ms + elapsed_ms, os.urandom(16))
 
-    def stamp(self) -> Stamp:
-        """Return what the new rows of a chunk share."""
-        elapsed_ms = int((time.monotonic() - self._made) * 1000)
-        return Stamp(self._moment_us, self._began_ms + elapsed_ms, os.urandom(16))
+    return stamp
 
 
 class ChunkSteps:
@@ -88,16 +85,14 @@ class ChunkSteps:
                 analysed = await in_thread(analyse, self._cancel)
             every = prices.analysis.parts.level == "every"
             self._monitor.rows["analytics"] += len(rows) if every else int((rows.written > 0).sum())
-        with self._monitor.phase("compute"):
-            encode = partial(policy.encode, loaded, opening, rows, analysed, prices.analysis)
-            return await in_thread(partial(self._encoded, encode, noticed), self._cancel)
+        first = loaded.chunk.rows.start
 
-    def _encoded(
-        self, encode: Callable[[], ComputedChunk], noticed: Sequence[Issues]
-    ) -> ComputedChunk:
-        computed = encode()
-        first = computed.chunk.rows.start
-        return self._recorded(replace(computed, noticed=[(one, first) for one in noticed]))
+        def encode() -> ComputedChunk:
+            computed = policy.encode(loaded, opening, rows, analysed, prices.analysis)
+            return self._recorded(replace(computed, noticed=[(one, first) for one in noticed]))
+
+        with self._monitor.phase("compute"):
+            return await in_thread(encode, self._cancel)
 
     def _recorded(self, item: ComputedChunk) -> ComputedChunk:
         """Return a chunk with what the ledger keeps of it, numbered on from earlier attempts."""
@@ -174,11 +169,7 @@ def issue_columns(ids: Ids, failed: Bools, issues: Sequence[tuple[Issues, int]])
     every = Issues.concat([*parts, Issues.of(FAILED, lone, detail=None)])
     own = every.take(np.flatnonzero(every.portfolio >= 0))
     columns, portfolio = _first_of_each(own, own.portfolio)
-    return {
-        "portfolio_id": taken(ids, portfolio),
-        "failed": failed[portfolio],
-        **columns,
-    }
+    return {"portfolio_id": taken(ids, portfolio), "failed": failed[portfolio], **columns}
 
 
 def _first_of_each(issues: Issues, whose: Any) -> tuple[dict[str, Any], Any]:  # noqa: ANN401  # rows

@@ -54,10 +54,7 @@ class ChunkWriter:
     """
 
     def __init__(
-        self,
-        steps: ChunkSteps,
-        computing: asyncio.Lock,
-        own: tuple[Lease, Planned] | None,
+        self, steps: ChunkSteps, computing: asyncio.Lock, own: tuple[Lease, Planned] | None
     ) -> None:
         """Take what computes chunks, its lock, and a lease, or none in a caller's transaction."""
         self.written = 0  # chunks committed; on a caller's connection, written
@@ -163,7 +160,7 @@ class ChunkWriter:
         self, session: Session, batch: Batch, step: Callable[[str], None] = lambda _: None
     ) -> Sequence[NotReplaced]:
         """Write a chunk or a part of it; return what it left to other writers."""
-        stamp, acting = self._policy.run.clock.stamp(), self._policy.catalog.acting
+        stamp, acting = self._policy.run.stamp(), self._policy.catalog.acting
         # The caller may have deferred constraints other than ours.
         checks = self._own is not None
         return await write_batch(
