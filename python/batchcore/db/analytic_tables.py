@@ -7,14 +7,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from batchcore.db.check import check
-from batchcore.schema import HOST, NOTHING, Kind, Use
+from batchcore.schema import HOST, NOTHING, Kind, Table, Use
 from batchcore.units import MAX_SCALE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from batchcore.db.catalog import Catalog
-    from batchcore.schema import Table
 
 SNAPSHOTS: Final = "portfolio_snapshots"
 PROFILES: Final = "company_profiles"

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from batchcore.errors import DatabaseError, LeaseHeldError
-from batchcore.frames import Integers
+from batchcore.frames import Integers, NotReplaced
 from batchcore.pg.fields import encoded, field_of
-from batchcore.pg.session import execute_alone, transaction
+from batchcore.pg.session import Session, View, execute_alone, transaction
 from batchcore.pg.sql import Sql, compose, in_shard, joined, quote_literal, table_name
 from batchcore.pg.triggers import acting_on
 from batchcore.schema import OWN, TOKENS
@@ -36,9 +36,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from batchcore.config import Schema
-    from batchcore.frames import NotReplaced
     from batchcore.pg.fields import Column
-    from batchcore.pg.session import Session, View
     from batchcore.shards import Shard
 
     Row = dict[str, Any]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
@@ -12,13 +12,13 @@ from batchcore.db.analytic_tables import LEGACY, LegacyTables, check_legacy
 from batchcore.frames import Betas, Decimals, Issues, Opening, Previous
 from batchcore.native import build_host
 from batchcore.pg.ledger import Committed
-from batchcore.policies.policy import ChunkFacts, ChunkLoad, Policy, RunPrices
+from batchcore.policies.policy import ChunkFacts, ChunkLoad, Policy, RunContext, RunPrices
 from batchcore.run import plan as plans
 from batchcore.run.issues import ambiguous_profiles
-from batchcore.run.plan import Plan
+from batchcore.run.plan import Chunk, Plan, Range
 from batchcore.shards import in_shard
 from batchcore.sinks.snapshots import Equities
-from batchcore.sources.host import Selection, located
+from batchcore.sources.host import Boundaries, Selection, located
 from batchcore.sources.portfolios import count_portfolios, select_legacy_portfolios
 from batchcore.sources.positions import select_all_positions
 from batchcore.sources.prices import load_legacy_closes
@@ -32,17 +32,12 @@ from batchcore.sources.snapshots import Existing, Returns, select_legacy_snapsho
 from batchcore.units import State
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Ids, Rows, Text
     from batchcore.pg.session import Session
-    from batchcore.policies.policy import RunContext
     from batchcore.run.analysis import Analysed, Analysis
-    from batchcore.run.plan import Chunk, Range
     from batchcore.run.request import Request
-    from batchcore.sources.host import Boundaries
     from batchcore.sources.portfolios import LegacyPortfolios
 
 PREVIOUS_CLOSE_DAYS: Final = 10

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -15,8 +15,8 @@ from batchcore.config import CHECKS, PRICE_LOW
 from batchcore.db.analytic_tables import Parts, check_parts
 from batchcore.errors import ConfigError, CoverageError
 from batchcore.frames import Days, Findings, Issues, among, distinct, known_states, taken
-from batchcore.native import build_checks, in_thread
-from batchcore.policies.policy import ChunkFacts, ChunkLoad, Policy, RunPrices
+from batchcore.native import Checks, Market, build_checks, in_thread
+from batchcore.policies.policy import ChunkFacts, ChunkLoad, Policy, RunContext, RunPrices
 from batchcore.run import plan as plans
 from batchcore.run.analysis import (
     extra_symbols,
@@ -27,7 +27,7 @@ from batchcore.run.analysis import (
 )
 from batchcore.run.changes import find_affected
 from batchcore.run.issues import ambiguous_profiles
-from batchcore.run.plan import Rewrites, with_snapshots
+from batchcore.run.plan import Chunk, Plan, Range, Rewrites, with_snapshots
 from batchcore.run.prepare import calendar_of, last_closed
 from batchcore.run.price_gaps import (
     holders_without_close,
@@ -47,26 +47,21 @@ from batchcore.sources.positions import select_held, select_positions
 from batchcore.sources.prices import load_spellings, select_price_dates
 from batchcore.sources.query import load
 from batchcore.sources.rates import select_holders
-from batchcore.sources.snapshots import Returns, select_existing, select_holes
+from batchcore.sources.snapshots import Existing, Holes, Returns, select_existing, select_holes
 from batchcore.units import CENTS, State
 from batchcore.values import normalised
 from batchcore.words import counted, counted_are
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
 
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Bools, Ids, Int32, Int64, Prices, Rows, Text
-    from batchcore.native import Checks, Market
     from batchcore.pg.session import Session
-    from batchcore.policies.policy import RunContext
     from batchcore.run.analysis import Analysed, Analysis
-    from batchcore.run.plan import Chunk, Plan, Range
     from batchcore.run.request import Request
     from batchcore.sources.portfolios import LatestSnapshots, Portfolios
-    from batchcore.sources.snapshots import Existing, Holes
 
 
 class RollForward(Policy):

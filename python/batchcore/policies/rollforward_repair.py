@@ -16,13 +16,13 @@ from batchcore.audit.compute import columns_of
 from batchcore.frames import Days, Decimals, day_keys, taken
 from batchcore.policies.rollforward import RollForward, in_cents
 from batchcore.policies.rollforward_audit import STORED_RULES, expected_of
-from batchcore.run.plan import Rewrites
+from batchcore.run.plan import Chunk, Rewrites
 from batchcore.run.result import Differences
 from batchcore.sinks.snapshots import Equities
 from batchcore.sources.host import located
 from batchcore.sources.query import load
 from batchcore.sources.snapshots import Existing
-from batchcore.sources.stored import ANALYTIC, StoredSource, select_stored
+from batchcore.sources.stored import ANALYTIC, StoredRows, StoredSource, select_stored
 from batchcore.units import CENTS, State
 
 if TYPE_CHECKING:
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from batchcore.pg.session import Session
     from batchcore.policies.policy import ChunkLoad, ComputedChunk
     from batchcore.run.analysis import Analysed, Analysis
-    from batchcore.run.plan import Chunk
-    from batchcore.sources.stored import StoredRows
 
 
 NEVER: Final = np.iinfo(np.int32).max

@@ -7,7 +7,7 @@ import contextlib
 import datetime as dt
 import logging
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final, Literal, Unpack
@@ -48,8 +48,6 @@ from batchcore.sources.host import Selection
 from batchcore.sources.portfolios import lock_portfolios
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from batchcore.config import Settings
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Issues

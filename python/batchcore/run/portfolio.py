@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt  # callers may look at types
 import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict
 
@@ -47,8 +47,6 @@ from batchcore.units import CENTS, LotKind
 from batchcore.values import normalised
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Floats, Holdings, Int32, Rows
     from batchcore.pg.session import Session

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from batchcore.db.analytic_tables import KEYS, POSITIONS
-from batchcore.frames import Moment, NotReplaced
+from batchcore.frames import Moment, NotReplaced, Table
 from batchcore.pg.fields import field_of
 from batchcore.pg.sql import (
     Relation,
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from batchcore import _core
     from batchcore.config import Schema
-    from batchcore.frames import Table
     from batchcore.sinks.snapshots import Stamp
 
 
