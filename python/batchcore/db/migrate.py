@@ -360,7 +360,6 @@ async def _is_adopted(raw: asyncpg.Connection, schema: Schema) -> bool:
 
 
 async def _run(connection: AsyncConnection, name: str, options: Options, revision: str) -> None:
-    """Run a command of Alembic."""
     from alembic import command  # noqa: PLC0415  # an extra
 
     def run(connection: Connection) -> None:

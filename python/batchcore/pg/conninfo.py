@@ -312,7 +312,6 @@ def _in_use(name: str, value: str) -> tuple[str, str]:
 
 
 def _authority(text: str) -> tuple[str, str]:
-    """Return the lists of hosts and of ports."""
     found = [_HOST.fullmatch(part) for part in text.split(",")]
     if not all(found):
         raise wrong("the database URL has no valid host: an IPv6 address is written as [address]")
@@ -331,7 +330,6 @@ def _decoded(text: str) -> str:
 
 
 def _read_service(found: _Values, service: str) -> None:
-    """Take what a service file says of a service."""
     own = found.get("servicefile") or os.environ.get("PGSERVICEFILE")
     files = [Path(own) if own else home() / ".pg_service.conf"]
     files.append(Path(os.environ.get("PGSYSCONFDIR", _SYSTEM_SERVICES), "pg_service.conf"))

@@ -226,7 +226,6 @@ def database_error(error: BaseException) -> DatabaseError:
 
 
 def _reason(error: BaseException) -> str:
-    """Return what happened, in one line."""
     text = " ".join(str(error).split()) or type(error).__name__
     match error:
         case TimeoutError() if not error.args:  # the driver's own

@@ -502,7 +502,6 @@ class Ledger:
     """The tables of the ledger in one namespace."""
 
     def __init__(self, schema: Schema) -> None:
-        """Take the namespace."""
         self._schema = schema
         names = {key: table_name(schema, name) for key, name in _TABLES.items()}
         tokens = quote_literal(table_name(schema, TOKENS))
@@ -864,7 +863,6 @@ class Ledger:
     async def _fetch_issues(
         self, session: Session, template: str, of: Sequence[str], **holes: object
     ) -> list[Row]:
-        """Return rows of what runs noticed."""
         noticed, of_symbols = self._sql(_NOTICED, of=of), self._sql(_NOTICED_OF_SYMBOLS, of=of)
         return await self._rows(session, template, noticed=noticed, of_symbols=of_symbols, **holes)
 

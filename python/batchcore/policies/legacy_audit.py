@@ -217,7 +217,6 @@ class LegacyAudit(PolicyAudit):
         return found
 
     async def _spelt_profiles(self, spelt: set[str]) -> dict[str, legacy.Profile]:
-        """Return the profiles of symbols as spelt and in upper case (L32, L33), by symbol."""
         rows = await self.reader.read(select_spelt_profiles(self.catalog, spelt))
         count = Counter(row["symbol"] for row in rows)
         only = [row for row in rows if count[row["symbol"]] == 1]

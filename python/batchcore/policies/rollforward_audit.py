@@ -316,7 +316,6 @@ def expected_of(analytics: Mapping[str, Column]) -> ExpectedRows:
 
 
 def _history(stored: StoredRows, returned: Decimals, past: Returns) -> Returns:
-    """Return all daily returns that there are, by portfolio and day."""
     own = np.flatnonzero(stored.complete & (returned.state == State.VALUE))
     portfolio = np.concatenate([past.portfolio, stored.portfolio[own]])
     day = np.concatenate([past.day, stored.day[own]])

@@ -103,6 +103,7 @@ class ChunkSteps:
         rows, ids = item.rows, self.policy.plan.id[item.chunk.rows]
         sessions = distinct(rows.day)
         issues = [*item.noticed, *((part, 0) for part in (rows.issues, *item.issues))]
+        columns = issue_columns(ids, rows.failed, issues)
         entry = ChunkEntry(
             chunk=number,
             first=ids[0].tobytes(),
@@ -112,7 +113,7 @@ class ChunkSteps:
             sessions=len(sessions),
             rows=len(rows),
             failed=int(np.count_nonzero(rows.failed)),
-            issues=issue_rows(self.run_id, number, ids, rows.failed, issues),
+            issues=encode_issues(ISSUES, self.run_id, number, columns),
             sha256=sha256_of(item.batches),
         )
         return replace(item, entry=entry)
@@ -122,7 +123,8 @@ class ChunkSteps:
         ids, refused = self.policy.plan.id, self.policy.refused
         if refused is None:
             refused = np.zeros(len(ids), dtype=np.bool_)
-        return issue_rows(run_id, -attempt, ids, refused, [(part, 0) for part in self.unwritten])
+        columns = issue_columns(ids, refused, [(part, 0) for part in self.unwritten])
+        return encode_issues(ISSUES, run_id, -attempt, columns)
 
     async def without(self, item: ComputedChunk, refused: Mapping[int, str]) -> ComputedChunk:
         """Return a chunk without the portfolios that the database refused, and why (S10)."""
@@ -142,13 +144,6 @@ class ChunkSteps:
         return self._recorded(left)
 
 
-def issue_rows(
-    run_id: str, number: int, ids: Ids, failed: Bools, issues: Sequence[tuple[Issues, int]]
-) -> IssueRows:
-    """Return issues for the ledger, of portfolios of ``ids`` that count from a number on."""
-    return encode_issues(ISSUES, run_id, number, issue_columns(ids, failed, issues))
-
-
 def symbol_issue_rows(run_id: str, attempt: int, issues: Issues) -> IssueRows:
     """Return what was noticed of no portfolio: one row for each name and symbol."""
     # What is of no symbol, such as `bad_rate`, has the empty one: the column takes no NULL.
@@ -160,7 +155,10 @@ def symbol_issue_rows(run_id: str, attempt: int, issues: Issues) -> IssueRows:
 
 
 def issue_columns(ids: Ids, failed: Bools, issues: Sequence[tuple[Issues, int]]) -> dict[str, Any]:
-    """Return a row for each portfolio and name of issues; one that failed has at least one."""
+    """Return a row for each portfolio and name of issues; one that failed has at least one.
+
+    Each part comes with the number that the first of ``ids`` has among its portfolios.
+    """
     parts = [replace(part, portfolio=part.portfolio - np.int32(start)) for part, start in issues]
     unnamed = failed.copy()
     for part in parts:

@@ -320,7 +320,6 @@ def _other_version(who: str, found: str | None, expected: str | None = None) -> 
 
 
 def _forward_progress(event: tuple[float, Sequence[Any]]) -> None:
-    """Pass the progress of a worker on to its call."""
     order, number, *at = event[1]
     listener = _listeners.get((order, number))
     if listener is not None:

@@ -155,7 +155,6 @@ def _result(end: BatchResult | BaseException) -> BatchResult | None:
 
 
 def _report(group: Group[BatchResult]) -> BatchResult:
-    """Return the report of all shards that came to one."""
     shards, results = [], []
     for number, end in sorted(group.ends.items()):
         result = _result(end)

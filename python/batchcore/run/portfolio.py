@@ -286,7 +286,10 @@ async def calculate_portfolio_sector_exposure(
     portfolio, own = _checked(portfolio_id, profile_cache, calculation_date, schema, settings)
     async with reading(db, own.schema, USES) as (session, catalog):
         held = await _load(session, catalog, portfolio, calculation_date, own, profile_cache)
-        found = await _benchmark(session, catalog, benchmark, held.day)
+        found = Benchmark(None, {})
+        if catalog.has_table(WEIGHTS):
+            check(catalog, Use.BENCHMARKS, writes=False)
+            found = await load(session, select_benchmark(catalog, benchmark, held.day))
     shares = None
     if held.equity[0, 0] > 0:
         sectors = Sectors.of(held.profiles)
@@ -411,13 +414,6 @@ async def _profiles(
         tuple(sector for _, sector, _ in rows),
         tuple(is_etf for _, _, is_etf in rows),
     )
-
-
-async def _benchmark(session: Session, catalog: Catalog, code: str, day: int) -> Benchmark:
-    if not catalog.has_table(WEIGHTS):
-        return Benchmark(None, {})
-    check(catalog, Use.BENCHMARKS, writes=False)
-    return await load(session, select_benchmark(catalog, code, day))
 
 
 def _checked(

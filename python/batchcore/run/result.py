@@ -496,7 +496,6 @@ def joined_differences(parts: Sequence[Differences]) -> Differences:
 
 
 def _difference_dicts(result: BatchResult) -> list[dict[str, Any]] | None:
-    """Return what a repair found as JSON has it; None of a run."""
     found = result.differences
     if found is None:
         return None

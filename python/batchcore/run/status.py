@@ -310,7 +310,6 @@ def shards_of(runs: Sequence[RunStatus]) -> tuple[ShardResult, ...]:
 
 
 def _whole_seconds(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row whose moments are whole seconds."""
     return {
         name: value.replace(microsecond=0) if isinstance(value, dt.datetime) else value
         for name, value in row.items()

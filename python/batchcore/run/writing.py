@@ -141,7 +141,6 @@ class ChunkWriter:
         return item
 
     async def _write_inside(self, item: ComputedChunk, session: Session) -> ComputedChunk:
-        """Write what the database takes of a chunk, in the caller's transaction."""
         self.check_failures(item)
         (batch,) = item.batches
         if not batch.snapshots:

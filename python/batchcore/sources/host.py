@@ -63,12 +63,10 @@ class HostTable(Relation):
     """A table of the host with an alias, whose columns know their types."""
 
     def __init__(self, catalog: Catalog, table: str, alias: str) -> None:
-        """Take a table by its name in docs/schema.md."""
         super().__init__(catalog.schema, table, alias)
         self._catalog = catalog
 
     def __getattr__(self, column: str) -> HostColumn:
-        """Return a column by its name in docs/schema.md."""
         found = HostColumn(super().__getattr__(column))
         found.catalog, found.table, found.column = self._catalog, self._table, column
         return found

@@ -178,14 +178,12 @@ class Reader:
         return found
 
     async def _homes(self, selection: Selection) -> dict[UUID, str | None]:
-        """Return the currencies of portfolios, where the host maps rates."""
         if self.catalog.schema.fx is None:
             return {}
         rows = await self.read(select_homes(self.catalog, selection))
         return {row["id"]: row["currency"] for row in rows}
 
     async def _currencies(self) -> dict[str, str | None]:
-        """Return the currencies of symbols, where profiles name them."""
         mapped = self.catalog.schema.fx
         if mapped is None or mapped.currency_table == "positions":
             return {}
