@@ -232,8 +232,7 @@ class RollForward(Policy):
             symbols=symbols,
             days=days,
             monitor=self.monitor,
-            threads=self.settings.threads,
-            beta_weights=self.request.beta_weights,
+            options=self.request,
         )
         unreadable = [] if analysis.profiles is None else [*analysis.profiles.unreadable]
         of_none = np.full(len(unreadable), -1)

@@ -135,8 +135,7 @@ class RollForwardAudit(PolicyAudit):
                 symbols=symbols,
                 days=self.calendar.sessions(min([first, *days.tolist()]), last),
                 monitor=monitor,
-                threads=settings.threads,
-                beta_weights=self.request.beta_weights,
+                options=self.request,
             )
 
     def previous(self, stored: StoredRows) -> tuple[Int64, ...]:

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         Rows,
         Text,
     )
+    from batchcore.options import RunOptions
     from batchcore.pg.session import Session
     from batchcore.run.monitor import Monitor
     from batchcore.run.plan import Chunk, Plan
@@ -430,8 +431,7 @@ async def load_analysis(
     symbols: Text,
     days: Int32,
     monitor: Monitor,
-    threads: int | None,
-    beta_weights: str,
+    options: RunOptions,
 ) -> Analysis:
     """Return the analysis of a run; days are those of `return_sessions`, symbols as spelt."""
     off = [*parts.off.items()]
@@ -454,8 +454,8 @@ async def load_analysis(
         profiles=profiles,
         sectors=None if profiles is None else await asyncio.to_thread(Sectors.of, profiles),
         factors=factors,
-        threads=threads,
-        beta_weights=beta_weights,
+        threads=options.settings.threads,
+        beta_weights=options.beta_weights,
     )
 
 
