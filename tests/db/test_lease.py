@@ -19,7 +19,6 @@ from batchcore.pg.database import Database
 from batchcore.pg.ledger import Lease, Ledger
 from batchcore.pg.session import transaction
 from batchcore.run import lease as leases
-from batchcore.run import writing
 from batchcore.run.lease import LeaseHolder
 from batchcore.run.request import make_request
 from support import database, ledger, runs
@@ -185,7 +184,7 @@ async def test_a_zombie_that_wakes_up_writes_nothing(
     same_filled: str, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
     asleep, awake = asyncio.Event(), asyncio.Event()
-    commit = writing.commit_chunk
+    fenced = Ledger.fenced
     enter = Ledger.record_chunk
     zombies: list[object] = []
 
@@ -195,9 +194,11 @@ async def test_a_zombie_that_wakes_up_writes_nothing(
             asleep.set()
             await awake.wait()
 
-    async def before(*arguments: object, **options: object) -> None:
+    @contextlib.asynccontextmanager
+    async def before(*arguments: object) -> AsyncIterator[None]:
         await sleep()
-        await commit(*arguments, **options)
+        async with fenced(*arguments):
+            yield
 
     async def inside(*arguments: object) -> None:
         await sleep()
@@ -207,7 +208,7 @@ async def test_a_zombie_that_wakes_up_writes_nothing(
         return 0
 
     if at == "begun":
-        monkeypatch.setattr(writing, "commit_chunk", before)
+        monkeypatch.setattr(Ledger, "fenced", before)
     else:  # as if the look at the server's locks had come too early
         monkeypatch.setattr(Ledger, "record_chunk", inside)
         monkeypatch.setattr(Ledger, "end_transactions", nobody)

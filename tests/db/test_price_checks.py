@@ -17,7 +17,7 @@ from batchcore.errors import TooManyFailedError
 from batchcore.pages.night import load_night
 from batchcore.pages.render import night_page
 from batchcore.run import price_gaps
-from batchcore.run.batch import run_on_any
+from batchcore.run.batch import run_up_to_now
 from batchcore.run.request import requested
 from batchcore.values import normalised
 from support import database
@@ -234,7 +234,7 @@ async def test_closes_that_are_handed_in_are_checked(same_filled: str) -> None:
     request = await requested(
         date_of(D0), date_of(D3), None, analytics="none", settings=Settings(min_coverage=0.0)
     )
-    result = await run_on_any(same_filled, replace(request, price_source=prices))
+    result = await run_up_to_now(same_filled, replace(request, price_source=prices))
     assert findings(result) == [*LOW, SPLIT]
 
 

@@ -1,5 +1,6 @@
 """What the database refuses of one portfolio fails that portfolio alone, whole (S10)."""
 
+import contextlib
 import hashlib
 import math
 from collections.abc import Callable
@@ -15,8 +16,8 @@ from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.errors import DatabaseError, TooManyFailedError
+from batchcore.pg.ledger import Ledger
 from batchcore.pg.session import Session
-from batchcore.run import writing
 from batchcore.run.writing import Bisection
 from support import database, ledger, runs
 from support.database import Host
@@ -296,7 +297,7 @@ async def test_the_hash_of_a_chunk_is_that_of_the_bytes_that_stayed(
     await database.execute(filled, "UPDATE positions SET quantity = 20", check(IDS[1], IDS[5]))
     sent: list[bytes] = []
     marks: list[int] = []
-    copy_in, execute, commit = Session.copy_in, Session.execute, writing.commit_chunk
+    copy_in, execute, fenced = Session.copy_in, Session.execute, Ledger.fenced
 
     async def copied(self: Session, table: str, columns: list[str], pieces, **options) -> int:
         if table != "batchcore_run_issues":
@@ -310,13 +311,13 @@ async def test_the_hash_of_a_chunk_is_that_of_the_bytes_that_stayed(
             del sent[marks.pop() :]
         return await execute(self, sql)
 
-    async def begun(*arguments: object, **options: object) -> None:
+    def begun(*arguments: object) -> contextlib.AbstractAsyncContextManager[None]:
         sent.clear()
-        await commit(*arguments, **options)
+        return fenced(*arguments)
 
     monkeypatch.setattr(Session, "copy_in", copied)
     monkeypatch.setattr(Session, "execute", executed)
-    monkeypatch.setattr(writing, "commit_chunk", begun)
+    monkeypatch.setattr(Ledger, "fenced", begun)
     result = await run(filled, on_existing="replace")
 
     *_, chunk = await ledger.chunks(filled)

@@ -10,7 +10,7 @@ from batchcore.errors import ConfigError, DatabaseError
 from batchcore.run import many
 from batchcore.run.many import ManyResult
 from batchcore.run.request import Request
-from batchcore.run.tasks import SharedProgress
+from batchcore.run.tasks import shared_progress
 from support.reports import report
 
 NAMES = ("a", "b", "c", "d", "e")
@@ -107,8 +107,8 @@ async def test_what_is_wrong_for_all_is_refused_at_once(
 
 def test_progress_of_several_runs_is_added_up() -> None:
     at: list[tuple[str, int, int]] = []
-    progress = SharedProgress(lambda *where: at.append(where))
-    one, other = progress.of(1), progress.of(2)
+    progress = shared_progress(lambda *where: at.append(where))
+    one, other = progress(1), progress(2)
     assert one is not None
     assert other is not None
     one("load", 0, 4)
@@ -116,4 +116,4 @@ def test_progress_of_several_runs_is_added_up() -> None:
     other("persist", 1, 6)
     one("persist", 2, 4)
     assert at == [("load", 0, 4), ("load", 0, 10), ("persist", 1, 10), ("persist", 3, 10)]
-    assert SharedProgress(None).of(1) is None
+    assert shared_progress(None)(1) is None

@@ -12,7 +12,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from batchcore.config import Schema
-from batchcore.db.catalog import inspect
+from batchcore.db.catalog import Catalog, inspect
 from batchcore.db.check import check, problems_of
 from batchcore.errors import DatabaseError, DecodeError
 from batchcore.pg.database import Database
@@ -20,7 +20,6 @@ from batchcore.pg.database import Database
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
-    from batchcore.db.catalog import Catalog
     from batchcore.pg.session import Session
     from batchcore.schema import Use
 

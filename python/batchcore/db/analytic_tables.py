@@ -7,14 +7,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from batchcore.db.check import check
-from batchcore.schema import HOST, NOTHING, Kind, Use
+from batchcore.schema import HOST, NOTHING, Kind, Table, Use
 from batchcore.units import MAX_SCALE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from batchcore.db.catalog import Catalog
-    from batchcore.schema import Table
 
 SNAPSHOTS: Final = "portfolio_snapshots"
 PROFILES: Final = "company_profiles"
@@ -66,11 +65,6 @@ class Parts:
     off: Mapping[str, str]  # part -> why it is not done, though its level asks for it
     capacities: Mapping[str, Mapping[str, Capacity]]  # by table and column
     jsonb: bool  # whether `sector_exposure` is
-
-    @property
-    def market_values(self) -> bool:
-        """Whether positions get their market values."""
-        return self.level == "full"
 
 
 def check_parts(catalog: Catalog, level: str, *, writes: bool = True) -> Parts:

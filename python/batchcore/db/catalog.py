@@ -13,14 +13,13 @@ from batchcore.pg.borrowed import check_namespace
 from batchcore.pg.session import Session
 from batchcore.pg.sql import quote_literal
 from batchcore.pg.triggers import acting_sql
-from batchcore.schema import HOST, INDEXES, OWN, TOKENS, VERSION_TABLE, WHOLE, Kind, Use
+from batchcore.schema import HOST, INDEXES, OWN, TOKENS, VERSION_TABLE, WHOLE, Index, Kind, Use
 from batchcore.units import MAX_SCALE
 
 if TYPE_CHECKING:
     import asyncpg
 
     from batchcore.config import Schema
-    from batchcore.schema import Index
 
 Keys = Mapping[str, set[tuple[str, ...]]]
 """Table of docs/schema.md -> columns in the database that are unique together."""

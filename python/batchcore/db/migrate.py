@@ -13,7 +13,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
 from batchcore.config import Schema
-from batchcore.db.catalog import inspect
+from batchcore.db.catalog import Catalog, inspect
 from batchcore.db.check import (
     missing_of,
     newer_revision_text,
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-    from batchcore.db.catalog import Catalog
 
 _HOST_REVISION: Final = "0001"
 _INDEX_REVISION: Final = "0002"
@@ -361,7 +360,6 @@ async def _is_adopted(raw: asyncpg.Connection, schema: Schema) -> bool:
 
 
 async def _run(connection: AsyncConnection, name: str, options: Options, revision: str) -> None:
-    """Run a command of Alembic."""
     from alembic import command  # noqa: PLC0415  # an extra
 
     def run(connection: Connection) -> None:

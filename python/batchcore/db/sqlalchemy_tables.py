@@ -9,12 +9,11 @@ from alembic import op
 from sqlalchemy.dialects.postgresql import ARRAY, ENUM, JSONB
 
 from batchcore.db.migrate import options
-from batchcore.schema import ENUMS, HOST, INDEXES, OWN
+from batchcore.schema import ENUMS, HOST, INDEXES, OWN, Column, Index, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from batchcore.schema import Column, Index, Table
 
 _NAMES: Final = {
     "pk": "pk_%(table_name)s",

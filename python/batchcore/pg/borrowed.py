@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from batchcore.errors import ConfigError, DatabaseError, InternalError
+from batchcore.errors import ConfigError, DatabaseError
 from batchcore.pg.errors import Grace, check_loop, driver_errors, is_connection_lost
 
 if TYPE_CHECKING:
@@ -142,8 +142,6 @@ async def _nested(
             raise ConfigError(msg, "db")
         # SQLAlchemy begins with the first statement that it sends itself, which this is.
         nested = await connection.begin_nested()
-    if not raw.is_in_transaction():
-        raise InternalError("SQLAlchemy has begun no transaction")
     try:
         yield raw
     except BaseException as error:

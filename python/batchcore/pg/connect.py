@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Final
 import asyncpg
 
 from batchcore.errors import DatabaseError
-from batchcore.pg.conninfo import home, resolved, wrong
+from batchcore.pg.conninfo import Host, home, resolved, wrong
 from batchcore.pg.errors import driver_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from batchcore.pg.conninfo import Host
 
 _CANNOT_CONNECT_NOW: Final = "57P03"
 _INVALID_PASSWORD: Final = "28P01"  # noqa: S105  # an SQLSTATE

@@ -104,8 +104,7 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
         "PGGSSENCMODE", f"{_DRIVER}: use TLS, sslmode=verify-full", ("disable", "prefer")
     ),
     "sslmode": Parameter(
-        "PGSSLMODE",
-        choices=("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+        "PGSSLMODE", choices=("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
     ),
     "sslnegotiation": Parameter("PGSSLNEGOTIATION", choices=("postgres", "direct")),
     "sslcompression": Parameter("PGSSLCOMPRESSION", "TLS is not compressed: leave it out", ("0",)),
@@ -313,7 +312,6 @@ def _in_use(name: str, value: str) -> tuple[str, str]:
 
 
 def _authority(text: str) -> tuple[str, str]:
-    """Return the lists of hosts and of ports."""
     found = [_HOST.fullmatch(part) for part in text.split(",")]
     if not all(found):
         raise wrong("the database URL has no valid host: an IPv6 address is written as [address]")
@@ -332,7 +330,6 @@ def _decoded(text: str) -> str:
 
 
 def _read_service(found: _Values, service: str) -> None:
-    """Take what a service file says of a service."""
     own = found.get("servicefile") or os.environ.get("PGSERVICEFILE")
     files = [Path(own) if own else home() / ".pg_service.conf"]
     files.append(Path(os.environ.get("PGSYSCONFDIR", _SYSTEM_SERVICES), "pg_service.conf"))

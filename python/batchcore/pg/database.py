@@ -162,7 +162,6 @@ class Database:
 
 
 def _lender(database: object, *, borrow: bool) -> Lend:
-    """Return what lends connections of a URL, a pool or an engine."""
     if isinstance(database, str):
         return partial(_of_url, Connector(database))
     if isinstance(database, asyncpg.Pool):
@@ -286,7 +285,6 @@ _closing: Final[set[asyncio.Task[None]]] = set()
 
 
 async def _closed(opening: asyncio.Future[AsyncConnection]) -> None:
-    """Close a connection once it is open."""
     await asyncio.wait({opening})
     if not opening.cancelled() and opening.exception() is None:
         await opening.result().close()

@@ -21,12 +21,7 @@ NO_CONNECTION: Final = (
     " and for its heartbeat), or --connections + 1 if that is set"
 )
 
-LOST: Final = (
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    OSError,
-)
+LOST: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 """What the driver raises on a connection that cannot be used any more."""
 
 STALE: Final = (
@@ -231,7 +226,6 @@ def database_error(error: BaseException) -> DatabaseError:
 
 
 def _reason(error: BaseException) -> str:
-    """Return what happened, in one line."""
     text = " ".join(str(error).split()) or type(error).__name__
     match error:
         case TimeoutError() if not error.args:  # the driver's own

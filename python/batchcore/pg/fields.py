@@ -7,16 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from batchcore import _core
-from batchcore.frames import (
-    Constant,
-    Days,
-    Decimals,
-    FloatObjects,
-    Integers,
-    Moment,
-    Objects,
-    Text,
-)
+from batchcore.frames import Constant, Days, Decimals, FloatObjects, Integers, Moment, Objects, Text
 from batchcore.units import CENTS
 
 if TYPE_CHECKING:

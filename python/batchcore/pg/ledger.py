@@ -1,4 +1,4 @@
-"""Runs, their leases, and what has been committed: the one function that commits a chunk.
+"""Runs, their leases, and what has been committed.
 
 A run holds a lease: a row of `batchcore_runs` with a token, and one of `batchcore_run_heartbeats`
 that says until when it counts. Who takes a run over, or puts another in its place, gives it a new
@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from batchcore.errors import DatabaseError, LeaseHeldError
-from batchcore.frames import Integers
+from batchcore.frames import Integers, NotReplaced
 from batchcore.pg.fields import encoded, field_of
-from batchcore.pg.session import execute_alone, transaction
+from batchcore.pg.session import Session, View, execute_alone, transaction
 from batchcore.pg.sql import Sql, compose, in_shard, joined, quote_literal, table_name
 from batchcore.pg.triggers import acting_on
 from batchcore.schema import OWN, TOKENS
@@ -31,14 +31,12 @@ from batchcore.words import counted
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
     import numpy.typing as npt
 
     from batchcore.config import Schema
-    from batchcore.frames import NotReplaced
     from batchcore.pg.fields import Column
-    from batchcore.pg.session import Session, View
     from batchcore.shards import Shard
 
     Row = dict[str, Any]
@@ -504,7 +502,6 @@ class Ledger:
     """The tables of the ledger in one namespace."""
 
     def __init__(self, schema: Schema) -> None:
-        """Take the namespace."""
         self._schema = schema
         names = {key: table_name(schema, name) for key, name in _TABLES.items()}
         tokens = quote_literal(table_name(schema, TOKENS))
@@ -553,20 +550,15 @@ class Ledger:
         return [EarlierRun(*row) for row in await session.fetch(sql)]
 
     async def begin(
-        self,
-        session: Session,
-        spec: RunSpec,
-        run_id: str,
-        group: ShardGroup | None = None,
+        self, session: Session, spec: RunSpec, run_id: str, group: ShardGroup | None = None
     ) -> Lease:
         """Record a run, with its lease; a shard begins a group, or belongs to one.
 
         "Now" is when the transaction began, or the group that lacked this shard.
         """
-        group_id, joins = None, Sql()
+        group_id = None
         if spec.shard is not None:
             group_id = run_id if group is None else group.id
-            joins = self._sql(_JOIN, group=group_id, **_numbers(spec.shard))
         change = self._sql(
             _BEGIN,
             run=run_id,
@@ -574,9 +566,7 @@ class Ledger:
             created_at=None if group is None or group.has_shard else group.moment,
             next_changed_since=Sql(_MISSED_SINCE),
         )
-        return await self._grant_lease(
-            session, change, run_id, spec.lease_ms, group=group_id, joins=joins
-        )
+        return await self._grant_lease(session, change, run_id, spec, group_id)
 
     async def latest_group(self, session: Session, spec: RunSpec) -> ShardGroup | None:
         """Return the shards that were asked for the same last; None of no shard, or the first."""
@@ -599,22 +589,17 @@ class Ledger:
     async def take_over(self, session: Session, run_id: str, spec: RunSpec) -> Lease:
         """Continue a run: its next attempt, under another token."""
         change = self._sql(_TAKE_OVER, run=run_id, spec=spec)
-        return await self._grant_lease(session, change, run_id, spec.lease_ms)
+        return await self._grant_lease(session, change, run_id, spec)
 
     async def _grant_lease(
-        self,
-        session: Session,
-        change: Sql,
-        run_id: str,
-        lease_ms: int,
-        *,
-        group: str | None = None,
-        joins: Sql = Sql(),  # noqa: B008  # it is a text
+        self, session: Session, change: Sql, run_id: str, spec: RunSpec, group: str | None = None
     ) -> Lease:
-        sql = self._sql(_GRANT_LEASE, change=change, ms=lease_ms, group=group, joins=joins)
+        joins = Sql() if group is None else self._sql(_JOIN, group=group, **_numbers(spec.shard))
+        ms = spec.lease_ms
+        sql = self._sql(_GRANT_LEASE, change=change, ms=ms, group=group, joins=joins)
         (row,) = await session.fetch(sql)
         token, attempt, moment, began, end, configuration, group = row
-        return Lease(run_id, token, attempt, moment, began, end, configuration, lease_ms, group)
+        return Lease(run_id, token, attempt, moment, began, end, configuration, ms, group)
 
     async def commit_state(self, session: Session, spec: RunSpec) -> tuple[Any, ...]:
         """Return how many chunks runs on the same portfolios have committed, and when.
@@ -878,7 +863,6 @@ class Ledger:
     async def _fetch_issues(
         self, session: Session, template: str, of: Sequence[str], **holes: object
     ) -> list[Row]:
-        """Return rows of what runs noticed."""
         noticed, of_symbols = self._sql(_NOTICED, of=of), self._sql(_NOTICED_OF_SYMBOLS, of=of)
         return await self._rows(session, template, noticed=noticed, of_symbols=of_symbols, **holes)
 
@@ -895,31 +879,6 @@ async def next_changed_since(session: Session) -> dt.datetime:
     """Return the moment from which on a snapshot that is taken next may miss a change."""
     moment: dt.datetime = await session.fetchval(_MISSED_SINCE.strip())
     return moment
-
-
-async def commit_chunk(
-    session: Session,
-    ledger: Ledger,
-    write: Callable[[], Awaitable[tuple[ChunkEntry, Sequence[NotReplaced]]]],
-    *,
-    lease: Lease,
-    planned: Planned,
-    step: Callable[[str], None],
-) -> None:
-    """Write and commit a chunk in one transaction: rows, equities and ledger, or nothing.
-
-    ``write`` returns what the ledger keeps of the chunk and what that left to other writers, and
-    ``step`` is called with the name of each step that is done.
-    """
-    async with ledger.fenced(session, lease):
-        step("begun")
-        entry, kept = await write()
-        await ledger.record_issues(session, entry.issues)
-        await ledger.record_not_replaced(session, lease, entry.chunk, kept)
-        step("ledger")
-        await ledger.record_chunk(session, lease, entry, planned)
-        step("fenced")
-    step("committed")
 
 
 def encode_issues(table: str, run_id: str, number: int, columns: Mapping[str, Column]) -> IssueRows:

@@ -29,10 +29,6 @@ FAILURES: Final = ("out_of_range", "fx_missing", "non_finite", "not_representabl
 """Names of issues that fail a portfolio, where they have a session."""
 
 
-def _accepts_all(_: RunOptions) -> Mapping[str, Any]:
-    return {}
-
-
 def _imported(module: str, name: str) -> Callable[[], Any]:
     return lambda: getattr(importlib.import_module(f"{__name__}.{module}"), name)
 
@@ -44,7 +40,7 @@ class PolicyEntry:
     load: Callable[[], type[Policy]]
     audit: Callable[[], type[PolicyAudit]] | None = None  # to verify its rows; None if it cannot
     repaired: Callable[[], type[Policy]] | None = None  # where only what differs is written
-    settled: Callable[[RunOptions], Mapping[str, Any]] = _accepts_all
+    settled: Callable[[RunOptions], Mapping[str, Any]] = lambda _: {}
     """Refuses options that it does not have; returns those that it decides itself."""
     repair_refusal: str | None = "the policy has no repair"
     host: Callable[[Inputs, dt.date | None], Host | None] | None = None

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
 from batchcore import calendar as calendars
 from batchcore.db.analytic_tables import LEGACY, LegacyTables, check_legacy
-from batchcore.frames import (
-    Betas,
-    Decimals,
-    Issues,
-    Opening,
-    Previous,
-)
+from batchcore.frames import Betas, Decimals, Issues, Opening, Previous
 from batchcore.native import build_host
 from batchcore.pg.ledger import Committed
-from batchcore.policies.policy import ChunkFacts, ChunkLoad, Policy, RunPrices
+from batchcore.policies.policy import ChunkFacts, ChunkLoad, Policy, RunContext, RunPrices
 from batchcore.run import plan as plans
 from batchcore.run.issues import ambiguous_profiles
-from batchcore.run.plan import Plan
+from batchcore.run.plan import Chunk, Plan, Range
 from batchcore.shards import in_shard
 from batchcore.sinks.snapshots import Equities
-from batchcore.sources.host import Selection, located
+from batchcore.sources.host import Boundaries, Selection, located
 from batchcore.sources.portfolios import count_portfolios, select_legacy_portfolios
 from batchcore.sources.positions import select_all_positions
 from batchcore.sources.prices import load_legacy_closes
@@ -38,17 +32,12 @@ from batchcore.sources.snapshots import Existing, Returns, select_legacy_snapsho
 from batchcore.units import State
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Ids, Rows, Text
     from batchcore.pg.session import Session
-    from batchcore.policies.policy import RunContext
     from batchcore.run.analysis import Analysed, Analysis
-    from batchcore.run.plan import Chunk, Range
     from batchcore.run.request import Request
-    from batchcore.sources.host import Boundaries
     from batchcore.sources.portfolios import LegacyPortfolios
 
 PREVIOUS_CLOSE_DAYS: Final = 10
@@ -184,23 +173,20 @@ class Legacy(Policy):
         """Return the rows of a chunk."""
         if not chunk.works.any():
             return ChunkLoad(chunk, Existing.none(), None)
-        with self.monitor.phase("load"):
-            return await self._loaded(reader, chunk)
-
-    async def _loaded(self, reader: Session, chunk: Chunk) -> ChunkLoad:
         catalog, selection = self.catalog, self.selection_of(chunk, chunk.works)
         first, last = self.flow_window(chunk)
-        stored = await load(reader, select_legacy_snapshots(catalog, selection, first, last))
-        positions = await load(reader, select_all_positions(catalog, selection))
-        betas = Betas.none()
-        if self.plan.price_last >= self.today:
-            betas = await load(reader, select_newest_betas(catalog, selection))
-        self.monitor.loaded(stored=len(stored), betas=len(betas))
+        with self.monitor.phase("load"):
+            stored = await load(reader, select_legacy_snapshots(catalog, selection, first, last))
+            positions = await load(reader, select_all_positions(catalog, selection))
+            betas = Betas.none()
+            if self.plan.price_last >= self.today:
+                betas = await load(reader, select_newest_betas(catalog, selection))
+            self.monitor.loaded(stored=len(stored), betas=len(betas))
+            book = replace(await self.load_book(reader, chunk, positions), betas=betas)
         existing = Existing(stored.portfolio_id, stored.day, stored.is_complete)
         if self.request.replaces:
             outside = (stored.day < first) | (stored.day > last)
             stored = replace(stored, is_complete=stored.is_complete & outside)
-        book = replace(await self.load_book(reader, chunk, positions), betas=betas)
         return ChunkLoad(chunk, existing, ChunkFacts(book, stored, Returns.none()))
 
     def columns(

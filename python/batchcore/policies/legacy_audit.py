@@ -17,19 +17,19 @@ from batchcore.audit.compute import columns_of, shares_of
 from batchcore.audit.policy import PolicyAudit, latest_before
 from batchcore.db.analytic_tables import LEGACY, LEGACY_USES, POSITION_BETAS, PROFILES
 from batchcore.frames import ComputedDays, Decimals, Opening
-from batchcore.native import build_host, contributions
+from batchcore.native import CancelFlag, build_host, contributions
 from batchcore.policies.legacy import PREVIOUS_CLOSE_DAYS
 from batchcore.reference import legacy
 from batchcore.run.valuation import Valuation
 from batchcore.schema import COUNT_COLUMNS, RULE_COLUMNS
 from batchcore.sources import stored as stores
-from batchcore.sources.host import part, select
+from batchcore.sources.host import Selection, part, select
 from batchcore.sources.positions import load_symbols
 from batchcore.sources.prices import load_legacy_closes
 from batchcore.sources.profiles import select_newest_betas, select_spelt_profiles
 from batchcore.sources.query import load
 from batchcore.sources.reference_rows import bytes_of, selected
-from batchcore.sources.stored import ANALYTIC, SHARES, Fact, StoredRules
+from batchcore.sources.stored import ANALYTIC, SHARES, Fact, OwnEquities, StoredRows, StoredRules
 from batchcore.units import State
 from batchcore.values import present, upper
 
@@ -41,10 +41,7 @@ if TYPE_CHECKING:
     from batchcore.audit.chunk_check import ChunkCheck
     from batchcore.audit.compute import Inputs, Links, Roll, Shares
     from batchcore.frames import Bools, Contributions, Int32, Int64, Rows
-    from batchcore.native import CancelFlag
-    from batchcore.sources.host import Selection
     from batchcore.sources.portfolios import Portfolios
-    from batchcore.sources.stored import OwnEquities, StoredRows
 
 
 OF_DAY: Final = ("beta_provider_1y", *compare.OF_WEIGHTS)
@@ -125,7 +122,9 @@ class LegacyAudit(PolicyAudit):
         spelt = {*symbols.table(), ""}
         self._benchmark_since = await load(session, stores.select_benchmark_since(catalog))
         if not self.fast:
-            self._prices = await self._closes(spelt)
+            # Every finite close, as spelt and in upper case (L10, L12, L26).
+            found = await self.reader.spelt_closes(sorted({*spelt, *map(upper, spelt)}))
+            self._prices = await asyncio.to_thread(legacy.closes, found, self.reader.scales)
             self._profiles = await self._spelt_profiles(spelt)
             return
         start = max(first - PREVIOUS_CLOSE_DAYS, calendars.FIRST_DATE)
@@ -217,13 +216,7 @@ class LegacyAudit(PolicyAudit):
                 found[row["position_id"]].append(ref.Beta(row["day"], row["beta"]))
         return found
 
-    async def _closes(self, spelt: set[str]) -> ref.Market:
-        """Return every finite close of symbols as spelt and in upper case (L10, L12, L26)."""
-        found = await self.reader.spelt_closes(sorted({*spelt, *map(upper, spelt)}))
-        return await asyncio.to_thread(legacy.closes, found, self.reader.scales)
-
     async def _spelt_profiles(self, spelt: set[str]) -> dict[str, legacy.Profile]:
-        """Return the profiles of symbols as spelt and in upper case (L32, L33), by symbol."""
         rows = await self.reader.read(select_spelt_profiles(self.catalog, spelt))
         count = Counter(row["symbol"] for row in rows)
         only = [row for row in rows if count[row["symbol"]] == 1]

@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import numpy as np
 
 from batchcore.frames import Flows, Issues
-from batchcore.native import Book, roll_forward
+from batchcore.native import Book, CancelFlag, Checks, Host, Market, roll_forward
 from batchcore.run import chunk_groups
 from batchcore.run import plan as plans
-from batchcore.run.result import Coverage
+from batchcore.run.result import Coverage, Differences
 from batchcore.run.valuation import Valuation
 from batchcore.schema import RULE_COLUMNS
 from batchcore.shards import in_shard
-from batchcore.sinks.snapshots import Equities, already_exist, encode_batch
+from batchcore.sinks.snapshots import Batch, Equities, Stamp, already_exist, encode_batch
 from batchcore.sources.events_flows import FLOWS, select_events, select_flows
 from batchcore.sources.host import Boundaries, Selection, sorted_ids
 from batchcore.sources.positions import select_earliest_entries
-from batchcore.sources.query import load
+from batchcore.sources.query import Query, load
 from batchcore.sources.rates import several_currencies
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
@@ -42,20 +42,15 @@ if TYPE_CHECKING:
         Rows,
         Text,
     )
-    from batchcore.native import CancelFlag, Checks, Host, Market
     from batchcore.pg.ledger import ChunkEntry
     from batchcore.pg.session import Session
     from batchcore.run.analysis import Analysed, Analysis
-    from batchcore.run.chunk import StampClock
     from batchcore.run.issues import IssueList
     from batchcore.run.monitor import Monitor
     from batchcore.run.plan import Chunk, Plan, Range
     from batchcore.run.request import Request
-    from batchcore.run.result import Differences
-    from batchcore.sinks.snapshots import Batch
     from batchcore.sources.changes import Stamps
     from batchcore.sources.portfolios import LatestSnapshots
-    from batchcore.sources.query import Query
     from batchcore.sources.snapshots import Existing, Returns
 
 log: Final = logging.getLogger("batchcore")
@@ -69,7 +64,7 @@ class RunContext:
     issues: IssueList
     monitor: Monitor
     cancel: CancelFlag
-    clock: StampClock
+    stamp: Callable[[], Stamp]  # of the new rows of a chunk
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -226,7 +221,7 @@ class Policy(abc.ABC):
             ids,
             already_exist(rows, ids, existing.portfolio_id, existing.day),
             self.equities(rows, ids, chunk),
-            self.run.clock.stamp(),
+            self.run.stamp(),
             figures=self.figures,
             cancel=self.cancel,
             **self.columns(chunk, rows, analysed, analysis),

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -15,19 +15,19 @@ from batchcore.config import CHECKS, PRICE_LOW
 from batchcore.db.analytic_tables import Parts, check_parts
 from batchcore.errors import ConfigError, CoverageError
 from batchcore.frames import Days, Findings, Issues, among, distinct, known_states, taken
-from batchcore.native import build_checks, in_thread
-from batchcore.policies.policy import ChunkFacts, ChunkLoad, Policy, RunPrices
+from batchcore.native import Checks, Market, build_checks, in_thread
+from batchcore.policies.policy import ChunkFacts, ChunkLoad, Policy, RunContext, RunPrices
 from batchcore.run import plan as plans
 from batchcore.run.analysis import (
-    chunk_tables,
     extra_symbols,
     load_analysis,
     load_past_returns,
     return_sessions,
+    rows_exist,
 )
 from batchcore.run.changes import find_affected
 from batchcore.run.issues import ambiguous_profiles
-from batchcore.run.plan import Rewrites, with_snapshots
+from batchcore.run.plan import Chunk, Plan, Range, Rewrites, with_snapshots
 from batchcore.run.prepare import calendar_of, last_closed
 from batchcore.run.price_gaps import (
     holders_without_close,
@@ -47,26 +47,21 @@ from batchcore.sources.positions import select_held, select_positions
 from batchcore.sources.prices import load_spellings, select_price_dates
 from batchcore.sources.query import load
 from batchcore.sources.rates import select_holders
-from batchcore.sources.snapshots import Returns, select_existing, select_holes
+from batchcore.sources.snapshots import Existing, Holes, Returns, select_existing, select_holes
 from batchcore.units import CENTS, State
 from batchcore.values import normalised
 from batchcore.words import counted, counted_are
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
 
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Bools, Ids, Int32, Int64, Prices, Rows, Text
-    from batchcore.native import Checks, Market
     from batchcore.pg.session import Session
-    from batchcore.policies.policy import RunContext
     from batchcore.run.analysis import Analysed, Analysis
-    from batchcore.run.plan import Chunk, Plan, Range
     from batchcore.run.request import Request
     from batchcore.sources.portfolios import LatestSnapshots, Portfolios
-    from batchcore.sources.snapshots import Existing, Holes
 
 
 class RollForward(Policy):
@@ -237,8 +232,7 @@ class RollForward(Policy):
             symbols=symbols,
             days=days,
             monitor=self.monitor,
-            threads=self.settings.threads,
-            beta_weights=self.request.beta_weights,
+            options=self.request,
         )
         unreadable = [] if analysis.profiles is None else [*analysis.profiles.unreadable]
         of_none = np.full(len(unreadable), -1)
@@ -297,12 +291,7 @@ class RollForward(Policy):
         )
 
     async def _report_prices(
-        self,
-        reader: Session,
-        symbols: Text,
-        closes: Prices,
-        checks: Checks | None,
-        checked: Int32,
+        self, reader: Session, symbols: Text, closes: Prices, checks: Checks | None, checked: Int32
     ) -> None:
         """Report what prices lack, and findings of checks, before anything is computed."""
         plan, settings = self.plan, self.settings
@@ -439,7 +428,8 @@ class RollForward(Policy):
         return {
             "analytics": analysed.snapshot,
             "jsonb": analysis.parts.jsonb,
-            "tables": chunk_tables(analysed, analysis, self.catalog, portfolios),
+            "tables": analysed.tables,
+            "filled": rows_exist(analysed, analysis, self.catalog, portfolios),
         }
 
     def equities(self, rows: Rows, ids: Ids, chunk: Chunk) -> Equities:
@@ -460,21 +450,18 @@ class RollForward(Policy):
         before, first, days = len(self.issues.parts), chunk.rows.start, self.days
         portfolio = located(existing.portfolio_id, self.plan.id[chunk.rows])
         portfolio[self.plan.deleted[chunk.rows][portfolio]] = -1  # of -1, whatever it picks, too
-        window = self._own_window(chunk)
-        self.issues.add(plans.off_session(existing, portfolio, self.calendar, window), first)
+        # The range of each portfolio, and what it writes beyond it.
+        begins, ends = self.plan.first_day[chunk.rows], self.plan.last_day[chunk.rows]
+        if days.start is not None:
+            begins = np.full_like(begins, days.start)
+        ends = np.where(chunk.works, np.maximum(ends, days.end), days.end)
+        off = plans.off_session(existing, portfolio, self.calendar, (begins, ends))
+        self.issues.add(off, first)
         if self.request.on_existing == "skip" and days.start is not None:
             sessions = self.calendar.sessions(days.start, days.end)
             latest = self.plan.latest_day.take(chunk.rows)
             self.issues.add(plans.gaps(existing, portfolio, latest, sessions), first)
         return self.issues.parts[before:]
-
-    def _own_window(self, chunk: Chunk) -> tuple[Int32, Int32]:
-        """Return first and last day of each portfolio's range, and what it writes beyond it."""
-        days = self.days
-        first, last = self.plan.first_day[chunk.rows], self.plan.last_day[chunk.rows]
-        if days.start is not None:
-            first = np.full_like(first, days.start)
-        return first, np.where(chunk.works, np.maximum(last, days.end), days.end)
 
     async def report_all_existing(self, reader: Session) -> Sequence[Issues]:
         """Report the same of all chunks, where nothing is to be written."""

@@ -16,30 +16,21 @@ from batchcore.analytics.windows import LOOK
 from batchcore.audit import compare
 from batchcore.audit.compute import ExpectedRows, cents_of, shares_of
 from batchcore.audit.policy import PolicyAudit, latest_before
-from batchcore.db.analytic_tables import check_parts
+from batchcore.db.analytic_tables import Parts, check_parts
 from batchcore.errors import SchemaError
-from batchcore.frames import (
-    Decimals,
-    Integers,
-    Opening,
-    Rows,
-    day_keys,
-    joined,
-    rescaled,
-    taken,
-)
-from batchcore.native import contributions
-from batchcore.run.analysis import PAST_RETURNS, ChunkInputs, extra_symbols, load_analysis
+from batchcore.frames import Decimals, Integers, Opening, Rows, day_keys, joined, rescaled, taken
+from batchcore.native import CancelFlag, contributions
+from batchcore.run.analysis import PAST_RETURNS, Analysis, ChunkInputs, extra_symbols, load_analysis
 from batchcore.run.monitor import Monitor
 from batchcore.run.prices import PriceWindow, load_closes
 from batchcore.run.valuation import Valuation
 from batchcore.schema import COUNT_COLUMNS, Use, snapshot_figures
 from batchcore.sources.events_flows import EXPIRY
-from batchcore.sources.host import complete, floats
+from batchcore.sources.host import Selection, complete, floats
 from batchcore.sources.positions import load_symbols
 from batchcore.sources.query import load
 from batchcore.sources.snapshots import Returns, select_returns
-from batchcore.sources.stored import ANALYTIC, SHARES, Fact, OwnEquities, StoredRules
+from batchcore.sources.stored import ANALYTIC, SHARES, Fact, OwnEquities, StoredRows, StoredRules
 from batchcore.units import State
 
 if TYPE_CHECKING:
@@ -48,13 +39,8 @@ if TYPE_CHECKING:
 
     from batchcore.audit.chunk_check import ChunkCheck
     from batchcore.audit.compute import Inputs, Links, Roll
-    from batchcore.db.analytic_tables import Parts
     from batchcore.frames import Bools, Column, Contributions, Int32, Int64, Text
-    from batchcore.native import CancelFlag
-    from batchcore.run.analysis import Analysis
-    from batchcore.sources.host import Selection
     from batchcore.sources.portfolios import Portfolios
-    from batchcore.sources.stored import StoredRows
 
 
 LEVEL: Final = "portfolio"
@@ -149,8 +135,7 @@ class RollForwardAudit(PolicyAudit):
                 symbols=symbols,
                 days=self.calendar.sessions(min([first, *days.tolist()]), last),
                 monitor=monitor,
-                threads=settings.threads,
-                beta_weights=self.request.beta_weights,
+                options=self.request,
             )
 
     def previous(self, stored: StoredRows) -> tuple[Int64, ...]:
@@ -330,7 +315,6 @@ def expected_of(analytics: Mapping[str, Column]) -> ExpectedRows:
 
 
 def _history(stored: StoredRows, returned: Decimals, past: Returns) -> Returns:
-    """Return all daily returns that there are, by portfolio and day."""
     own = np.flatnonzero(stored.complete & (returned.state == State.VALUE))
     portfolio = np.concatenate([past.portfolio, stored.portfolio[own]])
     day = np.concatenate([past.day, stored.day[own]])

@@ -16,13 +16,13 @@ from batchcore.audit.compute import columns_of
 from batchcore.frames import Days, Decimals, day_keys, taken
 from batchcore.policies.rollforward import RollForward, in_cents
 from batchcore.policies.rollforward_audit import STORED_RULES, expected_of
-from batchcore.run.plan import Rewrites
+from batchcore.run.plan import Chunk, Rewrites
 from batchcore.run.result import Differences
 from batchcore.sinks.snapshots import Equities
 from batchcore.sources.host import located
 from batchcore.sources.query import load
 from batchcore.sources.snapshots import Existing
-from batchcore.sources.stored import ANALYTIC, StoredSource, select_stored
+from batchcore.sources.stored import ANALYTIC, StoredRows, StoredSource, select_stored
 from batchcore.units import CENTS, State
 
 if TYPE_CHECKING:
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from batchcore.pg.session import Session
     from batchcore.policies.policy import ChunkLoad, ComputedChunk
     from batchcore.run.analysis import Analysed, Analysis
-    from batchcore.run.plan import Chunk
-    from batchcore.sources.stored import StoredRows
 
 
 NEVER: Final = np.iinfo(np.int32).max
@@ -116,7 +114,10 @@ class RepairedRollForward(RollForward):
         for name, column in columns.items():
             found += compare.differs(stored.cells[name].take(at), column.take(own))
         if analytics is not None:
-            looked_at = self._analysed_rows(loaded.chunk, rows, own)
+            looked_at = np.arange(len(own))
+            if self.parts.level != "every":
+                last = self.plan.last_session[loaded.chunk.rows]
+                looked_at = np.flatnonzero(rows.day[own] == last[rows.portfolio[own]])
             should = expected_of(taken(analytics, own[looked_at]))
             cells = compare.differences(stored, at[looked_at], should, are_floats=True)
             if not self.parts.profiles:
@@ -124,13 +125,6 @@ class RepairedRollForward(RollForward):
             found[looked_at] += cells.sum(axis=1)
         wrong[own] = found
         return wrong
-
-    def _analysed_rows(self, chunk: Chunk, rows: Rows, own: Int64) -> Int64:
-        """Return which of some rows the level of analytics has analysed."""
-        if self.parts.level == "every":
-            return np.arange(len(own))
-        last = self.plan.last_session[chunk.rows]
-        return np.flatnonzero(rows.day[own] == last[rows.portfolio[own]])
 
     def equities(self, rows: Rows, ids: Bytes, chunk: Chunk) -> Equities:
         """Return the new `portfolios.equity_balance` of portfolios where it differs (S8)."""
@@ -163,10 +157,8 @@ class RepairedRollForward(RollForward):
 def _some_analysed(analysed: Analysed, own: npt.NDArray[np.intp], differs: Bools) -> Analysed:
     """Return the analytics of some rows, and those in other tables of portfolios that differ."""
     tables = (table.take(differs[table.portfolio]) for table in analysed.tables)
-    values = analysed.market_values
     return replace(
         analysed,
         snapshot=taken(analysed.snapshot, own),
         tables=tuple(table for table in tables if table.rows),
-        market_values=None if values is None else values.take(differs[values.portfolio]),
     )

@@ -20,20 +20,14 @@ from batchcore.analytics.sector_exposure import sector_exposure, sector_of
 from batchcore.analytics.symbol_beta import SymbolBetas, symbol_betas
 from batchcore.analytics.volatility import realized_volatility
 from batchcore.analytics.windows import LOOK
-from batchcore.db.analytic_tables import SNAPSHOTS, Parts
+from batchcore.db.analytic_tables import KEYS, SNAPSHOTS, Parts
 from batchcore.errors import CancelledError
-from batchcore.frames import (
-    Integers,
-    Table,
-    distinct,
-    first_of_each,
-    known_states,
-)
+from batchcore.frames import Integers, Table, distinct, first_of_each, known_states
 from batchcore.native import Book, CancelFlag, Market, held_lots, value_positions
+from batchcore.pg.sql import Sql
 from batchcore.run.analytic_rows import Fitting, HeldStocks, TableRows, etf_columns
 from batchcore.schema import HOST, Use
-from batchcore.sinks.analytics import ChunkTables
-from batchcore.sources.factors import Factors, rows_exist, select_factors
+from batchcore.sources.factors import Factors, select_factors, select_rows_exist
 from batchcore.sources.host import Selection, floats, located
 from batchcore.sources.profiles import SymbolProfiles, load_profiles
 from batchcore.sources.query import load
@@ -58,6 +52,7 @@ if TYPE_CHECKING:
         Rows,
         Text,
     )
+    from batchcore.options import RunOptions
     from batchcore.pg.session import Session
     from batchcore.run.monitor import Monitor
     from batchcore.run.plan import Chunk, Plan
@@ -170,9 +165,8 @@ class Analysed:
     """Columns of the rows of a chunk, and rows of other tables, one of each name, of some days."""
 
     snapshot: Mapping[str, Column]  # A1 to A4 and A6 by name; NULL in rows that are not analysed
-    tables: tuple[Table, ...]
+    tables: tuple[Table, ...]  # of `KEYS`, without ids and stamps; then market values
     days: Int32
-    market_values: Table | None
     issues: tuple[Issues, ...]
 
 
@@ -260,7 +254,11 @@ class Analysis:
                 known[block.row] = (block.equity > 0)[block.at]
             if self.parts.level == "full":
                 tables += self._table_rows(block, inputs, fitting)
-        values, issues = self._market_values(inputs, fitting, cancel)
+        issues: list[Issues] = []
+        if self.parts.level == "full":
+            for values, noticed in self._market_values(inputs, fitting, cancel):
+                tables.append(values)
+                issues.append(noticed)
         whose = rows.portfolio, rows.day
         written = dict.fromkeys(table.name for table in tables if table.rows)
         columns: dict[str, Column] = {
@@ -273,7 +271,6 @@ class Analysis:
             columns,
             tuple(Table.concat([one for one in tables if one.name == name]) for name in written),
             distinct(rows.day[inputs.last_rows()]),
-            values,
             (*issues, fitting.issues()),
         )
 
@@ -358,13 +355,10 @@ class Analysis:
 
     def _market_values(
         self, inputs: ChunkInputs, fitting: Fitting, cancel: CancelFlag | None
-    ) -> tuple[Table | None, list[Issues]]:
-        if not self.parts.market_values:
-            return None, []
+    ) -> Iterator[tuple[Table, Issues]]:
         rows, row, positions = inputs.rows, inputs.last_rows(), inputs.book.positions
         row = row[inputs.is_latest[rows.portfolio[row]]]
         owner = located(positions.portfolio_id, inputs.opening.portfolio_id)
-        found, issues = [], []
         for session in distinct(rows.day[row]).tolist():
             values = value_positions(
                 self.market,
@@ -376,11 +370,9 @@ class Analysis:
             )
             counts = np.zeros(len(inputs.opening), dtype=np.bool_)
             counts[rows.portfolio[row[rows.day[row] == session]]] = True
-            issues.append(values.issues.take(counts[values.issues.portfolio]))
-            values = values.take(counts[owner[values.position]])
-            made = TableRows(session, fitting)
-            found.append(made.market_values(values, positions, owner))
-        return (Table.concat(found) if found else None), issues
+            own = values.take(counts[owner[values.position]])
+            made = TableRows(session, fitting).market_values(own, positions, owner)
+            yield made, values.issues.take(counts[values.issues.portfolio])
 
 
 def _block(  # noqa: PLR0917  # some rows, and the lots of their portfolios
@@ -439,8 +431,7 @@ async def load_analysis(
     symbols: Text,
     days: Int32,
     monitor: Monitor,
-    threads: int | None,
-    beta_weights: str,
+    options: RunOptions,
 ) -> Analysis:
     """Return the analysis of a run; days are those of `return_sessions`, symbols as spelt."""
     off = [*parts.off.items()]
@@ -463,8 +454,8 @@ async def load_analysis(
         profiles=profiles,
         sectors=None if profiles is None else await asyncio.to_thread(Sectors.of, profiles),
         factors=factors,
-        threads=threads,
-        beta_weights=beta_weights,
+        threads=options.settings.threads,
+        beta_weights=options.beta_weights,
     )
 
 
@@ -479,16 +470,12 @@ async def load_past_returns(
     return replace(found, portfolio=works[found.portfolio])
 
 
-def chunk_tables(
+def rows_exist(
     analysed: Analysed, analysis: Analysis, catalog: Catalog, portfolios: Selection
-) -> ChunkTables:
-    """Return what the portfolios of a chunk write in addition to its snapshots."""
-    tables, values = analysed.tables, analysed.market_values
-    beside = () if values is None or not values.rows else (values,)
-    if not tables:
-        return ChunkTables(beside)
+) -> Sql:
+    """Return the SELECT of which tables of a chunk have rows of its portfolios and days."""
+    names = [table.name for table in analysed.tables if table.name in KEYS]
+    if not names:
+        return Sql()
     factors = Selection(None if analysis.factors is None else analysis.factors.id)
-    names = [table.name for table in tables]
-    days = sorted(set(analysed.days.tolist()))
-    exist = rows_exist(catalog, names, portfolios, days, factors)
-    return ChunkTables((*tables, *beside), exist)
+    return select_rows_exist(catalog, names, portfolios, analysed.days.tolist(), factors)

@@ -80,14 +80,7 @@ class Fitting:
         return Objects(names, mantissas, SHARE_SCALE, present, known_states(known & ~wrong))
 
     def holds(
-        self,
-        table: str,
-        column: str,
-        values: Decimals,
-        *,
-        portfolio: Int32,
-        symbol: Text,
-        day: int,
+        self, table: str, column: str, values: Decimals, *, portfolio: Int32, symbol: Text, day: int
     ) -> Bools:
         """Return which exact market values, all of them known, the server can round."""
         capacity = self._capacities[table][column]

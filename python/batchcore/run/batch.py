@@ -7,7 +7,7 @@ import contextlib
 import datetime as dt
 import logging
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final, Literal, Unpack
@@ -25,7 +25,7 @@ from batchcore.pg.ledger import IssueRows, Lease, Ledger, Planned, taken_over
 from batchcore.pg.session import Session, View, snapshot, transaction
 from batchcore.pg.session_pool import SessionPool
 from batchcore.policies.policy import Policy, RunContext, RunPrices
-from batchcore.run.chunk import StampClock, symbol_issue_rows
+from batchcore.run.chunk import stamp_clock, symbol_issue_rows
 from batchcore.run.issues import IssueList
 from batchcore.run.lanes import ChunkPipeline
 from batchcore.run.lease import (
@@ -41,23 +41,13 @@ from batchcore.run.monitor import Monitor, describe, log_result, peak_memory_byt
 from batchcore.run.plan import sessions_behind
 from batchcore.run.prepare import inspected, last_closed, load_prices_beside, prepare
 from batchcore.run.request import Request, requested
-from batchcore.run.result import (
-    FAILED,
-    BatchResult,
-    Coverage,
-    PortfolioResults,
-    cache_stats,
-    keep_with,
-    status_counts,
-)
+from batchcore.run.result import FAILED, BatchResult, keep_with, status_counts
 from batchcore.run.tasks import first_error
 from batchcore.run.writing import stale_snapshot_advice
 from batchcore.sources.host import Selection
 from batchcore.sources.portfolios import lock_portfolios
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from batchcore.config import Settings
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Issues
@@ -127,9 +117,12 @@ async def run_batch(
     return await run_up_to_now(db, request)
 
 
-async def run_up_to_now(db: object, request: Request) -> BatchResult:
-    """Return the report of a run, and of a second one if it had to end before newer sessions."""
-    database = Database(db)
+async def run_up_to_now(db: object, request: Request, *, borrow: bool = False) -> BatchResult:
+    """Return the report of a run, and of a second one if it had to end before newer sessions.
+
+    With ``borrow`` it may be on a connection of the caller's.
+    """
+    database = Database(db, borrow=borrow)
     database.require(connections_needed(request.settings))
     run = Run(database, request)
     result = await run.run()
@@ -138,13 +131,6 @@ async def run_up_to_now(db: object, request: Request) -> BatchResult:
     later = Run(Database(db), replace(request, resume=False))
     later.resumed = result
     return await later.run()
-
-
-async def run_on_any(db: object, request: Request) -> BatchResult:
-    """Return the report of a run on any kind of `db`, the caller's own connections too."""
-    database = Database(db, borrow=True)
-    database.require(connections_needed(request.settings))
-    return await Run(database, request).run()
 
 
 def connections_needed(settings: Settings) -> int:
@@ -452,7 +438,7 @@ class Run:
     ) -> ChunkPipeline:
         """Make the plan; what its chunks commit under is known once there is one."""
         request, lease, own = self.request, self.lease, None
-        run = RunContext(request, self._issues, self._monitor, CancelFlag(), StampClock(request))
+        run = RunContext(request, self._issues, self._monitor, CancelFlag(), stamp_clock(request))
         policy = await prepare(readers, run, self.kind, catalog)
         self.consistent = self.consistent and not policy.catalog.foreign
         if lease is not None and view is not None:
@@ -493,11 +479,12 @@ class Run:
 
     def _report(self, error: BaseException | None = None) -> BatchResult:
         """Return the report, of what was done until then if an error ended the run."""
-        request, lease, work, done = self.request, self.lease, self.work, dict(UNPLANNED)
+        request, lease, work = self.request, self.lease, self.work
+        done: dict[str, Any] = {}
+        state, text = "complete", None
         if work is not None:
             done = work.report() | {"sessions_behind": self._behind(work)}
-        failed = bool((done["portfolios"].status == FAILED).any())
-        state, text = ("incomplete" if failed else "complete"), None
+            state = "incomplete" if (work.status == FAILED).any() else "complete"
         if error is not None:
             state, text = _state_and_error(error)
         return BatchResult(
@@ -529,19 +516,6 @@ class Run:
             schema=request.settings.schema,
             **done,
         )
-
-
-UNPLANNED: Final[Mapping[str, Any]] = {
-    "portfolios": PortfolioResults.none(),
-    "sessions": np.zeros(0, dtype=np.int32),
-    "sessions_left_out": np.zeros(0, dtype=np.int32),
-    "rows_written": 0,
-    "bytes_written": 0,
-    "cache": cache_stats(np.zeros(4, dtype=np.int64)),
-    "coverage": Coverage.none(),
-    "chunks": 0,
-}
-"""What the report of a run has that ended before there was a plan."""
 
 
 def _state_and_error(error: BaseException) -> tuple[str, str]:

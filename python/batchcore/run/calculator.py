@@ -92,7 +92,7 @@ class PnLCalculator:
         requests = await imported("batchcore.run.request")
         request = await requests.requested(day, day, portfolio_ids, self._options)
         request = replace(request, price_source=price_cache, snapshot_source=snapshot_cache)
-        result: BatchResult = await batch.run_on_any(db, request)
+        result: BatchResult = await batch.run_up_to_now(db, request, borrow=True)
         return result
 
     async def calculate_portfolio_pnl(

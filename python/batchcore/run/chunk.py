@@ -16,6 +16,7 @@ from batchcore.frames import Integers, Issues, Text, distinct, first_of_each, ta
 from batchcore.native import in_thread
 from batchcore.pg.ledger import ISSUES, SYMBOL_ISSUES, ChunkEntry, IssueRows, encode_issues
 from batchcore.run.analysis import ChunkInputs
+from batchcore.run.result import EPOCH
 from batchcore.sinks.snapshots import Stamp, sha256_of
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from batchcore.policies.policy import ChunkLoad, ComputedChunk, Policy, RunPrices
     from batchcore.run.request import Request
 
-_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-
 FAILED: Final = "failed"
 """The issue of a portfolio that failed without another."""
 
@@ -34,19 +33,17 @@ REFUSED: Final = "refused_by_database"
 """The issue of a portfolio that the database does not take (S10)."""
 
 
-class StampClock:
-    """Gives the stamp of each chunk; ids of a later one sort after those of one before."""
+def stamp_clock(request: Request) -> Callable[[], Stamp]:
+    """Return what gives new rows of a chunk their stamp; later ids sort after those before."""
+    moment_us = (request.now - EPOCH) // dt.timedelta(microseconds=1)
+    began_ms = ((request.began or request.now) - EPOCH) // dt.timedelta(milliseconds=1)
+    made = time.monotonic()
 
-    def __init__(self, request: Request) -> None:
-        self._moment_us = (request.now - _EPOCH) // dt.timedelta(microseconds=1)
-        began = request.began or request.now
-        self._began_ms = (began - _EPOCH) // dt.timedelta(milliseconds=1)
-        self._made = time.monotonic()
+    def stamp() -> Stamp:
+        elapsed_ms = int((time.monotonic() - made) * 1000)
+        return Stamp(moment_us, began_ms + elapsed_ms, os.urandom(16))
 
-    def stamp(self) -> Stamp:
-        """Return what the new rows of a chunk share."""
-        elapsed_ms = int((time.monotonic() - self._made) * 1000)
-        return Stamp(self._moment_us, self._began_ms + elapsed_ms, os.urandom(16))
+    return stamp
 
 
 class ChunkSteps:
@@ -88,16 +85,14 @@ class ChunkSteps:
                 analysed = await in_thread(analyse, self._cancel)
             every = prices.analysis.parts.level == "every"
             self._monitor.rows["analytics"] += len(rows) if every else int((rows.written > 0).sum())
-        with self._monitor.phase("compute"):
-            encode = partial(policy.encode, loaded, opening, rows, analysed, prices.analysis)
-            return await in_thread(partial(self._encoded, encode, noticed), self._cancel)
+        first = loaded.chunk.rows.start
 
-    def _encoded(
-        self, encode: Callable[[], ComputedChunk], noticed: Sequence[Issues]
-    ) -> ComputedChunk:
-        computed = encode()
-        first = computed.chunk.rows.start
-        return self._recorded(replace(computed, noticed=[(one, first) for one in noticed]))
+        def encode() -> ComputedChunk:
+            computed = policy.encode(loaded, opening, rows, analysed, prices.analysis)
+            return self._recorded(replace(computed, noticed=[(one, first) for one in noticed]))
+
+        with self._monitor.phase("compute"):
+            return await in_thread(encode, self._cancel)
 
     def _recorded(self, item: ComputedChunk) -> ComputedChunk:
         """Return a chunk with what the ledger keeps of it, numbered on from earlier attempts."""
@@ -108,6 +103,7 @@ class ChunkSteps:
         rows, ids = item.rows, self.policy.plan.id[item.chunk.rows]
         sessions = distinct(rows.day)
         issues = [*item.noticed, *((part, 0) for part in (rows.issues, *item.issues))]
+        columns = issue_columns(ids, rows.failed, issues)
         entry = ChunkEntry(
             chunk=number,
             first=ids[0].tobytes(),
@@ -117,7 +113,7 @@ class ChunkSteps:
             sessions=len(sessions),
             rows=len(rows),
             failed=int(np.count_nonzero(rows.failed)),
-            issues=issue_rows(self.run_id, number, ids, rows.failed, issues),
+            issues=encode_issues(ISSUES, self.run_id, number, columns),
             sha256=sha256_of(item.batches),
         )
         return replace(item, entry=entry)
@@ -127,7 +123,8 @@ class ChunkSteps:
         ids, refused = self.policy.plan.id, self.policy.refused
         if refused is None:
             refused = np.zeros(len(ids), dtype=np.bool_)
-        return issue_rows(run_id, -attempt, ids, refused, [(part, 0) for part in self.unwritten])
+        columns = issue_columns(ids, refused, [(part, 0) for part in self.unwritten])
+        return encode_issues(ISSUES, run_id, -attempt, columns)
 
     async def without(self, item: ComputedChunk, refused: Mapping[int, str]) -> ComputedChunk:
         """Return a chunk without the portfolios that the database refused, and why (S10)."""
@@ -147,13 +144,6 @@ class ChunkSteps:
         return self._recorded(left)
 
 
-def issue_rows(
-    run_id: str, number: int, ids: Ids, failed: Bools, issues: Sequence[tuple[Issues, int]]
-) -> IssueRows:
-    """Return issues for the ledger, of portfolios of ``ids`` that count from a number on."""
-    return encode_issues(ISSUES, run_id, number, issue_columns(ids, failed, issues))
-
-
 def symbol_issue_rows(run_id: str, attempt: int, issues: Issues) -> IssueRows:
     """Return what was noticed of no portfolio: one row for each name and symbol."""
     # What is of no symbol, such as `bad_rate`, has the empty one: the column takes no NULL.
@@ -165,7 +155,10 @@ def symbol_issue_rows(run_id: str, attempt: int, issues: Issues) -> IssueRows:
 
 
 def issue_columns(ids: Ids, failed: Bools, issues: Sequence[tuple[Issues, int]]) -> dict[str, Any]:
-    """Return a row for each portfolio and name of issues; one that failed has at least one."""
+    """Return a row for each portfolio and name of issues; one that failed has at least one.
+
+    Each part comes with the number that the first of ``ids`` has among its portfolios.
+    """
     parts = [replace(part, portfolio=part.portfolio - np.int32(start)) for part, start in issues]
     unnamed = failed.copy()
     for part in parts:
@@ -174,11 +167,7 @@ def issue_columns(ids: Ids, failed: Bools, issues: Sequence[tuple[Issues, int]])
     every = Issues.concat([*parts, Issues.of(FAILED, lone, detail=None)])
     own = every.take(np.flatnonzero(every.portfolio >= 0))
     columns, portfolio = _first_of_each(own, own.portfolio)
-    return {
-        "portfolio_id": taken(ids, portfolio),
-        "failed": failed[portfolio],
-        **columns,
-    }
+    return {"portfolio_id": taken(ids, portfolio), "failed": failed[portfolio], **columns}
 
 
 def _first_of_each(issues: Issues, whose: Any) -> tuple[dict[str, Any], Any]:  # noqa: ANN401  # rows

@@ -33,8 +33,8 @@ Kept = TypeVar("Kept")
 BYTES_OF_A_GROUP: Final = 16 << 20
 """Target size in memory of the rows of a group."""
 
-_LOW_BITS: Final = 44
-"""Of a hash; what is left addresses a table of a million bytes."""
+_LOW_BITS: Final = np.uint64(44)
+"""Of a hash; the bits that are left address `EventsByPosition.seen`, a million bytes."""
 
 BYTES_OF_ALL_EVENTS: Final = 64 << 20
 """Maximum bytes of events that are loaded all at once, without joining a table."""
@@ -64,10 +64,7 @@ class GroupedLoad(Generic[Kept]):
     """What is loaded by groups of chunks, each kept until the last of its chunks has asked."""
 
     def __init__(
-        self,
-        chunks: Sequence[Chunk],
-        size: int,
-        load: Callable[[Session, Chunk], Awaitable[Kept]],
+        self, chunks: Sequence[Chunk], size: int, load: Callable[[Session, Chunk], Awaitable[Kept]]
     ) -> None:
         """Take chunks in a row, how many make a group, and what loads one as a single chunk."""
         self._chunks = chunks
@@ -137,14 +134,14 @@ class EventsByPosition:
     def of(cls, events: LooseEvents | Events) -> Self:
         """Return events, sorted."""
         mixed = _mixed(events.position_id)
-        order, seen = np.argsort(mixed), np.zeros(1 << (64 - _LOW_BITS), dtype=np.bool_)
-        seen[_highest(mixed)] = True
+        order, seen = np.argsort(mixed), np.zeros(1 << (64 - int(_LOW_BITS)), dtype=np.bool_)
+        seen[mixed >> _LOW_BITS] = True
         return cls(events, mixed[order], order, seen)
 
     def among(self, positions: Positions) -> Events:
         """Return the events of some positions, with the portfolios that these are of."""
         sought = _mixed(positions.id)
-        hit = np.flatnonzero(self.seen[_highest(sought)])
+        hit = np.flatnonzero(self.seen[sought >> _LOW_BITS])
         first = np.searchsorted(self.mixed, sought[hit])
         count = np.searchsorted(self.mixed, sought[hit], side="right") - first
         held = np.repeat(hit, count)
@@ -166,8 +163,3 @@ def _mixed(ids: Ids) -> UInt64:
     halves = np.ascontiguousarray(ids).view(np.uint64).reshape(-1, 2)
     mixed: UInt64 = halves[:, 0] * _MIX[0] ^ halves[:, 1] * _MIX[1]
     return mixed
-
-
-def _highest(mixed: UInt64) -> UInt64:
-    """Return the bits of hashes that `EventsByPosition.seen` is addressed by."""
-    return mixed >> np.uint64(_LOW_BITS)

@@ -11,7 +11,7 @@ import contextlib
 import datetime as dt
 import pickle
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import CancelledError as FutureCancelledError
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
@@ -40,8 +40,6 @@ from batchcore.run.result import BatchResult, ShardResult, kept
 from batchcore.run.status import RunStatus, run_of, shard_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
-
     from distributed import Client
 
     from batchcore.options import Progress
@@ -322,7 +320,6 @@ def _other_version(who: str, found: str | None, expected: str | None = None) -> 
 
 
 def _forward_progress(event: tuple[float, Sequence[Any]]) -> None:
-    """Pass the progress of a worker on to its call."""
     order, number, *at = event[1]
     listener = _listeners.get((order, number))
     if listener is not None:

@@ -29,7 +29,7 @@ from batchcore.run.result import (
     keep_with,
     with_changes,
 )
-from batchcore.run.tasks import SharedProgress, each
+from batchcore.run.tasks import each, shared_progress
 from batchcore.sources.host import located, sorted_ids
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Group(Generic[End]):
     async def run(self) -> None:
         """Do all of them side by side, under one view; raise the gravest of their errors."""
         # Where one ends early, the others go on, and it can be tried again alone.
-        progress = SharedProgress(self.request.progress)
+        progress = shared_progress(self.request.progress)
         settings = self.request.settings
         first = replace(self.request, settings=replace(settings, shard=(1, self.count)))
         async with hold_view(self.database, first) as held:
@@ -113,7 +113,7 @@ class Group(Generic[End]):
                     number: replace(
                         held,
                         settings=replace(settings, shard=(number, self.count)),
-                        progress=progress.of(number),
+                        progress=progress(number),
                     )
                     for number in range(1, self.count + 1)
                 }
@@ -155,7 +155,6 @@ def _result(end: BatchResult | BaseException) -> BatchResult | None:
 
 
 def _report(group: Group[BatchResult]) -> BatchResult:
-    """Return the report of all shards that came to one."""
     shards, results = [], []
     for number, end in sorted(group.ends.items()):
         result = _result(end)

@@ -19,7 +19,7 @@ from batchcore.config import INCEPTION
 from batchcore.declared import CONFIGURATION, FINGERPRINT
 from batchcore.errors import DatabaseError, LeaseHeldError
 from batchcore.options import recorded
-from batchcore.pg.ledger import LIVES, Ledger, RunSpec, taken_over
+from batchcore.pg.ledger import LIVES, Lease, Ledger, RunSpec, ShardGroup, taken_over
 from batchcore.pg.session import Session, transaction
 from batchcore.run.prepare import calendar_of, last_closed
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from batchcore.db.catalog import Catalog
     from batchcore.pg.database import Database
-    from batchcore.pg.ledger import Lease, ShardGroup
     from batchcore.run.request import Request
 
 PHASE: Final = "ledger"

@@ -15,7 +15,7 @@ from batchcore.options import RunKeywords, RunOptions  # noqa: TC001  # callers 
 from batchcore.run.batch import run_up_to_now
 from batchcore.run.request import requested
 from batchcore.run.result import BatchResult, kept
-from batchcore.run.tasks import SharedProgress, each
+from batchcore.run.tasks import each, shared_progress
 
 if TYPE_CHECKING:
     from batchcore.options import Progress
@@ -114,7 +114,7 @@ async def run_many(
             raise ConfigError(f"{msg}: Schema.from_toml reads a file", "schemas")
     asked = await requested(start_date, end_date, None, options, **overrides)
     places = asyncio.Semaphore(parallel)
-    progress = SharedProgress(asked.progress)
+    progress = shared_progress(asked.progress)
     ends: dict[str, BatchResult | BaseException] = {}
 
     async def work(given: tuple[object, Schema, Progress | None]) -> BatchResult:
@@ -124,7 +124,7 @@ async def run_many(
             return await run_up_to_now(db, replace(asked, settings=settings, progress=own))
 
     given = {
-        name: (db, (schemas or {}).get(name, asked.settings.schema), progress.of(name))
+        name: (db, (schemas or {}).get(name, asked.settings.schema), progress(name))
         for name, db in databases.items()
     }
     try:

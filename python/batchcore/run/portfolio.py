@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt  # callers may look at types
 import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict
 
@@ -47,8 +47,6 @@ from batchcore.units import CENTS, LotKind
 from batchcore.values import normalised
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Floats, Holdings, Int32, Rows
     from batchcore.pg.session import Session
@@ -137,12 +135,7 @@ async def restore_sector_tag_for_position(
         SchemaError: a table or column is missing.
         DatabaseError: the database refused, failed or went away.
     """
-    position = checked_id(position_id, "position_id")
-
-    async def found(writer: tags.SectorTags) -> list[tags.TaggedPosition]:
-        return [await writer.position(position)]
-
-    return await _restore(db, user_id, found, profile_cache, schema)
+    return await _restore(db, user_id, "position", position_id, profile_cache, schema)
 
 
 async def restore_sector_tags_for_portfolio(
@@ -163,26 +156,23 @@ async def restore_sector_tags_for_portfolio(
         ConfigError: there is no such portfolio, it is soft-deleted or another user's.
         BatchcoreError: as `restore_sector_tag_for_position` does.
     """
-    portfolio = checked_id(portfolio_id, "portfolio_id")
-
-    async def found(writer: tags.SectorTags) -> list[tags.TaggedPosition]:
-        return await writer.positions(portfolio)
-
-    return await _restore(db, user_id, found, profile_cache, schema)
+    return await _restore(db, user_id, "portfolio", portfolio_id, profile_cache, schema)
 
 
-async def _restore(
+async def _restore(  # noqa: PLR0917  # the arguments of both, and what the id is of
     db: object,
     user_id: uuid.UUID | str,
-    found: Callable[[tags.SectorTags], Awaitable[list[tags.TaggedPosition]]],
+    what: str,
+    given: uuid.UUID | str,
     cache: ProfileCache | None,
     schema: Schema | None,
 ) -> SectorTagResult:
+    key = checked_id(given, f"{what}_id")
     check_cache("profile_cache", cache)
     user = checked_id(user_id, "user_id")
     async with changing(db, schema, tags.USES) as (session, catalog):
         writer = tags.SectorTags(session, catalog, user)
-        positions = await found(writer)
+        positions = await writer.positions(what, key)
         symbols = sorted({normalised(position.symbol or "") for position in positions})
         profiles = await _profiles(session, catalog, symbols, cache)
         sectors = {}
@@ -192,13 +182,7 @@ async def _restore(
                 profiles.sector[row], is_etf=profiles.is_etf[row], kind=_kind(position)
             )
         changes = await writer.put(sectors, COLORS)
-    return SectorTagResult(
-        tags=dict(sorted(Counter(sectors.values()).items())),
-        created=changes.created,
-        adopted=changes.adopted,
-        removed=changes.removed,
-        unchanged=len(positions) - changes.assigned,
-    )
+    return SectorTagResult(dict(sorted(Counter(sectors.values()).items())), **changes)
 
 
 def _kind(position: tags.TaggedPosition) -> LotKind:
@@ -251,8 +235,7 @@ async def calculate_portfolio_provider_beta(
     check_choice("weights", weights, BETA_WEIGHTS)
     portfolio, own = _checked(portfolio_id, profile_cache, calculation_date, schema, settings)
     async with reading(db, own.schema, USES) as (session, catalog):
-        day = await _day(session, calculation_date)
-        held = await _load(session, catalog, portfolio, day, own, profile_cache)
+        held = await _load(session, catalog, portfolio, calculation_date, own, profile_cache)
     lots, beta = held.lots, held.profiles.beta
     ((coverage,),) = beta_coverage(**lots, beta=beta, portfolios=1)
     ((found,),) = provider_beta(**lots, equity=held.equity, beta=beta, weights=weights)
@@ -264,7 +247,7 @@ async def calculate_portfolio_provider_beta(
         positions_with_beta=len(distinct(held.position[counts & has_beta])),
         total_positions=len(distinct(held.position[counts])),
         coverage=float(coverage) if known else 0.0,
-        calculation_date=calendars.date_of(day),
+        calculation_date=calendars.date_of(held.day),
     )
 
 
@@ -302,9 +285,11 @@ async def calculate_portfolio_sector_exposure(
     """
     portfolio, own = _checked(portfolio_id, profile_cache, calculation_date, schema, settings)
     async with reading(db, own.schema, USES) as (session, catalog):
-        day = await _day(session, calculation_date)
-        held = await _load(session, catalog, portfolio, day, own, profile_cache)
-        found = await _benchmark(session, catalog, benchmark, day)
+        held = await _load(session, catalog, portfolio, calculation_date, own, profile_cache)
+        found = Benchmark(None, {})
+        if catalog.has_table(WEIGHTS):
+            check(catalog, Use.BENCHMARKS, writes=False)
+            found = await load(session, select_benchmark(catalog, benchmark, held.day))
     shares = None
     if held.equity[0, 0] > 0:
         sectors = Sectors.of(held.profiles)
@@ -321,7 +306,7 @@ async def calculate_portfolio_sector_exposure(
         benchmark_date=None if found.day is None else calendars.date_of(found.day),
         benchmark_weights=of_benchmark,
         over_underweights=over_and_underweights(shares or {}, of_benchmark) if both else None,
-        calculation_date=calendars.date_of(day),
+        calculation_date=calendars.date_of(held.day),
     )
 
 
@@ -329,6 +314,7 @@ async def calculate_portfolio_sector_exposure(
 class _Holding:
     """The lots of a portfolio on a date."""
 
+    day: int
     lots: dict[str, Any]  # as the functions of `analytics` take them; symbols are of the profiles
     position: Int32  # (l,) which position each is of
     equity: Floats  # (1, 1) dollars, NaN where there is none
@@ -339,12 +325,13 @@ async def _load(  # noqa: PLR0917  # what of which portfolio, and how
     session: Session,
     catalog: Catalog,
     portfolio: uuid.UUID,
-    day: int,
+    date: dt.date | None,
     settings: Settings,
     cache: ProfileCache | None,
 ) -> _Holding:
-    selection = Selection(np.frombuffer(portfolio.bytes, dtype=np.uint8).reshape(1, 16))
     sessions = calendars.load("XNYS")
+    day = sessions.last_closed(await session.now()) if date is None else calendars.day_of(date)
+    selection = Selection(np.frombuffer(portfolio.bytes, dtype=np.uint8).reshape(1, 16))
     query = select_portfolios(catalog, sessions, day + 1, selection)
     portfolios = await load(session, query)
     if len(portfolios) == 0 or portfolios.deleted[0]:
@@ -378,6 +365,7 @@ async def _load(  # noqa: PLR0917  # what of which portfolio, and how
     lots = await asyncio.to_thread(held)
     row = np.array([symbols.index(one) for one in spelt], dtype=np.int64)
     return _Holding(
+        day=day,
         lots={
             "portfolio": lots.portfolio,
             "symbol": row[lots.symbol],
@@ -428,13 +416,6 @@ async def _profiles(
     )
 
 
-async def _benchmark(session: Session, catalog: Catalog, code: str, day: int) -> Benchmark:
-    if not catalog.has_table(WEIGHTS):
-        return Benchmark(None, {})
-    check(catalog, Use.BENCHMARKS, writes=False)
-    return await load(session, select_benchmark(catalog, code, day))
-
-
 def _checked(
     portfolio: uuid.UUID | str,
     cache: ProfileCache | None,
@@ -448,9 +429,3 @@ def _checked(
     optional_date(date, "calculation_date")
     portfolio = checked_id(portfolio, "portfolio_id")
     return portfolio, own if schema is None else replace(own, schema=schema)
-
-
-async def _day(session: Session, date: dt.date | None) -> int:
-    if date is None:
-        return calendars.load("XNYS").last_closed(await session.now())
-    return calendars.day_of(date)

@@ -146,7 +146,6 @@ def priced_symbols(prices: Prices, until: int | None = None) -> set[str]:
 
 
 def _of_window(prices: Prices, wanted: list[str], window: PriceWindow) -> Prices:
-    """Return the closes of a window, of symbols that are wanted."""
     names = prices.symbol.table()
     among = set(wanted)
     ours = np.array([normalised(name) in among for name in names], dtype=np.bool_)

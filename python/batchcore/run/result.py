@@ -6,7 +6,7 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from batchcore.frames import Bools, Bytes, Days, Floats, Ids, Int32, Int64, Issues, UInt32
     from batchcore.run.issues import Shared
     from batchcore.sources.changes import Stamps
-
-Result = TypeVar("Result")
 
 STATUSES: Final = ("ok", "lookback", "stale", "unpriced", "skipped", "failed")
 """By code: the worst mark of the sessions written, or why nothing or not all was written."""
@@ -134,14 +132,11 @@ class ShardResult:
         return asdict(self) | {"shard": shard_text(self.shard), "seconds": round(self.seconds, 6)}
 
 
-def _only_a_mapping(cls: type[Result]) -> type[Result]:
-    """Hide that a class is a dataclass: FastAPI would encode all its fields, arrays among them."""
-    del cls.__dataclass_fields__  # type: ignore[attr-defined]  # a dataclass has it
-    return cls
+def _no_days() -> Int32:
+    return np.zeros(0, dtype=np.int32)
 
 
-@_only_a_mapping
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class BatchResult(Mapping[str, Any]):
     """The report of a run.
 
@@ -201,20 +196,20 @@ class BatchResult(Mapping[str, Any]):
     run_id: str
     policy: str
     dry_run: bool
-    portfolios: PortfolioResults
+    portfolios: PortfolioResults = field(default_factory=PortfolioResults.none)
     issues: Issues
-    sessions: Int32
-    sessions_left_out: Int32
-    rows_written: int
+    sessions: Int32 = field(default_factory=_no_days)
+    sessions_left_out: Int32 = field(default_factory=_no_days)
+    rows_written: int = 0
     statements_by_phase: Mapping[str, int]
     seconds_by_phase: Mapping[str, float]
     rows_by_load: Mapping[str, int]
-    bytes_written: int
-    cache: Mapping[str, Any]
-    coverage: Coverage
+    bytes_written: int = 0
+    cache: Mapping[str, Any] = field(default_factory=lambda: cache_stats(np.zeros(4, np.int64)))
+    coverage: Coverage = field(default_factory=Coverage.none)
     peak_memory_bytes: int
     consistent: bool
-    chunks: int
+    chunks: int = 0
     rows_by_phase: Mapping[str, int] = field(default_factory=dict)
     bytes_by_phase: Mapping[str, int] = field(default_factory=dict)
     analytics: str = "none"
@@ -393,6 +388,9 @@ class BatchResult(Mapping[str, Any]):
         }
 
 
+# It is a mapping: FastAPI would encode all fields of a dataclass, arrays among them.
+del BatchResult.__dataclass_fields__
+
 KEPT: Final = "batchcore_result"
 """The attribute of an exception that holds the report of the run that it ended."""
 
@@ -498,7 +496,6 @@ def joined_differences(parts: Sequence[Differences]) -> Differences:
 
 
 def _difference_dicts(result: BatchResult) -> list[dict[str, Any]] | None:
-    """Return what a repair found as JSON has it; None of a run."""
     found = result.differences
     if found is None:
         return None

@@ -218,21 +218,20 @@ async def runs(
     _check_limit(limit)
     if run_id is not None and group is not None:
         raise ConfigError("a run or a group can be shown: give one of them", "group")
-    own = None if run_id is None else str(checked_id(run_id, "run"))
-    shared = None if group is None else str(checked_id(group, "group"))
+    kind, wanted = ("run", run_id) if group is None else ("group", group)
+    own = None if wanted is None else str(checked_id(wanted, kind))
     schema = schema or Schema()
     ledger = Ledger(schema)
     async with Database(db, borrow=True).reading("load") as session:
         await check_revision(session, await inspect(session, schema))
-        if shared is not None:
-            found = await ledger.group(session, shared)
+        if own is not None and kind == "group":
+            found = await ledger.group(session, own)
         else:
             found = await ledger.runs(session, limit=limit, run_id=own)
-        if own is None and shared is None:
+        if own is None:
             return [run_of(row) for row in found]
         if not found:
-            kind = "group" if own is None else "run"
-            raise ConfigError(f"there is no {kind} {own or shared} in the ledger", kind)
+            raise ConfigError(f"there is no {kind} {own} in the ledger", kind)
         for row in found:
             details = await ledger.details(session, row["run_id"])
             for name, made in _DETAILS.items():
@@ -311,7 +310,6 @@ def shards_of(runs: Sequence[RunStatus]) -> tuple[ShardResult, ...]:
 
 
 def _whole_seconds(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row whose moments are whole seconds."""
     return {
         name: value.replace(microsecond=0) if isinstance(value, dt.datetime) else value
         for name, value in row.items()

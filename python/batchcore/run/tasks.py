@@ -66,20 +66,15 @@ async def each(
             tasks.create_task(attempt(name))
 
 
-class SharedProgress:
-    """Adds up where several runs are, for one bar."""
+def shared_progress(progress: Progress | None) -> Callable[[object], Progress | None]:
+    """Return what gives each of several runs its `progress`: they add up for one bar."""
+    if progress is None:
+        return lambda _: None
+    at: dict[object, tuple[str, int, int]] = {}
 
-    def __init__(self, progress: Progress | None) -> None:
-        """Take what is called each time that one of them is further."""
-        self._progress: Final = progress
-        self._at: dict[object, tuple[str, int, int]] = {}
+    def tell(run: object, phase: str, done: int, total: int) -> None:
+        at[run] = phase, done, total
+        phases, finished, totals = zip(*at.values(), strict=True)
+        progress(max(phases), sum(finished), sum(totals))  # `load`, then `persist`
 
-    def of(self, run: object) -> Progress | None:
-        """Return what one of the runs calls; None without a `progress`."""
-        return None if self._progress is None else partial(self._tell, run)
-
-    def _tell(self, run: object, phase: str, done: int, total: int) -> None:
-        self._at[run] = phase, done, total
-        if self._progress is not None:
-            phases, finished, totals = zip(*self._at.values(), strict=True)
-            self._progress(max(phases), sum(finished), sum(totals))  # `load`, then `persist`
+    return lambda run: partial(tell, run)

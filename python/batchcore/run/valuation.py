@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batchcore.frames import Issues, Text
-from batchcore.native import CancelFlag, build_market, build_rates, in_thread
+from batchcore.native import Book, CancelFlag, Market, Rates, build_market, build_rates, in_thread
 from batchcore.run.issues import ambiguous_prices
 from batchcore.run.monitor import Monitor
 from batchcore.sources.prices import load_splits
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from batchcore.config import Settings
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Int32, Positions, Prices, RateRows
-    from batchcore.native import Book, Market, Rates
     from batchcore.pg.session import Session
     from batchcore.sources.host import Selection
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from batchcore import policies
-from batchcore.errors import ConfigError, DatabaseError, InternalError, TooManyFailedError
-from batchcore.pg.ledger import ChunkEntry, Lease, Ledger, Planned, commit_chunk
+from batchcore.errors import ConfigError, DatabaseError, TooManyFailedError
+from batchcore.pg.ledger import Lease, Ledger, Planned
 from batchcore.pg.session import Session, snapshot
 from batchcore.pg.session_pool import SessionPool
 from batchcore.pg.triggers import Acting, acting_on
@@ -26,6 +26,7 @@ from batchcore.run.result import causes
 from batchcore.sinks.refusal_errors import UNIQUE, is_refusal, is_row_key_violation, refusal_text
 from batchcore.sinks.snapshots import Batch, write_batch
 from batchcore.sinks.staging import FIRE_DEFERRED
+from batchcore.values import present
 from batchcore.words import counted
 
 if TYPE_CHECKING:
@@ -53,10 +54,7 @@ class ChunkWriter:
     """
 
     def __init__(
-        self,
-        steps: ChunkSteps,
-        computing: asyncio.Lock,
-        own: tuple[Lease, Planned] | None,
+        self, steps: ChunkSteps, computing: asyncio.Lock, own: tuple[Lease, Planned] | None
     ) -> None:
         """Take what computes chunks, its lock, and a lease, or none in a caller's transaction."""
         self.written = 0  # chunks committed; on a caller's connection, written
@@ -120,11 +118,10 @@ class ChunkWriter:
     ) -> ComputedChunk:
         """Commit a chunk: all of it, or what the database takes after it refused the whole."""
         (batch,) = item.batches
-        step = partial(self._policy.monitor.step, chunk=item.chunk.number)
-
-        async def write() -> tuple[ChunkEntry, Sequence[NotReplaced]]:
-            nonlocal item
-            self._failed_elsewhere = await self._ledger.failed_elsewhere(session, lease)
+        ledger, step = self._ledger, partial(self._policy.monitor.step, chunk=item.chunk.number)
+        async with ledger.fenced(session, lease):
+            step("begun")
+            self._failed_elsewhere = await ledger.failed_elsewhere(session, lease)
             if refusal is None:
                 self.check_failures(item)
                 item = replace(item, kept=await self.write_rows(session, batch, step))
@@ -133,19 +130,17 @@ class ChunkWriter:
                 parts = Bisection(self, item, session, judge, checks_deferred=True)
                 await parts.halve(batch, error)
                 item = await self._without_refused(item, parts)
-            if item.entry is None:
-                msg = "a chunk would be committed without an entry in the ledger"
-                raise InternalError(msg)
-            return item.entry, item.kept
-
-        if refusal is None:
-            self.check_failures(item)
-        await commit_chunk(session, self._ledger, write, lease=lease, planned=planned, step=step)
+            entry = present(item.entry)
+            await ledger.record_issues(session, entry.issues)
+            await ledger.record_not_replaced(session, lease, entry.chunk, item.kept)
+            step("ledger")
+            await ledger.record_chunk(session, lease, entry, planned)
+            step("fenced")
+        step("committed")
         self.written += 1
         return item
 
     async def _write_inside(self, item: ComputedChunk, session: Session) -> ComputedChunk:
-        """Write what the database takes of a chunk, in the caller's transaction."""
         self.check_failures(item)
         (batch,) = item.batches
         if not batch.snapshots:
@@ -164,7 +159,7 @@ class ChunkWriter:
         self, session: Session, batch: Batch, step: Callable[[str], None] = lambda _: None
     ) -> Sequence[NotReplaced]:
         """Write a chunk or a part of it; return what it left to other writers."""
-        stamp, acting = self._policy.run.clock.stamp(), self._policy.catalog.acting
+        stamp, acting = self._policy.run.stamp(), self._policy.catalog.acting
         # The caller may have deferred constraints other than ours.
         checks = self._own is not None
         return await write_batch(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from batchcore.db.analytic_tables import KEYS, POSITIONS
@@ -29,16 +29,8 @@ if TYPE_CHECKING:
     from batchcore.sinks.snapshots import Stamp
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class ChunkTables:
-    """What a chunk writes beside its snapshots, and the SELECT of which tables have such rows."""
-
-    rows: tuple[Table, ...] = ()  # of `KEYS`, without ids and stamps; then market values
-    exist: Sql = field(default_factory=Sql)  # for each of those tables, in their order
-
-
 def encode_table(table: Table, stamp: Stamp, cancel: _core.CancelFlag | None) -> EncodedRows:
-    """Return the bytes of rows of `ChunkTables`."""
+    """Return the bytes of rows of one of `KEYS`, or of market values."""
     stamps: dict[str, Any] = {
         name: Moment(stamp.unix_us)
         for name in HOST[table.name].names(Use.BETAS | Use.FACTORS)
@@ -56,7 +48,7 @@ def encode_table(table: Table, stamp: Stamp, cancel: _core.CancelFlag | None) ->
 # what is in it counts as written by others.
 _MARKED: Final = """
 WITH mark AS (INSERT INTO {writes} (id, written_at) VALUES (gen_random_uuid(), clock_timestamp()))
-{exist}
+{filled}
 """
 _INSERT: Final = """
 INSERT INTO {table} ({into})
@@ -75,7 +67,7 @@ FROM gone {of_owner} GROUP BY 1
 
 
 async def write_tables(
-    writer: Writer, tables: Sequence[EncodedRows], exist: Sql
+    writer: Writer, tables: Sequence[EncodedRows], filled: Sql
 ) -> Sequence[NotReplaced]:
     """Write what a chunk has in addition to its snapshots, inside the caller's transaction.
 
@@ -87,7 +79,7 @@ async def write_tables(
     keyed = [rows for rows in tables if rows.table in KEYS]
     if any(rows.rows for rows in keyed):
         writes = table_name(writer.schema, WRITES)
-        (has_rows,) = await writer.session.fetch(compose(_MARKED, writes=writes, exist=exist))
+        (has_rows,) = await writer.session.fetch(compose(_MARKED, writes=writes, filled=filled))
         for rows, merges in zip(keyed, has_rows, strict=True):
             if rows.rows and merges:
                 for portfolio, count, day in await _merge(writer, rows):

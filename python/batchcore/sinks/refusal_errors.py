@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from batchcore.pg.sql import quote_identifier
-from batchcore.pg.triggers import called_in
+from batchcore.pg.triggers import Acting, called_in
 from batchcore.schema import HOST, Use
 
 if TYPE_CHECKING:
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from batchcore.config import Schema
     from batchcore.errors import DatabaseError
     from batchcore.pg.session import Session
-    from batchcore.pg.triggers import Acting
 
 CLASSES: Final = ("22", "23", "44", "P0")
 """Classes of SQLSTATE: data, integrity constraint, check option, exception of PL/pgSQL."""

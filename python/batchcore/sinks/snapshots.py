@@ -13,21 +13,19 @@ from batchcore.frames import Constant, Days, among, day_keys, distinct, taken
 from batchcore.pg.fields import field_of
 from batchcore.pg.sql import Sql, column_name, compose
 from batchcore.schema import RULE_COLUMNS
-from batchcore.sinks.analytics import ChunkTables, encode_table, write_tables
+from batchcore.sinks.analytics import encode_table, write_tables
 from batchcore.sinks.staging import EncodedRows, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from batchcore.config import Schema
-    from batchcore.frames import Bools, Ids, Int32, Int64, NotReplaced, Rows
+    from batchcore.frames import Bools, Ids, Int32, Int64, NotReplaced, Rows, Table
     from batchcore.pg.fields import Field
     from batchcore.pg.session import Session
 
 _TABLE: Final = "portfolio_snapshots"
 _KEY: Final = ("portfolio_id", "snapshot_date")
-
-NO_TABLES: Final = ChunkTables()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -38,8 +36,8 @@ class Batch:
     replaced: EncodedRows  # those that do; their columns begin with the key
     equity: EncodedRows  # portfolio and equity
     span: tuple[bytes, bytes]  # first and last portfolio of the chunk, 16 bytes each
-    tables: tuple[EncodedRows, ...] = ()  # what is written in addition, see `ChunkTables`
-    exist: Sql = field(default_factory=Sql)
+    tables: tuple[EncodedRows, ...] = ()  # others: of `KEYS`, then market values
+    filled: Sql = field(default_factory=Sql)  # the SELECT of which of them have such rows
     cleared: tuple[str, ...] = ()  # columns that become NULL in rows that exist already
 
     @property
@@ -108,7 +106,8 @@ def encode_batch(
     figures: Sequence[str] = RULE_COLUMNS,
     analytics: Mapping[str, Any] | None = None,
     jsonb: bool = False,
-    tables: ChunkTables = NO_TABLES,
+    tables: Iterable[Table] = (),
+    filled: Sql = Sql(),  # noqa: B008  # it is a text
     cleared: tuple[str, ...] = (),
     defaulted: tuple[str, ...] = (),
     cancel: _core.CancelFlag | None = None,
@@ -117,7 +116,8 @@ def encode_batch(
 
     Rows are sorted by portfolio, of sorted ``ids``, and day; ``figures`` are their columns that are
     written. Without ``analytics`` these columns are left alone; ``jsonb`` is the type of
-    `sector_exposure`. ``cleared`` columns become NULL in rows that exist, ``defaulted`` ones are
+    `sector_exposure`. ``tables`` are written in addition, and ``filled`` is the SELECT of which of
+    them have such rows. ``cleared`` columns become NULL in rows that exist, ``defaulted`` ones are
     NULL in new rows, against their default. If ``cancel`` is raised from another thread, it stops
     the call with a `CancelledError`.
     """
@@ -153,8 +153,8 @@ def encode_batch(
         equity=EncodedRows.of("portfolios", equity_fields, owner, cancel),
         # of no portfolio, what everything lies between
         span=(ids[0].tobytes(), ids[-1].tobytes()) if len(ids) else (bytes(16), b"\xff" * 16),
-        tables=tuple(encode_table(table, stamp, cancel) for table in tables.rows),
-        exist=tables.exist,
+        tables=tuple(encode_table(table, stamp, cancel) for table in tables),
+        filled=filled,
         cleared=cleared,
     )
 
@@ -205,7 +205,7 @@ async def write_batch(
         staged = await writer.stage(batch.replaced, _KEY, condition=own, cleared=cleared)
         await writer.update(staged)
     step("copied")
-    kept = await write_tables(writer, batch.tables, batch.exist)
+    kept = await write_tables(writer, batch.tables, batch.filled)
     await writer.compare()
     return kept
 

@@ -35,15 +35,11 @@ class TaggedPosition:
     investment_class: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class TagChanges:
-    """What was changed."""
-
-    created: int = 0  # tags that were made
-    adopted: int = 0  # tags that were there already and were put on a position
-    assigned: int = 0  # tags put on positions
-    removed: int = 0  # tags taken off positions
-
+_OWNED_BY: Final = {
+    "position": ("{p.id}", "is in no portfolio of"),
+    "portfolio": ("{o.id}", "does not belong to"),
+}
+"""What positions are asked for by -> its column, and what is wrong where it is another user's."""
 
 _POSITIONS: Final = """
 SELECT {o.user_id} = $2::text::uuid AS owned, {p.id}::text AS id, {texts}
@@ -129,28 +125,13 @@ class SectorTags:
             "p": Relation(schema, "positions", "p"),
         }
 
-    async def position(self, position: UUID) -> TaggedPosition:
-        """Return a position by its id, one of the user's that is not soft-deleted."""
-        rows = await self._positions("{p.id}", position)
-        self._require_owned(rows, "position", position, "is in no portfolio of")
-        return _position(rows[0])
+    async def positions(self, what: str, key: UUID) -> list[TaggedPosition]:
+        """Return a ``position`` by its id, or those of a ``portfolio``, that are not soft-deleted.
 
-    async def positions(self, portfolio: UUID) -> list[TaggedPosition]:
-        """Return the positions that are not soft-deleted of a portfolio of the user's."""
-        rows = await self._positions("{o.id}", portfolio)
-        self._require_owned(rows, "portfolio", portfolio, "does not belong to")
-        return [_position(row) for row in rows if row["id"] is not None]
-
-    def _require_owned(
-        self, rows: Sequence[asyncpg.Record], what: str, key: UUID, otherwise: str
-    ) -> None:
-        if not rows:
-            raise ConfigError(f"unknown {what} {key}", f"{what}_id")
-        if not rows[0]["owned"]:
-            raise ConfigError(f"{what} {key} {otherwise} user {self._user}", f"{what}_id")
-
-    async def _positions(self, column: str, key: UUID) -> list[asyncpg.Record]:
-        """Return the positions, with their portfolios, of which a column is ``key``."""
+        Raises:
+            ConfigError: there is none of the id, or it is another user's.
+        """
+        column, otherwise = _OWNED_BY[what]
         # As bytes, which in a database without an encoding no client of UTF-8 may be sent as text.
         encoding = "UTF8" if self._session.has_encoding else "SQL_ASCII"
         template = "convert_to({text}::text, {encoding:text}) AS {name:name}"
@@ -159,17 +140,24 @@ class SectorTags:
             for name in _TEXTS
         ]
         holes = {"texts": joined(", ", texts), "key": compose(column, **self._tables)}
-        return await self._fetch(_POSITIONS, str(key), self._user, **holes)
+        rows = await self._fetch(_POSITIONS, str(key), self._user, **holes)
+        if not rows:
+            raise ConfigError(f"unknown {what} {key}", f"{what}_id")
+        if not rows[0]["owned"]:
+            raise ConfigError(f"{what} {key} {otherwise} user {self._user}", f"{what}_id")
+        return [_position(row) for row in rows if row["id"] is not None]
 
-    async def put(self, sectors: Mapping[str, str], colors: Mapping[str, str]) -> TagChanges:
-        """Give each position the tag of its sector and no other sector tag; return what changed.
+    async def put(self, sectors: Mapping[str, str], colors: Mapping[str, str]) -> dict[str, int]:
+        """Give each position the tag of its sector and no other sector tag.
 
-        A tag of the user with the name of a sector is a sector tag, even if batchcore did not
-        create it. The usage of every tag that is or was on one of the positions is counted again.
-        Tags that are made get the colour of their sector; ``colors`` has all sectors.
+        Return how many tags were created, how many that were there were adopted, how many were
+        removed from positions, and how many positions are unchanged. A tag of the user with the
+        name of a sector is a sector tag, even if batchcore did not create it. The usage of every
+        tag that is or was on one of the positions is counted again. Tags that are made get the
+        colour of their sector; ``colors`` has all sectors.
         """
         if not sectors:
-            return TagChanges()
+            return dict.fromkeys(("created", "adopted", "removed", "unchanged"), 0)
         names = sorted(set(sectors.values()))
         own_colors = [colors[name] for name in names]
         created = await self._fetch(_CREATE, self._user, names, own_colors)
@@ -192,12 +180,12 @@ class SectorTags:
         if self._watched or sum(come.values()) != sum(lacked.values()):
             await self._require_kept(list(sectors), tags, counted)
         made = {row["name"] for row in created}
-        return TagChanges(
-            created=len(made),
-            adopted=sum(of_sector[name] in come for name in names if name not in made),
-            assigned=sum(come.values()),
-            removed=sum(gone.values()),
-        )
+        return {
+            "created": len(made),
+            "adopted": sum(of_sector[name] in come for name in names if name not in made),
+            "removed": sum(gone.values()),
+            "unchanged": len(sectors) - sum(come.values()),
+        }
 
     async def _require_kept(
         self, positions: Sequence[str], tags: Sequence[str], counted: Collection[str]

@@ -9,7 +9,7 @@ from batchcore.calendar import FIRST_DATE, LAST_DATE
 from batchcore.pg.sql import Sql, compose, joined, table_name
 from batchcore.schema import HOST, SPLITS, Kind, Use
 from batchcore.sources.events_flows import EVENTS, FLOWS
-from batchcore.sources.host import HostTable, part, select, tables
+from batchcore.sources.host import HostTable, Selection, part, select, tables
 from batchcore.sources.query import Query, first_day, result_columns
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Ids, Int32, Text
-    from batchcore.sources.host import Selection
 
 EDITED: Final = tuple(
     name for name, table in HOST.items() if "updated_at" in table.names(Use.CHANGES)

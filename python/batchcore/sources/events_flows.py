@@ -10,7 +10,7 @@ from batchcore.errors import SchemaError
 from batchcore.frames import Events, Flows, Frame
 from batchcore.pg.sql import Sql
 from batchcore.schema import Kind
-from batchcore.sources.host import HostTable, part, select
+from batchcore.sources.host import HostTable, Selection, part, select
 from batchcore.sources.query import Column, Query, first_column, load
 from batchcore.units import State
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Days, Decimals, Ids, Int32
     from batchcore.pg.session import Session
-    from batchcore.sources.host import Selection
 
 EVENTS: Final = "position_realized_events"
 FLOWS: Final = "equity_changes"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from batchcore.db.analytic_tables import KEYS
 from batchcore.pg.sql import Sql, compose, joined
 from batchcore.schema import Kind
-from batchcore.sources.host import part, select, tables
+from batchcore.sources.host import Selection, part, select, tables
 from batchcore.sources.query import Column, Query
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Bools, Ids, Text
-    from batchcore.sources.host import Selection
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -92,7 +91,7 @@ _OF_KEYS: Final = {
 """Column of a key -> the condition on it; other columns have none."""
 
 
-def rows_exist(
+def select_rows_exist(
     catalog: Catalog,
     names: Sequence[str],
     portfolios: Selection,

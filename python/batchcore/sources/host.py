@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from batchcore import _core
-from batchcore.calendar import FIRST_DATE, LAST_DATE
+from batchcore.calendar import FIRST_DATE, LAST_DATE, Calendar
 from batchcore.pg.sql import Composable, Relation, Sql, compose, date_literal, in_shard, joined
 from batchcore.schema import RATES, SPLITS, Kind
 from batchcore.sources.query import Column, Query, Result
@@ -21,7 +21,6 @@ from batchcore.values import INFINITE_DAY
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Decimals, Floats, Ids, Int32, Int64
     from batchcore.shards import Shard
@@ -64,12 +63,10 @@ class HostTable(Relation):
     """A table of the host with an alias, whose columns know their types."""
 
     def __init__(self, catalog: Catalog, table: str, alias: str) -> None:
-        """Take a table by its name in docs/schema.md."""
         super().__init__(catalog.schema, table, alias)
         self._catalog = catalog
 
     def __getattr__(self, column: str) -> HostColumn:
-        """Return a column by its name in docs/schema.md."""
         found = HostColumn(super().__getattr__(column))
         found.catalog, found.table, found.column = self._catalog, self._table, column
         return found

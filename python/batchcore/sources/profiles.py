@@ -12,7 +12,7 @@ import numpy as np
 from batchcore.db.analytic_tables import POSITION_BETAS, PROFILES
 from batchcore.frames import Betas, Decimals, Profiles, Text
 from batchcore.schema import Kind
-from batchcore.sources.host import HostTable, floats, part, select
+from batchcore.sources.host import HostTable, Selection, floats, part, select
 from batchcore.sources.query import Column, Query, load, result_columns
 from batchcore.units import State
 from batchcore.values import normalised, upper
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Bools, Floats
     from batchcore.pg.session import Session
-    from batchcore.sources.host import Selection
 
 log = logging.getLogger("batchcore")
 

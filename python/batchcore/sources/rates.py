@@ -11,7 +11,7 @@ from batchcore.frames import Frame, RateRows, Text
 from batchcore.pg.sql import Sql
 from batchcore.schema import CURRENCY, RATES, Kind
 from batchcore.sources.events_flows import END, end_days, ends
-from batchcore.sources.host import part, select
+from batchcore.sources.host import Selection, part, select
 from batchcore.sources.query import Column, Query, first_column, load, result_columns
 from batchcore.units import State
 from batchcore.values import currency, normalised
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Days, Ids, Int32, Positions
     from batchcore.pg.session import Session
-    from batchcore.sources.host import Selection
 
 _OF_UNITS: Final = """
 upper(btrim({v.base}::text COLLATE "C", ' ')) = ANY({units:texts}::text[])

@@ -23,7 +23,7 @@ from batchcore.sources.events_flows import EVENTS, FLOWS, select_events, select_
 from batchcore.sources.host import Selection, day_number, select
 from batchcore.sources.positions import select_all_positions, select_positions
 from batchcore.sources.prices import PRICES, select_splits
-from batchcore.sources.query import Column, Query, as_bytes
+from batchcore.sources.query import Column, Query, Result, as_bytes
 from batchcore.sources.rates import select_homes, select_profile_currencies, select_rates
 from batchcore.sources.snapshots import SNAPSHOTS
 from batchcore.units import State
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     from batchcore.db.catalog import Catalog
     from batchcore.pg.session import Session
-    from batchcore.sources.query import Result
 
 _UNREADABLE: Final = Decimal("1E-30")
 """Stands for what is not representable at the scale of its column: it is at no scale."""
@@ -179,14 +178,12 @@ class Reader:
         return found
 
     async def _homes(self, selection: Selection) -> dict[UUID, str | None]:
-        """Return the currencies of portfolios, where the host maps rates."""
         if self.catalog.schema.fx is None:
             return {}
         rows = await self.read(select_homes(self.catalog, selection))
         return {row["id"]: row["currency"] for row in rows}
 
     async def _currencies(self) -> dict[str, str | None]:
-        """Return the currencies of symbols, where profiles name them."""
         mapped = self.catalog.schema.fx
         if mapped is None or mapped.currency_table == "positions":
             return {}

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
-from batchcore.calendar import FIRST_DATE, LAST_DATE
+from batchcore.calendar import FIRST_DATE, LAST_DATE, Calendar
 from batchcore.db.analytic_tables import POSITION_BETAS, PROFILES
 from batchcore.frames import Days, Decimals, Frame, Text, taken
 from batchcore.pg.ledger import CHUNKS, RUNS
 from batchcore.pg.sql import Sql, compose, joined, table_name
 from batchcore.schema import HOST, RATES, SPLITS, Kind, Use
 from batchcore.sources.events_flows import EVENTS, FLOWS
-from batchcore.sources.host import HostTable, located, part, select, sorted_ids
+from batchcore.sources.host import HostTable, Selection, located, part, select, sorted_ids
 from batchcore.sources.prices import PRICES
 from batchcore.sources.profiles import SP500, WEIGHTS
 from batchcore.sources.query import Column, Query, first_day, result_columns
@@ -29,10 +29,8 @@ from batchcore.values import normalised
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Bools, Bytes, Ids, Int32, Int64
-    from batchcore.sources.host import Selection
 
     Span = tuple[int | None, int | None]
 
