@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -221,6 +222,24 @@ async def test_unknown_words_are_a_config_error() -> None:
     ):
         with pytest.raises(ConfigError, match="unknown beta_weights `nav`"):
             await work
+
+
+@pytest.mark.parametrize("how", ["run", "plan"])
+async def test_without_scipy_full_ends_before_a_run_begins(
+    host: str, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(host)
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    settings = Settings(min_coverage=0.0, dry_run=how == "plan")
+
+    with pytest.raises(ConfigError, match=r"p-values need SciPy: install `batchcore\[analytics\]`"):
+        await run(host, "full", settings=settings)
+    assert await batchcore.runs(host) == []
+
+    # Nothing else needs it: not the other levels, nor a host without the table of p-values.
+    await run(host, "every", settings=settings)
+    await execute(host, "DROP TABLE position_market_betas")
+    await run(host, "full", on_existing="replace", settings=settings)
 
 
 async def test_full_writes_betas_factors_and_market_values(same_host: str) -> None:

@@ -133,6 +133,9 @@ def test_the_same_question_has_the_same_fingerprint_however_it_is_worked_on() ->
         {"beta_weights": "equity"},
         {"settings": Settings(lookback_days=9)},
         {"settings": Settings(min_coverage=0.25)},
+        {"settings": Settings(checks={"price_low": "off"})},
+        {"settings": Settings(max_move=0.25)},
+        {"settings": Settings(fx_lookback_days=4)},
         {"settings": Settings(schema=Schema(tables={"positions": "holdings"}))},
         {"settings": Settings(schema=Schema(columns={"positions.symbol": "ticker"}))},
         {"settings": Settings(schema=Schema(scales={"positions.quantity": 4}))},
@@ -141,6 +144,42 @@ def test_the_same_question_has_the_same_fingerprint_however_it_is_worked_on() ->
 )
 def test_another_question_has_another_fingerprint(other: dict) -> None:
     assert run_spec(request(**other)).fingerprint != run_spec(request()).fingerprint
+
+
+JUNE = dt.date(2025, 6, 2)
+
+
+@pytest.mark.parametrize(
+    ("found", "fingerprint"),
+    [
+        (
+            request(JUNE, JUNE),
+            "9bca6ae44f6b9de6b56da5f3e7a6386d838934cc416538ff5f7592e782557c70",
+        ),
+        (
+            request(
+                JUNE,
+                dt.date(2025, 6, 3),
+                calendar="daily",
+                on_existing="replace",
+                analytics="every",
+                beta_weights="equity",
+                settings=Settings(lookback_days=9),
+            ),
+            "c096848ec12a7aa6933f01f7cfe480e75cd257bb56d2489e85fa8cea9ca6ff65",
+        ),
+        (
+            request(JUNE, JUNE, policy="legacy", settings=Settings(min_coverage=0.25, today=JUNE)),
+            "52d4fe594d6f7bf018e21dcb1538f830a378b5b54682787f60b90d8926ea2f38",
+        ),
+    ],
+    ids=["nothing more", "options", "legacy"],
+)
+def test_a_run_of_an_earlier_version_is_that_of_the_same_call(
+    found: Request, fingerprint: str
+) -> None:
+    # As a build wrote them into its ledger that had neither checks of prices nor currencies.
+    assert run_spec(found).fingerprint == fingerprint
 
 
 def lease(attempt: int, end: dt.date | None, today: str | None) -> Lease:

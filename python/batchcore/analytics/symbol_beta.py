@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -47,20 +48,21 @@ class SymbolBetas:
     def p_value(self) -> Floats:
         """Return the two-sided p-value of beta by Student's t with n - 2 degrees of freedom.
 
-        (s, u); 0 for a perfect fit, NaN for a symbol without variance.
-
-        Raises:
-            ConfigError: SciPy is missing (extra `analytics`).
+        (s, u); 0 for a perfect fit, NaN for a symbol without variance. See `check_p_values`.
         """
-        try:
-            from scipy.special import stdtr  # noqa: PLC0415  # an extra, and slow to import
-        except ImportError as error:
-            raise ConfigError("p-values need SciPy: install `batchcore[analytics]`") from error
+        from scipy.special import stdtr  # noqa: PLC0415  # an extra, and slow to import
+
         p_value = np.where(np.isnan(self.r_squared), np.nan, 0.0)
         there = self.std_error > 0
         t = np.divide(self.beta, self.std_error, out=np.zeros_like(self.beta), where=there)
         freedom = np.maximum(self.observations - PARAMETERS, 1)
         return np.where(there, 2 * stdtr(freedom, -np.abs(t)), p_value)
+
+
+def check_p_values() -> None:
+    """Refuse to begin what needs p-values where SciPy is missing (extra `analytics`)."""
+    if find_spec("scipy") is None:
+        raise ConfigError("p-values need SciPy: install `batchcore[analytics]`", "analytics")
 
 
 def symbol_betas(returns: Floats, market: Floats, *, sessions: int = 1) -> SymbolBetas:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from batchcore import calendar as calendars
+from batchcore.analytics.symbol_beta import check_p_values
 from batchcore.config import CHECKS, PRICE_LOW
 from batchcore.db.analytic_tables import Parts, check_parts
 from batchcore.errors import ConfigError, CoverageError
@@ -77,7 +78,10 @@ class RollForward(Policy):
     @classmethod
     def check_tables(cls, catalog: Catalog, request: Request) -> Parts:
         """Return what of the analytics is done."""
-        return check_parts(catalog, request.analytics, writes=not request.settings.dry_run)
+        parts = check_parts(catalog, request.analytics, writes=not request.settings.dry_run)
+        if parts.position_betas:
+            check_p_values()
+        return parts
 
     async def make_plan(self, reader: Session) -> None:
         """Set `plan`: what each portfolio writes."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from batchcore import about
 from batchcore.calendar import PRICES, day_of
-from batchcore.config import INCEPTION
+from batchcore.config import INCEPTION, Settings
 from batchcore.declared import CONFIGURATION, FINGERPRINT
 from batchcore.errors import DatabaseError, LeaseHeldError
 from batchcore.options import recorded
@@ -48,6 +48,11 @@ END_S: Final = 0.7
 LATE_S: Final = 5.0
 """How long a step may take before the server is asked whether it waits for a lock."""
 
+_LATER: Final = frozenset(
+    {"checks", "max_move", "frozen_sessions", "max_missing", "fx_lookback_days", "fx_pivot"}
+)
+"""Options that came after the first ledgers: their defaults do not change a fingerprint."""
+
 log: Final = logging.getLogger("batchcore")
 
 
@@ -70,8 +75,10 @@ def run_spec(request: Request) -> RunSpec:
     if schema.price_sources:
         asked["price_sources"] = list(schema.price_sources)
     asked |= {name: table.as_dict() for name, table in schema.mapped.items()}
-    document = json.dumps(asked, sort_keys=True)
-    digest = hashlib.sha256(document.encode())
+    before = recorded(Settings(), FINGERPRINT)
+    later = {name for name in _LATER if asked[name] == before[name]}
+    compared = {name: value for name, value in asked.items() if name not in later}
+    digest = hashlib.sha256(json.dumps(compared, sort_keys=True).encode())
     if request.wanted is not None:
         digest.update(b"portfolios")
         digest.update(request.wanted.tobytes())
@@ -80,7 +87,7 @@ def run_spec(request: Request) -> RunSpec:
         process["order"] = request.order
     return RunSpec(
         fingerprint=digest.hexdigest(),
-        document=document,
+        document=json.dumps(asked, sort_keys=True),
         portfolio_ids=request.own,
         configuration=json.dumps(recorded(settings, CONFIGURATION) | process),
         process=json.dumps(process),
