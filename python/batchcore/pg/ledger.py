@@ -193,7 +193,10 @@ SELECT count(pg_terminate_backend(l.pid)) FROM (SELECT DISTINCT pid FROM ({holde
 
 _BLOCKED: Final = """
 SELECT w.pid, h.pid, a.usename, a.application_name, a.state,
-    extract(epoch FROM clock_timestamp() - a.xact_start)::float8
+    extract(epoch FROM clock_timestamp() - a.xact_start)::float8,
+    EXISTS (WITH RECURSIVE ahead (pid) AS (SELECT h.pid
+            UNION SELECT b.pid FROM ahead, unnest(pg_blocking_pids(ahead.pid)) AS b (pid))
+        SELECT FROM ahead WHERE pid IN ({holding}))
 FROM pg_stat_activity AS w, unnest(pg_blocking_pids(w.pid)) AS h (pid)
 LEFT JOIN pg_stat_activity AS a ON a.pid = h.pid
 WHERE w.datname = current_database() AND w.usename = session_user AND w.wait_event_type = 'Lock'
@@ -423,7 +426,8 @@ class Lease:
 class Blocked:
     """A process that waits for a lock, and the one ahead of it; 0 is a prepared transaction.
 
-    What this role may not see of the holder is None.
+    What this role may not see of the holder is None. It `is_circular` if the holder waits for the
+    run itself.
     """
 
     pid: int
@@ -432,6 +436,7 @@ class Blocked:
     application: str | None
     state: str | None
     age_s: float | None
+    is_circular: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -666,16 +671,18 @@ class Ledger:
             await asyncio.sleep(POLL_S)
 
     async def blocked(
-        self, session: Session, pids: Sequence[int], token: int | None
+        self, session: Session, pids: Iterable[int], holding: Iterable[int], token: int | None
     ) -> list[Blocked]:
         """Return which of the processes ``pids`` of a run wait for a lock, and who holds it.
 
+        Those of ``holding`` keep their own locks until the run ends.
         Those that write are known by the advisory lock of their token, also behind a pooler,
         which hides their process ids.
         """
         holders = Sql("NULL") if token is None else self._holders([token])
-        own = joined(", ", map(str, pids))
-        rows = await session.fetch(self._sql(_BLOCKED, pids=own, holders=holders))
+        own, kept = (joined(", ", map(str, some)) or Sql("NULL") for some in (pids, holding))
+        sql = self._sql(_BLOCKED, pids=own, holders=holders, holding=kept)
+        rows = await session.fetch(sql)
         return [Blocked(*row) for row in rows]
 
     async def beat(self, session: Session, lease: Lease) -> bool:
