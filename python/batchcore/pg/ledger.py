@@ -88,8 +88,10 @@ LEFT JOIN {shards} AS rs ON rs.run_id = r.id
 WHERE (r.state = 'running' AND {overlaps})
     OR ((r.state IN ('failed', 'interrupted', 'incomplete')
             OR (r.state = 'complete' AND rs.group_id = {continues:text}::uuid)) AND {same}
+        AND r.token = (SELECT max(l.token) FROM {runs} AS l
+            LEFT JOIN {shards} AS ls ON ls.run_id = l.id WHERE {later_same})
         AND NOT EXISTS (SELECT FROM {runs} AS l LEFT JOIN {shards} AS ls ON ls.run_id = l.id
-            WHERE l.token > r.token AND ({later_same} OR (l.chunks > 0 AND {later_overlaps}))))
+            WHERE l.token > r.token AND l.chunks > 0 AND {later_overlaps}))
 ORDER BY r.token DESC"""
 
 _SAME: Final = """
