@@ -5,9 +5,11 @@ import hashlib
 import json
 import logging
 import uuid
+from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -408,3 +410,46 @@ async def test_a_run_that_failed_keeps_what_it_noticed_of_symbols(same_filled: s
         ("duplicate_price", "AAA", 1),
         ("duplicate_price", "AAA", 2),
     ]
+
+
+@pytest.mark.parametrize("options", [{}, {"portfolio_ids": IDS[:2]}, {"shard": (1, 2)}])
+async def test_a_run_looks_through_the_ledger_once_however_often_it_has_failed(
+    same_filled: str, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    shard, fetch, sent = options.pop("shard", None), Session.fetch, []
+    asked = partial(run, settings=replace(ONE_EACH, shard=shard), **options)
+
+    async def noted(session: Session, query: str, *arguments: object) -> Any:
+        sent.append(query)
+        return await fetch(session, query, *arguments)
+
+    first = await asked(same_filled)
+    monkeypatch.setattr(Session, "fetch", noted)
+    await asked(same_filled)
+    (query,) = (one for one in sent if "AS same" in one)
+    columns = "fingerprint, asked, portfolio_ids, configuration, code_version, attempt, failed"
+    await database.execute(
+        same_filled,
+        f"INSERT INTO batchcore_runs (id, token, state, {columns}, created_at, started_at, chunks,"  # noqa: S608
+        f" rows_written, seconds) SELECT gen_random_uuid(), nextval('batchcore_run_tokens'),"
+        f" 'failed', {columns}, created_at, started_at, 0, 0, 0"
+        f" FROM batchcore_runs, generate_series(1, 40) WHERE id = '{first.run_id}'",
+        "INSERT INTO batchcore_run_shards SELECT r.id, s.group_id, s.shard, s.shards"  # noqa: S608
+        " FROM batchcore_runs AS r, batchcore_run_shards AS s WHERE r.state = 'failed'"
+        f" AND s.run_id = '{first.run_id}'",
+    )
+
+    plan = await database.fetchval(same_filled, f"EXPLAIN (ANALYZE, FORMAT JSON) {query}")
+    loops = [
+        int(node["Actual Loops"])
+        for node in nodes_of(json.loads(plan)[0]["Plan"])
+        if node.get("Relation Name") == "batchcore_runs"
+    ]
+    assert len(loops) >= 2
+    assert max(loops) <= 2, plan
+
+
+def nodes_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for below in plan.get("Plans", ()):
+        yield from nodes_of(below)

@@ -3,14 +3,21 @@
 import asyncio
 import sys
 from dataclasses import replace
+from typing import Any
 
 import pytest
+import pytest_asyncio
 
 import batchcore
+from batchcore.calendar import date_of
 from batchcore.config import Settings
+from batchcore.pg.database import Database
 from batchcore.pg.session import Session
+from batchcore.run.batch import run_up_to_now
+from batchcore.run.group import run_group
+from batchcore.run.request import make_request
 from support import database, writer
-from support.outcome import assert_left, outcome
+from support.outcome import assert_left, assert_undisturbed, outcome
 from support.runs import DAYS, run
 
 CHANGES = (
@@ -115,6 +122,83 @@ async def test_a_host_that_never_stops_writing_is_seen_at_one_moment(
     expected = outcome(given, writer.DAYS, writer.DAYS[0], writer.DAYS[-1])
     assert_left({}, stored, expected, given)
     assert await database.equities(host) == expected.equity
+
+
+def anew(table: str) -> str:
+    """Return the statements by which hosts load a table anew."""
+    return (
+        f"CREATE TEMP TABLE kept AS TABLE {table}; TRUNCATE {table}; INSERT INTO {table} TABLE kept"
+    )
+
+
+def replaced(table: str) -> str:
+    """Return the statements by which hosts put a table that they have filled in another's place."""
+    return (
+        f"CREATE TABLE filled (LIKE {table} INCLUDING ALL); INSERT INTO filled TABLE {table};"
+        f" ALTER TABLE {table} RENAME TO old; ALTER TABLE filled RENAME TO {table}"
+    )
+
+
+HIDES = {
+    "loaded anew": anew("position_realized_events"),
+    "loaded anew below a view": anew("below"),
+    "rewritten": "ALTER TABLE positions ALTER symbol TYPE varchar(99) USING rtrim(symbol)",
+    "replaced": replaced("portfolios"),
+    "replaced by one that was empty": "INSERT INTO empty TABLE market_data_cache;"
+    " ALTER TABLE market_data_cache RENAME TO old; ALTER TABLE empty RENAME TO market_data_cache",
+}
+"""What a host does to a table that hides its rows from a snapshot taken before."""
+
+HIDDEN = database.full_host(4, DAYS, event=DAYS[1], flow=DAYS[2])
+
+
+@pytest_asyncio.fixture
+async def viewed(host: str) -> str:
+    """The URL of a host, one of whose tables is a view."""
+    await database.fill(host, HIDDEN)
+    await database.execute(
+        host,
+        "CREATE TABLE empty (LIKE market_data_cache INCLUDING ALL)",
+        "ALTER TABLE equity_changes RENAME TO below",
+        "CREATE VIEW equity_changes AS TABLE below",
+    )
+    return host
+
+
+@pytest.mark.parametrize("change", HIDES.values(), ids=HIDES)
+async def test_a_snapshot_that_hides_rows_is_taken_again(
+    viewed: str, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    fetch, changes = Session.fetch, [change]
+
+    async def after_a_change(session: Session, query: str, *arguments: object) -> Any:
+        if changes and "pg_current_snapshot()" in query:
+            await database.execute(viewed, changes.pop())
+        return await fetch(session, query, *arguments)
+
+    monkeypatch.setattr(Session, "fetch", after_a_change)
+    result = await run(viewed)
+
+    assert not changes
+    assert (result.consistent, result.rows_written) == (True, 4 * len(DAYS))
+    await assert_undisturbed(viewed, HIDDEN, DAYS)
+
+
+@pytest.mark.parametrize("change", HIDES.values(), ids=HIDES)
+async def test_a_shared_view_that_hides_rows_is_not_read(viewed: str, change: str) -> None:
+    days, changes = (date_of(DAYS[0]), date_of(DAYS[-1])), [change]
+    request = make_request(*days, None, calendar="daily", analytics="none")
+
+    async def after_a_change(shard: Any) -> batchcore.BatchResult:
+        if changes:  # which whoever holds the view does not hold up
+            await database.execute(viewed, f"SET lock_timeout = '5s'; {changes.pop()}")
+        return await run_up_to_now(viewed, shard)
+
+    async with asyncio.timeout(60):
+        result = await run_group(Database(viewed), request, 2, after_a_change)
+
+    assert (result.consistent, result.rows_written) == (False, 4 * len(DAYS))
+    await assert_undisturbed(viewed, HIDDEN, DAYS)
 
 
 async def test_a_foreign_table_is_of_another_moment(host: str) -> None:

@@ -4,9 +4,12 @@ import asyncio
 import re
 from functools import partial
 
+import asyncpg
 import pytest
 
+import batchcore
 from batchcore.config import Schema, Settings
+from batchcore.errors import DatabaseError
 from batchcore.pg.database import Database
 from batchcore.pg.ledger import Ledger
 from batchcore.run import lease
@@ -72,6 +75,44 @@ async def test_a_holder_that_one_may_not_see_is_told_by_its_process(
             await heard.event.wait()
         await task
     assert f" holder={pid} user=postgres" in heard.lines[0]
+
+
+async def until_waits(raw: asyncpg.Connection, pid: int) -> None:
+    """Return when a process waits for a lock."""
+    waiting = "SELECT FROM pg_locks WHERE NOT granted AND pid = $1"
+    while not await raw.fetch(waiting, pid):
+        pass
+
+
+@pytest.mark.parametrize("connections", [2, 4])
+@pytest.mark.parametrize("behind", ["it", "another that waits for it"])
+async def test_a_run_that_waits_behind_who_waits_for_it_gives_way(
+    filled: str, heard: Heard, behind: str, connections: int
+) -> None:
+    await run(filled)
+    await database.execute(filled, "UPDATE portfolios SET equity_balance = 1")
+    asked = partial(run, filled, settings=Settings(connections=connections))
+    async with asyncio.timeout(60), database.connected(filled) as changing:
+        async with holding(filled, LOCKS["rows of portfolios"]) as raw:
+            task = asyncio.create_task(asked())
+            await heard.event.wait()
+            pid = changing.get_server_pid()
+            sql = "ALTER TABLE portfolio_snapshots ADD more int; ALTER TABLE positions ADD more int"
+            change = asyncio.create_task(changing.execute(sql))
+            await until_waits(raw, pid)
+            if behind != "it":
+                pid = raw.get_server_pid()
+                await raw.execute("TABLE portfolio_snapshots")
+        with pytest.raises(
+            DatabaseError, match=rf"deadlock: process {pid} \(user postgres"
+        ) as told:
+            await task
+        await change
+        assert told.value.sqlstate == "40P01"
+        assert [one.state for one in await batchcore.runs(filled)] == ["failed", "complete"]
+        result = await asked()
+    assert result.attempt == 2
+    assert result.rows_written == 4 * len(DAYS)
 
 
 async def test_a_step_may_end_before_the_server_is_asked(

@@ -758,7 +758,13 @@ LOCK TABLE "public"."batchcore_runs" IN SHARE UPDATE EXCLUSIVE MODE;
 -- repair()
 -- run_batch(policy='legacy', on_existing='skip')
 -- run_batch(policy='legacy', on_existing='replace')
-SELECT pg_export_snapshot(), pg_current_snapshot()::text, CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_lsn()::text END;
+SELECT pg_export_snapshot(), pg_current_snapshot()::text, CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_lsn()::text END, pg_backend_pid(), (SELECT string_agg(DISTINCT l.relation::regclass::text, ', ') FROM pg_locks AS l
+LEFT JOIN pg_class AS c ON c.oid = l.relation LEFT JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND (c.oid IS NULL
+    OR NULLIF(c.relfilenode, 0) <> pg_relation_filenode(c.oid) AND c.relkind IN ('r', 'm')
+    OR (pg_identify_object('pg_class'::regclass, c.oid, 0)).identity
+        <> format('%I.%I', n.nspname, c.relname) AND c.relkind IN ('r', 'm', 'p'))
+    AND NOT EXISTS (SELECT FROM <each table> LIMIT 0));
 
 -- run_batch(analytics='none')
 -- run_batch(analytics='portfolio')

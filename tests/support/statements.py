@@ -47,6 +47,7 @@ HIDDEN = (
     (r"'[0-9a-f]{64}'", "'<digest>'"),
     (r"\b\d{9,}\b", "<number>"),
     (r"(?s)VALUES\s+\('<id>'.*?clock_timestamp\(\)\)", "VALUES (<values>)"),
+    (r"(NOT EXISTS \(SELECT FROM )(\S+ LIMIT 0\)\s+AND \1)*\S+ LIMIT", r"\1<each table> LIMIT"),
     (
         r"\b(token|lsn|snapshot_id|failed|portfolios|chunks|rows_written) ([=+]) ('[^']*'|\d+)",
         r"\1 \2 <value>",
@@ -57,7 +58,7 @@ HIDDEN = (
 SETTINGS = ("SET ", "SHOW ")
 """What is no statement (docs/architecture.md)."""
 
-SOMETIMES = ("pg_locks", "pg_stat_activity", "batchcore_run_heartbeats")
+SOMETIMES = ("'advisory'", "pg_stat_activity", "batchcore_run_heartbeats")
 """What is sent only where something takes time."""
 
 

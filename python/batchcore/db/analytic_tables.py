@@ -27,7 +27,7 @@ MOST_DECIMALS: Final = 9  # decimals that are written at most; a float has hardl
 
 _PORTFOLIO: Final = Use.ANALYTICS | Use.SECTORS
 _FULL: Final = _PORTFOLIO | Use.BETAS | Use.FACTORS | Use.VALUES
-_LEVELS: Final = MappingProxyType(
+LEVELS: Final = MappingProxyType(
     {"none": NOTHING, "portfolio": _PORTFOLIO, "every": _PORTFOLIO, "full": _FULL}
 )
 _PARTS: Final = MappingProxyType(
@@ -72,9 +72,9 @@ def check_parts(catalog: Catalog, level: str, *, writes: bool = True) -> Parts:
 
     Whatever the run needs without analytics is checked too, see `check`.
     """
-    uses, off = _LEVELS[level], {}
+    uses, off = LEVELS[level], {}
     for part, use in _PARTS.items():
-        lacking = _absent(catalog, use) if use & _LEVELS[level] else None
+        lacking = _absent(catalog, use) if use & LEVELS[level] else None
         if lacking:
             uses, off[part] = uses & ~use, f"no table {catalog.label(lacking)}"
     check(catalog, Use.ROLLFORWARD | uses, writes=writes)

@@ -11,7 +11,7 @@ from batchcore.db.indexes import COLUMNS, IS_PLAIN, fits
 from batchcore.errors import SchemaError
 from batchcore.pg.borrowed import check_namespace
 from batchcore.pg.session import Session
-from batchcore.pg.sql import quote_literal
+from batchcore.pg.sql import Sql, quote_literal, table_name
 from batchcore.pg.triggers import acting_sql
 from batchcore.schema import HOST, INDEXES, OWN, TOKENS, VERSION_TABLE, WHOLE, Index, Kind, Use
 from batchcore.units import MAX_SCALE
@@ -99,6 +99,16 @@ class Catalog:
     def has_table(self, table: str) -> bool:
         """Return whether ``table`` of docs/schema.md is there."""
         return table in self.columns
+
+    def tables_of(self, uses: Use) -> list[Sql]:
+        """Return the tables that some uses need and that the role may read, as SQL."""
+        fx = self.schema.fx
+        return [
+            table_name(self.schema, name)
+            for name, table in self.schema.described.items()
+            if any(column.can_select for column in self.columns.get(name, {}).values())
+            and (table.needed(uses) or (fx is not None and name == fx.currency_table))
+        ]
 
     def find(self, table: str, column: str) -> ColumnType | None:
         """Return ``table.column`` of docs/schema.md, None if it is not there."""

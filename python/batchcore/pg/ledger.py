@@ -86,8 +86,10 @@ LEFT JOIN {shards} AS rs ON rs.run_id = r.id
 WHERE (r.state = 'running' AND {overlaps})
     OR ((r.state IN ('failed', 'interrupted', 'incomplete')
             OR (r.state = 'complete' AND rs.group_id = {continues:text}::uuid)) AND {same}
+        AND r.token = (SELECT max(l.token) FROM {runs} AS l
+            LEFT JOIN {shards} AS ls ON ls.run_id = l.id WHERE {later_same})
         AND NOT EXISTS (SELECT FROM {runs} AS l LEFT JOIN {shards} AS ls ON ls.run_id = l.id
-            WHERE l.token > r.token AND ({later_same} OR (l.chunks > 0 AND {later_overlaps}))))
+            WHERE l.token > r.token AND l.chunks > 0 AND {later_overlaps}))
 ORDER BY r.token DESC"""
 
 _SAME: Final = """
@@ -191,7 +193,10 @@ SELECT count(pg_terminate_backend(l.pid)) FROM (SELECT DISTINCT pid FROM ({holde
 
 _BLOCKED: Final = """
 SELECT w.pid, h.pid, a.usename, a.application_name, a.state,
-    extract(epoch FROM clock_timestamp() - a.xact_start)::float8
+    extract(epoch FROM clock_timestamp() - a.xact_start)::float8,
+    EXISTS (WITH RECURSIVE ahead (pid) AS (SELECT h.pid
+            UNION SELECT b.pid FROM ahead, unnest(pg_blocking_pids(ahead.pid)) AS b (pid))
+        SELECT FROM ahead WHERE pid IN ({holding}))
 FROM pg_stat_activity AS w, unnest(pg_blocking_pids(w.pid)) AS h (pid)
 LEFT JOIN pg_stat_activity AS a ON a.pid = h.pid
 WHERE w.datname = current_database() AND w.usename = session_user AND w.wait_event_type = 'Lock'
@@ -421,7 +426,8 @@ class Lease:
 class Blocked:
     """A process that waits for a lock, and the one ahead of it; 0 is a prepared transaction.
 
-    What this role may not see of the holder is None.
+    What this role may not see of the holder is None. It `is_circular` if the holder waits for the
+    run itself.
     """
 
     pid: int
@@ -430,6 +436,7 @@ class Blocked:
     application: str | None
     state: str | None
     age_s: float | None
+    is_circular: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -651,16 +658,18 @@ class Ledger:
             await asyncio.sleep(POLL_S)
 
     async def blocked(
-        self, session: Session, pids: Sequence[int], token: int | None
+        self, session: Session, pids: Iterable[int], holding: Iterable[int], token: int | None
     ) -> list[Blocked]:
         """Return which of the processes ``pids`` of a run wait for a lock, and who holds it.
 
+        Those of ``holding`` keep their own locks until the run ends.
         Those that write are known by the advisory lock of their token, also behind a pooler,
         which hides their process ids.
         """
         holders = Sql("NULL") if token is None else self._holders([token])
-        own = joined(", ", map(str, pids))
-        rows = await session.fetch(self._sql(_BLOCKED, pids=own, holders=holders))
+        own, kept = (joined(", ", map(str, some)) or Sql("NULL") for some in (pids, holding))
+        sql = self._sql(_BLOCKED, pids=own, holders=holders, holding=kept)
+        rows = await session.fetch(sql)
         return [Blocked(*row) for row in rows]
 
     async def beat(self, session: Session, lease: Lease) -> bool:

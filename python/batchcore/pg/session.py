@@ -21,7 +21,7 @@ import asyncpg
 
 from batchcore.errors import ConfigError, DatabaseError
 from batchcore.pg.errors import answers, driver_errors, is_connection_lost
-from batchcore.pg.sql import quote_literal
+from batchcore.pg.sql import Sql, compose, quote_literal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -60,6 +60,19 @@ for the transaction.
 
 _CATALOG_FIRST: Final = CATALOG_FIRST.format(local="true")
 
+_CHANGED: Final = """
+(SELECT string_agg(DISTINCT l.relation::regclass::text, ', ') FROM pg_locks AS l
+LEFT JOIN pg_class AS c ON c.oid = l.relation LEFT JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND (c.oid IS NULL
+    OR NULLIF(c.relfilenode, 0) <> pg_relation_filenode(c.oid) AND c.relkind IN ('r', 'm')
+    OR (pg_identify_object('pg_class'::regclass, c.oid, 0)).identity
+        <> format('%I.%I', n.nspname, c.relname) AND c.relkind IN ('r', 'm', 'p')){locks})"""
+"""The tables that are no longer what the snapshot has: empty for it, or other ones of that name.
+
+Its own pg_class has the file of a table as it was, functions have it as it is. Each table is locked
+before that is asked, also what is below a view, and none can be changed any more.
+"""
+
 _COUNTED: Final = re.compile(
     r"\s*(SELECT|WITH|INSERT|UPDATE|DELETE|COPY|MERGE|VALUES)\b", re.IGNORECASE
 )
@@ -96,6 +109,7 @@ class Session:
         self.ambiguous: list[Ambiguous] = []  # symbols of closes that were read
         self.isolation = ""  # of the transaction, as PostgreSQL writes it
         self.exported: str | None = None  # under which others can see what it sees
+        self.pid: int | None = None  # of its process, where the server was asked
         self.view: View | None = None  # where it was asked for
 
     @property
@@ -239,39 +253,64 @@ def _check_codecs(attributes: Sequence[asyncpg.Attribute], rows: Sequence[asyncp
 
 @contextlib.asynccontextmanager
 async def snapshot(
-    session: Session, *, shared: bool = False, with_view: bool = False, of: str | None = None
+    session: Session,
+    *,
+    shared: bool = False,
+    of: str | None = None,
+    tables: Sequence[Sql] | None = None,
 ) -> AsyncIterator[None]:
     """Let every statement of a session see the database as it is now, as `Database.snapshot`.
 
-    With ``with_view`` the server is asked which moment it is, for `Session.view`; with ``of`` it is
-    that of an exported snapshot.
+    With ``of`` the moment is that of an exported snapshot. With ``tables`` the server is asked
+    which moment it is, for `Session.view`, and they stay as they are then: what TRUNCATE, a
+    rewriting ALTER TABLE or another table of the same name would hide from a snapshot taken before.
+    If they have changed since, the snapshot is taken again, and one ``of`` another is an error.
     """
     async with contextlib.AsyncExitStack() as stack:
-        await stack.enter_async_context(repeatable_read(session, of))
-        try:
-            await _name_snapshot(session, export=shared, with_view=with_view)
-        except DatabaseError as error:
-            if not shared or error.sqlstate is None or is_connection_lost(error):
-                raise
-            log.warning("snapshot=not_shared error=%r", str(error))
-            await stack.aclose()  # the refusal has ended the transaction
+        while True:
             await stack.enter_async_context(repeatable_read(session, of))
-            await _name_snapshot(session, export=False, with_view=with_view)
+            try:
+                changed = await _name_snapshot(session, tables, export=shared)
+            except DatabaseError as error:
+                if not shared or error.sqlstate is None or is_connection_lost(error):
+                    raise
+                shared = False  # the refusal has ended the transaction
+                log.warning("snapshot=not_shared error=%r", str(error))
+            else:
+                if changed is None:
+                    break
+                msg = f"{changed} was rewritten or replaced after the snapshot was taken"
+                if of is not None:
+                    raise DatabaseError(msg, "40001")  # serialization_failure
+                log.warning("snapshot=again reason=%r", msg)
+            await stack.aclose()
         yield
 
 
-async def _name_snapshot(session: Session, *, export: bool, with_view: bool) -> None:
-    if not (export or with_view):
-        return
+async def _name_snapshot(
+    session: Session, tables: Sequence[Sql] | None, *, export: bool
+) -> str | None:
+    """Ask what the snapshot is called, and return which tables are not as it has them."""
+    if not (export or tables is not None):
+        return None
     wanted = ["pg_export_snapshot()"] if export else ["NULL::text"]
-    if with_view:
+    if tables is not None:
+        locks = Sql(
+            "".join(f"\n    AND NOT EXISTS (SELECT FROM {name} LIMIT 0)" for name in tables)
+        )
         wanted += [
             "pg_current_snapshot()::text",
             "CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_lsn()::text END",
+            "pg_backend_pid()",
+            compose(_CHANGED, locks=locks),
         ]
     (row,) = await session.fetch(f"SELECT {', '.join(wanted)}")
     session.exported = row[0]
-    session.view = View(row[1], row[2]) if with_view else None
+    if tables is None:
+        return None
+    session.view, session.pid = View(row[1], row[2]), row[3]
+    changed: str | None = row[4]
+    return changed
 
 
 @contextlib.asynccontextmanager
@@ -321,6 +360,17 @@ async def repeatable_read(session: Session, exported: str | None = None) -> Asyn
         await session.execute("; ".join(_settings(session)))
         session.isolation = "repeatable read"
         yield
+
+
+@contextlib.asynccontextmanager
+async def undone(session: Session) -> AsyncIterator[None]:
+    """Undo a part of a transaction, which then no longer locks what it has read."""
+    with driver_errors():
+        part = session.raw.transaction()
+        await part.start()
+    yield
+    with driver_errors():
+        await part.rollback()
 
 
 async def use_own_settings(session: Session) -> str:

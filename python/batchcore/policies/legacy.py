@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import numpy as np
 
 from batchcore import calendar as calendars
-from batchcore.db.analytic_tables import LEGACY, LegacyTables, check_legacy
+from batchcore.db.analytic_tables import LEGACY, LEGACY_USES, LegacyTables, check_legacy
 from batchcore.frames import Betas, Decimals, Issues, Opening, Previous
 from batchcore.native import build_host
 from batchcore.pg.ledger import Committed
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from batchcore.pg.session import Session
     from batchcore.run.analysis import Analysed, Analysis
     from batchcore.run.request import Request
+    from batchcore.schema import Use
+    from batchcore.sources.host import Boundaries
     from batchcore.sources.portfolios import LegacyPortfolios
 
 PREVIOUS_CLOSE_DAYS: Final = 10
@@ -59,6 +61,11 @@ class Legacy(Policy):
         self._sessions = np.zeros(0, dtype=np.int32)
         if days.start is not None:
             self._sessions = calendar.sessions(days.start, days.end)
+
+    @classmethod
+    def uses(cls, request: Request) -> Use:  # noqa: ARG003  # it has all analytics
+        """Return what a run needs of the host's tables, where it has them."""
+        return LEGACY_USES
 
     @classmethod
     def check_tables(cls, catalog: Catalog, request: Request) -> LegacyTables:

@@ -49,6 +49,9 @@ if TYPE_CHECKING:
     from batchcore.run.monitor import Monitor
     from batchcore.run.plan import Chunk, Plan, Range
     from batchcore.run.request import Request
+    from batchcore.run.result import Differences
+    from batchcore.schema import Use
+    from batchcore.sinks.snapshots import Batch
     from batchcore.sources.changes import Stamps
     from batchcore.sources.portfolios import LatestSnapshots
     from batchcore.sources.snapshots import Existing, Returns
@@ -144,6 +147,11 @@ class Policy(abc.ABC):
         self.analytics_off: dict[str, str] = {}  # part of what was asked for -> why it is not done
         self.stamps: tuple[Stamps, ...] = ()  # of a plan alone: the host's time stamps
         self.coverage = Coverage.none()  # of the sessions checked (S12), also where it refuses them
+
+    @classmethod
+    @abc.abstractmethod
+    def uses(cls, request: Request) -> Use:
+        """Return what a run needs of the host's tables, where it has them."""
 
     @classmethod
     @abc.abstractmethod

@@ -13,7 +13,7 @@ import numpy as np
 from batchcore import calendar as calendars
 from batchcore.analytics.symbol_beta import check_p_values
 from batchcore.config import CHECKS, PRICE_LOW
-from batchcore.db.analytic_tables import Parts, check_parts
+from batchcore.db.analytic_tables import LEVELS, Parts, check_parts
 from batchcore.errors import ConfigError, CoverageError
 from batchcore.frames import Days, Findings, Issues, among, distinct, known_states, taken
 from batchcore.native import Checks, Market, build_checks, in_thread
@@ -74,6 +74,11 @@ class RollForward(Policy):
         super().__init__(run, catalog, calendar, days)
         self.parts = self.check_tables(catalog, run.request)
         self.analytics_off |= self.parts.off
+
+    @classmethod
+    def uses(cls, request: Request) -> Use:
+        """Return what a run needs of the host's tables, where it has them."""
+        return Use.ROLLFORWARD | LEVELS[request.analytics]
 
     @classmethod
     def check_tables(cls, catalog: Catalog, request: Request) -> Parts:

@@ -330,14 +330,16 @@ class Run:
         self, first: Session, lanes: int, catalog: Catalog | None
     ) -> ChunkPipeline:
         reading, writing = lanes // 2, lanes - lanes // 2
-        lease = self.lease
+        lease, holds = self.lease, partial(self._waits.around, holds=True)
         async with contextlib.AsyncExitStack() as stack:
-            view = partial(snapshot, first, shared=reading > 1, with_view=lease is not None)
-            await self._open_snapshot(stack, first, view)
+            tables = None if catalog is None else catalog.tables_of(self.kind.uses(self.request))
+            view = partial(snapshot, first, shared=reading > 1, tables=tables)
+            with holds(first):
+                await self._open_snapshot(stack, first, view)
             self._monitor.step("snapshot")
             if catalog is None:
                 catalog = await inspected(first, self.request, self.kind)
-            readers, exported = SessionPool(first, around=self._waits.around), first.exported
+            readers, exported = SessionPool(first, around=holds), first.exported
             if exported is not None:
                 others = partial(self._database.snapshot, "load", of=exported)
                 await stack.enter_async_context(readers.opening(others, reading - 1))

@@ -15,7 +15,7 @@ from batchcore import policies
 from batchcore.errors import ConfigError, DatabaseError, InputError, LeaseHeldError, SchemaError
 from batchcore.frames import distinct, first_of_each
 from batchcore.pg.ledger import Ledger, next_changed_since
-from batchcore.pg.session import SharedView, snapshot, transaction
+from batchcore.pg.session import SharedView, snapshot, transaction, undone
 from batchcore.run.issues import IssueList, Shared
 from batchcore.run.lease import run_spec
 from batchcore.run.prepare import inspected
@@ -79,7 +79,8 @@ async def hold_view(database: Database, first: Request) -> AsyncIterator[Request
                     await ledger.lock_order(session, first.order)
                 first = replace(first, continues=continues)
                 if exported is not None:
-                    latest = await kind.load_latest(session, first, catalog)
+                    async with undone(session):  # its locks would hold up the host until the end
+                        latest = await kind.load_latest(session, first, catalog)
                     first = replace(first, view=SharedView(exported, since), latest=latest)
                 yield first
                 is_over = True

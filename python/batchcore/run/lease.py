@@ -121,13 +121,16 @@ class LockWatch:
 
     def __init__(self) -> None:
         self._late: set[int] = set()
+        self._holding: set[int] = set()
         self._reported: set[tuple[int, int]] = set()
         self._wakes = asyncio.Event()
 
     @contextlib.contextmanager
-    def around(self, session: Session) -> Iterator[None]:
-        """Watch over a step on a session."""
+    def around(self, session: Session, *, holds: bool = False) -> Iterator[None]:
+        """Watch over a step on a session, which may be one that ``holds`` locks until the end."""
         pid = 0 if session.is_gone else session.raw.get_server_pid()
+        if holds:  # a pooler hides whose process it is, until the server was asked
+            self._holding.add(session.pid or pid)
         timer = asyncio.get_running_loop().call_later(LATE_S, self._is_late, pid)
         try:
             yield
@@ -172,13 +175,18 @@ class LockWatch:
 
     async def report(
         self, session: Session, ledger: Ledger, run_id: str, token: int | None = None
-    ) -> None:
-        """Log which processes hold up each late step, each of them once."""
+    ) -> DatabaseError | None:
+        """Log which processes hold up each late step, each of them once.
+
+        Return the error of a run that waits for itself: others wait for what it has read, and it
+        waits behind them. The server does not see that, for the run reads and writes on several
+        connections.
+        """
         late = sorted(self._late)  # a step may end before the server is asked
         if not late:
-            return
+            return None
         async with transaction(session):
-            blocked = await ledger.blocked(session, late, token)
+            blocked = await ledger.blocked(session, late, self._holding, token)
         for found in blocked:
             if (found.pid, found.holder) in self._reported:
                 continue
@@ -194,6 +202,15 @@ class LockWatch:
                 found.state,
                 found.age_s or 0.0,
             )
+        for found in blocked:
+            if found.is_circular:
+                msg = (
+                    f"deadlock: process {found.holder} (user {found.user}, application"
+                    f" {found.application!r}) waits for a lock on what this run reads, and the run"
+                    " waits behind it, so the run has given way: run again to continue"
+                )
+                return DatabaseError(msg, "40P01")  # deadlock_detected
+        return None
 
 
 class LeaseHolder:
@@ -283,12 +300,17 @@ class LeaseHolder:
         # opens none. Where it fails, or the server has closed it while it was idle, another is
         # opened: what protects the data is the token, not the heartbeat.
         pause, held = lease.lease_ms / 1000 / BEATS, True
+        deadlock: DatabaseError | None = None
         ahead = await waits.sleep(pause)
         while held:
             try:
                 async with database.writing(PHASE) as session:
                     while held and not session.is_gone:  # the server may close one that is idle
-                        await waits.report(session, self.ledger, lease.run_id, lease.token)
+                        deadlock = await waits.report(
+                            session, self.ledger, lease.run_id, lease.token
+                        )
+                        if deadlock is not None:
+                            break
                         if not ahead:
                             held = await self.ledger.beat(session, lease)
                         if held:
@@ -297,6 +319,8 @@ class LeaseHolder:
                 log.warning("run=%s heartbeat=failed error=%r", lease.run_id, str(error))
                 await asyncio.sleep(pause)
                 ahead = 0.0
+            if deadlock is not None:
+                raise deadlock
         raise taken_over(lease)
 
 
