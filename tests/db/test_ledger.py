@@ -293,8 +293,7 @@ async def test_status_tells_runs_the_latest_first_a_live_and_a_stuck_one(same_fi
     assert await batchcore.runs(same_filled) == []
     first = await run(same_filled, portfolio_ids=IDS[:1])
     await ledger.kill(same_filled)
-    later = "UPDATE batchcore_run_heartbeats SET expires_at = now() + interval '1 minute'"
-    await database.execute(same_filled, later)
+    await ledger.expire(same_filled, 60)
     assert [one.state for one in await batchcore.runs(same_filled)] == ["running"]
     await ledger.expire(same_filled)
     second = await run(same_filled, portfolio_ids=IDS[1:])
