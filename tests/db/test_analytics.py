@@ -854,9 +854,7 @@ def figures_of(
     }, dict(sectors)
 
 
-async def test_figures_on_the_real_closes_are_what_plain_python_makes_of_the_tables(
-    real: Real,
-) -> None:
+async def test_figures_on_the_real_closes_are_those_of_plain_python(real: Real) -> None:
     profiles = {row["symbol"]: row for row in await rows_of(real.url, "TABLE company_profiles")}
     lots = defaultdict(list)
     for lot in await lots_of(real.url, real.last):

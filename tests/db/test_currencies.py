@@ -210,9 +210,7 @@ def bad_rates(result: batchcore.BatchResult) -> list[tuple[dt.date, str]]:
 
 
 @pytest.mark.usefixtures("painted")
-async def test_bad_rows_are_reported_and_kept_once_and_count_as_absent(
-    same_rates_host: str,
-) -> None:
+async def test_bad_rates_are_reported_once_and_count_as_absent(same_rates_host: str) -> None:
     await filled(same_rates_host, rates=[*every_day(BEFORE, EURUSD="1.10"), *BAD_ROWS])
     planned = await ran(same_rates_host, settings=settings(dry_run=True))
     assert bad_rates(planned) == BAD
@@ -495,9 +493,7 @@ async def test_verify_names_a_rate_that_came_late(
     assert (await verified(same_rates_host, settings=own)).causes == causes
 
 
-async def test_without_time_stamps_late_rates_are_not_seen_and_no_cause(
-    same_rates_host: str,
-) -> None:
+async def test_late_rates_without_time_stamps_are_not_seen(same_rates_host: str) -> None:
     await stood(same_rates_host, settings=settings(WITHOUT_STAMPS))
     await database.execute(same_rates_host, rate_set(D3, "1.20", AFTER))
     assert (await late_rates(same_rates_host, WITHOUT_STAMPS)).rows_written == 0
@@ -642,9 +638,7 @@ async def test_chunks_of_any_size_give_the_same_rows(same_rates_host: str) -> No
 
 
 @pytest.mark.parametrize("schema", [OF_POSITIONS, OF_PROFILES], ids=["positions", "profiles"])
-async def test_generated_markets_have_a_few_foreign_holdings(
-    same_rates_host: str, schema: Schema
-) -> None:
+async def test_generated_markets_have_foreign_lots(same_rates_host: str, schema: Schema) -> None:
     data = demo.seeded(demo.Size(20, 60, 3), seed=1)
     await data.write(same_rates_host, schema=schema)
     first, last = date_of(data.market.start), date_of(data.market.end)

@@ -241,9 +241,7 @@ async def test_connections_of_an_engine_are_opened_one_after_another(
 
 
 @pytest.mark.parametrize("kind", ["pool", "engine"])
-async def test_a_writer_that_the_server_ends_is_an_error_and_loses_only_its_chunk(
-    filled: str, kind: str
-) -> None:
+async def test_a_writer_that_the_server_ends_loses_only_its_chunk(filled: str, kind: str) -> None:
     await ledger.spoil(filled, IN_ORDER[3], DIE)
     async with callers(filled, kind) as db:
         with pytest.raises(DatabaseError) as caught:

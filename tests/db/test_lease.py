@@ -112,9 +112,7 @@ async def test_a_run_that_may_wait_takes_over_a_lease_that_expires(
     await assert_undisturbed(same_filled, HOST, DAYS)
 
 
-async def test_a_run_that_waits_can_be_cancelled(
-    filled: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_waiting_run_can_be_cancelled(filled: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async with at_work(filled, IDS[1], run(filled)):
         (own,) = await ledger.runs(filled)
         async with waits_for(filled, own["id"], monkeypatch) as second:

@@ -170,9 +170,7 @@ async def test_portfolios_that_fail_before_a_chunk_are_counted(same_filled: str)
     assert {one.name for one in told} == set(result.issues_by_name())
 
 
-async def test_what_is_noticed_where_nothing_is_written_is_entered_by_each_attempt_anew(
-    same_filled: str,
-) -> None:
+async def test_what_is_noticed_without_a_row_is_entered_by_each_attempt(same_filled: str) -> None:
     deleted, holed = IDS[0], IDS[3]
     gone = f"UPDATE portfolios SET deleted_at = now() WHERE id = '{deleted}'"  # noqa: S608
     await run(same_filled)
@@ -348,9 +346,7 @@ async def test_status_of_one_run_has_its_chunks_and_issues(same_filled: str) -> 
     ],
     ids=["older", "newer", "none"],
 )
-async def test_a_run_on_tables_of_another_revision_enters_nothing(
-    host: str, change: str, told: str
-) -> None:
+async def test_a_run_on_another_revision_enters_nothing(host: str, change: str, told: str) -> None:
     await database.execute(host, change.format("batchcore_alembic_version"))
     with pytest.raises(batchcore.SchemaError, match=told):
         await run(host)

@@ -172,9 +172,7 @@ WITH_ITS_SNAPSHOT = acts(
 )
 
 
-async def test_what_is_checked_in_the_end_is_checked_after_all_rows_of_each_part(
-    filled: str,
-) -> None:
+async def test_what_is_deferred_is_checked_after_all_rows_of_each_part(filled: str) -> None:
     await database.execute(filled, WITH_ITS_SNAPSHOT, REFUSALS["check"][0])
 
     result = await run(filled)
@@ -431,9 +429,7 @@ TABLES = {
 
 @pytest.mark.parametrize("mode", ["skip", "replace"])
 @pytest.mark.parametrize("table", [*TABLES, "position_factor_exposures"])
-async def test_a_table_of_the_analytics_may_refuse_a_portfolio_too(
-    host: str, table: str, mode: str
-) -> None:
+async def test_analytics_may_refuse_a_portfolio_too(host: str, table: str, mode: str) -> None:
     await database.fill(host, FULL)
     own = sorted(database.key(portfolio.id) for portfolio in FULL.portfolios)
     await database.execute(host, FACTOR)

@@ -175,9 +175,7 @@ async def test_a_chunk_tried_again_is_of_the_moment_of_its_retry_and_no_other_is
     assert await tries(filled) > 1
 
 
-async def test_a_row_that_the_host_writes_meanwhile_stands_and_the_chain_goes_on_from_it(
-    same_filled: str,
-) -> None:
+async def test_a_chain_goes_on_from_a_row_that_the_host_writes_meanwhile(same_filled: str) -> None:
     standing = Standing(DAYS[0], Decimal(4000))
 
     result = await run_beside(same_filled, [standing])
@@ -194,9 +192,7 @@ async def test_a_row_that_the_host_takes_back_is_no_reason_to_try_again(same_fil
     assert (result.retries, result.consistent) == (0, True)
 
 
-async def test_where_the_host_has_written_all_rows_nothing_is_left_to_write(
-    same_filled: str,
-) -> None:
+async def test_nothing_is_left_to_write_where_the_host_wrote_all_rows(same_filled: str) -> None:
     rows = [Standing(day, Decimal(4000)) for day in DAYS]
 
     result = await run_beside(same_filled, rows)
@@ -243,9 +239,7 @@ async def test_a_row_of_the_host_where_none_may_stand_ends_the_run(same_filled: 
     assert caught.value.portfolio == str(SECOND)
 
 
-async def test_a_portfolio_that_the_host_deletes_ends_the_run_and_the_next_one_goes_on(
-    filled: str,
-) -> None:
+async def test_after_a_portfolio_that_the_host_deletes_the_next_run_goes_on(filled: str) -> None:
     holdings = ("position_realized_events", "equity_changes", "positions")
     async with asyncio.timeout(PATIENCE_S), held(filled) as connection:
         async with database.connected(filled) as owner:

@@ -230,9 +230,7 @@ async def test_migrations(under: tuple[str, str]) -> None:
         await migrate(url)
 
 
-async def test_no_limit_of_the_server_holds_inside_a_transaction(
-    same_host: str,
-) -> None:
+async def test_no_limit_of_the_server_holds_in_a_transaction(same_host: str) -> None:
     limits = dict.fromkeys(LIMITS, "7s")
     url = f"{same_host}{'&' if '?' in same_host else '?'}"
     options = "%20".join(f"-c%20{name}%3D{value}" for name, value in limits.items())

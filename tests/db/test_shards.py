@@ -330,9 +330,7 @@ async def shards_of(url: str) -> list[tuple[int, int, str]]:
 
 
 @pytest.mark.parametrize("resume", [True, False], ids=["continued", "instead"])
-async def test_a_shard_that_ended_early_is_run_again_alone_in_its_group(
-    same_host: str, *, resume: bool
-) -> None:
+async def test_a_shard_that_ended_early_stays_in_its_group(same_host: str, *, resume: bool) -> None:
     host = database.plain_host(8, DAYS)
     await database.fill(same_host, host)
     await run(same_host, (1, 2))
@@ -391,9 +389,7 @@ async def nightly(url: str, shard: Shard, **given) -> batchcore.BatchResult:
     return await batchcore.run_batch(url, start, end, **{**options, **days})
 
 
-async def test_a_shard_that_failed_is_repeated_while_the_others_are_complete(
-    same_host: str,
-) -> None:
+async def test_a_shard_that_failed_is_repeated_alone(same_host: str) -> None:
     host = database.plain_host(8, DAYS)
     await database.fill(same_host, host)
     async with ledger.refused(same_host, last_of_second(host)):

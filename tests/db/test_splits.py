@@ -225,9 +225,7 @@ LATE = {
 
 
 @pytest.mark.parametrize("late", LATE.values(), ids=LATE)
-async def test_a_late_split_is_a_correction_of_each_day_that_it_changes(
-    split_host: str, late: Late
-) -> None:
+async def test_a_late_split_corrects_each_day_that_it_changes(split_host: str, late: Late) -> None:
     holder = ref.Portfolio("p0", Decimal(10_000), (late.position,))
     on_it = ref.Portfolio("p1", Decimal(10_000), (replace(TEN, entry_day=late.ex_date),))
     prices = (*late.closes, ("BBB", D0, Decimal(100)))
@@ -356,9 +354,7 @@ async def test_repair_replaces_what_a_late_split_makes_differ(split_host: str) -
     assert await database.equity_list(split_host) == [10_000, 10_020, 10_030, 10_040]
 
 
-async def test_an_explanation_states_everything_in_the_shares_of_its_session(
-    split_host: str,
-) -> None:
+async def test_an_explanation_is_in_the_shares_of_its_session(split_host: str) -> None:
     settings = await ran(split_host, SPLIT)
     explained = await batchcore.explain(split_host, [P0], date_of(D2), settings=settings)
     (row,) = explained.rows
@@ -614,9 +610,7 @@ def test_generate_refuses_other_bases_than_it_makes(split_host: str, tmp_path: P
     )
 
 
-async def test_the_return_of_a_symbol_to_compare_with_is_of_the_same_shares(
-    split_host: str,
-) -> None:
+async def test_the_return_of_a_benchmark_is_of_the_same_shares(split_host: str) -> None:
     settings = await ran(split_host, SPLIT)
     found = await batchcore.performance(
         split_host, [P0], periods=["ITD"], benchmark="aaa", settings=settings

@@ -106,9 +106,7 @@ async def left_by_runs(db: Db, host: Host, spans: list[tuple[int, int]]) -> None
 @LOOP
 @HYPOTHESIS
 @given(seed=st.integers(0, 10**6))
-async def test_rows_of_runs_on_any_host_do_not_differ(
-    same_host: str, pool_of: PoolOf, seed: int
-) -> None:
+async def test_rows_of_any_host_do_not_differ(same_host: str, pool_of: PoolOf, seed: int) -> None:
     generator = Generator(seeded(f"verify {seed}").randint, odd=0, edges=False)
     made = random_host(generator, portfolios=6)
     first = MONDAY + generator.integer(-4, 3)
@@ -419,9 +417,7 @@ async def test_flows_events_and_positions_changed_since_are_guessed(same_host: s
 # What cannot be checked, each reason.
 
 
-async def test_a_row_that_goes_on_from_tenths_of_cents_cannot_be_checked(
-    same_loose_host: str,
-) -> None:
+async def test_a_row_after_tenths_of_cents_cannot_be_checked(same_loose_host: str) -> None:
     await database.fill(same_loose_host, database.plain_host(1, DAYS))
     options = Settings(schema=LOOSE)
     await run(same_loose_host, settings=options)
@@ -454,9 +450,7 @@ async def test_a_private_value_that_was_edited_since_cannot_be_checked(same_host
     await edited.assert_found(partial(verify, same_host), usual)
 
 
-async def test_the_lots_of_a_position_closed_in_part_since_cannot_be_counted(
-    same_host: str,
-) -> None:
+async def test_lots_of_a_position_closed_in_part_since_cannot_be_counted(same_host: str) -> None:
     await plain(same_host)
     # 4 of the 10 are sold on D3 at 14, and D3 and D4 are run again.
     await execute(
@@ -472,9 +466,7 @@ async def test_the_lots_of_a_position_closed_in_part_since_cannot_be_counted(
     assert result.not_checkable["closed_since"] == 3 * len(COUNT_COLUMNS)
 
 
-async def test_a_profile_that_was_changed_since_cannot_be_checked(
-    make_database: Any, analysed: str
-) -> None:
+async def test_a_profile_changed_since_cannot_be_checked(make_database: Any, analysed: str) -> None:
     url = await make_database(analysed)
     await execute(url, "UPDATE company_profiles SET beta = beta + 1, updated_at = now()")
     result = await batchcore.verify(url, fast=True)
@@ -609,9 +601,7 @@ async def test_a_role_that_may_only_select_will_do(analysed: str) -> None:
         assert (result.rows, wrong(result)) == (24, {"cash_value": 1})
 
 
-async def test_a_database_that_was_never_migrated_can_be_verified(
-    make_database: Any, analysed: str
-) -> None:
+async def test_a_database_never_migrated_can_be_verified(make_database: Any, analysed: str) -> None:
     url = await make_database(analysed)
     await execute(url, "DROP TABLE batchcore_alembic_version")
     assert (await batchcore.verify(url, fast=True)).differing == 0

@@ -316,9 +316,7 @@ ENERGY, HOUSE = 150 / 1277, 500 / 1277
         ("{}", True),
     ],
 )
-async def test_weights_are_compared_as_binary64(
-    household: str, weights: str, *, differs: bool
-) -> None:
+async def test_weights_compare_as_binary64(household: str, weights: str, *, differs: bool) -> None:
     async with audit.changed(household, "sector_exposure", f"'{weights}'", snapshot(9)):
         found = wrong(await both(verify, household))
         assert found == ({"sector_exposure": 1} if differs else {})
@@ -427,7 +425,7 @@ async def test_a_row_goes_on_from_the_one_that_stood_when_it_was_written(same_ho
     assert (wrong(result), result.rows) == ({}, 6)
 
 
-async def test_the_column_of_a_portfolio_has_the_equity_of_the_day_run_last(same_host: str) -> None:
+async def test_a_portfolio_has_the_equity_of_the_day_run_last(same_host: str) -> None:
     await kept(same_host)
     await run(same_host, 5, 6, on_existing="replace")
 
