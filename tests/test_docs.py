@@ -22,7 +22,6 @@ import pytest
 import typer
 
 import batchcore
-from batchcore import compute
 from batchcore import reference as ref
 from batchcore.audit.causes import CAUSES
 from batchcore.audit.compare import REASONS
@@ -32,9 +31,9 @@ from batchcore.cli.databases import named
 from batchcore.cli.options import LIBPQ_VARIABLES, URL_VARIABLE
 from batchcore.demo import run as demo
 from batchcore.pg.ledger import NOT_REPLACED
-from support import build, database
+from support import database, sides
 from support.callers import with_driver
-from support.cases import day
+from support.cases import Run, day
 from support.command import called, printed
 
 ROOT = Path(__file__).parent.parent
@@ -119,19 +118,8 @@ WORKED = ref.Portfolio(
 )
 
 
-def by_reference(prices: list[Any], sessions: list[int]) -> list[ref.Result]:
-    return [ref.roll_forward(WORKED, ref.market(prices), sessions)]
-
-
-def by_compute(prices: list[Any], sessions: list[int]) -> list[ref.Result]:
-    inputs = build.inputs([WORKED], prices, sessions)
-    return build.results(compute(inputs, build.session_days(sessions)))
-
-
-@pytest.mark.parametrize("computed", [by_reference, by_compute])
-def test_the_portfolio_worked_by_hand(
-    computed: Callable[[list[Any], list[int]], list[ref.Result]],
-) -> None:
+@pytest.mark.parametrize("side", [sides.by_reference, sides.by_core])
+def test_the_portfolio_worked_by_hand(side: Callable[[Run], sides.Outcome]) -> None:
     lines = re.findall(r"^\|(.*)\|$", section(SEMANTICS, "Worked by hand"), re.MULTILINE)
     head, _, *rows = [[cell.strip() for cell in line.split("|")] for line in lines]
     table = [dict(zip(head, row, strict=True)) for row in rows]
@@ -139,7 +127,7 @@ def test_the_portfolio_worked_by_hand(
     prices = [
         ("AAA", at, Decimal(row["close AAA"])) for at, row in zip(sessions, table, strict=True)
     ]
-    (result,) = computed(prices, sessions)
+    (result,), _ = side(Run((WORKED,), tuple(prices), tuple(sessions)))
     assert not result.failed
     for row, expected in zip(result.rows, table, strict=True):
         cells = {name: expected[name] for name in expected if hasattr(row, name)}
@@ -421,11 +409,6 @@ def test_every_argument_of_a_run_is_told() -> None:
     assert told == names + settings
 
 
-def told_first(title: str) -> list[str]:
-    """Return the names in the first column of the tables of a section."""
-    return re.findall(r"^\| `(\w+)` \|", section(API, title), re.MULTILINE)
-
-
 def test_every_argument_of_a_verification_is_in_its_docstring() -> None:
     text = inspect.getdoc(batchcore.verify) or ""
     names = re.findall(r"^    (\w+): ", text.partition("Raises:")[0], re.MULTILINE)
@@ -433,7 +416,7 @@ def test_every_argument_of_a_verification_is_in_its_docstring() -> None:
 
 
 def test_every_cause_and_reason_is_told() -> None:
-    told = told_first("verify")
+    told = re.findall(r"^\| `(\w+)` \|", section(API, "verify"), re.MULTILINE)
     assert told[-len(CAUSES) - len(REASONS) :] == [*CAUSES, *REASONS]
 
 

@@ -139,9 +139,7 @@ async def test_all_of_a_change_is_done_or_nothing(host: str, kind: str) -> None:
 
 @KINDS
 @pytest.mark.parametrize("use", [reading, changing])
-async def test_an_error_of_the_server_leaves_the_transaction_usable(
-    host: str, kind: str, use: Any
-) -> None:
+async def test_an_error_leaves_the_transaction_usable(host: str, kind: str, use: Any) -> None:
     async with caller(host, kind) as given:
         if kind in BORROWED:
             await given.execute("INSERT INTO letters VALUES ('x')")

@@ -78,9 +78,7 @@ async def warm(given: Caller, kind: str) -> None:
 
 
 @KINDS
-async def test_each_cache_loads_from_what_a_load_or_the_constructor_names(
-    host: str, kind: str
-) -> None:
+async def test_each_cache_loads_from_the_db_of_a_load_or_constructor(host: str, kind: str) -> None:
     await put_closes(host, ("A", FRIDAY, "10.5"), ("B", MONDAY, "20"), ("C", MONDAY, "30"))
     await put_profiles(host, [("A", "Ay", Decimal("1.2"), "Energy", "Oil", "US", None, None)])
     await put_snapshots(host, ("a", FRIDAY, "10.50", True), ("a", MONDAY, "11", True))

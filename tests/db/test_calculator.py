@@ -61,9 +61,7 @@ async def test_every_kind_of_db_gives_the_same_rows(same_host: str, kind: str) -
 
 
 @pytest.mark.parametrize("kind", BORROWED)
-async def test_a_plan_writes_nothing_and_a_rollback_of_the_caller_undoes_everything(
-    same_host: str, kind: str
-) -> None:
+async def test_a_plan_writes_nothing_and_a_rollback_undoes_all(same_host: str, kind: str) -> None:
     await database.fill(same_host, database.plain_host(3, DAYS))
     before = await database.equities(same_host)
 

@@ -143,9 +143,7 @@ async def test_a_change_that_is_committed_after_the_run_is_found(same_filled: st
     assert (await run(same_filled, changed_since=since)).rows_written == 4
 
 
-async def test_of_a_transaction_that_hides_its_start_an_hour_is_allowed_for(
-    same_filled: str,
-) -> None:
+async def test_an_hour_is_allowed_for_a_transaction_that_hides_its_start(same_filled: str) -> None:
     async with role_of(same_filled) as (_, url), database.connected(same_filled) as other:
         await other.execute("BEGIN")
         await other.execute("SELECT 1")

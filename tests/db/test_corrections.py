@@ -179,9 +179,7 @@ async def test_closes_outside_of_the_time_that_a_lot_is_held_change_nothing(same
         assert (await corrected(same_host)).sessions.tolist() == [D4]
 
 
-async def test_an_event_added_late_counts_from_the_entry_of_its_position_on(
-    same_host: str,
-) -> None:
+async def test_a_late_event_counts_from_the_entry_of_its_position_on(same_host: str) -> None:
     await ran(same_host)
     async with database.connected(same_host) as connection:
         second = await add_position(connection, P, position(entry=D1), LATER)

@@ -28,6 +28,7 @@ from batchcore.pages.night import load_night
 from batchcore.pages.render import night_page
 from db.conftest import EMPTY, LOOP, PoolOf
 from support import database, foreign_host
+from support.audit import both
 from support.cases import RateRow
 from support.command import called
 from support.database import Db, Host
@@ -48,6 +49,7 @@ BEFORE = tuple(range(D0 - 3, D3 + 1))
 P = database.key("p0")
 WITHOUT_STAMPS = Schema(fx=Fx("fx_rates", "positions.currency", {"updated_at": "none_such"}))
 EQUITIES = [Decimal(value) for value in (1000, 1011, 1022, 1033)]
+UNCONVERTED = [Decimal(value) for value in (1000, 1010, 1020, 1030)]
 
 
 def euros(count: int = 1) -> Host:
@@ -73,19 +75,22 @@ async def ran(url: str, **options: Any) -> batchcore.BatchResult:
     return await run_days(url, D0, D3, **{"settings": settings(), "analytics": "none", **options})
 
 
-async def stood(url: str) -> None:
-    """Fill `euros` and run it."""
-    await filled(url)
-    await ran(url)
+async def stood(
+    url: str, host: Host | None = None, rates: list[RateRow] | None = None, **options: Any
+) -> batchcore.BatchResult:
+    """Fill a host and run it."""
+    await filled(url, host, rates)
+    return await ran(url, **options)
 
 
 async def verified(url: Db, **options: Any) -> batchcore.VerifyResult:
     return await batchcore.verify(url, **{"settings": settings(), "fast": True, **options})
+    return await batchcore.verify(url, **{"settings": settings(), "fast": True, **options})
 
 
-def named(found: batchcore.VerifyResult) -> dict[str, int]:
-    """Return the causes that were found, with how many rows each."""
-    return {cause: count for cause, count in found.causes.items() if count}
+async def assert_verified(url: str, rows: int, **options: Any) -> None:
+    found = await both(verified, url, **options)
+    assert (found.rows, found.differing) == (rows, 0)
 
 
 def rate_set(day: int, rate: str, at: dt.datetime = LATE) -> str:
@@ -97,37 +102,27 @@ def rate_set(day: int, rate: str, at: dt.datetime = LATE) -> str:
 
 
 async def test_a_run_converts_what_positions_are_quoted_in(same_rates_host: str) -> None:
-    await filled(same_rates_host)
-    result = await ran(same_rates_host)
+    result = await stood(same_rates_host)
     assert await database.equity_list(same_rates_host) == EQUITIES
     assert result.rows_by_load["rates"] == len(BEFORE)
-    for fast in (True, False):
-        found = await verified(same_rates_host, fast=fast)
-        assert (found.rows, found.differing) == (4, 0)
+    await assert_verified(same_rates_host, 4)
 
 
-async def test_profiles_may_name_the_currency(same_rates_host: str) -> None:
-    await filled_by_profiles(same_rates_host, ("aaa", "USD"), (" aaa ", "EUR"), ("BBB", None))
-    await database.execute(
-        same_rates_host, "UPDATE company_profiles SET quoted_in = 'EUR' WHERE symbol = 'aaa'"
-    )
-    await ran(same_rates_host, settings=settings(OF_PROFILES))
-    assert await database.equity_list(same_rates_host) == EQUITIES
-    for fast in (True, False):
-        found = await verified(same_rates_host, fast=fast, settings=settings(OF_PROFILES))
-        assert (found.rows, found.differing) == (4, 0)
+BY_PROFILES = {
+    "two spellings": ([("aaa", "EUR"), (" aaa ", "EUR"), ("BBB", None)], EQUITIES),
+    "the higher has none": ([("AAA", "EUR"), ("aaa", None)], UNCONVERTED),
+    "the higher is blank": ([("AAA", "EUR"), ("aaa", "  ")], UNCONVERTED),
+}
 
 
-@pytest.mark.parametrize("higher", [None, "  "])
-async def test_the_higher_profile_counts_without_a_currency_too(
-    same_rates_host: str, higher: str | None
+@pytest.mark.parametrize(("profiles", "equities"), BY_PROFILES.values(), ids=BY_PROFILES)
+async def test_profiles_may_name_the_currency(
+    same_rates_host: str, profiles: list[tuple[str, str | None]], equities: list[Decimal]
 ) -> None:
-    await filled_by_profiles(same_rates_host, ("AAA", "EUR"), ("aaa", higher))
+    await filled_by_profiles(same_rates_host, *profiles)
     await ran(same_rates_host, settings=settings(OF_PROFILES))
-    assert await database.equity_list(same_rates_host) == [1000, 1010, 1020, 1030]
-    for fast in (True, False):
-        found = await verified(same_rates_host, fast=fast, settings=settings(OF_PROFILES))
-        assert (found.rows, found.differing) == (4, 0)
+    assert await database.equity_list(same_rates_host) == equities
+    await assert_verified(same_rates_host, 4, settings=settings(OF_PROFILES))
 
 
 async def test_without_foreign_lots_no_statement_is_sent_for_rates(same_rates_host: str) -> None:
@@ -156,8 +151,7 @@ async def test_five_currencies_beside_one(same_rates_host: str) -> None:
         BEFORE, EURUSD="1.10", USDGBP="0.77", USDCHF="0.9", CHFJPY="165.5", JPYUSD="0.0067"
     )
     host = replace(euros(), portfolios=tuple(made))
-    await filled(same_rates_host, host, rates)
-    result = await ran(same_rates_host, analytics="every")
+    result = await stood(same_rates_host, host, rates, analytics="every")
     assert result.rows_written == 16
     assert result.issues_by_name()["currencies"] == 1  # totals mix them
     run = Run(host.portfolios, host.prices, DAYS, rates=tuple(rates), fx={"scale": 10})
@@ -168,9 +162,7 @@ async def test_five_currencies_beside_one(same_rates_host: str) -> None:
             cells = stored[database.key(portfolio.id), row.day]
             for name in ("equity_balance", "daily_pnl", "long_value", "cash_value"):
                 assert cells[name] == getattr(row, name), (portfolio.id, row.day, name)
-    for fast in (True, False):
-        found = await verified(same_rates_host, fast=fast)
-        assert (found.rows, found.differing) == (16, 0)
+    await assert_verified(same_rates_host, 16)
 
 
 async def test_a_portfolio_without_a_rate_fails_alone(same_rates_host: str) -> None:
@@ -178,8 +170,8 @@ async def test_a_portfolio_without_a_rate_fails_alone(same_rates_host: str) -> N
     francs = in_currencies(host.portfolios[1], "USD", ["CHF"])
     host = replace(host, portfolios=(host.portfolios[0], francs))
     rates = [*every_day(BEFORE, EURUSD="1.10"), ("CHF", "USD", D0 - 4, Decimal("1.2"))]
-    await filled(same_rates_host, host, rates)
-    result = await ran(same_rates_host, settings=settings(fx_lookback_days=5, max_failed=1))
+    own = settings(fx_lookback_days=5, max_failed=1)
+    result = await stood(same_rates_host, host, rates, settings=own)
     # 5 days old on D1; on D2 there is no rate
     assert issues_of(result, host) == Counter(
         {("p1", ref.Issue("fx_missing", None, D2, "CHF/USD")): 1}
@@ -195,8 +187,8 @@ async def test_a_plan_names_the_pairs_without_a_rate(same_rates_host: str) -> No
     old = in_currencies(host.portfolios[2], "USD", ["GBP"])
     early = tuple(replace(position, entry_day=D0 - 300) for position in old.positions)
     host = replace(host, portfolios=(host.portfolios[0], francs, replace(old, positions=early)))
-    await filled(same_rates_host, host, every_day(BEFORE, EURUSD="1.10", GBPUSD="1.25"))
-    result = await ran(same_rates_host, settings=settings(dry_run=True))
+    rates = every_day(BEFORE, EURUSD="1.10", GBPUSD="1.25")
+    result = await stood(same_rates_host, host, rates, settings=settings(dry_run=True))
     assert [one[3:] for one in told(result, "fx_missing")] == [
         (date_of(D0).isoformat(), "CHF/USD on 2026-01-04, in 1 portfolio"),
         (date_of(D0).isoformat(), f"GBP/USD on {date_of(D0 - 300)}, in 1 portfolio"),
@@ -218,9 +210,7 @@ def bad_rates(result: batchcore.BatchResult) -> list[tuple[dt.date, str]]:
 
 
 @pytest.mark.usefixtures("painted")
-async def test_bad_rows_are_reported_and_kept_once_and_count_as_absent(
-    same_rates_host: str,
-) -> None:
+async def test_bad_rates_are_reported_once_and_count_as_absent(same_rates_host: str) -> None:
     await filled(same_rates_host, rates=[*every_day(BEFORE, EURUSD="1.10"), *BAD_ROWS])
     planned = await ran(same_rates_host, settings=settings(dry_run=True))
     assert bad_rates(planned) == BAD
@@ -248,8 +238,7 @@ async def test_bad_rows_are_reported_and_kept_once_and_count_as_absent(
 
 
 async def test_a_late_rate_is_a_late_correction(same_rates_host: str) -> None:
-    await filled(same_rates_host, euros(2))
-    await ran(same_rates_host)
+    await stood(same_rates_host, euros(2))
     await database.execute(same_rates_host, rate_set(D2, "1.20"))
     result = await late_rates(same_rates_host)
     assert result.rows_written == 4
@@ -308,11 +297,10 @@ ENDS: dict[str, tuple[dict[str, Any], list[float], tuple[int, ...]]] = {
 async def test_a_late_rate_counts_until_the_last_lot_of_a_position_ends(
     same_rates_host: str, columns: dict[str, Any], after: list[float], rewritten: tuple[int, ...]
 ) -> None:
-    await filled(same_rates_host, one_lot(**columns))
-    await ran(same_rates_host)
+    await stood(same_rates_host, one_lot(**columns))
     await database.execute(same_rates_host, rate_set(D2, "1.20", AFTER))
     found = await verified(same_rates_host)
-    assert named(found).keys() <= {"rate_changed"}
+    assert found.causes.keys() <= {"rate_changed"}
     async with database.connected(same_rates_host) as connection:
         before = await versions(connection)
         await late_rates(same_rates_host)
@@ -330,15 +318,14 @@ async def test_verify_names_a_close_of_what_an_event_ends_after_the_exit(
     same_rates_host: str,
 ) -> None:
     columns, _, _ = ENDS["an event after the exit"]
-    await filled(same_rates_host, one_lot(**columns))
-    await ran(same_rates_host)
+    await stood(same_rates_host, one_lot(**columns))
     await database.execute(
         same_rates_host,
         "UPDATE market_data_cache SET close = close + 1, updated_at = '2100-01-01'"  # noqa: S608
         f" WHERE date = '{date_of(D2)}'",
     )
     found = await verified(same_rates_host)
-    assert named(found) == {"price_changed": found.rows_differing}
+    assert found.causes == {"price_changed": found.rows_differing}
     assert found.rows_differing > 0
 
 
@@ -385,8 +372,7 @@ async def test_a_rate_that_was_deleted_makes_rows_differ_or_fails_the_portfolio(
     same_rates_host: str, *, left: bool
 ) -> None:
     rates = [*every_day(BEFORE[:-1], EURUSD="1.10"), ("EUR", "USD", D3, Decimal("1.20"))]
-    await filled(same_rates_host, rates=rates)
-    await ran(same_rates_host)
+    await stood(same_rates_host, rates=rates)
     was = await database.equity_list(same_rates_host)
     own = settings(today=date_of(D3), fx_lookback_days=5 if left else 0, max_failed="100%")
     await database.execute(
@@ -394,7 +380,7 @@ async def test_a_rate_that_was_deleted_makes_rows_differ_or_fails_the_portfolio(
         f"DELETE FROM fx_rates WHERE date = '{date_of(D3)}'",  # noqa: S608  # our own
     )
     found = await verified(same_rates_host, settings=own)
-    assert named(found) == ({"unknown": 1} if left else {})
+    assert found.causes == ({"unknown": 1} if left else {})
     assert ("portfolio_fails" in found.not_checkable) is not left
     result = await batchcore.repair(same_rates_host, analytics="none", settings=own)
     assert ("fx_missing" in result.issues_by_name()) is not left
@@ -411,7 +397,7 @@ async def test_an_edited_currency_is_not_seen_and_repair_mends_it(same_rates_hos
     )
     assert (await late_rates(same_rates_host)).rows_written == 0
     await batchcore.repair(same_rates_host, analytics="none", settings=settings(today=date_of(D3)))
-    assert await database.equity_list(same_rates_host) == [1000, 1010, 1020, 1030]
+    assert await database.equity_list(same_rates_host) == UNCONVERTED
 
 
 async def some_rates(url: Db, generator: Generator, at: dt.datetime) -> None:
@@ -463,7 +449,7 @@ async def test_a_correction_after_late_rates_equals_a_full_recomputation(
         since = await database.fetchval(db, "SELECT now()")
         await change(db, generator, since)
         checked = await verified(db, settings=own)
-        assert named(checked).keys() <= {"rate_changed"}, checked.examples
+        assert checked.causes.keys() <= {"rate_changed"}, checked.examples
         await batchcore.run_batch(db, changed_since=since, settings=own, analytics="none")
         await assert_as_recomputed(db, "XNYS", own.schema)
 
@@ -471,10 +457,9 @@ async def test_a_correction_after_late_rates_equals_a_full_recomputation(
 async def test_verify_sees_a_changed_rate_and_repair_mends_it(same_rates_host: str) -> None:
     await stood(same_rates_host)
     await database.execute(same_rates_host, rate_set(D3, "1.20", AFTER))
-    for fast in (True, False):
-        found = await verified(same_rates_host, fast=fast)
-        assert found.rows_differing == 1
-        assert named(found) == {"rate_changed": 1}
+    found = await both(verified, same_rates_host)
+    assert found.rows_differing == 1
+    assert found.causes == {"rate_changed": 1}
     repaired = await batchcore.repair(
         same_rates_host, analytics="none", settings=settings(today=date_of(D3))
     )
@@ -499,27 +484,21 @@ async def test_verify_sees_a_changed_rate_and_repair_mends_it(same_rates_host: s
 async def test_verify_names_a_rate_that_came_late(
     same_rates_host: str, late: tuple[str, str, int, str], causes: dict[str, int]
 ) -> None:
-    host = euros()
     sold = {"entry_day": D0 - 1, "exit_day": D2, "exit_price": Decimal(13)}
-    position = replace(host.portfolios[0].positions[0], **sold)
-    host = replace(host, portfolios=(replace(host.portfolios[0], positions=(position,)),))
     own = settings(fx_lookback_days=1)
-    await filled(same_rates_host, host, every_day([D0 - 2, D0, D2, D3], EURUSD="1.10"))
-    await ran(same_rates_host, settings=own)
+    rates = every_day([D0 - 2, D0, D2, D3], EURUSD="1.10")
+    await stood(same_rates_host, one_lot(**sold), rates, settings=own)
     base, quote, day, rate = late
     await foreign_host.add_rates(same_rates_host, [(base, quote, day, Decimal(rate))], AFTER)
-    assert named(await verified(same_rates_host, settings=own)) == causes
+    assert (await verified(same_rates_host, settings=own)).causes == causes
 
 
-async def test_without_time_stamps_late_rates_are_not_seen_and_no_cause(
-    same_rates_host: str,
-) -> None:
-    await filled(same_rates_host)
-    await ran(same_rates_host, settings=settings(WITHOUT_STAMPS))
+async def test_late_rates_without_time_stamps_are_not_seen(same_rates_host: str) -> None:
+    await stood(same_rates_host, settings=settings(WITHOUT_STAMPS))
     await database.execute(same_rates_host, rate_set(D3, "1.20", AFTER))
     assert (await late_rates(same_rates_host, WITHOUT_STAMPS)).rows_written == 0
     found = await verified(same_rates_host, settings=settings(WITHOUT_STAMPS))
-    assert named(found) == {"unknown": 1}
+    assert found.causes == {"unknown": 1}
 
 
 async def test_verify_names_a_late_rate_of_what_profiles_quote(same_rates_host: str) -> None:
@@ -527,13 +506,12 @@ async def test_verify_names_a_late_rate_of_what_profiles_quote(same_rates_host: 
     await ran(same_rates_host, settings=settings(OF_PROFILES))
     await database.execute(same_rates_host, rate_set(D3, "1.20", AFTER))
     found = await verified(same_rates_host, settings=settings(OF_PROFILES))
-    assert named(found) == {"rate_changed": 1}
+    assert found.causes == {"rate_changed": 1}
 
 
 async def test_explain_parts_price_and_currency(same_rates_host: str) -> None:
     rates = [*every_day(BEFORE[:-1], EURUSD="1.10"), ("EUR", "USD", D3, Decimal("1.20"))]
-    await filled(same_rates_host, rates=rates)
-    await ran(same_rates_host)
+    await stood(same_rates_host, rates=rates)
     found = await batchcore.explain(same_rates_host, [P], date_of(D3), settings=settings())
     (row,) = found.rows
     assert found.explained
@@ -564,8 +542,7 @@ async def test_explain_of_a_lot_whose_rate_is_gone_says_so(same_rates_host: str)
 async def test_market_values_are_the_portfolios_and_prices_the_positions(
     same_rates_host: str,
 ) -> None:
-    await filled(same_rates_host)
-    await ran(same_rates_host, analytics="full")
+    await stood(same_rates_host, analytics="full")
     (row,) = await database.fetch(
         same_rates_host, "SELECT last_price, market_value, unrealized_pnl FROM positions"
     )
@@ -631,8 +608,7 @@ async def test_a_role_that_may_not_read_rates_is_told_so_before_anything_is_writ
 
 
 async def test_legacy_reads_no_rates(same_rates_host: str) -> None:
-    await filled(same_rates_host)
-    result = await ran(same_rates_host, policy="legacy")
+    result = await stood(same_rates_host, policy="legacy")
     stored = await database.snapshots(same_rates_host)
     assert [row["long_value"] for _, row in sorted(stored.items())] == [110, 120, 130, 140]
     assert "rates" not in result.rows_by_load
@@ -662,9 +638,7 @@ async def test_chunks_of_any_size_give_the_same_rows(same_rates_host: str) -> No
 
 
 @pytest.mark.parametrize("schema", [OF_POSITIONS, OF_PROFILES], ids=["positions", "profiles"])
-async def test_generated_markets_have_a_few_foreign_holdings(
-    same_rates_host: str, schema: Schema
-) -> None:
+async def test_generated_markets_have_foreign_lots(same_rates_host: str, schema: Schema) -> None:
     data = demo.seeded(demo.Size(20, 60, 3), seed=1)
     await data.write(same_rates_host, schema=schema)
     first, last = date_of(data.market.start), date_of(data.market.end)

@@ -129,9 +129,7 @@ async def test_a_copy_is_cancelled_after_whichever_piece(same_host: str, rows: i
 
 @pytest.mark.parametrize("kind", ["url", "pool"])
 @pytest.mark.parametrize("how", ["lost", "terminated"])
-async def test_a_connection_that_goes_in_a_copy_is_an_error_at_once(
-    same_host: str, kind: str, how: str
-) -> None:
+async def test_a_connection_lost_in_a_copy_is_an_error(same_host: str, kind: str, how: str) -> None:
     received: list[int] = []
 
     def goes(data: bytes) -> None:

@@ -210,9 +210,7 @@ async def test_a_baseline_lists_its_lots(stored: str) -> None:
         ("portfolio", {str(P): "110"}),
     ],
 )
-async def test_groups_are_sums_of_the_same_numbers(
-    stored: str, by: str, expected: dict[str, str]
-) -> None:
+async def test_groups_are_sums_of_the_lots(stored: str, by: str, expected: dict[str, str]) -> None:
     found = await batchcore.explain(stored, [P], D7, by=by)
     assert [(row.key, row.contribution) for row in found.rows] == [
         (key, Decimal(amount)) for key, amount in expected.items()

@@ -107,9 +107,7 @@ async def test_tables_and_columns_of_any_name_are_read_and_written(
 
 
 @pytest.mark.parametrize("namespace", NAMESPACES)
-async def test_a_namespace_of_any_name_is_migrated_there_and_back(
-    make_database, namespace: str
-) -> None:
+async def test_a_namespace_of_any_name_is_migrated_and_back(make_database, namespace: str) -> None:
     url, schema = await make_database(), Schema(namespace=namespace)
     await database.execute(
         url, f"CREATE SCHEMA {quote_identifier(namespace)}", "CREATE TABLE public.x (a int)"

@@ -101,9 +101,7 @@ async def test_a_run_that_may_wait_takes_over_a_lease_that_expires(
 ) -> None:
     await run(same_filled, portfolio_ids=IDS[:2])
     await ledger.kill(same_filled)
-    await database.execute(
-        same_filled, "UPDATE batchcore_run_heartbeats SET expires_at = now() + interval '1 hour'"
-    )
+    await ledger.expire(same_filled, 3600)
     (own,) = await ledger.runs(same_filled)
     async with waits_for(same_filled, own["id"], monkeypatch) as second:
         await ledger.expire(same_filled)
@@ -113,9 +111,7 @@ async def test_a_run_that_may_wait_takes_over_a_lease_that_expires(
     await assert_undisturbed(same_filled, HOST, DAYS)
 
 
-async def test_a_run_that_waits_can_be_cancelled(
-    filled: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_waiting_run_can_be_cancelled(filled: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async with at_work(filled, IDS[1], run(filled)):
         (own,) = await ledger.runs(filled)
         async with waits_for(filled, own["id"], monkeypatch) as second:

@@ -172,9 +172,7 @@ async def test_portfolios_that_fail_before_a_chunk_are_counted(same_filled: str)
     assert {one.name for one in told} == set(result.issues_by_name())
 
 
-async def test_what_is_noticed_where_nothing_is_written_is_entered_by_each_attempt_anew(
-    same_filled: str,
-) -> None:
+async def test_what_is_noticed_without_a_row_is_entered_by_each_attempt(same_filled: str) -> None:
     deleted, holed = IDS[0], IDS[3]
     gone = f"UPDATE portfolios SET deleted_at = now() WHERE id = '{deleted}'"  # noqa: S608
     await run(same_filled)
@@ -295,8 +293,7 @@ async def test_status_tells_runs_the_latest_first_a_live_and_a_stuck_one(same_fi
     assert await batchcore.runs(same_filled) == []
     first = await run(same_filled, portfolio_ids=IDS[:1])
     await ledger.kill(same_filled)
-    later = "UPDATE batchcore_run_heartbeats SET expires_at = now() + interval '1 minute'"
-    await database.execute(same_filled, later)
+    await ledger.expire(same_filled, 60)
     assert [one.state for one in await batchcore.runs(same_filled)] == ["running"]
     await ledger.expire(same_filled)
     second = await run(same_filled, portfolio_ids=IDS[1:])
@@ -351,9 +348,7 @@ async def test_status_of_one_run_has_its_chunks_and_issues(same_filled: str) -> 
     ],
     ids=["older", "newer", "none"],
 )
-async def test_a_run_on_tables_of_another_revision_enters_nothing(
-    host: str, change: str, told: str
-) -> None:
+async def test_a_run_on_another_revision_enters_nothing(host: str, change: str, told: str) -> None:
     await database.execute(host, change.format("batchcore_alembic_version"))
     with pytest.raises(batchcore.SchemaError, match=told):
         await run(host)

@@ -156,9 +156,7 @@ async def ran(url: str, first: int, last: int, *ids: Any, **options: Any) -> bat
     return await batchcore.run_batch(url, *days, *ids, **options)
 
 
-async def test_without_dates_each_portfolio_goes_on_after_its_latest_complete_row(
-    same_host: str,
-) -> None:
+async def test_without_dates_each_goes_on_after_its_latest_complete_row(same_host: str) -> None:
     run = plain(named("p"), named("q", P, snapshot(7, "1500"), snapshot(8, "9", is_complete=False)))
     run = replace(
         run, portfolios=(*run.portfolios, replace(named("r"), snapshots=())), today=jan(9)

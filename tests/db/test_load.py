@@ -142,9 +142,7 @@ async def test_frames_are_what_a_select_brings(same_host: str, seed: int) -> Non
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_portfolios_come_sorted_with_the_snapshots_around_a_day(
-    same_host: str, seed: int
-) -> None:
+async def test_portfolios_are_sorted_with_snapshots_around_a_day(same_host: str, seed: int) -> None:
     host = random(seed)
     await database.fill(same_host, host)
     boundary = MONDAY + 3
@@ -397,9 +395,7 @@ async def test_a_query_that_the_server_refuses_is_one_line(same_host: str) -> No
         ("   ", ""),
     ],
 )
-async def test_python_and_the_server_normalise_alike(
-    same_host: str, symbol: str, normal: str
-) -> None:
+async def test_python_normalises_as_the_server(same_host: str, symbol: str, normal: str) -> None:
     async with Reader(same_host) as (session, _):
         stated = await session.raw.fetchval("SELECT upper(btrim($1 COLLATE \"C\", ' '))", symbol)
     assert stated == normalised(symbol) == normal

@@ -294,9 +294,7 @@ async def test_a_comment_of_an_earlier_database_is_replaced(migrated: str) -> No
 @pytest.mark.parametrize(
     "lost", [f"DROP TABLE {VERSION_TABLE}", f"TRUNCATE {VERSION_TABLE}"], ids=["table", "row"]
 )
-async def test_a_ledger_without_a_revision_is_refused_with_the_way_out(
-    migrated: str, lost: str
-) -> None:
+async def test_a_ledger_without_a_revision_is_told_the_way_out(migrated: str, lost: str) -> None:
     await execute(migrated, lost)
     before = await described(migrated)
 
@@ -520,9 +518,7 @@ SAME = {
 
 @pytest.mark.parametrize("name", sorted(SAME))
 @pytest.mark.parametrize("own", ["theirs", ""])
-async def test_an_index_of_the_host_is_taken_over_and_outlives_a_downgrade(
-    hosts: str, name: str, own: str
-) -> None:
+async def test_an_index_of_the_host_outlives_a_downgrade(hosts: str, name: str, own: str) -> None:
     await execute(hosts, f"CREATE INDEX {own or name} ON {SAME[name]}")
     before = await indexes(hosts)
 
@@ -546,9 +542,7 @@ async def test_an_index_of_the_host_is_taken_over_and_outlives_a_downgrade(
         "portfolios (name)",
     ],
 )
-async def test_another_index_of_the_name_stays_and_ours_gets_another(
-    hosts: str, other: str
-) -> None:
+async def test_another_index_of_the_name_stays_beside_ours(hosts: str, other: str) -> None:
     await execute(hosts, f"CREATE INDEX idx_positions_active_complete ON {other}")
     before = await indexes(hosts)
 

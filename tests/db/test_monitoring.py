@@ -34,6 +34,7 @@ from support.generate import MONDAY
 from support.runs import run_days
 
 DAYS = tuple(range(MONDAY, MONDAY + 4))
+HOST = database.plain_host(3, DAYS)
 PHASES = ("load", "compute", "analytics", "persist")
 
 
@@ -64,11 +65,10 @@ def by_name(exporter: InMemorySpanExporter) -> dict[str, ReadableSpan]:
 
 
 async def test_each_phase_is_one_line_of_pairs_and_a_span(
-    same_host: str, caplog: pytest.LogCaptureFixture, spans: InMemorySpanExporter
+    same_filled: str, caplog: pytest.LogCaptureFixture, spans: InMemorySpanExporter
 ) -> None:
-    await database.fill(same_host, database.plain_host(3, DAYS))
     with caplog.at_level(logging.INFO, "batchcore"):
-        result = await run(same_host, "portfolio", chunk_size=1)
+        result = await run(same_filled, "portfolio", chunk_size=1)
 
     lines = [pairs(record.getMessage()) for record in caplog.records]
     assert {line["run"] for line in lines} == {result.run_id}
@@ -190,14 +190,12 @@ async def test_a_run_that_stops_ends_its_spans(same_host: str, spans: InMemorySp
 
 
 async def test_without_opentelemetry_a_run_is_the_same(
-    same_host: str, monkeypatch: pytest.MonkeyPatch
+    same_filled: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry", None)  # importing it now fails
-    await database.fill(same_host, database.plain_host(1, DAYS))
+    result = await run(same_filled)
 
-    result = await run(same_host)
-
-    assert result.rows_written == 4
+    assert result.rows_written == 12
 
 
 @pytest.mark.parametrize(
@@ -209,18 +207,16 @@ async def test_without_opentelemetry_a_run_is_the_same(
     ],
 )
 async def test_several_currencies_are_warned_of(
-    same_host: str,
+    same_filled: str,
     caplog: pytest.LogCaptureFixture,
     stored: list[str],
     told: str | None,
 ) -> None:
-    host = database.plain_host(3, DAYS)
-    await database.fill(same_host, host)
     change = "UPDATE portfolios SET currency = $1 WHERE id = $2"
-    for portfolio, currency in zip(host.portfolios, stored, strict=True):
-        await database.fetch(same_host, change, currency, database.key(portfolio.id))
+    for portfolio, currency in zip(HOST.portfolios, stored, strict=True):
+        await database.fetch(same_filled, change, currency, database.key(portfolio.id))
 
-    result = await run(same_host)
+    result = await run(same_filled)
 
     issues = [i for i in result.to_dict()["issues"] if i["name"] == "currencies"]
     warned = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
@@ -256,17 +252,12 @@ def reported(error: BaseException) -> BatchResult:
     return found
 
 
-async def ended(url: str, expected: type[BaseException], **options: object) -> BatchResult:
-    with pytest.raises(expected) as caught:
-        await run_days(url, DAYS[0], DAYS[-1], **options)
-    return reported(caught.value)
-
-
 async def test_prices_that_have_not_arrived(same_host: str) -> None:
-    plain = database.plain_host(3, DAYS)
-    prices = tuple(one for one in plain.prices if one[1] != DAYS[2])
-    await database.fill(same_host, type(plain)(plain.portfolios, prices))
-    result = await ended(same_host, CoverageError, calendar="XNYS")
+    prices = tuple(one for one in HOST.prices if one[1] != DAYS[2])
+    await database.fill(same_host, replace(HOST, prices=prices))
+    with pytest.raises(CoverageError) as caught:
+        await run_days(same_host, DAYS[0], DAYS[-1], calendar="XNYS")
+    result = reported(caught.value)
     assert (result.state, result["success"], result.rows_written) == ("failed", False, 0)
     assert result.error.startswith(f"CoverageError: price coverage on {date_of(DAYS[2])} is 0.0%")
     shares = dict(
@@ -281,8 +272,7 @@ async def test_prices_that_have_not_arrived(same_host: str) -> None:
     assert pickle.loads(pickle.dumps(result)).to_dict() == result.to_dict()  # noqa: S301
 
 
-async def test_chunks_that_were_committed_are_in_it(same_host: str) -> None:
-    await database.fill(same_host, database.plain_host(3, DAYS))
+async def test_chunks_that_were_committed_are_in_it(same_filled: str) -> None:
     committed = asyncio.Event()
 
     def progress(phase: str, done: int, _total: int) -> None:
@@ -290,14 +280,14 @@ async def test_chunks_that_were_committed_are_in_it(same_host: str) -> None:
             committed.set()
 
     options = {"settings": Settings(chunk_size=1), "progress": progress}
-    task = asyncio.create_task(run_days(same_host, DAYS[0], DAYS[-1], **options))
+    task = asyncio.create_task(run_days(same_filled, DAYS[0], DAYS[-1], **options))
     await committed.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError) as caught:
         await task
     result = reported(caught.value)
     assert (result.state, result.error) == ("interrupted", "CancelledError")
-    (kept,) = await batchcore.runs(same_host)
+    (kept,) = await batchcore.runs(same_filled)
     assert 4 <= result.rows_written <= kept.rows_written
     assert result.started_at <= result.ended_at
     assert [one["eventType"] for one in result.to_openlineage()][-1] == "ABORT"
@@ -334,22 +324,21 @@ async def test_a_wrong_argument_is_no_run() -> None:
     assert BatchResult.of_error(caught.value) is None
 
 
-async def test_how_far_behind_a_run_leaves_its_portfolios(same_host: str) -> None:
-    await database.fill(same_host, database.plain_host(3, DAYS))
+async def test_how_far_behind_a_run_leaves_its_portfolios(same_filled: str) -> None:
     today = Settings(today=date_of(DAYS[3]))
     plan = Settings(today=date_of(DAYS[3]), dry_run=True)
-    first = await run_days(same_host, DAYS[0], DAYS[0], settings=plan)
+    first = await run_days(same_filled, DAYS[0], DAYS[0], settings=plan)
     assert first.sessions_behind is None  # as there is no snapshot
-    first = await run_days(same_host, DAYS[0], DAYS[0], settings=today)
+    first = await run_days(same_filled, DAYS[0], DAYS[0], settings=today)
     assert first.sessions_behind == 3
     own = {"calendar": "daily", "analytics": "none"}
-    planned = await batchcore.run_batch(same_host, settings=plan, **own)
+    planned = await batchcore.run_batch(same_filled, settings=plan, **own)
     assert planned.sessions_behind == 3
     alone = [str(database.key("p1"))]
     some = await batchcore.run_batch(
-        same_host, None, date_of(DAYS[2]), alone, settings=today, **own
+        same_filled, None, date_of(DAYS[2]), alone, settings=today, **own
     )
     assert some.sessions_behind == 1
-    last = await batchcore.run_batch(same_host, settings=today, **own)
+    last = await batchcore.run_batch(same_filled, settings=today, **own)
     assert (last.sessions_behind, last.state) == (0, "complete")
     assert last.started_at.tzinfo is dt.UTC

@@ -323,9 +323,7 @@ async def test_a_close_of_a_table_and_of_its_child_is_two_rows(
     assert cache.get("AAA", date_of(DAYS[1])) == (None if issues else Decimal(12))
 
 
-async def test_partitioned_snapshots_positions_and_portfolios_of_another_schema_run(
-    empty_host: str,
-) -> None:
+async def test_partitioned_tables_of_another_schema_run(empty_host: str) -> None:
     await filled(empty_host)
     tables = ("portfolios", "positions", "market_data_cache", "portfolio_snapshots")
     await execute(

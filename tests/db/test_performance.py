@@ -210,9 +210,7 @@ async def test_what_is_not_available_has_its_reason(
         assert [row[name] for name in figures] == [None] * len(figures)
 
 
-async def test_rows_that_are_not_complete_or_on_no_session_are_no_part_of_a_chain(
-    same_host: str,
-) -> None:
+async def test_incomplete_rows_and_rows_off_session_are_no_part_of_a_chain(same_host: str) -> None:
     await stored(same_host)
     await database.execute(
         same_host,
@@ -395,9 +393,7 @@ async def test_chunks_and_selections_make_no_difference(valued: str) -> None:
     assert nearly(picked) == [row for row in nearly(whole) if row["portfolio_id"] in some]
 
 
-async def test_a_soft_deleted_portfolio_has_a_performance_if_it_is_asked_for(
-    same_host: str,
-) -> None:
+async def test_a_soft_deleted_portfolio_has_a_performance_if_asked_for(same_host: str) -> None:
     await stored(same_host)
     await database.execute(same_host, "UPDATE portfolios SET deleted_at = now()")
     assert len(await batchcore.performance(same_host)) == 0

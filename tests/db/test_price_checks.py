@@ -367,9 +367,7 @@ async def test_a_plan_tells_the_gaps_that_the_run_then_finds(
 
 # runs in which portfolios fail have found less than there is
 @pytest.mark.parametrize("seed", [5, 9, 10, 11, 14, 18])
-async def test_a_plan_tells_nothing_of_positions_that_the_run_leaves_out(
-    same_loose_host: str, seed: int
-) -> None:
+async def test_a_plan_tells_nothing_of_positions_left_out(same_loose_host: str, seed: int) -> None:
     generator = Generator(seeded(f"completeness {seed}").randint, odd=4, edges=False)
     host = random_host(generator, odd=True)
 

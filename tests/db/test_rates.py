@@ -129,9 +129,7 @@ def with_splits() -> Schema:
 
 
 @pytest.mark.parametrize("number", ["numeric(18,8)", None], ids=["splits", "no splits"])
-async def test_ordinary_amounts_of_long_rates_are_explained(
-    free_host: str, number: str | None
-) -> None:
+async def test_amounts_of_long_rates_are_explained(free_host: str, number: str | None) -> None:
     made = host({"won": ("KRW", [lot("AAA", 100_000, "EUR")])}, equity=10**11)
     await foreign_host.fill(free_host, made, WON)
     schema = OF_POSITIONS if number is None else with_splits()

@@ -21,7 +21,7 @@ from batchcore.pg.session import Session
 from batchcore.run.writing import Bisection
 from support import database, ledger, runs
 from support.database import Host
-from support.outcome import outcome
+from support.outcome import assert_undisturbed
 from support.runs import DAYS, run_days
 from support.triggers import acts
 
@@ -98,13 +98,8 @@ REFUSALS = {
 
 async def assert_all_but(url: str, *refused: object, host: Host = HOST) -> None:
     """Assert that the rows and equities of all other portfolios are there, and nothing of these."""
-    found = outcome(host, DAYS, DAYS[0], DAYS[-1])
-    stored, equities = await database.snapshots(url), await database.equities(url)
-    assert set(stored) == {at for at in found.cells if at[0] not in refused}
-    for at, row in stored.items():
-        assert row.items() >= found.cells[at].items()
-    for own, equity in found.equity.items():
-        assert equities[own] == (Decimal(1000) if own in refused else equity)
+    done = {database.key(one.id) for one in host.portfolios} - {*refused}
+    await assert_undisturbed(url, host, DAYS, done)
 
 
 def issues_of(result: batchcore.BatchResult) -> dict[str, str]:
@@ -159,9 +154,7 @@ async def test_a_margin_account_below_zero_costs_its_own_rows_only(host: str) ->
     result = await run(host)
 
     own = database.key(poor.id)
-    found = outcome(hosted, DAYS, DAYS[0], DAYS[-1])
-    assert set(await database.snapshots(host)) == {at for at in found.cells if at[0] != own}
-    assert (await database.equities(host))[own] == Decimal(-5000)
+    await assert_all_but(host, own, host=hosted)
     ((portfolio, detail),) = issues_of(result).items()
     assert portfolio == str(own)
     assert detail == (
@@ -180,9 +173,7 @@ WITH_ITS_SNAPSHOT = acts(
 )
 
 
-async def test_what_is_checked_in_the_end_is_checked_after_all_rows_of_each_part(
-    filled: str,
-) -> None:
+async def test_what_is_deferred_is_checked_after_all_rows_of_each_part(filled: str) -> None:
     await database.execute(filled, WITH_ITS_SNAPSHOT, REFUSALS["check"][0])
 
     result = await run(filled)
@@ -439,9 +430,7 @@ TABLES = {
 
 @pytest.mark.parametrize("mode", ["skip", "replace"])
 @pytest.mark.parametrize("table", [*TABLES, "position_factor_exposures"])
-async def test_a_table_of_the_analytics_may_refuse_a_portfolio_too(
-    host: str, table: str, mode: str
-) -> None:
+async def test_analytics_may_refuse_a_portfolio_too(host: str, table: str, mode: str) -> None:
     await database.fill(host, FULL)
     own = sorted(database.key(portfolio.id) for portfolio in FULL.portfolios)
     await database.execute(host, FACTOR)

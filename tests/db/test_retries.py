@@ -18,7 +18,7 @@ from batchcore.run.writing import ATTEMPTS
 from support import database, edits, ledger
 from support.database import Host, Standing
 from support.generate import MONDAY
-from support.outcome import Outcome, assert_time_ordered, outcome
+from support.outcome import Outcome, assert_time_ordered, assert_undisturbed, outcome
 from support.runs import ONE_EACH
 from support.triggers import acts
 
@@ -101,9 +101,10 @@ async def run_beside(
         return await task
 
 
-def undisturbed() -> dict[object, Outcome]:
+def undisturbed(*portfolios: object) -> dict[object, Outcome]:
+    """Return what a run leaves of these portfolios, or of all."""
     found = outcome(HOST, DAYS, DAYS[0], DAYS[-1])
-    return dict.fromkeys((FIRST, SECOND, THIRD), found)
+    return dict.fromkeys(portfolios or (FIRST, SECOND, THIRD), found)
 
 
 async def change_everything(connection: asyncpg.Connection) -> Host:
@@ -156,9 +157,8 @@ async def test_a_chunk_tried_again_is_of_the_moment_of_its_retry_and_no_other_is
         await let_go(other)
         result = await task
 
-    found = outcome(HOST, DAYS, DAYS[0], DAYS[-1])
     again = outcome(changed, DAYS, DAYS[0], DAYS[-1])  # its last session is that of the run
-    await assert_stored(filled, {FIRST: found, SECOND: again, THIRD: found})
+    await assert_stored(filled, {**undisturbed(), SECOND: again})
     assert (result.retries, result.consistent, result.chunks) == (1, False, 3)
     assert result.rows_written == 2 * len(DAYS) + sum(at[0] == SECOND for at in again.cells)
     assert result.to_dict()["retries"] == 1
@@ -175,9 +175,7 @@ async def test_a_chunk_tried_again_is_of_the_moment_of_its_retry_and_no_other_is
     assert await tries(filled) > 1
 
 
-async def test_a_row_that_the_host_writes_meanwhile_stands_and_the_chain_goes_on_from_it(
-    same_filled: str,
-) -> None:
+async def test_a_chain_goes_on_from_a_row_that_the_host_writes_meanwhile(same_filled: str) -> None:
     standing = Standing(DAYS[0], Decimal(4000))
 
     result = await run_beside(same_filled, [standing])
@@ -194,17 +192,14 @@ async def test_a_row_that_the_host_takes_back_is_no_reason_to_try_again(same_fil
     assert (result.retries, result.consistent) == (0, True)
 
 
-async def test_where_the_host_has_written_all_rows_nothing_is_left_to_write(
-    same_filled: str,
-) -> None:
+async def test_nothing_is_left_to_write_where_the_host_wrote_all_rows(same_filled: str) -> None:
     rows = [Standing(day, Decimal(4000)) for day in DAYS]
 
     result = await run_beside(same_filled, rows)
 
     assert (result.retries, result.chunks, result.failed) == (1, 2, 0)
     assert result.to_dict()["portfolios"]["status"] == ["ok", "skipped", "ok"]
-    found = undisturbed()
-    await assert_stored(same_filled, {FIRST: found[FIRST], THIRD: found[THIRD]})
+    await assert_stored(same_filled, undisturbed(FIRST, THIRD))
 
 
 @pytest.mark.parametrize("failing", [(FIRST, THIRD), (SECOND, THIRD)])
@@ -244,9 +239,7 @@ async def test_a_row_of_the_host_where_none_may_stand_ends_the_run(same_filled: 
     assert caught.value.portfolio == str(SECOND)
 
 
-async def test_a_portfolio_that_the_host_deletes_ends_the_run_and_the_next_one_goes_on(
-    filled: str,
-) -> None:
+async def test_after_a_portfolio_that_the_host_deletes_the_next_run_goes_on(filled: str) -> None:
     holdings = ("position_realized_events", "equity_changes", "positions")
     async with asyncio.timeout(PATIENCE_S), held(filled) as connection:
         async with database.connected(filled) as owner:
@@ -273,8 +266,7 @@ async def test_a_portfolio_that_the_host_deletes_ends_the_run_and_the_next_one_g
     assert str(SECOND) in str(caught.value)
     result = await run(filled)
     assert (result.attempt, result.failed) == (2, 0)
-    found = undisturbed()
-    await assert_stored(filled, {FIRST: found[FIRST], THIRD: found[THIRD]})
+    await assert_stored(filled, undisturbed(FIRST, THIRD))
 
 
 async def test_the_victim_of_a_deadlock_tries_again(filled: str) -> None:
@@ -319,11 +311,7 @@ async def test_after_so_many_attempts_the_refusal_is_the_runs(
 
     assert caught.value.sqlstate == sqlstate
     assert await tries(filled) == times
-    found = undisturbed()
-    stored = await database.snapshots(filled)
-    assert set(stored) == {(FIRST, day) for day in DAYS}
-    assert (await database.equities(filled))[SECOND] == IN_ORDER[1].opening_equity
-    assert (await database.equities(filled))[FIRST] == found[FIRST].equity[FIRST]
+    await assert_undisturbed(filled, HOST, DAYS, [FIRST])
 
 
 async def test_a_unique_violation_is_that_of_the_portfolio_after_so_many_attempts(
@@ -337,8 +325,7 @@ async def test_a_unique_violation_is_that_of_the_portfolio_after_so_many_attempt
     assert (result.failed, result.retries, result.consistent) == (1, ATTEMPTS - 1, False)
     assert result.to_dict()["portfolios"]["status"] == ["ok", "failed", "ok"]
     assert result.issues_by_name() == {"refused_by_database": 1}
-    found = undisturbed()
-    await assert_stored(filled, {FIRST: found[FIRST], THIRD: found[THIRD]})
+    await assert_stored(filled, undisturbed(FIRST, THIRD))
 
 
 async def test_the_last_attempt_may_be_the_one_that_works(filled: str) -> None:

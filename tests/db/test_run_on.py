@@ -136,9 +136,7 @@ async def test_no_shard_begins_for_a_call_that_has_ended(client: Client, same_fi
     assert await ledger.runs(same_filled) == []
 
 
-async def test_another_run_at_work_is_waited_for_as_long_as_is_asked(
-    client: Client, filled: str
-) -> None:
+async def test_another_run_is_waited_for_as_long_as_is_asked(client: Client, filled: str) -> None:
     last = database.key(HOST.portfolios[-1].id)
     await ledger.spoil(filled, last, ledger.WAIT)
     async with database.connected(filled) as other:

@@ -91,9 +91,7 @@ async def test_a_feed_that_stays_dead_stops_the_run(same_host: str, calendar: st
     assert result.to_dict()["coverage"] == {date_of(MONDAY).isoformat(): 0.0}
 
 
-async def test_without_any_price_coverage_is_full_and_marks_are_entry_prices(
-    same_host: str,
-) -> None:
+async def test_without_prices_coverage_is_full_and_marks_are_entry_prices(same_host: str) -> None:
     await database.fill(same_host, holding("AAA", prices=()))
 
     result = await run(same_host, MONDAY, MONDAY, min_coverage=1.0)

@@ -211,9 +211,7 @@ async def test_a_run_that_waits(under: tuple[str, str], heard: Heard) -> None:
     assert f' holder={pid} user=postgres application="the host\'s job"' in heard.lines[0]
 
     await ledger.kill(plain)
-    await database.execute(
-        plain, "UPDATE batchcore_run_heartbeats SET expires_at = now() + interval '1 hour'"
-    )
+    await ledger.expire(plain, 3600)
     with pytest.raises(batchcore.LeaseHeldError, match=r"^gave up after 0\.01 s: "):
         await run(url, portfolio_ids=IDS[:1], wait=0.01)
 
@@ -230,9 +228,7 @@ async def test_migrations(under: tuple[str, str]) -> None:
         await migrate(url)
 
 
-async def test_no_limit_of_the_server_holds_inside_a_transaction(
-    same_host: str,
-) -> None:
+async def test_no_limit_of_the_server_holds_in_a_transaction(same_host: str) -> None:
     limits = dict.fromkeys(LIMITS, "7s")
     url = f"{same_host}{'&' if '?' in same_host else '?'}"
     options = "%20".join(f"-c%20{name}%3D{value}" for name, value in limits.items())

@@ -43,7 +43,7 @@ from support.runs import run_days
 
 FIRST, LAST = MONDAY - 3, MONDAY + 14
 DAYS = list(range(MONDAY, MONDAY + 3))
-SIX = database.plain_host(6, DAYS)
+HOST = database.plain_host(6, DAYS)
 TOO_LARGE = 2 * (ref.Flow(MONDAY + 1, Decimal(10) ** 14 - 1, "CONTRIBUTION"),)
 """Flows that fit, and together fail their portfolio (S10)."""
 
@@ -252,11 +252,10 @@ async def test_failures_of_all_shards_count_together(same_host: str) -> None:
     assert "3 of 12 portfolios failed (2 of them in other shards)" in str(caught.value)
 
 
-async def test_an_unknown_portfolio_is_one_of_each_shard(same_host: str) -> None:
-    await database.fill(same_host, database.plain_host(2, DAYS))
+async def test_an_unknown_portfolio_is_one_of_each_shard(same_filled: str) -> None:
     for shard in ((1, 2), (2, 2)):
         with pytest.raises(ConfigError, match="unknown portfolio"):
-            await run(same_host, shard, ids=[database.key("p0"), database.key("nobody")])
+            await run(same_filled, shard, ids=[database.key("p0"), database.key("nobody")])
 
 
 async def test_a_portfolio_that_is_deleted_is_reported_by_its_own_shard(same_host: str) -> None:
@@ -307,18 +306,15 @@ async def test_runs_are_in_each_others_way_if_they_share_a_portfolio(same_host: 
             assert found == expected, spec
 
 
-async def test_a_shard_is_refused_while_a_run_works_on_its_portfolios(same_host: str) -> None:
-    await database.fill(same_host, database.plain_host(4, DAYS))
-    await run(same_host, None)
-    await ledger.kill(same_host)
-    await database.execute(
-        same_host, "UPDATE batchcore_run_heartbeats SET expires_at = now() + interval '1 hour'"
-    )
+async def test_a_shard_is_refused_while_a_run_works_on_its_portfolios(same_filled: str) -> None:
+    await run(same_filled, None)
+    await ledger.kill(same_filled)
+    await ledger.expire(same_filled, 3600)
     with pytest.raises(LeaseHeldError):
-        await run(same_host, (1, 2))
-    await ledger.expire(same_host)
-    await asyncio.gather(run(same_host, (1, 2)), run(same_host, (2, 2)))
-    states = {row["state"] for row in await ledger.runs(same_host)}
+        await run(same_filled, (1, 2))
+    await ledger.expire(same_filled)
+    await asyncio.gather(run(same_filled, (1, 2)), run(same_filled, (2, 2)))
+    states = {row["state"] for row in await ledger.runs(same_filled)}
     assert states == {"superseded", "complete"}
 
 
@@ -334,9 +330,7 @@ async def shards_of(url: str) -> list[tuple[int, int, str]]:
 
 
 @pytest.mark.parametrize("resume", [True, False], ids=["continued", "instead"])
-async def test_a_shard_that_ended_early_is_run_again_alone_in_its_group(
-    same_host: str, *, resume: bool
-) -> None:
+async def test_a_shard_that_ended_early_stays_in_its_group(same_host: str, *, resume: bool) -> None:
     host = database.plain_host(8, DAYS)
     await database.fill(same_host, host)
     await run(same_host, (1, 2))
@@ -366,24 +360,23 @@ async def test_a_shard_that_ended_early_is_run_again_alone_in_its_group(
     ids=["skip", "replace", "end and today", "today", "now", "now, without a start"],
 )
 async def test_a_shard_that_is_run_again_stays_in_its_group(
-    same_host: str, again: tuple[int, ...], given: dict[str, object]
+    same_filled: str, again: tuple[int, ...], given: dict[str, object]
 ) -> None:
-    await database.fill(same_host, database.plain_host(4, DAYS))
-    first = {number: await nightly(same_host, (number, 2), **given) for number in (1, 2)}
-    later = [await nightly(same_host, (number, 2), **given) for number in again]
+    first = {number: await nightly(same_filled, (number, 2), **given) for number in (1, 2)}
+    later = [await nightly(same_filled, (number, 2), **given) for number in again]
 
     assert {one.group for one in later} == {first[1].group}
     assert sum(one.rows_written for one in later) == sum(
         first[number].rows_written for number in again if given.get("on_existing") == "replace"
     )
-    runs = await batchcore.runs(same_host, group=first[1].group)
-    assert {one.group for one in await batchcore.runs(same_host)} == {first[1].group}
+    runs = await batchcore.runs(same_filled, group=first[1].group)
+    assert {one.group for one in await batchcore.runs(same_filled)} == {first[1].group}
     assert [(one.shard, one.state) for one in runs] == [
         ((number, 2), "complete") for number in (1, 2) for _ in range(1 + (number in again))
     ]
     assert runs[-1].run_id == later[-1].run_id
     # "Now" of a shard that is run again is now: its rows have the time at which they were written.
-    moments = [row["created_at"] for row in await ledger.runs(same_host)]
+    moments = [row["created_at"] for row in await ledger.runs(same_filled)]
     assert moments[-1] > moments[0]
 
 
@@ -396,9 +389,7 @@ async def nightly(url: str, shard: Shard, **given) -> batchcore.BatchResult:
     return await batchcore.run_batch(url, start, end, **{**options, **days})
 
 
-async def test_a_shard_that_failed_is_repeated_while_the_others_are_complete(
-    same_host: str,
-) -> None:
+async def test_a_shard_that_failed_is_repeated_alone(same_host: str) -> None:
     host = database.plain_host(8, DAYS)
     await database.fill(same_host, host)
     async with ledger.refused(same_host, last_of_second(host)):
@@ -467,14 +458,13 @@ async def test_what_is_complete_of_an_unfinished_group_is_not_done_again(
 
 @pytest.mark.parametrize("resume", [False, True], ids=["no resume", "written to since"])
 async def test_all_shards_of_a_call_that_goes_on_with_none_begin(
-    same_host: str, *, resume: bool
+    same_filled: str, *, resume: bool
 ) -> None:
-    await database.fill(same_host, database.plain_host(8, DAYS))
     asked = replace(DAILY, on_existing="replace", resume=resume)
-    await run_up_to_now(same_host, replace(asked, settings=replace(asked.settings, shard=(1, 2))))
+    await run_up_to_now(same_filled, replace(asked, settings=replace(asked.settings, shard=(1, 2))))
     if resume:
-        await run(same_host, None, on_existing="replace")
-    assert (await sharded(same_host, asked, 2)).rows_written == 24
+        await run(same_filled, None, on_existing="replace")
+    assert (await sharded(same_filled, asked, 2)).rows_written == 18
 
 
 async def test_a_database_without_tables_is_told_once(
@@ -486,14 +476,15 @@ async def test_a_database_without_tables_is_told_once(
 
 
 @pytest.mark.parametrize("calendar", ["daily", "prices"])
-async def test_the_shards_of_another_night_are_another_group(same_host: str, calendar: str) -> None:
-    await database.fill(same_host, database.plain_host(4, DAYS))
+async def test_the_shards_of_another_night_are_another_group(
+    same_filled: str, calendar: str
+) -> None:
     given = {"start": None, "end": None, "calendar": calendar}
     groups = []
     for day in DAYS:
         settings = {"today": date_of(day)}
         found = {
-            (await nightly(same_host, (number, 2), **given, settings=settings)).group
+            (await nightly(same_filled, (number, 2), **given, settings=settings)).group
             for number in (2, 1, 2)
         }
         groups += found
@@ -501,7 +492,7 @@ async def test_the_shards_of_another_night_are_another_group(same_host: str, cal
     assert len({*groups}) == len(DAYS)
     # The task of an earlier night is repeated: an orchestrator passes its date.
     settings = {"today": date_of(DAYS[0])}
-    again = await nightly(same_host, (1, 2), **given, settings=settings)
+    again = await nightly(same_filled, (1, 2), **given, settings=settings)
     assert again.group == groups[0]
 
 
@@ -512,12 +503,11 @@ FROM market_data_cache
 WHERE date = (SELECT max(date) FROM market_data_cache)"""
 
 
-async def test_a_session_that_has_closed_since_is_of_another_night(same_host: str) -> None:
-    await database.fill(same_host, database.plain_host(4, DAYS))
+async def test_a_session_that_has_closed_since_is_of_another_night(same_filled: str) -> None:
     given = {"start": None, "end": None, "calendar": "prices"}
-    first = [await nightly(same_host, (number, 2), **given) for number in (1, 2)]
-    await database.execute(same_host, NEXT_CLOSE)
-    second = [await nightly(same_host, (number, 2), **given) for number in (2, 1)]
+    first = [await nightly(same_filled, (number, 2), **given) for number in (1, 2)]
+    await database.execute(same_filled, NEXT_CLOSE)
+    second = [await nightly(same_filled, (number, 2), **given) for number in (2, 1)]
     assert {one.group for one in second} == {second[0].run_id}
     assert {one.group for one in first} == {first[0].run_id}
     assert [one.rows_written for one in second] == [len(one.portfolios) for one in second]
@@ -565,11 +555,10 @@ async def test_after_a_shard_that_ended_early_the_next_night_is_one_group(
         assert states == ["complete", end if end == "incomplete" else "complete", "complete"]
 
 
-async def test_another_number_of_shards_is_another_group(same_host: str) -> None:
-    await database.fill(same_host, database.plain_host(4, DAYS))
+async def test_another_number_of_shards_is_another_group(same_filled: str) -> None:
     for shard in ((1, 2), (1, 3), (2, 2), (2, 3), (1, 2)):
-        await run(same_host, shard)
-    groups = [(one.shard, one.group) for one in await batchcore.runs(same_host)]
+        await run(same_filled, shard)
+    groups = [(one.shard, one.group) for one in await batchcore.runs(same_filled)]
     assert len({(shard[1], group) for shard, group in groups}) == 2
 
 
@@ -583,21 +572,19 @@ async def test_of_a_shard_that_is_run_again_the_latest_failures_count(same_host:
 
 
 async def test_a_late_shard_joins_its_group_with_its_dates_and_then_goes_on(
-    same_host: str,
+    same_filled: str,
 ) -> None:
-    await database.fill(same_host, SIX)
-
     async def at(shard: Shard, day: int) -> batchcore.BatchResult:
         # "Now" of a run is when its group began: both that and its end are set back to a day.
         result = await batchcore.run_batch(
-            same_host,
+            same_filled,
             calendar="daily",
             analytics="none",
             settings=Settings(shard=shard, min_coverage=0.0),
         )
         moment = dt.datetime.combine(date_of(day + 1), dt.time(12), dt.UTC)
         back = "UPDATE batchcore_runs SET created_at = $1, end_date = $2 WHERE id = $3 RETURNING id"
-        await database.fetchval(same_host, back, moment, date_of(day), uuid.UUID(result.run_id))
+        await database.fetchval(same_filled, back, moment, date_of(day), uuid.UUID(result.run_id))
         return result
 
     first = await at((1, 2), DAYS[0])
@@ -607,27 +594,24 @@ async def test_a_late_shard_joins_its_group_with_its_dates_and_then_goes_on(
     assert late.group not in {None, first.group}
 
 
-async def test_both_shards_see_the_view_that_is_held_for_them(same_host: str) -> None:
-    await database.fill(same_host, SIX)
-
+async def test_both_shards_see_the_view_that_is_held_for_them(same_filled: str) -> None:
     async def work(own: Request) -> batchcore.BatchResult:
         assert own.view is not None
-        await database.execute(same_host, "UPDATE market_data_cache SET close = close + 5")
-        return await run_up_to_now(same_host, own)
+        await database.execute(same_filled, "UPDATE market_data_cache SET close = close + 5")
+        return await run_up_to_now(same_filled, own)
 
-    result = await run_group(Database(same_host), DAILY, 2, work)
+    result = await run_group(Database(same_filled), DAILY, 2, work)
 
     assert result.consistent
     assert result.snapshot_seconds > 0
-    assert len({row["snapshot_id"] for row in await ledger.runs(same_host)}) == 1
+    assert len({row["snapshot_id"] for row in await ledger.runs(same_filled)}) == 1
     assert "latest_of_all" not in result.rows_by_load  # it was read with the view, for both
-    await assert_undisturbed(same_host, SIX, DAYS)
+    await assert_undisturbed(same_filled, HOST, DAYS)
 
 
-async def test_a_correction_after_shards_looks_from_before_their_view_on(same_host: str) -> None:
-    await database.fill(same_host, database.plain_host(4, DAYS))
+async def test_a_correction_after_shards_looks_from_before_their_view_on(same_filled: str) -> None:
     stamps: list[dt.datetime] = []
-    async with database.connected(same_host) as other:
+    async with database.connected(same_filled) as other:
         begun = other.transaction()
         await begun.start()
         stamps.append(await other.fetchval("SELECT now()"))
@@ -637,10 +621,10 @@ async def test_a_correction_after_shards_looks_from_before_their_view_on(same_ho
                 stamps.append(stamps[0])
                 await other.execute("UPDATE portfolios SET updated_at = now()")
                 await begun.commit()
-            return await run_up_to_now(same_host, own)
+            return await run_up_to_now(same_filled, own)
 
-        await run_group(Database(same_host), DAILY, 2, work)
-    for one in await batchcore.runs(same_host):
+        await run_group(Database(same_filled), DAILY, 2, work)
+    for one in await batchcore.runs(same_filled):
         assert one.next_changed_since <= stamps[0]
 
 
@@ -656,19 +640,18 @@ async def test_a_correction_after_shards_looks_from_before_their_view_on(same_ho
     ],
 )
 async def test_the_correction_after_a_group_looks_from_the_earliest_moment_of_its_shards_on(
-    same_host: str, first: str | None, second: str | None, since: str | None
+    same_filled: str, first: str | None, second: str | None, since: str | None
 ) -> None:
-    await database.fill(same_host, database.plain_host(4, DAYS))
-    await sharded(same_host, DAILY, 2)
+    await sharded(same_filled, DAILY, 2)
     for number, moment in ((1, first), (2, second)):
         await database.execute(
-            same_host,
+            same_filled,
             "UPDATE batchcore_runs SET configuration = configuration - 'next_changed_since'"  # noqa: S608
             f" || '{json.dumps({'next_changed_since': moment} if moment else {})}'"
             f" WHERE id = (SELECT run_id FROM batchcore_run_shards WHERE shard = {number})",
         )
 
-    found = await batchcore.runs(same_host)
+    found = await batchcore.runs(same_filled)
 
     assert group_dict(found)["next_changed_since"] == since
     told = [] if since is None else [f"next correction: --changed-since {since}"]
@@ -676,87 +659,81 @@ async def test_the_correction_after_a_group_looks_from_the_earliest_moment_of_it
 
 
 async def test_a_view_that_is_gone_is_replaced_by_one_of_the_shards_own(
-    same_host: str, caplog: pytest.LogCaptureFixture
+    same_filled: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await database.fill(same_host, SIX)
-
     async def work(own: Request) -> batchcore.BatchResult:
         if own.settings.shard == (2, 2):
             own = replace(own, view=replace(own.view, exported="00000000-0000FFFF-1"))
-        return await run_up_to_now(same_host, own)
+        return await run_up_to_now(same_filled, own)
 
-    result = await run_group(Database(same_host), DAILY, 2, work)
+    result = await run_group(Database(same_filled), DAILY, 2, work)
 
     assert [one.consistent for one in result.shards] == [True, False]
     assert not result.consistent
     # of another moment: if the other shard has committed by then, there are two latest days
     assert result.rows_by_load["latest_of_all"] in {1, 2}
     assert "snapshot=own reason=" in caplog.text
-    await assert_undisturbed(same_host, SIX, DAYS)
+    await assert_undisturbed(same_filled, HOST, DAYS)
 
 
 async def test_a_view_that_is_lost_once_all_have_it_is_no_failure(
-    same_host: str, caplog: pytest.LogCaptureFixture
+    same_filled: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await database.fill(same_host, SIX)
     done: list[batchcore.BatchResult] = []
 
     async def work(own: Request) -> batchcore.BatchResult:
-        done.append(await run_up_to_now(same_host, own))
+        done.append(await run_up_to_now(same_filled, own))
         if len(done) == 2:
             await database.fetch(
-                same_host,
+                same_filled,
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND state = 'idle in transaction'",
             )
         return done[-1]
 
-    result = await run_group(Database(same_host), DAILY, 2, work)
+    result = await run_group(Database(same_filled), DAILY, 2, work)
 
     assert (result.state, result.consistent) == ("complete", True)
     assert "snapshot=lost" in caplog.text
-    await assert_undisturbed(same_host, SIX, DAYS)
+    await assert_undisturbed(same_filled, HOST, DAYS)
 
 
-async def test_a_view_from_before_another_run_wrote_is_not_used(same_host: str) -> None:
-    await database.fill(same_host, SIX)
+async def test_a_view_from_before_another_run_wrote_is_not_used(same_filled: str) -> None:
     written = asyncio.Event()
 
     async def work(own: Request) -> batchcore.BatchResult:
         if own.settings.shard == (1, 2):
-            await run(same_host, None)  # all portfolios
+            await run(same_filled, None)  # all portfolios
             written.set()
         await written.wait()
-        return await run_up_to_now(same_host, own)
+        return await run_up_to_now(same_filled, own)
 
-    result = await run_group(Database(same_host), DAILY, 2, work)
+    result = await run_group(Database(same_filled), DAILY, 2, work)
 
     assert result.nothing_to_do
     assert [one.consistent for one in result.shards] == [False, False]
-    await assert_undisturbed(same_host, SIX, DAYS)
+    await assert_undisturbed(same_filled, HOST, DAYS)
 
 
-async def test_a_shard_that_ends_early_lets_the_others_finish(same_host: str) -> None:
-    await database.fill(same_host, SIX)
-
+async def test_a_shard_that_ends_early_lets_the_others_finish(same_filled: str) -> None:
     async def work(own: Request) -> batchcore.BatchResult:
         number, _ = own.settings.shard or (0, 0)
         if number == 1:
             raise LeaseHeldError("another is at work", "its id")
         if number == 2:
             raise batchcore.DatabaseError("gone")
-        return await run_up_to_now(same_host, own)
+        return await run_up_to_now(same_filled, own)
 
     with pytest.raises(batchcore.DatabaseError, match="gone") as caught:
-        await run_group(Database(same_host), DAILY, 3, work)
+        await run_group(Database(same_filled), DAILY, 3, work)
 
     result = batchcore.BatchResult.of_error(caught.value)
     assert (result.state, result.error) == ("failed", "LeaseHeldError: another is at work")
     assert [one.state for one in result.shards] == ["failed", "failed", "complete"]
     assert [one.error for one in result.shards][1:] == ["DatabaseError: gone", None]
-    own = sum(of_shard(database.key(one.id), (3, 3)) for one in SIX.portfolios)
+    own = sum(of_shard(database.key(one.id), (3, 3)) for one in HOST.portfolios)
     assert result.rows_written == 3 * own
 
-    result = await sharded(same_host, DAILY, 3)
+    result = await sharded(same_filled, DAILY, 3)
     assert result.state == "complete"
-    await assert_undisturbed(same_host, SIX, DAYS)
+    await assert_undisturbed(same_filled, HOST, DAYS)

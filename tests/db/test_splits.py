@@ -27,6 +27,7 @@ from batchcore.errors import ConfigError, SchemaError
 from db.conftest import EMPTY, Emptied, copied, loose
 from db.test_worked_cases import assert_worked, host_of, is_of_a_run
 from support import database
+from support.audit import both
 from support.cases import Case, Price, SplitTable, cases, jan
 from support.command import called
 from support.database import Db, Host
@@ -98,9 +99,8 @@ async def test_run_stores_the_rows_of_a_worked_case(split_host: str, case: Case)
     noticed = zip(result.issues.name.texts(), result.issues.detail.texts(), strict=True)
     odd = [detail for name, detail in noticed if name == "bad_split"]
     assert odd == [issue.detail for issue in case.market_issues]
-    for fast in (False, True):
-        checked = await batchcore.verify(split_host, fast=fast, settings=settings)
-        assert (checked.rows, checked.differing) == (len(expected.rows), 0), checked.examples
+    checked = await both(batchcore.verify, split_host, settings=settings)
+    assert (checked.rows, checked.differing) == (len(expected.rows), 0), checked.examples
 
 
 DAYS = D0, D1, D2, D3 = tuple(map(jan, (5, 6, 7, 8)))
@@ -130,11 +130,6 @@ async def ran(url: str, splits: SplitTable | None = None) -> Settings:
     settings = settings_of(SPLIT, today=date_of(D3))
     await run_days(url, D0, D3, settings=settings)
     return settings
-
-
-def named(found: batchcore.VerifyResult) -> dict[str, int]:
-    """Return the causes that were found, with how many rows each."""
-    return {cause: count for cause, count in found.causes.items() if count}
 
 
 @pytest.mark.parametrize("ex_date", ["infinity", "-infinity", None])
@@ -230,9 +225,7 @@ LATE = {
 
 
 @pytest.mark.parametrize("late", LATE.values(), ids=LATE)
-async def test_a_late_split_is_a_correction_of_each_day_that_it_changes(
-    split_host: str, late: Late
-) -> None:
+async def test_a_late_split_corrects_each_day_that_it_changes(split_host: str, late: Late) -> None:
     holder = ref.Portfolio("p0", Decimal(10_000), (late.position,))
     on_it = ref.Portfolio("p1", Decimal(10_000), (replace(TEN, entry_day=late.ex_date),))
     prices = (*late.closes, ("BBB", D0, Decimal(100)))
@@ -243,7 +236,7 @@ async def test_a_late_split_is_a_correction_of_each_day_that_it_changes(
     assert await database.equity_list(split_host) == late.before
     await add_splits(split_host, table)
     found = await batchcore.verify(split_host, settings=settings)
-    assert named(found) == ({"split_changed": found.rows_differing} if late.rewritten else {})
+    assert found.causes == ({"split_changed": found.rows_differing} if late.rewritten else {})
 
     async with database.connected(split_host) as connection:
         was = await versions(connection)
@@ -277,7 +270,7 @@ async def test_a_split_that_was_edited_counts_from_the_entry_on(
     async with database.connected(split_host) as connection:
         await connection.execute(MOVED, None if to is None else date_of(to))
         found = await batchcore.verify(split_host, settings=settings)
-        assert named(found) == {"split_changed": found.rows_differing}
+        assert found.causes == {"split_changed": found.rows_differing}
         was = await versions(connection)
         await batchcore.run_batch(split_host, changed_since=SINCE, settings=settings)
         # nobody knows which ex-date it had
@@ -346,7 +339,7 @@ def test_a_correction_after_late_splits_equals_a_full_recomputation(
                 since = await database.fetchval(db, "SELECT now()")
                 await change(db, generator)
                 verified = await batchcore.verify(db, fast=True, settings=own)
-                assert named(verified).keys() <= {"split_changed"}, verified.examples
+                assert verified.causes.keys() <= {"split_changed"}, verified.examples
                 await batchcore.run_batch(db, changed_since=since, settings=own, analytics="none")
                 await assert_as_recomputed(db, "XNYS", own.schema)
 
@@ -361,9 +354,7 @@ async def test_repair_replaces_what_a_late_split_makes_differ(split_host: str) -
     assert await database.equity_list(split_host) == [10_000, 10_020, 10_030, 10_040]
 
 
-async def test_an_explanation_states_everything_in_the_shares_of_its_session(
-    split_host: str,
-) -> None:
+async def test_an_explanation_is_in_the_shares_of_its_session(split_host: str) -> None:
     settings = await ran(split_host, SPLIT)
     explained = await batchcore.explain(split_host, [P0], date_of(D2), settings=settings)
     (row,) = explained.rows
@@ -619,9 +610,7 @@ def test_generate_refuses_other_bases_than_it_makes(split_host: str, tmp_path: P
     )
 
 
-async def test_the_return_of_a_symbol_to_compare_with_is_of_the_same_shares(
-    split_host: str,
-) -> None:
+async def test_the_return_of_a_benchmark_is_of_the_same_shares(split_host: str) -> None:
     settings = await ran(split_host, SPLIT)
     found = await batchcore.performance(
         split_host, [P0], periods=["ITD"], benchmark="aaa", settings=settings

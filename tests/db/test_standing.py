@@ -315,9 +315,7 @@ async def from_inception(url: str, **settings: Any) -> batchcore.BatchResult:
     return await batchcore.run_batch(url, "inception", analytics="every", settings=own)
 
 
-async def test_inception_is_the_run_over_a_range_that_begins_with_the_entry(
-    same_host: str,
-) -> None:
+async def test_inception_is_the_range_that_begins_with_the_entry(same_host: str) -> None:
     await database.fill(same_host, bought(D1))
     await from_inception(same_host)
     by_inception = database.without_stamps(await database.snapshots(same_host))

@@ -118,9 +118,7 @@ async def test_a_session_of_the_caller_costs_what_a_run_does(
     assert counted == sum(result.statements_by_phase.values())
 
 
-async def test_a_plan_asks_for_positions_only_where_prices_lack(
-    same_host: str, counter: Counter
-) -> None:
+async def test_a_plan_loads_positions_only_if_prices_lack(same_host: str, counter: Counter) -> None:
     days = sessions_of(3)
     host = database.plain_host(5, days)
     await database.fill(same_host, host)

@@ -173,9 +173,7 @@ async def test_the_query_of_the_docs_finds_what_could_make_a_jump(same_host: str
         ("i off session", {2: 1000, 3: 900, 5: 1010, 6: 1020}),
     ],
 )
-async def test_what_goes_on_from_such_a_row(
-    same_host: str, name: str, expected: dict[int, int]
-) -> None:
+async def test_what_follows_such_a_row(same_host: str, name: str, expected: dict[int, int]) -> None:
     await filled(same_host, *(one for one in (*ODD, *SOUND) if one.name == name))
     result = await rolled_forward(same_host)
     assert await equities(same_host, name) == expected

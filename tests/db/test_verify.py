@@ -30,7 +30,7 @@ from batchcore.schema import COUNT_COLUMNS, RULE_COLUMNS
 from batchcore.sources.stored import ANALYTIC
 from db.conftest import EMPTY, LOOP, PoolOf
 from support import audit, database
-from support.audit import FAST, Tampering, checked, wrong
+from support.audit import FAST, Tampering, both, checked, wrong
 from support.callers import caller
 from support.database import Db, Host, Standing, connected, execute
 from support.generate import MONDAY, Generator
@@ -76,11 +76,10 @@ async def plain(url: str, portfolios: int = 1, **more: Any) -> None:
 # What a run leaves is right, whatever the host is like.
 
 
-@pytest.mark.parametrize("fast", FAST)
-async def test_rows_of_a_run_do_not_differ(same_host: str, *, fast: bool) -> None:
+async def test_rows_of_a_run_do_not_differ(same_host: str) -> None:
     await plain(same_host, 3)
 
-    result = await verify(same_host, fast=fast)
+    result = await both(verify, same_host)
 
     assert (result.portfolios, result.rows, result.rows_differing) == (3, 15, 0)
     assert (result.differing, result.examples, result.causes) == (0, (), {})
@@ -107,9 +106,7 @@ async def left_by_runs(db: Db, host: Host, spans: list[tuple[int, int]]) -> None
 @LOOP
 @HYPOTHESIS
 @given(seed=st.integers(0, 10**6))
-async def test_rows_of_runs_on_any_host_do_not_differ(
-    same_host: str, pool_of: PoolOf, seed: int
-) -> None:
+async def test_rows_of_any_host_do_not_differ(same_host: str, pool_of: PoolOf, seed: int) -> None:
     generator = Generator(seeded(f"verify {seed}").randint, odd=0, edges=False)
     made = random_host(generator, portfolios=6)
     first = MONDAY + generator.integer(-4, 3)
@@ -119,12 +116,11 @@ async def test_rows_of_runs_on_any_host_do_not_differ(
     await left_by_runs(db, Host(made.portfolios, made.prices), spans)
 
     days = len(range(first, middle + 1)) + len(range(middle + skipped, last + 1))
-    for fast in FAST:
-        result = await verify(db, fast=fast)
-        assert result.rows == 6 * days
-        assert wrong(result) == {}
-        assert result.missing_sessions == (6 * (skipped - 1) if middle + skipped <= last else 0)
-        assert set(result.not_checkable) == {"opening", "not_analysed"}
+    result = await both(verify, db)
+    assert result.rows == 6 * days
+    assert wrong(result) == {}
+    assert result.missing_sessions == (6 * (skipped - 1) if middle + skipped <= last else 0)
+    assert set(result.not_checkable) == {"opening", "not_analysed"}
 
 
 @LOOP
@@ -144,11 +140,10 @@ async def test_rows_after_a_hosts_own_do_not_differ_though_anything_is_stored(
     db = await pool_of(same_loose_host)
     await left_by_runs(db, Host(host.portfolios, host.prices, own), [])
     done = await run(db, first, first + 6, settings=options)
-    for fast in FAST:
-        result = await verify(db, fast=fast, start_date=date_of(first), settings=options)
-        assert result.rows == done.rows_written
-        assert wrong(result) == {}
-        assert set(result.not_checkable) <= {"opening", "not_analysed"}
+    result = await both(verify, db, start_date=date_of(first), settings=options)
+    assert result.rows == done.rows_written
+    assert wrong(result) == {}
+    assert set(result.not_checkable) <= {"opening", "not_analysed"}
 
 
 # A market with analytics, verified once and copied for each tampered cell.
@@ -175,11 +170,10 @@ CHANGED = snapshot(INSIDE, FIRST)
 
 
 async def test_analytic_columns_of_a_run_do_not_differ(analysed: str) -> None:
-    for fast in FAST:
-        result = await batchcore.verify(analysed, fast=fast)
-        assert result.not_checkable == {"opening": 6}
-        assert (result.rows, result.differing) == (24, 0)
-        assert all(checked(result)[name] == 24 for name in ANALYTIC)
+    result = await both(batchcore.verify, analysed)
+    assert result.not_checkable == {"opening": 6}
+    assert (result.rows, result.differing) == (24, 0)
+    assert all(checked(result)[name] == 24 for name in ANALYTIC)
 
 
 @pytest.mark.parametrize("column", [*RULE_COLUMNS, *ANALYTIC])
@@ -194,17 +188,16 @@ async def test_a_tampered_cell_is_found(analysed: str, column: str) -> None:
         new, by = "7", None  # of 4 returns there is none
 
     async with audit.changed(analysed, column, new, CHANGED):
-        results = [await batchcore.verify(analysed, fast=fast) for fast in FAST]
+        result = await both(batchcore.verify, analysed)
 
-    for result in results:
-        # The row after a wrong equity or sum goes on from the right one: a wrong cell shows once.
-        assert (wrong(result), result.rows_differing) == ({column: 1}, 1)
-        assert result.causes == {"unknown": 1}
-        (example,) = result.examples
-        assert (example.portfolio, example.session) == (FIRST, date_of(INSIDE))
-        assert (example.column, example.cause) == (column, "unknown")
-        assert by is None or example.difference == by
-        assert result.columns.worst[result.columns.name.index(column)] == example
+    # The row after a wrong equity or sum goes on from the right one: a wrong cell shows once.
+    assert (wrong(result), result.rows_differing) == ({column: 1}, 1)
+    assert result.causes == {"unknown": 1}
+    (example,) = result.examples
+    assert (example.portfolio, example.session) == (FIRST, date_of(INSIDE))
+    assert (example.column, example.cause) == (column, "unknown")
+    assert by is None or example.difference == by
+    assert result.columns.worst[result.columns.name.index(column)] == example
 
 
 AMOUNTS = [name for name in RULE_COLUMNS if name not in {*COUNT_COLUMNS, "equity_balance"}]
@@ -232,19 +225,18 @@ async def test_a_unit_in_the_last_place_of_analytics_is_allowed(analysed: str) -
 async def test_a_wrong_equity_of_a_portfolio_is_found(same_host: str) -> None:
     await plain(same_host, 2)
     await execute(same_host, f"UPDATE portfolios SET equity_balance = 1 WHERE id = '{P1}'")  # noqa: S608
-    for fast in FAST:
-        result = await verify(same_host, fast=fast)
-        assert (wrong(result), result.rows_differing) == ({EQUITY: 1}, 0)
-        (example,) = result.examples
-        assert example.to_dict() == {
-            "portfolio": str(P1),
-            "session": None,
-            "column": EQUITY,
-            "stored": "1.00",
-            "expected": "1040.00",
-            "difference": "1039.00",
-            "cause": None,
-        }
+    result = await both(verify, same_host)
+    assert (wrong(result), result.rows_differing) == ({EQUITY: 1}, 0)
+    (example,) = result.examples
+    assert example.to_dict() == {
+        "portfolio": str(P1),
+        "session": None,
+        "column": EQUITY,
+        "stored": "1.00",
+        "expected": "1040.00",
+        "difference": "1039.00",
+        "cause": None,
+    }
 
     await execute(same_host, f"UPDATE portfolios SET equity_balance = NULL WHERE id = '{P1}'")  # noqa: S608
     (example,) = (await verify(same_host)).examples
@@ -383,28 +375,18 @@ async def test_rows_that_a_run_replaced_go_by_its_start(host: str, ledger: str, 
 async def test_a_deleted_snapshot_in_the_middle_is_a_missing_run(same_host: str) -> None:
     await plain(same_host)
     await execute(same_host, f"DELETE FROM portfolio_snapshots WHERE {snapshot(D2)}")  # noqa: S608
-    for fast in FAST:
-        result = await verify(same_host, fast=fast)
-        # D3 goes on from D1: 20 earned, of which the row tells 10; its sums are right.
-        assert (result.causes, result.missing_sessions) == ({"missing_run": 1}, 1)
-        assert wrong(result) == {"daily_pnl": 1, "daily_return": 1}
-        pnl, returned = result.examples
-        assert (pnl.session, pnl.stored, pnl.expected) == (date_of(D3), 10, 20)
-        # 10 of 1020, 20 of 1010
-        assert (returned.stored, returned.expected) == (Decimal("0.009804"), Decimal("0.019802"))
+    result = await both(verify, same_host)
+    # D3 goes on from D1: 20 earned, of which the row tells 10; its sums are right.
+    assert (result.causes, result.missing_sessions) == ({"missing_run": 1}, 1)
+    assert wrong(result) == {"daily_pnl": 1, "daily_return": 1}
+    pnl, returned = result.examples
+    assert (pnl.session, pnl.stored, pnl.expected) == (date_of(D3), 10, 20)
+    # 10 of 1020, 20 of 1010
+    assert (returned.stored, returned.expected) == (Decimal("0.009804"), Decimal("0.019802"))
 
     # A hole alone is no cause: nothing but the ledger tells that there was a row.
     await execute(same_host, "DELETE FROM batchcore_runs")
-    for fast in FAST:
-        assert (await verify(same_host, fast=fast)).causes == {"unknown": 1}
-
-
-async def test_a_row_after_a_hole_that_saw_the_hole_is_right(same_host: str) -> None:
-    await database.fill(same_host, database.plain_host(1, DAYS))
-    await run(same_host, D0, D1)
-    await run(same_host, D3, D4)
-    result = await verify(same_host)
-    assert (wrong(result), result.missing_sessions) == ({}, 1)
+    assert (await both(verify, same_host)).causes == {"unknown": 1}
 
 
 async def test_flows_events_and_positions_changed_since_are_guessed(same_host: str) -> None:
@@ -419,34 +401,30 @@ async def test_flows_events_and_positions_changed_since_are_guessed(same_host: s
         f"UPDATE positions SET quantity = 20 WHERE portfolio_id = '{p3}'",  # noqa: S608
     )
     causes = {P0: "flow_changed", P1: "event_added", p2: "position_changed", p3: "unknown"}
-    for fast in FAST:
-        result = await verify(same_host, fast=fast)
-        assert {one.portfolio: one.cause for one in result.examples}.items() <= causes.items()
-        # The flow shows on its day; the event on D1, and as one more lot on D0. A position that
-        # was another shows on every day.
-        assert result.causes == {
-            "flow_changed": 1,
-            "event_added": 2,
-            "position_changed": 5,
-            "unknown": 5,
-        }
-        assert result.not_checkable["closed_since"] == len(COUNT_COLUMNS)
+    result = await both(verify, same_host)
+    assert {one.portfolio: one.cause for one in result.examples}.items() <= causes.items()
+    # The flow shows on its day; the event on D1, and as one more lot on D0. A position that
+    # was another shows on every day.
+    assert result.causes == {
+        "flow_changed": 1,
+        "event_added": 2,
+        "position_changed": 5,
+        "unknown": 5,
+    }
+    assert result.not_checkable["closed_since"] == len(COUNT_COLUMNS)
 
 
 # What cannot be checked, each reason.
 
 
-async def test_a_row_that_goes_on_from_tenths_of_cents_cannot_be_checked(
-    same_loose_host: str,
-) -> None:
+async def test_a_row_after_tenths_of_cents_cannot_be_checked(same_loose_host: str) -> None:
     await database.fill(same_loose_host, database.plain_host(1, DAYS))
     options = Settings(schema=LOOSE)
     await run(same_loose_host, settings=options)
     await execute(same_loose_host, tampered(D1, "cumulative_pnl = 10.001"))
-    for fast in FAST:
-        result = await verify(same_loose_host, fast=fast, settings=options)
-        assert wrong(result) == {"cumulative_pnl": 1}
-        assert result.not_checkable["portfolio_fails"] == CELLS
+    result = await both(verify, same_loose_host, settings=options)
+    assert wrong(result) == {"cumulative_pnl": 1}
+    assert result.not_checkable["portfolio_fails"] == CELLS
 
 
 async def test_a_private_value_that_was_edited_since_cannot_be_checked(same_host: str) -> None:
@@ -472,9 +450,7 @@ async def test_a_private_value_that_was_edited_since_cannot_be_checked(same_host
     await edited.assert_found(partial(verify, same_host), usual)
 
 
-async def test_the_lots_of_a_position_closed_in_part_since_cannot_be_counted(
-    same_host: str,
-) -> None:
+async def test_lots_of_a_position_closed_in_part_since_cannot_be_counted(same_host: str) -> None:
     await plain(same_host)
     # 4 of the 10 are sold on D3 at 14, and D3 and D4 are run again.
     await execute(
@@ -484,16 +460,13 @@ async def test_the_lots_of_a_position_closed_in_part_since_cannot_be_counted(
         f"DELETE FROM portfolio_snapshots WHERE snapshot_date >= '{date_of(D3)}'",  # noqa: S608
     )
     await run(same_host, D3, D4)
-    for fast in FAST:
-        result = await verify(same_host, fast=fast)
-        # D0 to D2 were one lot when they were written, and are two now.
-        assert wrong(result) == {}
-        assert result.not_checkable["closed_since"] == 3 * len(COUNT_COLUMNS)
+    result = await both(verify, same_host)
+    # D0 to D2 were one lot when they were written, and are two now.
+    assert wrong(result) == {}
+    assert result.not_checkable["closed_since"] == 3 * len(COUNT_COLUMNS)
 
 
-async def test_a_profile_that_was_changed_since_cannot_be_checked(
-    make_database: Any, analysed: str
-) -> None:
+async def test_a_profile_changed_since_cannot_be_checked(make_database: Any, analysed: str) -> None:
     url = await make_database(analysed)
     await execute(url, "UPDATE company_profiles SET beta = beta + 1, updated_at = now()")
     result = await batchcore.verify(url, fast=True)
@@ -514,11 +487,10 @@ async def test_analytics_that_cannot_be_computed_are_told(
     assert result.analytics_off.keys() == {"provider_beta", "sector_exposure"}
 
     await execute(url, "ALTER TABLE portfolio_snapshots DROP hhi")
-    for fast in (True, False):
-        result = await batchcore.verify(url, fast=fast)
-        assert result.not_checkable == {"opening": 6, "analytics_off": 24 * len(ANALYTIC)}
-        assert "hhi" in result.analytics_off["analytics"]
-        assert result.differing == 0
+    result = await both(batchcore.verify, url)
+    assert result.not_checkable == {"opening": 6, "analytics_off": 24 * len(ANALYTIC)}
+    assert "hhi" in result.analytics_off["analytics"]
+    assert result.differing == 0
 
 
 async def test_a_soft_deleted_portfolio_is_left_out(same_host: str) -> None:
@@ -625,14 +597,11 @@ async def test_a_role_that_may_only_select_will_do(analysed: str) -> None:
         audit.changed(analysed, "cash_value", "7", CHANGED),
         audit.reader(analysed) as reader,
     ):
-        for fast in FAST:
-            result = await batchcore.verify(reader, fast=fast)
-            assert (result.rows, wrong(result)) == (24, {"cash_value": 1})
+        result = await both(batchcore.verify, reader)
+        assert (result.rows, wrong(result)) == (24, {"cash_value": 1})
 
 
-async def test_a_database_that_was_never_migrated_can_be_verified(
-    make_database: Any, analysed: str
-) -> None:
+async def test_a_database_never_migrated_can_be_verified(make_database: Any, analysed: str) -> None:
     url = await make_database(analysed)
     await execute(url, "DROP TABLE batchcore_alembic_version")
     assert (await batchcore.verify(url, fast=True)).differing == 0

@@ -48,7 +48,7 @@ from batchcore.schema import COUNT_COLUMNS, RULE_COLUMNS
 from batchcore.sources.stored import ANALYTIC, EMPTY, GREEKS
 from db.conftest import LOOP, PoolOf
 from support import audit, database, legacy_host
-from support.audit import FAST, Tampering, checked, wrong
+from support.audit import Tampering, both, checked, wrong
 from support.database import execute
 from support.generate import MONDAY
 from support.generate_legacy import LegacyGenerator
@@ -126,8 +126,7 @@ def tampered(on: int, setting: str) -> str:
 # What a run leaves is right, whatever the host is like.
 
 
-@pytest.mark.parametrize("fast", FAST)
-async def test_rows_of_a_run_do_not_differ(same_host: str, *, fast: bool) -> None:
+async def test_rows_of_a_run_do_not_differ(same_host: str) -> None:
     await kept(same_host)
     stored = await database.snapshots(same_host)
     assert [stored[KEY, jan(on)]["equity_balance"] for on in (5, 6, 8, 9)] == [
@@ -137,9 +136,9 @@ async def test_rows_of_a_run_do_not_differ(same_host: str, *, fast: bool) -> Non
         1277,
     ]
 
-    result = await verify(same_host, fast=fast)
+    result = await both(verify, same_host)
 
-    assert (result.policy, result.calendar, result.fast) == ("legacy", "XNYS", fast)
+    assert (result.policy, result.calendar) == ("legacy", "XNYS")
     assert (result.portfolios, result.rows, result.rows_differing) == (1, 5, 0)
     assert (wrong(result), result.causes, result.analytics_off) == ({}, {}, {})
     # On the 7th nothing was run. P is not complete; only the 9th was a current day.
@@ -184,14 +183,12 @@ async def test_rows_of_runs_on_any_host_do_not_differ(
         )
         written += done.rows_written
 
-    found = [await verify(db, fast=fast, settings=Settings(schema=LOOSE)) for fast in (False, True)]
+    result = await both(verify, db, settings=Settings(schema=LOOSE))
 
-    assert [wrong(result) for result in found] == [{}, {}]
-    ours, native = ({**result.to_dict(), "seconds": 0, "fast": None} for result in found)
-    assert ours == native
+    assert wrong(result) == {}
     stands = sum(row["is_complete"] for row in (await database.snapshots(same_loose_host)).values())
     assert stands == written
-    assert set(found[0].not_checkable) <= {
+    assert set(result.not_checkable) <= {
         *("off_session", "incomplete", "portfolio_fails", "opening", "not_analysed", "day_order"),
     }
 
@@ -200,10 +197,9 @@ async def test_doubles_are_read_as_a_run_reads_them(same_double_host: str) -> No
     settings = Settings(schema=LOOSE, max_failed="100%", today=calendars.date_of(jan(9)))
     await legacy_host.fill(same_double_host, host_of(HOUSEHOLD))
     await run(same_double_host, 5, 9, settings=settings)
-    for fast in FAST:
-        result = await verify(same_double_host, fast=fast, settings=settings)
-        assert (result.rows, wrong(result)) == (6, {})
-        assert checked(result)["sector_exposure"] == 1
+    result = await both(verify, same_double_host, settings=settings)
+    assert (result.rows, wrong(result)) == (6, {})
+    assert checked(result)["sector_exposure"] == 1
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -274,18 +270,17 @@ async def test_a_tampered_cell_is_found(household: str, column: str) -> None:
     filled = column in {*RULE_COLUMNS, *GREEKS, *OF_DAY}
     other = OTHER_VALUES.get(column, f"{column} + 1" if filled else "1")
     async with audit.changed(household, column, other, snapshot(9)):
-        for fast in FAST:
-            result = await verify(household, fast=fast)
-            assert (wrong(result), result.rows_differing) == ({column: 1}, 1)
-            (example,) = result.examples
-            assert (example.portfolio, example.session) == (KEY, calendars.date_of(jan(9)))
-            assert example.column == column
-            if filled and column != "sector_exposure":
-                assert example.difference == Decimal(UNITS.get(column, "1"))
-            if not filled:
-                assert example.expected is None
-                assert example.stored not in {None, ""}
-            assert result.columns.worst[result.columns.name.index(column)] == example
+        result = await both(verify, household)
+        assert (wrong(result), result.rows_differing) == ({column: 1}, 1)
+        (example,) = result.examples
+        assert (example.portfolio, example.session) == (KEY, calendars.date_of(jan(9)))
+        assert example.column == column
+        if filled and column != "sector_exposure":
+            assert example.difference == Decimal(UNITS.get(column, "1"))
+        if not filled:
+            assert example.expected is None
+            assert example.stored not in {None, ""}
+        assert result.columns.worst[result.columns.name.index(column)] == example
     assert (await verify(household)).differing == 0
 
 
@@ -321,13 +316,10 @@ ENERGY, HOUSE = 150 / 1277, 500 / 1277
         ("{}", True),
     ],
 )
-async def test_weights_are_compared_as_binary64(
-    household: str, weights: str, *, differs: bool
-) -> None:
+async def test_weights_compare_as_binary64(household: str, weights: str, *, differs: bool) -> None:
     async with audit.changed(household, "sector_exposure", f"'{weights}'", snapshot(9)):
-        for fast in FAST:
-            found = wrong(await verify(household, fast=fast))
-            assert found == ({"sector_exposure": 1} if differs else {})
+        found = wrong(await both(verify, household))
+        assert found == ({"sector_exposure": 1} if differs else {})
 
 
 TAMPERED = {
@@ -420,24 +412,20 @@ async def test_a_row_goes_on_from_the_one_that_stood_when_it_was_written(same_ho
     await run(same_host, 7, 7)
     # The 7th was run last: the column of the portfolio has its equity.
     assert (await database.equities(same_host))[KEY] == 1137 + 10 * 0
-    for fast in FAST:
-        result = await verify(same_host, fast=fast)
-        # The 8th was made from the 6th, and is not repaired (L7); the 7th is a row of its own.
-        assert (wrong(result), result.rows, result.missing_sessions) == ({}, 6, 0)
-        assert checked(result)[EQUITY] == 1
-        later = await verify(same_host, fast=fast, start_date=calendars.date_of(jan(8)))
-        assert (wrong(later), later.rows) == ({}, 2)
+    result = await both(verify, same_host)
+    # The 8th was made from the 6th, and is not repaired (L7); the 7th is a row of its own.
+    assert (wrong(result), result.rows, result.missing_sessions) == ({}, 6, 0)
+    assert checked(result)[EQUITY] == 1
+    later = await both(verify, same_host, start_date=calendars.date_of(jan(8)))
+    assert (wrong(later), later.rows) == ({}, 2)
 
     # The 8th and 9th are run anew and keep the times at which they were first written.
     await run(same_host, 8, 9, on_existing="replace")
-    for fast in FAST:
-        result = await verify(same_host, fast=fast)
-        assert (wrong(result), result.rows) == ({}, 6)
+    result = await both(verify, same_host)
+    assert (wrong(result), result.rows) == ({}, 6)
 
 
-async def test_the_column_of_a_portfolio_has_the_equity_of_the_day_run_last(
-    same_host: str,
-) -> None:
+async def test_a_portfolio_has_the_equity_of_the_day_run_last(same_host: str) -> None:
     await kept(same_host)
     await run(same_host, 5, 6, on_existing="replace")
 
@@ -478,15 +466,13 @@ async def test_a_row_after_no_equity_goes_on_from_the_column_of_the_portfolio(
     stored = await database.snapshots(same_host)
     assert stored[KEY, jan(5)]["equity_balance"] == 777 + 15
     since = {"start_date": calendars.date_of(jan(5))}
-    for fast in FAST:
-        result = await verify(same_host, fast=fast, **since)
-        # 777 is overwritten; the return of 15 / 777 follows from what was there, and is checked.
-        assert (wrong(result), result.not_checkable["opening"]) == ({}, 1)
+    result = await both(verify, same_host, **since)
+    # 777 is overwritten; the return of 15 / 777 follows from what was there, and is checked.
+    assert (wrong(result), result.not_checkable["opening"]) == ({}, 1)
     await execute(same_host, tampered(5, "daily_return = 0"))
-    for fast in FAST:
-        result = await verify(same_host, fast=fast, **since)
-        assert wrong(result) == {"daily_return": 1}
-        assert result.examples[0].expected == Decimal("0.019305")
+    result = await both(verify, same_host, **since)
+    assert wrong(result) == {"daily_return": 1}
+    assert result.examples[0].expected == Decimal("0.019305")
 
 
 # Why rows differ.
@@ -506,16 +492,15 @@ async def test_flows_events_and_positions_changed_since_are_guessed(same_host: s
         f" WHERE portfolio_id = '{s}' AND symbol = 'AAA'",
     )
     causes = {p: "flow_changed", q: "event_added", r: "position_changed", s: "unknown"}
-    for fast in FAST:
-        result = await verify(same_host, fast=fast)
-        # The flow and the event show on their day. A position that was another shows on every day.
-        assert result.causes == {
-            "flow_changed": 1,
-            "event_added": 1,
-            "position_changed": 4,
-            "unknown": 4,
-        }
-        assert {one.portfolio: one.cause for one in result.examples}.items() <= causes.items()
+    result = await both(verify, same_host)
+    # The flow and the event show on their day. A position that was another shows on every day.
+    assert result.causes == {
+        "flow_changed": 1,
+        "event_added": 1,
+        "position_changed": 4,
+        "unknown": 4,
+    }
+    assert {one.portfolio: one.cause for one in result.examples}.items() <= causes.items()
 
 
 async def test_without_the_tables_of_legacy_only_rollforward_is_verified(host: str) -> None:
@@ -533,10 +518,9 @@ async def test_without_the_tables_of_legacy_only_rollforward_is_verified(host: s
 async def test_a_state_edited_in_silence_differs(same_host: str) -> None:
     await kept(same_host)
     await execute(same_host, "UPDATE positions SET market_value = 151 WHERE symbol = 'AAA'")
-    for fast in FAST:
-        found = wrong(await verify(same_host, fast=fast))
-        assert found
-        assert set(found) <= set(OF_DAY)
+    found = wrong(await both(verify, same_host))
+    assert found
+    assert set(found) <= set(OF_DAY)
 
 
 # Without a benchmark when the row was written there were no weights (L34).
@@ -577,19 +561,17 @@ async def test_profiles_betas_and_benchmarks_changed_since_cannot_be_checked(
         (("DELETE FROM benchmarks_sector_weights",), "benchmark_changed", len(OF_WEIGHTS)),
     ):
         await execute(same_host, *statements)
-        for fast in FAST:
-            result = await verify(same_host, fast=fast)
-            assert (wrong(result), result.not_checkable[reason]) == ({}, cells)
+        result = await both(verify, same_host)
+        assert (wrong(result), result.not_checkable[reason]) == ({}, cells)
 
 
 async def test_a_row_without_active_positions_is_the_same_on_every_day(same_host: str) -> None:
     later = replace(HOUSEHOLD, positions=(position(entry_day=15, market_value="3"),))
     await kept(same_host, replace(later, snapshots=(P,)))
-    for fast in FAST:
-        result = await verify(same_host, fast=fast, start_date=calendars.date_of(jan(5)))
-        # L25: no greeks and no weights, whether the day was a current one or not
-        assert (wrong(result), result.not_checkable) == ({}, {})
-        assert result.checked == 4 * CELLS + 1
+    result = await both(verify, same_host, start_date=calendars.date_of(jan(5)))
+    # L25: no greeks and no weights, whether the day was a current one or not
+    assert (wrong(result), result.not_checkable) == ({}, {})
+    assert result.checked == 4 * CELLS + 1
 
 
 async def test_soft_deleted_portfolios_and_days_that_are_no_session_are_left_out(
@@ -602,14 +584,13 @@ async def test_soft_deleted_portfolios_and_days_that_are_no_session_are_left_out
         f"UPDATE portfolios SET deleted_at = now() WHERE id = '{other}'",  # noqa: S608
         tampered(2, "snapshot_date = '2026-01-03', is_complete = true"),
     )
-    for fast in FAST:
-        result = await verify(same_host, fast=fast)
-        # The row of the Saturday is nobody's to check, and P all the same (L5).
-        assert (wrong(result), result.portfolios) == ({}, 1)
-        assert result.not_checkable["off_session"] == CELLS
-        result = await verify(same_host, fast=fast, portfolio_ids=[other])
-        assert (result.rows, result.checked) == (4, 0)
-        assert result.not_checkable == {"soft_deleted": 4 * CELLS}
+    result = await both(verify, same_host)
+    # The row of the Saturday is nobody's to check, and P all the same (L5).
+    assert (wrong(result), result.portfolios) == ({}, 1)
+    assert result.not_checkable["off_session"] == CELLS
+    result = await both(verify, same_host, portfolio_ids=[other])
+    assert (result.rows, result.checked) == (4, 0)
+    assert result.not_checkable == {"soft_deleted": 4 * CELLS}
 
 
 async def test_columns_that_the_host_lacks_are_not_compared(host: str) -> None:
@@ -636,9 +617,8 @@ async def test_a_role_that_may_only_select_will_do(household: str) -> None:
         audit.reader(household, *more) as reader,
     ):
         before = await database.snapshots(household), await database.equities(household)
-        for fast in FAST:
-            result = await verify(reader, fast=fast)
-            assert (result.rows, wrong(result)) == (5, {"daily_pnl": 1})
+        result = await both(verify, reader)
+        assert (result.rows, wrong(result)) == (5, {"daily_pnl": 1})
         after = await database.snapshots(household), await database.equities(household)
         assert after == before
 

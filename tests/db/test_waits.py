@@ -65,9 +65,7 @@ async def test_a_pool_without_a_connection_to_spare_is_enough_to_ask(
         await task
 
 
-async def test_a_holder_that_one_may_not_see_is_told_by_its_process(
-    same_filled: str, heard: Heard
-) -> None:
+async def test_a_hidden_holder_is_told_by_its_process(same_filled: str, heard: Heard) -> None:
     async with asyncio.timeout(60), role_of(same_filled) as (_, url):
         async with holding(same_filled, LOCKS["rows of portfolios"]) as raw:
             pid = await raw.fetchval("SELECT pg_backend_pid()")

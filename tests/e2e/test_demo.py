@@ -51,9 +51,7 @@ def is_gone(server: embedded.EmbeddedServer) -> bool:
     return False
 
 
-def test_the_demo_on_real_closes_has_every_row_right(
-    started, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_demo_on_real_closes_is_right(started, monkeypatch: pytest.MonkeyPatch) -> None:
     # scripts/check_wheel.py takes all 300 portfolios.
     monkeypatch.setattr(run.Size, "of", lambda *_, **__: run.Size(portfolios=100))
     said = batchcore("demo", "--json")
@@ -117,9 +115,7 @@ def test_of_a_large_generated_market_fifty_portfolios_are_checked() -> None:
 
 
 @pytest.mark.usefixtures("elsewhere")
-def test_a_generated_market_splits_and_has_foreign_holdings(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_generated_market_has_splits_and_foreign_lots(monkeypatch: pytest.MonkeyPatch) -> None:
     counts: list[list[int]] = []
     checked = run.check
 

@@ -89,9 +89,7 @@ def run(example: Path, url: str) -> str:
 
 
 @pytest.mark.db
-def test_both_orchestrators_write_the_same_snapshots(
-    copy: Callable[[str], str], template: str
-) -> None:
+def test_both_orchestrators_write_the_same(copy: Callable[[str], str], template: str) -> None:
     stored, said, equities = [], [], []
     for example in (BEFORE, AFTER):
         url = copy(template)

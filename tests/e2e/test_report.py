@@ -66,9 +66,7 @@ def test_the_page_of_a_portfolio(valued: str, tmp_path: Path) -> None:
         ("pipe", "pipe: is not a regular file, expected the file to write"),
     ],
 )
-def test_a_place_without_room_for_a_file_is_named_first(
-    tmp_path: Path, name: str, message: str
-) -> None:
+def test_a_place_without_room_is_named_first(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")

@@ -202,9 +202,7 @@ def test_core_equals_the_reference_of_legacy(run: Run, data: st.DataObject) -> N
         {"position_type": None, "investment_class": "\udcff"},
     ],
 )
-def test_what_cannot_be_read_of_a_deleted_position_does_not_hide_its_events(
-    odd: dict[str, Any],
-) -> None:
+def test_unreadable_cells_of_a_deleted_position_do_not_hide_events(odd: dict[str, Any]) -> None:
     run = next(case for case in cases("legacy") if case.portfolios[0].positions)
     day = run.days[-1]
     event = ref.Event(day, Decimal(1), Decimal("-4.66"))

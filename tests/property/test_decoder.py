@@ -258,9 +258,7 @@ doubles = st.one_of(
 
 
 @given(st.lists(doubles, max_size=20), st.integers(0, 18), st.integers(1, 40))
-def test_doubles_are_rounded_half_away_from_zero(
-    values: list[float], scale: int, piece_bytes: int
-) -> None:
+def test_doubles_are_rounded_half_away(values: list[float], scale: int, piece_bytes: int) -> None:
     rows = [struct.pack(">hid", 1, 8, value) for value in values]
     data = b"PGCOPY\n\xff\r\n\0" + bytes(8) + b"".join(rows) + b"\xff\xff"
     decoder = _core.Decoder([("close", "float8", scale)])

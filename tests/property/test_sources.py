@@ -60,9 +60,7 @@ def by_columns(given_rows: Rows) -> tuple[list[tuple[str | None, int, int, int]]
 
 
 @for_any(several_rows, examples=300)
-def test_one_close_of_each_symbol_and_date_is_that_of_the_reference(
-    drawn: tuple[Rows, Run],
-) -> None:
+def test_one_close_of_a_symbol_and_date_is_that_of_the_reference(drawn: tuple[Rows, Run]) -> None:
     given_rows, run = drawn
     kept, issues = ref.one_close(given_rows.rows, given_rows.declared)
     assert by_columns(given_rows) == (shown(build.prices(kept)), list(issues))

@@ -32,6 +32,8 @@ from support.cases import Price
 
 EPOCH = dt.date(1970, 1, 1)
 MOMENT = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+STAMPED: Mapping[str, Any] = {"created_at": MOMENT, "updated_at": MOMENT}
+SOURCED: Mapping[str, Any] = {"data_source": "test", **STAMPED}
 
 Db = str | asyncpg.Pool | asyncpg.Connection
 """The URL of a database, or connections to it, or one."""
@@ -338,9 +340,7 @@ def price_rows(prices: Iterable[Price]) -> list[dict[str, Any]]:
             "symbol": symbol,
             "date": date(day),
             "close": close,
-            "data_source": "test",
-            "created_at": MOMENT,
-            "updated_at": MOMENT,
+            **SOURCED,
         }
         for symbol, day, close in prices
     ]
@@ -444,10 +444,11 @@ def cells(row: ref.Row) -> dict[str, Any]:
     return {**own, "total_value": row.equity_balance, "is_complete": True}
 
 
-def without_stamps(stored: Snapshots) -> Snapshots:
+def without_stamps(stored: Snapshots, *others: str) -> Snapshots:
     """Return snapshots without `id` and `created_at`, which no comparison counts (S14)."""
+    left_out = {"id", "created_at", *others}
     return {
-        at: {name: cell for name, cell in row.items() if name not in {"id", "created_at"}}
+        at: {name: cell for name, cell in row.items() if name not in left_out}
         for at, row in stored.items()
     }
 

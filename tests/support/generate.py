@@ -32,15 +32,6 @@ PROFILE = settings(
 _integers = cache(st.integers)
 
 
-def drawn_by(draw: st.DrawFn) -> Integers:
-    """Return what hypothesis draws; a strategy is made once for each range, not for each draw."""
-    return lambda first, last: draw(_integers(first, last))
-
-
-def _seeded(seed: int | str) -> Integers:
-    return Random(seed).randint  # noqa: S311  # to be repeated, not to be secret
-
-
 MONDAY = day("2026-01-05")
 SYMBOLS = ("AAA", "BBB", " aaa", "Aaa ", "bbb", "C C", "é", "ZZZ")
 SPELLINGS = ("AAA", "BBB", "aaa", "aAA ", " BBB", "C C", "c c", "é", "É", "NONE", "\tAAA")
@@ -111,7 +102,7 @@ class Generator:
 
     @classmethod
     def seeded(cls, seed: int | str) -> Self:
-        return cls(_seeded(seed))
+        return cls(Random(seed).randint)  # noqa: S311  # to be repeated, not to be secret
 
     def chance(self, percent: int) -> bool:
         return self.integer(0, 99) >= 100 - percent
@@ -275,15 +266,7 @@ class Generator:
         equity = self.decimal(self.scales.money, 999_999) * self.one_of((1, 1, 1, -1, 0))
         if self.edges and self.chance(3):
             equity = self.one_of((Decimal("99999999999999.99"), TOO_FINE, Decimal(2**63) / 100))
-        return ref.Snapshot(
-            on,
-            equity,
-            self.amount_or_null(),
-            self.amount_or_null(),
-            self.amount_or_null(),
-            self.amount_or_null(),
-            self.amount_or_null(),
-        )
+        return ref.Snapshot(on, equity, *(self.amount_or_null() for _ in range(5)))
 
     def portfolio(self, name: str, *, huge: bool = False) -> ref.Portfolio:
         positions = [self.position(huge=huge) for _ in range(self.integer(0, 6))]
@@ -404,8 +387,11 @@ class Generator:
 
 @st.composite
 def drawn(draw: st.DrawFn, make: Callable[[Any], T], kind: type[Generator] = Generator) -> T:
-    """Return what a function makes of a generator whose every choice is drawn, and shrinks."""
-    return make(kind(drawn_by(draw)))
+    """Return what a function makes of a generator whose every choice is drawn, and shrinks.
+
+    A strategy is made once for each range, not for each draw.
+    """
+    return make(kind(lambda first, last: draw(_integers(first, last))))
 
 
 def for_any(

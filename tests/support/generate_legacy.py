@@ -178,9 +178,7 @@ class LegacyGenerator(Generator):
             legacy.Snapshot(
                 day,
                 self.cents(most),
-                self.cents(9999),
-                self.cents(9999),
-                self.cents(9999),
+                *(self.cents(9999) for _ in range(3)),
                 is_complete=self.chance(60),
             )
             for day in sorted(set(days))

@@ -31,11 +31,10 @@ async def chunks(url: str) -> list[asyncpg.Record]:
     )
 
 
-async def expire(url: str) -> None:
-    """Let every lease have expired."""
-    await execute(
-        url, "UPDATE batchcore_run_heartbeats SET expires_at = now() - interval '1 second'"
-    )
+async def expire(url: str, seconds: int = -1) -> None:
+    """Let every lease expire in so many seconds, or have expired."""
+    ends = f"now() + interval '{seconds} second'"
+    await execute(url, f"UPDATE batchcore_run_heartbeats SET expires_at = {ends}")  # noqa: S608
 
 
 async def kill(url: str) -> None:

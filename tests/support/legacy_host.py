@@ -7,7 +7,7 @@ import json
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from decimal import Decimal
 from typing import Any
 
@@ -17,7 +17,7 @@ from batchcore.run.result import BatchResult
 from batchcore.units import State
 from support import database, legacy_frames
 from support.cases import Run
-from support.database import MOMENT, Db, Standing, Tables, comparable, date, key
+from support.database import MOMENT, SOURCED, STAMPED, Db, Standing, Tables, comparable, date, key
 
 STAMPS = {"id", "portfolio_id", "snapshot_date", "created_at"}
 
@@ -55,16 +55,7 @@ def tables_of(run: Run) -> Tables:
             for row in portfolio.snapshots
         ],
         "company_profiles": [
-            {
-                "symbol": symbol,
-                "beta": profile.beta,
-                "sector": profile.sector,
-                "is_etf": profile.is_etf,
-                "last_updated": MOMENT,
-                "data_source": "test",
-                "created_at": MOMENT,
-                "updated_at": MOMENT,
-            }
+            {"symbol": symbol, **asdict(profile), "last_updated": MOMENT, **SOURCED}
             for symbol, profile in run.profiles.items()
         ],
         "position_market_betas": [
@@ -78,8 +69,7 @@ def tables_of(run: Run) -> Tables:
                 "window_days": number,
                 "method": "test",
                 "market_index": "SPY",
-                "created_at": MOMENT,
-                "updated_at": MOMENT,
+                **STAMPED,
             }
             for at, (owner, position) in enumerate(held)
             for number, beta in enumerate(position.betas)
@@ -91,9 +81,7 @@ def tables_of(run: Run) -> Tables:
                 "asof_date": date(0),
                 "sector": "Energy",
                 "weight": Decimal(1),
-                "data_source": "test",
-                "created_at": MOMENT,
-                "updated_at": MOMENT,
+                **SOURCED,
             }
             for code in ("NDX", *["SP500"] * run.has_benchmark)
         ],

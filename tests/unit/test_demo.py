@@ -21,9 +21,7 @@ def betas(market):
 
 
 @pytest.mark.parametrize("symbol", ["AAPL", "AMD", "TLT", "XOM"])
-def test_beta_is_the_regression_of_the_ninety_returns_before_the_first_session(
-    market, betas, symbol
-):
+def test_beta_is_the_regression_of_ninety_returns_before_the_first_session(market, betas, symbol):
     closes = real_closes()  # no gap, so the last 90 sessions count
     before = closes.values[: market.first].astype(np.float64)[-91:]
     returns = before[1:] / before[:-1] - 1

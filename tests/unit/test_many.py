@@ -58,9 +58,7 @@ async def test_each_database_has_its_schema(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(found) == 2
 
 
-async def test_cancelled_all_of_them_stop_and_the_report_is_kept(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_cancelled_all_stop_and_the_report_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     first = asyncio.Event()
 
     async def run(db: object, _request: Request) -> batchcore.BatchResult:

@@ -165,9 +165,7 @@ def test_a_table_that_is_cut_wrong_is_named(offsets: list[int]) -> None:
         (SESSIONS.astype(np.int64), "expected int32, was int64"),
     ],
 )
-def test_sessions_that_do_not_ascend_or_of_another_dtype_are_refused(
-    sessions: Any, told: str
-) -> None:
+def test_sessions_out_of_order_or_of_another_dtype_are_refused(sessions: Any, told: str) -> None:
     assert_refused(two(), "sessions", told, sessions=sessions)
 
 

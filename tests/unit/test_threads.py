@@ -154,9 +154,7 @@ def test_a_second_thread_is_refused_while_one_awaits_a_load(
     made.clear()
 
 
-def test_a_task_asks_while_another_of_its_thread_awaits_a_load(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_task_asks_while_another_awaits_a_load(monkeypatch: pytest.MonkeyPatch) -> None:
     cache = filled()
 
     async def asks(*_: object) -> object:
@@ -252,9 +250,7 @@ def test_threads_compute_the_same_rows_from_the_same_arrays_and_stores() -> None
     assert at_once(same) == [True] * THREADS
 
 
-def test_catalogs_are_remembered_while_other_threads_remember_and_forget(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_catalogs_are_remembered_by_many_threads_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     urls = [f"postgresql://h/{number}" for number in range(access.MOST_KEPT)]
     kept: dict[Any, Any] = {url: {} for url in urls}
     others = ThreadPoolExecutor(1)

@@ -121,9 +121,7 @@ def test_a_loan_worked_by_hand() -> None:
         pytest.param([(0, -1), (331, 2), (334, -1)], Found.SEVERAL, id="one close to -100 %"),
     ],
 )
-def test_each_reason_why_there_is_no_rate(
-    period: Amounts, why: Found, other: list[Amounts]
-) -> None:
+def test_each_reason_for_no_rate(period: Amounts, why: Found, other: list[Amounts]) -> None:
     rate, found = found_of(period, *other)[0]
     assert (np.isnan(rate), found) == (True, why)
 
