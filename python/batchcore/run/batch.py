@@ -176,10 +176,12 @@ class Run:
         self._monitor = Monitor(str(uuid.uuid4()))
         self._issues = IssueList()
         self._waits = LockWatch()
+        self._task: asyncio.Task[Any] | None = None  # which does the run
         self._began = dt.datetime.now(dt.UTC)
 
     async def run(self) -> BatchResult:
         """Do the run and return its report, kept with what ends it early; `progress` is called."""
+        self._task = asyncio.current_task()
         try:
             async with asyncio.TaskGroup() as tasks:
                 clock = tasks.create_task(self._tick_forever())
@@ -200,8 +202,13 @@ class Run:
             await asyncio.sleep(TICK_S)
 
     def _tick(self) -> None:
-        if self.request.progress is not None:
+        if self.request.progress is None:
+            return
+        try:
             self.request.progress(*(("load", 0, 0) if self.work is None else self.work.at))
+        except asyncio.CancelledError as asked:
+            if self._task is not None:  # a task group would take it for the end of one task
+                self._task.cancel(*asked.args)
 
     async def _run(self) -> BatchResult:
         with contextlib.suppress(ImportError):

@@ -64,6 +64,9 @@ async def each(
     async with asyncio.TaskGroup() as tasks:
         for name in given:
             tasks.create_task(attempt(name))
+    for end in ends.values():
+        if isinstance(end, asyncio.CancelledError):  # which the group takes for the end of one task
+            raise end
 
 
 class SharedProgress:
