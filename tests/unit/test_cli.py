@@ -239,6 +239,25 @@ def test_a_signal_outside_the_event_loop_ends_with_its_code(
     assert signal.getsignal(number) == before
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_that_python_swallows_counts_all_the_same(
+    monkeypatch, number: signal.Signals
+) -> None:
+    class Finalised:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), number)
+
+    def given(_given: str | None) -> str:
+        Finalised()
+        return "postgresql://127.0.0.1:1/db"
+
+    monkeypatch.setattr(options, "database_url", given)
+    said = batchcore("verify", "--json")
+    assert said.code == 128 + number
+    assert said.document()["error"]["type"] == "Interrupted"
+
+
 def test_commands_run_outside_the_main_thread() -> None:
     codes: list[int] = []
     thread = threading.Thread(target=lambda: codes.append(cli.main(["version", "--json"])))

@@ -28,7 +28,7 @@ from batchcore.cli.exits import (
     redacted,
 )
 from batchcore.cli.output import LISTED, first_of, logging_to_stderr, print_stderr
-from batchcore.cli.signals import signals_raise
+from batchcore.cli.signals import signals_raise, signals_restored
 from batchcore.config import Schema, shard_text
 from batchcore.errors import ConfigError, SchemaError
 from batchcore.streams import silence, write_stderr
@@ -166,6 +166,7 @@ def views() -> Any:  # noqa: ANN401  # a module, whose names are not known
     return importlib.import_module("batchcore.cli.views")
 
 
+@signals_restored()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command by its arguments, or those of the process, and return its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
