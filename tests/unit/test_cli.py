@@ -279,9 +279,10 @@ def test_a_terminal_gets_a_bar_with_rate_and_time_left_and_nothing_else_does(mon
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
     with output.showing_progress() as progress:
         assert progress is not None
-        progress("load", 0, 4)
+        progress("load", 0, 0)  # how many there are is not known yet
         progress("persist", 3, 4)
-    assert all(text in terminal.getvalue() for text in ("load", "persist", "3/4"))
+    assert all(text in terminal.getvalue() for text in ("load", "0/?", "persist", "3/4"))
+    assert "100" not in terminal.getvalue()
     monkeypatch.setattr(sys, "stderr", file := io.StringIO())
     with output.showing_progress() as progress:
         assert progress is None

@@ -114,8 +114,8 @@ async def _interruptible(work: Coroutine[Any, Any, _T], was_caught: Callable[[in
     handled = SIGNALS if _in_main_thread() else ()
     for number in handled:
         loop.add_signal_handler(number, stop, number)
-    for number in _raised:
-        stop(number)
+    for raised in _raised:
+        stop(raised)
     try:
         return await work
     except (asyncio.CancelledError, Exception) as error:
