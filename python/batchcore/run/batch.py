@@ -50,7 +50,7 @@ from batchcore.run.result import (
     keep_with,
     status_counts,
 )
-from batchcore.run.tasks import first_error
+from batchcore.run.tasks import first_error, raising_first
 from batchcore.run.writing import stale_snapshot_advice
 from batchcore.sources.host import Selection
 from batchcore.sources.portfolios import lock_portfolios
@@ -183,18 +183,17 @@ class Run:
         """Do the run and return its report, kept with what ends it early; `progress` is called."""
         self._task = asyncio.current_task()
         try:
-            async with asyncio.TaskGroup() as tasks:
-                clock = tasks.create_task(self._tick_forever())
-                result = await self._run()
-                clock.cancel()
+            return await raising_first(self._run_ticking())
         except BaseException as error:
-            first = first_error(error)
-            keep_with(first, self._report(first))
-            if first is error:
-                raise
-        else:
-            return result
-        raise first  # outside: the group, which has it, would be its context and not be pickled
+            keep_with(error, self._report(error))
+            raise
+
+    async def _run_ticking(self) -> BatchResult:
+        async with asyncio.TaskGroup() as tasks:
+            clock = tasks.create_task(self._tick_forever())
+            result = await self._run()
+            clock.cancel()
+        return result
 
     async def _tick_forever(self) -> None:
         while True:
@@ -215,7 +214,8 @@ class Run:
             await imported("opentelemetry.trace")  # for the span
         counts = {"statements": self._database.statements, "bytes": self._database.bytes}
         with self._monitor.span(counts) as span:
-            await (self._on_connections() if self._database.owns else self._on_caller_connection())
+            own = self._database.owns
+            await raising_first(self._on_connections() if own else self._on_caller_connection())
             result = self._report()
             describe(span, result)
         log_result(result)
