@@ -222,6 +222,23 @@ def test_a_reader_that_went_away_is_no_error() -> None:
     assert (done.returncode, done.stderr) == (141, "")
 
 
+@pytest.mark.parametrize("error", ["MemoryError", "OSError(24, 'no file')", "ImportError('other')"])
+def test_a_command_line_that_cannot_be_loaded_is_no_run_with_failed_portfolios(error: str) -> None:
+    code = (
+        "import builtins, sys; load = builtins.__import__\n"
+        "def broken(name, *given):\n"
+        f"    if name == 'batchcore.cli.app': raise {error}\n"
+        "    return load(name, *given)\n"
+        "builtins.__import__ = broken\n"
+        "from batchcore.__main__ import main; sys.argv = ['batchcore', 'run']; sys.exit(main())"
+    )
+    done = python(code)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    prefix = "batchcore: error: the command line cannot be loaded: "
+    assert line.startswith(prefix + error.partition("(")[0])
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_outside_the_event_loop_ends_with_its_code(
     monkeypatch, number: signal.Signals, code: int
