@@ -1,6 +1,7 @@
 """Nothing half-done: failing chunks, cancelled runs, lost connections, and the run after them."""
 
 import asyncio
+import logging
 import time
 from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
@@ -27,6 +28,7 @@ from support.generate import MONDAY
 from support.ledger import refused
 from support.outcome import outcome
 from support.runs import ONE_EACH
+from support.worker import Steps
 
 DAYS = list(range(MONDAY, MONDAY + 4))
 HOST = database.plain_host(6, DAYS)
@@ -383,6 +385,25 @@ async def test_a_cancellation_that_progress_raises_ends_the_run(
     report = batchcore.BatchResult.of_error(caught.value)
     assert report is not None
     assert report.state == "interrupted"
+    await assert_left_alone(same_filled)
+    await run(same_filled)
+    await assert_committed(same_filled, 6)
+
+
+async def test_a_cancellation_that_the_log_raises_is_no_end_of_the_work(same_filled: str) -> None:
+    def stop() -> None:
+        raise asyncio.CancelledError("by the caller")
+
+    log = logging.getLogger("batchcore")
+    level, handler = log.level, Steps("committed", 3, stop)
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG)
+    try:
+        with pytest.raises(asyncio.CancelledError, match="by the caller"):
+            await run(same_filled)
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
     await assert_left_alone(same_filled)
     await run(same_filled)
     await assert_committed(same_filled, 6)
