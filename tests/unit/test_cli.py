@@ -275,6 +275,25 @@ def test_a_signal_that_python_swallows_counts_all_the_same(
     assert said.document()["error"]["type"] == "Interrupted"
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("words", [["verify"], ["verify", "--json"]], ids=str)
+def test_a_signal_while_nobody_reads_the_output_ends_it(
+    number: signal.Signals, words: list[str]
+) -> None:
+    code = (
+        "import sys; from batchcore import cli; from batchcore.cli import options\n"
+        "options.database_url = lambda _: print('x' * 2**22)\n"
+        f"sys.exit(cli.main({words}))"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:  # noqa: S603  # our own words
+        assert process.stdout is not None
+        assert process.stdout.read(1) == b"x"
+        process.send_signal(number)
+        process.send_signal(number)
+        assert process.wait(timeout=60) == 128 + number
+
+
 def test_commands_run_outside_the_main_thread() -> None:
     codes: list[int] = []
     thread = threading.Thread(target=lambda: codes.append(cli.main(["version", "--json"])))

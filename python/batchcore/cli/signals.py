@@ -56,6 +56,19 @@ def signals_restored() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextlib.contextmanager
+def ending_in_time(error: BaseException) -> Iterator[None]:
+    """End the process if it cannot say in time that it was interrupted, as nobody reads it."""
+    timer = threading.Timer(LAST_RESORT_S, os._exit, [exit_code(error)])
+    timer.daemon = True
+    if isinstance(error, Interrupted):
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def _in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
