@@ -4,7 +4,7 @@ import contextlib
 import signal
 import sys
 
-from batchcore.streams import open_streams
+from batchcore.streams import open_streams, write_stderr
 
 
 def main() -> int:
@@ -28,8 +28,12 @@ def main() -> int:
             sys.stdout.flush()
             return 0
 
-    from batchcore import cli  # noqa: PLC0415  # what version does not need
-
+    try:
+        from batchcore import cli  # noqa: PLC0415  # what version does not need
+    except Exception as error:  # noqa: BLE001  # a broken installation, or no memory for it
+        why = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
+        write_stderr(f"batchcore: error: the command line cannot be loaded: {why}")
+        return 2
     return cli.main()
 
 

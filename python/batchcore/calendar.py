@@ -152,7 +152,8 @@ class Calendar:
     def _check(self, start: int, end: int) -> None:
         if start > end:
             raise ConfigError(f"start {iso_of(start)} is after end {iso_of(end)}", "start")
-        for option, day in (("start", start), ("end", end)):
+        ends = (("start", start), ("end", end))
+        for option, day in ends[start == end :]:  # of one day the end may be all that was given
             if not self.first_day <= day <= self.last_day:
                 raise ConfigError(f"{option} {iso_of(day)} is beyond {self._limits()}", option)
 

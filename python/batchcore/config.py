@@ -344,7 +344,7 @@ def read_toml(path: str | os.PathLike[str], option: str) -> dict[str, Any]:
         raise ConfigError(f"{path}: cannot be read: {reason}", option) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 text", option) from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: is not valid TOML: {error}", option) from error
 
 

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import secrets
+import stat
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 def replace_file(path: Path, content: bytes) -> None:
     """Write a file whole, or leave what is there: it is written beside and renamed.
 
+    Who may read the one before may read the new one, and nobody else.
     An `OSError` names the file; no file has the name of a `ValueError`, and links that lead in a
     circle are a `RuntimeError`.
     """
@@ -26,6 +28,8 @@ def replace_file(path: Path, content: bytes) -> None:
     try:
         try:
             with beside.open("xb") as file:
+                if own.exists():
+                    beside.chmod(stat.S_IMODE(own.stat().st_mode))
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from batchcore.frames import Days, Decimals, Issues, SplitRows, day_keys
 from batchcore.units import State
-from batchcore.values import normalised
+from batchcore.values import decimal_of, normalised
 from batchcore.words import short
 
 if TYPE_CHECKING:
@@ -110,7 +109,7 @@ def _shown(column: Decimals, at: int) -> str:
     state = State(int(column.state[at]))
     if state != State.VALUE:
         return _SHOWN[state]
-    return short(Decimal(int(column.values[at])).scaleb(-column.scale))
+    return short(decimal_of(int(column.values[at]), column.scale))
 
 
 def _quotient(rows: SplitRows, at: int) -> Fraction:

@@ -74,6 +74,11 @@ def rounded(value: Decimal, scale: int) -> Decimal:
         return value.quantize(Decimal(1).scaleb(-scale), rounding=ROUND_HALF_UP) + 0
 
 
+def decimal_of(mantissa: int, scale: int) -> Decimal:
+    """Return ``mantissa * 10**-scale``, whatever the decimal context of the caller."""
+    return Decimal(mantissa).scaleb(-scale, EXACT)
+
+
 @lru_cache(maxsize=1 << 16)
 def normalised(text: str) -> str:
     """Return `text` trimmed and upper-cased (S2): ASCII blanks at the ends, ASCII letters."""

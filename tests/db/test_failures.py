@@ -1,6 +1,7 @@
 """Nothing half-done: failing chunks, cancelled runs, lost connections, and the run after them."""
 
 import asyncio
+import logging
 import time
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -12,6 +13,7 @@ from asyncpg.transaction import Transaction
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool, Pool
 
+import batchcore
 from batchcore.config import Settings
 from batchcore.errors import CancelledError, ConfigError, DatabaseError, LeaseHeldError
 from batchcore.native import CancelFlag, in_thread
@@ -25,6 +27,7 @@ from support.generate import MONDAY
 from support.ledger import refused
 from support.outcome import assert_undisturbed
 from support.runs import ONE_EACH
+from support.worker import Steps
 
 DAYS = list(range(MONDAY, MONDAY + 4))
 HOST = database.plain_host(6, DAYS)
@@ -346,3 +349,43 @@ async def test_what_progress_raises_ends_the_run_and_surfaces(same_filled: str, 
 
     await assert_committed(same_filled, 0 if at == "load" else 2)
     await assert_left_alone(same_filled)
+
+
+@pytest.mark.parametrize("phase", ["load", "persist"])
+async def test_a_cancellation_that_progress_raises_ends_the_run(
+    same_filled: str, phase: str
+) -> None:
+    """A task group takes it for the end of one task: the rest was left out, and nothing said."""
+
+    def progress(at: str, done: int, _all: int) -> None:
+        if at == phase and (phase == "load" or done == 2):
+            raise asyncio.CancelledError("by the caller")
+
+    with pytest.raises(asyncio.CancelledError, match="by the caller") as caught:
+        await run(same_filled, progress=progress)
+
+    report = batchcore.BatchResult.of_error(caught.value)
+    assert report is not None
+    assert report.state == "interrupted"
+    await assert_left_alone(same_filled)
+    await run(same_filled)
+    await assert_committed(same_filled, 6)
+
+
+async def test_a_cancellation_that_the_log_raises_is_no_end_of_the_work(same_filled: str) -> None:
+    def stop() -> None:
+        raise asyncio.CancelledError("by the caller")
+
+    log = logging.getLogger("batchcore")
+    level, handler = log.level, Steps("committed", 3, stop)
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG)
+    try:
+        with pytest.raises(asyncio.CancelledError, match="by the caller"):
+            await run(same_filled)
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+    await assert_left_alone(same_filled)
+    await run(same_filled)
+    await assert_committed(same_filled, 6)

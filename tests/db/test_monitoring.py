@@ -186,6 +186,9 @@ async def test_a_run_that_stops_ends_its_spans(same_host: str, spans: InMemorySp
     found = by_name(spans)
     assert set(found) == {"batchcore.run", "batchcore.load"}
     assert found["batchcore.run"].status.status_code is StatusCode.ERROR
+    assert found["batchcore.run"].status.description.startswith("CoverageError: price coverage on ")
+    (event,) = found["batchcore.run"].events
+    assert event.attributes["exception.type"] == "batchcore.errors.CoverageError"
     assert found["batchcore.load"].attributes["batchcore.statements"] > 0
 
 

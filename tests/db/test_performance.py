@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Sequence
-from decimal import Decimal
+from decimal import Context, Decimal, localcontext
 from itertools import groupby
 
 import numpy as np
@@ -391,6 +391,34 @@ async def test_chunks_and_selections_make_no_difference(valued: str) -> None:
     some = [row["portfolio_id"] for row in whole.rows()[::8]][3:6]
     picked = await batchcore.performance(valued, some[::-1], benchmark="SPY", inflows="start")
     assert nearly(picked) == [row for row in nearly(whole) if row["portfolio_id"] in some]
+
+
+async def found_in(url: str, context: Context) -> list[dict]:
+    """Return what each call finds of stored rows under a decimal context of the caller."""
+    with localcontext(context):
+        one = (await batchcore.performance(url)).rows()[0]
+        return [
+            *[
+                (await batchcore.verify(url, fast=fast)).to_dict() | {"seconds": None}
+                for fast in (False, True)
+            ],
+            *[
+                (await batchcore.explain(url, ids, one["end"], since=one["start"])).to_dict()
+                for ids in ([one["portfolio_id"]], None)
+            ],
+            *nearly(await batchcore.performance(url, benchmark="SPY")),
+        ]
+
+
+@pytest.mark.parametrize(
+    "context", [Context(prec=3), Context(Emax=12, Emin=-12)], ids=["digits", "exponents"]
+)
+async def test_the_decimal_context_of_the_caller_plays_no_part(
+    valued: str, context: Context
+) -> None:
+    found = await found_in(valued, context)
+    assert found == await found_in(valued, Context(prec=28))
+    assert [one["rows_differing"] for one in found[:2]] == [0, 0]
 
 
 async def test_a_soft_deleted_portfolio_has_a_performance_if_asked_for(same_host: str) -> None:

@@ -18,6 +18,12 @@ ONE = f"--portfolio {NOBODY}"
 REFUSED = [
     ("run plan", f"--start {END} --end {START}", f"start {END} is after end {START}"),
     ("run plan", "--start 2099-01-02 --end 2099-01-09", "2099-01-02 is beyond calendar `XNYS`"),
+    ("run plan", "--end 2099-01-09", "end 2099-01-09 is beyond calendar `XNYS`"),
+    ("run plan", "--schema ''", "Invalid value for '--schema': it is empty, expected a path"),
+    ("run plan", "--portfolios-file ''", "'--portfolios-file': it is empty, expected a path"),
+    ("run plan", "--artifact ''", "'--artifact': it is empty, expected a path"),
+    ("run", "--metrics ''", "'--metrics': it is empty, expected a path"),
+    ("run", "--databases ''", "'--databases': it is empty, expected a path"),
     ("run plan", "--start 16.6.2025", "'--start': `16.6.2025` is not a date, expected YYYY-MM-DD"),
     ("run plan", "--calendar XNYZ", "`XNYZ`"),
     ("run plan", ONE, f"unknown portfolio {NOBODY}"),

@@ -213,6 +213,28 @@ def test_killed_while_it_is_written_the_one_before_stays_whole(path: Path) -> No
     assert checked(path, 3)["asked"]["policy"] == "x"
 
 
+STRUCK = """
+import os, signal, sys
+from batchcore import cli
+sync = os.fsync
+def struck(number):
+    for each in (signal.SIGINT, signal.SIGTERM):
+        os.kill(os.getpid(), each)
+    sync(number)
+os.fsync = struck
+sys.exit(cli.main(["run", "--artifact", *sys.argv[1:]]))
+"""
+
+
+@pytest.mark.parametrize("more", [(), ("--policy", "x"), ("--metrics", "m.prom")], ids=str)
+def test_a_signal_while_it_is_written_comes_too_late(path: Path, more: tuple[str, ...]) -> None:
+    command = [sys.executable, "-c", STRUCK, path, *more]
+    done = subprocess.run(command, check=False, cwd=path.parent)  # noqa: S603
+    assert done.returncode == 3
+    assert valid(path.read_text())["exit_code"] == 3
+    assert len(list(path.parent.iterdir())) == 1 + ("--metrics" in more)
+
+
 REFUSALS = [
     (errors.CoverageError("x", "2026-01-05", 0.25, 0.5), 2),
     (errors.SnapshotExistsError("x"), 2),

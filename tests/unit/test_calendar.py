@@ -94,6 +94,7 @@ def test_is_session_answers_in_the_order_asked(xnys, asked, expected):
     [
         ("XNYS", "2035-12-31", "2036-01-01", "end", "end 2036-01-01 is beyond calendar `XNYS`"),
         ("XNYS", "1989-12-31", "1990-01-05", "start", "start 1989-12-31 is beyond calendar `XNYS`"),
+        ("XNYS", "2036-01-02", "2036-01-02", "end", "end 2036-01-02 is beyond calendar `XNYS`"),
         ("XNYS", "2016-07-02", "2016-07-01", "start", "start 2016-07-02 is after end 2016-07-01"),
         ("XSHG", "1990-11-01", "1991-01-31", "start", "which goes from 1990-12-03 to"),
         ("XSAU", "2020-12-31", "2021-01-05", "start", "which goes from 2021-01-01 to"),

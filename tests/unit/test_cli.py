@@ -222,6 +222,23 @@ def test_a_reader_that_went_away_is_no_error() -> None:
     assert (done.returncode, done.stderr) == (141, "")
 
 
+@pytest.mark.parametrize("error", ["MemoryError", "OSError(24, 'no file')", "ImportError('other')"])
+def test_a_command_line_that_cannot_be_loaded_is_no_run_with_failed_portfolios(error: str) -> None:
+    code = (
+        "import builtins, sys; load = builtins.__import__\n"
+        "def broken(name, *given):\n"
+        f"    if name == 'batchcore.cli.app': raise {error}\n"
+        "    return load(name, *given)\n"
+        "builtins.__import__ = broken\n"
+        "from batchcore.__main__ import main; sys.argv = ['batchcore', 'run']; sys.exit(main())"
+    )
+    done = python(code)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    prefix = "batchcore: error: the command line cannot be loaded: "
+    assert line.startswith(prefix + error.partition("(")[0])
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_outside_the_event_loop_ends_with_its_code(
     monkeypatch, number: signal.Signals, code: int
@@ -237,6 +254,44 @@ def test_a_signal_outside_the_event_loop_ends_with_its_code(
     assert said.document()["error"]["type"] == "Interrupted"
     assert said.error().startswith(f"interrupted by {number.name}; ")
     assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_that_python_swallows_counts_all_the_same(
+    monkeypatch, number: signal.Signals
+) -> None:
+    class Finalised:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), number)
+
+    def given(_given: str | None) -> str:
+        Finalised()
+        return "postgresql://127.0.0.1:1/db"
+
+    monkeypatch.setattr(options, "database_url", given)
+    said = batchcore("verify", "--json")
+    assert said.code == 128 + number
+    assert said.document()["error"]["type"] == "Interrupted"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("words", [["verify"], ["verify", "--json"]], ids=str)
+def test_a_signal_while_nobody_reads_the_output_ends_it(
+    number: signal.Signals, words: list[str]
+) -> None:
+    code = (
+        "import sys; from batchcore import cli; from batchcore.cli import options\n"
+        "options.database_url = lambda _: print('x' * 2**22)\n"
+        f"sys.exit(cli.main({words}))"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:  # noqa: S603  # our own words
+        assert process.stdout is not None
+        assert process.stdout.read(1) == b"x"
+        process.send_signal(number)
+        process.send_signal(number)
+        assert process.wait(timeout=60) == 128 + number
 
 
 def test_commands_run_outside_the_main_thread() -> None:
@@ -260,9 +315,10 @@ def test_a_terminal_gets_a_bar_with_rate_and_time_left_and_nothing_else_does(mon
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
     with output.showing_progress() as progress:
         assert progress is not None
-        progress("load", 0, 4)
+        progress("load", 0, 0)  # how many there are is not known yet
         progress("persist", 3, 4)
-    assert all(text in terminal.getvalue() for text in ("load", "persist", "3/4"))
+    assert all(text in terminal.getvalue() for text in ("load", "0/?", "persist", "3/4"))
+    assert "100" not in terminal.getvalue()
     monkeypatch.setattr(sys, "stderr", file := io.StringIO())
     with output.showing_progress() as progress:
         assert progress is None

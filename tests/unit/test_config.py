@@ -297,6 +297,7 @@ def test_splits_are_mapped_by_a_file_as_by_a_mapping(tmp_path: Path) -> None:
         ("price_sources = ['a', 1]", "price_sources is ['a', 1], expected a list of distinct"),
         ("price_sources = ['a', 'a']", "price_sources is ['a', 'a'], expected a list of distinct"),
         ("[scales\n", "is not valid TOML: "),
+        ("namespace = " + "[" * 3000 + "]" * 3000, "is not valid TOML: "),
         ("[factors]\n'Market Beta' = 'QQQ'", "`Market Beta` is QQQ, expected one of SPY, TLT"),
         ("[factors.Market]\nBeta = 'SPY'", "`factors.Market` is {'Beta': 'SPY'}, expected text"),
         ("fx = 'x'", "`fx` is 'x', expected a table"),

@@ -19,6 +19,15 @@ def test_a_file_takes_the_place_of_another_as_any_that_the_process_makes(tmp_pat
     assert sorted(one.name for one in tmp_path.iterdir()) == ["file", "link", "other"]
 
 
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o664, 0o444])
+def test_permissions_stay_those_of_the_file_before(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"before")
+    path.chmod(mode)
+    replace_file(path, b"after")
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"after", mode)
+
+
 def test_what_cannot_be_replaced_stays_and_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,6 +43,22 @@ async def test_no_more_databases_than_asked_for_are_worked_on_at_a_time(
     assert not found.success
 
 
+async def test_a_run_that_progress_cancelled_cancels_the_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def run(db: object, _request: Request) -> batchcore.BatchResult:
+        if db == "b":
+            raise asyncio.CancelledError
+        return report()
+
+    monkeypatch.setattr(many, "run_up_to_now", run)
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await batchcore.run_many({"a": "a", "b": "b"})
+    found = ManyResult.of_error(caught.value)
+    assert found is not None
+    assert (list(found), list(found.errors)) == (["a"], ["b"])
+
+
 async def test_each_database_has_its_schema(monkeypatch: pytest.MonkeyPatch) -> None:
     namespaces = {}
 

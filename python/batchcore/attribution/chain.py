@@ -12,7 +12,7 @@ from batchcore.attribution.explanation import ComparedCell, ExplainedFlow, Unbal
 from batchcore.attribution.lots import total, trimmed
 from batchcore.audit.compare import PNL_COLUMNS, value_at
 from batchcore.audit.compute import ExpectedRows, Links
-from batchcore.values import EXACT, r2
+from batchcore.values import EXACT, decimal_of, r2
 
 if TYPE_CHECKING:
     from batchcore.audit.policy import PolicyAudit
@@ -163,7 +163,7 @@ def _usable(flows: Flows) -> list[tuple[int, Decimal]]:
     """Return day and signed amount of the flows that count (S3), by day."""
     signs, amounts, scale = flows.signs().tolist(), flows.amount.values.tolist(), flows.amount.scale
     return sorted(
-        (int(flows.day.values[row]), Decimal(sign * amounts[row]).scaleb(-scale))
+        (int(flows.day.values[row]), decimal_of(sign * amounts[row], scale))
         for row, sign in enumerate(signs)
         if sign
     )

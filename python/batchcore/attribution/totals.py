@@ -180,11 +180,11 @@ def fits(stored: Decimal | None, computed: Decimal, half_cents: int) -> bool:
     """Return whether a stored P&L differs from the sum of contributions by roundings alone."""
     if stored is None:
         return False
-    return EXACT.subtract(stored, computed).copy_abs() <= Decimal(half_cents) / 200
+    return EXACT.subtract(stored, computed).copy_abs() <= EXACT.divide(half_cents, 200)
 
 
 def _distance(one: UnexplainedPortfolio) -> Decimal:
     """Return how far stored and computed P&L are apart; what is no number is furthest."""
     if one.daily_pnl is None:
         return Decimal("Infinity")
-    return abs(one.daily_pnl - one.computed_pnl)
+    return EXACT.subtract(one.daily_pnl, one.computed_pnl).copy_abs()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -14,6 +14,7 @@ from batchcore.run.analytic_rows import SHARE_SCALE
 from batchcore.schema import RULE_COLUMNS, Use, snapshot_figures
 from batchcore.sources.stored import ANALYTIC, EMPTY, GREEKS, SHARES, StoredRows
 from batchcore.units import State
+from batchcore.values import decimal_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,6 +73,7 @@ PNL_COLUMNS: Final = (
 BY_PROFILE: Final = ("beta_provider_1y", SHARES)
 """Columns that depend on profiles (A1, A2)."""
 
+DIGITS: Final = Context(prec=28)
 _UNIT_OF_SHARES: Final = Decimal(1).scaleb(-SHARE_SCALE)
 _NOT_COMPARED: Final = 255
 
@@ -179,8 +181,8 @@ def shares_apart(stored: Any, expected: Any) -> Decimal | None:  # noqa: ANN401 
         return None
     names = stored.keys() | expected.keys()
     try:
-        apart = (Decimal(stored.get(n, 0)) - Decimal(expected.get(n, 0)) for n in names)
-        return max(map(abs, apart), default=Decimal(0))
+        pairs = ((Decimal(stored.get(n, 0)), Decimal(expected.get(n, 0))) for n in names)
+        return max((DIGITS.subtract(*pair).copy_abs() for pair in pairs), default=Decimal(0))
     except (TypeError, ValueError, InvalidOperation):
         return None
 
@@ -226,7 +228,7 @@ def value_at(column: Decimals, row: int) -> Decimal | str | None:
     """Return one value, or as text why there is none; None for NULL."""
     match int(column.state[row]):
         case State.VALUE:
-            return Decimal(int(column.values[row])).scaleb(-column.scale)
+            return decimal_of(int(column.values[row]), column.scale)
         case State.NULL:
             return None
         case State.NON_FINITE:

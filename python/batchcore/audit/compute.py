@@ -17,6 +17,7 @@ from batchcore.schema import SNAPSHOT_SCALES
 from batchcore.sources.reference_rows import as_decimals
 from batchcore.sources.stored import SHARES, StoredRows
 from batchcore.units import CENTS, State
+from batchcore.values import decimal_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -107,7 +108,7 @@ async def computed_by_reference(  # noqa: PLR0917  # rows, and what they are com
         if not links.first[row]:
             carried = (value_at(links.carried[name], row) for name in CARRIED)
             previous = (int(links.previous_day[row]), *carried)
-        day, equity = int(links.day[row]), Decimal(int(opening[row])).scaleb(-CENTS)
+        day, equity = int(links.day[row]), decimal_of(int(opening[row]), CENTS)
         today = day + (not current[row])
         rows.append(roll(int(links.portfolio[row]), day, previous, equity, today))
         tick(1)
@@ -215,7 +216,7 @@ def shares_of(objects: Objects | FloatObjects) -> Shares:
         names = np.flatnonzero(objects.present[row]).tolist()
         values = objects.values[row, names].tolist()
         if isinstance(objects, Objects):
-            decimals = (Decimal(value).scaleb(-objects.scale) for value in values)
+            decimals = (decimal_of(value, objects.scale) for value in values)
         else:
             decimals = (Decimal(repr(value)) for value in values)
         found[row] = dict(zip((objects.names[name] for name in names), decimals, strict=True))

@@ -28,7 +28,7 @@ from batchcore.cli.exits import (
     redacted,
 )
 from batchcore.cli.output import LISTED, first_of, logging_to_stderr, print_stderr
-from batchcore.cli.signals import signals_raise
+from batchcore.cli.signals import ending_in_time, signals_raise, signals_restored
 from batchcore.config import Schema, shard_text
 from batchcore.errors import ConfigError, SchemaError
 from batchcore.streams import silence, write_stderr
@@ -166,6 +166,7 @@ def views() -> Any:  # noqa: ANN401  # a module, whose names are not known
     return importlib.import_module("batchcore.cli.views")
 
 
+@signals_restored()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command by its arguments, or those of the process, and return its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
@@ -186,20 +187,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (Exception, Interrupted) as error:  # noqa: BLE001  # the last one to see it
         code = exit_code(error)
         record.leave(code, error)
-        if debug:
-            write_stderr(redacted("".join(traceback.format_exception(error)).rstrip()))
-        try:
-            if as_json:
-                print(json.dumps(as_document(error), indent=2))
-            sys.stdout.flush()
-        except OSError:  # as what went wrong may be that stdout is full
-            silence(sys.stdout)
-        for line in (f"error: {one_line(error)}", *further_lines(error)):
-            print_stderr(redacted(line))
+        with ending_in_time(error):
+            _say(error, as_json=as_json, debug=debug)
         return code
     code = code if isinstance(code, int) else DONE
     record.leave(code)
     return code
+
+
+def _say(error: BaseException, *, as_json: bool, debug: bool) -> None:
+    """Print what ended a command."""
+    if debug:
+        write_stderr(redacted("".join(traceback.format_exception(error)).rstrip()))
+    try:
+        if as_json:
+            print(json.dumps(as_document(error), indent=2))
+        sys.stdout.flush()
+    except OSError:  # as what went wrong may be that stdout is full
+        silence(sys.stdout)
+    for line in (f"error: {one_line(error)}", *further_lines(error)):
+        print_stderr(redacted(line))
 
 
 def further_lines(error: BaseException) -> list[str]:

@@ -26,7 +26,15 @@ LIBPQ_VARIABLES: Final = ("PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGSERVICE
 
 def option(metavar: str | None, text: str, *flags: str, **more: Any) -> Any:  # noqa: ANN401  # Typer's
     """Return an option with a value."""
+    if metavar in {"FILE", "PATH"}:
+        more["callback"] = _named
     return typer.Option(*flags, metavar=metavar, help=text, **more)
+
+
+def _named(path: Any) -> Any:  # noqa: ANN401  # whatever type the option has
+    if path == "":
+        raise typer.BadParameter("it is empty, expected a path")
+    return path
 
 
 def flag(name: str, text: str) -> Any:  # noqa: ANN401  # Typer's

@@ -108,7 +108,7 @@ def showing_progress() -> Iterator[Progress | None]:
 
     def show(phase: str, done: int, total: int) -> None:
         if phase not in phases:
-            phases[phase] = bar.add_task(phase, rate="")
+            phases[phase] = bar.add_task(phase, rate="", total=None)
         task = bar.tasks[phases[phase]]
         rate = f"{task.speed:.1f}/s" if task.speed else ""
         bar.update(phases[phase], completed=done, total=total or None, rate=rate)

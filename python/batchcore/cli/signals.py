@@ -23,14 +23,32 @@ SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 LAST_RESORT_S: Final = 1.8
 """How long after a signal the process may take to end in good order."""
 
+_raised: Final[list[int]] = []
+"""Signals that have raised `Interrupted`: in a ``__del__`` or a weakref's callback in vain."""
+
 
 @contextlib.contextmanager
 def signals_raise() -> Iterator[None]:
-    """Turn signals into `Interrupted` while no event loop looks after them."""
-    if not _in_main_thread():
+    """Turn signals into `Interrupted` while no event loop looks after them.
+
+    From its end on they are ignored, until `signals_restored` ends: what is left of the work, as a
+    document of how it ended, takes no time.
+    """
+    handled = SIGNALS if _in_main_thread() else ()
+    _raised.clear()
+    for number in handled:
+        signal.signal(number, _interrupt)
+    try:
         yield
-        return
-    before = {number: signal.signal(number, _interrupt) for number in SIGNALS}
+    finally:
+        for number in handled:
+            signal.signal(number, signal.SIG_IGN)
+
+
+@contextlib.contextmanager
+def signals_restored() -> Iterator[None]:
+    """Leave signals to whom they had been left to before."""
+    before = {number: signal.getsignal(number) for number in SIGNALS if _in_main_thread()}
     try:
         yield
     finally:
@@ -38,11 +56,25 @@ def signals_raise() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextlib.contextmanager
+def ending_in_time(error: BaseException) -> Iterator[None]:
+    """End the process if it cannot say in time that it was interrupted, as nobody reads it."""
+    timer = threading.Timer(LAST_RESORT_S, os._exit, [exit_code(error)])
+    timer.daemon = True
+    if isinstance(error, Interrupted):
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def _in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:
+    _raised.append(number)
     raise Interrupted(number)
 
 
@@ -95,6 +127,8 @@ async def _interruptible(work: Coroutine[Any, Any, _T], was_caught: Callable[[in
     handled = SIGNALS if _in_main_thread() else ()
     for number in handled:
         loop.add_signal_handler(number, stop, number)
+    for raised in _raised:
+        stop(raised)
     try:
         return await work
     except (asyncio.CancelledError, Exception) as error:

@@ -19,7 +19,7 @@ from batchcore.run.valuation import Valuation
 from batchcore.sources.prices import load_fallback
 from batchcore.splits import shares_of_close
 from batchcore.units import State
-from batchcore.values import normalised
+from batchcore.values import decimal_of, normalised
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -108,7 +108,7 @@ class Benchmark:
             if marks:
                 latest = max(own for _, own in marks)
                 mantissa = [close for close, own in marks if own == latest][-1]
-                close, shares = Decimal(mantissa).scaleb(-store.scale), Fraction(1)
+                close, shares = decimal_of(mantissa, store.scale), Fraction(1)
                 if market.splits is not None:
                     shares = shares_of_close(market.splits, latest)
                 of_shares = DECIMALS.multiply(close, shares.numerator)

@@ -27,6 +27,7 @@ from batchcore.returns.ratios import DECIMALS, of_decimals
 from batchcore.returns.result import Performance
 from batchcore.sources.host import located
 from batchcore.units import State
+from batchcore.values import decimal_of
 from batchcore.words import counted
 
 if TYPE_CHECKING:
@@ -329,7 +330,7 @@ def _note_missing(chain: Chain, reasons: Reasons, missing: Int64) -> None:
         if state == State.VALUE:
             name, date, state = "equity_balance", before, chain.equity.state[row - 1]
         if state == State.VALUE:
-            amount = Decimal(int(chain.equity.values[row - 1])).scaleb(-chain.equity.scale)
+            amount = decimal_of(int(chain.equity.values[row - 1]), chain.equity.scale)
             return f"{NO_TWR}: the equity of {before}, {amount:f}, is not above 0"
         what = "NULL" if state == State.NULL else "not representable"
         return f"{NO_TWR}: {name} of {date} is {what}"

@@ -26,10 +26,10 @@ def of_decimals(values: Sequence[Decimal | None]) -> WideDecimals:
     for row, value in enumerate(values):
         if value is None:
             continue
-        if abs(value) >= _LIMIT:
+        if value.copy_abs() >= _LIMIT:
             state[row] = State.NOT_REPRESENTABLE
             continue
-        units = int(value.scaleb(RATIO_SCALE).to_integral_value())
+        units = int(DECIMALS.to_integral_value(value.scaleb(RATIO_SCALE, DECIMALS)))
         cells[row] = np.frombuffer(units.to_bytes(16, "little", signed=True), dtype=np.uint8)
         state[row] = State.VALUE
     return WideDecimals(cells, RATIO_SCALE, state)

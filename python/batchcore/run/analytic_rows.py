@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -29,6 +28,7 @@ from batchcore.frames import (
     known_states,
 )
 from batchcore.units import CENTS, FACTOR_ETFS, MARKET, State
+from batchcore.values import decimal_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,7 +96,7 @@ class Fitting:
                 portfolio[misfits],
                 symbol=symbol.take(misfits).texts(),
                 day=np.full(len(misfits), day),
-                detail=[f"{column} = {Decimal(one).scaleb(-values.scale):f}" for one in mantissas],
+                detail=[f"{column} = {decimal_of(one, values.scale):f}" for one in mantissas],
             )
         )
         return fits

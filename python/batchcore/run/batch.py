@@ -42,7 +42,7 @@ from batchcore.run.plan import sessions_behind
 from batchcore.run.prepare import inspected, last_closed, load_prices_beside, prepare
 from batchcore.run.request import Request, requested
 from batchcore.run.result import FAILED, BatchResult, keep_with, status_counts
-from batchcore.run.tasks import first_error
+from batchcore.run.tasks import first_error, raising_first
 from batchcore.run.writing import stale_snapshot_advice
 from batchcore.sources.host import Selection
 from batchcore.sources.portfolios import lock_portfolios
@@ -162,23 +162,24 @@ class Run:
         self._monitor = Monitor(str(uuid.uuid4()))
         self._issues = IssueList()
         self._waits = LockWatch()
+        self._task: asyncio.Task[Any] | None = None  # which does the run
         self._began = dt.datetime.now(dt.UTC)
 
     async def run(self) -> BatchResult:
         """Do the run and return its report, kept with what ends it early; `progress` is called."""
+        self._task = asyncio.current_task()
         try:
-            async with asyncio.TaskGroup() as tasks:
-                clock = tasks.create_task(self._tick_forever())
-                result = await self._run()
-                clock.cancel()
+            return await raising_first(self._run_ticking())
         except BaseException as error:
-            first = first_error(error)
-            keep_with(first, self._report(first))
-            if first is error:
-                raise
-        else:
-            return result
-        raise first  # outside: the group, which has it, would be its context and not be pickled
+            keep_with(error, self._report(error))
+            raise
+
+    async def _run_ticking(self) -> BatchResult:
+        async with asyncio.TaskGroup() as tasks:
+            clock = tasks.create_task(self._tick_forever())
+            result = await self._run()
+            clock.cancel()
+        return result
 
     async def _tick_forever(self) -> None:
         while True:
@@ -186,15 +187,21 @@ class Run:
             await asyncio.sleep(TICK_S)
 
     def _tick(self) -> None:
-        if self.request.progress is not None:
+        if self.request.progress is None:
+            return
+        try:
             self.request.progress(*(("load", 0, 0) if self.work is None else self.work.at))
+        except asyncio.CancelledError as asked:
+            if self._task is not None:  # a task group would take it for the end of one task
+                self._task.cancel(*asked.args)
 
     async def _run(self) -> BatchResult:
         with contextlib.suppress(ImportError):
             await imported("opentelemetry.trace")  # for the span
         counts = {"statements": self._database.statements, "bytes": self._database.bytes}
         with self._monitor.span(counts) as span:
-            await (self._on_connections() if self._database.owns else self._on_caller_connection())
+            own = self._database.owns
+            await raising_first(self._on_connections() if own else self._on_caller_connection())
             result = self._report()
             describe(span, result)
         log_result(result)

@@ -80,8 +80,12 @@ class ChunkPipeline:
             async with asyncio.TaskGroup() as tasks:
                 if prices is None:
                     prices = tasks.create_task(load_prices(readers, self.policy))
-                for _ in range(lanes):
+                working = [
                     tasks.create_task(self._lane(chunks, prices, readers, writers))
+                    for _ in range(lanes)
+                ]
+            for lane in working:
+                lane.result()  # to a group, one that something in it cancelled is done
         finally:
             if prices is not None:  # which, stopped by their flag alone, would fail themselves
                 prices.cancel()

@@ -20,7 +20,7 @@ from batchcore.sources.positions import select_entries
 from batchcore.sources.prices import load_fallback, load_splits
 from batchcore.sources.reference_rows import fetch_plainly
 from batchcore.splits import counting, quotients
-from batchcore.values import normalised
+from batchcore.values import decimal_of, normalised
 from batchcore.words import plain
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def _checked(
 ) -> BasisCheck:
     valid = prices.take(valid_rows(prices))
     rows = zip(valid.day.values.tolist(), valid.close.values.tolist(), strict=True)
-    by_day = {day: Decimal(close).scaleb(-valid.close.scale) for day, close in rows}
+    by_day = {day: decimal_of(close, valid.close.scale) for day, close in rows}
     closes = sorted(by_day.items())
     splits = tuple(_around(day, quotient, closes) for day, quotient in found)
     if all(one.quotient is None for one in splits):

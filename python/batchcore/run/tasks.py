@@ -20,15 +20,22 @@ log: Final = logging.getLogger("batchcore")
 
 
 async def together(*works: Coroutine[Any, Any, None]) -> None:
-    """Do all of it side by side; raise the error that stopped it by itself, not as a group."""
-    try:
+    """Do all of it side by side; raise the error that stopped it by itself."""
+
+    async def grouped() -> None:
         async with asyncio.TaskGroup() as tasks:
             for work in works:
                 tasks.create_task(work)
+
+    await raising_first(grouped())
+
+
+async def raising_first(work: Awaitable[End]) -> End:
+    """Return what it returns; raise the error that stopped its tasks by itself, not as a group."""
+    try:
+        return await work
     except BaseExceptionGroup as group:
         error = first_error(group)
-    else:
-        return
     raise error  # outside: the group, which has it, would be its context and could not be pickled
 
 
@@ -64,6 +71,9 @@ async def each(
     async with asyncio.TaskGroup() as tasks:
         for name in given:
             tasks.create_task(attempt(name))
+    for end in ends.values():
+        if isinstance(end, asyncio.CancelledError):  # which the group takes for the end of one task
+            raise end
 
 
 def shared_progress(progress: Progress | None) -> Callable[[object], Progress | None]:

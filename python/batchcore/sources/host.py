@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Final
 
@@ -16,7 +15,7 @@ from batchcore.pg.sql import Composable, Relation, Sql, compose, date_literal, i
 from batchcore.schema import RATES, SPLITS, Kind
 from batchcore.sources.query import Column, Query, Result
 from batchcore.units import State
-from batchcore.values import INFINITE_DAY
+from batchcore.values import INFINITE_DAY, decimal_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -152,7 +151,7 @@ def _readable(value: HostColumn) -> str:
         return f"{value} BETWEEN {least} AND {most}"
     if value.catalog.always_fits(value.table, value.column):
         return _finite(value)
-    least, most = (f"{Decimal(end).scaleb(-value.scale):f}" for end in (-(2**63), 2**63 - 1))
+    least, most = (f"{decimal_of(end, value.scale):f}" for end in (-(2**63), 2**63 - 1))
     return (
         f"{_finite(value)} AND {value} BETWEEN {least} AND {most}"
         f" AND trunc({value}, {value.scale}) = {value}"

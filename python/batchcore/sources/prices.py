@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +16,7 @@ from batchcore.schema import SPLITS, WHOLE, Kind
 from batchcore.sources.host import HostTable, part, select, tables
 from batchcore.sources.query import Column, Query, first_column, load
 from batchcore.units import State
-from batchcore.values import normalised, underlying, upper
+from batchcore.values import decimal_of, normalised, underlying, upper
 from batchcore.words import counted, short
 
 if TYPE_CHECKING:
@@ -319,15 +318,18 @@ def _ambiguous(
 ) -> list[Ambiguous]:
     """Return one of each symbol; rows come by symbol and day."""
     firsts, counts = first_of_each(prices.symbol.codes[rows])
-    first, unit = prices.take(rows[firsts]), Decimal(1).scaleb(-prices.close.scale)
+    first = prices.take(rows[firsts])
     columns = (first.day.values, counts, low[firsts], high[firsts])
     found = zip(first.symbol.texts(), *(column.tolist() for column in columns), strict=True)
+
+    def text(close: int) -> str:
+        return short(decimal_of(close, prices.close.scale))
+
     return [
         Ambiguous(
             str(symbol),
             day,
-            f"{counted(count, 'date')}; {short(least * unit)} and {short(most * unit)}"
-            " on the first",
+            f"{counted(count, 'date')}; {text(least)} and {text(most)} on the first",
         )
         for symbol, day, count, least, most in found
     ]
