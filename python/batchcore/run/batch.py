@@ -176,6 +176,7 @@ class Run:
         self._monitor = Monitor(str(uuid.uuid4()))
         self._issues = IssueList()
         self._waits = LockWatch()
+        self._progress_error: Exception | None = None  # which cancels the work beside it
         self._began = dt.datetime.now(dt.UTC)
 
     async def run(self) -> BatchResult:
@@ -201,7 +202,11 @@ class Run:
 
     def _tick(self) -> None:
         if self.request.progress is not None:
-            self.request.progress(*(("load", 0, 0) if self.work is None else self.work.at))
+            try:
+                self.request.progress(*(("load", 0, 0) if self.work is None else self.work.at))
+            except Exception as error:
+                self._progress_error = error
+                raise
 
     async def _run(self) -> BatchResult:
         with contextlib.suppress(ImportError):
@@ -318,7 +323,7 @@ class Run:
 
     async def _record_early_end(self, first: Session, lease: Lease, error: BaseException) -> None:
         """Record why a run ends early, on the first connection or, if that is gone, another."""
-        error = first_error(error)
+        error = self._progress_error or first_error(error)
         if isinstance(error, LeaseHeldError):
             return
         state, text = _state_and_error(error)
@@ -335,9 +340,11 @@ class Run:
                 issues = symbol_issue_rows(lease.run_id, lease.attempt, self._all_issues)
                 await self._record_end(session, lease, state, issues, error=text)
             except DatabaseError:
-                # Where the ledger takes no issues, the lease is given back without them.
+                # Where the ledger takes no issues, or has an encoding without a character of the
+                # text, the lease is given back without them.
                 if session.is_gone:
                     raise
+                text = text.encode("ascii", "backslashreplace").decode()
                 await self._record_end(session, lease, state, error=text)
 
     async def _on_snapshot(
@@ -545,6 +552,7 @@ UNPLANNED: Final[Mapping[str, Any]] = {
 
 
 def _state_and_error(error: BaseException) -> tuple[str, str]:
-    """Return the state of a run that an error ended, and the text of the error."""
+    """Return the state of a run that an error ended, and the text of the error in valid UTF-8."""
     state = "failed" if isinstance(error, Exception) else "interrupted"
-    return state, f"{type(error).__name__}: {error}".rstrip(": ")
+    text = f"{type(error).__name__}: {error}".rstrip(": ").replace("\0", "\\x00")
+    return state, text.encode(errors="backslashreplace").decode()

@@ -71,8 +71,7 @@ def run_spec(request: Request) -> RunSpec:
     if schema.price_sources:
         asked["price_sources"] = list(schema.price_sources)
     asked |= {name: table.as_dict() for name, table in schema.mapped.items()}
-    document = json.dumps(asked, sort_keys=True)
-    digest = hashlib.sha256(document.encode())
+    digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode())
     if request.wanted is not None:
         digest.update(b"portfolios")
         digest.update(request.wanted.tobytes())
@@ -81,10 +80,10 @@ def run_spec(request: Request) -> RunSpec:
         process["order"] = request.order
     return RunSpec(
         fingerprint=digest.hexdigest(),
-        document=document,
+        document=_as_jsonb(asked),
         portfolio_ids=request.own,
-        configuration=json.dumps(recorded(settings, CONFIGURATION) | process),
-        process=json.dumps(process),
+        configuration=_as_jsonb(recorded(settings, CONFIGURATION) | process),
+        process=_as_jsonb(process),
         code_version=about.core_version,
         lease_ms=settings.lease_seconds * 1000,
         today=settings.today if request.end is None else None,
@@ -92,6 +91,11 @@ def run_spec(request: Request) -> RunSpec:
         changed_since=None if request.view is None else request.view.changed_since,
         continues=request.continues,
     )
+
+
+def _as_jsonb(document: dict[str, Any]) -> str:
+    """Return a document without escapes, which no jsonb takes where it cannot convert them."""
+    return json.dumps(document, sort_keys=True, ensure_ascii=False)
 
 
 def with_original_dates(request: Request, lease: Lease) -> Request:
