@@ -174,6 +174,17 @@ async def test_settings_of_the_caller_are_as_they_were(host: str, kind: str, was
         await given.commit()
 
 
+async def test_a_transaction_that_the_caller_begins_read_only_is_told(host: str) -> None:
+    told = "in a read-only transaction: the caller has begun it so, or default_transaction_read"
+    calculator = batchcore.PnLCalculator()
+    async with database.connected(host) as raw:
+        for isolation in ("read_committed", "serializable"):
+            async with raw.transaction(isolation=isolation, readonly=True):
+                with pytest.raises(DatabaseError, match=told):
+                    await calculator.calculate_all_portfolios_pnl(DAY, raw)
+                assert await PriceCache().load_single_date(raw, ["AAA"], DAY) == 0
+
+
 async def test_a_savepoint_of_the_caller_can_be_undone_around_a_change(host: str) -> None:
     async with caller(host, "session") as given:
         await given.execute("INSERT INTO letters VALUES ('x')")

@@ -133,14 +133,15 @@ async def test_all_faults_are_named_at_once(migrated: str) -> None:
     assert pickle.loads(pickle.dumps(raised.value)).problems == raised.value.problems  # noqa: S301
 
 
-async def test_a_view_in_place_of_the_snapshots_is_named(migrated: str) -> None:
+@pytest.mark.parametrize("kind", ["VIEW", "MATERIALIZED VIEW"])
+async def test_a_view_in_place_of_the_snapshots_is_named(migrated: str, kind: str) -> None:
     found = await inspected(
         migrated,
         "ALTER TABLE portfolio_snapshots RENAME TO kept",
-        "CREATE VIEW portfolio_snapshots AS SELECT * FROM kept",
+        f"CREATE {kind} portfolio_snapshots AS TABLE kept",
     )
 
-    problem = "public.portfolio_snapshots: is a view, expected a table to write to"
+    problem = "public.portfolio_snapshots: is a view or foreign table, expected a table to write to"
     assert problems_of(found) == (problem,)
     assert problems_of(found, writes=False) == ()
 
@@ -154,7 +155,10 @@ async def test_a_view_of_portfolios_must_be_updatable(migrated: str) -> None:
         migrated, renamed, "CREATE VIEW portfolios AS SELECT * FROM kept WHERE is_active"
     )
 
-    problem = "public.portfolios: is a view, expected a table or an updatable view to write to"
+    problem = (
+        "public.portfolios: is a view or foreign table, expected a table or an updatable view to"
+        " write to"
+    )
     assert problems_of(fixed) == (problem,)
     assert problems_of(fixed, writes=False) == ()
     assert problems_of(plain) == ()

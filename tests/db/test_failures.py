@@ -20,7 +20,7 @@ from batchcore.native import CancelFlag, in_thread
 from batchcore.pg.ledger import Ledger
 from batchcore.pg.session import Session
 from batchcore.policies.rollforward import RollForward
-from batchcore.run import prepare
+from batchcore.run import batch, prepare
 from support import database, ledger, runs
 from support.callers import engine_of
 from support.generate import MONDAY
@@ -338,17 +338,24 @@ async def test_progress_is_told_of_each_chunk(same_filled: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("at", ["load", "persist"])
-async def test_what_progress_raises_ends_the_run_and_surfaces(same_filled: str, at: str) -> None:
-    def progress(phase: str, done: int, _all: int) -> None:
-        if phase == at and (phase == "load" or done == 2):
+@pytest.mark.parametrize("at", ["load", "plan", "persist"])
+async def test_what_progress_raises_ends_the_run_and_surfaces(
+    same_filled: str, at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def progress(phase: str, done: int, chunks: int) -> None:
+        if (phase, done, chunks > 0) == where[at]:
             raise ZeroDivisionError("by the caller")
 
+    where = {"load": ("load", 0, False), "plan": ("load", 0, True), "persist": ("persist", 2, True)}
+    monkeypatch.setattr(batch, "TICK_S", 0)  # beside the work too
     with pytest.raises(ZeroDivisionError, match="by the caller"):
         await run(same_filled, progress=progress)
 
-    await assert_committed(same_filled, 0 if at == "load" else 2)
+    await assert_committed(same_filled, 2 if at == "persist" else 0)
     await assert_left_alone(same_filled)
+    assert [(row["state"], row["error"]) for row in await ledger.runs(same_filled)] == (
+        [] if at == "load" else [("failed", "ZeroDivisionError: by the caller")]
+    )
 
 
 @pytest.mark.parametrize("phase", ["load", "persist"])

@@ -245,7 +245,7 @@ async def test_every_difference_is_named_at_once(url: str, schema: Schema) -> No
     del scales["positions.quantity"]
     less = Schema(schema.namespace, schema.tables, schema.columns, scales)
     problems = {
-        "ledger.Holdings.ticker: is bytea, expected text, varchar or an enum",
+        "ledger.Holdings.ticker: is bytea, expected text or varchar",
         (
             "ledger.Holdings.units: is double precision, expected its decimals in schema.scales"
             " under `positions.quantity`"

@@ -5,7 +5,7 @@ import hashlib
 import json
 import logging
 import uuid
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
@@ -25,6 +25,7 @@ from support.runs import DAYS, ONE_EACH
 
 HOST = database.plain_host(5, DAYS)
 IDS = sorted(database.key(portfolio.id) for portfolio in HOST.portfolios)
+MakeDatabase = Callable[..., Awaitable[str]]
 START, END = date_of(DAYS[0]), date_of(DAYS[-1])
 run = partial(runs.run, settings=ONE_EACH)
 HUGE = "UPDATE positions SET quantity = 999999999999, position_type = 'LC' WHERE portfolio_id = $1"
@@ -361,6 +362,33 @@ async def test_a_run_that_is_refused_is_entered_as_failed(same_host: str) -> Non
     (row,) = await ledger.runs(same_host)
     assert (row["state"], row["chunks"]) == ("failed", 0)
     assert row["error"].startswith("ConfigError: unknown portfolio")
+
+
+TEXTS = {
+    "another script": ("caf\u00e9 \u65e5", "caf\\xe9 \\u65e5"),
+    "a zero": ("a\0b \u00e9", "a\\x00b \u00e9"),
+    "half a character": ("\ud800", "\\ud800"),
+}
+
+
+@pytest.mark.parametrize(("said", "kept"), TEXTS.values(), ids=TEXTS)
+async def test_an_error_whose_text_the_database_cannot_store_gives_the_lease_back(
+    make_database: MakeDatabase, server: Any, said: str, kept: str
+) -> None:
+    url = await database.encoded(make_database, server, "LATIN1")
+    await database.fill(url, HOST)
+
+    def progress(phase: str, *_: object) -> None:
+        if phase == "persist":
+            raise RuntimeError(said)
+
+    with pytest.raises(RuntimeError):
+        await run(url, progress=progress)
+
+    (row,) = await ledger.runs(url)
+    assert (row["state"], row["error"]) == ("failed", f"RuntimeError: {kept}")
+    assert (await run(url)).attempt == 2
+    assert [one["state"] for one in await ledger.runs(url)] == ["complete"]
 
 
 async def test_a_ledger_that_may_not_be_written_stops_the_run_at_once(filled: str) -> None:

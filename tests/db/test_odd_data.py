@@ -1,21 +1,25 @@
 """Hosts with several closes of a symbol and date, with bytes of no encoding, with wide NUMERICs."""
 
+import contextlib
+import json
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+import asyncpg
 import pytest
 import pytest_asyncio
-from sqlalchemy import make_url
+from sqlalchemy import event
 
 import batchcore
 from batchcore import CompanyProfileCache, PriceCache
 from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.config import Schema, Settings
-from batchcore.db.migrate import migrate
 from batchcore.errors import DatabaseError, SchemaError
 from support import database
+from support.callers import engine_of
 from support.database import Host
 from support.generate import MONDAY
 from support.runs import run_days
@@ -281,19 +285,7 @@ async def test_a_unique_key_on_symbol_and_date_is_found(host: str) -> None:
 @pytest_asyncio.fixture
 async def unencoded(make_database: Any, server: Any) -> str:
     """The URL of a migrated database that takes any bytes for text."""
-    return await encoded(make_database, server, "SQL_ASCII")
-
-
-async def encoded(make_database: Any, server: Any, encoding: str) -> str:
-    url = await make_database()
-    name = make_url(url).database
-    await database.execute(
-        server.url,
-        f'DROP DATABASE "{name}"',
-        f"CREATE DATABASE \"{name}\" TEMPLATE template0 ENCODING {encoding} LOCALE 'C'",
-    )
-    await migrate(url)
-    return url
+    return await database.encoded(make_database, server, "SQL_ASCII")
 
 
 async def spoil(url: str, column: str, text: bytes, new: bytes) -> None:
@@ -496,7 +488,7 @@ async def test_a_close_not_above_0_of_a_symbol_held_is_told(same_host: str) -> N
 
 
 async def test_a_host_in_latin1_is_read_as_it_is(make_database: Any, server: Any) -> None:
-    url = await encoded(make_database, server, "LATIN1")
+    url = await database.encoded(make_database, server, "LATIN1")
     await database.fill(url, Host((holding("caf\u00e9"),), (("caf\u00e9", MONDAY, Decimal(12)),)))
 
     assert (await run(url, last=MONDAY)).rows_written == 1
@@ -509,3 +501,75 @@ async def test_a_host_in_latin1_is_read_as_it_is(make_database: Any, server: Any
         assert caught.value.sqlstate == "22P05"
     with pytest.raises(DatabaseError, match="`company_profiles` asks for a text with '\u65b0'"):
         await CompanyProfileCache().load(url, ["caf\u00e9", "\u65b0"])
+
+
+CHOSEN = "SET client_encoding = 'LATIN1'"
+
+
+@contextlib.asynccontextmanager
+async def of_another_encoding(url: str, how: str) -> AsyncIterator[Any]:
+    """Connections of a caller that has chosen an encoding of its own."""
+
+    def choose(raw: Any, _: object) -> None:
+        cursor = raw.cursor()
+        cursor.execute(CHOSEN)
+        cursor.close()
+
+    if how == "engine":
+        async with engine_of(url) as engine:
+            event.listen(engine.sync_engine, "connect", choose)
+            yield engine
+        return
+    options = {
+        "init": {"init": lambda raw: raw.execute(CHOSEN)},
+        "sent": {"server_settings": {"client_encoding": "WIN1252"}},
+    }[how]
+    async with asyncpg.create_pool(url, min_size=0, max_size=6, **options) as pool:
+        yield pool
+
+
+@pytest.mark.parametrize("how", ["engine", "init", "sent"])
+async def test_texts_are_read_and_written_whatever_encoding_a_caller_has_chosen(
+    same_host: str, how: str
+) -> None:
+    symbol, sector = "caf\u00e9", "Sant\u00e9"
+    await database.fill(same_host, Host((holding(symbol),), ((symbol, MONDAY, Decimal(12)),)))
+    await database.add_profiles(same_host, "symbol sector", (symbol, sector))
+
+    async with of_another_encoding(same_host, how) as db:
+        result = await run(db, last=MONDAY, analytics="portfolio")
+        assert (result.rows_written, result.issues_by_name()) == (1, {})
+        found = CompanyProfileCache()
+        await found.load(db, [symbol])
+    assert await values(same_host) == {MONDAY: 12}
+    stored = await database.fetchval(same_host, "SELECT sector_exposure FROM portfolio_snapshots")
+    assert json.loads(stored) == {sector: 0.012}
+    assert found.get_sector(symbol) == sector
+
+
+async def test_the_encoding_of_a_callers_connection_is_as_it_was(same_host: str) -> None:
+    symbol = "caf\u00e9"
+    await database.fill(same_host, Host((holding(symbol),), ((symbol, MONDAY, Decimal(12)),)))
+    calculator = batchcore.PnLCalculator(calendar="daily", analytics="none")
+    async with database.connected(same_host) as raw, raw.transaction():
+        await raw.execute(CHOSEN)
+        cache = PriceCache()
+        await cache.load_single_date(raw, [symbol], date_of(MONDAY))
+        assert cache.get(symbol, date_of(MONDAY)) == 12
+        await calculator.calculate_all_portfolios_pnl(date_of(MONDAY), raw)
+        assert await raw.fetchval("SHOW client_encoding") == "LATIN1"
+        assert await raw.fetchval("SELECT symbol FROM positions") == symbol
+    assert await values(same_host) == {MONDAY: 12}
+
+
+async def test_names_of_any_letters_are_entered_in_the_ledger(unencoded: str) -> None:
+    await database.fill(unencoded, Host((holding("AAA"),), (("AAA", MONDAY, Decimal(12)),)))
+    await database.execute(unencoded, 'ALTER TABLE positions RENAME TO "best\u00e4nde"')
+    schema = Schema(tables={"positions": "best\u00e4nde"}, price_sources=("donn\u00e9e", "test"))
+
+    result = await run(unencoded, schema, last=MONDAY)
+
+    assert result.rows_written == 1
+    (found,) = await batchcore.runs(unencoded, run_id=result.run_id)
+    assert found.asked["tables"] == {"positions": "best\u00e4nde"}
+    assert found.asked["price_sources"] == ["donn\u00e9e", "test"]

@@ -351,19 +351,31 @@ async def test_another_unique_key_of_the_host_refuses_at_once(filled: str) -> No
     assert "constraint `one_of_two`" in issues_of(result)[str(BAD)]
 
 
-async def test_a_temporary_table_that_is_refused_is_no_refusal_of_a_portfolio(filled: str) -> None:
-    forbid = (
-        "CREATE FUNCTION forbid() RETURNS event_trigger LANGUAGE plpgsql AS $$"
-        " BEGIN RAISE EXCEPTION 'no tables today'; END $$; CREATE EVENT TRIGGER forbidding"
-        " ON ddl_command_start WHEN TAG IN ('CREATE TABLE AS') EXECUTE FUNCTION forbid()"
-    )
-    await database.execute(filled, forbid)
+FORBID = (
+    "CREATE FUNCTION forbid() RETURNS event_trigger LANGUAGE plpgsql AS $$"
+    " BEGIN RAISE EXCEPTION 'no tables today'; END $$; CREATE EVENT TRIGGER forbidding ON "
+)
+
+
+@pytest.mark.parametrize("tag", ["CREATE TABLE AS", "DROP TABLE"])
+async def test_a_temporary_table_that_is_refused_is_no_refusal_of_a_portfolio(
+    filled: str, tag: str
+) -> None:
+    when = f"ddl_command_start WHEN TAG IN ('{tag}') EXECUTE FUNCTION forbid()"
+    await database.execute(filled, FORBID + when)
     told = (
-        "^the temporary table that rows are updated by cannot be made:"
-        r" function `forbid\(\)`: no tables today$"
+        "^an event trigger keeps rows from being updated, as that takes a temporary table,"
+        r" which it has to let pass: function `forbid\(\)`: no tables today$"
     )
     with pytest.raises(DatabaseError, match=told):
         await run(filled)
+
+
+async def test_a_host_that_forbids_to_drop_tables_is_written(filled: str) -> None:
+    await database.execute(filled, FORBID + "sql_drop EXECUTE FUNCTION forbid()")
+
+    for mode in ("skip", "replace"):
+        assert (await run(filled, on_existing=mode, resume=False)).rows_written == 21
 
 
 async def test_a_table_that_the_role_may_not_use_is_no_refusal_of_a_portfolio(filled: str) -> None:

@@ -377,20 +377,6 @@ COPY "public"."batchcore_run_symbol_issues" (
 ) FROM STDIN (FORMAT binary);
 
 -- run_batch(analytics='every', on_existing='replace')
--- run_batch(missing=True, on_existing='replace')
--- run_batch('inception', on_existing='replace')
--- run_batch(settings=Settings(shard=(1, 2)))
--- run_batch(schema with price_sources)
--- run_batch(schema with splits)
--- run_batch(schema with fx, currency of positions)
--- run_batch(schema with fx, currency of positions, changed_since=...)
--- run_batch(schema with fx, currency of company_profiles)
--- run_batch(schema with fx, currency of company_profiles, changed_since=...)
--- repair()
--- run_batch(policy='legacy', on_existing='replace')
-DROP TABLE pg_temp.batchcore_staged_portfolio_snapshots;
-
--- run_batch(analytics='every', on_existing='replace')
 -- run_batch(schema with fx, currency of positions, changed_since=...)
 -- run_batch(schema with fx, currency of company_profiles, changed_since=...)
 -- repair()
@@ -402,6 +388,7 @@ COPY "pg_temp"."batchcore_staged_portfolio_snapshots" (
 -- run_batch(schema with fx, currency of positions, changed_since=...)
 -- run_batch(schema with fx, currency of company_profiles, changed_since=...)
 -- repair()
+DROP TABLE IF EXISTS pg_temp.batchcore_staged_portfolio_snapshots;
 CREATE TEMP TABLE batchcore_staged_portfolio_snapshots ON COMMIT DROP AS SELECT "portfolio_id" AS "portfolio_id", "snapshot_date" AS "snapshot_date", "total_value" AS "total_value", "cash_value" AS "cash_value", "long_value" AS "long_value", "short_value" AS "short_value", "gross_exposure" AS "gross_exposure", "net_exposure" AS "net_exposure", "equity_balance" AS "equity_balance", "daily_pnl" AS "daily_pnl", "cumulative_pnl" AS "cumulative_pnl", "daily_realized_pnl" AS "daily_realized_pnl", "cumulative_realized_pnl" AS "cumulative_realized_pnl", "daily_capital_flow" AS "daily_capital_flow", "cumulative_capital_flow" AS "cumulative_capital_flow", "daily_return" AS "daily_return", "num_positions" AS "num_positions", "num_long_positions" AS "num_long_positions", "num_short_positions" AS "num_short_positions", "is_complete" AS "is_complete", "beta_provider_1y" AS "beta_provider_1y", "beta_calculated_90d" AS "beta_calculated_90d", "beta_calculated_90d_r_squared" AS "beta_calculated_90d_r_squared", "hhi" AS "hhi", "top_3_concentration" AS "top_3_concentration", "top_10_concentration" AS "top_10_concentration", "realized_volatility_21d" AS "realized_volatility_21d", "realized_volatility_63d" AS "realized_volatility_63d", "effective_num_positions" AS "effective_num_positions", "beta_calculated_90d_observations" AS "beta_calculated_90d_observations", "sector_exposure" AS "sector_exposure" FROM "public"."portfolio_snapshots" WITH NO DATA;
 
 -- run_batch(analytics='every', on_existing='replace')
@@ -436,10 +423,8 @@ SELECT d."id", d."name", upper(btrim(d."etf_proxy"::text COLLATE "C", ' '))::tex
 ) TO STDOUT (FORMAT binary);
 
 -- run_batch(analytics='full')
+DROP TABLE IF EXISTS pg_temp.batchcore_staged_positions;
 CREATE TEMP TABLE batchcore_staged_positions ON COMMIT DROP AS SELECT "id" AS "id", "last_price" AS "last_price", "market_value" AS "market_value", "unrealized_pnl" AS "unrealized_pnl" FROM "public"."positions" WITH NO DATA;
-
--- run_batch(analytics='full')
-DROP TABLE pg_temp.batchcore_staged_positions;
 
 -- run_batch(analytics='full')
 UPDATE "public"."positions" AS own SET "last_price" = staged."last_price", "market_value" = staged."market_value", "unrealized_pnl" = staged."unrealized_pnl" FROM pg_temp.batchcore_staged_positions AS staged WHERE own."id" = staged."id" AND own."deleted_at" IS NULL AND own."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND (own."last_price", own."market_value", own."unrealized_pnl") IS DISTINCT FROM (staged."last_price", staged."market_value", staged."unrealized_pnl");
@@ -603,24 +588,8 @@ COPY "pg_temp"."batchcore_staged_portfolios" (
 -- run_batch(schema with fx, currency of company_profiles, changed_since=...)
 -- repair()
 -- run_batch(policy='legacy', on_existing='replace')
+DROP TABLE IF EXISTS pg_temp.batchcore_staged_portfolios;
 CREATE TEMP TABLE batchcore_staged_portfolios ON COMMIT DROP AS SELECT "id" AS "id", "equity_balance" AS "equity_balance" FROM "public"."portfolios" WITH NO DATA;
-
--- run_batch(analytics='none')
--- run_batch(analytics='portfolio')
--- run_batch(analytics='full')
--- run_batch(analytics='every', on_existing='replace')
--- run_batch(missing=True, on_existing='replace')
--- run_batch('inception', on_existing='replace')
--- run_batch(settings=Settings(shard=(1, 2)))
--- run_batch(schema with price_sources)
--- run_batch(schema with splits)
--- run_batch(schema with fx, currency of positions)
--- run_batch(schema with fx, currency of positions, changed_since=...)
--- run_batch(schema with fx, currency of company_profiles)
--- run_batch(schema with fx, currency of company_profiles, changed_since=...)
--- repair()
--- run_batch(policy='legacy', on_existing='replace')
-DROP TABLE pg_temp.batchcore_staged_portfolios;
 
 -- run_batch(analytics='none')
 -- run_batch(analytics='portfolio')
@@ -1016,6 +985,7 @@ COPY "pg_temp"."batchcore_staged_portfolio_snapshots" (
 -- run_batch(schema with splits)
 -- run_batch(schema with fx, currency of positions)
 -- run_batch(schema with fx, currency of company_profiles)
+DROP TABLE IF EXISTS pg_temp.batchcore_staged_portfolio_snapshots;
 CREATE TEMP TABLE batchcore_staged_portfolio_snapshots ON COMMIT DROP AS SELECT "portfolio_id" AS "portfolio_id", "snapshot_date" AS "snapshot_date", "total_value" AS "total_value", "cash_value" AS "cash_value", "long_value" AS "long_value", "short_value" AS "short_value", "gross_exposure" AS "gross_exposure", "net_exposure" AS "net_exposure", "equity_balance" AS "equity_balance", "daily_pnl" AS "daily_pnl", "cumulative_pnl" AS "cumulative_pnl", "daily_realized_pnl" AS "daily_realized_pnl", "cumulative_realized_pnl" AS "cumulative_realized_pnl", "daily_capital_flow" AS "daily_capital_flow", "cumulative_capital_flow" AS "cumulative_capital_flow", "daily_return" AS "daily_return", "num_positions" AS "num_positions", "num_long_positions" AS "num_long_positions", "num_short_positions" AS "num_short_positions", "is_complete" AS "is_complete" FROM "public"."portfolio_snapshots" WITH NO DATA;
 
 -- run_batch(missing=True, on_existing='replace')
@@ -1078,6 +1048,7 @@ WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
 ) TO STDOUT (FORMAT binary);
 
 -- run_batch(policy='legacy', on_existing='replace')
+DROP TABLE IF EXISTS pg_temp.batchcore_staged_portfolio_snapshots;
 CREATE TEMP TABLE batchcore_staged_portfolio_snapshots ON COMMIT DROP AS SELECT "portfolio_id" AS "portfolio_id", "snapshot_date" AS "snapshot_date", "total_value" AS "total_value", "cash_value" AS "cash_value", "long_value" AS "long_value", "short_value" AS "short_value", "gross_exposure" AS "gross_exposure", "net_exposure" AS "net_exposure", "equity_balance" AS "equity_balance", "daily_pnl" AS "daily_pnl", "cumulative_pnl" AS "cumulative_pnl", "daily_realized_pnl" AS "daily_realized_pnl", "cumulative_realized_pnl" AS "cumulative_realized_pnl", "daily_capital_flow" AS "daily_capital_flow", "cumulative_capital_flow" AS "cumulative_capital_flow", "daily_return" AS "daily_return", "num_positions" AS "num_positions", "num_long_positions" AS "num_long_positions", "num_short_positions" AS "num_short_positions", "is_complete" AS "is_complete", "portfolio_delta" AS "portfolio_delta", "portfolio_gamma" AS "portfolio_gamma", "portfolio_theta" AS "portfolio_theta", "portfolio_vega" AS "portfolio_vega", "beta_provider_1y" AS "beta_provider_1y", "hhi" AS "hhi", "top_3_concentration" AS "top_3_concentration", "top_10_concentration" AS "top_10_concentration", "effective_num_positions" AS "effective_num_positions", "sector_exposure" AS "sector_exposure" FROM "public"."portfolio_snapshots" WITH NO DATA;
 
 -- run_batch(policy='legacy', on_existing='replace')

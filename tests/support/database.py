@@ -146,6 +146,21 @@ async def created(server: Any, template: str | None = None) -> str:
     return server.database_url(name)
 
 
+async def encoded(make_database: Callable[..., Awaitable[str]], server: Any, encoding: str) -> str:
+    """Make and migrate a database of an encoding, and return its URL."""
+    from batchcore.db.migrate import migrate  # noqa: PLC0415  # other processes write hosts too
+
+    url = await make_database()
+    name = make_url(url).database
+    await execute(
+        server.url,
+        f'DROP DATABASE "{name}"',
+        f"CREATE DATABASE \"{name}\" TEMPLATE template0 ENCODING {encoding} LOCALE 'C'",
+    )
+    await migrate(url)
+    return url
+
+
 async def dropped(server: Any, url: str) -> None:
     name = make_url(url).database
     await execute(server.url, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')

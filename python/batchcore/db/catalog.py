@@ -27,7 +27,7 @@ Keys = Mapping[str, set[tuple[str, ...]]]
 _HEADER_BYTES: Final = 4
 
 _KINDS: Final = {kind.value: kind for kind in Kind} | dict.fromkeys(
-    ("varchar", "bpchar", "name"), Kind.TEXT
+    ("varchar", "bpchar", "name", "enum"), Kind.TEXT
 )
 
 
@@ -40,6 +40,7 @@ class ColumnType:
     declared: str  # as PostgreSQL writes it, such as `numeric(12,4)`
     precision: int | None = None  # of a NUMERIC that declares one
     scale: int | None = None  # likewise; may be negative
+    is_enum: bool = False  # a text, compared with its labels alone
     padded: bool = False  # texts have blanks at their ends that do not count, as of `char(20)`
     not_null: bool = False
     has_default: bool = False  # a row may leave it out: default, identity or generated
@@ -249,7 +250,7 @@ SELECT w.item::text AS item, w.relation::text AS relation,
     CASE WHEN w.item = 'index' THEN {columns} END AS index_columns,
     COALESCE(pg_catalog.pg_get_expr(i.indpred, i.indrelid), '') AS predicate,
     a.attname::text AS name, pg_catalog.format_type(a.atttypid, a.atttypmod) AS declared,
-    CASE WHEN base.typtype = 'e' THEN 'text'
+    CASE WHEN base.typtype = 'e' THEN 'enum'
         WHEN base.typname = 'citext' THEN 'text'
         WHEN base.typnamespace = 'pg_catalog'::pg_catalog.regnamespace
         THEN base.typname::text ELSE '' END AS type_name,
@@ -316,6 +317,7 @@ def _column_type(row: Mapping[str, Any]) -> ColumnType:
         kind=kind,
         precision=precision,
         scale=scale,
+        is_enum=row["type_name"] == "enum",
         padded=row["type_name"] == "bpchar",
         generated=row["is_generated"],
         **{name: row[name] for name in own},

@@ -187,7 +187,7 @@ def _table_problems(
     schema, label, inserts = catalog.schema, catalog.label(table.name), bool(table.inserts & uses)
     updates = any(column.writes & uses for column in columns)
     if writes and inserts and table.name not in catalog.writable_tables:
-        yield f"{label}: is a view, expected a table to write to"
+        yield f"{label}: is a view or foreign table, expected a table to write to"
     elif writes and updates:
         yield from _update_problems(catalog, table)
     filled = defaultdict(list)
@@ -213,7 +213,8 @@ def _update_problems(catalog: Catalog, table: Table) -> Iterator[str]:
     """
     schema, label = catalog.schema, catalog.label(table.name)
     if table.name not in catalog.updatable_tables:
-        yield f"{label}: is a view, expected a table or an updatable view to write to"
+        what = "is a view or foreign table, expected a table or an updatable view to write to"
+        yield f"{label}: {what}"
     needs_key = table.found_by and table.name in catalog.writable_tables
     if not needs_key or catalog.has_key(table.name, catalog.keys):
         return
@@ -240,8 +241,11 @@ def _column_problems(
     inserts, updates, kind = table.inserts & uses, column.writes & uses, column.kind
     if table.name == SPLITS and kind is Kind.NUMERIC and found.kind in WHOLE:
         kind = found.kind  # shares may be whole
-    if found.kind is not kind and (kind, found.kind) not in _SAME:
-        yield f"{label}: is {found.declared}, expected {_EXPECTED.get(kind, kind)}"
+    is_symbol = column.name == "symbol"
+    is_another = found.kind is not kind and (kind, found.kind) not in _SAME
+    if is_another or (is_symbol and found.is_enum):
+        expected = "text or varchar" if is_symbol else _EXPECTED.get(kind, kind)
+        yield f"{label}: is {found.declared}, expected {expected}"
         return
     if found.kind is Kind.FLOAT8 and (inserts or updates):
         yield double_problem(label, column.declared if updates & _ROUNDED else "numeric")

@@ -159,8 +159,8 @@ NOT_TAKEN: Final = (
 )
 
 READ_ONLY: Final = (
-    "default_transaction_read_only may be on for this database or role; turn it off for the role"
-    " that runs batchcore"
+    "the caller has begun it so, or default_transaction_read_only is on for this database or role;"
+    " turn that off for the role that runs batchcore"
 )
 
 STANDBY: Final = (

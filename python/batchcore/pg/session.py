@@ -378,11 +378,18 @@ async def use_own_settings(session: Session) -> str:
     session.isolation = await session.fetchval("SHOW transaction_isolation")
     row_security: str = await session.fetchval("SHOW row_security")
     path = quote_literal(await session.fetchval("SHOW search_path"))
-    await session.execute(f"{ROW_SECURITY_OFF}; {_CATALOG_FIRST}")
+    encoding = session.raw.get_settings().client_encoding
+    await session.execute("; ".join([ROW_SECURITY_OFF, *_texts_as_utf8(session), _CATALOG_FIRST]))
     return (
-        f"SET LOCAL row_security = {row_security};"
+        f"SET LOCAL row_security = {row_security}; SET LOCAL client_encoding = '{encoding}';"
         f" SELECT pg_catalog.set_config('search_path', {path}, true)"
     )
+
+
+def _texts_as_utf8(session: Session) -> list[str]:
+    """Return what lets COPY give texts as they are decoded, whatever the caller has chosen."""
+    encoding = session.raw.get_settings().client_encoding
+    return [] if encoding == "UTF8" else ["SET LOCAL client_encoding = 'UTF8'"]
 
 
 async def execute_alone(session: Session, statement: str) -> int:
@@ -404,4 +411,4 @@ def _settings(session: Session, idle_ms: int = 0) -> list[str]:
     if session.raw.get_server_version() >= (17,):
         settings["transaction_timeout"] = 0
     limits = [f"SET LOCAL {name} = {value}" for name, value in settings.items()]
-    return [ROW_SECURITY_OFF, *limits, _CATALOG_FIRST]
+    return [ROW_SECURITY_OFF, *_texts_as_utf8(session), *limits, _CATALOG_FIRST]

@@ -163,6 +163,7 @@ class Run:
         self._issues = IssueList()
         self._waits = LockWatch()
         self._task: asyncio.Task[Any] | None = None  # which does the run
+        self._progress_error: Exception | None = None  # which cancels the work beside it
         self._began = dt.datetime.now(dt.UTC)
 
     async def run(self) -> BatchResult:
@@ -194,6 +195,9 @@ class Run:
         except asyncio.CancelledError as asked:
             if self._task is not None:  # a task group would take it for the end of one task
                 self._task.cancel(*asked.args)
+        except Exception as error:
+            self._progress_error = error
+            raise
 
     async def _run(self) -> BatchResult:
         with contextlib.suppress(ImportError):
@@ -311,7 +315,7 @@ class Run:
 
     async def _record_early_end(self, first: Session, lease: Lease, error: BaseException) -> None:
         """Record why a run ends early, on the first connection or, if that is gone, another."""
-        error = first_error(error)
+        error = self._progress_error or first_error(error)
         if isinstance(error, LeaseHeldError):
             return
         state, text = _state_and_error(error)
@@ -328,9 +332,11 @@ class Run:
                 issues = symbol_issue_rows(lease.run_id, lease.attempt, self._all_issues)
                 await self._record_end(session, lease, state, issues, error=text)
             except DatabaseError:
-                # Where the ledger takes no issues, the lease is given back without them.
+                # Where the ledger takes no issues, or has an encoding without a character of the
+                # text, the lease is given back without them.
                 if session.is_gone:
                     raise
+                text = text.encode("ascii", "backslashreplace").decode()
                 await self._record_end(session, lease, state, error=text)
 
     async def _on_snapshot(
@@ -528,6 +534,7 @@ class Run:
 
 
 def _state_and_error(error: BaseException) -> tuple[str, str]:
-    """Return the state of a run that an error ended, and the text of the error."""
+    """Return the state of a run that an error ended, and the text of the error in valid UTF-8."""
     state = "failed" if isinstance(error, Exception) else "interrupted"
-    return state, f"{type(error).__name__}: {error}".rstrip(": ")
+    text = f"{type(error).__name__}: {error}".rstrip(": ").replace("\0", "\\x00")
+    return state, text.encode(errors="backslashreplace").decode()

@@ -87,10 +87,10 @@ def run_spec(request: Request) -> RunSpec:
         process["order"] = request.order
     return RunSpec(
         fingerprint=digest.hexdigest(),
-        document=json.dumps(asked, sort_keys=True),
+        document=_as_jsonb(asked),
         portfolio_ids=request.own,
-        configuration=json.dumps(recorded(settings, CONFIGURATION) | process),
-        process=json.dumps(process),
+        configuration=_as_jsonb(recorded(settings, CONFIGURATION) | process),
+        process=_as_jsonb(process),
         code_version=about.core_version,
         lease_ms=settings.lease_seconds * 1000,
         today=settings.today if request.end is None else None,
@@ -98,6 +98,11 @@ def run_spec(request: Request) -> RunSpec:
         changed_since=None if request.view is None else request.view.changed_since,
         continues=request.continues,
     )
+
+
+def _as_jsonb(document: dict[str, Any]) -> str:
+    """Return a document without escapes, which no jsonb takes where it cannot convert them."""
+    return json.dumps(document, sort_keys=True, ensure_ascii=False)
 
 
 def with_original_dates(request: Request, lease: Lease) -> Request:

@@ -89,7 +89,10 @@ class Staged:
         return compose("({own}) IS DISTINCT FROM ({values})", own=own, values=values)
 
 
+# A part or chunk before it, in the same transaction, may have staged under the name. The commit
+# drops what is left without a statement, which an event trigger of the host's could forbid.
 _CREATE: Final = """
+DROP TABLE IF EXISTS pg_temp.{name};
 CREATE TEMP TABLE {name} ON COMMIT DROP AS SELECT {columns} FROM {table} WITH NO DATA
 """
 UPDATE: Final = "UPDATE {own} SET {assignments} FROM {staged} WHERE {found}"
@@ -168,8 +171,11 @@ class Writer:
         except DatabaseError as error:
             if not is_refusal(error):
                 raise
-            # An event trigger: no row is to blame.
-            msg = f"the temporary table that rows are updated by cannot be made: {error}"
+            # No row is to blame.
+            msg = (
+                "an event trigger keeps rows from being updated, as that takes a temporary table,"
+                f" which it has to let pass: {error}"
+            )
             raise DatabaseError(msg) from error
         await self.session.copy_in(name, list(rows.columns), rows.pieces, namespace="pg_temp")
         values = {c: staged[c] for c in rows.columns if c not in {*key, "id", "created_at"}}
@@ -209,11 +215,9 @@ class Writer:
         watched = self.acting if staged.table == "portfolios" else {*events} & {*self.acting}
         if watched or (every and counted != staged.count):
             self._written.append((staged, statements))
-        else:
-            await self._drop(staged)
 
     async def compare(self) -> None:
-        """Compare what was written with what the tables hold at the end, and drop temporary ones.
+        """Compare what was written with what the tables hold at the end.
 
         Triggers may change what was written before. A row that was not written may be changed by
         others until it is read back, so staged rows are written twice before a difference counts.
@@ -235,12 +239,6 @@ class Writer:
                 for one in statements if wrong else ():
                     await self.session.execute(one)
                     again = True
-        for staged, _ in self._written:
-            await self._drop(staged)
-
-    async def _drop(self, staged: Staged) -> None:
-        """Drop a temporary table: the transaction may stage the next chunk."""
-        await self.session.execute(f"DROP TABLE pg_temp.{staged.name}")
 
     async def _differences_of(self, staged: Staged) -> str:
         """Return what of the rows staged their table does not hold; empty if it holds them all."""
