@@ -8,6 +8,7 @@ import datetime as dt
 import itertools
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -412,6 +413,82 @@ async def test_flows_events_and_positions_changed_since_are_guessed(same_host: s
         "unknown": 5,
     }
     assert result.not_checkable["closed_since"] == len(COUNT_COLUMNS)
+
+
+@pytest.mark.parametrize("old", ["AAA", "aaa "])
+async def test_a_close_counts_until_the_next_one_however_old_it_is(
+    same_host: str, old: str
+) -> None:
+    own = replace(SETTINGS, lookback_days=1)
+    (portfolio,) = database.plain_host(1, DAYS).portfolios
+    closes = (old, D0, Decimal(11)), (old, D4, Decimal(12))
+    await database.fill(same_host, Host((portfolio,), closes))
+    await run(same_host, settings=own)
+    await execute(
+        same_host, audit.closed(D0, "13", old), tampered(D4, "long_value = 9, daily_return = 9")
+    )
+    for fast in FAST:
+        result = await verify(same_host, fast=fast, settings=own)
+        # what D4 goes on from is the close of D0, four days old
+        assert result.causes == {"price_changed": 5}
+    await execute(same_host, audit.closed(D1, "11.5", old), audit.closed(D4, "14", old))
+    await execute(same_host, tampered(D4 + 1, "long_value = 9"))
+    assert (await verify(same_host, settings=own)).causes == {"price_changed": 5}
+    await run(same_host, on_existing="replace", settings=own)
+    # of D4 and later days that of D0 is no mark
+    await run(same_host, D4 + 1, D4 + 2, settings=own)
+    await execute(same_host, audit.closed(D0, "13", old), tampered(D4 + 2, "long_value = 9"))
+    assert (await verify(same_host, settings=own)).causes == {"unknown": 1}
+
+
+MOVED = {
+    "flow": ("UPDATE equity_changes SET change_date = $1", "flow_changed"),
+    "position": ("UPDATE positions SET entry_date = $1", "position_changed"),
+}
+
+
+@pytest.mark.parametrize(("statement", "cause"), MOVED.values(), ids=MOVED)
+@pytest.mark.parametrize("policy", ["rollforward", "legacy"])
+async def test_what_was_moved_to_a_later_day_is_the_cause_on_earlier_ones(
+    same_host: str, statement: str, cause: str, policy: str
+) -> None:
+    host = database.plain_host(1, DAYS)
+    paid = ref.Flow(D1, Decimal(7), "CONTRIBUTION")
+    await database.fill(
+        same_host, replace(host, portfolios=(replace(host.portfolios[0], flows=(paid,)),))
+    )
+    own = replace(SETTINGS, today=date_of(D4 + 9))
+    options = {"policy": policy, "calendar": "XNYS", "settings": own}
+    await run(same_host, **options)
+    async with connected(same_host) as connection:
+        await connection.execute(f"{statement}, updated_at = now()", date_of(D3))
+    for fast in FAST:
+        result = await verify(same_host, fast=fast, **options)
+        assert result.rows_differing > 0
+        assert result.causes == {cause: result.rows_differing}
+
+
+TOUCHED = {
+    "market_data_cache": ("updated_at = now()", "num_positions = 9"),
+    "equity_changes": ("updated_at = now()", "num_positions = 9, daily_pnl = 3"),
+    "positions": ("updated_at = now()", "daily_capital_flow = 3"),
+    "position_realized_events": ("created_at = now()", "cumulative_capital_flow = 3"),
+}
+
+
+@pytest.mark.parametrize(("table", "case"), TOUCHED.items(), ids=TOUCHED)
+async def test_what_has_no_part_in_a_wrong_cell_is_no_cause(
+    same_host: str, table: str, case: tuple[str, str]
+) -> None:
+    sold = replace(
+        database.plain_host(1, DAYS).portfolios[0].positions[0],
+        events=(ref.Event(D2, Decimal(1), Decimal(3)),),
+    )
+    await plain(same_host, positions=(sold,), flows=(ref.Flow(D2, Decimal(7), "CONTRIBUTION"),))
+    stamp, cells = case
+    await execute(same_host, f"UPDATE {table} SET {stamp}", tampered(D2, cells))  # noqa: S608
+    for fast in FAST:
+        assert (await verify(same_host, fast=fast)).causes == {"unknown": 1}
 
 
 # What cannot be checked, each reason.

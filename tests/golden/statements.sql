@@ -1657,36 +1657,24 @@ WHERE m."symbol" = ANY(ARRAY(
 -- verify(schema with fx, fast=True)
 COPY (
 SELECT 0::int4, p."portfolio_id", p."symbol"::text, CASE WHEN isfinite(p."entry_date") AND isfinite(COALESCE(COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END), '2000-01-01')) THEN p."entry_date" ELSE '<day>'::date END, COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END),
-            (upper(btrim(p."investment_class"::text COLLATE "C", ' ')) = 'PRIVATE') IS TRUE AND p."deleted_at" IS NULL, COALESCE(CASE WHEN isfinite(GREATEST(p."created_at", p."updated_at", p."deleted_at"))
+            (upper(btrim(p."investment_class"::text COLLATE "C", ' ')) = 'PRIVATE') IS TRUE AND p."deleted_at" IS NULL, (p."updated_at" > p."created_at") IS TRUE, COALESCE(CASE WHEN isfinite(GREATEST(p."created_at", p."updated_at", p."deleted_at"))
         THEN LEAST(extract(epoch FROM GREATEST(p."created_at", p."updated_at", p."deleted_at")) * 1000000, '<number>'::numeric)::int8
     WHEN GREATEST(p."created_at", p."updated_at", p."deleted_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
         FROM "public"."positions" AS p WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND p."symbol" IS NOT NULL UNION ALL SELECT 1::int4, p."portfolio_id", COALESCE(p."symbol"::text, ''), CASE WHEN p."deleted_at" IS NULL THEN CASE WHEN isfinite(p."entry_date") AND isfinite(COALESCE(COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END), '2000-01-01')) THEN p."entry_date" ELSE '<day>'::date END ELSE '<day>'::date END,
-            e."trade_date", (upper(btrim(p."investment_class"::text COLLATE "C", ' ')) = 'PRIVATE') IS TRUE, COALESCE(CASE WHEN isfinite(GREATEST(e."created_at"))
+            e."trade_date", (upper(btrim(p."investment_class"::text COLLATE "C", ' ')) = 'PRIVATE') IS TRUE, false, COALESCE(CASE WHEN isfinite(GREATEST(e."created_at"))
         THEN LEAST(extract(epoch FROM GREATEST(e."created_at")) * 1000000, '<number>'::numeric)::int8
     WHEN GREATEST(e."created_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
         FROM "public"."position_realized_events" AS e JOIN "public"."positions" AS p ON p."id" = e."position_id"
         WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND isfinite(e."trade_date") AND p."deleted_at" IS NULL UNION ALL SELECT 2::int4, f."portfolio_id", NULL, f."change_date", f."change_date", false,
-            COALESCE(CASE WHEN isfinite(GREATEST(f."created_at", f."updated_at", f."deleted_at"))
+            (f."updated_at" > f."created_at") IS TRUE, COALESCE(CASE WHEN isfinite(GREATEST(f."created_at", f."updated_at", f."deleted_at"))
         THEN LEAST(extract(epoch FROM GREATEST(f."created_at", f."updated_at", f."deleted_at")) * 1000000, '<number>'::numeric)::int8
     WHEN GREATEST(f."created_at", f."updated_at", f."deleted_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
-        FROM "public"."equity_changes" AS f WHERE isfinite(f."change_date") AND f."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid UNION ALL SELECT 3::int4, p."portfolio_id", NULL, CASE WHEN isfinite(p."entry_date") AND isfinite(COALESCE(COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END), '2000-01-01')) THEN p."entry_date" ELSE '<day>'::date END, COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END), false, COALESCE(CASE WHEN isfinite(GREATEST(c."created_at", c."updated_at", c."last_updated"))
+        FROM "public"."equity_changes" AS f WHERE isfinite(f."change_date") AND f."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid UNION ALL SELECT 3::int4, p."portfolio_id", NULL, CASE WHEN isfinite(p."entry_date") AND isfinite(COALESCE(COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END), '2000-01-01')) THEN p."entry_date" ELSE '<day>'::date END, COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END), false, false,
+            COALESCE(CASE WHEN isfinite(GREATEST(c."created_at", c."updated_at", c."last_updated"))
         THEN LEAST(extract(epoch FROM GREATEST(c."created_at", c."updated_at", c."last_updated")) * 1000000, '<number>'::numeric)::int8
     WHEN GREATEST(c."created_at", c."updated_at", c."last_updated") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
         FROM "public"."positions" AS p JOIN "public"."company_profiles" AS c ON upper(btrim(c."symbol" COLLATE "C", ' ')) = upper(btrim(p."symbol" COLLATE "C", ' '))
         WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid
-) TO STDOUT (FORMAT binary);
-
--- verify(fast=False)
--- verify(fast=True)
--- verify(schema with fx, fast=False)
--- verify(schema with fx, fast=True)
-COPY (
-SELECT c.* FROM (
-    SELECT t."symbol" AS symbol, t."date" AS day, COALESCE(CASE WHEN isfinite(GREATEST(t."created_at", t."updated_at"))
-        THEN LEAST(extract(epoch FROM GREATEST(t."created_at", t."updated_at")) * 1000000, '<number>'::numeric)::int8
-    WHEN GREATEST(t."created_at", t."updated_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8) AS changed FROM "public"."market_data_cache" AS t
-    WHERE upper(btrim(t."symbol" COLLATE "C", ' ')) = ANY('<texts>') AND t."date" BETWEEN '<day>'::date AND '<day>'::date) AS c
-WHERE c.changed > '<number>'::int8 AND c.changed < '<number>'::int8
 ) TO STDOUT (FORMAT binary);
 
 -- verify(fast=False)
@@ -1703,6 +1691,21 @@ LEFT JOIN LATERAL (
     SELECT s."snapshot_date" AS day FROM "public"."portfolio_snapshots" AS s
     WHERE s."portfolio_id" = c.portfolio AND s."snapshot_date" < c.first AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
     ORDER BY s."snapshot_date" DESC LIMIT 1) AS b ON true
+) TO STDOUT (FORMAT binary);
+
+-- verify(fast=False)
+-- verify(fast=True)
+-- verify(schema with fx, fast=False)
+-- verify(schema with fx, fast=True)
+COPY (
+SELECT c.symbol, c.day, c.changed, (SELECT min(m."date") FROM "public"."market_data_cache" AS m
+    WHERE m."symbol" = c.symbol AND m."date" > c.day AND m."date" BETWEEN '<day>'::date AND '<day>'::date AND m."close" > 0 AND m."close" < 'Infinity'::numeric AND m."close" > '-Infinity'::numeric)
+FROM (SELECT c.* FROM (
+    SELECT t."symbol" AS symbol, t."date" AS day, COALESCE(CASE WHEN isfinite(GREATEST(t."created_at", t."updated_at"))
+        THEN LEAST(extract(epoch FROM GREATEST(t."created_at", t."updated_at")) * 1000000, '<number>'::numeric)::int8
+    WHEN GREATEST(t."created_at", t."updated_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8) AS changed FROM "public"."market_data_cache" AS t
+    WHERE upper(btrim(t."symbol" COLLATE "C", ' ')) = ANY('<texts>') AND t."date" BETWEEN '<day>'::date AND '<day>'::date) AS c
+WHERE c.changed > '<number>'::int8 AND c.changed < '<number>'::int8) AS c
 ) TO STDOUT (FORMAT binary);
 
 -- verify(fast=False)
@@ -1835,23 +1838,25 @@ SELECT c0, c1, c2, c3, c4, c5, CASE WHEN isfinite(c6) THEN (c6 - DATE '1970-01-0
 -- verify(policy='legacy', fast=True)
 COPY (
 SELECT 0::int4, p."portfolio_id", p."symbol"::text, CASE WHEN isfinite(p."entry_date") THEN p."entry_date" ELSE '<day>'::date END, CASE WHEN isfinite(p."exit_date") THEN p."exit_date" END,
-            (p."investment_class"::text = 'PRIVATE') IS TRUE AND p."deleted_at" IS NULL, COALESCE(CASE WHEN isfinite(GREATEST(p."created_at", p."updated_at", p."deleted_at"))
+            (p."investment_class"::text = 'PRIVATE') IS TRUE AND p."deleted_at" IS NULL, (p."updated_at" > p."created_at") IS TRUE, COALESCE(CASE WHEN isfinite(GREATEST(p."created_at", p."updated_at", p."deleted_at"))
         THEN LEAST(extract(epoch FROM GREATEST(p."created_at", p."updated_at", p."deleted_at")) * 1000000, '<number>'::numeric)::int8
     WHEN GREATEST(p."created_at", p."updated_at", p."deleted_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
         FROM "public"."positions" AS p WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND p."symbol" IS NOT NULL UNION ALL SELECT 1::int4, p."portfolio_id", COALESCE(p."symbol"::text, ''), CASE WHEN p."deleted_at" IS NULL THEN CASE WHEN isfinite(p."entry_date") THEN p."entry_date" ELSE '<day>'::date END ELSE '<day>'::date END,
-            e."trade_date", (p."investment_class"::text = 'PRIVATE') IS TRUE, COALESCE(CASE WHEN isfinite(GREATEST(e."created_at"))
+            e."trade_date", (p."investment_class"::text = 'PRIVATE') IS TRUE, false, COALESCE(CASE WHEN isfinite(GREATEST(e."created_at"))
         THEN LEAST(extract(epoch FROM GREATEST(e."created_at")) * 1000000, '<number>'::numeric)::int8
     WHEN GREATEST(e."created_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
         FROM "public"."position_realized_events" AS e JOIN "public"."positions" AS p ON p."id" = e."position_id"
         WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND isfinite(e."trade_date") AND true UNION ALL SELECT 2::int4, f."portfolio_id", NULL, f."change_date", f."change_date", false,
-            COALESCE(CASE WHEN isfinite(GREATEST(f."created_at", f."updated_at", f."deleted_at"))
+            (f."updated_at" > f."created_at") IS TRUE, COALESCE(CASE WHEN isfinite(GREATEST(f."created_at", f."updated_at", f."deleted_at"))
         THEN LEAST(extract(epoch FROM GREATEST(f."created_at", f."updated_at", f."deleted_at")) * 1000000, '<number>'::numeric)::int8
     WHEN GREATEST(f."created_at", f."updated_at", f."deleted_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
-        FROM "public"."equity_changes" AS f WHERE isfinite(f."change_date") AND f."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid UNION ALL SELECT 3::int4, p."portfolio_id", NULL, CASE WHEN isfinite(p."entry_date") THEN p."entry_date" ELSE '<day>'::date END, CASE WHEN isfinite(p."exit_date") THEN p."exit_date" END, false, COALESCE(CASE WHEN isfinite(GREATEST(c."created_at", c."updated_at", c."last_updated"))
+        FROM "public"."equity_changes" AS f WHERE isfinite(f."change_date") AND f."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid UNION ALL SELECT 3::int4, p."portfolio_id", NULL, CASE WHEN isfinite(p."entry_date") THEN p."entry_date" ELSE '<day>'::date END, CASE WHEN isfinite(p."exit_date") THEN p."exit_date" END, false, false,
+            COALESCE(CASE WHEN isfinite(GREATEST(c."created_at", c."updated_at", c."last_updated"))
         THEN LEAST(extract(epoch FROM GREATEST(c."created_at", c."updated_at", c."last_updated")) * 1000000, '<number>'::numeric)::int8
     WHEN GREATEST(c."created_at", c."updated_at", c."last_updated") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)
         FROM "public"."positions" AS p JOIN "public"."company_profiles" AS c ON upper(btrim(c."symbol" COLLATE "C", ' ')) = upper(btrim(p."symbol" COLLATE "C", ' '))
-        WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid UNION ALL SELECT 4::int4, p."portfolio_id", NULL, NULL, NULL, false, max(COALESCE(CASE WHEN isfinite(GREATEST(b."created_at", b."updated_at"))
+        WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid UNION ALL SELECT 4::int4, p."portfolio_id", NULL, NULL, NULL, false, false,
+            max(COALESCE(CASE WHEN isfinite(GREATEST(b."created_at", b."updated_at"))
         THEN LEAST(extract(epoch FROM GREATEST(b."created_at", b."updated_at")) * 1000000, '<number>'::numeric)::int8
     WHEN GREATEST(b."created_at", b."updated_at") = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8))
         FROM "public"."positions" AS p JOIN "public"."position_market_betas" AS b ON b."position_id" = p."id" WHERE p."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid

@@ -7,9 +7,21 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
+from batchcore.audit.compare import ALL_COLUMNS, FLOW_COLUMNS, in_any
 from batchcore.calendar import FIRST_DATE, LAST_DATE
 from batchcore.frames import day_keys
-from batchcore.sources.stored import NEVER, UNKNOWN, ChangedCloses, Fact, Facts, RunChunks
+from batchcore.schema import COUNT_COLUMNS
+from batchcore.sources.stored import (
+    ANALYTIC,
+    EMPTY,
+    GREEKS,
+    NEVER,
+    UNKNOWN,
+    ChangedCloses,
+    Fact,
+    Facts,
+    RunChunks,
+)
 from batchcore.units import MARKET
 
 if TYPE_CHECKING:
@@ -33,6 +45,18 @@ CAUSES: Final = (
     "unknown",
 )
 """Why a row may differ; the first that a stored fact shows is named."""
+
+_BY_LOTS: Final = tuple(name for name in ALL_COLUMNS if name not in {*FLOW_COLUMNS, *EMPTY})
+_BY_CLOSES: Final = tuple(name for name in _BY_LOTS if name not in {*COUNT_COLUMNS, *GREEKS})
+_COLUMNS_BY_CAUSE: Final = {
+    "price_changed": _BY_CLOSES,
+    "split_changed": _BY_LOTS,
+    "rate_changed": _BY_CLOSES,
+    "flow_changed": (*FLOW_COLUMNS, "equity_balance", "total_value", "cash_value", *ANALYTIC),
+    "event_added": _BY_LOTS,
+    "position_changed": _BY_LOTS,
+}
+"""Columns that are computed from what a cause is about."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -73,11 +97,11 @@ def causes_of(
     splits: ChangedCloses,
     rate_changed: Bools,
     *,
+    wrong: Bools,
     since: Int32,
     looks_back: Int32,
     lacks_a_run: Bools,
     splits_go_back: bool,
-    uses_market: Bools,
     ends_at_exit: bool,
 ) -> Bytes:
     """Return (k,) the cause why each of some rows may differ, a place in `CAUSES`.
@@ -85,12 +109,15 @@ def causes_of(
     ``prices`` are closes that were changed, by the symbols of ``facts`` and of the market after;
     ``splits`` likewise, by their ex-dates, of edited ones `FIRST_DATE`. Events and flows count
     after the day ``since``, closes from ``looks_back`` on. ``splits_go_back`` if a split counts on
-    all days before it (C5), ``uses_market`` if closes of the market do, whoever holds it.
+    all days before it (C5). Of the (k, c) wrong cells, those that a fact has a part in decide
+    whether it counts; closes of the market have one in analytics, whoever holds it.
     """
     day, stamped = written.day, facts.changed < UNKNOWN
 
     def changed(kind: Fact, counts: Counts) -> Bools:
-        return written.changed(facts, stamped & (facts.kind == kind), counts)
+        own = stamped & (facts.kind == kind)
+        found = written.changed(facts, own & ~facts.edited, counts)
+        return found | written.changed(facts, own & facts.edited)
 
     # what is left of a position, and what events closed of it: that may end later
     held = facts.take((facts.kind == Fact.POSITION) | (facts.kind == Fact.EVENT))
@@ -113,7 +140,9 @@ def causes_of(
     )
     place = facts.symbols.index(MARKET) if MARKET in facts.symbols else len(facts.symbols)
     market = np.full(len(day), place, dtype=np.int64)
-    of_market = uses_market & (latest_change(prices, market, looks_back, day) > written.at)
+    of_market = in_any(wrong, ANALYTIC) & (
+        latest_change(prices, market, looks_back, day) > written.at
+    )
     holds = {
         "missing_run": lacks_a_run,
         "price_changed": any_by_left(pair, is_held & (closes > written.at[row]), len(day))
@@ -129,6 +158,8 @@ def causes_of(
         ),
         "position_changed": changed(Fact.POSITION, lambda row, begun, _: begun <= day[row]),
     }
+    for name, columns in _COLUMNS_BY_CAUSE.items():
+        holds[name] &= in_any(wrong, columns)
     found = np.full(len(day), CAUSES.index("unknown"), dtype=np.uint8)
     for name, rows in reversed(holds.items()):
         found[rows] = CAUSES.index(name)
@@ -136,12 +167,13 @@ def causes_of(
 
 
 def latest_change(prices: ChangedCloses, symbol: Int64, first: Int32, last: Int32) -> Int64:
-    """Return when a close of a symbol in a window was last changed; `NEVER` if none was."""
+    """Return when a close that counts in a window was last changed; `NEVER` if none was."""
     if len(symbol) == 0:
         return np.zeros(0, dtype=np.int64)
-    keys = day_keys(prices.symbol, prices.day)
-    low = np.searchsorted(keys, day_keys(symbol, first), side="left")
-    high = np.searchsorted(keys, day_keys(symbol, last), side="right")
+    ends = day_keys(prices.symbol, prices.until)
+    ends = np.minimum.accumulate(ends[::-1])[::-1]  # of other spellings, too
+    low = np.searchsorted(ends, day_keys(symbol, first), side="right")
+    high = np.searchsorted(day_keys(prices.symbol, prices.day), day_keys(symbol, last), "right")
     padded = np.append(prices.changed, NEVER)
     latest = np.maximum.reduceat(padded, np.column_stack((low, high)).ravel())[::2]
     return np.where(high > low, latest, NEVER)

@@ -28,7 +28,6 @@ from batchcore.schema import Use
 from batchcore.sources.host import Selection, floats
 from batchcore.sources.query import load
 from batchcore.sources.stored import (
-    ANALYTIC,
     SHARES,
     ChangedCloses,
     Fact,
@@ -248,13 +247,12 @@ class ChunkCheck:
         written = last_written(run_chunks, ids, written)
         looks_back = policy.looks_back(links, wrong)
         symbols = tuple(dict.fromkeys((*facts.symbols, MARKET)))
-        first, last = int(looks_back.min()), int(links.day.max())
-        query = select_changed_closes(policy.catalog, symbols, int(written.at.min()), first, last)
+        since_then = policy.catalog, symbols, int(written.at.min())
+        query = select_changed_closes(*since_then, int(links.day.max()))
         splits = ChangedCloses.none()
         mapped = policy.catalog.schema.splits if Use.SPLITS in policy.uses else None
         if mapped is not None and restates(mapped):
-            of_splits = select_changed_splits(policy.catalog, symbols, int(written.at.min()))
-            splits = await load(policy.session, of_splits)
+            splits = await load(policy.session, select_changed_splits(*since_then))
         since, converted = policy.since(links), np.zeros(len(differing), dtype=np.bool_)
         if Use.RATES in policy.uses and policy.catalog.schema.fx is not None:
             of_host = policy.session, policy.catalog, self.selection, ids
@@ -266,11 +264,11 @@ class ChunkCheck:
             await load(policy.session, query),
             splits,
             converted,
+            wrong=wrong,
             since=since,
             looks_back=looks_back,
             lacks_a_run=lacks_a_run,
             splits_go_back=mapped is not None and restates_earlier(mapped),
-            uses_market=compare.in_any(wrong, ANALYTIC),  # for betas
             ends_at_exit=policy.ends_at_exit,
         )
         expected = self.expected.take(differing)

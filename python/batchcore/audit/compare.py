@@ -70,6 +70,9 @@ PNL_COLUMNS: Final = (
 )
 """Columns that a P&L shows in."""
 
+FLOW_COLUMNS: Final = ("daily_capital_flow", "cumulative_capital_flow")
+"""Columns of flows alone (S7, L18)."""
+
 BY_PROFILE: Final = ("beta_provider_1y", SHARES)
 """Columns that depend on profiles (A1, A2)."""
 

@@ -78,4 +78,5 @@ def _by_conversion(
         conversion.append(np.full(len(found), at))
         rows.append(found[np.argsort(rates.day[found], kind="stable")])
     row = np.concatenate(rows)
-    return ChangedCloses(np.concatenate(conversion), rates.day[row], rates.changed[row])
+    day = rates.day[row]
+    return ChangedCloses(np.concatenate(conversion), day, day + 1, rates.changed[row])

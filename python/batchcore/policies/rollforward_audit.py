@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 LEVEL: Final = "portfolio"
 """The analytics that snapshots have columns of."""
 
-BY_CHAIN: Final = (*compare.PNL_COLUMNS, "daily_capital_flow", "cumulative_capital_flow")
+BY_CHAIN: Final = (*compare.PNL_COLUMNS, *compare.FLOW_COLUMNS)
 """Columns that the row before has a part in; those of P&L are 0 on a baseline (S5)."""
 
 _BEFORE: Final = ("equity_balance", "daily_return")

@@ -123,6 +123,14 @@ def _changed(catalog: Catalog, table: str, alias: str, *more: str) -> Sql:
     return _microseconds(f"GREATEST({', '.join(getattr(own, name) for name in stamps)})")
 
 
+def _edited(catalog: Catalog, table: str, alias: str) -> Sql:
+    """Return the condition of a row that was changed after it was made; false if nothing tells."""
+    if not {"created_at", "updated_at"} <= set(_stamps(catalog, table)):
+        return Sql("false")
+    own = HostTable(catalog, table, alias)
+    return compose("({t.updated_at} > {t.created_at}) IS TRUE", t=own)
+
+
 def _stamps(catalog: Catalog, table: str, *more: str) -> tuple[str, ...]:
     """Return the time stamps of a table that can be read."""
     found = ((name, catalog.find(table, name)) for name in (*_STAMPS, *more))
@@ -396,6 +404,7 @@ class Facts(Frame):
     start: Int32  # first day of a position, that of the position of an event, day of a flow
     end: Int32  # first day no longer, trade date of an event; `OPEN` without one
     private: Bools  # of positions that are not soft-deleted
+    edited: Bools  # of positions and flows: nobody knows which days they had before
     changed: Int64  # microseconds since 1970; `UNKNOWN` if nothing tells
 
     _shared: ClassVar = frozenset({"symbols"})
@@ -404,23 +413,25 @@ class Facts(Frame):
 _FACTS: Final = {
     Fact.POSITION: """
         SELECT {kind}::int4, {p.portfolio_id}, {p.symbol}::text, {start}, {end},
-            {private} AND {p.deleted_at} IS NULL, {changed}
+            {private} AND {p.deleted_at} IS NULL, {edited}, {changed}
         FROM {p} WHERE {selection:{p.portfolio_id}} AND {p.symbol} IS NOT NULL""",
     Fact.EVENT: """
         SELECT {kind}::int4, {p.portfolio_id}, COALESCE({p.symbol}::text, ''), {begun},
-            {e.trade_date}, {private}, {changed}
+            {e.trade_date}, {private}, false, {changed}
         FROM {e} JOIN {p} ON {p.id} = {e.position_id}
         WHERE {selection:{p.portfolio_id}} AND isfinite({e.trade_date}) AND {counts}""",
     Fact.FLOW: """
         SELECT {kind}::int4, {f.portfolio_id}, NULL, {f.change_date}, {f.change_date}, false,
-            {changed}
+            {edited}, {changed}
         FROM {f} WHERE isfinite({f.change_date}) AND {selection:{f.portfolio_id}}""",
     Fact.PROFILE: """
-        SELECT {kind}::int4, {p.portfolio_id}, NULL, {start}, {end}, false, {changed}
+        SELECT {kind}::int4, {p.portfolio_id}, NULL, {start}, {end}, false, false,
+            {changed}
         FROM {p} JOIN {c} ON {c.symbol:normalised} = {p.symbol:normalised}
         WHERE {selection:{p.portfolio_id}}""",
     Fact.BETA: """
-        SELECT {kind}::int4, {p.portfolio_id}, NULL, NULL, NULL, false, max({changed})
+        SELECT {kind}::int4, {p.portfolio_id}, NULL, NULL, NULL, false, false,
+            max({changed})
         FROM {p} JOIN {b} ON {b.position_id} = {p.id} WHERE {selection:{p.portfolio_id}}
         GROUP BY {p.portfolio_id}""",
 }
@@ -460,9 +471,12 @@ def select_facts(
     wanted, parts = {Fact.PROFILE: profiles, Fact.BETA: betas}, []
     for kind, template in _FACTS.items():
         if wanted.get(kind, catalog.has_table(_TABLES[kind][0])):
+            table, alias, *_ = _TABLES[kind]
             holes |= {"kind": int(kind), "changed": _changed(catalog, *_TABLES[kind])}
+            holes["edited"] = _edited(catalog, table, alias)
             parts.append(part(catalog, template, **holes))
     columns = "kind int4, portfolio_id uuid, symbol text, start day, end date, private bool"
+    columns += ", edited bool"
     sql, made = joined(" UNION ALL ", parts), result_columns(f"{columns}, changed int8")
     return Query("facts", sql, made, partial(_facts, ids))
 
@@ -470,9 +484,12 @@ def select_facts(
 def _facts(ids: Bytes, **columns: Any) -> Facts:  # noqa: ANN401  # columns of several types
     portfolio, columns = _by_portfolio(ids, columns)
     code, symbols = _symbols(columns.pop("symbol"))
-    end = columns.pop("end")
-    closed = np.where(end.state == State.VALUE, end.values, OPEN).astype(np.int32)
-    return Facts(**columns, portfolio=portfolio, symbol=code, symbols=symbols, end=closed)
+    end = _or_open(columns.pop("end"))
+    return Facts(**columns, portfolio=portfolio, symbol=code, symbols=symbols, end=end)
+
+
+def _or_open(end: Days) -> Int32:
+    return np.where(end.state == State.VALUE, end.values, OPEN).astype(np.int32)
 
 
 def _symbols(spelt: Text) -> tuple[Int64, tuple[str, ...]]:
@@ -490,6 +507,7 @@ class ChangedCloses(Frame):
 
     symbol: Int64  # row of the symbols that were asked for
     day: Int32
+    until: Int32  # day of the next close of the symbol, of a split the next day; `OPEN` without one
     changed: Int64  # microseconds since 1970
 
 
@@ -499,7 +517,12 @@ SELECT c.* FROM (
     WHERE {wanted} AND {day} BETWEEN {first:date} AND {last:date}) AS c
 WHERE c.changed > '{since}'::int8 AND c.changed < '{unknown}'::int8
 """
-_EX_DATE: Final = "CASE WHEN {t.updated_at} > {t.created_at} THEN {first:date} ELSE {t.ex_date} END"
+_UNTIL: Final = """
+SELECT c.symbol, c.day, c.changed, (SELECT min({m.date}) FROM {m}
+    WHERE {m.symbol} = c.symbol AND {m.date} > c.day AND {m.date:dated} AND {m.close:valid})
+FROM ({changes}) AS c
+"""
+_EX_DATE: Final = "CASE WHEN {edited} THEN {first:date} ELSE {t.ex_date} END"
 _OF_SYMBOLS: Final = ("{t.symbol} AS symbol", "{t.symbol:normalised} = ANY({symbols:texts})")
 _OF_PAIRS: Final = (
     "{t.base}::text AS base, {t.quote}::text AS quote",
@@ -508,39 +531,37 @@ _OF_PAIRS: Final = (
 
 
 def select_changed_closes(
-    catalog: Catalog, symbols: Sequence[str], since: int, first: int, last: int
+    catalog: Catalog, symbols: Sequence[str], since: int, last: int
 ) -> Query[ChangedCloses]:
-    """Return the closes of normalised symbols in a window that were changed since a moment."""
-    days = {"first": first, "last": last}
-    return _of_symbols(catalog, PRICES, "{t.date}", symbols, since=since, **days)
+    """Return the closes of normalised symbols up to a day that were changed since a moment."""
+    changes = _changed_since(
+        catalog, PRICES, "{t.date}", _OF_SYMBOLS, symbols=symbols, since=since, last=last
+    )
+    sql = part(catalog, _UNTIL, changes=changes)
+    columns = result_columns("symbol text, day day, changed int8, until date")
+    return Query("changed_prices", sql, columns, partial(_changed_closes, symbols))
 
 
 def select_changed_splits(
     catalog: Catalog, symbols: Sequence[str], since: int
 ) -> Query[ChangedCloses]:
     """Return the splits of normalised symbols that were changed since; edited at `FIRST_DATE`."""
-    is_known = {"created_at", "updated_at"} <= set(_stamps(catalog, SPLITS))
-    ex_date = _EX_DATE if is_known else "{t.ex_date}"
-    return _of_symbols(catalog, SPLITS, ex_date, symbols, since=since, last=LAST_DATE)
-
-
-def _of_symbols(
-    catalog: Catalog, table: str, day: str, symbols: Sequence[str], **holes: int
-) -> Query[ChangedCloses]:
-    sql = _changed_since(catalog, table, day, _OF_SYMBOLS, symbols=symbols, **holes)
+    holes = {"symbols": symbols, "since": since, "last": LAST_DATE}
+    holes["edited"] = _edited(catalog, SPLITS, "t")
+    sql = _changed_since(catalog, SPLITS, _EX_DATE, _OF_SYMBOLS, **holes)
     columns = result_columns("symbol text, day day, changed int8")
-    name = "changed_prices" if table == PRICES else f"changed_{table}"
-    return Query(name, sql, columns, partial(_changed_closes, symbols))
+    return Query("changed_splits", sql, columns, partial(_changed_closes, symbols))
 
 
 def _changed_closes(
-    symbols: Sequence[str], symbol: Text, day: Int32, changed: Int64
+    symbols: Sequence[str], symbol: Text, day: Int32, changed: Int64, until: Days | None = None
 ) -> ChangedCloses:
     code, names = _symbols(symbol)
     place = {name: number for number, name in enumerate(symbols)}
     own = np.array([place[name] for name in names], dtype=np.int64)[code]
+    end = day + 1 if until is None else _or_open(until)
     order = np.lexsort((day, own))
-    return ChangedCloses(own[order], day[order], changed[order])
+    return ChangedCloses(own[order], day[order], end[order], changed[order])
 
 
 class RateChanges(Frame):
