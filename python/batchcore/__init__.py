@@ -1,8 +1,8 @@
 """batchcore: the nightly P&L batch over PostgreSQL, native, exact and restartable.
 
-Public names load when they are first used, so that importing batchcore imports neither
-SQLAlchemy nor asyncpg. Inside an event loop the functions to await load in a thread, so that the
-loop runs on; `preload` loads everything beforehand.
+Public names load when they are first used, so that importing batchcore imports neither SQLAlchemy
+nor asyncpg. Inside an event loop, async functions load in a thread, so that the loop keeps running;
+`preload` loads everything beforehand.
 """
 
 from __future__ import annotations
@@ -159,13 +159,13 @@ _ROOMS: Final = {
     "batchcore.run.split_basis": "BasisCheck EntryPrice SplitCloses check_basis",
     "batchcore.run.status": "ChunkStatus IssueStatus RunStatus SymbolIssueStatus runs",
 }
-"""Rooms, and the public names of each, which are loaded from it."""
+"""Modules, and the public names that are loaded from each."""
 
 _LATE: Final = ("batchcore.policies.rollforward",)
-"""A room without a public name that calls import when they need it."""
+"""A module without a public name that calls import when needed."""
 
 _EXTRAS: Final = ("nanoarrow", "opentelemetry.trace", "scipy.optimize", "scipy.special")
-"""What calls import of packages that may not be there."""
+"""Modules of optional packages that calls import."""
 
 _HOMES: Final = {name: room for room, names in _ROOMS.items() for name in names.split()}
 
@@ -177,7 +177,7 @@ _AWAITED: Final = frozenset(
         ("batchcore.attribution.", "batchcore.audit.", "batchcore.returns.", "batchcore.run.")
     )
 )
-"""The functions to await: all of these rooms."""
+"""The async functions: all of these modules."""
 
 __all__ = [  # noqa: PLE0604  # strings, from the table above
     "__version__",
@@ -188,10 +188,10 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def preload(calendar: str = "XNYS") -> None:
-    """Import all that calls need, so that the first call is as fast as the next.
+    """Import everything that calls need, so that the first call is as fast as later ones.
 
-    For a server that forks its workers, which then share the memory, and for one that should wait
-    when it starts rather than in a request. It opens no connection and starts no thread.
+    For a server that forks its workers, which then share the memory, or that should wait at its
+    start rather than in a request. It opens no connection and starts no thread.
 
     Args:
         calendar: A calendar to load too; a code of exchange_calendars imports pandas.
@@ -209,10 +209,10 @@ def preload(calendar: str = "XNYS") -> None:
         calendars.load(calendar)
 
 
-if not TYPE_CHECKING:  # to a checker any name would be there
+if not TYPE_CHECKING:  # a type checker would accept any name
 
     def __getattr__(name: str) -> object:
-        """Return a public name from the room that owns it."""
+        """Return a public name from the module that owns it."""
         if name == "__version__":
             from batchcore.about import core_version  # noqa: PLC0415  # loads the compiled module
 
@@ -232,12 +232,12 @@ def _loaded(name: str) -> Any:  # noqa: ANN401  # whatever has the name
 
 
 def _in_event_loop() -> bool:
-    asyncio = sys.modules.get("asyncio")  # whoever runs a loop has it imported
+    asyncio = sys.modules.get("asyncio")  # imported already if a loop is running
     return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001
 
 
 def _loading(name: str) -> Callable[..., Awaitable[object]]:
-    """Return what loads a function in a thread when it is called, and then calls it."""
+    """Return a function that loads another in a thread when called, and then calls it."""
 
     async def call(*args: object, **kwargs: object) -> object:
         import asyncio  # noqa: PLC0415  # there is a loop, so it is imported

@@ -10,10 +10,10 @@ from batchcore.streams import open_streams, write_stderr
 def main() -> int:
     """Run a command and return its exit code.
 
-    `version` is answered here: what reads the arguments of other commands takes eight times as
+    `version` is answered here, as the argument parser of the other commands takes eight times as
     long to import as Python takes to start.
     """
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing to tell before there is anything to stop
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing to stop yet
     open_streams()
     words = sys.argv[1:]
     if any("://" in word for word in words):
@@ -23,7 +23,7 @@ def main() -> int:
     if words in (["version"], ["version", "--json"]):
         from batchcore import about  # noqa: PLC0415  # what the others do not need
 
-        with contextlib.suppress(OSError):  # the command itself says why
+        with contextlib.suppress(OSError):  # the command itself reports why
             sys.stdout.write(about.text(as_json="--json" in words) + "\n")
             sys.stdout.flush()
             return 0

@@ -21,7 +21,7 @@ def document() -> dict[str, str]:
 
 
 def text(*, as_json: bool) -> str:
-    """Return the answer of the command `version`."""
+    """Return the text of the command `version`."""
     if as_json:
         return json.dumps(document(), indent=2)
     return f"batchcore {core_version} ({build_profile} build)"

@@ -1,4 +1,4 @@
-"""What callers hand to the caches: checked, and in the form that the stores take."""
+"""Arguments of the caches, checked and converted for the stores."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from batchcore.errors import ConfigError
 from batchcore.units import MAX_SCALE
 
 MOST_MANTISSA: Final = 2**63 - 1
-"""The largest mantissa that 64 bits hold."""
+"""The largest 64-bit mantissa."""
 
 _DIGITS: Final = len(str(MOST_MANTISSA))
 
@@ -23,7 +23,7 @@ _DIGITS: Final = len(str(MOST_MANTISSA))
 class DayOf(dict[dt.date, int]):
     """Days since 1970-01-01 by date, made on demand.
 
-    Looking one up costs a third of making it. What is not a date raises `ConfigError`.
+    A look-up costs a third of the conversion. A key that is not a date raises `ConfigError`.
     """
 
     def __missing__(self, date: dt.date) -> int:
@@ -49,7 +49,7 @@ def checked_values(values: Iterable[Any], option: str) -> list[Any]:
 
 
 def checked_symbols(symbols: Iterable[str]) -> list[str]:
-    """Return symbols in their order, each once."""
+    """Return the distinct symbols in order."""
     found = checked_values(symbols, "symbols")
     for symbol in found:
         if not isinstance(symbol, str):
@@ -58,7 +58,7 @@ def checked_symbols(symbols: Iterable[str]) -> list[str]:
 
 
 def checked_id(given: uuid.UUID | str, option: str = "portfolio_id") -> uuid.UUID:
-    """Return the id of a portfolio, or of what `option` names."""
+    """Return the id of a portfolio, or of the object that `option` names."""
     if isinstance(given, uuid.UUID):
         return given
     try:
@@ -68,7 +68,7 @@ def checked_id(given: uuid.UUID | str, option: str = "portfolio_id") -> uuid.UUI
 
 
 def checked_lookback(days: int) -> int:
-    """Return calendar days to look back."""
+    """Return a number of calendar days to look back."""
     if isinstance(days, bool) or not isinstance(days, int) or not 0 <= days <= MOST_LOOKBACK_DAYS:
         msg = f"lookback_days is {days!r}, expected 0 to {MOST_LOOKBACK_DAYS}"
         raise ConfigError(msg, "lookback_days")

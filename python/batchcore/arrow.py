@@ -1,8 +1,8 @@
 """Columns as Arrow arrays, which other libraries take by the PyCapsule interface (extra `arrow`).
 
-polars, pandas, DuckDB, pyarrow and whatever else knows `__arrow_c_stream__` read an `ArrowTable`
-itself. No amount becomes a float: decimals keep their precision and scale, in 128 bits, because
-some readers misread narrower ones. What has no value is null, whatever the reason.
+polars, pandas, DuckDB, pyarrow and other readers of `__arrow_c_stream__` take an `ArrowTable`
+directly. No amount becomes a float: decimals keep their precision and scale, in 128 bits, as some
+readers misread narrower ones. A row without a value is null, whatever the reason.
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ EXACT: Final = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ArrowColumn:
-    """A column as Arrow has it."""
+    """A column in the form of Arrow."""
 
     type: Callable[[Any], Any]  # of the module `nanoarrow`
     rows: int
     buffers: tuple[Array, ...]
-    state: Bytes | None = None  # 0 where there is a value; None where there is one in every row
-    stored: Callable[[Array], Array] | None = None  # makes the last buffer where it is another
+    state: Bytes | None = None  # 0 where there is a value; None if every row has one
+    stored: Callable[[Array], Array] | None = None  # makes the last buffer if it differs
     dictionary: tuple[Array, Bytes] | None = None  # offsets and bytes of the texts of codes
 
 
 def decimals(
     values: Array, scale: int, state: Bytes | None = None, *, precision: int | None = None
 ) -> ArrowColumn:
-    """Return exact decimals of (n,) int64 mantissas, or of (n, 16) bytes, the least one first.
+    """Return exact decimals of (n,) int64 mantissas, or of (n, 16) bytes, least significant first.
 
     Without a ``precision`` the type has the digits that such integers may have.
     """
@@ -110,7 +110,7 @@ def _bits(values: Array) -> Bytes:
 def names(codes: Array, offsets: Array, data: Bytes, state: Bytes | None = None) -> ArrowColumn:
     """Return texts as a dictionary: (n,) codes of texts in UTF-8, one after the other.
 
-    Codes are signed, because pandas takes no others.
+    Codes are signed, because pandas accepts no others.
     """
     return ArrowColumn(
         lambda na: na.dictionary(na.int32(), na.string()),
@@ -140,7 +140,7 @@ def texts(values: Sequence[str | None]) -> ArrowColumn:
 def of_values(values: Sequence[Any], kind: type, *, scale: int = 0) -> ArrowColumn:
     """Return texts, decimals, whole numbers, dates or UUIDs as a column; None is null.
 
-    Of texts a dictionary is made. Decimals have the ``scale``, or more where a value has more.
+    Texts become a dictionary. Decimals have the ``scale``, or more if a value has more.
     """
     state = np.array([value is None for value in values], dtype=np.uint8)
     known = [value for value in values if value is not None]
@@ -178,12 +178,12 @@ def _joined(values: Sequence[str]) -> tuple[Int64, Bytes]:
 
 
 class ArrowTable:
-    """Rows that other libraries read by the Arrow PyCapsule interface, as often as they like."""
+    """Rows that other libraries read by the Arrow PyCapsule interface, any number of times."""
 
     __slots__ = ()
 
     def _arrow_columns(self) -> Mapping[str, ArrowColumn]:
-        """Return the columns by name, all as long."""
+        """Return the columns by name, all of the same length."""
         raise NotImplementedError
 
     def __arrow_c_schema__(self) -> object:
@@ -195,7 +195,7 @@ class ArrowTable:
         """Return the rows as an Arrow capsule.
 
         Args:
-            requested_schema: Types that the reader would like; it casts by itself.
+            requested_schema: Types that the reader prefers; it casts by itself.
         """
         na, columns = _nanoarrow(), self._arrow_columns()
         arrays = [_array(na, column) for column in columns.values()]
@@ -233,9 +233,9 @@ def _array(na: Any, column: ArrowColumn) -> Any:  # noqa: ANN401  # nanoarrow's
 
 
 def _dictionary(schema: Any, *parts: tuple[int, Sequence[Array | None]]) -> Any:  # noqa: ANN401  # nanoarrow's
-    """Return an array of codes, of the rows and buffers of its texts and its own.
+    """Return an array of codes with its dictionary of texts.
 
-    `nanoarrow.c_array_from_buffers` leaves a dictionary empty, so that it is filled by itself.
+    `nanoarrow.c_array_from_buffers` leaves a dictionary empty, so it is filled separately.
     """
     from nanoarrow.c_array import CArray, CArrayBuilder  # noqa: PLC0415  # an extra
     from nanoarrow.c_buffer import c_buffer  # noqa: PLC0415  # an extra

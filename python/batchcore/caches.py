@@ -1,9 +1,9 @@
-"""Prices, company profiles and latest snapshots, loaded in bulk and asked one by one.
+"""Prices, company profiles and latest snapshots, loaded in bulk and looked up one by one.
 
-Each cache works without the others: an orchestrator can use one instead of a query. What is loaded
-is kept in a native store; a load costs one statement, beside one check of the catalog for each
-database, and asking for what is loaded costs none. One task owns a cache: while a thread is in a
-method, a load that it awaits included, any method called in another raises `ConcurrentUseError`.
+Each cache works without the others: an orchestrator can use one instead of a query. Loaded rows are
+kept in a native store; a load costs one statement, plus one check of the catalog for each database,
+and a look-up costs none. One task owns a cache: while a thread is in a method, an awaited load
+included, any method called in another thread raises `ConcurrentUseError`.
 
 Every method raises `ConfigError` for an argument of a wrong kind. A load raises `SchemaError` where
 its table does not exist or batchcore cannot read it, and `DatabaseError` where the database
@@ -59,7 +59,7 @@ _core.load_needed()
 log = logging.getLogger("batchcore")
 
 MOST_WINDOWS: Final = 16
-"""Into how many windows a statement is parted at most; beyond, one window spans them all."""
+"""Maximum windows of a statement; beyond that, one window spans them all."""
 
 _DECIMAL_BYTES: Final = 104
 
@@ -68,13 +68,13 @@ _Rows = TypeVar("_Rows", Prices, Profiles, Previous)
 
 
 class Closes(NamedTuple):
-    """Prices of symbols on one date, in the order asked for.
+    """Prices of symbols on one date, in the order requested.
 
     Attributes:
         values: (n,) int64 mantissas: the price is ``values * 10**-scale`` where ``state`` is 0.
-        state: (n,) uint8 of `units.State`: NULL without a price, NOT_REPRESENTABLE where 64 bits
-            do not hold it in ``scale``.
-        scale: Decimals: those of the column, or more where a price was `set` with more.
+        state: (n,) uint8 of `units.State`: NULL without a price, NOT_REPRESENTABLE where it does
+            not fit 64 bits in ``scale``.
+        scale: Decimals of the column, or more if a price was `set` with more.
     """
 
     values: npt.NDArray[np.int64]
@@ -87,13 +87,13 @@ class CompanyProfile:
     """A row of `company_profiles`, as stored.
 
     Attributes:
-        symbol: As asked for.
-        name: Of the company or fund; like all but ``is_etf``, None where it is NULL.
-        beta: On the market, as the provider has it; None too where it is not finite.
+        symbol: As requested.
+        name: Name of the company or fund; None where it is NULL, like all but ``is_etf``.
+        beta: Beta on the market, from the provider; also None where it is not finite.
         sector: As stored.
         industry: As stored.
         country: As stored.
-        market_cap: Dollars; None too where it is not finite.
+        market_cap: Dollars; also None where it is not finite.
         is_etf: Whether it is an exchange-traded fund; NULL is False.
     """
 
@@ -112,7 +112,7 @@ class Snapshot:
     """A complete row of `portfolio_snapshots` (S5), as stored, in dollars.
 
     Attributes:
-        portfolio_id: Whose.
+        portfolio_id: Its portfolio.
         snapshot_date: Its date.
         equity_balance: Equity.
         cumulative_pnl: P&L so far, None where it is NULL.
@@ -136,7 +136,7 @@ class _Counts(TypedDict):
 
 
 class PriceCacheStats(_Counts):
-    """What `PriceCache.stats` returns."""
+    """The result of `PriceCache.stats`."""
 
     total_prices: int
     dates_loaded: int
@@ -145,21 +145,21 @@ class PriceCacheStats(_Counts):
 
 
 class CompanyProfileCacheStats(_Counts):
-    """What `CompanyProfileCache.stats` returns."""
+    """The result of `CompanyProfileCache.stats`."""
 
     total_profiles: int
     symbols_loaded: int
 
 
 class SnapshotCacheStats(_Counts):
-    """What `SnapshotCache.stats` returns."""
+    """The result of `SnapshotCache.stats`."""
 
     total_snapshots: int
     portfolios_cached: int
 
 
 class _Cache:
-    """Where a cache loads from, and how often it was asked."""
+    """The database of a cache, and the counts of its look-ups."""
 
     def __init__(self, db: object = None, *, schema: Schema | None = None) -> None:
         """Make an empty cache.
@@ -174,11 +174,11 @@ class _Cache:
         self.clear()
 
     def clear(self) -> None:
-        """Forget everything: what was loaded, and the counts."""
+        """Forget the loaded rows and the counts."""
         self._hits = self._misses = 0
 
     def _counted(self, found: _Found | None) -> _Found | None:
-        """Return what was found, and count whether anything was."""
+        """Return a result, and count a hit or a miss."""
         self._hits += found is not None
         self._misses += found is None
         return found
@@ -187,8 +187,8 @@ class _Cache:
 class PriceCache(_Cache):
     """Closes by the exact symbol string and date, with lookback.
 
-    A *price* is a close above 0 (S2): any other close is loaded and kept, and means that there is
-    no price. Loading a date brings the ``lookback_days`` before it too.
+    A *price* is a close above 0 (S2): any other close is kept, and means that there is no price.
+    Loading a date brings the ``lookback_days`` before it too.
     """
 
     def __init__(
@@ -221,7 +221,7 @@ class PriceCache(_Cache):
             calculation_date: The date.
 
         Returns:
-            Rows loaded. One that was loaded before, or given by `set`, does not change.
+            Rows loaded. A row that was loaded before, or given by `set`, does not change.
         """
         return await self.load_date_range(db, symbols, calculation_date, calculation_date)
 
@@ -230,8 +230,8 @@ class PriceCache(_Cache):
     ) -> int:
         """Load the closes of a range, both ends included, if not loaded yet.
 
-        The lookback before ``start_date`` is loaded too. A range that is wider than what is loaded,
-        or more symbols, cost one statement for the rest.
+        The lookback before ``start_date`` is loaded too. A wider range than was loaded, or more
+        symbols, costs one statement for the rest.
         """
         first, last = checked_day(start_date), checked_day(end_date)
         if first > last:
@@ -248,7 +248,7 @@ class PriceCache(_Cache):
     def get(self, symbol: str, date: dt.date) -> Decimal | None:
         """Return the price of a symbol on a date itself, exactly; None without one.
 
-        It has the decimals of the column, or its own where `set` gave it more.
+        It has the decimals of the column, or its own if `set` gave it more.
         """
         return self._reader.get(symbol, date)
 
@@ -259,9 +259,9 @@ class PriceCache(_Cache):
 
         Args:
             symbol: Spelt as stored.
-            date: Never a later one counts.
-            lookback_days: Calendar days; None takes the cache's. More days than were loaded are
-                looked for in what is loaded.
+            date: Later prices never count.
+            lookback_days: Calendar days; None uses the cache's. More days than were loaded only
+                find loaded prices.
 
         Returns:
             The price and its date, or (None, None).
@@ -273,18 +273,18 @@ class PriceCache(_Cache):
     def get_batch(self, symbols: Iterable[str], date: dt.date) -> dict[str, Decimal]:
         """Return the prices of those symbols that have one on a date itself, in their order.
 
-        The Decimals of the date asked last are kept, so ask one date for many portfolios, not one
-        portfolio for many dates.
+        The Decimals of the last date are kept, so look up one date for many portfolios rather than
+        one portfolio for many dates.
         """
         return self._reader.get_batch(symbols, date)
 
     def get_array(self, symbols: Iterable[str], date: dt.date) -> Closes:
         """Return the prices of symbols on a date itself as arrays, in their order."""
-        # the constructor that NamedTuple makes takes twice as long, a tenth of a short array
+        # the constructor of NamedTuple takes twice as long, a tenth of a short look-up
         return tuple.__new__(Closes, self._reader.get_array(symbols, date))
 
     def set(self, symbol: str, date: dt.date, price: Decimal | int | str) -> None:
-        """Set a price that replaces whatever is loaded, now and later; 0 means that there is none.
+        """Set a price that replaces any loaded one, now and later; 0 means that there is none.
 
         Args:
             symbol: Spelt as stored.
@@ -298,7 +298,7 @@ class PriceCache(_Cache):
     ) -> list[tuple[str, dt.date]]:
         """Return each symbol and date without a price, unless `set` said that there is none.
 
-        They come in the order of the symbols, and of the dates for each. It counts no miss.
+        They are in the order of the symbols, then of the dates. No misses are counted.
         """
         wanted, on = checked_symbols(symbols), checked_values(dates, "dates")
         for date in on:
@@ -313,11 +313,11 @@ class PriceCache(_Cache):
     ) -> int:
         """Load what `missing` returns, with the lookback before it, by one statement.
 
-        What was loaded before is read again, because prices may have arrived; if nothing is
-        missing, nothing is sent.
+        Rows loaded before are read again, because prices may have arrived; if nothing is missing,
+        nothing is sent.
 
         Returns:
-            Rows loaded; those that replace rows loaded before count too.
+            Rows loaded, including those that replace earlier ones.
         """
         db = db_of(db, self._db)
         lacking: defaultdict[str, Spans] = defaultdict(tuple)
@@ -328,7 +328,7 @@ class PriceCache(_Cache):
             return await self._fetch(db, lacking)
 
     def covers(self, symbol: str, first_day: int, last_day: int) -> bool:
-        """Return whether all that there is of a symbol was loaded from one day to another.
+        """Return whether all closes of a symbol from one day to another were loaded.
 
         Days are counted from 1970-01-01; the last one is included.
         """
@@ -336,7 +336,7 @@ class PriceCache(_Cache):
             return not gaps(self._spans.get(symbol, ()), first_day, last_day)
 
     def clear(self) -> None:
-        """Forget everything: what was loaded, what was set, and the counts."""
+        """Forget the loaded rows, the prices set and the counts."""
         with self._threads:
             self._days = DayOf()
             self._spans: dict[str, Spans] = {}
@@ -344,14 +344,15 @@ class PriceCache(_Cache):
             self._reader = _core.PriceReader(store, self._days, self._threads)
 
     def stats(self) -> PriceCacheStats:
-        """Return how full the cache is and how often it was asked.
+        """Return the size of the cache and the counts of its look-ups.
 
         Returns:
             total_prices: Symbols and dates with a price.
             dates_loaded: Distinct dates of closes.
-            symbols_loaded: Symbols that were loaded, those without any row too.
-            hits: Prices found, by lookback too; `get_batch` and `get_array` count each symbol.
-            lookback_hits: Prices found on an earlier date than the one asked for.
+            symbols_loaded: Symbols loaded, including those without any row.
+            hits: Prices found, including by lookback; `get_batch` and `get_array` count each
+                symbol.
+            lookback_hits: Prices found on an earlier date than the one requested.
             misses: Prices not found.
             hit_rate: 0 to 1; None before the first look-up.
             size_bytes: Estimated.
@@ -370,7 +371,7 @@ class PriceCache(_Cache):
             }
 
     def to_frame(self) -> Prices:
-        """Return all closes, with those that were set; one set to 0 is a close of 0."""
+        """Return all closes, including those that were set; one set to 0 is a close of 0."""
         with self._threads:
             return Prices.of_parts(self._reader.columns(with_set=True))
 
@@ -378,7 +379,7 @@ class PriceCache(_Cache):
         return max(day - self._lookback_days, FIRST_DATE)
 
     async def _fetch(self, db: object, lacking: Mapping[str, Sequence[Span]]) -> int:
-        """Load spans of symbols, which replace what is there of them; return the rows."""
+        """Load spans of symbols, which replace their loaded rows; return the rows."""
         symbols: defaultdict[Span, list[str]] = defaultdict(list)
         for symbol, spans in lacking.items():
             for span in spans:
@@ -396,14 +397,14 @@ class PriceCache(_Cache):
     def _with(
         self, loaded: Prices, windows: Sequence[Window]
     ) -> tuple[_core.PriceReader, dict[str, Spans], int]:
-        """Return a reader with the closes of windows replaced, what is loaded then, and the rows.
+        """Return a reader with the closes of windows replaced, the spans then loaded, and the rows.
 
-        It changes nothing, as it runs beside the thread that owns the cache.
+        It changes nothing, as it runs in another thread than the owner's.
         """
         loaded = _kept(loaded, _inside(loaded, windows))
         held = Prices.of_parts(self._reader.columns(with_set=False))
         prices = _joined(_kept(held, ~_inside(held, windows)), loaded)
-        widen, spans = functools.cache(widened), dict(self._spans)  # most symbols share theirs
+        widen, spans = functools.cache(widened), dict(self._spans)  # symbols mostly share spans
         for symbols, first, last in windows:
             spans |= {s: widen(spans.get(s, ()), first, last) for s in symbols}
         return self._reader.over(_core.PriceStore.from_frame(prices)), spans, len(loaded)
@@ -450,20 +451,20 @@ class CompanyProfileCache(_Cache):
         return None if profile is None else profile.sector
 
     def clear(self) -> None:
-        """Forget everything: what was loaded, and the counts."""
+        """Forget the loaded rows and the counts."""
         with self._threads:
             super().clear()
             self._store = _core.ProfileStore.from_frame(Profiles.none())
             self._loaded: dict[str, None] = {}
 
     def stats(self) -> CompanyProfileCacheStats:
-        """Return how full the cache is and how often it was asked.
+        """Return the size of the cache and the counts of its look-ups.
 
         Returns:
             total_profiles: Profiles held.
-            symbols_loaded: Symbols that were loaded, those without a profile too.
-            hits: Look-ups of a symbol that has a profile.
-            misses: Look-ups of one that has none.
+            symbols_loaded: Symbols loaded, including those without a profile.
+            hits: Look-ups of symbols with a profile.
+            misses: Look-ups of portfolios without one.
             hit_rate: 0 to 1; None before the first look-up.
             size_bytes: Estimated.
         """
@@ -493,13 +494,13 @@ class SnapshotCache(_Cache):
     ) -> int:
         """Load the latest complete snapshot of each portfolio before a date, by one statement.
 
-        Portfolios whose answer is known cost nothing. A cache keeps one snapshot of each portfolio,
-        that of the latest load.
+        Portfolios already loaded for the date cost nothing. A cache keeps one snapshot of each
+        portfolio, that of the latest load.
 
         Args:
             db: As in `PriceCache.load_single_date`.
             portfolio_ids: UUIDs or their text.
-            before_date: Snapshots of this date do not count.
+            before_date: Snapshots on this date do not count.
             calendar: Only snapshots on its sessions count: `daily` is every date, `XNYS` and the
                 codes of exchange_calendars have their sessions.
 
@@ -526,7 +527,7 @@ class SnapshotCache(_Cache):
         """Return the latest complete snapshot of a portfolio; None without one.
 
         Raises:
-            NumericError: an amount that is not finite, or has more decimals than cents.
+            NumericError: an amount is not finite, or has more decimals than cents.
         """
         key = checked_id(portfolio_id)
         with self._threads:
@@ -537,26 +538,26 @@ class SnapshotCache(_Cache):
         """Return the equity of the latest complete snapshot of a portfolio, 0 without one.
 
         Raises:
-            NumericError: an amount that is not finite, or has more decimals than cents.
+            NumericError: an amount is not finite, or has more decimals than cents.
         """
         found = self.get_latest(portfolio_id)
         return Decimal(0) if found is None else found.equity_balance
 
     def clear(self) -> None:
-        """Forget everything: what was loaded, and the counts."""
+        """Forget the loaded rows and the counts."""
         with self._threads:
             super().clear()
             self._store = _core.SnapshotStore.from_frame(Previous.none())
             self._loaded: dict[bytes, tuple[str, int, int]] = {}
 
     def stats(self) -> SnapshotCacheStats:
-        """Return how full the cache is and how often it was asked.
+        """Return the size of the cache and the counts of its look-ups.
 
         Returns:
             total_snapshots: Snapshots held.
-            portfolios_cached: Portfolios that were loaded, those without a snapshot too.
-            hits: Look-ups of a portfolio that has a snapshot.
-            misses: Look-ups of one that has none.
+            portfolios_cached: Portfolios loaded, including those without a snapshot.
+            hits: Look-ups of portfolios with a snapshot.
+            misses: Look-ups of portfolios without one.
             hit_rate: 0 to 1; None before the first look-up.
             size_bytes: Estimated.
         """
@@ -573,13 +574,13 @@ class SnapshotCache(_Cache):
             return Previous.of_parts(self._store.columns())
 
     def _knows(self, portfolio_id: bytes, code: str, before: int) -> bool:
-        """Return whether no snapshot can lie between the one that is held and a day."""
+        """Return whether no snapshot can lie between the one held and a day."""
         known, day, end = self._loaded.get(portfolio_id, ("", 0, 0))
         return known == code and day < before <= end
 
 
 async def load_closes(db: object, schema: Schema | None, windows: Sequence[Window]) -> Prices:
-    """Return every finite close in windows; of a symbol and date whose rows differ none (S2)."""
+    """Return every finite close in windows; none for a symbol and date whose rows differ (S2)."""
 
     async def read(session: Session, catalog: Catalog) -> Prices:
         prices = await load_windows(session, catalog, windows)
@@ -624,7 +625,7 @@ async def _read(
     use: Use,
     read: Callable[[Session, Catalog], Awaitable[_Rows]],
 ) -> _Rows:
-    """Return what is read of a database, again where a table turns out to have changed."""
+    """Return the result of a read, repeated if a table turns out to have changed."""
     access = await imported("batchcore.db.access")  # which brings the driver
 
     async def checked() -> _Rows:
@@ -640,11 +641,11 @@ _KINDS: Final = {
     "snapshot_cache": (SnapshotCache, ("to_frame",)),
     "profile_cache": (CompanyProfileCache, ("get",)),
 }
-"""What an argument takes: the cache of that kind, or whatever else has its methods."""
+"""The type of an argument: the cache of that kind, or any object with its methods."""
 
 
 def check_cache(option: str, given: object) -> None:
-    """Refuse what is not a cache of the kind that an argument takes."""
+    """Raise an error unless an argument is a cache of its kind."""
     own, methods = _KINDS[option]
     if given is None or isinstance(given, own):
         return
@@ -667,12 +668,12 @@ def _kept(rows: _Rows, kept: npt.NDArray[np.bool_]) -> _Rows:
 
 
 def _joined(held: _Rows, loaded: _Rows) -> _Rows:
-    """Return both, in the scale of those that have rows."""
+    """Return both together, in the scale of those with rows."""
     return type(loaded).concat([part for part in (held, loaded) if len(part)] or [loaded])
 
 
 def _inside(prices: Prices, windows: Sequence[Window]) -> npt.NDArray[np.bool_]:
-    """Return of each close whether it is in one of the windows, its symbol spelt exactly so."""
+    """Return whether each close is in one of the windows, under exactly that spelling."""
     inside, day = np.zeros(len(prices), dtype=np.bool_), prices.day.values
     for symbols, first, last in windows:
         inside |= _spelt(prices.symbol, symbols) & (day >= first) & (day <= last)
@@ -680,7 +681,7 @@ def _inside(prices: Prices, windows: Sequence[Window]) -> npt.NDArray[np.bool_]:
 
 
 def _spelt(symbol: Text, wanted: Iterable[str]) -> npt.NDArray[np.bool_]:
-    """Return which rows have one of the texts wanted: a column may compare more loosely."""
+    """Return which rows have exactly a wanted text: a column may compare more loosely."""
     among = set(wanted)
     known = np.array([text in among for text in symbol.table()], dtype=np.bool_)
     spelt: npt.NDArray[np.bool_] = known[symbol.codes]
@@ -692,7 +693,7 @@ def _keys(snapshots: Previous) -> list[bytes]:
 
 
 def _counts(hits: int, misses: int, stored: int, *keyed: Mapping[Any, Any]) -> _Counts:
-    """Return what all statistics have; ``keyed`` is what a cache holds beside its store."""
+    """Return the statistics of all caches; ``keyed`` are the entries held beside the store."""
     keys = sum(sys.getsizeof(one) + sum(map(sys.getsizeof, one)) for one in keyed)
     return {
         "hits": hits,

@@ -1,7 +1,7 @@
 """Sessions of a calendar as sorted days since 1970-01-01 (S1).
 
-`XNYS` is read from a file of the package, `daily` and `prices` need none, and every other code
-comes from exchange_calendars (extra `calendars`).
+`XNYS` is read from a file of the package, `daily` and `prices` need none, and all other codes come
+from exchange_calendars (extra `calendars`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SHIPPED: Final = "XNYS"
 """The exchange whose sessions are part of the package."""
 
 DAILY: Final = "daily"
-"""The calendar of which every date is a session."""
+"""The calendar in which every date is a session."""
 
 PRICES: Final = "prices"
 """The calendar whose sessions are the dates with a valid close."""
@@ -57,10 +57,10 @@ LAST_DATE: Final = day_of(date.max)
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Calendar:
-    """The sessions of one calendar between two days that it knows."""
+    """The sessions of one calendar, between the first and the last day that it covers."""
 
     code: str
-    timezone: str  # whose clock closes a session
+    timezone: str  # time zone of its closing times
     first_day: int
     last_day: int
     days: Int32 | None  # sorted; None if every day is a session
@@ -93,7 +93,7 @@ class Calendar:
         return found
 
     def left_out(self, start: int, end: int) -> Int32:
-        """Return the days of the same range that are no session."""
+        """Return the days of the same range that are not sessions."""
         sessions = self.sessions(start, end)
         out = np.ones(end - start + 1, dtype=np.bool_)
         out[sessions - start] = False
@@ -111,8 +111,9 @@ class Calendar:
     def last_closed(self, now: datetime) -> int:
         """Return the last session that has closed by ``now``.
 
-        A session of an exchange closes at its closing time, early closes included; one of `daily`
-        when its day is over; one of `prices` counts from the first moment of its day.
+        A session of an exchange closes at its closing time, early closes included, and one of
+        `daily` at the end of its day; one of `prices` counts as closed from the beginning of its
+        day.
         """
         if now.tzinfo is None:
             raise ConfigError("the time `now` needs a time zone", "now")
@@ -129,7 +130,7 @@ class Calendar:
         return int(self.days[row - 1])
 
     def local_date(self, now: datetime) -> int:
-        """Return the day that the clock of the calendar shows at a moment with a time zone."""
+        """Return the date in the calendar's time zone at a moment with a time zone."""
         return day_of(now.astimezone(_zone(self.timezone)).date())
 
     def last_on_or_before(self, day: int) -> int:
@@ -142,7 +143,7 @@ class Calendar:
         return int(found[0])
 
     def last_sessions(self, end: int, count: int) -> Int32:
-        """Return the last ``count`` sessions not after ``end``, fewer where the calendar begins."""
+        """Return the last ``count`` sessions up to ``end``, fewer where the calendar begins."""
         self._check(end, end)
         if self.days is None:
             return self.sessions(max(end - count + 1, self.first_day), end)
@@ -176,7 +177,7 @@ def load(code: str) -> Calendar:
 def from_price_dates(days: npt.ArrayLike) -> Calendar:
     """Return the calendar `prices`, of days with a valid close in any order, repeated or not.
 
-    It has no limits: a day without a close is no session, whenever it is.
+    It has no limits: any day without a close is not a session.
     """
     known = distinct(np.asarray(days, dtype=np.int32))
     closing = known.astype(np.int64) * MINUTES
@@ -233,8 +234,8 @@ def _from_library(code: str) -> Calendar:
     try:
         found = exchange_calendars.get_calendar(code, start=str(start), end=str(end))
     except ValueError:
-        # Some exchanges are recorded for fewer years; only an instance tells which, and it takes
-        # its own years where none are named.
+        # Some exchanges are recorded for fewer years; only an instance shows which, and it uses its
+        # own years if none are given.
         probe = exchange_calendars.get_calendar(code)
         lower, upper = probe.bound_min(), probe.bound_max()
         start = start if lower is None else max(start, lower.date())
@@ -258,7 +259,7 @@ def _unknown(code: str, names: list[str]) -> str:
 def _zone(name: str) -> tzinfo:
     """Return the zone ``name``, or its standard time on a machine without time zone data.
 
-    In standard time a session closes up to an hour after it really did, never before it.
+    In standard time a session may close up to an hour late, never early.
     """
     if name == "UTC":
         return UTC

@@ -1,8 +1,8 @@
-"""Settings and the names of the host's tables: read once, then passed along."""
+"""Settings and the names of the host's tables, read once and passed along."""
 
 from __future__ import annotations
 
-import datetime as dt  # the command line looks at types
+import datetime as dt  # the command line reads the annotations
 import os
 import re
 import tomllib
@@ -56,7 +56,7 @@ INCEPTION: Final = "inception"
 """The start of a run that values each portfolio from its earliest entry on."""
 
 VALUATION: Final = ("lookback_days", "fx_lookback_days", "fx_pivot")
-"""Settings by which stored rows are valued again."""
+"""Settings that apply when stored rows are valued again."""
 
 MOST_LOOKBACK_DAYS: Final = 36_525
 """A hundred years."""
@@ -73,7 +73,7 @@ RANGES: Final = MappingProxyType(
         "frozen_sessions": (2, 250),
     }
 )
-"""What an option that counts may be at least and at most."""
+"""Limits of options that are counts."""
 
 MOST_SHARDS: Final = 10_000
 
@@ -83,10 +83,10 @@ MILLION: Final = 1_000_000
 SHARES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {"max_move": ("0.000001", "1000"), "max_missing": ("0", "1")}
 )
-"""What a threshold may be at least and at most, with six decimals."""
+"""Limits of thresholds, with six decimals."""
 
 WHOLE: Final = 100
-"""What a share in percent is of."""
+"""The divisor of a share in percent."""
 
 _MAX_FAILED: Final = re.compile(
     r"(?P<number>\d{1,9}|\d{1,3}\.\d{1,6}(?=%))(?P<percent>%?)", re.ASCII
@@ -94,9 +94,9 @@ _MAX_FAILED: Final = re.compile(
 
 
 class Mapped:
-    """What a host says of a table that no migration makes: its keys are those of a TOML file."""
+    """The description of a table that no migration creates, with the keys of a TOML file."""
 
-    _key: ClassVar[str]  # what the mapping is called in a `Schema`
+    _key: ClassVar[str]  # name of the mapping in a `Schema`
     _described: ClassVar[Table]
     _rows: ClassVar[str]
 
@@ -119,7 +119,7 @@ class Mapped:
 
     @classmethod
     def of(cls, given: object) -> Self:
-        """Return what a mapping says, its keys being the attributes, as in a TOML file."""
+        """Return the description in a mapping, whose keys are the attributes, as in TOML."""
         if isinstance(given, cls):
             return given
         if not isinstance(given, Mapping):
@@ -132,7 +132,7 @@ class Mapped:
         return cls(**given)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the mapping that `of` takes."""
+        """Return the mapping for `of`."""
         return {item.name: getattr(self, item.name) for item in fields(cast("Any", self))} | {
             "columns": dict(self.columns)
         }
@@ -140,18 +140,18 @@ class Mapped:
 
 @dataclass(frozen=True)
 class Splits(Mapped):
-    """The host's table of splits, and what its closes and quantities are stated in (C3).
+    """The host's table of splits, and the bases of its closes and quantities (C3).
 
-    Neither basis has a default, since no data tell them.
+    Neither basis has a default, since no data determine them.
 
     Attributes:
         table: Its name in the database.
-        price_basis: `as_traded` where a close stays that of its day, `adjusted` where closes are
+        price_basis: `as_traded` if closes stay those of their day, `adjusted` if closes are
             restated for every split of the table.
-        quantity_basis: `as_entered` where a split leaves quantity and prices of a position alone,
-            `current` where the host restates them.
+        quantity_basis: `as_entered` if a split leaves quantity and prices of a position unchanged,
+            `current` if the host restates them.
         columns: `symbol`, `ex_date`, `new`, `old`, `created_at`, `updated_at` -> column name in the
-            database; one that is left out has that name.
+            database; a column left out has that name.
     """
 
     _key: ClassVar = SPLITS
@@ -181,8 +181,8 @@ class Fx(Mapped):
         table: Its name in the database.
         currency: ``positions.<column>`` or ``company_profiles.<column>``, with the name in the
             database: the currency of a position's prices.
-        columns: `base`, `quote`, `date`, `rate`, `updated_at` -> column name in the database; one
-            that is left out has that name. Without `updated_at` in the table, `changed_since` sees
+        columns: `base`, `quote`, `date`, `rate`, `updated_at` -> column name in the database; a
+            column left out has that name. Without `updated_at` in the table, `changed_since` sees
             no late rates.
     """
 
@@ -209,24 +209,23 @@ class Fx(Mapped):
 
 @dataclass(frozen=True)
 class Schema:
-    """Names of the host's tables and columns, where they differ from docs/schema.md.
+    """Names of the host's tables and columns, as far as they differ from docs/schema.md.
 
     Attributes:
         namespace: The PostgreSQL schema that holds the tables.
         tables: Name of docs/schema.md -> name in the database.
         columns: ``table.column`` of docs/schema.md -> column name in the database.
-        scales: ``table.column`` of docs/schema.md -> decimals that it is read with: for a NUMERIC
-            without a declared scale, for a `double precision`, and for a NUMERIC whose digits do
-            not all fit 64 bits.
+        scales: ``table.column`` of docs/schema.md -> decimals with which it is read: for a NUMERIC
+            without a declared scale, a `double precision`, or a NUMERIC whose digits do not all fit
+            64 bits.
         price_sources: Values of ``market_data_cache.data_source``. Of several rows of one symbol
             and date, the first of these with a valid close counts, and no other source (S2).
         factors: Name of a factor in `factor_definitions` -> the ETF whose betas it gets (A8).
-            Without any, an ETF belongs to the only active factor by regression that has it as
-            proxy.
-        splits: The table of splits (C3), as `Splits` or as a mapping of its attributes. None is a
-            host without one: no figure is adjusted.
-        fx: The table of rates (C6), as `Fx` or as a mapping of its attributes. None is a host
-            without one: amounts are taken to be in the portfolio's currency.
+            Without any, an ETF belongs to the only active regression factor with that proxy.
+        splits: The table of splits (C3), as `Splits` or as a mapping of its attributes. None means
+            that the host has none: no figure is adjusted.
+        fx: The table of rates (C6), as `Fx` or as a mapping of its attributes. None means that the
+            host has none: amounts are in the portfolio's currency.
     """
 
     namespace: str = "public"
@@ -238,7 +237,7 @@ class Schema:
     splits: Splits | None = None
     fx: Fx | None = None
 
-    if TYPE_CHECKING:  # what may be given is more than what it is then
+    if TYPE_CHECKING:  # accepts more types than it stores
 
         def __init__(  # noqa: PLR0917  # as many as there are fields
             self,
@@ -268,13 +267,13 @@ class Schema:
 
     @property
     def described(self) -> Mapping[str, Table]:
-        """The tables of docs/schema.md that the host may have, and those that are mapped."""
+        """The tables of docs/schema.md, and the mapped ones."""
         tables = {SPLITS: SPLIT_TABLE, RATES: RATE_TABLE}
         return {**HOST, **{name: tables[name] for name in self.mapped}}
 
     @cached_property
     def mapped(self) -> Mapping[str, Splits | Fx]:
-        """What is said of the tables that are mapped, by their names."""
+        """The descriptions of mapped tables, by their names."""
         said = {SPLITS: self.splits, RATES: self.fx}
         return {name: own for name, own in said.items() if own is not None}
 
@@ -296,7 +295,7 @@ class Schema:
 
     @classmethod
     def from_toml(cls, path: str | os.PathLike[str]) -> Self:
-        """Return the schema that a TOML file describes; its keys are the attributes.
+        """Return the schema described by a TOML file, whose keys are the attributes.
 
         Columns and scales are written ``positions.entry_price = ...`` or in a table for each
         table, which is the same in TOML, or with the dotted name in quotes.
@@ -336,7 +335,7 @@ def _sources(names: Any) -> tuple[str, ...]:  # noqa: ANN401  # judged here
 
 
 def read_toml(path: str | os.PathLike[str], option: str) -> dict[str, Any]:
-    """Return what a TOML file that an option names has."""
+    """Return the contents of the TOML file that an option names."""
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
@@ -349,7 +348,7 @@ def read_toml(path: str | os.PathLike[str], option: str) -> dict[str, Any]:
 
 
 def _arguments(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a `Schema`; their names are judged by itself."""
+    """Return the arguments of a `Schema`, which checks their names itself."""
     arguments: dict[str, Any] = {}
     for key, value in document.items():
         if key in {"columns", "scales"} and isinstance(value, dict):
@@ -383,7 +382,7 @@ def _check_names(names: Mapping[str, object], key: str = "") -> None:
 
 @dataclass(frozen=True)
 class Settings:
-    """Options of a run beside its dates and portfolios; each is an option of commands.
+    """Options of a run apart from its dates and portfolios; each is also an option of commands.
 
     Attributes:
         schema: Names of the host's tables and columns.
@@ -391,32 +390,32 @@ class Settings:
         fx_lookback_days: Maximum age of a rate in calendar days, where `Schema.fx` maps rates (C6).
         fx_pivot: The common currency of pairs without a rate of their own, likewise.
         min_coverage: Minimum share of symbols that must have a close on a session (S12), 0 to 1.
-        today: The date that "now" means where no end is given; its own session counts as closed.
-            Under `legacy`, days from it on are current. None asks the clock of the server.
+        today: The date used as "now" if no end is given; its session counts as closed. Under
+            `legacy`, days from it on are current. None uses the clock of the server.
         threads: Threads of native calls; None takes as many as there are cores.
-        connections: Connections to read and write on, two or more, half of them to read. None
-            takes four, or what a pool has left. One more is for the heartbeat.
-        chunk_size: Portfolios loaded, computed and committed together. None chooses about 12 MiB
-            by the number of sessions and the average of positions.
-        dry_run: Whether to stop before anything is computed or written. The report then says what
+        connections: Connections to read and write on, two or more, half of them to read. None uses
+            four, or as many as a pool has left. The heartbeat needs one more.
+        chunk_size: Portfolios loaded, computed and committed together. None chooses about 12 MiB,
+            from the number of sessions and the average number of positions.
+        dry_run: Whether to stop before anything is computed or written. The report then shows what
             would be done; its issues `stale`, `unpriced` and `lacks_prices` name symbols, sessions
             and portfolios that lack prices.
-        max_failed: How many portfolios may fail before the run stops: a count, or a share of the
-            run's portfolios as text such as ``1%``, never less than one portfolio.
+        max_failed: Number of portfolios that may fail before the run stops: a count, or a share of
+            the run's portfolios as text such as ``1%``, never less than one portfolio.
         lease_seconds: Seconds after which a lease without heartbeats expires; a run sends six
             heartbeats in that time.
-        ledger_days: How many days ended runs stay in the ledger.
-        checks: Check of prices -> what to do about its findings, by its name (C1, C2): `off`,
-            `report` or `fail`, by which the portfolios that hold the symbol fail. A name that is
-            left out is reported; the policy `legacy` checks nothing.
-        max_move: Largest change of a close between two sessions that is no `price_jump`, as a share
-            of the older one.
-        frozen_sessions: With how many sessions in a row with the same close it is `price_frozen`.
+        ledger_days: Days for which ended runs stay in the ledger.
+        checks: Name of a check of prices -> its action (C1, C2): `off`, `report`, or `fail`, which
+            fails the portfolios that hold the symbol. A check left out is reported; the policy
+            `legacy` checks nothing.
+        max_move: Largest change of a close between two sessions that is not a `price_jump`, as a
+            share of the older one.
+        frozen_sessions: Number of consecutive sessions with the same close that is `price_frozen`.
         max_missing: Largest share of a portfolio's symbols that may lack a fresh close before it is
             `price_low`, 0 to 1.
         shard: ``(k, n)``: only the k-th of n shares of the portfolios, by a fixed hash of their
-            ids. What is decided for all of a run is decided over all of the shares, see
-            docs/operations.md. None is everything.
+            ids. Decisions about a run as a whole cover all of the shares, see docs/operations.md.
+            None is everything.
     """
 
     schema: Schema = field(default_factory=Schema)
@@ -492,11 +491,11 @@ class Settings:
             self.millionths(share)
 
     def does_check(self, name: str) -> bool:
-        """Return whether a check of prices is done."""
+        """Return whether a check of prices is on."""
         return self.checks[name] != "off"
 
     def millionths(self, threshold: str) -> int:
-        """Return a threshold of checks in millionths; with more than six decimals it is refused."""
+        """Return a threshold of checks in millionths; raise an error for more than six decimals."""
         value, (least, most) = getattr(self, threshold), SHARES[threshold]
         exact = Decimal(str(value))
         units = exact * MILLION
@@ -507,7 +506,7 @@ class Settings:
         return int(units)
 
     def failures_allowed(self, portfolios: int) -> int:
-        """Return how many of so many portfolios may fail before a run stops.
+        """Return the number of portfolios that may fail before a run stops.
 
         Raises:
             ConfigError: `max_failed` is neither a count nor a share.
@@ -526,11 +525,11 @@ RUN_STATES: Final = (
     *("complete", "incomplete", "missing", "superseded", "interrupted", "stuck", "failed"),
     "running",
 )
-"""States of runs and shards; a group has the last of those of its own."""
+"""States of runs and shards; a group has the last one among its shards."""
 
 
 def shard_text(shard: object) -> str:
-    """Return a shard as the command line has it: ``2/4``."""
+    """Return a shard in the form of the command line: ``2/4``."""
     return f"{shard[0]}/{shard[1]}" if _is_pair(shard) else repr(shard)
 
 
@@ -543,7 +542,7 @@ def _is_shard(shard: object) -> bool:
 
 
 def _all_checks(given: Any) -> FrozenDict[str, Any]:  # noqa: ANN401  # judged here
-    """Return what each check of prices does, by name."""
+    """Return the action of each check of prices, by name."""
     if not isinstance(given, Mapping):
         raise ConfigError(f"checks is {given!r}, expected a mapping of names to actions", "checks")
     for name, action in given.items():

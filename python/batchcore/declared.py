@@ -1,4 +1,4 @@
-"""Options as they are declared: values checked against their types, in frozen mappings."""
+"""Declared options: values checked against their types, in frozen mappings."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 FINGERPRINT: Final = "fingerprint"
-"""Options that the rows of a run depend on: the ledger compares them."""
+"""Options on which the rows of a run depend: the ledger compares them."""
 
 CONFIGURATION: Final = "configuration"
-"""Options that only say how a run is done: the ledger keeps them."""
+"""Options that do not affect the rows of a run: the ledger records them."""
 
 _WORDS: Final = MappingProxyType(
     {
@@ -44,13 +44,13 @@ _WORDS: Final = MappingProxyType(
         NoneType: "None",
     }
 )
-"""What errors call a type; another is called by its name."""
+"""The names of types in errors; others use their own name."""
 
 _ALSO: Final = MappingProxyType({float: (float, int)})
-"""What is of a type beside what it says: each whole number is a number."""
+"""Types also accepted for a type: a whole number is a number."""
 
 _LESS: Final = MappingProxyType({int: bool, float: bool, dt.date: dt.datetime})
-"""What to Python is of a type, but not what is meant."""
+"""Types that Python counts as another, but that are not accepted."""
 
 
 class FrozenDict(dict[K, V]):
@@ -81,8 +81,8 @@ def option(
 ) -> V:
     """Return a field that is an option of commands too, whose help says ``text``.
 
-    Of a mapping, ``entry`` is the option that gives one entry of it as ``NAME=VALUE``. ``ledger``
-    is `FINGERPRINT`, `CONFIGURATION`, or None for what the ledger does not keep.
+    For a mapping, ``entry`` is the option that gives one entry as ``NAME=VALUE``. ``ledger`` is
+    `FINGERPRINT`, `CONFIGURATION`, or None if the ledger does not record it.
     """
     metadata = {
         "help": text,
@@ -96,10 +96,10 @@ def option(
 
 
 def check_types(options: Any, kind: Any, *, group: str = "", option: str | None = None) -> None:  # noqa: ANN401  # of a dataclass
-    """Refuse a field of a dataclass whose value is not of the type that it declares.
+    """Raise an error for a field of a dataclass whose value does not have the declared type.
 
-    In errors ``group`` goes before the names of fields, which are all a part of one ``option``, or
-    without it options themselves.
+    In errors ``group`` precedes the names of fields, which are parts of one ``option``, or options
+    themselves without it.
     """
     for name, hint in _hints(kind).items():
         for found, value, expected in _wrong(name, getattr(options, name), hint):
@@ -108,14 +108,14 @@ def check_types(options: Any, kind: Any, *, group: str = "", option: str | None 
 
 
 def checked_date(date: object, option: str) -> dt.date:
-    """Return a date, and of a class derived from it the date that it is."""
+    """Return a date; an instance of a derived class becomes a plain date."""
     if not isinstance(date, dt.date) or isinstance(date, dt.datetime):
         raise ConfigError(f"{option} is {date!r}, expected {_WORDS[dt.date]}", option)
     return dt.date(date.year, date.month, date.day)
 
 
 def optional_date(date: object, option: str) -> dt.date | None:
-    """Return `checked_date` of a date, and None of None."""
+    """Return `checked_date` of a date; None for None."""
     return None if date is None else checked_date(date, option)
 
 
@@ -126,7 +126,7 @@ def _hints(kind: Any) -> Mapping[str, Any]:  # noqa: ANN401  # a class
 
 
 def _wrong(name: str, value: object, hint: Any) -> Iterator[tuple[str, object, str]]:  # noqa: ANN401  # a type
-    """Yield name, value and expected type of what is wrong; of a mapping, that is an entry."""
+    """Yield name, value and expected type of wrong values; for a mapping, of its entries."""
     if not _is_of(value, hint):
         yield name, value, _words(hint)
     elif isinstance(value, collections.abc.Mapping):
@@ -155,7 +155,7 @@ def _is_of(value: Any, hint: Any) -> bool:  # noqa: ANN401  # a type
 
 
 def _class(hint: Any) -> Any:  # noqa: ANN401  # a type
-    """Return the class of a type; a union has none, and what is a choice is judged elsewhere."""
+    """Return the class of a type; a union has none, and choices are checked elsewhere."""
     origin = get_origin(hint)
     if origin in {Union, UnionType}:
         return None

@@ -2,7 +2,7 @@
 
 
 class BatchcoreError(Exception):
-    """Base of all that batchcore raises on purpose."""
+    """Base of all exceptions that batchcore raises on purpose."""
 
     def __str__(self) -> str:
         """Return the message alone, without the attributes."""
@@ -10,7 +10,7 @@ class BatchcoreError(Exception):
 
 
 class ConfigError(BatchcoreError, ValueError):
-    """An argument, option, setting or URL is wrong, or what it names does not exist.
+    """An argument, option, setting or URL is wrong, or names something that does not exist.
 
     So is a run beyond the calendar.
 
@@ -24,7 +24,7 @@ class ConfigError(BatchcoreError, ValueError):
 
 
 class InputError(BatchcoreError, ValueError):
-    """A column passed to the core has a wrong type, shape or length, or rows that contradict.
+    """A column passed to the core has a wrong type, shape or length, or contradictory rows.
 
     Attributes:
         column: Its name, or None if the fault is not in one column.
@@ -36,7 +36,7 @@ class InputError(BatchcoreError, ValueError):
 
 
 class DecodeError(BatchcoreError, ValueError):
-    """The server sent bytes that the catalog did not announce.
+    """The server sent bytes that do not match its catalog.
 
     Attributes:
         query: Name of the query, if known.
@@ -84,12 +84,12 @@ class SchemaError(BatchcoreError, LookupError):
 
 
 class DatabaseError(BatchcoreError, RuntimeError):
-    """The server cannot be reached, refused, failed, went away or kept other rows than it was sent.
+    """The server cannot be reached, refused, failed, went away or stored other rows than were sent.
 
     Chunks committed before stay. It is raised from the driver's own error.
 
     Attributes:
-        sqlstate: The five characters of SQLSTATE, if the server sent any.
+        sqlstate: The SQLSTATE of five characters, if the server sent one.
     """
 
     def __init__(self, message: str, sqlstate: str | None = None) -> None:
@@ -105,7 +105,7 @@ class CoverageError(BatchcoreError, LookupError):
     Attributes:
         session: The first such session, ISO date.
         coverage: Its coverage, 0 to 1.
-        min_coverage: The coverage asked for.
+        min_coverage: The coverage requested.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class LeaseHeldError(BatchcoreError, RuntimeError):
 
 
 class ConcurrentUseError(BatchcoreError, RuntimeError):
-    """Two threads are at one cache at once; nothing was looked up, loaded or changed.
+    """Two threads use one cache at once; nothing was looked up, loaded or changed.
 
     Attributes:
         cache: Class of the cache.
@@ -174,13 +174,13 @@ class TooManyFailedError(BatchcoreError, RuntimeError):
 
 
 class ProcessDiedError(BatchcoreError, RuntimeError):
-    """A process, or a task of a cluster, ended without a report, as one that was killed does.
+    """A process, or a task of a cluster, ended without a report, for instance when killed.
 
     The others finish; chunks committed before stay.
 
     Attributes:
-        shard: ``(k, n)``: which one.
-        status: Its exit code, or less than 0 the signal that ended it.
+        shard: Its shard, ``(k, n)``.
+        status: Its exit code, or the negative number of the signal that ended it.
     """
 
     def __init__(
@@ -195,7 +195,8 @@ class RateMissingError(BatchcoreError, LookupError):
     """A lot in another currency has no rate, so that a run would fail its portfolio (C7).
 
     Attributes:
-        rate: The pair of units, with the date where it is another, such as ``EUR/USD``.
+        rate: The pair of units, such as ``EUR/USD``, with the date where it differs from the
+            session.
         session: ISO date.
     """
 
@@ -206,7 +207,7 @@ class RateMissingError(BatchcoreError, LookupError):
 
 
 class InternalError(BatchcoreError, RuntimeError):
-    """A defect of batchcore; please report it with the line that it prints."""
+    """A defect of batchcore; please report it with the printed line."""
 
 
 class CancelledError(BatchcoreError, RuntimeError):

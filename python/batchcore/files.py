@@ -1,4 +1,4 @@
-"""Files that are whole at any moment."""
+"""Files that are complete at any moment."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ if TYPE_CHECKING:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a file whole, or leave what is there: it is written beside and renamed.
+    """Replace a file completely, or leave it unchanged: the new file is renamed at the end.
 
-    Who may read the one before may read the new one, and nobody else.
-    An `OSError` names the file; no file has the name of a `ValueError`, and links that lead in a
-    circle are a `RuntimeError`.
+    Who may read the one before may read the new one, and nobody else. An `OSError` names the file;
+    an impossible name is a `ValueError`, and a loop of links a `RuntimeError`.
     """
-    own = path.resolve()  # the file of a link, rather than the link
+    own = path.resolve()  # the target of a link, rather than the link
     if own.exists() and not own.is_file():
         raise OSError(errno.EINVAL, "not a regular file", str(path))
     # No pid: containers that share a volume may all be pid 1.

@@ -1,8 +1,8 @@
-"""Frozen columns and frames: what the modules of batchcore hand each other.
+"""Frozen columns and frames, which the modules of batchcore exchange.
 
-A *column* is a NumPy array with what its values need to be read: a scale, a table of texts, and a
-byte per row that says why a row has no value (`units.State`). A *frame* is a set of columns of the
-same length. Arrays in frames are read-only. Row order never matters: rows find each other by their
+A *column* is a NumPy array with the facts needed to read its values: a scale, a table of texts, and
+a byte for each row that says why it has no value (`units.State`). A *frame* is a set of columns of
+the same length. Arrays in frames are read-only. Row order never matters: rows are related by their
 keys.
 """
 
@@ -42,12 +42,12 @@ if TYPE_CHECKING:
 _INT32: Final = np.iinfo(np.int32)
 
 LEFT_OUT: Final[Any] = None
-"""The default of a column that its frame fills where it is left out, mostly with NULLs."""
+"""The default of a column that its frame fills if it is left out, mostly with NULLs."""
 
 
 @dataclass_transform(frozen_default=True, eq_default=False)
 class Frame:
-    """Columns of the same length: whatever derives from it is a frozen dataclass of them."""
+    """Columns of the same length; subclasses are frozen dataclasses."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
@@ -55,7 +55,7 @@ class Frame:
     """Fields that have no value for each row."""
 
     _left_out: ClassVar[Mapping[str, Callable[[Any], object]]] = {}
-    """What columns that are left out are filled with, of a frame, if not with NULLs."""
+    """Values of columns that are left out of a frame, if not NULLs."""
 
     _is_checked: ClassVar[bool] = True
     """Whether the columns, mappings of columns aside, must have the same length."""
@@ -71,7 +71,7 @@ class Frame:
             if column is None and may_lack:
                 column = self._filled(name, kind)
                 object.__setattr__(self, name, column)
-            if isinstance(column, np.ndarray):  # whatever else is there is for the core to refuse
+            if isinstance(column, np.ndarray):  # the core refuses anything else
                 column.setflags(write=False)
             if column is None or name in self._shared or not self._is_checked:
                 continue
@@ -116,22 +116,22 @@ class Frame:
 
     @classmethod
     def none(cls) -> Self:
-        """Return no rows."""
+        """Return a frame without rows."""
         return cls(
             **{name: _NULLS[kind](0) for name, kind, may_lack in cls._items() if not may_lack}
         )
 
     @classmethod
     def concat(cls, parts: Sequence[Self]) -> Self:
-        """Return the rows of frames one after the other, the rest of the first."""
+        """Return the rows of frames one after the other; other fields are those of the first."""
         return parts[0].with_each(lambda name: joined([getattr(part, name) for part in parts]))
 
     def take(self, rows: Which) -> Self:
-        """Return some rows: by number, by a mask, or a slice, of which nothing is copied."""
+        """Return some rows, by number, by a mask, or by a slice, which copies nothing."""
         return self.with_each(lambda name: taken(getattr(self, name), rows))
 
     def with_each(self, column: Callable[[str], object]) -> Self:
-        """Return the frame whose columns are those made for their names."""
+        """Return the frame with the column that a function makes for each name."""
         made: dict[str, Any] = {
             name: getattr(self, name) if name in self._shared else column(name)
             for name, *_ in self._items()
@@ -198,14 +198,14 @@ class Decimals(Column):
     def concat(cls, parts: Sequence[Self]) -> Self:
         """Return columns one after the other, in the largest of their scales.
 
-        What 64 bits do not hold in that scale is not representable.
+        Values that do not fit 64 bits in that scale are not representable.
         """
         scale = max(part.scale for part in parts)
         return super().concat([rescaled(part, scale) for part in parts])
 
 
 class WideDecimals(Column):
-    """Exact decimals of any size: (n, w) uint8 integers of w bytes, least first, mostly 16."""
+    """Exact decimals of any size: (n, w) uint8, integers of w bytes, little-endian, mostly 16."""
 
     values: Bytes
     scale: int
@@ -259,12 +259,12 @@ class Integers(Column):
 
 
 class Objects(Column):
-    """JSON objects whose values are exact decimals, all of which are written, by name."""
+    """JSON objects whose values are exact decimals, all of which are written."""
 
     names: tuple[str, ...]  # (k,) ascending, without repetition
     values: Int64  # (n, k)
     scale: int
-    present: Bools  # (n, k) which names an object has
+    present: Bools  # (n, k) whether an object has a name
     state: Bytes = LEFT_OUT
 
     _shared: ClassVar = frozenset({"names", "scale"})
@@ -310,8 +310,8 @@ class Text(Column):
         offsets: (m + 1,) int64; value ``i`` is ``data[offsets[i]:offsets[i + 1]]``, UTF-8.
         data: (b,) uint8.
         state: (n,) uint8 of `units.State`; None at construction means all 0. A text that is not
-            representable, because its bytes are no UTF-8, has a value to show, with a backslash,
-            an x and two digits for each such byte.
+            representable, because its bytes are not UTF-8, has a value for display, with a
+            backslash, an x and two digits for each such byte.
     """
 
     codes: UInt32
@@ -325,7 +325,7 @@ class Text(Column):
     def of(cls, values: Sequence[str | None]) -> Self:
         """Return the column of ``values``; None is NULL.
 
-        Bytes that are no UTF-8 are what `bytes.decode` makes of them with ``surrogateescape``.
+        Bytes that are not UTF-8 are decoded with ``surrogateescape``.
         """
         table: dict[str, int] = {}
         codes = np.zeros(len(values), dtype=np.uint32)
@@ -374,7 +374,7 @@ class Text(Column):
         return [raw[a:b].decode() for a, b in pairwise(ends)]
 
     def texts(self) -> list[str | None]:
-        """Return the value of each row, as it is to be shown; NULL is None."""
+        """Return the value of each row, for display; NULL is None."""
         codes, known = self.codes.tolist(), (self.state != State.NULL).tolist()
         raw, ends = self.data.tobytes(), self.offsets
         # a few rows may have a table of thousands
@@ -388,7 +388,7 @@ Scaled = TypeVar("Scaled", bound=Decimals)
 
 
 def rescaled(column: Scaled, scale: int) -> Scaled:
-    """Return a column with more decimals; what 64 bits do not hold then is not representable."""
+    """Return a column with more decimals; values beyond 64 bits become not representable."""
     if column.scale == scale:
         return column
     factor = 10 ** (scale - column.scale)
@@ -401,9 +401,9 @@ def rescaled(column: Scaled, scale: int) -> Scaled:
 
 
 def arrow_column(column: Any, digits: int | None = None) -> ArrowColumn:  # noqa: ANN401  # any
-    """Return a column of a frame, or an array, as Arrow has it; NaN is null there.
+    """Return a column of a frame, or an array, in the form of Arrow; NaN becomes null.
 
-    Decimals have the precision of their integers where no ``digits`` are declared.
+    Decimals have the precision of their integers unless ``digits`` are given.
     """
     match column:
         case Decimals() | WideDecimals():
@@ -432,7 +432,7 @@ class ArrowFrame(Frame, ArrowTable):
     """Precision of decimals that columns of a table declare."""
 
     def _shown(self) -> dict[str, Any]:
-        """Return the columns that others see, by name."""
+        """Return the public columns, by name."""
         return {name: getattr(self, name) for name in self._columns()}
 
     def _arrow_columns(self) -> Mapping[str, ArrowColumn]:
@@ -445,7 +445,7 @@ class ArrowFrame(Frame, ArrowTable):
 
 
 def known_states(known: Bools) -> Bytes:
-    """Return the states of values that are there, or else NULL."""
+    """Return the states of values, NULL where there is none."""
     return np.where(known, State.VALUE, State.NULL).astype(np.uint8)
 
 
@@ -455,8 +455,8 @@ Number = TypeVar("Number", bound=np.generic)
 def distinct(values: npt.NDArray[Number]) -> npt.NDArray[Number]:
     """Return the distinct values of an array, ascending.
 
-    `numpy.unique` does it too, but imports masked arrays first, which takes as long as the rest of
-    a small run.
+    `numpy.unique` does the same, but first imports masked arrays, which takes as long as the rest
+    of a small run.
     """
     ordered = np.sort(values)
     new = np.ones(len(ordered), dtype=np.bool_)
@@ -466,7 +466,7 @@ def distinct(values: npt.NDArray[Number]) -> npt.NDArray[Number]:
 
 
 def first_of_each(values: npt.NDArray[Number]) -> tuple[Int64, Int64]:
-    """Return the row in which each distinct value comes first, by value, and how often it is."""
+    """Return the first row of each distinct value, by value, and the number of its rows."""
     order = np.argsort(values, kind="stable")
     ordered = values[order]
     new = np.ones(len(ordered), dtype=np.bool_)
@@ -476,7 +476,7 @@ def first_of_each(values: npt.NDArray[Number]) -> tuple[Int64, Int64]:
 
 
 def among(values: npt.NDArray[Number], others: npt.NDArray[Number]) -> npt.NDArray[np.bool_]:
-    """Return for each value whether it is one of the others."""
+    """Return whether each value is among the others."""
     ordered = np.sort(others)
     if len(ordered) == 0:
         return np.zeros(len(values), dtype=np.bool_)
@@ -486,7 +486,7 @@ def among(values: npt.NDArray[Number], others: npt.NDArray[Number]) -> npt.NDArr
 
 
 def day_keys(owner: npt.NDArray[np.integer[Any]], day: npt.NDArray[np.integer[Any]]) -> Int64:
-    """Return a key of each pair of a row, such as of a portfolio, and a day, sorted like these."""
+    """Return a key for each pair of a row, such as of a portfolio, and a day, in the same order."""
     return owner.astype(np.int64) << 32 | (day.astype(np.int64) + 2**31)
 
 
@@ -509,8 +509,9 @@ class Positions(Frame, kw_only=True):
         investment_class: PUBLIC, OPTIONS, PRIVATE.
         market_value: Dollars, signed as stored; `rollforward` reads it for PRIVATE positions only.
         deleted: (n,) bool.
-        last_price: Dollars; read by `legacy` alone.
-        currency: Of its prices; NULL and blanks are the portfolio's. Read by `rollforward` alone.
+        last_price: Dollars; only `legacy` reads it.
+        currency: Currency of its prices; NULL and blanks mean the portfolio's. Only `rollforward`
+            reads it.
     """
 
     id: Ids
@@ -546,7 +547,7 @@ class Events(Frame, kw_only=True):
             `Opening` lacks.
         day: Trade date.
         quantity: Shares or contracts closed, above 0.
-        realized: Dollars.
+        realized: Realized P&L in dollars.
     """
 
     position_id: Ids
@@ -572,7 +573,7 @@ class Flows(Frame, kw_only=True):
     change_type: Text
 
     def signs(self) -> Int64:
-        """Return 1 for contributions, -1 for withdrawals, 0 for what does not count (S3, S7)."""
+        """Return 1 for contributions, -1 for withdrawals, 0 for unusable flows (S3, S7)."""
         of_type = [FLOW_SIGNS.get(name, 0) for name in self.change_type.table()]
         state = self.amount.state | self.day.state | self.change_type.state
         signs = np.array(of_type or [0], dtype=np.int64)[self.change_type.codes]
@@ -594,12 +595,12 @@ class Prices(Frame, kw_only=True):
 
 
 class SplitRows(Frame, kw_only=True):
-    """Splits as stored: `new` shares in the place of `old` ones, from the ex-date on (C3).
+    """Splits as stored: `new` shares replace `old` ones on the ex-date (C3).
 
     Attributes:
         symbol: As stored.
-        day: The ex-date, the first on which closes are those of the new shares.
-        new: Shares after it.
+        day: The ex-date, the first day with closes of the new shares.
+        new: Shares after the split.
         old: Shares before it.
         price_basis: `as_traded` or `adjusted`, see `config.Splits`.
         quantity_basis: `as_entered` or `current`.
@@ -619,8 +620,8 @@ class RateRows(Frame, kw_only=True):
     """Rates between currencies as stored.
 
     Attributes:
-        base: Currency that a rate is of one of.
-        quote: Currency that it is counted in.
+        base: Currency of which the rate values one unit.
+        quote: Currency of the value.
         day: Date of the rate.
         rate: Units of `quote` for one of `base`.
     """
@@ -633,7 +634,7 @@ class RateRows(Frame, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Ambiguous:
-    """Dates of a symbol on which rows differ, so that none of them is a valid close."""
+    """Dates of a symbol on which rows differ, so that none is a valid close."""
 
     symbol: str
     day: int  # the first of them
@@ -642,12 +643,12 @@ class Ambiguous:
 
 @dataclass(frozen=True, slots=True)
 class NotReplaced:
-    """Rows of a portfolio that another writer stored, so that they were left as they are."""
+    """Rows of a portfolio that were left as they are, since another writer stored them."""
 
     portfolio: bytes
     rows: int
     day: int  # the first of them
-    detail: str  # how many of each table
+    detail: str  # number of rows by table
 
 
 class Profiles(Frame, kw_only=True):
@@ -675,11 +676,11 @@ class Profiles(Frame, kw_only=True):
 
 
 class Previous(Frame, kw_only=True):
-    """Snapshots stored before the run: any number for each portfolio, in any order.
+    """Snapshots stored before the run, any number for each portfolio, in any order.
 
-    Under `rollforward` the complete one with the latest day before a portfolio's first session
-    counts (S5). Under `legacy` each may count: the latest before a session, complete or not (L5),
-    and complete ones on sessions, which stay as they are (L3).
+    Under `rollforward` the latest complete one before a portfolio's first session counts (S5).
+    Under `legacy` each may count: the latest before a session, complete or not (L5), and complete
+    ones on sessions, which stay unchanged (L3).
 
     Attributes:
         portfolio_id: (n, 16) uint8.
@@ -688,7 +689,7 @@ class Previous(Frame, kw_only=True):
         cumulative_pnl: Dollars.
         cumulative_realized_pnl: Dollars.
         cumulative_capital_flow: Dollars.
-        is_complete: (n,) bool; left out, all are.
+        is_complete: (n,) bool; all True if left out.
     """
 
     portfolio_id: Ids
@@ -703,7 +704,7 @@ class Previous(Frame, kw_only=True):
 
 
 class Opening(Frame, kw_only=True):
-    """The portfolios of a run, in the order of its results, and where they open (S5).
+    """The portfolios of a run, in the order of its results, with their openings (S5).
 
     Columns left out are NULL in every row; without `first_day` and `last_day` every portfolio runs
     over all sessions.
@@ -752,7 +753,7 @@ class Betas(Frame, kw_only=True):
 
 
 class BenchmarkWeights(Frame, kw_only=True):
-    """Rows of `benchmarks_sector_weights` of one benchmark; `legacy` asks only for their number.
+    """Rows of `benchmarks_sector_weights` of one benchmark; `legacy` uses only their number.
 
     Attributes:
         sector: As stored.
@@ -765,7 +766,7 @@ class BenchmarkWeights(Frame, kw_only=True):
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """All that `compute` reads; `profiles`, `betas`, `benchmark`, `cached` by `legacy` alone.
+    """The input of `compute`; only `legacy` reads `profiles`, `betas`, `benchmark` and `cached`.
 
     Attributes:
         positions: Holdings.
@@ -773,15 +774,14 @@ class Inputs:
         flows: Cash in and out.
         prices: Closes.
         previous: The snapshots before.
-        opening: Which portfolios, in which order, and where they open.
-        profiles: Of companies (L32, L33).
-        betas: Of positions (L32).
+        opening: The portfolios, in order, with their openings.
+        profiles: Company profiles (L32, L33).
+        betas: Betas of positions (L32).
         benchmark: Weights of SP500 (L34).
-        cached: Prices that take the place of closes of their symbol and day (L16); one of 0 is no
-            price.
-        rates: Between currencies (C6); without them all amounts are in the portfolio's. Read by
-            `rollforward` alone.
-        splits: Where the host has a table of them; read by `rollforward` alone (C3).
+        cached: Prices that replace closes of their symbol and day (L16); 0 means no price.
+        rates: Rates between currencies (C6); without them all amounts are in the portfolio's. Only
+            `rollforward` reads them.
+        splits: Splits, if the host has a table of them; only `rollforward` reads them (C3).
     """
 
     positions: Positions
@@ -799,14 +799,14 @@ class Inputs:
 
 
 class Issues(ArrowFrame, kw_only=True):
-    """What a run noticed, sorted by portfolio, name, symbol, day and detail.
+    """The issues of a run, sorted by portfolio, name, symbol, day and detail.
 
     Attributes:
         name: As in docs/semantics.md, such as `sign_mismatch`.
-        portfolio: (n,) int32 row of `Opening`, -1 if the issue is not of one portfolio.
-        symbol: NULL if the issue is not of one symbol.
-        day: Session or date; NULL if it is not of one.
-        detail: Which column and value.
+        portfolio: (n,) int32 row of `Opening`, -1 if the issue concerns no single portfolio.
+        symbol: NULL if it concerns no single symbol.
+        day: Session or date; NULL if it concerns no single one.
+        detail: The column and value.
     """
 
     name: Text
@@ -825,7 +825,7 @@ class Issues(ArrowFrame, kw_only=True):
         day: npt.ArrayLike | None = None,
         detail: Sequence[str] | str | None = "",
     ) -> Self:
-        """Return issues of one name, or of a name each; symbols and days left out are NULL."""
+        """Return issues of one name, or each of its own; symbols and days left out are NULL."""
         portfolios = np.asarray(portfolio, dtype=np.int32)
         rows = len(portfolios)
         return cls(
@@ -848,7 +848,7 @@ class Misses(ArrowFrame, kw_only=True):
 
     Attributes:
         symbol: As stored on positions.
-        unpriced: (n,) bool, whether the entry price counted, else a stale close.
+        unpriced: (n,) bool, whether the entry price was used, else a stale close.
         lot_sessions: (n,) int64 lots times sessions.
         first: (n,) int32 first such session.
         last: (n,) int32 last such session.
@@ -864,26 +864,27 @@ class Misses(ArrowFrame, kw_only=True):
 
 
 class Findings(Frame, kw_only=True):
-    """What is odd about the closes of a run (C1), sorted by symbol, session and name."""
+    """The findings about the closes of a run (C1), sorted by symbol, session and name."""
 
     name: Text
     symbol: Text  # trimmed and upper-cased (S2)
-    first: Int32  # sessions of the run that it is of
+    first: Int32  # sessions of the run that it concerns
     last: Int32
-    since: Days  # when a lot must be held too, or NULL
+    since: Days  # day on which a lot must also be held, or NULL
     detail: Text
 
 
 class HeldFindings(Frame, kw_only=True):
-    """Findings whose symbol some portfolio holds on a session that they are of (C1).
+    """Findings whose symbol a portfolio holds on a session that they concern (C1).
 
     Attributes:
         name: Of the check.
         symbol: Trimmed and upper-cased (S2).
-        first: (n,) int32 the first session that it is of: with name and symbol, which it is.
+        first: (n,) int32 the first session that it concerns, which identifies it with name and
+            symbol.
         detail: The figures.
         session: (n,) int32 the first session on which any portfolio holds the symbol.
-        portfolios: (n,) int64 how many do on it.
+        portfolios: (n,) int64 number of holders on it.
     """
 
     name: Text
@@ -895,14 +896,14 @@ class HeldFindings(Frame, kw_only=True):
 
     @classmethod
     def of(cls, findings: Findings, finding: Int32, session: Int32, portfolios: Int64) -> Self:
-        """Return those of some rows of findings."""
+        """Return the held findings for some rows of findings."""
         own = findings.take(finding)
         same = {name: getattr(own, name) for name in ("name", "symbol", "first", "detail")}
         return cls(**same, session=session, portfolios=portfolios)
 
 
 class LegacyColumns(Frame, kw_only=True):
-    """Columns of `portfolio_snapshots` that the policy `legacy` alone computes, by their names.
+    """Columns of `portfolio_snapshots` that only the policy `legacy` computes, by name.
 
     Attributes:
         total_value: Scale 2, L23 and L25.
@@ -932,10 +933,10 @@ class LegacyColumns(Frame, kw_only=True):
 
 
 class Contributions(Frame, kw_only=True):
-    """What lots added to the P&L of a range, by portfolio; within one by the bytes of their id.
+    """The contributions of lots to the P&L of a range, by portfolio, then by the bytes of their id.
 
     Under the policy `legacy` a row is a position. Marks, their days and rates are NULL where the
-    lot is not held then, or PRIVATE; the day of an entry price is too.
+    lot is not held on that day, or is PRIVATE; the day of an entry price is NULL too.
     """
 
     portfolio: Int32  # rows of `Opening`
@@ -943,23 +944,23 @@ class Contributions(Frame, kw_only=True):
     kind: Bytes  # of `units.LotKind`
     quantity: WideDecimals  # signed
     multiplier: UInt32
-    mark_before: WideDecimals  # where the range begins
+    mark_before: WideDecimals  # at the beginning of the range
     day_before: Days
     status_before: Integers  # of `units.Mark`
-    mark: WideDecimals  # where the range ends
+    mark: WideDecimals  # at the end of the range
     day: Days
     status: Integers
-    rate_before: WideDecimals  # what 1 of its currency counts as (C6)
+    rate_before: WideDecimals  # value of one unit of its currency (C6)
     rate: WideDecimals
     unrealized_change: WideDecimals  # dollars; 0 on a baseline, NULL without a rate (C7)
     realized: WideDecimals
     price_effect: WideDecimals  # (C8)
     currency_effect: WideDecimals
-    value: WideDecimals  # where the range ends; NULL where it is not held then
+    value: WideDecimals  # at the end of the range; NULL if not held then
 
 
 class ComputedDays(Frame, kw_only=True):
-    """Days of portfolios that have a row, ascending: what `legacy` adds up over (X7)."""
+    """Ascending days of portfolios with a row, over which `legacy` adds up (X7)."""
 
     portfolio: Int32  # rows of `Opening`, ascending
     day: Int32
@@ -967,7 +968,7 @@ class ComputedDays(Frame, kw_only=True):
 
 
 class Rows(ArrowFrame, kw_only=True):
-    """What was computed: a row for each portfolio and session, portfolios in input order.
+    """The computed rows: one for each portfolio and session, portfolios in input order.
 
     The rules named are those of `rollforward`; under `legacy` columns of the same name follow L15
     to L31, and days without a row are those that failed (L4) or had a complete snapshot (L3).
@@ -998,10 +999,10 @@ class Rows(ArrowFrame, kw_only=True):
         written: (p,) int32 rows of each portfolio.
         failed: (p,) bool, whether a value did not fit (S10) or a start was unusable (S5); under
             `legacy` whether any day failed.
-        issues: What was noticed; under `legacy` one for each day that failed.
-        misses: Which symbols had no fresh enough mark.
-        held: Which findings of the checks of prices (C1) concern a portfolio.
-        legacy: Its own columns; None under another policy.
+        issues: The issues; under `legacy` one for each failed day.
+        misses: Symbols without a recent enough mark.
+        held: Findings of the checks of prices (C1) that concern a portfolio.
+        legacy: The columns of `legacy`; None under another policy.
     """
 
     portfolio: Int32
@@ -1040,7 +1041,7 @@ class Rows(ArrowFrame, kw_only=True):
     }
 
     def _shown(self) -> dict[str, Any]:
-        """Return the columns, amounts as their columns of `portfolio_snapshots` declare them."""
+        """Return the columns; amounts have the types of `portfolio_snapshots`."""
         columns: dict[str, Any] = {
             name: Decimals(column, CENTS) if getattr(column, "dtype", None) == np.int64 else column
             for name, column in super()._shown().items()
@@ -1053,7 +1054,7 @@ class Rows(ArrowFrame, kw_only=True):
 
     @property
     def total_value(self) -> Int64:
-        """(n,) int64, the same as the equity (S8); a column of its own under `legacy` (L25)."""
+        """(n,) int64, equal to the equity (S8); a separate column under `legacy` (L25)."""
         return self.equity_balance if self.legacy is None else self.legacy.total_value.values
 
 
@@ -1061,8 +1062,7 @@ class Holdings(Frame, kw_only=True):
     """Lots held on at least one of some sessions, with their values: for analytics only.
 
     Portfolios come in the order of `Opening`; lots of a portfolio by the bytes of their position's
-    id, those of its events before what is left of it. No order of rows shows in the order of
-    values (S11).
+    id, those of its events before the remaining one. The order of rows does not matter (S11).
     """
 
     portfolio: Int32  # rows of `Opening`, ascending
@@ -1074,7 +1074,7 @@ class Holdings(Frame, kw_only=True):
 
 
 class PositionValues(Frame, kw_only=True):
-    """What is left of each public position that is held and priced on a session, exact.
+    """The exact values of the open part of public positions that are held and priced on a session.
 
     Portfolios come in the order of `Opening`, positions of a portfolio by the bytes of their id.
     Those without a valid close since their start (S4), PRIVATE ones, and those of `issues` are
@@ -1155,4 +1155,4 @@ _NULLS: Final[Mapping[str, Callable[[int], Any]]] = {
     "UInt32": lambda rows: np.zeros(rows, dtype=np.uint32),
     "WideDecimals": WideDecimals.nulls,
 }
-"""Annotation of a column -> the column of so many NULLs; zeros where the type has no NULL."""
+"""Annotation of a column -> the function that makes NULLs; zeros where the type has no NULL."""

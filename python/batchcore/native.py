@@ -1,7 +1,7 @@
 """Frames to rows through the native core: no database, no files, no clock.
 
-Rows of frames may be in any order. Calls let go of the GIL; ``threads`` is how many they take, None
-as many as there are cores, and ``cancel``, raised from another thread, stops them with a
+Rows of frames may be in any order. Calls release the GIL; ``threads`` is their number of threads,
+None as many as cores, and ``cancel``, raised from another thread, stops them with a
 `CancelledError`. A wrong column is an `InputError`, a number of threads below 1 a `ConfigError`.
 """
 
@@ -73,7 +73,7 @@ MAX_LOOKBACK_DAYS: Final = 2**31 - 1
 
 
 async def in_thread(work: Callable[[], Made], cancel: CancelFlag) -> Made:
-    """Return what ``work`` returns, in a thread; a cancelled task raises ``cancel`` and waits."""
+    """Return the result of ``work``, in a thread; a cancelled task raises ``cancel`` and waits."""
     task = asyncio.ensure_future(asyncio.to_thread(work))
     try:
         return await asyncio.shield(task)
@@ -82,7 +82,7 @@ async def in_thread(work: Callable[[], Made], cancel: CancelFlag) -> Made:
         while not task.done():
             try:
                 await asyncio.wait([task])
-            except asyncio.CancelledError:  # once more: the thread is ours all the same
+            except asyncio.CancelledError:  # once more: the thread still has to end
                 continue
         if not task.cancelled():
             task.exception()
@@ -96,11 +96,11 @@ class Market:
     sessions: Int32
     prices: _core.PriceStore
     marks: _core.Marks  # under `legacy` for coverage and analytics alone
-    splits: SplitRows | None = None  # those that count; None on a host without a table
+    splits: SplitRows | None = None  # valid ones; None on a host without a table
     odd_splits: Issues = field(default_factory=Issues.none)
 
     def issues(self) -> Issues:
-        """Return what was noticed about prices and splits; `legacy` has no such issues."""
+        """Return the issues of prices and splits; `legacy` has none."""
         return Issues.concat([Issues.of_parts(self.marks.issues()), self.odd_splits])
 
     def fresh_closes(self, symbols: Sequence[str], days: Int32) -> Floats:
@@ -115,7 +115,7 @@ class Market:
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Book:
-    """What some portfolios are computed from, on whatever market."""
+    """The inputs of some portfolios, apart from the market."""
 
     positions: Positions
     events: Events
@@ -137,7 +137,7 @@ class Book:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What `legacy` reads beside the frames of a chunk, shared by all chunks."""
+    """The inputs of `legacy` beside the frames of a chunk, shared by all chunks."""
 
     today: int  # sessions from it on are current (L32 to L34)
     profiles: _core.ProfileStore | None
@@ -152,7 +152,7 @@ def build_host(
     cached: Prices | None = None,
     has_benchmark: bool = False,
 ) -> Host:
-    """Return what `legacy` reads of profiles and cached prices, hashed once."""
+    """Return the profiles and cached prices for `legacy`, hashed once."""
     return Host(
         today=day_of(today),
         profiles=None if profiles is None else _core.ProfileStore.from_frame(profiles),
@@ -216,10 +216,11 @@ class Checks:
 def build_checks(
     market: Market, days: Int32, settings: Settings, *, closed: int | None = None
 ) -> Checks:
-    """Return what is odd about the closes of each symbol (C1), found once for a run.
+    """Return the findings about the closes of each symbol (C1), made once for a run.
 
-    ``days`` ascend: sessions of the market that closes are expected of, and those before it that
-    are looked at too. ``closed`` is the last session closed by now; None looks for none after it.
+    ``days`` ascend: sessions of the market on which closes are expected, and earlier ones that are
+    examined too. ``closed`` is the last session closed by now; with None, later closes are not
+    checked.
     """
     found = _core.Checks.of(
         market.marks,
@@ -311,7 +312,7 @@ def value_positions(
 ) -> PositionValues:
     """Return market value and unrealized P&L of public positions held on a session (S3 to S6, C6).
 
-    Of each position what is left counts, not the lots of its events. Rounded to cents once. A
+    The remaining part of each position counts, not the lots of its events. Rounded to cents once. A
     portfolio whose days in `opening` lack the session has no values.
     """
     columns = _core.value_positions(
@@ -328,31 +329,31 @@ def value_positions(
 
 
 class Compounded(Frame, kw_only=True):
-    """What returns of sessions come to in periods; NULL and row -1 where one of them has none."""
+    """The compounded returns of sessions in periods; NULL and row -1 where one has no return."""
 
     total: WideDecimals  # product of 1 + return, less 1; not representable from 10^10 on
-    depth: WideDecimals  # trough by peak of the largest fall, less 1; NULL where there is none
-    current: WideDecimals  # the end by the highest value, less 1
+    depth: WideDecimals  # trough divided by peak of the largest fall, less 1; NULL without one
+    current: WideDecimals  # the end divided by the highest value, less 1
     best: WideDecimals
     worst: WideDecimals
     missing: Int64  # first row without a return
     peak: Int64  # last row before the largest fall
     trough: Int64  # first row of its lowest value
-    recovered: Int64  # first row from then on that is not below the peak
+    recovered: Int64  # first later row that is not below the peak
     best_row: Int64  # first row of the highest return
     worst_row: Int64
-    gains: Int64  # how many rows have a return above 0
+    gains: Int64  # number of rows with a return above 0
 
 
 def compound(
     pnl: Int64, basis: Int64, first: UInt32, last: UInt32, *, cancel: CancelFlag | None = None
 ) -> Compounded:
-    """Return what the returns of sessions come to in periods (W1, W2, W4).
+    """Compound the returns of sessions over periods (W1, W2, W4).
 
     Each return, each sum of it and 1, and each product is rounded to 28 digits, ties to even, as
-    `decimal` does in its default context. Sessions of a portfolio stand together, by date; each has
-    a P&L and what it is a return on, not above 0 for no return. ``first`` and ``last`` are the rows
-    of (p,) periods, from the one after that where a period begins.
+    `decimal` does in its default context. The sessions of a portfolio are consecutive, by date;
+    each has a P&L and the amount that the return is a part of, not above 0 for no return. ``first``
+    and ``last`` are rows of (p,) periods; the first one follows the row in which the period begins.
     """
     found = _core.compound(pnl=pnl, basis=basis, first=first, last=last, cancel=cancel)
     return Compounded.of_parts(found)
@@ -367,11 +368,11 @@ def contributions(
     threads: int | None = None,
     cancel: CancelFlag | None = None,
 ) -> Contributions:
-    """Return what each lot added to the P&L of its portfolio (X1, X3, X4, C8).
+    """Return the contribution of each lot to the P&L of its portfolio (X1, X3, X4, C8).
 
-    From `opening.first_day`, exclusive, to `opening.last_day`; the lowest int32 makes a baseline of
-    the last one. With ``days`` what each position added on these under `legacy` (X7), where closes
-    whose changes have more than 38 digits are an `InputError`.
+    The range is from `opening.first_day`, exclusive, to `opening.last_day`; with the lowest int32
+    the last day is a baseline. With ``days`` it returns the contributions of positions on these
+    under `legacy` (X7), where closes whose changes have more than 38 digits are an `InputError`.
     """
     found = _core.contributions(
         book=book,
@@ -402,7 +403,7 @@ def _threads(asked: int | None) -> int:
 
 
 def usable_cores() -> int:
-    """Return on how many cores this process may run."""
+    """Return the number of cores available to this process."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

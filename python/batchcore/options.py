@@ -1,4 +1,4 @@
-"""The options of a run, each stated once: all that takes or shows them derives from it.
+"""The options of a run, each declared once: everything that takes or shows them derives from it.
 
 `RunOptions` is what `run_batch`, `repair`, `PnLCalculator` and `BatchOrchestrator` take as
 keywords; the command line makes its options of the same fields, and the ledger its fingerprint.
@@ -42,7 +42,7 @@ class SharedKeywords(TypedDict, total=False):
 
 
 class OptionKeywords(SharedKeywords, total=False):
-    """Keywords of what takes its settings by position."""
+    """Keywords of functions that take settings by position."""
 
     on_existing: OnExisting
     missing: bool
@@ -82,11 +82,11 @@ class RunOptions:
             every session; `full`: as `portfolio`, and market values, position and factor tables;
             `none`: those columns are not touched.
         beta_weights: Whether `beta_provider_1y` is a share of the `market_value` of the lots with a
-            beta, or of the `equity` (A1). Without effect under `legacy` (L32).
-        resume: Whether to continue a run of the same call that ended early; otherwise
-            everything that is asked for is computed again.
-        wait: Seconds to wait for another run that works on some of the portfolios, until it ends
-            or its lease expires. It is named in a warning of the log.
+            beta, or of the `equity` (A1). No effect under `legacy` (L32).
+        resume: Whether to continue a run of the same call that ended early; otherwise everything
+            requested is computed again.
+        wait: Seconds to wait for another run on some of the portfolios, until it ends or its lease
+            expires. A warning in the log names it.
         settings: All other options; None is `Settings()`.
         progress: Called with phase, chunks done and chunks in all, at least once a second while
             work continues; forward it as your heartbeat.
@@ -134,7 +134,7 @@ class RunOptions:
     progress: Progress | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        """Check the options, and settle those that others decide."""
+        """Check the options, and set those that others determine."""
         if self.settings is None:
             self._settle(settings=Settings())
         if not isinstance(self.settings, Settings):
@@ -179,7 +179,7 @@ def merged(options: RunOptions | None, overrides: Mapping[str, Any]) -> RunOptio
 
 
 def recorded(options: RunOptions | Settings, kind: str) -> dict[str, Any]:
-    """Return the options that the ledger keeps: those of its fingerprint, or its configuration."""
+    """Return the options that the ledger records, of its fingerprint or its configuration."""
     return {
         one.name: _plain(getattr(options, one.name))
         for one in fields(options)

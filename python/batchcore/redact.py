@@ -1,4 +1,4 @@
-"""Passwords kept out of all output, and out of the arguments that `ps` shows."""
+"""Passwords hidden from all output, and from the arguments that `ps` shows."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _OF_ARGUMENT: Final = re.compile(rb"(?i)((?:password|passwd|pwd)=)([^\s&\0]+)")
 
 
 class Redactor:
-    """Takes passwords out of texts: what looks like one, and those that it is to hide."""
+    """Removes passwords from texts: those that look like one, and those given to `hide`."""
 
     def __init__(self) -> None:
         self._hidden: set[str] = set()
 
     def forget(self) -> None:
-        """Hide none of those that were given to `hide`."""
+        """Forget the passwords given to `hide`."""
         self._hidden.clear()
 
     def hide(self, *texts: str | None) -> None:
-        """Take passwords, or URLs with passwords in them, to look for everywhere."""
+        """Add passwords, or URLs with passwords, to hide everywhere."""
         for text in texts:
             if not text:
                 continue
@@ -46,13 +46,13 @@ class Redactor:
 
 
 def _passwords(url: str) -> list[str]:
-    """Return what may be passwords in a URL, whether they are written as they should be or not."""
+    """Return possible passwords in a URL, even in a malformed one."""
     rest = url.partition("://")[2]
     found = [match[2] for match in _PARAMETER.finditer(rest)]
     before, at, place = rest.rpartition("@")
     if at and ":" in before:
         found.append(before.partition(":")[2])
-    # what stands where a port should, as in someone@host:password/database
+    # text in place of a port, as in someone@host:password/database
     ports = (
         host.rpartition("]")[2].partition(":")[2] for host in _HOSTS_END.split(place)[0].split(",")
     )
@@ -60,7 +60,7 @@ def _passwords(url: str) -> list[str]:
 
 
 def hide_arguments() -> None:
-    """Overwrite passwords in the arguments of this process, so that `ps` shows none of them.
+    """Overwrite passwords in the arguments of this process, so that `ps` does not show them.
 
     Linux lets a process write its own memory; elsewhere they stay, and before this is called they
     are there for a moment.

@@ -28,12 +28,12 @@ WRITES: Final = "batchcore_analytic_writes"
 
 
 class Use(enum.Flag):
-    """What needs a column."""
+    """The uses of a column."""
 
     PRICES = enum.auto()  # closes
     LATEST = enum.auto()  # the latest snapshots
     LOTS = enum.auto()  # positions, their partial closes, and the portfolios that hold them
-    ROWS = enum.auto()  # what else each run reads, and the columns that it writes under any policy
+    ROWS = enum.auto()  # further reads of each run, and the columns that it writes under any policy
     SOURCES = enum.auto()  # closes of several sources, see `Schema.price_sources`
     CHANGES = enum.auto()  # `changed_since`
     ANALYTICS = enum.auto()  # analytic columns of snapshots
@@ -42,7 +42,7 @@ class Use(enum.Flag):
     FACTORS = enum.auto()  # factor exposures: A7 and A8
     PROXIES = enum.auto()  # ETFs of factors, where `Schema.factors` does not map them
     VALUES = enum.auto()  # market values of positions
-    LEGACY = enum.auto()  # figures of the policy `legacy`, and what they need
+    LEGACY = enum.auto()  # figures of the policy `legacy`, and their inputs
     GREEKS = enum.auto()  # columns that `legacy` sets to 0
     CLEARED = enum.auto()  # columns that `legacy` sets to NULL, where the host has them (L31)
     PROFILES = enum.auto()  # the cache of company profiles
@@ -53,16 +53,16 @@ class Use(enum.Flag):
     RATES = enum.auto()  # rates between currencies, where `Schema.fx` maps them
 
     HOLDINGS = PRICES | LATEST | LOTS  # beta and sectors of one portfolio
-    RUN = HOLDINGS | ROWS  # each run, whatever its policy and analytics
-    VALUATION = SPLITS | RATES  # what values lots beside closes, where the `Schema` maps it
-    ROLLFORWARD = RUN | VALUATION  # runs of that policy, whatever their analytics
+    RUN = HOLDINGS | ROWS  # each run, under any policy and analytics
+    VALUATION = SPLITS | RATES  # further data that value lots, if the `Schema` maps them
+    ROLLFORWARD = RUN | VALUATION  # runs of that policy, with any analytics
 
 
 NOTHING: Final = Use(0)
 
 
 class Kind(enum.StrEnum):
-    """A type as binary COPY sends it; `OTHER` is one that batchcore cannot read."""
+    """A type in binary COPY; `OTHER` is one that batchcore cannot read."""
 
     UUID = "uuid"
     DATE = "date"
@@ -101,9 +101,9 @@ class Column(NamedTuple):
     name: str
     type: str  # where `migrate` makes it, with ``!`` for NOT NULL
     reads: Use = NOTHING  # or writes into new rows only
-    writes: Use = NOTHING  # in rows that exist too
+    writes: Use = NOTHING  # also in existing rows
     default: str = ""  # as SQL
-    references: str = ""  # the table that it is a foreign key to
+    references: str = ""  # the table that it references
 
     @property
     def uses(self) -> Use:
@@ -112,12 +112,12 @@ class Column(NamedTuple):
 
     @property
     def not_null(self) -> bool:
-        """Whether `migrate` makes it NOT NULL."""
+        """Whether `migrate` creates it NOT NULL."""
         return self.type.endswith("!")
 
     @property
     def declared(self) -> str:
-        """Its type as PostgreSQL takes it."""
+        """Its type in the syntax of PostgreSQL."""
         return self.type.rstrip("!")
 
     @property
@@ -132,7 +132,7 @@ class Column(NamedTuple):
 
     @property
     def kind(self) -> Kind:
-        """How its values travel."""
+        """Its type in binary COPY."""
         return _KINDS.get(self.type_name) or Kind(self.type_name)
 
 
@@ -142,19 +142,19 @@ class Table(NamedTuple):
     name: str
     columns: tuple[Column, ...]
     key: tuple[str, ...] = ("id",)
-    unique: tuple[str, ...] = ()  # beside the key
-    found_by: tuple[str, ...] = ()  # what tells rows apart and the catalog is asked for
+    unique: tuple[str, ...] = ()  # further columns
+    found_by: tuple[str, ...] = ()  # the key that the catalog is checked for
     inserts: Use = NOTHING
-    optional: Use = NOTHING  # what can do without the table
+    optional: Use = NOTHING  # uses that work without the table
     revision: str = "0001"  # which creates it
-    grants: tuple[str, ...] = ()  # what a run may do with a table of batchcore's own
+    grants: tuple[str, ...] = ()  # privileges of a run on a table of batchcore's own
 
     def needed(self, uses: Use) -> tuple[Column, ...]:
         """Return the columns that some uses need."""
         return tuple(column for column in self.columns if column.uses & uses)
 
     def is_required(self, uses: Use) -> bool:
-        """Return whether some uses cannot do without the table."""
+        """Return whether some uses need the table."""
         return any(column.uses & uses & ~self.optional for column in self.columns)
 
     def names(self, uses: Use) -> tuple[str, ...]:
@@ -188,9 +188,9 @@ class Index(NamedTuple):
 def _tables(listed: str) -> dict[str, Table]:
     """Return tables by name.
 
-    Of each there is a line with its name, then indented lines: of ``columns | what reads them |
-    what writes them``, with commas between columns, each as ``name type = default -> table``; and
-    of ``attribute: words; ...``.
+    Each has a line with its name, then indented lines: ``columns | uses that read them | uses that
+    write them``, with columns separated by commas, each as ``name type = default -> table``; and
+    ``attribute: words; ...``.
     """
     made = {}
     for block in re.split(r"\n(?=\w)", listed.strip()):
@@ -381,10 +381,10 @@ users
     unique: email
 """)
 )
-"""The host's tables by name, in an order that foreign keys allow."""
+"""The host's tables by name, in the order of foreign keys."""
 
 SPLITS: Final = "splits"
-"""What templates and scales call the table that `Schema.splits` maps."""
+"""The name in templates and scales of the table that `Schema.splits` maps."""
 
 SPLIT_TABLE: Final = _tables("""
 splits
@@ -393,10 +393,10 @@ splits
     created_at timestamptz!, updated_at timestamptz! | changes
     key: symbol ex_date
 """)[SPLITS]
-"""The table of splits: a host maps its own, and no migration makes one."""
+"""The table of splits, which a host maps and no migration creates."""
 
 RATES: Final = "fx"
-"""What templates and scales call the table that `Schema.fx` maps."""
+"""The name in templates and scales of the table that `Schema.fx` maps."""
 
 RATE_TABLE: Final = _tables("""
 fx
@@ -404,13 +404,13 @@ fx
     updated_at timestamptz | changes
     key: base quote date
 """)[RATES]
-"""The table of rates: a host maps its own, and no migration makes one."""
+"""The table of rates, which a host maps and no migration creates."""
 
 CURRENCY: Final = Column("currency", "varchar(3)", Use.RATES)
 """The column with the currency of a position or of a profile, which `Schema.fx` names."""
 
 CURRENCY_TABLES: Final = ("positions", "company_profiles")
-"""Where that column may be."""
+"""The tables that may have that column."""
 
 _SNAPSHOT: Final = HOST["portfolio_snapshots"]
 
@@ -431,10 +431,10 @@ def snapshot_figures(uses: Use) -> tuple[str, ...]:
 
 
 RULE_COLUMNS: Final = snapshot_figures(Use.RUN)
-"""Columns of a snapshot that S5 to S9 name, and every policy writes."""
+"""Columns of a snapshot named in S5 to S9, which every policy writes."""
 
 COUNT_COLUMNS: Final = tuple(name for name in RULE_COLUMNS if SNAPSHOT_SCALES[name] == 0)
-"""Those that count positions."""
+"""Columns that count positions."""
 
 OWN: Final[Mapping[str, Table]] = MappingProxyType(
     _tables("""

@@ -1,4 +1,4 @@
-"""Shares of the portfolios: which of n parts each id belongs to, the same for ever."""
+"""Shards of the portfolios: the share of each id, which never changes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Shard = tuple[int, int]
 """Number of a shard, from 1, and how many there are."""
 
 HASHED: Final = 4
-"""Bytes of a digest that decide."""
+"""Bytes of a digest that determine the shard."""
 
 
 def in_shard(ids: npt.NDArray[np.uint8], shard: Shard | None) -> npt.NDArray[np.bool_]:
-    """Return which of some portfolios, (n, 16) uint8, are in a shard; None has them all.
+    """Return which portfolios, (n, 16) uint8, are in a shard; None contains all.
 
     The first four bytes of the SHA-256 of the 16 bytes of an id, as a big-endian number modulo the
     number of shards, count the shards from 0.

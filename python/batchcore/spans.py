@@ -1,4 +1,4 @@
-"""Sorted ranges of days: which of them are known, and which are not."""
+"""Sorted ranges of days, known or missing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Spans = tuple[Span, ...]
 
 
 class Window(NamedTuple):
-    """Symbols, as spelt, and the first and last day that are wanted of them."""
+    """Symbols, as spelt, and the first and last day wanted."""
 
     symbols: tuple[str, ...]
     first: int
@@ -20,7 +20,7 @@ class Window(NamedTuple):
 
 
 def gaps(spans: Spans, first: int, last: int) -> list[Span]:
-    """Return the parts of a window that spans leave out, ascending."""
+    """Return the parts of a window that are in no span, ascending."""
     found = []
     for start, end in spans:
         if end < first:

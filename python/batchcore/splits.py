@@ -1,4 +1,4 @@
-"""Which rows of a table of splits count, and what was odd about the others (C3)."""
+"""The valid rows of a table of splits, and the issues of the others (C3)."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _SHOWN: Final = {
 
 
 def counting(rows: SplitRows) -> tuple[SplitRows, Issues]:
-    """Return the splits that count, at most one of a symbol and ex-date, and `bad_split` of others.
+    """Return the valid splits, at most one of a symbol and ex-date, and `bad_split` for the others.
 
-    Rows of one normalised symbol and ex-date count once if they say the same, else not at all; rows
-    with a NULL or blank symbol are ignored (C3).
+    Rows of one normalised symbol and ex-date count once if they agree, else not at all; rows with a
+    NULL or blank symbol are ignored (C3).
     """
     name = [normalised(symbol) for symbol in rows.symbol.table()]
     place = {one: at for at, one in enumerate(sorted(set(name)))}
@@ -70,24 +70,24 @@ def restates(mapped: Splits) -> bool:
 
 
 def restates_earlier(mapped: Splits) -> bool:
-    """Return whether a split changes the quantities of all days before it, whenever they are.
+    """Return whether a split changes the quantities of all days before it.
 
-    Where closes are as traded and quantities as entered, it only does so of positions with an event
-    on its ex-date or later: what that closed is restated to the entry (C4, C5).
+    With closes as traded and quantities as entered, it does so only for positions with an event on
+    or after its ex-date, whose quantity is restated to the entry (C4, C5).
     """
     return (mapped.price_basis == "adjusted") != (mapped.quantity_basis == "current")
 
 
 def quotients(rows: SplitRows) -> list[tuple[int, Fraction]]:
-    """Return ex-date and quotient of splits that count, by ex-date."""
+    """Return ex-date and quotient of valid splits, by ex-date."""
     return sorted((int(rows.day.values[at]), _quotient(rows, at)) for at in range(len(rows)))
 
 
 def shares_of_close(rows: SplitRows, day: int) -> Fraction:
-    """Return how many shares from before the splits one share of a day stands for.
+    """Return the number of shares from before the splits that one share of a day equals.
 
     Multiplied by it, closes of all days are of the same shares: their quotient is the return (C5).
-    The splits are those of one symbol, and count.
+    The splits are valid ones of one symbol.
     """
     if rows.price_basis == "adjusted":
         return Fraction(1)
@@ -96,7 +96,7 @@ def shares_of_close(rows: SplitRows, day: int) -> Fraction:
 
 
 def _fault(rows: SplitRows, at: int) -> str:
-    """Return the first column at fault of a row that does not count, and its value."""
+    """Return the first faulty column of an invalid row, and its value."""
     state = State(int(rows.day.state[at]))
     if state != State.VALUE:
         return f"ex_date = {_SHOWN[state]}"

@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full, or cannot show every character."""
+"""Standard streams that are closed, full, or unable to show every character."""
 
 import os
 import sys
@@ -8,9 +8,10 @@ _MODES: Final = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
 
 
 def open_streams() -> None:
-    """Put the null device in the place of streams that are closed, and let stdout show any text.
+    """Replace closed streams by the null device, and let stdout show any text.
 
-    Else the first connection would get the number of such a stream, and what is written to that.
+    Otherwise the first connection would get the file descriptor of such a stream, and everything
+    written to it.
     """
     for number, (name, mode) in enumerate(_MODES):
         try:
@@ -25,9 +26,9 @@ def open_streams() -> None:
 
 
 def silence(stream: TextIO) -> None:
-    """Let a stream that cannot be written to lead nowhere.
+    """Redirect a stream that cannot be written to the null device.
 
-    Python would try once more at its end, and give the process an exit code of its own.
+    Python would try again at exit, and set an exit code of its own.
     """
     try:
         number, null = stream.fileno(), os.open(os.devnull, os.O_WRONLY)
@@ -38,7 +39,7 @@ def silence(stream: TextIO) -> None:
 
 
 def write_stderr(line: str) -> None:
-    """Print a line on stderr; one that cannot be printed is lost."""
+    """Print a line on stderr; ignore a line that cannot be printed."""
     try:
         sys.stderr.write(f"{line}\n")
         sys.stderr.flush()

@@ -4,7 +4,7 @@ from enum import IntEnum
 from typing import Final
 
 MAX_SCALE: Final = 18
-"""The largest scale whose unit fits 64 bits."""
+"""The largest scale with a unit that fits 64 bits."""
 
 CENTS: Final = 2
 """Scale of money columns."""
@@ -31,7 +31,7 @@ FACTOR_ETFS: Final = (
     "QUAL",
     "USMV",
 )
-"""The ETFs that factor betas are taken against (A7)."""
+"""The ETFs of the factor betas (A7)."""
 
 MARKET: Final = FACTOR_ETFS[0]
 """The symbol whose returns those of others are regressed on (A5, A6)."""
@@ -56,7 +56,7 @@ class Mark(IntEnum):
 
 
 class LotKind(IntEnum):
-    """What a lot is to the analytics."""
+    """The kind of a lot in the analytics."""
 
     STOCK = 0
     OPTION = 1

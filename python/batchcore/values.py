@@ -1,7 +1,7 @@
 """Single values as the rules read and round them: texts, decimals, days, currencies.
 
-The decimal context of the rules has 160 digits and traps `Inexact`: all is exact but what a rule
-rounds.
+The decimal context of the rules has 160 digits and traps `Inexact`: everything is exact except
+where a rule rounds.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def r2(value: Decimal) -> Decimal:
 def r6(numerator: Decimal, denominator: Decimal) -> Decimal:
     """Return the quotient to 6 decimals, half away from zero, never a negative zero.
 
-    160 digits are enough not to round twice: a quotient of amounts in cents below 10^20 that is not
-    a tie is further from one than 10^-30.
+    160 digits avoid double rounding: a quotient of amounts in cents below 10^20 that is not a tie
+    is further from one than 10^-30.
     """
     with localcontext(EXACT) as context:
         context.traps[Inexact] = False
@@ -106,9 +106,9 @@ class Currency:
 
 
 def currency(text: str | None) -> Currency | None:
-    """Return what a text names; None for NULL and blanks.
+    """Return the currency that a text names; None for NULL and blanks.
 
-    GBp and ZAc are subunits as they are spelt, GBX and ILA in upper and lower case.
+    GBp and ZAc are subunits in this spelling only, GBX and ILA in upper and lower case.
     """
     spelt = (text or "").strip(" ")
     name = normalised(spelt)
@@ -121,7 +121,7 @@ def currency(text: str | None) -> Currency | None:
 def text_state(text: str | None) -> State:
     """Return why a text has no value, or that it has one.
 
-    Bytes that are no UTF-8 are what `bytes.decode` makes of them with ``surrogateescape``.
+    Bytes that are not UTF-8 are decoded with ``surrogateescape``.
     """
     if text is None:
         return State.NULL
@@ -129,14 +129,14 @@ def text_state(text: str | None) -> State:
 
 
 def shown(text: str) -> str:
-    """Return `text` with a backslash, an x and two digits for each byte that is no UTF-8."""
+    """Return `text` with a backslash, an x and two digits for each byte that is not UTF-8."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def from_double(value: float, scale: int) -> Decimal:
     """Return a double as its column is read: its exact value, half away from zero at `scale`.
 
-    NaN and the infinities stay what they are. A double of 2^53 and more has no decimals.
+    NaN and the infinities are returned unchanged. A double of 2^53 and more has no decimals.
     """
     exact = Decimal(value)
     if not exact.is_finite() or abs(exact) >= _WHOLE_DOUBLES:
@@ -160,7 +160,7 @@ def decimal_state(value: Decimal | None, scale: int) -> State:
 
 
 def cents_state(value: Decimal | None, scale: int) -> State:
-    """Return the state of an amount stored at `scale` that equity is rolled on from (S8)."""
+    """Return the state of an amount stored at `scale` from which equity continues (S8)."""
     state = decimal_state(value, scale)
     if value is not None and state == State.VALUE and not representable(value, CENTS):
         return State.NOT_REPRESENTABLE
@@ -168,7 +168,7 @@ def cents_state(value: Decimal | None, scale: int) -> State:
 
 
 def day_state(day: int | None) -> State:
-    """Return why a date is no day, or that it is one."""
+    """Return why a date is not a day, or that it is one."""
     if day is None:
         return State.NULL
     return State.NON_FINITE if day == INFINITE_DAY else State.VALUE
@@ -180,7 +180,7 @@ def iso(day: int) -> str:
 
 
 def present(value: _T | None) -> _T:
-    """Return a value that was judged before to be no NULL."""
+    """Return a value that is known not to be NULL."""
     if value is None:
         raise InternalError("a NULL was taken for a value")
     return value

@@ -1,4 +1,4 @@
-"""Words of messages that agree with numbers, and values as texts and as JSON has them."""
+"""Words of messages that agree with numbers, and values as texts and for JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def counted_are(count: int, noun: str) -> str:
 
 
 def of_rows(part: int, rows: int, one: str, more: str) -> str:
-    """Return how many of some rows sent, with the verb that agrees with it."""
+    """Return how many of the rows sent, with a verb that agrees."""
     return f"{part:,} of {counted(rows, 'row')} sent {one if part == 1 else more}"
 
 
@@ -30,13 +30,13 @@ def differ(count: int) -> str:
 
 
 def short(value: Decimal) -> str:
-    """Return a decimal without zeros at its end."""
+    """Return a decimal without trailing zeros."""
     text = f"{value:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401  # of any depth
-    """Return a value as JSON can hold it: decimals, dates, moments in UTC, and ids as text."""
+    """Return a value for JSON: decimals, dates, moments in UTC, and ids as text."""
     match value:
         case Decimal():
             return f"{value:f}"

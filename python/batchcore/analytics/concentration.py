@@ -1,4 +1,4 @@
-"""How concentrated portfolios are in few symbols (A3)."""
+"""Concentration of portfolios in few symbols (A3)."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class Concentration:
 def concentration(
     *, portfolio: Integers, symbol: Integers, value: Floats, portfolios: int
 ) -> Concentration:
-    """Return how concentrated each of p portfolios is (A3); lots of the same symbol are merged.
+    """Return the concentration of each of p portfolios (A3); lots of the same symbol are merged.
 
-    The weight of a symbol is the absolute value of its lots, long and short added, by that of all
-    lots of the portfolio.
+    The weight of a symbol is the absolute value of its lots, long and short added, divided by that
+    of all lots of the portfolio.
     """
     symbols = int(symbol.max(initial=0)) + 1
     pair = portfolio.astype(np.int64) * symbols + symbol

@@ -22,7 +22,7 @@ class FactorExposures:
     NaN without a lot that has a beta against the factor.
     """
 
-    value: Floats  # `dollar` by equity; NaN where that is not above 0, too
+    value: Floats  # `dollar` divided by equity; also NaN where that is not above 0
     dollar: Floats
 
 

@@ -39,19 +39,19 @@ class FactorBetas:
 def factor_betas(returns: Floats, factors: Floats, *, method: str = "ridge") -> FactorBetas:
     """Return the betas of each symbol against the factor ETFs, over the last 90 sessions (A7).
 
-    An ETF counts that has a return on at least 60 of these sessions. A symbol's regression is over
-    those on which it and all ETFs that count have one; at least 60.
+    An ETF counts if it has a return on at least 60 of these sessions. A symbol's regression covers
+    the sessions on which it and all ETFs that count have one; at least 60.
 
     Estimator ``ridge``: the ETFs' returns standardised to mean 0 and deviation 1 (ddof 0) over the
-    sessions of the regression, penalty 1.0 a session, intercept not penalised; betas turned back to
-    the units of returns, by the deviation of the ETF. ``ols``: least squares with intercept.
+    sessions of the regression, penalty 1.0 a session, intercept not penalised; betas are converted
+    back to the units of returns by the deviation of the ETF. ``ols``: least squares with intercept.
 
     An ETF without variance (a standard deviation not above 1e-12) has beta 0 under ``ridge``. Under
     ``ols`` there are no betas where ETFs that count depend on each other linearly. A symbol without
     variance has betas 0. An ETF among the symbols is treated like any other.
 
     Returns are (d, u) and (d, f) of `simple_returns`, NaN where there is none. Rows before the last
-    90 play no part; where there are fewer, the missing have no returns.
+    90 are ignored; if there are fewer, the missing ones have no returns.
 
     Raises:
         ConfigError: ``method`` is none of `METHODS`.
@@ -101,7 +101,7 @@ def _ols(x: Floats, y: Floats) -> Floats:
 
 
 def _standardised(x: Floats) -> tuple[Floats, Floats]:
-    """Return columns of mean 0 and deviation 1, and what they were divided by.
+    """Return columns of mean 0 and deviation 1, and their divisors.
 
     A column without variance becomes 0.
     """

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     Positions = npt.NDArray[np.intp]
 
 ALIKE = 2  # a block holds groups of up to twice the rows of its smallest
-FEW = 8  # up to which all groups are alike
+FEW = 8  # up to which all groups are treated alike
 
 
 def grouped_sum(group: Integers, values: npt.NDArray[Any], groups: int) -> Floats:
     """Return the sums of the rows of (l, s) values by group, one row after another: (groups, s).
 
-    `np.add.reduceat` sums pairwise: there, a row of zeros may change the last digit.
+    `np.add.reduceat` sums pairwise, so that a row of zeros may change the last digit.
     """
     bins = group.astype(np.intp)
     sums = np.empty((values.shape[1], groups))
@@ -35,9 +35,9 @@ def grouped_sum(group: Integers, values: npt.NDArray[Any], groups: int) -> Float
 def blocks_of_groups(
     group: Integers, groups: int, width: int, limit: int
 ) -> Iterator[tuple[Positions, Positions]]:
-    """Yield all groups that have rows, in blocks of groups of about the same number of rows.
+    """Yield all groups with rows, in blocks of groups with about the same number of rows.
 
-    Of each block its groups, (b,), and the rows of each, (b, k), filled up with l. A row takes
+    Each block has its groups, (b,), and the rows of each, (b, k), padded with l. A row takes
     ``width`` elements; a block has at most ``limit``, unless a single group needs more.
     """
     counts = np.bincount(group.astype(np.intp), minlength=groups)

@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from batchcore.analytics.grouped_sums import Integers
     from batchcore.frames import Bools, Bytes, Floats, Int64
 
-SESSIONS: Final = 30  # answered for at a time: 155 rows of returns serve them
+SESSIONS: Final = 30  # sessions computed at a time: 155 rows of returns serve them
 BLOCK: Final = 1 << 18  # float64 of a block: 2 MiB, about what the second-level cache holds
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class PortfolioBeta:
-    """Betas of portfolios, and what the market explains of their returns (A6), all (p, s).
+    """Betas of portfolios, and how much of their returns the market explains (A6), all (p, s).
 
-    Without a beta, which is NaN, there is no R² either; of that, `observations` are the sessions of
-    the regression, 0 where there is none.
+    Without a beta, which is NaN, there is no R² either; `observations` are the sessions of its
+    regression, 0 where there is none.
     """
 
     beta: Floats
@@ -55,9 +55,9 @@ def portfolio_beta(
     """Return the beta of each portfolio, and the fit of its returns to the market's (A6).
 
     Beta is ``sum(v * beta) / E`` over public LONG and SHORT lots whose symbol has a beta on the
-    session. R² is that of the returns which these lots, at the weights ``v / E`` of the session,
-    had over the last 90 sessions, of the last 126 of the calendar, on which all of them and the
-    market have a return; at least 60.
+    session. R² is that of the returns of these lots, at the weights ``v / E`` of the session, over
+    the last 90 sessions, of the last 126 of the calendar, on which all of them and the market have
+    a return; at least 60.
 
     NaN and 0 where the equity is not above 0, and without a lot that counts. R² is NaN with fewer
     than 60 sessions, and where the market or the portfolio has no variance: a standard deviation
@@ -65,8 +65,8 @@ def portfolio_beta(
 
     Lots are described in `batchcore.analytics`; ``symbol`` is a column of ``beta``, (s, u) of
     `symbol_betas`, and of ``returns``, (d, u) of `simple_returns`. The last s rows of these and of
-    ``market``, (d,) returns of SPY, are the sessions of ``value``. Rows before the last s + 125
-    play no part; where there are fewer, the missing have no returns.
+    ``market``, (d,) returns of SPY, are the sessions of ``value``. Rows before the last s + 125 are
+    ignored; if there are fewer, the missing ones have no returns.
     """
     sessions = value.shape[1]
     returns = np.ascontiguousarray(last_rows(returns, sessions + LOOK - 1).T)
@@ -143,11 +143,11 @@ def _last_common(
 ) -> tuple[Floats, Floats, Int64]:
     """Return x and y, (b, s, 90), on the last rows without a gap, and how many there are, (b, s).
 
-    Where there are fewer than 90, they stand at the end, and zeros before them.
+    If there are fewer than 90, they are at the end, with zeros before them.
     """
     portfolios, sessions, rows = y.shape
     used = weights != 0
-    # Which rows have a gap depends on which lots are used, and these seldom change.
+    # The rows with a gap depend on the lots used, which seldom change.
     changed = np.ones((portfolios, sessions), dtype=np.bool_)
     changed[:, 1:] = (used[:, 1:] != used[:, :-1]).any(axis=2)
     which = np.cumsum(changed).reshape(changed.shape) - 1

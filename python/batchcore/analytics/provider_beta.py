@@ -61,7 +61,7 @@ def beta_coverage(
     beta: Floats,
     portfolios: int,
 ) -> Floats:
-    """Return the share of each of p portfolios that has a beta that is not 0 (A1).
+    """Return the share of each of p portfolios with a beta other than 0 (A1).
 
     By absolute value, of all public LONG and SHORT lots; 0 where these have none.
     """

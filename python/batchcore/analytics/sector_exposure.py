@@ -57,7 +57,7 @@ RENAMED: Final = {
 
 
 def sector_of(sector: str | None, *, is_etf: bool | None, kind: int) -> str:
-    """Return the name of the sector that a lot counts in, by what its profile says (A2).
+    """Return the name of the sector of a lot, from its profile (A2).
 
     ``kind`` is of `units.LotKind`. Blanks at the ends of a sector do not count.
     """
@@ -72,7 +72,7 @@ def sector_of(sector: str | None, *, is_etf: bool | None, kind: int) -> str:
 def sector_tag(sector: str | None, *, is_etf: bool | None, kind: int) -> str:
     """Return the name of the sector tag of a position: always one of `SECTORS` (A2).
 
-    A sector that is none of them counts as unknown: a tag of any other name would be the user's.
+    Any other sector counts as unknown: a tag of another name would be the user's.
     """
     name = sector_of(sector, is_etf=is_etf, kind=kind)
     return name if name in SECTORS else UNKNOWN
@@ -83,8 +83,8 @@ def sector_exposure(
 ) -> Floats:
     """Return the share of each portfolio in each of k sectors (A2): absolute value by equity.
 
-    ``sector`` is (l,): which of the caller's k names `sector_of` gives. (p, s, k); NaN where a
-    sector has no value, and where the equity is not above 0.
+    ``sector`` is (l,): the index of the name from `sector_of` among the caller's k names. (p, s,
+    k); NaN where a sector has no value, and where the equity is not above 0.
     """
     portfolios, sessions = equity.shape
     group = portfolio.astype(np.intp) * sectors + sector
@@ -101,8 +101,7 @@ def over_and_underweights(
 ) -> dict[str, float]:
     """Return the share of a portfolio less the weight of a benchmark, by sector, sorted (A2).
 
-    Sectors of the benchmark are renamed as `sector_of` does; weights that come to the same name are
-    added.
+    Sectors of the benchmark are renamed as by `sector_of`; weights of the same name are added.
     """
     difference = dict(exposure)
     for name, weight in benchmark.items():

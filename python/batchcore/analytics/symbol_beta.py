@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from batchcore.frames import Bools, Floats, Int64
 
 METHOD: Final = "OLS_SIMPLE"
-"""What `position_market_betas` calls this regression."""
+"""The name of this regression in `position_market_betas`."""
 
 PARAMETERS: Final = 2
 COLUMNS: Final = 64  # of a block: its five moments stay in the second-level cache
-SHIFTED: Final = 1e-4  # sums about 0 lose as many digits as this share of them is the variance
+SHIFTED: Final = 1e-4  # least share of the variance in a sum about 0
 CLOSE_FIT: Final = 1e-5  # the same of a residual variance that is a difference
 
 
@@ -76,8 +76,8 @@ def symbol_betas(returns: Floats, market: Floats, *, sessions: int = 1) -> Symbo
     standard deviation not above 1e-12.
 
     Returns are (d, u) of `simple_returns`, NaN where there is none, ``market`` (d,) those of SPY;
-    the last ``sessions`` rows, s, are those to answer for. Rows before the last ``sessions + 125``
-    play no part; where there are fewer, the missing have no returns.
+    the result is for the last ``sessions`` rows, s. Rows before the last ``sessions + 125`` are
+    ignored; if there are fewer, the missing ones have no returns.
 
     Source:
         A5; Greene, Econometric Analysis (2012), sections 3.2 and 4.5.

@@ -19,13 +19,13 @@ BLOCK: Final = 1 << 17  # float64 of a block: 1 MiB, which the second-level cach
 def realized_volatility(daily_return: Floats, *, sessions: int, window: int) -> Floats:
     """Return the annualised standard deviation of each portfolio's last returns (A4): (p, s).
 
-    Estimator: ddof 1, over the last ``window`` returns that are there, the session's own included,
-    times ``sqrt(252)``; NaN with fewer, 0 up to the noise of float64 where they are all the same.
+    Estimator: ddof 1, over the last ``window`` existing returns, the session's own included, times
+    ``sqrt(252)``; NaN with fewer, 0 up to the noise of float64 where they are all the same.
 
     Args:
         daily_return: (p, h) stored returns of each portfolio, oldest first; NaN for NULL and where
             it has no snapshot.
-        sessions: The last so many columns are those to answer for, s.
+        sessions: Number of last columns with a result, s.
         window: Returns that count, 2 or more: 21 or 63.
     """
     portfolios, columns = daily_return.shape

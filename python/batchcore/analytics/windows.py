@@ -1,4 +1,4 @@
-"""Windows of sessions: which of them count, and sums over them."""
+"""Windows of sessions, and sums over them."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
     from batchcore.frames import Bools, Floats, Int64
 
 LOOK: Final = 126
-"""Sessions up to and including the one in question that a regression looks at: half a year."""
+"""Sessions that a regression covers, up to and including its own: half a year."""
 
 WINDOW: Final = 90
-"""Of the sessions looked at that have what is needed, how many of the last ones count."""
+"""Maximum number of usable sessions in a regression, the last ones."""
 
 LEAST: Final = 60
-"""With fewer of them there is no regression."""
+"""Minimum number of usable sessions in a regression."""
 
 NO_DEVIATION: Final = 1e-12
-"""A standard deviation of returns not above this is none: it is the noise of float64."""
+"""A standard deviation of returns up to this counts as 0: it is the noise of float64."""
 
 
 def last_rows(values: Floats, rows: int) -> Floats:
-    """Return the last ``rows`` rows, with rows of NaN before them where there are fewer."""
+    """Return the last ``rows`` rows, preceded by rows of NaN if there are fewer."""
     missing = rows - len(values)
     if missing <= 0:
         return values[len(values) - rows :]
@@ -42,20 +42,21 @@ def to_front(values: npt.NDArray[Any], valid: Bools) -> npt.NDArray[Any]:
 
 
 def counts_before(valid: Bools) -> Int64:
-    """Return how many values of each column are valid before each row, and in all: (d + 1, u)."""
+    """Return the number of valid values of each column before each row, and in all: (d + 1, u)."""
     counts = np.zeros((len(valid) + 1, valid.shape[1]), dtype=np.int64)
     np.cumsum(valid, axis=0, out=counts[1:])
     return counts
 
 
 def window_sums(moments: Floats, start: Int64, length: Int64) -> Floats:
-    """Return sums over windows, each from its own values alone and in an order of its own.
+    """Return sums over windows, each from its own values only, in a fixed order.
 
     A window is cut into pieces whose lengths are powers of two; the sums of all pieces of a length
-    come from those of half of it. So, other than with prefix sums, a value outside a window has no
+    come from those of half of it. So, unlike with prefix sums, a value outside a window has no
     influence, and a window has the same sum to the last digit wherever its array begins.
 
-    Of (m, d, u) finite values, and (s, u) windows with a first row and a length, it is (m, s, u).
+    For (m, d, u) finite values, and (s, u) windows with a first row and a length, the result is (m,
+    s, u).
     """
     many, _, columns = moments.shape
     sums = np.zeros((many, *start.shape))

@@ -1,1 +1,1 @@
-"""Which lots made a P&L: what `explain` shows (docs/semantics.md, X1 to X8)."""
+"""The lots that made a P&L, as `explain` shows them (docs/semantics.md, X1 to X8)."""

@@ -1,4 +1,4 @@
-"""The stored rows of one portfolio, and what lies around their P&L (X4, X5)."""
+"""The stored rows of one portfolio, with the context of their P&L (X4, X5)."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ Cell = Decimal | str | None
 
 
 class ChainRows:
-    """The rows of one portfolio that are explained, at least one."""
+    """The explained rows of one portfolio, at least one."""
 
     chains: Links  # each with the row that it goes on from
     has_contributions: bool  # not a baseline alone (X3)
 
     def __init__(self, policy: PolicyAudit, stored: StoredRows, rows: Int64, flows: Flows) -> None:
-        """Take all stored rows, which of them are explained, and flows of their days."""
+        """Take all stored rows, the explained ones among them, and the flows of their days."""
         self._policy, self._stored, self._rows = policy, stored, rows
         self._candidates = policy.previous(stored)
         self._before = self._candidates[0][rows]
@@ -41,7 +41,7 @@ class ChainRows:
             (day, amount) for day, amount in _usable(flows) if self._counts(day, self._every)
         ]
         begins = not policy.of_day and bool(self.chains.first[0])
-        # A range that begins with a baseline goes on from it (X4).
+        # A range that begins with a baseline continues from it (X4).
         self._explained = range(1 if begins and len(rows) > 1 else 0, len(rows))
         self.has_contributions = not begins or len(rows) > 1
 
@@ -57,14 +57,14 @@ class ChainRows:
 
     @property
     def half_cents(self) -> int:
-        """By how many half cents P&L and contributions may differ (X2)."""
+        """Number of half cents by which P&L and contributions may differ (X2)."""
         rows = np.array([len(self._rows)])
         later = np.array([int((~self.chains.first).sum())])
         return int(self._policy.half_cents(rows, later)[0])
 
     @property
     def daily_pnl(self) -> Decimal | None:
-        """Sum of the stored `daily_pnl`; None if one is no number."""
+        """Sum of the stored `daily_pnl`; None if one is not a number."""
         values = [self._cell("daily_pnl", row) for row in self._rows.tolist()]
         known = [one for one in values if isinstance(one, Decimal)]
         return total(known) if len(known) == len(values) else None
@@ -126,11 +126,11 @@ class ChainRows:
         ):
             return False
         if before < 0:
-            return True  # what a first row opened with is not stored
+            return True  # the opening equity of a first row is not stored
         start = self._cell("equity_balance", before)
         of_day = self._policy.of_day
         if of_day and (start is None or start == 0):
-            return True  # it went on from the column of the portfolio (L6)
+            return True  # it continued from the column of the portfolio (L6)
         if not isinstance(start, Decimal):
             return False
         with localcontext(EXACT):
@@ -138,9 +138,9 @@ class ChainRows:
             return abs(equity - start - pnl - flow) <= (_CENT if of_day else 0)
 
     def cells(self, expected: ExpectedRows) -> tuple[ComparedCell, ...]:
-        """Return the P&L columns of rows beside what they should be, of rows that differ.
+        """Return stored and expected P&L columns of rows that differ.
 
-        Of a single row all columns come.
+        A single row has all columns.
         """
         found: list[ComparedCell] = []
         for at, row in enumerate(self._rows.tolist()):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt  # callers may look at types
+import datetime as dt  # imported for type annotations only
 import logging
 import uuid
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
@@ -57,16 +57,16 @@ if TYPE_CHECKING:
 log = logging.getLogger("batchcore")
 
 BY_LOT: Final = ("lot", "position")
-"""What rows of one portfolio alone may be grouped by."""
+"""Keys by which only the rows of one portfolio may be grouped."""
 
 BY_SUMS: Final = ("symbol", "sector", "type", "class", "portfolio")
-"""What rows may be grouped by of any number of portfolios."""
+"""Keys by which the rows of any number of portfolios may be grouped."""
 
 LANES: Final = 3
-"""Chunks side by side: two that are loaded, and one that is computed."""
+"""Chunks in progress: two being loaded, and one being computed."""
 
 ROWS_OF_A_CHUNK: Final = 100_000
-"""Snapshots that are held at a time at most."""
+"""Maximum snapshots held at a time."""
 
 
 async def explain(
@@ -82,30 +82,30 @@ async def explain(
 ) -> Explanation:
     """Return which lots made the P&L of a stored session, or of a range; write nothing.
 
-    Of one portfolio the rows are its lots, or groups of them, with what lies around: equity, flows,
-    rounding. Of several they are sums over all of their lots, computed natively, a chunk of
-    portfolios at a time. Contributions are exact; with the rounding they are the stored P&L.
-    Where the data have changed since, the answer is not `explained`, and says what is stored and
-    what would be computed. Everything is read from one snapshot of the database, for several
-    portfolios on two connections where there are as many.
+    For one portfolio the rows are its lots, or groups of them, with their context: equity, flows,
+    rounding. For several they are sums over all of their lots, computed natively, a chunk of
+    portfolios at a time. Contributions are exact; with the rounding they add up to the stored P&L.
+    If the data have changed since, the answer is not `explained`, and shows stored and computed
+    values. Everything is read from one snapshot of the database, for several portfolios on two
+    connections if available.
 
     Args:
         db: A database URL, an `asyncpg.Pool` or Connection, or an SQLAlchemy `AsyncEngine`,
             `AsyncConnection` or `AsyncSession` on asyncpg. A role that may only SELECT will do.
-        portfolio_ids: Which portfolios; None is all that are not soft-deleted.
+        portfolio_ids: The portfolios; None is all that are not soft-deleted.
         session: The stored session, or the last day of the range; None is the latest stored one.
         since: The day after which the range begins; None explains the session alone.
         by: `lot` or `position` of one portfolio; `symbol`, `sector`, `type`, `class` or `portfolio`
             of any number. None is `lot` of one, `symbol` of several.
-        policy: By whose rules the rows were written: `rollforward` or `legacy`.
+        policy: The rules by which the rows were written: `rollforward` or `legacy`.
         calendar: `XNYS`, `daily`, `prices` or a code of exchange_calendars (S1); under `legacy`
             `XNYS` (L2).
         settings: `schema`, `lookback_days`, `fx_lookback_days`, `fx_pivot`, `threads` and
             `chunk_size` count.
 
     Raises:
-        ConfigError: an argument is wrong, names a portfolio that is not there, or a session without
-            a complete snapshot.
+        ConfigError: an argument is wrong, names a portfolio that does not exist, or a session
+            without a complete snapshot.
         SchemaError: the tables are not those that batchcore can read.
         DatabaseError: the database refused, failed or went away.
 
@@ -145,7 +145,7 @@ async def explain(
 
 @contextlib.asynccontextmanager
 async def _readers(database: Database, *, several: bool) -> AsyncIterator[SessionPool]:
-    """Give sessions on one snapshot: two for several portfolios, where there are connections."""
+    """Yield sessions on one snapshot: two for several portfolios, if there are connections."""
     if not (several and database.owns):
         async with database.reading("explain") as session:
             yield SessionPool(session)
@@ -176,10 +176,10 @@ class Explainer:
         self._ranges: Ranges
 
     async def prepare(self) -> bool:
-        """Find the rows of the range; return whether there are portfolios at all.
+        """Find the rows of the range; return whether there are any portfolios.
 
         Raises:
-            ConfigError: a portfolio is unknown, or has no complete snapshot there.
+            ConfigError: a portfolio is unknown, or has no complete snapshot in the range.
         """
         policy, wanted = self._policy, self._selection.ids
         self._asked = last = policy.end
@@ -201,7 +201,7 @@ class Explainer:
         return True
 
     async def _no_row_error(self) -> str:
-        """Return that there is no row in the range, and which day before has one."""
+        """Return the error for a range without rows, naming the last earlier day with one."""
         ids, of = self._selection.ids, "any portfolio"
         if ids is not None:
             of = f"portfolio {uuid_at(ids, 0)}" if len(ids) == 1 else "these portfolios"
@@ -240,7 +240,7 @@ class Explainer:
         return window[0], window[1]
 
     async def _sectors_of(self, session: Session, symbols: Sequence[str]) -> Mapping[str, str]:
-        """Return the sectors of public stocks by normalised symbol, those asked for before too."""
+        """Return the sectors of public stocks by normalised symbol, with those of earlier calls."""
         names = sorted({normalised(symbol) for symbol in symbols} - self._sectors.keys())
         if not names:
             return self._sectors
@@ -255,7 +255,7 @@ class Explainer:
                 found[name] = sector_of(sector, is_etf=is_etf, kind=LotKind.STOCK)
         elif not self._sectors:
             log.warning("sectors=unknown reason=%r", "; ".join(problems))
-        self._sectors = {**self._sectors, **found}  # another, as a thread may read the last
+        self._sectors = {**self._sectors, **found}  # a thread may still read the last one
         return self._sectors
 
     async def one(self, by: str) -> Explanation:
@@ -303,7 +303,7 @@ class Explainer:
     async def several(self, by: str, readers: SessionPool) -> Explanation:
         """Return the explanation of several portfolios: sums by key.
 
-        Closes are loaded beside the first chunks, and chunks beside the computation of others.
+        Closes are loaded while the first chunks load, and chunks while others are computed.
         """
         self._totals = Totals(self._policy, by)
         self._cancel, self._computing = CancelFlag(), asyncio.Lock()
@@ -343,7 +343,7 @@ class Explainer:
         by: str,
         readers: SessionPool,
     ) -> None:
-        """Load and add one chunk after the other, whichever is next."""
+        """Load and add chunks, one after the other, always the next one."""
         for chunk in chunks:
             if not chunk.works.any():
                 continue
@@ -374,7 +374,7 @@ class Explainer:
         if size is None:
             sessions = max(len(policy.calendar.sessions(*self._within(self._first))), 1)
             held = plans.average_positions(policy.catalog.estimated_rows)
-            # what a lot added takes as much as its position
+            # a contribution takes as much memory as its position
             size = min(plans.default_chunk_size(0, 2 * held), ROWS_OF_A_CHUNK // sessions)
             size = max(size, plans.LEAST_PORTFOLIOS)
         return [
@@ -387,7 +387,7 @@ class Explainer:
         return select_events(policy.catalog, selection, deleted=policy.reads_deleted)
 
     def _selection_of(self, chunk: Chunk) -> Selection:
-        """Return a range of ids where it brings little more than what is needed."""
+        """Return a range of ids if it selects little more than is needed."""
         ids, works = self._ranges.id[chunk.rows], chunk.works
         if self._selection.ids is None and works.sum() * 2 >= len(works):
             return Selection(np.ascontiguousarray(ids), as_range=True)

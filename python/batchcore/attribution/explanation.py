@@ -1,4 +1,4 @@
-"""What an explanation says: rows, what lies around them, and both as JSON and CSV."""
+"""The result of an explanation: rows with their context, as JSON and CSV too."""
 
 from __future__ import annotations
 
@@ -25,37 +25,37 @@ NOT_EXPLAINED: Final = "not explained"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExplainedRow:
-    """What a lot, or a group of lots, added to a P&L (X6).
+    """The contribution of a lot, or a group of lots, to a P&L (X6).
 
-    What lots of a group do not have in common is None, and so is what does not apply: marks of
+    Values that lots of a group do not share are None, and so are those that do not apply: marks of
     PRIVATE lots, contributions to a baseline.
 
     Attributes:
-        key: What the rows are grouped by; None for lots without it. Of a lot it is its position
-            and its number in that, as ``<position>/1``.
+        key: The key by which the rows are grouped; None for lots without it. For a lot it is its
+            position and its number in that, as ``<position>/1``.
         position: Id of the position.
         symbol: As stored; trimmed and upper-cased where it is the key.
         sector: One of A2's names.
         type: As stored.
-        quantity: Signed; of several lots of one symbol and multiplier their sum.
-        multiplier: Shares that a unit of quantity stands for.
+        quantity: Signed; the sum for several lots of one symbol and multiplier.
+        multiplier: Shares per unit of quantity.
         entry_price: As stored.
-        mark_before: What it was valued at where the range begins; None if it was not held.
-        mark_before_day: Of the close; None where the entry price stands for it.
+        mark_before: Mark at the beginning of the range; None if it was not held.
+        mark_before_day: Day of that close; None if the entry price was used instead.
         status_before: `fresh`, `lookback`, `stale` or `unpriced` (S4).
-        mark: What it is valued at where the range ends; None if it is not held.
-        mark_day: Of the close, likewise.
-        status: Of the mark, likewise.
-        unrealized_change: Exact, as the next three.
-        realized: What its end within the range realized.
-        contribution: Both added.
-        price_effect: What changes of prices added, at the rate where the range begins (C8).
+        mark: Mark at the end of the range; None if it is not held.
+        mark_day: Day of that close, likewise.
+        status: Status of the mark, likewise.
+        unrealized_change: Exact, like the next three.
+        realized: Amount realized by its end within the range.
+        contribution: The sum of both.
+        price_effect: Effect of changed prices, at the rate at the beginning of the range (C8).
         currency_effect: The rest of the contribution; 0 in the portfolio's own currency.
-        value: Where the range ends (S9, L28); None if it is not held.
-        currency: Of the position's prices as stored; None for the portfolio's (C6).
-        rate_before: What 1 of that counted as where the range begins.
-        rate: Where the range ends, likewise.
-        share: Of the sum of the absolute contributions of all rows, to 28 digits.
+        value: Value at the end of the range (S9, L28); None if it is not held.
+        currency: Currency of the position's prices as stored; None for the portfolio's (C6).
+        rate_before: Value of one unit of it at the beginning of the range.
+        rate: The same at the end of the range.
+        share: Share of the sum of the absolute contributions of all rows, to 28 digits.
     """
 
     key: str | None
@@ -89,7 +89,7 @@ class ExplainedRow:
 
 
 AMOUNTS: Final = ("unrealized_change", "realized", "price_effect", "currency_effect", "value")
-"""What lots of a group add up, beside the contribution."""
+"""Amounts that are added up for a group, beside the contribution."""
 
 COLUMNS: Final = tuple(one.name for one in fields(ExplainedRow))
 KEYS: Final = COLUMNS[:-1]
@@ -123,12 +123,12 @@ class ExplainedFlow:
 
 @dataclass(frozen=True, slots=True)
 class ComparedCell:
-    """A column of a stored row beside what it is by the data as they are.
+    """A column of a stored row, with its value by the current data.
 
     Attributes:
         session: Date of the row.
         column: Its name in docs/schema.md.
-        stored: A number, None for NULL, or text for what is no number.
+        stored: A number, None for NULL, or text for a value that is not a number.
         computed: Likewise; None where the rules give no row.
     """
 
@@ -139,7 +139,7 @@ class ComparedCell:
 
     @property
     def differs(self) -> bool:
-        """Whether the two are not equal."""
+        """Whether the two differ."""
         return self.stored != self.computed
 
 
@@ -149,10 +149,10 @@ class UnbalancedRow:
 
     Attributes:
         session: Date of the row.
-        equity_before: Of the row that it goes on from; None where that is not stored.
-        daily_pnl: As stored, as the next.
+        equity_before: Equity of the row from which it continues; None if that is not stored.
+        daily_pnl: As stored.
         daily_capital_flow: As stored.
-        flows: Sum of the flows that count in it, as they are.
+        flows: Current sum of the flows that count in it.
         equity: As stored.
     """
 
@@ -166,11 +166,11 @@ class UnbalancedRow:
 
 @dataclass(frozen=True, slots=True)
 class UnexplainedPortfolio:
-    """A portfolio whose stored P&L is not that of the data as they are.
+    """A portfolio whose stored P&L differs from that of the current data.
 
     Attributes:
         portfolio: Its id.
-        daily_pnl: As stored, the sum over the range; None if one is no number.
+        daily_pnl: The stored sum over the range; None if one is not a number.
         computed_pnl: The sum of its contributions.
     """
 
@@ -188,25 +188,25 @@ class Explanation(arrow.ArrowTable):
 
     Attributes:
         portfolio: Id of the only portfolio.
-        portfolios: How many have a row in the range.
-        policy: By whose rules.
-        by: What the rows are grouped by.
-        session: The last day of the range; None where no portfolio was asked for.
-        since: Its first day, exclusive, as it was asked for; None for a single session.
-        previous: Date of the row that the range goes on from; None for a baseline (X3).
+        portfolios: Number of portfolios with a row in the range.
+        policy: The rules of the rows.
+        by: The key by which rows are grouped.
+        session: The last day of the range; None if no portfolio was requested.
+        since: Its first day, exclusive, as requested; None for a single session.
+        previous: Date of the row from which the range continues; None for a baseline (X3).
         equity_before: `equity_balance` of that row.
-        daily_pnl: Sum of the stored `daily_pnl`; None if one is no number.
+        daily_pnl: Sum of the stored `daily_pnl`; None if one is not a number.
         computed_pnl: Sum of all contributions, exact.
         flows: By date.
         equity: `equity_balance` of the last row.
-        rows: Largest contribution first, whatever its sign; then by key.
+        rows: Largest absolute contribution first, then by key.
         missing_sessions: Sessions of the range without a complete row.
         cells: P&L columns of the rows that differ, stored and computed, if not explained.
         unbalanced: Stored rows that do not add up (X5).
-        unexplained: How many portfolios are not explained.
-        examples: Those of them that are furthest off, 20 at most.
-        currencies: Of the portfolios, where there are several: amounts of each are in its own, and
-            sums mix them.
+        unexplained: Number of portfolios that are not explained.
+        examples: Those with the largest differences, at most 20.
+        currencies: Currencies of the portfolios, if there are several: amounts of each are in its
+            own, and sums mix them.
     """
 
     portfolio: uuid.UUID | None = None
@@ -230,18 +230,18 @@ class Explanation(arrow.ArrowTable):
     currencies: tuple[str, ...] = ()
 
     def _arrow_columns(self) -> Mapping[str, ArrowColumn]:
-        """Return the rows: amounts with 8 decimals or more, as many as they have."""
+        """Return the rows; amounts have 8 decimals, or more if needed."""
         columns = {name: [getattr(row, name) for row in self.rows] for name in COLUMNS}
         return {name: _arrow_column(name, values) for name, values in columns.items()}
 
     @property
     def explained(self) -> bool:
-        """Whether the rounding is no more than that (X2), of each portfolio."""
+        """Whether the rounding of each portfolio is within its limit (X2)."""
         return self.unexplained == 0
 
     @property
     def rounding(self) -> Decimal | None:
-        """`daily_pnl` less `computed_pnl`; None if the stored P&L is no number."""
+        """`daily_pnl` less `computed_pnl`; None if the stored P&L is not a number."""
         if self.daily_pnl is None:
             return None
         with localcontext(EXACT):
@@ -249,7 +249,7 @@ class Explanation(arrow.ArrowTable):
 
     @property
     def line(self) -> str:
-        """What the line of the rounding is called (X2)."""
+        """The name of the line of the rounding (X2)."""
         return ROUNDING if self.explained else NOT_EXPLAINED
 
     def to_dict(self) -> dict[str, Any]:
@@ -285,7 +285,7 @@ def _arrow_column(name: str, values: list[Any]) -> ArrowColumn:
     if name == "key":
         return arrow.texts(values)
     scale = _SCALES.get(name, _SCALE)
-    if name == "share":  # of 28 digits, which a small one has far behind the point
+    if name == "share":  # of 28 digits, which for a small share are far behind the point
         unit, digits = Decimal(1).scaleb(-scale), Context(prec=scale + 2)
         values = [None if one is None else one.quantize(unit, context=digits) for one in values]
     return arrow.of_values(values, TYPES[name], scale=scale)

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from batchcore.frames import Contributions, Positions
 
 CENTS: Final = 2
-"""Decimals that a price or an amount has at least."""
+"""Minimum decimals of a price or an amount."""
 
 _UNITS: Final = {least: Decimal(1).scaleb(-least) for least in (0, CENTS)}
 
 _SHARE: Final = Context(prec=28, rounding=ROUND_HALF_EVEN)
 
 _IN_COMMON: Final = tuple({*COLUMNS} - {*AMOUNTS, "key", "quantity", "contribution", "share"})
-"""What a group says where all its lots have the same."""
+"""Columns that a group has if all its lots agree."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Lot:
     class_: str | None
 
     def key(self, by: str) -> str | None:
-        """Return what it is grouped by."""
+        """Return its key."""
         row = self.row
         keys = {
             "lot": row.key,
@@ -110,7 +110,7 @@ def _columns(found: Contributions) -> dict[str, list[Any]]:
 
 
 def by_key(lots: Sequence[Lot], by: str) -> tuple[ExplainedRow, ...]:
-    """Return the sums of lots by what ``by`` says; largest contribution first, then by key."""
+    """Return the sums of lots grouped ``by`` a key; largest contribution first, then by key."""
     groups: dict[str | None, list[ExplainedRow]] = {}
     for lot in lots:
         groups.setdefault(lot.key(by), []).append(lot.row)
@@ -134,7 +134,7 @@ def _group(key: str | None, rows: list[ExplainedRow], by: str) -> ExplainedRow:
 
 
 def ordered(rows: Iterable[ExplainedRow]) -> tuple[ExplainedRow, ...]:
-    """Return rows with their shares; largest contribution first, whatever its sign, then by key."""
+    """Return rows with their shares; largest absolute contribution first, then by key."""
     with localcontext(EXACT):
         sized = [(abs(or_zero(row.contribution)), row) for row in rows]
         whole = sum((size for size, _ in sized), ZERO)
@@ -145,7 +145,7 @@ def ordered(rows: Iterable[ExplainedRow]) -> tuple[ExplainedRow, ...]:
 
 
 def total(values: Iterable[Decimal | None]) -> Decimal | None:
-    """Return the exact sum of those that are there; None if none is."""
+    """Return the exact sum of the values that exist; None if none does."""
     with localcontext(EXACT):
         known = [value for value in values if value is not None]
         return sum(known, ZERO) if known else None
@@ -156,7 +156,7 @@ def trimmed(value: Decimal, least: int = ...) -> Decimal: ...
 @overload
 def trimmed(value: Decimal | None, least: int = ...) -> Decimal | None: ...
 def trimmed(value: Decimal | None, least: int = CENTS) -> Decimal | None:
-    """Return a value without zeros at its end, but for so many decimals."""
+    """Return a value without trailing zeros, but with a minimum number of decimals."""
     if value is None:
         return None
     short = EXACT.normalize(value)

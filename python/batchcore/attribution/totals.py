@@ -111,7 +111,7 @@ class Totals:
     def _keys(
         self, found: Contributions, inputs: Inputs, sectors: Mapping[str, str]
     ) -> tuple[Sequence[str | None], Int64]:
-        """Return the names of keys, and of each lot which one it has."""
+        """Return the names of keys, and the one of each lot."""
         positions = inputs.book.positions
         if self._by == "portfolio":
             names = [str(uuid.UUID(bytes=one.tobytes())) for one in inputs.ids]
@@ -142,7 +142,7 @@ def _added(one: Decimal | None, other: Decimal | None) -> Decimal | None:
 
 
 def _named(column: Text, name: Callable[[str], str]) -> tuple[list[str | None], Int64]:
-    """Return the distinct names of a column, and which of them each of its texts has."""
+    """Return the distinct names of a column, and the one of each of its texts."""
     places: dict[str | None, int] = {}
     codes = [places.setdefault(name(text), len(places)) for text in column.table()]
     return list(places), np.array(codes or [0], dtype=np.int64)
@@ -165,7 +165,7 @@ def _computed_sums(found: Contributions, portfolios: int) -> list[Decimal]:
 
 
 def _stored_sums(column: Decimals, portfolio: npt.NDArray[Any], count: int) -> list[Decimal | None]:
-    """Return the sum of a stored column of each portfolio; None where one value is no number."""
+    """Return the sum of a stored column of each portfolio; None if one value is not a number."""
     is_value = column.state == State.VALUE
     values = np.where(is_value, column.values, 0)
     # the integers of 64 bits as such of 128, the lower half first
@@ -177,14 +177,14 @@ def _stored_sums(column: Decimals, portfolio: npt.NDArray[Any], count: int) -> l
 
 
 def fits(stored: Decimal | None, computed: Decimal, half_cents: int) -> bool:
-    """Return whether a stored P&L differs from the sum of contributions by roundings alone."""
+    """Return whether a stored P&L differs from the sum of contributions only by rounding."""
     if stored is None:
         return False
     return EXACT.subtract(stored, computed).copy_abs() <= EXACT.divide(half_cents, 200)
 
 
 def _distance(one: UnexplainedPortfolio) -> Decimal:
-    """Return how far stored and computed P&L are apart; what is no number is furthest."""
+    """Return the difference of stored and computed P&L; values that are not numbers differ most."""
     if one.daily_pnl is None:
         return Decimal("Infinity")
     return EXACT.subtract(one.daily_pnl, one.computed_pnl).copy_abs()

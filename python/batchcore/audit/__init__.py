@@ -1,1 +1,1 @@
-"""What is stored, recomputed and compared, cell by cell."""
+"""Stored rows, recomputed and compared cell by cell."""

@@ -1,4 +1,4 @@
-"""What was changed since rows were written, and so may be why they differ: pure."""
+"""Changes since rows were written, which may be why they differ: pure functions."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ CAUSES: Final = (
     "position_changed",
     "unknown",
 )
-"""Why a row may differ; the first that a stored fact shows is named."""
+"""Causes of differences; the first one shown by a stored fact is reported."""
 
 _BY_LOTS: Final = tuple(name for name in ALL_COLUMNS if name not in {*FLOW_COLUMNS, *EMPTY})
 _BY_CLOSES: Final = tuple(name for name in _BY_LOTS if name not in {*COUNT_COLUMNS, *GREEKS})
@@ -61,7 +61,7 @@ _COLUMNS_BY_CAUSE: Final = {
 
 @dataclass(frozen=True, eq=False, slots=True)
 class WriteTimes:
-    """Rows by portfolio of the chunk and day, and when each was written, in microseconds."""
+    """Rows by portfolio of the chunk and day, with the times of their writing in microseconds."""
 
     portfolio: Int32
     day: Int32
@@ -70,8 +70,8 @@ class WriteTimes:
     def changed(self, facts: Facts, which: Bools, counts: Counts | None = None) -> Bools:
         """Return (k,) whether a fact of a portfolio was changed since its row was written.
 
-        ``counts`` says which facts count in which rows: it is called with rows, and start and end
-        of as many facts; None counts all.
+        ``counts`` selects the facts that count: it is called with rows, and with start and end of
+        as many facts; None counts all.
         """
         if len(self.at) == 0:
             return np.zeros(0, dtype=np.bool_)
@@ -83,7 +83,7 @@ class WriteTimes:
         return any_by_left(pair, since, len(self.at))
 
     def changed_while_held(self, facts: Facts, which: Bools) -> Bools:
-        """Return (k,) the same where a fact counts while its position is held."""
+        """Return (k,) whether a fact that counts while its position is held was changed since."""
         day = self.day
         return self.changed(
             facts, which, lambda row, start, end: (start <= day[row]) & (day[row] < end)
@@ -104,11 +104,11 @@ def causes_of(
     splits_go_back: bool,
     ends_at_exit: bool,
 ) -> Bytes:
-    """Return (k,) the cause why each of some rows may differ, a place in `CAUSES`.
+    """Return (k,) the possible cause of the difference of each row, an index into `CAUSES`.
 
-    ``prices`` are closes that were changed, by the symbols of ``facts`` and of the market after;
-    ``splits`` likewise, by their ex-dates, of edited ones `FIRST_DATE`. Events and flows count
-    after the day ``since``, closes from ``looks_back`` on. ``splits_go_back`` if a split counts on
+    ``prices`` are changed closes, by the symbols of ``facts`` followed by that of the market;
+    ``splits`` likewise, by their ex-dates, `FIRST_DATE` for edited ones. Events and flows count
+    after the day ``since``, closes since ``looks_back``. ``splits_go_back`` if a split counts on
     all days before it (C5). Of the (k, c) wrong cells, those that a fact has a part in decide
     whether it counts; closes of the market have one in analytics, whoever holds it.
     """
@@ -119,7 +119,7 @@ def causes_of(
         found = written.changed(facts, own & ~facts.edited, counts)
         return found | written.changed(facts, own & facts.edited)
 
-    # what is left of a position, and what events closed of it: that may end later
+    # the remaining part of a position, and the parts closed by events, which may end later
     held = facts.take((facts.kind == Fact.POSITION) | (facts.kind == Fact.EVENT))
     pair = pairs(written.portfolio, held.portfolio)
     row, lot = pair.left, pair.right
@@ -191,7 +191,7 @@ def last_written(chunks: RunChunks, ids: Bytes, rows: WriteTimes) -> WriteTimes:
 def has_missing_run(
     chunks: RunChunks, ids: Bytes, rows: WriteTimes, previous_day: Int32, holes: Int64
 ) -> Bools:
-    """Return which rows with holes before them follow sessions that a run had."""
+    """Return which rows with holes before them follow sessions of a run."""
     found = np.zeros(len(holes), dtype=np.bool_)
     window = (previous_day + 1).astype(np.int32), (rows.day - 1).astype(np.int32)
     for _, inside in chunks.around(ids, rows.portfolio, *window):
@@ -200,7 +200,7 @@ def has_missing_run(
 
 
 class Pairs(NamedTuple):
-    """Rows of two sides that belong together; the left ones ascend."""
+    """Matching rows of two sides; the left ones ascend."""
 
     left: Int64
     right: Int64
@@ -216,7 +216,7 @@ def pairs(left: npt.NDArray[Any], right: npt.NDArray[Any]) -> Pairs:
 
 
 def any_by_left(pair: Pairs, holds: Bools, rows: int) -> Bools:
-    """Return for each row on the left whether some pair of it holds."""
+    """Return for each row on the left whether a condition holds for any of its pairs."""
     found = np.zeros(rows, dtype=np.bool_)
     found[pair.left[holds]] = True
     return found

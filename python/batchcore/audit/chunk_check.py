@@ -1,4 +1,4 @@
-"""The snapshots of one chunk beside what they should be."""
+"""The snapshots of one chunk, compared with expected values."""
 
 from __future__ import annotations
 
@@ -49,25 +49,25 @@ if TYPE_CHECKING:
 
 
 _CORRECTIONS: Final = 3
-"""How often an opening equity is corrected: after the second no more than a cent is left."""
+"""Number of corrections of an opening equity: after the second at most a cent remains."""
 
 _MOST_CENTS: Final = 2**61
 """Equities up to which the correction of an opening equity fits 64 bits."""
 
 
 class ChunkCheck:
-    """The rows of one chunk, beside what they should be."""
+    """The rows of one chunk, compared with expected values."""
 
-    facts: Facts  # what the rows are made of, and when it was changed
-    links: Links  # what they go on from
+    facts: Facts  # inputs of the rows, and when they were changed
+    links: Links  # the rows from which they continue
     expected: ExpectedRows
-    wrong: Bools  # (k, c) which cells differ; c counts `ALL_COLUMNS`
-    inputs: Inputs | None = None  # to compute natively; None where the reference computes
+    wrong: Bools  # (k, c) which cells differ; columns are those of `ALL_COLUMNS`
+    inputs: Inputs | None = None  # inputs of the native core; None if the reference computes
 
     def __init__(
         self, policy: PolicyAudit, ids: Bytes, selection: Selection, stored: StoredRows, rows: Int64
     ) -> None:
-        """Take complete rows that were asked for, at least one."""
+        """Take requested complete rows, at least one."""
         self._policy = policy
         self.ids = ids
         self.selection = selection
@@ -78,12 +78,12 @@ class ChunkCheck:
 
     @property
     def written(self) -> WriteTimes:
-        """When the rows were written, as far as they say so."""
+        """When the rows were written, as far as known."""
         stored, rows = self.stored, self.rows
         return WriteTimes(stored.portfolio[rows], stored.day[rows], stored.written[rows])
 
     async def run(self, tally: Tally, run_chunks: RunChunks, tick: Tick) -> None:
-        """Compare the rows, and count what differs; ``tick`` is called with how many are done."""
+        """Compare the rows, and count differences; ``tick`` is called with how many are done."""
         policy, stored, rows = self._policy, self.stored, self.rows
         await self._load()
         self._before, *others = (before[rows] for before in policy.previous(stored))
@@ -109,14 +109,14 @@ class ChunkCheck:
             await self._differ(tally, run_chunks, differing, missing[differing])
 
     async def expected_from(self, inputs: Inputs) -> ExpectedRows:
-        """Return what the rows should be, computed natively, each from the one before it."""
+        """Return the expected rows, computed natively, each from the one before it."""
         self._compute = partial(computed_natively, self._policy, inputs)
         before, *_ = self._policy.previous(self.stored)
         links = Links.stored(self.stored, self.rows, before[self.rows])
         return await self._computed(links, _uncounted)
 
     async def _load(self) -> None:
-        """Load what the rows are computed from."""
+        """Load the inputs of the rows."""
         policy, ids = self._policy, self.ids
         reads = policy.reads(any_current=self.any_current)
         query = select_facts(policy.source, self.selection, ids, **reads)
@@ -129,9 +129,10 @@ class ChunkCheck:
             self._compute = partial(computed_by_reference, policy, roll)
 
     async def _computed(self, links: Links, tick: Tick) -> ExpectedRows:
-        """Return what rows should be; unknown where they go on from what is no amount.
+        """Return the expected rows, unknown where they continue from a value that is not an amount.
 
-        What a first row opened with is not stored: it is taken to be what leads to its equity.
+        The opening equity of a first row is not stored: it is assumed to be the one that leads to
+        its equity.
         """
         policy = self._policy
         found = ExpectedRows.unknown(len(links), policy.computed, shares=policy.has_shares)
@@ -177,7 +178,7 @@ class ChunkCheck:
         return judged
 
     def right_equities(self, latest: Days) -> Decimals:
-        """Return (p,) what the equities of snapshots should be, NULL where they are right.
+        """Return (p,) the expected equities of snapshots, NULL where they are right.
 
         ``latest`` has the day of one snapshot of each portfolio of the chunk.
         """
@@ -190,7 +191,7 @@ class ChunkCheck:
         return Decimals.concat([equity, Decimals.nulls(1, equity.scale)]).take(row)
 
     async def _retry_from(self, before: Int64) -> None:
-        """Compute rows that differ from other rows before them, where that fits better."""
+        """Recompute differing rows from other rows before them, if that fits better."""
         stored, rows = self.stored, self.rows
         again = np.flatnonzero(self.wrong.any(axis=1) & (before != self._before))
         if len(again) == 0:
@@ -200,7 +201,7 @@ class ChunkCheck:
         self.links = Links.stored(stored, rows, self._before)
 
     async def _retry_after_corrected(self) -> None:
-        """Compute rows after a wrong one from what that should have been, where that fits."""
+        """Recompute rows after a wrong one from its expected values, if that fits."""
         rows = self.rows
         place = np.full(len(self.stored) + 1, -1, dtype=np.int64)  # the last is of row -1
         place[rows] = np.arange(len(rows))
@@ -210,10 +211,10 @@ class ChunkCheck:
             after = (before >= 0) & np.isin(before, found) & self.expected.known
             again = np.flatnonzero(self.wrong.any(axis=1) & after)
             part = self.links.take(again).after(self.expected, before[again])
-            found = await self._keep_better(again, part)  # what follows them may fit better, too
+            found = await self._keep_better(again, part)  # later rows may fit better, too
 
     async def _keep_better(self, again: Int64, part: Links) -> Int64:
-        """Compute rows once more, take those that differ in fewer cells; return which these are."""
+        """Recompute rows, keep those that differ in fewer cells, and return which these are."""
         other = await self._computed(part, _uncounted)
         others = compare.differences(self.stored, self.rows[again], other)
         better = other.known & (
@@ -225,7 +226,7 @@ class ChunkCheck:
         return found
 
     def _missing_sessions(self) -> Int64:
-        """Return how many sessions since the row that each goes on from lack a complete one."""
+        """Return how many sessions between each row and the one before it lack a complete row."""
         links, days, rows = self.links, self._policy.calendar.days, self.rows
         if days is None:
             between = links.day.astype(np.int64) - links.previous_day - 1
@@ -279,12 +280,12 @@ def _uncounted(_: int) -> None: ...
 
 
 class DifferingCells:
-    """Rows that differ: their cells as they are and as they should be, and why they may differ."""
+    """Differing rows: stored and expected cells, and possible causes."""
 
     def __init__(
         self, ids: Bytes, stored: StoredRows, links: Links, expected: ExpectedRows, cause: Bytes
     ) -> None:
-        """Take the rows, what they should be, and places in `CAUSES`."""
+        """Take the rows, the expected values, and indices into `CAUSES`."""
         rows = links.row
         self._ids, self._links, self._cause = ids, links, cause
         self._pairs: dict[str, tuple[Any, Any]] = {
@@ -300,7 +301,7 @@ class DifferingCells:
             self._pairs[SHARES] = compare.shares_at(stored.shares, rows), expected.shares
 
     def difference(self, row: int, column: str) -> Difference:
-        """Return a cell as it is and as it should be."""
+        """Return a cell, stored and expected."""
         return Difference(
             uuid_at(self._ids, int(self._links.portfolio[row])),
             calendars.date_of(int(self._links.day[row])),
@@ -310,7 +311,7 @@ class DifferingCells:
         )
 
     def furthest(self, rows: npt.NDArray[np.intp], column: str) -> int:
-        """Return which of some rows is furthest off in a column; what is no number comes last."""
+        """Return the row with the largest difference in a column; numbers precede other values."""
         own, right = self._pairs[column]
         if isinstance(own, Decimals):
             apart = np.abs(floats(own) - floats(right))[rows]

@@ -1,4 +1,4 @@
-"""Stored cells beside what they should be, and which of them cannot be judged: pure."""
+"""Stored and expected cells, and those that cannot be checked: pure functions."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 
 COLUMNS: Final = (*snapshot_figures(Use.ROLLFORWARD), *ANALYTIC)
-"""Columns of a snapshot that S5 to S9 and A1 to A6 name, in the order of the report."""
+"""Columns of a snapshot named in S5 to S9 and A1 to A6, in the order of the report."""
 
 ALL_COLUMNS: Final = (*COLUMNS, *GREEKS, *EMPTY)
-"""Every column of a snapshot that some policy names."""
+"""Every column of a snapshot that any policy names."""
 
 PLACE: Final = {column: number for number, column in enumerate(ALL_COLUMNS)}
-"""Column -> its place in `ALL_COLUMNS`."""
+"""Column -> its index in `ALL_COLUMNS`."""
 
 REASONS: Final = (
     "soft_deleted",
@@ -56,7 +56,7 @@ EXPOSURES: Final = tuple(
     for name in RULE_COLUMNS
     if name.endswith(("_exposure", "_value")) and name != "total_value"
 )
-"""Columns of money that are neither equity nor what is added to it (S9, L29, L30)."""
+"""Columns of money other than equity and the amounts added to it (S9, L29, L30)."""
 
 OF_WEIGHTS: Final = (
     SHARES,
@@ -68,7 +68,7 @@ PNL_COLUMNS: Final = (
     *("daily_pnl", "daily_realized_pnl", "daily_return"),
     *("cumulative_pnl", "cumulative_realized_pnl"),
 )
-"""Columns that a P&L shows in."""
+"""Columns that depend on the P&L."""
 
 FLOW_COLUMNS: Final = ("daily_capital_flow", "cumulative_capital_flow")
 """Columns of flows alone (S7, L18)."""
@@ -82,9 +82,10 @@ _NOT_COMPARED: Final = 255
 
 
 class Judgement:
-    """Which cells of some rows can be judged, and why others cannot.
+    """The cells of rows that can be checked, and why others cannot.
 
-    `reason` is (k, c), 0 or one more than a place in `REASONS`; c counts `ALL_COLUMNS`.
+    `reason` is (k, c), 0 or one more than an index into `REASONS`; columns are those of
+    `ALL_COLUMNS`.
     """
 
     def __init__(self, rows: int, columns: Sequence[str]) -> None:
@@ -93,27 +94,27 @@ class Judgement:
         self.reason[:, [PLACE[column] for column in columns]] = 0
 
     def leave_out(self, reason: str, rows: Bools, columns: Sequence[str] = ALL_COLUMNS) -> None:
-        """Leave out cells of some rows; those that are left out already keep their reason."""
+        """Exclude cells of some rows; those excluded already keep their reason."""
         code = REASONS.index(reason) + 1
         for column in columns:
             cells = self.reason[:, PLACE[column]]
             cells[rows & (cells == 0)] = code
 
     def checked(self) -> Bools:
-        """Return (k, c) which cells are judged."""
+        """Return (k, c) which cells are checked."""
         checked: Bools = self.reason == 0
         return checked
 
     def counts(self) -> dict[str, int]:
-        """Return how many cells each reason leaves out."""
+        """Return the number of cells excluded by each reason."""
         counted = np.bincount(self.reason.ravel(), minlength=_NOT_COMPARED + 1)
         return {name: int(counted[code + 1]) for code, name in enumerate(REASONS)}
 
 
 def differs(stored: Decimals, expected: Decimals, units: int = 0) -> Bools:
-    """Return which values are more than some units in the last place of ``expected`` apart.
+    """Return which values differ from ``expected`` by more than some units in the last place.
 
-    What is not finite or not representable equals nothing.
+    A value that is not finite or not representable equals nothing.
     """
     wanted = rescaled(expected, max(stored.scale, expected.scale))
     found = rescaled(stored, wanted.scale)
@@ -132,7 +133,7 @@ def differences(
 ) -> Bools:
     """Return (k, c) which cells of rows are wrong; False where nothing is expected.
 
-    Figures of A1 to A6 are floats, of which one unit in the last place is allowed.
+    Figures of A1 to A6 are floats, for which a difference of one unit in the last place is allowed.
     """
     found = np.zeros((len(rows), len(ALL_COLUMNS)), dtype=np.bool_)
     for name, column in expected.cells.items():
@@ -197,11 +198,11 @@ def follow_missing_rows(
     of_day: Sequence[str],
     sums: Sequence[str],
 ) -> Bools:
-    """Return which rows cannot be first ones, though nothing before them is stored.
+    """Return which rows cannot be first rows, although no row before them is stored.
 
-    ``of_day`` are columns that no flow or price of a later day changes, ``sums`` amounts of which
-    the daily column of a first row equals the cumulative one. One cell that is not that of a first
-    row is taken for a wrong one, two for a sign that the rows before were deleted.
+    ``of_day`` are columns that no flow or price of a later day changes, ``sums`` amounts whose
+    daily column equals the cumulative one in a first row. One cell that does not fit a first row is
+    taken as wrong, two as a sign that earlier rows were deleted.
     """
     signs = np.zeros(len(rows), dtype=np.int64)
     for name in of_day:
@@ -214,7 +215,7 @@ def follow_missing_rows(
 
 
 def is_analysed(stored: StoredRows, columns: Sequence[str] = ANALYTIC) -> Bools:
-    """Return which rows have one of some columns; JSON `null` is none."""
+    """Return which rows have a value in any of some columns; JSON `null` is none."""
     found = np.zeros(len(stored), dtype=np.bool_)
     for name, column in stored.cells.items():
         if name in columns:

@@ -1,4 +1,4 @@
-"""Rows computed again: by the reference, one by one, or natively, all of a session at once."""
+"""Recomputed rows: by the reference, one by one, or natively, all of a session at once."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ CARRIED: Final = (
     "cumulative_realized_pnl",
     "cumulative_capital_flow",
 )
-"""Columns that the next row goes on from (S8, L6, L21)."""
+"""Columns from which the next row continues (S8, L6, L21)."""
 
 
 class Links(Frame):
-    """Stored rows by portfolio and day, each with the row before it that it goes on from."""
+    """Stored rows by portfolio and day, each with the row from which it continues."""
 
     row: Int64  # of `StoredRows`, ascending
     portfolio: Int32  # row of the chunk
     day: Int32
     previous_day: Int32  # of the row before; its own where `first`
     first: Bools  # whether there is no row before
-    carried: Mapping[str, Decimals]  # `CARRIED` of it, where they were read; own where `first`
+    carried: Mapping[str, Decimals]  # its `CARRIED` columns, if read; the row's own where `first`
 
     @classmethod
     def stored(cls, stored: StoredRows, rows: Int64, before: Int64) -> Self:
-        """Return some complete rows with the row before each as it is stored, -1 for none."""
+        """Return some complete rows, each with the stored row before it, -1 for none."""
         first = before < 0
         basis = np.where(first, rows, before)
         carried = {name: stored.cells[name] for name in CARRIED if name in stored.cells}
@@ -66,20 +66,20 @@ class Links(Frame):
         )
 
     def after(self, expected: ExpectedRows, before: Int64) -> Self:
-        """Return the rows as if the one before each, a row of ``expected``, were what it should."""
+        """Return the rows with the one before each replaced by a row of ``expected``."""
         return replace(self, carried={n: expected.cells[n].take(before) for n in CARRIED})
 
 
 class ExpectedRows(Frame):
-    """What rows should be, with the decimals that the rules give; NULL where nothing is known."""
+    """Expected rows, with the decimals of the rules; NULL where nothing is known."""
 
-    known: Bools  # whether the rules give a row: a portfolio may fail (S10, L4)
+    known: Bools  # whether the rules give a row, as a portfolio may fail (S10, L4)
     cells: Mapping[str, Decimals]
     shares: Shares | None  # `sector_exposure` as mappings of decimals, None for NULL or without it
 
     @classmethod
     def unknown(cls, rows: int, columns: Sequence[str], *, shares: bool) -> Self:
-        """Return so many rows of which nothing is known."""
+        """Return a number of rows of which nothing is known."""
         cells = {name: Decimals.nulls(rows, SNAPSHOT_SCALES[name]) for name in columns}
         nothing = np.full(rows, None, dtype=np.object_) if shares else None
         return cls(np.zeros(rows, dtype=np.bool_), cells, nothing)
@@ -94,16 +94,16 @@ class ExpectedRows(Frame):
 async def computed_by_reference(  # noqa: PLR0917  # rows, and what they are computed from
     policy: PolicyAudit, roll: Roll, links: Links, opening: Int64, current: Bools, tick: Tick
 ) -> ExpectedRows:
-    """Return what rows should be by the pure-Python reference, one by one.
+    """Return the expected rows by the pure-Python reference, one by one.
 
-    ``roll`` gives the row of a portfolio and a day, None if it fails: from day and `CARRIED` of the
-    row before it, or None, from an opening equity (S5, L6; ``opening`` has cents), and with the
-    first day that is current (L32). ``current`` says whether that of each row was; ``tick`` is
-    called with how many more are done.
+    ``roll`` returns the row of a portfolio and a day, None if it fails: from day and `CARRIED` of
+    the row before it, or None, from an opening equity (S5, L6; ``opening`` has cents), and with the
+    first current day (L32). ``current`` marks rows whose day was current; ``tick`` is called with
+    the number of further rows done.
     """
     rows = []
     for row in range(len(links)):
-        await asyncio.sleep(0)  # the reference is slow, and signals must get through
+        await asyncio.sleep(0)  # the reference is slow, and signals must be handled
         previous: Any = None
         if not links.first[row]:
             carried = (value_at(links.carried[name], row) for name in CARRIED)
@@ -132,7 +132,7 @@ def _cells(rows: list[Any], column: str) -> Decimals:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Inputs:
-    """What the rows of a chunk are computed from; currencies are left out without any rates."""
+    """The inputs of the rows of a chunk; currencies are left out if there are no rates."""
 
     ids: npt.NDArray[np.uint8]
     book: Book
@@ -142,7 +142,7 @@ class Inputs:
 async def computed_natively(  # noqa: PLR0917  # rows, and what they are computed from
     policy: PolicyAudit, inputs: Inputs, links: Links, opening: Int64, current: Bools, tick: Tick
 ) -> ExpectedRows:
-    """Return the same by the native core, all rows of a session at once; of one row at least."""
+    """Return the expected rows, at least one, by the native core, all of a session at once."""
     found = ExpectedRows.unknown(len(links), policy.computed, shares=policy.has_shares)
     at, parts, cancel = [], [], CancelFlag()
     keys = 2 * links.day.astype(np.int64) + current
@@ -168,7 +168,7 @@ def _session(  # noqa: PLR0917  # rows, and what they are computed from
     today: int,
     cancel: CancelFlag,
 ) -> Callable[[], Rows]:
-    """Return what computes the rows of one session; their `portfolio` is a row of ``links``."""
+    """Return the function that computes the rows of a session, by rows of ``links``."""
     ids = np.ascontiguousarray(inputs.ids[links.portfolio])
     later = np.flatnonzero(~links.first)
     equity, pnl, realized, flow = (links.carried[name].take(later) for name in CARRIED)

@@ -1,4 +1,4 @@
-"""Which rows a rate may have converted otherwise when they were written: for `verify`."""
+"""The rows that other rates may have converted when they were written, for `verify`."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ async def converted_since(  # noqa: PLR0917  # where to look, and for whom
     since: Int32,
     settings: Settings,
 ) -> Bools:
-    """Return (k,) whether a rate that counts in a row came or changed since it was written (C6).
+    """Return (k,) whether a rate used in a row was added or changed since it was written (C6).
 
-    For a mark, an entry or an exit. ``since`` is the day of the row that each goes on from. Of a
-    host that maps rates.
+    Rates of marks, entries and exits count. ``since`` is the day of the row from which each
+    continues. The host must map rates.
     """
     query = select_rate_changes(catalog, int(written.at.min()), int(written.day.max()))
     rates = await load(session, query)
@@ -61,7 +61,7 @@ async def converted_since(  # noqa: PLR0917  # where to look, and for whom
 def _by_conversion(
     rates: RateChanges, held: ForeignHeld, names: Mapping[str, str], pivot: str
 ) -> ChangedCloses:
-    """Return the changed rates that count for each home and own currency, in their order."""
+    """Return the changed rates that apply to each home and own currency, in their order."""
     base, quote = ([unit(text) for text in one.table()] for one in (rates.base, rates.quote))
     homes = [unit(text) for text in held.home.table()]
     owns = [unit(names[text]) for text in held.own.table()]

@@ -1,4 +1,4 @@
-"""What a policy says of stored snapshots."""
+"""The interface of a policy to stored snapshots."""
 
 from __future__ import annotations
 
@@ -69,20 +69,20 @@ class PolicyAudit(abc.ABC):
     """A policy on the tables of a host."""
 
     stored_rules: ClassVar[stores.StoredRules]
-    columns: tuple[str, ...]  # that are compared, in the order of the report
-    computed: ClassVar[tuple[str, ...]]  # that rows are computed with
+    columns: tuple[str, ...]  # compared columns, in the order of the report
+    computed: ClassVar[tuple[str, ...]]  # columns of native rows
     has_shares: ClassVar[bool] = False  # whether `sector_exposure` is another one
-    of_first_row: ClassVar[tuple[str, ...]]  # whose value in a first row is known for good
+    of_first_row: ClassVar[tuple[str, ...]]  # columns whose value in a first row is certain
     sums: ClassVar[tuple[str, ...]]  # amounts that are daily and cumulative the same in a first row
-    by_chain: ClassVar[tuple[str, ...]]  # that the row before has a part in, beside the equity
-    by_value: ClassVar[tuple[str, ...]]  # in which the value of a PRIVATE lot counts
-    by_quantity: ClassVar[tuple[str, ...]]  # that a partial close changes on earlier days
-    ends_at_exit: ClassVar[bool] = True  # whether closes count no more after an exit (S3, L8)
+    by_chain: ClassVar[tuple[str, ...]]  # columns that depend on the row before, beside the equity
+    by_value: ClassVar[tuple[str, ...]]  # columns that depend on the value of PRIVATE lots
+    by_quantity: ClassVar[tuple[str, ...]]  # columns that a partial close changes on earlier days
+    ends_at_exit: ClassVar[bool] = True  # whether closes after an exit are ignored (S3, L8)
     of_day: ClassVar[bool] = False
-    """Whether P&L and flows of a row are of its day alone, whatever has been since the row before
+    """Whether P&L and flows of a row belong to its day alone, not to the time since the row before
     it (L12, L18); then no row is a baseline either."""
     reads_deleted: ClassVar[bool] = False  # whether soft-deleted positions and events count
-    uses: ClassVar[Use] = Use.ROLLFORWARD  # what of the tables it needs
+    uses: ClassVar[Use] = Use.ROLLFORWARD  # the uses of tables that it needs
     valuation: Valuation  # once `share` is done and anything is computed natively
     market: Market  # likewise
     host: Host | None = None  # likewise, where the policy needs one
@@ -96,7 +96,7 @@ class PolicyAudit(abc.ABC):
         *,
         fast: bool,
     ) -> None:
-        """Take the tables; raise a `SchemaError` if they are not those that the policy reads."""
+        """Take the tables; raise a `SchemaError` unless the policy can read them."""
         self.session = session
         self.catalog = catalog
         self.reader = Reader(session, catalog)
@@ -122,10 +122,10 @@ class PolicyAudit(abc.ABC):
 
     @abc.abstractmethod
     def previous(self, stored: StoredRows) -> tuple[Int64, ...]:
-        """Return the row that each may go on from, -1 for none; the likeliest first."""
+        """Return the rows from which each may continue, -1 for none; the likeliest first."""
 
     def current(self, stored: StoredRows) -> Bools:
-        """Return for each stored row whether its day was a current one."""
+        """Return for each stored row whether its day was current."""
         return np.zeros(len(stored), dtype=np.bool_)
 
     @abc.abstractmethod
@@ -133,7 +133,7 @@ class PolicyAudit(abc.ABC):
         """Return whether changed profiles and betas count in rows, some on a current day or not."""
 
     async def inputs(self, check: ChunkCheck) -> Inputs:
-        """Return what the rows of a chunk are computed from natively."""
+        """Return the inputs of the rows of a chunk for the native core."""
         session, day, of = self.session, check.stored.day, (self.catalog, check.selection)
         book = Book(
             positions=await load(session, self.select_positions(check.selection)),
@@ -143,7 +143,7 @@ class PolicyAudit(abc.ABC):
         return await self.convert(session, Inputs(check.ids, book), check.selection)
 
     async def convert(self, session: Session, inputs: Inputs, selection: Selection) -> Inputs:
-        """Return inputs with what converts their lots, once `share` is done (C6)."""
+        """Return inputs with the rates of their lots, once `share` is done (C6)."""
         if Use.RATES not in self.uses:
             return inputs
         currency = inputs.currency
@@ -159,18 +159,18 @@ class PolicyAudit(abc.ABC):
         return select(self.catalog, selection)
 
     def half_cents(self, rows: Int64, later: Int64) -> Int64:
-        """Return by how much stored P&L and contributions may differ by roundings alone (X2).
+        """Return by how much rounding may make stored P&L and contributions differ (X2).
 
-        In half cents, for so many rows of portfolios, and so many of them that have one before
-        them. A sum of `daily_pnl` has the unrealized P&L of both ends rounded, and what was
-        realized in each row (S6); a baseline is 0.
+        In half cents, for a number of rows of portfolios, some of which have one before them. A sum
+        of `daily_pnl` has the unrealized P&L of both ends rounded, and what was realized in each
+        row (S6); a baseline is 0.
         """
         found: Int64 = rows if self.of_day else np.where(later > 0, later + 2, 0)
         return found
 
     @abc.abstractmethod
     def contributions(self, links: Links, inputs: Inputs, cancel: CancelFlag) -> Contributions:
-        """Return what each lot added to the P&L of rows (X1, X4, X7)."""
+        """Return the contribution of each lot to the P&L of rows (X1, X4, X7)."""
 
     @abc.abstractmethod
     async def roll(self, ids: list[uuid.UUID]) -> Roll:
@@ -181,24 +181,24 @@ class PolicyAudit(abc.ABC):
         return columns_of(rows, self.computed), None
 
     def opens(self, links: Links) -> Bools:
-        """Return which rows go on from an equity that is not stored (S5, L6)."""
+        """Return which rows continue from an equity that is not stored (S5, L6)."""
         return links.first
 
     @abc.abstractmethod
     def judge(self, check: ChunkCheck, judged: Judgement) -> None:
-        """Leave out cells that were not computed, or from what has been overwritten since."""
+        """Exclude cells that were not computed, or whose inputs were overwritten since."""
 
     async def analysed(
         self,
         check: ChunkCheck,  # noqa: ARG002  # what those need that compute such columns apart
         judged: Judgement,  # noqa: ARG002
     ) -> tuple[ExpectedRows, Bools] | None:
-        """Return what analytic columns that are computed apart should be, and which differ."""
+        """Return the expected values of separately computed analytic columns, and which differ."""
         return None
 
     @abc.abstractmethod
     def looks_back(self, links: Links, wrong: Bools) -> Int32:
-        """Return the first day whose close may have counted in rows with (k, c) wrong cells."""
+        """Return the first day whose close rows with (k, c) wrong cells may have used."""
 
     def since(self, links: Links) -> Int32:
         """Return the day after which events and flows count in rows (S6, S7, L18)."""
@@ -208,13 +208,13 @@ class PolicyAudit(abc.ABC):
     async def own_equities(
         self, portfolios: Portfolios, at: Int64, selection: Selection
     ) -> OwnEquities:
-        """Return what `portfolios.equity_balance` is to be, of the portfolios ``at`` some rows."""
+        """Return the expected `portfolios.equity_balance` of the portfolios ``at`` some rows."""
 
 
 def latest_before(portfolio: Int32, counts: Bools) -> Int64:
-    """Return of each stored row the latest one before it of the same portfolio, -1 for none.
+    """Return for each stored row the latest earlier one of the same portfolio, -1 for none.
 
-    Of those that count: complete ones (S5), or all (L5).
+    Only rows that count: complete ones (S5), or all (L5).
     """
     latest = np.maximum.accumulate(np.where(counts, np.arange(len(portfolio)), -1))
     before = np.concatenate([[-1], latest])[:-1]

@@ -23,7 +23,7 @@ REPAIRING: Final[dict[str, Any]] = {
     "missing": False,
     "changed_since": None,
 }
-"""What a repair does with existing snapshots, whatever was asked for."""
+"""The treatment of existing snapshots in a repair, whatever the options."""
 
 
 async def repair(
@@ -37,28 +37,28 @@ async def repair(
 ) -> BatchResult:
     """Recompute stored snapshots, and replace each portfolio's from its first difference on.
 
-    For hosts whose time stamps do not show what was changed: only figures are compared. All
-    that is stored in the range is recomputed natively; of each portfolio the rows from the first
-    session that differs to its latest complete snapshot are written (S13), and none of one without
-    a difference. Otherwise it is a run as any other: one snapshot of the database, a lease, an
-    entry in the ledger, continued after an early end.
+    For hosts whose time stamps do not show changes: only figures are compared. All that is stored
+    in the range is recomputed natively; of each portfolio the rows from the first session that
+    differs to its latest complete snapshot are written (S13), and none of one without a difference.
+    Otherwise it is a run like any other: one snapshot of the database, a lease, an entry in the
+    ledger, and continued after an early end.
 
     Args:
         db: A database URL, an `asyncpg.Pool`, or an SQLAlchemy `AsyncEngine` on asyncpg.
-        start_date: First day to look at; None begins with each portfolio's earliest complete
-            snapshot. The latest one before the range is taken as it is stored (S5).
+        start_date: First day to recompute; None begins with each portfolio's earliest complete
+            snapshot. The latest one before the range is used as stored (S5).
         end_date: Last day on which a difference counts; None ends with the latest snapshots.
-        portfolio_ids: Which portfolios; None is all that are not soft-deleted, an empty one none.
+        portfolio_ids: The portfolios; None is all that are not soft-deleted, an empty list none.
         options: The options of the run; None is all defaults. `legacy` has no repair; existing
-            snapshots are always compared, so `on_existing`, `missing` and `changed_since` do not
-            count; with `Settings.dry_run` nothing is written.
-        **overrides: Options in the place of those.
+            snapshots are always compared, so `on_existing`, `missing` and `changed_since` have no
+            effect; with `Settings.dry_run` nothing is written.
+        **overrides: Options that override those.
 
     Returns:
         The report: `differences` has the portfolios that differed.
 
     Raises:
-        ConfigError: an argument is wrong, or names a portfolio that is not there.
+        ConfigError: an argument is wrong, or names a portfolio that does not exist.
         BatchcoreError: as `run_batch` does.
     """
     own = replace(merged(options, overrides), **REPAIRING)

@@ -1,4 +1,4 @@
-"""What a verification found: counts by column, examples, and both as JSON."""
+"""The result of a verification: counts by column, examples, and both as JSON."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
     from batchcore.frames import Bools, Bytes
 
 EXAMPLES: Final = 20
-"""How many cells that differ are named one by one; all are counted."""
+"""Number of differing cells that are listed; all are counted."""
 
 EQUITY: Final = "portfolios.equity_balance"
 
 CELL_SCALE: Final = 18
-"""Decimals of cells as Arrow has them, and of those that a column may be read with."""
+"""Decimals of cells in Arrow, and the most with which a column may be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A cell that is not what it should be.
+    """A stored cell that differs from the expected one.
 
     Attributes:
         portfolio: Its id.
@@ -57,7 +57,7 @@ class Difference:
 
     @property
     def difference(self) -> Decimal | None:
-        """How far apart the two are; None if one of them is no number."""
+        """The difference of the two; None if one is not a number."""
         if isinstance(self.stored, Decimal) and isinstance(self.expected, Decimal):
             return abs(self.stored - self.expected)
         return shares_apart(self.stored, self.expected)
@@ -75,8 +75,8 @@ class ColumnCounts(arrow.ArrowTable):
     Attributes:
         name: Those of docs/schema.md; `portfolios.equity_balance` comes last.
         checked: (c,) int64 cells compared.
-        differing: (c,) int64 of these, cells that differ.
-        worst: Of each column the cell that is furthest off; None if none differs.
+        differing: (c,) int64 cells that differ.
+        worst: The cell of each column with the largest difference; None if none differs.
     """
 
     name: tuple[str, ...]
@@ -105,25 +105,25 @@ class ColumnCounts(arrow.ArrowTable):
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class VerifyResult(arrow.ArrowTable):
-    """What a verification found.
+    """The result of a verification.
 
     Attributes:
-        policy: What the figures were taken to mean.
+        policy: The rules of the figures.
         calendar: Code of the calendar.
         fast: Whether rows were computed natively, not by the reference.
-        portfolios: Portfolios with a snapshot that was looked at.
-        rows: Snapshots looked at.
+        portfolios: Portfolios with a checked snapshot.
+        rows: Snapshots checked.
         rows_stored: Snapshots of the range; more than `rows` in a sample.
         rows_differing: Snapshots with a cell that differs.
-        missing_sessions: Sessions without a complete snapshot, before one that was looked at and
-            after the one that it goes on from.
+        missing_sessions: Sessions without a complete snapshot between a checked one and the one
+            from which it continues.
         columns: Cells by column.
         examples: The first cells that differ, by portfolio and session.
-        causes: What a stored fact shows -> snapshots that differ.
+        causes: Cause shown by a stored fact -> snapshots that differ.
         not_checkable: Reason -> cells that the stored data do not determine.
         analytics_off: Part of the analytics -> why it could not be computed.
         consistent: Whether everything was read from one snapshot of the database.
-        seconds: How long it took.
+        seconds: Duration.
     """
 
     policy: str
@@ -143,7 +143,7 @@ class VerifyResult(arrow.ArrowTable):
     seconds: float
 
     def _arrow_columns(self) -> Mapping[str, ArrowColumn]:
-        """Return the cells of `examples`; what is no number is text."""
+        """Return the cells of `examples`; values that are not numbers are text."""
         cells = self.examples
         return {
             "portfolio_id": arrow.of_values([one.portfolio for one in cells], uuid.UUID),
@@ -159,12 +159,12 @@ class VerifyResult(arrow.ArrowTable):
 
     @property
     def checked(self) -> int:
-        """How many cells were compared."""
+        """The number of cells compared."""
         return int(self.columns.checked.sum())
 
     @property
     def differing(self) -> int:
-        """How many cells differ."""
+        """The number of cells that differ."""
         return int(self.columns.differing.sum())
 
     def to_dict(self) -> dict[str, Any]:
@@ -181,7 +181,7 @@ class VerifyResult(arrow.ArrowTable):
 
 
 def _amounts(values: Iterable[object]) -> ArrowColumn:
-    """Return numbers as decimals; what is none, or too large, is null."""
+    """Return numbers as decimals; others, and numbers too large, are null."""
     cells = [value if _is_amount(value) else None for value in values]
     return arrow.of_values(cells, Decimal, scale=CELL_SCALE)
 
@@ -194,7 +194,7 @@ def _is_amount(value: object) -> bool:
 
 
 def _text(value: object) -> str | None:
-    """Return what is no number as text: JSON of an object; None for a number, and for NULL."""
+    """Return values other than numbers as text, objects as JSON; None for a number and for NULL."""
     if value is None or _is_amount(value):
         return None
     return json.dumps(plain(value)) if isinstance(value, Mapping) else f"{value}"
@@ -204,7 +204,7 @@ class Tally:
     """Counts of all chunks, the first examples, and the worst cell of each column."""
 
     def __init__(self, columns: Sequence[str]) -> None:
-        """Begin with nothing; the columns are those compared, in the order of the report."""
+        """Begin empty, with the compared columns, in the order of the report."""
         self.rows = self.rows_differing = self.missing_sessions = 0
         self._names = (*columns, EQUITY)
         self._places = [PLACE[column] for column in columns]
@@ -216,12 +216,12 @@ class Tally:
         self._reasons: Counter[str] = Counter()
 
     def judge(self, judged: Judgement) -> None:
-        """Count which cells of some rows were compared, and why others were not."""
+        """Count the compared cells of some rows, and the reasons of others."""
         self._checked[:-1] += judged.checked().sum(axis=0)[self._places]
         self._reasons.update(judged.counts())
 
     def differ(self, wrong: Bools, cause: Bytes, found: DifferingCells) -> None:
-        """Count (k, c) wrong cells of rows, with (k,) places in `CAUSES`."""
+        """Count (k, c) wrong cells of rows, with (k,) indices into `CAUSES`."""
         self.rows_differing += len(wrong)
         self._differing[:-1] += wrong.sum(axis=0)[self._places]
         self._causes.update(CAUSES[one] for one in cause.tolist())
@@ -237,7 +237,7 @@ class Tally:
     def equities(
         self, checked: int, left_out: Mapping[str, int], differences: Sequence[Difference]
     ) -> None:
-        """Count what `portfolios.equity_balance` is compared with, and why some are not."""
+        """Count the compared `portfolios.equity_balance`, and the reasons of others."""
         self._checked[-1] += checked
         self._differing[-1] += len(differences)
         self._reasons.update(left_out)
@@ -251,7 +251,7 @@ class Tally:
             self._worst[place] = found
 
     def result(self, **about: Any) -> VerifyResult:  # noqa: ANN401  # what the caller knows
-        """Return all of it, with what the verification was about."""
+        """Return the result, with the scope of the verification."""
         return VerifyResult(
             rows=self.rows,
             rows_differing=self.rows_differing,

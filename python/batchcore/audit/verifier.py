@@ -20,7 +20,7 @@ from batchcore.audit.result import (
     EQUITY,
     Difference,
     Tally,
-    VerifyResult,  # callers may look at types
+    VerifyResult,  # imported for type annotations only
 )
 from batchcore.config import Settings  # noqa: TC001  # callers may look at types
 from batchcore.errors import ConfigError
@@ -41,10 +41,10 @@ if TYPE_CHECKING:
 
 
 ROWS_OF_A_CHUNK: Final = 100_000
-"""Snapshots that are held at a time at most, some 50 MiB of columns; no portfolio is parted."""
+"""Maximum snapshots held at a time, some 50 MiB of columns; no portfolio is split."""
 
 ROWS_AS_DECIMALS: Final = 10_000
-"""The same, while each cell is a `Decimal`."""
+"""Maximum snapshots held at a time when each cell is a `Decimal`."""
 
 
 async def verify(
@@ -64,31 +64,31 @@ async def verify(
 ) -> VerifyResult:
     """Recompute stored snapshots and return how they differ, cell by cell; write nothing.
 
-    Each complete snapshot is computed from the one before it, as that is stored, and from
-    positions, events, flows and closes as they are now. If the one before is wrong itself, a row
-    may follow from what it should have been; so one wrong row shows once. What the stored data do
-    not determine is counted as not checkable, and never as equal.
+    Each complete snapshot is computed from the stored one before it, and from the current
+    positions, events, flows and closes. If the one before is wrong itself, a row may follow from
+    its expected values instead, so that one wrong row shows once. Cells that the stored data do not
+    determine are counted as not checkable, never as equal.
 
     Args:
         db: A database URL, an `asyncpg.Pool` or Connection, or an SQLAlchemy `AsyncEngine`,
             `AsyncConnection` or `AsyncSession` on asyncpg. A role that may only SELECT will do.
         start_date: First day of the range, included; None begins with the first snapshot.
         end_date: Last day of the range, included; None ends with the last snapshot.
-        portfolio_ids: Which portfolios; None is all that are not soft-deleted, an empty one none.
-        policy: What the figures are taken to mean: `rollforward`, docs/semantics.md, or `legacy`,
+        portfolio_ids: The portfolios; None is all that are not soft-deleted, an empty list none.
+        policy: The rules of the figures: `rollforward`, docs/semantics.md, or `legacy`,
             docs/legacy.md.
         calendar: `XNYS`, `daily`, `prices` or a code of exchange_calendars (S1); under `legacy`
             `XNYS` (L2).
-        beta_weights: What `beta_provider_1y` is a share of (A1): that of the runs.
-        sample: How many snapshots, drawn by ``seed``; None takes all.
-        seed: Of the draw: the same snapshots of the same database each time.
+        beta_weights: The weights of `beta_provider_1y` (A1), as in the runs.
+        sample: Number of snapshots to check, drawn by ``seed``; None checks all.
+        seed: Seed of the sample, which is the same each time for the same database.
         fast: Whether to compute natively instead of by the pure-Python reference.
         settings: `schema`, `lookback_days`, `fx_lookback_days`, `fx_pivot`, `threads` and
             `chunk_size` count.
         progress: Called with `verify`, snapshots done and snapshots in all.
 
     Raises:
-        ConfigError: an argument is wrong, or names a portfolio that is not there.
+        ConfigError: an argument is wrong, or names a portfolio that does not exist.
         SchemaError: the tables are not those that batchcore can read.
         DatabaseError: the database refused, failed or went away.
 
@@ -126,10 +126,10 @@ async def verify(
 
 
 class Verification:
-    """One verification: `chosen` are the portfolios with a snapshot that is looked at."""
+    """One verification; `chosen` are the portfolios with a snapshot to check."""
 
     def __init__(self, policy: PolicyAudit, progress: Progress | None) -> None:
-        """Take the policy, and what is called with snapshots done and in all."""
+        """Take the policy, and a callback for the snapshots done and in all."""
         self.tally = Tally(policy.columns)
         self._policy = policy
         self._session = policy.session
@@ -186,13 +186,13 @@ class Verification:
             self._progress("verify", self._done, self._total)
 
     def _selection(self, at: Int64) -> Selection:
-        """Return a range of ids where it brings nothing but what is needed."""
+        """Return a range of ids if it selects only what is needed."""
         ids = np.ascontiguousarray(self._portfolios.id[at])
         whole = self._wanted is None and len(at) == int(at[-1] - at[0]) + 1
         return Selection(ids, as_range=whole)
 
     def _parts(self) -> list[Int64]:
-        """Return portfolios in chunks of so many snapshots at most."""
+        """Return portfolios in chunks of a maximum number of snapshots."""
         chosen, size = self.chosen, self._policy.request.settings.chunk_size
         if size is not None:
             return np.split(chosen, np.arange(size, len(chosen), size))
@@ -222,7 +222,7 @@ class Verification:
         self._check_equities(at, own, instead)
 
     def _asked_for(self, stored: StoredRows, at: Int64) -> Bools:
-        """Return which stored rows are of the range, and of the sample."""
+        """Return which stored rows are in the range and the sample."""
         start, end = self._policy.start, self._policy.end
         asked = np.ones(len(stored), dtype=np.bool_)
         if start is not None:
@@ -237,7 +237,7 @@ class Verification:
         return asked & np.isin(number, self._drawn)
 
     def _leave_out(self, stored: StoredRows, asked: Bools, deleted: Bools) -> None:
-        """Count rows that the policy has nothing to say of."""
+        """Count rows that the policy cannot check."""
         self.tally.rows += int(asked.sum())
         others = asked & (~stored.complete | deleted)
         count = int(others.sum())
@@ -251,7 +251,7 @@ class Verification:
     def _check_equities(self, at: Int64, own: OwnEquities, instead: Decimals) -> None:
         """Compare `portfolios.equity_balance` with the equity of a snapshot (S8, L7).
 
-        ``instead`` is what the equity of that snapshot should be, where it is wrong itself.
+        ``instead`` is the expected equity of that snapshot, where the stored one is wrong.
         """
         there = ~self._portfolios.deleted[at] & (own.day.state == State.VALUE)
         whole = there & in_cents(own.equity)

@@ -1,7 +1,7 @@
-"""The command line: arguments in, exit code out; the only room that prints.
+"""The command line: arguments in, exit code out; the only package that prints.
 
-An error is one line on stderr, and one more for each further thing that is wrong with the tables;
-with ``--debug`` its traceback comes first. With ``--json`` the one document on stdout is then
+An error is one line on stderr, and one more for each further problem of the tables; with
+``--debug`` its traceback comes first. With ``--json`` the one document on stdout is then
 ``{"error": {"type", "message", "exit_code", ...}}``, with the attributes of the exception.
 """
 
@@ -14,7 +14,7 @@ try:
     for _extra in ("typer", "rich"):
         importlib.import_module(_extra)
 except ImportError as error:
-    print(  # the one line that must do without them
+    print(  # the one line that must not use them
         f"batchcore: error: the command line needs `{error.name}`: "
         "install `batchcore[cli]` (pip install 'batchcore[cli]')",
         file=sys.stderr,
@@ -36,4 +36,4 @@ for _command in (
     "generate",
     "version",
 ):
-    importlib.import_module(f"{__name__}.{_command}")  # registers itself, in the order of the help
+    importlib.import_module(f"{__name__}.{_command}")  # registered in the order of the help

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 CHANGING: Final = ("demo", "run", "repair", "migrate", "generate", "report")
-"""Commands that succeed by what they do, whether their report can be printed or not."""
+"""Commands that succeed by their work, whether or not their report can be printed."""
 
 app: Final = typer.Typer(
     name="batchcore",
@@ -55,7 +55,7 @@ app: Final = typer.Typer(
 CONTEXT: Final = inspect.Parameter(
     "context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context
 )
-"""By which Typer hands on what `main` has made of the words."""
+"""The context object by which Typer passes on what `main` has parsed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +63,11 @@ class Call:
     """A call of a command: the arguments that all commands share."""
 
     command: str
-    as_json: bool  # stdout gets one JSON document, and nothing else
-    url: str  # of the database; "" for commands without one
+    as_json: bool  # whether stdout gets one JSON document, and nothing else
+    url: str  # URL of the database; "" for commands without one
     schema: Schema
-    record: RunRecord  # what a run leaves behind
-    verbose: int = 0  # how much is logged
+    record: RunRecord  # files that a run writes
+    verbose: int = 0  # verbosity of the log
 
     @property
     def on_terminal(self) -> bool:
@@ -92,7 +92,7 @@ class Call:
 
     @contextlib.contextmanager
     def printing(self) -> Iterator[None]:
-        """Print on stdout; where that fails, what a command has done is done all the same."""
+        """Print on stdout; if that fails, the work of a command counts all the same."""
         try:
             yield
             sys.stdout.flush()
@@ -112,7 +112,7 @@ def command(
 ) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Register a function of a `Call` and options as a command.
 
-    The help says ``text``, or else the docstring of the function.
+    Its help is ``text``, or else the docstring of the function.
     """
 
     def register(function: Callable[..., int]) -> Callable[..., int]:
@@ -125,7 +125,7 @@ def command(
             verbose: int,
             **given: Any,  # noqa: ANN401
         ) -> int:
-            del debug  # `main` has looked for it already: parsing may fail too
+            del debug  # `main` has looked for it already, as parsing may fail too
             record: RunRecord = context.obj
             if given.get("databases") is not None:
                 _leave_url(context, given)
@@ -152,7 +152,7 @@ def command(
 
 
 def _leave_url(context: typer.Context, given: dict[str, Any]) -> None:
-    """Leave the URL of the environment alone where a file names the databases."""
+    """Ignore the URL of the environment if a file names the databases."""
     source = context.get_parameter_source("database_url")
     if source is not None and source.name == "COMMANDLINE":
         msg = "a file names the databases: give --databases or --database-url"
@@ -162,7 +162,7 @@ def _leave_url(context: typer.Context, given: dict[str, Any]) -> None:
 
 
 def views() -> Any:  # noqa: ANN401  # a module, whose names are not known
-    """Return `batchcore.cli.views`, imported only where there is a terminal to show things on."""
+    """Return `batchcore.cli.views`, imported only if stdout is a terminal."""
     return importlib.import_module("batchcore.cli.views")
 
 
@@ -180,7 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code = run_words(words, standalone_mode=False, prog_name="batchcore", obj=record)
             sys.stdout.flush()
     except (BrokenPipeError, SystemExit):
-        # Typer makes a SystemExit of a broken pipe, and of nothing else in this mode.
+        # In this mode, Typer raises SystemExit only for a broken pipe.
         silence(sys.stdout)
         record.leave(BROKEN_PIPE, OSError(errno.EPIPE, os.strerror(errno.EPIPE), "stdout"))
         return BROKEN_PIPE
@@ -203,14 +203,14 @@ def _say(error: BaseException, *, as_json: bool, debug: bool) -> None:
         if as_json:
             print(json.dumps(as_document(error), indent=2))
         sys.stdout.flush()
-    except OSError:  # as what went wrong may be that stdout is full
+    except OSError:  # as the error may be that stdout is full
         silence(sys.stdout)
     for line in (f"error: {one_line(error)}", *further_lines(error)):
         print_stderr(redacted(line))
 
 
 def further_lines(error: BaseException) -> list[str]:
-    """Return what follows the line of an error: its other problems, and how shards ended."""
+    """Return the lines after that of an error: its other problems, and the ends of shards."""
     problems = error.problems[1:] if isinstance(error, SchemaError) else ()
     lines = [f"also: {problem}" for problem in problems]
     report = result_of(error)

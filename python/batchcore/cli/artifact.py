@@ -1,6 +1,7 @@
-"""What a run leaves behind, however it ends: its document, and metrics of it.
+"""The files that a run writes however it ends: its document and its metrics.
 
-The document is that of ``--json`` with how the run ended; `data/artifact.schema.json` describes it.
+The document is that of ``--json`` with the end of the run; `data/artifact.schema.json` describes
+it.
 """
 
 from __future__ import annotations
@@ -39,24 +40,24 @@ if TYPE_CHECKING:
     from batchcore.run.result import BatchResult
 
 WRITING: Final = ("run", "repair")
-"""Commands that leave metrics, and a document where the environment says so."""
+"""Commands that write metrics, and a document if the environment asks for it."""
 
 COMMANDS: Final = (*WRITING, "plan")
-"""Commands that leave a document."""
+"""Commands that write a document."""
 
 SCHEMA_VERSION: Final = 1
 SCHEMA: Final = Path(__file__).parent.parent / "data" / "artifact.schema.json"
 
 _SERVER: Final = r"(?:[\w.%-]+|\[[\da-fA-F:.%]+\])(?::\d+)?"
 _PLACE: Final = re.compile(rf"(?:{_SERVER}(?:,{_SERVER})*)?(?:/[\w.-]*)?")
-"""A port that is no number may be a misplaced password, and then nothing is said."""
+"""A port that is not a number may be a misplaced password, and is not shown."""
 
 
 class RunRecord:
-    """What is known of a run from its command line to its end."""
+    """The facts of a run, from its command line to its end."""
 
     def __init__(self, words: Sequence[str]) -> None:
-        """Take the words of the command line, which may be wrong."""
+        """Take the arguments of the command line, which may be wrong."""
         command = next((word for word in words if not word.startswith("-")), "")
         self.command = command if command in COMMANDS else ""
         writes = command in WRITING
@@ -65,19 +66,19 @@ class RunRecord:
             self.artifact = os.environ.get(ARTIFACT_VARIABLE) or None
         self.metrics = _last_of(words, "--metrics") if writes else None
         self.asked: dict[str, Any] | None = None  # options and their values, once they are read
-        self._results: Mapping[str | None, BatchResult] = {}  # by database; None if it is just one
+        self._results: Mapping[str | None, BatchResult] = {}  # by database; None for a single one
         self._errors: Mapping[str, BaseException] = {}  # by database
         self._document: Mapping[str, Any] | None = None
         self._began = dt.datetime.now(dt.UTC)
 
     def ask(self, given: dict[str, Any]) -> None:
-        """Take the options of the command, by their names in Python, and out of them its own."""
+        """Take the options of the command by their Python names, and remove those of this class."""
         for name in ("artifact", "metrics"):
             if (path := given.pop(name, None)) is not None:
                 setattr(self, name, path)
         url = given.get("database_url")
         redacted.hide(url)
-        apart = {"database_url", "check_basis"}  # what only checks bases leaves no document
+        apart = {"database_url", "check_basis"}  # a check of bases writes no document
         own = {name: value for name, value in given.items() if name not in apart}
         self.asked = {
             "database": None if url is None else _place(url),
@@ -85,11 +86,11 @@ class RunRecord:
         }
 
     def report(self, result: BatchResult, document: Mapping[str, Any]) -> None:
-        """Take the report of the run, and what ``--json`` prints of it."""
+        """Take the report of the run, and its document for ``--json``."""
         self._results, self._document = {None: result}, document
 
     def report_many(self, many: ManyResult, document: Mapping[str, Any]) -> None:
-        """Take the reports of several databases, and what ``--json`` prints of them."""
+        """Take the reports of several databases, and their document for ``--json``."""
         self._results = {name: many[name] for name in many}
         self._errors, self._document = many.errors, document
 
@@ -163,7 +164,7 @@ class RunRecord:
 def database_dicts(
     many: ManyResult, codes: Mapping[str, int], document: Callable[[BatchResult], Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Return the report of each database as JSON has it."""
+    """Return the report of each database for JSON."""
     return {
         name: {
             "exit_code": code,
@@ -177,22 +178,22 @@ def database_dicts(
 
 
 def _many_of(error: BaseException) -> ManyResult | None:
-    """Return the reports of several databases that an interruption has with it, see below."""
+    """Return the reports of several databases that an interruption carries, see below."""
     kinds = getattr(sys.modules.get("batchcore.run.many"), "ManyResult", None)
     return None if kinds is None else kinds.of_error(error)
 
 
 def result_of(error: BaseException) -> BatchResult | None:
-    """Return the report that an error has with it; there is none before runs are imported.
+    """Return the report that an error carries; there is none before runs are imported.
 
-    It imports nothing: another thread may hang in the middle of an import.
+    It imports nothing, as another thread may hang in the middle of an import.
     """
     reports = getattr(sys.modules.get("batchcore.run.result"), "BatchResult", None)
     return None if reports is None else reports.of_error(error)
 
 
 def _last_of(words: Sequence[str], option: str) -> str | None:
-    """Return the last value of an option, as far as words can be read that may be wrong."""
+    """Return the last value of an option, as far as possibly wrong arguments can be read."""
     found = None
     for at, word in enumerate(words):
         name, equals, value = word.partition("=")
@@ -216,7 +217,7 @@ def _plain(value: Any) -> Any:  # noqa: ANN401  # what an option may be
             return [_plain(one) for one in value]
         case str():
             return redacted(value)
-        case float() if not math.isfinite(value):  # JSON has no such numbers
+        case float() if not math.isfinite(value):  # not a number in JSON
             return None
     return value
 
@@ -226,9 +227,9 @@ def _moment(when: dt.datetime) -> str:
 
 
 def _write(what: str, name: str, text: str) -> None:
-    """Put a text into a file: whole, or not at all."""
+    """Write a text to a file, completely or not at all."""
     try:
         replace_file(Path(name), text.encode())
-    except (OSError, ValueError, RuntimeError) as error:  # odd names, and links in a circle
+    except (OSError, ValueError, RuntimeError) as error:  # impossible names, and loops of links
         reason = getattr(error, "strerror", None) or str(error)
         print_stderr(f"warning: the {what} cannot be written: {redacted(name)}: {reason}")

@@ -1,4 +1,4 @@
-"""What `plan --check-basis` shows."""
+"""The output of `plan --check-basis`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def check_basis(call: Call, symbol: str) -> int:
-    """Say what closes and quantities of a symbol are stated in, and by which figures."""
+    """Describe the bases of closes and quantities of a symbol, with the figures behind them."""
     if call.record.artifact is not None:
         call.record.artifact = None
         raise ConfigError("--check-basis writes no artifact: give --json instead", "artifact")
@@ -29,7 +29,7 @@ def check_basis(call: Call, symbol: str) -> int:
 
 
 def basis_lines(result: BasisCheck) -> Iterator[str]:
-    """Give what was found, each figure that says so, and whether the schema declares it."""
+    """Yield the bases found, the figures behind them, and whether the schema agrees."""
     yield f"closes of {result.symbol} look {result.price_basis}"
     yield from (f"  {split_line(one)}" for one in result.splits)
     counts = ", ".join(f"{count:,} {name}" for name, count in result.counts().items())

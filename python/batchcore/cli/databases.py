@@ -24,9 +24,9 @@ KEYS: Final = ("url", "schema")
 
 
 def named(file: str) -> tuple[dict[str, str], dict[str, Schema]]:
-    """Return the URLs that a TOML file gives to names, and schemas that belong to some of them.
+    """Return the named URLs of a TOML file, and the schemas of some of them.
 
-    Errors name file and key, and no value, which may have a password.
+    Errors name file and key, but no value, which may contain a password.
     """
     document = read_toml(file, "databases")
     if not document:
@@ -99,7 +99,7 @@ def run_on_databases(
 
 
 def text(many: ManyResult, codes: Mapping[str, int], text_of: Callable[[BatchResult], str]) -> str:
-    """Return what the run on each database did, or what ended it."""
+    """Return the result of the run on each database, or the error that ended it."""
     lines = []
     for name, code in codes.items():
         error = many.errors.get(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import uuid
 from functools import partial
-from pathlib import Path  # the command line looks at types
+from pathlib import Path  # the command line reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
 from batchcore import about
@@ -88,7 +88,7 @@ def demo(
 async def _write_pages(
     url: str, folder: Path, result: BatchResult, schema: Schema
 ) -> tuple[Written, ...]:
-    """Write the page of the night, and that of the first portfolio that was valued."""
+    """Write the page of the night, and that of the first portfolio valued."""
     from batchcore.pages.night import load_night  # noqa: PLC0415  # once the demo has begun
     from batchcore.pages.portfolio import load_portfolio_page  # noqa: PLC0415  # likewise
     from batchcore.pages.write import write_page  # noqa: PLC0415  # likewise

@@ -1,4 +1,4 @@
-"""Exit codes of commands (docs/operations.md), and what an error says."""
+"""Exit codes of commands (docs/operations.md), and the text of errors."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ NOTHING_TO_DO: Final = 99
 BROKEN_PIPE: Final = 141
 
 WORST: Final = (NOTHING_TO_DO, DONE, INCOMPLETE, LEASE_HELD, FAILED, USAGE)
-"""Exit codes of runs, the worst last: that which no other attempt mends."""
+"""Exit codes of runs, the worst last: the one that no other attempt can mend."""
 
 UsageError: Final[Any] = typer.BadParameter.__base__
-"""A wrong word of the command line; not every version of Typer has a public name for it."""
+"""The error for a wrong argument; not every version of Typer has a public name for it."""
 
 HIDDEN: Final = ("batchcore_result", "batchcore_many", "__notes__")
-"""Attributes of an exception that are none of its facts: the report of its run, and notes."""
+"""Attributes of an exception that are not facts: the report of its run, and notes."""
 
 redacted: Final = Redactor()
 
 
 class Interrupted(BaseException):
-    """A signal asks to stop."""
+    """A signal asked the process to stop."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -54,7 +54,7 @@ def exit_code(error: BaseException) -> int:
 
 
 def one_line(error: BaseException) -> str:
-    """Return what an error says, without passwords."""
+    """Return the text of an error, without passwords."""
     match error:
         case Interrupted():
             name = error.signal.name
@@ -83,7 +83,7 @@ def one_line(error: BaseException) -> str:
 
 
 def as_document(error: BaseException) -> dict[str, Any]:
-    """Return the error as JSON has it, with the attributes of our own exceptions."""
+    """Return the error for JSON, with the attributes of our own exceptions."""
     attributes = {
         key: redacted(value) if isinstance(value, str) else value
         for key, value in (vars(error) if isinstance(error, BatchcoreError) else {}).items()

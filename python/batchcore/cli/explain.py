@@ -33,21 +33,21 @@ if TYPE_CHECKING:
 
 
 _FOREIGN: Final = ("currency_effect", "price_effect", "currency", "rate", "rate_before")
-"""Columns that are shown where a rate counts (C6)."""
+"""Columns that are shown if a rate applies (C6)."""
 
 _SHOWN: Final = (
     *("key", "contribution", "share", "unrealized_change", "realized", "value", "quantity"),
     *("mark_before", "mark", "status", "symbol", "type", "sector", "entry_price", "mark_day"),
     *("mark_before_day", "status_before", "multiplier", *_FOREIGN),
 )
-"""Columns of a table, those first that a narrow terminal keeps."""
+"""Columns of a table in the order in which a narrow terminal keeps them."""
 
 _LOTS_SHOWN: Final = (
     *("symbol", "contribution", "quantity", "type", "mark_before", "mark", "share", "status"),
     *("value", "unrealized_change", "realized", "entry_price", "sector", "key", "mark_day"),
     *("mark_before_day", "status_before", "multiplier", *_FOREIGN),
 )
-"""The same where rows are lots or positions, whose keys are long."""
+"""The order of columns for lots and positions, whose keys are long."""
 
 _ORDER: Final = (
     *("key", "symbol", "sector", "type", "quantity", "multiplier", "entry_price"),
@@ -55,14 +55,14 @@ _ORDER: Final = (
     *("currency", "rate_before", "rate", "unrealized_change", "realized"),
     *("price_effect", "currency_effect", "contribution", "share", "value"),
 )
-"""The same in the order of the columns."""
+"""The columns in the order shown."""
 
 _TEXTS: Final = frozenset(name for name, kind in TYPES.items() if kind is str)
 _AMOUNTS: Final = frozenset({*AMOUNTS, "contribution"})
 _SIGNED: Final = _AMOUNTS - {"value"}
 
 _LEAST_TEXT: Final = 8
-"""Characters that a narrow terminal leaves of a text."""
+"""Characters of a text on a narrow terminal."""
 
 
 @command("explain", given.derived(only=("policy", "calendar", *VALUATION)))
@@ -113,7 +113,7 @@ def explain(
 
 
 def explained_text(found: Explanation, top: int) -> str:
-    """Return an explanation as a pipe gets it."""
+    """Return an explanation as text for a pipe."""
     attention = attention_lines(found)
     head = [*attention, *([""] if attention else []), *amount_lines(found)]
     names, cells = _columns(found.rows[:top])
@@ -123,7 +123,7 @@ def explained_text(found: Explanation, top: int) -> str:
 
 
 def explained_parts(found: Explanation, top: int) -> list[RenderableType]:
-    """Return an explanation as a terminal shows it: gains green, losses red."""
+    """Return an explanation for a terminal: gains green, losses red."""
     from batchcore.cli import tables  # noqa: PLC0415  # imports Rich
 
     attention = attention_lines(found)
@@ -133,7 +133,7 @@ def explained_parts(found: Explanation, top: int) -> list[RenderableType]:
     if not names:
         return [*parts, "no lot"]
     order = _order(found.rows)
-    # a part of an id is no use
+    # a part of an id is useless
     cut = _TEXTS - {"key"} if found.by in {"lot", "position", "portfolio"} else _TEXTS
     columns = [
         tables.Column(
@@ -156,7 +156,7 @@ def explained_parts(found: Explanation, top: int) -> list[RenderableType]:
 
 
 def attention_lines(found: Explanation) -> list[str]:
-    """Return what is wrong with an explanation, and what it lacks."""
+    """Return the problems of an explanation, and what it lacks."""
     lines = [] if found.explained else _unexplained_lines(found)
     unbalanced = [
         f"  {row.session}: equity before {exact(row.equity_before)}, P&L"
@@ -177,7 +177,7 @@ def attention_lines(found: Explanation) -> list[str]:
 
 
 def amount_lines(found: Explanation) -> list[str]:
-    """Return what is explained: whose P&L, from which equity to which."""
+    """Return the headline of an explanation: whose P&L, from which equity to which."""
     one, since = found.portfolio, found.since
     days = f"on {found.session}" if since is None else f"after {since} up to {found.session}"
     of = counted(found.portfolios, "portfolio") if one is None else f"portfolio {one}"
@@ -196,7 +196,7 @@ def amount_lines(found: Explanation) -> list[str]:
 
 
 def _unexplained_lines(found: Explanation) -> list[str]:
-    """Return that data have changed since, with stored and computed values."""
+    """Return the warning that data have changed since, with stored and computed values."""
     if found.portfolio is not None:
         cells = [
             (one.session.isoformat(), one.column, exact(one.stored), exact(one.computed))
@@ -218,13 +218,13 @@ def _unexplained_lines(found: Explanation) -> list[str]:
 
 
 def _cut(lines: Sequence[str], count: int | None = None) -> list[str]:
-    """Return the first lines, and how many more there are."""
+    """Return the first lines, and the number of others."""
     more = (len(lines) if count is None else count) - LISTED
     return [*lines[:LISTED], *([f"  and {more:,} more"] if more > 0 else [])]
 
 
 def _rest_lines(found: Explanation, top: int) -> list[str]:
-    """Return how many rows are not shown, and what they add up to."""
+    """Return the number of rows not shown, and their sum."""
     rest = found.rows[top:]
     if not rest:
         return []
@@ -235,7 +235,7 @@ def _rest_lines(found: Explanation, top: int) -> list[str]:
 
 
 def _columns(rows: Sequence[ExplainedRow]) -> tuple[list[str], list[tuple[str, ...]]]:
-    """Return the columns that have a value and do not repeat the key, and their cells."""
+    """Return the columns with values that do not repeat the key, and their cells."""
     cells = {name: _cells(name, [getattr(row, name) for row in rows]) for name in _ORDER}
     converts = any(row.currency_effect or {row.rate, row.rate_before} - {None, 1} for row in rows)
     names: list[str] = [
@@ -249,7 +249,7 @@ def _columns(rows: Sequence[ExplainedRow]) -> tuple[list[str], list[tuple[str, .
 
 
 def _order(rows: Sequence[ExplainedRow]) -> Sequence[str]:
-    """Return the columns, those first that a narrow terminal keeps."""
+    """Return the columns in the order in which a narrow terminal keeps them."""
     of_lots = any(row.position is not None and str(row.position) in f"{row.key}" for row in rows)
     return _LOTS_SHOWN if of_lots else _SHOWN
 
@@ -285,7 +285,7 @@ def _rounded(value: Decimal, decimals: int) -> Decimal:
 
 
 def _pointed(amounts: Sequence[tuple[str, object]]) -> list[str]:
-    """Return the lines of amounts with their points below each other."""
+    """Return lines of amounts aligned at the decimal point."""
     parted = [(f"  {name}", *exact(amount).partition(".")) for name, amount in amounts]
     width = max(len(fraction) for *_, fraction in parted)
     rows = [

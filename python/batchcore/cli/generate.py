@@ -14,7 +14,7 @@ from batchcore.errors import ConfigError
 from batchcore.words import counted
 
 BASES = PRICE_BASES[0], QUANTITY_BASES[0]
-"""What generated closes and quantities are stated in."""
+"""The bases of generated closes and quantities."""
 
 
 @command("generate")

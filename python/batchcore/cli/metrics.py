@@ -1,7 +1,7 @@
 """Metrics of a run, for the textfile collector of Prometheus's node exporter.
 
-The text is written by hand: it is a dozen gauges, and an extra for it would leave who forgot to
-install it without the alert that the batch did not run. A test reads it by prometheus_client.
+The text is written by hand: it is a dozen gauges, and whoever forgot to install an extra for it
+would lose the alert that the batch did not run. A test parses it with prometheus_client.
 
 Source: https://prometheus.io/docs/instrumenting/exposition_formats/
 """
@@ -33,7 +33,7 @@ HELP: Final[Mapping[str, str]] = {
     "batchcore_coverage_ratio": "Least share of symbols with a close on a session of the last run.",
     "batchcore_sessions_behind": "Closed sessions that the portfolio furthest behind lacks.",
 }
-"""Each metric, all of them gauges, and what it says."""
+"""The metrics, all gauges, and their help texts."""
 
 _BEFORE: Final = re.compile(rf"^{SUCCESS}(?:\{{[^\n]*\}})? (\d+(?:\.\d+)?)$", re.MULTILINE)
 
@@ -45,8 +45,8 @@ def metrics_text(
 ) -> str:
     """Return the metrics of a run, on one database or by the names of several.
 
-    A run that is no success takes the time of the last one from the file at the path. Its name is a
-    label, so that the files of two batches on one machine have no series in common.
+    A run that does not succeed takes the time of the last success from the file at the path. Its
+    name is a label, so that the files of two batches on one machine share no series.
     """
     batch = Path(path).stem
     lines = []
@@ -89,14 +89,14 @@ def _samples(result: BatchResult) -> Iterator[Sample]:
 
 
 def _success_before(path: str) -> float | None:
-    """Return the time of the last success that a file has."""
+    """Return the time of the last success in a file."""
     try:
         found = _BEFORE.search(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # there is none yet, or what is there is no text
+    except (OSError, ValueError):  # there is none yet, or it is not text
         return None
     return None if found is None else float(found[1])
 
 
 def _escaped(text: str) -> str:
-    """Return the value of a label as it is quoted."""
+    """Return the quoted value of a label."""
     return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')

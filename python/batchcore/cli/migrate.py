@@ -54,7 +54,7 @@ def status_text(status: MigrateStatus) -> str:
 
 
 def migrated_text(report: MigrateReport) -> str:
-    """Return what a migration did."""
+    """Return the changes of a migration."""
     lines = [f"{revision}: marked as done, the tables are the host's" for revision in report.marked]
     lines += [f"{revision}: done" for revision in report.applied]
     lines += [f"index: {note}" for note in report.notes]

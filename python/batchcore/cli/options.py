@@ -1,4 +1,4 @@
-"""The options of commands: those that many have, and those that `RunOptions` and `Settings` say."""
+"""The options of commands: shared ones, and those derived from `RunOptions` and `Settings`."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def parameter(
 
 
 def valuation(schema: Schema, options: dict[str, Any]) -> Settings:
-    """Return the settings that value stored rows, taken out of the options of a command."""
+    """Return the settings that value stored rows, removing them from the options of a command."""
     return Settings(schema=schema, **{name: options.pop(name) for name in VALUATION})
 
 
@@ -172,7 +172,7 @@ def own(function: Callable[..., int]) -> list[inspect.Parameter]:
 
 
 def derived(*, only: Collection[str] = (), but: Collection[str] = ()) -> list[inspect.Parameter]:
-    """Return the options that the fields of `RunOptions` and `Settings` make."""
+    """Return the options made from the fields of `RunOptions` and `Settings`."""
     return [
         _of_field(one, get_type_hints(kind)[one.name])
         for kind in (RunOptions, Settings)
@@ -191,13 +191,13 @@ def _of_field(one: dataclasses.Field[Any], hint: Any) -> inspect.Parameter:  # n
     name = f"--{words}/--no-{words}" if metadata["has_opposite"] else f"--{words}"
     metavar = None if kind is bool else metadata["metavar"]
     given = typer.Option(name, parser=PARSERS.get(kind), metavar=metavar, help=metadata["help"])
-    if get_args(kind):  # of a tuple Typer would take as many words as it has parts
+    if get_args(kind):  # for a tuple Typer would take as many arguments as it has parts
         kind = Any
     return parameter(one.name, kind, given, default=one.default)
 
 
 def entries(given: Sequence[str] | None, name: str) -> dict[str, str]:
-    """Return the entries of a mapping whose option was given once for each."""
+    """Return the entries of a mapping from an option given once for each."""
     found = {}
     for text in given or ():
         key, equals, value = text.partition("=")
@@ -208,7 +208,7 @@ def entries(given: Sequence[str] | None, name: str) -> dict[str, str]:
 
 
 def database_url(given: str | None) -> str:
-    """Return the URL to connect to, as it was given; that of `PG*` alone names nothing."""
+    """Return the URL to connect to, as given; one for the `PG*` variables alone names nothing."""
     if given is None:
         if not any(os.environ.get(name) for name in LIBPQ_VARIABLES):
             raise ConfigError(
@@ -223,7 +223,7 @@ def portfolios(named: Sequence[str] | None, file: str) -> list[str]:
     """Return portfolios named one by one and those of a file, one a line."""
     name = "stdin" if file == "-" else file
     try:
-        # A signature of UTF-8 is no part of the first id.
+        # A byte order mark is not part of the first id.
         content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
         lines = content.decode("utf-8-sig").splitlines()
     except OSError as error:

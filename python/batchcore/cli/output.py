@@ -1,4 +1,4 @@
-"""What commands print: the log, progress, lists and tables."""
+"""The output of commands: the log, progress, lists and tables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from batchcore.options import Progress
 
 LISTED: Final = 20
-"""How many of a kind are named one by one; JSON has them all."""
+"""Number of items of a kind that are listed; JSON has all of them."""
 
 
 def print_stderr(line: str) -> None:
@@ -25,31 +25,31 @@ def print_stderr(line: str) -> None:
 
 
 def named_counts(counts: Mapping[str, int]) -> str:
-    """Return counts with what they count."""
+    """Return counts with their nouns."""
     return ", ".join(f"{count:,} {name}" for name, count in counts.items()) or "none"
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return how many names there are, and the first of them."""
+    """Return the number of names, and the first of them."""
     return f"{len(names):,} ({first_of(names, LISTED)})" if names else "none"
 
 
 def first_of(names: Sequence[str], most: int) -> str:
-    """Return the first of some names, and how many more there are."""
+    """Return the first of some names, and the number of others."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return f"{', '.join(names[:most])}{more}"
 
 
 def listed_lines(lines: Sequence[str], kind: str) -> list[str]:
-    """Return the first lines of a kind, and one for how many more there are."""
+    """Return the first lines of a kind, and one with the number of others."""
     more = [f"{kind}: {len(lines) - LISTED:,} more, which --json lists"]
     return [*(f"{kind}: {line}" for line in lines[:LISTED]), *more[: len(lines) > LISTED]]
 
 
 def aligned(rows: Sequence[Sequence[str]], *, left: Collection[int] | None = None) -> list[str]:
-    """Return the lines of a table whose columns begin below each other.
+    """Return the lines of a table with aligned columns.
 
-    Given the columns on the ``left``, the others end below each other, as numbers do.
+    All are aligned to the left or, given those on the ``left``, the others to the right.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
@@ -63,7 +63,7 @@ def aligned(rows: Sequence[Sequence[str]], *, left: Collection[int] | None = Non
 
 
 class _ToStderr(logging.Handler):
-    """Writes to whatever stderr is at the moment, so that a progress bar stays below it."""
+    """Writes to the current stderr, so that a progress bar stays below the log."""
 
     def emit(self, record: logging.LogRecord) -> None:
         write_stderr(redacted(self.format(record)))
@@ -87,7 +87,7 @@ def logging_to_stderr(verbose: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def showing_progress() -> Iterator[Progress | None]:
-    """Give a bar with rate and time left on a terminal, and nothing elsewhere."""
+    """Yield a bar with rate and time left on a terminal, and nothing elsewhere."""
     if not sys.stderr.isatty():
         yield None
         return

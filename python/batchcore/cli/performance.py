@@ -70,7 +70,7 @@ def performance(
 
 
 def performance_text(result: Performance, benchmark: str | None) -> str:
-    """Return a performance as a table, and below it what is not available and why."""
+    """Return a performance as a table, followed by what is not available and why."""
     if len(result) == 0:
         return "no portfolio"
     shown = list(result.rows()[:LISTED])
@@ -84,7 +84,7 @@ def performance_text(result: Performance, benchmark: str | None) -> str:
 
 
 def performance_parts(result: Performance, benchmark: str | None) -> Iterable[RenderableType]:
-    """Return the same for a terminal."""
+    """Return a performance for a terminal."""
     from batchcore.cli import tables  # noqa: PLC0415  # only on a terminal
 
     if len(result) == 0:
@@ -110,7 +110,7 @@ class Share(float):
 
 
 class Gain(Share):
-    """One that is a gain or a loss, shown with its sign."""
+    """A share that is a gain or a loss, shown with its sign."""
 
 
 class Shown(NamedTuple):
@@ -157,7 +157,7 @@ def _columns(rows: list[Row], benchmark: str | None) -> list[Shown]:
 
 
 def _reasons(rows: list[Row]) -> Iterator[tuple[str, str]]:
-    """Give what is not available; of several portfolios with the portfolio."""
+    """Yield what is not available; for several portfolios with the portfolio."""
     several = len({row["portfolio_id"] for row in rows}) > 1
     for row in rows:
         if row["reason"] is not None:

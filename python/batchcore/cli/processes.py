@@ -1,8 +1,8 @@
 """Shards of a run as processes of this machine; each of these processes runs this module.
 
-A process is sent its order, and then the pipe is held open: when that closes, whoever started the
-process is gone or wants it to stop, and it ends as if by SIGTERM. It sends back its progress and
-then its report. A message is a length and a pickle; nobody else can write to the pipes.
+A process gets its order through a pipe that stays open: when it closes, the parent has ended or
+wants the process to stop, and it ends as if by SIGTERM. It sends back its progress and then its
+report. A message is a length and a pickle; nobody else can write to the pipes.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ LENGTH: Final = 8
 """Bytes of the length before a message."""
 
 END_S: Final = 1.5
-"""How long a process that is asked to stop may take, within what a signal leaves its parent."""
+"""Seconds that a process may take to stop, within the time that a signal leaves its parent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a process is sent."""
+    """The order of a process."""
 
-    url: str  # which the arguments of a process would show to others
+    url: str  # which would be visible to others among the arguments of a process
     request: Request
     verbose: int
-    wants_progress: bool  # whether progress is asked for
+    wants_progress: bool  # whether to report progress
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What a process sends last: its report as far as it came, and what ended it early."""
+    """The last message of a process: its report so far, and the error that ended it early."""
 
     result: BatchResult | None
     error: BaseException | None
@@ -77,10 +77,10 @@ async def run_processes(url: str, *which: Any, count: int, verbose: int, **optio
 
 
 async def _in_process(order: Order, progress: Progress | None) -> BatchResult:
-    """Return the report of a process; cancelled, ask it to stop, and wait for it a little."""
+    """Return the report of a process; if cancelled, ask it to stop, and wait briefly."""
     from batchcore.run.result import keep_with  # noqa: PLC0415  # brings NumPy
 
-    # A group of its own: a terminal's SIGINT is for the parent, which tells it.
+    # A process group of its own: a terminal's SIGINT is for the parent, which stops it.
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-c", f"from {__name__} import main; raise SystemExit(main())"),
         stdin=asyncio.subprocess.PIPE,
@@ -110,7 +110,7 @@ async def _in_process(order: Order, progress: Progress | None) -> BatchResult:
 
 
 async def _ended(process: Process, order: Order, progress: Progress | None) -> Ended:
-    """Send an order, and return what the process sends last, unless it ends before."""
+    """Send an order, and return the last message of the process, unless it ends before."""
     to, source = process.stdin, process.stdout
     if to is None or source is None:
         raise InternalError("a process was started without pipes")
@@ -130,7 +130,7 @@ async def _ended(process: Process, order: Order, progress: Progress | None) -> E
 
 
 def _died(order: Order, process: Process, error: BaseException | None = None) -> ProcessDiedError:
-    """Return the error for a process that ended by itself, or by a signal to it alone."""
+    """Return the error for a process that ended by itself, or by a signal sent to it alone."""
     shard, status = order.request.settings.shard, process.returncode
     how = f"with exit code {status}"
     if isinstance(error, Interrupted):
@@ -169,7 +169,7 @@ class _Parent:
     """The process that started this one."""
 
     def __init__(self) -> None:
-        # What is printed by mistake is no message.
+        # Output printed by mistake must not be taken for a message.
         self._to: IO[bytes] = os.fdopen(os.dup(1), "wb")
         os.dup2(2, 1)
         self._source = sys.stdin.buffer
@@ -200,13 +200,13 @@ class _Parent:
         self._write(packed)
 
     def _write(self, packed: bytes) -> None:
-        with contextlib.suppress(BrokenPipeError):  # it is gone, which `_watch` notices too
+        with contextlib.suppress(BrokenPipeError):  # the parent has ended: `_watch` sees it too
             self._to.write(packed)
             self._to.flush()
 
 
 def main() -> int:
-    """Do the shard that the parent of this process orders, and return its exit code."""
+    """Do the shard ordered by the parent process, and return the exit code."""
     parent = _Parent()
     result: BatchResult | None = None
     with signals_raise():

@@ -43,7 +43,7 @@ def repair(
     """Recompute stored snapshots and replace those that differ.
 
     Each portfolio is replaced from its first difference on. This is for applications whose time
-    stamps do not show what was corrected; where they do, `run --changed-since` is faster.
+    stamps do not show corrections; if they do, `run --changed-since` is faster.
     """
     which = start, end, portfolio, portfolios_file
     result = run_batch(batchcore.repair, call, which, options, dry_run=dry_run)
@@ -58,7 +58,7 @@ def repair(
 
 
 def repair_text(result: BatchResult, document: Mapping[str, Any]) -> str:
-    """Return what a repair did, or would do."""
+    """Return the result of a repair, or of its dry run."""
     found = document["differences"]
     compared = document["rows_by_phase"].get("compute", 0)
     if not found:

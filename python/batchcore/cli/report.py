@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path  # the command line looks at types
+from pathlib import Path  # the command line reads the annotations
 from typing import Annotated, Any, Final
 
 from batchcore.cli import options as given

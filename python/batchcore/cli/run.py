@@ -38,10 +38,10 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 PARALLEL: Final = 4
-"""How many databases are worked on at a time, if that is not said."""
+"""Default number of databases worked on at a time."""
 
 SYMBOLS: Final = 5
-"""How many symbols of an issue a report names."""
+"""Number of symbols of an issue that a report names."""
 
 OPTIONS: Final = given.derived()
 OWN: Final = [given.PROCESSES, *given.DATABASES]
@@ -49,7 +49,7 @@ CHECK_BASIS: Final = given.text(
     "check_basis", "SYMBOL", "Show whether its closes and quantities are split-adjusted."
 )
 FINDINGS: Final = 5
-"""How many findings of the checks of prices a plan lists."""
+"""Number of findings of the checks of prices that a plan lists."""
 
 PLAN: Final = "Show what `run` would do with these options; write nothing."
 
@@ -128,7 +128,7 @@ def run_batch(
     *,
     dry_run: bool,
 ) -> Result:
-    """Return the result of a run or repair of the portfolios that are named or in a file."""
+    """Return the result of a run or repair of the portfolios named or listed in a file."""
     if dry_run and call.record.metrics is not None:
         call.record.metrics = None
         raise ConfigError("a dry run has no metrics: give --artifact or --json instead", "metrics")
@@ -146,7 +146,7 @@ def run_batch(
 
 
 def code_of(call: Call, result: BatchResult, *, ok_if_nothing: bool) -> int:
-    """Return the exit code of a run, and print which portfolios failed if nobody has seen it."""
+    """Return the exit code of a run, and print the failed portfolios unless they were shown."""
     both = [result] if result.resumed is None else [result.resumed, result]
     if not (call.on_terminal and sys.stderr.isatty()):
         for line in (line for one in both for line in failure_lines(one)):
@@ -159,12 +159,12 @@ def code_of(call: Call, result: BatchResult, *, ok_if_nothing: bool) -> int:
 
 
 def failure_lines(result: BatchResult) -> list[str]:
-    """Return a line for each failed portfolio, and how many more there are."""
+    """Return a line for each failed portfolio, and the number of others."""
     return listed_lines(result.errors(), "failed")
 
 
 def result_text(result: BatchResult, document: Mapping[str, Any]) -> str:
-    """Return what a run did, after what it finished first."""
+    """Return the result of a run, preceded by that of the run that it finished first."""
     both = [] if result.resumed is None else [_own_text(result.resumed, document["resumed"])]
     return "\n".join([*both, _own_text(result, document)])
 
@@ -192,13 +192,13 @@ def _own_text(result: BatchResult, document: Mapping[str, Any]) -> str:
 
 
 def named(document: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the option of `status` that shows a run, or all shards of one, and its id."""
+    """Return the option of `status` that shows a run, or all its shards, with its id."""
     is_group = document["group"] is not None and document["shard"] is None
     return ("group" if is_group else "run"), document["run_id"]
 
 
 def attempt_text(document: Mapping[str, Any]) -> str:
-    """Return which attempt it was, if not the first."""
+    """Return the number of the attempt, if not the first."""
     return "" if document["attempt"] == 1 else f", attempt {document['attempt']}"
 
 
@@ -214,7 +214,7 @@ def phase_lines(document: Mapping[str, Any]) -> list[str]:
 
 
 def shard_lines(document: Mapping[str, Any]) -> list[str]:
-    """Return how the shards of a run ended, and of what moments they are."""
+    """Return the ends of the shards of a run, and the snapshots that they read."""
     if not document["shards"]:
         return []
     held = document["snapshot_seconds"]
@@ -233,12 +233,12 @@ def shard_lines(document: Mapping[str, Any]) -> list[str]:
 
 
 def note_lines(result: BatchResult, document: Mapping[str, Any]) -> list[str]:
-    """Return what was noticed."""
+    """Return the issues."""
     return [*run_notes(document), *issue_lines(result)]
 
 
 def run_notes(document: Mapping[str, Any]) -> list[str]:
-    """Return what was noticed beside issues, each line a name and a text."""
+    """Return further notes, each line a name and a text."""
     retries, rounded = document["retries"], document["rounded"]
     lines = []
     if retries:
@@ -252,7 +252,7 @@ def run_notes(document: Mapping[str, Any]) -> list[str]:
 
 
 def issue_lines(result: BatchResult) -> list[str]:
-    """Return a line for each name of issues, with how many there are and the first symbols."""
+    """Return a line for each name of issues, with their number and the first symbols."""
     subjects = result.subjects_by_issue()
     return [
         f"issue {name}: {count:,}"
@@ -262,9 +262,9 @@ def issue_lines(result: BatchResult) -> list[str]:
 
 
 def plan_dict(result: BatchResult, min_coverage: float) -> dict[str, Any]:
-    """Return the report of a dry run as JSON has it, and what follows from it.
+    """Return the report of a dry run for JSON, with derived figures.
 
-    Where the policy does not check prices, there is nothing of them.
+    If the policy does not check prices, there are none about them.
     """
     from batchcore.run.result import NO_CLOSE  # noqa: PLC0415  # brings NumPy
 
@@ -308,7 +308,7 @@ def finding_lines(plan: Mapping[str, Any]) -> list[str]:
 
 
 def plan_text(result: BatchResult, plan: Mapping[str, Any]) -> str:
-    """Return what a run would do, by a dry run and its document."""
+    """Return what a run would do, from a dry run and its document."""
     left_out = f"skipped dates (not trading sessions): {listed(plan['sessions_left_out'])}"
     stamps = stamp_lines(plan.get("time_stamps", ()))
     if result.nothing_to_do:
@@ -353,7 +353,7 @@ def _coverage_lines(result: BatchResult, plan: Mapping[str, Any]) -> list[str]:
 
 
 def stamp_lines(stamps: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return which of two ways to bring corrections in the time stamps speak for, and why."""
+    """Return which of the two ways to apply corrections the time stamps suggest, and why."""
     if not stamps:
         return []
     loose = [one["table"] for one in stamps if not one["trigger"]]
@@ -384,13 +384,13 @@ def nothing_text(document: Mapping[str, Any]) -> str:
 
 
 def sessions_text(document: Mapping[str, Any]) -> str:
-    """Return how many sessions a run has, and from when to when."""
+    """Return the number of sessions of a run, with the first and the last."""
     sessions = document["sessions"]
     return f"{counted(len(sessions), 'session')} from {sessions[0]} to {sessions[-1]}"
 
 
 def marks_text(cache: Mapping[str, Any]) -> str:
-    """Return how many marks are fresh, by lookback, stale and unpriced."""
+    """Return the numbers of fresh, lookback, stale and unpriced marks."""
     names = {"lookback_hits": "by lookback"}
     keys = ("fresh", "lookback_hits", "stale", "unpriced")
     return named_counts({names.get(key, key): cache[key] for key in keys})

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: they cancel the work, so that it ends in good order."""
+"""SIGINT and SIGTERM, which cancel the work so that it ends cleanly."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 LAST_RESORT_S: Final = 1.8
-"""How long after a signal the process may take to end in good order."""
+"""Seconds after a signal that the process may take to end cleanly."""
 
 _raised: Final[list[int]] = []
 """Signals that have raised `Interrupted`: in a ``__del__`` or a weakref's callback in vain."""
@@ -29,7 +29,7 @@ _raised: Final[list[int]] = []
 
 @contextlib.contextmanager
 def signals_raise() -> Iterator[None]:
-    """Turn signals into `Interrupted` while no event loop looks after them.
+    """Turn signals into `Interrupted` while no event loop handles them.
 
     From its end on they are ignored, until `signals_restored` ends: what is left of the work, as a
     document of how it ended, takes no time.
@@ -81,9 +81,9 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
 def finish(
     work: Coroutine[Any, Any, _T], leave: Callable[[int, BaseException], None] | None = None
 ) -> _T:
-    """Return what ``work`` returns; a signal cancels it.
+    """Return the result of ``work``; a signal cancels it.
 
-    Where the process must end without more ado, ``leave`` is called with exit code and error.
+    If the process must end at once, ``leave`` is called with exit code and error.
     """
     timers: list[threading.Timer] = []
 
@@ -101,9 +101,9 @@ def finish(
 
 
 def _give_up(error: Interrupted, leave: Callable[[int, BaseException], None] | None) -> None:
-    """End a process that cannot do so itself soon, as while a name is looked up in vain.
+    """End a process that cannot end by itself soon, for instance during a hanging name look-up.
 
-    What it has not committed is undone, as if it had been killed.
+    Uncommitted work is undone, as if the process had been killed.
     """
     try:
         if leave is not None:
@@ -132,7 +132,7 @@ async def _interruptible(work: Coroutine[Any, Any, _T], was_caught: Callable[[in
     try:
         return await work
     except (asyncio.CancelledError, Exception) as error:
-        if caught:  # whatever the cancelled work made of it
+        if caught:  # whatever the cancelled work raised
             raise Interrupted(caught[0]) from error
         raise
     finally:

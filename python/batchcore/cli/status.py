@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from batchcore.run.status import RunStatus
 
 CODES: Final = {"complete": DONE, "incomplete": INCOMPLETE, "running": LEASE_HELD}
-"""Exit codes of a group by its state; any other is one to be run again."""
+"""Exit codes of a group by its state; any other state is to be run again."""
 
 SINCE: Final = "next_changed_since"
 
@@ -61,7 +61,7 @@ def status(
 
 
 def runs_text(runs: Sequence[Mapping[str, Any]], following: Sequence[str]) -> str:
-    """Return runs of the ledger, a line for each, and the lines that follow."""
+    """Return runs of the ledger, a line for each, and the following lines."""
     if not runs:
         return "the ledger has no runs"
     counts = ("attempt", "portfolios", "failed", "chunks")
@@ -76,7 +76,7 @@ def runs_text(runs: Sequence[Mapping[str, Any]], following: Sequence[str]) -> st
 
 
 def next_lines(runs: Sequence[RunStatus]) -> list[str]:
-    """Return from which moment on the next correction after some runs is to look."""
+    """Return the moment since which the next correction after some runs has to look."""
     groups: dict[str, list[RunStatus]] = {}
     for run in runs:
         groups.setdefault(run.group or run.run_id, []).append(run)
@@ -86,15 +86,16 @@ def next_lines(runs: Sequence[RunStatus]) -> list[str]:
         if (group := group_dict(own))["state"] == "complete" and own[0].portfolios_asked is None
     ]
     corrected = [group for asked, group in whole if asked["changed_since"] or asked.get("repairs")]
-    # A run that corrects nothing has seen no change to the rows that existed before it.
+    # A run that corrects nothing has not seen changes behind existing rows.
     shown = corrected[:1] or [group for _, group in whole[-1:]]
     return [line for group in shown for line in correction_lines(group)]
 
 
 def group_dict(runs: Sequence[RunStatus]) -> dict[str, Any]:
-    """Return the runs of a group as one report; also one run that is no shard.
+    """Return the runs of a group as one report, or a single run that is not a shard.
 
-    Of a shard that was run again the latest run counts; rows, chunks and seconds are those of all.
+    For a shard that was run again the latest run counts; rows, chunks and seconds are those of all
+    its runs.
     """
     from batchcore.run.status import MISSING, latest_of_each, shards_of  # noqa: PLC0415  # as above
 
@@ -124,7 +125,7 @@ def group_dict(runs: Sequence[RunStatus]) -> dict[str, Any]:
 
 
 def _issues_by_name(runs: Sequence[RunStatus]) -> dict[str, int]:
-    """Return how many issues runs have noticed; what several say of a symbol counts once."""
+    """Return the number of issues of runs; those of several about one symbol count once."""
     of_symbols: dict[tuple[str, str | None], int] = {}
     counts = Counter[str]()
     for run in runs:
@@ -139,13 +140,13 @@ def _issues_by_name(runs: Sequence[RunStatus]) -> dict[str, int]:
 
 
 def view_text(group: Mapping[str, Any]) -> str:
-    """Return whether all shards of a group read one moment."""
+    """Return whether all shards of a group read one snapshot."""
     texts = {True: "one snapshot", False: "several snapshots", None: "not all shards have begun"}
     return texts[group["one_view"]]
 
 
 def group_text(group: Mapping[str, Any], latest: Sequence[Mapping[str, Any]]) -> str:
-    """Return all shards of a group, and what the latest run of each has noticed."""
+    """Return all shards of a group, and the issues of the latest run of each."""
     return "\n".join(
         [
             f"group {group['group']}: {group['state']}, {counted(group['shards'], 'shard')}",
@@ -164,7 +165,7 @@ def group_text(group: Mapping[str, Any], latest: Sequence[Mapping[str, Any]]) ->
 
 
 def _shard_line(run: Mapping[str, Any]) -> str:
-    """Return how a shard has ended."""
+    """Return the end of a shard."""
     error = f": {run['error']}" if run["error"] else ""
     return (
         f"shard {run['shard']}: run {run['run_id']}, {run['state']}, attempt {run['attempt']},"
@@ -174,14 +175,14 @@ def _shard_line(run: Mapping[str, Any]) -> str:
 
 
 def correction_lines(run: Mapping[str, Any]) -> list[str]:
-    """Return from which moment on the correction after a run or group is to look, if known."""
+    """Return the moment since which the correction after a run or group has to look, if known."""
     if run["state"] != "complete" or run[SINCE] is None:
         return []
     return [f"next correction: --changed-since {run[SINCE]}"]
 
 
 def run_text(run: Mapping[str, Any]) -> str:
-    """Return one run of the ledger with its chunks, and the portfolios that were noticed."""
+    """Return one run of the ledger with its chunks, and the portfolios with issues."""
     asked = run["asked"]
     shard = f", shard {run['shard']} of group {run['group']}" if run["group"] else ""
     of = "all" if run["portfolios_asked"] is None else f"{run['portfolios_asked']:,} asked for"
@@ -216,7 +217,7 @@ def run_text(run: Mapping[str, Any]) -> str:
 
 
 def issue_lines(runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return portfolios that failed, then what was noticed of portfolios and of symbols."""
+    """Return failed portfolios, then the issues of portfolios and of symbols."""
     failed, noticed, symbols = split_issues(runs)
     named = [
         f"{issue['portfolio']}: {issue['name']} {issue['detail'] or ''}".rstrip()
@@ -235,7 +236,7 @@ def issue_lines(runs: Sequence[Mapping[str, Any]]) -> list[str]:
 def split_issues(
     runs: Sequence[Mapping[str, Any]],
 ) -> tuple[list[Mapping[str, Any]], dict[str, int], dict[str, list[str]]]:
-    """Return issues of portfolios that failed; how many of others, and whom, by their names."""
+    """Return the issues of failed portfolios, and the counts and portfolios of others by name."""
     issues = [issue for run in runs for issue in run["issues"]]
     noticed = Counter(issue["name"] for issue in issues if not issue["failed"])
     symbols: dict[str, dict[str, None]] = {}
@@ -246,7 +247,7 @@ def split_issues(
 
 
 def subject_text(issue: Mapping[str, Any]) -> str:
-    """Return the symbol of issues; of those without one what the first says, and how many more."""
+    """Return the symbol of issues; without one, the first detail and the number of others."""
     if issue["symbol"] is not None:
         return str(issue["symbol"])
     more = f" and {issue['count'] - 1:,} more" if issue["count"] > 1 else ""
@@ -254,12 +255,12 @@ def subject_text(issue: Mapping[str, Any]) -> str:
 
 
 def command_text(asked: Mapping[str, Any]) -> str:
-    """Return which command and policy a run was."""
+    """Return the command and policy of a run."""
     return f"{asked['policy']} repair" if asked.get("repairs") else f"{asked['policy']}"
 
 
 def range_text(run: Mapping[str, Any]) -> str:
-    """Return which days a run was asked for."""
+    """Return the requested days of a run."""
     start, end = run["start_date"] or run["asked"]["start"], run["end_date"] or run["asked"]["end"]
     return f"{start or 'latest'} to {end or 'now'}"
 

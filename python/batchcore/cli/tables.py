@@ -1,4 +1,4 @@
-"""What commands show on a terminal: tables fitted to its width, what needs attention first.
+"""The output of commands on a terminal: tables fitted to its width, urgent items first.
 
 A command gives `Call.answer` its document for ``--json``, its text for a pipe and, for a terminal,
 a function that returns parts: lines, `Facts` and `Listing`. Cells may be text, whole numbers,
@@ -32,7 +32,7 @@ GAP: Final = 2
 
 BLOCKS: Final = "▁▂▃▄▅▆▇█"
 TENTHS: Final = "0123456789"
-"""Bars of a share, on terminals that have them and on those that know ASCII alone."""
+"""Bars of a share, for terminals with Unicode and for ASCII."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,22 +42,22 @@ class Column:
     title: str
     right: bool = False  # aligned to the right, as numbers are
     least: int | None = None
-    """The width that its texts may be cut to; None cuts none: a part of a number is no use."""
+    """The width to which its texts may be cut; None cuts none, as a part of a number is useless."""
     drop: int = 0
-    """Columns with a higher number are left out first on a narrow terminal; 0 stays."""
+    """Columns with a higher number are left out first on a narrow terminal; 0 is always shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A table whose rows are cut with a count, and whose columns are fitted to the terminal."""
+    """A table with a limited number of rows, and columns fitted to the terminal."""
 
     columns: Sequence[Column]
     rows: Sequence[Sequence[Cell]]  # all, the most important first
-    title: str = ""  # with a line left free above it
-    most: int = LISTED  # how many rows are shown
-    noun: str = "row"  # what a row is
-    last: Sequence[Cell] | None = None  # a row below the others, such as a total
-    where: str = "--json lists all"  # where the others are
+    title: str = ""  # with an empty line above
+    most: int = LISTED  # number of rows shown
+    noun: str = "row"  # noun of a row
+    last: Sequence[Cell] | None = None  # a last row, such as a total
+    where: str = "--json lists all"  # where to find the others
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         rows = [[cell_text(cell) for cell in row] for row in self.rows[: self.most]]
@@ -72,10 +72,10 @@ class Listing:
             title_justify="left",
             box=box.SIMPLE_HEAD,
             show_edge=False,
-            padding=0,  # of which versions of Rich make different widths
+            padding=0,  # whose width differs between versions of Rich
             header_style="bold",
         )
-        # the box has one space between columns, and each but the first begins with the others
+        # the box has one space between columns; the others belong to all columns but the first
         indents = {at: 0 if at == kept[0] else GAP - 1 for at in kept}
         for at in kept:
             one = self.columns[at]
@@ -103,11 +103,11 @@ class Listing:
             yield dim(f"no room for {', '.join(names)}; {self.where}")
 
     def _indented(self, text: Text, at: int, indents: Mapping[int, int]) -> Text:
-        """Return the text of a column with the space before it, which one to the right has."""
+        """Return the text of a column, with leading space unless it is the first."""
         return text if self.columns[at].right else Text(" " * indents[at]) + text
 
     def _fit(self, widths: list[int], room: int) -> list[int]:
-        """Cut widths until the columns have room; return the columns that are left."""
+        """Cut widths until the columns fit; return the remaining columns."""
         kept = list(range(len(widths)))
         while True:
             over = sum(widths[at] for at in kept) + GAP * (len(kept) - 1) - room
@@ -144,7 +144,7 @@ def listing(
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Names and values below each other, long ones wrapped; a value of None is left out."""
+    """Names and values, one line each, long ones wrapped; a value of None is left out."""
 
     pairs: Iterable[tuple[str, Cell]]
 
@@ -163,7 +163,7 @@ class Bars:
     """A bar for each share from 0 to 1, in order: a long list at a glance."""
 
     shares: Sequence[float]
-    least: float  # shares below it are bad
+    least: float  # shares below this are bad
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         marks = TENTHS if options.ascii_only else BLOCKS
@@ -182,32 +182,32 @@ SIGNS: Final = {"+": "green", "-": "red"}
 
 
 def bad(value: Cell) -> Text:
-    """Return what needs attention now."""
+    """Return a cell that needs attention now."""
     return cell_text(value, BAD)
 
 
 def warn(value: Cell) -> Text:
-    """Return what should be looked at."""
+    """Return a cell that should be looked at."""
     return cell_text(value, WARN)
 
 
 def good(value: Cell) -> Text:
-    """Return what is as it should be."""
+    """Return a cell that is as it should be."""
     return cell_text(value, GOOD)
 
 
 def dim(value: Cell) -> Text:
-    """Return what matters less."""
+    """Return a cell of less importance."""
     return cell_text(value, DIM)
 
 
 def gain(amount: str) -> Text:
-    """Return an amount in the colour of a gain or a loss, by its sign."""
+    """Return an amount in the colour of a gain or a loss."""
     return cell_text(amount, SIGNS.get(amount[:1], ""))
 
 
 def cell_text(value: Cell, style: str = "") -> Text:
-    """Return the text of a cell: numbers with their thousands, nothing for None."""
+    """Return the text of a cell: numbers with separated thousands, nothing for None."""
     match value:
         case Text():
             return value
@@ -221,14 +221,14 @@ def cell_text(value: Cell, style: str = "") -> Text:
 
 
 def printable(text: str) -> str:
-    """Return a text without what a terminal would take as a command."""
+    """Return a text without terminal control characters."""
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
 
 
 def show(parts: Iterable[RenderableType]) -> None:
-    """Print parts on the terminal that stdout is."""
+    """Print parts on the terminal."""
     console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
     width = max(console.width, LEAST_WIDTH)
     for part in parts:

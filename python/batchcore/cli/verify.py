@@ -48,7 +48,7 @@ def verify(
 
 
 def verified_text(result: VerifyResult) -> str:
-    """Return what a verification found."""
+    """Return the result of a verification."""
     if result.rows == 0:
         return "nothing to verify: no snapshot is stored in the range"
     how = "natively" if result.fast else "by the reference"
@@ -74,7 +74,7 @@ def verified_text(result: VerifyResult) -> str:
 
 
 def _column_lines(result: VerifyResult) -> list[str]:
-    """Return a line for each column that has cells that differ."""
+    """Return a line for each column with differing cells."""
     of = result.columns
     cells = zip(of.name, of.differing.tolist(), of.checked.tolist(), of.worst, strict=True)
     wrong = [one for one in cells if one[1]]
@@ -100,12 +100,12 @@ def _difference_lines(result: VerifyResult) -> list[str]:
 
 
 def exact(value: object) -> str:
-    """Return a cell of a table, a number with its thousands."""
+    """Return a cell of a table; numbers have separated thousands."""
     return f"{value:,f}" if isinstance(value, Decimal) else cell_words(value)
 
 
 def cell_words(value: object) -> str:
-    """Return what a cell has."""
+    """Return the value of a cell."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{name}: {cell_words(value[name])}" for name in sorted(value)) + "}"
     return "NULL" if value is None else f"{value}"

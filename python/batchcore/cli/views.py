@@ -1,6 +1,6 @@
-"""What runs, plans, repairs, verifications and the ledger look like on a terminal.
+"""Runs, plans, repairs, verifications and the ledger on a terminal.
 
-Each function returns the parts of one answer: what needs attention first, then the figures.
+Each function returns the parts of one answer: urgent items first, then the figures.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ if TYPE_CHECKING:
     from batchcore.run.result import BatchResult
 
 NAMED: Final = 4
-"""How many names a line has room for."""
+"""Number of names that fit a line."""
 
 SHOWN: Final = 6
-"""How many sessions of a plan are shown one by one, so that it fits a screen of 24 lines."""
+"""Number of sessions of a plan that are listed, so that it fits a screen of 24 lines."""
 
 OF_PRICES: Final = ("stale", "unpriced", "lacks_prices", *CHECKS)
-"""Issues that a plan has lines of its own for."""
+"""Issues with lines of their own in a plan."""
 
 STATES: Final = {
     "complete": good,
@@ -55,14 +55,14 @@ STATES: Final = {
     "failed": bad,
     "stuck": bad,
 }
-"""How each state of a run is shown."""
+"""The style of each state of a run."""
 
 ATTENTION: Final = ("stuck", "failed", "incomplete", "interrupted")
-"""States of runs to look at, the worst first."""
+"""States of runs that need attention, the worst first."""
 
 
 def run_parts(result: BatchResult, document: Mapping[str, Any]) -> list[RenderableType]:
-    """Return what a run did, after what it finished first."""
+    """Return the result of a run, preceded by that of the run that it finished first."""
     first: list[RenderableType] = []
     if result.resumed is not None:
         first = [*_run_parts(result.resumed, document["resumed"]), ""]
@@ -74,7 +74,7 @@ def databases_parts(
     codes: Mapping[str, int],
     parts_of: Callable[[BatchResult], Sequence[RenderableType]],
 ) -> list[RenderableType]:
-    """Return what the run on each database did, or what ended it."""
+    """Return the result of the run on each database, or the error that ended it."""
     parts: list[RenderableType] = []
     for name, code in codes.items():
         error, head = many.errors.get(name), f"database {name}: exit code {code}"
@@ -119,7 +119,7 @@ def _run_parts(result: BatchResult, document: Mapping[str, Any]) -> list[Rendera
 
 
 def _failed_parts(document: Mapping[str, Any]) -> list[RenderableType]:
-    """Return the issues of portfolios that failed."""
+    """Return the issues of failed portfolios."""
     of = document["portfolios"]
     failed = {own for own, status in zip(of["id"], of["status"], strict=True) if status == "failed"}
     return _failed_listing(
@@ -136,7 +136,7 @@ def _failed_listing(issues: Sequence[Mapping[str, Any]], noun: str) -> list[Rend
 def _issue_parts(
     result: BatchResult, left_out: Sequence[str] = (), most: int = LISTED
 ) -> list[RenderableType]:
-    """Return how many issues of each name there are, and their first symbols."""
+    """Return the number of issues by name, and their first symbols."""
     subjects = result.subjects_by_issue()
     rows = [
         (warn(name), count, first_of(subjects.get(name, []), NAMED))
@@ -197,7 +197,7 @@ def plan_parts(result: BatchResult, plan: Mapping[str, Any]) -> list[RenderableT
 
 
 def _plan_attention(plan: Mapping[str, Any]) -> list[Text]:
-    """Return lines of what is missing, the worst first."""
+    """Return lines about missing prices, the worst first."""
     lines = []
     least = f"{plan['min_coverage']:.1%}"
     if below := len(plan["sessions_below_min_coverage"]):
@@ -249,7 +249,7 @@ def _coverage_parts(result: BatchResult, plan: Mapping[str, Any]) -> list[Render
 
 
 def repair_parts(result: BatchResult, document: Mapping[str, Any]) -> list[RenderableType]:
-    """Return what a repair did, or would do."""
+    """Return the result of a repair, or of its dry run."""
     found, dry_run = document["differences"], document["dry_run"]
     compared = counted(document["rows_by_phase"].get("compute", 0), "snapshot")
     if not found:
@@ -289,7 +289,7 @@ def repair_parts(result: BatchResult, document: Mapping[str, Any]) -> list[Rende
 
 
 def verify_parts(result: VerifyResult) -> list[RenderableType]:
-    """Return what a verification found."""
+    """Return the result of a verification."""
     if result.rows == 0:
         return [good("nothing to verify: no snapshot is stored in the range")]
     of = f" of {result.rows_stored:,}" if result.rows < result.rows_stored else ""
@@ -312,7 +312,7 @@ def verify_parts(result: VerifyResult) -> list[RenderableType]:
 
 
 def _differing_parts(result: VerifyResult) -> list[RenderableType]:
-    """Return the columns with cells that differ, the most first, and examples."""
+    """Return the columns with differing cells, those with most first, and examples."""
     if not result.differing:
         return []
     of = result.columns
@@ -342,7 +342,7 @@ def _differing_parts(result: VerifyResult) -> list[RenderableType]:
 
 
 def runs_parts(runs: Sequence[Mapping[str, Any]], following: Sequence[str]) -> list[RenderableType]:
-    """Return runs of the ledger, the latest first, after how many need a look."""
+    """Return runs of the ledger, the latest first, preceded by the number that need attention."""
     if not runs:
         return ["the ledger has no runs"]
     states = Counter(run["state"] for run in runs)
@@ -376,7 +376,7 @@ def _runs_part(runs: Sequence[Mapping[str, Any]]) -> Listing:
 def group_parts(
     group: Mapping[str, Any], latest: Sequence[Mapping[str, Any]]
 ) -> list[RenderableType]:
-    """Return all shards of a run, what needs attention first, with the latest run of each."""
+    """Return all shards of a run with the latest run of each, urgent items first."""
     state = group["state"]
     heads = [STATES.get(state, bad)(f"{state}, {counted(group['shards'], 'shard')}")]
     heads += [bad(f"missing: {', '.join(group['missing'])}")] if group["missing"] else []
@@ -400,7 +400,7 @@ def group_parts(
 
 
 def of_ledger_parts(run: Mapping[str, Any]) -> list[RenderableType]:
-    """Return one run of the ledger with its chunks, and the portfolios that were noticed."""
+    """Return one run of the ledger with its chunks, and the portfolios with issues."""
     asked, of = run["asked"], run["portfolios_asked"]
     state = STATES.get(run["state"], warn)(f"{run['state']}, attempt {run['attempt']}")
     failed = run["failed"]
@@ -439,7 +439,7 @@ def of_ledger_parts(run: Mapping[str, Any]) -> list[RenderableType]:
 
 
 def _ledger_issues(runs: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
-    """Return portfolios that failed, then what was noticed of portfolios and of symbols."""
+    """Return failed portfolios, then the issues of portfolios and of symbols."""
     failed, counts, symbols = split_issues(runs)
     noticed = [(warn(name), count, "portfolios") for name, count in counts.items()]
     noticed += [(warn(name), len(own), first_of(own, NAMED)) for name, own in symbols.items()]

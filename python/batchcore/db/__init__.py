@@ -1,1 +1,1 @@
-"""The host's tables: what they are, whether they fit, and how a database gets them."""
+"""The host's tables: their catalog, their checks, and their migrations."""

@@ -1,4 +1,4 @@
-"""Sessions on whatever a caller has, once its tables have been checked."""
+"""Sessions on any kind of database, with its tables checked."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 Taken = ParamSpec("Taken")
 Read = TypeVar("Read")
 
-MOST_KEPT: Final = 64  # how many URLs and pools are remembered: a pool cannot be referred to weakly
+MOST_KEPT: Final = 64  # number of URLs and pools remembered: a pool cannot be weakly referenced
 
 KEPT_S: Final = 60.0
-"""How long a catalog is remembered: a host may change its tables while a service goes on."""
+"""Seconds that a catalog is remembered: a host may change its tables while a service runs."""
 
 CHANGED: Final = ("22", "42")
-"""Classes of SQLSTATE that a table, column or type has which is not what it was."""
+"""Classes of SQLSTATE raised when a table, column or type has changed."""
 
 _weak: Final[WeakKeyDictionary[object, Catalogs]] = WeakKeyDictionary()
 _kept: Final[dict[str | asyncpg.Pool, Catalogs]] = {}
@@ -44,11 +44,11 @@ _kept: Final[dict[str | asyncpg.Pool, Catalogs]] = {}
 async def reading(
     db: object, schema: Schema | None, uses: Use
 ) -> AsyncIterator[tuple[Session, Catalog]]:
-    """Give a session for reading, see `Database.reading`, and the catalog of the host's tables.
+    """Yield a session for reading, see `Database.reading`, and the catalog of the host's tables.
 
-    The catalog is read once for each ``db`` and schema, and again after `KEPT_S`, when what it
-    has found is not enough, and after an error of what is not as it says. Then a `SchemaError`
-    says what the uses lack.
+    The catalog is read once for each ``db`` and schema, and again after `KEPT_S`, when it lacks
+    something, and after an error that contradicts it. Then a `SchemaError` names what the uses
+    lack.
     """
     async with (
         Database(db, borrow=True).reading("load") as session,
@@ -61,7 +61,7 @@ async def reading(
 async def changing(
     db: object, schema: Schema | None, uses: Use
 ) -> AsyncIterator[tuple[Session, Catalog]]:
-    """Give a session for writing, see `Database.changing`, and the catalog; else like `reading`."""
+    """Yield a session for writing, see `Database.changing`, and the catalog; else as `reading`."""
     async with (
         Database(db, borrow=True).changing("persist") as session,
         _catalog(session, db, schema, uses, writes=True) as catalog,
@@ -70,21 +70,21 @@ async def changing(
 
 
 def rechecked(read: Callable[Taken, Awaitable[Read]]) -> Callable[Taken, Coroutine[Any, Any, Read]]:
-    """Return a function that reads, called again where a table turns out to have changed."""
+    """Return a reading function that is called again if a table turns out to have changed."""
 
     @functools.wraps(read)
     async def reread(*args: Taken.args, **options: Taken.kwargs) -> Read:
         try:
             return await read(*args, **options)
         except DecodeError:
-            # The catalog is forgotten by now; what is wrong for another reason is so again.
+            # The catalog is forgotten by now; an error with another cause is raised again.
             return await read(*args, **options)
 
     return reread
 
 
 def forget() -> None:
-    """Forget what the tables of all databases are: the next use of each checks it again."""
+    """Forget the tables of all databases: the next use of each checks them again."""
     _weak.clear()
     _kept.clear()
 
@@ -93,7 +93,7 @@ def forget() -> None:
 async def _catalog(
     session: Session, db: object, schema: Schema | None, uses: Use, *, writes: bool = False
 ) -> AsyncIterator[Catalog]:
-    """Give the catalog, checked; forget it if a table turns out to be another than it says."""
+    """Yield the checked catalog; forget it if a table turns out to differ from it."""
     schema = schema or Schema()
     catalog, read_at = _remembered(db).get(schema, (None, 0.0))
     is_old = time.monotonic() - read_at >= KEPT_S
@@ -110,11 +110,12 @@ async def _catalog(
 
 
 def _remembered(db: object) -> Catalogs:
-    """Return the catalogs of a database; of what cannot be remembered, an empty mapping."""
+    """Return the catalogs of a database; an empty mapping for one that cannot be remembered."""
     if isinstance(db, PoolConnectionProxy):
         db = db._con  # noqa: SLF001  # it is made anew each time that its connection is lent
     if isinstance(db, str | asyncpg.Pool):
-        # Copies and `pop`: other threads remember and forget meanwhile. No lock: a fork keeps it.
+        # Copies and `pop`: other threads remember and forget meanwhile. No lock, as a fork would
+        # inherit it.
         for pool in [pool for pool in list(_kept) if _is_closed(pool)]:
             _kept.pop(pool, None)
         while len(_kept) >= MOST_KEPT and db not in _kept:

@@ -1,4 +1,4 @@
-"""What a run can do on the tables that a host has: of the analytics, and of `legacy`."""
+"""The parts of the analytics and of `legacy` that a run can do on the tables of a host."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FACTOR_EXPOSURES: Final = "factor_exposures"
 POSITION_FACTORS: Final = "position_factor_exposures"
 POSITIONS: Final = "positions"
 
-MOST_DECIMALS: Final = 9  # decimals that are written at most; a float has hardly more to tell
+MOST_DECIMALS: Final = 9  # maximum decimals written; a float has hardly more
 
 _PORTFOLIO: Final = Use.ANALYTICS | Use.SECTORS
 _FULL: Final = _PORTFOLIO | Use.BETAS | Use.FACTORS | Use.VALUES
@@ -38,17 +38,17 @@ _PARTS: Final = MappingProxyType(
         FACTOR_EXPOSURES: Use.FACTORS,
     }
 )
-"""Parts that are not done where a host lacks a table of them."""
+"""Parts that are left out where a host lacks one of their tables."""
 
 KEYS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {name: table.unique for name, table in HOST.items() if table.inserts & _FULL}
 )
-"""Tables that rows are written into, and what makes a row of each the same row."""
+"""Tables that rows are written into, and their keys."""
 
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What a NUMERIC column can hold."""
+    """The capacity of a NUMERIC column."""
 
     scale: int
     limit: int  # mantissas are smaller than this
@@ -56,21 +56,21 @@ class Capacity:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Parts:
-    """What a run does of the analytics."""
+    """The parts of the analytics that a run does."""
 
     level: str  # one of `config.ANALYTICS`
     profiles: bool  # whether A1 and A2 are computed
     position_betas: bool  # whether `position_market_betas` is written
     factors: bool  # whether the two tables of factor exposures are
-    off: Mapping[str, str]  # part -> why it is not done, though its level asks for it
+    off: Mapping[str, str]  # part -> why it is not done, although its level includes it
     capacities: Mapping[str, Mapping[str, Capacity]]  # by table and column
     jsonb: bool  # whether `sector_exposure` is
 
 
 def check_parts(catalog: Catalog, level: str, *, writes: bool = True) -> Parts:
-    """Return what a run can do of a level; refuse a database that the run cannot work with.
+    """Return the parts of a level that a run can do; raise an error if it cannot run at all.
 
-    Whatever the run needs without analytics is checked too, see `check`.
+    The needs of a run without analytics are checked too, see `check`.
     """
     uses, off = LEVELS[level], {}
     for part, use in _PARTS.items():
@@ -90,7 +90,7 @@ def check_parts(catalog: Catalog, level: str, *, writes: bool = True) -> Parts:
 
 
 LEGACY_USES: Final = Use.RUN | Use.LEGACY | Use.GREEKS
-"""What runs of the policy `legacy` need."""
+"""The uses of runs of the policy `legacy`."""
 
 LEGACY: Final = HOST[SNAPSHOTS].names(Use.LEGACY | Use.GREEKS)
 """Columns that the policy `legacy` writes beside those of every run."""
@@ -98,7 +98,7 @@ LEGACY: Final = HOST[SNAPSHOTS].names(Use.LEGACY | Use.GREEKS)
 
 @dataclass(frozen=True, eq=False, slots=True)
 class LegacyTables:
-    """What of the host's tables the policy `legacy` finds."""
+    """The columns of the host's tables that the policy `legacy` finds."""
 
     jsonb: bool  # whether `sector_exposure` is
     cleared: tuple[str, ...]  # columns that are NULL in every row (L31), of those that may
@@ -106,7 +106,7 @@ class LegacyTables:
 
 
 def check_legacy(catalog: Catalog, *, writes: bool = True) -> LegacyTables:
-    """Return what `legacy` finds; refuse a database that it cannot work with, see `check`."""
+    """Return the columns for `legacy`; raise an error if it cannot run, see `check`."""
     check(catalog, LEGACY_USES, writes=writes)
     names = HOST[SNAPSHOTS].names(Use.CLEARED)
     found = {column: catalog.find(SNAPSHOTS, column) for column in names}
@@ -125,7 +125,7 @@ def has_jsonb(catalog: Catalog) -> bool:
 
 
 def _absent(catalog: Catalog, use: Use) -> str | None:
-    """Return the first table of a use that the host has not."""
+    """Return the first table of a use that the host lacks."""
     names = (name for name, table in HOST.items() if table.needed(use))
     return next((name for name in names if not catalog.has_table(name)), None)
 

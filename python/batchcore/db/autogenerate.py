@@ -1,4 +1,4 @@
-"""What keeps a host's own Alembic from dropping the tables and indexes of batchcore."""
+"""A filter that keeps a host's own Alembic from dropping the tables and indexes of batchcore."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _OWN = "batchcore_"
 def alembic_include_object(hook: IncludeObject | None = None) -> IncludeObject:
     """Return an `include_object` for `context.configure` of a host's `env.py`.
 
-    Autogenerate then ignores what batchcore made: tables whose names start with ``batchcore_``,
-    and the three indexes of revision 0002, also those on partitions. ``hook`` decides about all
-    else, and about what the host's own models have.
+    Autogenerate then ignores everything that batchcore created: tables whose names start with
+    ``batchcore_``, and the three indexes of revision 0002, also those on partitions. ``hook``
+    decides about everything else, and about objects of the host's own models.
 
     Args:
         hook: The host's own `include_object`; None includes everything.

@@ -1,4 +1,4 @@
-"""What the tables of a database are, in one query on the catalog."""
+"""The tables of a database, by one query on the catalog."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ _KINDS: Final = {kind.value: kind for kind in Kind} | dict.fromkeys(
 
 @dataclass(frozen=True)
 class ColumnType:
-    """A column as the catalog has it; what may be done to it is what the present role may."""
+    """A column in the catalog, with the privileges of the current role."""
 
     name: str  # in the database
-    kind: Kind  # that of the base type for a domain, `TEXT` for an enum
+    kind: Kind  # of the base type for a domain; `TEXT` for an enum
     declared: str  # as PostgreSQL writes it, such as `numeric(12,4)`
     precision: int | None = None  # of a NUMERIC that declares one
     scale: int | None = None  # likewise; may be negative
     is_enum: bool = False  # a text, compared with its labels alone
-    padded: bool = False  # texts have blanks at their ends that do not count, as of `char(20)`
+    padded: bool = False  # texts are padded with blanks that do not count, as in `char(20)`
     not_null: bool = False
     has_default: bool = False  # a row may leave it out: default, identity or generated
     generated: bool = False  # computed by the server, also as an expression of a view
@@ -79,26 +79,26 @@ class Catalog:
 
     @property
     def one_price(self) -> bool:
-        """Whether a unique key of `market_data_cache` keeps each symbol and date to one row.
+        """Whether a unique key of `market_data_cache` limits each symbol and date to one row.
 
-        That of a table says nothing of the rows of those that inherit from it.
+        The key of a table does not cover tables that inherit from it.
         """
         table = "market_data_cache"
         keyed = any(self.has_key(table, keys) for keys in (self.keys, self.deferrable_keys))
         return keyed and table not in self.may_repeat & self.writable_tables
 
     def has_key(self, table: str, keys: Keys) -> bool:
-        """Return whether some of these keys tell the rows of ``table`` apart.
+        """Return whether one of these keys identifies the rows of ``table``.
 
-        A key may have the portfolio beside the columns that rows are found by: that of a
-        partitioned table does.
+        A key may include the portfolio in addition to the columns that rows are found by, as that
+        of a partitioned table does.
         """
         own = HOST[table]
         wanted = {self.schema.column(table, column) for column in (*own.found_by, "portfolio_id")}
         return any(wanted.issuperset(key) for key in keys.get(table, ()))
 
     def has_table(self, table: str) -> bool:
-        """Return whether ``table`` of docs/schema.md is there."""
+        """Return whether ``table`` of docs/schema.md exists."""
         return table in self.columns
 
     def tables_of(self, uses: Use) -> list[Sql]:
@@ -112,16 +112,16 @@ class Catalog:
         ]
 
     def find(self, table: str, column: str) -> ColumnType | None:
-        """Return ``table.column`` of docs/schema.md, None if it is not there."""
+        """Return ``table.column`` of docs/schema.md; None if it does not exist."""
         return self.columns.get(table, {}).get(self.schema.column(table, column))
 
     def label(self, table: str, column: str | None = None) -> str:
-        """Return what errors call ``table`` or ``table.column`` of docs/schema.md."""
+        """Return the name of ``table`` or ``table.column`` of docs/schema.md in errors."""
         label = f"{self.schema.namespace}.{self.schema.table(table)}"
         return label if column is None else f"{label}.{self.schema.column(table, column)}"
 
     def column(self, table: str, column: str) -> ColumnType:
-        """Return ``table.column`` of docs/schema.md; a `SchemaError` if it is not there."""
+        """Return ``table.column`` of docs/schema.md; raise a `SchemaError` if it does not exist."""
         found = self.find(table, column)
         if found is None:
             problem = f"{self.label(table, column)}: missing column"
@@ -131,8 +131,8 @@ class Catalog:
     def scale(self, table: str, column: str) -> int:
         """Return the decimals that ``table.column`` of docs/schema.md is read with.
 
-        One of `Schema.scales` counts before a larger one that is declared; a negative one is read
-        as 0. A double declares none, and a whole number has none. A column that a run writes, and
+        An entry of `Schema.scales` overrides a larger declared scale; a negative scale is read as
+        0. A double declares none, and a whole number has none. A column that a run writes, and
         whose digits do not all fit 64 bits, is read with the decimals that are written.
         """
         found = self.column(table, column)
@@ -152,7 +152,7 @@ class Catalog:
         if asked is None and not found.fits:
             known = self.schema.described[table].column(column)
             if known.writes & Use.ROLLFORWARD:
-                asked = known.sizes[1]  # nothing finer is ever written there
+                asked = known.sizes[1]  # never written with more decimals
         declared_scale = max(found.scale, 0)
         return declared_scale if asked is None else min(asked, declared_scale)
 
@@ -165,7 +165,7 @@ class Catalog:
 async def inspect(connection: asyncpg.Connection | Session, schema: Schema) -> Catalog:
     """Return the catalog of the host's tables, by one statement that any role may run.
 
-    Only text, int4, int8 and bool come back, so the driver asks for no types.
+    It returns only text, int4, int8 and bool, so the driver looks up no types.
     """
     if isinstance(connection, Session):
         check_namespace(connection.given, schema.namespace)
@@ -212,7 +212,7 @@ async def inspect(connection: asyncpg.Connection | Session, schema: Schema) -> C
 
 
 def _is_like(schema: Schema, index: Index, row: Mapping[str, Any]) -> bool:
-    """Return whether a valid index of the host is one of `INDEXES`: by its name, or what it is."""
+    """Return whether a valid index of the host is one of `INDEXES`, by its name or definition."""
     if not row["is_valid"] or index.table != row["relation"]:
         return False
     is_same = row["is_plain"] and fits(schema, index, row["index_columns"], row["predicate"])

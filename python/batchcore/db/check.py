@@ -42,37 +42,37 @@ _EXPECTED: Final[Mapping[Kind, str]] = MappingProxyType(
     }
 )
 _SAME: Final = frozenset({(Kind.NUMERIC, Kind.FLOAT8), (Kind.JSON, Kind.JSONB)})
-"""What a column may be instead."""
+"""Types that a column may have instead."""
 
 _NULLED: Final = MappingProxyType({"daily_return": " (S10)"})
-"""Columns that each run may set to NULL, and the rule that says so."""
+"""Columns that each run may set to NULL, with the rule."""
 
 _FIGURES: Final = Use.ANALYTICS | Use.BETAS | Use.FACTORS | Use.LEGACY | Use.GREEKS
-"""What sets figures to NULL that do not fit."""
+"""Uses that set figures to NULL that do not fit."""
 
 _ROUNDED: Final = Use.ROLLFORWARD | Use.LEGACY
-"""What writes figures with the decimals of docs/schema.md, whatever the column has."""
+"""Uses that write figures with the decimals of docs/schema.md, whatever the column has."""
 
 _MODERATE: Final = 8
-"""Decimals that leave ten digits before the point, of what is too wide at any scale."""
+"""Decimals that leave ten digits before the point, for columns too wide at any scale."""
 
 _ANALYTIC: Final = Use.ANALYTICS | Use.SECTORS | Use.BETAS | Use.FACTORS | Use.PROXIES | Use.VALUES
-"""What only the analytics of a run need, where they are part of what is checked."""
+"""Uses of the analytics of a run alone, where they are checked too."""
 
 
-@lru_cache(maxsize=32)  # each load of a cache asks
+@lru_cache(maxsize=32)  # cached, as each load of a cache calls it
 def problems_of(
     catalog: Catalog, uses: Use = Use.ROLLFORWARD, *, writes: bool = True
 ) -> tuple[str, ...]:
     """Return a line for each difference from what some uses need, in the order of `HOST`.
 
-    Without ``writes``, what the role may write does not count.
+    Without ``writes``, privileges to write are not checked.
     """
     return tuple(_problems(catalog, uses, writes=writes))
 
 
 def check(catalog: Catalog, uses: Use = Use.ROLLFORWARD, *, writes: bool = True) -> None:
-    """Refuse a database that some uses cannot work with, by all that `problems_of` finds."""
+    """Raise an error with all that `problems_of` finds, if anything."""
     problems = problems_of(catalog, uses, writes=writes)
     if problems:
         error = schema_error(problems)
@@ -83,7 +83,7 @@ def check(catalog: Catalog, uses: Use = Use.ROLLFORWARD, *, writes: bool = True)
 
 
 async def check_revision(connection: asyncpg.Connection | Session, catalog: Catalog) -> None:
-    """Refuse a database that batchcore's migrations have not brought to `REVISION`.
+    """Raise an error unless batchcore's migrations have brought the database to `REVISION`.
 
     It costs one statement, and none where the version table is absent.
     """
@@ -106,7 +106,7 @@ async def check_revision(connection: asyncpg.Connection | Session, catalog: Cata
 
 
 def missing_of(catalog: Catalog, revision: str) -> tuple[str, ...]:
-    """Return a line for each table of batchcore's own that a revision made and that is gone."""
+    """Return a line for each table of batchcore's own that a revision made and that is missing."""
     made = {TOKENS: "0003", **{name: table.revision for name, table in OWN.items()}}
     return tuple(
         f"{catalog.schema.namespace}.{name}: is missing at revision {revision}: restore it, or"
@@ -129,7 +129,7 @@ async def revision_of(connection: asyncpg.Connection | Session, catalog: Catalog
 
 
 def newer_revision_text(revision: str) -> str:
-    """Return what to say of a revision that this version of batchcore does not know."""
+    """Return the message about a revision that this version of batchcore does not know."""
     return (
         f"the database is at revision {revision}, which this batchcore does not know "
         f"(its newest is {REVISION}): install a newer one"
@@ -137,7 +137,7 @@ def newer_revision_text(revision: str) -> str:
 
 
 def schema_error(problems: tuple[str, ...]) -> SchemaError:
-    """Return the error for ``problems``, at least one: the first, and how many more."""
+    """Return the error for ``problems``, at least one: the first, and the number of others."""
     first, more = problems[0], len(problems) - 1
     msg = f"{first} (and {more} more)" if more else first
     if first.endswith((": missing table", ": missing column")):
@@ -171,7 +171,7 @@ def _problems(catalog: Catalog, uses: Use, *, writes: bool) -> Iterator[str]:
 
 
 def _own_problems(catalog: Catalog, uses: Use) -> Iterator[str]:
-    """Return what the role may not do with the tables of batchcore's own that are there."""
+    """Return the missing privileges of the role on existing tables of batchcore's own."""
     granted, namespace = catalog.ledger, catalog.schema.namespace
     for table in OWN.values():
         for privilege in table.grants if table.inserts & uses else ():
@@ -207,9 +207,9 @@ def _table_problems(
 
 
 def _update_problems(catalog: Catalog, table: Table) -> Iterator[str]:
-    """Return what keeps rows from being updated, such as that no key tells them apart.
+    """Return the obstacles to updating rows, such as a missing key.
 
-    Of keys nothing is said of a view, whose own tables have them.
+    Keys are not checked on a view, since its tables have them.
     """
     schema, label = catalog.schema, catalog.label(table.name)
     if table.name not in catalog.updatable_tables:
@@ -279,7 +279,7 @@ def _write_problems(
 def _scale_problems(
     catalog: Catalog, table: Table, column: Column, found: ColumnType
 ) -> Iterator[str]:
-    """Return what keeps a NUMERIC from being read into 64 bits."""
+    """Return why a NUMERIC cannot be read into 64 bits."""
     name, label = f"{table.name}.{column.name}", catalog.label(table.name, column.name)
     try:
         scale = catalog.scale(table.name, column.name)
@@ -289,7 +289,7 @@ def _scale_problems(
     if scale > MAX_SCALE:
         yield f"{label}: is {found.declared}, expected at most {MAX_SCALE} decimals"
         return
-    # What counts as 64 bits hold it: decimals are chosen where its digits do not all fit.
+    # Values that fit 64 bits count: decimals are chosen where not all digits fit.
     is_scaled = column.uses & Use.ROLLFORWARD and not column.writes & Use.ROLLFORWARD
     is_chosen = not is_scaled or name in catalog.schema.scales
     if not is_chosen and found.precision is not None and not found.fits:
@@ -304,7 +304,7 @@ def _scale_problems(
 def _size_problems(
     catalog: Catalog, table: Table, column: Column, found: ColumnType
 ) -> Iterator[str]:
-    """Return what to say of a NUMERIC that is too narrow for what is written into it."""
+    """Return the problem of a NUMERIC that is too narrow for the values written into it."""
     label, (precision, scale) = catalog.label(table.name, column.name), column.sizes
     asked = catalog.schema.scales.get(f"{table.name}.{column.name}", scale)
     if asked < scale <= (scale if found.scale is None else found.scale):
@@ -316,5 +316,5 @@ def _size_problems(
 
 
 def double_problem(label: str, expected: str) -> str:
-    """Return what to say of a double that would have to be written."""
+    """Return the problem of a double that would have to be written."""
     return f"{label}: is double precision, expected {expected}: doubles are read, never written"

@@ -1,4 +1,4 @@
-"""The indexes of revision 0002: what a host has of them, and the statements for the rest."""
+"""The indexes of revision 0002: those that a host has, and the statements for the rest."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ _PARTITIONED: Final = "p"
 
 @dataclass(frozen=True, slots=True)
 class FoundIndex:
-    """An index as the catalog has it."""
+    """An index in the catalog."""
 
     oid: int
     name: str
-    columns: Sequence[str | None]  # of its key, None for an expression
+    columns: Sequence[str | None]  # columns of its key, None for an expression
     predicate: str  # as the server writes it; empty for all rows
     is_plain: bool  # a B-tree with default operators, collations and order
-    is_valid: bool  # its build was finished
+    is_valid: bool  # its build has finished
     is_free: bool  # not unique, of no constraint, and without further columns
     parent: int | None  # oid of the index of a partitioned table that it is attached to
     comment: str
 
     @property
     def is_made(self) -> bool:
-        """Whether `migrate` made it."""
+        """Whether `migrate` created it."""
         return self.comment.startswith(MADE)
 
     def fits(self, schema: Schema, index: Index) -> bool:
-        """Return whether it has the columns and the condition that are wanted."""
+        """Return whether it has the wanted columns and condition."""
         return self.is_plain and fits(schema, index, self.columns, self.predicate)
 
 
@@ -60,7 +60,7 @@ class Relation:
     namespace: str
     name: str
     kind: str = "r"  # as `pg_class.relkind`
-    virtual: frozenset[str] = frozenset()  # columns that are computed when they are read
+    virtual: frozenset[str] = frozenset()  # columns that are computed when read
     indexes: list[FoundIndex] = field(default_factory=list)
     partitions: list[Relation] = field(default_factory=list)
 
@@ -71,16 +71,16 @@ class Relation:
 
     @property
     def leaves(self) -> int:
-        """How many partitions it has that are not partitioned themselves; 1 for a plain table."""
+        """Number of its leaf partitions; 1 for a plain table."""
         return sum(one.leaves for one in self.partitions) if self.kind == _PARTITIONED else 1
 
     @property
     def digest(self) -> str:
-        """A short name of it, for names that would be too long."""
+        """Its short name, for names that would be too long."""
         return hashlib.sha256(self.qualified(self.name).encode()).hexdigest()[:8]
 
     def qualified(self, name: str) -> str:
-        """Return the name of itself or of an index on it as SQL."""
+        """Return its name, or that of an index on it, as SQL."""
         return f"{quote_identifier(self.namespace)}.{quote_identifier(name)}"
 
     def index(self, name: str) -> FoundIndex | None:
@@ -99,15 +99,15 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The tables that indexes are wanted on."""
+    """The tables that get indexes."""
 
     schema: Schema
-    tables: Mapping[str, Relation]  # one that is not there counts as a plain table
-    names: frozenset[str]  # of the indexes, those that any relation has
+    tables: Mapping[str, Relation]  # a missing one counts as a plain table
+    names: frozenset[str]  # names of the indexes that any relation has
 
 
 def fits(schema: Schema, index: Index, columns: Sequence[str | None], predicate: str) -> bool:
-    """Return whether columns and a predicate, as the server writes it, are those wanted."""
+    """Return whether columns and a predicate, as the server writes it, are the wanted ones."""
     wanted = [schema.column(index.table, column) for column in index.columns]
     return list(columns) == wanted and _bare(predicate) == _bare(_condition(schema, index))
 
@@ -175,7 +175,7 @@ WHERE n.nspname = $1 AND c.relname = ANY ($2::text[])"""
 
 
 async def look(connection: asyncpg.Connection, schema: Schema) -> Layout:
-    """Return the tables that indexes are wanted on, as they are."""
+    """Return the tables that get indexes, in their current state."""
     wanted = dict.fromkeys(index.table for index in INDEXES)
     values = ", ".join(
         f"({quote_literal(table)}, {quote_literal(schema.table(table))})" for table in wanted
@@ -204,7 +204,7 @@ async def look(connection: asyncpg.Connection, schema: Schema) -> Layout:
 
 
 def redundant(layout: Layout) -> Iterator[tuple[str, str]]:
-    """Yield the host's indexes that the first of `INDEXES` makes redundant, and what drops them."""
+    """Yield host indexes that the first of `INDEXES` makes redundant, with DROP statements."""
     positions = layout.tables[REPLACED_INDEX.table]
     alive = Index("", REPLACED_INDEX.table, REPLACED_INDEX.columns, "{deleted_at} IS NULL")
     for one in positions.indexes:
@@ -214,7 +214,7 @@ def redundant(layout: Layout) -> Iterator[tuple[str, str]]:
 
 
 def unmarked(layout: Layout) -> Iterator[str]:
-    """Yield the names of those of `INDEXES` that are there without the mark of `migrate`."""
+    """Yield the names of existing `INDEXES` without the mark of `migrate`."""
     for index in INDEXES:
         table = layout.tables[index.table]
         found = table.index(index.name)
@@ -233,7 +233,7 @@ class IndexPlan:
         self.notes: list[str] = []
 
     def build(self, *, is_own: bool) -> None:
-        """Make the indexes that the host lacks; what they replace goes if ``is_own``."""
+        """Create the indexes that the host lacks; drop those that they replace if ``is_own``."""
         for index in INDEXES:
             self._build(index)
         table = self._layout.tables[REPLACED_INDEX.table]
@@ -242,9 +242,9 @@ class IndexPlan:
             self.statements.append(drop)
 
     def remove(self, *, is_own: bool) -> None:
-        """Drop the indexes that `migrate` made, and give the host back what it had.
+        """Drop the indexes that `migrate` created, and restore those of the host.
 
-        If ``is_own``, all of them are dropped, also of earlier versions that marked none.
+        If ``is_own``, all are dropped, also those of earlier versions, which set no mark.
         """
         if is_own:
             self._build(REPLACED_INDEX)
@@ -252,13 +252,13 @@ class IndexPlan:
             self._remove(index, is_own=is_own)
 
     def _build(self, index: Index) -> None:
-        """Make an index, unless there is one like it."""
+        """Create an index, unless there is one like it."""
         table = self._layout.tables[index.table]
         if table.kind in _KINDS:
             self.notes.append(f"none on {table.label}, {_KINDS[table.kind]}: {index.name}")
             return
         used = {self._schema.column(index.table, c) for c in index.all_columns}
-        if virtual := sorted(used & table.virtual):  # of which PostgreSQL makes no index
+        if virtual := sorted(used & table.virtual):  # which PostgreSQL cannot index
             of = f"whose {', '.join(virtual)} {'is' if len(virtual) == 1 else 'are'} virtual"
             self.notes.append(f"none on {table.label}, {of}: {index.name}")
             return
@@ -281,7 +281,7 @@ class IndexPlan:
         )
 
     def _free_name(self, table: Relation, index: Index) -> tuple[str, FoundIndex | None]:
-        """Return a name that nothing else has, and the unfinished index that has it."""
+        """Return an unused name, and the unfinished index that has it."""
         for name in _names(index):
             existing = table.index(name)
             if existing is not None and not existing.is_valid:
@@ -303,7 +303,7 @@ class IndexPlan:
     def _build_partitioned(
         self, table: Relation, index: Index, name: str, existing: FoundIndex | None
     ) -> list[tuple[str, str]]:
-        """Make an index partition by partition, which locks nobody out.
+        """Create an index partition by partition, which blocks nobody.
 
         Return schema and name of the host's own indexes that are attached to it.
         """
@@ -335,7 +335,7 @@ class IndexPlan:
         return hosts
 
     def _of_partition(self, one: Relation, index: Index, own: str) -> str:
-        """Return the index of a partition that can be attached, made if there is none."""
+        """Return the index of a partition that can be attached, creating it if there is none."""
         for found in one.indexes:
             can_attach = found.is_valid and found.is_free and found.parent is None
             if can_attach and found.fits(self._schema, index):

@@ -1,4 +1,4 @@
-"""Bring a database to the newest schema: an empty one, or a host's own with its tables in use.
+"""Migrate a database to the newest schema: an empty one, or a host's own with its tables in use.
 
 Alembic is imported when something is migrated, because a run needs none of it.
 """
@@ -45,20 +45,20 @@ _HOST_REVISION: Final = "0001"
 _INDEX_REVISION: Final = "0002"
 _ADOPTED: Final = "batchcore: the tables of revision 0001 are the host's own"
 MADE: Final = "batchcore: made the tables of revision 0001"
-"""The comment on the version table without which no downgrade drops them: a dump may lack it."""
+"""The comment on the version table that lets a downgrade drop the tables; a dump may lack it."""
 
 _LOCK_KEY: Final = 0x62_61_74_63_68_6D_69_67
 """The bytes of ``batchmig``: one migration at a time for each database."""
 
 _PARAMETER: Final = re.compile(r"%\(\w+\)s")
-"""What SQLAlchemy 2.0 takes for a parameter in a statement, even within a quoted name."""
+"""Text that SQLAlchemy 2.0 takes for a parameter in a statement, even within a quoted name."""
 
 _logger = logging.getLogger("batchcore")
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the revisions need to know."""
+    """The options of the revisions."""
 
     schema: Schema = field(default_factory=Schema)
     concurrently: bool = False  # how indexes are built and dropped: outside a transaction
@@ -68,19 +68,19 @@ class Options:
 
 @dataclass(frozen=True)
 class MigrateStatus:
-    """Where a database stands, and what `migrate` would do."""
+    """The revision of a database, and what `migrate` would do."""
 
     revision: str | None  # None if batchcore never migrated it
     head: str  # the newest revision
-    adopted: bool  # whether the tables are the host's own
+    adopted: bool  # whether the tables belong to the host
     pending: tuple[str, ...]  # revisions to come, in order; the host's tables count as 0001
     steps: tuple[str, ...]  # what `migrate` would do, a line for each
-    problems: tuple[str, ...]  # what stands in its way, likewise
-    notes: tuple[str, ...] = ()  # what to know of indexes, likewise
+    problems: tuple[str, ...]  # obstacles, likewise
+    notes: tuple[str, ...] = ()  # notes about indexes, likewise
 
     @property
     def is_current(self) -> bool:
-        """Return whether there is nothing to do and nothing in the way."""
+        """Return whether there is nothing to do, and no obstacle."""
         return not self.pending and not self.problems
 
 
@@ -90,22 +90,22 @@ class MigrateReport:
 
     before: str | None  # the revision before; None if there was none
     revision: str | None  # the one after
-    adopted: bool  # whether the tables are the host's own
+    adopted: bool  # whether the tables belong to the host
     marked: tuple[str, ...]  # revisions noted as done without running them
     applied: tuple[str, ...]  # those that ran, in order
-    notes: tuple[str, ...] = ()  # what was done about indexes, a line for each
+    notes: tuple[str, ...] = ()  # changes of indexes, a line for each
 
 
 async def migrate(
     database: str | AsyncEngine, *, schema: Schema | None = None, drop_redundant: bool = False
 ) -> MigrateReport:
-    """Bring ``database`` to the newest schema; nothing happens to one that is there already.
+    """Migrate ``database`` to the newest schema; nothing happens if it has that already.
 
     An empty database gets everything in one transaction. In one that has host tables, these are
     compared with what a run needs, revision 0001 is marked as done, and the later ones run, with
-    indexes built CONCURRENTLY: such a build locks nobody out, but waits for every transaction
-    older than itself. Indexes that the host has already are taken over, and none of its own is
-    dropped, unless ``drop_redundant`` asks for it where those of batchcore make one redundant.
+    indexes built CONCURRENTLY: such a build blocks nobody, but waits for every older transaction.
+    Existing indexes of the host are used, and none of its own is dropped, except with
+    ``drop_redundant`` those that batchcore's make redundant.
 
     Raises:
         SchemaError: the host's tables are not as a run needs them, or the database is newer.
@@ -140,7 +140,7 @@ async def migrate(
 async def check(
     database: str | AsyncEngine, *, schema: Schema | None = None, drop_redundant: bool = False
 ) -> MigrateStatus:
-    """Return where ``database`` stands and what `migrate` would do, without doing it."""
+    """Return the revision of ``database`` and what `migrate` would do, without doing it."""
     schema = schema or Schema()
     _require_alembic(schema)
     with driver_errors():
@@ -155,11 +155,11 @@ async def check(
 async def downgrade(
     database: str | AsyncEngine, revision: str = "base", *, schema: Schema | None = None
 ) -> None:
-    """Take ``database`` back to ``revision``, by default to where batchcore was never there.
+    """Downgrade ``database`` to ``revision``, by default to the state without batchcore.
 
-    Tables that were the host's own stay, with all that is in them, and so do its indexes; what
-    `migrate` made is dropped. Tables stay too where nothing says who made them, as in a database
-    that was restored without comments.
+    Tables of the host stay, with their contents, and so do its indexes; everything that `migrate`
+    created is dropped. Tables also stay where nothing shows who created them, as in a database
+    restored without comments.
 
     Raises:
         SchemaError: the database is newer than this version of batchcore.
@@ -192,7 +192,7 @@ async def downgrade(
 
 
 def comment(schema: Schema, text: str) -> str:
-    """Return the statement that notes who made the host's tables."""
+    """Return the statement that records who created the host's tables."""
     return f"COMMENT ON TABLE {table_name(schema, VERSION_TABLE)} IS {quote_literal(text)}"
 
 
@@ -206,7 +206,7 @@ def options() -> Options:
 
 @contextlib.asynccontextmanager
 async def connect(database: str | AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """Give a connection to ``database``, of an engine for this once where it is a URL."""
+    """Yield a connection to ``database``; a URL gets a temporary engine."""
     from sqlalchemy import NullPool  # noqa: PLC0415  # not needed to import batchcore
     from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine  # noqa: PLC0415  # likewise
 
@@ -230,10 +230,10 @@ async def connect(database: str | AsyncEngine) -> AsyncIterator[AsyncConnection]
 async def _session(
     database: str | AsyncEngine, schema: Schema
 ) -> AsyncIterator[tuple[AsyncConnection, asyncpg.Connection]]:
-    """Give a connection that alone migrates; its settings are put back at the end.
+    """Yield a connection that holds the migration lock; its settings are restored at the end.
 
-    The lock is tried, not waited for: who waits holds a snapshot, and an index built
-    CONCURRENTLY waits for that in turn.
+    The lock is not waited for: a waiting session holds a snapshot, for which an index built
+    CONCURRENTLY would wait in turn.
     """
     with driver_errors():
         async with connect(database) as connection:
@@ -254,7 +254,7 @@ async def _session(
 
 
 async def _raw(connection: AsyncConnection, schema: Schema) -> asyncpg.Connection:
-    """Return the connection of the driver, whose tables are where ``schema`` says."""
+    """Return the driver's connection, with the tables in the namespace of ``schema``."""
     raw = (await connection.get_raw_connection()).driver_connection
     check_namespace(connection, schema.namespace)
     return raw
@@ -268,7 +268,7 @@ async def _set(raw: asyncpg.Connection, settings: Mapping[str, str]) -> None:
 async def _status(
     raw: asyncpg.Connection, schema: Schema, *, drop_redundant: bool
 ) -> tuple[MigrateStatus, IndexPlan, list[str]]:
-    """Return the status, what is due of revision 0002, and what drops redundant indexes."""
+    """Return the status, pending statements of revision 0002, and drops of redundant indexes."""
     scripts = _scripts()
     known = {script.revision: script.doc for script in scripts.walk_revisions()}
     pending = tuple(reversed(known))
@@ -325,7 +325,7 @@ async def _status(
 
 
 def _ledger_problems(catalog: Catalog, revision: str | None) -> tuple[str, ...]:
-    """Return what is wrong with the tables of batchcore's own, whatever the revision says."""
+    """Return the problems of batchcore's own tables, whatever the revision says."""
     if revision is not None:
         return missing_of(catalog, revision)
     namespace = catalog.schema.namespace

@@ -1,4 +1,4 @@
-"""The tables as SQLAlchemy's, from their description: for migrations and `alembic check`."""
+"""SQLAlchemy tables made from the description, for migrations and `alembic check`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _TYPES: Final[dict[str, Any]] = {
 def metadata_of(
     tables: Iterable[Table], namespace: str | None = None, indexes: Iterable[Index] = ()
 ) -> sa.MetaData:
-    """Return tables, those that others refer to first, with their keys and some indexes."""
+    """Return tables with their keys and some indexes; tables that others refer to come first."""
     metadata = sa.MetaData(naming_convention=_NAMES, schema=namespace)
     made = {}
     for table in tables:
@@ -55,7 +55,7 @@ def metadata_of(
 
 
 def enums_of(namespace: str | None) -> list[ENUM]:
-    """Return the enum types of the host's tables, which no table creates by itself."""
+    """Return the enum types of the host's tables, which creating a table does not create."""
     return [
         ENUM(*labels, name=name, schema=namespace, create_type=False)
         for name, labels in ENUMS.items()

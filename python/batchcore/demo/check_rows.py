@@ -1,4 +1,4 @@
-"""What is stored against the pure-Python reference, cell by cell."""
+"""Stored rows compared with the pure-Python reference, cell by cell."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from batchcore.options import Progress
 
 EXAMPLES: Final = 20
-"""How many differences are listed; all are counted."""
+"""Number of differences that are listed; all are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What a check found."""
+    """The result of a check."""
 
-    rows: int  # snapshots compared: those stored, and those that should be
+    rows: int  # snapshots compared, stored and expected
     differing: int
-    """Rows with a cell that differs, missing ones and those too many; a wrong
-    `portfolios.equity_balance` counts as one too."""
+    """Rows with a differing cell, missing rows and unexpected ones; a wrong
+    `portfolios.equity_balance` also counts as one."""
     portfolios: int  # compared
     portfolios_in_all: int  # those that could have been
     examples: tuple[str, ...]  # the first differences, a line for each
@@ -47,11 +47,11 @@ async def check(
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> Checked:
-    """Return how the snapshots of a run compare with what the reference makes of its inputs.
+    """Return the comparison of the snapshots of a run with those that the reference computes.
 
-    The inputs are read as they are now; of portfolios that had snapshots before the run nothing
-    is known, so they must have none but those of ``sessions``, ascending days. ``opening`` has the
-    portfolios of the run with their equities before it, of which ``sample`` are drawn, or all.
+    The inputs are the current ones; earlier snapshots are not known, so portfolios must have none
+    but those of ``sessions``, ascending days. ``opening`` has the portfolios of the run with their
+    equities before it, of which ``sample`` are drawn, or all.
 
     Source:
         docs/semantics.md, S3 to S10, C3 to C7; S14 for what "equal" leaves out.
@@ -71,7 +71,7 @@ async def check(
     for done, (one, portfolio) in enumerate(zip(ids, portfolios, strict=True)):
         if progress is not None:
             progress("check", done, len(ids))
-        await asyncio.sleep(0)  # the reference is slow, and signals must get through
+        await asyncio.sleep(0)  # the reference is slow, and signals must be handled
         result = ref.roll_forward(
             portfolio, prices, sessions, settings.lookback_days, scales, rates=rates
         )
@@ -91,7 +91,7 @@ async def check(
 def _compare(
     portfolio: str, expected: Sequence[ref.Row], stored: Sequence[StoredRow]
 ) -> tuple[int, list[str]]:
-    """Return how many rows were compared, and a line for each that differs."""
+    """Return the number of rows compared, and a line for each that differs."""
     wanted = {row.day: row for row in expected}
     found = {row.day: row for row in stored}
     lines = []

@@ -20,18 +20,18 @@ HOME: Final = "USD"
 """The currency of generated portfolios."""
 
 STARTS: Final = {"EUR": 1_100_000, "GBP": 1_250_000, "CHF": 1_150_000}
-"""Currencies, and what they count as in `HOME` at first, with `SCALE` decimals."""
+"""Currencies, and their first rates in `HOME`, with `SCALE` decimals."""
 
 SCALE: Final = 6
 ONE_OF: Final = 10
-"""Of so many symbols one is quoted in another currency."""
+"""One symbol in this many is quoted in another currency."""
 
 MOVE: Final = 0.004
 """Standard deviation of the daily change of a rate."""
 
 
 def currency_of(symbol: str, seed: int) -> str | None:
-    """Return the foreign currency that a symbol is quoted in; most have none."""
+    """Return the foreign currency of a symbol; most have none."""
     drawn = crc32(f"{seed} {symbol}".encode()) % (ONE_OF * len(STARTS))
     return [*STARTS][drawn] if drawn < len(STARTS) else None
 

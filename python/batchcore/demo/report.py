@@ -1,4 +1,4 @@
-"""What the command `demo` prints, as texts and tables of rich."""
+"""The output of the command `demo`, as texts and tables of Rich."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def demo_parts(
     done: Demo, run: Mapping[str, Any], sessions: str, marks: str, issues: Sequence[str]
 ) -> list[RenderableType]:
-    """Return what a demo shows, but for the line on its rows: texts and tables."""
+    """Return the texts and tables of a demo, except the line on its rows."""
     kind = "real closes" if done.size.symbols is None else "a generated market"
     cache, made = run["cache"], counted(done.size.portfolios, "portfolio")
     in_all = cache["hits"] + cache["misses"]
@@ -38,7 +38,7 @@ def demo_parts(
 
 
 def checked_text(done: Demo) -> str:
-    """Return whether the rows of a demo are those of the reference."""
+    """Return the line that compares the rows of a demo with the reference."""
     checked = done.checked
     rows = counted(checked.rows, "row")
     text = f"{rows} checked against the reference, {differ(checked.differing)}"
@@ -69,7 +69,7 @@ def _portfolio_table(done: Demo) -> Table:
 
 
 def _analytics_tables(done: Demo) -> list[Table]:
-    """Return the table of what says how portfolios behave; none where nothing of it was written."""
+    """Return the table of analytics; none if none were written."""
     shown = [(row.name, (row.beta, row.effective, row.volatility)) for row in done.shown]
     if all(value is None for _, values in shown for value in values):
         return []

@@ -1,4 +1,4 @@
-"""Seed data, then a whole run on it, then every row against the reference."""
+"""Seed data, a whole run on them, and the comparison of every row with the reference."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ SHOWN: Final = 10
 """Portfolios in the table of the demo."""
 
 SYMBOLS: Final = 500
-"""Stocks and options of a generated market, if that is not said."""
+"""Default number of stocks and options of a generated market."""
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How large a market is."""
+    """The size of a market."""
 
     portfolios: int = 300
     symbols: int | None = None  # stocks and options; None takes the real closes of the package
@@ -82,18 +82,18 @@ class Size:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Seeded:
-    """A market, portfolios and what surrounds them, not written anywhere yet."""
+    """A market, portfolios and related rows, not written anywhere yet."""
 
     size: Size
     seed: int
-    market: Market  # closes of what portfolios hold
+    market: Market  # closes of the symbols held
     portfolios: Portfolios
-    prices: Market  # as the price table has it: with factor ETFs, and history for betas
+    prices: Market  # as in the price table: with factor ETFs, and history for betas
     profiles: tuple[Profile, ...]  # of `prices`
 
     @property
     def tables(self) -> tuple[Table, ...]:
-        """Return all tables in an order that foreign keys allow."""
+        """Return all tables in the order of foreign keys."""
         day, seed = int(self.market.days[0]), self.seed
         return (
             user_table(self.portfolios, day=day),
@@ -116,7 +116,7 @@ class Seeded:
     async def write(
         self, db: object, *, schema: Schema | None = None, progress: Progress | None = None
     ) -> int:
-        """Fill an empty database with it, see `fill`; return the rows written.
+        """Fill an empty database with the data, see `fill`; return the rows written.
 
         Where the schema maps rates, a few symbols are quoted in other currencies.
         """
@@ -128,7 +128,7 @@ class Seeded:
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """What a demo did."""
+    """The result of a demo."""
 
     size: Size
     seed: int
@@ -142,7 +142,7 @@ class Demo:
     seconds: dict[str, float] = field(default_factory=dict)  # by step
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as what JSON can hold."""
+        """Return it as a value for JSON."""
         return {
             "market": "real" if self.size.symbols is None else "generated",
             "seed": self.seed,
@@ -182,8 +182,8 @@ def seeded(size: Size, *, seed: int, splits: bool = False) -> Seeded:
 def with_betas(profiles: Sequence[Profile], market: Market) -> tuple[Profile, ...]:
     """Return profiles with the betas of the session before the first one to value.
 
-    Those of A5, to 4 decimals, so that none knows a close of the sessions that are valued. None
-    where there are fewer than 60 sessions before them.
+    They are those of A5, to 4 decimals, so that none depends on closes of the sessions valued.
+    Without betas if there are fewer than 60 sessions before them.
     """
     known = np.where(market.known, market.closes, np.nan)[: market.first]
     returns = simple_returns(known / 10**CLOSE_SCALE)
@@ -213,10 +213,10 @@ async def run_demo(
     seed: int,
     progress: Progress | None = None,
 ) -> Demo:
-    """Migrate an empty database, fill it, run the batch over all sessions, check what it wrote.
+    """Migrate an empty database, fill it, run the batch over all sessions, and check its rows.
 
-    The seed is also that of the portfolios that are checked. Progress is that of `run_batch`, with
-    the phases `fill` and `check` too.
+    The seed also selects the portfolios that are checked. Progress is that of `run_batch`, with the
+    phases `fill` and `check` too.
     """
     seconds = dict[str, float]()
     began = time.perf_counter()

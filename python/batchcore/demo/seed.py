@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from batchcore.pg.session import Session
 
 NEEDED: Final = frozenset(name for name, one in HOST.items() if one.is_required(Use.RUN))
-"""Tables that every run needs; the others are filled where they are there."""
+"""Tables that every run needs; others are filled if they exist."""
 
 RESULTS: Final = "portfolio_snapshots"
-"""The table that a fill leaves empty, and that must be so before it."""
+"""The table that a fill leaves empty, and that must be empty before it."""
 
 
 async def fill(
@@ -41,8 +41,8 @@ async def fill(
 ) -> int:
     """Write ``tables`` into a database that has no rows in them, in one transaction; count them.
 
-    Tables that a run can do without, and that the database does not have, are left out; the others
-    come in an order that foreign keys allow. Progress is `fill`, tables done and tables in all.
+    Optional tables that the database lacks are left out; the others come in the order of foreign
+    keys. Progress is `fill`, tables done and tables in all.
     """
     schema = schema or Schema()
     rows = 0
@@ -57,7 +57,7 @@ async def fill(
                 if progress is not None:
                     progress("fill", done, len(tables))
                 rows += await _copy(session, schema, table)
-        # Without it the planner knows nothing of the rows until autovacuum comes by.
+        # Without it the planner has no statistics of the rows until autovacuum runs.
         names = ", ".join(table_name(schema, table.name) for table in tables)
         await session.execute(f"ANALYZE {names}")
     return rows
@@ -95,7 +95,7 @@ async def _is_there(session: Session, schema: Schema, table: str) -> bool:
 
 
 def _refuse_misfits(catalog: Catalog, tables: Sequence[Table]) -> None:
-    """Refuse tables of a host that lack a column, or hold a double where a decimal goes."""
+    """Raise an error for tables that lack a column, or have a double instead of a decimal."""
     problems = []
     for table, name, column in [(t.name, *one) for t in tables for one in t.columns.items()]:
         label, found = catalog.label(table, name), catalog.find(table, name)

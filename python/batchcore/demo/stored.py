@@ -1,4 +1,4 @@
-"""What is stored, as `Decimal`s: for the check of a run, and for tables to look at."""
+"""Stored rows as `Decimal`s, for the check of a run and for tables."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from batchcore import reference as ref
 
 STORED_COLUMNS: Final = (*snapshot_figures(Use.ROLLFORWARD), "is_complete")
-"""Columns of `portfolio_snapshots` that a rule names, beside its key."""
+"""Columns of `portfolio_snapshots` named in a rule, beside its key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class StoredRow:
 
 @dataclass(frozen=True, slots=True)
 class Valuation:
-    """A portfolio as a snapshot of it has it, or the sum of many; amounts cumulative, dollars."""
+    """The valuation of a portfolio in a snapshot, or of many; cumulative amounts in dollars."""
 
     name: str
     positions: int  # lots held
@@ -45,7 +45,7 @@ class Valuation:
     realized: Decimal
     flow: Decimal
     gross: Decimal
-    beta: Decimal | None = None  # by the providers' betas (A1); None where there is none
+    beta: Decimal | None = None  # by the providers' betas (A1); None without one
     effective: Decimal | None = None  # symbols of equal weight, as concentrated (A3); likewise
     volatility: Decimal | None = None  # of the last 21 returns, a year (A4); likewise
 
@@ -59,7 +59,7 @@ _VALUATION: Final = (
 
 
 class StoredReader(Reader):
-    """Reads what is stored too."""
+    """Reads stored rows too."""
 
     async def market(self, portfolios: Iterable[ref.Portfolio]) -> ref.Market:
         """Return the valid closes of the symbols of ``portfolios``, of all days."""
@@ -116,7 +116,7 @@ class StoredReader(Reader):
 
 @contextlib.asynccontextmanager
 async def reading(db: object, *, schema: Schema | None = None) -> AsyncIterator[StoredReader]:
-    """Give a reader of the database as it is at this moment."""
+    """Yield a reader of one snapshot of the database."""
     async with Database(db).snapshot("read") as session:
         catalog = await inspect(session, schema or Schema())
         yield StoredReader(session, catalog)

@@ -1,4 +1,4 @@
-"""What surrounds a seeded market in a database: profiles, factors, benchmark, users and tags.
+"""Related rows of a seeded market in a database: profiles, factors, benchmark, users and tags.
 
 As in `market`, everything is a pure function of its arguments, the same on every machine.
 """
@@ -53,10 +53,10 @@ SECTORS: Final = (
 COUNTRIES: Final = ("United States",) * 17 + ("Ireland", "Canada", "United Kingdom")
 
 USER_TAGS: Final = (("Core", "#1f6f5c"), ("Watch", "#c0392b"), ("Tax lot", "#6c5ce7"))
-"""Names and colours of tags that users make for themselves."""
+"""Names and colours of the users' own tags."""
 
 SECTOR_NAME_TAG: Final = ("Technology", "#abcdef")
-"""A tag that some users made before anything made sector tags: it has the name of one."""
+"""A tag of some users with the name of a sector, made before there were sector tags."""
 
 PER_MILLE_TAGGED: Final = 150
 USERS_A_SECTOR_NAME: Final = 3  # one user in three has it
@@ -189,7 +189,7 @@ def benchmark_table(*, day: int, seed: int) -> Table:
 
 
 def user_table(portfolios: Portfolios, *, day: int) -> Table:
-    """Return the rows of `users` whom portfolios belong to; nobody can log in as them."""
+    """Return the rows of `users` that own portfolios; nobody can log in as them."""
     ids, _ = _users(portfolios)
     return Table(
         "users",
@@ -197,7 +197,7 @@ def user_table(portfolios: Portfolios, *, day: int) -> Table:
         {
             "id": ids,
             "email": Text.of([f"user{row + 1:06}@example.com" for row in range(len(ids))]),
-            "hashed_password": Constant("!"),  # what no hash looks like
+            "hashed_password": Constant("!"),  # not the form of any hash
             "full_name": Text.of([f"User {row + 1:06}" for row in range(len(ids))]),
             "is_active": Constant(value=True),
             **stamps(day),

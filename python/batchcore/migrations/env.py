@@ -1,4 +1,4 @@
-"""Alembic's entry: run on the connection that `batchcore migrate` hands over."""
+"""Alembic's entry, run on the connection of `batchcore migrate`."""
 
 from __future__ import annotations
 

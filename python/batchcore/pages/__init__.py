@@ -1,5 +1,6 @@
-"""Pages that people open: one HTML file each, figures inside, nothing loaded from elsewhere.
+"""Pages for people: one HTML file each, with its figures inside and nothing loaded from elsewhere.
 
-What a page shows is plain values (`contents`), filled from the database (`night`, `portfolio`);
-figures (`night_charts`, `portfolio_charts`) and templates (`render`) know nothing else.
+The contents of a page are plain values (`contents`), filled from the database (`night`,
+`portfolio`); figures (`night_charts`, `portfolio_charts`) and templates (`render`) use nothing
+else.
 """

@@ -1,4 +1,4 @@
-"""What to do about issues, by name: docs/semantics.md says when each arises."""
+"""Advice about issues, by name; docs/semantics.md defines when each arises."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ ADVICE: Final[Mapping[str, str]] = MappingProxyType(
         "failed": "See the error of the run.",
     }
 )
-"""What someone who looks after the data can do."""
+"""The actions open to whoever maintains the data."""
 
 UNKNOWN: Final = "See the section Issues of docs/semantics.md."
 
 
 def advice(name: str) -> str:
-    """Return what to do about issues of a name."""
+    """Return the advice about issues of a name."""
     return ADVICE.get(name, UNKNOWN)

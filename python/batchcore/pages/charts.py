@@ -1,4 +1,4 @@
-"""Figures with their titles and tables, and the kinds that both pages have."""
+"""Figures with their titles and tables, and the kinds used on both pages."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NARROW_LABEL: Final = 12
 """Characters of a name beside a bar."""
 
 OUTERMOST: Final = 15
-"""How many gains, and how many losses, are shown one by one."""
+"""Number of gains, and of losses, that are listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +46,12 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Column(Generic[Row]):
-    """A column of a table: its head, and what it shows of a row."""
+    """A column of a table: its head, and its cell for a row."""
 
     head: str
     cell: Callable[[Row], Cell | str]
     kind: str = "number"  # which is aligned right, or `text`
-    is_minor: bool = False  # whether a narrow screen leaves it out
+    is_minor: bool = False  # whether it is left out on a narrow screen
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Table:
 
     columns: tuple[Column[Any], ...]
     rows: list[list[Cell]]
-    is_stacked: bool  # whether a narrow screen shows each row as a block, with the heads in it
+    is_stacked: bool  # whether each row is a block with its heads on a narrow screen
 
 
 def table(rows: Iterable[Row], *columns: Column[Row], is_stacked: bool = False) -> Table:
@@ -76,11 +76,11 @@ class Chart:
 
     name: str  # unique on a page
     title: str
-    note: str  # how to read it; may be empty
+    note: str  # explanation; may be empty
     wide: Markup
     narrow: Markup
     table: Table
-    legend: tuple[tuple[str, str], ...] = ()  # roles of colours, and what they stand for
+    legend: tuple[tuple[str, str], ...] = ()  # roles of colours, and their meanings
 
 
 def chart(
@@ -93,7 +93,7 @@ def chart(
     table: Table,
     legend: Iterable[tuple[str, str]] = (),
 ) -> Chart:
-    """Return a figure, drawn at both widths, in pixels as high as ``heights``."""
+    """Return a figure, drawn at both widths, with ``heights`` in pixels."""
     return Chart(name, title, note, *drawn(name, paint, heights), table, tuple(legend))
 
 
@@ -108,7 +108,7 @@ def signed_percent(share: Decimal | float | None) -> Cell:
 
 
 def labelled(canvas: Canvas, names: Sequence[str]) -> None:
-    """Write names beside bars, the first at the top, and make room for them."""
+    """Label bars with names, the first at the top, and make room for them."""
     most = NARROW_LABEL if canvas.is_narrow else LABEL
     canvas.axes.set_yticks(range(len(names)), [texts.plain(name, most) for name in names])
     canvas.axes.tick_params(axis="y", labelcolor=COLOURS["ink"])
@@ -116,7 +116,7 @@ def labelled(canvas: Canvas, names: Sequence[str]) -> None:
 
 
 def dated(canvas: Canvas) -> None:
-    """Have the x axis write dates, as few as there is room for."""
+    """Label the x axis with dates, as many as fit."""
     canvas.axes.margins(x=0.012)
     locator = mdates.AutoDateLocator(minticks=3, maxticks=5 if canvas.is_narrow else 9)
     canvas.axes.xaxis.set_major_locator(locator)
@@ -124,7 +124,7 @@ def dated(canvas: Canvas) -> None:
 
 
 def numbered(canvas: Canvas, axis: str, write: Callable[[float], str], ticks: int = 6) -> None:
-    """Have an axis write numbers by a function, with lines across."""
+    """Label an axis with numbers by a function, with grid lines."""
     own = canvas.axes.xaxis if axis == "x" else canvas.axes.yaxis
     own.set_major_locator(MaxNLocator(4 if canvas.is_narrow and axis == "x" else ticks))
     own.set_major_formatter(FuncFormatter(lambda value, _: write(float(value))))
@@ -134,7 +134,7 @@ def numbered(canvas: Canvas, axis: str, write: Callable[[float], str], ticks: in
 def beside(
     canvas: Canvas, text: str, end: tuple[float, int], gap: int = 5, role: str = "ink"
 ) -> None:
-    """Write a text beside the end of a bar, to the left of it with a ``gap`` below 0."""
+    """Label the end of a bar, to the left of it with a ``gap`` below 0."""
     canvas.axes.annotate(
         text,
         end,
@@ -147,7 +147,7 @@ def beside(
 
 
 def step_labels(canvas: Canvas, sessions: Sequence[dt.date]) -> None:
-    """Write the dates of some of the sessions that stand side by side."""
+    """Label some of the consecutive sessions with their dates."""
     most = 4 if canvas.is_narrow else 10
     step = max(-(-len(sessions) // most), 1)
     at = list(range(len(sessions) - 1, -1, -step))
@@ -155,7 +155,7 @@ def step_labels(canvas: Canvas, sessions: Sequence[dt.date]) -> None:
 
 
 class Contribution(NamedTuple):
-    """What the lots of a symbol or sector added to a P&L (X6)."""
+    """The contribution of the lots of a symbol or sector to a P&L (X6)."""
 
     key: str
     unrealized: Decimal
@@ -174,7 +174,7 @@ def outermost(
 
 
 def contributions(name: str, found: Explanation) -> Chart | None:
-    """Return which symbols or sectors made a P&L; None if none did."""
+    """Return the figure of contributions by symbol or sector; None without any."""
     none = Decimal(0)
     rows = [
         Contribution(

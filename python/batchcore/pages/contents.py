@@ -1,4 +1,4 @@
-"""What the pages show, as plain values."""
+"""The contents of pages, as plain values."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from batchcore.run.result import ShardResult
 
 NOT_HELD: Final = 255
-"""Where a symbol is held by nobody on a session; else a cell is a `units.Mark`."""
+"""A cell of a symbol that no portfolio holds on a session; others are a `units.Mark`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFacts:
-    """A run of the ledger, or all shards of a group, as far as pages show it."""
+    """A run of the ledger, or all shards of a group, with the facts that pages show."""
 
-    run_id: str  # of a group that of the group
-    state: str  # as `batchcore status` shows it
+    run_id: str  # the group's for a group
+    state: str  # as in `batchcore status`
     policy: str
     began: dt.datetime  # its first attempt
     ended: dt.datetime | None  # its latest attempt
@@ -36,11 +36,11 @@ class RunFacts:
     error: str | None = None
     attempt: int = 1
     seconds_by_phase: Mapping[str, float] = field(default_factory=dict)
-    """Of its latest attempt; empty where the ledger does not say."""
+    """Of its latest attempt; empty if not in the ledger."""
 
     @property
     def rows_a_second(self) -> float:
-        """Snapshots written in a second of work."""
+        """Snapshots written per second of work."""
         return self.rows_written / self.seconds if self.seconds > 0 else 0.0
 
 
@@ -49,7 +49,7 @@ class Totals:
     """The complete snapshots of one session, added up."""
 
     portfolios: int
-    losing: int  # how many of them lost
+    losing: int  # number of them with a loss
     equity: Decimal
     pnl: Decimal
     flow: Decimal  # contributions less withdrawals since each previous snapshot
@@ -73,8 +73,8 @@ class MarkMap:
     symbols: tuple[str, ...]  # (u,) those with the most sessions without a recent close
     sessions: tuple[dt.date, ...]  # (s,) ascending
     marks: Bytes  # (u, s) of `units.Mark`, or `NOT_HELD`
-    held: int  # public symbols held on any of the sessions, in all
-    lacking: int  # how many of them lack a close on a session on which they are held
+    held: int  # number of public symbols held on any of the sessions
+    lacking: int  # number of them that lack a close on a session on which they are held
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,19 +83,19 @@ class IssueCount:
 
     name: str  # see docs/semantics.md, "Issues"
     count: int
-    portfolios: int  # of how many they are
-    failed: int  # how many of these failed
-    symbols: int  # of how many they are
+    portfolios: int  # number affected
+    failed: int  # number of these that failed
+    symbols: int  # number affected
     example: str = ""  # symbols, session and detail of the first
 
 
 FINDINGS: Final = 20
-"""How many findings of the checks of prices a page lists."""
+"""Number of findings of the checks of prices that a page lists."""
 
 
 @dataclass(frozen=True, slots=True)
 class PriceFinding:
-    """What a check of prices found of a symbol (C1): how many findings, and the first."""
+    """The findings of a check of prices about a symbol (C1): their number, and the first."""
 
     name: str
     symbol: str
@@ -126,12 +126,12 @@ class PortfolioReturn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReturnSpread:
-    """How the returns of portfolios on one session are spread."""
+    """The distribution of the returns of portfolios on one session."""
 
     edges: tuple[Decimal, ...]  # (b + 1,) ascending, of bins that include their lower edge
     counts: tuple[int, ...]  # (b,) portfolios in each
     below: int  # portfolios below the first edge
-    above: int  # portfolios from the last edge on
+    above: int  # portfolios at or above the last edge
     median: Decimal
     without: int  # snapshots without a return
     lowest: tuple[PortfolioReturn, ...]  # ascending; at least one
@@ -145,21 +145,21 @@ class ReturnSpread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Night:
-    """What the page of a night shows."""
+    """The contents of the page of a night."""
 
     run: RunFacts
-    shards: tuple[ShardResult, ...] = ()  # by number; empty of a run that is none
+    shards: tuple[ShardResult, ...] = ()  # by number; empty if the run is not a shard
     session: dt.date | None = None  # the last one; None where there was none
-    totals: Totals | None = None  # of the rows of that; None without any, as the P&L by group
+    totals: Totals | None = None  # policy of its rows; None without any, like the P&L by group
     statuses: Mapping[str, int] = field(default_factory=dict)
-    """Portfolios by status; empty where the ledger does not say."""
+    """Portfolios by status; empty if not in the ledger."""
     coverage: tuple[CoverageDay, ...] = ()  # ascending
-    gate: float | None = None  # least coverage (S12), 0 to 1; None where the run looks at none
-    deleted: int = 0  # portfolios that the run was asked for and that are there no more
-    marks: MarkMap | None = None  # None where nothing public is held
+    gate: float | None = None  # minimum coverage (S12), 0 to 1; None if the run does not check it
+    deleted: int = 0  # requested portfolios that no longer exist
+    marks: MarkMap | None = None  # None if nothing public is held
     issues: tuple[IssueCount, ...] = ()  # those of failed portfolios first, then by count
     findings: tuple[PriceFinding, ...] | None = None
-    """The first `FINDINGS`, and one more where there are more; None where nothing was checked."""
+    """The first `FINDINGS`, and one more if there are more; None if nothing was checked."""
     failed: tuple[FailedPortfolio, ...] = ()  # the first
     by_symbol: Explanation | None = None
     by_sector: Explanation | None = None
@@ -183,10 +183,10 @@ class Point:
     short: Decimal  # not above 0
     net: Decimal
     twr: Decimal | None = None
-    """Return since the first point, flows left out (W2); None where a session since then has no
-    return, or no snapshot."""
+    """Return since the first point, without flows (W2); None if a session since then has no return,
+    or no snapshot."""
     fall: Decimal | None = None
-    """From the highest value of that by then, not above 0 (W4); None likewise."""
+    """Fall from its highest value so far, not above 0 (W4); None likewise."""
     top_3: Decimal | None = None  # share of the three largest positions (A3)
     top_10: Decimal | None = None
 
@@ -197,13 +197,13 @@ class Share:
 
     key: str  # symbol or sector
     value: Decimal
-    benchmark: Decimal | None = None  # that of the benchmark, where it is known
-    amount: Decimal | None = None  # in money, where it is known
+    benchmark: Decimal | None = None  # that of the benchmark, if known
+    amount: Decimal | None = None  # in money, if known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortfolioPage:
-    """What the page of a portfolio shows."""
+    """The contents of the page of a portfolio."""
 
     portfolio: str
     name: str
@@ -213,15 +213,15 @@ class PortfolioPage:
     drawdown: Mapping[str, Any] | None = None
     """The row of `performance` from the first point to the last, for its falls (W4); None for a
     single point, or where a session has no return."""
-    no_returns: str = ""  # why the points have no return in all (W2); empty where they have
+    no_returns: str = ""  # why the points have no total return (W2); empty if they have one
     months: Mapping[tuple[int, int], Decimal | None] = field(default_factory=dict)
     """Returns by year and month, ascending; None where a session has none, or no snapshot."""
     years: Mapping[int, Decimal | None] = field(default_factory=dict)
     periods: tuple[Mapping[str, Any], ...] = ()  # rows of `performance` (W1 to W5)
     benchmark: str = ""  # its symbol
     by_symbol: Explanation | None = None
-    """P&L from the first point to the last, of a single point that of its session; None where a
-    stored P&L is NULL or not a finite number."""
+    """P&L from the first point to the last, or of the session of a single point; None if a stored
+    P&L is NULL or not finite."""
     by_sector: Explanation | None = None
     holdings: tuple[Share, ...] = ()
     """Symbols held at the end, as shares of their gross value, the largest first."""

@@ -1,4 +1,4 @@
-"""Figures of matplotlib as SVG that takes colours and font from the page around it."""
+"""Figures of matplotlib as SVG that takes colours and font from its page."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ ROLES: Final = (
     *("ink", "muted", "line", "card", "accent", "second", "gain", "loss"),
     *("fresh", "lookback", "stale", "unpriced", "skipped", "failed"),
 )
-"""What colours are for; the style sheet says which they are, in light, in the dark and in print."""
+"""The roles of colours, which the style sheet defines for light, dark and print."""
 
 COLOURS: Final = {role: f"#f0000{number:x}" for number, role in enumerate(ROLES, start=1)}
 """The colours that matplotlib draws with: each becomes `var(--role)`."""
 
 WIDE: Final = 880
 NARROW: Final = 340
-"""Widths in pixels. A narrow screen gets a drawing of its own, in which texts keep their size."""
+"""Widths in pixels. A narrow screen gets a separate drawing, in which texts keep their size."""
 
 _POINTS: Final = 72
 _SVG: Final = "{http://www.w3.org/2000/svg}"
@@ -78,13 +78,13 @@ def drawn(
 ) -> tuple[Markup, Markup]:
     """Return a figure as SVG, for wide and for narrow screens, with ``heights`` in pixels.
 
-    Its name sets its ids apart from those of other figures of a page.
+    Its name keeps its ids distinct from those of other figures of a page.
     """
     return _svg(name, paint, WIDE, heights[0]), _svg(name, paint, NARROW, heights[1])
 
 
 def _svg(name: str, paint: Callable[[Canvas], None], width: int, height: int) -> Markup:
-    """Draw with the settings of pages, whatever the host has set, and leave no trace of them."""
+    """Draw with the settings of pages, and restore those of the host."""
     is_narrow, written = width == NARROW, io.BytesIO()
     with warnings.catch_warnings(), mpl.rc_context():
         # A browser has other fonts, and a few dates more or less do no harm.
@@ -101,7 +101,7 @@ def _svg(name: str, paint: Callable[[Canvas], None], width: int, height: int) ->
 
 
 def _inline(document: bytes, variant: str) -> Markup:
-    """Return the drawing as a part of a page: without unused ids, without a style of its own."""
+    """Return the drawing as a part of a page, without unused ids and without its own style."""
     root = ET.fromstring(document)  # noqa: S314  # what matplotlib has just written
     used = {
         word

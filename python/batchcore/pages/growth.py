@@ -24,20 +24,20 @@ Part = TypeVar("Part")
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """What the sessions after a first snapshot return (W1, W2, W4), flows at their end."""
+    """The returns of the sessions after a first snapshot (W1, W2, W4), flows at their end."""
 
     chain: Chain  # of one portfolio
-    first: int  # row of the chain where everything begins
+    first: int  # first row of the chain
 
     @classmethod
     def since(cls, chain: Chain, day: int) -> Growth:
-        """Return the growth after the first snapshot from a day on, of which there is one."""
+        """Return the growth after the first snapshot on or after a day, which must exist."""
         return cls(chain, int(np.searchsorted(chain.day, day)))
 
     def by_session(self) -> dict[int, tuple[Decimal | None, Decimal | None]]:
-        """Return by day the return since the first snapshot, and the fall from the peak by then.
+        """Return by day the return since the first snapshot, and the fall from the peak so far.
 
-        Both are None from the first session on that has no return, or no snapshot.
+        Both are None from the first session without a return or snapshot.
         """
         last = range(self.first + 1, len(self.chain))
         found = self._compounded([self.first] * len(last), last)
@@ -60,7 +60,7 @@ class Growth:
     def _compounded(
         self, base: Sequence[int], last: Sequence[int]
     ) -> tuple[list[Decimal | None], list[Decimal | None]]:
-        """Return what spans of the chain return, and how far each ends below its peak."""
+        """Return the returns of spans of the chain, and the distance of each end from its peak."""
         begin, end = np.array(base, dtype=np.int64), np.array(last, dtype=np.int64)
         found = compound(
             self.chain.pnl.values,

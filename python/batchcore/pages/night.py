@@ -1,4 +1,4 @@
-"""The page of a night, from the ledger and the tables of the host, as they are at one moment."""
+"""The page of a night, from one snapshot of the ledger and the tables of the host."""
 
 from __future__ import annotations
 
@@ -61,26 +61,26 @@ if TYPE_CHECKING:
     from batchcore.sources.snapshots import SessionReturns
 
 RUNS: Final = 30
-"""How many runs are shown beside each other."""
+"""Number of runs that are compared."""
 
 LEAST_SESSIONS: Final = 20
 MOST_SESSIONS: Final = 60
-"""Sessions of coverage and marks: those of the run, and earlier ones beside a few."""
+"""Sessions of coverage and marks: those of the run, with earlier ones if it has few."""
 
 WORST: Final = 50
-"""How many symbols the map of marks has."""
+"""Number of symbols in the map of marks."""
 
 LISTED: Final = 20
-"""How many failed portfolios are named."""
+"""Number of failed portfolios that are named."""
 
 NAMED: Final = 3
-"""How many symbols an issue names."""
+"""Number of symbols that an issue names."""
 
 EACH_SIDE: Final = 5
-"""How many returns are shown one by one, of the lowest and of the highest."""
+"""Number of returns that are listed, of the lowest and of the highest."""
 
 BINS: Final = 40
-"""How many bars returns are spread over, about."""
+"""Approximate number of bars of the distribution of returns."""
 
 
 async def load_night(
@@ -91,10 +91,10 @@ async def load_night(
     verifies: bool = False,
     schema: Schema | None = None,
 ) -> Night:
-    """Return what the page of a run or a group shows, by default of the run that began last.
+    """Return the contents of the page of a run or a group, by default of the latest run.
 
-    Of a shard all of its group is shown. With ``verifies`` the rows of the last session are
-    recomputed, natively.
+    For a shard, all of its group is shown. With ``verifies`` the rows of the last session are
+    recomputed natively.
     """
     if run_id is not None and group is not None:
         raise ConfigError("a run or a group can be shown: give one of them", "group")
@@ -166,7 +166,7 @@ class _Loader:
         )
 
     async def _selection(self) -> tuple[Selection, int]:
-        """Return the portfolios of the run that are there, and how many are there no more."""
+        """Return the existing portfolios of the run, and how many no longer exist."""
         asked = await self.ledger.requested_portfolios(self.session, self.latest_ids)
         if asked is None:
             return Selection(), 0
@@ -174,7 +174,7 @@ class _Loader:
         return Selection(found), len(asked) - len(found)
 
     async def _sessions(self, calendar: Calendar, selection: Selection) -> Int32:
-        """Return the sessions of the run, or up to its last if they are few; none without one."""
+        """Return the sessions of the run, with earlier ones if they are few; none without any."""
         first, last = await self.ledger.sessions(self.session, [run.run_id for run in self.runs])
         end = last or max(filter(None, (run.end_date for run in self.latest)), default=None)
         if end is None:
@@ -194,7 +194,7 @@ class _Loader:
     async def _of_session(
         self, calendar: Calendar, selection: Selection, day: int
     ) -> dict[str, Any]:
-        """Return what the rows of the last session show."""
+        """Return the contents made from the rows of the last session."""
         session, catalog = self.session, self.catalog
         totals = Totals(**await load_totals(session, catalog, calendar, selection, day))
         if not totals.portfolios:
@@ -243,7 +243,7 @@ class _Loader:
         )
 
     async def _prices(self, selection: Selection, sessions: Int32) -> dict[str, Any]:
-        """Return coverage and marks of the symbols held, by the closes as they are."""
+        """Return coverage and marks of the symbols held, by the current closes."""
         session, catalog, lookback = self.session, self.catalog, int(self.asked["lookback_days"])
         symbols = await load_symbols(session, catalog, selection)
         if not len(symbols):
@@ -271,7 +271,7 @@ class _Loader:
         )
 
     async def _findings(self) -> tuple[PriceFinding, ...] | None:
-        """Return what the checks of prices found; None of a run that made none."""
+        """Return the findings of the checks of prices; None for a run without checks."""
         checks = self.asked.get("checks") or {}
         if set(checks.values()) <= {"off"}:
             return None
@@ -295,7 +295,7 @@ class _Loader:
 
 
 def facts(runs: Sequence[RunStatus]) -> RunFacts:
-    """Return a run, or all shards of a group by their runs, as pages show it.
+    """Return a run, or all shards of a group by their runs, in the form of pages.
 
     Seconds are those of the slowest shard.
     """
@@ -335,10 +335,10 @@ def spread(
     lowest: tuple[PortfolioReturn, ...],
     highest: tuple[PortfolioReturn, ...],
 ) -> ReturnSpread:
-    """Return how returns are spread, counted exactly.
+    """Return the exact distribution of returns.
 
-    Bins are as wide as 1, 2 or 5 of some digit, so many that the middle 98 % of the returns take
-    about `BINS` of them; those beyond are counted together. There is at least one return.
+    Bins are 1, 2 or 5 times a power of ten wide, so that the middle 98 % of the returns take about
+    `BINS` of them; returns beyond are counted together. There is at least one return.
     """
     ordered = np.sort(mantissas)
     count = len(ordered)
@@ -365,7 +365,7 @@ def spread(
 
 
 def _nice(width: int, scale: int) -> int:
-    """Return the next 1, 2 or 5 of a digit from a width on, at least a hundredth of a percent."""
+    """Return the next 1, 2 or 5 times a power of ten from a width, at least 0.01 %."""
     least = max(width, int(10 ** max(scale - 4, 0)))
     digit = int(10 ** (len(str(least)) - 1))
     return next(step * digit for step in (1, 2, 5, 10) if step * digit >= least)
@@ -388,10 +388,10 @@ def coverage_days(
 
 
 def mark_map(latest: LatestCloses, held: HeldSymbols, lookback_days: int) -> MarkMap | None:
-    """Return the marks of the symbols that lack closes on most sessions, while they are held.
+    """Return the marks of the symbols that lack closes on most sessions while held.
 
-    None where none is. A symbol counts as held from its first entry to its last end; ``latest``
-    has those that lack a close on some session, ``held`` all.
+    None if none is. A symbol counts as held from its first entry to its last end; ``latest`` has
+    those that lack a close on some session, ``held`` all.
     """
     names = [normalised(name) for name in held.symbol.table()]
     row_of = {name: row for row, name in enumerate(sorted({*names, *latest.symbols}))}

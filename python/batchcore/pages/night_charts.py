@@ -56,11 +56,11 @@ MARK_ROLES: Final = {
 PHASES: Final = ("load", "compute", "analytics", "persist", "total")
 
 CROSSED: Final = ("failed", "interrupted", "stuck")
-"""States of runs that have a cross."""
+"""States of runs that are marked by a cross."""
 
 
 def statuses(found: Mapping[str, int]) -> Chart | None:
-    """Return portfolios by status; None where the ledger does not say."""
+    """Return the figure of portfolios by status; None if not in the ledger."""
     shown = {name: found.get(name, 0) for name in STATUS_ROLES}
     in_all = sum(shown.values())
     if not in_all:
@@ -93,7 +93,7 @@ def statuses(found: Mapping[str, int]) -> Chart | None:
 
 
 def coverage(night: Night) -> Chart | None:
-    """Return the coverage of sessions with the gate, if any; None without any session."""
+    """Return the figure of coverage with the gate, if any; None without any session."""
     days, gate = night.coverage, night.gate
     if not days:
         return None
@@ -163,7 +163,7 @@ def _draw_gate(canvas: Canvas, gate: float) -> None:
 
 
 def marks(found: MarkMap | None) -> Chart | None:
-    """Return the heat map of the worst symbols; None where no symbol lacks a close."""
+    """Return the heat map of the worst symbols; None if no symbol lacks a close."""
     if found is None or not found.symbols:
         return None
     rows, columns = found.marks.shape
@@ -210,7 +210,7 @@ def marks(found: MarkMap | None) -> Chart | None:
 def _rectangles(cells: Bools) -> Path:
     """Return one path around each run of True cells along the rows.
 
-    One element for each of thousands of cells would make the page several times as large.
+    An element for each of thousands of cells would make the page several times as large.
     """
     edged = np.zeros((cells.shape[0], cells.shape[1] + 2), dtype=np.int8)
     edged[:, 1:-1] = cells
@@ -225,10 +225,10 @@ def _rectangles(cells: Bools) -> Path:
 
 
 def returns(found: ReturnSpread) -> Chart:
-    """Return how returns are spread."""
+    """Return the figure of the distribution of returns."""
     edges = [float(edge) for edge in found.edges]
     width = edges[1] - edges[0]
-    # What lies beyond stands in a bar of its own at each end.
+    # Returns beyond the bins have a bar of their own at each end.
     heights = [found.below, *found.counts, found.above]
     left = [edges[0] - 1.4 * width, *edges[:-1], edges[-1] + 0.4 * width]
 
@@ -285,7 +285,7 @@ def returns(found: ReturnSpread) -> Chart:
 
 
 def outermost_table(found: ReturnSpread) -> Table:
-    """Return the table of the ten outermost portfolios."""
+    """Return the table of the most extreme portfolios."""
     return table(
         [*found.lowest, *reversed(found.highest)],
         Column("portfolio", lambda one: texts.plain(one.name or one.portfolio), "text"),
@@ -296,7 +296,7 @@ def outermost_table(found: ReturnSpread) -> Table:
 
 
 def phases(night: Night) -> Chart | None:
-    """Return the seconds of phases beside earlier runs; None where the ledger does not say."""
+    """Return the figure of seconds by phase, with earlier runs; None if not in the ledger."""
     run, others = night.run, [one for one in night.history[:-1] if one.seconds_by_phase]
     if not run.seconds_by_phase:
         return None
@@ -345,7 +345,7 @@ def phases(night: Night) -> Chart | None:
 
 
 def rates(night: Night) -> Chart | None:
-    """Return rows a second of the last runs; None where none of them wrote any."""
+    """Return the figure of rows a second of the last runs; None if none of them wrote any."""
     runs = night.history
     if not any(one.rows_written for one in runs):
         return None

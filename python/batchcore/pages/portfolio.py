@@ -1,4 +1,4 @@
-"""The page of a portfolio, from its stored rows, as they are at one moment."""
+"""The page of a portfolio, from one snapshot of its stored rows."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ if TYPE_CHECKING:
     from batchcore.pg.session import Session
 
 PERIODS: Final = ("MTD", "QTD", "YTD", "1Y", "3Y", "5Y", "ITD")
-"""What performance is shown over, beside what the page shows."""
+"""Periods of performance, beside the range of the page."""
 
 LARGEST: Final = 15
-"""How many symbols held are shown one by one."""
+"""Number of symbols held that are listed."""
 
 DIGITS: Final = 28
 """Of shares."""
@@ -62,11 +62,11 @@ async def load_portfolio_page(
     benchmark: str | None = None,
     settings: Settings | None = None,
 ) -> PortfolioPage:
-    """Return what the page of a portfolio shows, from a session on, or the first after it.
+    """Return the contents of the page of a portfolio, from a session, or the first after it.
 
-    The policy says what figures mean, the calendar whose sessions count (S1); of the settings
-    `schema`, `lookback_days`, `fx_lookback_days` and `fx_pivot` do. It is compared with `SPY` by
-    default, where that has closes.
+    The policy determines the figures, the calendar the sessions (S1); of the settings, `schema`,
+    `lookback_days`, `fx_lookback_days` and `fx_pivot` apply. It is compared with `SPY` by default,
+    if that has closes.
     """
     own, settings = checked_id(portfolio, "portfolio"), settings or Settings()
     if benchmark is not None:
@@ -103,7 +103,7 @@ async def load_portfolio_page(
             except ConfigError as error:
                 if error.option != "benchmark" or benchmark is not None:
                     raise
-                # Nobody has asked for it, and the host need not have its closes.
+                # It was not requested, and the host may not have its closes.
                 compared = ""
                 shown, periods = await measured(benchmark=None)
         on, sectors = sectors_of(chain, last)
@@ -146,7 +146,7 @@ async def _performance(
     benchmark: str | None,
     **options: Any,  # noqa: ANN401  # those of `performance`
 ) -> tuple[Mapping[str, Any], tuple[Mapping[str, Any], ...]]:
-    """Return performance over what the page shows, and by period up to its end (W1 to W5)."""
+    """Return performance over the range of the page, and by period up to its end (W1 to W5)."""
     first, last = span
     eve = first + dt.timedelta(days=1)
     options |= {"benchmark": benchmark, "end": last}
@@ -158,7 +158,7 @@ async def _performance(
 async def _growth(
     session: Session, catalog: Catalog, calendar: Calendar, portfolio: uuid.UUID, first: int
 ) -> Growth:
-    """Return what the sessions after a stored one return."""
+    """Return the growth after a stored session."""
     ids = np.frombuffer(portfolio.bytes, dtype=np.uint8).reshape(1, 16)
     days = (calendars.FIRST_DATE, calendars.LAST_DATE)
     query = select_chain_rows(catalog, calendar, Selection(ids), days, earlier=False)
@@ -177,7 +177,7 @@ def finite(row: Mapping[str, Any]) -> dict[str, Any]:
 def points_of(
     rows: Sequence[Mapping[str, Any]], returns: Mapping[int, tuple[Decimal | None, Decimal | None]]
 ) -> tuple[Point, ...]:
-    """Return stored rows, with the returns and falls up to all but the first by their days."""
+    """Return stored rows as points, with the returns and falls by day."""
     none = Decimal(0)
     points = []
     for number, row in enumerate(rows):
@@ -205,12 +205,12 @@ def missing_sessions(calendar: Calendar, points: Sequence[Point]) -> tuple[dt.da
 
 
 def drawdown_of(row: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return a row of `performance` (W4); None where it has no largest fall."""
+    """Return a row of `performance` (W4); None if it has no largest fall."""
     return None if row.get("max_drawdown") is None else row
 
 
 def no_returns_of(row: Mapping[str, Any]) -> str:
-    """Return why a row of `performance` has no return; empty where it has one."""
+    """Return why a row of `performance` has no return; empty if it has one."""
     reasons = (row.get("reason") or "").split("; ")
     return next((one for one in reasons if one.startswith(NO_TWR)), "")
 
@@ -218,7 +218,7 @@ def no_returns_of(row: Mapping[str, Any]) -> str:
 def sectors_of(
     chain: Sequence[Mapping[str, Any]], last: dt.date
 ) -> tuple[dt.date | None, dict[str, Decimal]]:
-    """Return the day and the sector weights of the last row up to a day that has them."""
+    """Return day and sector weights of the last row up to a day with any."""
     for row in reversed(chain):
         day = calendars.date_of(int(row["day"]))
         if day <= last and row["sectors"]:
@@ -245,7 +245,7 @@ def beside(shares: Mapping[str, Decimal], weights: Mapping[str, float]) -> tuple
 
 
 def largest(values: Iterable[tuple[str, Decimal]]) -> tuple[Share, ...]:
-    """Return symbols as shares of the gross value of all, the largest first, the rest in one."""
+    """Return symbols as shares of the total gross value, the largest first, the rest together."""
     ordered = sorted(values, key=lambda one: (-abs(one[1]), one[0]))
     gross = sum((abs(value) for _, value in ordered), start=Decimal(0))
     if not gross:

@@ -33,16 +33,16 @@ if TYPE_CHECKING:
     from batchcore.pages.contents import Point, PortfolioPage, Share
 
 NAMED: Final = 5
-"""How many missing sessions are named."""
+"""Number of missing sessions that are named."""
 
 LISTED: Final = 130
-"""Sessions up to which a table has each; of more it has the last of each month."""
+"""Maximum sessions of a table that has each of them; otherwise it has the last of each month."""
 
 HEIGHTS: Final = (280, 230)
 
 
 def equity(page: PortfolioPage) -> Chart:
-    """Return the equity over time, with flows marked."""
+    """Return the figure of equity over time, with flows marked."""
     points = page.points
     flows = [point for point in points if point.flow]
 
@@ -88,7 +88,7 @@ def equity(page: PortfolioPage) -> Chart:
 
 
 def pnl(page: PortfolioPage) -> Chart | None:
-    """Return the P&L since the first point, split into realized and unrealized."""
+    """Return the figure of P&L since the first point, realized and unrealized."""
     first = page.points[0]
     days, totals, parts = [], [], []
     for point in page.points:
@@ -136,7 +136,7 @@ def pnl(page: PortfolioPage) -> Chart | None:
 
 
 def drawdown(page: PortfolioPage) -> Chart | None:
-    """Return how far the returns in all were below their peak; None where one is missing."""
+    """Return the figure of how far total returns were below their peak; None if one is missing."""
     found = page.drawdown
     known = [(point.session, point.fall) for point in page.points if point.fall is not None]
     if found is None or len(known) < 2:  # noqa: PLR2004  # one point has no line
@@ -178,7 +178,7 @@ def drawdown(page: PortfolioPage) -> Chart | None:
 
 
 def months(page: PortfolioPage) -> Table | None:
-    """Return the table of monthly returns, a row a year with its own; None without any."""
+    """Return the table of monthly returns, a row for each year with its total; None without any."""
     if not page.months:
         return None
 
@@ -230,7 +230,7 @@ def periods(page: PortfolioPage) -> Table | None:
 
 
 def exposures(page: PortfolioPage) -> Chart:
-    """Return long, short and net exposure over time."""
+    """Return the figure of long, short and net exposure over time."""
     points = page.points
 
     def paint(canvas: Canvas) -> None:
@@ -261,7 +261,7 @@ def exposures(page: PortfolioPage) -> Chart:
 
 
 def concentration(page: PortfolioPage) -> Chart | None:
-    """Return the largest symbols by gross value; None where nothing is held."""
+    """Return the figure of the largest symbols by gross value; None if nothing is held."""
     if not page.holdings:
         return None
     first, last = page.holdings[0], page.points[-1]
@@ -277,7 +277,7 @@ def concentration(page: PortfolioPage) -> Chart | None:
 
 
 def sectors(page: PortfolioPage) -> Chart | None:
-    """Return the weights of sectors, beside the benchmark's; None where none are stored."""
+    """Return the figure of sector weights, with the benchmark's; None if none are stored."""
     if not page.sectors:
         return None
     first = page.sectors[0]
@@ -335,7 +335,7 @@ def _line(
 def _listed(
     points: Sequence[Point], keep: Callable[[Point], bool] = lambda _: False
 ) -> list[Point]:
-    """Return all of a few points; of many the last of each month, the first, and those to keep."""
+    """Return all points if few, else the last of each month, the first, and those to keep."""
     if len(points) <= LISTED:
         return list(points)
     return [

@@ -1,4 +1,4 @@
-"""Pages as HTML: one file, no script, nothing that is loaded from elsewhere."""
+"""Pages as HTML: one file, no script, nothing loaded from elsewhere."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ OUTCOMES: Final = {
     "superseded": "warning",
     "running": "plain",
 }
-"""How serious each state of a run is."""
+"""The severity of each state of a run."""
 
 MONTHS_LEAD: Final = (
     "Time-weighted (W2), in percent. A dash: a session of the month or year has no return, or no"
@@ -47,7 +47,7 @@ NO_NUMBER: Final = (
 FLOWS: Final = "contributions less withdrawals"
 
 LONGEST_NOTE: Final = 300
-"""Characters of a note at most."""
+"""Maximum characters of a note."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +64,14 @@ class Tile:
 class Section:
     """A part of a page."""
 
-    name: str  # where links lead to
+    name: str  # target of links
     title: str
     charts: tuple[Chart, ...] = ()
-    table: Table | None = None  # which is always open
-    warning: str = ""  # what is wrong with it, at its top
+    table: Table | None = None  # a table that is always open
+    warning: str = ""  # a problem, shown at the top
     lead: str = ""  # a sentence above the table
     notes: tuple[str, ...] = ()  # lines below it
-    absent: str = ""  # why there is nothing to show
+    absent: str = ""  # the reason if there is nothing to show
 
 
 def night_page(night: Night) -> str:
@@ -115,7 +115,7 @@ def portfolio_page(page: PortfolioPage) -> str:
 
 
 def _kind(night: Night) -> str:
-    """Return what `batchcore status` shows the night by."""
+    """Return the id by which `batchcore status` shows the night."""
     return "group" if night.shards else "run"
 
 
@@ -125,7 +125,7 @@ def _status(night: Night) -> str:
 
 
 def outcome(night: Night) -> str:
-    """Return how a run ended, in one sentence."""
+    """Return the end of a run, in one sentence."""
     run, took = night.run, texts.seconds(night.run.seconds)
     of = "" if run.portfolios is None else f" of {counted(run.portfolios, 'portfolio')}"
     done = f"{counted(run.rows_written, 'snapshot')}{of}"
@@ -228,7 +228,7 @@ def _night_sections(night: Night) -> list[Section]:
 
 
 def _drawn(name: str, title: str, found: Iterable[Chart | None], absent: str) -> Section:
-    """Return a section of the figures that there are; of none it says why."""
+    """Return a section of figures; without any, it gives the reason."""
     shown = tuple(one for one in found if one is not None)
     return Section(name, title, shown, absent="" if shown else absent)
 
@@ -284,7 +284,7 @@ def _shards(night: Night) -> Section:
 
 
 def _checks(night: Night) -> Section:
-    """Return a section of what the checks of prices found."""
+    """Return a section of the findings of the checks of prices."""
     title, found = "Checks of prices", night.findings
     if not found:
         return Section("checks", title, absent="The checks of prices found nothing.")
@@ -303,7 +303,7 @@ def _checks(night: Night) -> Section:
 def _attributed(
     name: str, title: str, absent: str, by_symbol: Explanation | None, by_sector: Explanation | None
 ) -> Section:
-    """Return a section of what made a P&L, by symbol and by sector."""
+    """Return a section of contributions to a P&L, by symbol and by sector."""
     found = [one for one in (by_symbol, by_sector) if one is not None]
     shown = [charts.contributions(f"{name}-{one.by}", one) for one in found]
     warnings = []

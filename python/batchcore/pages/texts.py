@@ -1,4 +1,4 @@
-"""Numbers, dates and names as pages write them."""
+"""Numbers, dates and names in the format of pages."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Final
 
 MINUS: Final = "\N{MINUS SIGN}"
 NOTHING: Final = "\N{EN DASH}"
-"""What a cell without a value shows."""
+"""The text of a cell without a value."""
 
 UNNAMED: Final = "none"
-"""What is shown for a missing symbol or sector."""
+"""The text for a missing symbol or sector."""
 
 LONGEST_NAME: Final = 60
-"""Characters of a name that a page shows at most."""
+"""Maximum characters of a name on a page."""
 
-# XML has no place for them, not even escaped, and lone halves of pairs are no text.
+# XML does not allow them, not even escaped, and lone surrogates are not text.
 _UNWRITABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _STEPS: Final = ((Decimal(10) ** 9, "bn"), (Decimal(10) ** 6, "m"), (Decimal(1000), "k"))
 _DIGITS: Final = 60
 
 
 def plain(name: str, most: int = LONGEST_NAME) -> str:
-    """Return a name without characters that no page can hold, cut to ``most`` characters."""
+    """Return a name without characters that XML does not allow, cut to ``most`` characters."""
     text = _UNWRITABLE.sub("\N{REPLACEMENT CHARACTER}", name)
     return text if len(text) <= most else f"{text[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
 
@@ -49,19 +49,19 @@ def percent(share: Decimal | float | None, *, signed: bool = False, decimals: in
 
 
 def short_money(amount: Decimal | float, *, signed: bool = False) -> str:
-    """Return an amount of about three digits, as an axis has room for."""
+    """Return an amount of about three digits, for an axis."""
     value = amount if isinstance(amount, Decimal) else Decimal(repr(amount))
     if not value.is_finite():
         return "not finite"
     for step, name in _STEPS:
-        # What would be rounded up to the next step belongs to it.
+        # An amount that would round up to the next step belongs to it.
         if abs(value) >= step * Decimal("0.9995"):
             return _signed(_three_digits(value / step), f"\N{NO-BREAK SPACE}{name}", signed=signed)
     return _signed(_three_digits(value), "", signed=signed)
 
 
 def count(number: int | None) -> str:
-    """Return a number of things."""
+    """Return a count."""
     return NOTHING if number is None else f"{number:,}"
 
 
@@ -74,7 +74,7 @@ def seconds(value: float) -> str:
 
 
 def day(date: dt.date | None) -> str:
-    """Return a date as people write it."""
+    """Return a date for people."""
     return (
         NOTHING
         if date is None
@@ -96,7 +96,7 @@ def moment(when: dt.datetime | None) -> str:
 
 
 def tone(amount: Decimal | float | None) -> str:
-    """Return the class of a cell by the sign of its amount."""
+    """Return the CSS class of a cell by the sign of its amount."""
     if amount is None or amount == 0 or amount != amount:  # noqa: PLR0124  # NaN alone is not itself
         return ""
     return "gain" if amount > 0 else "loss"

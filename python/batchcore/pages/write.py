@@ -1,4 +1,4 @@
-"""Pages into files."""
+"""Writing of pages to files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Written:
 async def write_page(
     out: str | os.PathLike[str], loading: Callable[[], Awaitable[Night | PortfolioPage]]
 ) -> Written:
-    """Write the page of what is loaded into a file; where that fails, what was there still is."""
+    """Write the page of loaded contents to a file; if that fails, an existing file stays."""
     path = Path(out)
     render = await _renderer(path)
     page = await loading()
@@ -46,7 +46,7 @@ async def write_page(
 
 
 async def _renderer(out: Path) -> Any:  # noqa: ANN401  # a module
-    """Return the module that makes pages, before anything is read."""
+    """Return the module that renders pages, before anything is read."""
     await asyncio.to_thread(_check_place, out)
     try:
         return await imported("batchcore.pages.render")

@@ -1,1 +1,1 @@
-"""PostgreSQL, and nothing of portfolios: connections, transactions, COPY, SQL, the ledger."""
+"""PostgreSQL without rules about portfolios: connections, transactions, COPY, SQL, ledger."""

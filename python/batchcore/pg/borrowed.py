@@ -27,10 +27,10 @@ _READ: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 
 def savepoints(database: object) -> Savepoint | None:
-    """Return how to work on a caller's connection; None if ``database`` is none.
+    """Return a context manager to work on a caller's connection; None if ``database`` is not one.
 
-    It makes a SAVEPOINT and gives the driver's connection; with ``keep=True`` the work on it
-    stays, unless it raises.
+    It makes a SAVEPOINT and yields the driver's connection; with ``keep=True`` the work on it is
+    kept, unless it raises.
     """
     if isinstance(database, asyncpg.Connection | PoolConnectionProxy):
         _check_open(database)
@@ -58,13 +58,13 @@ def savepoints(database: object) -> Savepoint | None:
 
 
 def check_driver(what: str, driver: str) -> None:
-    """Refuse an SQLAlchemy object on another driver."""
+    """Raise an error for an SQLAlchemy object on another driver."""
     if driver != "asyncpg":
         raise ConfigError(f"the {what}'s driver is {driver}, expected asyncpg", "db")
 
 
 def check_namespace(database: object, namespace: str) -> None:
-    """Refuse an SQLAlchemy object whose `schema_translate_map` has the tables elsewhere."""
+    """Raise an error for an SQLAlchemy object whose `schema_translate_map` moves the tables."""
     if isinstance(database, str | asyncpg.Pool | asyncpg.Connection | PoolConnectionProxy):
         return
     given: Any = database
@@ -140,12 +140,13 @@ async def _nested(
                 " transaction that has had temporary tables"
             )
             raise ConfigError(msg, "db")
-        # SQLAlchemy begins with the first statement that it sends itself, which this is.
+        # SQLAlchemy begins its transaction with the first statement that it sends, which is this
+        # one.
         nested = await connection.begin_nested()
     try:
         yield raw
     except BaseException as error:
-        # SQLAlchemy did not see it fail, and would lend a lost connection again.
+        # SQLAlchemy did not see it fail, and would lend the lost connection again.
         if raw.is_closed() or is_connection_lost(error):
             await connection.invalidate()
         else:
@@ -165,7 +166,7 @@ def _is_twophase(connection: AsyncConnection) -> bool:
 async def _undone(undo: Callable[[], Awaitable[object]]) -> None:
     """Undo work that has failed.
 
-    A connection that is gone has rolled back already; its own error is the one to tell.
+    A lost connection has rolled back already; its own error is the one to raise.
     """
     with contextlib.suppress(DatabaseError), driver_errors():
         async with asyncio.timeout(Grace().left()):

@@ -1,4 +1,4 @@
-"""Connections of batchcore's own, to what connection parameters say, as libpq would make them."""
+"""batchcore's own connections, opened from connection parameters as libpq would."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ _SOCKET_OPTIONS: Final = (
 
 
 class Connector:
-    """Opens connections to what a URL and its surroundings name."""
+    """Opens connections to the servers that a URL and its environment name."""
 
     def __init__(self, url: str) -> None:
-        """Read what the URL means to libpq, see `resolved`, and certificates and keys."""
+        """Resolve the URL as libpq does, see `resolved`, and load certificates and keys."""
         self.info = resolved(url)
         values = self.info.values
         self._mode = values.get("sslmode", "prefer")
@@ -62,11 +62,11 @@ class Connector:
         }
 
     async def connect(self) -> asyncpg.Connection:
-        """Return a connection to the first host that takes one.
+        """Return a connection to the first host that accepts one.
 
-        As with libpq a host is passed over that cannot be reached, that starts or stops, or that
-        is not what `target_session_attrs` asks for; what it says to a password or certificate is
-        final. The error says of each what happened.
+        As with libpq, a host is skipped if it cannot be reached, is starting or stopping, or does
+        not match `target_session_attrs`; its answer to a password or certificate is final. The
+        error names what happened with each host.
         """
         target = self.info.values.get("target_session_attrs", "any")
         targets = ("standby", "any") if target == "prefer-standby" else (target,)
@@ -84,7 +84,7 @@ class Connector:
         raise _all_of(failures, failures[-1])
 
     async def _addresses(self, host: Host, failures: list[DatabaseError]) -> list[str]:
-        """Return what to connect to; a name stays one, which Kerberos wants to know."""
+        """Return the address to connect to; a name stays a name, as Kerberos needs it."""
         if host.address or host.is_socket or not self._balances:
             return [host.address or host.name]
         loop = asyncio.get_running_loop()
@@ -101,7 +101,7 @@ class Connector:
     async def _connected(
         self, host: Host, address: str, target: str, failures: list[DatabaseError]
     ) -> asyncpg.Connection | None:
-        """Return a connection, None where the next host is to be tried, or raise what is final."""
+        """Return a connection, or None to try the next host; raise errors that are final."""
         context = self._contexts.get(host)
         attempts: list[ssl.SSLContext | None] = [context]
         if context is not None and self._mode in {"allow", "prefer"}:
@@ -119,7 +119,7 @@ class Connector:
                     failures.append(said)
                     return None
                 refused.append(said)
-                # The other way may do: with TLS, or without.
+                # The other way may work: with TLS, or without.
                 if error.sqlstate is not None and not error.sqlstate.startswith("28"):
                     break
         raise _all_of(refused, refused[0])
@@ -152,7 +152,7 @@ class Connector:
             raise OSError("the name of the host is not a valid one") from error
 
     def _set_options(self, raw: asyncpg.Connection) -> None:
-        """Set what the system is to do to keep a connection of TCP alive; 0 is its default."""
+        """Set the TCP keepalive options of a connection; 0 is the default of the system."""
         known = raw._transport.get_extra_info("socket")  # noqa: SLF001  # no public name has it
         if known.family not in {socket.AF_INET, socket.AF_INET6}:
             return
@@ -167,14 +167,14 @@ class Connector:
 
 
 def _all_of(errors: list[DatabaseError], main: DatabaseError) -> DatabaseError:
-    """Return the main one of several errors, with the texts of all."""
+    """Return the most important of several errors, with the texts of all."""
     error = DatabaseError("; ".join(dict.fromkeys(map(str, errors))), main.sqlstate)
     error.__cause__ = main.__cause__
     return error
 
 
 def _at(host: Host, error: DatabaseError) -> DatabaseError:
-    """Return an error that says of which server it is."""
+    """Return an error that names its server."""
     if host.is_socket:
         where = f'on socket "{host.name}/.s.PGSQL.{host.port}"'
     else:
@@ -187,7 +187,7 @@ def _at(host: Host, error: DatabaseError) -> DatabaseError:
 
 
 def _is_elsewhere(cause: BaseException | None) -> bool:
-    """Return whether a server was not reached, rather than refused by one or by its certificate."""
+    """Return whether a server was not reached, rather than that it or its certificate refused."""
     if isinstance(cause, ssl.SSLError) or type(cause) is ConnectionError:  # the driver's, of TLS
         return False
     return isinstance(cause, OSError)
@@ -210,7 +210,7 @@ class _Context(ssl.SSLContext):
 
 
 def _context(values: Mapping[str, str], mode: str, host: Host) -> _Context:
-    """Return how to speak TLS to a host, as libpq sets OpenSSL up."""
+    """Return the TLS context for a host, set up as libpq sets up OpenSSL."""
     context = _Context(ssl.PROTOCOL_TLS_CLIENT)
     context.set_alpn_protocols(["postgresql"])
     named = values.get("sslsni", "1") == "1"
@@ -262,7 +262,7 @@ def _trusts(context: ssl.SSLContext, values: Mapping[str, str], mode: str) -> bo
 
 
 def _revokes(context: ssl.SSLContext, values: Mapping[str, str]) -> None:
-    """Load what certificates are revoked; without any, none is."""
+    """Load the revocation lists, if there are any."""
     file, folder = values.get("sslcrl"), values.get("sslcrldir")
     if not file and not folder:
         own = _own_file("root.crl")

@@ -1,8 +1,8 @@
 """Connection parameters as libpq finds them: in a URL, a service file, the environment, a passfile.
 
-asyncpg reads URLs and variables too, but knows a part of the parameters only, sends the others to
-the server as settings, and differs in some. So it is given nothing to read: what `resolved` returns
-names host, port, user, password and TLS for each attempt.
+asyncpg reads URLs and variables too, but knows only some of the parameters, sends the others to the
+server as settings, and treats some differently. So it gets everything explicitly: `resolved`
+returns host, port, user, password and TLS for each attempt.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ log: Final = logging.getLogger("batchcore")
 URL_SCHEMES: Final = ("postgresql", "postgres", "postgresql+asyncpg")
 
 APPLICATION_NAME: Final = "batchcore"
-"""What `pg_stat_activity` shows where the caller names nothing."""
+"""The application name in `pg_stat_activity`, unless the caller gives one."""
 
 PATIENCE_S: Final = 60.0
-"""How long a host may take where no `connect_timeout` is given; libpq would wait for ever."""
+"""Seconds that a host may take without a `connect_timeout`; libpq would wait for ever."""
 
 _ESCAPES: Final = (
     "the database URL has no valid port: special characters of a password must be written as %XX"
@@ -58,9 +58,9 @@ _BAD_PERCENT: Final = re.compile(r"%(?:00|(?![0-9A-Fa-f]{2}))")
 class Parameter:
     """A connection parameter of libpq."""
 
-    variable: str = ""  # of the environment, that means the same
-    refused: str = ""  # why; "" where values do what they do for psql
-    allowed: tuple[str, ...] = ()  # which are taken all the same
+    variable: str = ""  # the environment variable with the same meaning
+    refused: str = ""  # why it is refused; "" if it works as in psql
+    allowed: tuple[str, ...] = ()  # values that are accepted all the same
     choices: tuple[str, ...] = ()
     is_number: bool = False
 
@@ -164,10 +164,10 @@ _LAST_PORT: Final = 65535
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """Where a server may be; what was not given is ""."""
+    """A possible address of the server; parts not given are ""."""
 
     name: str  # or the folder of a socket
-    address: str  # which saves looking the name up
+    address: str  # avoids a look-up of the name
     port: int
     password: str = field(repr=False)
 
@@ -179,7 +179,7 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class ConnInfo:
-    """What to connect to, and how."""
+    """The resolved connection parameters."""
 
     hosts: tuple[Host, ...]
     user: str
@@ -191,7 +191,7 @@ class ConnInfo:
 
 
 def resolved(url: str) -> ConnInfo:
-    """Return what a URL means to libpq, with service file, environment, passfile and defaults."""
+    """Return what libpq reads in a URL, with service file, environment, passfile and defaults."""
     found = _Values()
     for name, value in _of_url(url.strip()).items():  # one from a file ends with a new line
         found.give(name, value, _IN_URL.format(name))
@@ -218,20 +218,20 @@ def resolved(url: str) -> ConnInfo:
 
 
 class _Values:
-    """Parameters as they are found; the first place that gives one counts, as with libpq."""
+    """Parameters as found; the first source of each counts, as with libpq."""
 
     def __init__(self) -> None:
         self.values: dict[str, str] = {}
         self.places: dict[str, str] = {}
 
     def give(self, name: str, value: str, place: str) -> None:
-        """Take a value, unless there is one already, be it empty."""
+        """Set a value, unless there is one already, even an empty one."""
         if name not in self.values:
             self.values[name] = value
             self.places[name] = place
 
     def get(self, name: str) -> str:
-        """Return a value; "" if it is empty or was not given."""
+        """Return a value; "" if it was not given."""
         return self.values.get(name, "")
 
     def listed(self, name: str) -> list[str]:
@@ -240,11 +240,11 @@ class _Values:
         return value.split(",") if value else []
 
     def error(self, name: str, problem: str) -> ConfigError:
-        """Return the error for a value, which it does not show: it may be a part of a password."""
+        """Return the error for a value, without showing it: it may be part of a password."""
         return wrong(f"{self.places[name]}: {problem}")
 
     def checked(self) -> dict[str, int]:
-        """Refuse what libpq refuses, or asyncpg cannot carry out; return the numbers."""
+        """Check parameters that libpq refuses or asyncpg cannot apply; return the numbers."""
         numbers: dict[str, int] = {}
         for name in self.values:
             parameter, value = PARAMETERS[name], self.get(name)
@@ -273,13 +273,13 @@ def _listed(values: tuple[str, ...]) -> str:
 
 
 def _of_url(url: str) -> dict[str, str]:
-    """Return the parameters of a URL, which is taken apart where libpq takes it apart."""
+    """Return the parameters of a URL, which is split as libpq splits it."""
     scheme, colon, rest = url.partition("://")
     parts = _URL.fullmatch(rest)
     if not colon or scheme not in URL_SCHEMES or parts is None:
         raise wrong("expected a database URL that starts with `postgresql://`")
     path, query = parts["dbname"] or "", parts["query"] or ""
-    # With a `/` in the password, what comes before it is taken for host and port.
+    # With a `/` in the password, the part before it is taken for host and port.
     late = query.partition("=")[0] if parts["dbname"] is None else path
     if "@" in parts["hosts"] or (parts["user"] is None and "@" in late):
         raise wrong(_ESCAPES)
@@ -303,7 +303,7 @@ def _of_url(url: str) -> dict[str, str]:
 
 
 def _in_use(name: str, value: str) -> tuple[str, str]:
-    """Return a parameter by the name that is in use; `ssl` is what SQLAlchemy hands asyncpg."""
+    """Return a parameter by its current name; SQLAlchemy passes `ssl` to asyncpg."""
     if name == "requiressl":
         return "sslmode", "require" if value.startswith("1") else "prefer"
     if name == "ssl":
@@ -364,7 +364,7 @@ def _take_service(found: _Values, service: str, file: Path, lines: list[str]) ->
 
 
 def home() -> Path:
-    """Return the folder of the user; one that is not there, where there is none."""
+    """Return the home folder of the user; a nonexistent one if there is none."""
     try:
         return Path.home()
     except RuntimeError:  # no HOME, and an account without a name
@@ -416,7 +416,7 @@ def _port(found: _Values, text: str) -> int:
 
 
 def _socket_folder(port: int) -> str:
-    """Return the folder of the local server: the first that has its socket."""
+    """Return the folder of the local server: the first one with its socket."""
     for folder in _SOCKET_FOLDERS:
         if Path(folder, f".s.PGSQL.{port}").exists():
             return folder

@@ -33,21 +33,21 @@ if TYPE_CHECKING:
     Lend = Callable[[Grace], contextlib.AbstractAsyncContextManager[asyncpg.Connection]]
 
 SET_UP_S: Final = 1.0
-"""How long a cancelled task waits at most for an engine that is opening a connection."""
+"""Maximum seconds that a cancelled task waits for an engine that is opening a connection."""
 
 NO_LIMIT_S: Final = 1e8
-"""Three years: longer than any statement, in the place of the `command_timeout` of a caller."""
+"""Three years: longer than any statement, in place of the `command_timeout` of a caller."""
 
 WAIT_S: Final = 30.0
-"""How long a pool may take to lend a connection; it is the default of SQLAlchemy's pools too."""
+"""Seconds that a pool may take to lend a connection, the default of SQLAlchemy's pools."""
 
 
 class Database:
-    """Where connections come from: whatever a caller has.
+    """The source of connections, of any kind that a caller has.
 
     Statements and bytes of COPY are counted by phase, over all connections, and doubles that lost
-    decimals when they were read by ``table.column``. It ``owns`` connections that are its own,
-    which work outside the caller's transaction.
+    decimals when they were read by ``table.column``. It ``owns`` its connections unless they are
+    the caller's, whose transaction it then works in.
     """
 
     def __init__(self, database: object, *, borrow: bool = False) -> None:
@@ -60,8 +60,8 @@ class Database:
         self.bytes: Counter[str] = Counter()
         self.rounded: Counter[str] = Counter()
         self.grace = Grace()
-        # Nobody has set a `command_timeout` where it connects itself. With a limit, asyncpg sets a
-        # timer for each piece of a COPY.
+        # Its own connections have no `command_timeout`. With one, asyncpg sets a timer for each
+        # piece of a COPY.
         self.limit_s = None if isinstance(database, str) else NO_LIMIT_S
         self.given = database
         self._savepoint = borrowed.savepoints(database) if borrow else None
@@ -69,7 +69,7 @@ class Database:
         self._lend = _lender(database, borrow=borrow) if self.owns else None
 
     def require(self, connections: int) -> None:
-        """Refuse a pool that can never lend so many: waiting for one would not end."""
+        """Raise an error for a pool that can never lend that many: waiting would not end."""
         if _is_static(self.given) and connections > 1:
             msg = f"the engine's pool is a StaticPool, expected one of {connections} connections"
             raise ConfigError(f"{msg} or more", "db")
@@ -80,7 +80,7 @@ class Database:
                 raise ConfigError(msg, "db")
 
     def most(self, connections: int) -> int:
-        """Return how many of ``connections`` a pool has left; of an engine without its overflow."""
+        """Return how many of ``connections`` a pool, or an engine without overflow, has left."""
         if isinstance(self.given, str):
             return connections
         pool: Any = self.given
@@ -94,19 +94,19 @@ class Database:
     async def snapshot(
         self, phase: str, *, shared: bool = False, of: str | None = None
     ) -> AsyncIterator[Session]:
-        """Give a session whose every statement sees the database as it is now.
+        """Yield a session whose every statement sees the database as it is now.
 
-        REPEATABLE READ, READ ONLY; statements and idle times have no limit in it, as one of them
-        would end a long run half-way. A ``shared`` one is exported; where the server refuses,
-        `Session.exported` stays None. With ``of`` it sees what the session does that exported
-        that one, as long as its transaction lasts.
+        REPEATABLE READ, READ ONLY; statements and idle times have no limit in it, as a limit would
+        end a long run half-way. A ``shared`` one is exported; where the server refuses,
+        `Session.exported` stays None. With ``of`` it sees the exported snapshot of another session,
+        as long as that transaction lasts.
         """
         async with self.writing(phase) as session, snapshot(session, shared=shared, of=of):
             yield session
 
     @contextlib.asynccontextmanager
     async def writing(self, phase: str) -> AsyncIterator[Session]:
-        """Give a session outside a transaction; `transaction` opens one to write in."""
+        """Yield a session outside a transaction; `transaction` opens one to write in."""
         if self._lend is None:
             raise InternalError("a run was given a connection of the caller's")
         async with self._lend(self.grace) as raw, self._logged(raw, phase) as session:
@@ -118,10 +118,10 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def reading(self, phase: str) -> AsyncIterator[Session]:
-        """Give a session for reading.
+        """Yield a session for reading.
 
         On connections of its own this is `snapshot`. On the caller's it sees what the caller's
-        transaction sees, under a SAVEPOINT that is rolled back: nothing is left behind. An
+        transaction sees, under a SAVEPOINT that is rolled back, so that nothing is left behind. An
         `asyncpg.Connection` in no transaction gets one for the time of the reading.
         """
         if self._savepoint is None:
@@ -134,7 +134,7 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def changing(self, phase: str) -> AsyncIterator[Session]:
-        """Give a session for writing: all of its work is kept, or none.
+        """Yield a session for writing: all of its work is kept, or none.
 
         On connections of its own this is one READ COMMITTED transaction. On the caller's it is a
         SAVEPOINT in the caller's transaction, which alone commits.
@@ -146,7 +146,7 @@ class Database:
         async with self._savepoint(keep=True) as raw, self._logged(raw, phase) as session:
             before = await use_own_settings(session)
             yield session
-            await session.execute(before)  # a SAVEPOINT that is released hands its settings on
+            await session.execute(before)  # settings outlive a SAVEPOINT that is released
 
     @contextlib.asynccontextmanager
     async def _logged(self, raw: asyncpg.Connection, phase: str) -> AsyncIterator[Session]:
@@ -155,7 +155,7 @@ class Database:
         try:
             yield session
         finally:
-            # A pool takes a lost connection back by itself, and then it cannot be asked.
+            # A pool takes back a lost connection by itself, after which it cannot be used.
             with contextlib.suppress(asyncpg.InterfaceError):
                 raw.remove_query_logger(session.log)
             await asyncio.sleep(0)
@@ -183,13 +183,13 @@ def _lender(database: object, *, borrow: bool) -> Lend:
 
 
 def wrong_kind(database: object, expected: str) -> ConfigError:
-    """Return the error for a database of a kind that does not serve."""
+    """Return the error for an unsupported kind of database."""
     found = f"{type(database).__module__}.{type(database).__qualname__}"
     return ConfigError(f"expected {expected}, was {found}", "db")
 
 
 def _is_static(database: object) -> bool:
-    """Return whether it is an engine with a single connection, which it lends again and again."""
+    """Return whether it is an engine with a single connection that it lends to everyone."""
     if isinstance(database, str | asyncpg.Pool):
         return False
     from sqlalchemy.pool import StaticPool  # noqa: PLC0415  # the caller has it imported
@@ -250,7 +250,8 @@ async def _of_engine(
             raise InternalError("SQLAlchemy gave no connection of the driver")
         check_loop(raw)
         if raw.is_in_transaction():
-            # A listener of the host's has sent something; its own first commit would keep that.
+            # A listener of the host has sent a statement; the first commit of batchcore would keep
+            # its effect.
             await connection.run_sync(lambda one: one.connection.commit())
         lost = False
         try:
@@ -259,15 +260,15 @@ async def _of_engine(
             lost = is_connection_lost(error)
             raise
         finally:
-            # SQLAlchemy did not see it fail, and would lend a lost connection again.
+            # SQLAlchemy did not see it fail, and would lend the lost connection again.
             if lost or raw.is_closed():
                 await connection.invalidate()
 
 
 async def _opened(engine: AsyncEngine, grace: Grace) -> AsyncConnection:
-    """Open a connection; cancelled, close it once it is open, which is waited for briefly.
+    """Open a connection; if cancelled, wait briefly for it to open, and close it.
 
-    SQLAlchemy 2.0 forgets a connection of the driver that it sets up when it is cancelled.
+    SQLAlchemy 2.0 forgets a driver connection that is being set up when it is cancelled.
     """
     opening = asyncio.ensure_future(engine.connect().start())
     try:
@@ -281,7 +282,7 @@ async def _opened(engine: AsyncEngine, grace: Grace) -> AsyncConnection:
 
 
 _closing: Final[set[asyncio.Task[None]]] = set()
-"""Tasks that no one awaits any more; the event loop has no references of its own to them."""
+"""Tasks that nobody awaits any more; the event loop keeps no strong references to them."""
 
 
 async def _closed(opening: asyncio.Future[AsyncConnection]) -> None:
@@ -294,7 +295,7 @@ async def _closed(opening: asyncio.Future[AsyncConnection]) -> None:
 async def _answering(
     lend: Lend, idle: Callable[[], int], grace: Grace
 ) -> AsyncIterator[asyncpg.Connection]:
-    """Lend a connection that answers; a pool opens another for each dead one."""
+    """Lend a connection that answers; the pool replaces dead ones."""
     for left in reversed(range(idle() + 2)):
         async with contextlib.AsyncExitStack() as stack:
             with driver_errors():

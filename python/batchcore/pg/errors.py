@@ -22,7 +22,7 @@ NO_CONNECTION: Final = (
 )
 
 LOST: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
-"""What the driver raises on a connection that cannot be used any more."""
+"""The driver's errors on a connection that can no longer be used."""
 
 STALE: Final = (
     asyncpg.PostgresConnectionError,
@@ -32,7 +32,7 @@ STALE: Final = (
     BrokenPipeError,
     ConnectionResetError,
 )
-"""What the driver raises on a connection that the server has closed."""
+"""The driver's errors on a connection that the server has closed."""
 
 _OTHER_NAME: Final = frozenset({62, 64})
 """X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH of OpenSSL."""
@@ -42,14 +42,14 @@ _OTHER_LOOP: Final = (
 )
 
 PATIENCE_S: Final = 5.0
-"""How long a connection may take to end its transaction, or to be closed."""
+"""Seconds that a connection may take to end its transaction, or to be closed."""
 
 GRACE_S: Final = 0.7
-"""How long all connections of a run that is cancelled may take for it together."""
+"""Seconds that all connections of a cancelled run may take for it together."""
 
 
 class Grace:
-    """Limits the time to end work on connections, because a silent server would block it for ever.
+    """Limits the time to end work on connections, as a silent server would block for ever.
 
     A run that is cancelled has `GRACE_S` from then on, all its connections together; otherwise
     each step may take `PATIENCE_S`.
@@ -59,7 +59,7 @@ class Grace:
         self._until: float | None = None
 
     def left(self) -> float:
-        """Return how many seconds a step may take; more than 0."""
+        """Return the seconds that a step may take, above 0."""
         now, task = asyncio.get_running_loop().time(), asyncio.current_task()
         if self._until is None and task is not None and task.cancelling():
             self._until = now + GRACE_S
@@ -71,16 +71,16 @@ class Grace:
 
 
 def check_loop(owner: object) -> None:
-    """Refuse a pool or connection of another event loop, before it is waited for."""
+    """Raise an error for a pool or connection of another event loop, before waiting for it."""
     if getattr(owner, "_loop", None) not in {None, asyncio.get_running_loop()}:
         raise ConfigError(_OTHER_LOOP, "db")
 
 
 async def answers(raw: asyncpg.Connection) -> bool:
-    """Return whether the server answers on a connection; one that does not is cut off.
+    """Return whether the server answers on a connection; close the connection if not.
 
-    It is asked nothing: an empty query is counted nowhere. A query that is parsed and not executed
-    would leave the server in a transaction until the next one.
+    It sends an empty query, which is counted nowhere. A query that is parsed but not executed would
+    leave the server in a transaction until the next one.
     """
 
     async def ask() -> None:
@@ -93,9 +93,9 @@ async def answers(raw: asyncpg.Connection) -> bool:
 async def _is_done(
     raw: asyncpg.Connection, work: Callable[[], Awaitable[object]], seconds: float
 ) -> bool:
-    """Await work on a connection; cut it off where that fails, takes too long or is cancelled.
+    """Await work on a connection; close it hard if that fails, takes too long or is cancelled.
 
-    Its server process then ends the transaction by itself.
+    The server process then ends the transaction by itself.
     """
     try:
         async with asyncio.timeout(seconds):
@@ -111,9 +111,9 @@ async def _is_done(
 
 @contextlib.contextmanager
 def driver_errors() -> Iterator[None]:
-    """Turn what the driver raises into `DatabaseError` or `ConfigError`, in one line.
+    """Turn errors of the driver into a `DatabaseError` or `ConfigError`, in one line.
 
-    Of a cancelled task the driver may make an error of its own.
+    The driver may turn the cancellation of a task into an error of its own.
     """
     try:
         yield
@@ -138,7 +138,7 @@ def driver_errors() -> Iterator[None]:
 
 
 def _driver_cause(error: Exception) -> BaseException | None:
-    """Return what an SQLAlchemy error wraps; None if it is no error of the driver's."""
+    """Return the driver's error that an SQLAlchemy error wraps; None if there is none."""
     if not type(error).__module__.startswith("sqlalchemy."):
         return None
     wrapped = getattr(error, "orig", None)
@@ -206,12 +206,12 @@ the host's, of a trigger, a default or a view."""
 
 
 def database_error(error: BaseException) -> DatabaseError:
-    """Return the error of one line for what the driver raised."""
+    """Return the one-line error for an error of the driver."""
     sqlstate = getattr(error, "sqlstate", None)
     text = _reason(error)
     if isinstance(error, asyncpg.InternalClientError):
-        # The driver does not expect what the server says as it ends a connection that waits: from
-        # then on it is in its state 2. A client that was frozen hears that with the answer to its
+        # The driver does not expect the message by which the server ends a waiting connection, and
+        # is in its state 2 from then on. A client that was frozen hears that with the answer to its
         # last statement, and begins the next one before it sees that the connection is closed.
         ended = "another operation (2) is in progress" in text
         text = ENDED if ended else f"the connection is broken: {text}"
@@ -246,6 +246,6 @@ def _reason(error: BaseException) -> str:
 
 
 def is_connection_lost(error: BaseException) -> bool:
-    """Return whether an error means that its connection is closed, or soon will be."""
+    """Return whether an error means that the connection is closed, or will be soon."""
     sqlstate = getattr(error, "sqlstate", None) or ""
     return sqlstate.startswith(("08", "57P"))

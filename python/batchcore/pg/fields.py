@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def field_of(name: str, column: Column, *, jsonb: bool = False) -> Field:
-    """Return what the encoder takes for a column, objects as `jsonb` or `json`."""
+    """Return the argument of the encoder for a column; objects are `jsonb` or `json`."""
     values: tuple[Any, ...]
     match column:
         case Decimals():
@@ -55,7 +55,7 @@ def field_of(name: str, column: Column, *, jsonb: bool = False) -> Field:
 
 
 def _of_array(array: npt.NDArray[Any]) -> tuple[str, tuple[Any, ...]]:
-    """Return what the encoder takes for truth values, cents, whole numbers or ids."""
+    """Return the argument of the encoder for truth values, cents, whole numbers or ids."""
     if array.dtype == np.bool_:
         return "bool", (array.view(np.uint8),)
     if array.dtype == np.int64:
@@ -64,7 +64,7 @@ def _of_array(array: npt.NDArray[Any]) -> tuple[str, tuple[Any, ...]]:
 
 
 PIECE_BYTES: Final = 1 << 20
-"""Bytes handed to the driver at a time."""
+"""Bytes passed to the driver at a time."""
 
 
 def encoded(columns: list[Field], rows: int, cancel: _core.CancelFlag | None = None) -> list[bytes]:

@@ -1,9 +1,9 @@
 """Runs, their leases, and what has been committed.
 
 A run holds a lease: a row of `batchcore_runs` with a token, and one of `batchcore_run_heartbeats`
-that says until when it counts. Who takes a run over, or puts another in its place, gives it a new
-token. Each transaction that writes ends with an UPDATE that finds the run only by the token that
-it began with, so nothing is committed after that.
+with the moment at which it expires. A process that takes over or replaces a run gives it a new
+token. Each writing transaction ends with an UPDATE that finds the run only by the token that it
+began with, so it cannot commit after a takeover.
 """
 
 from __future__ import annotations
@@ -58,21 +58,21 @@ ISSUE_COLUMNS: Final = {
 }
 
 NOT_REPLACED: Final = "not_replaced"
-"""The issue of rows that another writer stored, so that a chunk left them as they are."""
+"""The issue of rows that a chunk left as they are, since another writer stored them."""
 
 LIVES: Final = "running"
-"""The state of a run that is at work, or was when its process died."""
+"""The state of a run that is working, or was when its process died."""
 
 WAIT_S: Final = 30.0
-"""How long to wait until the transactions of a replaced run have ended."""
+"""Seconds to wait until the transactions of a replaced run have ended."""
 
 POLL_S: Final = 0.02
 
 NEXT_CHANGED_SINCE: Final = "next_changed_since"
-"""What the configuration of a run calls the moment from which on it may have missed a change."""
+"""The key in the configuration of a run of the moment after which it may have missed a change."""
 
 OUTCOME: Final = "outcome"
-"""What it calls that which its latest attempt left when it ended."""
+"""The key of the outcome of its latest attempt."""
 
 _KEYS: Final = 2**31
 """Advisory locks of two parts take 32 bits; the sign is left alone."""
@@ -125,8 +125,8 @@ WHERE r.fingerprint = {spec.fingerprint:text} AND s.shards = {of}
         OR (r.configuration ->> 'today')::date IS NOT DISTINCT FROM {spec.today:date})
 ORDER BY r.created_at DESC, r.token DESC LIMIT 1"""
 
-# Time stamps are those of when a transaction began, and one that is open does not show its rows.
-# If the role may not see its start, it is taken to have been open for an hour.
+# Time stamps are those of the start of a transaction, and an open one does not show its rows. If
+# the role may not see its start, an hour is assumed.
 _MISSED_SINCE: Final = """
 SELECT LEAST(now(), min(o.began)) FROM (
     SELECT COALESCE(a.xact_start, now() - interval '1 hour') AS began FROM pg_locks AS l
@@ -279,7 +279,7 @@ FROM {runs} AS r LEFT JOIN {heartbeats} AS h ON h.run_id = r.id
 LEFT JOIN {shards} AS s ON s.run_id = r.id
 WHERE {condition} ORDER BY r.created_at DESC, r.token DESC LIMIT {limit}"""
 
-# A run, or all of a group.
+# A run, or all runs of a group.
 _NIGHTS: Final = """
 SELECT COALESCE(s.group_id, r.id)::text,
     COALESCE(bool_or({own:text}::uuid IN (r.id, s.group_id)), false)
@@ -302,15 +302,15 @@ SELECT chunk, attempt, first_portfolio::text AS first_portfolio,
     sha256, committed_at
 FROM {chunks} WHERE run_id = {run:text} ORDER BY chunk"""
 
-# What is in no chunk was noticed again by each attempt that came to its end, and has minus its
-# number: that of the last such attempt counts.
+# Issues outside chunks are found again by each attempt that ends, and carry minus its number: those
+# of the last such attempt count.
 _NOTICED: Final = """
 {issues} AS i WHERE i.run_id = ANY ({of:texts}) AND (i.chunk >= 0 OR i.chunk = (
     SELECT CASE WHEN r.state IN ('complete', 'incomplete') THEN -r.attempt
         ELSE (SELECT min(o.chunk) FROM {issues} AS o WHERE o.run_id = i.run_id) END
     FROM {runs} AS r WHERE r.id = i.run_id))"""
 
-# Several shards notice the same of a symbol: the one with the most counts.
+# Several shards report the same symbol: the one with the most counts.
 _NOTICED_OF_SYMBOLS: Final = """
 (SELECT DISTINCT ON (i.name, i.symbol) i.name, i.symbol, i.count, i.session, i.detail
     FROM {symbol_issues} AS i WHERE i.run_id = ANY ({of:texts}) AND i.attempt = (
@@ -359,12 +359,12 @@ WHERE run_id = {run:text} ORDER BY name, symbol COLLATE "C", attempt"""
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
-    """What a run was asked for; `portfolio_ids` None is all, or all of a shard.
+    """The request of a run; `portfolio_ids` None is all, or all of a shard.
 
-    `today` is the day that "now" is taken for, where it is given and bounds the run. All shards
-    have one `fingerprint`, each the `portfolio_ids` of its own. `changed_since` is that of a view
-    which the run is handed. `process` is the part of the `configuration` that each attempt has of
-    its own. `continues` is the group whose shards are continued though they are complete.
+    `today` is the given date of "now", if it bounds the run. All shards have one `fingerprint`, and
+    each has its own `portfolio_ids`. `changed_since` is that of the view given to the run.
+    `process` is the part of the `configuration` that each attempt sets. `continues` is the group
+    whose shards are continued although they are complete.
     """
 
     fingerprint: str
@@ -382,7 +382,7 @@ class RunSpec:
 
 @dataclass(frozen=True, slots=True)
 class EarlierRun:
-    """A run that matters for one that begins: whether it was asked the `same`, is `alive`."""
+    """A run that matters to one that begins: whether it had the `same` request, and is `alive`."""
 
     run_id: str
     token: int
@@ -394,18 +394,18 @@ class EarlierRun:
 
 @dataclass(frozen=True, slots=True)
 class ShardGroup:
-    """Shards that were asked for the same; moments are those of the server's clock."""
+    """Shards with the same request; moments are those of the server's clock."""
 
     id: str  # that of its first run
     moment: dt.datetime  # when it began
-    has_shard: bool  # whether a shard that begins has run in it before
+    has_shard: bool  # whether the shard that begins has run in it before
     end: dt.date | None  # its last day; None before a shard has found it
     now: dt.datetime  # when the transaction began that read this
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to write as a run, as long as its token is that of the ledger.
+    """The right to write as a run, valid while its token is that of the ledger.
 
     ``moment`` is when the run began, or the first shard of its group, by the server's clock: what
     "now" is for it, and the `created_at` of its rows.
@@ -415,7 +415,7 @@ class Lease:
     token: int
     attempt: int  # from 1; a run that is taken over, or resumed, continues with the next
     moment: dt.datetime
-    began: dt.datetime  # when this attempt did
+    began: dt.datetime  # when this attempt began
     end: dt.date | None  # its last day, where an earlier attempt has found it
     configuration: str
     lease_ms: int
@@ -424,10 +424,10 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """A process that waits for a lock, and the one ahead of it; 0 is a prepared transaction.
+    """A process that waits for a lock, and its holder; 0 is a prepared transaction.
 
-    What this role may not see of the holder is None. It `is_circular` if the holder waits for the
-    run itself.
+    Facts about the holder that this role may not see are None. It `is_circular` if the holder waits
+    for the run itself.
     """
 
     pid: int
@@ -441,7 +441,7 @@ class Blocked:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What is known of a run once it is planned; without a start it continues after what exists."""
+    """The facts of a planned run; without a start it continues after existing snapshots."""
 
     view: View
     start: dt.date | None
@@ -460,9 +460,9 @@ class IssueRows:
 
 @dataclass(frozen=True, slots=True)
 class ChunkEntry:
-    """What the ledger keeps of a chunk: its first and last portfolio, sessions and counts.
+    """The entry of a chunk in the ledger: its first and last portfolio, sessions and counts.
 
-    `sha256` is of the COPY bytes of its rows in the order of their sending, as digits.
+    `sha256` is the hash of the COPY bytes of its rows, in the order sent, in hexadecimal.
     """
 
     chunk: int
@@ -479,17 +479,17 @@ class ChunkEntry:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Committed:
-    """The chunks of a run by number: first and last portfolio, and who failed."""
+    """The chunks of a run by number: first and last portfolio, and the failed ones."""
 
     parts: tuple[tuple[bytes, bytes, set[bytes]], ...] = ()
-    chunks: int = 0  # one more than the highest number
+    chunks: int = 0  # the next number
 
     def covers(self, ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-        """Return which of portfolios that are sorted are among those of a chunk."""
+        """Return which of sorted portfolios are in a chunk."""
         return self._marked(ids)[0]
 
     def done(self, ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-        """Return which of them did not fail when they were committed last."""
+        """Return which of them did not fail when last committed."""
         return self._marked(ids)[1]
 
     def _marked(
@@ -529,18 +529,17 @@ class Ledger:
     async def _select_runs(
         self, session: Session, condition: str, *, limit: int | None = None, **holes: object
     ) -> list[Row]:
-        """Return the runs that a condition is true of, the latest first."""
+        """Return the runs for which a condition holds, the latest first."""
         of, most = self._sql(condition, **holes), Sql("ALL") if limit is None else limit
         return await self._rows(session, _SHOW_RUNS, condition=of, limit=most)
 
     async def related_runs(self, session: Session, spec: RunSpec) -> list[EarlierRun]:
-        """Return the runs that matter for one that begins, the latest token first.
+        """Return the runs that matter to one that begins, the latest token first.
 
-        These are runs in the state running, on portfolios of its own, and the latest one that
-        was asked for the same, if that has ended early, or is of the group to be continued, and no
-        other run has written to its portfolios since. One that goes, or may go, beyond the "today"
-        of this one is not the same.
-        Until the transaction ends no other run can begin.
+        These are runs in the state running on any of its portfolios, and the latest run with the
+        same request, if it ended early, or belongs to the group to be continued, and no other run
+        has written to its portfolios since. A run that goes, or may go, beyond the "today" of this
+        one is not the same. No other run can begin until the transaction ends.
         """
         await self.lock(session)
         same = _same("r", spec)
@@ -561,7 +560,7 @@ class Ledger:
     ) -> Lease:
         """Record a run, with its lease; a shard begins a group, or belongs to one.
 
-        "Now" is when the transaction began, or the group that lacked this shard.
+        "Now" is the start of the transaction, or that of the group that lacked this shard.
         """
         group_id = None
         if spec.shard is not None:
@@ -576,7 +575,7 @@ class Ledger:
         return await self._grant_lease(session, change, run_id, spec, group_id)
 
     async def latest_group(self, session: Session, spec: RunSpec) -> ShardGroup | None:
-        """Return the shards that were asked for the same last; None of no shard, or the first."""
+        """Return the latest shards with the same request; None for no shard, or for the first."""
         if spec.shard is None:
             return None
         sql = self._sql(_GROUP, spec=spec, **_numbers(spec.shard))
@@ -585,7 +584,7 @@ class Ledger:
         return None
 
     async def unfinished_group(self, session: Session, spec: RunSpec) -> str | None:
-        """Return the group that was asked for the same last, unless all its shards are complete."""
+        """Return the latest group with the same request, unless all its shards are complete."""
         found = await self.latest_group(session, spec)
         if found is None or spec.shard is None:
             return None
@@ -594,7 +593,7 @@ class Ledger:
         return None if is_whole else found.id
 
     async def take_over(self, session: Session, run_id: str, spec: RunSpec) -> Lease:
-        """Continue a run: its next attempt, under another token."""
+        """Continue a run: begin its next attempt, under a new token."""
         change = self._sql(_TAKE_OVER, run=run_id, spec=spec)
         return await self._grant_lease(session, change, run_id, spec)
 
@@ -609,9 +608,9 @@ class Ledger:
         return Lease(run_id, token, attempt, moment, began, end, configuration, ms, group)
 
     async def commit_state(self, session: Session, spec: RunSpec) -> tuple[Any, ...]:
-        """Return how many chunks runs on the same portfolios have committed, and when.
+        """Return the number of chunks that runs on the same portfolios have committed, and when.
 
-        So two sessions can be compared: whether one sees all that another does.
+        It shows whether one session sees everything that another does.
         """
         sql = self._sql(_COMMIT_STATE, overlaps=_overlaps("r", spec))
         (row,) = await session.fetch(sql)
@@ -630,15 +629,15 @@ class Ledger:
     async def supersede(
         self, session: Session, runs: Iterable[str], state: str = "superseded"
     ) -> None:
-        """Revoke the write tokens of runs that another run replaces, or that are to stop."""
+        """Revoke the tokens of runs that another run replaces, or that must stop."""
         ids = joined(", ", (compose("{run:text}::uuid", run=run) for run in runs))
         await session.fetch(self._sql(_SUPERSEDE, ids=ids, state=state))
 
     async def end_transactions(self, session: Session, tokens: Sequence[int]) -> int:
-        """End the connections whose transactions write under tokens; return how many there were.
+        """End the connections whose transactions write under tokens; return their number.
 
         A client that is stalled inside a COPY holds the keys of its rows, and no timeout of the
-        server ends that.
+        server ends it.
         """
         sql = self._sql(_END_TRANSACTIONS, holders=self._holders(tokens))
         return int(await session.fetchval(sql))
@@ -649,7 +648,7 @@ class Ledger:
         return self._sql(_HOLDERS, of=self._of_tokens, keys=keys)
 
     async def await_end(self, session: Session, tokens: Sequence[int]) -> None:
-        """End the transactions of tokens that are given up, and wait until there are none."""
+        """End the transactions of revoked tokens, and wait until there are none."""
         until = time.monotonic() + WAIT_S
         while await self.end_transactions(session, tokens):
             if time.monotonic() > until:
@@ -660,11 +659,10 @@ class Ledger:
     async def blocked(
         self, session: Session, pids: Iterable[int], holding: Iterable[int], token: int | None
     ) -> list[Blocked]:
-        """Return which of the processes ``pids`` of a run wait for a lock, and who holds it.
+        """Return the processes ``pids`` of a run that wait for a lock, and its holders.
 
-        Those of ``holding`` keep their own locks until the run ends.
-        Those that write are known by the advisory lock of their token, also behind a pooler,
-        which hides their process ids.
+        Those of ``holding`` keep their own locks until the run ends. Writing ones are found by the
+        advisory lock of their token, also behind a pooler, which hides process ids.
         """
         holders = Sql("NULL") if token is None else self._holders([token])
         own, kept = (joined(", ", map(str, some)) or Sql("NULL") for some in (pids, holding))
@@ -673,15 +671,15 @@ class Ledger:
         return [Blocked(*row) for row in rows]
 
     async def beat(self, session: Session, lease: Lease) -> bool:
-        """Renew a lease; return whether it was still that of this run."""
+        """Renew a lease; return whether this run still held it."""
         return await execute_alone(session, self._sql(_BEAT, lease=lease)) == 1
 
     @contextlib.asynccontextmanager
     async def fenced(self, session: Session, lease: Lease) -> AsyncIterator[None]:
         """Run a transaction that writes under a lease, unless another run took over.
 
-        Who takes over looks for its advisory lock after the token was replaced: either the token
-        is read after that here, or the lock is there to be found.
+        A run that takes over looks for the advisory lock after replacing the token: either the
+        token is read after that here, or the lock is visible there.
         """
         hold = self._sql(_HOLD, of=self._of_tokens, key=lease.token % _KEYS)
         first = (hold, self._sql(_IS_OWN, lease=lease))
@@ -695,7 +693,8 @@ class Ledger:
     ) -> None:
         """Record a chunk, as the last statement of its transaction.
 
-        An error, as where another run took over, means that the transaction must not commit.
+        An error, for instance because another run took over, means that the transaction must not
+        commit.
         """
         plan = compose(_PLANNED, planned=planned)
         if not await session.execute(self._sql(_RECORD_CHUNK, lease=lease, entry=entry, plan=plan)):
@@ -712,7 +711,7 @@ class Ledger:
     async def record_not_replaced(
         self, session: Session, lease: Lease, chunk: int, kept: Sequence[NotReplaced]
     ) -> None:
-        """Record what a chunk left to other writers."""
+        """Record the rows that a chunk left to other writers."""
         if not kept:
             return
         rows = [compose(_KEPT, run=lease.run_id, chunk=chunk, kept=one) for one in kept]
@@ -721,7 +720,7 @@ class Ledger:
         await self._check_kept(session, ISSUES, await session.execute(sql), len(kept))
 
     async def _check_kept(self, session: Session, table: str, kept: int, sent: int) -> None:
-        """Raise an error if a table of the ledger stored another number of rows than was sent."""
+        """Raise an error unless a table of the ledger stored as many rows as were sent."""
         if kept != sent:
             await self._refuse_triggers(session, table)
             msg = f"{kept} of {counted(sent, 'row')} sent to the ledger table {table} were stored"
@@ -749,8 +748,8 @@ class Ledger:
     ) -> bool:
         """End a run, give its lease back, and forget runs that are too old.
 
-        Return whether the run was still this one's. ``outcome`` is what JSON can hold of what this
-        attempt did; without ``failed``, the count is that of chunks.
+        Return whether this process still held the run. ``outcome`` is a value for JSON about this
+        attempt; without ``failed``, the count is that of the chunks.
         """
         sql = self._sql(
             _FINISH,
@@ -766,7 +765,7 @@ class Ledger:
         return await execute_alone(session, sql) == 1
 
     async def committed(self, session: Session, run_id: str) -> Committed:
-        """Return what a run has committed so far."""
+        """Return the chunks that a run has committed so far."""
         chunks = await session.fetch(self._sql(_COMMITTED, run=run_id))
         failed: defaultdict[int, set[bytes]] = defaultdict(set)
         for chunk, portfolio in await session.fetch(self._sql(_FAILED, run=run_id)):
@@ -778,24 +777,24 @@ class Ledger:
         return Committed(parts, chunks[-1][0] + 1 if chunks else 0)
 
     async def runs(self, session: Session, *, limit: int, run_id: str | None = None) -> list[Row]:
-        """Return the runs that began last, the latest first, or the one of an id."""
+        """Return the latest runs, newest first, or the one of an id."""
         condition = "true" if run_id is None else "r.id = {run:text}"
         return await self._select_runs(session, condition, limit=limit, run=run_id)
 
     async def runs_and_groups(self, session: Session, *, limit: int) -> list[Row]:
-        """Return the ``limit`` runs that began last, the latest first, and all of their groups."""
+        """Return the latest ``limit`` runs, newest first, and all of their groups."""
         return await self._select_runs(session, _OF_LATEST, latest=limit)
 
     async def group(self, session: Session, group: str) -> list[Row]:
-        """Return the runs of a group, or of the one that a run belongs to.
+        """Return the runs of a group, or of the group of a run.
 
-        By number of the shard; of one that was run again the latest comes last.
+        They are in the order of shards; for one that was run again the latest comes last.
         """
         rows = await self._select_runs(session, _OF_GROUP, group=group)
         return sorted(rows, key=lambda row: (row["shard"], row["token"]))
 
     async def lock_order(self, session: Session, order: str) -> None:
-        """Let runs begin that work for a call of `run_on`, until the transaction ends."""
+        """Allow the runs of a call of `run_on` to begin, until the transaction ends."""
         key = uuid.UUID(order).int % _KEYS
         await session.fetch(self._sql(_HOLD, of=self._of_orders, key=key))
 
@@ -805,11 +804,11 @@ class Ledger:
         return bool(await session.fetch(self._sql(_HOLDERS, of=self._of_orders, keys=key)))
 
     async def lock(self, session: Session) -> None:
-        """Let no run begin until the transaction ends."""
+        """Keep runs from beginning until the transaction ends."""
         await session.execute(self._sql("LOCK TABLE {runs} IN SHARE UPDATE EXCLUSIVE MODE"))
 
     async def of_order(self, session: Session, order: str) -> list[Row]:
-        """Return the runs that work, or have last worked, for a call of `run_on`."""
+        """Return the runs that work, or last worked, for a call of `run_on`."""
         return await self._select_runs(
             session, "r.configuration ->> 'order' = {order:text}", order=order
         )
@@ -819,8 +818,8 @@ class Ledger:
     ) -> list[list[Row]]:
         """Return the runs of the last nights, the latest first; a night is a run, or a group.
 
-        Of a night the run that worked last comes last. With ``own``, the id of a run or a group,
-        these are its night and those before; none if there is no such id.
+        Within a night the run that worked last comes last. With ``own``, the id of a run or a
+        group, these are its night and earlier ones; none if there is no such id.
         """
         found = await session.fetch(self._sql(_NIGHTS, own=own))
         first = 0 if own is None else next((at for at, row in enumerate(found) if row[1]), None)
@@ -833,7 +832,7 @@ class Ledger:
         return [sorted(rows, key=lambda row: row["token"]) for rows in nights.values()]
 
     async def issue_counts(self, session: Session, of: Sequence[str], *, most: int) -> list[Row]:
-        """Return how many issues of each name runs noticed, with the first ``most`` symbols."""
+        """Return the number of issues of runs by name, with the first ``most`` symbols."""
         return await self._fetch_issues(session, _COUNT_ISSUES, of, most=most)
 
     async def failed_portfolios(
@@ -841,7 +840,7 @@ class Ledger:
     ) -> list[Row]:
         """Return the first ``most`` portfolios that failed, each with an issue of it.
 
-        One of the names of ``causes`` goes before others.
+        Issues named in ``causes`` come first.
         """
         return await self._fetch_issues(session, _SHOW_FAILED, of, causes=causes, most=most)
 
@@ -854,7 +853,7 @@ class Ledger:
     async def requested_portfolios(
         self, session: Session, of: Sequence[str]
     ) -> npt.NDArray[np.uint8] | None:
-        """Return the portfolios that runs were asked for, sorted (n, 16); None is all."""
+        """Return the requested portfolios of runs, sorted (n, 16); None is all."""
         sql = self._sql("SELECT portfolio_ids FROM {runs} WHERE id = ANY ({of:texts})", of=of)
         asked = [row[0] for row in await session.fetch(sql)]
         if None in asked:
@@ -885,7 +884,7 @@ class Ledger:
 
 
 async def next_changed_since(session: Session) -> dt.datetime:
-    """Return the moment from which on a snapshot that is taken next may miss a change."""
+    """Return the moment after which a snapshot taken next may miss a change."""
     moment: dt.datetime = await session.fetchval(_MISSED_SINCE.strip())
     return moment
 
@@ -903,13 +902,13 @@ def encode_issues(table: str, run_id: str, number: int, columns: Mapping[str, Co
 
 
 def taken_over(lease: Lease) -> LeaseHeldError:
-    """Return the error for a run whose token is no longer its own."""
+    """Return the error for a run whose token was replaced."""
     msg = f"run {lease.run_id} lost its lease to another run; its uncommitted work was rolled back"
     return LeaseHeldError(msg, lease.run_id)
 
 
 def _same(run: str, spec: RunSpec) -> Sql:
-    """Return the condition that a run was asked the same, of the same shard."""
+    """Return the condition that a run had the same request, for the same shard."""
     return compose(_SAME, run=Sql(run), spec=spec, **_numbers(spec.shard))
 
 

@@ -42,20 +42,20 @@ _READ_AS: Final[Mapping[str, type]] = MappingProxyType(
         "uuid": uuid.UUID,
     }
 )
-"""What the driver makes of types that batchcore lets it read."""
+"""The Python types that the driver must return for the types that it decodes."""
 
 ROW_SECURITY_OFF: Final = "SET LOCAL row_security = off"
-"""A policy of row-level security would leave rows out in silence; this makes it an error."""
+"""A row-level security policy would hide rows silently; this makes it an error."""
 
 CATALOG_FIRST: Final = (
     "SELECT pg_catalog.set_config('search_path', CASE WHEN s.path OPERATOR(pg_catalog.~~)"
     " '%pg_catalog%' THEN 'pg_catalog, ' OPERATOR(pg_catalog.||) s.path ELSE s.path END, {local})"
     " FROM (SELECT pg_catalog.current_setting('search_path')) AS s(path)"
 )
-"""A path that names pg_catalog late would find functions and types of other schemas first.
+"""A path with pg_catalog in a later place would find functions and types of other schemas first.
 
-What comes after stays, for the triggers and views of the host. `local` is a boolean: whether only
-for the transaction.
+The rest of the path stays, for the triggers and views of the host. `local` is whether it holds for
+the transaction only.
 """
 
 _CATALOG_FIRST: Final = CATALOG_FIRST.format(local="true")
@@ -83,19 +83,19 @@ class View:
     """The moment that a REPEATABLE READ transaction sees, as the server names it."""
 
     snapshot_id: str  # ``xmin:xmax:running transactions``
-    lsn: str | None  # where its log was; None on a standby
+    lsn: str | None  # position in its log; None on a standby
 
 
 @dataclass(frozen=True, slots=True)
 class SharedView:
-    """A moment of the database that somebody holds, for the runs of others to read."""
+    """A snapshot of the database that is held for other runs to read."""
 
-    exported: str  # identifier of the snapshot, good as long as it is held
-    changed_since: dt.datetime  # from which on it may have missed a change
+    exported: str  # identifier of the snapshot, valid while it is held
+    changed_since: dt.datetime  # after which it may have missed a change
 
 
 class Session:
-    """A borrowed asyncpg connection; what is sent on it is counted under its phase."""
+    """A borrowed asyncpg connection; its statements are counted under its phase."""
 
     def __init__(self, raw: asyncpg.Connection, phase: str, database: Database) -> None:
         self.raw = raw
@@ -108,9 +108,9 @@ class Session:
         self._limit_s = database.limit_s
         self.ambiguous: list[Ambiguous] = []  # symbols of closes that were read
         self.isolation = ""  # of the transaction, as PostgreSQL writes it
-        self.exported: str | None = None  # under which others can see what it sees
+        self.exported: str | None = None  # under which others see the same
         self.pid: int | None = None  # of its process, where the server was asked
-        self.view: View | None = None  # where it was asked for
+        self.view: View | None = None  # if requested
 
     @property
     def consistent(self) -> bool:
@@ -151,11 +151,10 @@ class Session:
             self.count()
 
     async def copy_out(self, query: str, take: Callable[[bytes], None]) -> None:
-        """Run ``COPY (query) TO STDOUT`` and hand its bytes to ``take`` as they arrive.
+        """Run ``COPY (query) TO STDOUT`` and pass its bytes to ``take`` as they arrive.
 
-        If `take` raised in it, asyncpg would ask the server to cancel the COPY and wait for the
-        answer: for ever once the last bytes have arrived. So what `take` raises is raised when the
-        COPY is over.
+        An error of `take` is raised when the COPY is over: inside it, asyncpg would ask the server
+        to cancel the COPY and wait for the answer, for ever once the last bytes have arrived.
         """
         raised: list[Exception] = []
 
@@ -214,11 +213,11 @@ class Session:
     async def fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
         """Return the rows of a query.
 
-        Its statement has no name, whatever cache the caller's connections have: a pooler that
-        hands them on by transaction would let one run what another has prepared under that name.
+        Its statement has no name, whatever the statement cache of the connection: with a pooler in
+        transaction mode, it could otherwise run what another client prepared under that name.
         """
         if _COUNTED.match(query):
-            self.count()  # the driver reports none that was prepared
+            self.count()  # the driver does not report prepared statements
         with driver_errors():
             statement = await self.raw.prepare(str(query), name="", timeout=self._limit_s)
             rows: list[asyncpg.Record] = await statement.fetch(*arguments, timeout=self._limit_s)
@@ -231,13 +230,13 @@ class Session:
         return rows[0][0] if rows else None
 
     async def now(self) -> dt.datetime:
-        """Return what the clock of the server shows."""
+        """Return the time of the server's clock."""
         moment: dt.datetime = await self.fetchval("SELECT pg_catalog.clock_timestamp()")
         return moment
 
 
 def _check_codecs(attributes: Sequence[asyncpg.Attribute], rows: Sequence[asyncpg.Record]) -> None:
-    """Refuse a connection of the caller's that makes something else of types."""
+    """Raise an error for a caller's connection with other codecs for these types."""
     for at, attribute in enumerate(attributes):
         kind = _READ_AS.get(attribute.type.name)
         for found in {type(row[at]) for row in rows} if kind else ():
@@ -319,9 +318,9 @@ async def transaction(
 ) -> AsyncIterator[int]:
     """Run a READ COMMITTED transaction of a session in none: all of it, or nothing.
 
-    The server ends the connection that lets it wait for ``idle_ms``; 0 is for ever. The SELECTs of
-    ``first`` go with the settings in one message, and each sees what is committed when it begins:
-    how many rows the last one found is given.
+    The server ends the connection if it is idle for ``idle_ms``; 0 means no limit. The SELECTs of
+    ``first`` are sent with the settings in one message, and each sees what is committed when it
+    begins; the number of rows of the last one is yielded.
     """
     async with _transaction(session, isolation="read_committed"):
         rows = await session.execute("; ".join([*_settings(session, idle_ms), *first]))
@@ -344,7 +343,7 @@ async def _transaction(
     try:
         yield
     except BaseException:
-        # A connection that is gone has rolled back already; its own error is the one to tell.
+        # A lost connection has rolled back already; its own error is the one to raise.
         await session.grace.end(session.raw, transaction.rollback)
         raise
     with driver_errors():
@@ -374,7 +373,7 @@ async def undone(session: Session) -> AsyncIterator[None]:
 
 
 async def use_own_settings(session: Session) -> str:
-    """Set what statements rely on in a caller's transaction; return what puts it back."""
+    """Apply settings in a caller's transaction; return the statement that restores them."""
     session.isolation = await session.fetchval("SHOW transaction_isolation")
     row_security: str = await session.fetchval("SHOW row_security")
     path = quote_literal(await session.fetchval("SHOW search_path"))
@@ -395,7 +394,7 @@ def _texts_as_utf8(session: Session) -> list[str]:
 async def execute_alone(session: Session, statement: str) -> int:
     """Run a statement as a READ COMMITTED transaction of its own; return the rows it touched.
 
-    A session that is in one of that level already runs it as a part of that.
+    A session that is already in such a transaction runs it as a part of that.
     """
     session.count()
     isolation = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"

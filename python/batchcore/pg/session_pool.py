@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 log = logging.getLogger("batchcore")
 
 IDLE_S: Final = 5.0
-"""How long a session may have been idle before the server is asked whether it is still there."""
+"""Seconds of idling after which a session is checked before it is lent."""
 
 
 @dataclass(slots=True, eq=False)
 class _Slot:
-    """A place for a session that is opened, and opened again when it is gone."""
+    """A place for a session, which is opened, and opened again when it was lost."""
 
     session: Session | None = None
     released: asyncio.Event = field(default_factory=asyncio.Event)
@@ -37,10 +37,10 @@ class SessionPool:
     """The sessions of a run: a task borrows one, and gives it back."""
 
     def __init__(self, *given: Session, around: Around = contextlib.nullcontext) -> None:
-        """Begin with sessions that are open; ``around`` is entered for as long as one is lent."""
+        """Begin with open sessions; ``around`` is entered while one is lent."""
         self._around = around
         self._slots: dict[Session, _Slot] = {}
-        # The one used last comes first: its server process knows the tables already.
+        # The most recently used one comes first: its server process has the tables in its caches.
         self._idle: asyncio.LifoQueue[Session | Exception] = asyncio.LifoQueue()
         self._expected = len(given)
         self._over = False
@@ -49,7 +49,7 @@ class SessionPool:
 
     @contextlib.asynccontextmanager
     async def lend(self, phase: str) -> AsyncIterator[Session]:
-        """Lend a session as soon as one is idle, or raise why the last one could not be opened."""
+        """Lend a session as soon as one is idle, or raise the error of the last failed opening."""
         session = await self._taken()
         try:
             await session.set_phase(phase)
@@ -82,7 +82,7 @@ class SessionPool:
     async def opening(self, opened: Open, count: int) -> AsyncIterator[None]:
         """Open more sessions in the background; close them at the end.
 
-        `lend` raises why one could not be opened only if there is no other.
+        `lend` raises the error of opening one only if there is no other.
         """
         self._expected += count
         slots = [_Slot() for _ in range(count)]

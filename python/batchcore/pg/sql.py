@@ -25,7 +25,7 @@ _EPOCH: Final = dt.date(1970, 1, 1).toordinal()
 
 
 class Sql(str):
-    """A part of a statement, which templates take as it is."""
+    """A part of a statement, which templates insert unchanged."""
 
     __slots__ = ()
 
@@ -33,10 +33,10 @@ class Sql(str):
 def compose(template: str, /, **holes: object) -> Sql:
     """Return a part of a statement: a template with its named holes filled.
 
-    ``{name}`` takes `Sql`, an integer or what is `Composable`, such as a `Relation`, of which
-    ``{name.column}`` is a column; ``{name:kind}`` writes a value as a literal of a kind of
-    `LITERALS`, None as NULL, and ``{name.attribute:kind}`` an attribute of it. Anything else, such
-    as text that is no `Sql`, is a `TypeError`.
+    ``{name}`` takes `Sql`, an integer or a `Composable` such as a `Relation`, whose columns are
+    ``{name.column}``; ``{name:kind}`` writes a value as a literal of a kind of `LITERALS`, None as
+    NULL, and ``{name.attribute:kind}`` one of its attributes. Anything else, such as text that is
+    not `Sql`, is a `TypeError`.
     """
     written = {name: _written(value) for name, value in holes.items()}
     return Sql(template.strip().format(**written))
@@ -48,7 +48,7 @@ def joined(separator: str, parts: Iterable[str]) -> Sql:
 
 
 class Composable:
-    """What writes itself as SQL where a template formats it."""
+    """An object that templates format as SQL."""
 
     __slots__ = ()
 
@@ -99,20 +99,20 @@ def table_name(schema: Schema, table: str) -> Sql:
 
 
 def column_name(schema: Schema, table: str, column: str) -> Sql:
-    """Return ``table.column`` of docs/schema.md as the database knows it: quoted, unqualified."""
+    """Return the quoted, unqualified name in the database of ``table.column`` of docs/schema.md."""
     return quote_identifier(schema.column(table, column))
 
 
 def in_shard(column: Sql, number: object, of: object) -> Sql:
-    """Return the condition that a uuid is of a shard, as `shards.in_shard` has it of ids."""
+    """Return the condition that a uuid belongs to a shard, as `shards.in_shard`."""
     return compose(_IN_SHARD, id=column, number=number, of=of)
 
 
 def text_array(texts: Iterable[str]) -> Sql:
     """Return texts as an array literal that means the same under any server setting.
 
-    It has no type, so that ``column = ANY(...)`` compares as the column's own type does: blanks at
-    the end of a char(20) or the case of a citext would count in a comparison of texts.
+    It has no type, so that ``column = ANY(...)`` compares by the type of the column: as texts,
+    blanks at the end of a char(20) or the case of a citext would matter.
     """
     quoted = ",".join('"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"' for text in texts)
     return quote_literal("{" + quoted + "}")
@@ -158,14 +158,14 @@ LITERALS: Final[Mapping[str, Callable[[Any], str]]] = MappingProxyType(
         "moment": _moment,
     }
 )
-"""Kinds of literals, and what writes them.
+"""Kinds of literals, and the functions that write them.
 
 Days are counted since 1970-01-01, ids are 16 bytes each, and moments have a time zone.
 """
 
 
 class _Literal:
-    """A value that a template writes as a literal of a kind, or one of its attributes so."""
+    """A value that a template writes as a literal of a kind, or through its attributes."""
 
     __slots__ = ("_value",)
 
@@ -185,7 +185,7 @@ class _Literal:
 
 
 def _written(value: object) -> object:
-    """Return what `str.format` is given for a value."""
+    """Return the argument of `str.format` for a value."""
     return value if isinstance(value, Sql | Composable) else _Literal(value)
 
 

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from batchcore.config import Schema
     from batchcore.pg.session import Session
 
-# Row triggers of a partition, or of a table that inherits, act on what is written to its parent,
-# and those of a table on what is written to a view of it. Triggers of constraints are internal.
-# Foreign tables act on nothing, but what is read of them is of another moment.
+# Row triggers of a partition, or of a table that inherits, act on rows written to its parent, and
+# those of a table on rows written to a view of it. Triggers of constraints are internal. Foreign
+# tables have no effect here, but are read at another moment.
 _ACTING: Final = """\
 WITH RECURSIVE part (root, oid) AS (
     SELECT c.oid, c.oid FROM pg_catalog.pg_class AS c
@@ -67,7 +67,7 @@ class Acting:
     function: str | None  # what a trigger calls
 
     def __str__(self) -> str:
-        """Return what errors call it."""
+        """Return its name in errors."""
         return f"{self.kind} `{self.name}` on {self.relation}"
 
 
@@ -87,7 +87,7 @@ async def acting_on(session: Session, schema: Schema, tables: Sequence[str]) -> 
 
 
 def called_in(context: str, found: Iterable[Acting]) -> list[Acting]:
-    """Return those whose function the context of an error names."""
+    """Return the triggers whose function the context of an error names."""
     return [
         one
         for one in found

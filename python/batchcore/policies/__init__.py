@@ -1,8 +1,8 @@
-"""The policies by name: a page of rules each says what their figures mean.
+"""The policies by name; a page of rules defines the figures of each.
 
-A `Policy` says what a run reads, plans, computes and writes. Only this package knows policies by
-name: the rest of batchcore asks their entries. They are light, so that options are checked before
-NumPy and the driver are imported; the module of a policy is imported when a run begins.
+A `Policy` determines what a run reads, plans, computes and writes. Only this package knows policies
+by name: the rest of batchcore asks their entries. These are light, so that options are checked
+before NumPy and the driver are imported; the module of a policy is imported when a run begins.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ def _imported(module: str, name: str) -> Callable[[], Any]:
 
 @dataclass(frozen=True, slots=True)
 class PolicyEntry:
-    """What is known of a policy before it is imported."""
+    """The facts about a policy known before it is imported."""
 
     load: Callable[[], type[Policy]]
     audit: Callable[[], type[PolicyAudit]] | None = None  # to verify its rows; None if it cannot
-    repaired: Callable[[], type[Policy]] | None = None  # where only what differs is written
+    repaired: Callable[[], type[Policy]] | None = None  # for repairs: writes only differences
     settled: Callable[[RunOptions], Mapping[str, Any]] = lambda _: {}
-    """Refuses options that it does not have; returns those that it decides itself."""
+    """Raises an error for options that it lacks; returns those that it determines itself."""
     repair_refusal: str | None = "the policy has no repair"
     host: Callable[[Inputs, dt.date | None], Host | None] | None = None
     """Returns the inputs of native rules beside frames, for `compute`; None if it has none."""
@@ -50,7 +50,7 @@ class PolicyEntry:
 
 
 def _settled_by_legacy(options: RunOptions) -> Mapping[str, Any]:
-    """Refuse what `legacy` does not have; it writes columns of its own (L32 to L34)."""
+    """Raise an error for options that `legacy` lacks; it writes columns of its own (L32 to L34)."""
     if options.calendar != "XNYS":
         msg = (
             f"calendar is `{options.calendar}`, expected XNYS, the only one of the policy `legacy`"
@@ -122,7 +122,7 @@ def names() -> tuple[str, ...]:
 
 
 def entry(name: str) -> PolicyEntry:
-    """Return what is known of a policy.
+    """Return the entry of a policy.
 
     Raises:
         ConfigError: there is no policy of that name.

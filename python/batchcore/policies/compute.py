@@ -29,23 +29,23 @@ def compute(
 ) -> Rows:
     """Return a row for each portfolio of ``inputs.opening`` and each of its sessions.
 
-    The whole face of the core: a pure function of arrays, the same to the last digit for any order
-    of rows, any number of threads, and one session at a time or all at once.
+    A pure function of arrays, with the same result to the last digit for any order of rows, any
+    number of threads, and one session at a time or all at once.
 
     Args:
         inputs: Frames of columns; `inputs.prices` may hold more symbols and days than needed.
         sessions: (s,) int32 days since 1970-01-01, ascending.
-        policy: What the figures mean: `rollforward`, docs/semantics.md, or `legacy`,
+        policy: The rules of the figures: `rollforward`, docs/semantics.md, or `legacy`,
             docs/legacy.md.
-        lookback_days: Calendar days that a close may be old and still count as a hit (S4).
+        lookback_days: Calendar days that a close may be old without being stale (S4).
         today: The current date, needed by `legacy` (L32 to L34); `rollforward` has no rule that
             reads it.
-        threads: How many; None takes as many as there are cores.
+        threads: Number of threads; None uses as many as there are cores.
         fx_lookback_days: Calendar days that a rate may be old (C6).
         fx_pivot: The common currency of pairs without a rate of their own (C6).
 
     Raises:
-        ConfigError: an unknown policy, a lookback or a number of threads that is none, or `legacy`
+        ConfigError: an unknown policy, an invalid lookback or number of threads, or `legacy`
             without `today`.
         InputError: a column of the wrong dtype, shape or length, or rows that contradict each
             other; it names column and row.

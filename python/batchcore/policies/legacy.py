@@ -1,4 +1,4 @@
-"""The policy `legacy` of docs/legacy.md: what a host's own batch made of the same tables."""
+"""The policy `legacy` of docs/legacy.md: the figures that a host's own batch stored."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ if TYPE_CHECKING:
     from batchcore.sources.portfolios import LegacyPortfolios
 
 PREVIOUS_CLOSE_DAYS: Final = 10
-"""How many calendar days before a session its previous close may be (L12)."""
+"""Maximum calendar days between a session and its previous close (L12)."""
 
 
 class Legacy(Policy):
-    """Each date of a range by itself, from the row before it as it is stored."""
+    """Each date of a range by itself, from the stored row before it."""
 
     reads_deleted: ClassVar = True
 
@@ -69,11 +69,11 @@ class Legacy(Policy):
 
     @classmethod
     def check_tables(cls, catalog: Catalog, request: Request) -> LegacyTables:
-        """Return what the policy finds of the host's tables."""
+        """Return the host's tables for the policy."""
         return check_legacy(catalog, writes=not request.settings.dry_run)
 
     async def make_plan(self, reader: Session) -> None:
-        """Set `plan`: what each portfolio writes."""
+        """Set `plan`, the sessions that each portfolio writes."""
         entries = await self.inception(reader)
         wanted, shard = Selection(self.request.wanted), self.settings.shard
         if wanted.ids is None:
@@ -147,7 +147,7 @@ class Legacy(Policy):
         )
 
     async def load_prices(self, reader: Session, symbols: Text) -> RunPrices:
-        """Return the prices of the plan, profiles and what else rows are computed with.
+        """Return the prices of the plan, profiles and the other inputs of rows.
 
         Closes are looked up as symbols are spelt on positions (L12).
         """
@@ -199,7 +199,7 @@ class Legacy(Policy):
     def columns(
         self, chunk: Chunk, rows: Rows, analysed: Analysed | None, analysis: Analysis | None
     ) -> dict[str, Any]:
-        """Return the columns of its own; it has no other analytics."""
+        """Return the columns of `legacy`; it has no other analytics."""
         del chunk, analysed, analysis
         return {
             "analytics": {name: getattr(rows.legacy, name) for name in LEGACY},

@@ -1,4 +1,4 @@
-"""What the policy `legacy` says of stored snapshots (L1 to L34)."""
+"""The policy `legacy` for stored snapshots (L1 to L34)."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ BY_CHAIN: Final = (
     *("cumulative_pnl", "cumulative_realized_pnl", "cumulative_capital_flow"),
     *("beta_provider_1y", SHARES),
 )
-"""Columns that P has a part in, beside the equity; P&L is 0 without one (L11)."""
+"""Columns that depend on P, beside the equity; P&L is 0 without one (L11)."""
 
 BY_QUANTITY: Final = (
     *("total_value", "equity_balance", "daily_pnl", "daily_return", "cumulative_pnl"),
@@ -60,16 +60,16 @@ BY_QUANTITY: Final = (
     *COUNT_COLUMNS[1:],
     *OF_DAY,
 )
-"""Columns in which the quantities of positions count (L15 to L34)."""
+"""Columns that depend on the quantities of positions (L15 to L34)."""
 
 _NEVER_FILLED: Final = tuple(column for column in ANALYTIC if column not in OF_DAY)
 """Columns of A4 to A6, which are NULL on every day (L31)."""
 
 _NATIVE: Final = ("total_value", *(name for name in LEGACY if name != SHARES))
-"""Columns that native rows have of this policy alone, beside `sector_exposure`."""
+"""Columns of native rows that only this policy has, beside `sector_exposure`."""
 
-# A row goes on from the latest one that stood when it was written (L5): so all rows from the
-# latest on that is not younger than any of the range; as a rule that is one row. Events of
+# A row continues from the latest one that existed when it was written (L5): so all rows since the
+# latest that is not younger than any of the range; as a rule that is one row. Events of
 # soft-deleted positions count too (L17).
 STORED_RULES: Final = StoredRules(
     complete=lambda catalog, _: part(catalog, "{s.is_complete}"),  # (L3), whatever its day
@@ -111,12 +111,12 @@ class LegacyAudit(PolicyAudit):
     _benchmark_since = 0
 
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # of `PolicyAudit`
-        """Compare the columns that there are."""
+        """Compare the existing columns."""
         super().__init__(*args, **options)
         self.columns = self.read = stores.readable(self.catalog, self.columns)
 
     async def share(self, selection: Selection, first: int, last: int) -> None:
-        """Load closes, profiles and since when there is a benchmark."""
+        """Load closes, profiles and the moment since which there is a benchmark."""
         session, catalog = self.session, self.catalog
         symbols = await load_symbols(session, catalog, selection)
         spelt = {*symbols.table(), ""}
@@ -133,13 +133,13 @@ class LegacyAudit(PolicyAudit):
         self.valuation = Valuation(catalog, self.request.settings, sessions)
         self.market = await self.valuation.market(session, closes)
         profiles, _ = await load(session, select_spelt_profiles(catalog, spelt))
-        # Rows with weights had a benchmark; `judge` leaves out those that had none.
+        # Rows with weights had a benchmark; `judge` excludes those that had none.
         self.host = build_host(dt.date.max, profiles=profiles, has_benchmark=True)
 
     def previous(self, stored: StoredRows) -> tuple[Int64, ...]:
         """Return the latest row before each that existed when it was written, and that of today.
 
-        A row that was replaced keeps the time of its first writing, so that may be too early (L5).
+        A replaced row keeps the time of its first writing, so this may be too early (L5).
         """
         every = np.ones(len(stored), dtype=np.bool_)
         return rows_at_writing(stored), latest_before(stored.portfolio, every)
@@ -149,12 +149,12 @@ class LegacyAudit(PolicyAudit):
         return compare.is_analysed(stored, OF_DAY)
 
     def reads(self, *, any_current: bool) -> dict[str, bool]:
-        """Return that profiles and betas count on current days, where there are such tables."""
+        """Return that profiles and betas count on current days, if the tables exist."""
         tables = {"profiles": PROFILES, "betas": POSITION_BETAS}
         return {name: any_current and self.catalog.has_table(t) for name, t in tables.items()}
 
     async def inputs(self, check: ChunkCheck) -> Inputs:
-        """Return them with the betas that count on current days."""
+        """Return the inputs with the betas that count on current days."""
         inputs = await super().inputs(check)
         if not check.any_current:
             return inputs
@@ -162,7 +162,7 @@ class LegacyAudit(PolicyAudit):
         return replace(inputs, book=replace(inputs.book, betas=betas))
 
     def contributions(self, links: Links, inputs: Inputs, cancel: CancelFlag) -> Contributions:
-        """Return what each position added on the days of the rows (X7)."""
+        """Return the contribution of each position on the days of the rows (X7)."""
         return contributions(
             self.market,
             inputs.book,
@@ -228,9 +228,9 @@ class LegacyAudit(PolicyAudit):
         return columns_of(rows, RULE_COLUMNS) | own, shares_of(present(rows.legacy).sector_exposure)
 
     def opens(self, links: Links) -> Bools:
-        """Return which rows go on from the column of the portfolio (L6).
+        """Return which rows continue from the column of the portfolio (L6).
 
-        What it was then has been overwritten since.
+        Its former value was overwritten since.
         """
         equity = links.carried["equity_balance"]
         zero = (equity.state == State.VALUE) & (equity.values == 0)
@@ -238,7 +238,7 @@ class LegacyAudit(PolicyAudit):
         return found
 
     def judge(self, check: ChunkCheck, judged: compare.Judgement) -> None:
-        """Leave out what L32 to L34 read of a state that has been overwritten since."""
+        """Exclude the figures of L32 to L34, whose inputs were overwritten since."""
         current, facts, written = check.current[check.rows], check.facts, check.written
         # Without active positions these columns are NULL on every day (L25).
         active = check.expected.cells["num_positions"].values > 0
@@ -255,14 +255,14 @@ class LegacyAudit(PolicyAudit):
         judged.leave_out("benchmark_changed", since, compare.OF_WEIGHTS)
 
     def looks_back(self, links: Links, wrong: Bools) -> Int32:
-        """Return the first day whose close may have counted in rows (L12, L26)."""
+        """Return the first day with a close that may have been used in rows (L12, L26)."""
         back = links.day - PREVIOUS_CLOSE_DAYS
         back[compare.in_any(wrong, compare.EXPOSURES)] = calendars.FIRST_DATE
         return np.maximum(back, calendars.FIRST_DATE).astype(np.int32)
 
     async def own_equities(
         self,
-        portfolios: Portfolios,  # the latest of each, which need not be the last
+        portfolios: Portfolios,  # the latest of each, which may not be the last
         at: Int64,
         selection: Selection,
     ) -> OwnEquities:
@@ -272,12 +272,13 @@ class LegacyAudit(PolicyAudit):
 
 
 def rows_at_writing(stored: StoredRows) -> Int64:
-    """Return of each row the latest one before it that is not younger than it, -1 for none.
+    """Return for each row the latest earlier one that is not younger, -1 for none.
 
-    A row that was written later, out of order, is not what this one was made from (L5, L7).
+    A row that was written later, out of order, is not the one that this row continued from (L5,
+    L7).
     """
     found = np.full(len(stored), -1, dtype=np.int64)
-    # Rows that may be asked for again: younger ones are passed over by all that follow an older.
+    # A stack of candidates: younger rows are skipped by all rows that follow an older one.
     open_rows: list[int] = []
     portfolio, written = stored.portfolio.tolist(), stored.written.tolist()
     for row in range(len(stored)):

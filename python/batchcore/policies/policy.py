@@ -1,4 +1,4 @@
-"""What a policy is to a run: an object that reads, plans, computes and writes."""
+"""The interface of a policy to a run: it reads, plans, computes and writes."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ log: Final = logging.getLogger("batchcore")
 
 @dataclass(frozen=True, eq=False, slots=True)
 class RunContext:
-    """What a run shares with its policy: what was asked for, and where to report and count."""
+    """The context that a run gives its policy: the request, and where to report and count."""
 
     request: Request
     issues: IssueList
@@ -72,9 +72,9 @@ class RunContext:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class RunPrices:
-    """Closes, marked on the sessions of the plan, and what else all chunks are computed with.
+    """Closes, marked on the sessions of the plan, and the other inputs of all chunks.
 
-    `host` is what the rules read beside the frames of a chunk, where they do.
+    `host` has the inputs of the rules beside the frames of a chunk, if any.
     """
 
     market: Market
@@ -85,10 +85,10 @@ class RunPrices:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ChunkFacts:
-    """What a chunk with anything to write is computed from.
+    """The inputs of a chunk with anything to write.
 
-    `stored` are the snapshots that its portfolios continue from; under the policy `legacy`, those
-    of the range too. `returns` are daily returns before the run.
+    `stored` are the snapshots from which its portfolios continue; under the policy `legacy`, also
+    those of the range. `returns` are daily returns before the run.
     """
 
     book: Book
@@ -98,7 +98,7 @@ class ChunkFacts:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ChunkLoad:
-    """A chunk that waits to be computed; without facts there is nothing to write."""
+    """A loaded chunk; without facts there is nothing to write."""
 
     chunk: Chunk
     existing: Existing
@@ -107,46 +107,46 @@ class ChunkLoad:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ComputedChunk:
-    """A chunk that waits to be written."""
+    """A computed chunk."""
 
     chunk: Chunk
     batches: tuple[Batch, ...]  # its bytes; several where some portfolios were refused (S10)
     rows: Rows
     issues: tuple[Issues, ...]  # of its analytics, and of portfolios that were refused
-    noticed: Sequence[tuple[Issues, int]] = ()  # others, and from where their portfolios count
-    entry: ChunkEntry | None = None  # what the ledger keeps of it
-    kept: Sequence[NotReplaced] = ()  # once it is written, what it left to other writers
-    differences: Differences | None = None  # of a repair, what it found
+    noticed: Sequence[tuple[Issues, int]] = ()  # other issues, and the offset of their portfolios
+    entry: ChunkEntry | None = None  # its entry in the ledger
+    kept: Sequence[NotReplaced] = ()  # once written, the rows left to other writers
+    differences: Differences | None = None  # of a repair, its differences
 
 
 class Policy(abc.ABC):
-    """A policy at work on one run: what it reads, plans, computes and writes.
+    """A policy in one run, which reads, plans, computes and writes.
 
     `make_plan` comes first, then `begin`; chunks are computed once `load_prices` has returned.
     """
 
-    figures: ClassVar = RULE_COLUMNS  # columns of its rows that are written
+    figures: ClassVar = RULE_COLUMNS  # columns that are written
     reads_deleted: ClassVar = False  # whether soft-deleted positions count
 
-    plan: Plan  # what each portfolio writes, of the shard of the run
+    plan: Plan  # the plan of the shard of the run
     chunks: Sequence[Chunk]  # of the plan, in the order of ids
 
     def __init__(self, run: RunContext, catalog: Catalog, calendar: Calendar, days: Range) -> None:
-        """Take what is known before the plan; the tables were found fit by `check_tables`."""
+        """Take the facts known before the plan; `check_tables` returned the tables."""
         self.run = run
         self.request, self.settings = run.request, run.request.settings
         self.issues, self.monitor, self.cancel = run.issues, run.monitor, run.cancel
         self.calendar = calendar
         self.days = days
         self.catalog = catalog
-        # whose symbols need prices, and how many were asked for: of all shards
+        # portfolios whose symbols need prices, and the number requested, of all shards
         self.selection = Selection(run.request.wanted)
         self.asked = 0
-        self.names: tuple[str | None, ...] = ()  # of the plan, where errors have them
-        self.refused: Bools | None = None  # which of it fail before anything is computed
-        self.analytics_off: dict[str, str] = {}  # part of what was asked for -> why it is not done
-        self.stamps: tuple[Stamps, ...] = ()  # of a plan alone: the host's time stamps
-        self.coverage = Coverage.none()  # of the sessions checked (S12), also where it refuses them
+        self.names: tuple[str | None, ...] = ()  # names of portfolios, for errors
+        self.refused: Bools | None = None  # which of them fail before anything is computed
+        self.analytics_off: dict[str, str] = {}  # requested part -> why it is not done
+        self.stamps: tuple[Stamps, ...] = ()  # only for a plan: the host's time stamps
+        self.coverage = Coverage.none()  # of the sessions checked (S12), also if it refuses them
 
     @classmethod
     @abc.abstractmethod
@@ -156,7 +156,7 @@ class Policy(abc.ABC):
     @classmethod
     @abc.abstractmethod
     def check_tables(cls, catalog: Catalog, request: Request) -> Any:  # noqa: ANN401  # by policy
-        """Return what the policy finds of the host's tables.
+        """Return the host's tables for the policy.
 
         Raises:
             SchemaError: it cannot work on them.
@@ -166,13 +166,13 @@ class Policy(abc.ABC):
     async def load_latest(
         cls, reader: Session, request: Request, catalog: Catalog
     ) -> LatestSnapshots | None:
-        """Return how far all portfolios are, where shards need that and no more of the others."""
+        """Return the latest days of all portfolios, if shards need nothing more of the others."""
         del reader, request, catalog
         return None
 
     @abc.abstractmethod
     async def make_plan(self, reader: Session) -> None:
-        """Set `plan`: what each portfolio writes.
+        """Set `plan`, the sessions that each portfolio writes.
 
         Raises:
             ConfigError: a portfolio is unknown.
@@ -181,7 +181,7 @@ class Policy(abc.ABC):
 
     @abc.abstractmethod
     async def load_prices(self, reader: Session, symbols: Text) -> RunPrices:
-        """Return the prices of the plan, and what else chunks are computed with.
+        """Return the prices of the plan, and the other inputs of chunks.
 
         Raises:
             CoverageError: those of a session have not arrived (S12).
@@ -193,13 +193,13 @@ class Policy(abc.ABC):
 
     @abc.abstractmethod
     def equities(self, rows: Rows, ids: Ids, chunk: Chunk) -> Equities:
-        """Return the new `portfolios.equity_balance` of portfolios that are written."""
+        """Return the new `portfolios.equity_balance` of the portfolios written."""
 
     @abc.abstractmethod
     def columns(
         self, chunk: Chunk, rows: Rows, analysed: Analysed | None, analysis: Analysis | None
     ) -> dict[str, Any]:
-        """Return what a chunk writes beside the figures of its rows, for `encode_batch`."""
+        """Return the arguments of `encode_batch` beside the figures of rows."""
 
     def compute(self, facts: ChunkFacts, opening: Opening, prices: RunPrices) -> Rows:
         """Return the rows of a chunk."""
@@ -222,7 +222,7 @@ class Policy(abc.ABC):
         analysed: Analysed | None,
         analysis: Analysis | None,
     ) -> ComputedChunk:
-        """Return what a chunk writes."""
+        """Return the encoded rows of a chunk."""
         chunk, existing, ids = loaded.chunk, loaded.existing, opening.portfolio_id
         batch = encode_batch(
             rows,
@@ -237,16 +237,16 @@ class Policy(abc.ABC):
         return ComputedChunk(chunk, (batch,), rows, () if analysed is None else analysed.issues)
 
     def report_existing(self, chunk: Chunk, existing: Existing) -> Sequence[Issues]:  # noqa: ARG002
-        """Report the rows that a run leaves as they are, and return what was reported."""
+        """Report the rows that a run leaves unchanged, and return the issues."""
         return ()
 
     async def report_all_existing(self, reader: Session) -> Sequence[Issues]:  # noqa: ARG002
-        """Report the rows of all chunks that a run leaves as they are, where it writes nothing."""
+        """Report the rows of all chunks that a run leaves unchanged, if it writes nothing."""
         return ()
 
     @cached_property
     def valuation(self) -> Valuation:
-        """What the lots of all chunks are valued by, on the sessions of the plan."""
+        """The valuation of the lots of all chunks, on the sessions of the plan."""
         return Valuation(
             self.catalog,
             self.settings,
@@ -257,7 +257,7 @@ class Policy(abc.ABC):
         )
 
     def begin(self, chunks: Sequence[Chunk]) -> None:
-        """Take the chunks, and choose how many of them make a group of events or flows."""
+        """Take the chunks, and choose the size of groups of events and flows."""
         self.chunks = chunks
         estimated, works = self.catalog.estimated_rows, self.plan.works
         flows = chunk_groups.group_size(chunks, estimated, FLOWS, chunk_groups.BYTES_OF_A_GROUP)
@@ -290,7 +290,7 @@ class Policy(abc.ABC):
         return self.plan.window_of(chunk)
 
     def selection_of(self, chunk: Chunk, works: Bools | None) -> Selection:
-        """Return a range of ids where it brings little more than what is needed."""
+        """Return a range of ids if it selects little more than is needed."""
         ids = self.plan.id[chunk.rows]
         if works is not None and works.sum() * 2 < len(works):
             return Selection(np.ascontiguousarray(ids[works]))
@@ -303,13 +303,13 @@ class Policy(abc.ABC):
         return Boundaries(entries.ids, np.maximum(entries.day, np.int32(self.calendar.first_day)))
 
     async def inception(self, reader: Session) -> Boundaries | None:
-        """Return the earliest entries where the range begins with them."""
+        """Return the earliest entries if the range begins with them."""
         if not self.request.inception:
             return None
         return await self.earliest_entries(reader, Selection(self.request.wanted))
 
     def check_portfolios(self, ids: Ids, deleted: Bools) -> None:
-        """Refuse unknown portfolios, report soft-deleted ones, and leave their symbols out."""
+        """Check for unknown portfolios, report soft-deleted ones, and exclude their symbols."""
         self.asked = len(ids)
         if self.request.wanted is not None:
             plans.check_found(self.request.wanted, ids)

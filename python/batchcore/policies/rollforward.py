@@ -82,14 +82,14 @@ class RollForward(Policy):
 
     @classmethod
     def check_tables(cls, catalog: Catalog, request: Request) -> Parts:
-        """Return what of the analytics is done."""
+        """Return the parts of the analytics that are done."""
         parts = check_parts(catalog, request.analytics, writes=not request.settings.dry_run)
         if parts.position_betas:
             check_p_values()
         return parts
 
     async def make_plan(self, reader: Session) -> None:
-        """Set `plan`: what each portfolio writes."""
+        """Set `plan`, the sessions that each portfolio writes."""
         holes = await self._holes(reader)
         if holes is not None and self.request.replaces:
             rewrites: Rewrites | None = plans.rewrites_of_holes(holes, self.calendar, self.days)
@@ -110,7 +110,7 @@ class RollForward(Policy):
     def _planned(
         self, portfolios: Portfolios, rewrites: Rewrites | None, *, whole: bool = False
     ) -> Plan:
-        """Return the plan of a run, or that of all shards, which refuses nothing."""
+        """Return the plan of a run, or that of all shards, which accepts existing snapshots."""
         return plans.make_plan(
             portfolios,
             self.calendar,
@@ -125,7 +125,7 @@ class RollForward(Policy):
         )
 
     async def _holes(self, reader: Session) -> Holes | None:
-        """Return the holes of the chains where what is missing was asked for."""
+        """Return the holes of the chains, if `missing` was requested."""
         days = self.days
         if not self.request.missing or (days.start is not None and not self.request.replaces):
             return None  # with a start, the snapshots in the range show its gaps
@@ -139,14 +139,14 @@ class RollForward(Policy):
     async def load_latest(
         cls, reader: Session, request: Request, catalog: Catalog
     ) -> LatestSnapshots | None:
-        """Return how far all portfolios are, where no day of a shard depends on more of them."""
+        """Return the latest days of all portfolios, if a shard depends on no more of them."""
         if request.wanted is not None or request.only_rewrites or request.inception:
             return None
         calendar = await calendar_of(reader, request, catalog)
         return await load(reader, select_latest_of_all(catalog, calendar))
 
     async def rewrites(self, reader: Session) -> Rewrites | None:
-        """Return from where rows are computed again; None where `on_existing` alone says that."""
+        """Return where rows are computed again; None if `on_existing` alone decides."""
         if self.request.changed_since is not None:
             return await find_affected(reader, self, self.request.changed_since)
         entries = await self.inception(reader)
@@ -157,7 +157,7 @@ class RollForward(Policy):
     ) -> tuple[Portfolios, Portfolios]:
         """Return the portfolios of the shard, and all.
 
-        Of all others no more than their latest days are read where no day depends on more.
+        Only the latest days of the others are read if no day depends on more.
         """
         wanted, boundary, own = self.request.wanted, self.days.boundary, None
         shard, source = self.settings.shard, self.request.snapshot_source
@@ -191,20 +191,20 @@ class RollForward(Policy):
         return portfolios.take(in_shard(portfolios.id, shard)), portfolios
 
     def _rewritten(self, portfolios: Portfolios, rewrites: Rewrites) -> Days:
-        """Return where each chain is rewritten from; NULL where it continues or stays."""
+        """Return where the rewriting of each chain begins; NULL where it continues or stays."""
         days, first = rewrites.of(portfolios.id), portfolios.first_day
         known, has_before = days.state == State.VALUE, portfolios.before.day.state == State.VALUE
         if self.request.inception and not self.request.replaces:
             known &= ~has_before & (portfolios.last.day.state != State.VALUE)
         if not self.request.only_rewrites:
             return Days(days.values, known_states(known))
-        # A chain begins where it began: not before its earliest complete snapshot. What matters
-        # only after the latest one changes no row.
+        # A chain does not begin before its earliest complete snapshot. Changes after the latest one
+        # affect no row.
         known &= first.state == State.VALUE
         return Days(np.where(has_before, days.values, first.values), known_states(known))
 
     async def load_prices(self, reader: Session, symbols: Text) -> RunPrices:
-        """Return the prices of the plan, and what its analytics need."""
+        """Return the prices of the plan, and the inputs of its analytics."""
         plan, lookback = self.plan, self.settings.lookback_days
         level = "none" if self.request.only_plans else self.parts.level
         days = return_sessions(plan, self.calendar, level)
@@ -273,12 +273,12 @@ class RollForward(Policy):
         return np.concatenate([before, sessions])
 
     def _last_closed(self) -> int | None:
-        """Return the last session closed by now if the plan reaches it and later closes count."""
+        """Return the last closed session, if the plan reaches it and later closes are checked."""
         if self.request.repairs or not self.settings.does_check("price_ahead"):
             return None
         try:
             closed = last_closed(self.request, self.calendar)
-        except ConfigError:  # beyond the calendar, which a run over an earlier range is not
+        except ConfigError:  # beyond the calendar, as a run over an earlier range need not be
             return None
         return closed if self.plan.price_last >= closed else None
 
@@ -302,7 +302,7 @@ class RollForward(Policy):
     async def _report_prices(
         self, reader: Session, symbols: Text, closes: Prices, checks: Checks | None, checked: Int32
     ) -> None:
-        """Report what prices lack, and findings of checks, before anything is computed."""
+        """Report missing prices and findings of checks, before anything is computed."""
         plan, settings = self.plan, self.settings
         findings = Findings.none() if checks is None else checks.findings
         sessions = plan.sessions[plan.sessions_run]
@@ -328,7 +328,7 @@ class RollForward(Policy):
             self.issues.add(await asyncio.to_thread(low_prices, plan, held, latest, expected, most))
 
     async def _report_rates(self, reader: Session, prices: RunPrices) -> None:
-        """Report the rates that portfolios would fail by (C7): those that may are computed."""
+        """Report missing rates by which portfolios would fail (C7): the candidates are computed."""
         plan = self.plan
         first = int(plan.previous.day.min(initial=plan.sessions[0]))
         days = range(first, int(plan.sessions[-1]) + 1)
@@ -357,7 +357,7 @@ class RollForward(Policy):
         self.issues.add(Issues.of("fx_missing", nobody, day=lacking_days, detail=details))
 
     def _check_coverage(self, market: Market, symbols: Text, priced: Int32 | None) -> None:
-        """Set the coverage of each session; refuse those whose prices have not arrived (S12)."""
+        """Set the coverage of each session; raise an error if prices have not arrived (S12)."""
         fresh, recent, known = market.marks.coverage(symbols)
         plan = self.plan
         checked = self._checked
@@ -395,14 +395,14 @@ class RollForward(Policy):
             return ChunkLoad(chunk, existing, facts)
 
     async def _load_facts(self, reader: Session, chunk: Chunk, works: Bools) -> ChunkFacts:
-        """Return what some portfolios of a chunk are computed from, without past returns."""
+        """Return the inputs of some portfolios of a chunk, without past returns."""
         query = select_positions(self.catalog, self.selection_of(chunk, works))
         book = await self.load_book(reader, chunk, await load(reader, query))
         book = await self.valuation.convert(reader, book, self.plan.opening.currency)
         return ChunkFacts(book, self.plan.previous_of(chunk.rows), Returns.none())
 
     async def load_existing(self, reader: Session, chunk: Chunk) -> Existing:
-        """Return which snapshots of a chunk exist in its window."""
+        """Return the existing snapshots of a chunk in its window."""
         first, last = self.existing_window(chunk)
         whole = self.selection_of(chunk, None)
         query = select_existing(self.catalog, self.calendar, whole, first, last)
@@ -411,7 +411,7 @@ class RollForward(Policy):
         return existing
 
     def existing_window(self, chunk: Chunk) -> tuple[int, int]:
-        """Return the first and the last day that existing snapshots are looked at of."""
+        """Return the first and the last day of which existing snapshots are read."""
         days = self.days
         first, last = days.end if days.start is None else days.start, days.end
         if not chunk.works.any():
@@ -449,16 +449,16 @@ class RollForward(Policy):
         latest = self.plan.latest_day.take(chunk.rows).take(wrote)
         stored = self.plan.latest_equity.take(chunk.rows).take(wrote)
         later = (latest.state == State.VALUE) & (latest.values > day)
-        # a later equity that is not representable cannot be handed on: the column stays as it is
+        # a later equity that is not representable cannot be used: the column stays unchanged
         known = ~later | (stored.state == State.VALUE)
         equity = np.where(later, in_cents(stored.values, stored.scale), cents)
         return Equities(taken(ids, wrote[known]), equity[known])
 
     def report_existing(self, chunk: Chunk, existing: Existing) -> Sequence[Issues]:
-        """Report the rows that a run leaves as they are (S13), and return what was reported."""
+        """Report the rows that a run leaves unchanged (S13), and return the issues."""
         before, first, days = len(self.issues.parts), chunk.rows.start, self.days
         portfolio = located(existing.portfolio_id, self.plan.id[chunk.rows])
-        portfolio[self.plan.deleted[chunk.rows][portfolio]] = -1  # of -1, whatever it picks, too
+        portfolio[self.plan.deleted[chunk.rows][portfolio]] = -1  # -1 may pick any row
         # The range of each portfolio, and what it writes beyond it.
         begins, ends = self.plan.first_day[chunk.rows], self.plan.last_day[chunk.rows]
         if days.start is not None:
@@ -473,7 +473,7 @@ class RollForward(Policy):
         return self.issues.parts[before:]
 
     async def report_all_existing(self, reader: Session) -> Sequence[Issues]:
-        """Report the same of all chunks, where nothing is to be written."""
+        """Report the unchanged rows of all chunks, if nothing is written."""
         noticed: list[Issues] = []
         for chunk in self.chunks:
             with self.monitor.phase("load"):

@@ -1,4 +1,4 @@
-"""What the policy `rollforward` says of stored snapshots (S5 to S10, A1 to A6)."""
+"""The policy `rollforward` for stored snapshots (S5 to S10, A1 to A6)."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ if TYPE_CHECKING:
 
 
 LEVEL: Final = "portfolio"
-"""The analytics that snapshots have columns of."""
+"""The analytics with columns of snapshots."""
 
 BY_CHAIN: Final = (*compare.PNL_COLUMNS, *compare.FLOW_COLUMNS)
-"""Columns that the row before has a part in; those of P&L are 0 on a baseline (S5)."""
+"""Columns that depend on the row before; P&L is 0 on a baseline (S5)."""
 
 _BEFORE: Final = ("equity_balance", "daily_return")
-"""Columns that analytics of later rows go on from."""
+"""Columns that analytics of later rows use."""
 
 
 _END: Final = f"COALESCE({{p.exit_date}}, {EXPIRY.strip()})"
@@ -83,7 +83,7 @@ class RollForwardAudit(PolicyAudit):
     _analysis: Analysis | None = None
 
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # of `PolicyAudit`
-        """Look at which analytics the tables allow."""
+        """Determine the analytics that the tables allow."""
         super().__init__(*args, **options)
         self._parts: Parts | None = None  # of the analytics; None where there are none
         if self.request.analytics == "none":
@@ -143,13 +143,13 @@ class RollForwardAudit(PolicyAudit):
         return (latest_before(stored.portfolio, stored.complete),)
 
     def reads(self, *, any_current: bool) -> dict[str, bool]:  # noqa: ARG002  # no day is
-        """Return that profiles count with analytics, betas never."""
+        """Return that profiles count with analytics, and betas never."""
         return {"profiles": self._parts is not None and self._parts.profiles, "betas": False}
 
     def contributions(self, links: Links, inputs: Inputs, cancel: CancelFlag) -> Contributions:
-        """Return what each lot added from the row before the first to the last (X1, X4).
+        """Return the contribution of each lot from the row before the first to the last (X1, X4).
 
-        A range that begins with a baseline goes on from it, as its P&L is 0.
+        A range that begins with a baseline continues from it, as its P&L is 0.
         """
         first, last = np.full((2, len(inputs.ids)), np.iinfo(np.int32).min, dtype=np.int32)
         starts = np.flatnonzero(np.diff(links.portfolio, prepend=-1))
@@ -188,7 +188,7 @@ class RollForwardAudit(PolicyAudit):
         return row
 
     def judge(self, check: ChunkCheck, judged: compare.Judgement) -> None:
-        """Leave out analytics that were not computed, and those from a profile of another time."""
+        """Exclude analytics that were not computed, and those from a profile that changed since."""
         every = np.ones(len(check.rows), dtype=np.bool_)
         if self._parts is None:
             judged.leave_out("analytics_off", every, ANALYTIC)
@@ -197,7 +197,7 @@ class RollForwardAudit(PolicyAudit):
         judged.leave_out("not_analysed", ~analysed, ANALYTIC)
         if not self._parts.profiles:
             judged.leave_out("analytics_off", every, compare.BY_PROFILE)
-        # A profile is today's (A1, A2): what it said when the row was written is gone.
+        # A profile is today's (A1, A2): its values when the row was written are lost.
         profiles = check.facts.kind == Fact.PROFILE
         changed = check.written.changed_while_held(check.facts, profiles)
         judged.leave_out("profile_changed", changed, compare.BY_PROFILE)
@@ -205,7 +205,7 @@ class RollForwardAudit(PolicyAudit):
     async def analysed(
         self, check: ChunkCheck, judged: compare.Judgement
     ) -> tuple[ExpectedRows, Bools] | None:
-        """Return what analytic columns should be, and which cells differ (A1 to A6)."""
+        """Return the expected analytic columns, and the cells that differ (A1 to A6)."""
         stored, ids, wrong = check.stored, check.ids, check.wrong
         own = np.flatnonzero(compare.in_any(judged.checked(), ANALYTIC))
         if self._analysis is None or len(own) == 0:
@@ -221,7 +221,7 @@ class RollForwardAudit(PolicyAudit):
         differ = partial(compare.differences, are_floats=True)
         should = await asyncio.to_thread(analysed_rows, *of, cells, past)
         found = await asyncio.to_thread(differ, stored, rows, should)
-        # A wrong equity or return counts in its own row; analytics may go on from the right one.
+        # A wrong equity or return counts in its own row; analytics may follow from the right one.
         if compare.in_any(wrong, _BEFORE).any():
             right = _corrected(cells, check.rows, check.expected)
             other = await asyncio.to_thread(analysed_rows, *of, right, past)
@@ -231,7 +231,7 @@ class RollForwardAudit(PolicyAudit):
         return should.take(place), every
 
     def looks_back(self, links: Links, wrong: Bools) -> Int32:
-        """Return the first day whose close may have counted in rows (S4, A5)."""
+        """Return the first day with a close that may have been used in rows (S4, A5)."""
         back = links.previous_day - max(self.request.settings.lookback_days, 1)
         for row in np.flatnonzero(compare.in_any(wrong, ANALYTIC)).tolist():
             of_betas = self.calendar.last_sessions(int(links.day[row]), LOOK + 1)
@@ -253,7 +253,7 @@ class RollForwardAudit(PolicyAudit):
 def _corrected(
     cells: dict[str, Decimals], rows: Int64, expected: ExpectedRows
 ) -> dict[str, Decimals]:
-    """Return columns of stored rows with what some rows should be, where that is known."""
+    """Return columns of stored rows, with expected values in some rows, where they are known."""
     known, found = np.flatnonzero(expected.known), {}
     for name, column in cells.items():
         right = rescaled(expected.cells[name].take(known), column.scale)
@@ -273,8 +273,8 @@ def analysed_rows(  # noqa: PLR0917  # rows, and what their analytics are made o
 ) -> ExpectedRows:
     """Return the analytic columns of rows (A1 to A6).
 
-    ``cells`` are `equity_balance` and `daily_return` of all stored rows, as they are or as they
-    should be, and ``past`` the returns before these.
+    ``cells`` are `equity_balance` and `daily_return` of all stored rows, stored or expected, and
+    ``past`` the returns before these.
     """
     history = _history(stored, cells["daily_return"], past)
     portfolios = len(inputs.ids)
@@ -324,7 +324,7 @@ def _history(stored: StoredRows, returned: Decimals, past: Returns) -> Returns:
 
 
 def _last_returns(history: Returns, portfolio: Int32, session: int) -> Returns:
-    """Return of each portfolio the last returns before a session that A4 may need."""
+    """Return the last returns of each portfolio before a session that A4 may need."""
     keys = day_keys(history.portfolio, history.day)
     first = np.searchsorted(keys, portfolio.astype(np.int64) << 32)
     end = np.searchsorted(keys, day_keys(portfolio, np.full(len(portfolio), session)))
@@ -335,7 +335,7 @@ def _last_returns(history: Returns, portfolio: Int32, session: int) -> Returns:
 
 
 def _as_rows(stored: StoredRows, own: Int64, cells: Mapping[str, Decimals]) -> Rows:
-    """Return stored rows as the analytics take them: nothing but equity and return is read."""
+    """Return stored rows in the form of the analytics, which read only equity and return."""
     equity, returned = cells["equity_balance"], cells["daily_return"]
     columns: dict[str, Any] = dict.fromkeys((one.name for one in fields(Rows)), None)
     columns |= {

@@ -1,6 +1,6 @@
-"""The policy `rollforward` where only rows from the first difference on are written (S13).
+"""The policy `rollforward` for repairs, which write only rows since the first difference (S13).
 
-What a chunk computes is compared with what is stored before it is encoded.
+The computed rows of a chunk are compared with the stored ones before they are encoded.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ if TYPE_CHECKING:
 
 
 NEVER: Final = np.iinfo(np.int32).max
-"""The first difference of a portfolio that has none."""
+"""Value of the first difference of a portfolio without any."""
 
 
 class ExistingCells(Existing):
     """The snapshots of a chunk that exist, with their cells."""
 
-    rows: StoredRows  # the same, sorted by portfolio and day
+    rows: StoredRows  # sorted by portfolio and day
 
 
 class RepairedRollForward(RollForward):
     """Recomputes each portfolio from the start, or from its first snapshot, to its latest."""
 
     async def rewrites(self, reader: Session) -> Rewrites:  # noqa: ARG002  # nothing is read
-        """Return that all rows are computed again, from the start of the request on."""
+        """Return that all rows are computed again, since the start of the request."""
         start = self.request.start
         first = calendars.FIRST_DATE if start is None else calendars.day_of(start)
         return Rewrites(np.zeros((0, 16), dtype=np.uint8), Days.nulls(0), others=first)
@@ -76,7 +76,7 @@ class RepairedRollForward(RollForward):
         analysed: Analysed | None,
         analysis: Analysis | None,
     ) -> ComputedChunk:
-        """Return what a chunk writes: the rows from the first difference on."""
+        """Return the encoded rows of a chunk since the first difference."""
         chunk = loaded.chunk
         wrong = self._wrong_cells(loaded, rows, None if analysed is None else analysed.snapshot)
         counts = wrong > 0
@@ -100,7 +100,7 @@ class RepairedRollForward(RollForward):
     def _wrong_cells(
         self, loaded: ChunkLoad, rows: Rows, analytics: Mapping[str, Column] | None
     ) -> Int64:
-        """Return (n,) how many cells of each row are stored otherwise, or not at all."""
+        """Return (n,) the number of cells of each row that differ, or are not stored."""
         stored = cast("ExistingCells", loaded.existing).rows
         columns = columns_of(rows, self.figures)
         wrong = np.full(len(rows), len(columns), dtype=np.int64)
@@ -139,7 +139,7 @@ class RepairedRollForward(RollForward):
         known &= compare.differs(mine, Decimals(cents, CENTS))
         return Equities(np.ascontiguousarray(ids[known]), cents[known])
 
-    def _differences(  # what was found, by portfolio
+    def _differences(  # by portfolio
         self, kept: Rows, opening: Opening, chunk: Chunk, first: Int32, cells: Int64
     ) -> Differences:
         equities = self.equities(kept, opening.portfolio_id, chunk)

@@ -2,7 +2,7 @@
 
 `rollforward` holds the rules S1 to S14 of docs/semantics.md, and its names are those of this
 package. `legacy` holds the rules L1 to L34 of docs/legacy.md, under names of its own. `facts`,
-`one_close` and `values` are what both read and how both round.
+`one_close` and `values` define what both read and how both round.
 """
 
 from batchcore.reference.currencies import Rates as Rates

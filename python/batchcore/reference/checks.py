@@ -1,6 +1,6 @@
 """The checks of closes in plain fractions, rule by rule: slow and obviously right.
 
-The rules (C1, C2) are those of docs/semantics.md. What they leave open is decided here:
+The rules (C1, C2) are those of docs/semantics.md. Cases that they leave open are decided here:
 
 - Of several findings that fail a portfolio on one session, the first by name, then by symbol,
   is reported for it.
@@ -37,12 +37,12 @@ RATIOS: Final = (
     *(pair for n in WHOLE for pair in ((n, 1), (1, n))),
     *((3, 2), (5, 4), (2, 3), (4, 5)),
 )
-"""New shares for old ones of the splits that closes are compared with."""
+"""Quotients of the splits with which closes are compared: new and old shares."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Which checks are done, and their thresholds."""
+    """The action of each check, and the thresholds."""
 
     checks: Mapping[str, str] = field(default_factory=dict)
     max_move: Fraction = Fraction(1, 2)
@@ -50,15 +50,15 @@ class Rules:
     max_missing: Fraction = Fraction(1, 5)
 
     def action(self, name: str) -> str:
-        """Return what is done about the findings of a check."""
+        """Return the action for the findings of a check."""
         return self.checks.get(name, "report")
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something odd about the closes of a symbol from its `first` session of a run to its `last`.
+    """A finding about the closes of a symbol, from its `first` session of a run to its `last`.
 
-    `since` is the day on which a lot must be held too, if that matters.
+    `since` is the day on which a lot must also be held, if any.
     """
 
     name: str
@@ -86,10 +86,10 @@ def findings(
     closed: int | None = None,
     scales: Scales = DEFAULT_SCALES,
 ) -> tuple[Finding, ...]:
-    """Return what is odd about the closes, sorted by symbol, session and name.
+    """Return the findings about the closes, sorted by symbol, session and name.
 
-    ``days`` are sessions of the run, those of ``sessions``, that closes are expected of, and those
-    before; ``closed`` is the last session closed by now, where the run reaches it.
+    ``days`` are the sessions on which closes are expected, of the run (``sessions``) and before it;
+    ``closed`` is the last session closed by now, if the run reaches it.
     """
     search = _Search(days, sessions, rules, closed, prices.splits or NO_SPLITS, scales)
     found = []
@@ -102,7 +102,7 @@ def findings(
 
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """What the closes of each symbol are looked at by: the arguments of `findings`."""
+    """The arguments of `findings`, by which the closes of each symbol are checked."""
 
     days: Sequence[int]
     sessions: Sequence[int]
@@ -115,7 +115,7 @@ class _Search:
         return shown_close(close, self.scales.close)
 
     def changes(self, symbol: str, closes: Mapping[int, Decimal]) -> list[Finding]:
-        """Return what closes of neighbouring sessions look like."""
+        """Return the findings about closes of neighbouring sessions."""
         found = []
         for before, day in pairwise(self.days):
             if day < self.sessions[0] or before not in closes or day not in closes:
@@ -154,7 +154,7 @@ class _Search:
         return found
 
     def ahead(self, symbol: str, closes: Mapping[int, Decimal]) -> list[Finding]:
-        """Return the closes dated after the last session closed."""
+        """Return the closes dated after the last closed session."""
         if self.closed is None:
             return []
         dated = sorted(day for day in closes if day > self.closed)
@@ -189,9 +189,9 @@ def roll_forward_checked(
     scales: Scales = DEFAULT_SCALES,
     rates: Rates | None = None,
 ) -> Checked:
-    """Return the rows of a portfolio, and what the checks say of it by the findings of the run.
+    """Return the rows of a portfolio, and its findings among those of the run.
 
-    `expected` are the sessions that closes are expected of; None is all. Other arguments are those
+    `expected` are the sessions on which closes are expected; None is all. Other arguments are those
     of `roll_forward`.
     """
     lots = public_lots(portfolio, prices.splits, scales, converts=rates is not None)
@@ -231,7 +231,7 @@ def roll_forward_checked(
 def _met(
     held_lots: Sequence[_Lot], sessions: Sequence[int], found: Sequence[Finding]
 ) -> list[tuple[Finding, int]]:
-    """Return the findings whose symbols are held, and the first session on which one is."""
+    """Return the findings whose symbols are held, with the first such session."""
     met = []
     for finding in found:
         lots = [

@@ -1,10 +1,10 @@
-"""Rates between currencies, and what a lot in another currency is converted at (C6).
+"""Rates between currencies, and the rates of lots in other currencies (C6).
 
-A currency is a unit, such as GBP, and how many of it one is: 1, or 0.01 of a subunit such as GBX.
-What the rule leaves open is decided here:
+A currency is a unit, such as GBP, and a number of units: 1, or 0.01 for a subunit such as GBX.
+Cases that the rule leaves open are decided here:
 
-- A rate is above 0, at least 10^-12 and below 10^12, so that its inverse has a digit too. Another
-  is a `bad_rate`, and so are different ones of one pair and date; their date has no rate then.
+- A rate is above 0, at least 10^-12 and below 10^12, so that its inverse has a digit too. Any other
+  is a `bad_rate`, and so are different ones of one pair and date; such a date has no rate.
 - The rate of a subunit is fixed: rows of one are not read.
 - By way of the pivot, each leg is a pair or else its inverse, with a lookback of its own. The
   product is exact; where a leg is an inverse, there is one quotient, rounded once.
@@ -56,7 +56,7 @@ class Rates:
     issues: tuple[Issue, ...] = ()
 
     def rate(self, own: Currency, home: Currency | None, day: int) -> Decimal | None:
-        """Return what one of a currency is in another on a day; None without a rate."""
+        """Return the value of one unit of a currency in another on a day; None without a rate."""
         if home is None:
             return None
         with localcontext(EXACT):
@@ -105,8 +105,8 @@ def rates(
 ) -> Rates:
     """Return the usable rates among stored rows of base, quote, day and rate (C6).
 
-    Rows without base, quote or day, and those of subunits, say nothing. Bad rows are an issue if
-    their day is one of those `reported`, from the first to the last; None is any day.
+    Rows without base, quote or day, and those of subunits, are ignored. Bad rows are an issue if
+    their day is in the range `reported`; None is any day.
     """
     found: dict[tuple[str, str], dict[int, set[Decimal]]] = defaultdict(lambda: defaultdict(set))
     bad: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
@@ -133,7 +133,7 @@ def rates(
 
 
 def _pair(base: str | None, quote: str | None) -> tuple[str, str] | None:
-    """Return the units of a row that says something of two of them."""
+    """Return the units of a row with two different ones."""
     if {text_state(base), text_state(quote)} != {State.VALUE}:
         return None
     one, other = currency(base), currency(quote)
@@ -154,7 +154,7 @@ def _issues(
 
 
 def _fault(rate: Decimal | None, scale: int) -> str | None:
-    """Return what to say of a rate that is none, None for one."""
+    """Return the text about an unusable rate; None for a usable one."""
     if rate is None:
         return "NULL"
     if not rate.is_finite():

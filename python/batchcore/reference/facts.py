@@ -1,4 +1,4 @@
-"""Rows of the host's tables as the rules read them: both policies use these.
+"""Rows of the host's tables as the rules of both policies read them.
 
 Values are ``Decimal``, None for NULL; NaN and Infinity are Decimals like any other. Days are days
 since 1970-01-01, `INFINITE_DAY` for an infinite date of either sign, None for NULL.
@@ -23,7 +23,7 @@ OPTION_TYPES: Final = ("LC", "LP", "SC", "SP")
 
 @dataclass(frozen=True, slots=True)
 class Scales:
-    """Decimals after the point of the columns read; more by value are `not_representable`."""
+    """Decimals of the columns read; values with more are `not_representable`."""
 
     quantity: int = 4
     price: int = 4
@@ -55,8 +55,8 @@ class Beta:
 class Position:
     """A row of positions with its events and betas, as stored.
 
-    `last_price` and `betas` are read by the policy `legacy` alone, `currency` by `rollforward`
-    alone.
+    Only the policy `legacy` reads `last_price` and `betas`, and only `rollforward` reads
+    `currency`.
     """
 
     symbol: str | None
@@ -87,7 +87,7 @@ class Flow:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A row of portfolio_snapshots as stored before the run, as far as the rules read it."""
+    """A row of portfolio_snapshots as stored before the run, with the columns that rules read."""
 
     day: int
     equity: Decimal | None
@@ -101,7 +101,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """What every policy stores for a day: each column at its own scale, None for NULL."""
+    """The columns that every policy stores for a day, each at its own scale, None for NULL."""
 
     day: int
     equity_balance: Decimal
@@ -123,7 +123,7 @@ class Figures:
     num_short_positions: int
 
     def snapshot(self) -> Snapshot:
-        """Return what the next day goes on from."""
+        """Return the snapshot from which the next day continues."""
         return Snapshot(
             self.day,
             self.equity_balance,
@@ -137,7 +137,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """What a user should know about; each policy names those that it has, and their details."""
+    """An issue that a user should know about; each policy documents its names and details."""
 
     name: str
     symbol: str | None = None
@@ -147,10 +147,10 @@ class Issue:
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """The closes that count under a policy, by the symbol that it looks up, and their days.
+    """The closes that count under a policy, by the symbol that it looks up, with their days.
 
-    `market` makes it for `rollforward` (S2), `legacy.closes` for `legacy`. `refused` are closes
-    that are no valid ones, as an issue shows them.
+    `market` makes it for `rollforward` (S2), `legacy.closes` for `legacy`. `refused` are invalid
+    closes, as an issue shows them.
     """
 
     days: Mapping[str, tuple[int, ...]]
@@ -160,7 +160,7 @@ class Market:
     splits: Splits | None = None
 
     def latest(self, symbol: str, first: int, last: int) -> tuple[int, Decimal] | None:
-        """Return day and price of the latest close in ``[first, last]``, or None without one."""
+        """Return day and price of the latest close in ``[first, last]``; None without one."""
         days = self.days.get(symbol, ())
         found = bisect_right(days, last) - 1
         if found < 0 or days[found] < first:

@@ -1,23 +1,22 @@
-"""The executable specification of the policy `legacy`: what a host computes before it switches.
+"""The executable specification of the policy `legacy`: the figures of a host before it switches.
 
 Written to be obviously right, not fast. The rules (L1 to L34) are those of docs/legacy.md; a
-docstring names the one that it carries out. Everything is exact, in 160 digits with `Inexact`
-trapped, but what these rules round: *stored* values half away from zero, exposures half even to
-cents (L29), quotients to 28 significant digits (L22, L27, L33, L34), and what L28, L32, L33 and
-L34 compute in binary64, which is taken over as its shortest decimal text.
+docstring names the rule that it implements. Everything is exact, in 160 digits with `Inexact`
+trapped, except where these rules round: *stored* values half away from zero, exposures half even to
+cents (L29), quotients to 28 significant digits (L22, L27, L33, L34), and the binary64 results of
+L28, L32, L33 and L34, which are used as their shortest decimal texts.
 
-What the rules leave open is decided here:
+Cases that the rules leave open are decided here:
 
 - Upper case means the letters a to z (`values.upper`), for symbols and for classes alike.
-- Sums in binary64 go over positions in the order in which they are handed over.
+- Sums in binary64 run over positions in the given order.
 - Of several betas of a position with the newest `calc_date`, the largest counts.
 - A cached value below 0 means no price, as 0 does.
-- In L33 only NULL makes room for the entry price: a `last_price` of 0 is a price. The multiplier is
-  1 for the class `PRIVATE` spelt exactly so.
-- A sector whose values sum to 0 is there, with weight 0.0.
+- In L33 the entry price replaces only a NULL `last_price`: 0 is a price. The multiplier is 1 for
+  the class `PRIVATE` spelt exactly so.
+- A sector whose values sum to 0 is listed, with weight 0.0.
 - NULL amounts of events and flows are 0; NULL or infinite dates of them are on no session; a NULL
-  `entry_date` is not on or before any. Closes that are not finite or not representable are as if
-  not there.
+  `entry_date` is not on or before any. Closes that are not finite or not representable are ignored.
 - A NULL entry price where one is needed is no price: L27 leaves the position out of the sums, and
   the five columns of L33 and L34 have no value.
 - A portfolio fails on every day, as by L4, if a value of its positions that are not soft-deleted,
@@ -38,7 +37,7 @@ not_representable  of the position    the same
 out_of_range       None               ``<column> = <value>`` (L4)
 =================  =================  ==========================================================
 
-Of several faults the first by name, symbol and column is reported.
+If there are several faults, the first by name, symbol and column is reported.
 """
 
 from __future__ import annotations
@@ -75,7 +74,7 @@ if TYPE_CHECKING:
     from batchcore.reference.facts import Event, Flow, Position, Scales
 
 PREVIOUS_CLOSE_DAYS: Final = 10
-"""How many calendar days before D the previous close may be (L12)."""
+"""Maximum calendar days between D and the previous close (L12)."""
 
 RENAMED_SECTORS: Final = {
     "Basic Materials": "Materials",
@@ -89,7 +88,7 @@ _NO_NUMBER: Final = {
     State.NOT_REPRESENTABLE: "not_representable",
 }
 _ROUNDED_BELOW: Final = Decimal(10) ** 40
-"""No column holds as much; what is below it can be rounded in 160 digits."""
+"""Beyond any column; values below it can be rounded in 160 digits."""
 
 _QUOTIENT: Final = Context(prec=28, rounding=ROUND_HALF_EVEN)
 
@@ -105,9 +104,9 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Portfolio:
-    """A portfolio with all that belongs to it, soft-deleted positions too.
+    """A portfolio with all of its rows, soft-deleted positions included.
 
-    The order of rows plays no part but in sums of binary64 values (L32, L34).
+    The order of rows matters only in sums of binary64 values (L32, L34).
     """
 
     name: str
@@ -120,9 +119,9 @@ class Portfolio:
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What all portfolios of a run have in common.
+    """The inputs that all portfolios of a run share.
 
-    Days from `today` on are current (L32 to L34). `cached` prices take the place of closes by exact
+    Days on or after `today` are current (L32 to L34). `cached` prices replace closes by exact
     symbol and day; 0 means none (L16). `profiles` are by symbol as stored.
     """
 
@@ -136,7 +135,7 @@ class Shared:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row(Figures):
-    """What is stored for a day; `sector_exposure` maps sectors to binary64 weights."""
+    """The row of a day; `sector_exposure` maps sectors to binary64 weights."""
 
     portfolio_delta: Decimal | None = None
     portfolio_gamma: Decimal | None = None
@@ -153,10 +152,10 @@ class Row(Figures):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a run does to one portfolio, in the order of the days that were asked for.
+    """The result of a run for one portfolio, in the order of the requested days.
 
-    `failures` and their texts are one for each day that failed, `skipped` days whose complete
-    snapshot stands (L3), and `equity_balance` is the column afterwards (L7).
+    `failures` has one issue for each day that failed, `skipped` the days whose complete snapshot
+    stays (L3), and `equity_balance` is the column afterwards (L7).
     """
 
     rows: tuple[Row, ...]
@@ -167,7 +166,7 @@ class Result:
 
 
 class _DayError(Exception):
-    """A value for which a portfolio fails on a day (L4): name and detail of the issue."""
+    """A value by which a portfolio fails on a day (L4): name and detail of the issue."""
 
 
 def closes(
@@ -186,14 +185,14 @@ def closes(
 
 
 def chosen(portfolios: Iterable[Portfolio], asked: Collection[str] | None) -> list[Portfolio]:
-    """Return the portfolios that a run processes, of the names asked for; None is all (L1)."""
+    """Return the portfolios that a run processes, among the requested names; None is all (L1)."""
     return [one for one in portfolios if not one.deleted and (asked is None or one.name in asked)]
 
 
 def roll(
     portfolio: Portfolio, shared: Shared, days: Sequence[int], scales: Scales = DEFAULT_SCALES
 ) -> Result:
-    """Return what a run over `days`, in their order, does to one portfolio (L1 to L34)."""
+    """Return the result of a run over `days`, in their order, for one portfolio (L1 to L34)."""
     if portfolio.deleted:
         return Result((), (), (), (), portfolio.equity_balance)
     stored = {snapshot.day: snapshot for snapshot in portfolio.snapshots}
@@ -233,12 +232,12 @@ def contributions(
     previous: int | None,
     scales: Scales = DEFAULT_SCALES,
 ) -> tuple[Contribution, ...]:
-    """Return what each position added to the P&L of the days that were computed, exact (X7).
+    """Return the exact contribution of each position to the P&L of the computed days (X7).
 
-    Of positions that are active (L24) on the last day, or earned or realized on any. Days are those
-    with a row, ascending; one for a session, more for a range (X4). Without a `previous` one (L5)
-    positions earn nothing on the first (L11). Of deleted ones only the events are read (L17): a
-    quantity that is none is shown as 0.
+    Positions are those active (L24) on the last day, or with earned or realized amounts on any.
+    Days are those with a row, ascending; one for a session, more for a range (X4). Without a
+    `previous` one (L5) positions earn nothing on the first (L11). Only the events of deleted ones
+    are read (L17): an unusable quantity is shown as 0.
     """
     with localcontext(EXACT):
         found = []
@@ -375,7 +374,7 @@ def _row(portfolio: Portfolio, previous: Snapshot | None, shared: Shared, day: i
 
 
 def _stored(column: str, value: Decimal, scale: int, limit: Decimal) -> Decimal:
-    """Return a value as its column stores it; one that does not fit fails the day (L4)."""
+    """Return a value as its column stores it; a value that does not fit fails the day (L4)."""
     if value.is_finite() and abs(value) < _ROUNDED_BELOW:
         value = rounded(value, scale)
         if abs(value) < limit:
@@ -393,7 +392,7 @@ def _quotient(numerator: Decimal, denominator: Decimal) -> Decimal:
 
 
 def _readable(column: str, value: Decimal | None) -> Decimal | None:
-    """Return an amount that a day goes on from, in cents; one that cannot be read fails it."""
+    """Return an amount from which a day continues, in cents; an unreadable one fails the day."""
     name = _NO_NUMBER.get(cents_state(value, CENTS))
     if name is not None:
         raise _DayError(name, column)
@@ -401,7 +400,7 @@ def _readable(column: str, value: Decimal | None) -> Decimal | None:
 
 
 def _previous_equity(portfolio: Portfolio, previous: Snapshot | None) -> Decimal:
-    """Return what the day goes on from (L6)."""
+    """Return the equity from which the day continues (L6)."""
     if previous is not None:
         equity = _readable("equity_balance", previous.equity)
         if equity:
@@ -410,7 +409,7 @@ def _previous_equity(portfolio: Portfolio, previous: Snapshot | None) -> Decimal
 
 
 def _cumulative(column: str, previous: Snapshot | None, amount: Decimal) -> Decimal:
-    """Return what P has in a column of that name, and what the day adds (L21)."""
+    """Return the value of P in a column plus the amount of the day (L21)."""
     before = ZERO if previous is None else or_zero(_readable(column, getattr(previous, column)))
     return _money(column, before + amount)
 
@@ -426,7 +425,7 @@ def _signed(flow: Flow) -> Decimal:
 
 
 def _multiplier(position: Position) -> int:
-    """Return the shares that a unit of quantity stands for (L14)."""
+    """Return the shares per unit of quantity (L14)."""
     return OPTION_MULTIPLIER if position.position_type in OPTION_TYPES else 1
 
 
@@ -450,7 +449,7 @@ def _current_close(symbol: str, shared: Shared, day: int) -> Decimal | None:
 
 
 def _earned(position: Position, shared: Shared, day: int) -> Decimal:
-    """Return what one position earns on `day` by its closes (L8 to L16)."""
+    """Return the amount that one position earns on `day` by its closes (L8 to L16)."""
     if not _entered(position, day) or upper(position.investment_class or "") == "PRIVATE":
         return ZERO
     symbol = present(position.symbol)
@@ -461,7 +460,7 @@ def _earned(position: Position, shared: Shared, day: int) -> Decimal:
 
 
 def _price(position: Position, shared: Shared, day: int) -> Decimal | None:
-    """Return the price of an active position, None without one (L26, L27)."""
+    """Return the price of an active position; None without one (L26, L27)."""
     found = shared.prices.latest(upper(present(position.symbol)), -INFINITE_DAY, day)
     if found is not None and found[1] != 0:
         return found[1]
@@ -482,7 +481,7 @@ def _value(position: Position, shared: Shared, day: int) -> Decimal | None:
 
 
 def _text(value: float) -> Decimal:
-    """Return a binary64 value as its shortest decimal text has it."""
+    """Return a binary64 value as its shortest decimal text."""
     return Decimal(repr(value))
 
 
@@ -503,7 +502,7 @@ def _sum(values: Iterable[float]) -> float:
 
 
 def _beta(position: Position, shared: Shared) -> Decimal | None:
-    """Return the beta known of a position: its profile's, else its newest own (L32)."""
+    """Return the beta of a position: its profile's, or else its newest own (L32)."""
     profile = shared.profiles.get(present(position.symbol))
     if profile is not None and profile.beta is not None and profile.beta != 0:
         return profile.beta
@@ -547,7 +546,7 @@ def _size(position: Position) -> Decimal | None:
 
 
 def _sector(position: Position, profiles: Mapping[str, Profile]) -> str | None:
-    """Return the sector that a position counts in, None if it is left out (L33)."""
+    """Return the sector of a position; None if it is left out (L33)."""
     if position.investment_class in ("PRIVATE", "OPTIONS"):
         return "Unclassified"
     profile = profiles.get(upper(present(position.symbol)))

@@ -1,4 +1,4 @@
-"""Which of several rows of one symbol and date counts (S2): both policies begin with it."""
+"""The row that counts among several of one symbol and date (S2), for both policies."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def one_close(
 ) -> tuple[list[Price], tuple[Issue, ...]]:
     """Return at most one row of each symbol and day, and the issues `ambiguous_price`.
 
-    Of the sources, if any are declared, the first with a valid close counts, and no row of another.
-    Where no row has a valid close, the first by source counts: one that is finite and
-    representable before others, of these the lowest (S2).
+    If sources are declared, the first with a valid close counts, and no row of another. If no row
+    has a valid close, the first by source counts: a finite and representable one before others, and
+    the lowest of these (S2).
     """
     found: dict[tuple[str, int | None], list[tuple[int, Decimal | None]]] = defaultdict(list)
     for symbol, day, close, source in rows:
@@ -58,7 +58,7 @@ def one_close(
 
 
 def shown_close(close: Decimal, scale: int) -> str:
-    """Return a finite close as an issue shows it, without zeros at the end."""
+    """Return a finite close as an issue shows it, without trailing zeros."""
     return short(rounded(close, scale)) if representable(close, scale) else "not_representable"
 
 

@@ -1,33 +1,33 @@
 """The executable specification of the policy `rollforward`: plain `decimal`, rule by rule.
 
-Written to be obviously right, not fast. Tests, `verify` and the benches hold the native core to
-it, digit by digit. The rules (S1 to S14) are those of docs/semantics.md; a docstring names the one
-that it carries out. Everything but `r2`, `r6` and quotients of rates is exact: the decimal context
-has 160 digits and traps `Inexact`.
+Written to be obviously right, not fast. Tests, `verify` and the benches compare the native core
+with it, digit by digit. The rules (S1 to S14) are those of docs/semantics.md; a docstring names the
+rule that it implements. Everything except `r2`, `r6` and quotients of rates is exact: the decimal
+context has 160 digits and traps `Inexact`.
 
-`facts` says what values and days are. A blank is the space character (0x20) alone, and only the
-letters a to z have an upper case.
+`facts` defines values and days. A blank is the space character (0x20) only, and only the letters a
+to z have an upper case.
 
-What the rules leave open is decided here:
+Cases that the rules leave open are decided here:
 
 - A position with several faults has one issue, the first of `missing_value`,
   `unknown_position_type`, `non_finite`, `not_representable`, `missing_entry_price`,
   `blank_symbol`; among columns the first in the order symbol, quantity, entry_price, entry_date,
   exit_price, exit_date, expiration_date, market_value, investment_class, currency.
-- A position type that is no UTF-8 is an `unknown_position_type`.
-- Only what a rule reads is judged: exit_price if exit_date is set, expiration_date for LC, LP, SC
-  and SP, market_value if PRIVATE; the opening equity if no snapshot takes its place; of a snapshot
-  what S5 takes from it.
+- A position type that is not UTF-8 is an `unknown_position_type`.
+- Only values that a rule reads are checked: exit_price if exit_date is set, expiration_date for LC,
+  LP, SC and SP, market_value if PRIVATE; the opening equity if no snapshot takes its place; of a
+  snapshot what S5 takes from it.
 - An entry_price that is NULL is a `missing_entry_price`, NaN is `non_finite`.
 - Event lots that end before they start are `end_before_start`. `closed_twice` counts the events
   that made a lot, no others.
 - `exit_unpriced` and `expired` are reported on the session whose P&L counts the lot, if its row
   is written; an expired lot is only `expired`. All other issues of positions, events and flows
   are reported in every run that has a session for the portfolio, failed or not.
-- On a PRIVATE lot a price counts only above 0, for options too; without one it is
-  `exit_unpriced`, or `expired`.
-- A session that fails (S10, C7) has no other issue than `out_of_range` or `fx_missing`. A rate that
-  is missing comes before a value out of range, and of several the first by pair and date.
+- For a PRIVATE lot a price counts only above 0, for options too; without one it is `exit_unpriced`,
+  or `expired`.
+- A session that fails (S10, C7) has no issue other than `out_of_range` or `fx_missing`. A missing
+  rate, the first by pair and date, comes before a value out of range.
 - Marks are counted over the public lots held.
 - Flows may be stored with more than 2 decimals: their sum over `(s, t]` is rounded, and so is that
   of S5. An equity or a cumulative amount with more than 2 decimals is `not_representable`.
@@ -144,14 +144,14 @@ MONEY_COLUMNS: Final = (
     "net_exposure",
     "cash_value",
 )
-"""In the order in which S10 judges them; the first that does not fit is named."""
+"""The columns in the order in which S10 checks them; the first that does not fit is named."""
 
 
 @dataclass(frozen=True, slots=True)
 class Portfolio:
-    """A portfolio with all that belongs to it; the order of rows plays no part.
+    """A portfolio with all of its rows, in any order.
 
-    Positions are all, soft-deleted ones too, snapshots the complete ones, each on a day of its own.
+    Positions include soft-deleted ones; snapshots are the complete ones, at most one a day.
     """
 
     id: str
@@ -164,9 +164,9 @@ class Portfolio:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row(Figures):
-    """What is written for a session: 2 decimals each, `daily_return` 6 or None.
+    """The row of a session: 2 decimals each, `daily_return` 6 or None.
 
-    `unrealized_pnl`, ``r2(U(t))``, is no column of the table. `marks` are public lots held by
+    `unrealized_pnl`, ``r2(U(t))``, is not a column of the table. `marks` are public lots held by
     status of their mark, in the order of `units.Mark`.
     """
 
@@ -187,8 +187,8 @@ class Result:
 class _Lot:
     """A signed quantity of one symbol, held from `start` (included) to `end` (excluded).
 
-    `position` is the row of the position that it is of, `splits` are those that restate it, `basis`
-    is what its quantity is stated in, and `foreign` its currency where that is not the portfolio's.
+    `position` is the row of its position, `splits` are those that restate it, `basis` is that of
+    its quantity, and `foreign` its currency if that is not the portfolio's.
     """
 
     position: int
@@ -221,22 +221,22 @@ class _Lot:
         return self.splits.quantity(self.symbol, self.quantity, self.basis, basis)
 
     def amount(self, mark: Marked) -> Decimal:
-        """Return what the lot is worth at a mark, in its own currency (C4)."""
+        """Return the value of the lot at a mark, in its own currency (C4)."""
         if mark.day is None:
             return self.dealt_amount(self.entry_price, self.start)
         return mark.price * self.quantity_at(self.splits.of_close(mark.day)) * self.multiplier
 
     def dealt_amount(self, price: Decimal, day: int) -> Decimal:
-        """Return what it was worth at its entry or exit price, in its own currency (C4)."""
+        """Return its value at its entry or exit price, in its own currency (C4)."""
         return price * self.quantity_at(self.splits.of_position(day)) * self.multiplier
 
 
 @dataclass(frozen=True, slots=True)
 class _Marks:
-    """The marks of lots (S4), and what they are worth in the portfolio's currency (C6).
+    """The marks of lots (S4), and their values in the portfolio's currency (C6).
 
-    `rates` are None where all amounts are taken to be in that, `home`. `lacking` has pair and day
-    of each rate that an amount needed and that there is not: what was computed is then nothing.
+    `rates` are None if all amounts are in that currency, `home`. `lacking` has pair and day of each
+    missing rate that an amount needed: the results are then unusable.
     """
 
     prices: Market
@@ -258,13 +258,13 @@ class _Marks:
         return Marked(close, priced, Mark.LOOKBACK if recent else Mark.STALE, rate)
 
     def _rate(self, lot: _Lot, day: int) -> Decimal | None:
-        """Return what the lot's currency is in the portfolio's on a day; None without a rate."""
+        """Return the rate of the lot's currency in the portfolio's on a day; None without one."""
         if lot.foreign is None or self.rates is None:
             return ONE
         return self.rates.rate(lot.foreign, self.home, day)
 
     def _worth(self, lot: _Lot, amount: Decimal, day: int) -> Decimal:
-        """Return an amount in a lot's currency at the rate of a day (C6); 0 where that lacks."""
+        """Return an amount in a lot's currency at the rate of a day (C6); 0 without one."""
         if lot.foreign is None:
             return amount
         rate = self._rate(lot, day)
@@ -275,18 +275,18 @@ class _Marks:
         return amount * rate
 
     def _entry_value(self, lot: _Lot) -> Decimal:
-        """Return what a lot was bought for."""
+        """Return the entry value of a lot."""
         return self._worth(lot, lot.dealt_amount(lot.entry_price, lot.start), lot.start)
 
     def earned(self, lot: _Lot, day: int) -> Decimal:
-        """Return what a lot held has earned by `day`, nothing without a close: ``V(day)`` (S6)."""
+        """Return what a lot held has earned by `day`, 0 without a close: ``V(day)`` (S6)."""
         mark = self.of(lot, day)
         if mark.status == Mark.UNPRICED:
             return ZERO
         return self._worth(lot, lot.amount(mark), day) - self._entry_value(lot)
 
     def realized(self, lot: _Lot) -> Decimal:
-        """Return what a closed lot adds to ``R`` (S6, S3)."""
+        """Return the amount that a closed lot adds to ``R`` (S6, S3)."""
         if lot.realized is not None:
             return lot.realized
         end = present(lot.end)
@@ -307,7 +307,7 @@ class _Marks:
         From the mark on `before`, or the entry, to the mark on `day`, or the exit, each on its own
         quantity (C4), at the rate that counts at the beginning.
         """
-        begins = self.of(lot, before)  # before its start there is no mark but the entry price
+        begins = self.of(lot, before)  # before its start the only mark is the entry price
         if lot.held(day):
             ends_at = lot.amount(self.of(lot, day))
         elif lot.exit_price is not None:
@@ -323,7 +323,7 @@ def market(
     scales: Scales = DEFAULT_SCALES,
     splits: Splits | None = None,
 ) -> Market:
-    """Return the valid closes among `prices`, those refused, and the issues `duplicate_price`.
+    """Return the valid closes among `prices`, the refused ones, and the issues `duplicate_price`.
 
     Prices are symbol as stored, day and close; symbol and day together are unique (S2). One issue
     for each normalised symbol with duplicates: `symbol` is the normalised one, `day` the first date
@@ -374,14 +374,14 @@ def roll_forward(
     """Return the rows of `portfolio` for `sessions`, and its issues (S3 to S10, C6, C7).
 
     Args:
-        portfolio: With all rows that belong to it.
+        portfolio: Portfolio with all of its rows.
         prices: From `market`.
-        sessions: Those to write, ascending, without a gap in the calendar (S13). Without any,
-            nothing is judged and there are no issues.
+        sessions: Sessions to write, ascending, without a gap in the calendar (S13). Without any,
+            nothing is checked and there are no issues.
         lookback_days: Age in calendar days up to which a mark is a hit (S4).
-        scales: Of the columns read.
-        fails_from: The session from which on a check of prices fails it (C2).
-        rates: None takes all amounts to be in the portfolio's currency.
+        scales: Scales of the columns read.
+        fails_from: The session from which a check of prices fails it (C2).
+        rates: None means that all amounts are in the portfolio's currency.
     """
     if not sessions:
         return Result((), (), failed=False)
@@ -423,11 +423,11 @@ def contributions(
     scales: Scales = DEFAULT_SCALES,
     rates: Rates | None = None,
 ) -> tuple[Contribution, ...]:
-    """Return what each lot added to the P&L from `previous` to `session` (X1, X4, C8), exact.
+    """Return the exact contribution of each lot from `previous` to `session` (X1, X4, C8).
 
-    Of lots held on `previous` or `session`, or ended between; by position, in the order of S3.
-    `previous` is None for a baseline, whose lots are listed without a contribution (X3). A lot that
-    lacks a rate has no amounts. Other arguments are those of `roll_forward`.
+    Lots are those held on `previous` or `session`, or ended in between; by position, in the order
+    of S3. `previous` is None for a baseline, whose lots are listed without a contribution (X3). A
+    lot that lacks a rate has no amounts. Other arguments are those of `roll_forward`.
     """
     with localcontext(EXACT):
         found, home = [], currency(portfolio.currency)
@@ -450,7 +450,8 @@ def contributions(
                 realized = value = None
             elif previous is not None and realized is not None:
                 change = earned
-                # what an event realized is the portfolio's, and has no other part
+                # the realized amount of an event is in the portfolio's currency, and has no other
+                # part
                 price_effect = change + realized
                 if lot.realized is None or not ended:
                     price_effect = marks.price_effect(lot, previous, session)
@@ -477,7 +478,7 @@ def contributions(
 
 
 def _on_basis(lot: _Lot, mark: Marked | None, day: int, scales: Scales) -> Marked | None:
-    """Return a mark that is a close on the basis of `day` (C5)."""
+    """Return a mark that is a close, on the basis of `day` (C5)."""
     if mark is None or mark.day is None:
         return mark
     bases = lot.splits.of_close(mark.day), lot.splits.of_close(day)
@@ -506,7 +507,7 @@ def public_lots(
 
 
 def _refused(lots: Iterable[_Lot], prices: Market, sessions: Sequence[int]) -> list[Issue]:
-    """Return the closes of public lots held on sessions that are no valid ones (S2)."""
+    """Return the invalid closes of public lots on sessions on which they are held (S2)."""
     found: dict[str, dict[int, str]] = defaultdict(dict)
     for lot in lots:
         refused = {} if lot.private else prices.refused.get(lot.symbol, {})
@@ -589,7 +590,7 @@ def _quantity_state(position: Position, scales: Scales, own: Splits) -> State:
 def _position_fault(
     position: Position, scales: Scales, own: Splits, *, converts: bool
 ) -> tuple[str, str] | None:
-    """Return issue and column for which a whole position is left out, or None (S3)."""
+    """Return issue and column by which a whole position is left out, or None (S3)."""
     symbol = ("symbol", text_state(position.symbol))
     kind = ("position_type", text_state(position.position_type))
     quantity = ("quantity", _quantity_state(position, scales, own))
@@ -636,9 +637,9 @@ def _event_fault(event: Event, position: Position, scales: Scales, own: Splits) 
 def _lots(
     portfolio: Portfolio, scales: Scales, issues: list[Issue], splits: Splits, *, converts: bool
 ) -> list[_Lot]:
-    """Return the lots of all positions; what is left out or odd goes to `issues` (S3).
+    """Return the lots of all positions, and add issues to `issues` (S3).
 
-    Where it `converts`, those in another currency than the portfolio's are foreign (C6).
+    If it `converts`, lots in a currency other than the portfolio's are foreign (C6).
     """
     home, lots = currency(portfolio.currency), list[_Lot]()
     for row, position in enumerate(portfolio.positions):
@@ -710,7 +711,7 @@ def _event_lots(position: Position, lot: _Lot, scales: Scales, issues: list[Issu
 def _lots_left(
     position: Position, lot: _Lot, events: Iterable[_Lot], scales: Scales, issues: list[Issue]
 ) -> list[_Lot]:
-    """Return the lot of what its lots from events have left of a position, if any (S3)."""
+    """Return the lot that remains of a position after its events, if any (S3)."""
     if lot.quantity == 0:
         return []
     if lot.private:
@@ -772,9 +773,9 @@ def _start(
     scales: Scales,
     issues: list[Issue],
 ) -> Snapshot | None:
-    """Return what session `first` goes on from, or None if that fails the portfolio (S5).
+    """Return the row from which session `first` continues; None if the portfolio fails (S5).
 
-    That is the row of `s`; on a baseline a row of its own day that has the opening equity.
+    It is the row of `s`; for a baseline a row of its own day with the opening equity.
     """
 
     def readable(**columns: Decimal | None) -> bool:
@@ -812,12 +813,12 @@ def _start(
 
 
 def _unrealized(lots: Iterable[_Lot], day: int, marks: _Marks) -> Decimal:
-    """Return ``U(day)``: what the public lots held have earned since entry (S6)."""
+    """Return ``U(day)``, the amount that the public lots held have earned since entry (S6)."""
     return sum((marks.earned(lot, day) for lot in lots if lot.held(day)), ZERO)
 
 
 def _closing_issue(lot: _Lot, day: int) -> Issue | None:
-    """Return what is odd about the end of a lot that counts on session `day` (S3)."""
+    """Return the issues of the end of a lot that counts on session `day` (S3)."""
     if lot.expires:
         return Issue("expired", lot.stored_symbol, day, "expiration_date")
     if lot.realized is None and lot.exit_price is None:
@@ -834,7 +835,7 @@ def _row(
     *,
     issues: list[Issue],
 ) -> Row:
-    """Return the row of session `day` (S5 to S9), its return judged by S10."""
+    """Return the row of session `day` (S5 to S9), with its return checked by S10."""
     equity, unrealized = present(previous.equity), r2(_unrealized(lots, day, marks))
     if previous.day == day:  # the baseline
         daily_pnl = realized = r2(ZERO)
@@ -903,11 +904,11 @@ def coverage(
 ) -> dict[int, Fraction]:
     """Return the coverage of each session, 0 to 1 (S12).
 
-    Symbols with a valid close on the session, divided by those with one on it or in the
-    `lookback_days` days before; if there are none of either, 0 where any of them had one earlier,
-    else 1. The symbols are those of the run's positions that are not soft-deleted, as stored,
-    PRIVATE ones too. Under the calendar `daily` a session without a valid close of any symbol of
-    the price table is not checked, and left out of the result.
+    It is the number of symbols with a valid close on the session, divided by those with one on it
+    or in the `lookback_days` days before; without either, 0 if any of them had one earlier, else 1.
+    The symbols are those of the run's positions that are not soft-deleted, as stored, PRIVATE ones
+    too. Under the calendar `daily` a session without a valid close of any symbol in the price table
+    is not checked, and not in the result.
     """
     wanted = {normalised(symbol) for symbol in symbols if symbol is not None}
     priced = {day for days in prices.days.values() for day in days}
@@ -926,13 +927,13 @@ def coverage(
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What a run does to the rows of one portfolio."""
+    """The effect of a run on the rows of one portfolio."""
 
-    sessions: tuple[int, ...] = ()  # those written, ascending
+    sessions: tuple[int, ...] = ()  # sessions written, ascending
     previous: int | None = None  # `s` of the first; None if that is the baseline, or without any
-    in_place: tuple[int, ...] = ()  # those of `sessions` that have a row already: it is taken over
+    in_place: tuple[int, ...] = ()  # those of `sessions` with a row already, which is replaced
     gaps: tuple[int, ...] = ()  # of the range, skipped, without a complete snapshot
-    off_session: tuple[int, ...] = ()  # dates of rows that are no session
+    off_session: tuple[int, ...] = ()  # dates of rows that are not sessions
     exists: int | None = None  # under `error` the first of the range with a complete snapshot
 
 
@@ -943,7 +944,7 @@ def span(
     end: int,
     on_existing: Literal["skip", "replace", "error"] = "skip",
 ) -> Span:
-    """Return what a run over ``[start, end]`` does to the rows of one portfolio (S13, S5).
+    """Return the effect of a run over ``[start, end]`` on the rows of one portfolio (S13, S5).
 
     Rows off session are reported from `start` to `end` or the last session written, whichever is
     later. `calendar` has the sessions from the first row to `end` or the last row at least.

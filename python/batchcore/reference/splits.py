@@ -1,4 +1,4 @@
-"""Splits in plain fractions: which rows count (C3), and quantities from one basis to another (C4).
+"""Splits in plain fractions: the valid rows (C3), and quantities from one basis to another (C4).
 
 The *basis* of a quantity or a price is a day: the shares are those that traded on it. A split is
 between two bases if its ex-date is after the first and not after the second. `CURRENT` is the basis
@@ -35,9 +35,9 @@ QUANTITY_SCALE: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """The splits that count: normalised symbol -> ex-date -> new shares for an old one.
+    """The valid splits: normalised symbol -> ex-date -> new shares for an old one.
 
-    Closes are stated `as_traded` or `adjusted`, quantities `as_entered` or `current`.
+    Closes are `as_traded` or `adjusted`, quantities `as_entered` or `current`.
     """
 
     price_basis: str
@@ -50,47 +50,47 @@ class Splits:
         return day if self.price_basis == "as_traded" else CURRENT
 
     def of_position(self, day: int) -> int:
-        """Return the basis of what a host stores of a position at `day`."""
+        """Return the basis of the values that a host stores for a position at `day`."""
         return day if self.quantity_basis == "as_entered" else CURRENT
 
     def between(self, symbol: str, basis: int, other: int) -> Iterator[tuple[int, Fraction]]:
-        """Give ex-date and quotient of each split between two bases."""
+        """Yield ex-date and quotient of each split between two bases."""
         for day, quotient in sorted(self.quotients.get(symbol, {}).items()):
             if basis < day <= other:
                 yield day, quotient
 
     def of_option(self, symbol: str) -> str:
-        """Return the symbol whose splits count for an option: its own, or else its underlying."""
+        """Return the symbol whose splits apply to an option: its own, or else its underlying."""
         return symbol if symbol in self.quotients else underlying(symbol) or symbol
 
     def factor(self, symbol: str, basis: int, other: int) -> Fraction:
-        """Return how many shares on the `other` basis are one on `basis`."""
+        """Return the number of shares on the `other` basis that equal one on `basis`."""
         if other < basis:
             return 1 / self.factor(symbol, other, basis)
         return math.prod((one for _, one in self.between(symbol, basis, other)), start=Fraction(1))
 
     def between_closes(self, symbol: str, before: int, day: int) -> Fraction:
-        """Return how many shares of a close of `day` are one of a close of `before`."""
+        """Return the number of shares of a close of `day` that equal one of a close of `before`."""
         return self.factor(symbol, self.of_close(before), self.of_close(day))
 
     def quantity(self, symbol: str, quantity: Decimal, basis: int, other: int) -> Decimal:
-        """Return a quantity on another basis, rounded once (C4), but on the same one."""
+        """Return a quantity on another basis, rounded once (C4); unchanged on the same one."""
         if symbol not in self.quotients:
             return quantity
         factor = self.factor(symbol, basis, other)
         return quantity if factor == 1 else half_away(Fraction(quantity) * factor, QUANTITY_SCALE)
 
     def price(self, symbol: str, price: Decimal, basis: int, other: int, scale: int) -> Decimal:
-        """Return a price on another basis, to so many decimals, but on the same one."""
+        """Return a price on another basis, rounded to some decimals; unchanged on the same one."""
         factor = self.factor(symbol, other, basis)
         return price if factor == 1 else half_away(Fraction(price) * factor, scale)
 
     def fits(self, symbol: str, quantity: Decimal, basis: int, start: int, scale: int) -> bool:
         """Return whether a quantity is representable on every basis from `start` on (C4).
 
-        At the `scale` of its column, or at the decimals that it is rounded to. The product of all
-        splits of the symbol up to each ex-date must have at most 38 digits above and below the
-        line.
+        It may be so at the `scale` of its column, or at the decimals to which it is rounded. The
+        product of all splits of the symbol up to each ex-date must have at most 38 digits above and
+        below the line.
         """
         others = [start, *(day for day, _ in self.between(symbol, start, CURRENT))]
         quotients = [quotient for _, quotient in sorted(self.quotients.get(symbol, {}).items())]
@@ -113,7 +113,7 @@ def splits(
     *,
     scale: int = QUANTITY_SCALE,
 ) -> Splits:
-    """Return the splits that count, and `bad_split` of rows that do not (C3).
+    """Return the valid splits, and `bad_split` for other rows (C3).
 
     Rows are symbol as stored, ex-date, new and old shares, in any order.
     """
@@ -143,14 +143,14 @@ def splits(
 
 
 def half_away(value: Fraction, scale: int) -> Decimal:
-    """Return a fraction to `scale` decimals, half away from zero; exact, however large it is."""
+    """Return a fraction to `scale` decimals, half away from zero; exact for any size."""
     units = math.floor(abs(value) * 10**scale + Fraction(1, 2))
     sign = "-" if value < 0 and units else ""
     return Decimal(f"{sign}{units}E-{scale}")
 
 
 def ratio(quotient: Fraction) -> str:
-    """Return a split as issues show it."""
+    """Return a split in the form of issues."""
     return f"{quotient.numerator} for {quotient.denominator}"
 
 
@@ -161,7 +161,7 @@ def _date_fault(day: int | None) -> str | None:
 
 
 def _fault(column: str, value: Decimal | None, scale: int) -> str | None:
-    """Return a column of shares that is not above 0, or no number, with what it has."""
+    """Return a column of shares that is not a number above 0, with its value."""
     if value is None:
         return f"{column} = NULL"
     if not value.is_finite():

@@ -1,4 +1,4 @@
-"""What a symbol returned over the periods of portfolios (W5)."""
+"""The returns of a symbol over the periods of portfolios (W5)."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """A symbol that portfolios are compared with, trimmed and upper-cased."""
+    """A symbol with which portfolios are compared, trimmed and upper-cased."""
 
     symbol: str
     settings: Settings
 
     @classmethod
     def of(cls, symbol: str, settings: Settings) -> Benchmark:
-        """Return the benchmark of a symbol in any spelling; raise if it is blank."""
+        """Return the benchmark of a symbol in any spelling; raise an error if it is blank."""
         if not isinstance(symbol, str) or not symbol.strip(" "):
             raise ConfigError(f"benchmark is {symbol!r}, expected a symbol", "benchmark")
         return cls(normalised(symbol), settings)
@@ -48,7 +48,7 @@ class Benchmark:
     async def beside(
         self, session: Session, catalog: Catalog, performance: Performance
     ) -> Performance:
-        """Return a performance with the returns of the symbol; raise if it has no close at all."""
+        """Return a performance with the returns of the symbol, which must have a close."""
         there = performance.start.state == State.VALUE
         days = (performance.start.values[there], performance.end.values[there])
         wanted = distinct(np.concatenate(days))
@@ -93,7 +93,7 @@ class Benchmark:
         )
 
     def _closes(self, prices: Prices, market: Market) -> Mapping[int, Decimal]:
-        """Return the mark of the symbol on each session that it has one on (S2, S4).
+        """Return the mark of the symbol on each session with one (S2, S4).
 
         All are of the same shares (C5).
         """

@@ -1,4 +1,4 @@
-"""Performance of some portfolios: their chains, and what each period of them comes to."""
+"""Performance of some portfolios: their chains, and the result of each period."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ if TYPE_CHECKING:
 DAYS_A_YEAR: Final = 365
 SESSIONS_A_YEAR: Final = 252
 INFLOWS: Final = ("end", "start")
-"""When contributions of a session are taken to have come (W1)."""
+"""The time of the contributions of a session (W1)."""
 
 NO_TWR: Final = "no time-weighted return"
 NO_MWR: Final = "no money-weighted return"
 
 _MOST: Final = 1 << 61
-"""Amounts of which two add up within 64 bits."""
+"""Limit of amounts of which two add up within 64 bits."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -71,7 +71,7 @@ class Chain:
 
 
 class DatedFlows(Frame):
-    """Flows that count, by their keys of portfolio and day; contributions are above 0."""
+    """Flows that count, by keys of portfolio and day; contributions are above 0."""
 
     key: Int64
     day: Int32
@@ -89,7 +89,7 @@ def chain_of(ids: Ids, rows: ChainRows, flows: Flows, calendar: Calendar) -> Cha
     stored = [rows.equity, rows.pnl, rows.flow]
     if not (kept.all() and (key[1:] > key[:-1]).all()):
         order = np.flatnonzero(kept)
-        # rows come in runs, by date or by portfolio, which this sort merges
+        # rows are partly sorted, by date or by portfolio, which this sort merges
         order = order[np.argsort(key[order], kind="stable")]
         day, portfolio, key, place = day[order], portfolio[order], key[order], place[order]
         stored = [column.take(order) for column in stored]
@@ -127,7 +127,7 @@ def _places(calendar: Calendar, days: Int32) -> Int64:
         return np.full(len(days), -1)
     places = np.full(int(known[-1]) - int(known[0]) + 2, -1)
     places[known - known[0]] = np.arange(len(known))
-    # what is outside falls on the day after the last, which is no session
+    # days outside fall on the day after the last, which is not a session
     since = days.astype(np.int64) - known[0]
     since[(since < 0) | (since >= len(places))] = len(places) - 1
     found: Int64 = places[since]
@@ -163,13 +163,13 @@ def _rounded(amounts: Int64, unit: int) -> Int64:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Spans:
-    """Periods of portfolios as rows of a chain; of several that are the same there is one."""
+    """Periods of portfolios as spans of a chain; equal ones occur once."""
 
     # (q,) of each portfolio and period
     portfolio: Int64  # row of the chunk
-    late: Bools  # whether the period begins with the first row for want of an earlier one
+    late: Bools  # whether the period begins with the first row because there is no earlier one
     eve: Int64  # day before its first
-    span: Int64  # row of the following, -1 where no session is in it
+    span: Int64  # row of the following, -1 if it contains no session
     # (k,) of each span
     base: Int64  # row where it begins
     last: Int64  # row of its last session
@@ -291,7 +291,7 @@ def performance_of(
 
 
 def basis_of(chain: Chain, inflows: str) -> Int64:
-    """Return what each session's P&L is a return on (W1), 0 where it has no return."""
+    """Return the amount on which each session's return is based (W1), 0 where it has no return."""
     before = np.zeros(len(chain), dtype=np.int64)
     state = np.full(len(chain), State.NULL, dtype=np.uint8)
     before[1:], state[1:] = chain.equity.values[:-1], chain.equity.state[:-1]
@@ -321,7 +321,7 @@ def _note_gaps(chain: Chain, spans: Spans, reasons: Reasons, calendar: Calendar)
 
 
 def _note_missing(chain: Chain, reasons: Reasons, missing: Int64) -> None:
-    """Say why a session has no return (W1), of spans of which nothing was said."""
+    """Set the reason why a session has no return (W1), for spans without another reason."""
 
     def text(span: int) -> str:
         row = int(missing[span])
@@ -340,7 +340,7 @@ def _note_missing(chain: Chain, reasons: Reasons, missing: Int64) -> None:
 
 
 def _note_flows(chain: Chain, spans: Spans, reasons: Reasons) -> None:
-    """Say where flows are not those of the stored rows."""
+    """Set the reason where flows differ from those of the stored rows."""
     differing = np.flatnonzero(chain.differs)
     if len(differing) == 0:
         return
@@ -438,7 +438,7 @@ def _of_spans(column: Any, span: Int64) -> Any:  # noqa: ANN401  # the type give
 
 
 def _reason_texts(chain: Chain, spans: Spans, reasons: Reasons) -> list[str | None]:
-    """Return what there is to say of each portfolio and period; None where there is nothing."""
+    """Return the reason of each portfolio and period; None where there is none."""
     found: list[str | None] = [None] * len(spans.span)
     has_reason = np.isin(spans.span, [-1, *reasons]) | spans.late
     has_rows = np.diff(chain.begins) > 0

@@ -1,7 +1,7 @@
-"""Money-weighted returns: the rate at which what was paid in is worth what came out (W3).
+"""Money-weighted returns: the rate at which payments in equal payments out (W3).
 
-Rates are logarithms here, ``u = ln(1 + x)`` a year, so that no rate is too close to -1 to be told
-from it: what is looked for are the zeros of ``sum(amount * exp(-u * years))``.
+Rates are logarithms here, ``u = ln(1 + x)`` a year, so that rates close to -1 are distinguishable:
+they are the zeros of ``sum(amount * exp(-u * years))``.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 DAYS_A_YEAR: Final = 365
 HIGHEST: Final = float(np.log(1001))
-"""The logarithm of a rate of 1000 a year, from which on none counts."""
+"""The logarithm of a rate of 1000 a year, the upper limit."""
 
 ITERATIONS: Final = 40
 TOLERANCE: Final = 1e-12
 NOISE: Final = 1e-9
-"""What a sum of amounts may be off by, as a share of their sizes."""
+"""Allowed error of a sum of amounts, as a share of their sizes."""
 
 
 class Found(IntEnum):
@@ -62,14 +62,14 @@ class CashFlows:
 
     @property
     def counts(self) -> Int64:
-        """How many amounts each period has."""
+        """The number of amounts of each period."""
         return np.diff(self.first, append=len(self.amount))
 
 
 def closed_rates(before: Floats, after: Floats, days: Int64) -> tuple[Floats, Bytes]:
-    """Return the rates of periods without flows, and what was `Found`: the closed form.
+    """Return the rates of periods without flows, and what was `Found`, in closed form.
 
-    Of the equities before and after, with 1 day or more between the two.
+    From the equities before and after, with at least 1 day in between.
     """
     known = before * after > 0
     ratio = np.divide(after, before, out=np.ones_like(after), where=known)
@@ -82,9 +82,9 @@ def closed_rates(before: Floats, after: Floats, days: Int64) -> tuple[Floats, By
 def rates(flows: CashFlows) -> tuple[Floats, Bytes]:
     """Return the rate of each period, and what was `Found`.
 
-    All at once by Newton's method. A rate that it finds is the only one if everything until the
-    last amount, compounded at it, stays on one side of 0 (Soper); the others are looked for one by
-    one, between the extremes of their sums.
+    All are computed at once by Newton's method. A rate found is the only one if the balance before
+    the last amount, compounded at it, stays on one side of 0 (Soper); the others are searched one
+    by one, between the extremes of their sums.
 
     Raises:
         ConfigError: SciPy is missing (extra `analytics`).
@@ -94,7 +94,7 @@ def rates(flows: CashFlows) -> tuple[Floats, Bytes]:
     """
     optimize = _optimize()
     rate, is_only = np.zeros(len(flows.first)), np.zeros(len(flows.first), dtype=np.bool_)
-    if len(flows.first) > 1:  # of one alone `newton` makes no array
+    if len(flows.first) > 1:  # for a single one `newton` returns no array
         rate, is_only = _by_newton(flows, optimize)
     rate = np.where(is_only & (rate < HIGHEST), rate, np.nan)
     found = np.where(np.isnan(rate), Found.NO_RATE, Found.RATE).astype(np.uint8)
@@ -118,8 +118,7 @@ def _optimize() -> Any:  # noqa: ANN401  # a module without types
 def _by_newton(flows: CashFlows, optimize: Any) -> tuple[Floats, Bools]:  # noqa: ANN401
     """Return a rate of each period, and whether it is one, and the only one.
 
-    The zero of ``ln(paid out) - ln(paid in)``, both discounted: of a portfolio that is nearly a
-    line.
+    It is the zero of ``ln(paid out) - ln(paid in)``, both discounted, which is nearly linear.
     """
     amount, years, counts = flows.amount, flows.years, flows.counts
     paid_out, paid_in = np.maximum(amount, 0), np.maximum(-amount, 0)
@@ -131,7 +130,7 @@ def _by_newton(flows: CashFlows, optimize: Any) -> tuple[Floats, Bools]:  # noqa
     def value(rate: Floats) -> Floats:
         nonlocal left
         left -= 1
-        if not left:  # it would warn of the rates that it has not found, which are told below
+        if not left:  # it would warn about rates not found, which are handled below
             return np.zeros_like(rate)
         shares = discounts(rate)
         found: Floats = np.log(flows.sums(paid_out * shares) / flows.sums(paid_in * shares))
@@ -200,7 +199,7 @@ def _zeros(
     inner = _zeros(amount * (years - middle), years, low, high, brentq)
 
     def value(rate: float) -> float:
-        # of the size of one of the amounts, whatever the rate
+        # scaled to one of the amounts, whatever the rate
         since = years[-1] if rate < 0 else years[0]
         return float(amount @ np.exp(-rate * (years - since)))
 

@@ -38,16 +38,16 @@ if TYPE_CHECKING:
     from batchcore.pg.session import Session
 
 ROWS_OF_A_CHUNK: Final = 200_000
-"""Snapshots of the portfolios that are read together: some 30 MiB while they are computed."""
+"""Target number of snapshots of portfolios read together: some 30 MiB while computed."""
 
 FIRST_CHUNK: Final = 200
-"""Portfolios of the first chunk; the next has as many as what they have tells."""
+"""Portfolios of the first chunk; its rows determine the size of the next."""
 
 GROWTH: Final = 4
-"""How many times as many portfolios the next chunk may have."""
+"""Maximum growth factor of the next chunk."""
 
 MOST_FLOWS: Final = 400_000
-"""Fewer flows are read at once, since a host has no index that finds those of a chunk."""
+"""Up to this number flows are read at once, since a host may lack an index for those of a chunk."""
 
 
 @rechecked
@@ -64,28 +64,28 @@ async def performance(
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> Performance:
-    """Return what portfolios returned, period by period, from their complete snapshots.
+    """Return the performance of portfolios, period by period, from their complete snapshots.
 
-    Nothing is computed again, and nothing is written. What is not available is NULL, with the
-    reason beside it.
+    Nothing is recomputed, and nothing is written. Figures that are not available are NULL, with a
+    reason.
 
     Args:
         db: A database URL, an `asyncpg.Pool` or Connection, or an SQLAlchemy `AsyncEngine`,
             `AsyncConnection` or `AsyncSession` on asyncpg. A role that may only SELECT will do.
-        portfolio_ids: Which portfolios; None is all that are not soft-deleted, an empty one none.
+        portfolio_ids: The portfolios; None is all that are not soft-deleted, an empty list none.
         periods: Some of `1D`, `MTD`, `QTD`, `YTD`, `1Y`, `3Y`, `5Y` and `ITD`; None is all of
             them. Each ends with the portfolio's last snapshot (W5).
         start: First day of a range, in place of periods.
         end: Last day of all of them; None is that of each portfolio's last snapshot.
         inflows: Whether contributions come at the `end` of a session, or at its `start` (W1).
-        benchmark: Symbol whose closes the periods are compared with (W5).
-        calendar: `XNYS`, `daily`, `prices` or a code of exchange_calendars: whose sessions a chain
-            has no gap in (W2).
+        benchmark: Symbol with whose closes the periods are compared (W5).
+        calendar: `XNYS`, `daily`, `prices` or a code of exchange_calendars: a chain must have no
+            gap in its sessions (W2).
         settings: `schema`, `lookback_days` (of the benchmark) and `chunk_size` count.
         progress: Called with `performance`, portfolios done and portfolios in all.
 
     Raises:
-        ConfigError: an argument is wrong, or names a portfolio that is not there, or a benchmark
+        ConfigError: an argument is wrong, or names a portfolio that does not exist, or a benchmark
             without a close; or a portfolio with flows needs SciPy (extra `analytics`).
         SchemaError: the tables are not those that batchcore can read.
         DatabaseError: the database refused, failed or went away.
@@ -113,7 +113,7 @@ async def performance(
 
 
 class Chains:
-    """The chains of the portfolios that are asked for, read some portfolios at a time."""
+    """The chains of the requested portfolios, read some portfolios at a time."""
 
     def __init__(
         self, session: Session, catalog: Catalog, calendar: Calendar, request: Request
@@ -128,7 +128,7 @@ class Chains:
         """Load the portfolios, and all flows where they are not many.
 
         Raises:
-            ConfigError: a portfolio that is asked for is not there.
+            ConfigError: a requested portfolio does not exist.
         """
         wanted = self._request.wanted
         selection = Selection(wanted)

@@ -1,4 +1,4 @@
-"""Periods of performance (W5): from which day on each portfolio's sessions count."""
+"""Periods of performance (W5): the day from which each portfolio's sessions count."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FEBRUARY: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """A period by its name, one of `PERIODS`, or from a day on, named by the days of the range."""
+    """A period by its name, one of `PERIODS`, or since a day, named by the days of the range."""
 
     name: str
     start: int | None = None
@@ -78,7 +78,7 @@ def _years_before(date: dt.date, years: int) -> dt.date:
 def chosen(
     periods: Sequence[str] | str | None, start: dt.date | None, end: dt.date | None
 ) -> tuple[Period, ...]:
-    """Return the periods that are asked for; without any, all of them.
+    """Return the requested periods; without any, all of them.
 
     Raises:
         ConfigError: an unknown one, one twice, none, or periods beside a start.

@@ -16,7 +16,7 @@ DECIMALS: Final = Context(prec=28)
 """The context of W1 and W2, the default one of `decimal`."""
 
 _LIMIT: Final = Decimal(10) ** 10
-"""What has more digits before the point does not fit the column."""
+"""Limit of the digits before the point, beyond which a ratio does not fit the column."""
 
 
 def of_decimals(values: Sequence[Decimal | None]) -> WideDecimals:

@@ -1,4 +1,4 @@
-"""What a performance is: a row for each portfolio and period."""
+"""The result of a performance: a row for each portfolio and period."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Performance(ArrowFrame, kw_only=True):
     Attributes:
         portfolio_id: (n, 16) uint8.
         period: Its name; of a range its days, as in `2026-01-01/2026-03-31`.
-        start: Day of the row before the first session, where the equity of the period begins;
-            NULL without a session in it, as everything that follows.
+        start: Day of the row before the first session, where the equity of the period begins; NULL
+            without a session in it, like everything that follows.
         end: Day of the last session.
         sessions: (n,) int32 snapshots after `start`, up to `end`.
         twr: Time-weighted return (W2); NULL where it is not available.
@@ -39,12 +39,12 @@ class Performance(ArrowFrame, kw_only=True):
         mwr: (n,) float64 money-weighted return of the period (W3), NaN where there is none.
         mwr_annual: (n,) float64, the same a year.
         volatility: (n,) float64 (W4); NaN with fewer than two sessions, or without `twr`.
-        max_drawdown: Trough by peak of the largest fall, less 1: -0.1 is a fall of 10 per cent; 0
-            without any (W4). NULL without `twr`, as the other figures of W4.
-        peak: The last session before that fall; NULL without one, as the next two.
+        max_drawdown: Trough divided by peak of the largest fall, less 1: -0.1 is a fall of 10 per
+            cent; 0 without any (W4). NULL without `twr`, like the other figures of W4.
+        peak: The last session before that fall; NULL without one, like the next two.
         trough: The session of its lowest value.
-        recovered: The first session from then on that is not below the peak; NULL while it lasts.
-        current_drawdown: The end by the highest value of the period, less 1.
+        recovered: The first later session that is not below the peak; NULL while it lasts.
+        current_drawdown: The end divided by the highest value of the period, less 1.
         best: The highest return of a session.
         best_day: The first session with it.
         worst: The lowest return of a session.
@@ -52,7 +52,7 @@ class Performance(ArrowFrame, kw_only=True):
         gains: (n,) float64 share of sessions with a return above 0.
         benchmark: Return of the benchmark from `start` to `end` (W5).
         difference: `twr` less `benchmark`.
-        reason: What is not available, and why; NULL where there is nothing to say.
+        reason: What is not available, and why; NULL if everything is.
     """
 
     portfolio_id: Ids
@@ -95,7 +95,7 @@ class Performance(ArrowFrame, kw_only=True):
 
 
 def _values(column: Any) -> list[Any]:  # noqa: ANN401  # of a frame
-    """Return the values of a column as Python has them; NULL and NaN are None."""
+    """Return the values of a column as Python objects; NULL and NaN are None."""
     match column:
         case WideDecimals():
             return column.decimals()

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _KNOWN: Final = tuple(one.name for one in HOST[SNAPSHOTS].columns if one.name not in KEY)
 
 _LEFT_OUT: Final = ("id", "created_at")
-"""Columns that are read only if they are named: no figures."""
+"""Columns that are read only if named, as they are not figures."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -42,8 +42,8 @@ class Snapshots(arrow.ArrowTable):
             and `snapshot_date`, (n,) int32 days since 1970-01-01.
         digits: Name -> precision that a column of decimals declares, where it does.
         moments: Names of columns of moments: microseconds since 1970-01-01 00:00 UTC.
-        unreadable: Name -> values that are not NULL and yet have no value: NaN, or more decimals
-            than the column is read with.
+        unreadable: Name -> number of values that are neither NULL nor readable: NaN, or with more
+            decimals than the column is read with.
     """
 
     columns: Mapping[str, Any]
@@ -79,7 +79,7 @@ async def read_snapshots(
 ) -> Snapshots:
     """Return stored snapshots as a table that polars, pandas, DuckDB and pyarrow take (Arrow).
 
-    Whatever is stored in the range, complete or not, by portfolio and date. Decimals have the
+    It has all snapshots in the range, complete or not, by portfolio and date. Decimals have the
     precision and scale of their columns.
 
     Args:
@@ -87,13 +87,13 @@ async def read_snapshots(
             do.
         start: First day, included.
         end: Last day, included.
-        portfolio_ids: Which portfolios; None is all that are not soft-deleted, an empty one none.
+        portfolio_ids: The portfolios; None is all that are not soft-deleted, an empty list none.
         columns: Names of docs/schema.md, beside `portfolio_id` and `snapshot_date`, which come
-            first; None is all that the table has, but for `id` and `created_at`.
+            first; None is all columns of the table except `id` and `created_at`.
         settings: Its `schema` counts.
 
     Raises:
-        ConfigError: an argument is wrong, or names a portfolio or a column that is not there.
+        ConfigError: an argument is wrong, or names a portfolio or a column that does not exist.
         SchemaError: the tables are not those that batchcore can read.
         DatabaseError: the database refused, failed or went away.
     """
@@ -125,7 +125,7 @@ async def read_snapshots(
 
 
 def _checked(columns: Sequence[str]) -> list[str]:
-    """Return columns that are asked for, each once, without the key."""
+    """Return requested columns, each once, without the key."""
     names = list(dict.fromkeys(checked_values(columns, "columns")))
     for name in names:
         if name not in (*KEY, *_KNOWN):
@@ -135,7 +135,7 @@ def _checked(columns: Sequence[str]) -> list[str]:
 
 
 def _readable(catalog: Catalog, wanted: list[str] | None) -> list[str]:
-    """Return the columns to read: those that are asked for, or all but `_LEFT_OUT`.
+    """Return the columns to read: the requested ones, or all but `_LEFT_OUT`.
 
     Raises:
         ConfigError: one that is asked for is not there.

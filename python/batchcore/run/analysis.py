@@ -1,4 +1,4 @@
-"""The analytics of a run: what they read, and the columns and rows of each of its chunks."""
+"""The analytics of a run: the data they read, and the columns and rows of each chunk."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger("batchcore")
 
 PAST_RETURNS: Final = 62
-"""Daily returns before a run that A4 may need: with one of its own, the longer window."""
+"""Daily returns before a run that A4 may need: its longer window, less one of the run."""
 
 VOLATILITIES: Final = {"realized_volatility_21d": 21, "realized_volatility_63d": 63}
 
@@ -72,7 +72,7 @@ NUMBERS: Final = tuple(
 
 
 def extra_symbols(level: str) -> tuple[str, ...]:
-    """Return the symbols other than those of positions whose prices a level of analytics needs."""
+    """Return the symbols, beyond those of positions, whose prices a level of analytics needs."""
     if level == "none":
         return ()
     return FACTOR_ETFS if level == "full" else (MARKET,)
@@ -94,7 +94,7 @@ class Regressions:
     """Symbols of a run, their returns and regressions, computed when first needed, by one task."""
 
     def __init__(self, market: Market, symbols: Sequence[str], days: Int32, level: str) -> None:
-        """Take symbols as spelt, and (d,) sessions from the first that returns are needed of."""
+        """Take symbols as spelt, and (d,) sessions from the first one that needs a return."""
         # PRIVATE positions may have the empty one.
         wanted = {"", *extra_symbols(level), *(normalised(symbol) for symbol in symbols)}
         self.symbols = tuple(sorted(wanted))
@@ -106,7 +106,8 @@ class Regressions:
 
     def columns(self, symbols: Text) -> Int64:
         """Return the row in `symbols` of each text in the table of a column."""
-        # Positions of portfolios that the run leaves out may come too: theirs is the empty one.
+        # Positions of portfolios that the run leaves out may be among them; they get the empty
+        # symbol.
         none = self._column[""]
         rows = [self._column.get(normalised(symbol), none) for symbol in symbols.table()]
         return np.array(rows, dtype=np.int64)
@@ -124,7 +125,7 @@ class Regressions:
         return self.returns(session)[:, self._column[MARKET]]
 
     def betas(self, session: int, sessions: int = 1) -> SymbolBetas:
-        """Return the regressions (A5) of the last so many sessions up to one."""
+        """Return the regressions (A5) of a number of sessions up to and including one."""
         key = (session, sessions)
         if key not in self._betas:
             returns, market = self.returns(session), self.market(session)
@@ -142,10 +143,10 @@ class Regressions:
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class ChunkInputs:
-    """What the analytics of a chunk are computed from.
+    """The input of the analytics of a chunk.
 
-    ``last_session`` is the last that each portfolio is to have a row of, ``is_latest`` whether no
-    complete snapshot is later, and ``returns`` are those before the run.
+    ``last_session`` is the last session of each portfolio with a row, ``is_latest`` whether no
+    complete snapshot is later, and ``returns`` are the returns before the run.
     """
 
     book: Book
@@ -162,7 +163,7 @@ class ChunkInputs:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Analysed:
-    """Columns of the rows of a chunk, and rows of other tables, one of each name, of some days."""
+    """Analytic columns of the rows of a chunk, and rows of other tables."""
 
     snapshot: Mapping[str, Column]  # A1 to A4 and A6 by name; NULL in rows that are not analysed
     tables: tuple[Table, ...]  # of `KEYS`, without ids and stamps; then market values
@@ -176,7 +177,7 @@ class _Block:
 
     members: Int32  # (p,) rows of the chunk, ascending
     sessions: Int32
-    lots: dict[str, Any]  # as the functions of `analytics` take them; portfolios are of `members`
+    lots: dict[str, Any]  # arguments of `analytics`; portfolios are rows of `members`
     position: Int32  # (l,) rows of `Positions`
     equity: Floats  # (p, s) dollars
     row: Int64  # (n,) rows of `Rows`
@@ -185,7 +186,7 @@ class _Block:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Sectors:
-    """The sectors that lots are in (A2): names, ascending, and which stocks and others are in."""
+    """The sectors of lots (A2): ascending names, and the sector of stocks and of other lots."""
 
     names: tuple[str, ...]
     of_symbol: Int64
@@ -204,7 +205,7 @@ class Sectors:
         return cls(names, np.array([code[name] for name in of_symbol], np.int64), code[other])
 
     def shares(self, lots: Mapping[str, Any], equity: Floats) -> Floats:
-        """Return the share of each portfolio in each sector, (p, s, k), NaN for none."""
+        """Return the share of each portfolio in each sector, (p, s, k); NaN for none."""
         stock = lots["kind"] == LotKind.STOCK
         return sector_exposure(
             portfolio=lots["portfolio"],
@@ -217,7 +218,7 @@ class Sectors:
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Analysis:
-    """The analytics of a run, from what its chunks share; one chunk is analysed at a time.
+    """The analytics of a run, with the data that its chunks share; one chunk is analysed at a time.
 
     Profiles and sectors are those of the symbols of the regressions, and None where A1 and A2 are
     off; factors are active ones, and None where A8 is off.
@@ -297,7 +298,7 @@ class Analysis:
             yield _block(rows, holdings, symbol, own, sessions, slice(number, number + 1))
 
     def _numbers(self, block: _Block, inputs: ChunkInputs) -> tuple[dict[str, Floats], Int64]:
-        """Return the figures of each column, and the observations of the regression, (p, s)."""
+        """Return the figures of each column, and the observations of the regression, all (p, s)."""
         sessions, last = len(block.sessions), int(block.sessions[-1])
         by_symbol = {name: block.lots[name] for name in ("portfolio", "symbol", "value")}
         concentrated = concentration(**by_symbol, portfolios=len(block.members))
@@ -378,7 +379,7 @@ class Analysis:
 def _block(  # noqa: PLR0917  # some rows, and the lots of their portfolios
     rows: Rows, holdings: Holdings, symbol: Int64, row: Int64, sessions: Int32, columns: slice
 ) -> _Block:
-    """Return the block of some rows, on some of the sessions that lots are held on."""
+    """Return the block of some rows on some of the sessions of the lots."""
     sessions = sessions[columns]
     members = distinct(rows.portfolio[row])
     owner = np.searchsorted(members, rows.portfolio[row])
@@ -407,7 +408,7 @@ def _block(  # noqa: PLR0917  # some rows, and the lots of their portfolios
 
 
 def _daily_returns(inputs: ChunkInputs, sessions: Int32, members: Int32, last: int) -> Floats:
-    """Return the daily returns of portfolios up to a session, oldest first: NaN for NULL."""
+    """Return the daily returns of portfolios up to a session, oldest first; NULL becomes NaN."""
     # Those before the run are at the end of the first `PAST_RETURNS` columns.
     rows, past = inputs.rows, inputs.returns
     sessions = sessions[: int(np.searchsorted(sessions, last, side="right"))]
@@ -462,7 +463,7 @@ async def load_analysis(
 async def load_past_returns(
     reader: Session, catalog: Catalog, calendar: Calendar, plan: Plan, chunk: Chunk
 ) -> Returns:
-    """Return the daily returns before the run that A4 needs; portfolios count those of a chunk."""
+    """Return the daily returns before the run that A4 needs; portfolios are rows of the chunk."""
     works = np.flatnonzero(chunk.works).astype(np.int32)
     ids = np.ascontiguousarray(plan.id[chunk.rows][works])
     before = plan.first_day[chunk.rows][works]

@@ -45,7 +45,7 @@ FIGURE: Final = "analytic_out_of_range"
 """The issue of a figure that does not fit."""
 
 MARKET_VALUE: Final = "market_value_out_of_range"
-"""That of a market value, which the core gives to those too large for any column."""
+"""The issue of a market value, which the core reports for values too large for any column."""
 
 HALF: Final = 0.5
 
@@ -53,7 +53,7 @@ _MOST: Final = 10.0**18
 
 
 class Fitting:
-    """Rounds figures to their columns, half away from zero, and notes which do not fit."""
+    """Rounds figures to their columns, half away from zero, and collects those that do not fit."""
 
     def __init__(self, capacities: Mapping[str, Mapping[str, Capacity]]) -> None:
         self._capacities = capacities
@@ -62,7 +62,7 @@ class Fitting:
     def decimals(
         self, table: str, column: str, figures: Floats, portfolio: Int32, day: Int32
     ) -> Decimals:
-        """Return (n,) figures as decimals; NaN is NULL, and so is what does not fit."""
+        """Return (n,) figures as decimals; NaN and figures that do not fit become NULL."""
         capacity = self._capacities[table][column]
         mantissas, fits = _rounded(figures, capacity.scale, float(capacity.limit))
         self._add(column, figures, ~fits & ~np.isnan(figures), portfolio, day)
@@ -71,7 +71,7 @@ class Fitting:
     def shares(
         self, names: tuple[str, ...], figures: Floats, known: Bools, portfolio: Int32, day: Int32
     ) -> Objects:
-        """Return (n, k) shares by ascending names as objects; NaN is no share."""
+        """Return (n, k) shares by ascending names as objects; NaN means no share."""
         mantissas, fits = _rounded(figures, SHARE_SCALE, _MOST)
         present = ~np.isnan(figures)
         wrong = known & (present & ~fits).any(axis=1)
@@ -82,7 +82,7 @@ class Fitting:
     def holds(
         self, table: str, column: str, values: Decimals, *, portfolio: Int32, symbol: Text, day: int
     ) -> Bools:
-        """Return which exact market values, all of them known, the server can round."""
+        """Return which exact market values, none of them NULL, the server can round."""
         capacity = self._capacities[table][column]
         unit = 10 ** max(values.scale - capacity.scale, 0)
         most = (capacity.limit - 1) * unit + (unit - 1) // 2
@@ -102,7 +102,7 @@ class Fitting:
         return fits
 
     def issues(self) -> Issues:
-        """Return what did not fit, in the order in which it was found."""
+        """Return the issues of figures that did not fit, in the order in which they were found."""
         return Issues.concat([Issues.none(), *self._misfits])
 
     def _add(
@@ -144,7 +144,7 @@ class TableRows:
         figures: Mapping[str, Floats],
         others: Mapping[str, Any],
     ) -> Table:
-        """Return rows; the last of the keys is the date, and the first figure must fit."""
+        """Return rows whose first figure fits; the last key is the date."""
         days = np.full(len(portfolio), self._session, dtype=np.int32)
         fitted = {
             column: self._fitting.decimals(name, column, values, portfolio, days)

@@ -56,12 +56,12 @@ LEAST_LANES: Final = 2
 """Minimum connections: one reader, one writer; the heartbeat's is extra."""
 
 LANES: Final = 4
-"""Default connections, as far as the pool has them; the heartbeat's is extra."""
+"""Default connections, if the pool has that many; the heartbeat's is extra."""
 
 log: Final = logging.getLogger("batchcore")
 
 TICK_S: Final = 0.5
-"""How often `progress` is called during a run."""
+"""Seconds between two calls of `progress` during a run."""
 
 
 async def run_batch(
@@ -85,9 +85,9 @@ async def run_batch(
     ends. If no end was given and there are newer sessions, a run of these follows.
 
     Args:
-        db: A database URL, an `asyncpg.Pool`, or an SQLAlchemy `AsyncEngine` on asyncpg. Five
-            connections are taken, or what the pool has left, but no less than three: to read, to
-            write, and for the heartbeat.
+        db: A database URL, an `asyncpg.Pool`, or an SQLAlchemy `AsyncEngine` on asyncpg. It uses
+            five connections, or as many as the pool has left, but at least three: one to read, one
+            to write, and one for the heartbeat.
         start_date: First day of the range, included; a session or not. Without it each portfolio
             continues after its latest complete snapshot, and one without any is valued on the last
             session only. `inception` values that one from its earliest entry on, and under
@@ -97,7 +97,7 @@ async def run_batch(
         portfolio_ids: UUIDs or their text. None is all that are not soft-deleted, an empty list
             none.
         options: The options of the run; None is all defaults.
-        **overrides: Options in the place of those: each attribute of `RunOptions` is a keyword.
+        **overrides: Options that override those: each attribute of `RunOptions` is a keyword.
 
     Returns:
         The report.
@@ -118,7 +118,7 @@ async def run_batch(
 
 
 async def run_up_to_now(db: object, request: Request, *, borrow: bool = False) -> BatchResult:
-    """Return the report of a run, and of a second one if it had to end before newer sessions.
+    """Return the report of a run, or of the one after it that does newer sessions.
 
     With ``borrow`` it may be on a connection of the caller's.
     """
@@ -141,9 +141,9 @@ def connections_needed(settings: Settings) -> int:
 class Run:
     """One run from its arguments to its report.
 
-    ``request`` is ``asked`` with what is known since: its dates, what was committed; `resumed` the
-    report of the run that this one follows. `consistent` is whether all loads have seen one moment,
-    but for chunks written again.
+    ``request`` is ``asked`` with what became known since: its dates, what was committed; `resumed`
+    is the report of the run that this one follows. `consistent` is whether all loads saw one
+    snapshot, apart from chunks written again.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class Run:
         self._began = dt.datetime.now(dt.UTC)
 
     async def run(self) -> BatchResult:
-        """Do the run and return its report, kept with what ends it early; `progress` is called."""
+        """Do the run and return its report; an error that ends it early carries the report."""
         self._task = asyncio.current_task()
         try:
             return await raising_first(self._run_ticking())
@@ -212,7 +212,7 @@ class Run:
         return result
 
     async def _on_connections(self) -> None:
-        """Read on sessions that share one snapshot, write on others, under a lease."""
+        """Read on sessions that share one snapshot and write on others, under a lease."""
         wanted = (self.request.settings.connections or LANES) + 1
         lanes = max(self._database.most(wanted) - 1, LEAST_LANES)
         async with self._database.writing("check") as first:
@@ -314,7 +314,7 @@ class Run:
         return self._issues.finish()
 
     async def _record_early_end(self, first: Session, lease: Lease, error: BaseException) -> None:
-        """Record why a run ends early, on the first connection or, if that is gone, another."""
+        """Record why a run ends early, on the first connection or, if that is lost, on another."""
         error = self._progress_error or first_error(error)
         if isinstance(error, LeaseHeldError):
             return
@@ -413,14 +413,14 @@ class Run:
         await stack.enter_async_context(view())
 
     async def _commit_state(self, session: Session) -> object:
-        """Return what the ledger has committed, to compare one snapshot with another."""
+        """Return the commits of the ledger, to compare one snapshot with another."""
         await session.set_phase(LEDGER)
         found = await self._ledger.commit_state(session, run_spec(self.request))
         await session.set_phase("check")
         return found
 
     async def _on_caller_connection(self) -> None:
-        """Do everything on the caller's connection, which alone commits, under one SAVEPOINT."""
+        """Do everything on the caller's connection, under a SAVEPOINT; only the caller commits."""
         dry = self.request.settings.dry_run
         async with (
             self._database.reading("check") if dry else self._database.changing("check") as session
@@ -451,7 +451,7 @@ class Run:
         view: View | None = None,
         prices: asyncio.Task[RunPrices | None] | None = None,
     ) -> ChunkPipeline:
-        """Make the plan; what its chunks commit under is known once there is one."""
+        """Make the plan, and record it in the ledger."""
         request, lease, own = self.request, self.lease, None
         run = RunContext(request, self._issues, self._monitor, CancelFlag(), stamp_clock(request))
         policy = await prepare(readers, run, self.kind, catalog)
@@ -480,12 +480,12 @@ class Run:
         return last_closed(replace(self.asked, moment=self.request.began), work.policy.calendar)
 
     def _behind(self, work: ChunkPipeline) -> int | None:
-        """Return how many sessions that have closed the portfolio furthest behind lacks."""
+        """Return the number of closed sessions that the portfolio furthest behind lacks."""
         if self.request.began is None:
             return None
         try:
             closed = self._last_closed(work)
-        except ConfigError:  # beyond the calendar, which a run over an earlier range is not
+        except ConfigError:  # beyond the calendar, as a run over an earlier range need not be
             return None
         policy, written = work.policy, work.written
         if self.request.settings.dry_run:
@@ -493,7 +493,7 @@ class Run:
         return sessions_behind(policy.plan, written, policy.calendar, closed)
 
     def _report(self, error: BaseException | None = None) -> BatchResult:
-        """Return the report, of what was done until then if an error ended the run."""
+        """Return the report; if an error ended the run, of the work done until then."""
         request, lease, work = self.request, self.lease, self.work
         done: dict[str, Any] = {}
         state, text = "complete", None

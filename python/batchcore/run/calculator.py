@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class PnLCalculator:
-    """Values all portfolios on one date, on whatever connection the caller has."""
+    """Values all portfolios on one date, on any kind of connection."""
 
     def __init__(
         self,
@@ -30,13 +30,13 @@ class PnLCalculator:
         options: RunOptions | None = None,
         **overrides: Unpack[OptionKeywords],
     ) -> None:
-        """Set the options of all dates.
+        """Set the options of all calls.
 
         Args:
             settings: As in `RunOptions`.
             db: The database of calls that pass none.
             options: The options of a run; None is all defaults.
-            **overrides: Options in the place of those: the keywords of `run_batch`.
+            **overrides: Options that override those: the keywords of `run_batch`.
 
         Raises:
             ConfigError: an option is wrong.
@@ -60,15 +60,15 @@ class PnLCalculator:
         under one SAVEPOINT, and nothing is committed (docs/api.md).
 
         Args:
-            calculation_date: The session; on a date that is no session there is nothing to do.
+            calculation_date: The session; on any other date there is nothing to do.
             db: A database URL, an `asyncpg.Pool`, an SQLAlchemy `AsyncEngine`; or an
                 `AsyncSession`, an `AsyncConnection` or an `asyncpg.Connection` in a transaction.
-                None takes that of the constructor.
+                None uses the one of the constructor.
             portfolio_ids: UUIDs or their text; None is all that are not soft-deleted.
-            price_cache: Closes that count before those stored. Of the symbols that it covers from
-                the snapshots before the date on, only older closes are read.
-            snapshot_cache: Snapshots before the date that count before those stored, unless a
-                later one is stored.
+            price_cache: Closes that take precedence over those stored. For symbols that it covers
+                since the snapshots before the date, only older closes are read.
+            snapshot_cache: Snapshots before the date that take precedence over those stored, unless
+                a later one is stored.
 
         Returns:
             The report; `consistent` is False where the caller's transaction is READ COMMITTED.
@@ -83,7 +83,7 @@ class PnLCalculator:
             DatabaseError: the database refused, failed or went away.
         """
         db = db_of(db, self._db)
-        # None would be the whole way from what is there.
+        # None would mean every session since the latest snapshot.
         day = checked_date(calculation_date, "calculation_date")
         caches = await imported("batchcore.caches")
         caches.check_cache("price_cache", price_cache)
@@ -105,7 +105,7 @@ class PnLCalculator:
     ) -> BatchResult:
         """Value one portfolio, a UUID or its text, on one date and write its snapshot.
 
-        All else is as in `calculate_all_portfolios_pnl`.
+        Otherwise as `calculate_all_portfolios_pnl`.
 
         Raises:
             BatchcoreError: as `calculate_all_portfolios_pnl` does.
@@ -116,7 +116,7 @@ class PnLCalculator:
 
 
 class BatchOrchestrator:
-    """Runs over sessions in a sequence, with the same options each time.
+    """Runs over consecutive ranges of sessions, with the same options each time.
 
     Nothing is kept from one run to the next: each reads prices, profiles and snapshots itself.
     """
@@ -135,7 +135,7 @@ class BatchOrchestrator:
             db: A database URL, an `asyncpg.Pool` or an SQLAlchemy `AsyncEngine` on asyncpg.
             settings: As in `RunOptions`.
             options: The options of each run; None is all defaults.
-            **overrides: Options in the place of those: the keywords of `run_batch`.
+            **overrides: Options that override those: the keywords of `run_batch`.
 
         Raises:
             ConfigError: an option is wrong.

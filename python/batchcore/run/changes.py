@@ -1,4 +1,4 @@
-"""Which portfolios late corrections affect, and from which day on (S13)."""
+"""The portfolios that late corrections affect, and the first day affected (S13)."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _NEVER: Final = np.iinfo(np.int64).max
 
 
 async def find_affected(session: Session, policy: Policy, since: dt.datetime) -> Rewrites:
-    """Return which portfolios of a run what changed affects, by at most nine statements.
+    """Return the portfolios of a run that changes affect, by at most nine statements.
 
     No day before the start of the request is rewritten.
 
@@ -97,9 +97,9 @@ async def find_affected(session: Session, policy: Policy, since: dt.datetime) ->
 def affected_by_rates(
     rates: ChangedRates, held: ForeignHeld, names: Mapping[str, str], settings: Settings
 ) -> ChangedFacts:
-    """Return the portfolios that a changed rate may convert a lot of, and from which day on."""
-    # A rate counts from its day to the end of the lookback: of each position the first one counts
-    # that changed from its start less the lookback on, but on no day before its start.
+    """Return the portfolios with a lot that a changed rate may convert, and the first day."""
+    # A rate applies from its day to the end of the lookback. For each position, the first changed
+    # rate since its start less the lookback matters, but on no day before its start.
     days = _days_by_units(rates)
     pivot = unit(settings.fx_pivot)
     of_home = [unit(text) for text in held.home.table()]
@@ -122,7 +122,7 @@ def affected_by_rates(
 
 
 def unit(text: str) -> str:
-    """Return the unit of what a text names, nothing of a blank one (C6)."""
+    """Return the unit of the currency that a text names; None if it is blank (C6)."""
     found = currency(text)
     return "" if found is None else found.unit
 
@@ -145,11 +145,11 @@ def _days_by_units(rates: ChangedRates) -> dict[frozenset[str], Int32]:
 
 
 def affected_by_closes(prices: ChangedPrices, held: Held) -> ChangedFacts:
-    """Return the portfolios that a changed close may mark a lot of, and the day of that close.
+    """Return the portfolios with a lot that a changed close may mark, and the day of that close.
 
     The mark of a lot is a close between its start and its end, the end included, as it may be
-    closed at the mark on it; no close before its start ever is (S4). So of each position the
-    first changed close from its start on counts.
+    closed at the mark on it; no close before its start ever is (S4). So for each position the first
+    changed close since its start matters.
     """
     day = _first_changed(prices, held.symbol, held.start)
     found = day <= held.end
@@ -157,11 +157,11 @@ def affected_by_closes(prices: ChangedPrices, held: Held) -> ChangedFacts:
 
 
 def affected_by_splits(splits: ChangedPrices, held: Held, mapped: Splits) -> ChangedFacts:
-    """Return the portfolios that a changed split may restate a lot of, and from which day on (C5).
+    """Return the portfolios with a lot that a changed split may restate, and the first day (C5).
 
-    A split counts for positions entered before its ex-date: from that on, as long as they are held,
-    or, where it restates earlier days, from the entry on. One that was edited counts from the entry
-    of all that are in the symbol, as its ex-date may have been another.
+    A split affects positions entered before its ex-date: from that date, as long as they are held,
+    or from their entry where it restates earlier days. A split that was edited affects all
+    positions in the symbol from their entry, as its ex-date may have been different.
     """
     day = _first_changed(splits, held.symbol, held.start + 1)
     whole = _first_changed(splits, held.symbol, np.full_like(held.start, FIRST_DATE)) == FIRST_DATE
@@ -172,7 +172,7 @@ def affected_by_splits(splits: ChangedPrices, held: Held, mapped: Splits) -> Cha
 
 
 def _first_changed(changed: ChangedPrices, symbol: Text, since: Int32) -> Int64:
-    """Return for each symbol the first changed day from a day on, `_NEVER` without one."""
+    """Return the first changed day of each symbol on or after a day; `_NEVER` without one."""
     names = [normalised(name) for name in changed.symbol.table()]
     rows = {name: row for row, name in enumerate(dict.fromkeys(names))}
     keys = distinct(day_keys(rows_of(changed.symbol, rows), changed.day))
@@ -190,7 +190,7 @@ def earliest(
 ) -> Rewrites:
     """Return each portfolio once, with its earliest day, none before ``start``."""
     every = np.concatenate([each.portfolio_id for each in found])
-    order = sorted_ids(every)  # numpy.unique of rows keeps the interpreter's lock
+    order = sorted_ids(every)  # numpy.unique of rows does not release the interpreter's lock
     ids, day = every[order], np.concatenate([each.day for each in found])[order]
     if len(ids):
         starts = np.flatnonzero(np.r_[True, (ids[1:] != ids[:-1]).any(axis=1)])

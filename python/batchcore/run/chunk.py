@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from batchcore.run.request import Request
 
 FAILED: Final = "failed"
-"""The issue of a portfolio that failed without another."""
+"""The issue of a portfolio that failed without any other issue."""
 
 REFUSED: Final = "refused_by_database"
-"""The issue of a portfolio that the database does not take (S10)."""
+"""The issue of a portfolio that the database refuses (S10)."""
 
 
 def stamp_clock(request: Request) -> Callable[[], Stamp]:
@@ -47,18 +47,18 @@ def stamp_clock(request: Request) -> Callable[[], Stamp]:
 
 
 class ChunkSteps:
-    """Computes the chunks of a run, as its policy says."""
+    """Computes the chunks of a run by its policy."""
 
     def __init__(self, policy: Policy, run_id: str | None = None) -> None:
-        """Take a policy, and the id of its run where the ledger keeps what chunks are."""
+        """Take a policy, and the id of its run if the ledger records its chunks."""
         self.policy = policy
         self.run_id = run_id
-        self.unwritten: list[Issues] = [*policy.issues.parts]  # of the plan, and of no chunk
+        self.unwritten: list[Issues] = [*policy.issues.parts]  # of the plan rather than of a chunk
         self._cancel = policy.cancel
         self._monitor = policy.monitor
 
     async def compute(self, loaded: ChunkLoad, prices: RunPrices | None) -> ComputedChunk | None:
-        """Return what a chunk writes; None if there is nothing."""
+        """Return the rows that a chunk writes; None if there are none."""
         policy, plan, facts = self.policy, self.policy.plan, loaded.facts
         noticed = policy.report_existing(loaded.chunk, loaded.existing)
         if facts is None or prices is None:
@@ -95,7 +95,7 @@ class ChunkSteps:
             return await in_thread(encode, self._cancel)
 
     def _recorded(self, item: ComputedChunk) -> ComputedChunk:
-        """Return a chunk with what the ledger keeps of it, numbered on from earlier attempts."""
+        """Return a chunk with its entry of the ledger, numbered after those of earlier attempts."""
         if self.run_id is None:
             return item
         number, committed = item.chunk.number, self.policy.request.committed
@@ -119,7 +119,7 @@ class ChunkSteps:
         return replace(item, entry=entry)
 
     def unwritten_issues(self, run_id: str, attempt: int) -> IssueRows:
-        """Return, for the ledger, what was noticed of portfolios outside the chunks written."""
+        """Return, for the ledger, the issues of portfolios outside the chunks written."""
         ids, refused = self.policy.plan.id, self.policy.refused
         if refused is None:
             refused = np.zeros(len(ids), dtype=np.bool_)
@@ -127,7 +127,7 @@ class ChunkSteps:
         return encode_issues(ISSUES, run_id, -attempt, columns)
 
     async def without(self, item: ComputedChunk, refused: Mapping[int, str]) -> ComputedChunk:
-        """Return a chunk without the portfolios that the database refused, and why (S10)."""
+        """Return a chunk without the portfolios that the database refused, and the issues (S10)."""
         return await in_thread(partial(self._without, item, refused), self._cancel)
 
     def _without(self, item: ComputedChunk, refused: Mapping[int, str]) -> ComputedChunk:
@@ -145,8 +145,8 @@ class ChunkSteps:
 
 
 def symbol_issue_rows(run_id: str, attempt: int, issues: Issues) -> IssueRows:
-    """Return what was noticed of no portfolio: one row for each name and symbol."""
-    # What is of no symbol, such as `bad_rate`, has the empty one: the column takes no NULL.
+    """Return the issues that concern no portfolio: one row for each name and symbol."""
+    # Issues without a symbol, such as `bad_rate`, have the empty one: the column takes no NULL.
     shared = issues.take(np.flatnonzero(issues.portfolio < 0))
     symbols = ["" if symbol is None else symbol for symbol in shared.symbol.texts()]
     shared = replace(shared, symbol=Text.of(symbols))
@@ -155,7 +155,7 @@ def symbol_issue_rows(run_id: str, attempt: int, issues: Issues) -> IssueRows:
 
 
 def issue_columns(ids: Ids, failed: Bools, issues: Sequence[tuple[Issues, int]]) -> dict[str, Any]:
-    """Return a row for each portfolio and name of issues; one that failed has at least one.
+    """Return a row for each portfolio and name of issues; a failed portfolio has at least one.
 
     Each part comes with the number that the first of ``ids`` has among its portfolios.
     """

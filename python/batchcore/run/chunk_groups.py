@@ -1,8 +1,8 @@
 """Events and flows, loaded for several chunks at a time.
 
-A host need not have an index that finds those of one chunk: then each statement reads the whole
-table, and as there are more chunks where there are more rows, that grows with the square of the
-portfolios. A group is as many chunks as take a bounded part of memory.
+A host may lack an index that finds those of one chunk. Then each statement reads the whole table,
+and the total grows with the square of the portfolios. A group is as many chunks as fit a bounded
+amount of memory.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _LOW_BITS: Final = np.uint64(44)
 """Of a hash; the bits that are left address `EventsByPosition.seen`, a million bytes."""
 
 BYTES_OF_ALL_EVENTS: Final = 64 << 20
-"""Maximum bytes of events that are loaded all at once, without joining a table."""
+"""Maximum bytes of events that are loaded at once, without joining a table."""
 
 BYTES_OF_A_ROW: Final = {EVENTS: 64, FLOWS: 40}
 
@@ -50,7 +50,7 @@ _MIX: Final = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F], dtype=np.uint64
 def group_size(
     chunks: Sequence[Chunk], estimated: Mapping[str, int], table: str, most_bytes: int
 ) -> int:
-    """Return how many chunks make a group, so that its rows of a table fit ``most_bytes``."""
+    """Return the number of chunks of a group, so that its rows of a table fit ``most_bytes``."""
     rows, holders = estimated.get(table), estimated.get("portfolios")
     of_a_portfolio = BYTES_OF_A_ROW[table] * (
         rows / holders if rows and holders else ROWS_OF_A_PORTFOLIO
@@ -61,17 +61,17 @@ def group_size(
 
 
 class GroupedLoad(Generic[Kept]):
-    """What is loaded by groups of chunks, each kept until the last of its chunks has asked."""
+    """Loads of groups of chunks, each kept until the last of its chunks has asked for it."""
 
     def __init__(
         self, chunks: Sequence[Chunk], size: int, load: Callable[[Session, Chunk], Awaitable[Kept]]
     ) -> None:
-        """Take chunks in a row, how many make a group, and what loads one as a single chunk."""
+        """Take all chunks in order, the size of a group, and the loader of a group."""
         self._chunks = chunks
         self._size = size
         self._load = load
         self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._left: dict[int, int] = {}  # how many chunks are still to ask
+        self._left: dict[int, int] = {}  # number of chunks that have not asked yet
         self._kept: dict[int, Kept] = {}
 
     async def of(self, reader: Session, chunk: Chunk) -> Kept:
@@ -96,7 +96,7 @@ def events_of(
     *,
     whole: bool,
 ) -> GroupedLoad[EventsByPosition]:
-    """Return what loads the events of chunks: group by group, or of the whole table if they fit."""
+    """Return the loader of events of chunks: by groups, or the whole table at once if it fits."""
 
     def size(most_bytes: int) -> int:
         return group_size(chunks, catalog.estimated_rows, EVENTS, most_bytes)
@@ -111,7 +111,7 @@ def events_of(
 
 
 def flows_between(flows: Flows, ids: Ids) -> Flows:
-    """Return of flows, sorted by portfolio, those from the first to the last of sorted ids."""
+    """Return the flows, sorted by portfolio, from the first to the last of sorted ids."""
     rows, found = range(len(flows)), flows.portfolio_id
     first = bisect_left(rows, ids[0].tobytes(), key=lambda row: found[row].tobytes())
     stop = bisect_right(rows, ids[-1].tobytes(), key=lambda row: found[row].tobytes())
@@ -120,9 +120,9 @@ def flows_between(flows: Flows, ids: Ids) -> Flows:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class EventsByPosition:
-    """Events, and hashes of their positions' ids, ascending, with the row of the event of each.
+    """Events, with ascending hashes of the ids of their positions and the row of each.
 
-    ``seen`` says which of the highest bits there are: most positions have no event.
+    ``seen`` marks the highest bits that occur, since most positions have no event.
     """
 
     events: LooseEvents | Events
@@ -139,7 +139,7 @@ class EventsByPosition:
         return cls(events, mixed[order], order, seen)
 
     def among(self, positions: Positions) -> Events:
-        """Return the events of some positions, with the portfolios that these are of."""
+        """Return the events of some positions, with the portfolios of the positions."""
         sought = _mixed(positions.id)
         hit = np.flatnonzero(self.seen[sought >> _LOW_BITS])
         first = np.searchsorted(self.mixed, sought[hit])
@@ -159,7 +159,7 @@ class EventsByPosition:
 
 
 def _mixed(ids: Ids) -> UInt64:
-    """Return a hash of both halves of ids, as hosts often make one half the same for many."""
+    """Return hashes of both halves of ids, as one half is often the same in many ids of a host."""
     halves = np.ascontiguousarray(ids).view(np.uint64).reshape(-1, 2)
     mixed: UInt64 = halves[:, 0] * _MIX[0] ^ halves[:, 1] * _MIX[1]
     return mixed

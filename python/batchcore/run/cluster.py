@@ -1,7 +1,7 @@
 """All shards of a run as tasks of a Dask cluster (extra `dask`).
 
-Dask may give a shard to a second worker: when the first is lost, or only counts as lost. So each
-looks into the ledger first, where a run has the id of the call that it works for, its order.
+Dask may give a shard to a second worker when the first is lost, or only seems lost. So each worker
+first looks into the ledger, where a run has the id of the call that it works for, its order.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from batchcore.options import Progress
     from batchcore.shards import Shard
 else:
-    Client = Any  # of an extra, for callers who look at types
+    Client = Any  # an extra, imported for type annotations only
 
 Value = TypeVar("Value")
 
@@ -54,19 +54,19 @@ EXTRA: Final = "run_on needs the extra `dask`: pip install 'batchcore[dask]'"
 PACKAGE: Final = "batchcore"
 
 VERSIONS_S: Final = 5.0
-"""How long a cluster may take to report its versions; a worker that is stopped reports none."""
+"""Seconds that a cluster may take to report its versions; a stopped worker reports none."""
 
 TOPIC: Final = "batchcore"
-"""Of the events by which workers report their progress."""
+"""Topic of the events by which workers report their progress."""
 
 KEPT: Final = "batchcore_group"
 """The attribute of an exception that holds the report of the shards that it ended."""
 
 KEPT_END: Final = "batchcore_shard"
-"""The attribute of an exception that holds how the shard ended that it is of."""
+"""The attribute of an exception that holds the end of its shard."""
 
 _listeners: Final[dict[tuple[str, int], Callable[[str, int, int], object]]] = {}
-"""In the process of a client: by order and shard, what to call with its progress."""
+"""In the process of a client: the progress callbacks by order and shard."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,15 +74,15 @@ class GroupResult:
     """The report of a run on a cluster, in counts; `runs(db, group=...)` has the rest.
 
     Attributes:
-        group: The id that the shards share in the ledger; None if none has begun.
+        group: The id that the shards share in the ledger; None if no shard has begun.
         state: The worst of the shards: `complete`, `incomplete`, `interrupted` or `failed`.
-        portfolios: How many portfolios the shards have.
-        failed: How many of them failed.
-        rows_written: How many snapshots were written.
+        portfolios: Number of portfolios of the shards.
+        failed: Number of them that failed.
+        rows_written: Number of snapshots written.
         consistent: Whether all shards saw one snapshot of the database.
-        snapshot_seconds: For how long the snapshot was held that all of them read, and held vacuum
+        snapshot_seconds: How long the snapshot that all of them read was held, and held vacuum
             back; None where each had its own.
-        shards: How each of them ended, by number.
+        shards: The end of each shard, by number.
     """
 
     group: str | None
@@ -96,16 +96,16 @@ class GroupResult:
 
     @classmethod
     def of_error(cls, error: BaseException) -> GroupResult | None:
-        """Return the report up to what ended `run_on` early; None if no shard was begun."""
+        """Return the report until an error ended `run_on`; None if no shard had begun."""
         return cast("GroupResult | None", kept(error, KEPT))
 
     @property
     def success(self) -> bool:
-        """Whether every shard came to its end, and no portfolio failed."""
+        """Whether every shard finished, and no portfolio failed."""
         return self.state == "complete"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as what JSON can hold."""
+        """Return the report as a value for JSON."""
         shown = {one.name: getattr(self, one.name) for one in fields(self)}
         shards = [one.to_dict() for one in self.shards]
         return {**shown, "success": self.success, "shards": shards}
@@ -113,18 +113,18 @@ class GroupResult:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What the task of a shard is given; ``wants_progress`` is whether progress is asked for."""
+    """The argument of the task of a shard; ``wants_progress`` is whether to report progress."""
 
     id: str
     shard: Shard
-    version: str  # another one might read the rest in another way
+    version: str  # another version might read the rest differently
     packed: bytes = field(repr=False)  # URL and request; Dask logs an order where a task fails
     wants_progress: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What the task of a shard returns: counts, its group, and what ended it early."""
+    """The result of the task of a shard: counts, its group, and the error that ended it early."""
 
     shard: ShardResult
     group: str | None = None
@@ -144,21 +144,21 @@ async def run_on(
 ) -> GroupResult:
     """Roll portfolios forward as `run_batch` does, in shards that are tasks of a Dask cluster.
 
-    All of them read one snapshot of the database, which this call holds. Each worker connects to
-    the database by itself and computes a shard in as many threads as `Settings.threads` says, by
-    default in one. If this call is cancelled, or the cluster gives a shard up, it ends the leases
-    of shards that are still at work: they write nothing more, and the same call continues them.
+    All of them read one snapshot of the database, which this call holds. Each worker opens its own
+    connections and computes a shard in `Settings.threads` threads, by default in one. If this call
+    is cancelled, or the cluster gives up a shard, it ends the leases of shards that are still
+    running: they write nothing more, and the same call continues them.
 
     Args:
-        client: A `distributed.Client` that is connected, asynchronous or not, of this event loop
-            or with a loop of its own.
+        client: A connected `distributed.Client`, asynchronous or not, on this event loop or one of
+            its own.
         db: A database URL, which must name the same database for each worker.
         start_date: As in `run_batch`.
         end_date: Likewise.
         portfolio_ids: Likewise.
         shards: Number of tasks; workers take one after the other.
         options: The options of the run; None is all defaults.
-        **overrides: Options in the place of those: each attribute of `RunOptions` is a keyword.
+        **overrides: Options that override those: each attribute of `RunOptions` is a keyword.
 
     Returns:
         The report.
@@ -196,7 +196,7 @@ async def run_on(
 
 
 def _report(group: Group[Ended]) -> GroupResult:
-    """Return how all shards have ended, by the report of a worker or by the error here."""
+    """Return the ends of all shards, by the reports of workers or the errors here."""
     shards: list[ShardResult] = []
     groups: list[str | None] = []
     for number, end in sorted(group.ends.items()):
@@ -219,7 +219,7 @@ def _report(group: Group[Ended]) -> GroupResult:
 
 
 async def _check_client(client: object) -> None:
-    """Refuse what is no client that can be used from here."""
+    """Raise an error unless the client can be used from here."""
     try:
         distributed = await imported("distributed")
     except ImportError as error:
@@ -243,7 +243,7 @@ class _Call:
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     async def check(self) -> None:
-        """Refuse a cluster of another version or without batchcore; no answer is no refusal."""
+        """Raise an error for workers with another version, or none; ignore missing answers."""
 
         async def versions() -> Any:  # noqa: ANN401  # a JSON document
             return await self.client.get_versions(packages=[PACKAGE])
@@ -259,7 +259,7 @@ class _Call:
                 raise _other_version(who, version)
 
     async def work(self, request: Request) -> Ended:
-        """Return how the task of a shard has ended, and call `progress` meanwhile."""
+        """Return the end of the task of a shard, and call `progress` meanwhile."""
         shard, progress = cast("Shard", request.settings.shard), request.progress
         packed = pickle.dumps((self.url, replace(request, progress=None)))
         order = Order(
@@ -327,8 +327,8 @@ def _forward_progress(event: tuple[float, Sequence[Any]]) -> None:
 
 
 async def _end_leases(url: str, schema: Schema, order: str) -> None:
-    """Take their leases from the runs of an order that are at work, as if interrupted."""
-    # Their workers notice it when they next write, or at their next heartbeat.
+    """End the leases of the running runs of an order, as if they were interrupted."""
+    # Their workers notice at their next write or heartbeat.
     ledger = Ledger(schema)
     async with Database(url).writing(PHASE) as session:
         async with transaction(session, idle_ms=ACQUIRE_IDLE_MS):
@@ -344,7 +344,7 @@ async def _end_leases(url: str, schema: Schema, order: str) -> None:
 
 
 def run_shard(order: Order) -> Ended:
-    """Return how a shard has ended, in a thread of a worker."""
+    """Return the end of a shard, in a thread of a worker."""
     from distributed import get_worker  # noqa: PLC0415  # an extra
 
     worker = get_worker()
@@ -366,7 +366,7 @@ def run_shard(order: Order) -> Ended:
 
 
 def _ended_by(shard: Shard, error: BaseException) -> Ended:
-    """Return the end of a shard by an error, without what is too large or cannot be sent."""
+    """Return the end of a shard by an error, without parts that are too large or cannot be sent."""
     result = BatchResult.of_error(error)
     ended = shard_result(shard, result, error)
     if not isinstance(error, BatchcoreError):
@@ -377,7 +377,7 @@ def _ended_by(shard: Shard, error: BaseException) -> Ended:
 
 
 async def _shard(order: Order, url: str, request: Request, progress: Progress | None) -> Ended:
-    """Do a shard, unless another worker has done it for the same order, or is at work on it."""
+    """Do a shard, unless another worker has done it, or is doing it, for the same order."""
     clock = asyncio.get_running_loop().time
     ledger, until = Ledger(request.settings.schema), clock() + request.wait
     request = replace(request, progress=progress, wait=0.0)
@@ -400,7 +400,7 @@ async def _shard(order: Order, url: str, request: Request, progress: Progress | 
 
 
 async def _own_run(url: str, ledger: Ledger, order: Order) -> RunStatus | None:
-    """Return the run of a shard that works for an order, or has; a worker may have begun it."""
+    """Return the run of a shard that works or worked for an order, if a worker has begun it."""
     async with Database(url).writing(PHASE) as session:
         runs = await ledger.of_order(session, order.id)
     return next((run_of(row) for row in runs if row["shard"] == order.shard[0]), None)

@@ -41,10 +41,10 @@ if TYPE_CHECKING:
     from batchcore.shards import Shard
 
 End = TypeVar("End")
-"""What work returns of a shard."""
+"""The result of the work on a shard."""
 
 STATES: Final = ("complete", "incomplete", "interrupted", "failed")
-"""How shards end, the worst last."""
+"""States in which shards end, the worst last."""
 
 ADDED_UP: Final = ("rows_written", "bytes_written", "peak_memory_bytes", "chunks", "retries")
 ADDED_UP_BY_NAME: Final = (
@@ -59,10 +59,10 @@ log: Final = logging.getLogger("batchcore")
 
 @contextlib.asynccontextmanager
 async def hold_view(database: Database, first: Request) -> AsyncIterator[Request]:
-    """Hold the moment of now for all shards; yield the request of the first as it begins.
+    """Fix "now" for all shards; yield the request of the first as it begins.
 
-    Its view is None where the server exports no snapshot. Who has it already keeps it when the
-    connection is lost. The order of a request is held with it.
+    Its view is None where the server exports no snapshot. A shard that has the view keeps it when
+    the connection is lost. The order of a request is held with it.
     """
     is_over, ledger = False, Ledger(first.settings.schema)
     kind = policies.entry(first.policy).load()
@@ -92,7 +92,7 @@ async def hold_view(database: Database, first: Request) -> AsyncIterator[Request
 
 @dataclass(slots=True)
 class Group(Generic[End]):
-    """The shards of one run, each done by ``work`` wherever that likes."""
+    """The shards of one run, each done by ``work``."""
 
     database: Database
     request: Request
@@ -102,8 +102,8 @@ class Group(Generic[End]):
     held_s: float | None = None  # how long they had a snapshot together
 
     async def run(self) -> None:
-        """Do all of them side by side, under one view; raise the gravest of their errors."""
-        # Where one ends early, the others go on, and it can be tried again alone.
+        """Do all shards side by side, under one view; raise the gravest of their errors."""
+        # If one ends early, the others continue, and it can be tried again alone.
         progress = shared_progress(self.request.progress)
         settings = self.request.settings
         first = replace(self.request, settings=replace(settings, shard=(1, self.count)))
@@ -128,7 +128,7 @@ class Group(Generic[End]):
 
 
 def _gravity(error: Exception) -> int:
-    """Return how grave an error is: as its exit code, of 3, 2 and 4, the worst first."""
+    """Return the gravity of an error by its exit code: 3, 2 and 4, the worst first."""
     if isinstance(error, ConfigError | InputError | SchemaError):
         return 2
     return 0 if isinstance(error, LeaseHeldError) else 1
@@ -175,8 +175,8 @@ def _report(group: Group[BatchResult]) -> BatchResult:
 def shard_result(
     shard: Shard, result: BatchResult | None, error: BaseException | None = None
 ) -> ShardResult:
-    """Return how a shard ended, by its report, if it came to one, and by its error."""
-    # What is stopped may have no time left to send its report.
+    """Return the end of a shard, by its report, if any, and its error."""
+    # A process that is stopped may not have time to send its report.
     text = None if error is None else f"{type(error).__name__}: {error}"
     if result is None:
         was_stopped = error is not None and not isinstance(error, Exception)
@@ -197,8 +197,8 @@ def shard_result(
 
 
 def merged(results: Sequence[BatchResult], shards: Iterable[ShardResult] = ()) -> BatchResult:
-    """Return one report of several shards, of at least one, with counts added up."""
-    # Seconds are those of the slowest shard, as they work side by side.
+    """Return one report of one or more shards, with counts added up."""
+    # Seconds are those of the slowest shard, since they work side by side.
     ends = tuple(shards)
     first = results[0]
     portfolios = PortfolioResults.concat([one.portfolios for one in results])
@@ -254,7 +254,7 @@ def merged(results: Sequence[BatchResult], shards: Iterable[ShardResult] = ()) -
 
 
 def _issues(results: Sequence[BatchResult], ids: Ids) -> IssueList:
-    """Return the issues of all shards; what several say of the same symbol or session once."""
+    """Return the issues of all shards; those about the same symbol or session once."""
     found = IssueList()
     seen: set[tuple[Any, ...]] = set()
     for one in results:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from batchcore.frames import Ambiguous, Ids, Int64, Misses, NotReplaced, Text
 
 Miss = tuple[bool, str]
-"""Whether a mark was the entry price, else a stale close, and of which symbol."""
+"""Whether a mark was the entry price, else a stale close, and its symbol."""
 
 
 def not_replaced(kept: Sequence[NotReplaced], ids: Ids) -> Issues:
@@ -47,12 +47,12 @@ def ambiguous_prices(found: Sequence[Ambiguous]) -> Issues:
 
 
 def ambiguous_profiles(symbols: Sequence[str]) -> Issues:
-    """Return the symbols whose profiles differ, of which none counts (A2, L33)."""
+    """Return the symbols whose profiles differ, none of which is used (A2, L33)."""
     return Issues.of("ambiguous_profile", np.full(len(symbols), -1), symbol=symbols)
 
 
 def added_up(parts: Sequence[HeldFindings]) -> HeldFindings:
-    """Return each finding once, by symbol, session and name: where it is held first, by how many.
+    """Return each finding once, by symbol, session and name: first session held, and holders.
 
     Chunks of one run share their tables of texts, so that mostly numbers are compared.
     """
@@ -71,7 +71,7 @@ def added_up(parts: Sequence[HeldFindings]) -> HeldFindings:
 
 
 def _ranks(texts: Text) -> Int64:
-    """Return the place of each text among the distinct ones in order."""
+    """Return the index of each text among the sorted distinct ones."""
     table = texts.table()
     places = np.zeros(len(table), dtype=np.int64)
     places[sorted(range(len(table)), key=table.__getitem__)] = np.arange(len(table))
@@ -79,7 +79,7 @@ def _ranks(texts: Text) -> Int64:
 
 
 def of_symbols(held: HeldFindings) -> Issues:
-    """Return an issue for each finding held: the first session on which it is, and by how many."""
+    """Return an issue for each finding held: the first such session, and the number of holders."""
     counts = zip(held.detail.texts(), held.portfolios.tolist(), strict=True)
     return Issues.of(
         [str(name) for name in held.name.texts()],
@@ -92,23 +92,23 @@ def of_symbols(held: HeldFindings) -> Issues:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Shared:
-    """What several portfolios have in common, which the last issues of a report say.
+    """Facts that portfolios have in common, from which the last issues of a report are made.
 
-    ``misses`` has lot-sessions, the first session and the last; ``held`` whom findings of the
-    checks of prices concern (C1), chunk by chunk.
+    ``misses`` has lot-sessions, the first session and the last; ``held`` the findings of the checks
+    of prices that concern portfolios (C1), chunk by chunk.
     """
 
     misses: dict[Miss, tuple[int, int, int]] = field(default_factory=dict)
     held: list[HeldFindings] = field(default_factory=list)
 
     def add_misses(self, misses: Iterable[tuple[Miss, tuple[int, int, int]]]) -> None:
-        """Add lot-sessions, with the first session and the last, to those of the same symbol."""
+        """Add lot-sessions, with the first and the last session, to those of the same symbol."""
         for key, (count, first, last) in misses:
             known, earliest, latest = self.misses.get(key, (0, first, last))
             self.misses[key] = known + count, min(earliest, first), max(latest, last)
 
     def issues(self) -> Issues:
-        """Return the issues that say it, by symbol."""
+        """Return these facts as issues, by symbol."""
         keys = sorted(self.misses)
         found = [self.misses[key] for key in keys]
         by_symbol = Issues.of(
@@ -120,19 +120,19 @@ class Shared:
                 f"{counted(count, 'lot-session')} until {date_of(last)}" for count, _, last in found
             ],
         )
-        self.held[:] = [added_up(self.held)]  # what is asked again is added up once
+        self.held[:] = [added_up(self.held)]  # a second call adds nothing twice
         return Issues.concat([by_symbol, of_symbols(self.held[0])])
 
 
 class IssueList:
-    """Issues that grow chunk by chunk, and what portfolios have in common."""
+    """Issues that grow chunk by chunk, and the facts that portfolios have in common."""
 
     def __init__(self) -> None:
         self.parts: list[Issues] = []
         self.shared = Shared()
 
     def add(self, issues: Issues, first_portfolio: int = 0) -> None:
-        """Append issues whose portfolios count from ``first_portfolio``."""
+        """Append issues whose portfolios are numbered from ``first_portfolio``."""
         if first_portfolio:
             own = issues.portfolio
             issues = replace(issues, portfolio=np.where(own < 0, own, own + first_portfolio))
@@ -149,8 +149,8 @@ class IssueList:
         )
 
     def finish(self) -> Issues:
-        """Return all issues: of the prices, then of each portfolio in order, then the shared."""
+        """Return all issues: of prices, then of each portfolio in order, then the shared ones."""
         of_portfolios = Issues.concat([Issues.none(), *self.parts])
-        # Stages notice things side by side, so the order of parts is that of the day's luck.
+        # Stages add issues concurrently, so the order of the parts is not deterministic.
         order = np.argsort(of_portfolios.portfolio, kind="stable")
         return Issues.concat([of_portfolios.take(order), self.shared.issues()])

@@ -1,4 +1,4 @@
-"""The chunks of a run, several side by side, and what they add up to."""
+"""The chunks of a run, several side by side, and their totals."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ChunkPipeline:
         tick: Callable[[], None],
         prices: asyncio.Task[RunPrices | None] | None = None,
     ) -> None:
-        """Take a policy with its plan, and what loads its prices, if that has begun already.
+        """Take a policy with its plan, and the task that loads its prices, if it has begun already.
 
         ``own`` is None on a caller's connection or for a plan.
         """
@@ -67,14 +67,14 @@ class ChunkPipeline:
         self._days_repaired: list[Int32] = [np.zeros(0, dtype=np.int32)]
 
     async def report_plan(self, readers: SessionPool) -> None:
-        """Report what is to be known of the plan, of which nothing is computed."""
+        """Report the findings of a plan that is not computed."""
         await (self._prices or load_prices(readers, self.policy))
         async with readers.lend("load") as reader:
             self.steps.unwritten += await self.policy.report_all_existing(reader)
 
     async def run(self, readers: SessionPool, writers: SessionPool, lanes: int) -> None:
         """Load, compute and write the chunks, as many side by side as there are lanes."""
-        # That bounds what is in memory. Prices are loaded beside the first chunks.
+        # This bounds the memory. Prices are loaded while the first chunks load.
         chunks, prices = iter(self.policy.chunks), self._prices
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -87,7 +87,7 @@ class ChunkPipeline:
             for lane in working:
                 lane.result()  # to a group, one that something in it cancelled is done
         finally:
-            if prices is not None:  # which, stopped by their flag alone, would fail themselves
+            if prices is not None:  # which would otherwise fail by the cancel flag
                 prices.cancel()
 
     async def _lane(
@@ -97,7 +97,7 @@ class ChunkPipeline:
         readers: SessionPool,
         writers: SessionPool,
     ) -> None:
-        """Load, compute and write one chunk after the other, whichever is next."""
+        """Load, compute and write chunks, one after the other, always the next one."""
         step = self.policy.monitor.step
         for chunk in chunks:
             async with readers.lend("load") as reader:
@@ -115,7 +115,7 @@ class ChunkPipeline:
                     self.steps.unwritten += [part for part, _ in item.noticed]
                 else:
                     self._count(written)
-                del written  # its bytes, before the next chunk is loaded
+                del written  # frees its bytes before the next chunk is loaded
             del item
             self.at = ("persist", self.at[1] + 1, len(self.policy.chunks))
             self._tick()
@@ -145,7 +145,7 @@ class ChunkPipeline:
             issues.add(not_replaced(item.kept, self.policy.plan.id))
 
     def report(self) -> dict[str, Any]:
-        """Return the attributes of `BatchResult` that come of the plan and its chunks."""
+        """Return the attributes of `BatchResult` that the plan and its chunks determine."""
         policy, plan, days = self.policy, self.policy.plan, self.policy.days
         left_out = np.zeros(0, dtype=np.int32)
         if days.start is not None:

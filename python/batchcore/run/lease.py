@@ -1,4 +1,4 @@
-"""The lease of a run: taken, or taken over, kept by a heartbeat, given back; locks of others."""
+"""The lease of a run: how it is taken, renewed by a heartbeat and given back; locks of others."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ BEATS: Final = 6
 """Heartbeats in the time of a lease."""
 
 ACQUIRE_IDLE_MS: Final = 10_000
-"""Idle-in-transaction limit while taking a lease; until then no other run can start."""
+"""Idle-in-transaction limit while taking a lease, during which no other run can start."""
 
 WAIT_POLL_S: Final = 0.5
-"""Seconds between checks whether the run that is waited for is still alive."""
+"""Seconds between two checks whether the awaited run is still alive."""
 
 END_S: Final = 0.7
-"""How long a stopped run tries to record its end."""
+"""Seconds for which a stopped run tries to record its end."""
 
 LATE_S: Final = 5.0
-"""How long a step may take before the server is asked whether it waits for a lock."""
+"""Seconds that a step may take before the server is asked whether it waits for a lock."""
 
 _LATER: Final = frozenset(
     {"checks", "max_move", "frozen_sessions", "max_missing", "fx_lookback_days", "fx_pivot"}
@@ -57,7 +57,7 @@ log: Final = logging.getLogger("batchcore")
 
 
 def run_spec(request: Request) -> RunSpec:
-    """Return what a run was asked for, as the ledger keeps it."""
+    """Return the request of a run, in the form that the ledger keeps."""
     settings, schema, calendar = request.settings, request.settings.schema, request.known_calendar
     start = None if request.start is None else request.start.isoformat()
     asked: dict[str, Any] = {
@@ -113,7 +113,7 @@ def with_original_dates(request: Request, lease: Lease) -> Request:
     today = json.loads(lease.configuration)["today"]
     return replace(
         request,
-        # A repair without an end goes to the latest snapshots, whatever the last session closed.
+        # A repair without an end goes to the latest snapshots, not to the last closed session.
         end=request.end or (None if request.repairs else lease.end),
         settings=replace(
             request.settings, today=None if today is None else dt.date.fromisoformat(today)
@@ -122,7 +122,7 @@ def with_original_dates(request: Request, lease: Lease) -> Request:
 
 
 class LockWatch:
-    """Reports which locks a late run waits for, and who holds them; others ask nothing."""
+    """Reports the locks that a late run waits for, and their holders; others ask nothing."""
 
     def __init__(self) -> None:
         self._late: set[int] = set()
@@ -149,7 +149,7 @@ class LockWatch:
         self._wakes.set()
 
     async def sleep(self, seconds: float) -> float:
-        """Sleep until there is something to `report`, or so long; return the seconds left."""
+        """Sleep until there is something to `report`, or for a time; return the seconds left."""
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         self._wakes.clear()
@@ -162,7 +162,7 @@ class LockWatch:
     async def before_lease(
         self, session: Session, database: Database, ledger: Ledger, run_id: str
     ) -> AsyncIterator[None]:
-        """Watch over a step before there is a heartbeat, on a connection opened once it is late."""
+        """Watch over a step before there is a heartbeat; once it is late, on a new connection."""
         task = asyncio.create_task(self._watch(database, ledger, run_id))
         try:
             with self.around(session):
@@ -181,7 +181,7 @@ class LockWatch:
     async def report(
         self, session: Session, ledger: Ledger, run_id: str, token: int | None = None
     ) -> DatabaseError | None:
-        """Log which processes hold up each late step, each of them once.
+        """Log the processes that hold up a late step, each once.
 
         Return the error of a run that waits for itself: others wait for what it has read, and it
         waits behind them. The server does not see that, for the run reads and writes on several
@@ -219,10 +219,10 @@ class LockWatch:
 
 
 class LeaseHolder:
-    """Takes the lease of a run, and looks after it."""
+    """Takes the lease of a run, renews it and gives it back."""
 
     def __init__(self, request: Request, run_id: str) -> None:
-        """Take a request, and the id of a run that begins if none is continued."""
+        """Take a request, and the id of the run if it continues no earlier one."""
         self.spec = run_spec(request)
         self.ledger = Ledger(request.settings.schema)
         self._run_id = run_id
@@ -264,9 +264,10 @@ class LeaseHolder:
         return await self.ledger.begin(session, self.spec, self._run_id, group)
 
     async def _group(self, session: Session, catalog: Catalog) -> ShardGroup | None:
-        """Return the group that a shard belongs to; None begins one."""
-        # A shard that the latest group lacks belongs to it, however late it is. One that it has
-        # already is of another night once a session has closed that the group does not go to.
+        """Return the group of a shard; None if it begins one."""
+        # A shard that the latest group lacks belongs to it, however late it is. A shard that the
+        # group has already belongs to another night once a session has closed that the group does
+        # not reach.
         group, request = await self.ledger.latest_group(session, self.spec), self._request
         if group is None or not group.has_shard or group.end is None or request.end is not None:
             return group
@@ -275,7 +276,7 @@ class LeaseHolder:
         return None if closed > day_of(group.end) else group
 
     async def wait_for(self, session: Session, held: LeaseHeldError) -> None:
-        """Wait, outside a transaction, until the run that refused this one is gone."""
+        """Wait, outside a transaction, until the run that blocks this one has ended."""
         wait = self._request.wait
         if not wait:
             raise held
@@ -294,16 +295,16 @@ class LeaseHolder:
             await asyncio.sleep(min(WAIT_POLL_S, left))
 
     async def end_replaced(self, session: Session) -> None:
-        """End transactions that replaced runs still have open, once the lease is committed."""
+        """End open transactions of replaced runs, once the lease is committed."""
         if self._given_up:
             async with transaction(session):
                 await self.ledger.await_end(session, self._given_up)
 
     async def beat(self, database: Database, lease: Lease, waits: LockWatch) -> None:
-        """Renew the lease for as long as the task lives, on a connection of its own."""
-        # It is opened for the first beat, or to ask which lock the run waits for: a short run
-        # opens none. Where it fails, or the server has closed it while it was idle, another is
-        # opened: what protects the data is the token, not the heartbeat.
+        """Renew the lease until the task is cancelled, on a connection of its own."""
+        # The connection is opened for the first beat, or to ask which lock the run waits for, so a
+        # short run opens none. If it fails, or the server has closed it while it was idle, another
+        # is opened: the token protects the data, not the heartbeat.
         pause, held = lease.lease_ms / 1000 / BEATS, True
         deadlock: DatabaseError | None = None
         ahead = await waits.sleep(pause)
@@ -336,8 +337,8 @@ async def finish_despite_cancellation(run_id: str, work: Callable[[], Awaitable[
         try:
             async with asyncio.timeout(END_S):
                 await work()
-        # Why the run stopped is what matters, and asyncpg has all kinds of errors for a
-        # connection that was cut off in between.
+        # The cause of the stop matters more, and asyncpg raises all kinds of errors for a
+        # connection that was cut off meanwhile.
         except Exception as error:  # noqa: BLE001
             log.warning("run=%s ledger=unfinished error=%r", run_id, str(error))
 

@@ -30,7 +30,7 @@ class ManyResult(Mapping[str, BatchResult]):
 
     Attributes:
         reports: Name -> report, in the order given; of a run that ended early too, if it had begun.
-        errors: Name -> what ended the run on that database early, or its cancellation.
+        errors: Name -> the error that ended the run on that database early, or its cancellation.
     """
 
     reports: Mapping[str, BatchResult]
@@ -43,7 +43,7 @@ class ManyResult(Mapping[str, BatchResult]):
 
     @property
     def success(self) -> bool:
-        """Whether every run came to its end, and no portfolio failed."""
+        """Whether every run finished, and no portfolio failed."""
         return not self.errors and all(one["success"] for one in self.reports.values())
 
     def __getitem__(self, name: str) -> BatchResult:
@@ -55,7 +55,7 @@ class ManyResult(Mapping[str, BatchResult]):
         return iter(self.reports)
 
     def __len__(self) -> int:
-        """Return how many databases have a report."""
+        """Return the number of databases with a report."""
         return len(self.reports)
 
     def __repr__(self) -> str:
@@ -76,19 +76,19 @@ async def run_many(
     """Roll the portfolios of several databases forward: `run_batch` on each, side by side.
 
     Each run has a snapshot, a lease and a ledger of its own database: no moment is shared between
-    servers. Where one ends early, the others go on.
+    servers. If one ends early, the others continue.
 
     Args:
         databases: Name -> what `run_batch` takes as ``db``.
         start_date: As in `run_batch`.
         end_date: Likewise.
-        parallel: How many databases are worked on at a time.
+        parallel: Number of databases worked on at a time.
         schemas: Name -> names of tables and columns, where they are not those of the settings.
         options: The options of every run; None is all defaults.
-        **overrides: Options in the place of those: each attribute of `RunOptions` is a keyword.
+        **overrides: Options that override those: each attribute of `RunOptions` is a keyword.
 
     Returns:
-        The reports, and what ended runs early.
+        The reports, and the errors that ended runs early.
 
     Raises:
         ConfigError: an argument is wrong, whatever the database.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from batchcore.run.result import BatchResult
 
 PHASES: Final = ("load", "compute", "analytics", "persist")
-"""What a run does with each chunk, one after the other; over all chunks they overlap."""
+"""The phases of each chunk, one after the other; those of different chunks overlap."""
 
 SPAN: Final = "batchcore"
 """Name of the tracer, and prefix of the names of spans and of their attributes."""
@@ -26,9 +26,9 @@ log: Final = logging.getLogger("batchcore")
 class Monitor:
     """Seconds and rows of the phases of one run.
 
-    A phase is entered again and again, chunk by chunk, and for several chunks at a time. Its
-    seconds are those in which any of them is in it; its span goes from its first moment to its
-    last. `rows` are those brought, computed and written by phase, `rows_by_load` by query.
+    A phase is entered again for each chunk, and by several chunks at a time. Its seconds are those
+    in which any chunk is in it; its span goes from its first moment to its last. `rows` counts rows
+    loaded, computed and written by phase, `rows_by_load` by query.
     """
 
     def __init__(self, run_id: str) -> None:
@@ -43,7 +43,7 @@ class Monitor:
 
     @contextlib.contextmanager
     def phase(self, phase: str) -> Iterator[None]:
-        """Count the time until it ends as that of a phase."""
+        """Count the time of the block as that of a phase."""
         began, began_ns = time.perf_counter(), time.time_ns()
         if not self._inside[phase]:
             self._entered[phase] = began
@@ -63,7 +63,7 @@ class Monitor:
         log.debug("run=%s step=%s%s", self.run_id, name, of_chunk)
 
     def loaded(self, **rows: int) -> None:
-        """Count rows that queries brought."""
+        """Count the rows that queries returned."""
         self.rows_by_load.update(rows)
         self.rows["load"] += sum(rows.values())
 
@@ -73,7 +73,7 @@ class Monitor:
 
     @contextlib.contextmanager
     def span(self, counts: Mapping[str, Mapping[str, int]]) -> Iterator[Any]:
-        """Run under a span, where OpenTelemetry is; phases get theirs after, with ``counts``."""
+        """Run under a span of OpenTelemetry, if any; phases get theirs later, with ``counts``."""
         try:
             from opentelemetry import trace  # noqa: PLC0415  # an extra
         except ImportError:
@@ -99,7 +99,7 @@ class Monitor:
 
 
 def describe(span: Any, result: BatchResult) -> None:  # noqa: ANN401  # of a module that may not be there
-    """Put what a run did on its span, if it has one."""
+    """Set the results of a run on its span, if it has one."""
     if span is None:
         return
     own = {"run_id": result.run_id, "policy": result.policy, **_counts(result), **_rate(result)}
@@ -141,7 +141,7 @@ def _log(**pairs: object) -> None:
 
 
 def peak_memory_bytes() -> int:
-    """Return the most memory that the process has had, 0 where the system does not say."""
+    """Return the peak memory of the process; 0 where the system does not report it."""
     try:
         import resource  # noqa: PLC0415  # not on every system
     except ImportError:

@@ -52,7 +52,7 @@ _DATABASE: Final = re.compile(r"(postgres(?:ql)?://[^/@?#]+)/([^/?#]+)")
 def events(
     result: BatchResult, *, namespace: str, database: str | None, producer: str | None
 ) -> list[dict[str, Any]]:
-    """Return START and the last event of a run, after those of the run that was finished first."""
+    """Return START and the last event of a run, after those of a run that it finished first."""
     if result.dry_run:
         raise ConfigError("a dry run has no events of OpenLineage")
     server, prefix = namespace, ""
@@ -134,14 +134,14 @@ def _of_input(result: BatchResult, facet: Facet, query: str) -> dict[str, Any]:
 
 
 def _run_id(result: BatchResult) -> str:
-    """Return the id of the attempt: one run of OpenLineage ends once."""
+    """Return the id of the attempt, as a run of OpenLineage ends only once."""
     if result.attempt == 1:
         return result.run_id
     return str(uuid.uuid5(uuid.UUID(result.run_id), str(result.attempt)))
 
 
 def _assertions(result: BatchResult, table: str) -> list[dict[str, Any]]:
-    """Return coverage (S12) of closes, and each name of issues as what does not hold."""
+    """Return coverage (S12) of closes, and each name of issues as a failed assertion."""
     found: list[dict[str, Any]] = []
     if table == CLOSES:
         days, shares = result.coverage.session.tolist(), result.coverage.share().tolist()

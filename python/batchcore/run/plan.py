@@ -1,4 +1,4 @@
-"""Which portfolios and sessions, from which snapshot on, in which chunks: pure."""
+"""The plan of a run: portfolios, sessions, opening snapshots and chunks. Pure functions."""
 
 from __future__ import annotations
 
@@ -58,27 +58,27 @@ class Range:
 
     @property
     def boundary(self) -> int:
-        """The day that parts earlier snapshots from those of the range and after."""
+        """The day that separates earlier snapshots from those of the range and later."""
         return self.end + 1 if self.start is None else self.start
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Plan:
-    """What a run does, portfolio by portfolio, sorted by id."""
+    """The plan of a run, a row for each portfolio, sorted by id."""
 
-    first_day: Int32  # that each writes; after `last_day` where it writes nothing
+    first_day: Int32  # first day that each writes; after `last_day` where it writes nothing
     last_day: Int32
-    sessions: Int32  # those that some portfolio writes, and those between
+    sessions: Int32  # sessions that some portfolio writes, and those in between
     opening: Opening
     latest_day: Days  # of the latest complete snapshot; NULL without one, or soft-deleted
     latest_equity: Decimals
     deleted: Bools  # asked for but soft-deleted: nothing is written
     continues: Bools  # which portfolios have a snapshot in `previous`, to continue from
     previous: Previous
-    price_first: int = 0  # the first day that marks are needed of
+    price_first: int = 0  # first day that needs marks
     price_last: int = 0
     is_whole: bool = False  # whether these are all portfolios that are not soft-deleted
-    complete: Int64 | int = 0  # sessions of each that are passed over: their row is complete
+    complete: Int64 | int = 0  # sessions of each that are skipped because their row is complete
 
     @property
     def id(self) -> Ids:
@@ -86,7 +86,7 @@ class Plan:
         return self.opening.portfolio_id
 
     def previous_of(self, rows: slice) -> Previous:
-        """Return the snapshots that some of the portfolios continue from."""
+        """Return the snapshots from which some of the portfolios continue."""
         first = np.count_nonzero(self.continues[: rows.start])
         return self.previous.take(slice(first, first + np.count_nonzero(self.continues[rows])))
 
@@ -97,13 +97,13 @@ class Plan:
 
     @cached_property
     def places(self) -> tuple[Int64, Int64]:
-        """The place of the first session of each portfolio, and that after its last."""
+        """The index of the first session of each portfolio, and the one after its last."""
         low = np.searchsorted(self.sessions, self.first_day, side="left")
         return low, np.searchsorted(self.sessions, self.last_day, side="right")
 
     @cached_property
     def sessions_planned(self) -> Int32:
-        """(n,) int32, how many sessions each portfolio writes."""
+        """(n,) int32, the number of sessions that each portfolio writes."""
         low, high = self.places
         planned: Int32 = np.maximum(high - low - self.complete, 0).astype(np.int32)
         return planned
@@ -138,7 +138,7 @@ def sessions_between(calendar: Calendar, first_day: Int32, last_day: Int32) -> I
 
 
 def sessions_behind(plan: Plan, written: Int32, calendar: Calendar, closed: int) -> int | None:
-    """Return how many closed sessions follow the latest snapshot of the portfolio furthest behind.
+    """Return how many closed sessions the portfolio furthest behind lacks.
 
     ``written`` is the number of sessions that the run wrote of each, ``closed`` the last session
     that has closed. None where no portfolio has a snapshot, or the calendar lacks the days.
@@ -161,10 +161,10 @@ def sessions_behind(plan: Plan, written: Int32, calendar: Calendar, closed: int)
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Rewrites:
-    """The day from which on the rows of each portfolio are computed again.
+    """The day from which the rows of each portfolio are computed again.
 
-    Those of ``id`` have one of their own, NULL where one continues after its latest snapshot, and
-    all other portfolios that of ``others``, None where they continue.
+    Each portfolio of ``id`` has a day of its own, NULL where it continues after its latest
+    snapshot; all others have ``others``, None where they continue.
     """
 
     id: Ids
@@ -172,7 +172,7 @@ class Rewrites:
     others: int | None = None
 
     def boundaries(self) -> Boundaries:
-        """Return the days that part the snapshots of portfolios with one of their own."""
+        """Return the separating days of portfolios with a day of their own."""
         known = self.day.state == State.VALUE
         return Boundaries(self.id[known], self.day.values[known])
 
@@ -187,7 +187,7 @@ class Rewrites:
 
 
 def rewrites_of_holes(holes: Holes, calendar: Calendar, days: Range) -> Rewrites:
-    """Return where chains are rewritten to fill their holes (S13): the first missing session."""
+    """Return where chains are rewritten to fill their holes (S13): at the first missing session."""
     # Without a start, that is the first one after the earliest complete snapshot. A portfolio
     # without any in the range has no row in `holes`.
     if days.start is None:
@@ -211,9 +211,9 @@ class SnapshotSource(Protocol):
 def with_snapshots(
     portfolios: Portfolios, given: Previous, calendar: Calendar, boundary: int
 ) -> Portfolios:
-    """Return portfolios that continue from the snapshots handed in."""
-    # One counts that is on a session before the boundary of the range, unless a later one is
-    # stored: a chain is not continued from its middle.
+    """Return portfolios that continue from the given snapshots."""
+    # A given snapshot counts if it is on a session before the boundary of the range, unless a later
+    # one is stored: a chain is not continued from its middle.
     before = portfolios.before
     row = located(given.portfolio_id, portfolios.id)
     counts = (row >= 0) & (given.day < boundary) & calendar.is_session(given.day)
@@ -248,11 +248,11 @@ def make_plan(
     """Return the plan of a run (S5, S13).
 
     ``rewrite`` is the day from which the rows of each are computed again, NULL to continue after
-    its latest; None is what ``on_existing`` says. The snapshots of ``portfolios`` are those around
-    it, or else around the boundary of the range. With ``only_rewrite`` portfolios end with their
-    latest snapshot, and none continues; with ``inception`` the range begins with each earliest
-    entry, which ``rewrite`` then says. Of what earlier attempts have ``committed``, portfolios
-    that did not fail are neither refused nor computed again.
+    its latest; None follows ``on_existing``. The snapshots of ``portfolios`` are those around it,
+    or else around the boundary of the range. With ``only_rewrite`` portfolios end with their latest
+    snapshot, and none continues; with ``inception`` the range begins with each earliest entry,
+    given by ``rewrite``. Of what earlier attempts have ``committed``, portfolios that did not fail
+    are neither refused nor computed again.
 
     Raises:
         SnapshotExistsError: ``error`` refuses a complete one in the range, if it ``refuses`` any.
@@ -287,7 +287,7 @@ def make_plan(
         last_day[extended] = np.maximum(last_day, last.day.values)[extended]
     last_day[portfolios.deleted] = NEVER  # skipped (S1)
     if committed.chunks:
-        # One that came since among those of a chunk has no such snapshot.
+        # A portfolio that was added among those of a chunk has no such snapshot.
         reached = has_latest & (latest_day >= calendar.last_on_or_before(days.end))
         last_day[committed.done(portfolios.id) & (reached | only_rewrite)] = NEVER
 
@@ -381,7 +381,7 @@ class Chunk:
 
 
 def chunks(plan: Plan, size: int) -> list[Chunk]:
-    """Return the chunks of a run, of so many portfolios each, in the order of ids."""
+    """Return the chunks of a run, each of a number of portfolios, in the order of ids."""
     works = plan.works
     return [
         Chunk(number, slice(first, first + size), works[first : first + size])
@@ -390,13 +390,13 @@ def chunks(plan: Plan, size: int) -> list[Chunk]:
 
 
 def average_positions(rows: Mapping[str, int]) -> float:
-    """Return how many positions a portfolio has, as the server estimates the ``rows`` of tables."""
+    """Return the positions of a portfolio, by the server's estimates of ``rows`` of tables."""
     held, holders = rows.get("positions"), rows.get("portfolios")
     return held / holders if held and holders else POSITIONS
 
 
 def default_chunk_size(sessions: int, positions: float) -> int:
-    """Return how many portfolios of so many positions make a chunk of `BYTES_OF_A_CHUNK`."""
+    """Return the number of portfolios of a chunk of `BYTES_OF_A_CHUNK`."""
     bytes_each = positions * BYTES_OF_A_POSITION + sessions * BYTES_OF_A_ROW
     size = int(BYTES_OF_A_CHUNK / max(bytes_each, 1))
     return min(max(size, LEAST_PORTFOLIOS), MOST_PORTFOLIOS)
@@ -438,13 +438,13 @@ def hole_issues(ids: Ids, holes: Holes) -> Issues:
 
 
 def _day_issues(name: str, portfolio: Int32, first: Int32, days: Int64, noun: str) -> Issues:
-    """Return one issue for each portfolio: its first day, and how many there are."""
+    """Return one issue for each portfolio, with its first day and the number of days."""
     detail = [counted(count, noun) for count in days.tolist()]
     return Issues.of(name, portfolio, day=first, detail=detail)
 
 
 def check_found(wanted: Ids, found: Ids) -> None:
-    """Raise `ConfigError` if a portfolio that was asked for is not there."""
+    """Raise `ConfigError` if a requested portfolio does not exist."""
     known = {row.tobytes() for row in found}
     unknown = [uuid_text(row) for row in wanted if row.tobytes() not in known]
     if unknown:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt  # callers may look at types
+import datetime as dt  # imported for type annotations only
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -57,18 +57,18 @@ BETA_WITHOUT_ANY: Final = 1.0
 OPTION_TYPES: Final = frozenset({"LC", "LP", "SC", "SP"})
 
 USES: Final = Use.HOLDINGS | Use.VALUATION | Use.SECTORS
-"""What beta and sectors of a portfolio need of tables and columns."""
+"""The uses of tables and columns for beta and sectors of a portfolio."""
 
 
 class ProfileCache(Protocol):
-    """Profiles that were loaded before, such as `CompanyProfileCache`."""
+    """Profiles loaded before, such as a `CompanyProfileCache`."""
 
     def get(self, symbol: str, /) -> CompanyProfile | None:
-        """Return the profile of a symbol, None if it is not there."""
+        """Return the profile of a symbol; None if there is none."""
 
 
 class ProviderBeta(TypedDict):
-    """What `calculate_portfolio_provider_beta` returns."""
+    """The result of `calculate_portfolio_provider_beta`."""
 
     portfolio_beta: float
     positions_with_beta: int
@@ -78,7 +78,7 @@ class ProviderBeta(TypedDict):
 
 
 class SectorExposure(TypedDict):
-    """What `calculate_portfolio_sector_exposure` returns."""
+    """The result of `calculate_portfolio_sector_exposure`."""
 
     sector_weights: dict[str, float] | None
     benchmark: str
@@ -90,13 +90,13 @@ class SectorExposure(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class SectorTagResult:
-    """The sector tags of some positions, and what was changed for them.
+    """The sector tags of some positions, and the changes made.
 
     Attributes:
-        tags: Name of a sector -> how many of the positions have its tag, sorted by name.
-        created: Tags that were created.
-        adopted: Existing tags that were put on a position.
-        removed: How many times another sector tag was taken off a position.
+        tags: Name of a sector -> number of the positions with its tag, sorted by name.
+        created: Tags created.
+        adopted: Existing tags put on a position.
+        removed: Number of other sector tags taken off positions.
         unchanged: Positions that already had the tag of their sector.
     """
 
@@ -117,16 +117,16 @@ async def restore_sector_tag_for_position(
 ) -> SectorTagResult:
     """Give a position the tag of its sector, and no other sector tag.
 
-    The user's tags with the names of sectors (A2) are sector tags, archived ones too; only one
-    that is not archived is put on a position. It is created, in the colour of its sector, if the
-    user has none, and an existing tag keeps its colour. All other tags stay. The uses of every
-    sector tag that is or was on the position are then counted. Doing it twice changes nothing.
+    The user's tags with the names of sectors (A2) are sector tags, archived ones too; only one that
+    is not archived is put on a position. It is created, in the colour of its sector, if the user
+    has none; an existing tag keeps its colour. All other tags stay. The uses of every sector tag
+    that is or was on the position are then counted. A second call changes nothing.
 
     Args:
         db: Any kind of database. In a caller's transaction nothing is committed.
         user_id: Whose position and tags.
         position_id: A position in a portfolio of the user.
-        profile_cache: Profiles that were loaded before; what it lacks is loaded.
+        profile_cache: Profiles loaded before; those that it lacks are loaded.
         schema: Names of tables and columns; None for those of docs/schema.md.
 
     Raises:
@@ -211,7 +211,7 @@ async def calculate_portfolio_provider_beta(
     Args:
         db: Any kind of database, a caller's transaction too.
         portfolio_id: Which.
-        profile_cache: Profiles that were loaded before; what it lacks is loaded.
+        profile_cache: Profiles loaded before; those that it lacks are loaded.
         weights: `market_value` or `equity`.
         calculation_date: The date; None is the last session of XNYS that is closed by now.
         schema: Names of tables and columns; None for those of the settings.
@@ -379,7 +379,7 @@ async def _load(  # noqa: PLR0917  # what of which portfolio, and how
 
 
 def _check_rates(rows: Rows) -> None:
-    """Refuse what a run on the date would fail by for want of a rate (C7)."""
+    """Raise an error if a run on the date would fail for a missing rate (C7)."""
     issues = rows.issues
     for name, day, rate in zip(
         issues.name.texts(), issues.day.values.tolist(), issues.detail.texts(), strict=True
@@ -393,7 +393,7 @@ def _check_rates(rows: Rows) -> None:
 async def _profiles(
     session: Session, catalog: Catalog, symbols: Sequence[str], cache: ProfileCache | None
 ) -> SymbolProfiles:
-    """Return the profiles of normalised symbols, those that the cache has from there."""
+    """Return the profiles of normalised symbols, from the cache where it has them."""
     known = {} if cache is None else {symbol: cache.get(symbol) for symbol in symbols}
     found = {
         symbol: (

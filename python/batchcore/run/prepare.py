@@ -1,4 +1,4 @@
-"""What all chunks of a run share, in order: tables, calendar, range, plan; then its prices."""
+"""The preparation of a run, in order: tables, calendar, range, plan, prices."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 async def inspected(reader: Session, request: Request, kind: type[Policy]) -> Catalog:
-    """Return the host's tables, found fit for a run."""
+    """Return the host's tables, checked for a run."""
     catalog = await inspect(reader, request.settings.schema)
     kind.check_tables(catalog, request)
     await check_revision(reader, catalog)
@@ -46,7 +46,7 @@ async def inspected(reader: Session, request: Request, kind: type[Policy]) -> Ca
 async def prepare(
     readers: SessionPool, run: RunContext, kind: type[Policy], catalog: Catalog
 ) -> Policy:
-    """Return the policy of a run, with the plan and the chunks that it goes through."""
+    """Return the policy of a run, with its plan and its chunks."""
     async with readers.lend("load") as reader:
         with run.monitor.phase("load"):
             calendar = await calendar_of(reader, run.request, catalog)
@@ -81,9 +81,9 @@ async def load_prices(readers: SessionPool, policy: Policy) -> RunPrices | None:
 async def load_prices_beside(
     readers: SessionPool, monitor: Monitor, catalog: Catalog, planned: asyncio.Future[Policy]
 ) -> RunPrices | None:
-    """Return those of a run over all portfolios, whose symbols need not wait for its plan.
+    """Return the prices of a run over all portfolios, whose symbols need not wait for its plan.
 
-    The session stays the prices' own until they are there, as chunks would take it.
+    The session stays reserved until the prices are loaded, as chunks would take it.
     """
     async with readers.lend("load") as reader:
         with monitor.phase("load"):
@@ -110,14 +110,14 @@ def request_again(policy: Policy, ids: Ids) -> Request:
 
 
 def last_closed(request: Request, calendar: Calendar) -> int:
-    """Return the last session closed by what "now" is for a request."""
+    """Return the last session closed by the "now" of a request."""
     if request.settings.today is None:
         return calendar.last_closed(request.now)
     return calendar.last_on_or_before(calendars.day_of(request.settings.today))
 
 
 def _range(request: Request, calendar: Calendar) -> Range:
-    # A run that only rewrites has no range: its start bounds what each portfolio rewrites.
+    # A run that only rewrites has no range: its start limits the rows that each portfolio rewrites.
     start = None if request.only_rewrites else request.start
     last = last_closed(request, calendar) if request.end is None else calendars.day_of(request.end)
     if start is None:

@@ -1,4 +1,4 @@
-"""What of a plan lacks prices, and whom odd ones concern, before anything is computed: pure."""
+"""Missing prices of a plan, and the holders of odd ones, before anything is computed."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from batchcore.sources.positions import Held
 
 LISTED: Final = 5
-"""How many symbols the detail of an issue names."""
+"""Number of symbols that the detail of an issue names."""
 
 CELLS: Final = 1 << 20
-"""Positions times sessions that are looked at at a time."""
+"""Positions times sessions that are examined at a time."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class LatestCloses:
-    """The latest valid close of symbols on each session, and whether there is any at all."""
+    """The latest valid close of symbols on each session, if there is any."""
 
     symbols: dict[str, int]  # normalised, to rows
     spelt: list[str]  # as stored on positions
@@ -54,7 +54,7 @@ def latest_closes(symbols: Text, prices: Prices, sessions: Int32) -> LatestClose
     own = rows_of(valid.symbol, row_of)
     keys = distinct(day_keys(own, valid.day.values)[own >= 0])
     rows = np.arange(len(spelt), dtype=np.int64)
-    # the first key beyond (symbol, session); the one before it is the latest close, if its own
+    # the first key after (symbol, session); the one before it is the latest close, if of the symbol
     at = np.searchsorted(keys, day_keys(rows[:, None], sessions[None, :]), side="right") - 1
     found = keys[np.maximum(at, 0)] if len(keys) else np.zeros(at.shape, dtype=np.int64)
     known = (at >= 0) & (found >> 32 == rows[:, None])
@@ -74,7 +74,7 @@ def latest_closes(symbols: Text, prices: Prices, sessions: Int32) -> LatestClose
 def missing_prices(
     plan: Plan, held: Held, latest: LatestCloses, lookback_days: int
 ) -> Iterator[Issues]:
-    """Give what of a plan lacks a close that is new enough (S4): by symbol, session, portfolio."""
+    """Yield holdings of a plan that lack a recent close (S4), by symbol, session, portfolio."""
     shape = (len(latest.symbols), len(latest.sessions))
     stale, unpriced = np.zeros(shape, dtype=np.bool_), np.zeros(shape, dtype=np.bool_)
     first: dict[tuple[int, int], int] = {}
@@ -111,7 +111,7 @@ def missing_prices(
 def _looked_up(
     plan: Plan, held: Held, latest: LatestCloses, lookback_days: int
 ) -> Iterator[tuple[Any, ...]]:
-    """Give portfolio, symbol, and on which sessions stale or unpriced, by symbol, in blocks."""
+    """Yield portfolio, symbol, and the stale or unpriced sessions, by symbol, in blocks."""
     sessions = latest.sessions
     symbol = rows_of(held.symbol, latest.symbols)
     portfolio, low, high = _held_in(plan, held, sessions)
@@ -223,7 +223,7 @@ def low_prices(
 
 
 def _held_in(plan: Plan, held: Held, sessions: Int32) -> tuple[Int32, Int64, Int64]:
-    """Return whose each position is, -1 for none, and places of its first session and its end."""
+    """Return the portfolio of each position, -1 for none, and indices of first session and end."""
     portfolio = located(held.portfolio_id, plan.id)
     low = np.searchsorted(sessions, np.maximum(held.start, plan.first_day[portfolio]))
     end = np.minimum(held.end.astype(np.int64) - 1, plan.last_day[portfolio])

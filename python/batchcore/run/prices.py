@@ -1,4 +1,4 @@
-"""The closes of a run: those handed in, those of the window, and one statement for the rest."""
+"""The closes of a run: those given, those of the window, and the rest by one statement."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ log = logging.getLogger("batchcore")
 
 
 class PriceSource(Protocol):
-    """Closes that were loaded before the run; `batchcore.PriceCache` is one."""
+    """Closes loaded before the run, such as a `batchcore.PriceCache`."""
 
     def to_frame(self) -> Prices:
         """Return all closes."""
 
     def covers(self, symbol: str, first_day: int, last_day: int) -> bool:
-        """Return whether all that the database has of a symbol, as spelt, was loaded."""
+        """Return whether all closes of a symbol, as spelt, were loaded."""
 
 
 @dataclass(frozen=True, slots=True)
 class PriceWindow:
     """Days of closes, both included.
 
-    Those before ``needed`` only show how old a close is, and how many there were; those after
-    ``last``, up to ``until``, are loaded only to be looked at (C1).
+    Closes before ``needed`` only show how old a close is, and how many there were; those after
+    ``last``, up to ``until``, are loaded only for the checks (C1).
     """
 
     first: int
@@ -50,7 +50,7 @@ class PriceWindow:
 
     @property
     def end(self) -> int:
-        """The last day that closes are loaded of."""
+        """The last day of which closes are loaded."""
         return self.last if self.until is None else self.until
 
 
@@ -64,13 +64,12 @@ async def load_closes(
     monitor: Monitor,
     stored: Text | None = None,
 ) -> Prices:
-    """Return every finite close of symbols in a window, and of each the last before it.
+    """Return every finite close of symbols in a window, and the last one before it.
 
-    The first statement brings closes as symbols are spelt on positions; a second one, the fallback,
-    what that leaves out: other spellings, and the last closes before the window of symbols without
-    one up to the first day needed. Where it is known which spellings are ``stored``, that is mostly
-    nothing, and no statement. A ``source`` takes the place of the first for symbols that it covers
-    from the first day needed on.
+    The first statement loads closes under the spelling of positions; a second one, the fallback,
+    loads the rest: other spellings, and the last closes before the window of symbols without one up
+    to the first day needed. If the ``stored`` spellings are known, it is mostly unnecessary. A
+    ``source`` replaces the first statement for symbols that it covers since the first day needed.
     """
     spelt = sorted(set(spellings))
     wanted = sorted({normalised(symbol) for symbol in spelt} - {""})
@@ -114,7 +113,7 @@ async def load_closes(
 def _named(
     stored: list[str], wanted: list[str], settled: set[str], there: set[str]
 ) -> tuple[list[str], list[str]]:
-    """Return the spellings whose earlier close is wanted, and others that are not loaded."""
+    """Return the spellings whose earlier close is needed, and others that are not loaded."""
     among = set(wanted)
     ours = [(name, normalised(name)) for name in stored]
     ours = [(name, symbol) for name, symbol in ours if symbol in among]
@@ -123,7 +122,7 @@ def _named(
 
 
 def rows_of(symbols: Text, rows: Mapping[str, int]) -> Int64:
-    """Return the row of each symbol, normalised, -1 for none."""
+    """Return the row of each normalised symbol; -1 for none."""
     found = [rows.get(normalised(name), -1) for name in symbols.table()]
     return np.array([*found, -1], dtype=np.int64)[symbols.codes]
 
@@ -136,7 +135,7 @@ def valid_rows(prices: Prices) -> Bools:
 
 
 def priced_symbols(prices: Prices, until: int | None = None) -> set[str]:
-    """Return the symbols with a valid close, up to a day if one is given, normalised."""
+    """Return the normalised symbols with a valid close, up to a day if one is given."""
     names = prices.symbol.table()
     valid = valid_rows(prices)
     if until is not None:
@@ -157,7 +156,7 @@ def _of_window(prices: Prices, wanted: list[str], window: PriceWindow) -> Prices
 
 
 def _without(prices: Prices, others: Prices) -> Prices:
-    """Return the closes whose symbol, as stored, and day the others do not have."""
+    """Return the closes whose symbol, as stored, and day are not among the others."""
     code = {name: row for row, name in enumerate(others.symbol.table())}
     moved = np.array([code.get(name, -1) for name in prices.symbol.table()], dtype=np.int64)
     mine = moved[prices.symbol.codes] if len(moved) else np.zeros(0, dtype=np.int64)

@@ -1,9 +1,9 @@
-"""What a run was asked for, checked before anything is read."""
+"""The request of a run, checked before anything is read."""
 
 from __future__ import annotations
 
 import asyncio
-import datetime as dt  # callers may look at types
+import datetime as dt  # imported for type annotations only
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Request(RunOptions):
-    """The arguments of a run: its options, dates and portfolios, and what is known since."""
+    """The arguments of a run: its options, dates and portfolios, and facts added later."""
 
     start: dt.date | None = None  # None continues after each latest snapshot
     inception: bool = False  # whether the range of each portfolio begins with its earliest entry
@@ -46,14 +46,14 @@ class Request(RunOptions):
     moment: dt.datetime | None = None  # "now", and the `created_at` of new rows, of the server
     began: dt.datetime | None = None  # when this attempt of the run began, by its clock
     committed: Committed | None = None  # by earlier attempts of the run
-    view: SharedView | None = None  # what all shards of a run read, where somebody holds it
-    latest: LatestSnapshots | None = None  # how far all portfolios are in it
+    view: SharedView | None = None  # the view that all shards of a run read, where one is held
+    latest: LatestSnapshots | None = None  # the latest days of all portfolios in it
     order: str | None = None  # the id of the call of `run_on` that the run works for
-    continues: str | None = None  # of a shard, the group of an earlier call: what is done stays
+    continues: str | None = None  # of a shard, the group of an earlier call, whose work is kept
 
     @property
     def now(self) -> dt.datetime:
-        """What "now" is, once the server was asked."""
+        """The "now" of the run, once the server was asked."""
         if self.moment is None:
             msg = "the server was not asked for its time"
             raise InternalError(msg)
@@ -61,7 +61,7 @@ class Request(RunOptions):
 
     @property
     def own(self) -> Ids | None:
-        """(n, 16) uint8, sorted: which portfolios of the shard are wanted; None is all of it."""
+        """(n, 16) uint8, sorted: the requested portfolios of the shard; None is all."""
         if self.wanted is None:
             return None
         return np.ascontiguousarray(self.wanted[in_shard(self.wanted, self.settings.shard)])
@@ -78,7 +78,7 @@ class Request(RunOptions):
 
     @property
     def only_plans(self) -> bool:
-        """Whether nothing is computed: a dry run of a repair computes all, and writes nothing."""
+        """Whether nothing is computed; a dry run of a repair computes, but writes nothing."""
         return self.settings.dry_run and not self.repairs
 
 

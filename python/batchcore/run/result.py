@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from batchcore.sources.changes import Stamps
 
 STATUSES: Final = ("ok", "lookback", "stale", "unpriced", "skipped", "failed")
-"""By code: the worst mark of the sessions written, or why nothing or not all was written."""
+"""By code: the worst mark of the sessions written, or why not all were written."""
 
 EPOCH: Final = dt.datetime.fromtimestamp(0, dt.UTC)
 
@@ -82,15 +82,15 @@ class Coverage(Frame):
 
 
 class Differences(Frame):
-    """Portfolios whose stored rows are not what they should be: one row for each.
+    """Portfolios whose stored rows differ from the computed ones: one row for each.
 
     Attributes:
         portfolio: (k,) int32 row of the portfolios of the run.
         first: (k,) the first session that differs; NULL where `portfolios.equity_balance` alone
             does.
-        rows: (k,) int64 snapshots to write, from there on.
+        rows: (k,) int64 snapshots to write, from that session.
         cells: (k,) int64 cells that differ; a session without a complete snapshot counts with all
-            that are compared.
+            compared cells.
     """
 
     portfolio: Int32
@@ -101,19 +101,19 @@ class Differences(Frame):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardResult:
-    """How a shard ended, in the report of several.
+    """The end of a shard, in the report of several.
 
     Attributes:
         shard: ``(k, n)``.
-        run_id: Of its run; None if it had not begun.
+        run_id: Id of its run; None if it had not begun.
         state: As in the ledger.
-        error: What ended it early, or None.
-        attempt: Of its run.
-        portfolios: How many it has.
-        failed: How many of them failed.
-        rows_written: Snapshots.
+        error: The error that ended it early, or None.
+        attempt: Attempt of its run.
+        portfolios: Number of its portfolios.
+        failed: Number of them that failed.
+        rows_written: Snapshots written.
         consistent: Whether it saw one snapshot of the database, that of all shards.
-        seconds: In all.
+        seconds: Total time.
     """
 
     shard: tuple[int, int]
@@ -128,7 +128,7 @@ class ShardResult:
     seconds: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as what JSON can hold."""
+        """Return it as a value for JSON."""
         return asdict(self) | {"shard": shard_text(self.shard), "seconds": round(self.seconds, 6)}
 
 
@@ -145,12 +145,12 @@ class BatchResult(Mapping[str, Any]):
 
     Attributes:
         run_id: The run's id, as in log lines and the ledger.
-        policy: As asked for.
+        policy: As requested.
         dry_run: Whether the run stopped before anything was computed.
         portfolios: One row for each portfolio, sorted by id.
-        issues: What was noticed; `portfolio` is a row of `portfolios`, -1 for none.
-        sessions: (s,) int32 sessions that some portfolio wrote, or after a dry run would write.
-        sessions_left_out: (k,) int32 dates of the range that are no session.
+        issues: The issues; `portfolio` is a row of `portfolios`, -1 for none.
+        sessions: (s,) int32 sessions that some portfolio wrote, or would write after a dry run.
+        sessions_left_out: (k,) int32 dates of the range that are not sessions.
         rows_written: Snapshots written.
         statements_by_phase: SELECT, COPY, INSERT, UPDATE and DELETE statements caused.
         seconds_by_phase: `load`, `compute`, `analytics`, `persist`, `total`; phases overlap.
@@ -158,39 +158,40 @@ class BatchResult(Mapping[str, Any]):
         bytes_written: Bytes of COPY sent.
         cache: Marks of all lots and sessions by status, hits, misses and `hit_rate` (S4).
         coverage: Of each session that was checked (S12).
-        peak_memory_bytes: Of the process; 0 where the system does not report it.
+        peak_memory_bytes: Peak memory of the process; 0 where the system does not report it.
         consistent: Whether every load saw one snapshot of the database; false after a retry.
         chunks: Chunks committed; on a caller's connection, chunks written.
         rows_by_phase: Rows loaded, computed and written.
         bytes_by_phase: Bytes of COPY received and sent.
-        analytics: As asked for.
-        analytics_off: Part of the analytics -> why it was not computed although it was asked for.
+        analytics: As requested.
+        analytics_off: Part of the analytics -> why it was not computed although requested.
         names: Of the portfolios, under the policy `legacy`; else empty.
-        rounded: ``table.column`` of docs/schema.md -> doubles read that had more decimals than
-            its scale; one that is read twice counts twice.
-        retries: How many times a chunk was tried again after a conflict with others.
+        rounded: ``table.column`` of docs/schema.md -> number of doubles read that had more decimals
+            than its scale; one that is read twice counts twice.
+        retries: Number of times a chunk was tried again after a conflict with others.
         attempt: 1, or more for a run that was continued.
         shard: ``(k, n)`` if it was a share of a run.
-        group: Of a shard, the id that it shares with the others of the night in the ledger.
+        group: Of a shard, the id that it shares in the ledger with the other shards of the night.
         differences: Portfolios that a repair found to differ; None of a run.
         stamps: Of a plan: for each table with `updated_at` whether a trigger keeps it, and how
             many rows of a sample were touched in the last 24 hours.
         resumed: The report of the earlier run that the call finished first, or None.
-        state: `complete`, `incomplete`, `failed` or `interrupted`, as in the ledger; of one of the
-            last two `of_error` returns the report.
-        error: Type and text of what ended it early, or None.
+        state: `complete`, `incomplete`, `failed` or `interrupted`, as in the ledger; `of_error`
+            returns the report of the last two.
+        error: Type and text of the error that ended it early, or None.
         started_at: When it began, by the clock of the client, as all its seconds are.
         ended_at: When it ended.
-        min_coverage: As asked for (S12).
-        sessions_behind: How many sessions that have closed follow the latest snapshot of the
-            portfolio that is furthest behind; None where that is not known.
+        min_coverage: As requested (S12).
+        sessions_behind: Number of closed sessions after the latest snapshot of the portfolio
+            furthest behind; None if not known.
         schema: Names of the host's tables.
-        shared: What the last of `issues` say, of symbols, as reports of several shards add it up.
-        shards: Of the report of several shards, how each of them ended. Then `run_id` is their
-            group, `attempt` the highest, counts and `peak_memory_bytes` are sums, and seconds, of
-            each phase too, those of the slowest, without the start of its process.
-        snapshot_seconds: Likewise, for how long the snapshot was held that all of them read, and
-            held vacuum back; None where each had its own.
+        shared: Facts about symbols behind the last of `issues`, which the report of several shards
+            adds up.
+        shards: In the report of several shards, the end of each. Then `run_id` is their group,
+            `attempt` the highest, counts and `peak_memory_bytes` are sums, and seconds, of each
+            phase too, those of the slowest, without the start of its process.
+        snapshot_seconds: Likewise, how long the snapshot that all of them read was held, and held
+            vacuum back; None where each had its own.
     """
 
     run_id: str
@@ -238,8 +239,8 @@ class BatchResult(Mapping[str, Any]):
     def of_error(cls, error: BaseException) -> BatchResult | None:
         """Return the report of a run until an error or its cancellation ended it.
 
-        None if the run had not begun, as where an argument is wrong. Portfolios that it did not
-        come to count as skipped. What was committed while the error came may be missing in it.
+        None if the run had not begun, for instance because an argument is wrong. Portfolios that it
+        did not reach count as skipped. Work committed while the error was raised may be missing.
         """
         return cast("BatchResult | None", kept(error, KEPT))
 
@@ -253,16 +254,17 @@ class BatchResult(Mapping[str, Any]):
         """Return the run's events for OpenLineage, as what JSON can hold.
 
         First START, then COMPLETE, FAIL or ABORT, and before them those of the run that was
-        finished first. Sending them is up to you.
+        finished first. The caller sends them.
 
         Args:
             namespace: Of the job, whose name is `batchcore.run` or `batchcore.repair`.
-            database: Where the tables are, as OpenLineage names that: ``postgres://host:port/name``;
-                None names them by schema and table alone, in the namespace of the job.
-            producer: A URI of the code that tells of the run; None names this version.
+            database: Namespace of the tables in the form of OpenLineage,
+                ``postgres://host:port/name``; None names them by schema and table alone, in the
+                namespace of the job.
+            producer: A URI of the code that emits the events; None is this version.
 
         Raises:
-            ConfigError: the report is of a dry run, which is no run, or ``database`` has another
+            ConfigError: the report is of a dry run, which is not a run, or ``database`` has another
                 form.
         """
         from batchcore.run.openlineage import events  # noqa: PLC0415  # only for those who ask
@@ -284,9 +286,10 @@ class BatchResult(Mapping[str, Any]):
         return dict(sorted(Counter(map(str, self.issues.name.texts())).items()))
 
     def subjects_by_issue(self) -> dict[str, list[str]]:
-        """Return what each name of issues is about, each once and in order.
+        """Return the subjects of each name of issues, each once and in order.
 
-        Symbols; of issues of no portfolio and no symbol, such as `bad_rate`, what they say.
+        Subjects are symbols; for issues without portfolio and symbol, such as `bad_rate`, their
+        details.
         """
         issues = self.issues
         shared = issues.take((issues.portfolio < 0) & (issues.symbol.state != State.VALUE))
@@ -299,7 +302,7 @@ class BatchResult(Mapping[str, Any]):
         return _by_name(named, named.symbol.texts())
 
     def errors(self) -> list[str]:
-        """Return one line for each failed portfolio, or day where the policy fails single days."""
+        """Return one line for each failed portfolio, or day if the policy fails single days."""
         by_day = policies.entry(self.policy).failures_by_day
         if by_day:
             owners = zip(self.issues.portfolio.tolist(), self.issues.name.texts(), strict=True)
@@ -315,7 +318,7 @@ class BatchResult(Mapping[str, Any]):
         ]
 
     def __repr__(self) -> str:
-        """Return a short text: `asyncio.run` calls it, and writing arrays out takes long."""
+        """Return a short text, as `asyncio.run` calls it and writing out arrays would take long."""
         return (
             f"BatchResult(run_id={self.run_id!r}, policy={self.policy!r},"
             f" portfolios={len(self.portfolios)}, failed={self.failed},"
@@ -405,11 +408,11 @@ _VALUES: Final[Mapping[str, Callable[[BatchResult], Any]]] = {
 """Keys of the report as a mapping."""
 
 NO_CLOSE: Final = "no close at all"
-"""Ends what a plan says of a symbol without any valid close."""
+"""The end of the detail of a symbol without any valid close, in a plan."""
 
 
 def with_changes(result: BatchResult, **changes: Any) -> BatchResult:  # noqa: ANN401  # of fields
-    """Return a report in which some fields are others."""
+    """Return a report with some fields replaced."""
     return BatchResult(**(vars(result) | changes))
 
 
@@ -419,7 +422,7 @@ def keep_with(error: BaseException, result: BatchResult) -> None:
 
 
 def kept(error: BaseException, name: str) -> object:
-    """Return what an error, or one that led to it, holds as an attribute; None without it."""
+    """Return an attribute of an error, or of one that caused it; None without it."""
     seen: BaseException | None = error
     while seen is not None:
         if (found := vars(seen).get(name)) is not None:
@@ -429,12 +432,12 @@ def kept(error: BaseException, name: str) -> object:
 
 
 def causes(issues: Issues, failed: Bools, names: Collection[str]) -> Issues:
-    """Return the issues with one of the names, and a session, by which portfolios have failed."""
+    """Return the issues by which portfolios failed: those with one of the names, and a session."""
     own = (issues.portfolio >= 0) & (issues.day.state == State.VALUE)
     own[own] = failed[issues.portfolio[own]]
     found = issues.take(own)
     texts = found.name.texts()
-    # which also is reported of portfolios that fail for another reason
+    # which is also reported for portfolios that fail for another reason
     is_low = np.array([name == PRICE_LOW for name in texts], dtype=np.bool_)
     counts = np.array([name in names for name in texts], dtype=np.bool_)
     otherwise = among(found.portfolio, found.portfolio[counts & ~is_low])
@@ -451,7 +454,7 @@ def _by_name(issues: Issues, texts: Sequence[str | None]) -> dict[str, list[str]
 
 
 def issue_dicts(result: BatchResult) -> list[dict[str, str | None]]:
-    """Return the issues as JSON has them; None where one is not of a portfolio, symbol or day."""
+    """Return the issues for JSON; None where one has no portfolio, symbol or day."""
     issues = result.issues
     portfolios = distinct(issues.portfolio)
     portfolios = portfolios[portfolios >= 0]  # -1 is of none
@@ -490,7 +493,7 @@ def _texts_of(ids: Ids) -> list[str]:
 
 
 def joined_differences(parts: Sequence[Differences]) -> Differences:
-    """Return what was found in the chunks of a run, sorted by portfolio."""
+    """Return the differences found in the chunks of a repair, sorted by portfolio."""
     found = Differences.concat([Differences.none(), *parts])
     return found.take(np.argsort(found.portfolio))
 
@@ -513,7 +516,7 @@ def _difference_dicts(result: BatchResult) -> list[dict[str, Any]] | None:
 
 
 def status_counts(status: Bytes) -> dict[str, int]:
-    """Return how many portfolios of each status there are; empty without any portfolio."""
+    """Return the number of portfolios by status; empty without any portfolio."""
     counts = np.bincount(status, minlength=len(STATUSES)).tolist()
     return dict(zip(STATUSES, counts, strict=True)) if len(status) else {}
 

@@ -1,4 +1,4 @@
-"""What a host's closes and quantities are stated in, as a known split shows: `check_basis` (C3)."""
+"""The bases of a host's closes and quantities, as a known split shows them: `check_basis` (C3)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     _Closes = Sequence[tuple[int, Decimal]]  # by day
 
 AROUND_DAYS: Final = 10
-"""How many calendar days from an ex-date or an entry a close may be."""
+"""Maximum calendar days between a close and an ex-date or entry."""
 
 UNKNOWN: Final = "unknown"
 """The basis where the data do not show it, or contradict each other."""
@@ -52,7 +52,7 @@ class SplitCloses:
         after: The first close from it on, likewise.
         after_date: Its date.
         quotient: The later close divided by the earlier one.
-        if_as_traded: What the quotient would be if the price itself had not moved.
+        if_as_traded: The quotient to expect for closes as traded, if the price itself did not move.
         looks: `as_traded` or `adjusted`, whichever is nearer; `unknown` without both closes.
     """
 
@@ -78,7 +78,7 @@ class EntryPrice:
         close: The close of the entry date, or of one a few days away.
         close_date: Its date.
         quotient: The entry price divided by the close.
-        if_as_entered: What the quotient would be for an entry at the close, left as entered.
+        if_as_entered: The quotient to expect for an entry at the close, left as entered.
         if_current: The same for an entry restated since.
         looks: `as_entered` or `current`, whichever is nearer.
     """
@@ -96,14 +96,14 @@ class EntryPrice:
 
 @dataclass(frozen=True, slots=True)
 class BasisCheck:
-    """What closes and quantities of a symbol look like, and the figures that say so.
+    """The likely bases of closes and quantities of a symbol, and the figures behind them.
 
     Attributes:
         symbol: Trimmed and upper-cased.
         price_basis: `as_traded`, `adjusted`, or `unknown` where splits contradict each other.
         quantity_basis: `as_entered`, `current`, or `unknown` without a position that was held over
-            a split, or where as many speak for one as for the other.
-        declared_price_basis: Of the `Schema`.
+            a split, or if as many suggest one as the other.
+        declared_price_basis: The one of the `Schema`.
         declared_quantity_basis: Likewise.
         splits: Those of the symbol, by ex-date.
         entries: Positions that were held over a split, by entry.
@@ -118,24 +118,24 @@ class BasisCheck:
     entries: tuple[EntryPrice, ...]
 
     def counts(self) -> dict[str, int]:
-        """Return how many positions look like each basis of quantities."""
+        """Return the number of positions that suggest each basis of quantities."""
         return {name: sum(one.looks == name for one in self.entries) for name in QUANTITY_BASES}
 
     @property
     def agrees(self) -> bool:
-        """Whether the data, as far as they tell, are as the `Schema` declares."""
+        """Whether the data, as far as they show, agree with the `Schema`."""
         return self.price_basis in {UNKNOWN, self.declared_price_basis} and (
             self.quantity_basis in {UNKNOWN, self.declared_quantity_basis}
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON has it: dates in ISO format, decimals as text."""
+        """Return it as a value for JSON: dates in ISO format, decimals as text."""
         return {**plain(asdict(self)), "positions": self.counts(), "agrees": self.agrees}
 
 
 @rechecked
 async def check_basis(db: object, symbol: str, *, schema: Schema | None = None) -> BasisCheck:
-    """Return what closes and quantities of a symbol look like around its splits; write nothing.
+    """Return the likely bases of closes and quantities of a symbol, from its splits; read only.
 
     A close that falls to a half over a 2 for 1 is as traded, one that does not was adjusted. An
     entry price near the close of its day, with both as they were then, is as entered.
@@ -246,7 +246,7 @@ def _entry(  # noqa: PLR0917  # an entry, and what it is compared with
     closes: _Closes,
     price_basis: str,
 ) -> EntryPrice | None:
-    """Return an entry price beside its close; None where nothing shows its basis."""
+    """Return an entry price with its close; None where nothing shows its basis."""
     close = _near(closes, day) or _near(closes, day, before=True)
     if close is None or price <= 0 or price_basis == UNKNOWN:
         return None
@@ -274,7 +274,7 @@ def _entry(  # noqa: PLR0917  # an entry, and what it is compared with
 
 
 def _nearer(quotient: float, expected: tuple[float, float], names: Sequence[str]) -> str:
-    """Return which of two quotients one is nearer to, by their factors; `unknown` if neither."""
+    """Return which of two quotients is nearer, by their ratios; `unknown` if neither."""
     apart = [abs(math.log(quotient / one)) for one in expected]
     if expected[0] == expected[1] or apart[0] == apart[1]:
         return UNKNOWN

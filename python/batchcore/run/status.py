@@ -33,14 +33,14 @@ class ChunkStatus:
     Attributes:
         chunk: Its number.
         attempt: The attempt that committed it.
-        first_portfolio: Id of the first of its portfolios.
-        last_portfolio: Of the last.
-        first_session: Of its snapshots; None if it wrote none.
-        last_session: Of its snapshots; None if it wrote none.
-        sessions: How many.
-        rows_written: Snapshots.
+        first_portfolio: Id of its first portfolio.
+        last_portfolio: Id of its last portfolio.
+        first_session: First session of its snapshots; None if it wrote none.
+        last_session: Last session of its snapshots; None if it wrote none.
+        sessions: Number of sessions.
+        rows_written: Snapshots written.
         sha256: Of the bytes written.
-        committed_at: When.
+        committed_at: Time of the commit.
     """
 
     chunk: int
@@ -57,17 +57,17 @@ class ChunkStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssueStatus:
-    """Issues of one name that a run has noticed of a portfolio.
+    """Issues of one name that a run found for a portfolio.
 
     Attributes:
         portfolio: Its id.
         name: See docs/semantics.md, "Issues".
         failed: Whether the portfolio failed.
-        count: How many.
-        symbol: Of the first, where it has one.
-        session: Of the first, where it has one.
-        detail: Of the first.
-        chunk: That it was committed with; None if it was with none.
+        count: Number of issues.
+        symbol: Symbol of the first, if any.
+        session: Session of the first, if any.
+        detail: Detail of the first.
+        chunk: The chunk that it was committed with, if any.
     """
 
     portfolio: str
@@ -82,15 +82,15 @@ class IssueStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SymbolIssueStatus:
-    """Issues of one name that an attempt of a run has noticed of a symbol, or of all.
+    """Issues of one name that an attempt of a run found for a symbol, or for no single one.
 
     Attributes:
-        symbol: As stored; None of issues that are of no symbol, such as `bad_rate`.
+        symbol: As stored; None for issues without symbol, such as `bad_rate`.
         name: See docs/semantics.md, "Issues".
-        count: How many.
-        session: Of the first, where it has one.
-        detail: Of the first, where it has one.
-        attempt: That noticed them.
+        count: Number of issues.
+        session: Session of the first, if any.
+        detail: Detail of the first, if any.
+        attempt: The attempt that found them.
     """
 
     symbol: str | None
@@ -110,11 +110,11 @@ class RunStatus:
         state: `running`, `stuck`, `complete`, `incomplete`, `failed`, `interrupted` or
             `superseded`, see docs/operations.md.
         asked: The options that its rows depend on.
-        portfolios_asked: Number of portfolios asked for; None is all.
+        portfolios_asked: Number of portfolios requested; None is all.
         configuration: Its other options, host and process.
         code_version: Of batchcore.
         attempt: 1, or more for a run that was continued.
-        token: Shows its transactions that it may still write.
+        token: The token by which its transactions may write.
         start_date: First day of its range; None continues after the latest snapshots.
         end_date: Last day; None before it is resolved.
         snapshot_id: The snapshot of the database that it read, as PostgreSQL writes it.
@@ -124,7 +124,7 @@ class RunStatus:
         chunks: Number of chunks committed.
         rows_written: Snapshots written.
         seconds: Seconds of work.
-        error: What ended it, if it failed.
+        error: The error that ended it, if it failed.
         created_at: Start of its first attempt.
         started_at: Start of its latest attempt.
         ended_at: End of its latest attempt.
@@ -136,11 +136,11 @@ class RunStatus:
         seconds_by_phase: Of its latest attempt that ended; empty before one has.
         portfolios_by_status: Likewise, `ok`, `lookback` and so on; `skipped` are those of which
             that attempt wrote nothing.
-        consistent: Whether all loads of that attempt saw one moment of the database; of a shard the
-            one that was held for all of them, where there was one. True before one has ended.
-        chunks_committed: Its chunks, if it was asked for by its id; else empty.
-        issues: Issues of portfolios, if it was asked for by its id; else empty.
-        symbol_issues: Issues of symbols, if it was asked for by its id; else empty.
+        consistent: Whether all loads of that attempt saw one snapshot of the database; for a shard
+            the one held for all shards, if any. True before one has ended.
+        chunks_committed: Its chunks, if requested by its id; else empty.
+        issues: Issues of portfolios, if requested by its id; else empty.
+        symbol_issues: Issues of symbols, if requested by its id; else empty.
     """
 
     run_id: str
@@ -197,7 +197,7 @@ async def runs(
     limit: int = 20,
     schema: Schema | None = None,
 ) -> list[RunStatus]:
-    """Return the runs that began last, the latest first, or the run or the group of an id.
+    """Return the latest runs, newest first, or the run or the group of an id.
 
     A run whose state is `running` although its lease has expired is shown as `stuck`.
 
@@ -240,7 +240,7 @@ async def runs(
 
 
 async def runs_and_groups(db: str, *, limit: int, schema: Schema) -> list[RunStatus]:
-    """Return the ``limit`` runs that began last, as `runs`, and then all others of their groups."""
+    """Return the latest ``limit`` runs, as `runs`, and then all others of their groups."""
     _check_limit(limit)
     async with Database(db).reading("load") as session:
         await check_revision(session, await inspect(session, schema))
@@ -254,7 +254,7 @@ def _check_limit(limit: int) -> None:
 
 
 def run_of(row: dict[str, Any]) -> RunStatus:
-    """Return a row of `Ledger.runs` as callers see it."""
+    """Return a row of `Ledger.runs` in its public form."""
     row = dict(row)
     shard = row.pop("shard"), row.pop("shards")
     asked, configuration = (json.loads(row[name]) for name in ("asked", "configuration"))
@@ -274,7 +274,7 @@ def run_of(row: dict[str, Any]) -> RunStatus:
 
 
 def shard_of(*runs: RunStatus) -> ShardResult:
-    """Return how a shard has ended by its runs, the latest last, with rows and seconds of all."""
+    """Return the end of a shard by its runs, the latest last, with the rows and seconds of all."""
     latest = runs[-1]
     return ShardResult(
         shard=latest.shard or (1, 1),

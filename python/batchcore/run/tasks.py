@@ -1,4 +1,4 @@
-"""Tasks side by side: where one that fails stops the others, and where it does not."""
+"""Tasks side by side, with and without stopping the others when one fails."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def raising_first(work: Awaitable[End]) -> End:
 
 
 def first_error(error: BaseException) -> BaseException:
-    """Return the error that stopped tasks, of a group; the others are what it cancelled."""
+    """Return the error of a group that stopped its tasks; the others are cancellations."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
@@ -52,7 +52,7 @@ async def each(
     ends: dict[Name, End | BaseException],
     what: str,
 ) -> None:
-    """Work on each of several side by side; ``ends`` has what it returns, or its error."""
+    """Work on each of several side by side; ``ends`` collects results and errors."""
     # One that ends early does not stop the others; the cancellation of this call stops all.
     seen: set[str] = set()
 

@@ -1,4 +1,4 @@
-"""What lots are valued by: the one place that loads it, for runs and all that recompute."""
+"""The data that value lots: the only module that loads them, for runs and recomputation."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 
 
 class Valuation:
-    """What lots are valued by on some sessions: marks with splits, and rates, shared by all chunks.
+    """The data that value lots on some sessions: marks with splits, and rates, for all chunks.
 
-    A chunk that holds a currency for the first time brings its rates by one statement; a host that
-    maps no rates, and portfolios that hold nothing in another currency, cost none.
+    The first chunk that holds a currency loads its rates by one statement; hosts without mapped
+    rates, and portfolios without foreign positions, cost none.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Valuation:
         notice: Callable[[Issues], object] = lambda _: None,
         cancel: CancelFlag | None = None,
     ) -> None:
-        """Take the sessions, what counts rows, what reports odd ones, and what stops a build."""
+        """Take the sessions, a counter of rows, a receiver of issues, and the cancel flag."""
         self._catalog, self._settings, self._sessions = catalog, settings, sessions
         self._monitor, self._notice = monitor or Monitor(""), notice
         self._cancel = cancel or CancelFlag()
@@ -85,7 +85,7 @@ class Valuation:
 
     async def convert(self, reader: Session, book: Book, homes: Text) -> Book:
         """Return a book with the currencies of its positions, and the rates that convert them."""
-        # What is held in a currency by a portfolio without one has no rate.
+        # A position in a currency has no rate if its portfolio has no currency.
         mapped = self._catalog.schema.fx
         if mapped is None:
             return book
@@ -107,7 +107,7 @@ class Valuation:
     async def names_without_rate(
         self, reader: Session, selection: Selection, days: range
     ) -> set[str]:
-        """Return what names currencies of positions without a rate on an entry, or of ``days``."""
+        """Return the currencies, as named, of positions without a rate on entries or ``days``."""
         pairs = await load(reader, select_pairs(self._catalog, selection))
         names = await load_names(reader, self._catalog, pairs.own)
         async with self._lock:
@@ -126,7 +126,7 @@ class Valuation:
         return {name for name, own in names.items() if own in lacks}
 
     async def _add(self, reader: Session, own: set[str], homes: set[str]) -> None:
-        """Make the rates of further currencies, with the rows that are not there yet."""
+        """Build the rates of further currencies, loading the rows that are still missing."""
         self._own |= own
         self._homes |= homes
         named = {currency(text) for text in (*self._own, *self._homes, self._settings.fx_pivot)}
@@ -154,7 +154,7 @@ class Valuation:
 
 
 def _needs_rates(positions: Positions, own: set[str], homes: set[str]) -> bool:
-    """Return whether a position may be in another currency than its portfolio, or in none."""
+    """Return whether a position may be in a currency other than its portfolio's, or in none."""
     if (positions.currency.state == State.NOT_REPRESENTABLE).any():
         return True
     currencies = {currency(text) for text in own} - {None}

@@ -1,4 +1,4 @@
-"""Chunks written: tried again after a conflict, and in part where the database refuses rows."""
+"""Writing of chunks: again after a conflict, and in parts where the database refuses rows."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ RETRIED: Final = frozenset({"40001", "40P01", UNIQUE})
 """SQLSTATEs caused by other transactions: serialization failure, deadlock, unique violation."""
 
 ATTEMPTS: Final = 3
-"""How often a chunk is tried before the refusal ends the run."""
+"""Attempts at a chunk before the refusal ends the run."""
 
 log: Final = logging.getLogger("batchcore")
 
@@ -49,16 +49,16 @@ log: Final = logging.getLogger("batchcore")
 class ChunkWriter:
     """Writes chunks; one that conflicts with other transactions is loaded and computed again.
 
-    Then it sees the database as it is by then, prices too: the rows of each chunk are of one
-    moment, though those of this one not of the run's.
+    It then sees the database of that moment, prices included: the rows of each chunk are of one
+    snapshot, but those of this one not of the run's.
     """
 
     def __init__(
         self, steps: ChunkSteps, computing: asyncio.Lock, own: tuple[Lease, Planned] | None
     ) -> None:
-        """Take what computes chunks, its lock, and a lease, or none in a caller's transaction."""
+        """Take the computer of chunks, its lock, and a lease; None in a caller's transaction."""
         self.written = 0  # chunks committed; on a caller's connection, written
-        self.retries = 0  # how often one was tried again
+        self.retries = 0  # number of retries
         self._steps = steps
         self._policy = steps.policy
         self._settings = steps.policy.settings
@@ -71,7 +71,7 @@ class ChunkWriter:
         self._failed_elsewhere = 0
 
     async def write(self, item: ComputedChunk, session: Session) -> ComputedChunk | None:
-        """Return what was written in the end; None if there was nothing left to write."""
+        """Return the chunk as it was written; None if there was nothing left to write."""
         monitor = self._policy.monitor
         if self._own is None:
             with monitor.phase("persist"), stale_snapshot_advice(session):
@@ -116,7 +116,7 @@ class ChunkWriter:
         planned: Planned,
         refusal: tuple[DatabaseError, Judge] | None = None,
     ) -> ComputedChunk:
-        """Commit a chunk: all of it, or what the database takes after it refused the whole."""
+        """Commit a chunk: all of it, or the part that the database accepts after a refusal."""
         (batch,) = item.batches
         ledger, step = self._ledger, partial(self._policy.monitor.step, chunk=item.chunk.number)
         async with ledger.fenced(session, lease):
@@ -158,7 +158,7 @@ class ChunkWriter:
     async def write_rows(
         self, session: Session, batch: Batch, step: Callable[[str], None] = lambda _: None
     ) -> Sequence[NotReplaced]:
-        """Write a chunk or a part of it; return what it left to other writers."""
+        """Write a chunk or a part of it; return the rows left to other writers."""
         stamp, acting = self._policy.run.stamp(), self._policy.catalog.acting
         # The caller may have deferred constraints other than ours.
         checks = self._own is not None
@@ -167,7 +167,7 @@ class ChunkWriter:
         )
 
     def check_failures(self, item: ComputedChunk, refused: Mapping[int, str] | None = None) -> None:
-        """Refuse to continue after too many failures, or refusals, before a chunk is written."""
+        """Raise an error after too many failures or refusals, before a chunk is written."""
         refused = refused or {}
         fails = item.rows.failed.copy()
         fails[list(refused)] = True
@@ -197,7 +197,7 @@ class ChunkWriter:
         raise TooManyFailedError(msg, failed, allowed)
 
     async def _is_refusal(self, session: Session, error: DatabaseError, *, by_others: bool) -> bool:
-        """Return whether an error is of some portfolio, and no conflict ``by_others``."""
+        """Return whether an error concerns a portfolio, and is not a conflict ``by_others``."""
         if error.sqlstate == UNIQUE and by_others:
             return not await is_row_key_violation(session, self.schema, error)
         return is_refusal(error)
@@ -205,7 +205,7 @@ class ChunkWriter:
     async def _recomputed(self, chunk: Chunk, session: Session) -> ComputedChunk | None:
         """Return a chunk as a run of its portfolios alone would load and compute it."""
         policy = self._policy
-        # what the run noticed of its portfolios is in its own list
+        # the issues of its portfolios are in its own list
         run = replace(
             policy.run,
             request=request_again(policy, policy.plan.id[chunk.rows]),
@@ -240,7 +240,7 @@ class Bisection:
     """Writes a chunk part by part, each under a SAVEPOINT, in one transaction.
 
     A part that is refused is halved; a portfolio that is refused alone is left out. So each costs
-    two attempts at most for every halving of the chunk.
+    at most two attempts for every halving of the chunk.
     """
 
     def __init__(
@@ -252,16 +252,16 @@ class Bisection:
         *,
         checks_deferred: bool,
     ) -> None:
-        """Take what recognises a refusal, and whether each part checks deferred constraints."""
+        """Take the test for a refusal, and whether each part checks deferred constraints."""
         self.written: list[Batch] = []  # in the order of their sending
         self.kept: list[NotReplaced] = []
-        self.refused: dict[int, str] = {}  # portfolio of the chunk, to who refuses it and why
+        self.refused: dict[int, str] = {}  # portfolio of the chunk -> who refuses it, and why
         self._writer, self._item, self._session = writer, item, session
         self._judge, self._checks_deferred = judge, checks_deferred
         self._acting: list[Acting] | None = None
 
     async def write(self, batch: Batch) -> None:
-        """Write what the database takes of a chunk."""
+        """Write the part of a chunk that the database accepts."""
         refusal = await self.attempt(batch)
         if refusal is None:
             self.written.append(batch)
@@ -269,7 +269,7 @@ class Bisection:
             await self.halve(batch, refusal)
 
     async def halve(self, batch: Batch, refusal: DatabaseError) -> None:
-        """Write what the database takes of a chunk that it refuses as a whole."""
+        """Write the part that the database accepts of a chunk that it refuses as a whole."""
         own = batch.portfolios()
         if len(own) == 0:
             raise refusal
@@ -283,7 +283,7 @@ class Bisection:
             await self.write(await asyncio.to_thread(batch.cut, kept))
 
     async def attempt(self, batch: Batch) -> DatabaseError | None:
-        """Write a part, or nothing of it; return why the database refuses it."""
+        """Write a part, or nothing; return why the database refuses it."""
         session = self._session
         await session.execute("SAVEPOINT batchcore_part")
         try:
@@ -312,7 +312,7 @@ class Bisection:
 
 @contextlib.contextmanager
 def stale_snapshot_advice(session: Session) -> Iterator[None]:
-    """Add to an error that a caller's transaction is too old to see what others have committed."""
+    """Add to an error that a caller's transaction is too old to see the commits of others."""
     try:
         yield
     except DatabaseError as error:

@@ -1,1 +1,1 @@
-"""What is written into the host's tables: frames encoded as rows, and what the server kept."""
+"""Writes into the host's tables: frames encoded as rows, and the check of stored rows."""

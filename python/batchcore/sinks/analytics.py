@@ -43,9 +43,9 @@ def encode_table(table: Table, stamp: Stamp, cancel: _core.CancelFlag | None) ->
     return EncodedRows.of(table.name, fields, table.portfolio, cancel)
 
 
-# Rows keep the id of the transaction that wrote them last (`xmin`), and so does the mark: by that
-# they are known again, whatever triggers make of time stamps. A restored dump has other ids, so
-# what is in it counts as written by others.
+# Rows keep the id of the transaction that wrote them last (`xmin`), and so does the mark, which
+# identifies them whatever triggers do to time stamps. A restored dump has other ids, so its rows
+# count as written by others.
 _MARKED: Final = """
 WITH mark AS (INSERT INTO {writes} (id, written_at) VALUES (gen_random_uuid(), clock_timestamp()))
 {filled}
@@ -54,7 +54,7 @@ _INSERT: Final = """
 INSERT INTO {table} ({into})
 SELECT {taken} FROM {staged} WHERE NOT EXISTS (SELECT FROM {own} WHERE {found}) ORDER BY staged.id
 """
-# Runs before the marks were entered have their chunks in the ledger, by the same transaction.
+# Runs of versions without marks have their chunks in the ledger, written by the same transaction.
 _WITHOUT_OTHERS: Final = """
 WITH gone AS (
     DELETE FROM {staged} USING {own}
@@ -69,11 +69,11 @@ FROM gone {of_owner} GROUP BY 1
 async def write_tables(
     writer: Writer, tables: Sequence[EncodedRows], filled: Sql
 ) -> Sequence[NotReplaced]:
-    """Write what a chunk has in addition to its snapshots, inside the caller's transaction.
+    """Write the rows of a chunk beside its snapshots, inside the caller's transaction.
 
-    Where none of its rows exists, they go by COPY straight into the table. Else those that exist
-    are updated in place, so that their `id` and `created_at` live on, and the others inserted;
-    rows that another writer stored last stay, and are returned by portfolio.
+    If none of the rows exists, they go by COPY straight into the table. Otherwise existing ones are
+    updated in place, so that they keep their `id` and `created_at`, and the others inserted; rows
+    last stored by another writer stay, and are returned by portfolio.
     """
     kept: dict[str, list[tuple[str, int, int]]] = {}
     keyed = [rows for rows in tables if rows.table in KEYS]
@@ -101,7 +101,7 @@ async def write_tables(
 
 
 async def _merge(writer: Writer, rows: EncodedRows) -> list[tuple[str, int, int]]:
-    """Write rows of which some may exist; return portfolio, count and first date of those kept."""
+    """Write rows, some of which may exist; return portfolio, count and first date of rows kept."""
     schema = writer.schema
     staged = await writer.stage(rows, KEYS[rows.table])
     kept = await writer.session.fetch(_without_others(schema, staged))
@@ -137,7 +137,7 @@ def _without_others(schema: Schema, staged: Staged) -> str:
 
 
 async def _set_market_values(writer: Writer, rows: EncodedRows) -> None:
-    # What is loaded is not soft-deleted; the index on portfolios has no other.
+    # Loaded positions are not soft-deleted, and the index on portfolios has no others.
     live = f"own.{column_name(writer.schema, POSITIONS, 'deleted_at')} IS NULL"
     condition = joined(" AND ", (live, writer.within(POSITIONS, "portfolio_id")))
     staged = await writer.stage(rows, ("id",), condition=condition, must_exist=False)

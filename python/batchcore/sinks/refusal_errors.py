@@ -1,4 +1,4 @@
-"""What the server refuses of the rows of a portfolio, and under which name."""
+"""Refusals of rows of a portfolio by the server, and their names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CLASSES: Final = ("22", "23", "44", "P0")
 
 UNIQUE: Final = "23505"
 
-MOST_CHARACTERS: Final = 200  # maximum length of a message: that of a trigger may be of any length
+MOST_CHARACTERS: Final = 200  # messages of triggers may be of any length
 
 _FOUND_BY: Final = {
     name: table.unique
@@ -35,10 +35,10 @@ def is_refusal(error: DatabaseError) -> bool:
 
 
 async def is_row_key_violation(session: Session, schema: Schema, error: DatabaseError) -> bool:
-    """Return whether a unique violation is of a key that rows are found by.
+    """Return whether a unique violation concerns a key that rows are found by.
 
-    Then another transaction has written the row since it was looked for. So is a violation taken
-    that names no key. The session must be in no transaction that has failed.
+    Then another transaction has written the row since the look-up. A violation that names no key is
+    treated the same. The session must not be in a failed transaction.
     """
     name = getattr(error.__cause__, "constraint_name", None)
     if not name:
@@ -55,7 +55,7 @@ async def is_row_key_violation(session: Session, schema: Schema, error: Database
 
 
 def refusal_text(error: DatabaseError, acting: Iterable[Acting]) -> str:
-    """Return who refuses and the message, without the values of the row.
+    """Return the refusing object and the message, without the values of the row.
 
     ``acting`` are the triggers of the tables written.
     """

@@ -1,4 +1,4 @@
-"""Result rows into the host's tables: COPY straight in, and in place where a row exists already."""
+"""Result rows into the host's tables: by COPY, or in place where a row exists already."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _KEY: Final = ("portfolio_id", "snapshot_date")
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Batch:
-    """What a chunk writes, encoded: nothing more is computed inside its transaction."""
+    """The encoded rows of a chunk: nothing more is computed inside its transaction."""
 
     new: EncodedRows  # snapshots that do not exist yet
     replaced: EncodedRows  # those that do; their columns begin with the key
@@ -42,24 +42,24 @@ class Batch:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes that go to the server."""
+        """Number of bytes sent to the server."""
         return sum(len(piece) for part in self.parts() for piece in part.pieces)
 
     @property
     def snapshots(self) -> int:
-        """Rows of `portfolio_snapshots` that it holds."""
+        """Number of rows of `portfolio_snapshots`."""
         return self.new.rows + self.replaced.rows
 
     def parts(self) -> tuple[EncodedRows, ...]:
-        """Return the rows of each table in the order of their sending."""
+        """Return the rows of each table in the order in which they are sent."""
         return (self.equity, self.new, self.replaced, *self.tables)
 
     def portfolios(self) -> Int32:
-        """Return the portfolios of the chunk that it writes rows of, ascending."""
+        """Return the portfolios of the chunk with rows, ascending."""
         return distinct(np.concatenate([part.portfolio for part in self.parts()]))
 
     def cut(self, kept: Bools) -> Batch:
-        """Return what it writes of some portfolios, byte for byte; ``kept`` is (p,)."""
+        """Return the rows of some portfolios, byte for byte; ``kept`` is (p,)."""
         return replace(
             self,
             new=self.new.cut(kept),
@@ -70,7 +70,7 @@ class Batch:
 
 
 def sha256_of(batches: Iterable[Batch]) -> str:
-    """Return the SHA-256 of all COPY bytes in the order of their sending, as digits."""
+    """Return the SHA-256 of all COPY bytes in the order sent, in hexadecimal."""
     digest = hashlib.sha256()
     for batch in batches:
         for part in batch.parts():
@@ -81,7 +81,7 @@ def sha256_of(batches: Iterable[Batch]) -> str:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Stamp:
-    """What new rows share."""
+    """The values that new rows share."""
 
     unix_us: int  # the run's start, microseconds since 1970-01-01: `created_at`
     id_unix_ms: int  # of the ids of this chunk, later than of all before: the index grows there
@@ -90,7 +90,7 @@ class Stamp:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Equities:
-    """What `portfolios.equity_balance` becomes."""
+    """The new `portfolios.equity_balance`."""
 
     portfolio_id: Ids
     cents: Int64
@@ -160,7 +160,7 @@ def encode_batch(
 
 
 def already_exist(rows: Rows, ids: Ids, existing_id: Ids, existing_day: Int32) -> Bools:
-    """Return for each row whether a snapshot of its portfolio and day exists already."""
+    """Return whether a snapshot of the portfolio and day of each row exists already."""
     if len(existing_day) == 0:
         return np.zeros(len(rows), dtype=np.bool_)
     portfolio = _core.locate(keys=existing_id, ids=ids)
@@ -178,17 +178,17 @@ async def write_batch(
     acting: Collection[tuple[str, str]] = (),
     checks_deferred: bool = False,
 ) -> Sequence[NotReplaced]:
-    """Write a chunk inside the caller's transaction; return what it left to other writers.
+    """Write a chunk inside the caller's transaction; return the rows left to other writers.
 
-    New rows go by COPY straight into the table. Rows that exist already are updated in place, so
-    that their `id`, foreign keys to it and the host's own columns live on. Equities come first:
+    New rows go by COPY straight into the table. Existing rows are updated in place, so that they
+    keep their `id`, foreign keys to it and the host's own columns. Equities come first, so that
     locks of others on portfolios are awaited before snapshots are locked. Row counts are checked;
     if the server stored fewer, or triggers or rules act on the tables, the rows are read back and
-    compared in the end. With ``checks_deferred``, what is deferred to the commit is fired before.
-    ``step`` is called with the name of each step when it is done.
+    compared at the end. With ``checks_deferred``, deferred constraints and triggers are fired
+    before that. ``step`` is called with the name of each finished step.
 
     Raises:
-        DatabaseError: the server refused it, holds something else than was sent, or a row that
+        DatabaseError: the server refused it, stored something other than was sent, or a row that
             existed at the load is gone.
     """
     tables = {part.table for part in batch.parts() if part.rows}

@@ -1,4 +1,4 @@
-"""Rows on their way into a table: encoded, staged, and compared with what the server kept."""
+"""Rows on their way into a table: encoded, staged, and compared with what the server stored."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from batchcore.pg.session import Session
 
 TIME_STAMPS: Final = frozenset({"created_at", "updated_at"})
-"""Columns that a host may set to any value: no figure depends on them."""
+"""Columns that a host may change freely: no figure depends on them."""
 
 TRUE: Final = Sql("true")
 
 FIRE_DEFERRED: Final = "SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED"
-"""Checks and fires what is deferred, and defers what follows, which may need several tables too."""
+"""Fires deferred constraints and triggers; later ones are deferred, as they may span tables."""
 
 _COMPARED_AS_TEXT: Final = frozenset({"sector_exposure"})  # of type json, which has no equality
 
@@ -57,7 +57,7 @@ class EncodedRows:
 
     @property
     def rows(self) -> int:
-        """How many there are."""
+        """The number of rows."""
         return len(self.portfolio)
 
     def cut(self, kept: Bools) -> EncodedRows:
@@ -69,13 +69,13 @@ class EncodedRows:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Staged:
-    """Rows in a temporary table, and how they are found in the table that they are for."""
+    """Rows in a temporary table, and how their target rows are found."""
 
     name: str  # of the former
-    table: str  # the latter, by the names of docs/schema.md
-    count: int  # how many rows there are to write
-    must_exist: bool  # whether a row that is not in the host's table is missing
-    values: Mapping[str, tuple[Sql, Sql]]  # column -> its quoted name, and what it is to hold
+    table: str  # the target table, by its name in docs/schema.md
+    count: int  # number of rows to write
+    must_exist: bool  # whether a row that is not in the host's table is an error
+    values: Mapping[str, tuple[Sql, Sql]]  # column -> its quoted name, and its new value
     parts: Mapping[str, Sql]  # holes of statements: ``{staged}``, ``{own}``, ``{found}``, ``{key}``
 
     def assignments(self) -> Sql:
@@ -83,7 +83,7 @@ class Staged:
         return joined(", ", [f"{name} = {value}" for name, value in self.values.values()])
 
     def differs(self) -> Sql:
-        """Return the condition that ``own`` holds something else."""
+        """Return the condition that ``own`` differs."""
         own = joined(", ", [f"own.{name}" for name, _ in self.values.values()])
         values = joined(", ", [value for _, value in self.values.values()])
         return compose("({own}) IS DISTINCT FROM ({values})", own=own, values=values)
@@ -113,21 +113,21 @@ _NAME_IF_CHANGED: Final = "CASE WHEN {own} IS DISTINCT FROM {value} THEN {name:t
 class Writer:
     """Writes the rows of a chunk into the host's tables, and checks that they are stored.
 
-    Its methods raise `DatabaseError` where the server refuses rows, or holds something else.
+    Its methods raise `DatabaseError` if the server refuses rows or stores something else.
     """
 
     session: Session  # in a transaction
     schema: Schema
     span: tuple[bytes, bytes]  # first and last portfolio of the chunk, 16 bytes each
     acting: Collection[tuple[str, str]] = ()  # of `Catalog.acting`, on the tables of the chunk
-    checks_deferred: bool = False  # whether deferred constraints and triggers are for it to fire
+    checks_deferred: bool = False  # whether it fires deferred constraints and triggers
     _written: list[tuple[Staged, Sequence[str]]] = field(default_factory=list)  # to be compared
 
     def within(self, table: str, column: str) -> Sql:
         """Return the condition that a row of the host is in the span of the chunk.
 
-        Rows beside the staged ones are none of the chunk's anyway. But without it the server,
-        which knows little of a table just staged, reads the whole other table to join them.
+        Other rows do not belong to the chunk anyway. But without the condition the server, which
+        has no statistics of the staged table, reads the whole host table for the join.
         """
         first, last = self.span
         own = Sql(f"own.{column_name(self.schema, table, column)}")
@@ -137,8 +137,8 @@ class Writer:
     async def copy(self, rows: EncodedRows, key: Collection[str], *, condition: Sql = TRUE) -> None:
         """Copy rows straight into their table.
 
-        `compare` reads them back by their ``key`` and what else is true of them, ``condition``,
-        where the server counts fewer, or a trigger acts on them.
+        `compare` reads them back by their ``key`` and a further ``condition`` if the server counts
+        fewer, or a trigger acts on them.
         """
         schema = self.schema
         names = [schema.column(rows.table, column) for column in rows.columns]
@@ -196,7 +196,7 @@ class Writer:
         )
 
     async def update(self, staged: Staged, *, changed: bool = False, and_set: str = "") -> None:
-        """Update the host's rows that are staged, or of them those that are ``changed`` by it."""
+        """Update the staged rows of the host; with ``changed`` only those that differ."""
         template = UPDATE + " AND {differs}" if changed else UPDATE
         assignments = joined(", ", filter(None, (staged.assignments(), and_set)))
         parts = {"assignments": assignments, "differs": staged.differs(), **staged.parts}
@@ -205,10 +205,9 @@ class Writer:
     async def write(self, staged: Staged, statements: Sequence[str], *, every: bool = True) -> None:
         """Write staged rows into their table by some statements.
 
-        `compare` reads them back where the server counts fewer, or a trigger or rule acts on them:
-        of portfolios, of which there are few, also one on another table of the chunk. Without
-        ``every``, only those are written that the table holds otherwise, so that their count tells
-        nothing.
+        `compare` reads them back if the server counts fewer, or a trigger or rule acts on them; for
+        portfolios, which are few, also one on another table of the chunk. Without ``every``, only
+        rows that differ are written, so that their count means nothing.
         """
         counted = sum([await self.session.execute(one) for one in statements])
         events = [(staged.table, event) for event in ("INSERT", "UPDATE")]
@@ -219,8 +218,8 @@ class Writer:
     async def compare(self) -> None:
         """Compare what was written with what the tables hold at the end.
 
-        Triggers may change what was written before. A row that was not written may be changed by
-        others until it is read back, so staged rows are written twice before a difference counts.
+        Triggers may change rows written earlier. Others may change a row that was not written until
+        it is read back, so staged rows are written a second time before a difference counts.
         """
         again = bool(self._written)
         for is_last in (False, True):
@@ -241,7 +240,7 @@ class Writer:
                     again = True
 
     async def _differences_of(self, staged: Staged) -> str:
-        """Return what of the rows staged their table does not hold; empty if it holds them all."""
+        """Return the staged rows that their table lacks; empty if it has them all."""
         changed = []
         for c, (own, value) in staged.values.items():
             if c not in TIME_STAMPS:
@@ -267,9 +266,10 @@ def _comparable(column: str, value: str) -> Sql:
 async def not_stored_error(
     session: Session, schema: Schema, table: str, wrong: str, others: Sequence[str] = ()
 ) -> DatabaseError:
-    """Return the error for a table that does not hold what it was sent, and ``wrong``, what.
+    """Return the error for a table that does not hold the rows sent; ``wrong`` names them.
 
-    Where nothing acts on it, what acts on the ``others`` written with it may have changed it.
+    If nothing acts on the table itself, triggers of the ``others`` written with it may have changed
+    it.
     """
     found = await acting_on(session, schema, [table])
     if not found and others:

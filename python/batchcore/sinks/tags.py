@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from batchcore.db.catalog import Catalog
     from batchcore.pg.session import Session
 
-USES: Final = Use.TAGS | Use.SECTORS  # what sector tags need of tables and columns
+USES: Final = Use.TAGS | Use.SECTORS  # the uses of sector tags
 
 _TEXTS: Final = ("symbol", "position_type", "investment_class")
 
@@ -108,7 +108,7 @@ class SectorTags:
     """The sector tags of a user's positions, in the transaction of a session."""
 
     def __init__(self, session: Session, catalog: Catalog, user: UUID) -> None:
-        """Take a session inside a transaction, and whose portfolios and tags."""
+        """Take a session inside a transaction, and the user of portfolios and tags."""
         schema = catalog.schema
         self._session = session
         self._schema = schema
@@ -132,7 +132,7 @@ class SectorTags:
             ConfigError: there is none of the id, or it is another user's.
         """
         column, otherwise = _OWNED_BY[what]
-        # As bytes, which in a database without an encoding no client of UTF-8 may be sent as text.
+        # As bytes, since a database without an encoding cannot send invalid UTF-8 as text.
         encoding = "UTF8" if self._session.has_encoding else "SQL_ASCII"
         template = "convert_to({text}::text, {encoding:text}) AS {name:name}"
         texts = [
@@ -153,15 +153,15 @@ class SectorTags:
         Return how many tags were created, how many that were there were adopted, how many were
         removed from positions, and how many positions are unchanged. A tag of the user with the
         name of a sector is a sector tag, even if batchcore did not create it. The usage of every
-        tag that is or was on one of the positions is counted again. Tags that are made get the
-        colour of their sector; ``colors`` has all sectors.
+        tag that is or was on one of the positions is counted again. New tags get the colour of
+        their sector; ``colors`` has all sectors.
         """
         if not sectors:
             return dict.fromkeys(("created", "adopted", "removed", "unchanged"), 0)
         names = sorted(set(sectors.values()))
         own_colors = [colors[name] for name in names]
         created = await self._fetch(_CREATE, self._user, names, own_colors)
-        # Locked against changes and counts of other transactions.
+        # Locked against changes by other transactions.
         known = await self._fetch(_LOCK, self._user, list(colors))
         of_sector = {row["name"]: row["id"] for row in known if not row["archived"]}
         lost = [name for name in names if name not in of_sector]
@@ -190,7 +190,7 @@ class SectorTags:
     async def _require_kept(
         self, positions: Sequence[str], tags: Sequence[str], counted: Collection[str]
     ) -> None:
-        """Read back what was sent: a trigger or rule of the host may have kept it out."""
+        """Read back the tags: a trigger or rule of the host may have kept them out."""
         (row,) = await self._fetch(_DIFFERENCES, positions, tags, sorted(counted))
         if row["links"]:
             wrong = of_rows(row["links"], len(positions), "is missing", "are missing")
@@ -208,7 +208,7 @@ class SectorTags:
 
 
 def _position(row: asyncpg.Record) -> TaggedPosition:
-    # A byte that is no UTF-8 has digits instead, which no symbol of a profile has.
+    # A byte that is not UTF-8 is shown as digits, which no symbol of a profile has.
     texts = (row[column] for column in _TEXTS)
     return TaggedPosition(
         row["id"], *(text and text.decode("utf-8", "backslashreplace") for text in texts)

@@ -1,4 +1,4 @@
-"""What a host changed since a moment, from the time stamps of its rows."""
+"""Changes by a host since a moment, from the time stamps of its rows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EDITED: Final = tuple(
 )
 """Tables whose rows a host edits."""
 
-SAMPLE: Final = 10_000  # rows of a table that a sample should have
+SAMPLE: Final = 10_000  # target size of a sample of a table
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +33,9 @@ class Stamps:
     """Evidence of how a host keeps the time stamps of a table."""
 
     table: str
-    trigger: bool  # whether one seems to keep `updated_at`
-    rows: int  # of a sample, rows older than a day
-    touched: int  # those of them that were updated within it
+    trigger: bool  # whether a trigger seems to maintain `updated_at`
+    rows: int  # number of sampled rows older than a day
+    touched: int  # number of them updated within the last day
 
 
 # 19 is BEFORE UPDATE FOR EACH ROW; moddatetime has the column among its arguments
@@ -53,9 +53,9 @@ FROM {t} TABLESAMPLE SYSTEM ({share})
 
 
 def select_stamps(catalog: Catalog) -> Query[tuple[Stamps, ...]]:
-    """Return of each table whether a trigger keeps `updated_at`, and how old rows look.
+    """Return for each table whether a trigger maintains `updated_at`, and how old its rows look.
 
-    Those are the tables of `EDITED` that have both time stamps, and are no views.
+    These are the tables, not views, of `EDITED` with both time stamps.
     """
     schema, parts = catalog.schema, []
     for table in sorted(set(EDITED) & catalog.writable_tables):
@@ -78,7 +78,7 @@ def _stamps(table: Text, **counted: npt.NDArray[Any]) -> tuple[Stamps, ...]:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ChangedPrices:
-    """Closes that came or changed, or splits, each once; symbols are as stored."""
+    """Closes, or splits, that were added or changed, each once; symbols are as stored."""
 
     symbol: Text
     day: Int32
@@ -86,7 +86,7 @@ class ChangedPrices:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ChangedFacts:
-    """Portfolios of which something changed, with the first day that it may matter on."""
+    """Portfolios with a change, and the first day that it may affect."""
 
     portfolio_id: Ids
     day: Int32
@@ -100,7 +100,7 @@ def _price_changed(catalog: Catalog, since: dt.datetime) -> Sql:
 
 
 def select_changed_prices(catalog: Catalog, since: dt.datetime) -> Query[ChangedPrices]:
-    """Return symbol, as stored, and date of each close that came or changed."""
+    """Return symbol, as stored, and date of each close that was added or changed."""
     template = "SELECT DISTINCT {columns} FROM {m} WHERE {changed} AND {m.date:dated}"
     changed, read = _price_changed(catalog, since), "m.symbol, m.date! day"
     return select(catalog, "changed_prices", ChangedPrices, read, template, changed=changed)
@@ -115,9 +115,9 @@ FROM {r} WHERE {changed} AND {r.symbol} IS NOT NULL
 
 
 def select_changed_splits(catalog: Catalog, since: dt.datetime) -> Query[ChangedPrices]:
-    """Return symbol, as stored, and ex-date of each split that came or changed.
+    """Return symbol, as stored, and ex-date of each split that was added or changed.
 
-    One that was edited has the first date that there is: nobody knows what its ex-date was.
+    An edited one has the first possible date, as its former ex-date is unknown.
     """
     r = HostTable(catalog, SPLITS, "r")
     conditions = {
@@ -128,7 +128,7 @@ def select_changed_splits(catalog: Catalog, since: dt.datetime) -> Query[Changed
     return Query("changed_splits", sql, result_columns("symbol text, day day"), ChangedPrices)
 
 
-# A row that changed may differ from one that did not, and then neither is a close.
+# A changed row may differ from an unchanged one, and then neither is a close.
 _SESSION: Final = """
 SELECT min(touched.day) FROM (
     SELECT {m.date} AS day FROM {m} WHERE {m.date:dated}
@@ -169,11 +169,11 @@ WHERE {e.created_at} >= {since:moment} AND {p.deleted_at} IS NULL AND {owned}
 def select_changed_facts(
     catalog: Catalog, since: dt.datetime, selection: Selection
 ) -> Query[ChangedFacts]:
-    """Return the portfolios whose positions, events or flows changed, and from which day on.
+    """Return the portfolios whose positions, events or flows changed, and the first day affected.
 
-    A row that was never edited counts from its own date on. What a row was before an edit
-    nobody knows, so one that was edited or soft-deleted counts from the first date that there
-    is. An event splits its position's lot, so it counts from the position's entry on (S3).
+    A row that was never edited counts from its own date. The former values of a row are unknown, so
+    one that was edited or soft-deleted counts from the first possible date. An event splits its
+    position's lot, so it counts from the position's entry (S3).
     """
     named = tables(catalog)
     p, f = named["p"], named["f"]

@@ -1,4 +1,4 @@
-"""What changed holdings and capital: partial closes, ends of positions, and flows of cash."""
+"""Changes of holdings and capital: partial closes, ends of positions, and flows of cash."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ WHERE {f.deleted_at} IS NULL AND {selection:{f.portfolio_id}}
 
 
 def select_flows(catalog: Catalog, selection: Selection, first: int, last: int) -> Query[Flows]:
-    """Return the flows of portfolios dated in a window, and those of no use (S3) of any date."""
+    """Return the flows of portfolios dated in a window, and unusable ones (S3) of any date."""
     if not catalog.has_table(FLOWS):
         return Query("flows", "", (), Flows.none)
     read = "f.portfolio_id, f.amount, f.change_type, f.change_date day"
@@ -88,7 +88,7 @@ GREATEST(CASE WHEN {p.quantity:above_zero} OR {p.quantity:below_zero}
 """
 """The day on which the last lot of position ``p`` ends, `infinity` where one stays open (S3)."""
 
-# One pass over the events: a host need have no index on their position.
+# One pass over the events, as a host may lack an index on their position.
 _LAST_EVENTS: Final = """
 SELECT {e.position_id}, max({e.trade_date}) FROM {e}
 WHERE isfinite({e.trade_date}) AND {e.quantity_closed:above_zero} AND {e.quantity_closed:readable}
@@ -97,7 +97,7 @@ GROUP BY {e.position_id}
 
 
 def ends(catalog: Catalog) -> dict[str, Sql]:
-    """Return what `END` is made of: the expiry of a position, and the last events of all."""
+    """Return the parts of `END`: the expiry of a position, and the last events of all."""
     last_events = Sql("SELECT NULL::uuid, NULL::date WHERE false")
     if catalog.has_table(EVENTS):
         last_events = part(catalog, _LAST_EVENTS)
@@ -107,7 +107,7 @@ def ends(catalog: Catalog) -> dict[str, Sql]:
 def end_days(start: Int32, end: Days) -> Int32:
     """Return the end of each position, of `END`: the largest int32 where it stays open."""
     closed = np.where(end.state == State.VALUE, end.values, np.iinfo(np.int32).max)
-    # One without a lot is held on no day.
+    # A position without a lot is never held.
     return np.where(end.state == State.NULL, start, closed).astype(np.int32)
 
 
@@ -118,7 +118,7 @@ ORDER BY {x.id} LIMIT 1
 
 
 async def refuse_doubles(session: Session, catalog: Catalog) -> None:
-    """Refuse, by a `SchemaError`, an id in two rows of a table each of whose rows counts in a sum.
+    """Raise a `SchemaError` for an id in two rows of a table whose rows are summed.
 
     Views of several tables and tables with children may have one.
     """

@@ -1,4 +1,4 @@
-"""Factors that get betas (A8), and which rows of the analytic tables exist already."""
+"""Factors that get betas (A8), and the existing rows of the analytic tables."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Factors:
 
     id: Ids
     etf: tuple[str, ...]  # symbol of the ETF of each, normalised
-    off: Mapping[str, str]  # what no factor was found for -> why
+    off: Mapping[str, str]  # entry without a factor -> why
 
 
 _FACTORS: Final = """
@@ -37,7 +37,7 @@ _REGRESSED: Final = """
 
 
 def select_factors(catalog: Catalog, etfs: Iterable[str]) -> Query[Factors]:
-    """Return the active factors that these ETFs stand for, or those of `Schema.factors`."""
+    """Return the active factors that these ETFs represent, or those of `Schema.factors`."""
     by_name = catalog.schema.factors
     etf, regressed = ("NULL::text", "false") if by_name else (_PROXY + "::text", _REGRESSED)
 
@@ -69,7 +69,7 @@ def select_factors(catalog: Catalog, etfs: Iterable[str]) -> Query[Factors]:
 
 
 def _undecided(names: Sequence[str], *, are_regressions: bool) -> str:
-    """Return why none of these factors gets the betas of the ETF that is their proxy."""
+    """Return why none of these factors gets the betas of its proxy ETF."""
     why = "are regressions on it"
     if not are_regressions:
         why = "have it as proxy, but their methods are not regressions"
@@ -98,7 +98,7 @@ def select_rows_exist(
     days: Sequence[int],
     factors: Selection,
 ) -> Sql:
-    """Return the statement that tells of each table whether it has rows of these keys.
+    """Return the statement that selects for each table whether it has rows of these keys.
 
     Rows are looked up position by position on the unique indexes, which end in the date.
     """

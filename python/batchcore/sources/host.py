@@ -1,4 +1,4 @@
-"""The host's tables in statements, and the conditions that rules put on their columns."""
+"""The host's tables in statements, and the conditions of rules on their columns."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class HostColumn(Sql):
-    """A column of the host, which knows its type.
+    """A column of the host, with its type.
 
     Templates take it as ``{p.quantity}``, or with one of `CONDITIONS` as ``{p.quantity:readable}``.
     """
@@ -59,7 +59,7 @@ class HostColumn(Sql):
 
 
 class HostTable(Relation):
-    """A table of the host with an alias, whose columns know their types."""
+    """A table of the host with an alias, whose columns have types."""
 
     def __init__(self, catalog: Catalog, table: str, alias: str) -> None:
         super().__init__(catalog.schema, table, alias)
@@ -85,7 +85,7 @@ ALIASES: Final[Mapping[str, str]] = {
     "r": SPLITS,
     "v": RATES,
 }
-"""What templates call the tables."""
+"""Aliases of the tables in templates."""
 
 
 def tables(catalog: Catalog, **aliases: str) -> dict[str, HostTable]:
@@ -108,10 +108,10 @@ def select(
     /,
     **holes: object,
 ) -> Query[Result]:
-    """Return a query by its template, in which ``{columns}`` is the list of what is selected.
+    """Return a query by its template, in which ``{columns}`` is the select list.
 
-    Columns of the host are named as in ``s.snapshot_date day, s.daily_return``, with another name
-    in the frame after the first of them; a date with ``!`` has no NULLs and makes an array.
+    Columns of the host are named as in ``s.snapshot_date day, s.daily_return``, where the second
+    name is that of the frame; a date with ``!`` has no NULLs and makes an array.
     """
     holes = {**tables(catalog), **holes}
     found: list[Column] = []
@@ -134,7 +134,7 @@ def _finite(value: HostColumn) -> str:
 
 
 def _above_zero(value: HostColumn) -> str:
-    """Return that a value is above 0 as it is rounded; ``> 0`` stays, for an index on that."""
+    """Return the condition that a rounded value is above 0; ``> 0`` stays, for an index."""
     return f"{value} > 0" + (
         f" AND {value} >= {smallest(value.scale)}" if value.kind is Kind.FLOAT8 else ""
     )
@@ -145,7 +145,7 @@ def _below_zero(value: HostColumn) -> str:
 
 
 def _readable(value: HostColumn) -> str:
-    """Return that a value is finite and representable (S3)."""
+    """Return the condition that a value is finite and representable (S3)."""
     if value.kind is Kind.FLOAT8:
         least, most = fitting(value.scale)
         return f"{value} BETWEEN {least} AND {most}"
@@ -172,7 +172,7 @@ CONDITIONS: Final[Mapping[str, Callable[[HostColumn], str]]] = {
     "normalised": lambda text: f"upper(btrim({text} COLLATE \"C\", ' '))",  # S2
     "dated": lambda day: f"{day} BETWEEN {date_literal(FIRST_DATE)} AND {date_literal(LAST_DATE)}",
 }
-"""What templates may say of a column, and its SQL."""
+"""Conditions on a column that templates may use, with their SQL."""
 
 
 def smallest(scale: int) -> str:
@@ -181,7 +181,7 @@ def smallest(scale: int) -> str:
 
 
 def fitting(scale: int) -> tuple[str, str]:
-    """Return the least and the greatest double that 64 bits hold at ``scale`` decimals, rounded."""
+    """Return the least and the greatest double that fit 64 bits, rounded to ``scale`` decimals."""
     unit = 2 * 10**scale
     least = math.nextafter(_at_least(Fraction(2**64 + 1, unit)), 0)
     most = math.nextafter(_at_least(Fraction(2**64 - 1, unit)), 0)
@@ -210,17 +210,17 @@ def day_number(date: Sql) -> Sql:
 
 @dataclass(frozen=True, slots=True)
 class Selection(Composable):
-    """Which portfolios a query is about: an inclusive range of ids, or a list of them."""
+    """The portfolios of a query: an inclusive range of ids, or a list of them."""
 
     ids: Ids | None = None  # sorted; None means all that are not soft-deleted
-    as_range: bool = False  # whether every portfolio between the first and the last is meant
+    as_range: bool = False  # whether it means every portfolio from the first to the last
     shard: Shard | None = None  # of all, those of a shard alone, where portfolios are read
 
     def __format__(self, column: str) -> str:
         return self.condition(Sql(column))
 
     def condition(self, column: Sql) -> Sql:
-        """Return that ``column`` is one of them: what ``{selection:{p.portfolio_id}}`` writes."""
+        """Return the condition for ``column``, written as ``{selection:{p.portfolio_id}}``."""
         if self.ids is None:
             return Sql("true")
         if len(self.ids) == 0:
@@ -231,7 +231,7 @@ class Selection(Composable):
         return compose("{column} = ANY({ids:uuids})", column=column, ids=self.ids)
 
     def alive(self, catalog: Catalog) -> Sql:
-        """Return the condition that portfolio ``o`` is one of them; of `all`, not soft-deleted."""
+        """Return the condition for portfolio ``o``; for `all`, that it is not soft-deleted."""
         if self.ids is not None:
             return part(catalog, "{selection:{o.id}}", selection=self)
         if self.shard is None:
@@ -240,7 +240,7 @@ class Selection(Composable):
         return part(catalog, "{o.deleted_at} IS NULL AND {own}", own=own)
 
     def owned(self, catalog: Catalog, portfolio: Sql) -> Sql:
-        """Return the same of a row of some portfolio."""
+        """Return the condition for a row of a portfolio."""
         if self.ids is not None:
             return self.condition(portfolio)
         return part(catalog, _OWNED, portfolio=portfolio)
@@ -251,7 +251,7 @@ _OWNED: Final = "{portfolio} IN (SELECT {o.id} FROM {o} WHERE {o.deleted_at} IS 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Boundaries:
-    """Days that part the snapshots of some portfolios, each once, instead of the day of the run."""
+    """Separating days of some portfolios, each once, instead of the day of the run."""
 
     ids: Ids
     day: Int32
@@ -291,7 +291,7 @@ def sorted_ids(ids: Ids, *then: Int32) -> Int64:
     """Return the order in which PostgreSQL sorts uuids, that of their bytes, and then by days."""
     high, low = np.ascontiguousarray(ids).view(">u8").reshape(-1, 2).T
     ties = (high[1:] == high[:-1]) & (low[1:] >= low[:-1])
-    if not then and (ties | (high[1:] > high[:-1])).all():  # as they mostly come
+    if not then and (ties | (high[1:] > high[:-1])).all():  # as is mostly the case
         return np.arange(len(ids))
     order: Int64 = np.lexsort((*then, low, high))
     return order

@@ -1,4 +1,4 @@
-"""Portfolios, with the snapshots that their chains go on from."""
+"""Portfolios, with the snapshots from which their chains continue."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Portfolios(Frame, kw_only=True):
     id: Ids
     equity_balance: Decimals = LEFT_OUT
     currency: Text
-    deleted: Bools = LEFT_OUT  # only of portfolios that were asked for by id
+    deleted: Bools = LEFT_OUT  # only of portfolios requested by id
     before: SnapshotColumns  # the latest snapshot before the boundary
     first_day: Days  # of the earliest snapshot from the boundary on, as the next three
     first_equity_balance: Decimals = LEFT_OUT
@@ -52,14 +52,14 @@ class Portfolios(Frame, kw_only=True):
 
 
 class LatestSnapshots(Frame):
-    """How many portfolios have their latest complete snapshot on the same day."""
+    """The number of portfolios by the day of their latest complete snapshot."""
 
     day: Days  # NULL of portfolios without one
     currency: Text
     portfolios: Int64
 
     def as_portfolios(self, boundary: int) -> Portfolios:
-        """Return a portfolio for each row, of which days alone are known, with numbers as ids."""
+        """Return a portfolio for each row, with numbers as ids, of which only days are known."""
         rows, known = len(self.day), self.day.state == State.VALUE
         is_before = known & (self.day.values < boundary)
         before, last = (
@@ -110,9 +110,9 @@ def select_portfolios(
 ) -> Query[Portfolios]:
     """Return each portfolio with the snapshots around ``boundary``, or around one of its own.
 
-    Three LATERAL look-ups on the unique index: the latest complete snapshot before the
-    boundary, the earliest from it on, and, where there is one, the latest. Of those asked for
-    by id, soft-deleted ones come too, marked.
+    Three LATERAL look-ups on the unique index: the latest complete snapshot before the boundary,
+    the earliest on or after it, and, where there is one, the latest. If requested by id,
+    soft-deleted portfolios are included and marked.
     """
     of_day, joined = compose("{day:date}", day=boundary), Sql()
     if own is not None and len(own.day):
@@ -142,7 +142,7 @@ WHERE {alive} GROUP BY {latest.snapshot_date}, {o.currency}
 
 
 def select_latest_of_all(catalog: Catalog, calendar: Calendar) -> Query[LatestSnapshots]:
-    """Return how far all portfolios are, a row for each day, by one look-up for each of them."""
+    """Return the latest days of all portfolios, counted, by one look-up for each portfolio."""
     return select(
         catalog,
         "latest_of_all",
@@ -156,7 +156,7 @@ def select_latest_of_all(catalog: Catalog, calendar: Calendar) -> Query[LatestSn
 
 
 async def count_portfolios(session: Session, catalog: Catalog) -> int:
-    """Return how many portfolios there are that are not soft-deleted."""
+    """Return the number of portfolios that are not soft-deleted."""
     template = "SELECT count(*) FROM {o} WHERE {o.deleted_at} IS NULL"
     return int(await session.fetchval(part(catalog, template)))
 
@@ -175,10 +175,10 @@ Sorted = TypeVar("Sorted", "Portfolios", "LegacyPortfolios")
 
 
 def _sorted(found: Sorted, label: str) -> Sorted:
-    """Return portfolios by id; refuse a view or child table that has one twice."""
+    """Return portfolios by id; raise an error if a view or child table has one twice."""
     first, then = np.ascontiguousarray(found.id).view(">u8").astype(np.uint64).T
     ascends = (first[1:] > first[:-1]) | ((first[1:] == first[:-1]) & (then[1:] > then[:-1]))
-    if ascends.all():  # as they mostly come
+    if ascends.all():  # as is mostly the case
         return found
     found = found.take(sorted_ids(found.id))
     twice = found.id[1:][(found.id[1:] == found.id[:-1]).all(axis=1)]
@@ -198,8 +198,8 @@ SELECT count(*) FROM (
 async def lock_portfolios(session: Session, catalog: Catalog, selection: Selection) -> None:
     """Lock the rows of portfolios until the transaction ends, by id: two would not deadlock.
 
-    Foreign keys to them can be checked meanwhile. What is read after that includes what others
-    who had locked them have committed, at READ COMMITTED.
+    Foreign keys to them can still be checked. At READ COMMITTED, later reads include the commits of
+    earlier holders of the locks.
     """
     await session.fetchval(part(catalog, _LOCK, alive=selection.alive(catalog)))
 
@@ -211,10 +211,10 @@ class LegacyPortfolios(Frame):
     name: Text
     equity_balance: Decimals
     currency: Text
-    deleted: Bools  # only of portfolios that were asked for by id
+    deleted: Bools  # only of portfolios requested by id
     latest: Days  # date of the latest complete row, on a session or not
-    first_complete: Days  # date of the first complete row on the sessions of the range
-    complete: Int64  # how many there are
+    first_complete: Days  # date of the first complete row on sessions of the range
+    complete: Int64  # their number
 
 
 _LEGACY: Final = """
@@ -237,7 +237,7 @@ def select_legacy_portfolios(
 ) -> Query[LegacyPortfolios]:
     """Return each portfolio with its latest complete row, and those on some sessions (L3).
 
-    Of those asked for by id, soft-deleted ones come too, marked.
+    If requested by id, soft-deleted portfolios are included and marked.
     """
     read = (
         "o.id, o.name, o.equity_balance, o.currency",

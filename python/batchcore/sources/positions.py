@@ -1,4 +1,4 @@
-"""Positions: what they are, when they are held, and in which symbols."""
+"""Positions: their terms, when they are held, and their symbols."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 SYMBOL_INDEX: Final = "idx_positions_symbol_active"
 
-LEAST_STEPPED: Final = 20_000  # positions from which on their symbols are stepped through
+LEAST_STEPPED: Final = 20_000  # number of positions above which their symbols are stepped through
 
 POSITIONS_OF_A_STEP: Final = 30
-"""How many positions are read in the time of one step: 0.4 us each, where a step takes 10."""
+"""Positions read in the time of one step: 0.4 us each, where a step takes 10."""
 
 _READ: Final = (
     "p.id, p.portfolio_id, p.symbol, p.position_type, p.quantity, p.entry_price,"
@@ -67,9 +67,9 @@ def select_symbols(catalog: Catalog, selection: Selection) -> Query[Text]:
 
 
 def steps(catalog: Catalog, selection: Selection) -> int:
-    """Return from how many symbols on stepping is no better than reading positions; 0 is any.
+    """Return the number of symbols above which stepping is no better than reading; 0 is any.
 
-    A step costs as much as reading some dozens of positions, if there is the index for it.
+    A step costs as much as reading some dozens of positions, if the index exists.
     """
     held = catalog.estimated_rows.get("positions", 0)
     if selection.ids is not None or SYMBOL_INDEX not in catalog.indexes:
@@ -77,7 +77,7 @@ def steps(catalog: Catalog, selection: Selection) -> int:
     return held // POSITIONS_OF_A_STEP if held >= LEAST_STEPPED else 0
 
 
-# The order names the first column of the index too, or the index would not be seen to fit.
+# The order names the first column of the index too, or the planner would not use the index.
 _STEPPED: Final = """
 WITH RECURSIVE spelling(symbol) AS (
     (SELECT {p.symbol} FROM {p}
@@ -99,7 +99,7 @@ LIMIT {most}
 
 
 def select_stepped_symbols(catalog: Catalog, most: int) -> Query[Text]:
-    """Return up to so many symbols of all portfolios by stepping through the index on symbols."""
+    """Return a limited number of symbols of all portfolios by stepping through the index."""
     owned = Selection().owned(catalog, part(catalog, "{p.portfolio_id}"))
     read = [Column("symbol", Kind.TEXT, "spelling.symbol::text")]
     holes = {"owned": owned, "most": most}
@@ -109,8 +109,8 @@ def select_stepped_symbols(catalog: Catalog, most: int) -> Query[Text]:
 async def load_symbols(session: Session, catalog: Catalog, selection: Selection) -> Text:
     """Return the distinct symbols of positions, as spelt.
 
-    Where there are few of many positions, an index is stepped through instead of reading them all;
-    where there turn out to be more, they are read after all, by a second statement.
+    If there are few symbols for many positions, an index is stepped through instead of reading all
+    of them; if there turn out to be more, a second statement reads them after all.
     """
     most = steps(catalog, selection)
     if most:
@@ -140,8 +140,8 @@ class Held(Frame):
     portfolio_id: Ids
     symbol: Text  # as stored
     start: Int32  # first day
-    end: Int32  # first day no longer; the largest int32 where a lot stays open
-    last_event: Int32  # day of the last one that makes a lot; the smallest int32 without
+    end: Int32  # first day no longer held; the largest int32 where a lot stays open
+    last_event: Int32  # day of the last event that makes a lot; the smallest int32 without one
 
 
 _HELD: Final = """
@@ -170,7 +170,7 @@ def select_held(catalog: Catalog, selection: Selection, spellings: Iterable[str]
 
 
 class HeldSymbols(Frame):
-    """When public positions in a symbol are held by anybody, as in `Held`."""
+    """When public positions in a symbol are held by any portfolio, as in `Held`."""
 
     symbol: Text
     start: Int32
@@ -212,7 +212,7 @@ WHERE {p.symbol:normalised} = {symbol:text} AND {p.deleted_at} IS NULL
 ORDER BY {p.entry_date}, {p.id} LIMIT {most}
 """
 
-MOST_ENTRIES: Final = 1000  # how many positions of a symbol are read at most
+MOST_ENTRIES: Final = 1000  # maximum positions of a symbol that are read
 
 
 def select_entries(catalog: Catalog, symbol: str, until: int) -> Query[object]:

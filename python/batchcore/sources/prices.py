@@ -1,4 +1,4 @@
-"""Closes: of a window, the last ones before it, and which of several rows counts (S2); splits."""
+"""Closes of a window and the last ones before it, the choice among several rows (S2); splits."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from batchcore.spans import Window
 
 MOST_SPELLINGS: Final = 50_000
-"""How many symbols of closes are looked at in the process; more are for the server."""
+"""Maximum symbols of closes filtered in the process; more are left to the server."""
 
 PRICES: Final = "market_data_cache"
 
@@ -40,8 +40,8 @@ PRICES: Final = "market_data_cache"
 _RANK: Final = "array_position({sources:texts}::text[], {m.data_source}::text)"
 _DECLARED: Final = "AND {m.data_source}::text = ANY({sources:texts}::text[])"
 
-# Of rows without a valid close on a date any may be. A double is compared as it is rounded, as far
-# as 15 digits tell.
+# Among rows without a valid close on a date, any may be chosen. Doubles are compared as rounded,
+# within 15 digits.
 _COUNTS: Final = """
 {declared} AND NOT EXISTS (
     SELECT FROM {x} WHERE {x.symbol} = {m.symbol} AND {x.date} = {m.date} AND {x.close:valid}
@@ -76,10 +76,10 @@ async def _load(
 
 
 def _parts(catalog: Catalog) -> dict[str, object]:
-    """Return what says which rows count, as far as sources are declared or rows may differ.
+    """Return the parts of statements that choose rows, if sources are declared or rows may differ.
 
-    ``declared`` is the condition that the source of a row is, ``counts`` that it is the row of its
-    symbol and date, ``newest_first`` the order of the rows of a symbol.
+    ``declared`` is the condition that the source of a row is declared, ``counts`` that it is the
+    row of its symbol and date, ``newest_first`` the order of the rows of a symbol.
     """
     sources = catalog.schema.price_sources
     x = HostTable(catalog, PRICES, "x")
@@ -111,7 +111,7 @@ WHERE {m.symbol} = ANY({spellings:texts})
 async def load_prices(
     session: Session, catalog: Catalog, spellings: Sequence[str], first: int, last: int
 ) -> Prices:
-    """Return every finite close in a window of symbols as they are spelt here."""
+    """Return every finite close of symbols, as spelt, in a window."""
     holes = {"spellings": spellings, "first": first, "last": last}
     return await _load(session, catalog, "prices", _PRICES, holes)
 
@@ -150,7 +150,7 @@ _SPELLINGS: Final = """
 
 
 async def load_spellings(session: Session, catalog: Catalog) -> Text | None:
-    """Return the distinct symbols of closes; None if there are too many, or one is no text."""
+    """Return the distinct symbols of closes; None if there are too many, or one is not text."""
     column = Column("symbol", Kind.TEXT, "spelling.symbol::text")
     holes = {"stepped": part(catalog, _STEPPED), "most": MOST_SPELLINGS + 1}
     query = select(catalog, "spellings", first_column, [column], _SPELLINGS, **holes)
@@ -213,13 +213,13 @@ async def load_fallback(
     settled: Iterable[str] = (),
     named: tuple[Iterable[str], Iterable[str]] | None = None,
 ) -> Prices:
-    """Return what the closes of a window leave out, by one statement.
+    """Return the closes that those of a window lack, by one statement.
 
-    Of each spelling of a symbol ``wanted``, normalised, that is not ``settled``: the last valid
-    close before the window, and the last finite one where it is newer. And the closes in the
-    window of the spellings that were not ``brought``; of those that were, only closes from
-    ``since`` on are there, if it is given. Where spellings are known, ``named`` has those that are
-    not settled, and further ones whose closes in the window may not be there yet.
+    For each spelling of a symbol ``wanted``, normalised, that is not ``settled``: the last valid
+    close before the window, and the last finite one where it is newer; and the closes in the window
+    of spellings that were not ``brought``, before ``since`` also of those that were. If spellings
+    are known, ``named`` has those that are not settled, and others whose closes in the window may
+    be missing.
     """
     (first, last), since = days, since or days[0]
     if named is None:
@@ -248,7 +248,7 @@ async def load_legacy_closes(
 ) -> Prices:
     """Return every finite close of symbols in a window, and the last one before it (L10 to L26).
 
-    Symbols are as spelt on positions; closes come under that spelling and in upper case.
+    Symbols are as spelt on positions; closes are found under that spelling and in upper case.
     """
     spelt = set(symbols)
     uppers = sorted({upper(symbol) for symbol in spelt})
@@ -280,7 +280,7 @@ async def load_calendar(session: Session, catalog: Catalog, code: str) -> Calend
 def one_close(prices: Prices, rank: Int64 | None) -> tuple[Prices, list[Ambiguous]]:
     """Return at most one row of each symbol and day, and the symbols whose rows differ (S2).
 
-    ``rank`` is the (n,) order of the sources of the rows; None where none are declared.
+    ``rank`` is the (n,) order of the sources of the rows; None if no sources are declared.
     """
     codes, days = prices.symbol.codes, prices.day.values
     rows = np.flatnonzero((prices.symbol.state | prices.day.state) == State.VALUE)
@@ -316,7 +316,7 @@ def one_close(prices: Prices, rank: Int64 | None) -> tuple[Prices, list[Ambiguou
 def _ambiguous(
     prices: Prices, rows: npt.NDArray[np.intp], low: Int64, high: Int64
 ) -> list[Ambiguous]:
-    """Return one of each symbol; rows come by symbol and day."""
+    """Return one row of each symbol; rows are ordered by symbol and day."""
     firsts, counts = first_of_each(prices.symbol.codes[rows])
     first = prices.take(rows[firsts])
     columns = (first.day.values, counts, low[firsts], high[firsts])

@@ -39,12 +39,12 @@ class SymbolProfiles:
     beta: Floats  # NaN without one
     sector: tuple[str | None, ...]  # as stored, None without one
     is_etf: tuple[bool, ...]
-    found: int = 0  # how many symbols have a profile
-    unreadable: tuple[str, ...] = ()  # sectors that are no UTF-8, which count as none
-    ambiguous: tuple[str, ...] = ()  # symbols whose profiles differ, which count as none
+    found: int = 0  # number of symbols with a profile
+    unreadable: tuple[str, ...] = ()  # sectors that are not UTF-8, which count as missing
+    ambiguous: tuple[str, ...] = ()  # symbols whose profiles differ, which count as missing
 
 
-# No key keeps a view to one row of a symbol. Rows that agree count once.
+# A view has no key that limits a symbol to one row. Rows that agree count once.
 _AS_SPELT: Final = "SELECT DISTINCT {columns} FROM {c} WHERE {c.symbol} = ANY({symbols:texts})"
 _NORMALISED: Final = _AS_SPELT.replace("{c.symbol} =", "{c.symbol:normalised} =")
 _AS_TEXT: Final = Column("symbol", Kind.TEXT, "{c.symbol}::text")
@@ -85,7 +85,7 @@ def _profiles_of(
 
 
 def _only(keys: Text, of: str = "company_profiles") -> tuple[Bools, tuple[str, ...]]:
-    """Return which rows are the only ones of their keys, and the keys of others, with a warning."""
+    """Return which rows have a unique key, and the other keys, with a warning."""
     names = keys.table()
     count = np.bincount(keys.codes[keys.state != State.NULL], minlength=len(names))
     ambiguous = tuple(sorted(names[code] for code in np.flatnonzero(count > 1)))
@@ -102,8 +102,8 @@ def select_spelt_profiles(
 ) -> Query[tuple[Profiles | None, tuple[str, ...]]]:
     """Return the profiles of symbols as spelt and in upper case (L32, L33), None without a table.
 
-    Of the columns only those that the policy `legacy` reads have values. With them come the symbols
-    whose profiles differ, which count as none.
+    Only the columns that the policy `legacy` reads have values. The second result are the symbols
+    whose profiles differ, which count as missing.
     """
     if not catalog.has_table(PROFILES):
         return Query("profiles", "", (), lambda: (None, ()))
@@ -126,7 +126,7 @@ def _spelt(
 
 
 def select_company_profiles(catalog: Catalog, symbols: Iterable[str]) -> Query[Profiles]:
-    """Return all of the profiles of symbols exactly as spelt."""
+    """Return the profiles of symbols exactly as spelt."""
     read = (
         _AS_TEXT,
         "c.sector, c.industry, c.country, c.company_name name, c.beta, c.market_cap",
@@ -162,9 +162,9 @@ AND NOT EXISTS (
 def select_newest_betas(catalog: Catalog, selection: Selection) -> Query[Betas]:
     """Return the betas of the newest date of each position that needs them (L32).
 
-    Those are the positions that count in the provider beta and have none of their profile. A
-    look-up for each on the unique index, which begins with the portfolio: 20 to 40 times as
-    fast as ranking millions of rows by position.
+    These are the positions that count in the provider beta and have none in their profile. It looks
+    up each on the unique index, which begins with the portfolio: 20 to 40 times as fast as ranking
+    millions of rows by position.
     """
     if not catalog.has_table(POSITION_BETAS):
         return Query("betas", "", (), Betas.none)
@@ -179,7 +179,7 @@ def select_newest_betas(catalog: Catalog, selection: Selection) -> Query[Betas]:
 class Benchmark:
     """Weights of a benchmark."""
 
-    day: int | None  # date that they are of; None without any
+    day: int | None  # their date; None without any
     weights: dict[str, float]  # sector as stored -> share of the benchmark, 0 to 1
 
 

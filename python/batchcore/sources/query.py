@@ -1,4 +1,4 @@
-"""Queries and what they return by binary COPY, decoded while it streams."""
+"""Queries by binary COPY, decoded while the result streams."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Column:
 
     name: str
     kind: Kind  # how its bytes are read
-    sql: str = ""  # what is selected, as a template; `Sql` is taken as it is
+    sql: str = ""  # the selected expression as a template; `Sql` is used unchanged
     scale: int = 0  # decimals of a NUMERIC, and those that a FLOAT8 is rounded to
     source: str = ""  # `table.column` of docs/schema.md that a FLOAT8 is read from
     always_fits: bool = False  # whether the scale holds every finite value of a NUMERIC
@@ -41,12 +41,12 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Query(Generic[Made_co]):
-    """A SELECT, its columns, and what they make."""
+    """A SELECT, its columns, and the function that makes its result."""
 
     name: str
     sql: str  # without parameters; empty where the host has no such table: nothing is read
     columns: tuple[Column, ...]
-    frame: Callable[..., Made_co]  # makes the result of columns by name, of none if none is read
+    frame: Callable[..., Made_co]  # makes the result of columns by name
 
     def converted(self, item: Callable[[str, Column], str]) -> str:
         """Return the SELECT with each column converted by ``item``, of its name and itself."""
@@ -82,7 +82,7 @@ def first_day(day: Days) -> int | None:
 def as_bytes(name: str, column: Column) -> str:
     """Return a text as its bytes, for a database without an encoding.
 
-    There the server refuses to send a text to a client of UTF-8 that is none.
+    There the server refuses to send invalid UTF-8 as text.
     """
     if column.kind is not Kind.TEXT:
         return name
@@ -90,13 +90,13 @@ def as_bytes(name: str, column: Column) -> str:
 
 
 async def load(session: Session, query: Query[Result]) -> Result:
-    """Return what a query brings, by a binary COPY.
+    """Return the result of a query, by a binary COPY.
 
     Doubles that lose decimals are counted in the session.
 
     Raises:
         DatabaseError: the server refused the query.
-        DecodeError: its bytes are not what the query announces; it names query, column and row.
+        DecodeError: its bytes do not match the declared columns; it names query, column and row.
     """
     if not query.sql:
         return query.frame()
@@ -125,14 +125,14 @@ async def load(session: Session, query: Query[Result]) -> Result:
 
 
 def _not_in_encoding(query: Query[Any], error: DatabaseError) -> DatabaseError:
-    """Return the error for a text with a character that the database cannot store, with it."""
+    """Return the error for a text with a character that the database cannot store, naming it."""
     found = bytes.fromhex("".join(re.findall("0x([0-9a-f]{2})", str(error))))
     msg = f"query `{query.name}` asks for a text with {found.decode(errors='replace')!r}: {error}"
     return DatabaseError(msg, error.sqlstate)
 
 
 def _require_fitting(query: Query[Any], parts: dict[str, Any]) -> None:
-    """Refuse decimals that the catalog excludes: the type has changed since it was read."""
+    """Raise an error for decimals that the catalog excludes, as the type has changed since."""
     for column in query.columns:
         if column.kind is Kind.NUMERIC and column.always_fits:
             rows = np.flatnonzero(parts[column.name][-1] == State.NOT_REPRESENTABLE)
@@ -145,7 +145,7 @@ def _decoded(column: Column, parts: Any) -> Any:  # noqa: ANN401  # one of the c
     match column.kind:
         case Kind.NUMERIC | Kind.FLOAT8:
             decimals = Decimals(*parts)
-            # Zeros that nobody touches take no memory.
+            # Untouched zeros take no memory.
             is_null = bool((decimals.state == State.NULL).all())
             return Decimals.nulls(len(decimals), decimals.scale) if is_null else decimals
         case Kind.DATE:

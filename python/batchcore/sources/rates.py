@@ -1,4 +1,4 @@
-"""Rates between currencies, and which currency positions and portfolios are in (C6)."""
+"""Rates between currencies, and the currencies of positions and portfolios (C6)."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _by_symbol(symbol: Text, currency: Text) -> dict[str, str | None]:
 
 
 async def load_names(session: Session, catalog: Catalog, own: Text) -> dict[str, str]:
-    """Return the currency of each text of positions: itself, or that of the symbol's profile."""
+    """Return the currency for each text of positions: itself, or that of the symbol's profile."""
     if position_currency(catalog):
         return {name: name for name in own.table()}
     by_symbol = await load(session, select_profile_currencies(catalog))
@@ -99,13 +99,13 @@ def with_currencies(positions: Positions, by_symbol: dict[str, str | None]) -> P
     """Return positions with the currencies of their symbols."""
     symbol = positions.symbol
     names = [by_symbol.get(normalised(name)) for name in symbol.table()]
-    # a NULL symbol has none, and takes the place behind the others
+    # a NULL symbol has none, and comes after the others
     code = np.where(symbol.state == State.NULL, len(names), symbol.codes)
     return replace(positions, currency=Text.of([*names, None]).take(code))
 
 
 class Pairs(Frame):
-    """Which currencies the positions of portfolios are in, each pair and date of entry once."""
+    """The currencies of the positions of portfolios, each pair and date of entry once."""
 
     home: Text  # of the portfolios, as stored
     own: Text  # of the positions, as stored; the symbol where profiles name the currency
@@ -125,7 +125,7 @@ WHERE {p.deleted_at} IS NULL AND {own}::text = ANY({names:texts}) AND {owned}
 
 
 def _own(catalog: Catalog) -> Sql:
-    """Return what gives the currency of position ``p``: a column, or the symbol of its profile."""
+    """Return the column with the currency of position ``p``, or the symbol of its profile."""
     return part(catalog, "{p.currency}" if position_currency(catalog) else "{p.symbol}")
 
 
@@ -137,7 +137,7 @@ def select_pairs(catalog: Catalog, selection: Selection) -> Query[Pairs]:
 
 
 def select_holders(catalog: Catalog, selection: Selection, names: Iterable[str]) -> Query[Ids]:
-    """Return the portfolios with a position whose currency is named so; see `Pairs.own`."""
+    """Return the portfolios with a position in a currency of this name; see `Pairs.own`."""
     owned = selection.owned(catalog, part(catalog, "{p.portfolio_id}"))
     holes = {"own": _own(catalog), "names": sorted(names), "owned": owned}
     sql = part(catalog, _HOLDERS, **holes)
@@ -145,7 +145,7 @@ def select_holders(catalog: Catalog, selection: Selection, names: Iterable[str])
 
 
 class ForeignHeld(Frame):
-    """When positions are held that name a currency."""
+    """When positions that name a currency are held."""
 
     portfolio_id: Ids
     home: Text  # of the portfolio, as stored
@@ -175,7 +175,7 @@ def _held(start: Int32, end: Days, **columns: Any) -> ForeignHeld:  # noqa: ANN4
 
 
 class ChangedRates(Frame):
-    """The first date of each pair whose rate came or changed; currencies are as stored."""
+    """The first date of each pair with an added or changed rate; currencies are as stored."""
 
     base: Text
     quote: Text
@@ -190,7 +190,7 @@ WHERE {v.updated_at} >= {since:moment} AND {v.date:dated}
 
 
 def select_changed_rates(catalog: Catalog, since: dt.datetime) -> Query[ChangedRates]:
-    """Return pair and date of each rate that came or changed, where the table says so."""
+    """Return pair and date of each added or changed rate, if the table has time stamps."""
     if catalog.find(RATES, "updated_at") is None:
         return Query("changed_rates", "", (), ChangedRates.none)
     columns = result_columns("base text, quote text, day day")

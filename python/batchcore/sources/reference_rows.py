@@ -1,6 +1,6 @@
-"""What is stored, by ordinary SELECTs and as `Decimal`s: for the reference and for tables.
+"""Stored rows by ordinary SELECTs, as `Decimal`s, for the reference and for tables.
 
-Nothing here goes through the native decoder, so that a check does not trust what it checks.
+They bypass the native decoder, so that a check does not trust what it checks.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from batchcore.pg.session import Session
 
 _UNREADABLE: Final = Decimal("1E-30")
-"""Stands for what is not representable at the scale of its column: it is at no scale."""
+"""Marks a value that is not representable at the scale of its column."""
 
 _SCALES: Final = {
     "quantity": (("positions", "quantity"), (EVENTS, "quantity_closed")),
@@ -246,7 +246,7 @@ class Reader:
         return kept
 
     async def _rows(self, query: Query[Any]) -> Iterator[tuple[Any, ...]]:
-        """Return the rows of a query; what a column's scale does not hold is at no scale."""
+        """Return the rows of a query; values beyond a column's scale become `UNREPRESENTABLE`."""
         checked = [
             (number, column.scale)
             for number, column in enumerate(query.columns)
@@ -256,7 +256,7 @@ class Reader:
         return (_readable(row, checked) for row in rows) if checked else rows
 
     async def read(self, query: Query[Any]) -> list[dict[str, Any]]:
-        """Return the same by the names of the columns."""
+        """Return the rows by the names of the columns."""
         names = [column.name for column in query.columns]
         return [dict(zip(names, row, strict=True)) for row in await self._rows(query)]
 

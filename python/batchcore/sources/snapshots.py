@@ -1,4 +1,4 @@
-"""Stored snapshots: those that runs go on from, those of a table, and those that pages show."""
+"""Stored snapshots: those from which runs continue, those of a table, and those of pages."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ class Holes(Frame):
 
     portfolio_id: Ids
     earliest: Int32  # day of the earliest complete snapshot of the range
-    hole: Days  # first session after it without one, though a later one has one
-    missing: Int64  # how many such sessions there are
+    hole: Days  # first later session without one, although a still later session has one
+    missing: Int64  # number of such sessions
 
 
 _HOLES: Final = """
@@ -96,7 +96,7 @@ LEFT JOIN sessions AS beyond ON beyond.place = own.place + 1
 GROUP BY c.portfolio
 """
 _MISSING: Final = "COALESCE(next.place, (SELECT count(*) FROM sessions)) - own.place - 1"
-# Every day, from the earliest snapshot on where there is no first day to name.
+# Every day, since the earliest snapshot if there is no first day.
 _EVERY_DAY: Final = """
 SELECT first.day + i, i::int8
 FROM ({first}) AS first, generate_series(0, {end:date} - first.day) AS i
@@ -110,7 +110,7 @@ FROM generate_series(0, {count}) AS i WHERE get_bit({bits}, i) = 1
 def select_holes(
     catalog: Catalog, calendar: Calendar, selection: Selection, start: int | None, end: int
 ) -> Query[Holes]:
-    """Return where chains have holes, without a start from each one's earliest snapshot on."""
+    """Return the holes of chains; without a start, since each earliest snapshot."""
     after = "" if start is None else "AND {s.snapshot_date} >= {start:date}"
     holes = {"selection": selection, "complete": complete(catalog, calendar)}
     holes |= {"after": part(catalog, after, start=start), "missing": Sql(_MISSING)}
@@ -120,7 +120,7 @@ def select_holes(
 
 
 def _sessions(calendar: Calendar, start: int | None, end: int) -> Sql:
-    """Return the SELECT of the sessions up to ``end``, with their places in order, from 0."""
+    """Return the SELECT of the sessions up to ``end``, numbered from 0."""
     if calendar.days is None:
         first = Sql("SELECT min(c.day) AS day FROM c")
         if start is not None:
@@ -138,7 +138,7 @@ def _sessions(calendar: Calendar, start: int | None, end: int) -> Sql:
 class Returns(Frame):
     """Daily returns of portfolios before a run."""
 
-    portfolio: Int32  # row of the portfolios asked for
+    portfolio: Int32  # row of the requested portfolios
     day: Int32
     value: Floats  # never NaN
 
@@ -157,9 +157,9 @@ CROSS JOIN LATERAL (
 def select_returns(
     catalog: Catalog, calendar: Calendar, ids: Ids, before: Int32, count: int
 ) -> Query[Returns]:
-    """Return of each portfolio the last daily returns before a day, of complete snapshots.
+    """Return the last daily returns of each portfolio before a day, from complete snapshots.
 
-    ``before`` has the day of each of ``ids``; of each come ``count`` finite ones at most.
+    ``before`` has the day of each of ``ids``; at most ``count`` finite ones are returned for each.
     """
     portfolio = Column("portfolio", Kind.INT4, "(w.number - 1)::int4")
     read = (portfolio, "last.snapshot_date! day, last.daily_return")
@@ -200,7 +200,7 @@ CROSS JOIN LATERAL (
 def select_latest_snapshots(
     catalog: Catalog, calendar: Calendar, ids: Ids, before: int
 ) -> Query[Previous]:
-    """Return of each portfolio the latest complete snapshot before a day, by one look-up (S5)."""
+    """Return the latest complete snapshot of each portfolio before a day, by one look-up (S5)."""
     read = (
         Column("portfolio_id", Kind.UUID, "w.id"),
         "latest.snapshot_date! day, latest.equity_balance equity, latest.cumulative_pnl",
@@ -213,7 +213,7 @@ def select_latest_snapshots(
 
 
 def select_ids(catalog: Catalog, selection: Selection) -> Query[Ids]:
-    """Return the ids of portfolios in order; of those asked for by id, soft-deleted ones too."""
+    """Return the ids of portfolios in order; if requested by id, also soft-deleted ones."""
     template = "SELECT {columns} FROM {o} WHERE {alive}"
     alive = selection.alive(catalog)
     return select(catalog, "portfolios", _ids, "o.id", template, alive=alive)
@@ -233,14 +233,14 @@ CROSS JOIN LATERAL (
 
 
 def select_last_days(catalog: Catalog, calendar: Calendar, ids: Ids, until: int) -> Query[Int32]:
-    """Return the date of the last complete snapshot up to a day, of portfolios that have one."""
+    """Return the date of the last complete snapshot up to a day, for portfolios that have one."""
     last = HostTable(catalog, SNAPSHOTS, "last")
     holes = {"ids": ids, "until": until, "complete": complete(catalog, calendar), "last": last}
     return select(catalog, "last_days", first_column, "last.snapshot_date! day", _LAST, **holes)
 
 
 class ChainRows(Frame):
-    """Snapshots that are marked complete, in any order; some may be on no session."""
+    """Snapshots marked complete, in any order; some may not be on a session."""
 
     portfolio_id: Ids
     day: Int32
@@ -257,7 +257,7 @@ def select_chain_rows(
     *,
     earlier: bool,
 ) -> Query[ChainRows]:
-    """Return the snapshots of portfolios in a range, and of each the one ``earlier`` if wanted."""
+    """Return the snapshots of portfolios in a range, on request with an ``earlier`` one of each."""
     read = (
         "s.portfolio_id, s.snapshot_date! day, s.equity_balance equity",
         "s.daily_pnl pnl, s.daily_capital_flow flow",
@@ -271,8 +271,8 @@ def select_chain_rows(
 def scale_of(catalog: Catalog, column: str) -> int:
     """Return the decimals that a column of snapshots is read with.
 
-    A column that declares none and that no rule reads has those of docs/schema.md; what has
-    more is then not representable, and equal to nothing.
+    A column that declares none and that no rule reads has those of docs/schema.md; values with more
+    are then not representable, and equal to nothing.
     """
     if SNAPSHOT_SCALES[column] == 0:
         return 0
@@ -301,7 +301,7 @@ def select_snapshots(
 ) -> Query[dict[str, Any]]:
     """Return the snapshots of portfolios from one day to another, by portfolio and date.
 
-    Their columns by name: those of `KEY`, and others; moments are microseconds since 1970.
+    Columns by name: those of `KEY`, and others; moments are microseconds since 1970.
     """
     s = HostTable(catalog, SNAPSHOTS, "s")
     own = [(name, getattr(s, name)) for name in (*KEY, *columns)]
@@ -313,7 +313,7 @@ def select_snapshots(
 
 
 def _column(catalog: Catalog, name: str, column: HostColumn) -> Column:
-    """Return a column of the host as one of the result, which tells a NULL."""
+    """Return a column of the host as one of the result, in which a NULL is visible."""
     kind = column.kind
     if kind in _TEXTS:
         return Column(name, Kind.TEXT, Sql(f"{column}::text"))
@@ -337,7 +337,7 @@ def _by_key(counts: set[str], **columns: Any) -> dict[str, Any]:  # noqa: ANN401
     return columns if in_order else taken(columns, order)
 
 
-# By the unique index from each portfolio on: few tables have one on the date alone.
+# By the unique index that begins with the portfolio: few tables have one on the date alone.
 _OF_SESSION: Final = """
 FROM {o} JOIN {s} ON {s.portfolio_id} = {o.id} AND {s.snapshot_date} = {day:date}
 WHERE {alive} AND {complete}
@@ -355,7 +355,7 @@ SELECT count(*) AS portfolios, count(*) FILTER (WHERE {s.daily_pnl} < 0) AS losi
 async def load_totals(
     session: Session, catalog: Catalog, calendar: Calendar, selection: Selection, day: int
 ) -> dict[str, Any]:
-    """Return the complete snapshots of a session counted and added up."""
+    """Return count and sums of the complete snapshots of a session."""
     holes = {"alive": selection.alive(catalog), "complete": complete(catalog, calendar)}
     of_session = part(catalog, _OF_SESSION, day=day, **holes)
     (row,) = await session.fetch(part(catalog, _TOTALS, of_session=of_session))
@@ -401,7 +401,7 @@ SELECT {o.name}::text AS name, {o.currency}::text AS currency FROM {o} WHERE {o.
 async def load_portfolio(
     session: Session, catalog: Catalog, portfolio: uuid.UUID
 ) -> dict[str, Any] | None:
-    """Return name and currency of a portfolio; None if there is none of that id."""
+    """Return name and currency of a portfolio; None if it does not exist."""
     rows = await session.fetch(part(catalog, _PORTFOLIO), portfolio)
     return dict(rows[0]) if rows else None
 
@@ -423,7 +423,7 @@ FROM {s} WHERE {s.portfolio_id} = $1 AND {complete} ORDER BY {s.snapshot_date}
 async def load_chain(
     session: Session, catalog: Catalog, calendar: Calendar, portfolio: uuid.UUID
 ) -> list[dict[str, Any]]:
-    """Return the complete snapshots of a portfolio by day; analytics that it lacks are None."""
+    """Return the complete snapshots of a portfolio by day; missing analytics are None."""
     s = tables(catalog)["s"]
     analytic = {
         name: getattr(s, column) if catalog.find(SNAPSHOTS, column) else Sql("NULL")

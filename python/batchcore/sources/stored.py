@@ -1,4 +1,4 @@
-"""Snapshots as they are stored, and when what they were made of was changed: for `verify`."""
+"""Stored snapshots, and when their inputs were changed, for `verify`."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ EMPTY: Final = tuple(column.name for column in _TABLE.columns if column.uses == 
 """Columns that `legacy` leaves NULL, and `rollforward` to others (L31, S14)."""
 
 TEXTS: Final = (SHARES, *EMPTY)
-"""Columns that are read as text: whatever those of `EMPTY` have is wrong."""
+"""Columns that are read as text; any value in those of `EMPTY` is wrong."""
 
 NEVER: Final = -(2**63)
-"""A moment before all others, in microseconds: of a row that does not say when it was written."""
+"""A moment before all others, in microseconds, for a row without the time of its writing."""
 
 UNKNOWN: Final = 2**63 - 1
-"""A moment after all others: of a table that does not say when its rows were changed."""
+"""A moment after all others, for a table without the times of changes."""
 
 OPEN: Final = np.iinfo(np.int32).max  # the end of a position that has none
 
@@ -60,10 +60,10 @@ _STAMPS: Final = ("created_at", "updated_at", "deleted_at")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRules:
-    """Where the policies differ in which stored rows and facts count, as templates."""
+    """The stored rows and facts that count under a policy, as templates."""
 
     complete: Callable[[Catalog, Calendar], Sql]  # condition that snapshot `s` is
-    earlier: str  # rest of the condition for rows before a range that its rows may go on from
+    earlier: str  # rest of the condition for earlier rows that those of a range may continue from
     is_dated: str  # condition that position `p` has a first day
     end: str  # the first day that it is no longer held
     private: str  # whether it is PRIVATE
@@ -72,14 +72,14 @@ class StoredRules:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class StoredSource:
-    """What is verified: the host's tables under a policy, on the sessions of a calendar (S5)."""
+    """The scope of a verification: the host's tables, a policy, and a calendar (S5)."""
 
     catalog: Catalog
     calendar: Calendar
     rules: StoredRules
 
     def holes(self, selection: Selection, days: Span) -> dict[str, object]:
-        """Return what statements on snapshots share: which rows are meant, and what they say."""
+        """Return the parts that statements on snapshots share."""
         first, last = days
         return {
             "selection": selection,
@@ -95,7 +95,7 @@ class StoredSource:
 
 
 def readable(catalog: Catalog, columns: Iterable[str]) -> tuple[str, ...]:
-    """Return those columns of snapshots that are there and may be read."""
+    """Return the existing columns of snapshots that may be read."""
     found = ((name, catalog.find(SNAPSHOTS, name)) for name in columns)
     return tuple(name for name, column in found if column is not None and column.can_select)
 
@@ -110,13 +110,13 @@ COALESCE(CASE WHEN isfinite({moment})
 def _microseconds(moment: str) -> Sql:
     """Return the expression for a timestamp as microseconds since 1970; `NEVER` if it is NULL.
 
-    One that 64 bits do not hold, which is after the year 294246, is as good as infinite.
+    One beyond 64 bits, after the year 294246, is treated as infinite.
     """
     return compose(_MICROSECONDS, moment=Sql(moment), unknown=UNKNOWN, never=NEVER)
 
 
 def _changed(catalog: Catalog, table: str, alias: str, *more: str) -> Sql:
-    """Return the expression for when a row was last changed; `UNKNOWN` where nothing tells."""
+    """Return the expression for the time of a row's last change; `UNKNOWN` without time stamps."""
     own, stamps = HostTable(catalog, table, alias), _stamps(catalog, table, *more)
     if not stamps:
         return compose("'{unknown}'::int8", unknown=UNKNOWN)
@@ -143,7 +143,7 @@ def _stamps(catalog: Catalog, table: str, *more: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Counted:
-    """How many snapshots each portfolio has in a range, and on which days."""
+    """The number of snapshots of each portfolio in a range, and their days."""
 
     rows: Int64
     first: Int32  # of the latest complete snapshot before the range, or of the first row
@@ -166,7 +166,7 @@ LEFT JOIN LATERAL (
 def select_counts(
     source: StoredSource, selection: Selection, days: Span, ids: Bytes
 ) -> Query[Counted]:
-    """Return how many rows of each portfolio are stored in a range, in the order of ``ids``.
+    """Return the number of stored rows of each portfolio in a range, in the order of ``ids``.
 
     ``days`` are the first and the last: None begins with the first row, or ends with the last.
     """
@@ -217,7 +217,7 @@ WHERE {alive}
 def select_ranges(
     source: StoredSource, selection: Selection, first: int, last: int
 ) -> Query[Ranges]:
-    """Return each portfolio, soft-deleted ones too if asked for, with the ends of its rows."""
+    """Return each portfolio, also soft-deleted ones if requested, with the ends of its rows."""
     holes = source.holes(selection, (first, last))
     alive = selection.alive(source.catalog)
     sql = part(source.catalog, _RANGES, **holes, start=first, alive=alive)
@@ -250,17 +250,17 @@ def select_latest_day(
 class StoredRows(Frame):
     """Snapshots of a chunk, sorted by portfolio and day."""
 
-    portfolio: Int32  # row of the ids that were asked for
+    portfolio: Int32  # row of the requested ids
     day: Int32
     complete: Bools  # S5 or L3, on a session of the calendar
     session: Bools  # whether the day is one of the calendar
     written: Int64  # microseconds since 1970, `created_at`
-    cells: Mapping[str, Decimals]  # of the columns that were asked for
+    cells: Mapping[str, Decimals]  # of the requested columns
     texts: Mapping[str, Text]  # of those of `TEXTS`
 
     @property
     def shares(self) -> Text | None:
-        """`sector_exposure` as text; None if it was not asked for."""
+        """`sector_exposure` as text; None if not requested."""
         return self.texts.get(SHARES)
 
 
@@ -284,10 +284,10 @@ def select_stored(
     *,
     earlier: bool = True,
 ) -> Query[StoredRows]:
-    """Return the snapshots of a chunk in a range, and those ``earlier`` that they may go on from.
+    """Return the snapshots of a chunk in a range, with the ``earlier`` ones that they build on.
 
-    ``days`` are as in `select_counts`, ``columns`` those that are compared; the result counts
-    portfolios of ``ids``.
+    ``days`` are as in `select_counts`, ``columns`` the compared ones; portfolios are rows of
+    ``ids``.
     """
     catalog, start = source.catalog, days[0]
     holes = {**source.holes(selection, days), "start": start, "first": FIRST_DATE}
@@ -299,7 +299,7 @@ def select_stored(
     for name in columns:
         if name in TEXTS:
             read.append(Column(name, Kind.TEXT, f"{{s.{name}}}::text"))
-        else:  # counts are integers in the table; as numeric they tell a NULL
+        else:  # counts are integers in the table; as numeric their NULLs are visible
             sql, scale = f"{{s.{name}}}::numeric", scale_of(catalog, name)
             read.append(Column(name, Kind.NUMERIC, sql, scale))
     template, frame = _STORED, partial(_stored, source.calendar, ids)
@@ -327,7 +327,7 @@ def _stored(calendar: Calendar, ids: Bytes, **columns: Any) -> StoredRows:  # no
 def _by_portfolio(
     ids: Bytes, columns: dict[str, Any], *then: Int32
 ) -> tuple[Int32, dict[str, Any]]:
-    """Return the rows of some portfolios sorted by these, then by dates: which, and the columns."""
+    """Return some portfolios' rows by portfolio and date: their numbers, and the columns."""
     portfolio = located(columns.pop("portfolio_id"), ids)
     order = np.lexsort((*then, portfolio))
     order = order[portfolio[order] >= 0]
@@ -342,12 +342,12 @@ class RunChunks(Frame):
     first: Int32
     last: Int32
     began: Int64  # start of the run, microseconds since 1970
-    replaced: Bools  # whether all its rows were written again
+    replaced: Bools  # whether all its rows were rewritten
 
     def around(
         self, ids: Bytes, portfolio: Int32, first: Int32, last: Int32
     ) -> Iterator[tuple[int, Bools]]:
-        """Give each chunk with which windows, of rows of sorted ``ids``, it has a session of."""
+        """Yield chunks with the windows, of rows of sorted ``ids``, in which they have sessions."""
         keys = [row.tobytes() for row in ids]
         for chunk in range(len(self)):
             inside = portfolio >= bisect_left(keys, self.first_portfolio[chunk].tobytes())
@@ -367,11 +367,10 @@ WHERE c.first_session IS NOT NULL ORDER BY r.created_at
 
 
 def select_run_chunks(catalog: Catalog) -> Query[RunChunks]:
-    """Return the chunks that runs have committed, as far as there is a ledger that may be read.
+    """Return the chunks that runs have committed, if there is a readable ledger.
 
-    `replaced` marks those whose rows were all written again: runs that replace write every row
-    of a portfolio from their first session on, those of other runs have the moment in their
-    rows.
+    `replaced` marks those whose rows were all rewritten: a run that replaces writes every row of a
+    portfolio since its first session, while rows of other runs have their own time stamps.
     """
     if not all("SELECT" in catalog.ledger.get(name, ()) for name in (RUNS, CHUNKS)):
         return Query("run_chunks", "", (), RunChunks.none)
@@ -385,7 +384,7 @@ def select_run_chunks(catalog: Catalog) -> Query[RunChunks]:
 
 
 class Fact(IntEnum):
-    """What a row of `select_facts` is about."""
+    """The kind of a row of `select_facts`."""
 
     POSITION = 0
     EVENT = 1
@@ -395,17 +394,17 @@ class Fact(IntEnum):
 
 
 class Facts(Frame):
-    """What the rows of a chunk are made of, and when it was changed; sorted by portfolio."""
+    """The inputs of the rows of a chunk, and when they were changed; sorted by portfolio."""
 
     kind: Int32  # of `Fact`
-    portfolio: Int32  # row of the ids that were asked for
-    symbol: Int64  # row of `symbols`; meaningless but for positions and events
+    portfolio: Int32  # row of the requested ids
+    symbol: Int64  # row of `symbols`; only for positions and events
     symbols: tuple[str, ...]  # normalised (S2), ascending
     start: Int32  # first day of a position, that of the position of an event, day of a flow
-    end: Int32  # first day no longer, trade date of an event; `OPEN` without one
+    end: Int32  # first day no longer held, trade date of an event; `OPEN` without one
     private: Bools  # of positions that are not soft-deleted
     edited: Bools  # of positions and flows: nobody knows which days they had before
-    changed: Int64  # microseconds since 1970; `UNKNOWN` if nothing tells
+    changed: Int64  # microseconds since 1970; `UNKNOWN` without time stamps
 
     _shared: ClassVar = frozenset({"symbols"})
 
@@ -442,7 +441,7 @@ _TABLES: Final = {
     Fact.PROFILE: (PROFILES, "c", "last_updated"),
     Fact.BETA: (POSITION_BETAS, "b"),
 }
-"""What each fact is read of: table, alias, and further time stamps."""
+"""The source of each fact: table, alias, and further time stamps."""
 
 _DAY_OR_LAST: Final = "CASE WHEN {condition} THEN {day} ELSE {last:date} END"
 
@@ -450,10 +449,10 @@ _DAY_OR_LAST: Final = "CASE WHEN {condition} THEN {day} ELSE {last:date} END"
 def select_facts(
     source: StoredSource, selection: Selection, ids: Bytes, *, profiles: bool, betas: bool
 ) -> Query[Facts]:
-    """Return when the facts behind a chunk's rows were last changed, soft-deleted ones too.
+    """Return when the facts behind a chunk's rows were last changed, including soft-deleted ones.
 
-    One row for each position, event and flow, for each position that has a profile if
-    `profiles`, and, if `betas`, for each portfolio whose positions have betas.
+    There is a row for each position, event and flow, with `profiles` for each position with a
+    profile, and with `betas` for each portfolio whose positions have betas.
     """
     catalog, rules = source.catalog, source.rules
     is_alive = part(catalog, "{p.deleted_at} IS NULL")
@@ -493,19 +492,19 @@ def _or_open(end: Days) -> Int32:
 
 
 def _symbols(spelt: Text) -> tuple[Int64, tuple[str, ...]]:
-    """Return the normalised symbols of a column (S2), ascending, and the place of each row's."""
+    """Return the normalised symbols of a column (S2), ascending, and the index of each row's."""
     names = [normalised(name) for name in spelt.table()]
     symbols = sorted(set(names))
     place = {name: number for number, name in enumerate(symbols)}
-    # A NULL has whichever place comes first.
+    # A NULL gets the first index.
     code = np.array([*(place[name] for name in names), 0], dtype=np.int64)
     return code[np.where(spelt.state == State.NULL, len(names), spelt.codes)], tuple(symbols)
 
 
 class ChangedCloses(Frame):
-    """Closes that were changed, or splits by their ex-dates, sorted by symbol and day."""
+    """Changed closes, or splits by their ex-dates, sorted by symbol and day."""
 
-    symbol: Int64  # row of the symbols that were asked for
+    symbol: Int64  # row of the requested symbols
     day: Int32
     until: Int32  # day of the next close of the symbol, of a split the next day; `OPEN` without one
     changed: Int64  # microseconds since 1970
@@ -545,7 +544,7 @@ def select_changed_closes(
 def select_changed_splits(
     catalog: Catalog, symbols: Sequence[str], since: int
 ) -> Query[ChangedCloses]:
-    """Return the splits of normalised symbols that were changed since; edited at `FIRST_DATE`."""
+    """Return the splits of symbols changed since a moment; edited ones at `FIRST_DATE`."""
     holes = {"symbols": symbols, "since": since, "last": LAST_DATE}
     holes["edited"] = _edited(catalog, SPLITS, "t")
     sql = _changed_since(catalog, SPLITS, _EX_DATE, _OF_SYMBOLS, **holes)
@@ -565,7 +564,7 @@ def _changed_closes(
 
 
 class RateChanges(Frame):
-    """When rates came or changed; currencies are as stored."""
+    """When rates were added or changed; currencies are as stored."""
 
     base: Text
     quote: Text
@@ -574,7 +573,7 @@ class RateChanges(Frame):
 
 
 def select_rate_changes(catalog: Catalog, since: int, last: int) -> Query[RateChanges]:
-    """Return the rates up to a day that came or changed since a moment."""
+    """Return the rates up to a day that were added or changed since a moment."""
     sql = _changed_since(catalog, RATES, "{t.date}", _OF_PAIRS, since=since, last=last)
     columns = result_columns("base text, quote text, day day, changed int8")
     return Query("rate_changes", sql, columns, RateChanges)
@@ -583,7 +582,7 @@ def select_rate_changes(catalog: Catalog, since: int, last: int) -> Query[RateCh
 def _changed_since(
     catalog: Catalog, table: str, day: str, read_wanted: tuple[str, str], **holes: object
 ) -> Sql:
-    """Return the SELECT of the rows of ``table`` whose stamps are after a moment, and known."""
+    """Return the SELECT of the rows of ``table`` with known time stamps after a moment."""
     changed = _changed(catalog, table, "t")
     holes = {"t": HostTable(catalog, table, "t"), "first": FIRST_DATE, **holes}
     read, wanted, day = (compose(one, **holes) for one in (*read_wanted, day))
@@ -597,7 +596,7 @@ SELECT COALESCE(min({changed}), '{unknown}'::int8) FROM {w} WHERE {w.benchmark_c
 
 
 def select_benchmark_since(catalog: Catalog) -> Query[int]:
-    """Return since when there is a weight of SP500; `UNKNOWN` without one (L34)."""
+    """Return the moment since which there is a weight of SP500; `UNKNOWN` without one (L34)."""
     if not catalog.has_table(WEIGHTS):
         return Query("benchmark_since", "", (), lambda: UNKNOWN)
     changed = _changed(catalog, WEIGHTS, "w")
@@ -606,7 +605,7 @@ def select_benchmark_since(catalog: Catalog) -> Query[int]:
 
 
 class OwnEquities(Frame):
-    """What `portfolios.equity_balance` is to be."""
+    """The expected `portfolios.equity_balance`."""
 
     day: Days  # of the snapshot that it comes from; NULL where there is none
     equity: Decimals
@@ -649,7 +648,7 @@ def select_last_run(catalog: Catalog, selection: Selection, ids: Bytes) -> Query
 
 def _last_run(ids: Bytes, portfolio_id: Bytes, **columns: Any) -> OwnEquities:  # noqa: ANN401
     row = located(portfolio_id, ids)
-    # Without a snapshot there is a row of NULLs to take, after all others.
+    # Without a snapshot a row of NULLs is chosen, which sorts after all others.
     nothing = OwnEquities(
         Days.nulls(1), Decimals.nulls(1), Decimals.nulls(1), np.zeros(1, np.bool_)
     )

@@ -15,7 +15,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Create the two enum types, then the tables with their keys, and note who made them."""
+    """Create the two enum types, then the tables with their keys, and record who created them."""
     namespace = options().schema.namespace
     for enum in sqlalchemy_tables.enums_of(namespace):
         enum.create(op.get_bind(), checkfirst=True)

@@ -1,7 +1,7 @@
 """The three indexes of batchcore on the host's tables, in place of a weaker one.
 
-On a host's own database each is built CONCURRENTLY, which locks out no writer but waits for every
-transaction older than itself, a running batch's too.
+On a host's own database each is built CONCURRENTLY, which blocks no writer but waits for every
+older transaction, that of a running batch too.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ _logger = logging.getLogger("batchcore")
 
 
 def upgrade() -> None:
-    """Build the indexes that the host has not, and in batchcore's own tables drop the weaker."""
+    """Create the indexes that the host lacks, and in batchcore's own tables drop the weaker one."""
     _execute()
 
 
 def downgrade() -> None:
-    """Drop those that the upgrade made, and in batchcore's own tables make the weaker again."""
+    """Drop the indexes of the upgrade, and in batchcore's own tables restore the weaker one."""
     _execute()
 
 
 def _execute() -> None:
-    """Run the statements that `migrate` found to be needed, up or down."""
+    """Run the statements that `migrate` found necessary, up or down."""
     chosen = options()
     outside: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     if chosen.concurrently:

@@ -1,4 +1,4 @@
-"""Runs, their chunks, issues and heartbeats: what batchcore keeps of its own work."""
+"""Runs with their chunks, issues and heartbeats: batchcore's record of its own work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which transactions wrote the tables of level `full`: their rows may be replaced, no others."""
+"""The transactions that wrote the tables of level `full`: only their rows may be replaced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was noticed of symbols, beside what was noticed of portfolios."""
+"""Issues of symbols, beside those of portfolios."""
 
 from __future__ import annotations
 

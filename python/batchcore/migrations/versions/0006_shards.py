@@ -1,4 +1,4 @@
-"""Which runs are shards of one night, and which share of the portfolios each has."""
+"""The runs that are shards of one night, and the share of the portfolios of each."""
 
 from __future__ import annotations
 
