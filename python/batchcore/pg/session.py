@@ -377,18 +377,23 @@ async def use_own_settings(session: Session) -> str:
     session.isolation = await session.fetchval("SHOW transaction_isolation")
     row_security: str = await session.fetchval("SHOW row_security")
     path = quote_literal(await session.fetchval("SHOW search_path"))
-    encoding = session.raw.get_settings().client_encoding
+    encoding = quote_literal(_client_encoding(session))
     await session.execute("; ".join([ROW_SECURITY_OFF, *_texts_as_utf8(session), _CATALOG_FIRST]))
     return (
-        f"SET LOCAL row_security = {row_security}; SET LOCAL client_encoding = '{encoding}';"
+        f"SET LOCAL row_security = {row_security}; SET LOCAL client_encoding = {encoding};"
         f" SELECT pg_catalog.set_config('search_path', {path}, true)"
     )
 
 
 def _texts_as_utf8(session: Session) -> list[str]:
     """Return what lets COPY give texts as they are decoded, whatever the caller has chosen."""
-    encoding = session.raw.get_settings().client_encoding
-    return [] if encoding == "UTF8" else ["SET LOCAL client_encoding = 'UTF8'"]
+    is_utf8 = _client_encoding(session).upper() in {"UTF8", "UTF-8"}
+    return [] if is_utf8 else ["SET LOCAL client_encoding = 'UTF8'"]
+
+
+def _client_encoding(session: Session) -> str:
+    encoding: str = session.raw.get_settings().client_encoding
+    return encoding.strip("'")  # PgBouncer reports it in the quotes in which asyncpg sends it
 
 
 async def execute_alone(session: Session, statement: str) -> int:
