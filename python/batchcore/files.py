@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def replace_file(path: Path, content: bytes) -> None:
     """Replace a file completely, or leave it unchanged: the new file is renamed at the end.
 
-    Who may read the one before may read the new one, and nobody else. An `OSError` names the file;
-    an impossible name is a `ValueError`, and a loop of links a `RuntimeError`.
+    The new file has the permissions of the old one. An `OSError` names the file; an impossible name
+    is a `ValueError`, and a loop of links a `RuntimeError`.
     """
     own = path.resolve()  # the target of a link, rather than the link
     if own.exists() and not own.is_file():

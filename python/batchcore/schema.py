@@ -107,7 +107,7 @@ class Column(NamedTuple):
 
     @property
     def uses(self) -> Use:
-        """What needs it."""
+        """The uses that need it."""
         return self.reads | self.writes
 
     @property

@@ -60,7 +60,7 @@ class SymbolBetas:
 
 
 def check_p_values() -> None:
-    """Refuse to begin what needs p-values where SciPy is missing (extra `analytics`)."""
+    """Raise an error if SciPy, which p-values need, is missing (extra `analytics`)."""
     if find_spec("scipy") is None:
         raise ConfigError("p-values need SciPy: install `batchcore[analytics]`", "analytics")
 

@@ -70,9 +70,9 @@ class ChainRows:
         return total(known) if len(known) == len(values) else None
 
     def around(self, until: int) -> dict[str, Any]:
-        """Return what lies around the P&L, by the names of `Explanation`.
+        """Return the context of the P&L, by the names of `Explanation`.
 
-        Sessions without a complete row are looked for from the first row up to the day ``until``.
+        Sessions without a complete row are those from the first row up to the day ``until``.
         """
         stored, sessions = self._stored, self._missing_sessions
         before = int(self._rows[0]) if self._explained.start else int(self._before[0])

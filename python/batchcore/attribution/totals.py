@@ -91,7 +91,7 @@ class Totals:
                 self._sums[key] = tuple(map(_added, before, own))
 
     def found(self) -> dict[str, Any]:
-        """Return what was found, by the names of `Explanation`."""
+        """Return the totals, by the names of `Explanation`."""
         return {
             "portfolios": self._portfolios,
             "daily_pnl": trimmed(self._stored),

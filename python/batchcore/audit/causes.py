@@ -56,7 +56,7 @@ _COLUMNS_BY_CAUSE: Final = {
     "event_added": _BY_LOTS,
     "position_changed": _BY_LOTS,
 }
-"""Columns that are computed from what a cause is about."""
+"""Columns that depend on the facts of a cause."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -109,8 +109,8 @@ def causes_of(
     ``prices`` are changed closes, by the symbols of ``facts`` followed by that of the market;
     ``splits`` likewise, by their ex-dates, `FIRST_DATE` for edited ones. Events and flows count
     after the day ``since``, closes since ``looks_back``. ``splits_go_back`` if a split counts on
-    all days before it (C5). Of the (k, c) wrong cells, those that a fact has a part in decide
-    whether it counts; closes of the market have one in analytics, whoever holds it.
+    all days before it (C5). A fact counts if it affects one of the (k, c) wrong cells; closes of
+    the market affect analytics, whoever holds it.
     """
     day, stamped = written.day, facts.changed < UNKNOWN
 
@@ -167,7 +167,7 @@ def causes_of(
 
 
 def latest_change(prices: ChangedCloses, symbol: Int64, first: Int32, last: Int32) -> Int64:
-    """Return when a close that counts in a window was last changed; `NEVER` if none was."""
+    """Return when a close that counts in a window was last changed; `NEVER` if not."""
     if len(symbol) == 0:
         return np.zeros(0, dtype=np.int64)
     ends = day_keys(prices.symbol, prices.until)

@@ -122,7 +122,7 @@ class Shown(NamedTuple):
     drop: int = 0  # the higher, the sooner a narrow terminal leaves it out; 0 stays
 
     def cell(self, row: Row) -> object:
-        """Return what it shows of a row."""
+        """Return its cell for a row."""
         value = row[self.name]
         return None if value is None else self.kind(value)
 

@@ -24,15 +24,15 @@ LAST_RESORT_S: Final = 1.8
 """Seconds after a signal that the process may take to end cleanly."""
 
 _raised: Final[list[int]] = []
-"""Signals that have raised `Interrupted`: in a ``__del__`` or a weakref's callback in vain."""
+"""Signals that raised `Interrupted`, which a ``__del__`` or a weakref's callback may swallow."""
 
 
 @contextlib.contextmanager
 def signals_raise() -> Iterator[None]:
     """Turn signals into `Interrupted` while no event loop handles them.
 
-    From its end on they are ignored, until `signals_restored` ends: what is left of the work, as a
-    document of how it ended, takes no time.
+    After it, signals are ignored until `signals_restored` ends: the remaining work, such as writing
+    the document, takes no time.
     """
     handled = SIGNALS if _in_main_thread() else ()
     _raised.clear()
@@ -47,7 +47,7 @@ def signals_raise() -> Iterator[None]:
 
 @contextlib.contextmanager
 def signals_restored() -> Iterator[None]:
-    """Leave signals to whom they had been left to before."""
+    """Restore the handlers of signals at the end."""
     before = {number: signal.getsignal(number) for number in SIGNALS if _in_main_thread()}
     try:
         yield
@@ -58,7 +58,7 @@ def signals_restored() -> Iterator[None]:
 
 @contextlib.contextmanager
 def ending_in_time(error: BaseException) -> Iterator[None]:
-    """End the process if it cannot say in time that it was interrupted, as nobody reads it."""
+    """End the process if it cannot report its interruption in time, as nobody reads it."""
     timer = threading.Timer(LAST_RESORT_S, os._exit, [exit_code(error)])
     timer.daemon = True
     if isinstance(error, Interrupted):

@@ -86,7 +86,7 @@ class MigrateStatus:
 
 @dataclass(frozen=True)
 class MigrateReport:
-    """What `migrate` did."""
+    """The changes of a migration."""
 
     before: str | None  # the revision before; None if there was none
     revision: str | None  # the one after

@@ -1,4 +1,4 @@
-"""Where connections come from: a URL, a pool, an engine, or a connection of the caller's."""
+"""Sources of connections: a URL, a pool, an engine, or a connection of the caller."""
 
 from __future__ import annotations
 

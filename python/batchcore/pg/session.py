@@ -67,10 +67,10 @@ WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND (c.oid IS NULL
     OR NULLIF(c.relfilenode, 0) <> pg_relation_filenode(c.oid) AND c.relkind IN ('r', 'm')
     OR (pg_identify_object('pg_class'::regclass, c.oid, 0)).identity
         <> format('%I.%I', n.nspname, c.relname) AND c.relkind IN ('r', 'm', 'p')){locks})"""
-"""The tables that are no longer what the snapshot has: empty for it, or other ones of that name.
+"""The tables that changed since the snapshot, which sees them as empty or under another name.
 
-Its own pg_class has the file of a table as it was, functions have it as it is. Each table is locked
-before that is asked, also what is below a view, and none can be changed any more.
+The snapshot of pg_class has the former file of a table, functions return the current one. Each
+table, also those below views, is locked before the comparison, and cannot change any more.
 """
 
 _COUNTED: Final = re.compile(
@@ -109,7 +109,7 @@ class Session:
         self.ambiguous: list[Ambiguous] = []  # symbols of closes that were read
         self.isolation = ""  # of the transaction, as PostgreSQL writes it
         self.exported: str | None = None  # under which others see the same
-        self.pid: int | None = None  # of its process, where the server was asked
+        self.pid: int | None = None  # of its process, if the server was asked
         self.view: View | None = None  # if requested
 
     @property
@@ -260,10 +260,10 @@ async def snapshot(
 ) -> AsyncIterator[None]:
     """Let every statement of a session see the database as it is now, as `Database.snapshot`.
 
-    With ``of`` the moment is that of an exported snapshot. With ``tables`` the server is asked
-    which moment it is, for `Session.view`, and they stay as they are then: what TRUNCATE, a
-    rewriting ALTER TABLE or another table of the same name would hide from a snapshot taken before.
-    If they have changed since, the snapshot is taken again, and one ``of`` another is an error.
+    With ``of`` the moment is that of an exported snapshot. With ``tables`` the server is asked for
+    the moment, for `Session.view`, and the tables are locked: TRUNCATE, a rewriting ALTER TABLE or
+    another table of the same name would hide their rows from an earlier snapshot. If they have
+    changed since, the snapshot is taken again, and one ``of`` another is an error.
     """
     async with contextlib.AsyncExitStack() as stack:
         while True:
@@ -289,7 +289,7 @@ async def snapshot(
 async def _name_snapshot(
     session: Session, tables: Sequence[Sql] | None, *, export: bool
 ) -> str | None:
-    """Ask what the snapshot is called, and return which tables are not as it has them."""
+    """Ask for the name of the snapshot, and return the tables that changed since."""
     if not (export or tables is not None):
         return None
     wanted = ["pg_export_snapshot()"] if export else ["NULL::text"]
@@ -363,7 +363,7 @@ async def repeatable_read(session: Session, exported: str | None = None) -> Asyn
 
 @contextlib.asynccontextmanager
 async def undone(session: Session) -> AsyncIterator[None]:
-    """Undo a part of a transaction, which then no longer locks what it has read."""
+    """Undo a part of a transaction, which releases the locks of its reads."""
     with driver_errors():
         part = session.raw.transaction()
         await part.start()
@@ -386,7 +386,7 @@ async def use_own_settings(session: Session) -> str:
 
 
 def _texts_as_utf8(session: Session) -> list[str]:
-    """Return what lets COPY give texts as they are decoded, whatever the caller has chosen."""
+    """Return the setting by which COPY sends texts as UTF-8, unless the caller has it."""
     is_utf8 = _client_encoding(session).upper() in {"UTF8", "UTF-8"}
     return [] if is_utf8 else ["SET LOCAL client_encoding = 'UTF8'"]
 

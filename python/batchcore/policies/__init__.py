@@ -44,7 +44,7 @@ class PolicyEntry:
     """Raises an error for options that it lacks; returns those that it determines itself."""
     repair_refusal: str | None = "the policy has no repair"
     host: Callable[[Inputs, dt.date | None], Host | None] | None = None
-    """Returns the inputs of native rules beside frames, for `compute`; None if it has none."""
+    """Returns the inputs of native rules beside frames, for `compute`; None without such rules."""
     checks_prices: bool = True  # whether it looks at the coverage of prices (S12)
     failures_by_day: tuple[str, ...] = ()  # issues of a day alone; others fail a portfolio whole
 

@@ -1,4 +1,4 @@
-"""Figures of policies from frames alone, without a database."""
+"""The figures of policies from frames, without a database."""
 
 from __future__ import annotations
 

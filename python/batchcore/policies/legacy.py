@@ -64,7 +64,7 @@ class Legacy(Policy):
 
     @classmethod
     def uses(cls, request: Request) -> Use:  # noqa: ARG003  # it has all analytics
-        """Return what a run needs of the host's tables, where it has them."""
+        """Return the uses of the host's tables by a run."""
         return LEGACY_USES
 
     @classmethod

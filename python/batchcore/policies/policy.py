@@ -151,7 +151,7 @@ class Policy(abc.ABC):
     @classmethod
     @abc.abstractmethod
     def uses(cls, request: Request) -> Use:
-        """Return what a run needs of the host's tables, where it has them."""
+        """Return the uses of the host's tables by a run."""
 
     @classmethod
     @abc.abstractmethod

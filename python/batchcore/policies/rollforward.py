@@ -77,7 +77,7 @@ class RollForward(Policy):
 
     @classmethod
     def uses(cls, request: Request) -> Use:
-        """Return what a run needs of the host's tables, where it has them."""
+        """Return the uses of the host's tables by a run."""
         return Use.ROLLFORWARD | LEVELS[request.analytics]
 
     @classmethod

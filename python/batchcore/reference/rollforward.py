@@ -302,10 +302,10 @@ class _Marks:
         return self._worth(lot, lot.amount(mark), lot.start if mark.day is None else day)
 
     def price_effect(self, lot: _Lot, before: int, day: int) -> Decimal:
-        """Return what a change of price alone adds to a lot's contribution (C8).
+        """Return the effect of the price in a lot's contribution (C8).
 
-        From the mark on `before`, or the entry, to the mark on `day`, or the exit, each on its own
-        quantity (C4), at the rate that counts at the beginning.
+        It goes from the mark on `before`, or the entry, to the mark on `day`, or the exit, each
+        times its own quantity (C4), at the rate at the beginning.
         """
         begins = self.of(lot, before)  # before its start the only mark is the entry price
         if lot.held(day):

@@ -162,8 +162,8 @@ class Run:
         self._monitor = Monitor(str(uuid.uuid4()))
         self._issues = IssueList()
         self._waits = LockWatch()
-        self._task: asyncio.Task[Any] | None = None  # which does the run
-        self._progress_error: Exception | None = None  # which cancels the work beside it
+        self._task: asyncio.Task[Any] | None = None  # the task that does the run
+        self._progress_error: Exception | None = None  # which cancels the concurrent work
         self._began = dt.datetime.now(dt.UTC)
 
     async def run(self) -> BatchResult:
@@ -332,8 +332,8 @@ class Run:
                 issues = symbol_issue_rows(lease.run_id, lease.attempt, self._all_issues)
                 await self._record_end(session, lease, state, issues, error=text)
             except DatabaseError:
-                # Where the ledger takes no issues, or has an encoding without a character of the
-                # text, the lease is given back without them.
+                # If the ledger cannot store issues, or its encoding lacks a character of the text,
+                # the lease is given back without them.
                 if session.is_gone:
                     raise
                 text = text.encode("ascii", "backslashreplace").decode()

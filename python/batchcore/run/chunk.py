@@ -34,7 +34,7 @@ REFUSED: Final = "refused_by_database"
 
 
 def stamp_clock(request: Request) -> Callable[[], Stamp]:
-    """Return what gives new rows of a chunk their stamp; later ids sort after those before."""
+    """Return the function that stamps the new rows of a chunk, with ascending ids."""
     moment_us = (request.now - EPOCH) // dt.timedelta(microseconds=1)
     began_ms = ((request.began or request.now) - EPOCH) // dt.timedelta(milliseconds=1)
     made = time.monotonic()

@@ -51,7 +51,7 @@ LATE_S: Final = 5.0
 _LATER: Final = frozenset(
     {"checks", "max_move", "frozen_sessions", "max_missing", "fx_lookback_days", "fx_pivot"}
 )
-"""Options that came after the first ledgers: their defaults do not change a fingerprint."""
+"""Options added after the first ledgers: their defaults do not change a fingerprint."""
 
 log: Final = logging.getLogger("batchcore")
 
@@ -101,7 +101,7 @@ def run_spec(request: Request) -> RunSpec:
 
 
 def _as_jsonb(document: dict[str, Any]) -> str:
-    """Return a document without escapes, which no jsonb takes where it cannot convert them."""
+    """Return a document without escapes, as jsonb refuses those that it cannot convert."""
     return json.dumps(document, sort_keys=True, ensure_ascii=False)
 
 

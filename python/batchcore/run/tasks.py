@@ -20,7 +20,7 @@ log: Final = logging.getLogger("batchcore")
 
 
 async def together(*works: Coroutine[Any, Any, None]) -> None:
-    """Do all of it side by side; raise the error that stopped it by itself."""
+    """Do all tasks side by side; raise the error that stopped them itself, not as a group."""
 
     async def grouped() -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -31,7 +31,7 @@ async def together(*works: Coroutine[Any, Any, None]) -> None:
 
 
 async def raising_first(work: Awaitable[End]) -> End:
-    """Return what it returns; raise the error that stopped its tasks by itself, not as a group."""
+    """Return the result of work; raise the error that stopped its tasks itself, not as a group."""
     try:
         return await work
     except BaseExceptionGroup as group:
@@ -77,7 +77,7 @@ async def each(
 
 
 def shared_progress(progress: Progress | None) -> Callable[[object], Progress | None]:
-    """Return what gives each of several runs its `progress`: they add up for one bar."""
+    """Return the factory of `progress` callbacks of several runs, which add up for one bar."""
     if progress is None:
         return lambda _: None
     at: dict[object, tuple[str, int, int]] = {}

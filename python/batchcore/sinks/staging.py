@@ -89,8 +89,8 @@ class Staged:
         return compose("({own}) IS DISTINCT FROM ({values})", own=own, values=values)
 
 
-# A part or chunk before it, in the same transaction, may have staged under the name. The commit
-# drops what is left without a statement, which an event trigger of the host's could forbid.
+# An earlier part or chunk in the same transaction may have used the name. The commit drops the
+# table without a statement, which an event trigger of the host could forbid.
 _CREATE: Final = """
 DROP TABLE IF EXISTS pg_temp.{name};
 CREATE TEMP TABLE {name} ON COMMIT DROP AS SELECT {columns} FROM {table} WITH NO DATA
@@ -171,7 +171,7 @@ class Writer:
         except DatabaseError as error:
             if not is_refusal(error):
                 raise
-            # No row is to blame.
+            # It concerns no row.
             msg = (
                 "an event trigger keeps rows from being updated, as that takes a temporary table,"
                 f" which it has to let pass: {error}"

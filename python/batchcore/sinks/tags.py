@@ -39,7 +39,7 @@ _OWNED_BY: Final = {
     "position": ("{p.id}", "is in no portfolio of"),
     "portfolio": ("{o.id}", "does not belong to"),
 }
-"""What positions are asked for by -> its column, and what is wrong where it is another user's."""
+"""Key of positions -> its column, and the error if it belongs to another user."""
 
 _POSITIONS: Final = """
 SELECT {o.user_id} = $2::text::uuid AS owned, {p.id}::text AS id, {texts}
@@ -150,11 +150,10 @@ class SectorTags:
     async def put(self, sectors: Mapping[str, str], colors: Mapping[str, str]) -> dict[str, int]:
         """Give each position the tag of its sector and no other sector tag.
 
-        Return how many tags were created, how many that were there were adopted, how many were
-        removed from positions, and how many positions are unchanged. A tag of the user with the
-        name of a sector is a sector tag, even if batchcore did not create it. The usage of every
-        tag that is or was on one of the positions is counted again. New tags get the colour of
-        their sector; ``colors`` has all sectors.
+        Return the numbers of tags created, existing tags adopted, tags removed from positions, and
+        positions unchanged. A tag of the user with the name of a sector is a sector tag, even if
+        batchcore did not create it. The usage of every tag that is or was on one of the positions
+        is counted again. New tags get the colour of their sector; ``colors`` has all sectors.
         """
         if not sectors:
             return dict.fromkeys(("created", "adopted", "removed", "unchanged"), 0)

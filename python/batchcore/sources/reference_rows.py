@@ -53,7 +53,7 @@ _SCALES: Final = {
 
 
 async def load_plainly(session: Session, query: Query[Result]) -> Result:
-    """Return what `load` returns, by an ordinary SELECT and without the native decoder."""
+    """As `load`, by an ordinary SELECT and without the native decoder."""
     if not query.sql:
         return query.frame()
     rows = list(await fetch_plainly(session, query))

@@ -124,7 +124,7 @@ def _changed(catalog: Catalog, table: str, alias: str, *more: str) -> Sql:
 
 
 def _edited(catalog: Catalog, table: str, alias: str) -> Sql:
-    """Return the condition of a row that was changed after it was made; false if nothing tells."""
+    """Return the condition that a row was changed after its creation; false without stamps."""
     if not {"created_at", "updated_at"} <= set(_stamps(catalog, table)):
         return Sql("false")
     own = HostTable(catalog, table, alias)
@@ -403,7 +403,7 @@ class Facts(Frame):
     start: Int32  # first day of a position, that of the position of an event, day of a flow
     end: Int32  # first day no longer held, trade date of an event; `OPEN` without one
     private: Bools  # of positions that are not soft-deleted
-    edited: Bools  # of positions and flows: nobody knows which days they had before
+    edited: Bools  # of positions and flows, whose former days are unknown
     changed: Int64  # microseconds since 1970; `UNKNOWN` without time stamps
 
     _shared: ClassVar = frozenset({"symbols"})
@@ -506,7 +506,7 @@ class ChangedCloses(Frame):
 
     symbol: Int64  # row of the requested symbols
     day: Int32
-    until: Int32  # day of the next close of the symbol, of a split the next day; `OPEN` without one
+    until: Int32  # day of its next close, or after a split; `OPEN` without one
     changed: Int64  # microseconds since 1970
 
 
