@@ -188,7 +188,7 @@ async def test_a_run_that_stops_ends_its_spans(same_host: str, spans: InMemorySp
     assert found["batchcore.run"].status.status_code is StatusCode.ERROR
     assert found["batchcore.run"].status.description.startswith("CoverageError: price coverage on ")
     (event,) = found["batchcore.run"].events
-    assert event.attributes["exception.type"] == "batchcore.errors.CoverageError"
+    assert event.attributes["exception.type"].rsplit(".")[-1] == "CoverageError"  # older: no module
     assert found["batchcore.load"].attributes["batchcore.statements"] > 0
 
 
