@@ -596,7 +596,9 @@ async def load_company_profiles(
 ) -> Profiles:
     """Return the profiles of symbols."""
     return await _read(
-        *(db, schema, Use.PROFILES),
+        db,
+        schema,
+        Use.PROFILES,
         lambda session, catalog: load(session, select_company_profiles(catalog, symbols)),
     )
 
@@ -612,7 +614,9 @@ async def load_latest_snapshots(
     wanted = np.frombuffer(b"".join(ids), dtype=np.uint8).reshape(-1, 16)
 
     return await _read(
-        *(db, schema, Use.LATEST),
+        db,
+        schema,
+        Use.LATEST,
         lambda session, catalog: load(
             session, select_latest_snapshots(catalog, sessions, wanted, before)
         ),

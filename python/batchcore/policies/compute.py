@@ -53,7 +53,7 @@ def compute(
     Source:
         docs/semantics.md, S3 to S10, C6, C7; docs/legacy.md, L3 to L34.
     """
-    hosts = {name: of for name in policies.names() if (of := policies.entry(name).host)}
+    hosts = {name: make for name in policies.names() if (make := policies.entry(name).host)}
     check_choice("policy", policy, tuple(hosts))
     host = hosts[policy](inputs, today)
     splits = inputs.splits if host is None else None
