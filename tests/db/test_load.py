@@ -328,6 +328,19 @@ async def test_more_symbols_than_steps_are_read_after_all(
     assert set(found.texts()) == set(read.texts())
 
 
+async def test_symbols_are_not_stepped_through_on_servers_that_do_not_skip(
+    many: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Reader(many) as (session, catalog):
+        monkeypatch.setattr("batchcore.sources.positions.SKIPS", (session.server_version[0] + 1,))
+        await session.set_phase("load")
+        sent = session.statements["load"]
+        found = await load_symbols(session, catalog, Selection())
+        assert session.statements["load"] == sent + 1
+        read = await load(session, select_symbols(catalog, Selection()))
+    assert sorted(found.texts()) == sorted(read.texts())
+
+
 async def test_symbols_are_not_stepped_through_without_their_index(host: str) -> None:
     await many_positions(host)
     await database.execute(host, "DROP INDEX idx_positions_symbol_active")

@@ -124,6 +124,12 @@ class Session:
         return bool(settings.server_encoding != "SQL_ASCII")
 
     @property
+    def server_version(self) -> tuple[int, ...]:
+        """The version of the server, the major one first."""
+        version: tuple[int, ...] = self.raw.get_server_version()
+        return version
+
+    @property
     def is_gone(self) -> bool:
         """Whether its connection is closed, or back in its pool."""
         try:
@@ -412,7 +418,7 @@ def _settings(session: Session, idle_ms: int = 0) -> list[str]:
         "lock_timeout": 0,
         "idle_in_transaction_session_timeout": idle_ms,
     }
-    if session.raw.get_server_version() >= (17,):
+    if session.server_version >= (17,):
         settings["transaction_timeout"] = 0
     limits = [f"SET LOCAL {name} = {value}" for name, value in settings.items()]
     return [ROW_SECURITY_OFF, *_texts_as_utf8(session), *limits, _CATALOG_FIRST]

@@ -30,6 +30,12 @@ LEAST_STEPPED: Final = 20_000  # number of positions above which their symbols a
 POSITIONS_OF_A_STEP: Final = 30
 """Positions read in the time of one step: 0.4 us each, where a step takes 10."""
 
+SKIPS: Final = (18,)
+"""The version from which the server finds a symbol in the index without its first column.
+
+Older servers read the index from its beginning for each step: 2 ms for 150,000 positions.
+"""
+
 _READ: Final = (
     "p.id, p.portfolio_id, p.symbol, p.position_type, p.quantity, p.entry_price,"
     " p.entry_date entry_day, p.exit_date exit_day, p.investment_class, p.market_value"
@@ -81,20 +87,15 @@ def steps(catalog: Catalog, selection: Selection) -> int:
 _STEPPED: Final = """
 WITH RECURSIVE spelling(symbol) AS (
     (SELECT {p.symbol} FROM {p}
-        WHERE {p.deleted_at} IS NULL AND {p.symbol} IS NOT NULL AND {p.symbol} <> ''
+        WHERE {p.deleted_at} IS NULL AND {p.symbol} IS NOT NULL AND {p.symbol} <> '' AND {owned}
         ORDER BY {p.deleted_at}, {p.symbol} LIMIT 1)
     UNION ALL
     SELECT (SELECT {p.symbol} FROM {p}
-        WHERE {p.deleted_at} IS NULL AND {p.symbol} IS NOT NULL AND {p.symbol} <> ''
+        WHERE {p.deleted_at} IS NULL AND {p.symbol} IS NOT NULL AND {p.symbol} <> '' AND {owned}
             AND {p.symbol} > spelling.symbol
         ORDER BY {p.deleted_at}, {p.symbol} LIMIT 1)
     FROM spelling WHERE spelling.symbol IS NOT NULL)
-SELECT {columns} FROM spelling
-WHERE spelling.symbol IS NOT NULL AND (
-    SELECT true FROM {p}
-    WHERE {p.deleted_at} IS NULL AND {p.symbol} IS NOT NULL AND {p.symbol} <> ''
-        AND {p.symbol} = spelling.symbol AND {owned} LIMIT 1)
-LIMIT {most}
+SELECT {columns} FROM spelling WHERE spelling.symbol IS NOT NULL LIMIT {most}
 """
 
 
@@ -112,7 +113,7 @@ async def load_symbols(session: Session, catalog: Catalog, selection: Selection)
     If there are few symbols for many positions, an index is stepped through instead of reading all
     of them; if there turn out to be more, a second statement reads them after all.
     """
-    most = steps(catalog, selection)
+    most = steps(catalog, selection) if session.server_version >= SKIPS else 0
     if most:
         stepped = await load(session, select_stepped_symbols(catalog, most))
         if len(stepped) < most:
