@@ -41,6 +41,16 @@ from support.outcome import random_host, seeded
 XNYS = calendars.load("XNYS")
 HOSTILE = ["O'Neil", 'say "hi"', "a\\b", "\\", "{a,b}", "NULL", "", " ", "é日", "%s $1 :x", "\t\n"]
 
+BY_DATE = """
+    ALTER TABLE market_data_cache DROP CONSTRAINT uq_market_data_cache, ADD UNIQUE (date, symbol)"""
+RENAMED = "ALTER TABLE market_data_cache RENAME TO closes"
+PARTITIONED = """
+    CREATE TABLE market_data_cache (LIKE closes INCLUDING DEFAULTS, UNIQUE (symbol, date))
+        PARTITION BY RANGE (date);
+    CREATE TABLE monday PARTITION OF market_data_cache FOR VALUES FROM (MINVALUE) TO ('2026-01-06');
+    CREATE TABLE later PARTITION OF market_data_cache DEFAULT;
+    INSERT INTO market_data_cache SELECT * FROM closes"""
+
 
 class Reader:
     """A snapshot of a database, and its tables."""
@@ -230,6 +240,33 @@ async def test_prices_are_those_of_the_window_and_the_last_before_it(same_host: 
     assert shown(nothing) == []
     both = Prices.concat([window, rest])
     assert shown(both) == shown(every)
+
+
+@pytest.mark.parametrize(
+    ("changes", "steps"),
+    [
+        (["ALTER TABLE market_data_cache ADD UNIQUE (date, symbol)"], True),
+        ([BY_DATE], False),
+        ([BY_DATE, "CREATE INDEX ON market_data_cache (symbol) WHERE close > 0"], False),
+        ([BY_DATE, "CREATE INDEX ON market_data_cache USING hash (symbol)"], False),
+        ([BY_DATE, "CREATE INDEX ON market_data_cache (symbol)"], True),
+        (["CREATE TABLE more_closes () INHERITS (market_data_cache)"], False),
+        ([RENAMED, PARTITIONED], False),
+        ([RENAMED, "CREATE VIEW market_data_cache AS SELECT * FROM closes"], False),
+    ],
+)
+async def test_symbols_of_closes_are_stepped_through_by_one_index_alone(
+    host: str, changes: list[str], *, steps: bool
+) -> None:
+    closes = [(symbol, MONDAY + day, Decimal(1)) for symbol in ("AAA", "aaa") for day in range(3)]
+    await database.add_prices(host, closes)
+    await database.execute(host, *changes)
+    async with Reader(host) as (session, catalog):
+        assert catalog.steps_through("market_data_cache", "symbol") is steps
+        stored = await load_spellings(session, catalog)
+        window = await load_fallback(session, catalog, ["AAA"], [], (MONDAY, MONDAY))
+    assert sorted(stored.texts()) == ["AAA", "aaa"]
+    assert sorted(window.symbol.texts()) == ["AAA", "aaa"]
 
 
 async def test_price_dates_have_a_valid_close_and_a_python_date(same_host: str) -> None:

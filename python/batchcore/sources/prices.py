@@ -142,17 +142,29 @@ WITH RECURSIVE spelling(symbol) AS (
     SELECT (SELECT min({m.symbol}) FROM {m} WHERE {m.symbol} > spelling.symbol)
     FROM spelling WHERE spelling.symbol IS NOT NULL)
 """
-"""The symbols of closes, and a NULL: one probe of the unique index for each."""
+_READ: Final = "WITH spelling(symbol) AS (SELECT DISTINCT {m.symbol} FROM {m})"
+
+
+def _stored(catalog: Catalog) -> Sql:
+    """Return the common table ``spelling``: the symbols of closes, perhaps with a NULL.
+
+    One probe of an index for each, as years of closes take seconds to read. A table whose key
+    begins with the date would be read once for each symbol, one of many partitions is probed in
+    each: these are read once.
+    """
+    steps = catalog.steps_through("market_data_cache", "symbol")
+    return part(catalog, _STEPPED if steps else _READ)
+
 
 _SPELLINGS: Final = """
-{stepped} SELECT {columns} FROM spelling WHERE spelling.symbol IS NOT NULL LIMIT {most}
+{stored} SELECT {columns} FROM spelling WHERE spelling.symbol IS NOT NULL LIMIT {most}
 """
 
 
 async def load_spellings(session: Session, catalog: Catalog) -> Text | None:
     """Return the distinct symbols of closes; None if there are too many, or one is not text."""
     column = Column("symbol", Kind.TEXT, "spelling.symbol::text")
-    holes = {"stepped": part(catalog, _STEPPED), "most": MOST_SPELLINGS + 1}
+    holes = {"stored": _stored(catalog), "most": MOST_SPELLINGS + 1}
     query = select(catalog, "spellings", first_column, [column], _SPELLINGS, **holes)
     try:
         symbols: Text = await load(session, query)
@@ -188,7 +200,7 @@ WHERE {m.symbol} = ANY({brought:texts})
     AND {m.date} BETWEEN {first:date} AND {before:date} AND {m.close:finite} {declared}
 """
 _WANTED_SYMBOLS: Final = """
-{stepped}, wanted(symbol, settled) AS (
+{stored}, wanted(symbol, settled) AS (
     SELECT one.symbol, one.normalised = ANY({settled:texts})
     FROM (SELECT symbol, upper(btrim(symbol COLLATE "C", ' ')) AS normalised FROM spelling) AS one
     WHERE one.normalised = ANY({symbols:texts}))
@@ -223,8 +235,8 @@ async def load_fallback(
     """
     (first, last), since = days, since or days[0]
     if named is None:
-        stepped = part(catalog, _STEPPED)
-        found = compose(_WANTED_SYMBOLS, stepped=stepped, symbols=wanted, settled=settled)
+        stored = _stored(catalog)
+        found = compose(_WANTED_SYMBOLS, stored=stored, symbols=wanted, settled=settled)
     else:
         found = part(catalog, _WANTED_SPELLINGS, earlier=named[0], others=named[1])
     template = _LEFT_OUT + _BEFORE if since > first else _LEFT_OUT
