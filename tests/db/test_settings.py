@@ -228,8 +228,9 @@ async def test_migrations(under: tuple[str, str]) -> None:
         await migrate(url)
 
 
-async def test_no_limit_of_the_server_holds_in_a_transaction(same_host: str) -> None:
-    limits = dict.fromkeys(LIMITS, "7s")
+async def test_a_transaction_has_settings_of_its_own(same_host: str) -> None:
+    limits = dict.fromkeys(LIMITS, "7s") | {"jit": "on"}
+    own = dict.fromkeys(LIMITS, "0") | {"jit": "off"}
     url = f"{same_host}{'&' if '?' in same_host else '?'}"
     options = "%20".join(f"-c%20{name}%3D{value}" for name, value in limits.items())
     database_ = Database(f"{url}options={options}")
@@ -237,10 +238,10 @@ async def test_no_limit_of_the_server_holds_in_a_transaction(same_host: str) -> 
         for name, value in limits.items():
             assert await session.raw.fetchval(f"SHOW {name}") == value
         async with transaction(session):
-            for name in limits:
-                assert await session.raw.fetchval(f"SHOW {name}") == "0"
-        for name in limits:
-            sql = f"SELECT FROM pg_settings WHERE name = '{name}' AND setting = '0'"
+            for name, value in own.items():
+                assert await session.raw.fetchval(f"SHOW {name}") == value
+        for name, value in own.items():
+            sql = f"SELECT FROM pg_settings WHERE name = '{name}' AND setting = '{value}'"
             assert await execute_alone(session, sql) == 1
         for name, value in limits.items():
             assert await session.raw.fetchval(f"SHOW {name}") == value

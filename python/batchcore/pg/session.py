@@ -413,12 +413,13 @@ async def execute_alone(session: Session, statement: str) -> int:
 
 
 def _settings(session: Session, idle_ms: int = 0) -> list[str]:
-    settings = {
+    settings: dict[str, int | str] = {
+        "jit": "off",  # it compiles a look-up of 10,000 portfolios for longer than that takes
         "statement_timeout": 0,
         "lock_timeout": 0,
         "idle_in_transaction_session_timeout": idle_ms,
     }
     if session.server_version >= (17,):
         settings["transaction_timeout"] = 0
-    limits = [f"SET LOCAL {name} = {value}" for name, value in settings.items()]
-    return [ROW_SECURITY_OFF, *_texts_as_utf8(session), *limits, _CATALOG_FIRST]
+    own = [f"SET LOCAL {name} = {value}" for name, value in settings.items()]
+    return [ROW_SECURITY_OFF, *_texts_as_utf8(session), *own, _CATALOG_FIRST]
