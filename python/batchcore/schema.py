@@ -141,6 +141,7 @@ class Table(NamedTuple):
 
     name: str
     columns: tuple[Column, ...]
+    alias: str = ""  # in templates
     key: tuple[str, ...] = ("id",)
     unique: tuple[str, ...] = ()  # further columns
     found_by: tuple[str, ...] = ()  # the key that the catalog is checked for
@@ -214,7 +215,7 @@ def _option(text: str) -> tuple[str, Any]:
     name, _, words = text.partition(": ")
     if name in {"inserts", "optional"}:
         return name, _uses(words)
-    return name, words if name == "revision" else tuple(words.split())
+    return name, words if name in {"alias", "revision"} else tuple(words.split())
 
 
 def _uses(names: str) -> Use:
@@ -234,7 +235,7 @@ portfolios
     created_at timestamptz!
     updated_at timestamptz! | | rows
     deleted_at timestamptz | lots tags returns
-    unique: user_id account_name; found_by: id
+    unique: user_id account_name; found_by: id; alias: o
 positions
     id uuid!, portfolio_id uuid! -> portfolios, symbol varchar(20)! | lots tags
     position_type positiontype! | lots tags
@@ -250,7 +251,7 @@ positions
     realized_pnl numeric(16,2), notes varchar
     created_at timestamptz!, updated_at timestamptz! | changes
     deleted_at timestamptz | lots tags
-    found_by: id
+    found_by: id; alias: p
 market_data_cache
     id uuid!
     symbol varchar(20)!, date date! | prices
@@ -260,7 +261,7 @@ market_data_cache
     country varchar(10), market_cap numeric(18,2)
     data_source varchar(50)! | sources
     created_at timestamptz!, updated_at timestamptz! | changes
-    unique: symbol date; found_by: symbol date
+    unique: symbol date; found_by: symbol date; alias: m
 company_profiles
     symbol varchar(20)! | sectors legacy profiles
     company_name varchar(200) | profiles
@@ -274,7 +275,7 @@ company_profiles
     beta numeric(8,4) | sectors legacy profiles
     data_source varchar(50)!, last_updated timestamptz!, created_at timestamptz!
     updated_at timestamptz!
-    key: symbol; optional: legacy
+    key: symbol; optional: legacy; alias: c
 portfolio_snapshots
     id uuid! | rows
     portfolio_id uuid! -> portfolios, snapshot_date date! | latest returns
@@ -312,7 +313,8 @@ portfolio_snapshots
     target_price_coverage numeric(10,4), target_price_updated_at timestamptz | | cleared
     is_complete bool! = true | latest returns | rows
     created_at timestamptz! | rows
-    unique: portfolio_id snapshot_date; found_by: portfolio_id snapshot_date; inserts: rows
+    unique: portfolio_id snapshot_date; found_by: portfolio_id snapshot_date
+    inserts: rows; alias: s
 equity_changes
     id uuid!
     portfolio_id uuid!, change_type equity_change_type!, amount numeric(16,2)! | rows returns
@@ -320,13 +322,13 @@ equity_changes
     notes varchar(500), created_by_user_id uuid!
     created_at timestamptz!, updated_at timestamptz! | changes
     deleted_at timestamptz | rows returns
-    optional: rows changes returns
+    optional: rows changes returns; alias: f
 position_realized_events
     id uuid!
     position_id uuid! -> positions, portfolio_id uuid! -> portfolios, trade_date date! | lots
     quantity_closed numeric(16,4)!, realized_pnl numeric(16,2)! | lots
     created_at timestamptz! | changes
-    optional: lots changes
+    optional: lots changes; alias: e
 position_market_betas
     id uuid! | betas
     portfolio_id uuid!, position_id uuid!, calc_date date! | betas legacy
@@ -338,7 +340,7 @@ position_market_betas
     created_at timestamptz! | betas
     updated_at timestamptz! | | betas
     unique: portfolio_id position_id calc_date method window_days; inserts: betas
-    optional: legacy
+    optional: legacy; alias: b
 factor_definitions
     id uuid!, name varchar(50)! | factors
     description varchar(500), factor_type varchar(20)!
@@ -346,7 +348,7 @@ factor_definitions
     display_order int!
     is_active bool! | factors
     created_at timestamptz!, updated_at timestamptz!
-    unique: name
+    unique: name; alias: d
 factor_exposures
     id uuid!, portfolio_id uuid!, factor_id uuid!, calculation_date date! | factors
     exposure_value numeric(12,6)!, exposure_dollar numeric(16,2) | | factors
@@ -364,7 +366,7 @@ benchmarks_sector_weights
     asof_date date!, sector varchar(64)!, weight numeric(12,6)! | benchmarks
     market_cap numeric(20,2), num_constituents int, data_source varchar(32)!
     created_at timestamptz!, updated_at timestamptz!
-    unique: benchmark_code asof_date sector; optional: legacy
+    unique: benchmark_code asof_date sector; optional: legacy; alias: w
 tags_v2
     id uuid!, user_id uuid!, name varchar(50)!, color varchar(7) | tags
     description text
@@ -391,7 +393,7 @@ splits
     symbol varchar(20)!, ex_date date! | splits
     new numeric(18,8)!, old numeric(18,8)! | splits
     created_at timestamptz!, updated_at timestamptz! | changes
-    key: symbol ex_date
+    key: symbol ex_date; alias: r
 """)[SPLITS]
 """The table of splits, which a host maps and no migration creates."""
 
@@ -402,9 +404,14 @@ RATE_TABLE: Final = _tables("""
 fx
     base varchar(3)!, quote varchar(3)!, date date!, rate numeric(18,8)! | rates
     updated_at timestamptz | changes
-    key: base quote date
+    key: base quote date; alias: v
 """)[RATES]
 """The table of rates, which a host maps and no migration creates."""
+
+ALIASES: Final = {
+    table.alias: table.name for table in (*HOST.values(), SPLIT_TABLE, RATE_TABLE) if table.alias
+}
+"""Tables by their aliases in templates."""
 
 CURRENCY: Final = Column("currency", "varchar(3)", Use.RATES)
 """The column with the currency of a position or of a profile, which `Schema.fx` names."""

@@ -12,7 +12,7 @@ import numpy as np
 from batchcore import _core
 from batchcore.calendar import FIRST_DATE, LAST_DATE, Calendar
 from batchcore.pg.sql import Composable, Relation, Sql, compose, date_literal, in_shard, joined
-from batchcore.schema import RATES, SPLITS, Kind
+from batchcore.schema import ALIASES, Kind
 from batchcore.sources.query import Column, Query, Result
 from batchcore.units import State
 from batchcore.values import INFINITE_DAY, decimal_of
@@ -71,25 +71,8 @@ class HostTable(Relation):
         return found
 
 
-ALIASES: Final[Mapping[str, str]] = {
-    "o": "portfolios",
-    "p": "positions",
-    "s": "portfolio_snapshots",
-    "m": "market_data_cache",
-    "e": "position_realized_events",
-    "f": "equity_changes",
-    "c": "company_profiles",
-    "b": "position_market_betas",
-    "w": "benchmarks_sector_weights",
-    "d": "factor_definitions",
-    "r": SPLITS,
-    "v": RATES,
-}
-"""Aliases of the tables in templates."""
-
-
 def tables(catalog: Catalog, **aliases: str) -> dict[str, HostTable]:
-    """Return the tables by the aliases of `ALIASES` and by further ones."""
+    """Return the tables by their aliases, and by further ones."""
     named = {**ALIASES, **aliases}
     return {alias: HostTable(catalog, table, alias) for alias, table in named.items()}
 
