@@ -14,6 +14,7 @@ from batchcore.schema import COUNT_COLUMNS
 from batchcore.sources.stored import (
     ANALYTIC,
     EMPTY,
+    FACT_CAUSES,
     GREEKS,
     NEVER,
     UNKNOWN,
@@ -39,9 +40,7 @@ CAUSES: Final = (
     "price_changed",
     "split_changed",
     "rate_changed",
-    "flow_changed",
-    "event_added",
-    "position_changed",
+    *FACT_CAUSES,
     "unknown",
 )
 """Causes of differences; the first one shown by a stored fact is reported."""
@@ -50,13 +49,10 @@ _BY_LOTS: Final = tuple(name for name in ALL_COLUMNS if name not in {*FLOW_COLUM
 _BY_CLOSES: Final = tuple(name for name in _BY_LOTS if name not in {*COUNT_COLUMNS, *GREEKS})
 _COLUMNS_BY_CAUSE: Final = {
     "price_changed": _BY_CLOSES,
-    "split_changed": _BY_LOTS,
     "rate_changed": _BY_CLOSES,
     "flow_changed": (*FLOW_COLUMNS, "equity_balance", "total_value", "cash_value", *ANALYTIC),
-    "event_added": _BY_LOTS,
-    "position_changed": _BY_LOTS,
 }
-"""Columns that depend on the facts of a cause."""
+"""Columns that depend on the facts of a cause, if not those of lots."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -114,8 +110,15 @@ def causes_of(
     """
     day, stamped = written.day, facts.changed < UNKNOWN
 
-    def changed(kind: Fact, counts: Counts) -> Bools:
+    def changed(kind: Fact) -> Bools:
         own = stamped & (facts.kind == kind)
+
+        def counts(row: Int64, start: Int32, on: Int32) -> Bools:
+            if kind == Fact.POSITION:
+                return start <= day[row]
+            found: Bools = ((start <= day[row]) & (on > since[row])) | (on == day[row])
+            return found
+
         found = written.changed(facts, own & ~facts.edited, counts)
         return found | written.changed(facts, own & facts.edited)
 
@@ -149,17 +152,10 @@ def causes_of(
         | of_market,
         "split_changed": any_by_left(pair, is_held & (over_split > written.at[row]), len(day)),
         "rate_changed": rate_changed,
-        "flow_changed": changed(
-            Fact.FLOW, lambda row, on, _: (on <= day[row]) & ((on > since[row]) | (on == day[row]))
-        ),
-        "event_added": changed(
-            Fact.EVENT,
-            lambda row, begun, on: ((begun <= day[row]) & (on > since[row])) | (on == day[row]),
-        ),
-        "position_changed": changed(Fact.POSITION, lambda row, begun, _: begun <= day[row]),
+        **{name: changed(kind) for name, kind in FACT_CAUSES.items()},
     }
-    for name, columns in _COLUMNS_BY_CAUSE.items():
-        holds[name] &= in_any(wrong, columns)
+    for name in CAUSES[1:-1]:
+        holds[name] &= in_any(wrong, _COLUMNS_BY_CAUSE.get(name, _BY_LOTS))
     found = np.full(len(day), CAUSES.index("unknown"), dtype=np.uint8)
     for name, rows in reversed(holds.items()):
         found[rows] = CAUSES.index(name)

@@ -393,6 +393,14 @@ class Fact(IntEnum):
     BETA = 4
 
 
+FACT_CAUSES: Final = {
+    "flow_changed": Fact.FLOW,
+    "event_added": Fact.EVENT,
+    "position_changed": Fact.POSITION,
+}
+"""Cause of a difference -> the facts whose change is one, the first cause before the others."""
+
+
 class Facts(Frame):
     """The inputs of the rows of a chunk, and when they were changed; sorted by portfolio."""
 
