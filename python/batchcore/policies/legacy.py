@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from batchcore.run.analysis import Analysed, Analysis
     from batchcore.run.request import Request
     from batchcore.schema import Use
-    from batchcore.sources.host import Boundaries
     from batchcore.sources.portfolios import LegacyPortfolios
 
 PREVIOUS_CLOSE_DAYS: Final = 10

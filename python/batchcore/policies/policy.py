@@ -49,9 +49,7 @@ if TYPE_CHECKING:
     from batchcore.run.monitor import Monitor
     from batchcore.run.plan import Chunk, Plan, Range
     from batchcore.run.request import Request
-    from batchcore.run.result import Differences
     from batchcore.schema import Use
-    from batchcore.sinks.snapshots import Batch
     from batchcore.sources.changes import Stamps
     from batchcore.sources.portfolios import LatestSnapshots
     from batchcore.sources.snapshots import Existing, Returns
