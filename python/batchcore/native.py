@@ -46,8 +46,9 @@ from batchcore.frames import (
     WideDecimals,
     known_states,
 )
+from batchcore.schema import SNAPSHOT_SCALES
 from batchcore.splits import counting
-from batchcore.units import CENTS, RETURN_SCALE
+from batchcore.units import CENTS
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -260,8 +261,9 @@ def roll_forward(
         host=host,
     )
     legacy, misses = columns.pop("legacy"), columns.pop("misses")
-    for name, scale in (("daily_return", RETURN_SCALE), ("unrealized_pnl", CENTS)):
-        columns[name] = Decimals(columns[name], scale, columns.pop(f"{name}_state"))
+    for name in [name for name in columns if f"{name}_state" in columns]:
+        scale, state = SNAPSHOT_SCALES.get(name, CENTS), columns.pop(f"{name}_state")
+        columns[name] = Decimals(columns[name], scale, state)
     misses["symbol"] = _coded(misses["symbol"], book.positions.symbol)
     findings = Findings.none() if checks is None else checks.findings
     return Rows(
