@@ -765,7 +765,16 @@ class BenchmarkWeights(Frame, kw_only=True):
 
 
 @dataclass(frozen=True, eq=False)
-class Inputs:
+class BookFrames:
+    """Holdings, their partial closes, and cash in and out."""
+
+    positions: Positions
+    events: Events
+    flows: Flows
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs(BookFrames):
     """The input of `compute`; only `legacy` reads `profiles`, `betas`, `benchmark` and `cached`.
 
     Attributes:
@@ -784,9 +793,6 @@ class Inputs:
         splits: Splits, if the host has a table of them; only `rollforward` reads them (C3).
     """
 
-    positions: Positions
-    events: Events
-    flows: Flows
     prices: Prices
     previous: Previous
     opening: Opening

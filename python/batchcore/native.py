@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import numpy as np
@@ -19,13 +19,12 @@ from batchcore.calendar import day_of
 from batchcore.errors import ConfigError
 from batchcore.frames import (
     Betas,
+    BookFrames,
     ComputedDays,
     Contributions,
     Decimals,
-    Events,
     Findings,
     FloatObjects,
-    Flows,
     Frame,
     HeldFindings,
     Holdings,
@@ -34,7 +33,6 @@ from batchcore.frames import (
     LegacyColumns,
     Misses,
     Opening,
-    Positions,
     PositionValues,
     Previous,
     Prices,
@@ -114,26 +112,18 @@ class Market:
         return closes
 
 
-@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class Book:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Book(BookFrames):
     """The inputs of some portfolios, apart from the market."""
 
-    positions: Positions
-    events: Events
-    flows: Flows
     betas: Betas | None = None  # read by `legacy` alone (L32)
     rates: Rates | None = None  # without them all amounts are in the portfolio's currency (C6)
 
     @classmethod
     def of(cls, inputs: Inputs, rates: Rates | None = None) -> Self:
         """Return the book of inputs, with rates that were built of them."""
-        return cls(
-            positions=inputs.positions,
-            events=inputs.events,
-            flows=inputs.flows,
-            betas=inputs.betas,
-            rates=rates,
-        )
+        frames = {one.name: getattr(inputs, one.name) for one in fields(BookFrames)}
+        return cls(**frames, betas=inputs.betas, rates=rates)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ use std::time::Instant;
 use batchcore_core::frame::{Days, Decimals, Texts};
 use batchcore_core::ids::Uuid;
 use batchcore_core::pnl::columns::Columns;
-use batchcore_core::pnl::inputs::{Events, Flows, Inputs, LotInputs, Opening, Positions};
+use batchcore_core::pnl::inputs::{BookFrames, Events, Flows, Inputs, Opening, Positions};
 use batchcore_core::pnl::marks::Marks;
 use batchcore_core::pnl::policy::run;
 use batchcore_core::pnl::rollforward::Rollforward;
@@ -69,10 +69,10 @@ impl Measured {
         let rows = chunks.first().unwrap().portfolio_id.len() * SESSIONS;
         let mut columns = Columns::zeroed(rows);
         let mut sums = vec![0; rows];
-        let inputs = |held| Held::inputs(held, &market.marks, &market.previous);
+        let inputs = |held| Held::inputs(held, &market.marks);
         let inputs: Vec<Inputs<'_>> = chunks.iter().map(inputs).collect();
         for (held, inputs) in chunks.iter().zip(&inputs) {
-            roll(inputs, threads, &mut columns);
+            roll(market, inputs, threads, &mut columns);
             gather(&market.by_symbol, held, threads, &mut sums);
             assert_same(&mut columns, &sums);
         }
@@ -80,7 +80,7 @@ impl Measured {
         for _ in 0..rounds {
             rolled.push(seconds(|| {
                 for inputs in &inputs {
-                    roll(inputs, threads, &mut columns);
+                    roll(market, inputs, threads, &mut columns);
                 }
             }));
             bare.push(seconds(|| {
@@ -120,10 +120,10 @@ fn median(seconds: &[f64]) -> f64 {
     *sorted.get(sorted.len() / 2).unwrap()
 }
 
-fn roll(inputs: &Inputs<'_>, threads: usize, columns: &mut Columns) {
+fn roll(market: &Market, inputs: &Inputs<'_>, threads: usize, columns: &mut Columns) {
     let threads = NonZeroUsize::new(threads).unwrap();
     let never = AtomicBool::new(false);
-    let policy = Rollforward::of(inputs, None).unwrap();
+    let policy = Rollforward::of(inputs, &market.previous, None).unwrap();
     let report = run(&policy, inputs, threads, &never, columns.slices()).unwrap();
     black_box(report);
 }
@@ -164,10 +164,10 @@ fn by_lot(by_symbol: &[i64], codes: &[u32], quantities: &[i64], sums: &mut [i64]
 
 /// Compares what one thread and two make of the portfolios.
 fn assert_threads_agree(market: &Market, held: &Held) {
-    let inputs = held.inputs(&market.marks, &market.previous);
+    let inputs = held.inputs(&market.marks);
     let [one, two] = [1, 2].map(|threads| {
         let mut columns = Columns::zeroed(inputs.most_rows());
-        roll(&inputs, threads, &mut columns);
+        roll(market, &inputs, threads, &mut columns);
         columns
     });
     assert!(one == two, "columns differ between one thread and two");
@@ -276,7 +276,7 @@ impl Held {
         }
     }
 
-    fn inputs<'a>(&'a self, marks: &'a Marks, previous: &'a SnapshotStore) -> Inputs<'a> {
+    fn inputs<'a>(&'a self, marks: &'a Marks) -> Inputs<'a> {
         let exact =
             |values: &'a [i64]| Decimals::new("exact", values, &self.valued, SCALE).unwrap();
         let state = |rows: usize| self.null.get(..rows).unwrap();
@@ -294,31 +294,40 @@ impl Held {
         };
         let (rows, portfolios) = (self.codes.len(), self.portfolio_id.len());
         let valued = self.valued.get(..portfolios).unwrap();
-        let lots = LotInputs {
-            positions: Positions {
-                id: &self.id,
-                portfolio_id: &self.owner,
-                symbol: Texts::new("symbol", &self.codes, &self.symbols, &self.valued).unwrap(),
-                position_type: Texts::new("type", &self.no_code, &self.long, &self.valued).unwrap(),
-                quantity: exact(&self.quantity),
-                entry_price: exact(&self.entry_price),
-                entry_day: Days::new("entry_day", &self.entry_day, &self.valued).unwrap(),
-                exit_price: null(rows, SCALE),
-                exit_day: no_day(rows),
-                expiration_day: no_day(rows),
-                investment_class: Texts::new("class", &self.no_code, &self.long, &self.null)
-                    .unwrap(),
-                last_price: null(rows, SCALE),
-                market_value: null(rows, 2),
-                currency: no_text(rows),
-                deleted: &self.deleted,
-            },
-            events: Events {
-                position_id: &[],
-                portfolio_id: &[],
-                day: no_day(0),
-                quantity: none(SCALE),
-                realized: none(2),
+        Inputs {
+            book: BookFrames {
+                positions: Positions {
+                    id: &self.id,
+                    portfolio_id: &self.owner,
+                    symbol: Texts::new("symbol", &self.codes, &self.symbols, &self.valued).unwrap(),
+                    position_type: Texts::new("type", &self.no_code, &self.long, &self.valued)
+                        .unwrap(),
+                    quantity: exact(&self.quantity),
+                    entry_price: exact(&self.entry_price),
+                    entry_day: Days::new("entry_day", &self.entry_day, &self.valued).unwrap(),
+                    exit_price: null(rows, SCALE),
+                    exit_day: no_day(rows),
+                    expiration_day: no_day(rows),
+                    investment_class: Texts::new("class", &self.no_code, &self.long, &self.null)
+                        .unwrap(),
+                    last_price: null(rows, SCALE),
+                    market_value: null(rows, 2),
+                    currency: no_text(rows),
+                    deleted: &self.deleted,
+                },
+                events: Events {
+                    position_id: &[],
+                    portfolio_id: &[],
+                    day: no_day(0),
+                    quantity: none(SCALE),
+                    realized: none(2),
+                },
+                flows: Flows {
+                    portfolio_id: &[],
+                    day: no_day(0),
+                    amount: none(2),
+                    change_type: Texts::new("change_type", &[], &self.long, &[]).unwrap(),
+                },
             },
             opening: Opening {
                 portfolio_id: &self.portfolio_id,
@@ -333,16 +342,6 @@ impl Held {
             },
             marks,
             rates: None,
-        };
-        Inputs {
-            lots,
-            flows: Flows {
-                portfolio_id: &[],
-                day: no_day(0),
-                amount: none(2),
-                change_type: Texts::new("change_type", &[], &self.long, &[]).unwrap(),
-            },
-            previous,
         }
     }
 }

@@ -87,11 +87,11 @@ of_kind!(
 
 /// Columns identified by their paths.
 pub trait Frame<'a>: Sized {
-    /// Path and kind of each column.
-    const COLUMNS: &'static [(&'static str, Kind)];
+    /// Returns path and kind of each column.
+    fn columns() -> Vec<(&'static str, Kind)>;
 
-    /// Returns the frame of these columns, in their order.
-    fn of(columns: impl Iterator<Item = Column<'a>>) -> Option<Self>;
+    /// Returns the frame of the next columns, in their order.
+    fn of(columns: &mut impl Iterator<Item = Column<'a>>) -> Option<Self>;
 }
 
 /// Declares a frame: borrowed columns, and the check that they have as many rows as the first.
@@ -99,36 +99,27 @@ macro_rules! frame {
     (
         $(#[$doc:meta])*
         $frame:ident<$life:lifetime> $prefix:literal {
-            $(#[$key_doc:meta])* $key:ident: $key_type:ty,
             $($(#[$column_doc:meta])* $column:ident: $type:ty,)*
         }
     ) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy)]
         pub struct $frame<$life> {
-            $(#[$key_doc])* pub $key: $key_type,
             $($(#[$column_doc])* pub $column: $type,)*
         }
 
         impl<$life> $crate::frame::Frame<$life> for $frame<$life> {
-            const COLUMNS: &'static [(&'static str, $crate::frame::Kind)] = &[
-                (
-                    concat!($prefix, ".", stringify!($key)),
-                    <$key_type as $crate::frame::OfKind<$life>>::KIND,
-                ),
-                $((
+            fn columns() -> Vec<(&'static str, $crate::frame::Kind)> {
+                vec![$((
                     concat!($prefix, ".", stringify!($column)),
                     <$type as $crate::frame::OfKind<$life>>::KIND,
-                ),)*
-            ];
+                ),)*]
+            }
 
             fn of(
-                mut columns: impl Iterator<Item = $crate::frame::Column<$life>>,
+                columns: &mut impl Iterator<Item = $crate::frame::Column<$life>>,
             ) -> Option<Self> {
-                Some(Self {
-                    $key: $crate::frame::OfKind::of(columns.next()?)?,
-                    $($column: $crate::frame::OfKind::of(columns.next()?)?,)*
-                })
+                Some(Self { $($column: $crate::frame::OfKind::of(columns.next()?)?,)* })
             }
         }
 
@@ -139,12 +130,12 @@ macro_rules! frame {
             ///
             /// [`crate::error::Error::Length`] naming the first that differs.
             pub fn check(&self) -> $crate::error::Result<()> {
-                let rows = self.$key.len();
-                $(
-                    let column = concat!($prefix, ".", stringify!($column));
-                    $crate::frame::same_length(column, rows, self.$column.len())?;
-                )*
-                Ok(())
+                let rows = [$(self.$column.len()),*];
+                let first = rows.first().copied().unwrap_or_default();
+                let columns = [$(concat!($prefix, ".", stringify!($column))),*];
+                columns.into_iter().zip(rows).try_for_each(|(column, rows)| {
+                    $crate::frame::same_length(column, first, rows)
+                })
             }
         }
     };

@@ -5,7 +5,7 @@ use core::sync::atomic::AtomicBool;
 use crate::fixed::State;
 use crate::frame::{Days, Decimals, Texts};
 use crate::ids::Uuid;
-use crate::pnl::inputs::{Events, LotInputs, Opening, Positions};
+use crate::pnl::inputs::{BookFrames, Events, Flows, Inputs, Opening, Positions};
 use crate::pnl::marks::Marks;
 use crate::store::{PriceColumns, PriceStore};
 use crate::text::{Intern, Table};
@@ -118,7 +118,7 @@ pub(crate) fn with_lots<T>(
     held: &[Held],
     portfolios: &[(u8, i32, i32)],
     marks: &Marks,
-    work: impl FnOnce(&LotInputs<'_>) -> T,
+    work: impl FnOnce(&Inputs<'_>) -> T,
 ) -> T {
     let rows = || held.iter();
     let ids: Vec<Uuid> = rows().map(|row| uuid(row.id)).collect();
@@ -137,35 +137,44 @@ pub(crate) fn with_lots<T>(
     let (no_home, _) = Column::coded(portfolios.iter().map(|_| None));
 
     let (no_event, no_event_day) = (Column::of([].into_iter()), Column::of([].into_iter()));
+    let (no_type, type_table) = Column::coded([].into_iter());
     let asked: Vec<Uuid> = portfolios.iter().map(|&(id, ..)| uuid(id)).collect();
     let first_day: Vec<i32> = portfolios.iter().map(|&(_, first, _)| first).collect();
     let last_day: Vec<i32> = portfolios.iter().map(|&(.., last)| last).collect();
     let no_equity = Column::of(portfolios.iter().map(|_| None));
     let no_earliest = Column::of(portfolios.iter().map(|_| None));
-    work(&LotInputs {
-        positions: Positions {
-            id: &ids,
-            portfolio_id: &owners,
-            symbol: symbols.texts(&symbol_table),
-            position_type: kinds.texts(&kind_table),
-            quantity: quantity.decimals(0),
-            entry_price: entry_price.decimals(2),
-            entry_day: entry_day.days(),
-            exit_price: no_amount.decimals(2),
-            exit_day: no_day.days(),
-            expiration_day: no_day.days(),
-            investment_class: classes.texts(&class_table),
-            last_price: no_amount.decimals(2),
-            market_value: market_value.decimals(2),
-            currency: no_text.texts(&no_table),
-            deleted: &deleted,
-        },
-        events: Events {
-            position_id: &[],
-            portfolio_id: &[],
-            day: no_event_day.days(),
-            quantity: no_event.decimals(0),
-            realized: no_event.decimals(2),
+    work(&Inputs {
+        book: BookFrames {
+            positions: Positions {
+                id: &ids,
+                portfolio_id: &owners,
+                symbol: symbols.texts(&symbol_table),
+                position_type: kinds.texts(&kind_table),
+                quantity: quantity.decimals(0),
+                entry_price: entry_price.decimals(2),
+                entry_day: entry_day.days(),
+                exit_price: no_amount.decimals(2),
+                exit_day: no_day.days(),
+                expiration_day: no_day.days(),
+                investment_class: classes.texts(&class_table),
+                last_price: no_amount.decimals(2),
+                market_value: market_value.decimals(2),
+                currency: no_text.texts(&no_table),
+                deleted: &deleted,
+            },
+            events: Events {
+                position_id: &[],
+                portfolio_id: &[],
+                day: no_event_day.days(),
+                quantity: no_event.decimals(0),
+                realized: no_event.decimals(2),
+            },
+            flows: Flows {
+                portfolio_id: &[],
+                day: no_event_day.days(),
+                amount: no_event.decimals(2),
+                change_type: no_type.texts(&type_table),
+            },
         },
         opening: Opening {
             portfolio_id: &asked,

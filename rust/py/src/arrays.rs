@@ -1,6 +1,7 @@
 //! NumPy arrays and columns of frames in, or an error that names the column.
 
 use batchcore_core::frame::{self, Column, Days, Decimals, Frame, Kind, OfKind, Texts};
+use batchcore_core::pnl::inputs::BookFrames;
 use batchcore_core::text::Table;
 use numpy::{
     Element, IntoPyArray, PyArrayDescrMethods, PyArrayMethods, PyReadonlyArray1, PyUntypedArray,
@@ -196,16 +197,28 @@ pub(crate) struct FrameArrays<'py>(Vec<HeldColumn<'py>>);
 impl<'py> FrameArrays<'py> {
     /// Returns the columns that frames of this kind have.
     pub(crate) fn of<'a, F: Frame<'a>>(owner: &Bound<'py, PyAny>) -> PyResult<Self> {
-        let held = |&(path, kind)| HeldColumn::of(&member(owner, path)?, path, kind);
-        let columns = F::COLUMNS.iter().map(held).collect::<PyResult<_>>();
-        columns.map(Self)
+        let held = |(path, kind)| HeldColumn::of(&member(owner, path)?, path, kind);
+        let columns = F::columns().into_iter().map(held);
+        columns.collect::<PyResult<_>>().map(Self)
+    }
+
+    /// Returns the columns of the frames of a `native.Book`.
+    pub(crate) fn of_book(book: &Bound<'py, PyAny>) -> PyResult<Self> {
+        let held = |(path, kind): (&'static str, Kind)| {
+            let frame = path.split_once('.').map_or(path, |(frame, _)| frame);
+            let column = member(&attribute(book, "book", frame)?, path)?;
+            HeldColumn::of(&column, path, kind)
+        };
+        let columns = BookFrames::columns().into_iter().map(held);
+        columns.collect::<PyResult<_>>().map(Self)
     }
 
     /// Returns the frame, of the same kind.
     pub(crate) fn borrow<'a, F: Frame<'a>>(&'a self) -> PyResult<F> {
         let columns = self.0.iter().map(HeldColumn::column);
         let columns = columns.collect::<PyResult<Vec<_>>>()?;
-        F::of(columns.into_iter()).ok_or_else(|| InternalError::new_err("a frame of another kind"))
+        F::of(&mut columns.into_iter())
+            .ok_or_else(|| InternalError::new_err("a frame of another kind"))
     }
 }
 

@@ -3,9 +3,7 @@
 use std::num::NonZeroUsize;
 
 use batchcore_core::ids::Day;
-use batchcore_core::pnl::inputs::{
-    Betas, Events, Flows, Host, Inputs, LotInputs, Opening, Positions,
-};
+use batchcore_core::pnl::inputs::{Betas, Host, Inputs, Opening};
 use batchcore_core::pnl::legacy::Legacy;
 use batchcore_core::pnl::position_values::PositionValue;
 use batchcore_core::pnl::rollforward::Rollforward;
@@ -62,23 +60,19 @@ pub(crate) fn run<'py>(
             betas,
             has_benchmark: host.has_benchmark,
         });
-        let flows = FrameArrays::of::<Flows<'_>>(&attribute(book, "book", "flows")?)?;
-        let inputs = Inputs {
-            lots: lots.borrow()?,
-            flows: flows.borrow()?,
-            previous: &previous.store,
-        };
+        let (inputs, previous) = (lots.borrow()?, &previous.store);
         let cancel = CancelFlag::or_never(cancel);
         let memory = Memory::of(py, inputs.most_rows())?;
         let (report, sectors) = memory.filled(|columns| {
             detached(py, || match host {
                 None => {
-                    let policy = Rollforward::of(&inputs, checks.map(|checks| &checks.checks))?;
+                    let checks = checks.map(|checks| &checks.checks);
+                    let policy = Rollforward::of(&inputs, previous, checks)?;
                     let report = policy::run(&policy, &inputs, threads, cancel, columns)?;
                     Ok((report, Table::default()))
                 }
                 Some(host) => {
-                    let policy = Legacy::of(&inputs, &host)?;
+                    let policy = Legacy::of(&inputs, previous, &host)?;
                     let report = policy::run(&policy, &inputs, threads, cancel, columns)?;
                     Ok((report, policy.sectors()))
                 }
@@ -165,8 +159,7 @@ pub(crate) fn value_positions<'py>(
 }
 /// The frames of lots, borrowed for a call.
 pub(crate) struct LotArrays<'py> {
-    positions: FrameArrays<'py>,
-    events: FrameArrays<'py>,
+    book: FrameArrays<'py>,
     opening: FrameArrays<'py>,
     marks: Bound<'py, Marks>,
     pub(crate) prices: Bound<'py, PriceStore>,
@@ -181,8 +174,7 @@ impl<'py> LotArrays<'py> {
         market: &Bound<'py, PyAny>,
     ) -> PyResult<Self> {
         Ok(Self {
-            positions: FrameArrays::of::<Positions<'_>>(&attribute(book, "book", "positions")?)?,
-            events: FrameArrays::of::<Events<'_>>(&attribute(book, "book", "events")?)?,
+            book: FrameArrays::of_book(book)?,
             opening: FrameArrays::of::<Opening<'_>>(opening)?,
             marks: attribute(market, "market", "marks")?.cast_into()?,
             prices: attribute(market, "market", "prices")?.cast_into()?,
@@ -190,10 +182,9 @@ impl<'py> LotArrays<'py> {
         })
     }
 
-    pub(crate) fn borrow(&self) -> PyResult<LotInputs<'_>> {
-        Ok(LotInputs {
-            positions: self.positions.borrow()?,
-            events: self.events.borrow()?,
+    pub(crate) fn borrow(&self) -> PyResult<Inputs<'_>> {
+        Ok(Inputs {
+            book: self.book.borrow()?,
             opening: self.opening.borrow()?,
             marks: &self.marks.get().marks,
             rates: self.rates.as_ref().map(|rates| &rates.get().rates),

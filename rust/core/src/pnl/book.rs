@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::frame::index;
 use crate::ids::{Day, Uuid};
 use crate::pnl::groups::{Groups, Owners};
-use crate::pnl::inputs::{Events, Flows, LotInputs, Positions};
+use crate::pnl::inputs::{BookFrames, Flows, Inputs};
 use crate::pnl::lot::{Lot, LotKind, LotReader, PositionFault};
 use crate::pnl::marks::Marks;
 use crate::pnl::splits::SymbolSplits;
@@ -13,10 +13,8 @@ use crate::pnl::value::Scales;
 /// The positions and events of some portfolios, checked and grouped once.
 #[derive(Debug)]
 pub(crate) struct Book<'a> {
-    /// Positions of all portfolios.
-    pub(crate) positions: Positions<'a>,
-    /// Events of all positions.
-    pub(crate) events: Events<'a>,
+    /// Those of all portfolios.
+    pub(crate) frames: BookFrames<'a>,
     portfolios: Owners<'a>,
     by_portfolio: Groups,
 }
@@ -28,21 +26,19 @@ impl<'a> Book<'a> {
     ///
     /// [`crate::error::Error::Length`] or [`crate::error::Error::Duplicate`] for frames that
     /// contradict themselves.
-    pub(crate) fn of(inputs: &LotInputs<'a>) -> Result<Self> {
-        let LotInputs {
-            positions,
-            events,
+    pub(crate) fn of(inputs: &Inputs<'a>) -> Result<Self> {
+        let Inputs {
+            book: frames,
             opening,
             ..
         } = inputs;
-        positions.check()?;
-        events.check()?;
+        frames.positions.check()?;
+        frames.events.check()?;
         opening.check()?;
         let portfolios = Owners::of("opening.portfolio_id", opening.portfolio_id)?;
         Ok(Self {
-            positions: *positions,
-            events: *events,
-            by_portfolio: Groups::by_key(positions.portfolio_id, &portfolios),
+            frames: *frames,
+            by_portfolio: Groups::by_key(frames.positions.portfolio_id, &portfolios),
             portfolios,
         })
     }
@@ -54,7 +50,7 @@ impl<'a> Book<'a> {
 
     /// Returns the rows of the events of each portfolio.
     pub(crate) fn events_by_portfolio(&self) -> Groups {
-        Groups::by_key(self.events.portfolio_id, &self.portfolios)
+        Groups::by_key(self.frames.events.portfolio_id, &self.portfolios)
     }
 
     /// Returns the rows of the events of each position.
@@ -63,21 +59,22 @@ impl<'a> Book<'a> {
     ///
     /// [`crate::error::Error::Duplicate`] for events of a position that is in two rows.
     pub(crate) fn events_by_position(&self) -> Result<Groups> {
-        if self.events.position_id.is_empty() {
+        if self.frames.events.position_id.is_empty() {
             return Ok(Groups::default());
         }
-        let rows = Owners::of("positions.id", self.positions.id)?;
-        Ok(Groups::by_key(self.events.position_id, &rows))
+        let rows = Owners::of("positions.id", self.frames.positions.id)?;
+        Ok(Groups::by_key(self.frames.events.position_id, &rows))
     }
 
     /// Returns the code of a position's symbol, one beyond the table if it has none.
     pub(crate) fn symbol_code(&self, position: usize) -> u32 {
-        self.positions.symbol.get(position).unwrap_or(u32::MAX)
+        let symbol = &self.frames.positions.symbol;
+        symbol.get(position).unwrap_or(u32::MAX)
     }
 
     /// Returns a position's symbol as stored.
     pub(crate) fn symbol(&self, position: usize) -> Option<String> {
-        let symbol = &self.positions.symbol;
+        let symbol = &self.frames.positions.symbol;
         let code = symbol.shown(position)?;
         symbol.table().text(code).map(str::to_owned)
     }
@@ -113,7 +110,7 @@ impl<'a> LotBook<'a> {
     /// # Errors
     ///
     /// As [`Book::of`], [`Book::events_by_position`] and [`LotReader::of`].
-    pub(crate) fn of(inputs: &LotInputs<'a>) -> Result<Self> {
+    pub(crate) fn of(inputs: &Inputs<'a>) -> Result<Self> {
         let book = Book::of(inputs)?;
         Ok(Self {
             by_position: book.events_by_position()?,
@@ -126,9 +123,9 @@ impl<'a> LotBook<'a> {
 
     /// Returns the scales of its columns; `flow` is that of flows.
     pub(crate) fn scales(&self, flow: u32) -> Scales {
-        let Book {
+        let BookFrames {
             positions, events, ..
-        } = &self.book;
+        } = &self.book.frames;
         Scales {
             close: self.marks.scale(),
             entry: positions.entry_price.scale(),
@@ -144,7 +141,7 @@ impl<'a> LotBook<'a> {
 
     /// Returns the id of a lot's position.
     pub(crate) fn position_id(&self, lot: &Lot<'_>) -> Uuid {
-        let ids = self.book.positions.id;
+        let ids = self.book.frames.positions.id;
         ids.get(lot.position).copied().unwrap_or_default()
     }
 
@@ -176,9 +173,9 @@ impl<'a> LotBook<'a> {
         lots.clear();
         faults.clear();
         for row in self.book.rows(at) {
-            let events = (&self.book.events, self.by_position.get(row));
+            let events = (&self.book.frames.events, self.by_position.get(row));
             self.reader
-                .append((at, row), &self.book.positions, events, lots, faults);
+                .append((at, row), &self.book.frames.positions, events, lots, faults);
         }
         let is_fine = |lot: &Lot<'_>| lot.split.is_some_and(|split| split.takes_more);
         *takes_more = self.marks.splits().is_some() && lots.iter().any(is_fine);
@@ -201,7 +198,8 @@ impl<'a> SignedFlows<'a> {
     /// # Errors
     ///
     /// [`crate::error::Error::Length`] if the columns differ in length.
-    pub(crate) fn of(flows: Flows<'a>, book: &Book<'_>) -> Result<Self> {
+    pub(crate) fn of(book: &Book<'a>) -> Result<Self> {
+        let flows = book.frames.flows;
         flows.check()?;
         let sign = |text: &[u8]| match text {
             b"CONTRIBUTION" => Some(1),

@@ -11,7 +11,7 @@ use crate::frame::index;
 use crate::ids::Day;
 use crate::pnl::batches::{batches, in_batches};
 use crate::pnl::book::{LotBook, PortfolioLots};
-use crate::pnl::inputs::LotInputs;
+use crate::pnl::inputs::Inputs;
 use crate::pnl::lot::{Class, Closing, Lot};
 use crate::pnl::value::{Scales, Valuer};
 use crate::store::Rates;
@@ -114,11 +114,11 @@ pub struct Contributions {
 ///
 /// As [`crate::pnl::holdings::hold`].
 pub fn contributions(
-    inputs: &LotInputs<'_>,
+    inputs: &Inputs<'_>,
     threads: NonZeroUsize,
     cancel: &AtomicBool,
 ) -> Result<Contributions> {
-    let LotInputs {
+    let Inputs {
         opening,
         marks,
         rates,

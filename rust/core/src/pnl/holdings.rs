@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::ids::Day;
 use crate::pnl::batches::{batches, in_batches};
 use crate::pnl::book::{LotBook, PortfolioLots};
-use crate::pnl::inputs::LotInputs;
+use crate::pnl::inputs::Inputs;
 use crate::pnl::lot::{Class, Lot};
 use crate::pnl::value::FloatValuer;
 
@@ -78,7 +78,7 @@ impl Holdings {
 /// [`Error::Duplicate`]: crate::error::Error::Duplicate
 /// [`Error::Cancelled`]: crate::error::Error::Cancelled
 pub fn hold(
-    inputs: &LotInputs<'_>,
+    inputs: &Inputs<'_>,
     days: &[i32],
     threads: NonZeroUsize,
     cancel: &AtomicBool,

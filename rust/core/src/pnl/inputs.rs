@@ -2,18 +2,16 @@
 
 use core::ops::Range;
 
-use crate::frame::{Days, Decimals, Texts, frame};
+use crate::frame::{Column, Days, Decimals, Frame, Kind, Texts, frame};
 use crate::ids::{Day, Uuid};
 use crate::pnl::marks::Marks;
-use crate::store::{PriceStore, ProfileStore, Rates, SnapshotStore};
+use crate::store::{PriceStore, ProfileStore, Rates};
 
 /// The frames that make and value lots, which every computation over portfolios reads.
 #[derive(Debug, Clone, Copy)]
-pub struct LotInputs<'a> {
-    /// Holdings.
-    pub positions: Positions<'a>,
-    /// Partial closes.
-    pub events: Events<'a>,
+pub struct Inputs<'a> {
+    /// Holdings, and their changes.
+    pub book: BookFrames<'a>,
     /// The portfolios, in the order of the results.
     pub opening: Opening<'a>,
     /// Marks of all symbols on the sessions of the run.
@@ -23,30 +21,43 @@ pub struct LotInputs<'a> {
     pub rates: Option<&'a Rates>,
 }
 
-/// Everything that a run reads under any policy.
-#[derive(Debug, Clone, Copy)]
-pub struct Inputs<'a> {
-    /// The frames of the lots.
-    pub lots: LotInputs<'a>,
-    /// Cash in and out.
-    pub flows: Flows<'a>,
-    /// Stored snapshots.
-    pub previous: &'a SnapshotStore,
-}
-
 impl Inputs<'_> {
     /// Returns the largest number of rows of a run: one for each portfolio and each of its
     /// sessions.
     #[must_use]
     pub fn most_rows(&self) -> usize {
-        self.rows_of(0..self.lots.opening.portfolio_id.len())
+        self.rows_of(0..self.opening.portfolio_id.len())
     }
 
     pub(super) fn rows_of(&self, portfolios: Range<usize>) -> usize {
-        let LotInputs { opening, marks, .. } = &self.lots;
         portfolios
-            .map(|at| opening.span(at, marks.sessions()).len())
+            .map(|at| self.opening.span(at, self.marks.sessions()).len())
             .fold(0, usize::saturating_add)
+    }
+}
+
+/// The frames of a book, which Python gives by these names.
+#[derive(Debug, Clone, Copy)]
+pub struct BookFrames<'a> {
+    /// Holdings.
+    pub positions: Positions<'a>,
+    /// Partial closes.
+    pub events: Events<'a>,
+    /// Cash in and out.
+    pub flows: Flows<'a>,
+}
+
+impl<'a> Frame<'a> for BookFrames<'a> {
+    fn columns() -> Vec<(&'static str, Kind)> {
+        [Positions::columns(), Events::columns(), Flows::columns()].concat()
+    }
+
+    fn of(columns: &mut impl Iterator<Item = Column<'a>>) -> Option<Self> {
+        Some(Self {
+            positions: Positions::of(columns)?,
+            events: Events::of(columns)?,
+            flows: Flows::of(columns)?,
+        })
     }
 }
 

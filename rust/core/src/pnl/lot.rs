@@ -7,7 +7,7 @@ use crate::error::{Error, Result as Checked};
 use crate::fixed::{State, half_away};
 use crate::frame::index;
 use crate::ids::Day;
-use crate::pnl::inputs::{Events, LotInputs, Opening, Positions};
+use crate::pnl::inputs::{Events, Inputs, Opening, Positions};
 use crate::pnl::issue::IssueKind;
 use crate::pnl::marks::SymbolMarks;
 use crate::pnl::splits::{Restated, SymbolSplits};
@@ -410,14 +410,14 @@ impl<'a> LotReader<'a> {
     ///
     /// [`Error::Value`] for currencies that the rates were not made for, and for rates on sessions
     /// other than those of the marks.
-    pub(crate) fn of(inputs: &LotInputs<'a>) -> Checked<Self> {
-        let LotInputs {
-            positions,
+    pub(crate) fn of(inputs: &Inputs<'a>) -> Checked<Self> {
+        let Inputs {
+            book,
             opening,
             marks,
             rates,
-            ..
         } = inputs;
+        let positions = &book.positions;
         let symbols = positions.symbol.table();
         if rates.is_some_and(|rates| rates.sessions() != marks.sessions()) {
             return Err(Error::Value {

@@ -92,7 +92,7 @@ struct BatchOutput<'a> {
     report: Report,
 }
 
-/// Fills `columns` with the rows of all portfolios of `inputs.lots` over the sessions of its marks
+/// Fills `columns` with the rows of all portfolios of `inputs` over the sessions of its marks
 /// and returns the report, which has their number.
 ///
 /// Portfolios come in input order, their sessions ascending. The result does not depend on the
@@ -119,14 +119,13 @@ pub fn run<P: Policy>(
         });
     }
     let mut rest = columns.rows(0, most);
-    let batches =
-        batches(inputs.lots.opening.portfolio_id.len()).map(|portfolios: Range<usize>| {
-            let rows = inputs.rows_of(portfolios.clone());
-            let (columns, behind) = core::mem::take(&mut rest).split_at(rows);
-            rest = behind;
-            let report = Report::default();
-            (portfolios, BatchOutput { columns, report })
-        });
+    let batches = batches(inputs.opening.portfolio_id.len()).map(|portfolios: Range<usize>| {
+        let rows = inputs.rows_of(portfolios.clone());
+        let (columns, behind) = core::mem::take(&mut rest).split_at(rows);
+        rest = behind;
+        let report = Report::default();
+        (portfolios, BatchOutput { columns, report })
+    });
     let done = in_batches(batches, threads, cancel, |row, scratch, output| {
         roll(policy, inputs, row, scratch, output);
     })?;
@@ -144,8 +143,8 @@ fn roll<P: Policy>(
     output: &mut BatchOutput<'_>,
 ) {
     let BatchOutput { columns, report } = output;
-    let sessions = inputs.lots.marks.sessions();
-    let span = inputs.lots.opening.span(row, sessions);
+    let sessions = inputs.marks.sessions();
+    let span = inputs.opening.span(row, sessions);
     let portfolio = &PortfolioRun {
         row,
         id: PortfolioId::of_row(row),

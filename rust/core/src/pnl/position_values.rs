@@ -8,7 +8,7 @@ use crate::fixed::{CENTS, Sum, Wide, Width};
 use crate::ids::{Day, PortfolioId};
 use crate::pnl::batches::{batches, in_batches};
 use crate::pnl::book::{LotBook, PortfolioLots};
-use crate::pnl::inputs::LotInputs;
+use crate::pnl::inputs::Inputs;
 use crate::pnl::issue::{Issue, IssueKind};
 use crate::pnl::lot::{Class, Lot};
 use crate::pnl::value::{Valuer, fitting};
@@ -48,7 +48,7 @@ pub struct PositionValues {
 /// [`crate::error::Error::Value`] unless `day` is a session of `marks`; otherwise as
 /// [`crate::pnl::holdings::hold`].
 pub fn value_positions<'a>(
-    inputs: &LotInputs<'a>,
+    inputs: &Inputs<'a>,
     day: Day,
     threads: NonZeroUsize,
     cancel: &AtomicBool,

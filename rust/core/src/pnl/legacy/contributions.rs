@@ -11,7 +11,7 @@ use crate::pnl::batches::{batches, in_batches};
 use crate::pnl::book::Book;
 use crate::pnl::contributions::{Added, Contribution, Contributions, Mark};
 use crate::pnl::groups::Groups;
-use crate::pnl::inputs::LotInputs;
+use crate::pnl::inputs::Inputs;
 use crate::pnl::legacy::holding::{Class, Holding, HoldingReader};
 use crate::pnl::legacy::quotes::{Age, PREVIOUS_CLOSE_DAYS, Quotes};
 use crate::pnl::lot::LotKind;
@@ -47,7 +47,7 @@ const VALUE_SCALE: u32 = 24;
 /// [`Error::Length`] or [`Error::Duplicate`] for frames that contradict themselves;
 /// [`Error::Cancelled`] once `cancel` is raised.
 pub fn contributions<'a>(
-    inputs: &LotInputs<'a>,
+    inputs: &Inputs<'a>,
     prices: &PriceStore,
     days: &ComputedDays<'a>,
     threads: NonZeroUsize,
@@ -56,9 +56,7 @@ pub fn contributions<'a>(
     days.check()?;
     days.check_order()?;
     let book = Book::of(inputs)?;
-    let Book {
-        positions, events, ..
-    } = &book;
+    let positions = &book.frames.positions;
     let mut sessions = days.day.to_vec();
     sessions.sort_unstable();
     sessions.dedup();
@@ -67,7 +65,7 @@ pub fn contributions<'a>(
     let valuer = Valuer::of(&Scales {
         close: quotes.scale(),
         quantity: positions.quantity.scale(),
-        realized: events.realized.scale(),
+        realized: book.frames.events.realized.scale(),
         ..Scales::default()
     });
     let query = Query {
@@ -102,7 +100,7 @@ pub fn contributions<'a>(
     Ok(Contributions {
         lots,
         price_scale: query.quotes.scale(),
-        quantity_scale: inputs.positions.quantity.scale(),
+        quantity_scale: inputs.book.positions.quantity.scale(),
         scale: query.valuer.scale(),
         value_scale: VALUE_SCALE,
         rate_scale: 0,
@@ -176,10 +174,10 @@ impl Query<'_> {
         };
         rows.clear();
         rows.extend(self.book.rows(at));
-        let ids = self.book.positions.id;
+        let ids = self.book.frames.positions.id;
         rows.sort_unstable_by_key(|&row| ids.get(row));
         let mut faults = Vec::new();
-        let positions = &self.book.positions;
+        let positions = &self.book.frames.positions;
         for &row in rows.iter() {
             let holding = if positions.deleted.get(row) == Some(&true) {
                 Some(self.reader.bare(row, positions))
@@ -239,7 +237,7 @@ impl Query<'_> {
     /// Returns the amount that the events of a position realized on the days, and whether there was
     /// any (L17).
     fn realized(&self, row: usize, own: &Own<'_>) -> (Wide, bool) {
-        let events = &self.book.events;
+        let events = &self.book.frames.events;
         let mut sum = Wide::ZERO;
         for &event in self.by_position.get(row) {
             let event = index(event);
@@ -297,7 +295,7 @@ impl Query<'_> {
 
     /// Returns whether a PRIVATE position has a price where there is no close (L27).
     fn has_fallback(&self, row: usize) -> bool {
-        let positions = &self.book.positions;
+        let positions = &self.book.frames.positions;
         positions.entry_price.get(row).is_ok()
             || positions.market_value.get(row).is_ok_and(|value| value > 0)
     }

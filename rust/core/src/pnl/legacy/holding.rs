@@ -257,7 +257,7 @@ mod tests {
 
     fn holding(held: Held) -> Holding {
         with_lots(&[held], &[], &marks([1; 3]), |lots| {
-            let (positions, mut faults) = (&lots.positions, Vec::new());
+            let (positions, mut faults) = (&lots.book.positions, Vec::new());
             let holding = HoldingReader::of(positions).holding(0, positions, &mut faults);
             assert_eq!(faults, []);
             holding.unwrap()
@@ -354,8 +354,8 @@ mod tests {
         for (held, value) in [(valued, 70), (option, 300_000), (private, 3000)] {
             let (found, scale) = with_lots(&[held], &[], &marks([1; 3]), |lots| {
                 (
-                    weighed_value(&holding(held), &lots.positions),
-                    weighed_scale(&lots.positions),
+                    weighed_value(&holding(held), &lots.book.positions),
+                    weighed_scale(&lots.book.positions),
                 )
             });
             assert_eq!((found, scale), (Some((Wide::of(value), 2)), 2));

@@ -28,10 +28,11 @@ use crate::ids::Day;
 use crate::pnl::book::{Book, SignedFlows};
 use crate::pnl::columns::Row;
 use crate::pnl::groups::Groups;
-use crate::pnl::inputs::{Host, Inputs, LotInputs};
+use crate::pnl::inputs::{Host, Inputs, Opening};
 use crate::pnl::policy::{Policy, PortfolioOutput, PortfolioRun};
 use crate::pnl::report::Report;
 use crate::pnl::value::{Scales, Valuer};
+use crate::store::SnapshotStore;
 use crate::store::snapshot::cents;
 use crate::text::Table;
 use current::CurrentDay;
@@ -42,7 +43,8 @@ use roll::{Portfolio, Sums, rolled};
 /// `docs/legacy.md`.
 #[derive(Debug)]
 pub struct Legacy<'a> {
-    inputs: &'a Inputs<'a>,
+    opening: Opening<'a>,
+    previous: &'a SnapshotStore,
     today: Day,
     quotes: Quotes,
     valuer: Valuer,
@@ -66,20 +68,16 @@ pub struct Gathered {
 }
 
 impl<'a> Legacy<'a> {
-    /// Returns the policy, prepared for the portfolios of `inputs`.
+    /// Returns the policy, prepared for the portfolios of `inputs` and their stored snapshots.
     ///
     /// # Errors
     ///
     /// [`crate::error::Error::Length`] or [`crate::error::Error::Duplicate`] for frames that
     /// contradict themselves.
-    pub fn of(inputs: &'a Inputs<'a>, host: &Host<'_>) -> Result<Self> {
-        let LotInputs {
-            positions,
-            events,
-            marks,
-            ..
-        } = &inputs.lots;
-        let book = Book::of(&inputs.lots)?;
+    pub fn of(inputs: &Inputs<'a>, previous: &'a SnapshotStore, host: &Host<'_>) -> Result<Self> {
+        let Inputs { opening, marks, .. } = *inputs;
+        let book = Book::of(inputs)?;
+        let positions = &book.frames.positions;
         let quotes = Quotes::of(
             positions.symbol.table(),
             host.prices,
@@ -90,22 +88,23 @@ impl<'a> Legacy<'a> {
         let valuer = Valuer::of(&Scales {
             close: quotes.scale(),
             quantity: positions.quantity.scale(),
-            realized: events.realized.scale(),
-            flow: inputs.flows.amount.scale(),
+            realized: book.frames.events.realized.scale(),
+            flow: book.frames.flows.amount.scale(),
             ..Scales::default()
         });
         let last = marks.sessions().last();
         let is_current = last.is_some_and(|&day| Day(day) >= host.today);
         let current = is_current.then(|| CurrentDay::of(positions, host, valuer.scale()));
         Ok(Self {
-            inputs,
+            opening,
+            previous,
             today: host.today,
             quotes,
             valuer,
             reader: HoldingReader::of(positions),
             current: current.transpose()?,
             events: book.events_by_portfolio(),
-            flows: SignedFlows::of(inputs.flows, &book)?,
+            flows: SignedFlows::of(&book)?,
             book,
         })
     }
@@ -122,16 +121,14 @@ impl<'a> Legacy<'a> {
         portfolio: &PortfolioRun<'p>,
         gathered: &'p Gathered,
     ) -> Portfolio<'p> {
-        let Inputs { lots, previous, .. } = self.inputs;
-        let opening = &lots.opening;
-        let id = opening.portfolio_id.get(portfolio.row).copied();
+        let id = self.opening.portfolio_id.get(portfolio.row).copied();
         Portfolio {
             id: portfolio.id,
             holdings: &gathered.holdings,
             events: &gathered.events,
             flows: &gathered.flows,
-            snapshots: previous.of(&id.unwrap_or_default()),
-            balance: cents(&opening.equity, portfolio.row),
+            snapshots: self.previous.of(&id.unwrap_or_default()),
+            balance: cents(&self.opening.equity, portfolio.row),
             sessions: portfolio.sessions,
             from: portfolio.from,
             quotes: &self.quotes,
@@ -159,7 +156,7 @@ impl Policy for Legacy<'_> {
             flows,
             faults,
         } = gathered;
-        let Book { positions, .. } = &self.book;
+        let positions = &self.book.frames.positions;
         holdings.clear();
         events.clear();
         flows.clear();
@@ -171,14 +168,14 @@ impl Policy for Legacy<'_> {
         }
         holdings.sort_unstable_by_key(|holding| positions.id.get(holding.position));
         for &row in self.events.get(portfolio.row) {
-            let (row, realized) = (index(row), &self.book.events);
+            let (row, realized) = (index(row), &self.book.frames.events);
             let amount = realized.realized.get(row);
             faults.extend(Fault::of("realized_pnl", "", amount, true));
             events.extend(realized.day.get(row).ok().zip(amount.ok()));
         }
         events.sort_unstable();
         for row in self.flows.rows(portfolio.row) {
-            let amount = self.inputs.flows.amount.get(row);
+            let amount = self.book.frames.flows.amount.get(row);
             faults.extend(Fault::of("amount", "", amount, true));
             flows.extend(self.flows.signed(row).ok());
         }

@@ -13,20 +13,21 @@ use crate::fixed::{CENTS, State, Sum, half_away, short_text};
 use crate::ids::Day;
 use crate::pnl::book::{LotBook, PortfolioLots, SignedFlows};
 use crate::pnl::checks::{Checks, Judge, Verdict};
-use crate::pnl::inputs::{Inputs, LotInputs};
+use crate::pnl::inputs::Inputs;
 use crate::pnl::issue::{Issue, IssueKind};
 use crate::pnl::lot::Lot;
 use crate::pnl::policy::{Policy, PortfolioOutput, PortfolioRun};
 use crate::pnl::report::{HeldFinding, Report};
 use crate::pnl::value::{Scales, Valuer};
-use crate::store::Amount;
 use crate::store::snapshot::cents;
+use crate::store::{Amount, SnapshotStore};
 use roll::{Outcome, Portfolio, Sums, roll_forward};
 
 /// `docs/semantics.md`, S5 to S10.
 #[derive(Debug)]
 pub struct Rollforward<'a> {
     inputs: &'a Inputs<'a>,
+    previous: &'a SnapshotStore,
     valuer: Valuer,
     /// For portfolios with a lot in another currency, with quantities that need more decimals, and
     /// with both (C4, C6).
@@ -63,23 +64,24 @@ struct Start {
 }
 
 impl<'a> Rollforward<'a> {
-    /// Returns the policy, prepared for the portfolios of `inputs`, whose closes are checked if
-    /// there are `checks`.
+    /// Returns the policy, prepared for the portfolios of `inputs` and their stored snapshots, whose
+    /// closes are checked if there are `checks`.
     ///
     /// # Errors
     ///
     /// [`crate::error::Error::Length`], [`crate::error::Error::Value`] or
     /// [`crate::error::Error::Duplicate`] for frames that contradict themselves.
-    pub fn of(inputs: &'a Inputs<'a>, checks: Option<&'a Checks>) -> Result<Self> {
-        let LotInputs {
-            positions,
-            marks,
-            rates,
-            ..
-        } = &inputs.lots;
-        let lots = LotBook::of(&inputs.lots)?;
-        let judge = checks.map(|checks| Judge::of(checks, positions.symbol.table(), marks));
-        let scales = lots.scales(inputs.flows.amount.scale());
+    pub fn of(
+        inputs: &'a Inputs<'a>,
+        previous: &'a SnapshotStore,
+        checks: Option<&'a Checks>,
+    ) -> Result<Self> {
+        let Inputs {
+            book, marks, rates, ..
+        } = inputs;
+        let lots = LotBook::of(inputs)?;
+        let judge = checks.map(|checks| Judge::of(checks, book.positions.symbol.table(), marks));
+        let scales = lots.scales(book.flows.amount.scale());
         let valuer = Valuer::of(&Scales {
             restates: false,
             ..scales
@@ -87,8 +89,9 @@ impl<'a> Rollforward<'a> {
         let fine = Valuer::of(&scales);
         Ok(Self {
             inputs,
+            previous,
             judge: judge.transpose()?,
-            flows: SignedFlows::of(inputs.flows, &lots.book)?,
+            flows: SignedFlows::of(&lots.book)?,
             valuer,
             converting: valuer.converting(*rates),
             fine,
@@ -115,9 +118,9 @@ impl<'a> Rollforward<'a> {
         first: Day,
         flows: &[(Day, i128)],
     ) -> core::result::Result<Start, (&'static str, State)> {
-        let opening = &self.inputs.lots.opening;
+        let opening = &self.inputs.opening;
         let id = opening.portfolio_id.get(row).copied().unwrap_or_default();
-        if let Some(snapshot) = self.inputs.previous.before(&id, first) {
+        if let Some(snapshot) = self.previous.before(&id, first) {
             let [equity, pnl, realized, flow] = readable([
                 ("equity_balance", snapshot.equity),
                 ("cumulative_pnl", snapshot.cumulative_pnl),
@@ -214,13 +217,13 @@ impl<'a> Rollforward<'a> {
             let symbol = self.lots.book.symbol(lot.position);
             issues.push(issue(IssueKind::OptionOverSplit, day, ratio).of_symbol(symbol));
         }
-        let symbols = self.inputs.lots.positions.symbol.table();
+        let symbols = self.inputs.book.positions.symbol.table();
         let refused = outcome
             .refused
             .chunk_by(|(one, ..), (next, ..)| one == next);
         for of_symbol in refused {
             if let Some(&(code, day, close)) = of_symbol.first() {
-                let detail = refused_close(close, self.inputs.lots.marks.scale(), of_symbol.len());
+                let detail = refused_close(close, self.inputs.marks.scale(), of_symbol.len());
                 let symbol = symbols.text(code).map(str::to_owned);
                 issues.push(issue(IssueKind::CloseRefused, day, detail).of_symbol(symbol));
             }
@@ -242,7 +245,7 @@ impl Rollforward<'_> {
             return;
         };
         report.issues.extend(judge.issues(portfolio, verdict, end));
-        let days = self.inputs.lots.marks.sessions();
+        let days = self.inputs.marks.sessions();
         report.held.extend(
             verdict
                 .met_before(end)
