@@ -212,6 +212,7 @@ def locate(*, keys: Bytes, ids: Bytes) -> Int32: ...
 def pick(*, pieces: list[bytes], keep: Bytes) -> list[bytes]: ...
 def run(
     *,
+    rules: str,
     book: Book,
     opening: Opening,
     market: Market,

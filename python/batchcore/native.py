@@ -234,13 +234,15 @@ def roll_forward(
     *,
     previous: Previous,
     opening: Opening,
+    rules: str = "rollforward",
     threads: int | None = None,
     cancel: CancelFlag | None = None,
     checks: Checks | None = None,
     host: Host | None = None,
 ) -> Rows:
-    """Return the rows of portfolios on the sessions of a market; with ``host`` by `legacy`."""
+    """Return the rows of portfolios on the sessions of a market, by the rules of a policy."""
     columns = _core.run(
+        rules=rules,
         book=book,
         opening=opening,
         market=market,

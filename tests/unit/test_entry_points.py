@@ -146,7 +146,7 @@ def calls() -> dict[str, Callable[[], object]]:
         ),
         "hold": lambda: _core.hold(**frames, sessions=sessions, threads=1),
         "locate": lambda: _core.locate(keys=keys.view(Keys), ids=keys),
-        "run": lambda: _core.run(**frames, previous=snapshots, threads=1),
+        "run": lambda: _core.run(rules="rollforward", **frames, previous=snapshots, threads=1),
         "value_positions": lambda: _core.value_positions(**frames, session=1, threads=1),
     }
 

@@ -13,7 +13,7 @@ import pytest
 import batchcore
 from batchcore import _core, native
 from batchcore import reference as ref
-from batchcore.errors import CancelledError, ConfigError, InputError
+from batchcore.errors import CancelledError, ConfigError, InputError, InternalError
 from batchcore.frames import Days, Decimals, Inputs, Rows, Text
 from batchcore.units import State
 from support import build
@@ -381,6 +381,13 @@ def test_other_threads_run_during_a_native_call() -> None:
     finally:
         sys.setswitchinterval(interval)
         other.join()
+
+
+@pytest.mark.parametrize("rules", ["other", "legacy"])  # which needs its own inputs
+def test_rules_that_the_module_lacks_are_a_defect(rules: str) -> None:
+    market, book = native.build_market(ONE.prices, SESSIONS), native.Book.of(ONE)
+    with pytest.raises(InternalError, match=f"no rules `{rules}`"):
+        native.roll_forward(market, book, previous=ONE.previous, opening=ONE.opening, rules=rules)
 
 
 def test_a_flag_is_raised_once_and_for_all_and_stops_every_call() -> None:

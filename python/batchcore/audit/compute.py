@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 
+from batchcore import policies
 from batchcore.audit.compare import value_at
 from batchcore.frames import LEFT_OUT, Decimals, Frame, Objects, Opening, Previous, taken
 from batchcore.native import Book, CancelFlag, in_thread, roll_forward
@@ -192,6 +193,7 @@ def _session(  # noqa: PLR0917  # rows, and what they are computed from
             last_day=links.day,
             currency=taken(inputs.currency, links.portfolio),
         ),
+        rules=policies.entry(policy.request.policy).rules,
         threads=policy.request.settings.threads,
         cancel=cancel,
         host=None if policy.host is None else replace(policy.host, today=today),

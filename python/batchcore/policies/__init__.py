@@ -38,6 +38,7 @@ class PolicyEntry:
     """The facts about a policy known before it is imported."""
 
     load: Callable[[], type[Policy]]
+    rules: str = "rollforward"  # by which the compiled module computes its rows
     audit: Callable[[], type[PolicyAudit]] | None = None  # to verify its rows; None if it cannot
     repaired: Callable[[], type[Policy]] | None = None  # for repairs: writes only differences
     settled: Callable[[RunOptions], Mapping[str, Any]] = lambda _: {}
@@ -72,10 +73,6 @@ def _settled_by_legacy(options: RunOptions) -> Mapping[str, Any]:
     return {"analytics": "none"}
 
 
-def _no_host(*_: object) -> None:
-    return None
-
-
 def _host_of_legacy(inputs: Inputs, today: dt.date | None) -> Host:
     from batchcore.native import build_host  # noqa: PLC0415  # which imports NumPy
 
@@ -95,10 +92,11 @@ _ENTRIES: Final[dict[str, PolicyEntry]] = {
         audit=_imported("rollforward_audit", "RollForwardAudit"),
         repaired=_imported("rollforward_repair", "RepairedRollForward"),
         repair_refusal=None,
-        host=_no_host,
+        host=lambda *_: None,
     ),
     "legacy": PolicyEntry(
         _imported("legacy", "Legacy"),
+        rules="legacy",
         audit=_imported("legacy_audit", "LegacyAudit"),
         settled=_settled_by_legacy,
         repair_refusal=(

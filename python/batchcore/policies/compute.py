@@ -74,6 +74,7 @@ def compute(
         Book.of(inputs, rates),
         previous=inputs.previous,
         opening=inputs.opening,
+        rules=policies.entry(policy).rules,
         threads=threads,
         host=host,
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
+from batchcore import policies
 from batchcore.frames import Flows, Issues
 from batchcore.native import Book, CancelFlag, Checks, Host, Market, roll_forward
 from batchcore.run import chunk_groups
@@ -206,6 +207,7 @@ class Policy(abc.ABC):
             facts.book,
             previous=facts.stored,
             opening=opening,
+            rules=policies.entry(self.request.policy).rules,
             threads=self.settings.threads,
             cancel=self.cancel,
             checks=prices.checks,

@@ -14,6 +14,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::arrays::{FrameArrays, attribute, column};
+use crate::errors::InternalError;
 use crate::guard::{CancelFlag, detached, guard};
 use crate::marks::{Checks, Marks};
 use crate::rates::Rates;
@@ -22,11 +23,11 @@ use crate::store::{PriceStore, ProfileStore, SnapshotStore};
 
 /// Return the rows of all portfolios of `opening` over the sessions of `market`, as columns.
 ///
-/// `book` is a `native.Book`, `market` a `native.Market`, `checks` those of its closes. With
-/// `host`, a `native.Host`, they follow the policy `legacy`.
+/// `book` is a `native.Book`, `market` a `native.Market`, `checks` those of its closes. `rules` are
+/// those of a policy, by its name; `legacy` needs `host`, a `native.Host`.
 #[pyfunction]
 #[pyo3(signature = (
-    *, book, opening, market, previous, threads, cancel=None, checks=None, host=None
+    *, rules, book, opening, market, previous, threads, cancel=None, checks=None, host=None
 ))]
 #[expect(
     clippy::too_many_arguments,
@@ -34,6 +35,7 @@ use crate::store::{PriceStore, ProfileStore, SnapshotStore};
 )]
 pub(crate) fn run<'py>(
     py: Python<'py>,
+    rules: &str,
     book: &Bound<'py, PyAny>,
     opening: &Bound<'py, PyAny>,
     market: &Bound<'py, PyAny>,
@@ -63,20 +65,19 @@ pub(crate) fn run<'py>(
         let (inputs, previous) = (lots.borrow()?, &previous.store);
         let cancel = CancelFlag::or_never(cancel);
         let memory = Memory::of(py, inputs.most_rows())?;
-        let (report, sectors) = memory.filled(|columns| {
-            detached(py, || match host {
-                None => {
-                    let checks = checks.map(|checks| &checks.checks);
-                    let policy = Rollforward::of(&inputs, previous, checks)?;
-                    let report = policy::run(&policy, &inputs, threads, cancel, columns)?;
-                    Ok((report, Table::default()))
-                }
-                Some(host) => {
-                    let policy = Legacy::of(&inputs, previous, &host)?;
-                    let report = policy::run(&policy, &inputs, threads, cancel, columns)?;
-                    Ok((report, policy.sectors()))
-                }
-            })
+        let (report, sectors) = memory.filled(|columns| match (rules, host) {
+            ("rollforward", _) => detached(py, || {
+                let policy =
+                    Rollforward::of(&inputs, previous, checks.map(|checks| &checks.checks))?;
+                let report = policy::run(&policy, &inputs, threads, cancel, columns)?;
+                Ok((report, Table::default()))
+            }),
+            ("legacy", Some(host)) => detached(py, || {
+                let policy = Legacy::of(&inputs, previous, &host)?;
+                let report = policy::run(&policy, &inputs, threads, cancel, columns)?;
+                Ok((report, policy.sectors()))
+            }),
+            _ => Err(InternalError::new_err(format!("no rules `{rules}`"))),
         })?;
         report_out(py, &memory, report, &sectors)
     })
