@@ -63,6 +63,16 @@ PLAIN = [of for of in EVERY if isinstance(attrgetter(".".join(of))(ONE), np.ndar
 COLUMNS = [of for of in EVERY if of not in PLAIN]
 
 
+def test_flows_in_any_order_are_added_up_on_the_session_that_they_count_on() -> None:
+    # Each flow searched all others: minutes for the 200,000 here.
+    many = [contribution(on, "0.01") for on in (5, 7, 6, 4, 3) for _ in range(40_000)]
+    snapshot = ref.Snapshot(jan(2), Decimal(1000))
+    held = portfolio(flows=tuple(many), snapshots=(snapshot,))
+    (rows,) = rows_of(build.inputs((held,), PRICES, SESSIONS.tolist()))
+    assert [row.daily_capital_flow for row in rows] == [1200, 400, 400]
+    assert [row.equity_balance for row in rows] == [2200, 2600, 3000]
+
+
 def with_column(inputs: Inputs, frame: str, column: str, value: Any) -> Inputs:
     owner = getattr(inputs, frame)
     return replace(inputs, **{frame: replace(owner, **{column: value})})

@@ -45,7 +45,7 @@ pub struct Gathered<'a> {
     lots: PortfolioLots<'a>,
     /// Symbol code of each lot's position.
     symbols: Vec<u32>,
-    /// Date and signed amount of its flows.
+    /// Date and signed amount of its flows, ascending.
     flows: Vec<(Day, i128)>,
     start: Start,
     verdict: Verdict,
@@ -292,6 +292,7 @@ impl<'a> Policy for Rollforward<'a> {
                 }
             }
         }
+        flows.sort_unstable();
         let first = Day(portfolio.sessions.first().copied()?);
         match self.start(portfolio.row, first, flows) {
             Ok(found) => *start = found,
@@ -386,11 +387,10 @@ fn opening_equity(
         .saturating_sub(flows_before))
 }
 
-/// Returns the sum of the flows dated in `[first, last]`, rounded to cents (S7).
+/// Returns the sum of the flows, ascending, dated in `[first, last]`, rounded to cents (S7).
 fn flow_between(flows: &[(Day, i128)], first: Day, last: Day, scale: u32) -> i128 {
-    let dated = flows
-        .iter()
-        .filter(|&&(day, _)| first <= day && day <= last);
+    let from = flows.partition_point(|&(day, _)| day < first);
+    let dated = flows.iter().skip(from).take_while(|&&(day, _)| day <= last);
     let sum: i128 = dated.fold(0, |sum, &(_, amount)| sum.saturating_add(amount));
     if let Some(more) = CENTS.checked_sub(scale) {
         return sum.saturating_mul(10i128.saturating_pow(more));

@@ -27,7 +27,7 @@ pub(super) struct Portfolio<'a, 'm> {
     pub(super) lots: &'a [Lot<'m>],
     /// Symbol code of each lot's position.
     pub(super) symbols: &'a [u32],
-    /// Date and signed amount of its flows.
+    /// Date and signed amount of its flows, ascending.
     pub(super) flows: &'a [(Day, i128)],
     pub(super) start: Start,
     /// Sessions that it runs over.
@@ -631,12 +631,15 @@ fn fill_changes<T: Sum>(
         set(columns.daily_pnl, session, pnl.clamped());
     }
     columns.daily_capital_flow.fill(0);
+    let mut last = None;
     for &(day, _) in portfolio.flows {
         let session = portfolio
             .sessions
             .partition_point(|&session| session < day.0);
-        let flow = flow_at(portfolio, session);
-        set(columns.daily_capital_flow, session, flow.clamped());
+        if last.replace(session) != Some(session) {
+            let flow = flow_at(portfolio, session);
+            set(columns.daily_capital_flow, session, flow.clamped());
+        }
     }
 }
 
