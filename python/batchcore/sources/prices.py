@@ -173,6 +173,7 @@ async def load_spellings(session: Session, catalog: Catalog) -> Text | None:
     return symbols if len(symbols) <= MOST_SPELLINGS else None
 
 
+# IS NOT TRUE, since PostgreSQL 14 searches the whole list for each symbol after NOT.
 _LEFT_OUT: Final = """
 {wanted}
 SELECT wanted.symbol, earlier.day, earlier.close{ranked}
@@ -190,7 +191,8 @@ WHERE NOT wanted.settled
 UNION ALL
 SELECT {columns} FROM {m}
 WHERE {m.symbol} = ANY(ARRAY(
-        SELECT wanted.symbol FROM wanted WHERE NOT wanted.symbol = ANY({brought:texts})))
+        SELECT wanted.symbol FROM wanted
+        WHERE (wanted.symbol = ANY({brought:texts})) IS NOT TRUE))
     AND {m.date} BETWEEN {first:date} AND {last:date} AND {m.close:finite} {declared}
 """
 _BEFORE: Final = """
