@@ -94,7 +94,8 @@ WHERE NOT wanted.settled
 UNION ALL
 SELECT m."symbol", m."date", m."close" FROM "public"."market_data_cache" AS m
 WHERE m."symbol" = ANY(ARRAY(
-        SELECT wanted.symbol FROM wanted WHERE NOT wanted.symbol = ANY('{}')))
+        SELECT wanted.symbol FROM wanted
+        WHERE (wanted.symbol = ANY('{}')) IS NOT TRUE))
     AND m."date" BETWEEN '<day>'::date AND '<day>'::date AND m."close" < 'Infinity'::numeric AND m."close" > '-Infinity'::numeric 
 ) TO STDOUT (FORMAT binary);
 
@@ -364,7 +365,8 @@ WHERE NOT wanted.settled
 UNION ALL
 SELECT m."symbol", m."date", m."close" FROM "public"."market_data_cache" AS m
 WHERE m."symbol" = ANY(ARRAY(
-        SELECT wanted.symbol FROM wanted WHERE NOT wanted.symbol = ANY('<texts>')))
+        SELECT wanted.symbol FROM wanted
+        WHERE (wanted.symbol = ANY('<texts>')) IS NOT TRUE))
     AND m."date" BETWEEN '<day>'::date AND '<day>'::date AND m."close" < 'Infinity'::numeric AND m."close" > '-Infinity'::numeric 
 ) TO STDOUT (FORMAT binary);
 
@@ -1014,7 +1016,7 @@ WITH c(portfolio, day, following) AS (
         lead(s."snapshot_date") OVER (PARTITION BY s."portfolio_id" ORDER BY s."snapshot_date")
     FROM "public"."portfolio_snapshots" AS s WHERE true  AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END),
 sessions(day, place) AS (SELECT '<day>'::date + i, row_number() OVER (ORDER BY i) - 1
-FROM generate_series(0, 12963) AS i WHERE get_bit(<bits>, i) = 1)
+FROM generate_series(0, 12963) AS i WHERE get_bit(<bits>, i) <> 0)
 SELECT c.portfolio, min(c.day),
     min(beyond.day) FILTER (WHERE c.following IS NOT NULL AND COALESCE(next.place, (SELECT count(*) FROM sessions)) - own.place - 1 > 0),
     COALESCE(sum(COALESCE(next.place, (SELECT count(*) FROM sessions)) - own.place - 1) FILTER (WHERE c.following IS NOT NULL AND COALESCE(next.place, (SELECT count(*) FROM sessions)) - own.place - 1 > 0), 0)::int8
@@ -1241,7 +1243,8 @@ WHERE NOT wanted.settled
 UNION ALL
 SELECT m."symbol", m."date", m."close" FROM "public"."market_data_cache" AS m
 WHERE m."symbol" = ANY(ARRAY(
-        SELECT wanted.symbol FROM wanted WHERE NOT wanted.symbol = ANY('<texts>')))
+        SELECT wanted.symbol FROM wanted
+        WHERE (wanted.symbol = ANY('<texts>')) IS NOT TRUE))
     AND m."date" BETWEEN '<day>'::date AND '<day>'::date AND m."close" < 'Infinity'::numeric AND m."close" > '-Infinity'::numeric 
 ) TO STDOUT (FORMAT binary);
 
@@ -1280,7 +1283,8 @@ WHERE NOT wanted.settled
 UNION ALL
 SELECT m."symbol", m."date", m."close", array_position('<texts>'::text[], m."data_source"::text) FROM "public"."market_data_cache" AS m
 WHERE m."symbol" = ANY(ARRAY(
-        SELECT wanted.symbol FROM wanted WHERE NOT wanted.symbol = ANY('<texts>')))
+        SELECT wanted.symbol FROM wanted
+        WHERE (wanted.symbol = ANY('<texts>')) IS NOT TRUE))
     AND m."date" BETWEEN '<day>'::date AND '<day>'::date AND m."close" < 'Infinity'::numeric AND m."close" > '-Infinity'::numeric AND m."data_source"::text = ANY('<texts>'::text[])
 ) TO STDOUT (FORMAT binary);
 
@@ -1647,7 +1651,8 @@ WHERE NOT wanted.settled
 UNION ALL
 SELECT m."symbol", m."date", m."close" FROM "public"."market_data_cache" AS m
 WHERE m."symbol" = ANY(ARRAY(
-        SELECT wanted.symbol FROM wanted WHERE NOT wanted.symbol = ANY('<texts>')))
+        SELECT wanted.symbol FROM wanted
+        WHERE (wanted.symbol = ANY('<texts>')) IS NOT TRUE))
     AND m."date" BETWEEN '<day>'::date AND '<day>'::date AND m."close" < 'Infinity'::numeric AND m."close" > '-Infinity'::numeric 
 ) TO STDOUT (FORMAT binary);
 

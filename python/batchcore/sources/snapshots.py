@@ -103,7 +103,7 @@ FROM ({first}) AS first, generate_series(0, {end:date} - first.day) AS i
 """
 _OF_BITS: Final = """
 SELECT {first:date} + i, row_number() OVER (ORDER BY i) - 1
-FROM generate_series(0, {count}) AS i WHERE get_bit({bits}, i) = 1
+FROM generate_series(0, {count}) AS i WHERE get_bit({bits}, i) <> 0
 """
 
 
