@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -304,6 +305,36 @@ async def test_runs_are_in_each_others_way_if_they_share_a_portfolio(same_host: 
             found = {other.run_id for other in await own.related_runs(session, spec)}
             expected = {other for other, ids in portfolios.items() if ids & portfolios[name]}
             assert found == expected, spec
+
+
+@pytest.mark.parametrize(
+    ("shard", "ids"), [(None, None), ((1, 2), None), (None, [uuid.UUID(int=1)])]
+)
+async def test_overlaps_are_asked_of_each_run_and_not_of_each_chunk(
+    same_host: str, shard: Shard | None, ids: list[uuid.UUID] | None
+) -> None:
+    spec = run_spec(request(MONDAY, MONDAY, ids, settings={"shard": shard}))
+    async with Database(same_host).writing("ledger") as session, transaction(session):
+        fetch = session.fetch
+
+        async def explained(sql: str) -> Sequence[Any]:
+            (row,) = await fetch(f"EXPLAIN (FORMAT JSON) {sql}")
+            plans.append(json.loads(row[0])[0]["Plan"])
+            return [(0, None)]
+
+        plans: list[dict[str, Any]] = []
+        session.fetch = explained
+        await Ledger(Schema()).commit_state(session, spec)
+        session.fetch = fetch
+    (plan,) = plans
+    asking = [one for one in nodes_of(plan) if "portfolio_ids" in str(one.get("Filter"))]
+    assert len(asking) == 1
+    assert "batchcore_run_chunks" not in json.dumps(asking)
+
+
+def nodes_of(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the nodes of a plan, the first the plan itself."""
+    return [plan, *(node for one in plan.get("Plans", ()) for node in nodes_of(one))]
 
 
 async def test_a_shard_is_refused_while_a_run_works_on_its_portfolios(same_filled: str) -> None:

@@ -100,11 +100,11 @@ _SAME_UNTIL: Final = """
 ({same} AND COALESCE(
     COALESCE(r.end_date, (r.configuration ->> 'today')::date) <= {today:date}, false))"""
 
-# By a hash of both, where && would compare each with each. NULL is all portfolios, or all of a
-# shard.
+# By a hash of the list, made once for all runs, where && would compare each with each. NULL is all
+# portfolios, or all of a shard.
 _LIST_OVERLAPS: Final = """
 (CASE WHEN {run}.portfolio_ids IS NOT NULL
-    THEN EXISTS (SELECT unnest({run}.portfolio_ids) INTERSECT SELECT unnest({ids:uuids}))
+    THEN EXISTS (SELECT FROM unnest({run}.portfolio_ids) AS id WHERE id = ANY ({ids:uuids}))
     ELSE {run}s.shards IS NULL OR EXISTS (SELECT FROM unnest({ids:uuids}) AS id WHERE {in_theirs})
 END)"""
 # Two remainders have a number in common if they are the same modulo the common divisor.
@@ -254,9 +254,12 @@ WHERE run_id = {run:text} ORDER BY chunk"""
 _FAILED: Final = """
 SELECT DISTINCT chunk, portfolio_id::text FROM {issues} WHERE run_id = {run:text} AND failed"""
 
+# OFFSET 0 keeps the server from asking about overlaps for each chunk instead of each run.
 _COMMIT_STATE: Final = """
-SELECT count(*), max(c.committed_at) FROM {runs} AS r LEFT JOIN {shards} AS rs ON rs.run_id = r.id
-JOIN {chunks} AS c ON c.run_id = r.id WHERE {overlaps}"""
+SELECT count(*), max(c.committed_at) FROM (
+    SELECT r.id FROM {runs} AS r LEFT JOIN {shards} AS rs ON rs.run_id = r.id
+    WHERE {overlaps} OFFSET 0) AS own
+JOIN {chunks} AS c ON c.run_id = own.id"""
 
 # Of a shard that was run again, its latest run counts.
 _FAILED_ELSEWHERE: Final = """
