@@ -22,6 +22,7 @@ from batchcore.db.analytic_tables import SNAPSHOTS
 from batchcore.db.sqlalchemy_tables import ledger
 from batchcore.demo import run as demo
 from batchcore.errors import ConfigError, DatabaseError, SchemaError
+from batchcore.pg.session import Session
 from batchcore.schema import HOST, Use
 from db.conftest import EMPTY
 from support import database, regressions
@@ -463,6 +464,29 @@ async def test_factors_are_mapped_by_name(host: str) -> None:
         key("factor Credit"),
     }
     assert {row["exposure_value"] for row in rows} == {Decimal("0.057619")}
+
+
+async def test_many_marks_of_runs_are_hashed_and_not_searched_for_each_row(
+    same_host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch, plans = Session.fetch, list[str]()
+
+    async def explained(session: Session, query: str, *arguments: object) -> Any:
+        if "NOT IN" in query:
+            await session.execute("SET LOCAL work_mem = '64kB'")
+            plans.append(str(await fetch(session, f"EXPLAIN {query}")))
+        return await fetch(session, query, *arguments)
+
+    await fill(same_host, HAND)
+    await run(same_host, "full")
+    many = "SELECT gen_random_uuid(), now() FROM generate_series(1, 20000)"
+    await execute(same_host, f"INSERT INTO batchcore_analytic_writes {many}")
+    monkeypatch.setattr(Session, "fetch", explained)
+    result = await run(same_host, "full", on_existing="replace")
+    assert result.state == "complete"
+    assert not any(name == "not_replaced" for name, *_ in told(result))
+    assert len(plans) == len(TABLES)
+    assert all("hashed SubPlan" in plan for plan in plans)
 
 
 async def test_some_rows_stand_and_the_others_are_inserted(same_host: str) -> None:

@@ -55,11 +55,14 @@ INSERT INTO {table} ({into})
 SELECT {taken} FROM {staged} WHERE NOT EXISTS (SELECT FROM {own} WHERE {found}) ORDER BY staged.id
 """
 # Runs of versions without marks have their chunks in the ledger, written by the same transaction.
+# Of DISTINCT values the server expects 200 and hashes them; it would compare each row with each of
+# hundreds of thousands.
 _WITHOUT_OTHERS: Final = """
 WITH gone AS (
     DELETE FROM {staged} USING {own}
     WHERE {found}
-        AND own.xmin NOT IN (SELECT xmin FROM {writes} UNION ALL SELECT xmin FROM {chunks})
+        AND own.xmin NOT IN (SELECT DISTINCT xmin FROM (
+            SELECT xmin FROM {writes} UNION ALL SELECT xmin FROM {chunks}) AS wrote)
     RETURNING staged.*)
 SELECT {owner}::text, count(*), min(gone.{day}) - '1970-01-01'::date
 FROM gone {of_owner} GROUP BY 1
