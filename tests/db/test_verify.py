@@ -22,12 +22,14 @@ from batchcore import VerifyResult
 from batchcore import reference as ref
 from batchcore.audit.compare import BY_PROFILE, COLUMNS, EXPOSURES
 from batchcore.audit.result import EQUITY
+from batchcore.audit.verifier import Verification
 from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.demo import run as demo
 from batchcore.errors import ConfigError, SchemaError
 from batchcore.policies.rollforward_audit import BY_CHAIN
 from batchcore.schema import COUNT_COLUMNS, RULE_COLUMNS
+from batchcore.sources import stored as stores
 from batchcore.sources.stored import ANALYTIC
 from db.conftest import EMPTY, LOOP, PoolOf
 from support import audit, database
@@ -371,6 +373,65 @@ async def test_rows_that_a_run_replaced_go_by_its_start(host: str, ledger: str, 
 
     assert result.causes == {cause: 1}
     assert wrong(result) == {"daily_pnl": 1}
+
+
+@pytest.mark.parametrize("chunk_size", [1, 2, None])
+async def test_changed_closes_are_searched_again_only_for_more_of_them(
+    host: str, monkeypatch: pytest.MonkeyPatch, chunk_size: int | None
+) -> None:
+    searched: list[tuple[list[str], int]] = []
+    search = stores.select_changed_closes
+
+    def select(catalog: Any, symbols: Any, since: int, last: int) -> Any:
+        searched.append(([*symbols], last))
+        return search(catalog, symbols, since, last)
+
+    monkeypatch.setattr("batchcore.audit.policy.stores.select_changed_closes", select)
+    # Portfolios by id; the last one has a symbol of its own.
+    plain = database.plain_host(4, DAYS)
+    *others, last = sorted(plain.portfolios, key=lambda one: database.key(one.id))
+    own = replace(last.positions[0], symbol="BBB")
+    prices = (*plain.prices, *(("BBB", day, close) for _, day, close in plain.prices))
+    await database.fill(host, Host((*others, replace(last, positions=(own,))), prices))
+    await run(host)
+    changed = "UPDATE market_data_cache SET close = close + 1, updated_at = now()"
+    await execute(host, f"{changed} WHERE date = '{date_of(D3)}'")
+    found = await verify(host, settings=Settings(chunk_size=chunk_size))
+    assert found.causes == {"price_changed": 8}
+    assert (
+        searched
+        == [(["AAA", "SPY"], D4), (["AAA", "BBB", "SPY"], D4)][-1 if chunk_size is None else 0 :]
+    )
+
+
+@pytest.mark.parametrize(
+    ("positions", "analyse", "sizes"),
+    [(1, True, [2, 2, 1]), (3, True, [1] * 5), (1, False, [1] * 5)],
+    ids=["few", "many", "unknown"],
+)
+async def test_a_chunk_has_no_more_positions_than_snapshots_at_most(
+    host: str,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    positions: int,
+    analyse: bool,
+    sizes: list[int],
+) -> None:
+    checked, check = list[int](), Verification._check  # noqa: SLF001
+
+    async def counted(self: Verification, at: Any) -> None:
+        checked.append(len(at))
+        await check(self, at)
+
+    plain = database.plain_host(5, DAYS)
+    held = tuple(replace(one, positions=one.positions * positions) for one in plain.portfolios)
+    await database.fill(host, replace(plain, portfolios=held))
+    await run(host)
+    await execute(host, *["ANALYZE positions, portfolios"] * analyse)
+    monkeypatch.setattr("batchcore.audit.verifier.ROWS_OF_A_CHUNK", 4)
+    monkeypatch.setattr(Verification, "_check", counted)
+    found = await verify(host, start_date=date_of(D4))
+    assert (found.rows, found.rows_differing, checked) == (5, 0, sizes)
 
 
 async def test_a_deleted_snapshot_in_the_middle_is_a_missing_run(same_host: str) -> None:

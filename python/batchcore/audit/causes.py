@@ -178,9 +178,9 @@ def latest_change(prices: ChangedCloses, symbol: Int64, first: Int32, last: Int3
 def last_written(chunks: RunChunks, ids: Bytes, rows: WriteTimes) -> WriteTimes:
     """Return when rows were last written: created, or replaced by a run since."""
     at = rows.at.copy()
-    for chunk, inside in chunks.around(ids, rows.portfolio, rows.day, rows.day):
-        if chunks.replaced[chunk]:
-            at[inside] = np.maximum(at[inside], chunks.began[chunk])
+    rewritten = chunks.take(chunks.replaced)
+    for chunk, inside in rewritten.around(ids, rows.portfolio, rows.day, rows.day):
+        at[inside] = np.maximum(at[inside], rewritten.began[chunk])
     return WriteTimes(rows.portfolio, rows.day, at)
 
 
@@ -188,10 +188,10 @@ def has_missing_run(
     chunks: RunChunks, ids: Bytes, rows: WriteTimes, previous_day: Int32, holes: Int64
 ) -> Bools:
     """Return which rows with holes before them follow sessions of a run."""
-    found = np.zeros(len(holes), dtype=np.bool_)
-    window = (previous_day + 1).astype(np.int32), (rows.day - 1).astype(np.int32)
-    for _, inside in chunks.around(ids, rows.portfolio, *window):
-        found |= inside & (holes > 0)
+    found, own = np.zeros(len(holes), dtype=np.bool_), np.flatnonzero(holes > 0)
+    first, last = (previous_day[own] + 1).astype(np.int32), (rows.day[own] - 1).astype(np.int32)
+    for _, inside in chunks.around(ids, rows.portfolio[own], first, last):
+        found[own[inside]] = True
     return found
 
 

@@ -31,7 +31,6 @@ from batchcore.sources.stored import (
     SHARES,
     ChangedCloses,
     Fact,
-    select_changed_closes,
     select_changed_splits,
     select_facts,
     uuid_at,
@@ -248,12 +247,13 @@ class ChunkCheck:
         written = last_written(run_chunks, ids, written)
         looks_back = policy.looks_back(links, wrong)
         symbols = tuple(dict.fromkeys((*facts.symbols, MARKET)))
-        since_then = policy.catalog, symbols, int(written.at.min())
-        query = select_changed_closes(*since_then, int(links.day.max()))
+        earliest = int(written.at.min())
+        closes = await policy.changed_closes(symbols, earliest, int(links.day.max()))
         splits = ChangedCloses.none()
         mapped = policy.catalog.schema.splits if Use.SPLITS in policy.uses else None
         if mapped is not None and restates(mapped):
-            splits = await load(policy.session, select_changed_splits(*since_then))
+            query = select_changed_splits(policy.catalog, symbols, earliest)
+            splits = await load(policy.session, query)
         since, converted = policy.since(links), np.zeros(len(differing), dtype=np.bool_)
         if Use.RATES in policy.uses and policy.catalog.schema.fx is not None:
             of_host = policy.session, policy.catalog, self.selection, ids
@@ -262,7 +262,7 @@ class ChunkCheck:
         cause = causes_of(
             written,
             facts,
-            await load(policy.session, query),
+            closes,
             splits,
             converted,
             wrong=wrong,

@@ -24,9 +24,11 @@ from batchcore.sources.prices import load_calendar
 from batchcore.sources.query import Query, load
 from batchcore.sources.rates import select_homes
 from batchcore.sources.reference_rows import Reader, load_plainly
+from batchcore.sources.stored import UNKNOWN
 
 if TYPE_CHECKING:
     import uuid
+    from collections.abc import Sequence
 
     from batchcore.audit.chunk_check import ChunkCheck
     from batchcore.audit.compare import Judgement
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
     from batchcore.run.request import Request
     from batchcore.run.valuation import Valuation
     from batchcore.sources.portfolios import Portfolios
-    from batchcore.sources.stored import OwnEquities, StoredRows
+    from batchcore.sources.stored import ChangedCloses, OwnEquities, StoredRows
 
 
 async def policy_audit(session: Session, request: Request, *, fast: bool) -> PolicyAudit:
@@ -109,6 +111,7 @@ class PolicyAudit(abc.ABC):
         )
         self.read = self.columns  # where they are there
         self.off: dict[str, str] = {}  # part of the columns -> why it cannot be computed
+        self._closes, self._closes_of = stores.ChangedCloses.none(), (frozenset[str](), UNKNOWN, 0)
 
     @abc.abstractmethod
     async def share(self, selection: Selection, first: int, last: int) -> None:
@@ -203,6 +206,19 @@ class PolicyAudit(abc.ABC):
     def since(self, links: Links) -> Int32:
         """Return the day after which events and flows count in rows (S6, S7, L18)."""
         return links.day - 1 if self.of_day else links.previous_day
+
+    async def changed_closes(self, symbols: Sequence[str], since: int, last: int) -> ChangedCloses:
+        """Return the closes of symbols up to a day that were changed since a moment, or others too.
+
+        Each time, all closes are searched. So those of a chunk are kept for the next ones, and read
+        again only for further symbols, an earlier moment or a later day.
+        """
+        names, moment, day = self._closes_of
+        if not (names.issuperset(symbols) and moment <= since and last <= day):
+            names, moment, day = names.union(symbols), min(moment, since), max(day, last)
+            query = stores.select_changed_closes(self.catalog, sorted(names), moment, day)
+            self._closes, self._closes_of = await load(self.session, query), (names, moment, day)
+        return self._closes.of(sorted(names), symbols)
 
     @abc.abstractmethod
     async def own_equities(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import random
 import time
 import uuid
@@ -41,10 +42,10 @@ if TYPE_CHECKING:
 
 
 ROWS_OF_A_CHUNK: Final = 100_000
-"""Maximum snapshots held at a time, some 50 MiB of columns; no portfolio is split."""
+"""Maximum snapshots and positions held at a time, some 50 MiB; no portfolio is split."""
 
 ROWS_AS_DECIMALS: Final = 10_000
-"""Maximum snapshots held at a time when each cell is a `Decimal`."""
+"""The same when each cell is a `Decimal`."""
 
 
 async def verify(
@@ -192,13 +193,14 @@ class Verification:
         return Selection(ids, as_range=whole)
 
     def _parts(self) -> list[Int64]:
-        """Return portfolios in chunks of a maximum number of snapshots."""
+        """Return portfolios in chunks of a maximum number of snapshots and positions."""
         chosen, size = self.chosen, self._policy.request.settings.chunk_size
         if size is not None:
             return np.split(chosen, np.arange(size, len(chosen), size))
         most = ROWS_OF_A_CHUNK if self._policy.fast else ROWS_AS_DECIMALS
+        held = math.ceil(plans.average_positions(self._policy.catalog.estimated_rows))
         cuts, rows = list[int](), 0
-        for number, count in enumerate(self.counted.rows[chosen].tolist()):
+        for number, count in enumerate((self.counted.rows[chosen] + held).tolist()):
             rows += count
             if rows > most and number:
                 cuts.append(number)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import uuid
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
 
@@ -346,13 +346,23 @@ class RunChunks(Frame):
 
     def around(
         self, ids: Bytes, portfolio: Int32, first: Int32, last: Int32
-    ) -> Iterator[tuple[int, Bools]]:
-        """Yield chunks with the windows, of rows of sorted ``ids``, in which they have sessions."""
+    ) -> Iterator[tuple[int, Int64]]:
+        """Yield chunks with the rows whose windows have sessions of them.
+
+        Rows are sorted by portfolio, of sorted ``ids``: only those of a chunk are looked at.
+        """
+        if len(portfolio) == 0:
+            return
         keys = [row.tobytes() for row in ids]
-        for chunk in range(len(self)):
-            inside = portfolio >= bisect_left(keys, self.first_portfolio[chunk].tobytes())
-            inside &= portfolio < bisect_right(keys, self.last_portfolio[chunk].tobytes())
-            yield chunk, inside & (last >= self.first[chunk]) & (first <= self.last[chunk])
+        near = (self.last >= first.min()) & (self.first <= last.max())
+        for chunk in np.flatnonzero(near).tolist():
+            low = bisect_left(keys, self.first_portfolio[chunk].tobytes())
+            high = bisect_right(keys, self.last_portfolio[chunk].tobytes())
+            if low < high:
+                begin, end = np.searchsorted(portfolio, (low, high))
+                inside = last[begin:end] >= self.first[chunk]
+                inside &= first[begin:end] <= self.last[chunk]
+                yield chunk, begin + np.flatnonzero(inside)
 
 
 _RUN_CHUNKS: Final = """
@@ -516,6 +526,14 @@ class ChangedCloses(Frame):
     day: Int32
     until: Int32  # day of its next close, or after a split; `OPEN` without one
     changed: Int64  # microseconds since 1970
+
+    def of(self, names: Sequence[str], symbols: Sequence[str]) -> Self:
+        """Return those of some ``symbols`` by their rows; so far they are by those of ``names``."""
+        place = {name: row for row, name in enumerate(symbols)}
+        own = np.array([place.get(name, -1) for name in names], dtype=np.int64)[self.symbol]
+        order = np.lexsort((self.day, own))
+        order = order[own[order] >= 0]
+        return replace(self.take(order), symbol=own[order])
 
 
 _CHANGED_SINCE: Final = """
