@@ -170,6 +170,15 @@ async def test_a_failing_chunk_is_undone_and_a_second_run_finishes(
     assert {at: stored[at] for at in committed} == committed  # ids and created_at too
 
 
+async def test_a_run_that_failed_leaves_its_task_as_it_was(filled: str) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    for portfolio in IN_ORDER[:2]:
+        async with refused(filled, portfolio):
+            await run(filled)
+        assert task.cancelling() == 0  # else what follows in it ends as if it were cancelled
+
+
 async def test_of_chunks_side_by_side_each_is_done_or_undone(filled: str) -> None:
     async with refused(filled, IN_ORDER[2]):
         await run(filled, settings=Settings(chunk_size=1, connections=6))

@@ -42,7 +42,7 @@ from batchcore.run.plan import sessions_behind
 from batchcore.run.prepare import inspected, last_closed, load_prices_beside, prepare
 from batchcore.run.request import Request, requested
 from batchcore.run.result import FAILED, BatchResult, keep_with, status_counts
-from batchcore.run.tasks import first_error, raising_first
+from batchcore.run.tasks import first_error, raising_first, task_group
 from batchcore.run.writing import stale_snapshot_advice
 from batchcore.sources.host import Selection
 from batchcore.sources.portfolios import lock_portfolios
@@ -176,7 +176,7 @@ class Run:
             raise
 
     async def _run_ticking(self) -> BatchResult:
-        async with asyncio.TaskGroup() as tasks:
+        async with task_group() as tasks:
             clock = tasks.create_task(self._tick_forever())
             result = await self._run()
             clock.cancel()
@@ -247,7 +247,7 @@ class Run:
             self.request = with_original_dates(self.request, lease)
             if lease.attempt > 1:
                 log.info("run=%s attempt=%s resumed=true", lease.run_id, lease.attempt)
-            async with asyncio.TaskGroup() as tasks:
+            async with task_group() as tasks:
                 beats = tasks.create_task(holder.beat(self._database, lease, self._waits))
                 work = await self._on_snapshot(first, lanes, catalog)
                 beats.cancel()
@@ -362,7 +362,7 @@ class Run:
                 await first.set_phase(LEDGER)
                 committed = await self._ledger.committed(first, lease.run_id)
                 self.request = replace(self.request, committed=committed)
-            async with asyncio.TaskGroup() as tasks:
+            async with task_group() as tasks:
                 prices, planned = None, asyncio.get_running_loop().create_future()
                 request = self.request
                 if exported is not None and request.wanted is None and not request.only_rewrites:

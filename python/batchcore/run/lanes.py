@@ -20,6 +20,7 @@ from batchcore.run.result import (
     cache_stats,
     joined_differences,
 )
+from batchcore.run.tasks import task_group
 from batchcore.run.writing import ChunkWriter
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class ChunkPipeline:
         # This bounds the memory. Prices are loaded while the first chunks load.
         chunks, prices = iter(self.policy.chunks), self._prices
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with task_group() as tasks:
                 if prices is None:
                     prices = tasks.create_task(load_prices(readers, self.policy))
                 working = [

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 
     from batchcore.options import Progress
 
@@ -19,11 +21,29 @@ End = TypeVar("End")
 log: Final = logging.getLogger("batchcore")
 
 
+@contextlib.asynccontextmanager
+async def task_group() -> AsyncIterator[asyncio.TaskGroup]:
+    """Wait for tasks like an `asyncio.TaskGroup`, and leave `cancelling` of its own task at that.
+
+    Before Python 3.13, a task that fails while its group waits counts as a cancellation for ever,
+    and calls that follow in the task of the caller would end as if they had been cancelled.
+    """
+    own = asyncio.current_task()
+    before = own.cancelling() if own else 0
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            yield tasks
+    except BaseExceptionGroup:
+        if own and sys.version_info < (3, 13) and own.cancelling() > before:
+            own.uncancel()
+        raise
+
+
 async def together(*works: Coroutine[Any, Any, None]) -> None:
     """Do all tasks side by side; raise the error that stopped them itself, not as a group."""
 
     async def grouped() -> None:
-        async with asyncio.TaskGroup() as tasks:
+        async with task_group() as tasks:
             for work in works:
                 tasks.create_task(work)
 
@@ -68,7 +88,7 @@ async def each(
             seen.add(str(error))
             log.log(level, "%s=%s error=%r", what, name, str(error))
 
-    async with asyncio.TaskGroup() as tasks:
+    async with task_group() as tasks:
         for name in given:
             tasks.create_task(attempt(name))
     for end in ends.values():
