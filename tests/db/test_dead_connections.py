@@ -257,6 +257,27 @@ async def test_a_frozen_client_is_told_that_the_server_has_ended_its_connection(
         assert session.is_gone
 
 
+@pytest.mark.parametrize(
+    ("kind", "work"),
+    [
+        ("pool", lambda session: asyncio.sleep(0, session.settings)),
+        ("pool", lambda session: asyncio.sleep(0, session.server_version)),
+        ("pool", lambda session: session.fetch("SELECT 1")),
+        ("url", lambda session: session.fetch("SELECT 1")),
+        ("engine", lambda session: session.execute("SELECT 1")),
+    ],
+    ids=["settings of a pool", "version of a pool", "fetch of a pool", "fetch", "execute"],
+)
+async def test_a_connection_that_was_lost_before_a_call_is_told_as_such(
+    same_host: str, kind: str, work: Callable[[Session], Awaitable[object]]
+) -> None:
+    async with caller(same_host, kind) as given, Database(given.db).writing("load") as session:
+        session.raw.terminate()  # upon which a pool takes it back
+        with pytest.raises(DatabaseError, match=errors.ENDED) as caught:
+            await work(session)
+    assert is_connection_lost(caught.value)
+
+
 async def test_after_a_run_that_was_frozen_in_a_transaction_the_next_one_finishes(
     same_host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,6 +313,11 @@ async def test_after_a_run_that_was_frozen_in_a_transaction_the_next_one_finishe
         (
             asyncpg.ReadOnlySQLTransactionError,
             "cannot execute LOCK TABLE in a read-only transaction",
+            errors.READ_ONLY,
+        ),
+        (
+            asyncpg.ReadOnlySQLTransactionError,
+            "cannot execute SELECT FOR NO KEY UPDATE in a read-only transaction",
             errors.READ_ONLY,
         ),
         (asyncpg.TooManyConnectionsError, "sorry, too many clients already", errors.TOO_MANY),

@@ -147,6 +147,9 @@ def _driver_cause(error: Exception) -> BaseException | None:
 
 ENDED: Final = "the server ended the connection between two statements; its log says why"
 
+_GONE: Final = re.compile(r"connection (is closed|has been released)")
+"""What the driver says of a connection that was lost before a call, a pool's or not."""
+
 POOLED: Final = (
     "a pooler that hands connections on by transaction, such as PgBouncer, keeps no prepared"
     " statements: set statement_cache_size=0 on an asyncpg.Pool; on an SQLAlchemy engine also"
@@ -159,8 +162,8 @@ NOT_TAKEN: Final = (
 )
 
 READ_ONLY: Final = (
-    "the caller has begun it so, or default_transaction_read_only is on for this database or role;"
-    " turn that off for the role that runs batchcore"
+    "the caller has begun it so, the server is a standby, or default_transaction_read_only is on"
+    " for this database or role; turn that off for the role that runs batchcore"
 )
 
 STANDBY: Final = (
@@ -216,6 +219,8 @@ def database_error(error: BaseException) -> DatabaseError:
         ended = "another operation (2) is in progress" in text
         text = ENDED if ended else f"the connection is broken: {text}"
         return DatabaseError(text, "08006")  # connection_failure
+    if isinstance(error, asyncpg.InterfaceError) and _GONE.search(text):
+        return DatabaseError(ENDED, "08006")
     for states, words, advice in _ADVICE:
         if (not states or sqlstate in states) and words in text:
             text = f"{text.partition(' HINT:')[0]}: {advice}"

@@ -120,13 +120,19 @@ class Session:
     @property
     def has_encoding(self) -> bool:
         """Whether texts of the database are of a known encoding; in SQL_ASCII they are bytes."""
-        settings: asyncpg.ServerSettings = self.raw.get_settings()
-        return bool(settings.server_encoding != "SQL_ASCII")
+        return bool(self.settings.server_encoding != "SQL_ASCII")
+
+    @property
+    def settings(self) -> asyncpg.ServerSettings:
+        """The settings that the server reports."""
+        with driver_errors():  # a pool takes back a lost connection by itself
+            return self.raw.get_settings()
 
     @property
     def server_version(self) -> tuple[int, ...]:
         """The version of the server, the major one first."""
-        version: tuple[int, ...] = self.raw.get_server_version()
+        with driver_errors():
+            version: tuple[int, ...] = self.raw.get_server_version()
         return version
 
     @property
@@ -398,7 +404,7 @@ def _texts_as_utf8(session: Session) -> list[str]:
 
 
 def _client_encoding(session: Session) -> str:
-    encoding: str = session.raw.get_settings().client_encoding
+    encoding: str = session.settings.client_encoding
     return encoding.strip("'")  # PgBouncer reports it in the quotes in which asyncpg sends it
 
 
