@@ -398,6 +398,24 @@ async def test_what_is_no_server_with_tls_is_told(answer: bytes) -> None:
             assert f'connection to server at "127.0.0.1", port {port} failed: ' in str(found)
 
 
+@pytest.mark.parametrize("sqlstate", ["28P01", "3D000", "53300"])
+async def test_a_server_without_tls_is_heard(sqlstate: str) -> None:
+    said = f"SFATAL\0VFATAL\0C{sqlstate}\0Mnot today\0\0".encode()
+
+    async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asks_for_tls = (await reader.read(1 << 10)).endswith(b"\x04\xd2\x16\x2f")
+        writer.write(b"N" if asks_for_tls else b"E" + (len(said) + 4).to_bytes(4, "big") + said)
+        writer.close()
+
+    async with await asyncio.start_server(answers, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        found = await error(f"postgresql://a:b@127.0.0.1:{port}/c")
+    assert found.sqlstate == sqlstate
+    where = f'connection to server at "127.0.0.1", port {port} failed: '
+    assert str(found).startswith(f"{where}not today")
+    assert str(found).count(where) == 1
+
+
 async def test_a_server_that_is_silent_is_told_and_the_next_one_tried(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

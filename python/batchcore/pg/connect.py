@@ -113,6 +113,8 @@ class Connector:
                     return await self._attempt(host, address, target, tls)
             except DatabaseError as error:
                 cause = error.__cause__
+                if type(cause) is ConnectionError and tls is not attempts[-1]:
+                    continue  # a server without TLS
                 is_other = isinstance(cause, asyncpg.TargetServerAttributeNotMatched)
                 said = _at(host, DatabaseError(_ANOTHER) if is_other else error)
                 if is_other or _is_elsewhere(cause) or error.sqlstate == _CANNOT_CONNECT_NOW:
