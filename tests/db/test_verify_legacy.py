@@ -404,6 +404,13 @@ async def test_what_was_changed_is_found(same_host: str, case: Tampering) -> Non
     await case.assert_found(partial(verify, same_host), USUAL)
 
 
+@pytest.mark.parametrize("column", ["daily_pnl", "cumulative_pnl", "daily_realized_pnl"])
+async def test_one_wrong_amount_of_a_first_row_is_found(same_host: str, column: str) -> None:
+    await kept(same_host, replace(HOUSEHOLD, equity_balance=Decimal(1000), snapshots=()))
+    async with audit.changed(same_host, column, "7", snapshot(5)):
+        assert wrong(await both(verify, same_host)) == {column: 1}
+
+
 # What a row goes on from.
 
 
