@@ -451,6 +451,24 @@ async def test_a_deleted_snapshot_in_the_middle_is_a_missing_run(same_host: str)
     assert (await both(verify, same_host)).causes == {"unknown": 1}
 
 
+@pytest.mark.parametrize(
+    ("column", "cause"),
+    [("num_positions", "unknown"), ("long_value", "unknown"), ("cumulative_pnl", "missing_run")],
+)
+async def test_a_missing_run_explains_only_what_depends_on_the_row_before(
+    same_host: str, column: str, cause: str
+) -> None:
+    await plain(same_host)
+    right = "daily_pnl = 20, daily_return = 20 / (equity_balance - 20)"
+    await execute(
+        same_host,
+        f"DELETE FROM portfolio_snapshots WHERE {snapshot(D2)}",  # noqa: S608
+        tampered(D3, f"{right}, {column} = 9"),
+    )
+    result = await both(verify, same_host)
+    assert (wrong(result), result.causes) == ({column: 1}, {cause: 1})
+
+
 async def test_flows_events_and_positions_changed_since_are_guessed(same_host: str) -> None:
     await plain(same_host, 4)
     p2, p3 = database.key("p2"), database.key("p3")

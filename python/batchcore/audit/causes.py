@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from batchcore.audit.compare import ALL_COLUMNS, FLOW_COLUMNS, in_any
+from batchcore.audit.compare import ALL_COLUMNS, FLOW_COLUMNS, PNL_COLUMNS, in_any
 from batchcore.calendar import FIRST_DATE, LAST_DATE
 from batchcore.frames import day_keys
 from batchcore.schema import COUNT_COLUMNS
@@ -47,10 +47,12 @@ CAUSES: Final = (
 
 _BY_LOTS: Final = tuple(name for name in ALL_COLUMNS if name not in {*FLOW_COLUMNS, *EMPTY})
 _BY_CLOSES: Final = tuple(name for name in _BY_LOTS if name not in {*COUNT_COLUMNS, *GREEKS})
+_BY_FLOWS: Final = (*FLOW_COLUMNS, "equity_balance", "total_value", "cash_value", *ANALYTIC)
 _COLUMNS_BY_CAUSE: Final = {
+    "missing_run": (*PNL_COLUMNS, *_BY_FLOWS),
     "price_changed": _BY_CLOSES,
     "rate_changed": _BY_CLOSES,
-    "flow_changed": (*FLOW_COLUMNS, "equity_balance", "total_value", "cash_value", *ANALYTIC),
+    "flow_changed": _BY_FLOWS,
 }
 """Columns that depend on the facts of a cause, if not those of lots."""
 
@@ -154,7 +156,7 @@ def causes_of(
         "rate_changed": rate_changed,
         **{name: changed(kind) for name, kind in FACT_CAUSES.items()},
     }
-    for name in CAUSES[1:-1]:
+    for name in CAUSES[:-1]:
         holds[name] &= in_any(wrong, _COLUMNS_BY_CAUSE.get(name, _BY_LOTS))
     found = np.full(len(day), CAUSES.index("unknown"), dtype=np.uint8)
     for name, rows in reversed(holds.items()):
