@@ -171,7 +171,7 @@ class Night:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """A stored snapshot of a portfolio; amounts as stored, None where they are NULL."""
+    """A stored snapshot of a portfolio; amounts as stored, None where they are no numbers."""
 
     session: dt.date
     equity: Decimal
@@ -179,9 +179,9 @@ class Point:
     flow: Decimal | None  # contributions less withdrawals since the previous snapshot
     cumulative: Decimal | None  # P&L since the first snapshot
     realized: Decimal | None  # part of `cumulative`
-    long: Decimal
-    short: Decimal  # not above 0
-    net: Decimal
+    long: Decimal | None
+    short: Decimal | None  # not above 0
+    net: Decimal | None
     twr: Decimal | None = None
     """Return since the first point, without flows (W2); None if a session since then has no return,
     or no snapshot."""

@@ -51,6 +51,12 @@ LARGEST: Final = 15
 DIGITS: Final = 28
 """Of shares."""
 
+AMOUNTS: Final = (
+    *("equity", "pnl", "flow", "cumulative", "realized"),
+    *("long", "short", "net", "top_3", "top_10"),
+)
+"""Columns of a point that are shown as stored."""
+
 
 async def load_portfolio_page(
     db: object,
@@ -187,10 +193,7 @@ def points_of(
                 session=calendars.date_of(int(row["day"])),
                 twr=twr,
                 fall=fall,
-                **{name: row[name] for name in ("equity", "pnl", "flow", "cumulative", "realized")},
-                **{name: row[name] or none for name in ("long", "short", "net")},
-                top_3=row["top_3"],
-                top_10=row["top_10"],
+                **{name: row[name] for name in AMOUNTS},
             )
         )
     return tuple(points)
@@ -224,8 +227,13 @@ def sectors_of(
         if day <= last and row["sectors"]:
             found = json.loads(row["sectors"], parse_float=Decimal, parse_int=Decimal)
             if isinstance(found, dict) and found:
-                return day, {name: one for name, one in found.items() if isinstance(one, Decimal)}
+                return day, {name: one for name, one in found.items() if _is_share(one)}
     return None, {}
+
+
+def _is_share(value: object) -> bool:
+    """Return whether a value of JSON is a number that a page has room for."""
+    return isinstance(value, Decimal) and value.adjusted() < DIGITS
 
 
 def beside(shares: Mapping[str, Decimal], weights: Mapping[str, float]) -> tuple[Share, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import calendar
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 from batchcore.pages import texts
@@ -242,12 +243,11 @@ def exposures(page: PortfolioPage) -> Chart:
         numbered(canvas, "y", texts.short_money)
 
     last = points[-1]
-    share = (
-        f", {texts.percent(last.net / last.equity, decimals=0)} of the equity"
-        if last.equity > 0
-        else ""
-    )
-    title = f"Net exposure was {texts.short_money(last.net)} {page.currency}{share}"
+    title = "Net exposure is not a finite number"
+    if last.net is not None:
+        title = f"Net exposure was {texts.short_money(last.net)} {page.currency}"
+        if last.equity > 0:
+            title += f", {texts.percent(last.net / last.equity, decimals=0)} of the equity"
     numbers = table(
         reversed(_listed(points)),
         Column("session", lambda point: point.session.isoformat(), "text"),
@@ -322,13 +322,13 @@ def _shares(name: str, title: str, note: str, what: str, shares: Sequence[Share]
 def _line(
     canvas: Canvas,
     points: Sequence[Point],
-    value: Callable[[Point], Decimal],
+    value: Callable[[Point], Decimal | None],
     role: str,
     width: float = 1.6,
 ) -> None:
     days = [point.session for point in points]
     marker = "o" if len(days) == 1 else ""
-    values = [float(value(point)) for point in points]
+    values = [math.nan if (own := value(point)) is None else float(own) for point in points]
     canvas.axes.plot(days, values, color=COLOURS[role], linewidth=width, marker=marker)
 
 

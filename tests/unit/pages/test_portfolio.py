@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -11,12 +12,12 @@ import pytest
 from batchcore import calendar
 from batchcore.calendar import day_of
 from batchcore.frames import Flows
-from batchcore.pages import portfolio
+from batchcore.pages import portfolio, portfolio_charts, texts
 from batchcore.pages.contents import Point, Share
 from batchcore.pages.growth import Growth
 from batchcore.returns.chunk import chain_of
 from batchcore.sources.snapshots import ChainRows
-from support import build
+from support import build, pages
 
 JAN_2 = dt.date(2025, 1, 2)
 
@@ -86,7 +87,7 @@ def test_returns_are_the_pnl_of_the_equity_before_compounded() -> None:
     )
     # 0.968 and 1.089 by the peak of 1.21.
     assert [point.fall for point in points] == numbers("0", "0", "0", "-0.2", "-0.1", "0")
-    assert points[0].short == 0
+    assert points[0].short is None
 
 
 def test_since_a_session_returns_begin_anew() -> None:
@@ -151,6 +152,24 @@ def test_what_is_no_finite_number_is_none() -> None:
     found = portfolio.finite(row(JAN_2, "1.00", "NaN", **odd))
     assert (found["flow"], found["cumulative"], found["pnl"]) == (None, None, None)
     assert (found["equity"], found["sectors"], found["day"]) == (1, "{}", day_of(JAN_2))
+
+
+def test_exposures_that_are_no_numbers_are_not_0() -> None:
+    odd = row(JAN_2, "1.00", "0.00", long=None, short=Decimal("-2.00"), net=Decimal("NaN"))
+    (point,) = points_of([portfolio.finite(odd)])
+    assert (point.long, point.short, point.net) == (None, -2, None)
+    chart = portfolio_charts.exposures(replace(pages.portfolio(2), points=(point,)))
+    assert chart.title == "Net exposure is not a finite number"
+    assert [cell.text for cell in chart.table.rows[0]] == [
+        *("2025-01-02", texts.NOTHING, f"{texts.MINUS}2.00", texts.NOTHING)
+    ]
+
+
+@pytest.mark.parametrize("weight", ["1e400", "-1E+29", "1e999999"])
+def test_a_stored_sector_weight_without_any_sense_is_left_out(weight: str) -> None:
+    sectors = f'{{"Energy": 0.25, "Utilities": {weight}}}'
+    _, found = portfolio.sectors_of([row(JAN_2, "1.00", "0.00", sectors=sectors)], JAN_2)
+    assert found == {"Energy": Decimal("0.25")}
 
 
 NO_FALL = {
