@@ -12,6 +12,7 @@ from batchcore import reference as ref
 from batchcore.calendar import date_of
 from batchcore.config import Settings
 from batchcore.errors import ConfigError, CoverageError, SnapshotExistsError
+from batchcore.pages.contents import NOT_HELD
 from batchcore.pages.night import load_night
 from batchcore.pages.portfolio import load_portfolio_page
 from batchcore.pages.render import night_page, portfolio_page
@@ -256,6 +257,24 @@ async def test_symbols_count_as_held_while_they_are(same_host: str) -> None:
     night = await load_night(same_host)
     # SOLD was closed before all of the sessions shown, and nobody publishes closes of OWN.
     assert (night.marks.held, night.marks.lacking) == (2, 2)
+
+
+async def test_a_position_without_a_lot_holds_no_symbol(same_host: str) -> None:
+    first, last = DAYS[0] - 9, DAYS[-1]
+    own = ref.Position("A", "LONG", Decimal(1), Decimal(1), first)
+    held = (
+        replace(own, symbol="B", entry_day=last),
+        replace(own, symbol="B", quantity=Decimal(0)),  # closed, without an event
+        replace(own, symbol="NONE", quantity=Decimal(0)),
+        replace(own, symbol="EXITED", exit_day=first, exit_price=Decimal(1)),
+        own,
+    )
+    portfolio = ref.Portfolio("p0", Decimal(100), held)
+    await database.fill(same_host, database.Host((portfolio,), (("A", last, Decimal(5)),)))
+    await run(same_host, settings=Settings(min_coverage=0.0))
+    marks = (await load_night(same_host)).marks
+    assert (marks.held, marks.symbols) == (2, ("A", "B"))
+    assert [int((row != NOT_HELD).sum()) for row in marks.marks] == [9 + len(DAYS), 1]
 
 
 async def test_a_night_whose_prices_have_not_arrived(same_host: str) -> None:

@@ -1507,7 +1507,7 @@ ORDER BY portfolio_id, name, chunk;
 
 -- the page of a night
 COPY (
-SELECT h.symbol, min(h.start), max(COALESCE(h.last, h.start))
+SELECT h.symbol, min(h.start), max(h.last)
 FROM (SELECT p."symbol", p."entry_date", GREATEST(CASE WHEN p."quantity" > 0 OR p."quantity" < 0
     THEN COALESCE(p."exit_date", CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END, 'infinity') END, events.last) FROM "public"."positions" AS p
 LEFT JOIN (SELECT e."position_id", max(e."trade_date") FROM "public"."position_realized_events" AS e
@@ -1520,7 +1520,7 @@ WHERE p."deleted_at" IS NULL AND true
     AND isfinite(p."entry_date") AND isfinite(p."exit_date") IS NOT FALSE
     AND isfinite(CASE WHEN p."position_type"::text IN ('LC', 'LP', 'SC', 'SP') THEN p."expiration_date" END) IS NOT FALSE
     AND (p."exit_date" IS NULL OR (p."exit_price" < 'Infinity'::numeric AND p."exit_price" > '-Infinity'::numeric) IS NOT FALSE)
-    AND upper(btrim(p."investment_class"::text COLLATE "C", ' ')) IS DISTINCT FROM 'PRIVATE') AS h(symbol, start, last) GROUP BY h.symbol
+    AND upper(btrim(p."investment_class"::text COLLATE "C", ' ')) IS DISTINCT FROM 'PRIVATE') AS h(symbol, start, last) WHERE h.last > h.start GROUP BY h.symbol
 ) TO STDOUT (FORMAT binary);
 
 -- the page of a night

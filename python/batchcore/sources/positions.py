@@ -179,15 +179,18 @@ class HeldSymbols(Frame):
 
 
 _HELD_SYMBOLS: Final = """
-SELECT h.symbol, min(h.start), max(COALESCE(h.last, h.start))
-FROM ({held}) AS h(symbol, start, last) GROUP BY h.symbol
+SELECT h.symbol, min(h.start), max(h.last)
+FROM ({held}) AS h(symbol, start, last) WHERE h.last > h.start GROUP BY h.symbol
 """
 
 
 def select_held_symbols(
     catalog: Catalog, selection: Selection, spellings: Iterable[str]
 ) -> Query[HeldSymbols]:
-    """Return from when to when each of some symbols is held, as `select_held` has positions."""
+    """Return from when to when each of some symbols is held, as `select_held` has positions.
+
+    A position without a lot, or whose lots end on its entry, is never held.
+    """
     read = ("p.symbol, p.entry_date start", Column("end", Kind.DATE, END))
     holes = {**ends(catalog), "selection": selection, "spellings": spellings}
     held = select(catalog, "held_symbols", _held_symbols, read, _HELD, **holes)
