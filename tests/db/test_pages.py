@@ -259,7 +259,9 @@ async def test_symbols_count_as_held_while_they_are(same_host: str) -> None:
     assert (night.marks.held, night.marks.lacking) == (2, 2)
 
 
-async def test_a_position_without_a_lot_holds_no_symbol(same_host: str) -> None:
+async def test_positions_without_a_lot_or_of_deleted_portfolios_hold_no_symbol(
+    same_host: str,
+) -> None:
     first, last = DAYS[0] - 9, DAYS[-1]
     own = ref.Position("A", "LONG", Decimal(1), Decimal(1), first)
     held = (
@@ -270,7 +272,10 @@ async def test_a_position_without_a_lot_holds_no_symbol(same_host: str) -> None:
         own,
     )
     portfolio = ref.Portfolio("p0", Decimal(100), held)
-    await database.fill(same_host, database.Host((portfolio,), (("A", last, Decimal(5)),)))
+    gone = replace(portfolio, id="p1", positions=(replace(own, symbol="B"),))
+    await database.fill(same_host, database.Host((portfolio, gone), (("A", last, Decimal(5)),)))
+    deleted = f"UPDATE portfolios SET deleted_at = now() WHERE id = '{database.key('p1')}'"  # noqa: S608
+    await database.execute(same_host, deleted)
     await run(same_host, settings=Settings(min_coverage=0.0))
     marks = (await load_night(same_host)).marks
     assert (marks.held, marks.symbols) == (2, ("A", "B"))

@@ -1513,7 +1513,7 @@ FROM (SELECT p."symbol", p."entry_date", GREATEST(CASE WHEN p."quantity" > 0 OR 
 LEFT JOIN (SELECT e."position_id", max(e."trade_date") FROM "public"."position_realized_events" AS e
 WHERE isfinite(e."trade_date") AND e."quantity_closed" > 0 AND e."quantity_closed" < 'Infinity'::numeric AND e."quantity_closed" > '-Infinity'::numeric
 GROUP BY e."position_id") AS events(id, last) ON events.id = p."id"
-WHERE p."deleted_at" IS NULL AND true
+WHERE p."deleted_at" IS NULL AND p."portfolio_id" IN (SELECT o."id" FROM "public"."portfolios" AS o WHERE o."deleted_at" IS NULL)
     AND p."symbol" = ANY('<texts>')
     AND p."position_type"::text IN ('LC', 'LP', 'SC', 'SP', 'LONG', 'SHORT')
     AND p."quantity" < 'Infinity'::numeric AND p."quantity" > '-Infinity'::numeric AND p."entry_price" < 'Infinity'::numeric AND p."entry_price" > '-Infinity'::numeric AND NOT (p."entry_price" < 0)

@@ -148,7 +148,7 @@ class Held(Frame):
 _HELD: Final = """
 SELECT {columns} FROM {p}
 LEFT JOIN ({last_events}) AS events(id, last) ON events.id = {p.id}
-WHERE {p.deleted_at} IS NULL AND {selection:{p.portfolio_id}}
+WHERE {p.deleted_at} IS NULL AND {owned}
     AND {p.symbol} = ANY({spellings:texts})
     AND {p.position_type}::text IN ('LC', 'LP', 'SC', 'SP', 'LONG', 'SHORT')
     AND {p.quantity:readable} AND {p.entry_price:readable} AND NOT ({p.entry_price:below_zero})
@@ -166,7 +166,8 @@ def select_held(catalog: Catalog, selection: Selection, spellings: Iterable[str]
     """
     last_event = Column("last_event", Kind.DATE, "events.last")
     read = ("p.portfolio_id, p.symbol, p.entry_date start", Column("end", Kind.DATE, END))
-    holes = {**ends(catalog), "selection": selection, "spellings": spellings}
+    owned = part(catalog, "{selection:{p.portfolio_id}}", selection=selection)
+    holes = {**ends(catalog), "owned": owned, "spellings": spellings}
     return select(catalog, "held", _held, (*read, last_event), _HELD, **holes)
 
 
@@ -192,7 +193,8 @@ def select_held_symbols(
     A position without a lot, or whose lots end on its entry, is never held.
     """
     read = ("p.symbol, p.entry_date start", Column("end", Kind.DATE, END))
-    holes = {**ends(catalog), "selection": selection, "spellings": spellings}
+    owned = selection.owned(catalog, part(catalog, "{p.portfolio_id}"))
+    holes = {**ends(catalog), "owned": owned, "spellings": spellings}
     held = select(catalog, "held_symbols", _held_symbols, read, _HELD, **holes)
     return replace(held, sql=compose(_HELD_SYMBOLS, held=Sql(held.sql)))
 
