@@ -570,3 +570,36 @@ async def test_legacy_explains_position_by_position(same_host: str) -> None:
     assert (whole.equity_before, whole.equity, whole.previous) == (1000, 1015, D5)
     assert [(flow.date, flow.amount) for flow in whole.flows] == [(D7, 5)]
     assert whole.unbalanced == ()
+
+
+@pytest.mark.parametrize(
+    ("days", "again", "explained"),
+    [
+        ((D6, D5), (D6,), (D6, D5, 4)),  # no row existed when that of the 6th was written
+        ((D5, D7, D6), (D7,), (D7, D6, 4)),  # that of the 5th did
+        ((D7, D6, D5), (D5, D6, D7), (D7, D6, 4)),
+    ],
+)
+async def test_legacy_explains_rows_that_were_run_again(
+    same_host: str,
+    days: tuple[dt.date, ...],
+    again: tuple[dt.date, ...],
+    explained: tuple[dt.date, dt.date, int],
+) -> None:
+    own = worked_legacy.position(quantity="2")
+    one = legacy.Portfolio("p", Decimal(1000), (own,))
+    prices = tuple(price("AAA", day, close) for day, close in ((5, "10"), (6, "12"), (7, "14")))
+    run = Run((one,), prices, (jan(5), jan(6), jan(7)), today=jan(60))
+    await legacy_host.fill(same_host, run)
+    options: dict[str, Any] = {"policy": "legacy", "settings": Settings(today=date_of(jan(60)))}
+    for day in days:
+        await batchcore.run_batch(same_host, day, day, **options)
+    for day in again:
+        await batchcore.run_batch(same_host, day, day, on_existing="replace", **options)
+    session, previous, pnl = explained
+    found = await batchcore.explain(same_host, [P], session, policy="legacy")
+    assert (found.explained, found.daily_pnl, found.previous) == (True, pnl, previous)
+    assert found.equity_before + found.daily_pnl == found.equity
+    assert found.unbalanced == ()
+    every = await batchcore.explain(same_host, session=session, by="symbol", policy="legacy")
+    assert (every.explained, every.computed_pnl) == (True, pnl)

@@ -211,12 +211,12 @@ WHERE o."deleted_at" IS NULL
 COPY (
 SELECT s."portfolio_id", s."snapshot_date", (s."is_complete") IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at")
         THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
-    WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."daily_pnl"::numeric FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
+    WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."daily_pnl"::numeric, s."daily_realized_pnl"::numeric FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
 UNION ALL
 SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
     SELECT s."portfolio_id", s."snapshot_date", (s."is_complete") IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at")
         THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
-    WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."daily_pnl"::numeric FROM "public"."portfolio_snapshots" AS s
+    WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."daily_pnl"::numeric, s."daily_realized_pnl"::numeric FROM "public"."portfolio_snapshots" AS s
     WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND isfinite(s."snapshot_date") AND s."snapshot_date" >= COALESCE((
         SELECT s."snapshot_date" FROM "public"."portfolio_snapshots" AS s
         WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date

@@ -34,7 +34,7 @@ class ChainRows:
         """Take all stored rows, the explained ones among them, and the flows of their days."""
         self._policy, self._stored, self._rows = policy, stored, rows
         self._candidates = policy.previous(stored)
-        self._before = self._candidates[0][rows]
+        self._before = np.array([self._row_before(row) for row in rows.tolist()], dtype=np.int64)
         self.chains = Links.stored(stored, rows, self._before)
         self._every = range(len(rows))
         self._flows = [
@@ -44,6 +44,17 @@ class ChainRows:
         # A range that begins with a baseline continues from it (X4).
         self._explained = range(1 if begins and len(rows) > 1 else 0, len(rows))
         self.has_contributions = not begins or len(rows) > 1
+
+    def _row_before(self, row: int) -> int:
+        """Return the first candidate from which a row adds up, else the first of all."""
+        pnl, flow, equity = self._summands(row)
+        before = [int(rows[row]) for rows in self._candidates]
+        return next((one for one in before if self._adds_up(one, pnl, flow, equity)), before[0])
+
+    def _summands(self, row: int) -> tuple[Cell, Cell, Cell]:
+        names = ("daily_pnl", "daily_capital_flow", "equity_balance")
+        pnl, flow, equity = (self._cell(name, row) for name in names)
+        return pnl, flow, equity
 
     def _counts(self, day: int, rows: range) -> bool:
         """Return whether a flow of a day counts in one of some rows (S7, L18)."""
@@ -100,19 +111,16 @@ class ChainRows:
         return [day for day in sessions if day not in there]
 
     def _unbalanced(self, at: int) -> UnbalancedRow | None:
-        row = int(self._rows[at])
-        pnl, flow, equity = (
-            self._cell(name, row) for name in ("daily_pnl", "daily_capital_flow", "equity_balance")
-        )
+        row, before = int(self._rows[at]), int(self._before[at])
+        pnl, flow, equity = self._summands(row)
         own = range(at, at + 1)
         counting = (amount for day, amount in self._flows if self._counts(day, own))
         flows = total(counting) or Decimal(0)
-        before = [int(rows[row]) for rows in self._candidates]
-        if flow == r2(flows) and any(self._adds_up(one, pnl, flow, equity) for one in before):
+        if flow == r2(flows) and self._adds_up(before, pnl, flow, equity):
             return None
         return UnbalancedRow(
             session=calendars.date_of(int(self._stored.day[row])),
-            equity_before=None if before[0] < 0 else self._cell("equity_balance", before[0]),
+            equity_before=None if before < 0 else self._cell("equity_balance", before),
             daily_pnl=pnl,
             daily_capital_flow=flow,
             flows=trimmed(flows),

@@ -350,7 +350,7 @@ class Explainer:
             async with readers.lend("explain") as session:
                 ids, selection = self._ranges.id[chunk.rows], self._selection_of(chunk)
                 ids = np.ascontiguousarray(ids[chunk.works])
-                days, read = (self._first, self._last), ("daily_pnl",)
+                days, read = (self._first, self._last), self._policy.of_pnl
                 query = stores.select_stored(self._policy.source, selection, days, read, ids)
                 stored = await load(session, query)
                 positions = await load(session, self._policy.select_positions(selection))

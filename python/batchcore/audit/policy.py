@@ -75,6 +75,7 @@ class PolicyAudit(abc.ABC):
     computed: ClassVar[tuple[str, ...]]  # columns of native rows
     has_shares: ClassVar[bool] = False  # whether `sector_exposure` is another one
     of_first_row: ClassVar[tuple[str, ...]]  # columns whose value in a first row is certain
+    of_pnl: ClassVar[tuple[str, ...]] = ("daily_pnl",)  # columns that an explanation reads
     sums: ClassVar[tuple[str, ...]]  # amounts that are daily and cumulative the same in a first row
     by_chain: ClassVar[tuple[str, ...]]  # columns that depend on the row before, beside the equity
     by_value: ClassVar[tuple[str, ...]]  # columns that depend on the value of PRIVATE lots

@@ -97,6 +97,7 @@ class LegacyAudit(PolicyAudit):
     computed: ClassVar = (*RULE_COLUMNS, *_NATIVE[1:], *_NEVER_FILLED)
     has_shares: ClassVar = True
     of_first_row: ClassVar = ("daily_pnl",)
+    of_pnl: ClassVar = ("daily_pnl", "daily_realized_pnl")
     sums: ClassVar = ("pnl", "realized_pnl", "capital_flow")
     by_chain: ClassVar = BY_CHAIN
     by_value: ClassVar = compare.EXPOSURES
@@ -139,10 +140,14 @@ class LegacyAudit(PolicyAudit):
     def previous(self, stored: StoredRows) -> tuple[Int64, ...]:
         """Return the latest row before each that existed when it was written, and that of today.
 
-        A replaced row keeps the time of its first writing, so this may be too early (L5).
+        A replaced row keeps the time of its first writing, so this may be too early (L5). A row
+        that says what positions earned had one before it (L11).
         """
         every = np.ones(len(stored), dtype=np.bool_)
-        return rows_at_writing(stored), latest_before(stored.portfolio, every)
+        latest, cells = latest_before(stored.portfolio, every), stored.cells
+        earned = compare.differs(cells["daily_pnl"], cells["daily_realized_pnl"])
+        at_writing = rows_at_writing(stored)
+        return np.where((at_writing < 0) & earned, latest, at_writing), at_writing, latest
 
     def current(self, stored: StoredRows) -> Bools:
         """Return which rows have a column of a current day."""
