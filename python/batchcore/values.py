@@ -7,6 +7,7 @@ where a rule rounds.
 from __future__ import annotations
 
 import datetime as dt
+import json
 import re
 from dataclasses import dataclass
 from decimal import (
@@ -21,7 +22,7 @@ from decimal import (
 )
 from fractions import Fraction
 from functools import lru_cache
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from batchcore.errors import InternalError
 from batchcore.units import CENTS, RETURN_SCALE, State
@@ -38,6 +39,7 @@ RETURN_LIMIT: Final = Decimal(100)
 ZERO: Final = Decimal(0)
 ONE: Final = Decimal(1)
 EXACT: Final = Context(prec=160, traps=[Inexact, InvalidOperation, DivisionByZero, Overflow])
+_UNTRAPPED: Final = Context(traps=[])
 
 _EPOCH: Final = dt.date(1970, 1, 1).toordinal()
 _OPTION: Final = re.compile(r"(.+)\d{6}[CP]\d{8}", re.ASCII | re.DOTALL)
@@ -48,6 +50,16 @@ _AS_SPELT: Final = {"GBp": "GBP", "ZAc": "ZAR"}
 _IN_ANY_CASE: Final = {"GBX": "GBP", "ILA": "ILS"}
 _WHOLE_DOUBLES: Final = 2**53
 _T = TypeVar("_T")
+
+
+def parsed_json(text: str) -> Any:  # noqa: ANN401  # whatever JSON there is
+    """Return a JSON value with its numbers as decimals, None for those beyond any decimal."""
+    return json.loads(text, parse_float=_json_number, parse_int=_json_number)
+
+
+def _json_number(text: str) -> Decimal | None:
+    number = Decimal(text, _UNTRAPPED)
+    return number if number.is_finite() else None
 
 
 def r2(value: Decimal) -> Decimal:

@@ -175,7 +175,7 @@ async def test_settings_of_the_caller_are_as_they_were(host: str, kind: str, was
 
 
 async def test_a_transaction_that_the_caller_begins_read_only_is_told(host: str) -> None:
-    told = "in a read-only transaction: the caller has begun it so, or default_transaction_read"
+    told = "in a read-only transaction: the caller has begun it so, the server is a standby, or"
     calculator = batchcore.PnLCalculator()
     async with database.connected(host) as raw:
         for isolation in ("read_committed", "serializable"):

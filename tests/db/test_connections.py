@@ -399,7 +399,8 @@ async def test_what_is_no_server_with_tls_is_told(answer: bytes) -> None:
 
 
 @pytest.mark.parametrize("sqlstate", ["28P01", "3D000", "53300"])
-async def test_a_server_without_tls_is_heard(sqlstate: str) -> None:
+@pytest.mark.parametrize("mode", ["prefer", "allow"])
+async def test_a_server_without_tls_is_heard(sqlstate: str, mode: str) -> None:
     said = f"SFATAL\0VFATAL\0C{sqlstate}\0Mnot today\0\0".encode()
 
     async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -409,7 +410,7 @@ async def test_a_server_without_tls_is_heard(sqlstate: str) -> None:
 
     async with await asyncio.start_server(answers, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        found = await error(f"postgresql://a:b@127.0.0.1:{port}/c")
+        found = await error(f"postgresql://a:b@127.0.0.1:{port}/c?sslmode={mode}")
     assert found.sqlstate == sqlstate
     where = f'connection to server at "127.0.0.1", port {port} failed: '
     assert str(found).startswith(f"{where}not today")

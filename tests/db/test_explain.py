@@ -603,3 +603,40 @@ async def test_legacy_explains_rows_that_were_run_again(
     assert found.unbalanced == ()
     every = await batchcore.explain(same_host, session=session, by="symbol", policy="legacy")
     assert (every.explained, every.computed_pnl) == (True, pnl)
+
+
+async def test_legacy_names_a_row_that_does_not_add_up_from_any_row_before(same_host: str) -> None:
+    own = worked_legacy.position(quantity="2")
+    one = legacy.Portfolio("p", Decimal(1000), (own,))
+    prices = tuple(price("AAA", day, close) for day, close in ((5, "10"), (6, "12"), (7, "14")))
+    run = Run((one,), prices, (jan(5), jan(6), jan(7)), today=jan(60))
+    await legacy_host.fill(same_host, run)
+    options: dict[str, Any] = {"policy": "legacy", "settings": Settings(today=date_of(jan(60)))}
+    for day in (D6, D5):
+        await batchcore.run_batch(same_host, day, day, **options)
+    await batchcore.run_batch(same_host, D6, D6, on_existing="replace", **options)
+    # No row existed when that of the 6th was first written, but it says that it earned 4.
+    more = "UPDATE portfolio_snapshots SET equity_balance = equity_balance + 3"
+    await database.execute(same_host, f"{more} WHERE snapshot_date = '{D5}'")
+    found = await batchcore.explain(same_host, [P], D6, policy="legacy")
+    assert (found.explained, found.computed_pnl, found.previous) == (True, 4, D5)
+    (row,) = found.unbalanced
+    assert (row.session, row.equity_before, row.daily_pnl, row.equity) == (D6, 1003, 4, 1004)
+
+
+async def test_legacy_computes_cells_from_the_row_that_a_row_continues_from(same_host: str) -> None:
+    own = worked_legacy.position(quantity="2")
+    one = legacy.Portfolio("p", Decimal(1000), (own,))
+    prices = tuple(price("AAA", day, close) for day, close in ((5, "10"), (6, "12"), (7, "14")))
+    run = Run((one,), prices, (jan(5), jan(6), jan(7)), today=jan(60))
+    await legacy_host.fill(same_host, run)
+    options: dict[str, Any] = {"policy": "legacy", "settings": Settings(today=date_of(jan(60)))}
+    for day in (D5, D7, D6):
+        await batchcore.run_batch(same_host, day, day, **options)
+    await batchcore.run_batch(same_host, D7, D7, on_existing="replace", **options)
+    await database.execute(same_host, "UPDATE positions SET quantity = 3")
+    found = await batchcore.explain(same_host, [P], D7, policy="legacy")
+    assert (found.previous, found.equity_before) == (D6, 1004)
+    expected = {cell.column: cell.computed for cell in found.cells}
+    assert (expected["daily_pnl"], expected["cumulative_pnl"]) == (6, 10)
+    assert expected["daily_return"] == Decimal("0.005976")

@@ -5,7 +5,7 @@ import hashlib
 import json
 import logging
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
@@ -465,14 +465,8 @@ async def test_a_run_looks_through_the_ledger_once_however_often_it_has_failed(
     plan = await database.fetchval(same_filled, f"EXPLAIN (ANALYZE, FORMAT JSON) {query}")
     loops = [
         int(node["Actual Loops"])
-        for node in nodes_of(json.loads(plan)[0]["Plan"])
+        for node in database.nodes_of(json.loads(plan)[0]["Plan"])
         if node.get("Relation Name") == "batchcore_runs"
     ]
     assert len(loops) >= 2
     assert max(loops) <= 2, plan
-
-
-def nodes_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for below in plan.get("Plans", ()):
-        yield from nodes_of(below)

@@ -337,7 +337,7 @@ def many(server, template: str) -> Iterator[str]:
 async def test_symbols_of_many_positions_are_stepped_through(
     many: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("batchcore.sources.positions.SKIPS", ())  # as if every server did
+    monkeypatch.setattr("batchcore.sources.positions.SKIPS_SINCE", ())  # as if every server did
     async with Reader(many) as (session, catalog):
         everyone = Selection()
         assert steps(catalog, everyone) == 1000
@@ -357,7 +357,7 @@ async def test_more_symbols_than_steps_are_read_after_all(
     many: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("batchcore.sources.positions.POSITIONS_OF_A_STEP", 300)
-    monkeypatch.setattr("batchcore.sources.positions.SKIPS", ())  # as if every server did
+    monkeypatch.setattr("batchcore.sources.positions.SKIPS_SINCE", ())  # as if every server did
     async with Reader(many) as (session, catalog):
         everyone = Selection()
         assert steps(catalog, everyone) == 100
@@ -373,7 +373,9 @@ async def test_symbols_are_not_stepped_through_on_servers_that_do_not_skip(
     many: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with Reader(many) as (session, catalog):
-        monkeypatch.setattr("batchcore.sources.positions.SKIPS", (session.server_version[0] + 1,))
+        monkeypatch.setattr(
+            "batchcore.sources.positions.SKIPS_SINCE", (session.server_version[0] + 1,)
+        )
         await session.set_phase("load")
         sent = session.statements["load"]
         found = await load_symbols(session, catalog, Selection())

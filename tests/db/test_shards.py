@@ -327,14 +327,9 @@ async def test_overlaps_are_asked_of_each_run_and_not_of_each_chunk(
         await Ledger(Schema()).commit_state(session, spec)
         session.fetch = fetch
     (plan,) = plans
-    asking = [one for one in nodes_of(plan) if "portfolio_ids" in str(one.get("Filter"))]
+    asking = [one for one in database.nodes_of(plan) if "portfolio_ids" in str(one.get("Filter"))]
     assert len(asking) == 1
     assert "batchcore_run_chunks" not in json.dumps(asking)
-
-
-def nodes_of(plan: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the nodes of a plan, the first the plan itself."""
-    return [plan, *(node for one in plan.get("Plans", ()) for node in nodes_of(one))]
 
 
 async def test_a_shard_is_refused_while_a_run_works_on_its_portfolios(same_filled: str) -> None:

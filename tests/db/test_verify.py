@@ -375,15 +375,21 @@ async def test_rows_that_a_run_replaced_go_by_its_start(host: str, ledger: str, 
     assert wrong(result) == {"daily_pnl": 1}
 
 
-@pytest.mark.parametrize("chunk_size", [1, 2, None])
+OF_THREE = ["AAA", "SPY"]
+OF_ALL = ["AAA", "BBB", "SPY"]
+
+
+@pytest.mark.parametrize(
+    ("chunk_size", "expected"), [(1, [OF_THREE, OF_ALL]), (2, [OF_THREE, OF_ALL]), (None, [OF_ALL])]
+)
 async def test_changed_closes_are_searched_again_only_for_more_of_them(
-    host: str, monkeypatch: pytest.MonkeyPatch, chunk_size: int | None
+    host: str, monkeypatch: pytest.MonkeyPatch, chunk_size: int | None, expected: list[list[str]]
 ) -> None:
-    searched: list[tuple[list[str], int]] = []
+    searched: list[list[str]] = []
     search = stores.select_changed_closes
 
     def select(catalog: Any, symbols: Any, since: int, last: int) -> Any:
-        searched.append(([*symbols], last))
+        searched.append([*symbols])
         return search(catalog, symbols, since, last)
 
     monkeypatch.setattr("batchcore.audit.policy.stores.select_changed_closes", select)
@@ -398,10 +404,7 @@ async def test_changed_closes_are_searched_again_only_for_more_of_them(
     await execute(host, f"{changed} WHERE date = '{date_of(D3)}'")
     found = await verify(host, settings=Settings(chunk_size=chunk_size))
     assert found.causes == {"price_changed": 8}
-    assert (
-        searched
-        == [(["AAA", "SPY"], D4), (["AAA", "BBB", "SPY"], D4)][-1 if chunk_size is None else 0 :]
-    )
+    assert searched == expected
 
 
 @pytest.mark.parametrize(
@@ -409,7 +412,7 @@ async def test_changed_closes_are_searched_again_only_for_more_of_them(
     [(1, True, [2, 2, 1]), (3, True, [1] * 5), (1, False, [1] * 5)],
     ids=["few", "many", "unknown"],
 )
-async def test_a_chunk_has_no_more_positions_than_snapshots_at_most(
+async def test_positions_count_for_the_size_of_a_chunk(
     host: str,
     monkeypatch: pytest.MonkeyPatch,
     *,
@@ -453,7 +456,11 @@ async def test_a_deleted_snapshot_in_the_middle_is_a_missing_run(same_host: str)
 
 @pytest.mark.parametrize(
     ("column", "cause"),
-    [("num_positions", "unknown"), ("long_value", "unknown"), ("cumulative_pnl", "missing_run")],
+    [
+        ("num_positions", "unknown"),
+        ("long_value", "unknown"),
+        ("cumulative_pnl", "missing_run"),
+    ],
 )
 async def test_a_missing_run_explains_only_what_depends_on_the_row_before(
     same_host: str, column: str, cause: str

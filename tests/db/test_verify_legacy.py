@@ -411,6 +411,22 @@ async def test_one_wrong_amount_of_a_first_row_is_found(same_host: str, column: 
         assert wrong(await both(verify, same_host)) == {column: 1}
 
 
+async def test_a_later_row_whose_sums_are_those_of_a_first_row_is_not_taken_for_one(
+    same_host: str,
+) -> None:
+    # 2 AAA earn 4 on the 6th and lose them on the 7th.
+    one = portfolio(position(quantity="2"), balance="1000", snapshots=())
+    closes = tuple(zip((5, 6, 7), map(Decimal, (10, 12, 10)), strict=True))
+    prices = tuple(("AAA", jan(day), close) for day, close in closes)
+    await legacy_host.fill(same_host, Run((one,), prices, days=(), today=jan(60)))
+    for day, _ in closes:
+        await run(same_host, day, day, settings=Settings(today=calendars.date_of(jan(60))))
+    await execute(same_host, f"DELETE FROM portfolio_snapshots WHERE NOT ({snapshot(7)})")  # noqa: S608
+    found = await both(verify, same_host)
+    assert wrong(found) == {}
+    assert found.not_checkable["earlier_rows"] == len(BY_CHAIN)
+
+
 # What a row goes on from.
 
 

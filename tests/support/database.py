@@ -211,6 +211,13 @@ async def fetch(db: Db, query: str, *arguments: Any) -> list[asyncpg.Record]:
         return await connection.fetch(query, *arguments)
 
 
+def nodes_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Give the nodes of a plan of EXPLAIN, the first the plan itself."""
+    yield plan
+    for below in plan.get("Plans", ()):
+        yield from nodes_of(below)
+
+
 async def fetchval(db: Db, query: str, *arguments: Any) -> Any:
     async with connected(db) as connection:
         return await connection.fetchval(query, *arguments)

@@ -396,7 +396,7 @@ def test_other_threads_run_during_a_native_call() -> None:
 @pytest.mark.parametrize("rules", ["other", "legacy"])  # which needs its own inputs
 def test_rules_that_the_module_lacks_are_a_defect(rules: str) -> None:
     market, book = native.build_market(ONE.prices, SESSIONS), native.Book.of(ONE)
-    with pytest.raises(InternalError, match=f"no rules `{rules}`"):
+    with pytest.raises(InternalError, match=f"no rules `{rules}` of these inputs"):
         native.roll_forward(market, book, previous=ONE.previous, opening=ONE.opening, rules=rules)
 
 

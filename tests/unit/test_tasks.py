@@ -1,6 +1,11 @@
-"""Groups of tasks: what one that fails leaves of the task that waits for them."""
+"""Groups of tasks: what one that fails leaves of the task that waits for them.
+
+From Python 3.13 on, `asyncio.TaskGroup` does this by itself.
+"""
 
 import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import pytest
 
@@ -40,19 +45,40 @@ async def test_the_error_itself_leaves_no_cancellation() -> None:
     assert cancellations() == 0
 
 
-async def test_a_cancellation_from_outside_remains_one() -> None:
+async def end_when_cancelled() -> None:
+    await asyncio.Event().wait()
+
+
+async def fail_when_cancelled() -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await fail()
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["inside", "at the end"])
+@pytest.mark.parametrize(
+    ("other", "error"),
+    [(end_when_cancelled, asyncio.CancelledError), (fail_when_cancelled, BaseExceptionGroup)],
+    ids=["ends", "fails"],
+)
+async def test_a_cancellation_from_outside_remains_one(
+    other: Callable[[], Coroutine[Any, Any, Any]], error: type[BaseException], *, waits: bool
+) -> None:
     counts: list[int] = []
 
     async def cancelled() -> None:
         try:
             async with task_group() as tasks:
-                tasks.create_task(asyncio.Event().wait())
+                tasks.create_task(other())
+                if waits:
+                    await asyncio.Event().wait()
         finally:
             counts.append(cancellations())
 
     task = asyncio.create_task(cancelled())
-    await asyncio.sleep(0)
+    await asyncio.sleep(0.01)
     task.cancel()
-    with pytest.raises(asyncio.CancelledError):
+    with pytest.raises(error):
         await task
     assert counts == [1]

@@ -46,10 +46,14 @@ class ChainRows:
         self.has_contributions = not begins or len(rows) > 1
 
     def _row_before(self, row: int) -> int:
-        """Return the first candidate from which a row adds up, else the first of all."""
-        pnl, flow, equity = self._summands(row)
-        before = [int(rows[row]) for rows in self._candidates]
-        return next((one for one in before if self._adds_up(one, pnl, flow, equity)), before[0])
+        """Return the first candidate from which a row adds up, else the first of all.
+
+        If that is a row, the explained one is no first row, whatever the others say.
+        """
+        amounts = self._summands(row)
+        first, *others = (int(rows[row]) for rows in self._candidates)
+        before = [first, *(one for one in others if one >= 0 or first < 0)]
+        return next((one for one in before if self._adds_up(one, *amounts)), first)
 
     def _summands(self, row: int) -> tuple[Cell, Cell, Cell]:
         names = ("daily_pnl", "daily_capital_flow", "equity_balance")

@@ -283,7 +283,7 @@ class Explainer:
         contributed = total(row.contribution for row in explained)
         pnl, computed = chain.daily_pnl, trimmed(contributed or Decimal(0))
         differs = not fits(pnl, computed, chain.half_cents)
-        cells = chain.cells(await check.expected_from(inputs)) if differs else ()
+        cells = chain.cells(await check.expected_from(chain.chains, inputs)) if differs else ()
         return self._explanation(
             by,
             portfolio=owner,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from batchcore.audit.compare import ALL_COLUMNS, FLOW_COLUMNS, PNL_COLUMNS, in_any
+from batchcore.audit.compare import ALL_COLUMNS, FLOW_COLUMNS, OF_WEIGHTS, PNL_COLUMNS, in_any
 from batchcore.calendar import FIRST_DATE, LAST_DATE
 from batchcore.frames import day_keys
 from batchcore.schema import COUNT_COLUMNS
@@ -17,6 +17,7 @@ from batchcore.sources.stored import (
     FACT_CAUSES,
     GREEKS,
     NEVER,
+    SHARES,
     UNKNOWN,
     ChangedCloses,
     Fact,
@@ -47,7 +48,10 @@ CAUSES: Final = (
 
 _BY_LOTS: Final = tuple(name for name in ALL_COLUMNS if name not in {*FLOW_COLUMNS, *EMPTY})
 _BY_CLOSES: Final = tuple(name for name in _BY_LOTS if name not in {*COUNT_COLUMNS, *GREEKS})
-_BY_FLOWS: Final = (*FLOW_COLUMNS, "equity_balance", "total_value", "cash_value", *ANALYTIC)
+_BY_FLOWS: Final = (
+    *(*FLOW_COLUMNS, "equity_balance", "total_value", "cash_value"),
+    *(name for name in ANALYTIC if name == SHARES or name not in OF_WEIGHTS),
+)
 _COLUMNS_BY_CAUSE: Final = {
     "missing_run": (*PNL_COLUMNS, *_BY_FLOWS),
     "price_changed": _BY_CLOSES,

@@ -107,11 +107,9 @@ class ChunkCheck:
         if len(differing):
             await self._differ(tally, run_chunks, differing, missing[differing])
 
-    async def expected_from(self, inputs: Inputs) -> ExpectedRows:
-        """Return the expected rows, computed natively, each from the one before it."""
+    async def expected_from(self, links: Links, inputs: Inputs) -> ExpectedRows:
+        """Return the expected rows, computed natively from the rows before them."""
         self._compute = partial(computed_natively, self._policy, inputs)
-        before, *_ = self._policy.previous(self.stored)
-        links = Links.stored(self.stored, self.rows, before[self.rows])
         return await self._computed(links, _uncounted)
 
     async def _load(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from decimal import Context, Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +13,7 @@ from batchcore.run.analytic_rows import SHARE_SCALE
 from batchcore.schema import RULE_COLUMNS, Use, snapshot_figures
 from batchcore.sources.stored import ANALYTIC, EMPTY, GREEKS, SHARES, StoredRows
 from batchcore.units import State
-from batchcore.values import decimal_of
+from batchcore.values import decimal_of, parsed_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -171,12 +170,7 @@ def _shares_differ(stored: Any, expected: Any) -> bool:  # noqa: ANN401  # any J
 def shares_at(texts: Text, rows: Int64) -> list[Any]:
     """Return the JSON values of rows; None for NULL and for the JSON value `null`."""
     values = texts.texts()
-    return [None if values[row] is None else parsed(str(values[row])) for row in rows.tolist()]
-
-
-def parsed(text: str) -> Any:  # noqa: ANN401  # whatever JSON there is
-    """Return a JSON value with its numbers as decimals."""
-    return json.loads(text, parse_float=Decimal, parse_int=Decimal)
+    return [None if values[row] is None else parsed_json(str(values[row])) for row in rows.tolist()]
 
 
 def shares_apart(stored: Any, expected: Any) -> Decimal | None:  # noqa: ANN401  # any JSON

@@ -65,8 +65,8 @@ class Catalog:
     columns: Mapping[str, Mapping[str, ColumnType]]  # by table, and name in the database
     writable_tables: frozenset[str]  # tables, not views
     indexes: frozenset[str]  # of batchcore, also renamed: those that are valid
-    # Table and column in the database with which an index of all rows begins, in one piece.
-    led: frozenset[tuple[str, str]] = frozenset()
+    # Table, and column in the database with which an index of all rows begins; not of partitions.
+    indexed_first: frozenset[tuple[str, str]] = frozenset()
     can_stage: bool = True  # the role may make temporary tables, through which rows are updated
     updatable_tables: frozenset[str] = frozenset()  # tables, and views whose rows may be changed
     keys: Keys = field(default_factory=dict)  # of tables that are `found_by` columns
@@ -101,7 +101,7 @@ class Catalog:
 
     def steps_through(self, table: str, column: str) -> bool:
         """Return whether each value of a column is found by one probe of one index."""
-        found = (table, self.schema.column(table, column)) in self.led
+        found = (table, self.schema.column(table, column)) in self.indexed_first
         return found and table not in self.may_repeat  # child tables have indexes of their own
 
     def has_table(self, table: str) -> bool:
@@ -181,7 +181,7 @@ async def inspect(connection: asyncpg.Connection | Session, schema: Schema) -> C
     keys: Keys = defaultdict(set)
     deferrable: Keys = defaultdict(set)
     indexes: set[str] = set()
-    led: set[tuple[str, str]] = set()
+    indexed_first: set[tuple[str, str]] = set()
     ledger: dict[str, frozenset[str]] = {}
     can_stage = True
     for row in await connection.fetch(inspect_sql(schema)):
@@ -192,8 +192,8 @@ async def inspect(connection: asyncpg.Connection | Session, schema: Schema) -> C
             if row["is_key"]:
                 found = keys if row["is_immediate"] else deferrable
                 found[relation].add(tuple(row["index_columns"]))
-            if row["leads"]:
-                led.add((relation, row["index_columns"][0]))
+            if row["is_whole"]:
+                indexed_first.add((relation, row["index_columns"][0]))
             indexes |= {index.name for index in INDEXES if _is_like(schema, index, row)}
         else:
             tables[relation] = row
@@ -205,7 +205,7 @@ async def inspect(connection: asyncpg.Connection | Session, schema: Schema) -> C
         columns=columns,
         writable_tables=frozenset(table for table, row in tables.items() if row["is_table"]),
         indexes=frozenset(indexes),
-        led=frozenset(led),
+        indexed_first=frozenset(indexed_first),
         can_stage=can_stage,
         updatable_tables=frozenset(table for table, row in tables.items() if row["is_updatable"]),
         keys=dict(keys),
@@ -257,7 +257,7 @@ SELECT w.item::text AS item, w.relation::text AS relation,
     x.relname::text AS index_name, i.indisvalid AS is_valid,
     i.indisvalid AND i.indisunique AND i.indpred IS NULL AND i.indexprs IS NULL AS is_key,
     i.indimmediate AS is_immediate,
-    x.relkind = 'i' AND i.indisvalid AND i.indpred IS NULL AND {is_plain} AS leads,
+    x.relkind = 'i' AND i.indisvalid AND i.indpred IS NULL AND {is_plain} AS is_whole,
     CASE WHEN w.item = 'index' THEN {is_plain} END AS is_plain,
     CASE WHEN w.item = 'index' THEN {columns} END AS index_columns,
     COALESCE(pg_catalog.pg_get_expr(i.indpred, i.indrelid), '') AS predicate,

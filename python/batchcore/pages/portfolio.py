@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import json
 from decimal import Decimal, localcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -33,6 +32,7 @@ from batchcore.sources.profiles import SP500, WEIGHTS, select_benchmark
 from batchcore.sources.query import load
 from batchcore.sources.snapshots import load_chain, load_portfolio, select_chain_rows
 from batchcore.units import MARKET
+from batchcore.values import parsed_json
 
 if TYPE_CHECKING:
     import uuid
@@ -225,7 +225,7 @@ def sectors_of(
     for row in reversed(chain):
         day = calendars.date_of(int(row["day"]))
         if day <= last and row["sectors"]:
-            found = json.loads(row["sectors"], parse_float=Decimal, parse_int=Decimal)
+            found = parsed_json(row["sectors"])
             if isinstance(found, dict) and found:
                 return day, {name: one for name, one in found.items() if _is_share(one)}
     return None, {}

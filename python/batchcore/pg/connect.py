@@ -113,8 +113,8 @@ class Connector:
                     return await self._attempt(host, address, target, tls)
             except DatabaseError as error:
                 cause = error.__cause__
-                if type(cause) is ConnectionError and tls is not attempts[-1]:
-                    continue  # a server without TLS
+                if type(cause) is ConnectionError and (refused or tls is not attempts[-1]):
+                    continue  # mostly a server without TLS: what the other way says counts
                 is_other = isinstance(cause, asyncpg.TargetServerAttributeNotMatched)
                 said = _at(host, DatabaseError(_ANOTHER) if is_other else error)
                 if is_other or _is_elsewhere(cause) or error.sqlstate == _CANNOT_CONNECT_NOW:

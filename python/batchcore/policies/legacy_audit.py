@@ -96,7 +96,7 @@ class LegacyAudit(PolicyAudit):
     stored_rules: ClassVar = STORED_RULES
     computed: ClassVar = (*RULE_COLUMNS, *_NATIVE[1:], *_NEVER_FILLED)
     has_shares: ClassVar = True
-    of_first_row: ClassVar = ("daily_pnl",)
+    of_first_row: ClassVar = ("daily_pnl", "daily_return")
     of_pnl: ClassVar = ("daily_pnl", "daily_realized_pnl")
     sums: ClassVar = ("pnl", "realized_pnl", "capital_flow")
     by_chain: ClassVar = BY_CHAIN

@@ -28,15 +28,27 @@ async def task_group() -> AsyncIterator[asyncio.TaskGroup]:
     Before Python 3.13, a task that fails while its group waits counts as a cancellation for ever,
     and calls that follow in the task of the caller would end as if they had been cancelled.
     """
-    own = asyncio.current_task()
-    before = own.cancelling() if own else 0
-    try:
+    if sys.version_info >= (3, 13):
         async with asyncio.TaskGroup() as tasks:
             yield tasks
+        return
+    own, cancels = asyncio.current_task(), True
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            try:
+                yield tasks
+            finally:
+                cancels = _has_cancelled(tasks)
     except BaseExceptionGroup:
-        if own and sys.version_info < (3, 13) and own.cancelling() > before:
+        # It cancelled its task after the body had ended.
+        if own and _has_cancelled(tasks) and not cancels:
             own.uncancel()
         raise
+
+
+def _has_cancelled(tasks: asyncio.TaskGroup) -> bool:
+    """Return whether a group has cancelled its own task, which it tells by no public name."""
+    return bool(getattr(tasks, "_parent_cancel_requested", False))
 
 
 async def together(*works: Coroutine[Any, Any, None]) -> None:

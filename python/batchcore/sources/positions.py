@@ -30,7 +30,7 @@ LEAST_STEPPED: Final = 20_000  # number of positions above which their symbols a
 POSITIONS_OF_A_STEP: Final = 30
 """Positions read in the time of one step: 0.4 us each, where a step takes 10."""
 
-SKIPS: Final = (18,)
+SKIPS_SINCE: Final = (18,)
 """The version from which the server finds a symbol in the index without its first column.
 
 Older servers read the index from its beginning for each step: 2 ms for 150,000 positions.
@@ -113,7 +113,7 @@ async def load_symbols(session: Session, catalog: Catalog, selection: Selection)
     If there are few symbols for many positions, an index is stepped through instead of reading all
     of them; if there turn out to be more, a second statement reads them after all.
     """
-    most = steps(catalog, selection) if session.server_version >= SKIPS else 0
+    most = steps(catalog, selection) if session.server_version >= SKIPS_SINCE else 0
     if most:
         stepped = await load(session, select_stepped_symbols(catalog, most))
         if len(stepped) < most:

@@ -142,7 +142,8 @@ WITH RECURSIVE spelling(symbol) AS (
     SELECT (SELECT min({m.symbol}) FROM {m} WHERE {m.symbol} > spelling.symbol)
     FROM spelling WHERE spelling.symbol IS NOT NULL)
 """
-_READ: Final = "WITH spelling(symbol) AS (SELECT DISTINCT {m.symbol} FROM {m})"
+# GROUP BY, since a foreign table is sent that, but not DISTINCT.
+_READ: Final = "WITH spelling(symbol) AS (SELECT {m.symbol} FROM {m} GROUP BY {m.symbol})"
 
 
 def _stored(catalog: Catalog) -> Sql:

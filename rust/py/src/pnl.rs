@@ -77,7 +77,7 @@ pub(crate) fn run<'py>(
                 let report = policy::run(&policy, &inputs, threads, cancel, columns)?;
                 Ok((report, policy.sectors()))
             }),
-            _ => Err(InternalError::new_err(format!("no rules `{rules}`"))),
+            _ => Err(InternalError::new_err(format!("no rules `{rules}` of these inputs"))),
         })?;
         report_out(py, &memory, report, &sectors)
     })

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from batchcore.audit.causes import any_by_left, pairs
 from batchcore.audit.compare import (
     differs,
-    parsed,
     shares_apart,
     value_at,
 )
 from batchcore.reference import representable
 from batchcore.sources.reference_rows import as_decimals
 from batchcore.units import State
+from batchcore.values import parsed_json
 
 
 @pytest.mark.parametrize(
@@ -94,11 +94,12 @@ def test_pairs_are_all_rows_with_the_same_key(left: list[int], right: list[int])
         ("[0.5]", '{"A": 0.5}', None),
         ('{"A": "much"}', '{"A": 0.5}', None),
         ('{"A": null}', '{"A": 0.5}', None),
+        ('{"A": 1e9999999999999999999}', '{"A": 0.5}', None),  # no decimal is as large
         ('{"A": {}}', '{"A": 0.5}', None),
     ],
 )
 def test_shares_are_as_far_apart_as_their_largest_difference(
     stored: str, expected: str, apart: str | None
 ) -> None:
-    found = shares_apart(parsed(stored), parsed(expected))
+    found = shares_apart(parsed_json(stored), parsed_json(expected))
     assert found == (None if apart is None else Decimal(apart))

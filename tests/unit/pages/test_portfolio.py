@@ -165,7 +165,9 @@ def test_exposures_that_are_no_numbers_are_not_0() -> None:
     ]
 
 
-@pytest.mark.parametrize("weight", ["1e400", "-1E+29", "1e999999"])
+@pytest.mark.parametrize(
+    "weight", ["1e400", "-1E+29", "1e999999", "1e9999999999999999999", "-1e-99999999999999999999"]
+)
 def test_a_stored_sector_weight_without_any_sense_is_left_out(weight: str) -> None:
     sectors = f'{{"Energy": 0.25, "Utilities": {weight}}}'
     _, found = portfolio.sectors_of([row(JAN_2, "1.00", "0.00", sectors=sectors)], JAN_2)
