@@ -77,7 +77,9 @@ pub(crate) fn run<'py>(
                 let report = policy::run(&policy, &inputs, threads, cancel, columns)?;
                 Ok((report, policy.sectors()))
             }),
-            _ => Err(InternalError::new_err(format!("no rules `{rules}` of these inputs"))),
+            _ => Err(InternalError::new_err(format!(
+                "no rules `{rules}` of these inputs"
+            ))),
         })?;
         report_out(py, &memory, report, &sectors)
     })
