@@ -572,6 +572,20 @@ async def test_legacy_explains_position_by_position(same_host: str) -> None:
     assert whole.unbalanced == ()
 
 
+async def run_again(url: str, days: tuple[dt.date, ...], again: tuple[dt.date, ...]) -> None:
+    """Run days of 2 AAA at 10, 12 and 14 under `legacy` one by one, and some of them again."""
+    own = worked_legacy.position(quantity="2")
+    one = legacy.Portfolio("p", Decimal(1000), (own,))
+    prices = tuple(price("AAA", day, close) for day, close in ((5, "10"), (6, "12"), (7, "14")))
+    run = Run((one,), prices, (jan(5), jan(6), jan(7)), today=jan(60))
+    await legacy_host.fill(url, run)
+    options: dict[str, Any] = {"policy": "legacy", "settings": Settings(today=date_of(jan(60)))}
+    for day in days:
+        await batchcore.run_batch(url, day, day, **options)
+    for day in again:
+        await batchcore.run_batch(url, day, day, on_existing="replace", **options)
+
+
 @pytest.mark.parametrize(
     ("days", "again", "explained"),
     [
@@ -586,16 +600,7 @@ async def test_legacy_explains_rows_that_were_run_again(
     again: tuple[dt.date, ...],
     explained: tuple[dt.date, dt.date, int],
 ) -> None:
-    own = worked_legacy.position(quantity="2")
-    one = legacy.Portfolio("p", Decimal(1000), (own,))
-    prices = tuple(price("AAA", day, close) for day, close in ((5, "10"), (6, "12"), (7, "14")))
-    run = Run((one,), prices, (jan(5), jan(6), jan(7)), today=jan(60))
-    await legacy_host.fill(same_host, run)
-    options: dict[str, Any] = {"policy": "legacy", "settings": Settings(today=date_of(jan(60)))}
-    for day in days:
-        await batchcore.run_batch(same_host, day, day, **options)
-    for day in again:
-        await batchcore.run_batch(same_host, day, day, on_existing="replace", **options)
+    await run_again(same_host, days, again)
     session, previous, pnl = explained
     found = await batchcore.explain(same_host, [P], session, policy="legacy")
     assert (found.explained, found.daily_pnl, found.previous) == (True, pnl, previous)
@@ -606,15 +611,7 @@ async def test_legacy_explains_rows_that_were_run_again(
 
 
 async def test_legacy_names_a_row_that_does_not_add_up_from_any_row_before(same_host: str) -> None:
-    own = worked_legacy.position(quantity="2")
-    one = legacy.Portfolio("p", Decimal(1000), (own,))
-    prices = tuple(price("AAA", day, close) for day, close in ((5, "10"), (6, "12"), (7, "14")))
-    run = Run((one,), prices, (jan(5), jan(6), jan(7)), today=jan(60))
-    await legacy_host.fill(same_host, run)
-    options: dict[str, Any] = {"policy": "legacy", "settings": Settings(today=date_of(jan(60)))}
-    for day in (D6, D5):
-        await batchcore.run_batch(same_host, day, day, **options)
-    await batchcore.run_batch(same_host, D6, D6, on_existing="replace", **options)
+    await run_again(same_host, (D6, D5), (D6,))
     # No row existed when that of the 6th was first written, but it says that it earned 4.
     more = "UPDATE portfolio_snapshots SET equity_balance = equity_balance + 3"
     await database.execute(same_host, f"{more} WHERE snapshot_date = '{D5}'")
@@ -625,15 +622,7 @@ async def test_legacy_names_a_row_that_does_not_add_up_from_any_row_before(same_
 
 
 async def test_legacy_computes_cells_from_the_row_that_a_row_continues_from(same_host: str) -> None:
-    own = worked_legacy.position(quantity="2")
-    one = legacy.Portfolio("p", Decimal(1000), (own,))
-    prices = tuple(price("AAA", day, close) for day, close in ((5, "10"), (6, "12"), (7, "14")))
-    run = Run((one,), prices, (jan(5), jan(6), jan(7)), today=jan(60))
-    await legacy_host.fill(same_host, run)
-    options: dict[str, Any] = {"policy": "legacy", "settings": Settings(today=date_of(jan(60)))}
-    for day in (D5, D7, D6):
-        await batchcore.run_batch(same_host, day, day, **options)
-    await batchcore.run_batch(same_host, D7, D7, on_existing="replace", **options)
+    await run_again(same_host, (D5, D7, D6), (D7,))
     await database.execute(same_host, "UPDATE positions SET quantity = 3")
     found = await batchcore.explain(same_host, [P], D7, policy="legacy")
     assert (found.previous, found.equity_before) == (D6, 1004)
