@@ -16,10 +16,6 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing to stop yet
     open_streams()
     words = sys.argv[1:]
-    if any("://" in word for word in words):
-        from batchcore.redact import hide_arguments  # noqa: PLC0415  # what version does not need
-
-        hide_arguments()
     if words in (["version"], ["version", "--json"]):
         from batchcore import about  # noqa: PLC0415  # what the others do not need
 

@@ -1,10 +1,8 @@
-"""Passwords hidden from all output, and from the arguments that `ps` shows."""
+"""Passwords hidden from all output."""
 
 from __future__ import annotations
 
-import contextlib
 import re
-from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
@@ -15,9 +13,6 @@ _IN_URL: Final = re.compile(r"(\w+://[^\s:/@]*):\S*@")
 _PARAMETER: Final = re.compile(r"(?i)(password|passwd|pwd)=(\"[^\"]*\"|'[^']*'|[^\s&,;)\"'\]]+)")
 
 _HOSTS_END: Final = re.compile(r"[/?]")
-
-_ARGUMENT: Final = re.compile(rb"(\w+://[^\s:/@\0]*:)([^\s\0]*)(?=@)")
-_OF_ARGUMENT: Final = re.compile(rb"(?i)((?:password|passwd|pwd)=)([^\s&\0]+)")
 
 
 class Redactor:
@@ -57,24 +52,3 @@ def _passwords(url: str) -> list[str]:
         host.rpartition("]")[2].partition(":")[2] for host in _HOSTS_END.split(place)[0].split(",")
     )
     return [*found, *(port for port in ports if port and not port.isdigit())]
-
-
-def hide_arguments() -> None:
-    """Overwrite passwords in the arguments of this process, so that `ps` does not show them.
-
-    Linux lets a process write its own memory; elsewhere they stay, and before this is called they
-    are there for a moment.
-    """
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        # After the name of the program, which may hold anything, the fields from the third on.
-        fields = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()
-        start, end = int(fields[45]), int(fields[46])
-        with Path("/proc/self/mem").open("r+b", buffering=0) as memory:
-            memory.seek(start)
-            given = memory.read(end - start)
-            hidden = given
-            for pattern in (_ARGUMENT, _OF_ARGUMENT):
-                hidden = pattern.sub(lambda match: match[1] + b"x" * len(match[2]), hidden)
-            if hidden != given:
-                memory.seek(start)
-                memory.write(hidden)

@@ -1,15 +1,11 @@
-"""Passwords: searched for in all that commands print and log, in what they store, and in `ps`."""
+"""Passwords: searched for in all that commands print and log, and in what they store."""
 
 import asyncio
 import contextlib
 import json
 import logging
 import os
-import shutil
-import subprocess
-import sys
 import traceback
-from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import pytest
@@ -189,52 +185,6 @@ def test_the_ledger_keeps_no_password(secured: str, tcp_server) -> None:
         rows = query(own, f"SELECT t::text FROM {table} AS t")  # noqa: S608  # our own names
         assert rows or table in EMPTY_HERE
         assert_hidden(str(rows))
-
-
-def shown_of(pid: int) -> str:
-    """Return what others see of the arguments of a process."""
-    shown = Path(f"/proc/{pid}/cmdline").read_bytes().decode()
-    if program := shutil.which("ps"):
-        words = [program, "-ww", "-o", "args=", "-p", str(pid)]
-        shown += subprocess.check_output(words, text=True)  # noqa: S603  # our own words
-    return shown
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process cannot do that")
-@pytest.mark.parametrize("form", ["authority", "both"])
-def test_ps_shows_no_password(secured: str, tcp_server, form: str) -> None:
-    url, _ = forms(secured, PASSWORD)[form]
-    own = tcp_server.database_url("kept")
-
-    async def look() -> tuple[str, str]:
-        async with asyncio.timeout(60), database.connected(own) as other:
-            async with other.transaction():
-                await other.execute("LOCK TABLE positions")
-                process = await asyncio.create_subprocess_exec(
-                    sys.executable, "-m", "batchcore", "plan", *COMMANDS["plan"],
-                    "--database-url", url,
-                    stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                )  # fmt: skip
-                try:
-                    while not await other.fetchval(
-                        "SELECT count(*) FROM pg_locks WHERE NOT granted"
-                        " AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
-                    ):
-                        assert process.returncode is None
-                    shown = shown_of(process.pid)
-                except BaseException:
-                    process.kill()
-                    await process.wait()
-                    raise
-            out, err = await process.communicate()
-            assert process.returncode in {exits.DONE, exits.NOTHING_TO_DO}, err
-        return shown, (out + err).decode()
-
-    shown, said = asyncio.run(look())
-    assert "--database-url" in shown  # what is no password is left as it is
-    assert urlsplit(secured).netloc.rpartition("@")[2] in shown
-    assert "xxxx" in shown
-    assert_hidden(shown + said)
 
 
 def test_a_redactor_hides_what_it_was_told_in_every_spelling() -> None:
