@@ -196,7 +196,15 @@ impl Market {
         let sessions: Vec<i32> = (FIRST_DAY + 10..FIRST_DAY + DAYS).collect();
         let marks = Marks::from_prices(&prices, &sessions, 10).unwrap();
         let symbols = closes.table.iter();
-        let rows = symbols.flat_map(|symbol| marks.find(symbol).unwrap().mark().to_vec());
+        let of = |symbol| {
+            marks
+                .find(symbol)
+                .unwrap()
+                .marks()
+                .iter()
+                .map(|&(close, _)| close)
+        };
+        let rows = symbols.flat_map(of);
         let by_symbol = rows.collect();
         let previous = SnapshotStore::from_columns(&SnapshotColumns {
             portfolio_id: &[],

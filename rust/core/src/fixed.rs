@@ -99,15 +99,6 @@ pub trait Sum: Copy + Default + PartialOrd {
     /// 1.7 * 10^14 dollars, [`Wide`] is needed. No value that 64-bit mantissas make has more than
     /// 60 decimals.
     const VALUE_SCALE: i32;
-    /// A divisor above 0, prepared for many divisions.
-    type Divisor: Copy;
-    /// Returns a divisor of a value above 0.
-    fn divisor(value: Self) -> Self::Divisor;
-    /// Returns `self / divisor` rounded half away from zero.
-    #[must_use]
-    fn divided(self, divisor: Self::Divisor) -> Self;
-    /// Returns the absolute value if sums of products of it by 32 bits may be formed in 64.
-    fn small(self) -> Option<u32>;
     /// Returns the value, clamped to 64 bits.
     fn clamped(self) -> i64;
     /// Returns an integer of 64 bits.
@@ -152,59 +143,11 @@ pub trait Sum: Copy + Default + PartialOrd {
     fn digits(self) -> String;
 }
 
-/// A divisor of 64-bit sums: a multiplication by its reciprocal takes a quarter of the time of a
-/// division.
-///
-/// `q = floor(n * m / 2^(64 + l))` with `l = floor(log2 d)` and `m = ceil(2^(64 + l) / d)` is
-/// `floor(n / d)` for each `n < 2^63`: `m * d - 2^(64 + l) < d < 2^(l + 1)`, so the product is too
-/// large by less than `2^(64 + l)`, too little to reach the next quotient. Source: Granlund,
-/// Montgomery, Division by Invariant Integers using Multiplication (1994), theorem 4.2.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reciprocal {
-    divisor: u64,
-    /// `m`, or 0 for powers of two, whose `m` is `2^64`.
-    factor: u64,
-    shift: u32,
-}
-
-impl Reciprocal {
-    /// Returns the reciprocal of a divisor, of 1 for 0.
-    #[must_use]
-    pub fn of(divisor: u64) -> Self {
-        let divisor = divisor.max(1);
-        let shift = divisor.ilog2();
-        let above = (1u128 << 64 << shift).div_ceil(u128::from(divisor));
-        Self {
-            divisor,
-            factor: u64::try_from(above).unwrap_or(0),
-            shift,
-        }
-    }
-
-    /// Returns `numerator / divisor` rounded half away from zero, for `|numerator| < 2^62` and a
-    /// divisor below it.
-    #[must_use]
-    pub fn rounded(self, numerator: i64) -> i64 {
-        let above = numerator
-            .unsigned_abs()
-            .wrapping_add(self.divisor.wrapping_shr(1));
-        let quotient = if self.factor == 0 {
-            above.wrapping_shr(self.shift)
-        } else {
-            let (_, high) = above.carrying_mul(self.factor, 0);
-            high.wrapping_shr(self.shift)
-        };
-        let sign = numerator >> 63;
-        (quotient.cast_signed() ^ sign).wrapping_sub(sign)
-    }
-}
-
 macro_rules! sum {
     ($type:ident, $zero:expr, $value_scale:literal, $of:expr, $of_signed:expr, $clamped:expr) => {
         impl Sum for $type {
             const ZERO: Self = $zero;
             const VALUE_SCALE: i32 = $value_scale;
-            sum!(@ $type);
             fn clamped(self) -> i64 {
                 $clamped(self)
             }
@@ -268,30 +211,6 @@ macro_rules! sum {
             fn digits(self) -> String {
                 self.to_string()
             }
-        }
-    };
-    (@ i64) => {
-        type Divisor = Reciprocal;
-        fn divisor(value: Self) -> Reciprocal {
-            Reciprocal::of(u64::try_from(value).unwrap_or(u64::MAX))
-        }
-        fn divided(self, divisor: Reciprocal) -> Self {
-            divisor.rounded(self)
-        }
-        fn small(self) -> Option<u32> {
-            u32::try_from(self.unsigned_abs()).ok()
-        }
-    };
-    (@ $type:ident) => {
-        type Divisor = Self;
-        fn divisor(value: Self) -> Self {
-            value
-        }
-        fn divided(self, divisor: Self) -> Self {
-            self.rounded(divisor)
-        }
-        fn small(self) -> Option<u32> {
-            None
         }
     };
 }
@@ -490,30 +409,5 @@ mod tests {
         assert_eq!(Width::of(1 << 60), Width::Double);
         assert_eq!(Width::of(1 << 124), Width::Wide);
         assert_eq!(Width::of(u128::MAX), Width::Wide);
-    }
-}
-
-#[cfg(test)]
-mod properties {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn reciprocals_divide(numerator in -(1i64 << 62) + 1..1 << 62, divisor in 1..1i64 << 61) {
-            let expected = numerator.rounded(divisor);
-            prop_assert_eq!(Reciprocal::of(divisor.unsigned_abs()).rounded(numerator), expected);
-        }
-
-        #[test]
-        fn reciprocals_of_powers_of_ten_divide(
-            numerator in -(1i64 << 62) + 1..1 << 62,
-            power in 0..=18u32,
-        ) {
-            let divisor = 10i64.pow(power);
-            let expected = numerator.rounded(divisor);
-            prop_assert_eq!(Reciprocal::of(divisor.unsigned_abs()).rounded(numerator), expected);
-        }
     }
 }

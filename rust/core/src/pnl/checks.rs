@@ -140,9 +140,9 @@ impl Checks {
         };
         let mut found = Vec::new();
         let mut of_symbol = Vec::new();
-        for (number, (name, own_days, closes)) in marks.closes().enumerate() {
+        for (number, (name, closes)) in marks.closes().enumerate() {
             let factor = |after, until| split(name, after, until);
-            let own = search.findings(name, own_days, closes, factor);
+            let own = search.findings(name, closes, factor);
             if !own.is_empty() {
                 found.push((name, number, own));
             }
@@ -188,11 +188,10 @@ impl Search<'_> {
     fn findings(
         &self,
         name: &[u8],
-        own_days: &[i32],
-        closes: &[i64],
+        closes: &[(i64, Day)],
         split: impl Fn(Day, Day) -> Option<Split>,
     ) -> Vec<Finding> {
-        let fresh = on_days(self.days, own_days, closes);
+        let fresh = on_days(self.days, closes);
         let mut found = Vec::new();
         let symbol = || String::from_utf8_lossy(name).into_owned();
         let mut note = |kind, sessions, since, detail| {
@@ -247,7 +246,7 @@ impl Search<'_> {
             }
             before = close.map(|close| (Day(day), close));
         }
-        if let Some((session, detail)) = self.ahead(own_days, closes) {
+        if let Some((session, detail)) = self.ahead(closes) {
             let sessions = session..self.run.len();
             note(IssueKind::PriceAhead, sessions, None, detail);
         }
@@ -284,33 +283,30 @@ impl Search<'_> {
 
     /// Returns the session from which closes dated after the last closed one count, with the
     /// figures.
-    fn ahead(&self, days: &[i32], closes: &[i64]) -> Option<(usize, String)> {
+    fn ahead(&self, closes: &[(i64, Day)]) -> Option<(usize, String)> {
         let looks = self.rules.looks_for(IssueKind::PriceAhead);
         let last = self.closed.filter(|_| looks)?;
-        let from = days.partition_point(|&day| day <= last.0);
-        let (&day, &close) = (days.get(from)?, closes.get(from)?);
-        let session = self.place(day).min(self.run.len().checked_sub(1)?);
-        let more = match days.len().saturating_sub(from) {
+        let from = closes.partition_point(|&(_, day)| day <= last);
+        let &(close, day) = closes.get(from)?;
+        let session = self.place(day.0).min(self.run.len().checked_sub(1)?);
+        let more = match closes.len().saturating_sub(from) {
             1 => String::new(),
             count => format!(", the first of {count} dates"),
         };
         let close = short_text(close, self.scale);
-        Some((
-            session,
-            format!("{close} on {}, after {last}{more}", Day(day)),
-        ))
+        Some((session, format!("{close} on {day}, after {last}{more}")))
     }
 }
 
 /// Returns the close on each of `days`, ascending, where there is one.
-fn on_days(days: &[i32], own: &[i32], closes: &[i64]) -> Vec<Option<i64>> {
-    let first = days.first().copied().unwrap_or(i32::MAX);
-    let skipped = own.partition_point(|&day| day < first);
-    let mut rest = own.iter().zip(closes).skip(skipped).peekable();
-    let mut on = |day: &i32| {
-        while rest.next_if(|&(own, _)| own < day).is_some() {}
-        rest.next_if(|&(own, _)| own == day)
-            .map(|(_, &close)| close)
+fn on_days(days: &[i32], closes: &[(i64, Day)]) -> Vec<Option<i64>> {
+    let first = Day(days.first().copied().unwrap_or(i32::MAX));
+    let skipped = closes.partition_point(|&(_, day)| day < first);
+    let mut rest = closes.iter().skip(skipped).peekable();
+    let mut on = |&day: &i32| {
+        while rest.next_if(|&&(_, own)| own < Day(day)).is_some() {}
+        rest.next_if(|&&(_, own)| own == Day(day))
+            .map(|&(close, _)| close)
     };
     days.iter().map(&mut on).collect()
 }
@@ -537,8 +533,9 @@ impl<'a> Judge<'a> {
                 match lot.marks {
                     None => change(from, to, 1, 0),
                     Some(marks) => {
-                        for aged in marks.aged(from, to) {
-                            change(aged.session, aged.session.saturating_add(1), 1, 0);
+                        let marks = self.sessions.iter().zip(marks.marks()).enumerate();
+                        for (at, (&day, &(_, found))) in marks.take(to).skip(from) {
+                            change(at, at.saturating_add(1), i32::from(found != Day(day)), 0);
                         }
                     }
                 }

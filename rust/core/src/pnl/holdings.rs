@@ -195,7 +195,7 @@ impl<'a> HoldingsQuery<'a> {
         for (range, size) in lot.ranges(first..last.saturating_add(1)) {
             let place = |end| sessions.partition_point(|&session| session < end);
             let own = place(range.start)..place(range.end);
-            let mark = |&session| marks.mark().get(session).copied().unwrap_or(0);
+            let mark = |&session| marks.marks().get(session).map_or(0, |&(close, _)| close);
             let closes = sessions
                 .get(own.clone())
                 .unwrap_or_default()

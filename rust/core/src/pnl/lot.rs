@@ -265,7 +265,10 @@ impl Lot<'_> {
             }
             let (mut to, mut size) = (rest.end, self.size());
             if let Some((LotSplits { splits, .. }, marks)) = self.split.zip(self.marks) {
-                let day = marks.close_day(from);
+                let day = marks
+                    .marks()
+                    .get(from)
+                    .map_or(Day(i32::MIN), |&(_, day)| day);
                 size = self.size_of_close(day);
                 if let Some(next) = splits.next(splits.of_close(day)) {
                     to = marks.first_priced_since(next, from).min(to);

@@ -1,9 +1,7 @@
 //! Marks of the roll-forward (S2, S4): valid closes by normalised symbol, and the close that is the
 //! mark of each session.
 
-use core::ops::Range;
 use core::sync::atomic::AtomicBool;
-use std::sync::Arc;
 
 use hashbrown::HashMap;
 
@@ -14,20 +12,14 @@ use crate::ids::{Day, SymbolId};
 use crate::pnl::issue::{Issue, IssueKind};
 use crate::pnl::splits::Splits;
 use crate::store::PriceStore;
-use crate::store::price::{as_of, not_raised};
+use crate::store::price::not_raised;
 use crate::text::{Intern, Table, is_normalised, normalised};
-
-/// A session on which a symbol's mark is not fresh.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AgedMark {
-    /// Index of the session.
-    pub session: usize,
-    /// Whether the close is older than the lookback; else it is 1 to `lookback_days` days old.
-    pub stale: bool,
-}
 
 /// Day of the latest close where there is none.
 const NEVER: i32 = i32::MIN;
+
+/// Number of closes at the end that are searched one by one.
+const LATEST: usize = 3;
 
 /// An invalid close on a session (S2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,43 +30,23 @@ pub struct RefusedClose {
     pub close: Option<i64>,
 }
 
-/// The marks of one normalised symbol on the sessions of a run.
-///
-/// The part that the loop reads for every lot is small enough to stay in the cache for thousands of
-/// symbols; the rest is kept separately.
-#[derive(Debug, Clone)]
-pub struct SymbolMarks {
-    /// Close as of each session in 32 bits, of all symbols, one after the other.
-    small: Arc<[u32]>,
-    /// Where the closes of this symbol are; nothing if one does not fit.
-    row: Option<Range<usize>>,
-    most: i64,
-    /// Its index among the symbols.
-    number: u32,
-    /// First session whose mark is not fresh.
-    aged_from: usize,
-    /// Whether the close of any session is invalid.
-    refuses: bool,
-    /// The latest valid closes, last one first: a nightly run needs the last but one for every lot.
-    latest: [Option<Close>; 2],
-    valid: Box<ValidCloses>,
-}
-
 /// A close with its day.
 type Close = (i64, Day);
 
-/// The valid closes of a symbol, and its mark on each session.
-#[derive(Debug, Clone, Default)]
-struct ValidCloses {
-    days: Vec<i32>,
-    closes: Vec<i64>,
-    /// Close as of each session; 0 before the first.
-    mark: Vec<i64>,
-    /// Day of that close; [`NEVER`] before the first.
-    close_day: Vec<i32>,
-    aged: Vec<AgedMark>,
+/// The valid closes of one normalised symbol, and its mark on each session of a run.
+#[derive(Debug, Clone)]
+pub struct SymbolMarks {
+    /// Ascending by day.
+    closes: Box<[Close]>,
+    /// Close as of each session; 0 on [`NEVER`] before the first.
+    marks: Box<[Close]>,
     /// Ascending, one for each session.
-    refused: Vec<RefusedClose>,
+    refused: Box<[RefusedClose]>,
+    /// First session whose mark is not fresh.
+    aged_from: usize,
+    most: i64,
+    /// Its index among the symbols.
+    number: usize,
 }
 
 /// Marks of all symbols on all sessions of a run, computed once and read by every portfolio.
@@ -91,23 +63,24 @@ pub struct Marks {
 
 impl SymbolMarks {
     /// Returns the latest valid close on or before `day`, with its day.
+    ///
+    /// That is mostly one of the last: a nightly run needs the last but one for every lot.
     #[must_use]
     pub fn as_of(&self, day: Day) -> Option<Close> {
-        let latest = self.latest.iter().flatten();
-        let found = latest.copied().find(|&(_, of)| of <= day);
-        found.or_else(|| as_of(&self.valid.days, &self.valid.closes, day))
+        let before = |&&(_, of): &&Close| of <= day;
+        let latest = self.closes.iter().rev().take(LATEST).find(before);
+        let found = latest.or_else(|| {
+            let after = self.closes.partition_point(|close| before(&close));
+            self.closes.get(after.checked_sub(1)?)
+        });
+        found.copied()
     }
 
-    /// Returns the mark of each session, 0 before the first close.
+    /// Returns the mark of each session with the day of the close: 0 on the first of all days
+    /// before the first close.
     #[must_use]
-    pub fn mark(&self) -> &[i64] {
-        &self.valid.mark
-    }
-
-    /// Returns the marks of some sessions in 32 bits, if all marks of the symbol fit.
-    #[must_use]
-    pub fn small(&self, sessions: Range<usize>) -> Option<&[u32]> {
-        self.small.get(self.row.clone()?)?.get(sessions)
+    pub fn marks(&self) -> &[Close] {
+        &self.marks
     }
 
     /// Returns whether no mark before session index `to` is older than its session.
@@ -116,43 +89,26 @@ impl SymbolMarks {
         to <= self.aged_from
     }
 
-    /// Returns the day of the close that is the mark of a session; the first of all days before the
-    /// first close.
-    #[must_use]
-    pub fn close_day(&self, session: usize) -> Day {
-        let day = self.valid.close_day.get(session).copied();
-        Day(day.unwrap_or(NEVER))
-    }
-
     /// Returns the first session index of `from..` whose mark is a close of `day` or later.
     #[must_use]
     pub fn first_priced_since(&self, day: Day, from: usize) -> usize {
-        let days = self.valid.close_day.get(from..).unwrap_or_default();
-        from.saturating_add(days.partition_point(|&d| d < day.0))
-    }
-
-    /// Returns the sessions of `from..to` whose mark is not fresh, in order.
-    #[must_use]
-    pub fn aged(&self, from: usize, to: usize) -> &[AgedMark] {
-        if self.is_fresh_before(to) {
-            return &[];
-        }
-        between(&self.valid.aged, from, to, |aged| aged.session)
+        let marks = self.marks.get(from..).unwrap_or_default();
+        from.saturating_add(marks.partition_point(|&(_, found)| found < day))
     }
 
     /// Returns the invalid closes of sessions in `from..to`, in order.
     #[must_use]
     pub fn refused(&self, from: usize, to: usize) -> &[RefusedClose] {
-        if !self.refuses {
-            return &[];
-        }
-        between(&self.valid.refused, from, to, |refused| refused.session)
+        let first = self.refused.partition_point(|row| row.session < from);
+        let rest = self.refused.get(first..).unwrap_or_default();
+        rest.get(..rest.partition_point(|row| row.session < to))
+            .unwrap_or_default()
     }
 
     /// Returns the index of the symbol among those of the marks.
     #[must_use]
     pub fn number(&self) -> usize {
-        index(self.number)
+        self.number
     }
 
     /// Returns the largest close.
@@ -161,55 +117,25 @@ impl SymbolMarks {
         self.most
     }
 
-    fn of(
-        number: u32,
-        valid: Box<ValidCloses>,
-        small: &Arc<[u32]>,
-        row: Option<Range<usize>>,
-    ) -> Self {
-        let days = valid.days.iter().copied().map(Day);
-        let mut closes = valid.closes.iter().copied().zip(days).rev();
+    fn of(number: usize, closes: Vec<Close>, refused: Vec<RefusedClose>, sessions: &[i32]) -> Self {
+        let mut last = (0, Day(NEVER));
+        let mut later = closes.iter().peekable();
+        let mark = |&session: &i32| {
+            while let Some(&close) = later.next_if(|&&(_, day)| day <= Day(session)) {
+                last = close;
+            }
+            last
+        };
+        let marks: Box<[Close]> = sessions.iter().map(mark).collect();
+        let mut days = marks.iter().zip(sessions);
+        let aged_from = days.position(|(&(_, found), &day)| found != Day(day));
         Self {
-            refuses: !valid.refused.is_empty(),
-            latest: [closes.next(), closes.next()],
-            small: Arc::clone(small),
-            row,
+            most: closes.iter().map(|&(close, _)| close).max().unwrap_or(0),
+            aged_from: aged_from.unwrap_or(usize::MAX),
+            closes: closes.into(),
+            refused: refused.into(),
+            marks,
             number,
-            most: valid.closes.iter().copied().max().unwrap_or(0),
-            aged_from: valid.aged.first().map_or(usize::MAX, |aged| aged.session),
-            valid,
-        }
-    }
-}
-
-/// Returns the part of `rows`, ascending by session, with sessions in `from..to`.
-fn between<T>(rows: &[T], from: usize, to: usize, session: impl Fn(&T) -> usize) -> &[T] {
-    let first = rows.partition_point(|row| session(row) < from);
-    let rest = rows.get(first..).unwrap_or_default();
-    rest.get(..rest.partition_point(|row| session(row) < to))
-        .unwrap_or_default()
-}
-
-impl ValidCloses {
-    fn mark(&mut self, sessions: &[i32], lookback_days: u32) {
-        let mut next = 0usize;
-        let mut last = (0i64, NEVER);
-        self.mark.reserve_exact(sessions.len());
-        self.close_day.reserve_exact(sessions.len());
-        for (session, &day) in sessions.iter().enumerate() {
-            while let (Some(&d), Some(&close)) = (self.days.get(next), self.closes.get(next)) {
-                if d > day {
-                    break;
-                }
-                last = (close, d);
-                next = next.saturating_add(1);
-            }
-            self.mark.push(last.0);
-            self.close_day.push(last.1);
-            if last.1 != day {
-                let stale = Day(day).since(Day(last.1)) > i64::from(lookback_days);
-                self.aged.push(AgedMark { session, stale });
-            }
         }
     }
 }
@@ -247,11 +173,11 @@ impl Marks {
             }
         }
         spellings.sort_unstable();
-        let mut closes = Vec::with_capacity(names.table().len());
+        let mut symbols = Vec::with_capacity(names.table().len());
         let mut issues = Vec::new();
         for group in spellings.chunk_by(|(id, ..), (next, ..)| id == next) {
             not_raised(cancel)?;
-            let (mut valid, duplicates) = merged(prices, group);
+            let (closes, duplicates) = merged(prices, group);
             if let Some((count, first, winner)) = duplicates {
                 let id = group.first().map(|&(id, ..)| id);
                 let dates = if count == 1 { "date" } else { "dates" };
@@ -263,15 +189,10 @@ impl Marks {
                     detail: format!("{count} {dates}; {winner} counts on the first"),
                 });
             }
-            valid.mark(sessions, lookback_days);
-            valid.refused = refused(prices, group, sessions);
-            closes.push(Box::new(valid));
+            let refused = refused(prices, group, sessions);
+            symbols.push(SymbolMarks::of(symbols.len(), closes, refused, sessions));
         }
         drop(spellings);
-        let (small, places) = narrowed(&closes);
-        let marked = |(number, (valid, row))| SymbolMarks::of(number, valid, &small, row);
-        let symbols = (0u32..).zip(closes.into_iter().zip(places));
-        let symbols = symbols.map(marked).collect();
         issues.sort_by(|a, b| a.key().cmp(&b.key()));
         Ok(Self {
             sessions: sessions.to_vec(),
@@ -309,7 +230,7 @@ impl Marks {
         };
         self.symbols
             .get(index(id))
-            .filter(|marks| !marks.valid.days.is_empty() || !marks.valid.refused.is_empty())
+            .filter(|marks| !marks.closes.is_empty() || !marks.refused.is_empty())
     }
 
     /// Returns the indices of some of the sessions.
@@ -362,11 +283,11 @@ impl Marks {
         closes
     }
 
-    /// Returns each symbol, trimmed and upper-cased, by its number, with the days of its valid
-    /// closes, ascending, and these closes.
-    pub fn closes(&self) -> impl Iterator<Item = (&[u8], &[i32], &[i64])> {
+    /// Returns each symbol, trimmed and upper-cased, by its number, with its valid closes and their
+    /// days, ascending.
+    pub fn closes(&self) -> impl Iterator<Item = (&[u8], &[Close])> {
         let symbols = self.names.table().iter().zip(&self.symbols);
-        symbols.map(|(name, marks)| (name, &*marks.valid.days, &*marks.valid.closes))
+        symbols.map(|(name, marks)| (name, &*marks.closes))
     }
 
     /// Returns how many symbols there are.
@@ -422,45 +343,23 @@ impl Marks {
             let counts = fresh
                 .iter_mut()
                 .zip(recent.iter_mut().zip(known.iter_mut()));
-            for ((fresh, (recent, known)), (&day, &close)) in
-                counts.zip(self.sessions.iter().zip(&marks.valid.close_day))
+            for ((fresh, (recent, known)), (&day, &(_, found))) in
+                counts.zip(self.sessions.iter().zip(&marks.marks))
             {
-                if close == NEVER {
+                if found == Day(NEVER) {
                     continue;
                 }
                 *known = known.saturating_add(1);
-                if Day(day).since(Day(close)) <= i64::from(self.lookback_days) {
+                if Day(day).since(found) <= i64::from(self.lookback_days) {
                     *recent = recent.saturating_add(1);
                 }
-                if day == close {
+                if found == Day(day) {
                     *fresh = fresh.saturating_add(1);
                 }
             }
         }
         [fresh, recent, known]
     }
-}
-
-/// Returns the marks of all symbols in 32 bits, one after the other, and where those of each are;
-/// nothing if one does not fit.
-///
-/// Lots read symbols in any order: marks that are close together cause fewer misses of the cache
-/// and of its page table, which halved the time of the sums.
-fn narrowed(symbols: &[Box<ValidCloses>]) -> (Arc<[u32]>, Vec<Option<Range<usize>>>) {
-    let mut small: Vec<u32> = Vec::new();
-    let mut places = Vec::with_capacity(symbols.len());
-    for valid in symbols {
-        let from = small.len();
-        small.extend(
-            valid
-                .mark
-                .iter()
-                .map_while(|&mark| u32::try_from(mark).ok()),
-        );
-        let row = from..small.len();
-        places.push((row.len() == valid.mark.len()).then_some(row));
-    }
-    (small.into(), places)
 }
 
 /// Returns an error unless the days of a column ascend.
@@ -484,7 +383,7 @@ type Duplicates = Option<(usize, Day, String)>;
 
 /// Returns the valid closes of several spellings of one symbol, where the later spelling wins a day
 /// that two have; and the number of such days, the first of them and its winner.
-fn merged(prices: &PriceStore, spellings: &[Spelling<'_>]) -> (ValidCloses, Duplicates) {
+fn merged(prices: &PriceStore, spellings: &[Spelling<'_>]) -> (Vec<Close>, Duplicates) {
     let mut rows: Vec<(i32, usize, i64)> = Vec::new();
     for (rank, &(.., symbol)) in spellings.iter().enumerate() {
         let (days, closes) = prices.closes(symbol);
@@ -494,12 +393,12 @@ fn merged(prices: &PriceStore, spellings: &[Spelling<'_>]) -> (ValidCloses, Dupl
     if spellings.len() > 1 {
         rows.sort_unstable();
     }
-    let mut valid = ValidCloses::default();
+    let mut valid: Vec<Close> = Vec::with_capacity(rows.len());
     let mut doubled: Vec<i32> = Vec::new();
     let mut winner = 0usize;
     for (day, rank, close) in rows {
-        if valid.days.last() == Some(&day) {
-            valid.closes.pop();
+        if let Some(last) = valid.last_mut().filter(|(_, last)| *last == Day(day)) {
+            last.0 = close;
             if doubled.last() != Some(&day) {
                 doubled.push(day);
             }
@@ -507,9 +406,8 @@ fn merged(prices: &PriceStore, spellings: &[Spelling<'_>]) -> (ValidCloses, Dupl
                 winner = rank;
             }
         } else {
-            valid.days.push(day);
+            valid.push((close, Day(day)));
         }
-        valid.closes.push(close);
     }
     let duplicates = doubled.first().map(|&first| {
         let name = spellings.get(winner).map_or(&[][..], |&(_, name, _)| name);
@@ -552,35 +450,19 @@ mod tests {
         Marks::from_prices(&samples::prices(closes, 2), sessions, lookback_days)
     }
 
+    fn closes_of(symbol: &SymbolMarks) -> Vec<i64> {
+        symbol.marks().iter().map(|&(close, _)| close).collect()
+    }
+
     #[test]
     fn a_mark_is_the_latest_close_and_ages() {
         let marks = marks(&[("A", 3, 300), ("A", 5, 500)], &[2, 3, 4, 8], 2).unwrap();
         let symbol = marks.find(b" a ").unwrap();
-        assert_eq!(symbol.mark(), [0, 300, 300, 500]);
-        assert_eq!(symbol.small(1..3), Some(&[300, 300][..]));
+        let found = [(0, NEVER), (300, 3), (300, 3), (500, 5)];
+        assert_eq!(symbol.marks(), found.map(|(close, day)| (close, Day(day))));
         assert_eq!(symbol.as_of(Day(4)), Some((300, Day(3))));
         assert_eq!(symbol.as_of(Day(2)), None);
-        // from the first close on: day 4 is one day behind, day 8 three
-        let aged = [(2, false), (3, true)].map(|(session, stale)| AgedMark { session, stale });
-        assert_eq!(symbol.aged(1, 4), aged);
-        assert_eq!(symbol.aged(3, 4), &aged[1..]);
-        assert_eq!(symbol.aged(1, 2), []);
-    }
-
-    #[test]
-    fn marks_are_small_if_all_of_them_fit_32_bits() {
-        let most = i64::from(u32::MAX);
-        let marks = marks(
-            &[("A", 3, most), ("B", 3, most), ("B", 4, most + 1)],
-            &[3, 4],
-            10,
-        );
-        let marks = marks.unwrap();
-        assert_eq!(
-            marks.find(b"A").unwrap().small(0..2),
-            Some(&[u32::MAX; 2][..])
-        );
-        assert_eq!(marks.find(b"B").unwrap().small(0..1), None);
+        assert!(symbol.is_fresh_before(0) && !symbol.is_fresh_before(1));
     }
 
     #[test]
@@ -607,11 +489,11 @@ mod tests {
             close: Some(close),
         };
         let a = marks.find(b"A").unwrap();
-        assert_eq!(a.mark(), [300, 300]);
+        assert_eq!(closes_of(a), [300, 300]);
         assert_eq!(a.refused(0, 2), [refused(1, 0)]);
         assert_eq!(a.refused(0, 1), []);
         let b = marks.find(b"B").unwrap();
-        assert_eq!((b.mark(), b.as_of(Day(9))), (&[0, 0][..], None));
+        assert_eq!((closes_of(b), b.as_of(Day(9))), (vec![0, 0], None));
         assert_eq!(b.refused(0, 2), [refused(0, -1)]);
         assert!(marks.find(b"C").is_none());
         assert!(marks.find(b"D").is_none());
@@ -627,7 +509,7 @@ mod tests {
             ("b ", 4, 8),
         ];
         let marks = marks(&closes, &[3, 4], 10).unwrap();
-        assert_eq!(marks.find(b"B").unwrap().mark(), [5, 8]);
+        assert_eq!(closes_of(marks.find(b"B").unwrap()), [5, 8]);
         let issues: Vec<_> = marks
             .issues()
             .iter()

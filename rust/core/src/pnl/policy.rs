@@ -33,13 +33,11 @@ pub trait Policy: Sync {
         report: &mut Report,
     ) -> Option<u128>;
 
-    /// Fills the rows of a portfolio, whose sums do not exceed `bound`, and reports their number;
-    /// nothing if a wider integer is needed.
+    /// Fills the rows of a portfolio and reports their number; nothing if a wider integer is needed.
     fn roll<T: Sum>(
         &self,
         portfolio: &PortfolioRun<'_>,
         gathered: &Self::Gathered,
-        bound: u128,
         sums: &mut Self::Sums<T>,
         output: &mut PortfolioOutput<'_>,
     ) -> Option<()>;
@@ -172,12 +170,12 @@ fn roll<P: Policy>(
     }
     let output = &mut PortfolioOutput { columns, report };
     let rolled = match Width::of(bound) {
-        Width::Narrow => policy.roll(portfolio, gathered, bound, narrow, output),
-        Width::Double => policy.roll(portfolio, gathered, bound, double, output),
+        Width::Narrow => policy.roll(portfolio, gathered, narrow, output),
+        Width::Double => policy.roll(portfolio, gathered, double, output),
         Width::Wide => None,
     };
     if rolled
-        .or_else(|| policy.roll(portfolio, gathered, bound, wide, output))
+        .or_else(|| policy.roll(portfolio, gathered, wide, output))
         .is_none()
     {
         output.report.wrote(0, false);

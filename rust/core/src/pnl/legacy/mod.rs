@@ -187,7 +187,6 @@ impl Policy for Legacy<'_> {
         &self,
         portfolio: &PortfolioRun<'_>,
         gathered: &Gathered,
-        _bound: u128,
         sums: &mut Sums<T>,
         output: &mut PortfolioOutput<'_>,
     ) -> Option<()> {

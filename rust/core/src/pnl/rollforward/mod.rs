@@ -260,7 +260,7 @@ impl Rollforward<'_> {
 
 impl<'a> Policy for Rollforward<'a> {
     type Gathered = Gathered<'a>;
-    type Sums<T: Sum> = Sums<'a, T>;
+    type Sums<T: Sum> = Sums<T>;
 
     fn gather(
         &self,
@@ -315,8 +315,7 @@ impl<'a> Policy for Rollforward<'a> {
         &self,
         portfolio: &PortfolioRun<'_>,
         gathered: &Gathered<'a>,
-        bound: u128,
-        sums: &mut Sums<'a, T>,
+        sums: &mut Sums<T>,
         output: &mut PortfolioOutput<'_>,
     ) -> Option<()> {
         let PortfolioRun { sessions, from, .. } = *portfolio;
@@ -333,7 +332,7 @@ impl<'a> Policy for Rollforward<'a> {
             from,
             valuer: self.valuer(gathered),
             converts: gathered.lots.converts,
-            bound,
+            lookback_days: self.inputs.marks.lookback_days(),
         };
         let columns = &mut output.columns.rows(0, sessions.len());
         let outcome = roll_forward(&run, sums, columns);
