@@ -8,7 +8,6 @@ use crate::fixed::{CENTS, Sum, Wide, Width, decimal_text, power_of_ten};
 use crate::float::Floats;
 use crate::ids::Day;
 use crate::pnl::lot::{Class, Closing, Lot};
-use crate::pnl::marks::SymbolMarks;
 use crate::pnl::splits::RESTATED_SCALE;
 use crate::store::Rates;
 use crate::store::rates::{Pair, Rate};
@@ -177,8 +176,6 @@ pub(crate) struct Valuer {
     /// One at the scale of rates, which convert lots in other currencies to the common scale; 1
     /// without rates.
     unit: u128,
-    /// The largest factor of a product and of an amount, if 64 bits hold them.
-    most: Option<(u64, u64)>,
     scale: u32,
     flow_scale: u32,
 }
@@ -193,8 +190,6 @@ impl Valuer {
         let factor = |own: u32| power_of_ten(scale.saturating_sub(own)).unwrap_or(u128::MAX);
         let products = products.map(|product| product.map(factor));
         let [realized, market_value, flow, cent] = amounts.map(factor);
-        let narrow = |factor: u128| u64::try_from(factor).ok();
-        let most = products.map(ByKind::most).into_iter().max();
         let [close, entry, exit] = products;
         Self {
             close,
@@ -205,9 +200,6 @@ impl Valuer {
             flow,
             cent,
             unit: 1,
-            most: most
-                .and_then(narrow)
-                .zip(narrow(realized.max(market_value))),
             scale,
             flow_scale: scales.flow,
         }
@@ -219,7 +211,6 @@ impl Valuer {
         let Some(rates) = rates else { return self };
         Self {
             unit: power_of_ten(rates.scale()).unwrap_or(u128::MAX),
-            most: None,
             scale: self.scale.saturating_add(rates.scale()),
             ..self
         }
@@ -375,13 +366,8 @@ impl Valuer {
     /// [`crate::fixed::Width::of`].
     pub(crate) fn bound(&self, lots: &[Lot<'_>]) -> u128 {
         let term = |lot: &Lot<'_>| match lot.sizes() {
-            Some(sizes) => sizes
-                .map(|size| self.wide_term(lot, size))
-                .max()
-                .unwrap_or(0),
-            None => self
-                .narrow_term(lot)
-                .map_or_else(|| self.wide_term(lot, lot.size()), u128::from),
+            Some(sizes) => sizes.map(|size| self.term(lot, size)).max().unwrap_or(0),
+            None => self.term(lot, lot.size()),
         };
         let lots = lots
             .iter()
@@ -390,7 +376,7 @@ impl Valuer {
     }
 
     /// Returns the bound of one lot, by its largest size.
-    fn wide_term(&self, lot: &Lot<'_>, size: Size) -> u128 {
+    fn term(&self, lot: &Lot<'_>, size: Size) -> u128 {
         let rate = lot.rates.map_or(self.unit, Pair::most);
         let [close, entry, exit] = [self.close, self.entry, self.exit].map(|f| f.of(size.kind));
         let product = |price: i64, factor: u128| {
@@ -422,32 +408,6 @@ impl Valuer {
         ]
         .into_iter()
         .fold(0, u128::saturating_add)
-    }
-
-    /// Returns a bound that is no smaller, where 64 bits hold it, in a fraction of the time.
-    fn narrow_term(&self, lot: &Lot<'_>) -> Option<u64> {
-        let (of_products, of_amounts) = self.most?;
-        let (price, given) = match (lot.closing, lot.class) {
-            (Closing::Given(realized), Class::PrivateAt(value)) => (
-                0,
-                realized.unsigned_abs().checked_add(value.unsigned_abs())?,
-            ),
-            (Closing::Given(amount), _) | (_, Class::PrivateAt(amount)) => {
-                (0, amount.unsigned_abs())
-            }
-            (Closing::Price(price), _) => (price.unsigned_abs(), 0),
-            (Closing::Unpriced | Closing::Expiry, _) => (0, 0),
-        };
-        let close = lot.marks.map_or(0, SymbolMarks::most);
-        close
-            .unsigned_abs()
-            .checked_add(lot.entry_price.unsigned_abs())?
-            .checked_add(price)?
-            .checked_add(1)?
-            .checked_mul(lot.quantity.unsigned_abs())?
-            .checked_mul(u64::from(lot.multiplier))?
-            .checked_mul(of_products)?
-            .checked_add(given.checked_mul(of_amounts)?)
     }
 }
 
