@@ -3,9 +3,7 @@
 //! | module | what it owns                                              |
 //! |--------|-----------------------------------------------------------|
 //! | `roll` | the rows of one portfolio, session by session (S6 to S10) |
-//! | `missing` | the first session without a rate (C7)              |
 
-mod missing;
 mod roll;
 
 use crate::error::Result;
@@ -331,7 +329,6 @@ impl<'a> Policy for Rollforward<'a> {
             sessions,
             from,
             valuer: self.valuer(gathered),
-            converts: gathered.lots.converts,
             lookback_days: self.inputs.marks.lookback_days(),
         };
         let columns = &mut output.columns.rows(0, sessions.len());

@@ -6,7 +6,6 @@
 
 use core::ops::Range;
 
-use super::missing::first_missing;
 use super::{Start, flow_between};
 use crate::fixed::{State, Sum, Wide, decimal_text, half_away};
 use crate::ids::Day;
@@ -31,8 +30,6 @@ pub(super) struct Portfolio<'a, 'm> {
     /// Index of the first of them among those of the marks.
     pub(super) from: usize,
     pub(super) valuer: &'a Valuer,
-    /// Whether some lot is in another currency.
-    pub(super) converts: bool,
     /// Days that a mark may be old without being stale.
     pub(super) lookback_days: u32,
 }
@@ -46,6 +43,11 @@ impl<'a> Portfolio<'a, '_> {
             ..*self
         }
     }
+
+    /// Returns the day of a session, the last of all days beyond the last session.
+    fn day(&self, session: usize) -> Day {
+        Day(self.sessions.get(session).copied().unwrap_or(i32::MAX))
+    }
 }
 
 /// The result of one portfolio, apart from its columns.
@@ -55,6 +57,8 @@ pub(super) struct Outcome {
     pub(super) written: usize,
     /// The failure: issue, session, and column and value or the rate that is missing.
     pub(super) failure: Option<(IssueKind, Day, String)>,
+    /// The first session that needs a missing rate, and of these the first by pair and date (C7).
+    lacking: Option<(usize, String, Day)>,
     /// Ends of lots that were counted: issue, lot and session.
     pub(super) closings: Vec<(IssueKind, usize, Day)>,
     /// Returns out of range: session and value.
@@ -66,32 +70,31 @@ pub(super) struct Outcome {
     pub(super) refused: Vec<(u32, Day, Option<i64>)>,
 }
 
-/// Fills `columns`, a row for each session, and returns the rest of the result.
+impl Outcome {
+    /// Notes that a session needs the rate of a lot's currency on a day.
+    fn needs(&mut self, session: usize, lot: &Lot<'_>, day: Day) {
+        if let Some(pair) = lot.rates.filter(|pair| pair.at(day).is_none()) {
+            let lacking = (session, pair.name().to_owned(), day);
+            let first = self.lacking.take().unwrap_or_else(|| lacking.clone());
+            self.lacking = Some(first.min(lacking));
+        }
+    }
+}
+
+/// Fills `columns`, a row for each session, and returns the rest of the result: that of the
+/// sessions before a failure, if there is one.
 pub(super) fn roll_forward<T: Sum>(
     portfolio: &Portfolio<'_, '_>,
     sums: &mut Sums<T>,
     columns: &mut ColumnSlices<'_>,
 ) -> Outcome {
-    let missing = portfolio
-        .converts
-        .then(|| first_missing(portfolio))
-        .flatten();
-    let priced = missing.as_ref().map(|missing| missing.session);
-    let outcome = match priced {
-        None => rolled(portfolio, sums, columns),
-        Some(to) => rolled(&portfolio.until(to), sums, &mut columns.rows(0, to)),
-    };
-    let failure = outcome.failure.clone().or_else(|| {
-        let missing = missing?;
-        let day = portfolio.sessions.get(missing.session).copied()?;
-        Some((IssueKind::FxMissing, Day(day), missing.rate))
-    });
+    let outcome = rolled(portfolio, sums, columns);
     if outcome.failure.is_none() {
-        return Outcome { failure, ..outcome };
+        return outcome;
     }
     let to = outcome.written;
     Outcome {
-        failure,
+        failure: outcome.failure,
         ..rolled(&portfolio.until(to), sums, &mut columns.rows(0, to))
     }
 }
@@ -146,21 +149,68 @@ impl<T: Sum> Sums<T> {
     }
 }
 
-/// Adds the values of a public lot on the sessions `held`, counts its marks, and reports sessions
-/// without one and those with a stale one: whether there is none, which sessions, and how many.
+/// Counts a lot and adds its values on the sessions `held`.
+fn hold<T: Sum>(
+    lot: &Lot<'_>,
+    symbol: u32,
+    portfolio: &Portfolio<'_, '_>,
+    held: &Range<usize>,
+    sums: &mut Sums<T>,
+    columns: &mut ColumnSlices<'_>,
+    outcome: &mut Outcome,
+) {
+    if held.is_empty() {
+        return;
+    }
+    let counts = if lot.quantity < 0 {
+        &mut *columns.num_short_positions
+    } else {
+        &mut *columns.num_long_positions
+    };
+    for count in part(counts, held) {
+        *count = count.wrapping_add(1);
+    }
+    match lot.class {
+        Class::PrivateAt(value) => return sums.hold(portfolio.valuer.market_value(value), held),
+        Class::PrivateAtEntry => sums.hold(portfolio.valuer.entry_value(lot), held),
+        Class::Public => hold_public(lot, symbol, portfolio, held, sums, columns.marks, outcome),
+    }
+    outcome.needs(held.start, lot, lot.start);
+}
+
+/// Adds the values of a public lot on the sessions `held`, counts its marks, and reports those that
+/// are missing, stale or refused.
 fn hold_public<T: Sum>(
     lot: &Lot<'_>,
+    symbol: u32,
     portfolio: &Portfolio<'_, '_>,
     held: &Range<usize>,
     sums: &mut Sums<T>,
     counts: &mut [[i32; 4]],
-    mut missed: impl FnMut(bool, Range<usize>, usize),
+    outcome: &mut Outcome,
 ) {
     let valuer = portfolio.valuer;
     let entry = valuer.entry_value(lot);
     let offset = portfolio.from;
+    let mut missed = |unpriced, missed: Range<usize>, count| {
+        outcome.misses.push(Miss {
+            symbol,
+            unpriced,
+            lot_sessions: u64::try_from(count).unwrap_or(u64::MAX),
+            first: portfolio.day(missed.start),
+            last: portfolio.day(missed.end.saturating_sub(1)),
+        });
+    };
+    let (from, to) = (
+        held.start.saturating_add(offset),
+        held.end.saturating_add(offset),
+    );
+    for refused in lot.marks.map_or(&[][..], |marks| marks.refused(from, to)) {
+        let day = portfolio.day(refused.session.saturating_sub(offset));
+        outcome.refused.push((symbol, day, refused.close));
+    }
     let priced = lot.marks.map_or(held.end, |marks| {
-        let first = marks.first_priced_since(lot.start, held.start.saturating_add(offset));
+        let first = marks.first_priced_since(lot.start, from);
         first.saturating_sub(offset).min(held.end)
     });
     let unpriced = held.start..priced;
@@ -205,7 +255,7 @@ fn hold_public<T: Sum>(
         }
     }
     let days = portfolio.sessions.get(priced.clone()).unwrap_or_default();
-    let marks = marks.marks().get(of_run).unwrap_or_default();
+    let marks = marks.marks().get(of_run.clone()).unwrap_or_default();
     let ages = days
         .iter()
         .zip(marks)
@@ -228,6 +278,12 @@ fn hold_public<T: Sum>(
     if let Some((sessions, held)) = stale {
         missed(false, sessions, held);
     }
+    let gap = lot
+        .rates
+        .and_then(|pair| pair.first_gap(of_run.start, of_run.end));
+    if let Some(gap) = gap.map(|gap| gap.saturating_sub(offset)) {
+        outcome.needs(gap, lot, portfolio.day(gap));
+    }
 }
 
 fn rolled<T: Sum>(
@@ -236,74 +292,46 @@ fn rolled<T: Sum>(
     columns: &mut ColumnSlices<'_>,
 ) -> Outcome {
     let Portfolio {
-        sessions,
-        valuer,
-        from: offset,
-        ..
+        sessions, valuer, ..
     } = *portfolio;
     let mut outcome = Outcome::default();
     sums.reset(sessions.len());
     columns.num_long_positions.fill(0);
     columns.num_short_positions.fill(0);
     columns.marks.fill([0; 4]);
-    let day_at = |session: usize| Day(sessions.get(session).copied().unwrap_or(i32::MAX));
     let mut before = T::ZERO;
 
     for (at, (lot, &symbol)) in portfolio.lots.iter().zip(portfolio.symbols).enumerate() {
-        // the end counts in the P&L of the session after the last on which the lot is held
         let held = lot.held(sessions);
-        let to = held.end;
-        let number = if lot.quantity < 0 {
-            &mut *columns.num_short_positions
-        } else {
-            &mut *columns.num_long_positions
-        };
-        for number in part(number, &held) {
-            *number = number.wrapping_add(1);
-        }
-        match lot.class {
-            Class::PrivateAt(value) => sums.hold(valuer.market_value(value), &held),
-            Class::PrivateAtEntry => sums.hold(valuer.entry_value(lot), &held),
-            Class::Public if held.is_empty() => {}
-            Class::Public => {
-                let missed = |unpriced, missed: Range<usize>, count| {
-                    outcome.misses.push(Miss {
-                        symbol,
-                        unpriced,
-                        lot_sessions: u64::try_from(count).unwrap_or(u64::MAX),
-                        first: day_at(missed.start),
-                        last: day_at(missed.end.saturating_sub(1)),
-                    });
-                };
-                hold_public(lot, portfolio, &held, sums, columns.marks, missed);
-                let (from, to) = (held.start.saturating_add(offset), to.saturating_add(offset));
-                let refused = lot.marks.map(|marks| marks.refused(from, to));
-                for refused in refused.unwrap_or_default() {
-                    let day = day_at(refused.session.saturating_sub(offset));
-                    outcome.refused.push((symbol, day, refused.close));
-                }
-            }
-        }
+        hold(lot, symbol, portfolio, &held, sums, columns, &mut outcome);
         match portfolio.start.previous {
-            None if to == 0 => continue,
+            None if held.end == 0 => continue,
             Some(previous) if lot.end.is_some_and(|end| end <= previous) => continue,
-            Some(previous) if lot.start <= previous && lot.class == Class::Public => {
-                before = before.plus(valuer.earned(lot, previous));
+            Some(previous) if lot.class == Class::Public => {
+                if let Some(mark) = lot.mark(previous) {
+                    before = before.plus(valuer.earned_at_close(lot, mark, previous));
+                    outcome.needs(0, lot, previous);
+                    outcome.needs(0, lot, lot.start);
+                }
             }
             _ => {}
         }
-        if let Some(realized) = sums.realized.get_mut(to)
-            && let Some(end) = lot.end.filter(|&end| end <= day_at(to))
+        // the end counts in the P&L of the session after the last on which the lot is held
+        let session = held.end;
+        let day = portfolio.day(session);
+        if let Some(realized) = sums.realized.get_mut(session)
+            && let Some(end) = lot.end.filter(|&end| end <= day)
         {
             *realized = realized.plus(valuer.realized_at(lot, end));
-            let issue = match lot.closing {
-                Closing::Expiry => Some(IssueKind::Expired),
-                Closing::Unpriced => Some(IssueKind::ExitUnpriced),
-                Closing::Given(_) | Closing::Price(_) => None,
-            };
-            outcome
-                .closings
-                .extend(issue.map(|kind| (kind, at, day_at(to))));
+            if lot.converts_at_end(end) {
+                outcome.needs(session, lot, end);
+                outcome.needs(session, lot, lot.start);
+            }
+            match lot.closing {
+                Closing::Expiry => outcome.closings.push((IssueKind::Expired, at, day)),
+                Closing::Unpriced => outcome.closings.push((IssueKind::ExitUnpriced, at, day)),
+                Closing::Given(_) | Closing::Price(_) => {}
+            }
         }
     }
     outcome.refused.sort_unstable();
@@ -313,11 +341,21 @@ fn rolled<T: Sum>(
     let before = before.rounded(cent);
     fill_days(portfolio, before, sums, columns);
     fill_chain(portfolio, columns);
-    if !fit(columns)
-        && let Some((session, detail)) = misfit(portfolio, before, sums, columns)
-    {
+    let misfit = (!fit(columns)).then(|| misfit(portfolio, before, sums, columns));
+    let lacking = outcome.lacking.take().map(|(session, pair, day)| {
+        let is_of_day = portfolio.day(session) == day;
+        let rate = if is_of_day {
+            pair
+        } else {
+            format!("{pair} on {day}")
+        };
+        (session, IssueKind::FxMissing, rate)
+    });
+    // a session without a rate has no amounts
+    let first = lacking.into_iter().chain(misfit.flatten());
+    if let Some((session, kind, detail)) = first.min_by_key(|&(session, ..)| session) {
         outcome.written = session;
-        outcome.failure = Some((IssueKind::OutOfRange, day_at(session), detail));
+        outcome.failure = Some((kind, portfolio.day(session), detail));
         return outcome;
     }
     outcome.written = sessions.len();
@@ -479,11 +517,15 @@ fn misfit<T: Sum>(
     before: T,
     sums: &Sums<T>,
     columns: &ColumnSlices<'_>,
-) -> Option<(usize, String)> {
+) -> Option<(usize, IssueKind, String)> {
     (0..portfolio.sessions.len()).find_map(|session| {
         let amounts = exact_amounts(portfolio, session, before, sums, columns);
         let misfit = |(column, amount)| fitting(column, amount).err();
-        Some((session, amounts.into_iter().find_map(misfit)?))
+        Some((
+            session,
+            IssueKind::OutOfRange,
+            amounts.into_iter().find_map(misfit)?,
+        ))
     })
 }
 
@@ -654,7 +696,6 @@ mod properties {
             sessions: &SESSIONS,
             from: 0,
             valuer: &Valuer::of(&SCALES),
-            converts: false,
             lookback_days: 1,
         };
         let outcome = roll_forward(&portfolio, &mut Sums::<T>::default(), &mut slices);
