@@ -28,6 +28,7 @@ import numpy as np
 
 from batchcore import _core, calendar
 from batchcore.arguments import (
+    MOST_MANTISSA,
     DayOf,
     checked_day,
     checked_id,
@@ -36,10 +37,11 @@ from batchcore.arguments import (
     checked_symbols,
     checked_values,
 )
+from batchcore.arrow import EXACT
 from batchcore.calendar import FIRST_DATE, date_of
 from batchcore.config import Schema  # noqa: TC001  # callers may look at types
 from batchcore.errors import ConfigError
-from batchcore.frames import Previous, Prices, Profiles, Text
+from batchcore.frames import Days, Decimals, Previous, Prices, Profiles, Text
 from batchcore.late_imports import db_of, imported
 from batchcore.schema import Use
 from batchcore.sources.prices import load_windows
@@ -47,6 +49,7 @@ from batchcore.sources.profiles import select_company_profiles
 from batchcore.sources.query import load
 from batchcore.sources.snapshots import select_latest_snapshots
 from batchcore.spans import Span, Spans, Window, gaps, widened
+from batchcore.units import State
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -250,7 +253,10 @@ class PriceCache(_Cache):
 
         It has the decimals of the column, or its own if `set` gave it more.
         """
-        return self._reader.get(symbol, date)
+        if not self._set:
+            return self._reader.get(symbol, date)
+        with self._threads:
+            return self._counted(self._price(symbol, date))
 
     def get_with_lookback(
         self, symbol: str, date: dt.date, lookback_days: int | None = None
@@ -267,7 +273,13 @@ class PriceCache(_Cache):
             The price and its date, or (None, None).
         """
         most = self._lookback_days if lookback_days is None else checked_lookback(lookback_days)
-        found = self._reader.get_with_lookback(symbol, date, most)
+        with self._threads:
+            if not self._set:
+                found = self._reader.get_with_lookback(symbol, date, most)
+            else:
+                day = checked_day(date)
+                found = self._counted(self._latest(symbol, day, most))
+                self._lookback_hits += found is not None and found[1] != day
         return (None, None) if found is None else (found[0], date_of(found[1]))
 
     def get_batch(self, symbols: Iterable[str], date: dt.date) -> dict[str, Decimal]:
@@ -276,12 +288,23 @@ class PriceCache(_Cache):
         The Decimals of the last date are kept, so look up one date for many portfolios rather than
         one portfolio for many dates.
         """
-        return self._reader.get_batch(symbols, date)
+        if not self._set:
+            return self._reader.get_batch(symbols, date)
+        with self._threads:
+            wanted = checked_values(symbols, "symbols")
+            found = [(one, self._counted(self._price(one, date))) for one in wanted]
+            return {symbol: price for symbol, price in found if price is not None}
 
     def get_array(self, symbols: Iterable[str], date: dt.date) -> Closes:
         """Return the prices of symbols on a date itself as arrays, in their order."""
-        # the constructor of NamedTuple takes twice as long, a tenth of a short look-up
-        return tuple.__new__(Closes, self._reader.get_array(symbols, date))
+        if not self._set:
+            # the constructor of NamedTuple takes twice as long, a tenth of a short look-up
+            return tuple.__new__(Closes, self._reader.get_array(symbols, date))
+        with self._threads:
+            wanted = checked_values(symbols, "symbols")
+            prices = [self._counted(self._price(symbol, date)) for symbol in wanted]
+            column = _decimals(prices, self._scale())
+            return Closes(column.values, column.state, column.scale)
 
     def set(self, symbol: str, date: dt.date, price: Decimal | int | str) -> None:
         """Set a price that replaces any loaded one, now and later; 0 means that there is none.
@@ -291,7 +314,10 @@ class PriceCache(_Cache):
             date: Its date.
             price: Not below 0, with at most 18 decimals, its digits within 64 bits; no float.
         """
-        self._reader.set(symbol, date, *checked_price(price))
+        mantissa, scale = checked_price(price)
+        (known,), day = checked_symbols([symbol]), checked_day(date)
+        with self._threads:
+            self._set.setdefault(known, {})[day] = Decimal(mantissa).scaleb(-scale, EXACT)
 
     def missing(
         self, symbols: Iterable[str], dates: Iterable[dt.date]
@@ -305,8 +331,12 @@ class PriceCache(_Cache):
             checked_day(date)
         asked = [(symbol, date) for symbol in wanted for date in dict.fromkeys(on)]
         with self._threads:
-            has, is_set = self._reader.has, self._reader.is_set
-            return [one for one in asked if not (has(*one) or is_set(*one))]
+            return [
+                (symbol, date)
+                for symbol, date in asked
+                if self._price(symbol, date) is None
+                and self._days[date] not in self._set.get(symbol, ())
+            ]
 
     async def load_missing(
         self, db: object | None, symbols: Iterable[str], dates: Iterable[dt.date]
@@ -338,8 +368,11 @@ class PriceCache(_Cache):
     def clear(self) -> None:
         """Forget the loaded rows, the prices set and the counts."""
         with self._threads:
+            super().clear()
+            self._lookback_hits = 0
             self._days = DayOf()
             self._spans: dict[str, Spans] = {}
+            self._set: dict[str, dict[int, Decimal]] = {}
             store = _core.PriceStore.from_frame(Prices.none())
             self._reader = _core.PriceReader(store, self._days, self._threads)
 
@@ -358,22 +391,70 @@ class PriceCache(_Cache):
             size_bytes: Estimated.
         """
         with self._threads:
-            prices, dates = self._reader.spread()
+            closes = self.to_frame()
             hits, lookback_hits, misses = self._reader.counts
-            decimals = len(self._reader.last_batch or ()) * _DECIMAL_BYTES
-            stored = self._reader.size_bytes + decimals
+            decimals = len(self._reader.last_batch or ()) + sum(map(len, self._set.values()))
+            stored = self._reader.size_bytes + decimals * _DECIMAL_BYTES
+            keyed = (self._days, self._spans, self._set)
             return {
-                "total_prices": prices,
-                "dates_loaded": dates,
+                "total_prices": int((closes.close.values > 0).sum()),
+                "dates_loaded": len(np.unique(closes.day.values)),
                 "symbols_loaded": len(self._spans),
-                "lookback_hits": lookback_hits,
-                **_counts(hits, misses, stored, self._days, self._spans),
+                "lookback_hits": lookback_hits + self._lookback_hits,
+                **_counts(hits + self._hits, misses + self._misses, stored, *keyed),
             }
 
     def to_frame(self) -> Prices:
         """Return all closes, including those that were set; one set to 0 is a close of 0."""
         with self._threads:
-            return Prices.of_parts(self._reader.columns(with_set=True))
+            loaded = Prices.of_parts(self._reader.columns())
+            if not self._set:
+                return loaded
+            kept = np.ones(len(loaded), dtype=np.bool_)
+            names, days = loaded.symbol.table(), loaded.day.values
+            for row in np.flatnonzero(_spelt(loaded.symbol, self._set)).tolist():
+                kept[row] = int(days[row]) not in self._set[names[loaded.symbol.codes[row]]]
+            own = [
+                (symbol, day, price)
+                for symbol, prices in self._set.items()
+                for day, price in prices.items()
+            ]
+            symbols, on, prices = zip(*own, strict=True)
+            set_by_hand = Prices(
+                symbol=Text.of(symbols),
+                day=Days(np.array(on, dtype=np.int32)),
+                close=_decimals(prices, self._scale()),
+            )
+            return _joined(_kept(loaded, kept), set_by_hand)
+
+    def _price(self, symbol: str, date: dt.date) -> Decimal | None:
+        """Return the price of a symbol on a date itself, one that was set before a loaded one."""
+        loaded = self._reader.price(symbol, date)
+        own = self._set.get(symbol, {}).get(self._days[date])
+        return loaded if own is None else self._shown(own) or None
+
+    def _latest(self, symbol: str, day: int, lookback_days: int) -> tuple[Decimal, int] | None:
+        """Return the latest price of the lookback before a day, and its day."""
+        found = self._reader.as_of(symbol, day, lookback_days)
+        own, first = self._set.get(symbol, {}), day - lookback_days
+        while found and found[1] in own:
+            last = found[1] - 1
+            found = self._reader.as_of(symbol, last, last - first) if last >= first else None
+        prices = ((on, price) for on, price in own.items() if price and first <= on <= day)
+        latest = max(prices, default=None)
+        if latest is None or (found and found[1] > latest[0]):
+            return found
+        return self._shown(latest[1]), latest[0]
+
+    def _shown(self, price: Decimal) -> Decimal:
+        """Return a price that was set, with at least the decimals of the column."""
+        unit = Decimal(1).scaleb(-max(self._reader.scale, _scale_of(price)))
+        return price.quantize(unit, context=EXACT)
+
+    def _scale(self) -> int:
+        """Return the largest number of decimals of the column and of the prices set."""
+        own = (price for prices in self._set.values() for price in prices.values())
+        return max(self._reader.scale, *map(_scale_of, own))
 
     def _back(self, day: int) -> int:
         return max(day - self._lookback_days, FIRST_DATE)
@@ -402,7 +483,7 @@ class PriceCache(_Cache):
         It changes nothing, as it runs in another thread than the owner's.
         """
         loaded = _kept(loaded, _inside(loaded, windows))
-        held = Prices.of_parts(self._reader.columns(with_set=False))
+        held = Prices.of_parts(self._reader.columns())
         prices = _joined(_kept(held, ~_inside(held, windows)), loaded)
         widen, spans = functools.cache(widened), dict(self._spans)  # symbols mostly share spans
         for symbols, first, last in windows:
@@ -665,6 +746,23 @@ def _sessions(code: str) -> calendar.Calendar:
         msg = "calendar `prices` needs the dates of the price table, expected another one"
         raise ConfigError(msg, "calendar")
     return calendar.load(code)
+
+
+def _scale_of(price: Decimal) -> int:
+    return -int(price.as_tuple().exponent)
+
+
+def _decimals(prices: Sequence[Decimal | None], scale: int) -> Decimals:
+    """Return prices as a column; one beyond 64 bits in the scale is not representable."""
+    values, states = [], []
+    for price in prices:
+        mantissa = None if price is None else int(price.scaleb(scale, EXACT))
+        fits = mantissa is not None and mantissa <= MOST_MANTISSA
+        values.append(mantissa if fits else 0)
+        states.append(
+            State.VALUE if fits else State.NULL if price is None else State.NOT_REPRESENTABLE
+        )
+    return Decimals(np.array(values, dtype=np.int64), scale, np.array(states, dtype=np.uint8))
 
 
 def _kept(rows: _Rows, kept: npt.NDArray[np.bool_]) -> _Rows:

@@ -211,7 +211,7 @@ async def test_an_array_is_in_the_order_asked() -> None:
         ("0.000000000000000001", "1E-18"),
         ("1.50000000", "1.5000"),
         (Decimal("1E+2"), "100.0000"),
-        ("9223372036854775807", "9223372036854775807"),
+        ("9223372036854775807", "9223372036854775807.0000"),
     ],
 )
 async def test_a_price_that_is_set_is_exact(price: Any, expected: str) -> None:

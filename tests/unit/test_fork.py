@@ -69,9 +69,8 @@ from decimal import Decimal
 prices = _core.PriceStore.from_frame(build.prices([("A", 1, Decimal(7))]))
 reader = _core.PriceReader(prices, {1: 1}, _core.ThreadGuard("reader"))
 reader.get_batch(["A"], 1)
-reader.set("B", 1, 5, 0)
 def asked():
-    assert reader.get_batch(["A", "B"], 1) == {"A": 7, "B": 5}
+    assert reader.get_batch(["A", "B"], 1) == {"A": 7}
     return 600
 print(forked(asked), asked())
 """

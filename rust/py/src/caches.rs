@@ -1,11 +1,11 @@
 //! Look-ups of the price cache: symbols and dates in, exact decimals out.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use batchcore_core::fixed::{State, TEXT_BYTES, rescaled, text_in};
-use batchcore_core::ids::Day;
-use batchcore_core::store::{self as core, Close, DayIndex, PriceOverrides};
+use batchcore_core::fixed::{State, TEXT_BYTES, text_in};
+use batchcore_core::ids::{Day, SymbolId};
+use batchcore_core::store::DayIndex;
 use numpy::{IntoPyArray, PyArray1};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -48,32 +48,16 @@ pub(crate) fn symbol_text<'a>(symbol: &'a Bound<'_, PyAny>) -> PyResult<&'a str>
     })
 }
 
-/// The state that readers of one cache share: closes set by hand, and counts of look-ups.
+/// Counts of the look-ups of one cache, which its readers share.
 #[derive(Default)]
-struct Shared {
-    /// Nothing until a close is set, so that look-ups need no lock.
-    overrides: OnceLock<Mutex<PriceOverrides>>,
+struct Counts {
     hits: AtomicU64,
     lookback_hits: AtomicU64,
     misses: AtomicU64,
 }
 
-impl Shared {
-    /// Returns the closes set by hand, if there are any.
-    fn overrides(&self) -> Option<MutexGuard<'_, PriceOverrides>> {
-        let overrides = self.overrides.get()?;
-        Some(overrides.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Runs `work` on the closes set by hand, on none where there are none.
-    fn with_overrides<T>(&self, work: impl FnOnce(&PriceOverrides) -> T) -> T {
-        match self.overrides() {
-            Some(overrides) => work(&overrides),
-            None => work(&PriceOverrides::default()),
-        }
-    }
-
-    fn count(&self, hits: u64, misses: u64) {
+impl Counts {
+    fn add(&self, hits: u64, misses: u64) {
         self.hits.fetch_add(hits, Ordering::Relaxed);
         self.misses.fetch_add(misses, Ordering::Relaxed);
     }
@@ -85,7 +69,7 @@ const MOST_EXPECTED: usize = 1 << 16;
 /// Decimals of the day last asked for, by symbol.
 type DayPrices = Mutex<Option<(i32, Py<PyDict>)>>;
 
-/// Prices by symbol and date, of a store and of closes set by hand.
+/// Prices by symbol and date.
 ///
 /// Look-ups that are a single call enter the guard of the cache here; the cache does so around
 /// others.
@@ -97,7 +81,7 @@ pub(crate) struct PriceReader {
     days: Py<PyAny>,
     /// The guard of the cache.
     threads: Py<ThreadGuard>,
-    shared: Arc<Shared>,
+    counts: Arc<Counts>,
     last_day: DayPrices,
 }
 
@@ -114,13 +98,13 @@ impl PriceReader {
                 store,
                 days,
                 threads,
-                shared: Arc::default(),
+                counts: Arc::default(),
                 last_day: Mutex::new(None),
             })
         })
     }
 
-    /// Return a reader of another store with the same closes set and the same counts.
+    /// Return a reader of another store with the same counts.
     fn over(&self, py: Python<'_>, store: Py<PriceStore>) -> PyResult<Self> {
         guard("PriceReader.over", || {
             Ok(Self {
@@ -128,7 +112,7 @@ impl PriceReader {
                 store,
                 days: self.days.clone_ref(py),
                 threads: self.threads.clone_ref(py),
-                shared: Arc::clone(&self.shared),
+                counts: Arc::clone(&self.counts),
                 last_day: Mutex::new(None),
             })
         })
@@ -143,14 +127,21 @@ impl PriceReader {
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         guard("PriceReader.get", || {
             let _inside = self.threads.get().enter()?;
-            let day = self.day_of(date)?;
-            let Some(close) = self.price_on(symbol_text(symbol)?, day) else {
-                self.shared.misses.fetch_add(1, Ordering::Relaxed);
-                return Ok(None);
-            };
-            self.shared.hits.fetch_add(1, Ordering::Relaxed);
-            self.to_decimal(py, close).map(Some)
+            let found = self.price_on(py, symbol, date)?;
+            self.counts
+                .add(found.is_some().into(), found.is_none().into());
+            Ok(found)
         })
+    }
+
+    /// As `get`, without counting and without the guard.
+    fn price<'py>(
+        &self,
+        py: Python<'py>,
+        symbol: &Bound<'py, PyAny>,
+        date: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        guard("PriceReader.price", || self.price_on(py, symbol, date))
     }
 
     /// Return (price, day) of the latest price of a symbol on a day of ``[date - lookback_days,
@@ -165,20 +156,26 @@ impl PriceReader {
         guard("PriceReader.get_with_lookback", || {
             let _inside = self.threads.get().enter()?;
             let day = self.day_of(date)?;
-            let symbol = symbol_text(symbol)?.as_bytes();
-            let store = &self.store.get().store;
-            let found = self
-                .shared
-                .with_overrides(|own| own.price_as_of(store, symbol, day, lookback_days));
-            let Some((close, found)) = found else {
-                self.shared.count(0, 1);
-                return Ok(None);
-            };
-            self.shared.count(1, 0);
-            if found != day {
-                self.shared.lookback_hits.fetch_add(1, Ordering::Relaxed);
+            let found = self.latest(py, symbol, day, lookback_days)?;
+            self.counts
+                .add(found.is_some().into(), found.is_none().into());
+            if found.as_ref().is_some_and(|&(_, found)| found != day.0) {
+                self.counts.lookback_hits.fetch_add(1, Ordering::Relaxed);
             }
-            Ok(Some((self.to_decimal(py, close)?, found.0)))
+            Ok(found)
+        })
+    }
+
+    /// As `get_with_lookback`, of a day, without counting and without the guard.
+    fn as_of<'py>(
+        &self,
+        py: Python<'py>,
+        symbol: &Bound<'py, PyAny>,
+        day: i32,
+        lookback_days: u32,
+    ) -> PyResult<Option<Found<'py>>> {
+        guard("PriceReader.as_of", || {
+            self.latest(py, symbol, Day(day), lookback_days)
         })
     }
 
@@ -199,9 +196,9 @@ impl PriceReader {
                 let symbol = symbol?;
                 let price = match get_item(&known, &symbol)? {
                     Some(price) => Some(price),
-                    None => match self.price_on(symbol_text(&symbol)?, day) {
+                    None => match self.close_on(&symbol, day)? {
                         Some(close) => {
-                            let price = self.to_decimal(py, close)?;
+                            let price = decimal(py, close, self.store.get().store.scale())?;
                             known.set_item(&symbol, &price)?;
                             Some(price)
                         }
@@ -215,7 +212,7 @@ impl PriceReader {
                     misses += 1;
                 }
             }
-            self.shared.count(hits, misses);
+            self.counts.add(hits, misses);
             Ok(prices)
         })
     }
@@ -230,107 +227,52 @@ impl PriceReader {
         guard("PriceReader.get_array", || {
             let _inside = self.threads.get().enter()?;
             let day = self.day_of(date)?;
-            let scale = self.scale_of_all();
             let expected = symbols.len().unwrap_or_default().min(MOST_EXPECTED);
             let mut values = Vec::with_capacity(expected);
             let mut states = Vec::with_capacity(expected);
             let mut hits = 0;
             for symbol in each(symbols)? {
-                let close = self.price_on(symbol_text(&symbol?)?, day);
-                let value = close.map(|close| rescaled(close.mantissa, close.scale, scale));
-                let state = match value {
-                    Some(Some(_)) => State::Value,
-                    Some(None) => State::NotRepresentable,
-                    None => State::Null,
-                };
+                let close = self.close_on(&symbol?, day)?;
+                let state = close.map_or(State::Null, |_| State::Value);
                 hits += u64::from(close.is_some());
-                values.push(value.flatten().unwrap_or_default());
+                values.push(close.unwrap_or_default());
                 states.push(state.byte());
             }
             let asked = u64::try_from(values.len()).unwrap_or(u64::MAX);
-            self.shared.count(hits, asked.saturating_sub(hits));
+            self.counts.add(hits, asked.saturating_sub(hits));
+            let scale = self.store.get().store.scale();
             // copied, as an array over a Vec costs more to make than a few symbols take
             let values = PyArray1::from_slice(py, &values);
             Ok((values, PyArray1::from_slice(py, &states), scale))
         })
     }
 
-    /// Return whether `get` has a price, without counting.
-    fn has(&self, symbol: &Bound<'_, PyAny>, date: &Bound<'_, PyAny>) -> PyResult<bool> {
-        guard("PriceReader.has", || {
-            let day = self.day_of(date)?;
-            Ok(self.price_on(symbol_text(symbol)?, day).is_some())
-        })
-    }
-
-    /// Return whether a close was set for a symbol and date, 0 too.
-    fn is_set(&self, symbol: &Bound<'_, PyAny>, date: &Bound<'_, PyAny>) -> PyResult<bool> {
-        guard("PriceReader.is_set", || {
-            let day = self.day_of(date)?;
-            let symbol = symbol_text(symbol)?.as_bytes();
-            Ok(self
-                .shared
-                .with_overrides(|own| own.on(symbol, day).is_some()))
-        })
-    }
-
-    /// Set the close of a symbol and date to ``mantissa * 10**-scale``; 0 means none.
-    fn set(
-        &self,
-        py: Python<'_>,
-        symbol: &Bound<'_, PyAny>,
-        date: &Bound<'_, PyAny>,
-        mantissa: i64,
-        scale: u32,
-    ) -> PyResult<()> {
-        guard("PriceReader.set", || {
-            let _inside = self.threads.get().enter()?;
-            let day = self.day_of(date)?;
-            let symbol = symbol_text(symbol)?.as_bytes();
-            let overrides = self.shared.overrides.get_or_init(Mutex::default);
-            let mut overrides = overrides.lock().unwrap_or_else(PoisonError::into_inner);
-            overrides.set(symbol, day, Close { mantissa, scale });
-            drop(overrides);
-            let kept = self.last_prices().take();
-            drop(kept.map(|(_, prices)| prices.into_bound(py)));
-            Ok(())
-        })
-    }
-
-    /// Return the closes as columns of `frames.Prices`, those set in their place or without them.
-    #[pyo3(signature = (*, with_set))]
-    fn columns<'py>(&self, py: Python<'py>, with_set: bool) -> PyResult<Bound<'py, PyDict>> {
+    /// Return the closes as columns of `frames.Prices`, by symbol and day.
+    fn columns<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         guard("PriceReader.columns", || {
             let store = &self.store.get().store;
-            let columns = if with_set {
-                self.shared.with_overrides(|own| own.over(store))
-            } else {
-                PriceOverrides::default().over(store)
-            };
+            let rows = store.len();
+            let mut codes = Vec::with_capacity(rows);
+            let (mut days, mut closes) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
+            for (code, _) in (0u32..).zip(store.symbols().iter()) {
+                let (own_days, own_closes) = store.closes(SymbolId(code));
+                codes.extend(own_days.iter().map(|_| code));
+                days.extend_from_slice(own_days);
+                closes.extend_from_slice(own_closes);
+            }
             let out = PyDict::new(py);
-            let rows = columns.symbol.len();
-            let symbol = text_out(py, columns.symbol, columns.symbols, vec![0; rows])?;
+            let symbol = text_out(py, codes, store.symbols().clone(), vec![0; rows])?;
             out.set_item("symbol", symbol)?;
-            out.set_item("day", (columns.day.into_pyarray(py),))?;
-            let (values, state) = (columns.close, columns.state);
-            let close = (
-                values.into_pyarray(py),
-                columns.scale,
-                state.into_pyarray(py),
-            );
-            out.set_item("close", close)?;
+            out.set_item("day", (days.into_pyarray(py),))?;
+            out.set_item("close", (closes.into_pyarray(py), store.scale()))?;
             Ok(out)
         })
     }
 
-    /// Return (prices, distinct days of closes), those set in their place.
-    fn spread(&self) -> PyResult<(usize, usize)> {
-        guard("PriceReader.spread", || {
-            let store = &self.store.get().store;
-            Ok(self
-                .shared
-                .with_overrides(|own| (own.prices_over(store), own.distinct_days_over(store))))
-        })
+    /// Decimals of the prices.
+    #[getter]
+    fn scale(&self) -> PyResult<u32> {
+        guard("PriceReader.scale", || Ok(self.store.get().store.scale()))
     }
 
     /// (hits, of them by lookback, misses).
@@ -338,20 +280,19 @@ impl PriceReader {
     fn counts(&self) -> PyResult<(u64, u64, u64)> {
         guard("PriceReader.counts", || {
             Ok((
-                self.shared.hits.load(Ordering::Relaxed),
-                self.shared.lookback_hits.load(Ordering::Relaxed),
-                self.shared.misses.load(Ordering::Relaxed),
+                self.counts.hits.load(Ordering::Relaxed),
+                self.counts.lookback_hits.load(Ordering::Relaxed),
+                self.counts.misses.load(Ordering::Relaxed),
             ))
         })
     }
 
-    /// Bytes that the store and the closes set take.
+    /// Bytes that the store takes.
     #[getter]
     fn size_bytes(&self) -> PyResult<usize> {
         guard("PriceReader.size_bytes", || {
-            let overrides = self.shared.with_overrides(PriceOverrides::size_bytes);
-            let beside = overrides.saturating_add(self.index.size_bytes());
-            Ok(self.store.get().store.size_bytes().saturating_add(beside))
+            let store = self.store.get().store.size_bytes();
+            Ok(store.saturating_add(self.index.size_bytes()))
         })
     }
 
@@ -366,13 +307,6 @@ impl PriceReader {
 }
 
 impl PriceReader {
-    fn scale_of_all(&self) -> u32 {
-        let store = &self.store.get().store;
-        self.shared
-            .overrides()
-            .map_or_else(|| store.scale(), |own| own.scale_over(store))
-    }
-
     fn day_of(&self, date: &Bound<'_, PyAny>) -> PyResult<Day> {
         let py = date.py();
         match self.days.bind(py).get_item(date) {
@@ -385,22 +319,45 @@ impl PriceReader {
         }
     }
 
-    fn price_on(&self, symbol: &str, day: Day) -> Option<Close> {
+    /// Returns the price of a symbol on a day itself, a close above 0 (S2).
+    fn close_on(&self, symbol: &Bound<'_, PyAny>, day: Day) -> PyResult<Option<i64>> {
+        let symbol = symbol_text(symbol)?.as_bytes();
         let store = &self.store.get().store;
-        let symbol = symbol.as_bytes();
-        match self.shared.overrides() {
-            Some(own) => own.price_on(store, &self.index, symbol, day),
-            None => core::price_on(store, &self.index, symbol, day),
-        }
+        let close = store
+            .find(symbol)
+            .and_then(|id| self.index.on(store, id, day));
+        Ok(close.filter(|&close| close > 0))
     }
 
-    /// Returns a price with the decimals of the column, or its own where it has more.
-    fn to_decimal<'py>(&self, py: Python<'py>, close: Close) -> PyResult<Bound<'py, PyAny>> {
-        let scale = close.scale.max(self.store.get().store.scale());
-        match rescaled(close.mantissa, close.scale, scale) {
-            Some(mantissa) => decimal(py, mantissa, scale),
-            None => decimal(py, close.mantissa, close.scale),
-        }
+    fn price_on<'py>(
+        &self,
+        py: Python<'py>,
+        symbol: &Bound<'py, PyAny>,
+        date: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let close = self.close_on(symbol, self.day_of(date)?)?;
+        let scale = self.store.get().store.scale();
+        close.map(|close| decimal(py, close, scale)).transpose()
+    }
+
+    /// Returns the latest price of a symbol on a day of `[day - lookback_days, day]` (S2, S4).
+    fn latest<'py>(
+        &self,
+        py: Python<'py>,
+        symbol: &Bound<'py, PyAny>,
+        day: Day,
+        lookback_days: u32,
+    ) -> PyResult<Option<Found<'py>>> {
+        let store = &self.store.get().store;
+        let (days, closes) = store.closes_of(symbol_text(symbol)?.as_bytes());
+        let last = days.partition_point(|&found| found <= day.0);
+        let earlier = days.iter().zip(closes).take(last).rev();
+        let found = earlier
+            .take_while(|&(&found, _)| day.since(Day(found)) <= i64::from(lookback_days))
+            .find(|&(_, &close)| close > 0);
+        let price =
+            |(&found, &close): (&i32, &i64)| Ok((decimal(py, close, store.scale())?, found));
+        found.map(price).transpose()
     }
 
     fn last_prices(&self) -> MutexGuard<'_, Option<(i32, Py<PyDict>)>> {

@@ -1,14 +1,12 @@
 //! Stores: shared data, hashed and sorted once, then only read.
 
 pub mod days;
-pub mod overrides;
 pub mod price;
 pub mod profile;
 pub mod rates;
 pub mod snapshot;
 
 pub use days::DayIndex;
-pub use overrides::{Close, PriceOverrides, PriceRows, price_on};
 pub use price::{PriceColumns, PriceStore};
 pub use profile::{Profile, ProfileColumns, ProfileStore};
 pub use rates::Rates;

@@ -342,7 +342,9 @@ fn rolled<T: Sum>(
     fill_days(portfolio, before, sums, columns);
     fill_chain(portfolio, columns);
     let misfit = (!fit(columns)).then(|| misfit(portfolio, before, sums, columns));
-    let lacking = outcome.lacking.take().map(|(session, pair, day)| {
+    let lacking = outcome.lacking.take();
+    let lacking = lacking.filter(|&(session, ..)| session < sessions.len());
+    let lacking = lacking.map(|(session, pair, day)| {
         let is_of_day = portfolio.day(session) == day;
         let rate = if is_of_day {
             pair
