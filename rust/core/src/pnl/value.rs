@@ -8,6 +8,7 @@ use crate::fixed::{CENTS, Sum, Wide, Width, decimal_text, power_of_ten};
 use crate::float::Floats;
 use crate::ids::Day;
 use crate::pnl::lot::{Class, Closing, Lot};
+use crate::pnl::marks::SymbolMarks;
 use crate::pnl::splits::RESTATED_SCALE;
 use crate::store::Rates;
 use crate::store::rates::{Pair, Rate};
@@ -362,52 +363,52 @@ impl Valuer {
     }
 
     /// Returns an upper bound of the sum of the absolute values of all terms of `lots`, saturated,
-    /// for
-    /// [`crate::fixed::Width::of`].
+    /// for [`crate::fixed::Width::of`].
     pub(crate) fn bound(&self, lots: &[Lot<'_>]) -> u128 {
-        let term = |lot: &Lot<'_>| match lot.sizes() {
-            Some(sizes) => sizes.map(|size| self.term(lot, size)).max().unwrap_or(0),
-            None => self.term(lot, lot.size()),
+        let of_lot = |lot: &Lot<'_>| match lot.sizes() {
+            Some(sizes) => sizes
+                .map(|size| self.bound_of(lot, size))
+                .max()
+                .unwrap_or(0),
+            None => self.bound_of(lot, lot.size()),
         };
         let lots = lots
             .iter()
-            .fold(0u128, |sum, lot| sum.saturating_add(term(lot)));
-        lots.saturating_add(self.cent_bound()).saturating_mul(2)
+            .map(of_lot)
+            .fold(self.cent_bound(), u128::saturating_add);
+        lots.saturating_mul(2)
     }
 
     /// Returns the bound of one lot, by its largest size.
-    fn term(&self, lot: &Lot<'_>, size: Size) -> u128 {
-        let rate = lot.rates.map_or(self.unit, Pair::most);
+    fn bound_of(&self, lot: &Lot<'_>, size: Size) -> u128 {
+        let close = lot.marks.map_or(0, SymbolMarks::most);
+        let (exit, realized) = match lot.closing {
+            Closing::Price(price) => (price, 0),
+            Closing::Given(realized) => (0, realized),
+            Closing::Unpriced | Closing::Expiry => (0, 0),
+        };
+        let value = match lot.class {
+            Class::PrivateAt(value) => value,
+            Class::Public | Class::PrivateAtEntry => 0,
+        };
+        // one more, as the product is formed even where the price is 0
+        let prices = [close, lot.entry_price, exit]
+            .into_iter()
+            .fold(1u128, |sum, price| {
+                sum.saturating_add(price.unsigned_abs().into())
+            });
         let [close, entry, exit] = [self.close, self.entry, self.exit].map(|f| f.of(size.kind));
-        let product = |price: i64, factor: u128| {
-            u128::from(price.unsigned_abs())
-                .saturating_mul(size.magnitude())
-                .saturating_mul(factor)
-                .saturating_mul(rate)
-        };
         let amount = |amount: i64, factor| {
-            let amount = u128::from(amount.unsigned_abs());
-            amount.saturating_mul(factor).saturating_mul(self.unit)
+            u128::from(amount.unsigned_abs())
+                .saturating_mul(factor)
+                .saturating_mul(self.unit)
         };
-        [
-            lot.marks.map_or(0, |marks| product(marks.most(), close)),
-            product(lot.entry_price, entry),
-            match lot.closing {
-                Closing::Given(realized) => amount(realized, self.realized),
-                Closing::Price(price) => product(price, exit),
-                Closing::Unpriced | Closing::Expiry => 0,
-            },
-            match lot.class {
-                Class::PrivateAt(value) => amount(value, self.market_value),
-                Class::Public | Class::PrivateAtEntry => 0,
-            },
-            // the product is formed even where the price is 0, so the bound includes it
-            size.magnitude()
-                .saturating_mul(close.max(entry).max(exit))
-                .saturating_mul(rate),
-        ]
-        .into_iter()
-        .fold(0, u128::saturating_add)
+        prices
+            .saturating_mul(size.magnitude())
+            .saturating_mul(close.max(entry).max(exit))
+            .saturating_mul(lot.rates.map_or(self.unit, Pair::most))
+            .saturating_add(amount(realized, self.realized))
+            .saturating_add(amount(value, self.market_value))
     }
 }
 
