@@ -14,7 +14,6 @@ from batchcore.frames import (
     Opening,
     Previous,
     Prices,
-    Profiles,
     RateRows,
     SplitRows,
     Text,
@@ -29,9 +28,7 @@ __all__ = [
     "Marks",
     "PriceReader",
     "PriceStore",
-    "ProfileStore",
     "Rates",
-    "SnapshotStore",
     "ThreadGuard",
     "__version__",
     "build_profile",
@@ -115,33 +112,6 @@ class PriceReader:
     def last_batch(self) -> dict[str, Decimal] | None: ...
 
 @final
-class ProfileStore:
-    @staticmethod
-    def from_frame(profiles: Profiles) -> ProfileStore: ...
-    def get(
-        self, symbol: str
-    ) -> (
-        tuple[str | None, Decimal | None, str | None, str | None, str | None, Decimal | None, bool]
-        | None
-    ): ...
-    def columns(self) -> dict[str, Any]: ...
-    def __len__(self) -> int: ...
-    @property
-    def size_bytes(self) -> int: ...
-
-@final
-class SnapshotStore:
-    @staticmethod
-    def from_frame(previous: Previous) -> SnapshotStore: ...
-    def latest(
-        self, portfolio_id: bytes
-    ) -> tuple[int, Decimal, Decimal | None, Decimal | None, Decimal | None] | None: ...
-    def columns(self) -> dict[str, Any]: ...
-    def __len__(self) -> int: ...
-    @property
-    def size_bytes(self) -> int: ...
-
-@final
 class ThreadGuard:
     def __new__(cls, owner: str) -> ThreadGuard: ...
     def __enter__(self) -> None: ...
@@ -216,7 +186,7 @@ def run(
     book: Book,
     opening: Opening,
     market: Market,
-    previous: SnapshotStore,
+    previous: Previous,
     threads: int,
     cancel: CancelFlag | None = None,
     checks: Checks | None = None,

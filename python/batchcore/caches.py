@@ -20,7 +20,7 @@ import sys
 import uuid
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict, TypeVar
 
@@ -40,7 +40,7 @@ from batchcore.arguments import (
 from batchcore.arrow import EXACT
 from batchcore.calendar import FIRST_DATE, date_of
 from batchcore.config import Schema  # noqa: TC001  # callers may look at types
-from batchcore.errors import ConfigError
+from batchcore.errors import ConfigError, NumericError
 from batchcore.frames import Days, Decimals, Previous, Prices, Profiles, Text
 from batchcore.late_imports import db_of, imported
 from batchcore.schema import Use
@@ -65,6 +65,7 @@ MOST_WINDOWS: Final = 16
 """Maximum windows of a statement; beyond that, one window spans them all."""
 
 _DECIMAL_BYTES: Final = 104
+_CENT: Final = Decimal("0.01")
 
 _Found = TypeVar("_Found")
 _Rows = TypeVar("_Rows", Prices, Profiles, Previous)
@@ -511,15 +512,27 @@ class CompanyProfileCache(_Cache):
                 return 0
             loaded = await load_company_profiles(db, self._schema, wanted)
             loaded = _kept(loaded, _spelt(loaded.symbol, wanted))
-            self._store = _core.ProfileStore.from_frame(_joined(self.to_frame(), loaded))
+            self._hold(_joined(self._rows, loaded))
             self._loaded |= dict.fromkeys(wanted)
             return len(loaded)
 
     def get(self, symbol: str) -> CompanyProfile | None:
         """Return the profile of a symbol; None without one."""
+        checked_symbols([symbol])
         with self._threads:
-            found = self._counted(self._store.get(symbol))
-        return None if found is None else CompanyProfile(symbol, *found)
+            row, rows = self._counted(self._row.get(symbol)), self._rows
+        if row is None:
+            return None
+        return CompanyProfile(
+            symbol,
+            _text(rows.name, row),
+            _decimal(rows.beta, row),
+            _text(rows.sector, row),
+            _text(rows.industry, row),
+            _text(rows.country, row),
+            _decimal(rows.market_cap, row),
+            bool(rows.is_etf[row]),
+        )
 
     def get_beta(self, symbol: str) -> Decimal | None:
         """Return the beta of a symbol as stored; None without a profile or without one in it."""
@@ -535,7 +548,7 @@ class CompanyProfileCache(_Cache):
         """Forget the loaded rows and the counts."""
         with self._threads:
             super().clear()
-            self._store = _core.ProfileStore.from_frame(Profiles.none())
+            self._hold(Profiles.none())
             self._loaded: dict[str, None] = {}
 
     def stats(self) -> CompanyProfileCacheStats:
@@ -551,15 +564,19 @@ class CompanyProfileCache(_Cache):
         """
         with self._threads:
             return {
-                "total_profiles": len(self._store),
+                "total_profiles": len(self._rows),
                 "symbols_loaded": len(self._loaded),
-                **_counts(self._hits, self._misses, self._store.size_bytes, self._loaded),
+                **_counts(self._hits, self._misses, _size(self._rows), self._row, self._loaded),
             }
 
     def to_frame(self) -> Profiles:
         """Return all profiles held."""
         with self._threads:
-            return Profiles.of_parts(self._store.columns())
+            return self._rows
+
+    def _hold(self, rows: Profiles) -> None:
+        self._rows, texts = rows, rows.symbol.texts()
+        self._row = {symbol: row for row, symbol in enumerate(texts) if symbol is not None}
 
 
 class SnapshotCache(_Cache):
@@ -596,9 +613,9 @@ class SnapshotCache(_Cache):
                 return 0
             sessions = await asyncio.to_thread(_sessions, calendar)
             loaded = await load_latest_snapshots(db, self._schema, sessions, wanted, before)
-            held, again = self.to_frame(), set(wanted)
-            kept = np.array([one not in again for one in _keys(held)], dtype=np.bool_)
-            self._store = _core.SnapshotStore.from_frame(_joined(_kept(held, kept), loaded))
+            again = set(wanted)
+            kept = np.array([one not in again for one in self._row], dtype=np.bool_)
+            self._hold(_joined(_kept(self._rows, kept), loaded))
             days = dict(zip(_keys(loaded), loaded.day.tolist(), strict=True))
             known = {one: (calendar, days.get(one, FIRST_DATE - 1), before) for one in wanted}
             self._loaded |= known
@@ -612,8 +629,11 @@ class SnapshotCache(_Cache):
         """
         key = checked_id(portfolio_id)
         with self._threads:
-            found = self._counted(self._store.latest(key.bytes))
-        return None if found is None else Snapshot(key, date_of(found[0]), *found[1:])
+            row, rows = self._counted(self._row.get(key.bytes)), self._rows
+        if row is None:
+            return None
+        amounts: list[Any] = [_dollars(getattr(rows, name), row, of) for name, of in _AMOUNTS]
+        return Snapshot(key, date_of(int(rows.day[row])), *amounts)
 
     def get_equity(self, portfolio_id: uuid.UUID | str) -> Decimal:
         """Return the equity of the latest complete snapshot of a portfolio, 0 without one.
@@ -628,7 +648,7 @@ class SnapshotCache(_Cache):
         """Forget the loaded rows and the counts."""
         with self._threads:
             super().clear()
-            self._store = _core.SnapshotStore.from_frame(Previous.none())
+            self._hold(Previous.none())
             self._loaded: dict[bytes, tuple[str, int, int]] = {}
 
     def stats(self) -> SnapshotCacheStats:
@@ -644,15 +664,18 @@ class SnapshotCache(_Cache):
         """
         with self._threads:
             return {
-                "total_snapshots": len(self._store),
+                "total_snapshots": len(self._rows),
                 "portfolios_cached": len(self._loaded),
-                **_counts(self._hits, self._misses, self._store.size_bytes, self._loaded),
+                **_counts(self._hits, self._misses, _size(self._rows), self._row, self._loaded),
             }
 
     def to_frame(self) -> Previous:
-        """Return all snapshots held, in cents."""
+        """Return all snapshots held."""
         with self._threads:
-            return Previous.of_parts(self._store.columns())
+            return self._rows
+
+    def _hold(self, rows: Previous) -> None:
+        self._rows, self._row = rows, {key: row for row, key in enumerate(_keys(rows))}
 
     def _knows(self, portfolio_id: bytes, code: str, before: int) -> bool:
         """Return whether no snapshot can lie between the one held and a day."""
@@ -788,6 +811,46 @@ def _spelt(symbol: Text, wanted: Iterable[str]) -> npt.NDArray[np.bool_]:
     known = np.array([text in among for text in symbol.table()], dtype=np.bool_)
     spelt: npt.NDArray[np.bool_] = known[symbol.codes]
     return spelt
+
+
+_AMOUNTS: Final = (
+    ("equity", "equity_balance"),
+    ("cumulative_pnl", "cumulative_pnl"),
+    ("cumulative_realized_pnl", "cumulative_realized_pnl"),
+    ("cumulative_capital_flow", "cumulative_capital_flow"),
+)
+"""The amounts of a snapshot, and the columns that they are stored in."""
+
+
+def _text(column: Text, row: int) -> str | None:
+    if column.state[row] != State.VALUE:
+        return None
+    start, end = column.offsets[column.codes[row] :][:2]
+    return column.data[start:end].tobytes().decode()
+
+
+def _decimal(column: Decimals, row: int) -> Decimal | None:
+    if column.state[row] != State.VALUE:
+        return None
+    return Decimal(int(column.values[row])).scaleb(-column.scale, EXACT)
+
+
+def _dollars(column: Decimals, row: int, name: str) -> Decimal | None:
+    """Return a stored amount in dollars and cents; NULL is None."""
+    amount = _decimal(column, row)
+    cents = amount and amount.quantize(_CENT, context=EXACT)
+    if cents != amount or column.state[row] not in {State.VALUE, State.NULL}:
+        raise NumericError(f"column `{name}` is not finite or does not fit cents", name)
+    return cents
+
+
+def _size(rows: Profiles | Previous) -> int:
+    """Return the bytes of the arrays of a frame."""
+    columns = [getattr(rows, one.name) for one in fields(rows)]
+    parts = [
+        getattr(one, part.name) for one in columns if is_dataclass(one) for part in fields(one)
+    ]
+    return sum(getattr(array, "nbytes", 0) for array in (*columns, *parts))
 
 
 def _keys(snapshots: Previous) -> list[bytes]:

@@ -131,7 +131,7 @@ class Host:
     """The inputs of `legacy` beside the frames of a chunk, shared by all chunks."""
 
     today: int  # sessions from it on are current (L32 to L34)
-    profiles: _core.ProfileStore | None
+    profiles: Profiles | None
     cached: _core.PriceStore | None  # (L16)
     has_benchmark: bool  # whether there are weights of SP500 (L34)
 
@@ -143,10 +143,10 @@ def build_host(
     cached: Prices | None = None,
     has_benchmark: bool = False,
 ) -> Host:
-    """Return the profiles and cached prices for `legacy`, hashed once."""
+    """Return the profiles and cached prices for `legacy`."""
     return Host(
         today=day_of(today),
-        profiles=None if profiles is None else _core.ProfileStore.from_frame(profiles),
+        profiles=profiles,
         cached=None if cached is None else _core.PriceStore.from_frame(cached),
         has_benchmark=has_benchmark,
     )
@@ -246,7 +246,7 @@ def roll_forward(
         book=book,
         opening=opening,
         market=market,
-        previous=_core.SnapshotStore.from_frame(previous),
+        previous=previous,
         threads=_threads(threads),
         cancel=cancel,
         checks=None if checks is None else checks.found,

@@ -120,7 +120,6 @@ def calls() -> dict[str, Callable[[], object]]:
     prices = _core.PriceStore.from_frame(build.prices([("A", 1, Decimal(1))]))
     sessions = np.array([1], dtype=np.int32)
     marks = _core.Marks.from_prices(prices, sessions=sessions, lookback_days=1)
-    snapshots = _core.SnapshotStore.from_frame(build.inputs().previous)
     reader, date = (
         _core.PriceReader(prices, Days(), _core.ThreadGuard("reader")),
         dt.date(2026, 1, 5),
@@ -137,14 +136,12 @@ def calls() -> dict[str, Callable[[], object]]:
         "PriceReader.get_with_lookback": lambda: reader.get_with_lookback("A", date, 1),
         "PriceReader.price": lambda: reader.price("A", date),
         "PriceStore.from_frame": lambda: _core.PriceStore.from_frame(Frame()),
-        "ProfileStore.from_frame": lambda: _core.ProfileStore.from_frame(Frame()),
-        "SnapshotStore.from_frame": lambda: _core.SnapshotStore.from_frame(Frame()),
         "encode": lambda: _core.encode(
             fields=[("a", "uuid", (keys.view(Keys),), None)], rows=1, piece_bytes=1
         ),
         "hold": lambda: _core.hold(**frames, sessions=sessions, threads=1),
         "locate": lambda: _core.locate(keys=keys.view(Keys), ids=keys),
-        "run": lambda: _core.run(rules="rollforward", **frames, previous=snapshots, threads=1),
+        "run": lambda: _core.run(rules="rollforward", **frames, previous=Frame(), threads=1),
         "value_positions": lambda: _core.value_positions(**frames, session=1, threads=1),
     }
 

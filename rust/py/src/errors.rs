@@ -9,7 +9,6 @@ pyo3::import_exception!(batchcore.errors, ConfigError);
 pyo3::import_exception!(batchcore.errors, DecodeError);
 pyo3::import_exception!(batchcore.errors, InputError);
 pyo3::import_exception!(batchcore.errors, InternalError);
-pyo3::import_exception!(batchcore.errors, NumericError);
 
 /// Returns the exception of a core error.
 pub(crate) fn to_py(error: &Error) -> PyErr {

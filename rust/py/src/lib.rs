@@ -27,9 +27,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<marks::Marks>()?;
     module.add_class::<caches::PriceReader>()?;
     module.add_class::<store::PriceStore>()?;
-    module.add_class::<store::ProfileStore>()?;
     module.add_class::<rates::Rates>()?;
-    module.add_class::<store::SnapshotStore>()?;
     module.add_class::<threads::ThreadGuard>()?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     let is_debug = cfg!(debug_assertions);

@@ -3,11 +3,12 @@
 use std::num::NonZeroUsize;
 
 use batchcore_core::ids::Day;
-use batchcore_core::pnl::inputs::{Betas, Host, Inputs, Opening};
+use batchcore_core::pnl::inputs::{Betas, Host, Inputs, Opening, Profiles};
 use batchcore_core::pnl::legacy::Legacy;
 use batchcore_core::pnl::position_values::PositionValue;
 use batchcore_core::pnl::rollforward::Rollforward;
 use batchcore_core::pnl::{holdings, policy, position_values};
+use batchcore_core::store::{SnapshotColumns, SnapshotStore};
 use batchcore_core::text::Table;
 use numpy::{IntoPyArray, PyArrayMethods};
 use pyo3::prelude::*;
@@ -19,7 +20,7 @@ use crate::guard::{CancelFlag, detached, guard};
 use crate::marks::{Checks, Marks};
 use crate::rates::Rates;
 use crate::results::{AmountOf, Memory, array, issues_out, report_out};
-use crate::store::{PriceStore, ProfileStore, SnapshotStore};
+use crate::store::PriceStore;
 
 /// Return the rows of all portfolios of `opening` over the sessions of `market`, as columns.
 ///
@@ -39,7 +40,7 @@ pub(crate) fn run<'py>(
     book: &Bound<'py, PyAny>,
     opening: &Bound<'py, PyAny>,
     market: &Bound<'py, PyAny>,
-    previous: &SnapshotStore,
+    previous: &Bound<'py, PyAny>,
     threads: NonZeroUsize,
     cancel: Option<&CancelFlag>,
     checks: Option<&Checks>,
@@ -54,26 +55,32 @@ pub(crate) fn run<'py>(
             .transpose()?;
         let betas = betas.as_ref().map(FrameArrays::borrow).transpose()?;
         let host: Option<LegacyHost<'py>> = host.map(PyAnyMethods::extract).transpose()?;
+        let profiles = host.as_ref().and_then(|host| host.profiles.as_ref());
+        let profiles = profiles.map(FrameArrays::of::<Profiles<'_>>).transpose()?;
+        let profiles = profiles.as_ref().map(FrameArrays::borrow).transpose()?;
         let host = host.as_ref().map(|host| Host {
             prices: &lots.prices.get().store,
             cached: host.cached.as_ref().map(|cached| &cached.get().store),
             today: Day(host.today),
-            profiles: host.profiles.as_ref().map(|found| &found.get().store),
+            profiles,
             betas,
             has_benchmark: host.has_benchmark,
         });
-        let (inputs, previous) = (lots.borrow()?, &previous.store);
+        let previous = FrameArrays::of::<SnapshotColumns<'_>>(previous)?;
+        let (inputs, previous) = (lots.borrow()?, previous.borrow()?);
         let cancel = CancelFlag::or_never(cancel);
         let memory = Memory::of(py, inputs.most_rows())?;
         let (report, sectors) = memory.filled(|columns| match (rules, host) {
             ("rollforward", _) => detached(py, || {
-                let policy =
-                    Rollforward::of(&inputs, previous, checks.map(|checks| &checks.checks))?;
+                let previous = SnapshotStore::from_columns(&previous)?;
+                let checks = checks.map(|checks| &checks.checks);
+                let policy = Rollforward::of(&inputs, &previous, checks)?;
                 let report = policy::run(&policy, &inputs, threads, cancel, columns)?;
                 Ok((report, Table::default()))
             }),
             ("legacy", Some(host)) => detached(py, || {
-                let policy = Legacy::of(&inputs, previous, &host)?;
+                let previous = SnapshotStore::from_columns(&previous)?;
+                let policy = Legacy::of(&inputs, &previous, &host)?;
                 let report = policy::run(&policy, &inputs, threads, cancel, columns)?;
                 Ok((report, policy.sectors()))
             }),
@@ -90,7 +97,7 @@ pub(crate) fn run<'py>(
 pub(crate) struct LegacyHost<'py> {
     today: i32,
     cached: Option<Bound<'py, PriceStore>>,
-    profiles: Option<Bound<'py, ProfileStore>>,
+    profiles: Option<Bound<'py, PyAny>>,
     has_benchmark: bool,
 }
 

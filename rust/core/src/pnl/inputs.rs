@@ -5,7 +5,7 @@ use core::ops::Range;
 use crate::frame::{Column, Days, Decimals, Frame, Kind, Texts, frame};
 use crate::ids::{Day, Uuid};
 use crate::pnl::marks::Marks;
-use crate::store::{PriceStore, ProfileStore, Rates};
+use crate::store::{PriceStore, Rates};
 
 /// The frames that make and value lots, which every computation over portfolios reads.
 #[derive(Debug, Clone, Copy)]
@@ -153,6 +153,20 @@ frame! {
     }
 }
 
+frame! {
+    /// Profiles of companies.
+    Profiles<'a> "profiles" {
+        /// Symbol of each row, as stored, unique.
+        symbol: Texts<'a>,
+        /// Beta on the market.
+        beta: Decimals<'a>,
+        /// Sector.
+        sector: Texts<'a>,
+        /// Whether it is an exchange-traded fund.
+        is_etf: &'a [bool],
+    }
+}
+
 /// The frames that only the policy `legacy` reads.
 #[derive(Debug, Clone, Copy)]
 pub struct Host<'a> {
@@ -163,7 +177,7 @@ pub struct Host<'a> {
     /// Days on or after it are current (L32 to L34).
     pub today: Day,
     /// Profiles of companies, by symbol as stored.
-    pub profiles: Option<&'a ProfileStore>,
+    pub profiles: Option<Profiles<'a>>,
     /// Betas of positions.
     pub betas: Option<Betas<'a>>,
     /// Whether there are weights of the benchmark (L34).

@@ -2,12 +2,10 @@
 
 pub mod days;
 pub mod price;
-pub mod profile;
 pub mod rates;
 pub mod snapshot;
 
 pub use days::DayIndex;
 pub use price::{PriceColumns, PriceStore};
-pub use profile::{Profile, ProfileColumns, ProfileStore};
 pub use rates::Rates;
 pub use snapshot::{Amount, Snapshot, SnapshotColumns, SnapshotStore};

@@ -52,7 +52,6 @@ frame! {
 pub struct SnapshotStore {
     /// First row and number of rows of each portfolio.
     ranges: HashMap<Uuid, (usize, usize)>,
-    ids: Vec<Uuid>,
     rows: Vec<Snapshot>,
 }
 
@@ -96,14 +95,12 @@ impl SnapshotStore {
         }
         let mut store = Self {
             ranges: HashMap::new(),
-            ids: Vec::with_capacity(count),
             rows: Vec::with_capacity(count),
         };
         for (id, day, row) in order {
             let next = store.rows.len();
             let range = store.ranges.entry(*id).or_insert((next, 0));
             range.1 = range.1.saturating_add(1);
-            store.ids.push(*id);
             store.rows.push(Snapshot {
                 day: Day(day),
                 equity: cents(&columns.equity, row),
@@ -131,38 +128,6 @@ impl SnapshotStore {
         range
             .and_then(|&(from, count)| self.rows.get(from..from.checked_add(count)?))
             .unwrap_or_default()
-    }
-
-    /// Returns the latest snapshot of a portfolio.
-    #[must_use]
-    pub fn latest(&self, portfolio: &Uuid) -> Option<&Snapshot> {
-        let &(from, count) = self.ranges.get(portfolio)?;
-        self.rows.get(from.checked_add(count)?.checked_sub(1)?)
-    }
-
-    /// Returns all snapshots with their portfolios, ordered by portfolio and day.
-    pub fn iter(&self) -> impl Iterator<Item = (&Uuid, &Snapshot)> {
-        self.ids.iter().zip(&self.rows)
-    }
-
-    /// Returns the bytes that the store takes.
-    #[must_use]
-    pub fn size_bytes(&self) -> usize {
-        size_of_val(self.rows.as_slice())
-            .saturating_add(size_of_val(self.ids.as_slice()))
-            .saturating_add(self.ranges.allocation_size())
-    }
-
-    /// Returns the number of snapshots.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.rows.len()
-    }
-
-    /// Returns whether there is no snapshot.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
     }
 }
 
@@ -198,10 +163,6 @@ mod tests {
         assert_eq!(store.before(&A, Day(3)), None);
         assert_eq!(store.before(&B, Day(100)).map(|s| s.day), Some(Day(9)));
         assert_eq!(store.before(&[3; 16], Day(100)), None);
-        assert_eq!(store.latest(&A).map(|s| s.day), Some(Day(7)));
-        assert_eq!(store.latest(&[3; 16]), None);
-        let days: Vec<_> = store.iter().map(|(id, row)| (*id, row.day.0)).collect();
-        assert_eq!(days, [(A, 3), (A, 5), (A, 7), (B, 9)]);
     }
 
     #[test]

@@ -4,17 +4,16 @@ use std::collections::BTreeSet;
 
 use hashbrown::HashMap;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fixed::{State, Sum, Wide, decimal_text};
 use crate::float::Floats;
 use crate::frame::index;
 use crate::ids::Day;
 use crate::pnl::groups::Owners;
-use crate::pnl::inputs::{Betas, Host, Positions};
+use crate::pnl::inputs::{Betas, Host, Positions, Profiles};
 use crate::pnl::legacy::holding::{Class, Holding, weighed_scale, weighed_value};
 use crate::pnl::legacy::row::Weights;
 use crate::significant::{Significant, wide_power};
-use crate::store::{Profile, ProfileStore};
 use crate::text::{Intern, Table};
 
 /// Columns are numeric(10, 4) or numeric(10, 2): their mantissas have ten digits.
@@ -38,6 +37,43 @@ pub(crate) struct CurrentDay<'a> {
     sector: Vec<Option<u32>>,
     names: Table,
     unclassified: Option<u32>,
+}
+
+/// What the profile of a symbol says.
+#[derive(Debug, Clone, Copy)]
+struct Profile<'a> {
+    beta: core::result::Result<i64, State>,
+    sector: Option<&'a str>,
+    is_etf: bool,
+}
+
+/// Returns the profiles by symbol as stored.
+fn by_symbol<'a>(profiles: &Profiles<'a>) -> Result<HashMap<&'a [u8], Profile<'a>>> {
+    profiles.check()?;
+    let mut rows: HashMap<&[u8], usize> = HashMap::new();
+    let mut found = HashMap::new();
+    for row in 0..profiles.symbol.len() {
+        let Some(symbol) = profiles.symbol.bytes(row) else {
+            continue;
+        };
+        if let Some(first) = rows.insert(symbol, row) {
+            return Err(Error::Duplicate {
+                column: "profiles.symbol",
+                row,
+                first,
+            });
+        }
+        let sector = profiles.sector.bytes(row);
+        found.insert(
+            symbol,
+            Profile {
+                beta: profiles.beta.get(row),
+                sector: sector.and_then(|text| core::str::from_utf8(text).ok()),
+                is_etf: profiles.is_etf.get(row).copied().unwrap_or_default(),
+            },
+        );
+    }
+    Ok(found)
 }
 
 /// Names in the order of their bytes, each with its index.
@@ -110,12 +146,14 @@ impl<'a> CurrentDay<'a> {
     /// contradict themselves.
     pub(crate) fn of(positions: &Positions<'a>, host: &Host<'_>, scale: u32) -> Result<Self> {
         let symbols = positions.symbol.table();
-        let profile = |symbol: &[u8]| host.profiles.and_then(|profiles| profiles.get(symbol));
+        let profiles = host.profiles.as_ref().map(by_symbol).transpose()?;
+        let profiles = profiles.unwrap_or_default();
+        let profile = |symbol: &[u8]| profiles.get(symbol).copied();
         let of_upper = |symbol: &[u8]| sector(&profile(&symbol.to_ascii_uppercase())?);
         let sectors: Vec<_> = symbols.iter().map(of_upper).collect();
         let names = sectors.iter().flatten().copied();
         let (names, codes) = ordered(names.chain([UNCLASSIFIED]));
-        let floats = Floats::of_scale(host.profiles.map_or(0, ProfileStore::beta_scale));
+        let floats = Floats::of_scale(host.profiles.map_or(0, |profiles| profiles.beta.scale()));
         let beta = |symbol: &[u8]| known(profile(symbol)?.beta, floats);
         let code = |name: &str| codes.get(name).copied();
         Ok(Self {
@@ -286,12 +324,8 @@ mod tests {
 
     fn profile(sector: Option<&str>, is_etf: bool) -> Profile<'_> {
         Profile {
-            name: None,
             beta: Err(State::Null),
             sector,
-            industry: None,
-            country: None,
-            market_cap: Err(State::Null),
             is_etf,
         }
     }
