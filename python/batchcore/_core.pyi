@@ -38,7 +38,6 @@ __all__ = [
     "hold",
     "load_needed",
     "locate",
-    "pick",
     "run",
     "sums_by_key",
     "value_positions",
@@ -179,7 +178,6 @@ def hold(
 ) -> dict[str, Any]: ...
 def load_needed() -> None: ...
 def locate(*, keys: Bytes, ids: Bytes) -> Int32: ...
-def pick(*, pieces: list[bytes], keep: Bytes) -> list[bytes]: ...
 def run(
     *,
     rules: str,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -12,6 +13,8 @@ from batchcore.units import CENTS
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from batchcore.frames import Bools
 
     Column = (
         npt.NDArray[np.uint8 | np.bool_ | np.int32 | np.int64]
@@ -66,12 +69,32 @@ def _of_array(array: npt.NDArray[Any]) -> tuple[str, tuple[Any, ...]]:
 PIECE_BYTES: Final = 1 << 20
 """Bytes passed to the driver at a time."""
 
+_HEADER_BYTES: Final = 19  # without an extension
+_COUNT: Final = Struct(">h")  # of the cells of a row, before the first
+_LENGTH: Final = Struct(">i")  # of a cell, before it
+
 
 def encoded(columns: list[Field], rows: int, cancel: _core.CancelFlag | None = None) -> list[bytes]:
     """Return the bytes of a COPY of columns; none without rows."""
     if not rows:
         return []
     return _core.encode(fields=columns, rows=rows, piece_bytes=PIECE_BYTES, cancel=cancel)
+
+
+def picked(pieces: list[bytes], keep: Bools) -> list[bytes]:
+    """Return some rows of a COPY as a COPY of their own, byte for byte; none without rows."""
+    if not keep.any():
+        return []
+    whole = b"".join(pieces)
+    kept, at = [whole[:_HEADER_BYTES]], _HEADER_BYTES
+    for is_kept in keep.tolist():
+        start, (cells,) = at, _COUNT.unpack_from(whole, at)
+        at += _COUNT.size
+        for _ in range(cells):
+            at += _LENGTH.size + max(*_LENGTH.unpack_from(whole, at), 0)  # NULL is -1
+        if is_kept:
+            kept.append(whole[start:at])
+    return [b"".join((*kept, whole[at:]))]
 
 
 def _flat(values: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Self
 
-import numpy as np
-
-from batchcore import _core
 from batchcore.errors import DatabaseError
-from batchcore.pg.fields import encoded
+from batchcore.pg.fields import encoded, picked
 from batchcore.pg.sql import Sql, column_name, compose, joined, quote_identifier, table_name
 from batchcore.pg.triggers import acting_on
 from batchcore.sinks.refusal_errors import is_refusal
@@ -18,6 +15,7 @@ from batchcore.words import of_rows
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from batchcore import _core
     from batchcore.config import Schema
     from batchcore.frames import Bools, Int32
     from batchcore.pg.fields import Field
@@ -63,8 +61,7 @@ class EncodedRows:
     def cut(self, kept: Bools) -> EncodedRows:
         """Return the rows of some portfolios, byte for byte; ``kept`` is (p,) of the chunk's."""
         keep = kept[self.portfolio]
-        pieces = _core.pick(pieces=self.pieces, keep=keep.view(np.uint8)) if keep.any() else []
-        return replace(self, pieces=pieces, portfolio=self.portfolio[keep])
+        return replace(self, pieces=picked(self.pieces, keep), portfolio=self.portfolio[keep])
 
 
 @dataclass(frozen=True, eq=False, slots=True)

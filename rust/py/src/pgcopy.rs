@@ -5,7 +5,7 @@ use batchcore_core::pgcopy::{Cells, Column, ColumnSpec, Field, Kind, Numbers, Ob
 use batchcore_core::text::Table;
 use numpy::{IntoPyArray, PyReadonlyArray1};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyBytesMethods, PyDict, PyList, PyTuple};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyList, PyTuple};
 
 use crate::arrays::{column, text_out, uuids};
 use crate::errors::{InputError, to_py};
@@ -269,25 +269,5 @@ pub(crate) fn encode<'py>(
             Ok(pieces)
         })?;
         PyList::new(py, pieces.iter().map(|piece| PyBytes::new(py, piece)))
-    })
-}
-
-/// Return the rows of a binary COPY that are kept, as a COPY of their own, byte for byte.
-///
-/// `pieces` are those of `encode`; `keep` is uint8, 0 or 1 for each row.
-#[pyfunction]
-#[pyo3(signature = (*, pieces, keep))]
-pub(crate) fn pick<'py>(
-    py: Python<'py>,
-    pieces: &Bound<'py, PyList>,
-    keep: &Bound<'py, PyAny>,
-) -> PyResult<Bound<'py, PyList>> {
-    guard("pick", || {
-        let keep = column::<u8>(keep, "keep")?;
-        let keep: Vec<bool> = keep.as_slice()?.iter().map(|&kept| kept != 0).collect();
-        let held: Vec<Bound<'py, PyBytes>> = pieces.extract()?;
-        let pieces: Vec<&[u8]> = held.iter().map(PyBytesMethods::as_bytes).collect();
-        let picked = detached(py, || core::pick(&pieces, &keep))?;
-        PyList::new(py, picked.iter().map(|piece| PyBytes::new(py, piece)))
     })
 }

@@ -22,7 +22,6 @@ mod encode;
 mod float8;
 mod numeric;
 mod object;
-mod pick;
 mod uuid7;
 
 pub use column::{Column, ColumnSpec, Kind, Values};
@@ -31,7 +30,6 @@ pub use encode::{Cells, Encoder, Field};
 pub use float8::{Rounded, try_from_float8};
 pub use numeric::{Cell, Malformed, try_from_numeric};
 pub use object::{Numbers, Objects};
-pub use pick::pick;
 pub use uuid7::Uuid7;
 
 /// The signature of every binary COPY.
