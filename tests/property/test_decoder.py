@@ -9,7 +9,7 @@ from decimal import Decimal
 from fractions import Fraction
 from functools import cache
 from typing import Any
-from uuid import UUID
+from uuid import RFC_4122, UUID
 
 import numpy as np
 import pytest
@@ -19,6 +19,9 @@ from hypothesis import strategies as st
 from batchcore import _core
 from batchcore import reference as ref
 from batchcore.errors import DecodeError, InputError
+from batchcore.frames import Constant, Days, Moment
+from batchcore.pg.fields import field_of
+from batchcore.sinks.snapshots import Stamp
 from batchcore.sources.host import fitting, smallest
 from batchcore.units import State
 from support import build
@@ -201,9 +204,9 @@ def test_what_was_encoded_is_decoded_again(
 
 def test_constants_are_encoded_into_every_row() -> None:
     fields = [
-        ("is_complete", "bool", (True,), None),
-        ("created_at", "timestamptz", (1_700_000_000_123_456,), None),
-        ("beta", "null", (), None),
+        field_of("is_complete", Constant(value=True)),
+        field_of("created_at", Moment(1_700_000_000_123_456)),
+        field_of("beta", Days.nulls(3)),
     ]
     pieces = _core.encode(fields=fields, rows=3, piece_bytes=1 << 20)
     columns = [("is_complete", "bool", 0), ("created_at", "timestamptz", 0), ("beta", "numeric", 4)]
@@ -216,11 +219,12 @@ def test_constants_are_encoded_into_every_row() -> None:
 
 def test_made_ids_ascend_from_the_time_given() -> None:
     unix_ms = 1_767_571_200_000
-    fields = [("id", "uuid7", (unix_ms, b"\x5a" * 16), None)]
-    pieces = _core.encode(fields=fields, rows=100, piece_bytes=64)
-    ids = [value for _, value in decoded([("id", "uuid", 0)], pieces)["id"]]
-    assert ids == sorted(set(ids))
-    assert {(key.version, key.int >> 80) for key in ids} == {(7, unix_ms)}
+    for random in (bytes(16), b"\x5a" * 16, b"\xff" * 16):
+        made = Stamp(0, unix_ms, random).ids(100)
+        ids = [UUID(bytes=key.tobytes()) for key in made]
+        assert ids == sorted(set(ids))
+        assert {(key.version, key.int >> 80) for key in ids} == {(7, unix_ms)}
+        assert {key.variant for key in ids} == {RFC_4122}
 
 
 @pytest.mark.parametrize(

@@ -49,9 +49,13 @@ def field_of(name: str, column: Column, *, jsonb: bool = False) -> Field:
         case Text():
             kind, values = "text", (column.codes, column.offsets, column.data)
         case Moment():
-            kind, values = "timestamptz", (column.unix_us,)
+            kind, values = "constant", (_MOMENT.pack(column.unix_us - _EPOCH_US),)
         case Constant():
-            kind, values = "bool" if isinstance(column.value, bool) else "text", (column.value,)
+            value = column.value
+            kind, values = (
+                "constant",
+                (value.encode() if isinstance(value, str) else bytes([value]),),
+            )
         case _:
             kind, values = _of_array(column)
     return name, kind, values, getattr(column, "state", None)
@@ -69,6 +73,8 @@ def _of_array(array: npt.NDArray[Any]) -> tuple[str, tuple[Any, ...]]:
 PIECE_BYTES: Final = 1 << 20
 """Bytes passed to the driver at a time."""
 
+_MOMENT: Final = Struct(">q")  # microseconds since 2000-01-01
+_EPOCH_US: Final = 946_684_800_000_000
 _HEADER_BYTES: Final = 19  # without an extension
 _COUNT: Final = Struct(">h")  # of the cells of a row, before the first
 _LENGTH: Final = Struct(">i")  # of a cell, before it

@@ -39,7 +39,7 @@ def encode_table(table: Table, stamp: Stamp, cancel: _core.CancelFlag | None) ->
     columns = {**table.columns, **stamps}
     fields = [field_of(name, column) for name, column in columns.items()]
     if table.name in KEYS:
-        fields.insert(0, ("id", "uuid7", (stamp.id_unix_ms, stamp.random), None))
+        fields.insert(0, field_of("id", stamp.ids(len(table.portfolio))))
     return EncodedRows.of(table.name, fields, table.portfolio, cancel)
 
 

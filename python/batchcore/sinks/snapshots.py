@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from batchcore import _core
-from batchcore.frames import Constant, Days, among, day_keys, distinct, taken
+from batchcore.frames import Constant, Days, Moment, among, day_keys, distinct, taken
 from batchcore.pg.fields import field_of
 from batchcore.pg.sql import Sql, column_name, compose
 from batchcore.schema import RULE_COLUMNS
@@ -87,6 +87,15 @@ class Stamp:
     id_unix_ms: int  # of the ids of this chunk, later than of all before: the index grows there
     random: bytes  # 16 bytes, where the ids of this chunk start
 
+    def ids(self, rows: int) -> Ids:
+        """Return ascending ids, UUIDs of version 7 (RFC 9562, 5.7 and 6.2, method 1)."""
+        first = int.from_bytes(self.random)
+        words = np.empty((rows, 2), dtype=">u8")
+        words[:, 0] = self.id_unix_ms << 16 | 7 << 12 | first >> 64 & 0xFFF
+        # the counter has room for 2^61 rows
+        words[:, 1] = np.arange(rows, dtype=np.uint64) + np.uint64(2 << 62 | first & 2**61 - 1)
+        return words.view(np.uint8)
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Equities:
@@ -123,8 +132,8 @@ def encode_batch(
     """
     new, replaced = np.flatnonzero(~exist), np.flatnonzero(exist)
     head: list[Field] = [
-        ("id", "uuid7", (stamp.id_unix_ms, stamp.random), None),
-        ("created_at", "timestamptz", (stamp.unix_us,), None),
+        field_of("id", stamp.ids(len(new))),
+        field_of("created_at", Moment(stamp.unix_us)),
     ]
     # A NULL has no bytes, so its type does not matter.
     nulls = Days.nulls(len(new))

@@ -6,9 +6,7 @@ use std::iter;
 use std::path::Path;
 
 use batchcore_core::fixed::State;
-use batchcore_core::pgcopy::{
-    Cells, Column, Encoder, Field, Kind, Uuid7, Values, try_from_numeric,
-};
+use batchcore_core::pgcopy::{Cells, Column, Encoder, Field, Kind, Values, try_from_numeric};
 use batchcore_core::text::Intern;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -312,18 +310,5 @@ proptest! {
         prop_assert_eq!(u32::from(word(3)), scale);
         prop_assert_eq!(word(2), if mantissa < 0 { 0x4000 } else { 0 });
         prop_assert_eq!(try_from_numeric(&value, scale), Ok(Ok(mantissa)));
-    }
-
-    #[test]
-    fn made_ids_ascend_and_are_of_version_7(
-        unix_ms in 0..1_u64 << 48,
-        random: [u8; 16],
-        at in any::<u64>(),
-    ) {
-        let ids = Uuid7::from_random(unix_ms, random).unwrap();
-        let (first, id, next) = (ids.nth(0), ids.nth(at), ids.nth(at.saturating_add(1)));
-        prop_assert!(first <= id && (id < next || at == u64::MAX));
-        let time = u64::from_be_bytes([0, 0, id[0], id[1], id[2], id[3], id[4], id[5]]);
-        prop_assert_eq!((time, id[6] >> 4, id[8] >> 6), (unix_ms, 7, 0b10));
     }
 }

@@ -5,7 +5,7 @@ use batchcore_core::pgcopy::{Cells, Column, ColumnSpec, Field, Kind, Numbers, Ob
 use batchcore_core::text::Table;
 use numpy::{IntoPyArray, PyReadonlyArray1};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyDict, PyList, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
 use crate::arrays::{column, text_out, uuids};
 use crate::errors::{InputError, to_py};
@@ -125,13 +125,9 @@ enum FieldArrays<'py> {
     Bytes(PyReadonlyArray1<'py, u8>),
     Int32(PyReadonlyArray1<'py, i32>),
     Int64(PyReadonlyArray1<'py, i64>, u32),
-    Uuid7(u64, [u8; 16]),
     Texts(PyReadonlyArray1<'py, u32>, Table),
     Objects(Table, NumberArrays<'py>, PyReadonlyArray1<'py, u8>),
-    Text(String),
-    Bool(bool),
-    Timestamp(i64),
-    Null,
+    Constant(Vec<u8>),
 }
 
 enum NumberArrays<'py> {
@@ -150,10 +146,8 @@ fn held<'py>(name: &str, kind: &str, value: &Bound<'py, PyTuple>) -> PyResult<Fi
     let item = |at: usize| value.get_item(at);
     Ok(match kind {
         "uuid" => FieldArrays::Bytes(uuids(&item(0)?, name)?),
-        "uuid7" => FieldArrays::Uuid7(item(0)?.extract()?, item(1)?.extract()?),
         "date" | "int4" => FieldArrays::Int32(column(&item(0)?, name)?),
         "numeric" => FieldArrays::Int64(column(&item(0)?, name)?, item(1)?.extract()?),
-        "text" if value.len() == 1 => FieldArrays::Text(item(0)?.extract()?),
         "text" => FieldArrays::Texts(
             column(&item(0)?, name)?,
             distinct(&item(1)?, &item(2)?, name)?,
@@ -168,10 +162,8 @@ fn held<'py>(name: &str, kind: &str, value: &Bound<'py, PyTuple>) -> PyResult<Fi
                 FieldArrays::Objects(names, numbers, column(&item(4)?, name)?)
             }
         }
-        "bool" if item(0)?.is_instance_of::<PyBool>() => FieldArrays::Bool(item(0)?.extract()?),
         "bool" => FieldArrays::Bytes(column(&item(0)?, name)?),
-        "timestamptz" => FieldArrays::Timestamp(item(0)?.extract()?),
-        "null" => FieldArrays::Null,
+        "constant" => FieldArrays::Constant(item(0)?.extract()?),
         _ => {
             let message = format!("column `{name}`: no type `{kind}` can be encoded");
             return Err(InputError::new_err((message, name.to_owned())));
@@ -189,10 +181,6 @@ fn cells<'a>(kind: &str, held: &'a FieldArrays<'_>) -> PyResult<Cells<'a>> {
             values: array.as_slice()?,
             scale: *scale,
         },
-        FieldArrays::Uuid7(unix_ms, random) => Cells::Uuid7 {
-            unix_ms: *unix_ms,
-            random: *random,
-        },
         FieldArrays::Texts(codes, table) => Cells::Text {
             codes: codes.as_slice()?,
             table,
@@ -208,10 +196,7 @@ fn cells<'a>(kind: &str, held: &'a FieldArrays<'_>) -> PyResult<Cells<'a>> {
             present: present.as_slice()?,
             is_jsonb: kind == "jsonb",
         }),
-        FieldArrays::Text(value) => Cells::TextConst(value),
-        FieldArrays::Bool(value) => Cells::BoolConst(*value),
-        FieldArrays::Timestamp(microseconds) => Cells::TimestampConst(*microseconds),
-        FieldArrays::Null => Cells::NullConst,
+        FieldArrays::Constant(bytes) => Cells::Constant(bytes),
     })
 }
 
@@ -224,13 +209,12 @@ type FieldArguments<'py> = (
 
 /// Return a binary COPY of `rows` rows as pieces of about `piece_bytes`.
 ///
-/// Fields are (name, type, values, state): `uuid` ((n, 16) uint8,), `uuid7` (milliseconds, 16
-/// random bytes), `date` (int32 days,), `int4` (int32,), `numeric` (int64 mantissas, scale), `text`
-/// (uint32 codes, int64 offsets, uint8 data) or (constant,), `json` and `jsonb` objects (int64
-/// offsets and uint8 data of the names, int64 mantissas row by row, scale, uint8 whether there) or
-/// the same with float64 values and no scale, `bool` (uint8 0 or 1,) or (constant,), `timestamptz`
-/// (constant microseconds,), `null` (); state is None or uint8. Raises `CancelledError` between two
-/// pieces once `cancel` is raised.
+/// Fields are (name, type, values, state): `uuid` ((n, 16) uint8,), `date` (int32 days,), `int4`
+/// (int32,), `numeric` (int64 mantissas, scale), `text` (uint32 codes, int64 offsets, uint8 data),
+/// `json` and `jsonb` objects (int64 offsets and uint8 data of the names, int64 mantissas row by
+/// row, scale, uint8 whether there) or the same with float64 values and no scale, `bool` (uint8 0 or
+/// 1,), `constant` (the bytes of every row,); state is None or uint8. Raises `CancelledError`
+/// between two pieces once `cancel` is raised.
 #[pyfunction]
 #[pyo3(signature = (*, fields, rows, piece_bytes, cancel=None))]
 pub(crate) fn encode<'py>(

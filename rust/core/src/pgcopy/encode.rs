@@ -2,8 +2,7 @@
 
 use super::numeric::Writer;
 use super::object::{self, Objects};
-use super::uuid7::Uuid7;
-use super::{EPOCH_MICROSECONDS, NONE, SIGNATURE};
+use super::{NONE, SIGNATURE};
 use crate::error::Error;
 use crate::fixed::State;
 use crate::frame::index;
@@ -27,13 +26,6 @@ pub struct Field<'a> {
 pub enum Cells<'a> {
     /// `uuid`, 16 bytes a row.
     Uuid(&'a [u8]),
-    /// `uuid`, made while writing.
-    Uuid7 {
-        /// Milliseconds since 1970-01-01.
-        unix_ms: u64,
-        /// Start of the counter, see [`Uuid7::from_random`].
-        random: [u8; 16],
-    },
     /// `date`, days since 1970-01-01.
     Date(&'a [i32]),
     /// `numeric`, mantissas in units of `10^-scale`; as many decimals are sent.
@@ -58,14 +50,8 @@ pub enum Cells<'a> {
     },
     /// `json` or `jsonb`, an object in each row.
     Objects(Objects<'a>),
-    /// `bool`, the same in every row.
-    BoolConst(bool),
-    /// `timestamp` or `timestamptz`, microseconds since 1970-01-01, the same in every row.
-    TimestampConst(i64),
-    /// `text`, `varchar`, `json` or an enum, the same in every row.
-    TextConst(&'a str),
-    /// NULL of any type in every row.
-    NullConst,
+    /// The same bytes in every row.
+    Constant(&'a [u8]),
 }
 
 /// A field of NULL.
@@ -93,7 +79,6 @@ pub struct Encoder<'a> {
 #[derive(Debug)]
 enum Checked<'a> {
     Uuid(&'a [Uuid]),
-    Uuid7(Uuid7),
     Date(&'a [i32]),
     Decimal(&'a [i64], Writer),
     Int4(&'a [i32]),
@@ -101,7 +86,7 @@ enum Checked<'a> {
     Bool(&'a [u8]),
     Text(&'a [u32], &'a Table),
     Objects(object::Writer<'a>),
-    Constant(Vec<u8>),
+    Constant(&'a [u8]),
 }
 
 impl<'a> Encoder<'a> {
@@ -177,8 +162,7 @@ impl<'a> Encoder<'a> {
 impl Checked<'_> {
     fn write(&self, row: usize, out: &mut Vec<u8>) {
         match self {
-            Self::Uuid(values) => write_uuid(&at(values, row), out),
-            Self::Uuid7(ids) => write_uuid(&ids.nth(u64::try_from(row).unwrap_or(u64::MAX)), out),
+            Self::Uuid(values) => write_bytes(&at(values, row), out),
             Self::Date(values) => {
                 let days = at(values, row).wrapping_sub(Day::POSTGRES_EPOCH);
                 write_word(days.to_be_bytes(), out);
@@ -194,7 +178,7 @@ impl Checked<'_> {
                 write_bytes(table.bytes(at(codes, row)).unwrap_or_default(), out);
             }
             Self::Objects(writer) => writer.write(row, out),
-            Self::Constant(bytes) => out.extend_from_slice(bytes),
+            Self::Constant(bytes) => write_bytes(bytes, out),
         }
     }
 }
@@ -213,12 +197,7 @@ fn write_word(word: [u8; 4], out: &mut Vec<u8>) {
     out.extend_from_slice(&[0, 0, 0, 4, a, b, c, d]);
 }
 
-fn write_uuid(id: &Uuid, out: &mut Vec<u8>) {
-    write_length(16, out);
-    out.extend_from_slice(id);
-}
-
-/// Appends a text whose length `check` found to fit.
+/// Appends bytes whose length `check` found to fit.
 fn write_bytes(bytes: &[u8], out: &mut Vec<u8>) {
     write_length(u32::try_from(bytes.len()).unwrap_or_default(), out);
     out.extend_from_slice(bytes);
@@ -264,9 +243,6 @@ fn check<'a>(field: &Field<'a>, rows: usize) -> Result<Checked<'a>, Fault> {
             }
             Checked::Uuid(values)
         }
-        Cells::Uuid7 { unix_ms, random } => Uuid7::from_random(unix_ms, random)
-            .map(Checked::Uuid7)
-            .ok_or_else(|| (None, format!("expected 48 bits of time, was {unix_ms}")))?,
         Cells::Date(values) => {
             same_length(values.len())?;
             // PostgreSQL's i32::MIN is -infinity; its i32::MAX is out of reach.
@@ -302,22 +278,10 @@ fn check<'a>(field: &Field<'a>, rows: usize) -> Result<Checked<'a>, Fault> {
             Checked::Text(codes, table)
         }
         Cells::Objects(objects) => Checked::Objects(object::Writer::new(objects, rows)?),
-        Cells::BoolConst(truth) => Checked::Constant(vec![0, 0, 0, 1, u8::from(truth)]),
-        Cells::TimestampConst(since) => {
-            let finite = since
-                .checked_sub(EPOCH_MICROSECONDS)
-                .filter(|&since| since > i64::MIN);
-            let fault = || (None, format!("expected a finite timestamp, was {since}"));
-            let finite = finite.ok_or_else(fault)?.to_be_bytes();
-            Checked::Constant([&[0, 0, 0, 8], finite.as_slice()].concat())
+        Cells::Constant(bytes) => {
+            check_text(bytes)?;
+            Checked::Constant(bytes)
         }
-        Cells::TextConst(text) => {
-            check_text(text.as_bytes())?;
-            let mut out = Vec::new();
-            write_bytes(text.as_bytes(), &mut out);
-            Checked::Constant(out)
-        }
-        Cells::NullConst => Checked::Constant(NULL.to_vec()),
     })
 }
 
@@ -372,7 +336,7 @@ mod tests {
     #[test]
     fn state_1_is_null_in_any_column() {
         let state = Some(&[1, 0][..]);
-        let cells = [Cells::Bool(&[0, 1]), Cells::BoolConst(true)];
+        let cells = [Cells::Bool(&[0, 1]), Cells::Constant(&[1])];
         let fields = cells.map(|cells| Field {
             state,
             ..field(cells)
@@ -399,7 +363,7 @@ mod tests {
         assert_refused(field(Cells::Uuid(&[0; 17])), 1, what);
         let short = Field {
             state: Some(&[0]),
-            ..field(Cells::NullConst)
+            ..field(Cells::Constant(&[]))
         };
         assert_refused(short, 2, ": expected 2 states, was 1");
     }
@@ -441,10 +405,5 @@ mod tests {
         let (values, scale) = (&[][..], 16384);
         let what = ": expected a scale up to 16383, was 16384";
         assert_refused(field(Cells::Decimal { values, scale }), 0, what);
-        let (unix_ms, random) = (1 << 48, [0; 16]);
-        let what = ": expected 48 bits of time, was 281474976710656";
-        assert_refused(field(Cells::Uuid7 { unix_ms, random }), 0, what);
-        let what = ": expected a finite timestamp, was -9223372036854775808";
-        assert_refused(field(Cells::TimestampConst(i64::MIN)), 0, what);
     }
 }

@@ -22,7 +22,6 @@ mod encode;
 mod float8;
 mod numeric;
 mod object;
-mod uuid7;
 
 pub use column::{Column, ColumnSpec, Kind, Values};
 pub use decode::{Decoder, Frame};
@@ -30,7 +29,6 @@ pub use encode::{Cells, Encoder, Field};
 pub use float8::{Rounded, try_from_float8};
 pub use numeric::{Cell, Malformed, try_from_numeric};
 pub use object::{Numbers, Objects};
-pub use uuid7::Uuid7;
 
 /// The signature of every binary COPY.
 const SIGNATURE: [u8; 11] = *b"PGCOPY\n\xff\r\n\0";
