@@ -24,7 +24,17 @@ from support.generate import (
 SYMBOLS = ("AAA", "aaa", "BBB", "bbb", "Aaa", " AAA", "é", "É")
 SPELLINGS = ("AAA", "BBB", "aaa", "Aaa", "bbb", " AAA", "é", "É", "ZZZ", "")
 TYPES = ("LONG", "SHORT", "LC", "LP", "SC", "SP", None, "long")
-CLASSES = ("PUBLIC", "PRIVATE", "OPTIONS", None, "private", "Private", "PUBLIC ", "Public")
+CLASSES = (
+    "PUBLIC",
+    "PRIVATE",
+    "OPTIONS",
+    None,
+    "private",
+    "Private",
+    "PRIVATE ",
+    "PUBLIC ",
+    "Public",
+)
 SECTORS = (
     "Technology",
     "Financial Services",

@@ -56,28 +56,3 @@ impl PortfolioId {
 
 /// The 16 bytes of a `uuid`.
 pub type Uuid = [u8; 16];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_day_is_shown_as_its_date() {
-        let dates = [
-            (0, "1970-01-01"),
-            (-1, "1969-12-31"),
-            (11_016, "2000-02-29"),
-            (11_017, "2000-03-01"),
-            (20_454, "2026-01-01"),
-            (-25_509, "1900-02-28"),
-            (-25_508, "1900-03-01"),
-            (2_932_896, "9999-12-31"),
-            (-719_162, "0001-01-01"),
-        ];
-        for (day, date) in dates {
-            assert_eq!(Day(day).to_string(), date);
-        }
-        let ends = [i32::MIN, i32::MAX].map(|day| Day(day).to_string());
-        assert_eq!(ends, ["-5877641-06-23", "5881580-07-11"]);
-    }
-}

@@ -136,35 +136,8 @@ impl Significant {
 mod tests {
     use super::*;
 
-    fn quotient(numerator: i64, divisor: i64) -> Significant {
-        Significant::quotient(Wide::of(numerator), Wide::of(divisor)).unwrap()
-    }
-
     fn significant(digits: i128, exponent: i32) -> Significant {
         Significant { digits, exponent }
-    }
-
-    #[test]
-    fn a_quotient_has_28_digits() {
-        let third = 3_333_333_333_333_333_333_333_333_333;
-        for (numerator, divisor, digits, exponent) in [
-            (1, 3, third, -28),
-            (-100, 3, -third, -26),
-            (2, 3, 2 * third + 1, -28),
-            (2, -300, -2 * third - 1, -30),
-            (0, -7, 0, 0),
-        ] {
-            assert_eq!(quotient(numerator, divisor), significant(digits, exponent));
-        }
-        assert_eq!(Significant::quotient(Wide::of(1), Wide::ZERO), None);
-    }
-
-    #[test]
-    fn a_quotient_of_few_digits_is_exact() {
-        let value = |significant: Significant| significant.half_away(6).and_then(Sum::narrow);
-        assert_eq!(value(quotient(1, 8)), Some(125_000));
-        assert_eq!(value(quotient(-7, 2)), Some(-3_500_000));
-        assert_eq!(value(quotient(10_i64.pow(13), 10)), Some(10_i64.pow(18)));
     }
 
     #[test]
@@ -214,17 +187,5 @@ mod tests {
             let found = Significant::shortest(value.parse().unwrap()).unwrap();
             assert_eq!(found, significant(digits, exponent), "{value}");
         }
-    }
-
-    #[test]
-    fn units_are_rounded_half_away() {
-        let cents = |digits, exponent| {
-            let units = significant(digits, exponent).half_away(2);
-            units.and_then(Sum::narrow)
-        };
-        let values = [(125, -3), (-125, -3), (1249, -4), (7, -400), (7, 1)];
-        let found = values.map(|(digits, exponent)| cents(digits, exponent).unwrap());
-        assert_eq!(found, [13, -13, 12, 0, 7000]);
-        assert_eq!(significant(7, 300).half_away(2), None);
     }
 }

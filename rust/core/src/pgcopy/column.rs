@@ -307,27 +307,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn days_count_from_1970() {
-        assert_eq!(day(0), Ok(10957));
-        assert_eq!(day(-10957), Ok(0));
-        assert_eq!(day(i32::MAX), Err(State::NonFinite));
-        assert_eq!(day(i32::MIN), Err(State::NonFinite));
-        assert_eq!(day(i32::MIN + 1), Ok(i32::MIN + 1 + 10957));
-        assert_eq!(day(i32::MAX - 10957), Ok(i32::MAX));
-        assert_eq!(day(i32::MAX - 10956), Err(State::NotRepresentable));
-    }
-
-    #[test]
-    fn microseconds_count_from_1970() {
-        // 10957 days of 86400 seconds
-        assert_eq!(microseconds(0), Ok(10957 * 86400 * 1_000_000));
-        assert_eq!(microseconds(i64::MAX), Err(State::NonFinite));
-        assert_eq!(microseconds(i64::MIN), Err(State::NonFinite));
-        assert_eq!(microseconds(i64::MAX - 1), Err(State::NotRepresentable));
-        assert_eq!(microseconds(i64::MAX - EPOCH_MICROSECONDS), Ok(i64::MAX));
-    }
-
-    #[test]
     fn a_length_that_the_kind_cannot_have_is_refused_before_its_bytes_come() {
         let numeric = Kind::Numeric { scale: 4 };
         let cases = [

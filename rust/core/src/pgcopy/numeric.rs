@@ -215,31 +215,6 @@ mod tests {
     }
 
     #[test]
-    fn values_at_the_edges_are_read() {
-        const NOT: Cell<i64> = Err(State::NotRepresentable);
-        for (weight, sign, shown, digits, scale, cell) in [
-            // 1.5 with five decimals shown, and with digits of zero that the server would have left
-            // out
-            (0, POSITIVE, 5, &[1, 5000][..], 1, Ok(15)),
-            (0, POSITIVE, 8, &[1, 5000, 0], 4, Ok(1_5000)),
-            (2, NEGATIVE, 0, &[0, 0, 7], 0, Ok(-7)),
-            // no negative zero
-            (0, NEGATIVE, 2, &[], 2, Ok(0)),
-            (-9, NEGATIVE, 40, &[0, 0], 2, Ok(0)),
-            (i16::MAX, POSITIVE, 0, &[0], 2, Ok(0)),
-            // 10^131068 and 10^-16383, which is 10 * 10000^-4096
-            (i16::MAX, POSITIVE, 0, &[1], 0, NOT),
-            (i16::MAX, POSITIVE, 0, &[1], u32::MAX, NOT),
-            (-4096, POSITIVE, 16383, &[10], 18, NOT),
-            (-4096, POSITIVE, 16383, &[10], 16383, Ok(1)),
-            (-4096, POSITIVE, 16383, &[10], 16382, NOT),
-        ] {
-            let bytes = wire(weight, sign, shown, digits);
-            assert_eq!(try_from_numeric(&bytes, scale), Ok(cell), "{digits:?}");
-        }
-    }
-
-    #[test]
     fn bytes_that_no_server_sends_are_refused() {
         let longer = [wire(0, POSITIVE, 0, &[1]), vec![0]].concat();
         let (announced, bytes) = (1, 3);

@@ -140,38 +140,11 @@ fn number(id: &Uuid) -> u128 {
 mod tests {
     use super::*;
 
-    #[test]
-    fn rows_are_grouped_by_owner_in_their_order() {
-        let groups = Groups::of(&[Some(2), None, Some(0), Some(2)], 3);
-        assert_eq!(groups.get(0), [2]);
-        assert_eq!(groups.get(1), []);
-        assert_eq!(groups.get(2), [0, 3]);
-        assert_eq!(groups.get(3), []);
-    }
-
     fn id(first: u8, last: u8) -> Uuid {
         let mut id = [0; 16];
         id[0] = first;
         id[15] = last;
         id
-    }
-
-    #[test]
-    fn rows_are_found_whether_the_ids_ascend_or_not() {
-        let ascending = [id(0, 1), id(0, 9), id(1, 0), id(200, 0)];
-        let mixed = [id(1, 0), id(0, 9), id(200, 0), id(0, 1)];
-        for (ids, ascend) in [(ascending, true), (mixed, false)] {
-            let owners = Owners::of("ids", &ids).unwrap();
-            assert_eq!(matches!(owners, Owners::Ascending(_)), ascend);
-            assert_eq!(owners.len(), 4);
-            for (row, own) in (0u32..).zip(&ids) {
-                assert_eq!(owners.find(own), Some(row));
-            }
-            for other in [id(0, 0), id(0, 2), id(255, 255)] {
-                assert_eq!(owners.find(&other), None);
-            }
-        }
-        assert_eq!(Owners::of("ids", &[]).unwrap().len(), 0);
     }
 
     #[test]

@@ -207,35 +207,3 @@ impl<'a> HoldingsQuery<'a> {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::samples::{Held, LONG, marks, with_lots};
-
-    #[test]
-    fn a_value_beyond_64_bits_is_the_nearest_float() {
-        let most = i64::MAX;
-        let huge = Held {
-            kind: "LC",
-            quantity: Some(most),
-            entry_price: Some(most),
-            symbol: "ZZZ",
-            ..LONG
-        };
-        let marked = Held {
-            symbol: "AAA",
-            ..huge
-        };
-        let marks = marks([1000, 1100, 1250]);
-        // (2^63 - 1)^2 * 100 units of 0.01, and (2^63 - 1) * 100 at 10.00
-        for (held, value) in [(huge, 2f64.powi(126)), (marked, 2f64.powi(63) * 1000.0)] {
-            let never = AtomicBool::new(false);
-            let one = NonZeroUsize::MIN;
-            let holdings = with_lots(&[held], &[(1, 5, 5)], &marks, |lots| {
-                hold(lots, &[5], one, &never).unwrap()
-            });
-            assert_eq!(holdings.value, [value]);
-        }
-    }
-}

@@ -127,30 +127,3 @@ fn rounded<T: Sum>(
         unrealized: fitting("unrealized_pnl", earned.rounded(cent))?,
     })
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::samples::{Held, LONG, marks, with_lots};
-
-    #[test]
-    fn numbers_of_any_width_are_exact() {
-        let most = i64::MAX;
-        let huge = Held {
-            quantity: Some(-most),
-            entry_price: Some(most),
-            kind: "SC",
-            ..LONG
-        };
-        let marks = marks([most, 1, 1]);
-        let never = AtomicBool::new(false);
-        let (day, one) = (Day(5), NonZeroUsize::MIN);
-        let values = with_lots(&[huge], &[(1, 5, 8)], &marks, |lots| {
-            value_positions(lots, day, one, &never).unwrap()
-        });
-        // 2^63 - 1 contracts of 100 at (2^63 - 1) cents: (2^63 - 1)^2 dollars
-        let value = "-85070591730234615847396907784232501249.00";
-        let detail = values.issues[0].detail.as_str();
-        assert_eq!(detail, format!("market_value = {value}"));
-    }
-}

@@ -335,48 +335,6 @@ mod tests {
     }
 
     #[test]
-    fn a_quantity_keeps_its_scale_where_that_represents_it() {
-        let found = splits(PriceBasis::AsTraded, &[(5, 2, 1), (7, 1, 3)]);
-        // 10 of scale 0: 20 after the first, 20/3 after the second
-        for (quantity, scale, from, to, restated) in [
-            (10, 0, 0, 1, Some(Restated::Stored(20))),
-            (10, 0, 0, 2, Some(Restated::Fine(666_666_667))),
-            (-10, 0, 0, 2, Some(Restated::Fine(-666_666_667))),
-            // back again, and of nine decimals
-            (20, 0, 1, 0, Some(Restated::Stored(10))),
-            (1_000_000_000, 9, 0, 2, Some(Restated::Stored(666_666_670))),
-            (i64::MAX, 0, 0, 1, None),
-        ] {
-            assert_eq!(found.quantity(quantity, scale, from, to), restated);
-        }
-    }
-
-    #[test]
-    fn splits_that_cancel_out_leave_a_quantity_as_it_is() {
-        let found = splits(PriceBasis::AsTraded, &[(5, 3, 1), (7, 2, 6)]);
-        assert_eq!(found.quantity(123, 9, 0, 2), Some(Restated::Stored(123)));
-    }
-
-    #[test]
-    fn a_close_has_the_basis_of_its_day_or_the_last() {
-        let rows = [(5, 2, 1), (7, 1, 3)];
-        let traded = splits(PriceBasis::AsTraded, &rows);
-        let bases = [4, 5, 6, 7].map(|day| traded.of_close(Day(day)));
-        assert_eq!(bases, [0, 1, 1, 2]);
-        assert_eq!((traded.next(0), traded.next(2)), (Some(Day(5)), None));
-        let adjusted = splits(PriceBasis::Adjusted, &rows);
-        assert_eq!([4, 7].map(|day| adjusted.of_close(Day(day))), [2, 2]);
-        assert!(traded.is_after(Day(6)) && !traded.is_after(Day(7)));
-    }
-
-    #[test]
-    fn a_price_is_restated_the_other_way() {
-        let found = splits(PriceBasis::AsTraded, &[(5, 2, 1), (7, 1, 3)]);
-        assert_eq!(found.price(10_201, 0, 1), 5_101);
-        assert_eq!(found.price(10_200, 0, 2), 15_300);
-    }
-
-    #[test]
     fn an_option_has_the_root_of_its_symbol_as_underlying() {
         assert_eq!(underlying(b"AAPL250718C00150000"), Some(&b"AAPL"[..]));
         for other in [

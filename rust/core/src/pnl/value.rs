@@ -530,13 +530,4 @@ mod tests {
         assert_eq!(valuer.exit, factors(10, 1, 10));
         assert_eq!((valuer.realized, valuer.cent::<i64>()), (1000, 1000));
     }
-
-    #[test]
-    fn a_value_of_17_digits_does_not_fit() {
-        let most = 9_999_999_999_999_999;
-        assert_eq!(fitting("value", most), Ok(most));
-        assert_eq!(fitting("value", -most), Ok(-most));
-        let beyond = Err("value = -100000000000000.00".to_owned());
-        assert_eq!(fitting("value", -most - 1), beyond);
-    }
 }

@@ -322,41 +322,6 @@ fn stored(column: &str, value: f64, scale: u32) -> core::result::Result<i64, Str
 mod tests {
     use super::*;
 
-    fn profile(sector: Option<&str>, is_etf: bool) -> Profile<'_> {
-        Profile {
-            beta: Err(State::Null),
-            sector,
-            is_etf,
-        }
-    }
-
-    #[test]
-    fn sectors_are_renamed_or_left_out() {
-        for (stored, shown) in [
-            (None, None),
-            (Some(""), None),
-            (Some("Unknown"), None),
-            (Some("unknown"), Some("unknown")),
-            (Some("Financial Services"), Some("Financials")),
-            (Some("Consumer Cyclical"), Some("Consumer Discretionary")),
-            (Some("Consumer Defensive"), Some("Consumer Staples")),
-            (Some("Basic Materials"), Some("Materials")),
-            (Some("Energy"), Some("Energy")),
-        ] {
-            assert_eq!(sector(&profile(stored, false)), shown);
-            assert_eq!(sector(&profile(stored, true)), Some("ETFs"));
-        }
-    }
-
-    #[test]
-    fn a_beta_of_0_is_not_known_and_one_that_is_no_number_is() {
-        let betas = [Ok(0), Err(State::Null), Ok(-12_500)];
-        let found = betas.map(|beta| known(beta, Floats::of_scale(4)));
-        assert_eq!(found, [None, None, Some(-1.25)]);
-        let odd = known(Err(State::NonFinite), Floats::of_scale(4));
-        assert!(odd.is_some_and(f64::is_nan));
-    }
-
     #[test]
     fn a_float_is_stored_half_away_from_its_shortest_text() {
         for (value, found) in [
@@ -374,14 +339,5 @@ mod tests {
         }
         let misfit = stored("c", 1e300, 4).unwrap_err();
         assert!(misfit.starts_with("c = 1000000000"));
-    }
-
-    #[test]
-    fn weights_are_squared_and_the_largest_added_up() {
-        // 10000 * (0.25 + 4 * 0.015625) = 3125; 10000 / 3125 = 3.2; 0.5 + 2 * 0.125
-        let weights = vec![0.125, 0.125, 0.5, 0.125, 0.125];
-        let columns = concentrated(weights, Vec::new()).unwrap();
-        assert_eq!((columns.hhi, columns.effective), (31_250_000, 320));
-        assert_eq!((columns.top_3, columns.top_10), (7500, 10_000));
     }
 }

@@ -406,30 +406,3 @@ fn refused_close(close: Option<i64>, scale: u32, sessions: usize) -> String {
         format!("{close}, the first of {sessions} sessions")
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_opening_equity_is_taken_back_from_the_earliest_snapshot() {
-        assert_eq!(opening_equity(Ok(1000), Ok(200), Ok(-50), 30), Ok(820));
-        let null = Err(State::Null);
-        assert_eq!(opening_equity(null, null, null, 0), Ok(0));
-        // not finite comes before not representable, whatever the column
-        let unreadable = [State::NotRepresentable, State::NonFinite].map(Err);
-        assert_eq!(
-            opening_equity(unreadable[0], Ok(1), unreadable[1], 0),
-            Err(("daily_capital_flow", State::NonFinite))
-        );
-    }
-
-    #[test]
-    fn flows_are_added_up_before_they_are_rounded() {
-        let flows = [(Day(5), 4), (Day(6), 4), (Day(7), 100)];
-        // 0.004 + 0.004 = 0.008 is a cent
-        assert_eq!(flow_between(&flows, Day(5), Day(6), 3), 1);
-        assert_eq!(flow_between(&flows, Day(5), Day(6), 0), 800);
-        assert_eq!(flow_between(&flows, Day(8), Day(9), 2), 0);
-    }
-}
