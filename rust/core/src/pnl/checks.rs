@@ -511,52 +511,32 @@ impl<'a> Judge<'a> {
         held.sort_unstable_by(|one, other| {
             (&one.0, one.1, one.2).cmp(&(&other.0, other.1, other.2))
         });
-        // changes of both counts from session to session
-        let mut changes = vec![(0i32, 0i32); portfolio.sessions.len().saturating_add(1)];
-        let mut change = |from: usize, to: usize, missing: i32, total: i32| {
-            for (at, sign) in [(from, 1i32), (to, -1)] {
-                if let Some((one, other)) = changes.get_mut(at.saturating_sub(portfolio.from)) {
-                    *one = one.wrapping_add(missing.wrapping_mul(sign));
-                    *other = other.wrapping_add(total.wrapping_mul(sign));
-                }
-            }
-        };
+        let sessions = portfolio.from..end;
+        let mut counts: Vec<_> = sessions.map(|session| (session, 0i32, 0i32)).collect();
         for of_symbol in held.chunk_by(|(one, ..), (next, ..)| one == next) {
-            let mut covered = 0;
+            let mut covered = portfolio.from;
             for &(_, from, to, lot) in of_symbol {
-                let from = from.max(covered);
-                if from >= to {
-                    continue;
+                let marks = lot.marks.map_or(&[][..], SymbolMarks::marks);
+                let own = counts
+                    .iter_mut()
+                    .filter(|(session, ..)| (from.max(covered)..to).contains(session));
+                for (session, missing, total) in own {
+                    let mark = marks.get(*session).map(|&(_, found)| found.0);
+                    let is_fresh = mark.is_some() && mark == self.sessions.get(*session).copied();
+                    *missing = missing.wrapping_add((!is_fresh).into());
+                    *total = total.wrapping_add(1);
                 }
-                covered = to;
-                change(from, to, 0, 1);
-                match lot.marks {
-                    None => change(from, to, 1, 0),
-                    Some(marks) => {
-                        let marks = self.sessions.iter().zip(marks.marks()).enumerate();
-                        for (at, (&day, &(_, found))) in marks.take(to).skip(from) {
-                            change(at, at.saturating_add(1), i32::from(found != Day(day)), 0);
-                        }
-                    }
-                }
+                covered = covered.max(to);
             }
         }
-        let (mut missing, mut total) = (0i32, 0i32);
-        let counts = changes
-            .iter()
-            .zip(portfolio.from..end)
-            .map(|(change, session)| {
-                missing = missing.wrapping_add(change.0);
-                total = total.wrapping_add(change.1);
-                (session, missing, total)
-            });
         let most = i128::from(self.checks.rules.max_missing);
         let is_low = |&(session, missing, total): &(usize, i32, i32)| {
             let share = i128::from(missing).saturating_mul(MILLION);
             share > i128::from(total).saturating_mul(most)
                 && self.checks.expected.get(session).copied().unwrap_or(false)
         };
-        counts.filter(is_low).collect()
+        counts.retain(is_low);
+        counts
     }
 
     /// Returns the issues of the portfolio itself on sessions before `end`: its failure, and its
