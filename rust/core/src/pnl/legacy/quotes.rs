@@ -5,6 +5,7 @@ use crate::fixed::Sum;
 use crate::float::Floats;
 use crate::ids::Day;
 use crate::store::PriceStore;
+use crate::store::price::as_of;
 use crate::text::Table;
 
 /// How many calendar days before a session its previous close may be (L12).
@@ -58,10 +59,14 @@ impl Quotes {
         let stored = Stored::of(prices, scale);
         let cached = cached.map(|cached| Stored::of(cached, scale));
         let quote = |symbol: &[u8]| {
-            let exact = stored.series(symbol);
-            let upper = stored.series(&symbol.to_ascii_uppercase());
-            let cached = cached.as_ref().map(|cached| cached.series(symbol));
-            quoted(sessions, exact, upper, cached, lookback_days)
+            let upper = symbol.to_ascii_uppercase();
+            let mut quote = Quote::default();
+            for &day in sessions {
+                let on = |stored: &Stored<'_>| stored.on(symbol, Day(day));
+                let current = cached.as_ref().and_then(on).or_else(|| on(&stored));
+                quote.push(current, &stored, &upper, Day(day), lookback_days);
+            }
+            quote
         };
         Self {
             quotes: symbols.iter().map(quote).collect(),
@@ -87,16 +92,6 @@ struct Stored<'a> {
     floats: Floats,
 }
 
-/// The closes of one symbol, read forward.
-struct Series<'a> {
-    days: &'a [i32],
-    closes: &'a [i64],
-    factor: i128,
-    floats: Floats,
-    /// Number of days up to the one last asked for.
-    passed: usize,
-}
-
 impl<'a> Stored<'a> {
     fn of(store: &'a PriceStore, scale: u32) -> Self {
         let more = scale.saturating_sub(store.scale());
@@ -107,39 +102,15 @@ impl<'a> Stored<'a> {
         }
     }
 
-    fn series(&self, symbol: &[u8]) -> Series<'a> {
+    fn as_of(&self, symbol: &[u8], day: Day) -> Option<(i64, Day)> {
         let (days, closes) = self.store.closes_of(symbol);
-        Series {
-            days,
-            closes,
-            factor: self.factor,
-            floats: self.floats,
-            passed: 0,
-        }
-    }
-}
-
-impl Series<'_> {
-    /// Advances to `day`, which is not before the last one.
-    fn pass(&mut self, day: i32) {
-        let rest = self.days.get(self.passed..).unwrap_or_default();
-        let more = rest.iter().take_while(|&&d| d <= day).count();
-        self.passed = self.passed.saturating_add(more);
+        as_of(days, closes, day)
     }
 
-    /// Returns the latest row up to the day reached, or the one before it.
-    fn latest(&self, skipped: usize) -> Option<(i32, i64)> {
-        let at = self.passed.checked_sub(skipped)?.checked_sub(1)?;
-        Some((*self.days.get(at)?, *self.closes.get(at)?))
-    }
-
-    fn on(&self, day: i32) -> Option<i64> {
-        let (found, close) = self.latest(0)?;
-        (found == day).then_some(close)
-    }
-
-    fn before(&self, day: i32) -> Option<(i32, i64)> {
-        self.latest(usize::from(self.on(day).is_some()))
+    /// Returns the close of a day in the common scale.
+    fn on(&self, symbol: &[u8], day: Day) -> Option<i128> {
+        let (close, found) = self.as_of(symbol, day)?;
+        (found == day).then(|| self.scaled(close))
     }
 
     /// Returns a close in the common scale: no product of 19 digits and 10^18 overflows.
@@ -148,45 +119,37 @@ impl Series<'_> {
     }
 }
 
-fn quoted(
-    sessions: &[i32],
-    mut exact: Series<'_>,
-    mut upper: Series<'_>,
-    mut cached: Option<Series<'_>>,
-    lookback_days: u32,
-) -> Quote {
-    let mut quote = Quote::default();
-    for &day in sessions {
-        exact.pass(day);
-        upper.pass(day);
-        if let Some(cached) = &mut cached {
-            cached.pass(day);
-        }
-        let close = |series: &Series<'_>| series.on(day).map(|close| series.scaled(close));
-        let current = cached.as_ref().and_then(close).or_else(|| close(&exact));
-        let recent = |found| Day(day).since(Day(found)) <= PREVIOUS_CLOSE_DAYS;
-        let previous = upper.before(day).filter(|&(found, _)| recent(found));
-        let change = match (current, previous) {
-            (Some(current @ 1..), Some((_, previous))) => {
-                current.saturating_sub(upper.scaled(previous))
+impl Quote {
+    /// Appends a session with its close, if there is one, and the closes under the upper-case
+    /// spelling.
+    fn push(
+        &mut self,
+        close: Option<i128>,
+        stored: &Stored<'_>,
+        upper: &[u8],
+        day: Day,
+        lookback_days: u32,
+    ) {
+        let previous = stored.as_of(upper, Day(day.0.saturating_sub(1)));
+        let previous = previous.filter(|&(_, found)| day.since(found) <= PREVIOUS_CLOSE_DAYS);
+        let change = match (close, previous) {
+            (Some(close @ 1..), Some((previous, _))) => {
+                close.saturating_sub(stored.scaled(previous))
             }
             _ => 0,
         };
-        quote.most = quote.most.max(change.unsigned_abs());
-        quote.changes.push(change);
-        let (price, age) = match upper.latest(0) {
-            Some((found, close)) if close != 0 => {
-                let age = match Day(day).since(Day(found)) {
-                    0 => Age::Fresh,
-                    days if days <= i64::from(lookback_days) => Age::Lookback,
-                    _ => Age::Stale,
-                };
-                (upper.floats.nearest_of(close), age)
-            }
-            _ => (0.0, Age::Unpriced),
-        };
-        quote.prices.push(price);
-        quote.ages.push(age);
+        self.most = self.most.max(change.unsigned_abs());
+        self.changes.push(change);
+        let priced = stored.as_of(upper, day).filter(|&(close, _)| close != 0);
+        let (price, age) = priced.map_or((0.0, Age::Unpriced), |(close, found)| {
+            let age = match day.since(found) {
+                0 => Age::Fresh,
+                days if days <= i64::from(lookback_days) => Age::Lookback,
+                _ => Age::Stale,
+            };
+            (stored.floats.nearest_of(close), age)
+        });
+        self.prices.push(price);
+        self.ages.push(age);
     }
-    quote
 }
