@@ -181,7 +181,7 @@ fn quoted(
                     days if days <= i64::from(lookback_days) => Age::Lookback,
                     _ => Age::Stale,
                 };
-                (upper.floats.nearest_of(close), age)
+                (upper.floats.nearest(close), age)
             }
             _ => (0.0, Age::Unpriced),
         };

@@ -675,7 +675,7 @@ mod properties {
                 Class::Public
             },
             is_stock: true,
-            shares: Floats::of_scale(4).nearest_of(quantity),
+            shares: Floats::of_scale(4).nearest(quantity),
             fallback: 1.25,
         }
     }
