@@ -280,8 +280,8 @@ def held_lots(
 ) -> Holdings:
     """Return the lots held on some sessions of the market, with their values (S3, S4, S9, C6).
 
-    A lot counts for its portfolio from `opening.first_day` to `opening.last_day`. A value is exact
-    before it becomes a float: the nearest one if the product has at most 53 bits, else a neighbour.
+    A lot counts for its portfolio from `opening.first_day` to `opening.last_day`. A value is the
+    float nearest to the exact one.
     """
     return Holdings(
         **_core.hold(

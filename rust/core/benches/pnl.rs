@@ -67,12 +67,11 @@ struct Measured {
 impl Measured {
     fn of(market: &Market, chunks: &[Held], threads: usize, rounds: usize) -> Self {
         let rows = chunks.first().unwrap().portfolio_id.len() * SESSIONS;
-        let mut columns = Columns::zeroed(rows);
         let mut sums = vec![0; rows];
         let inputs = |held| Held::inputs(held, &market.marks);
         let inputs: Vec<Inputs<'_>> = chunks.iter().map(inputs).collect();
         for (held, inputs) in chunks.iter().zip(&inputs) {
-            roll(market, inputs, threads, &mut columns);
+            let mut columns = roll(market, inputs, threads);
             gather(&market.by_symbol, held, threads, &mut sums);
             assert_same(&mut columns, &sums);
         }
@@ -80,7 +79,7 @@ impl Measured {
         for _ in 0..rounds {
             rolled.push(seconds(|| {
                 for inputs in &inputs {
-                    roll(market, inputs, threads, &mut columns);
+                    black_box(roll(market, inputs, threads));
                 }
             }));
             bare.push(seconds(|| {
@@ -120,12 +119,13 @@ fn median(seconds: &[f64]) -> f64 {
     *sorted.get(sorted.len() / 2).unwrap()
 }
 
-fn roll(market: &Market, inputs: &Inputs<'_>, threads: usize, columns: &mut Columns) {
+fn roll(market: &Market, inputs: &Inputs<'_>, threads: usize) -> Columns {
     let threads = NonZeroUsize::new(threads).unwrap();
     let never = AtomicBool::new(false);
     let policy = Rollforward::of(inputs, &market.previous, None).unwrap();
-    let report = run(&policy, inputs, threads, &never, columns.slices()).unwrap();
+    let (columns, report) = run(&policy, inputs, threads, &never).unwrap();
     black_box(report);
+    columns
 }
 
 /// Adds up close times quantity.
@@ -165,11 +165,7 @@ fn by_lot(by_symbol: &[i64], codes: &[u32], quantities: &[i64], sums: &mut [i64]
 /// Compares what one thread and two make of the portfolios.
 fn assert_threads_agree(market: &Market, held: &Held) {
     let inputs = held.inputs(&market.marks);
-    let [one, two] = [1, 2].map(|threads| {
-        let mut columns = Columns::zeroed(inputs.most_rows());
-        roll(market, &inputs, threads, &mut columns);
-        columns
-    });
+    let [one, two] = [1, 2].map(|threads| roll(market, &inputs, threads));
     assert!(one == two, "columns differ between one thread and two");
 }
 

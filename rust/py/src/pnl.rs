@@ -19,7 +19,7 @@ use crate::errors::InternalError;
 use crate::guard::{CancelFlag, detached, guard};
 use crate::marks::{Checks, Marks};
 use crate::rates::Rates;
-use crate::results::{AmountOf, Memory, array, issues_out, report_out};
+use crate::results::{AmountOf, array, issues_out, report_out};
 use crate::store::PriceStore;
 
 /// Return the rows of all portfolios of `opening` over the sessions of `market`, as columns.
@@ -69,26 +69,25 @@ pub(crate) fn run<'py>(
         let previous = FrameArrays::of::<SnapshotColumns<'_>>(previous)?;
         let (inputs, previous) = (lots.borrow()?, previous.borrow()?);
         let cancel = CancelFlag::or_never(cancel);
-        let memory = Memory::of(py, inputs.most_rows())?;
-        let (report, sectors) = memory.filled(|columns| match (rules, host) {
+        let ((columns, report), sectors) = match (rules, host) {
             ("rollforward", _) => detached(py, || {
                 let previous = SnapshotStore::from_columns(&previous)?;
                 let checks = checks.map(|checks| &checks.checks);
                 let policy = Rollforward::of(&inputs, &previous, checks)?;
-                let report = policy::run(&policy, &inputs, threads, cancel, columns)?;
-                Ok((report, Table::default()))
+                let done = policy::run(&policy, &inputs, threads, cancel)?;
+                Ok((done, Table::default()))
             }),
             ("legacy", Some(host)) => detached(py, || {
                 let previous = SnapshotStore::from_columns(&previous)?;
                 let policy = Legacy::of(&inputs, &previous, &host)?;
-                let report = policy::run(&policy, &inputs, threads, cancel, columns)?;
-                Ok((report, policy.sectors()))
+                let done = policy::run(&policy, &inputs, threads, cancel)?;
+                Ok((done, policy.sectors()))
             }),
             _ => Err(InternalError::new_err(format!(
                 "no rules `{rules}` of these inputs"
             ))),
-        })?;
-        report_out(py, &memory, report, &sectors)
+        }?;
+        report_out(py, columns, report, &sectors)
     })
 }
 

@@ -1,12 +1,12 @@
 //! Results of the core as NumPy arrays.
 
 use batchcore_core::fixed::{CENTS, State};
-use batchcore_core::pnl::columns::{self, ColumnSlices};
+use batchcore_core::pnl::columns::{self, Columns};
 use batchcore_core::pnl::issue::Issue;
 use batchcore_core::pnl::legacy::row::LegacyRow;
 use batchcore_core::pnl::report::{HeldFinding, Miss, Report};
 use batchcore_core::text::{Intern, Table};
-use numpy::{Element, IntoPyArray, PyArray1, PyArrayMethods, dtype};
+use numpy::{Element, IntoPyArray, PyArray1, PyArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PySlice, PyTuple};
 
@@ -16,83 +16,24 @@ pub(crate) type AmountOf<R> = fn(&R) -> i64;
 
 type OfRow = fn(&LegacyRow) -> Option<i64>;
 
-/// Memory of result columns that NumPy has allocated and not cleared: one block for each width,
-/// which an allocator is likelier to keep for the next chunk than many small ones.
-pub(crate) struct Memory<'py> {
+/// Adds the columns of a block to `out` by their names: views of the first `rows` rows of each.
+fn set_columns<T: Element>(
+    out: &Bound<'_, PyDict>,
+    names: &[&str],
+    block: Vec<T>,
     rows: usize,
-    amounts: Bound<'py, PyArray1<i64>>,
-    numbers: Bound<'py, PyArray1<i32>>,
-    marks: Bound<'py, PyArray1<i32>>,
-    states: Bound<'py, PyArray1<u8>>,
-}
-
-impl<'py> Memory<'py> {
-    pub(crate) fn of(py: Python<'py>, rows: usize) -> PyResult<Self> {
-        Ok(Self {
-            rows,
-            amounts: empty(py, rows, columns::AMOUNTS.len())?,
-            numbers: empty(py, rows, columns::NUMBERS.len())?,
-            marks: empty(py, rows, 4)?,
-            states: empty(py, rows, columns::STATES.len())?,
-        })
-    }
-
-    /// Runs `fill` on the columns and returns its result.
-    pub(crate) fn filled<T>(
-        &self,
-        fill: impl FnOnce(ColumnSlices<'_>) -> PyResult<T>,
-    ) -> PyResult<T> {
-        let mut amounts = self.amounts.try_readwrite()?;
-        let mut numbers = self.numbers.try_readwrite()?;
-        let mut marks = self.marks.try_readwrite()?;
-        let mut states = self.states.try_readwrite()?;
-        let (marks, _) = marks.as_slice_mut()?.as_chunks_mut::<4>();
-        fill(ColumnSlices::of(
-            self.rows,
-            amounts.as_slice_mut()?,
-            numbers.as_slice_mut()?,
-            marks,
-            states.as_slice_mut()?,
-        ))
-    }
-
-    /// Adds the first `rows` values of each column to `out`, as views.
-    fn set_items(&self, out: &Bound<'py, PyDict>, rows: usize) -> PyResult<()> {
-        let views = |block: &Bound<'py, PyAny>, names: &[&str]| {
-            for (column, name) in names.iter().enumerate() {
-                let from = column.saturating_mul(self.rows);
-                out.set_item(name, part(block, from, rows)?)?;
-            }
-            PyResult::Ok(())
-        };
-        views(self.amounts.as_any(), columns::AMOUNTS)?;
-        views(self.numbers.as_any(), columns::NUMBERS)?;
-        views(self.states.as_any(), columns::STATES)?;
-        let marks = part(self.marks.as_any(), 0, rows.saturating_mul(4))?;
-        let marks = marks.call_method1("reshape", ((rows, 4),))?;
-        out.set_item("marks", marks)
-    }
-}
-
-/// Returns an array of `rows * columns` values that are not cleared.
-fn empty<T: Element>(
-    py: Python<'_>,
-    rows: usize,
-    columns: usize,
-) -> PyResult<Bound<'_, PyArray1<T>>> {
-    let values = rows.saturating_mul(columns);
-    let array = py
-        .import("numpy")?
-        .call_method1("empty", (values, dtype::<T>(py)))?;
-    Ok(array.cast_into()?)
-}
-
-/// Returns `length` values of an array from `from` on, as a view.
-fn part<'py>(block: &Bound<'py, PyAny>, from: usize, length: usize) -> PyResult<Bound<'py, PyAny>> {
+) -> PyResult<()> {
+    let room = block.len().checked_div(names.len()).unwrap_or(0);
+    let block = block.into_pyarray(out.py());
     let bound = |place: usize| isize::try_from(place).unwrap_or(isize::MAX);
-    let to = from.saturating_add(length);
-    block.get_item(PySlice::new(block.py(), bound(from), bound(to), 1))
+    for (column, name) in names.iter().enumerate() {
+        let from = column.saturating_mul(room);
+        let part = PySlice::new(out.py(), bound(from), bound(from.saturating_add(rows)), 1);
+        out.set_item(name, block.as_any().get_item(part)?)?;
+    }
+    Ok(())
 }
+
 /// Returns the state of a value that may be NULL.
 pub(crate) fn state_of<T>(value: Option<T>) -> u8 {
     value.map_or(State::Null, |_| State::Value).byte()
@@ -106,14 +47,22 @@ pub(crate) fn array<'py, R, T: Element>(
 ) -> Bound<'py, PyArray1<T>> {
     rows.iter().map(of).collect::<Vec<T>>().into_pyarray(py)
 }
+
 pub(crate) fn report_out<'py>(
     py: Python<'py>,
-    memory: &Memory<'py>,
+    columns: Columns,
     report: Report,
     sectors: &Table,
 ) -> PyResult<Bound<'py, PyDict>> {
     let out = PyDict::new(py);
-    memory.set_items(&out, report.rows())?;
+    let rows = report.rows();
+    set_columns(&out, columns::AMOUNTS, columns.amounts, rows)?;
+    set_columns(&out, columns::NUMBERS, columns.numbers, rows)?;
+    set_columns(&out, columns::STATES, columns.states, rows)?;
+    let mut marks = columns.counts;
+    marks.truncate(rows);
+    let marks = marks.into_flattened().into_pyarray(py);
+    out.set_item("marks", marks.reshape([rows, 4])?)?;
     out.set_item("written", report.written.into_pyarray(py))?;
     out.set_item("failed", report.failed.into_pyarray(py))?;
     out.set_item("issues", issues_out(py, &report.issues)?)?;
@@ -196,6 +145,7 @@ fn legacy_out<'py>(
     out.set_item("sector_exposure", sectors)?;
     Ok(out)
 }
+
 /// A builder of a column of texts.
 #[derive(Default)]
 pub(crate) struct TextOut {

@@ -17,7 +17,7 @@ macro_rules! result_columns {
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub struct Columns {
             rows: usize,
-            $(#[$block_doc] $block: Vec<$type>,)*
+            $(#[$block_doc] pub $block: Vec<$type>,)*
         }
 
         impl Columns {

@@ -5,12 +5,14 @@ use core::ops::Range;
 use core::sync::atomic::AtomicBool;
 
 use crate::error::Result;
+use crate::fixed::{Wide, Width};
+use crate::float::Floats;
 use crate::ids::Day;
 use crate::pnl::batches::{batches, in_batches};
 use crate::pnl::book::{LotBook, PortfolioLots};
 use crate::pnl::inputs::Inputs;
-use crate::pnl::lot::{Class, Lot};
-use crate::pnl::value::FloatValuer;
+use crate::pnl::lot::Lot;
+use crate::pnl::value::Valuer;
 
 /// Lots held on at least one of some sessions, by portfolio in input order.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -83,12 +85,13 @@ pub fn hold(
     threads: NonZeroUsize,
     cancel: &AtomicBool,
 ) -> Result<Holdings> {
-    let sessions = inputs.marks.indices(days)?;
+    inputs.marks.indices(days)?;
     let (book, opening) = (LotBook::of(inputs)?, &inputs.opening);
+    let own = Valuer::of(&book.scales(0));
+    let valuers = [own, own.converting(inputs.rates)];
     let query = HoldingsQuery {
         days,
-        sessions,
-        valuer: FloatValuer::of(&book.scales(0), inputs.rates),
+        valuers: valuers.map(|valuer| (valuer, Floats::of_scale(valuer.scale()))),
         book,
     };
     let batches = batches(opening.portfolio_id.len());
@@ -111,9 +114,8 @@ pub fn hold(
 
 struct HoldingsQuery<'a> {
     days: &'a [i32],
-    /// Indices of the days among the sessions of the marks.
-    sessions: Vec<usize>,
-    valuer: FloatValuer,
+    /// For lots in the currency of the portfolio, and in others.
+    valuers: [(Valuer, Floats); 2],
     book: LotBook<'a>,
 }
 
@@ -149,61 +151,27 @@ impl<'a> HoldingsQuery<'a> {
             holdings.held.resize(beyond, false);
             let values = holdings.value.get_mut(cells..).unwrap_or_default();
             let holds = holdings.held.get_mut(cells..).unwrap_or_default();
+            let own = self.days.get(held.clone()).unwrap_or_default();
             holds.get_mut(held.clone()).unwrap_or_default().fill(true);
-            self.value(lot, held, values);
+            let values = values.get_mut(held).unwrap_or_default();
+            self.value(lot, own, values);
         }
     }
 
-    /// Sets the values of a lot on the days on which it is held (S9).
+    /// Sets the values of a lot on `days`, on which it is held (S9).
     ///
-    /// Values in another currency are converted (C6), 0 where there is no rate, as the portfolio
-    /// has failed.
-    fn value(&self, lot: &Lot<'_>, held: Range<usize>, values: &mut [f64]) {
-        if lot.rates.is_some() {
-            let days = self.days.get(held.clone()).unwrap_or_default();
-            let values = values.get_mut(held).unwrap_or_default();
-            for (value, &day) in values.iter_mut().zip(days) {
-                *value = self.valuer.converted(lot, Day(day));
-            }
-            return;
-        }
-        let priced = match lot.class {
-            Class::PrivateAt(value) => {
-                let value = self.valuer.market_value(value);
-                return values.get_mut(held).unwrap_or_default().fill(value);
-            }
-            Class::PrivateAtEntry => held.end,
-            Class::Public => lot.marks.map_or(held.end, |marks| {
-                let from = self.sessions.get(held.start).copied().unwrap_or(usize::MAX);
-                let first = marks.first_priced_since(lot.start, from);
-                let priced = self.sessions.partition_point(|&session| session < first);
-                priced.clamp(held.start, held.end)
-            }),
-        };
-        if held.start < priced {
-            let unpriced = values.get_mut(held.start..priced).unwrap_or_default();
-            unpriced.fill(self.valuer.entry_value(lot));
-        }
-        let Some(marks) = lot.marks.filter(|_| priced < held.end) else {
-            return;
-        };
-        let sessions = self.sessions.get(priced..held.end).unwrap_or_default();
-        let (first, last) = (sessions.first(), sessions.last());
-        let (first, last) = first
-            .zip(last)
-            .map_or((0, 0), |(&first, &last)| (first, last));
-        for (range, size) in lot.ranges(first..last.saturating_add(1)) {
-            let place = |end| sessions.partition_point(|&session| session < end);
-            let own = place(range.start)..place(range.end);
-            let mark = |&session| marks.marks().get(session).map_or(0, |&(close, _)| close);
-            let closes = sessions
-                .get(own.clone())
-                .unwrap_or_default()
-                .iter()
-                .map(mark);
-            let cells = priced.saturating_add(own.start)..priced.saturating_add(own.end);
-            let values = values.get_mut(cells).unwrap_or_default();
-            self.valuer.fill(size, marks.most(), closes, values);
+    /// Those in another currency are converted (C6), 0 where there is no rate, as the portfolio has
+    /// failed.
+    fn value(&self, lot: &Lot<'_>, days: &[i32], values: &mut [f64]) {
+        let [own, foreign] = &self.valuers;
+        let (exact, floats) = if lot.rates.is_some() { foreign } else { own };
+        let width = Width::of(exact.bound(core::slice::from_ref(lot)));
+        for (value, &day) in values.iter_mut().zip(days) {
+            let day = Day(day);
+            *value = match width {
+                Width::Narrow | Width::Double => floats.nearest(exact.value::<i128>(lot, day)),
+                Width::Wide => floats.nearest(exact.value::<Wide>(lot, day)),
+            };
         }
     }
 }

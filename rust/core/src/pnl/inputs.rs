@@ -22,13 +22,7 @@ pub struct Inputs<'a> {
 }
 
 impl Inputs<'_> {
-    /// Returns the largest number of rows of a run: one for each portfolio and each of its
-    /// sessions.
-    #[must_use]
-    pub fn most_rows(&self) -> usize {
-        self.rows_of(0..self.opening.portfolio_id.len())
-    }
-
+    /// Returns the largest number of rows of some portfolios: one for each of their sessions.
     pub(super) fn rows_of(&self, portfolios: Range<usize>) -> usize {
         portfolios
             .map(|at| self.opening.span(at, self.marks.sessions()).len())

@@ -4,11 +4,11 @@ use core::num::NonZeroUsize;
 use core::ops::Range;
 use core::sync::atomic::AtomicBool;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::fixed::{Sum, Wide, Width};
 use crate::ids::PortfolioId;
 use crate::pnl::batches::{batches, in_batches};
-use crate::pnl::columns::ColumnSlices;
+use crate::pnl::columns::{ColumnSlices, Columns};
 use crate::pnl::inputs::Inputs;
 use crate::pnl::report::Report;
 
@@ -90,34 +90,27 @@ struct BatchOutput<'a> {
     report: Report,
 }
 
-/// Fills `columns` with the rows of all portfolios of `inputs` over the sessions of its marks
-/// and returns the report, which has their number.
+/// Returns the rows of all portfolios of `inputs` over the sessions of its marks, and the report.
 ///
 /// Portfolios come in input order, their sessions ascending. The result does not depend on the
-/// order of rows in any frame or on the number of threads. Values in `columns` are overwritten;
-/// those after the last row are undefined.
+/// order of rows in any frame or on the number of threads. The columns may have room for more rows
+/// than the report counts; those after the last are undefined.
 ///
 /// # Errors
 ///
-/// [`Error::Length`] for columns of fewer rows than [`Inputs::most_rows`]; [`Error::Cancelled`]
-/// once `cancel` is raised, which is checked before each portfolio.
+/// [`Error::Cancelled`] once `cancel` is raised, which is checked before each portfolio.
+///
+/// [`Error::Cancelled`]: crate::error::Error::Cancelled
 pub fn run<P: Policy>(
     policy: &P,
     inputs: &Inputs<'_>,
     threads: NonZeroUsize,
     cancel: &AtomicBool,
-    mut columns: ColumnSlices<'_>,
-) -> Result<Report> {
-    let most = inputs.most_rows();
-    if columns.len() < most {
-        return Err(Error::Length {
-            column: "columns",
-            expected: most,
-            actual: columns.len(),
-        });
-    }
-    let mut rest = columns.rows(0, most);
-    let batches = batches(inputs.opening.portfolio_id.len()).map(|portfolios: Range<usize>| {
+) -> Result<(Columns, Report)> {
+    let portfolios = inputs.opening.portfolio_id.len();
+    let mut columns = Columns::zeroed(inputs.rows_of(0..portfolios));
+    let mut rest = columns.slices();
+    let batches = batches(portfolios).map(|portfolios: Range<usize>| {
         let rows = inputs.rows_of(portfolios.clone());
         let (columns, behind) = core::mem::take(&mut rest).split_at(rows);
         rest = behind;
@@ -130,7 +123,8 @@ pub fn run<P: Policy>(
     let done = done
         .into_iter()
         .map(|output| (output.columns.len(), output.report));
-    Ok(joined(done.collect(), &mut columns))
+    let report = joined(done.collect(), &mut columns.slices());
+    Ok((columns, report))
 }
 
 fn roll<P: Policy>(
@@ -201,7 +195,6 @@ fn joined(batches: Vec<(usize, Report)>, columns: &mut ColumnSlices<'_>) -> Repo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pnl::columns::Columns;
 
     #[test]
     fn rows_behind_a_batch_with_fewer_than_it_had_room_for_move_down() {

@@ -1,11 +1,9 @@
 //! Valuation: the only module in which quantity, multiplier, price and entry value meet.
 //!
-//! Whatever has a price is worth its price times [`Size::units`]. The roll-forward and `legacy` add
-//! values up at one common scale ([`Valuer`]); holdings want them as floats ([`FloatValuer`]).
+//! Whatever has a price is worth its price times [`Size::units`], at one common scale ([`Valuer`]).
 #![warn(clippy::arithmetic_side_effects)]
 
-use crate::fixed::{CENTS, Sum, Wide, Width, decimal_text, power_of_ten};
-use crate::float::Floats;
+use crate::fixed::{CENTS, Sum, decimal_text, power_of_ten};
 use crate::ids::Day;
 use crate::pnl::lot::{Class, Closing, Lot};
 use crate::pnl::marks::SymbolMarks;
@@ -410,86 +408,6 @@ impl Valuer {
             .saturating_add(amount(realized, self.realized))
             .saturating_add(amount(value, self.market_value))
     }
-}
-
-/// Converts exact values to dollars as floats (S9).
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct FloatValuer {
-    /// For close times quantity.
-    close: ByKind<Floats>,
-    /// For entry price times quantity.
-    entry: ByKind<Floats>,
-    market_value: Floats,
-    /// For lots in other currencies.
-    converting: Valuer,
-    converted: Floats,
-}
-
-impl FloatValuer {
-    /// Returns the converter of values with these scales.
-    pub(crate) fn of(scales: &Scales, rates: Option<&Rates>) -> Self {
-        let product = |price| scales.product(price).map(Floats::of_scale);
-        let converting = Valuer::of(scales).converting(rates);
-        Self {
-            converted: Floats::of_scale(converting.scale()),
-            converting,
-            close: product(scales.close),
-            entry: product(scales.entry),
-            market_value: Floats::of_scale(scales.market_value),
-        }
-    }
-
-    /// Returns a stored market value.
-    pub(crate) fn market_value(&self, value: i64) -> f64 {
-        self.market_value.of(value)
-    }
-
-    /// Returns the value of a lot in another currency on a day, as the nearest float (C6).
-    pub(crate) fn converted(&self, lot: &Lot<'_>, day: Day) -> f64 {
-        let value = match Width::of(self.converting.bound(core::slice::from_ref(lot))) {
-            Width::Narrow | Width::Double => self.converting.value::<i128>(lot, day).digits(),
-            Width::Wide => self.converting.value::<Wide>(lot, day).digits(),
-        };
-        self.converted.nearest(&value)
-    }
-
-    /// Returns the value of a lot at its entry price.
-    pub(crate) fn entry_value(&self, lot: &Lot<'_>) -> f64 {
-        let size = lot.size_of_position(lot.start);
-        float_of(size, lot.entry_price, self.entry.of(size.kind))
-    }
-
-    /// Fills `values` with those of a size at `closes`, none of which is above `most`.
-    pub(crate) fn fill(
-        &self,
-        size: Size,
-        most: i64,
-        closes: impl Iterator<Item = i64>,
-        values: &mut [f64],
-    ) {
-        let floats = self.close.of(size.kind);
-        let cells = values.iter_mut().zip(closes);
-        if is_narrow(size, most) {
-            let units: i64 = size.units();
-            cells.for_each(|(value, close)| *value = floats.of(close.wrapping_mul(units)));
-        } else {
-            cells.for_each(|(value, close)| *value = float_of(size, close, floats));
-        }
-    }
-}
-
-/// Returns whether 64 bits hold the value of a size at a price.
-fn is_narrow(size: Size, price: i64) -> bool {
-    let most = u128::from(i64::MAX.unsigned_abs());
-    let price = u128::from(price.unsigned_abs());
-    size.magnitude().saturating_mul(price) <= most
-}
-
-fn float_of(size: Size, price: i64, floats: Floats) -> f64 {
-    if is_narrow(size, price) {
-        return floats.of(size.value(price));
-    }
-    floats.nearest(&size.value::<Wide>(price).digits())
 }
 
 /// Returns the value if it fits a money column, else column and value as S10 reports them.

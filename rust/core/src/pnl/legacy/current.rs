@@ -106,7 +106,7 @@ fn sector<'a>(profile: &Profile<'a>) -> Option<&'a str> {
 fn known(beta: core::result::Result<i64, State>, floats: Floats) -> Option<f64> {
     match beta {
         Ok(0) | Err(State::Null) => None,
-        Ok(mantissa) => Some(floats.nearest_of(mantissa)),
+        Ok(mantissa) => Some(floats.nearest(mantissa)),
         Err(_) => Some(f64::NAN),
     }
 }
@@ -198,13 +198,13 @@ impl<'a> CurrentDay<'a> {
             let own = || self.position_beta.get(holding.position).copied().flatten();
             let beta = self.profile_beta.get(index(holding.symbol)).copied();
             let beta = beta.flatten().or_else(own)?;
-            Some((floats.nearest_of(value), beta))
+            Some((floats.nearest(value), beta))
         };
         let terms: Vec<_> = holdings.iter().filter_map(term).collect();
         if terms.is_empty() || equity <= Wide::ZERO {
             return Ok(None);
         }
-        let equity = Floats::of_scale(self.scale).nearest(&equity.digits());
+        let equity = Floats::of_scale(self.scale).nearest(equity);
         stored("beta_provider_1y", weighted(&terms, equity), 4).map(Some)
     }
 

@@ -203,7 +203,7 @@ impl HoldingReader {
             exit: None,
             class: class.copied().unwrap_or(Class::Other),
             is_stock: type_of.is_some_and(|type_of| !type_of.is_option()),
-            shares: Floats::of_scale(positions.quantity.scale()).nearest_of(quantity),
+            shares: Floats::of_scale(positions.quantity.scale()).nearest(quantity),
             fallback: 0.0,
         }
     }
@@ -214,7 +214,7 @@ fn fallback(row: usize, quantity: i64, positions: &Positions<'_>) -> f64 {
     let value = positions.market_value.get(row).unwrap_or(0);
     if value <= 0 {
         let price = positions.entry_price.get(row).unwrap_or(0);
-        return Floats::of_scale(positions.entry_price.scale()).nearest_of(price);
+        return Floats::of_scale(positions.entry_price.scale()).nearest(price);
     }
     let scaled = |mantissa: i64, other: &Decimals<'_>| {
         Some(Wide::of(mantissa).times(wide_power(other.scale())?))

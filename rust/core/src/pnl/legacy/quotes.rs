@@ -147,7 +147,7 @@ impl Quote {
                 days if days <= i64::from(lookback_days) => Age::Lookback,
                 _ => Age::Stale,
             };
-            (stored.floats.nearest_of(close), age)
+            (stored.floats.nearest(close), age)
         });
         self.prices.push(price);
         self.ages.push(age);
