@@ -18,12 +18,9 @@ SELECT m."symbol"::text, m."date", m."close" FROM "public"."market_data_cache" A
 
 -- SnapshotCache.load_latest_snapshots(...)
 COPY (
-SELECT w.id, latest."snapshot_date", latest."equity_balance", latest."cumulative_pnl", latest."cumulative_realized_pnl", latest."cumulative_capital_flow" FROM unnest('<ids>'::uuid[]) AS w(id)
-CROSS JOIN LATERAL (
-    SELECT s."snapshot_date", s."equity_balance", s."cumulative_pnl",
-        s."cumulative_realized_pnl", s."cumulative_capital_flow"
-    FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = w.id AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
-    ORDER BY s."snapshot_date" DESC LIMIT 1) AS latest
+SELECT latest.* FROM unnest('<ids>'::uuid[]) AS w(id) CROSS JOIN LATERAL (
+    SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."cumulative_pnl", s."cumulative_realized_pnl", s."cumulative_capital_flow" FROM "public"."portfolio_snapshots" AS s
+    WHERE s."portfolio_id" = w.id AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date ORDER BY s."snapshot_date" DESC LIMIT 1) AS latest
 ) TO STDOUT (FORMAT binary);
 
 -- calculate_portfolio_provider_beta(...)
@@ -101,11 +98,10 @@ WHERE m."symbol" = ANY(ARRAY(
 
 -- explain(db)
 COPY (
-SELECT max(latest.day) FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
-    SELECT s."snapshot_date" AS day FROM "public"."portfolio_snapshots" AS s
-    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
-    ORDER BY s."snapshot_date" DESC LIMIT 1) AS latest
-WHERE o."deleted_at" IS NULL
+SELECT latest."snapshot_date", o."currency", count(*)::int8 FROM "public"."portfolios" AS o LEFT JOIN LATERAL (
+    SELECT s."snapshot_date" FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = o."id" AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
+    ORDER BY s."snapshot_date" DESC LIMIT 1) AS latest ON true
+WHERE o."deleted_at" IS NULL GROUP BY latest."snapshot_date", o."currency"
 ) TO STDOUT (FORMAT binary);
 
 -- explain(db)
@@ -134,11 +130,11 @@ SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balan
         THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."daily_pnl"::numeric FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
 UNION ALL
-SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
+SELECT earlier.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
     SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at")
         THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."daily_pnl"::numeric FROM "public"."portfolio_snapshots" AS s
-    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END ORDER BY s."snapshot_date" DESC LIMIT 1) AS b
+    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END ORDER BY s."snapshot_date" DESC LIMIT 1) AS earlier
 WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
 ) TO STDOUT (FORMAT binary);
 
@@ -177,11 +173,11 @@ SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balan
         THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = ANY('<ids>'::uuid[]) AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
 UNION ALL
-SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
+SELECT earlier.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
     SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at")
         THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric FROM "public"."portfolio_snapshots" AS s
-    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END ORDER BY s."snapshot_date" DESC LIMIT 1) AS b
+    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END ORDER BY s."snapshot_date" DESC LIMIT 1) AS earlier
 WHERE o."id" = ANY('<ids>'::uuid[])
 ) TO STDOUT (FORMAT binary);
 
@@ -213,7 +209,7 @@ SELECT s."portfolio_id", s."snapshot_date", (s."is_complete") IS TRUE, COALESCE(
         THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."daily_pnl"::numeric, s."daily_realized_pnl"::numeric FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
 UNION ALL
-SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
+SELECT earlier.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
     SELECT s."portfolio_id", s."snapshot_date", (s."is_complete") IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at")
         THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."daily_pnl"::numeric, s."daily_realized_pnl"::numeric FROM "public"."portfolio_snapshots" AS s
@@ -227,7 +223,7 @@ SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
                 SELECT min(COALESCE(CASE WHEN isfinite(s."created_at")
         THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)) FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = o."id" AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date)
-        ORDER BY s."snapshot_date" DESC LIMIT 1), '<day>'::date)) AS b
+        ORDER BY s."snapshot_date" DESC LIMIT 1), '<day>'::date)) AS earlier
 WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
 ) TO STDOUT (FORMAT binary);
 
@@ -246,25 +242,21 @@ SELECT o."id" FROM "public"."portfolios" AS o WHERE o."deleted_at" IS NULL
 
 -- performance(periods='YTD', calendar='prices')
 COPY (
+SELECT latest.* FROM unnest('<ids>'::uuid[]) AS w(id) CROSS JOIN LATERAL (
+    SELECT s."snapshot_date" FROM "public"."portfolio_snapshots" AS s
+    WHERE s."portfolio_id" = w.id AND s."snapshot_date" < '10000-01-01'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END ORDER BY s."snapshot_date" DESC LIMIT 1) AS latest
+) TO STDOUT (FORMAT binary);
+
+-- performance(periods='YTD', calendar='prices')
+COPY (
 SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."daily_pnl", s."daily_capital_flow" FROM "public"."portfolio_snapshots" AS s
 WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
 AND s."is_complete"
 UNION ALL
 SELECT earlier.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
     SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."daily_pnl", s."daily_capital_flow" FROM "public"."portfolio_snapshots" AS s
-    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
-    ORDER BY s."snapshot_date" DESC LIMIT 1) AS earlier
+    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END ORDER BY s."snapshot_date" DESC LIMIT 1) AS earlier
 WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
-) TO STDOUT (FORMAT binary);
-
--- performance(periods='YTD', calendar='prices')
--- the page of a portfolio
-COPY (
-SELECT last."snapshot_date" FROM unnest('<ids>'::uuid[]) AS w(id)
-CROSS JOIN LATERAL (
-    SELECT s."snapshot_date" FROM "public"."portfolio_snapshots" AS s
-    WHERE s."portfolio_id" = w.id AND s."snapshot_date" <= '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
-    ORDER BY s."snapshot_date" DESC LIMIT 1) AS last
 ) TO STDOUT (FORMAT binary);
 
 -- read_snapshots(...)
@@ -1038,14 +1030,13 @@ SELECT EXISTS (SELECT FROM "public"."benchmarks_sector_weights" AS w WHERE w."be
 
 -- run_batch(policy='legacy', on_existing='replace')
 COPY (
-SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."is_complete" IS TRUE, s."cumulative_pnl", s."cumulative_realized_pnl", s."cumulative_capital_flow" FROM "public"."portfolio_snapshots" AS s
+SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."cumulative_pnl", s."cumulative_realized_pnl", s."cumulative_capital_flow", s."is_complete" IS TRUE FROM "public"."portfolio_snapshots" AS s
 WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
 
 UNION ALL
 SELECT earlier.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
-    SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."is_complete" IS TRUE, s."cumulative_pnl", s."cumulative_realized_pnl", s."cumulative_capital_flow" FROM "public"."portfolio_snapshots" AS s
-    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND isfinite(s."snapshot_date")
-    ORDER BY s."snapshot_date" DESC LIMIT 1) AS earlier
+    SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."cumulative_pnl", s."cumulative_realized_pnl", s."cumulative_capital_flow", s."is_complete" IS TRUE FROM "public"."portfolio_snapshots" AS s
+    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND isfinite(s."snapshot_date") ORDER BY s."snapshot_date" DESC LIMIT 1) AS earlier
 WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
 ) TO STDOUT (FORMAT binary);
 
@@ -1589,6 +1580,13 @@ SELECT portfolio_ids FROM "public"."batchcore_runs" WHERE id = ANY ('<texts>');
 
 -- the page of a portfolio
 COPY (
+SELECT latest.* FROM unnest('<ids>'::uuid[]) AS w(id) CROSS JOIN LATERAL (
+    SELECT s."snapshot_date" FROM "public"."portfolio_snapshots" AS s
+    WHERE s."portfolio_id" = w.id AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END ORDER BY s."snapshot_date" DESC LIMIT 1) AS latest
+) TO STDOUT (FORMAT binary);
+
+-- the page of a portfolio
+COPY (
 SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."daily_pnl", s."daily_capital_flow" FROM "public"."portfolio_snapshots" AS s
 WHERE s."portfolio_id" = ANY('<ids>'::uuid[]) AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
 AND s."is_complete"
@@ -1602,8 +1600,7 @@ AND s."is_complete"
 UNION ALL
 SELECT earlier.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
     SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."daily_pnl", s."daily_capital_flow" FROM "public"."portfolio_snapshots" AS s
-    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
-    ORDER BY s."snapshot_date" DESC LIMIT 1) AS earlier
+    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END ORDER BY s."snapshot_date" DESC LIMIT 1) AS earlier
 WHERE o."id" = ANY('<ids>'::uuid[])
 ) TO STDOUT (FORMAT binary);
 
@@ -1761,11 +1758,11 @@ SELECT c0, CASE WHEN isfinite(c1) THEN (c1 - DATE '1970-01-01')::bigint WHEN c1 
         THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."hhi"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d_observations"::numeric, s."effective_num_positions"::numeric, s."sector_exposure"::text FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
 UNION ALL
-SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
+SELECT earlier.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
     SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at")
         THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."hhi"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d_observations"::numeric, s."effective_num_positions"::numeric, s."sector_exposure"::text FROM "public"."portfolio_snapshots" AS s
-    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END ORDER BY s."snapshot_date" DESC LIMIT 1) AS b
+    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END ORDER BY s."snapshot_date" DESC LIMIT 1) AS earlier
 WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid) AS q(c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, c17, c18, c19, c20, c21, c22, c23, c24, c25, c26, c27, c28, c29, c30, c31);
 
 -- verify(fast=False)
@@ -1796,11 +1793,11 @@ SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balan
         THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."hhi"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d_observations"::numeric, s."effective_num_positions"::numeric, s."sector_exposure"::text FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
 UNION ALL
-SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
+SELECT earlier.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
     SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at")
         THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."hhi"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d_observations"::numeric, s."effective_num_positions"::numeric, s."sector_exposure"::text FROM "public"."portfolio_snapshots" AS s
-    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END ORDER BY s."snapshot_date" DESC LIMIT 1) AS b
+    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END ORDER BY s."snapshot_date" DESC LIMIT 1) AS earlier
 WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
 ) TO STDOUT (FORMAT binary);
 
@@ -1809,7 +1806,7 @@ SELECT c0, CASE WHEN isfinite(c1) THEN (c1 - DATE '1970-01-01')::bigint WHEN c1 
         THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."hhi"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d_observations"::numeric, s."effective_num_positions"::numeric, s."sector_exposure"::text, s."portfolio_delta"::numeric, s."portfolio_gamma"::numeric, s."portfolio_theta"::numeric, s."portfolio_vega"::numeric, s."beta_portfolio_regression"::text, s."expected_volatility_21d"::text, s."volatility_percentile"::text, s."volatility_trend"::text, s."target_price_return_eoy"::text, s."target_price_return_next_year"::text, s."target_price_downside_return"::text, s."target_price_upside_eoy"::text, s."target_price_upside_next_year"::text, s."target_price_downside"::text, s."target_price_num_positions"::text, s."target_price_num_covered"::text, s."target_price_coverage"::text, s."target_price_updated_at"::text FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
 UNION ALL
-SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
+SELECT earlier.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
     SELECT s."portfolio_id", s."snapshot_date", (s."is_complete") IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at")
         THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."hhi"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d_observations"::numeric, s."effective_num_positions"::numeric, s."sector_exposure"::text, s."portfolio_delta"::numeric, s."portfolio_gamma"::numeric, s."portfolio_theta"::numeric, s."portfolio_vega"::numeric, s."beta_portfolio_regression"::text, s."expected_volatility_21d"::text, s."volatility_percentile"::text, s."volatility_trend"::text, s."target_price_return_eoy"::text, s."target_price_return_next_year"::text, s."target_price_downside_return"::text, s."target_price_upside_eoy"::text, s."target_price_upside_next_year"::text, s."target_price_downside"::text, s."target_price_num_positions"::text, s."target_price_num_covered"::text, s."target_price_coverage"::text, s."target_price_updated_at"::text FROM "public"."portfolio_snapshots" AS s
@@ -1823,7 +1820,7 @@ SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
                 SELECT min(COALESCE(CASE WHEN isfinite(s."created_at")
         THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)) FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = o."id" AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date)
-        ORDER BY s."snapshot_date" DESC LIMIT 1), '<day>'::date)) AS b
+        ORDER BY s."snapshot_date" DESC LIMIT 1), '<day>'::date)) AS earlier
 WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid) AS q(c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, c17, c18, c19, c20, c21, c22, c23, c24, c25, c26, c27, c28, c29, c30, c31, c32, c33, c34, c35, c36, c37, c38, c39, c40, c41, c42, c43, c44, c45, c46, c47, c48, c49);
 
 -- verify(policy='legacy', fast=False)
@@ -1943,7 +1940,7 @@ SELECT s."portfolio_id", s."snapshot_date", (s."is_complete") IS TRUE, COALESCE(
         THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."hhi"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d_observations"::numeric, s."effective_num_positions"::numeric, s."sector_exposure"::text, s."portfolio_delta"::numeric, s."portfolio_gamma"::numeric, s."portfolio_theta"::numeric, s."portfolio_vega"::numeric, s."beta_portfolio_regression"::text, s."expected_volatility_21d"::text, s."volatility_percentile"::text, s."volatility_trend"::text, s."target_price_return_eoy"::text, s."target_price_return_next_year"::text, s."target_price_downside_return"::text, s."target_price_upside_eoy"::text, s."target_price_upside_next_year"::text, s."target_price_downside"::text, s."target_price_num_positions"::text, s."target_price_num_covered"::text, s."target_price_coverage"::text, s."target_price_updated_at"::text FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
 UNION ALL
-SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
+SELECT earlier.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
     SELECT s."portfolio_id", s."snapshot_date", (s."is_complete") IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at")
         THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."hhi"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d_observations"::numeric, s."effective_num_positions"::numeric, s."sector_exposure"::text, s."portfolio_delta"::numeric, s."portfolio_gamma"::numeric, s."portfolio_theta"::numeric, s."portfolio_vega"::numeric, s."beta_portfolio_regression"::text, s."expected_volatility_21d"::text, s."volatility_percentile"::text, s."volatility_trend"::text, s."target_price_return_eoy"::text, s."target_price_return_next_year"::text, s."target_price_downside_return"::text, s."target_price_upside_eoy"::text, s."target_price_upside_next_year"::text, s."target_price_downside"::text, s."target_price_num_positions"::text, s."target_price_num_covered"::text, s."target_price_coverage"::text, s."target_price_updated_at"::text FROM "public"."portfolio_snapshots" AS s
@@ -1957,7 +1954,7 @@ SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
                 SELECT min(COALESCE(CASE WHEN isfinite(s."created_at")
         THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)) FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = o."id" AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date)
-        ORDER BY s."snapshot_date" DESC LIMIT 1), '<day>'::date)) AS b
+        ORDER BY s."snapshot_date" DESC LIMIT 1), '<day>'::date)) AS earlier
 WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
 ) TO STDOUT (FORMAT binary);
 
