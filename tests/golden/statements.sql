@@ -337,11 +337,18 @@ GROUP BY p."portfolio_id"
 ) TO STDOUT (FORMAT binary);
 
 -- run_batch('inception', on_existing='replace')
+-- run_batch(schema with fx, currency of positions, changed_since=...)
+-- run_batch(schema with fx, currency of company_profiles, changed_since=...)
+-- the page of a portfolio
 COPY (
-WITH wanted(symbol, settled) AS (
-    SELECT unnest(ARRAY(SELECT m."symbol" FROM "public"."market_data_cache" AS m WHERE false) || '<texts>'), false
+WITH RECURSIVE spelling(symbol) AS (
+    (SELECT min(m."symbol") FROM "public"."market_data_cache" AS m)
     UNION ALL
-    SELECT unnest(ARRAY(SELECT m."symbol" FROM "public"."market_data_cache" AS m WHERE false) || '{}'), true)
+    SELECT (SELECT min(m."symbol") FROM "public"."market_data_cache" AS m WHERE m."symbol" > spelling.symbol)
+    FROM spelling WHERE spelling.symbol IS NOT NULL), wanted(symbol, settled) AS (
+    SELECT one.symbol, one.normalised = ANY('{}')
+    FROM (SELECT symbol, upper(btrim(symbol COLLATE "C", ' ')) AS normalised FROM spelling) AS one
+    WHERE one.normalised = ANY('<texts>'))
 SELECT wanted.symbol, earlier.day, earlier.close
 FROM wanted CROSS JOIN LATERAL (
     (SELECT m."date", m."close" FROM "public"."market_data_cache" AS m
@@ -500,29 +507,6 @@ WHERE f."deleted_at" IS NULL AND f."portfolio_id" BETWEEN '<id>'::uuid AND '<id>
 -- run_batch('inception', on_existing='replace')
 -- run_batch(settings=Settings(dry_run=True))
 -- run_batch(settings=Settings(shard=(1, 2)))
--- run_batch(schema with price_sources)
--- run_batch(schema with splits)
--- run_batch(schema with fx, currency of positions)
--- run_batch(schema with fx, currency of positions, settings=Settings(dry_run=True))
--- run_batch(schema with fx, currency of company_profiles)
--- run_batch(schema with fx, currency of company_profiles, settings=Settings(dry_run=True))
--- repair()
-COPY (
-WITH RECURSIVE spelling(symbol) AS (
-    (SELECT min(m."symbol") FROM "public"."market_data_cache" AS m)
-    UNION ALL
-    SELECT (SELECT min(m."symbol") FROM "public"."market_data_cache" AS m WHERE m."symbol" > spelling.symbol)
-    FROM spelling WHERE spelling.symbol IS NOT NULL) SELECT spelling.symbol::text FROM spelling WHERE spelling.symbol IS NOT NULL LIMIT 50001
-) TO STDOUT (FORMAT binary);
-
--- run_batch(analytics='none')
--- run_batch(analytics='portfolio')
--- run_batch(analytics='full')
--- run_batch(analytics='every', on_existing='replace')
--- run_batch(missing=True, on_existing='replace')
--- run_batch('inception', on_existing='replace')
--- run_batch(settings=Settings(dry_run=True))
--- run_batch(settings=Settings(shard=(1, 2)))
 -- run_batch(schema with splits)
 -- run_batch(schema with fx, currency of positions)
 -- run_batch(schema with fx, currency of positions, changed_since=...)
@@ -601,6 +585,55 @@ CREATE TEMP TABLE batchcore_staged_portfolios ON COMMIT DROP AS SELECT "id" AS "
 -- repair()
 -- run_batch(policy='legacy', on_existing='replace')
 UPDATE "public"."portfolios" AS own SET "equity_balance" = staged."equity_balance", "updated_at" = <moment> FROM pg_temp.batchcore_staged_portfolios AS staged WHERE own."id" = staged."id" AND own."id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND (own."equity_balance") IS DISTINCT FROM (staged."equity_balance");
+
+-- run_batch(analytics='none')
+-- run_batch(analytics='portfolio')
+-- run_batch(analytics='full')
+-- run_batch(analytics='every', on_existing='replace')
+-- run_batch(missing=True, on_existing='replace')
+-- run_batch(settings=Settings(dry_run=True))
+-- run_batch(settings=Settings(shard=(1, 2)))
+-- run_batch(schema with splits)
+-- run_batch(schema with fx, currency of positions)
+-- run_batch(schema with fx, currency of positions, settings=Settings(dry_run=True))
+-- run_batch(schema with fx, currency of company_profiles)
+-- run_batch(schema with fx, currency of company_profiles, settings=Settings(dry_run=True))
+-- verify(fast=False)
+-- verify(fast=True)
+-- explain(db)
+-- explain(db, [portfolio], session, since=...)
+-- verify(schema with fx, fast=False)
+-- verify(schema with fx, fast=True)
+-- repair()
+-- the page of a night
+COPY (
+WITH RECURSIVE spelling(symbol) AS (
+    (SELECT min(m."symbol") FROM "public"."market_data_cache" AS m)
+    UNION ALL
+    SELECT (SELECT min(m."symbol") FROM "public"."market_data_cache" AS m WHERE m."symbol" > spelling.symbol)
+    FROM spelling WHERE spelling.symbol IS NOT NULL), wanted(symbol, settled) AS (
+    SELECT one.symbol, one.normalised = ANY('<texts>')
+    FROM (SELECT symbol, upper(btrim(symbol COLLATE "C", ' ')) AS normalised FROM spelling) AS one
+    WHERE one.normalised = ANY('<texts>'))
+SELECT wanted.symbol, earlier.day, earlier.close
+FROM wanted CROSS JOIN LATERAL (
+    (SELECT m."date", m."close" FROM "public"."market_data_cache" AS m
+        WHERE m."symbol" = wanted.symbol AND m."date" < '<day>'::date AND m."close" > 0 AND m."close" < 'Infinity'::numeric AND m."close" > '-Infinity'::numeric 
+        ORDER BY m."date" DESC LIMIT 1)
+    UNION ALL
+    SELECT * FROM (
+        SELECT m."date", m."close" FROM "public"."market_data_cache" AS m
+        WHERE m."symbol" = wanted.symbol AND m."date" < '<day>'::date AND m."close" < 'Infinity'::numeric AND m."close" > '-Infinity'::numeric 
+        ORDER BY m."date" DESC LIMIT 1) AS newest
+    WHERE NOT (newest."close" > 0)) AS earlier(day, close)
+WHERE NOT wanted.settled
+UNION ALL
+SELECT m."symbol", m."date", m."close" FROM "public"."market_data_cache" AS m
+WHERE m."symbol" = ANY(ARRAY(
+        SELECT wanted.symbol FROM wanted
+        WHERE (wanted.symbol = ANY('<texts>')) IS NOT TRUE))
+    AND m."date" BETWEEN '<day>'::date AND '<day>'::date AND m."close" < 'Infinity'::numeric AND m."close" > '-Infinity'::numeric 
+) TO STDOUT (FORMAT binary);
 
 -- run_batch(analytics='none')
 -- run_batch(analytics='portfolio')
@@ -1207,38 +1240,6 @@ SELECT DISTINCT p."symbol" FROM "public"."positions" AS p
 WHERE p."deleted_at" IS NULL AND p."symbol" IS NOT NULL AND p."symbol" <> '' AND p."portfolio_id" = ANY('<ids>'::uuid[])
 ) TO STDOUT (FORMAT binary);
 
--- run_batch(schema with fx, currency of positions, changed_since=...)
--- run_batch(schema with fx, currency of company_profiles, changed_since=...)
--- the page of a portfolio
-COPY (
-WITH RECURSIVE spelling(symbol) AS (
-    (SELECT min(m."symbol") FROM "public"."market_data_cache" AS m)
-    UNION ALL
-    SELECT (SELECT min(m."symbol") FROM "public"."market_data_cache" AS m WHERE m."symbol" > spelling.symbol)
-    FROM spelling WHERE spelling.symbol IS NOT NULL), wanted(symbol, settled) AS (
-    SELECT one.symbol, one.normalised = ANY('{}')
-    FROM (SELECT symbol, upper(btrim(symbol COLLATE "C", ' ')) AS normalised FROM spelling) AS one
-    WHERE one.normalised = ANY('<texts>'))
-SELECT wanted.symbol, earlier.day, earlier.close
-FROM wanted CROSS JOIN LATERAL (
-    (SELECT m."date", m."close" FROM "public"."market_data_cache" AS m
-        WHERE m."symbol" = wanted.symbol AND m."date" < '<day>'::date AND m."close" > 0 AND m."close" < 'Infinity'::numeric AND m."close" > '-Infinity'::numeric 
-        ORDER BY m."date" DESC LIMIT 1)
-    UNION ALL
-    SELECT * FROM (
-        SELECT m."date", m."close" FROM "public"."market_data_cache" AS m
-        WHERE m."symbol" = wanted.symbol AND m."date" < '<day>'::date AND m."close" < 'Infinity'::numeric AND m."close" > '-Infinity'::numeric 
-        ORDER BY m."date" DESC LIMIT 1) AS newest
-    WHERE NOT (newest."close" > 0)) AS earlier(day, close)
-WHERE NOT wanted.settled
-UNION ALL
-SELECT m."symbol", m."date", m."close" FROM "public"."market_data_cache" AS m
-WHERE m."symbol" = ANY(ARRAY(
-        SELECT wanted.symbol FROM wanted
-        WHERE (wanted.symbol = ANY('<texts>')) IS NOT TRUE))
-    AND m."date" BETWEEN '<day>'::date AND '<day>'::date AND m."close" < 'Infinity'::numeric AND m."close" > '-Infinity'::numeric 
-) TO STDOUT (FORMAT binary);
-
 -- run_batch(schema with fx, currency of positions, settings=Settings(dry_run=True))
 COPY (
 SELECT DISTINCT o."currency"::text, p."currency"::text, p."entry_date"
@@ -1255,10 +1256,14 @@ WHERE m."symbol" = ANY('<texts>')
 
 -- run_batch(schema with price_sources)
 COPY (
-WITH wanted(symbol, settled) AS (
-    SELECT unnest(ARRAY(SELECT m."symbol" FROM "public"."market_data_cache" AS m WHERE false) || '<texts>'), false
+WITH RECURSIVE spelling(symbol) AS (
+    (SELECT min(m."symbol") FROM "public"."market_data_cache" AS m)
     UNION ALL
-    SELECT unnest(ARRAY(SELECT m."symbol" FROM "public"."market_data_cache" AS m WHERE false) || '{}'), true)
+    SELECT (SELECT min(m."symbol") FROM "public"."market_data_cache" AS m WHERE m."symbol" > spelling.symbol)
+    FROM spelling WHERE spelling.symbol IS NOT NULL), wanted(symbol, settled) AS (
+    SELECT one.symbol, one.normalised = ANY('{}')
+    FROM (SELECT symbol, upper(btrim(symbol COLLATE "C", ' ')) AS normalised FROM spelling) AS one
+    WHERE one.normalised = ANY('<texts>'))
 SELECT wanted.symbol, earlier.day, earlier.close, 0
 FROM wanted CROSS JOIN LATERAL (
     (SELECT m."date", m."close" FROM "public"."market_data_cache" AS m
@@ -1616,42 +1621,6 @@ SELECT o."name"::text AS name, o."currency"::text AS currency FROM "public"."por
 
 -- verify(fast=False)
 SELECT c0, c1, c2, c3, c4, c5, CASE WHEN isfinite(c6) THEN (c6 - DATE '1970-01-01')::bigint WHEN c6 IS NOT NULL THEN <number> END, CASE WHEN isfinite(c7) THEN (c7 - DATE '1970-01-01')::bigint WHEN c7 IS NOT NULL THEN <number> END, c8, c9, c10, CASE WHEN isfinite(c11) THEN (c11 - DATE '1970-01-01')::bigint WHEN c11 IS NOT NULL THEN <number> END FROM (SELECT p."id", p."portfolio_id", p."symbol", p."position_type", p."quantity", p."entry_price", p."entry_date", p."exit_date", p."investment_class", p."market_value", p."exit_price", p."expiration_date" FROM "public"."positions" AS p WHERE p."deleted_at" IS NULL AND p."portfolio_id" = ANY('<ids>'::uuid[])) AS q(c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11);
-
--- verify(fast=False)
--- verify(fast=True)
--- explain(db)
--- explain(db, [portfolio], session, since=...)
--- verify(schema with fx, fast=False)
--- verify(schema with fx, fast=True)
--- the page of a night
-COPY (
-WITH RECURSIVE spelling(symbol) AS (
-    (SELECT min(m."symbol") FROM "public"."market_data_cache" AS m)
-    UNION ALL
-    SELECT (SELECT min(m."symbol") FROM "public"."market_data_cache" AS m WHERE m."symbol" > spelling.symbol)
-    FROM spelling WHERE spelling.symbol IS NOT NULL), wanted(symbol, settled) AS (
-    SELECT one.symbol, one.normalised = ANY('<texts>')
-    FROM (SELECT symbol, upper(btrim(symbol COLLATE "C", ' ')) AS normalised FROM spelling) AS one
-    WHERE one.normalised = ANY('<texts>'))
-SELECT wanted.symbol, earlier.day, earlier.close
-FROM wanted CROSS JOIN LATERAL (
-    (SELECT m."date", m."close" FROM "public"."market_data_cache" AS m
-        WHERE m."symbol" = wanted.symbol AND m."date" < '<day>'::date AND m."close" > 0 AND m."close" < 'Infinity'::numeric AND m."close" > '-Infinity'::numeric 
-        ORDER BY m."date" DESC LIMIT 1)
-    UNION ALL
-    SELECT * FROM (
-        SELECT m."date", m."close" FROM "public"."market_data_cache" AS m
-        WHERE m."symbol" = wanted.symbol AND m."date" < '<day>'::date AND m."close" < 'Infinity'::numeric AND m."close" > '-Infinity'::numeric 
-        ORDER BY m."date" DESC LIMIT 1) AS newest
-    WHERE NOT (newest."close" > 0)) AS earlier(day, close)
-WHERE NOT wanted.settled
-UNION ALL
-SELECT m."symbol", m."date", m."close" FROM "public"."market_data_cache" AS m
-WHERE m."symbol" = ANY(ARRAY(
-        SELECT wanted.symbol FROM wanted
-        WHERE (wanted.symbol = ANY('<texts>')) IS NOT TRUE))
-    AND m."date" BETWEEN '<day>'::date AND '<day>'::date AND m."close" < 'Infinity'::numeric AND m."close" > '-Infinity'::numeric 
-) TO STDOUT (FORMAT binary);
 
 -- verify(fast=False)
 -- verify(fast=True)
