@@ -47,7 +47,7 @@ from batchcore.schema import Use
 from batchcore.sources.prices import load_windows
 from batchcore.sources.profiles import select_company_profiles
 from batchcore.sources.query import load
-from batchcore.sources.snapshots import select_latest_snapshots
+from batchcore.sources.snapshots import PREVIOUS, select_latest_snapshots
 from batchcore.spans import Span, Spans, Window, gaps, widened
 from batchcore.units import State
 
@@ -722,7 +722,10 @@ async def load_latest_snapshots(
         schema,
         Use.LATEST,
         lambda session, catalog: load(
-            session, select_latest_snapshots(catalog, sessions, wanted, before)
+            session,
+            select_latest_snapshots(
+                catalog, sessions, wanted, before, frame=Previous, read=PREVIOUS
+            ),
         ),
     )
 

@@ -13,7 +13,6 @@ from batchcore.errors import DatabaseError, DecodeError
 from batchcore.frames import Prices
 from batchcore.pg.database import Database
 from batchcore.schema import Kind
-from batchcore.sources import prices as closes_source
 from batchcore.sources.events_flows import select_events, select_flows
 from batchcore.sources.host import Selection
 from batchcore.sources.portfolios import SnapshotColumns, select_portfolios
@@ -27,7 +26,6 @@ from batchcore.sources.positions import (
 from batchcore.sources.prices import (
     load_fallback,
     load_prices,
-    load_spellings,
     select_price_dates,
 )
 from batchcore.sources.query import Column, Query, load
@@ -213,16 +211,10 @@ async def test_prices_are_those_of_the_window_and_the_last_before_it(same_host: 
         window = await load_prices(session, catalog, ["AAA", "aAA"], MONDAY, MONDAY + 2)
         rest = await load_fallback(session, catalog, ["AAA"], ["AAA", "aAA"], (MONDAY, MONDAY + 2))
         every = await load_fallback(session, catalog, ["AAA"], [], (MONDAY, MONDAY + 2))
-        stored = await load_spellings(session, catalog)
-        named = [" aaa", "AAA", "Aaa "]
-        known, settled, nothing = [
-            await load_fallback(session, catalog, [], brought, (MONDAY, MONDAY + 2), named=names)
-            for names, brought in (
-                ((named, []), ["AAA", "aAA"]),
-                (([], named), ["AAA", "aAA"]),
-                (([], []), ["AAA"]),
-            )
-        ]
+        settled = await load_fallback(
+            session, catalog, ["AAA"], ["AAA", "aAA"], (MONDAY, MONDAY + 2), settled=["AAA"]
+        )
+        nothing = await load_fallback(session, catalog, [], ["AAA"], (MONDAY, MONDAY + 2))
 
     def shown(found) -> list[tuple]:
         columns = (found.symbol.texts(), found.day.values.tolist(), values(found.close))
@@ -234,8 +226,6 @@ async def test_prices_are_those_of_the_window_and_the_last_before_it(same_host: 
     assert shown(window) == asked
     assert shown(rest) == earlier + other
     assert shown(every) == earlier + asked + other
-    assert sorted(stored.texts()) == sorted([*named, "BBB"])
-    assert shown(known) == shown(rest)
     assert shown(settled) == other
     assert shown(nothing) == []
     both = Prices.concat([window, rest])
@@ -263,9 +253,7 @@ async def test_symbols_of_closes_are_stepped_through_by_one_index_alone(
     await database.execute(host, *changes)
     async with Reader(host) as (session, catalog):
         assert catalog.steps_through("market_data_cache", "symbol") is steps
-        stored = await load_spellings(session, catalog)
         window = await load_fallback(session, catalog, ["AAA"], [], (MONDAY, MONDAY))
-    assert sorted(stored.texts()) == ["AAA", "aaa"]
     assert sorted(window.symbol.texts()) == ["AAA", "aaa"]
 
 
@@ -389,29 +377,6 @@ async def test_symbols_are_not_stepped_through_without_their_index(host: str) ->
     await database.execute(host, "DROP INDEX idx_positions_symbol_active")
     async with Reader(host) as (_, catalog):
         assert steps(catalog, Selection()) == 0
-
-
-async def test_more_spellings_than_are_of_use_are_left_to_the_server(
-    same_host: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    names = ["AAA", "BBB", "CCC"]
-    await database.add_prices(same_host, [(name, MONDAY, Decimal(1)) for name in names])
-    async with Reader(same_host) as (session, catalog):
-        for most, found in ((3, names), (2, None)):
-            monkeypatch.setattr(closes_source, "MOST_SPELLINGS", most)
-            stored = await load_spellings(session, catalog)
-            assert (None if stored is None else sorted(stored.texts())) == found
-
-
-async def test_a_spelling_that_is_no_text_is_left_to_the_server(
-    same_host: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def no_text(*_: object) -> None:
-        raise DecodeError("expected UTF-8 text", "spellings", "symbol", 0)
-
-    async with Reader(same_host) as (session, catalog):
-        monkeypatch.setattr(closes_source, "load", no_text)
-        assert await load_spellings(session, catalog) is None
 
 
 async def test_a_fault_in_the_bytes_names_query_column_and_row(same_host: str) -> None:

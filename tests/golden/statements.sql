@@ -18,12 +18,9 @@ SELECT m."symbol"::text, m."date", m."close" FROM "public"."market_data_cache" A
 
 -- SnapshotCache.load_latest_snapshots(...)
 COPY (
-SELECT w.id, latest."snapshot_date", latest."equity_balance", latest."cumulative_pnl", latest."cumulative_realized_pnl", latest."cumulative_capital_flow" FROM unnest('<ids>'::uuid[]) AS w(id)
-CROSS JOIN LATERAL (
-    SELECT s."snapshot_date", s."equity_balance", s."cumulative_pnl",
-        s."cumulative_realized_pnl", s."cumulative_capital_flow"
-    FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = w.id AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
-    ORDER BY s."snapshot_date" DESC LIMIT 1) AS latest
+SELECT latest.* FROM unnest('<ids>'::uuid[]) AS w(id) CROSS JOIN LATERAL (
+    SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."cumulative_pnl", s."cumulative_realized_pnl", s."cumulative_capital_flow" FROM "public"."portfolio_snapshots" AS s
+    WHERE s."portfolio_id" = w.id AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date ORDER BY s."snapshot_date" DESC LIMIT 1) AS latest
 ) TO STDOUT (FORMAT binary);
 
 -- calculate_portfolio_provider_beta(...)
@@ -101,11 +98,10 @@ WHERE m."symbol" = ANY(ARRAY(
 
 -- explain(db)
 COPY (
-SELECT max(latest.day) FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
-    SELECT s."snapshot_date" AS day FROM "public"."portfolio_snapshots" AS s
-    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
-    ORDER BY s."snapshot_date" DESC LIMIT 1) AS latest
-WHERE o."deleted_at" IS NULL
+SELECT latest."snapshot_date", o."currency", count(*)::int8 FROM "public"."portfolios" AS o LEFT JOIN LATERAL (
+    SELECT s."snapshot_date" FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = o."id" AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
+    ORDER BY s."snapshot_date" DESC LIMIT 1) AS latest ON true
+WHERE o."deleted_at" IS NULL GROUP BY latest."snapshot_date", o."currency"
 ) TO STDOUT (FORMAT binary);
 
 -- explain(db)
@@ -134,11 +130,11 @@ SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balan
         THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."daily_pnl"::numeric FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
 UNION ALL
-SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
+SELECT earlier.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
     SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at")
         THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."daily_pnl"::numeric FROM "public"."portfolio_snapshots" AS s
-    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END ORDER BY s."snapshot_date" DESC LIMIT 1) AS b
+    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END ORDER BY s."snapshot_date" DESC LIMIT 1) AS earlier
 WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
 ) TO STDOUT (FORMAT binary);
 
@@ -177,11 +173,11 @@ SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balan
         THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = ANY('<ids>'::uuid[]) AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
 UNION ALL
-SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
+SELECT earlier.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
     SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at")
         THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric FROM "public"."portfolio_snapshots" AS s
-    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END ORDER BY s."snapshot_date" DESC LIMIT 1) AS b
+    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END ORDER BY s."snapshot_date" DESC LIMIT 1) AS earlier
 WHERE o."id" = ANY('<ids>'::uuid[])
 ) TO STDOUT (FORMAT binary);
 
@@ -213,7 +209,7 @@ SELECT s."portfolio_id", s."snapshot_date", (s."is_complete") IS TRUE, COALESCE(
         THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."daily_pnl"::numeric, s."daily_realized_pnl"::numeric FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
 UNION ALL
-SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
+SELECT earlier.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
     SELECT s."portfolio_id", s."snapshot_date", (s."is_complete") IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at")
         THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."daily_pnl"::numeric, s."daily_realized_pnl"::numeric FROM "public"."portfolio_snapshots" AS s
@@ -227,7 +223,7 @@ SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
                 SELECT min(COALESCE(CASE WHEN isfinite(s."created_at")
         THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)) FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = o."id" AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date)
-        ORDER BY s."snapshot_date" DESC LIMIT 1), '<day>'::date)) AS b
+        ORDER BY s."snapshot_date" DESC LIMIT 1), '<day>'::date)) AS earlier
 WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
 ) TO STDOUT (FORMAT binary);
 
@@ -246,25 +242,21 @@ SELECT o."id" FROM "public"."portfolios" AS o WHERE o."deleted_at" IS NULL
 
 -- performance(periods='YTD', calendar='prices')
 COPY (
+SELECT latest.* FROM unnest('<ids>'::uuid[]) AS w(id) CROSS JOIN LATERAL (
+    SELECT s."snapshot_date" FROM "public"."portfolio_snapshots" AS s
+    WHERE s."portfolio_id" = w.id AND s."snapshot_date" < '10000-01-01'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END ORDER BY s."snapshot_date" DESC LIMIT 1) AS latest
+) TO STDOUT (FORMAT binary);
+
+-- performance(periods='YTD', calendar='prices')
+COPY (
 SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."daily_pnl", s."daily_capital_flow" FROM "public"."portfolio_snapshots" AS s
 WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
 AND s."is_complete"
 UNION ALL
 SELECT earlier.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
     SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."daily_pnl", s."daily_capital_flow" FROM "public"."portfolio_snapshots" AS s
-    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
-    ORDER BY s."snapshot_date" DESC LIMIT 1) AS earlier
+    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END ORDER BY s."snapshot_date" DESC LIMIT 1) AS earlier
 WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
-) TO STDOUT (FORMAT binary);
-
--- performance(periods='YTD', calendar='prices')
--- the page of a portfolio
-COPY (
-SELECT last."snapshot_date" FROM unnest('<ids>'::uuid[]) AS w(id)
-CROSS JOIN LATERAL (
-    SELECT s."snapshot_date" FROM "public"."portfolio_snapshots" AS s
-    WHERE s."portfolio_id" = w.id AND s."snapshot_date" <= '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
-    ORDER BY s."snapshot_date" DESC LIMIT 1) AS last
 ) TO STDOUT (FORMAT binary);
 
 -- read_snapshots(...)
@@ -345,11 +337,18 @@ GROUP BY p."portfolio_id"
 ) TO STDOUT (FORMAT binary);
 
 -- run_batch('inception', on_existing='replace')
+-- run_batch(schema with fx, currency of positions, changed_since=...)
+-- run_batch(schema with fx, currency of company_profiles, changed_since=...)
+-- the page of a portfolio
 COPY (
-WITH wanted(symbol, settled) AS (
-    SELECT unnest(ARRAY(SELECT m."symbol" FROM "public"."market_data_cache" AS m WHERE false) || '<texts>'), false
+WITH RECURSIVE spelling(symbol) AS (
+    (SELECT min(m."symbol") FROM "public"."market_data_cache" AS m)
     UNION ALL
-    SELECT unnest(ARRAY(SELECT m."symbol" FROM "public"."market_data_cache" AS m WHERE false) || '{}'), true)
+    SELECT (SELECT min(m."symbol") FROM "public"."market_data_cache" AS m WHERE m."symbol" > spelling.symbol)
+    FROM spelling WHERE spelling.symbol IS NOT NULL), wanted(symbol, settled) AS (
+    SELECT one.symbol, one.normalised = ANY('{}')
+    FROM (SELECT symbol, upper(btrim(symbol COLLATE "C", ' ')) AS normalised FROM spelling) AS one
+    WHERE one.normalised = ANY('<texts>'))
 SELECT wanted.symbol, earlier.day, earlier.close
 FROM wanted CROSS JOIN LATERAL (
     (SELECT m."date", m."close" FROM "public"."market_data_cache" AS m
@@ -508,29 +507,6 @@ WHERE f."deleted_at" IS NULL AND f."portfolio_id" BETWEEN '<id>'::uuid AND '<id>
 -- run_batch('inception', on_existing='replace')
 -- run_batch(settings=Settings(dry_run=True))
 -- run_batch(settings=Settings(shard=(1, 2)))
--- run_batch(schema with price_sources)
--- run_batch(schema with splits)
--- run_batch(schema with fx, currency of positions)
--- run_batch(schema with fx, currency of positions, settings=Settings(dry_run=True))
--- run_batch(schema with fx, currency of company_profiles)
--- run_batch(schema with fx, currency of company_profiles, settings=Settings(dry_run=True))
--- repair()
-COPY (
-WITH RECURSIVE spelling(symbol) AS (
-    (SELECT min(m."symbol") FROM "public"."market_data_cache" AS m)
-    UNION ALL
-    SELECT (SELECT min(m."symbol") FROM "public"."market_data_cache" AS m WHERE m."symbol" > spelling.symbol)
-    FROM spelling WHERE spelling.symbol IS NOT NULL) SELECT spelling.symbol::text FROM spelling WHERE spelling.symbol IS NOT NULL LIMIT 50001
-) TO STDOUT (FORMAT binary);
-
--- run_batch(analytics='none')
--- run_batch(analytics='portfolio')
--- run_batch(analytics='full')
--- run_batch(analytics='every', on_existing='replace')
--- run_batch(missing=True, on_existing='replace')
--- run_batch('inception', on_existing='replace')
--- run_batch(settings=Settings(dry_run=True))
--- run_batch(settings=Settings(shard=(1, 2)))
 -- run_batch(schema with splits)
 -- run_batch(schema with fx, currency of positions)
 -- run_batch(schema with fx, currency of positions, changed_since=...)
@@ -609,6 +585,55 @@ CREATE TEMP TABLE batchcore_staged_portfolios ON COMMIT DROP AS SELECT "id" AS "
 -- repair()
 -- run_batch(policy='legacy', on_existing='replace')
 UPDATE "public"."portfolios" AS own SET "equity_balance" = staged."equity_balance", "updated_at" = <moment> FROM pg_temp.batchcore_staged_portfolios AS staged WHERE own."id" = staged."id" AND own."id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND (own."equity_balance") IS DISTINCT FROM (staged."equity_balance");
+
+-- run_batch(analytics='none')
+-- run_batch(analytics='portfolio')
+-- run_batch(analytics='full')
+-- run_batch(analytics='every', on_existing='replace')
+-- run_batch(missing=True, on_existing='replace')
+-- run_batch(settings=Settings(dry_run=True))
+-- run_batch(settings=Settings(shard=(1, 2)))
+-- run_batch(schema with splits)
+-- run_batch(schema with fx, currency of positions)
+-- run_batch(schema with fx, currency of positions, settings=Settings(dry_run=True))
+-- run_batch(schema with fx, currency of company_profiles)
+-- run_batch(schema with fx, currency of company_profiles, settings=Settings(dry_run=True))
+-- verify(fast=False)
+-- verify(fast=True)
+-- explain(db)
+-- explain(db, [portfolio], session, since=...)
+-- verify(schema with fx, fast=False)
+-- verify(schema with fx, fast=True)
+-- repair()
+-- the page of a night
+COPY (
+WITH RECURSIVE spelling(symbol) AS (
+    (SELECT min(m."symbol") FROM "public"."market_data_cache" AS m)
+    UNION ALL
+    SELECT (SELECT min(m."symbol") FROM "public"."market_data_cache" AS m WHERE m."symbol" > spelling.symbol)
+    FROM spelling WHERE spelling.symbol IS NOT NULL), wanted(symbol, settled) AS (
+    SELECT one.symbol, one.normalised = ANY('<texts>')
+    FROM (SELECT symbol, upper(btrim(symbol COLLATE "C", ' ')) AS normalised FROM spelling) AS one
+    WHERE one.normalised = ANY('<texts>'))
+SELECT wanted.symbol, earlier.day, earlier.close
+FROM wanted CROSS JOIN LATERAL (
+    (SELECT m."date", m."close" FROM "public"."market_data_cache" AS m
+        WHERE m."symbol" = wanted.symbol AND m."date" < '<day>'::date AND m."close" > 0 AND m."close" < 'Infinity'::numeric AND m."close" > '-Infinity'::numeric 
+        ORDER BY m."date" DESC LIMIT 1)
+    UNION ALL
+    SELECT * FROM (
+        SELECT m."date", m."close" FROM "public"."market_data_cache" AS m
+        WHERE m."symbol" = wanted.symbol AND m."date" < '<day>'::date AND m."close" < 'Infinity'::numeric AND m."close" > '-Infinity'::numeric 
+        ORDER BY m."date" DESC LIMIT 1) AS newest
+    WHERE NOT (newest."close" > 0)) AS earlier(day, close)
+WHERE NOT wanted.settled
+UNION ALL
+SELECT m."symbol", m."date", m."close" FROM "public"."market_data_cache" AS m
+WHERE m."symbol" = ANY(ARRAY(
+        SELECT wanted.symbol FROM wanted
+        WHERE (wanted.symbol = ANY('<texts>')) IS NOT TRUE))
+    AND m."date" BETWEEN '<day>'::date AND '<day>'::date AND m."close" < 'Infinity'::numeric AND m."close" > '-Infinity'::numeric 
+) TO STDOUT (FORMAT binary);
 
 -- run_batch(analytics='none')
 -- run_batch(analytics='portfolio')
@@ -1038,14 +1063,13 @@ SELECT EXISTS (SELECT FROM "public"."benchmarks_sector_weights" AS w WHERE w."be
 
 -- run_batch(policy='legacy', on_existing='replace')
 COPY (
-SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."is_complete" IS TRUE, s."cumulative_pnl", s."cumulative_realized_pnl", s."cumulative_capital_flow" FROM "public"."portfolio_snapshots" AS s
+SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."cumulative_pnl", s."cumulative_realized_pnl", s."cumulative_capital_flow", s."is_complete" IS TRUE FROM "public"."portfolio_snapshots" AS s
 WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
 
 UNION ALL
 SELECT earlier.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
-    SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."is_complete" IS TRUE, s."cumulative_pnl", s."cumulative_realized_pnl", s."cumulative_capital_flow" FROM "public"."portfolio_snapshots" AS s
-    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND isfinite(s."snapshot_date")
-    ORDER BY s."snapshot_date" DESC LIMIT 1) AS earlier
+    SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."cumulative_pnl", s."cumulative_realized_pnl", s."cumulative_capital_flow", s."is_complete" IS TRUE FROM "public"."portfolio_snapshots" AS s
+    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND isfinite(s."snapshot_date") ORDER BY s."snapshot_date" DESC LIMIT 1) AS earlier
 WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
 ) TO STDOUT (FORMAT binary);
 
@@ -1216,38 +1240,6 @@ SELECT DISTINCT p."symbol" FROM "public"."positions" AS p
 WHERE p."deleted_at" IS NULL AND p."symbol" IS NOT NULL AND p."symbol" <> '' AND p."portfolio_id" = ANY('<ids>'::uuid[])
 ) TO STDOUT (FORMAT binary);
 
--- run_batch(schema with fx, currency of positions, changed_since=...)
--- run_batch(schema with fx, currency of company_profiles, changed_since=...)
--- the page of a portfolio
-COPY (
-WITH RECURSIVE spelling(symbol) AS (
-    (SELECT min(m."symbol") FROM "public"."market_data_cache" AS m)
-    UNION ALL
-    SELECT (SELECT min(m."symbol") FROM "public"."market_data_cache" AS m WHERE m."symbol" > spelling.symbol)
-    FROM spelling WHERE spelling.symbol IS NOT NULL), wanted(symbol, settled) AS (
-    SELECT one.symbol, one.normalised = ANY('{}')
-    FROM (SELECT symbol, upper(btrim(symbol COLLATE "C", ' ')) AS normalised FROM spelling) AS one
-    WHERE one.normalised = ANY('<texts>'))
-SELECT wanted.symbol, earlier.day, earlier.close
-FROM wanted CROSS JOIN LATERAL (
-    (SELECT m."date", m."close" FROM "public"."market_data_cache" AS m
-        WHERE m."symbol" = wanted.symbol AND m."date" < '<day>'::date AND m."close" > 0 AND m."close" < 'Infinity'::numeric AND m."close" > '-Infinity'::numeric 
-        ORDER BY m."date" DESC LIMIT 1)
-    UNION ALL
-    SELECT * FROM (
-        SELECT m."date", m."close" FROM "public"."market_data_cache" AS m
-        WHERE m."symbol" = wanted.symbol AND m."date" < '<day>'::date AND m."close" < 'Infinity'::numeric AND m."close" > '-Infinity'::numeric 
-        ORDER BY m."date" DESC LIMIT 1) AS newest
-    WHERE NOT (newest."close" > 0)) AS earlier(day, close)
-WHERE NOT wanted.settled
-UNION ALL
-SELECT m."symbol", m."date", m."close" FROM "public"."market_data_cache" AS m
-WHERE m."symbol" = ANY(ARRAY(
-        SELECT wanted.symbol FROM wanted
-        WHERE (wanted.symbol = ANY('<texts>')) IS NOT TRUE))
-    AND m."date" BETWEEN '<day>'::date AND '<day>'::date AND m."close" < 'Infinity'::numeric AND m."close" > '-Infinity'::numeric 
-) TO STDOUT (FORMAT binary);
-
 -- run_batch(schema with fx, currency of positions, settings=Settings(dry_run=True))
 COPY (
 SELECT DISTINCT o."currency"::text, p."currency"::text, p."entry_date"
@@ -1264,10 +1256,14 @@ WHERE m."symbol" = ANY('<texts>')
 
 -- run_batch(schema with price_sources)
 COPY (
-WITH wanted(symbol, settled) AS (
-    SELECT unnest(ARRAY(SELECT m."symbol" FROM "public"."market_data_cache" AS m WHERE false) || '<texts>'), false
+WITH RECURSIVE spelling(symbol) AS (
+    (SELECT min(m."symbol") FROM "public"."market_data_cache" AS m)
     UNION ALL
-    SELECT unnest(ARRAY(SELECT m."symbol" FROM "public"."market_data_cache" AS m WHERE false) || '{}'), true)
+    SELECT (SELECT min(m."symbol") FROM "public"."market_data_cache" AS m WHERE m."symbol" > spelling.symbol)
+    FROM spelling WHERE spelling.symbol IS NOT NULL), wanted(symbol, settled) AS (
+    SELECT one.symbol, one.normalised = ANY('{}')
+    FROM (SELECT symbol, upper(btrim(symbol COLLATE "C", ' ')) AS normalised FROM spelling) AS one
+    WHERE one.normalised = ANY('<texts>'))
 SELECT wanted.symbol, earlier.day, earlier.close, 0
 FROM wanted CROSS JOIN LATERAL (
     (SELECT m."date", m."close" FROM "public"."market_data_cache" AS m
@@ -1589,6 +1585,13 @@ SELECT portfolio_ids FROM "public"."batchcore_runs" WHERE id = ANY ('<texts>');
 
 -- the page of a portfolio
 COPY (
+SELECT latest.* FROM unnest('<ids>'::uuid[]) AS w(id) CROSS JOIN LATERAL (
+    SELECT s."snapshot_date" FROM "public"."portfolio_snapshots" AS s
+    WHERE s."portfolio_id" = w.id AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END ORDER BY s."snapshot_date" DESC LIMIT 1) AS latest
+) TO STDOUT (FORMAT binary);
+
+-- the page of a portfolio
+COPY (
 SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."daily_pnl", s."daily_capital_flow" FROM "public"."portfolio_snapshots" AS s
 WHERE s."portfolio_id" = ANY('<ids>'::uuid[]) AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
 AND s."is_complete"
@@ -1602,8 +1605,7 @@ AND s."is_complete"
 UNION ALL
 SELECT earlier.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
     SELECT s."portfolio_id", s."snapshot_date", s."equity_balance", s."daily_pnl", s."daily_capital_flow" FROM "public"."portfolio_snapshots" AS s
-    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END
-    ORDER BY s."snapshot_date" DESC LIMIT 1) AS earlier
+    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END ORDER BY s."snapshot_date" DESC LIMIT 1) AS earlier
 WHERE o."id" = ANY('<ids>'::uuid[])
 ) TO STDOUT (FORMAT binary);
 
@@ -1619,42 +1621,6 @@ SELECT o."name"::text AS name, o."currency"::text AS currency FROM "public"."por
 
 -- verify(fast=False)
 SELECT c0, c1, c2, c3, c4, c5, CASE WHEN isfinite(c6) THEN (c6 - DATE '1970-01-01')::bigint WHEN c6 IS NOT NULL THEN <number> END, CASE WHEN isfinite(c7) THEN (c7 - DATE '1970-01-01')::bigint WHEN c7 IS NOT NULL THEN <number> END, c8, c9, c10, CASE WHEN isfinite(c11) THEN (c11 - DATE '1970-01-01')::bigint WHEN c11 IS NOT NULL THEN <number> END FROM (SELECT p."id", p."portfolio_id", p."symbol", p."position_type", p."quantity", p."entry_price", p."entry_date", p."exit_date", p."investment_class", p."market_value", p."exit_price", p."expiration_date" FROM "public"."positions" AS p WHERE p."deleted_at" IS NULL AND p."portfolio_id" = ANY('<ids>'::uuid[])) AS q(c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11);
-
--- verify(fast=False)
--- verify(fast=True)
--- explain(db)
--- explain(db, [portfolio], session, since=...)
--- verify(schema with fx, fast=False)
--- verify(schema with fx, fast=True)
--- the page of a night
-COPY (
-WITH RECURSIVE spelling(symbol) AS (
-    (SELECT min(m."symbol") FROM "public"."market_data_cache" AS m)
-    UNION ALL
-    SELECT (SELECT min(m."symbol") FROM "public"."market_data_cache" AS m WHERE m."symbol" > spelling.symbol)
-    FROM spelling WHERE spelling.symbol IS NOT NULL), wanted(symbol, settled) AS (
-    SELECT one.symbol, one.normalised = ANY('<texts>')
-    FROM (SELECT symbol, upper(btrim(symbol COLLATE "C", ' ')) AS normalised FROM spelling) AS one
-    WHERE one.normalised = ANY('<texts>'))
-SELECT wanted.symbol, earlier.day, earlier.close
-FROM wanted CROSS JOIN LATERAL (
-    (SELECT m."date", m."close" FROM "public"."market_data_cache" AS m
-        WHERE m."symbol" = wanted.symbol AND m."date" < '<day>'::date AND m."close" > 0 AND m."close" < 'Infinity'::numeric AND m."close" > '-Infinity'::numeric 
-        ORDER BY m."date" DESC LIMIT 1)
-    UNION ALL
-    SELECT * FROM (
-        SELECT m."date", m."close" FROM "public"."market_data_cache" AS m
-        WHERE m."symbol" = wanted.symbol AND m."date" < '<day>'::date AND m."close" < 'Infinity'::numeric AND m."close" > '-Infinity'::numeric 
-        ORDER BY m."date" DESC LIMIT 1) AS newest
-    WHERE NOT (newest."close" > 0)) AS earlier(day, close)
-WHERE NOT wanted.settled
-UNION ALL
-SELECT m."symbol", m."date", m."close" FROM "public"."market_data_cache" AS m
-WHERE m."symbol" = ANY(ARRAY(
-        SELECT wanted.symbol FROM wanted
-        WHERE (wanted.symbol = ANY('<texts>')) IS NOT TRUE))
-    AND m."date" BETWEEN '<day>'::date AND '<day>'::date AND m."close" < 'Infinity'::numeric AND m."close" > '-Infinity'::numeric 
-) TO STDOUT (FORMAT binary);
 
 -- verify(fast=False)
 -- verify(fast=True)
@@ -1761,11 +1727,11 @@ SELECT c0, CASE WHEN isfinite(c1) THEN (c1 - DATE '1970-01-01')::bigint WHEN c1 
         THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."hhi"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d_observations"::numeric, s."effective_num_positions"::numeric, s."sector_exposure"::text FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
 UNION ALL
-SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
+SELECT earlier.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
     SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at")
         THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."hhi"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d_observations"::numeric, s."effective_num_positions"::numeric, s."sector_exposure"::text FROM "public"."portfolio_snapshots" AS s
-    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END ORDER BY s."snapshot_date" DESC LIMIT 1) AS b
+    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END ORDER BY s."snapshot_date" DESC LIMIT 1) AS earlier
 WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid) AS q(c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, c17, c18, c19, c20, c21, c22, c23, c24, c25, c26, c27, c28, c29, c30, c31);
 
 -- verify(fast=False)
@@ -1796,11 +1762,11 @@ SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balan
         THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."hhi"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d_observations"::numeric, s."effective_num_positions"::numeric, s."sector_exposure"::text FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
 UNION ALL
-SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
+SELECT earlier.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
     SELECT s."portfolio_id", s."snapshot_date", (s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END) IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at")
         THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."hhi"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d_observations"::numeric, s."effective_num_positions"::numeric, s."sector_exposure"::text FROM "public"."portfolio_snapshots" AS s
-    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END ORDER BY s."snapshot_date" DESC LIMIT 1) AS b
+    WHERE s."portfolio_id" = o."id" AND s."snapshot_date" < '<day>'::date AND s."is_complete" AND s."equity_balance" < 'Infinity'::numeric AND s."equity_balance" > '-Infinity'::numeric AND CASE WHEN s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date THEN get_bit(<bits>, s."snapshot_date" - '<day>'::date) = 1 ELSE false END ORDER BY s."snapshot_date" DESC LIMIT 1) AS earlier
 WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
 ) TO STDOUT (FORMAT binary);
 
@@ -1809,7 +1775,7 @@ SELECT c0, CASE WHEN isfinite(c1) THEN (c1 - DATE '1970-01-01')::bigint WHEN c1 
         THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."hhi"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d_observations"::numeric, s."effective_num_positions"::numeric, s."sector_exposure"::text, s."portfolio_delta"::numeric, s."portfolio_gamma"::numeric, s."portfolio_theta"::numeric, s."portfolio_vega"::numeric, s."beta_portfolio_regression"::text, s."expected_volatility_21d"::text, s."volatility_percentile"::text, s."volatility_trend"::text, s."target_price_return_eoy"::text, s."target_price_return_next_year"::text, s."target_price_downside_return"::text, s."target_price_upside_eoy"::text, s."target_price_upside_next_year"::text, s."target_price_downside"::text, s."target_price_num_positions"::text, s."target_price_num_covered"::text, s."target_price_coverage"::text, s."target_price_updated_at"::text FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
 UNION ALL
-SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
+SELECT earlier.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
     SELECT s."portfolio_id", s."snapshot_date", (s."is_complete") IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at")
         THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."hhi"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d_observations"::numeric, s."effective_num_positions"::numeric, s."sector_exposure"::text, s."portfolio_delta"::numeric, s."portfolio_gamma"::numeric, s."portfolio_theta"::numeric, s."portfolio_vega"::numeric, s."beta_portfolio_regression"::text, s."expected_volatility_21d"::text, s."volatility_percentile"::text, s."volatility_trend"::text, s."target_price_return_eoy"::text, s."target_price_return_next_year"::text, s."target_price_downside_return"::text, s."target_price_upside_eoy"::text, s."target_price_upside_next_year"::text, s."target_price_downside"::text, s."target_price_num_positions"::text, s."target_price_num_covered"::text, s."target_price_coverage"::text, s."target_price_updated_at"::text FROM "public"."portfolio_snapshots" AS s
@@ -1823,7 +1789,7 @@ SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
                 SELECT min(COALESCE(CASE WHEN isfinite(s."created_at")
         THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)) FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = o."id" AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date)
-        ORDER BY s."snapshot_date" DESC LIMIT 1), '<day>'::date)) AS b
+        ORDER BY s."snapshot_date" DESC LIMIT 1), '<day>'::date)) AS earlier
 WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid) AS q(c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, c17, c18, c19, c20, c21, c22, c23, c24, c25, c26, c27, c28, c29, c30, c31, c32, c33, c34, c35, c36, c37, c38, c39, c40, c41, c42, c43, c44, c45, c46, c47, c48, c49);
 
 -- verify(policy='legacy', fast=False)
@@ -1943,7 +1909,7 @@ SELECT s."portfolio_id", s."snapshot_date", (s."is_complete") IS TRUE, COALESCE(
         THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."hhi"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d_observations"::numeric, s."effective_num_positions"::numeric, s."sector_exposure"::text, s."portfolio_delta"::numeric, s."portfolio_gamma"::numeric, s."portfolio_theta"::numeric, s."portfolio_vega"::numeric, s."beta_portfolio_regression"::text, s."expected_volatility_21d"::text, s."volatility_percentile"::text, s."volatility_trend"::text, s."target_price_return_eoy"::text, s."target_price_return_next_year"::text, s."target_price_downside_return"::text, s."target_price_upside_eoy"::text, s."target_price_upside_next_year"::text, s."target_price_downside"::text, s."target_price_num_positions"::text, s."target_price_num_covered"::text, s."target_price_coverage"::text, s."target_price_updated_at"::text FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" BETWEEN '<id>'::uuid AND '<id>'::uuid AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date
 UNION ALL
-SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
+SELECT earlier.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
     SELECT s."portfolio_id", s."snapshot_date", (s."is_complete") IS TRUE, COALESCE(CASE WHEN isfinite(s."created_at")
         THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8), s."total_value"::numeric, s."cash_value"::numeric, s."long_value"::numeric, s."short_value"::numeric, s."gross_exposure"::numeric, s."net_exposure"::numeric, s."equity_balance"::numeric, s."daily_pnl"::numeric, s."cumulative_pnl"::numeric, s."daily_realized_pnl"::numeric, s."cumulative_realized_pnl"::numeric, s."daily_capital_flow"::numeric, s."cumulative_capital_flow"::numeric, s."daily_return"::numeric, s."num_positions"::numeric, s."num_long_positions"::numeric, s."num_short_positions"::numeric, s."beta_provider_1y"::numeric, s."beta_calculated_90d"::numeric, s."beta_calculated_90d_r_squared"::numeric, s."hhi"::numeric, s."top_3_concentration"::numeric, s."top_10_concentration"::numeric, s."realized_volatility_21d"::numeric, s."realized_volatility_63d"::numeric, s."beta_calculated_90d_observations"::numeric, s."effective_num_positions"::numeric, s."sector_exposure"::text, s."portfolio_delta"::numeric, s."portfolio_gamma"::numeric, s."portfolio_theta"::numeric, s."portfolio_vega"::numeric, s."beta_portfolio_regression"::text, s."expected_volatility_21d"::text, s."volatility_percentile"::text, s."volatility_trend"::text, s."target_price_return_eoy"::text, s."target_price_return_next_year"::text, s."target_price_downside_return"::text, s."target_price_upside_eoy"::text, s."target_price_upside_next_year"::text, s."target_price_downside"::text, s."target_price_num_positions"::text, s."target_price_num_covered"::text, s."target_price_coverage"::text, s."target_price_updated_at"::text FROM "public"."portfolio_snapshots" AS s
@@ -1957,7 +1923,7 @@ SELECT b.* FROM "public"."portfolios" AS o CROSS JOIN LATERAL (
                 SELECT min(COALESCE(CASE WHEN isfinite(s."created_at")
         THEN LEAST(extract(epoch FROM s."created_at") * 1000000, '<number>'::numeric)::int8
     WHEN s."created_at" = 'infinity' THEN '<number>'::int8 END, '-<number>'::int8)) FROM "public"."portfolio_snapshots" AS s WHERE s."portfolio_id" = o."id" AND s."snapshot_date" BETWEEN '<day>'::date AND '<day>'::date)
-        ORDER BY s."snapshot_date" DESC LIMIT 1), '<day>'::date)) AS b
+        ORDER BY s."snapshot_date" DESC LIMIT 1), '<day>'::date)) AS earlier
 WHERE o."id" BETWEEN '<id>'::uuid AND '<id>'::uuid
 ) TO STDOUT (FORMAT binary);
 

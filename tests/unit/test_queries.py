@@ -27,7 +27,6 @@ from batchcore.sources.prices import (
     load_fallback,
     load_legacy_closes,
     load_prices,
-    load_spellings,
     select_price_dates,
 )
 from batchcore.sources.snapshots import select_existing
@@ -133,8 +132,6 @@ async def statements_of_closes(catalog: Catalog) -> list[str]:
     names, days = ["AAA"], (MONDAY, MONDAY)
     await load_prices(session, catalog, names, *days)
     await load_fallback(session, catalog, names, names, days, since=MONDAY + 1)
-    await load_spellings(session, catalog)
-    await load_fallback(session, catalog, (), names, days, named=(names, ["BBB"]))
     await load_legacy_closes(session, catalog, names, *days)
     return session.sent
 

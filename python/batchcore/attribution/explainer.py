@@ -186,8 +186,7 @@ class Explainer:
         if wanted is not None and len(wanted) == 0:
             return False
         if last is None:
-            query = stores.select_latest_day(policy.source, self._selection, None)
-            last = await load(self._session, query)
+            last = await stores.latest_day(self._session, policy.source, self._selection)
         is_stored = last is not None
         last = calendars.FIRST_DATE if last is None else last
         first = last if self._since is None else calendars.day_of(self._since) + 1
@@ -205,8 +204,8 @@ class Explainer:
         ids, of = self._selection.ids, "any portfolio"
         if ids is not None:
             of = f"portfolio {uuid_at(ids, 0)}" if len(ids) == 1 else "these portfolios"
-        query = stores.select_latest_day(self._policy.source, self._selection, self._last)
-        latest = await load(self._session, query)
+        scope = self._policy.source, self._selection
+        latest = await stores.latest_day(self._session, *scope, self._last)
         if latest is None:
             on = "" if self._asked is None else f" on {calendars.iso_of(self._asked)} or before it"
             return f"no complete snapshot of {of} is stored{on}"

@@ -48,7 +48,7 @@ from batchcore.sources.positions import HeldSymbols, load_symbols, select_held_s
 from batchcore.sources.prices import load_calendar, select_price_dates
 from batchcore.sources.query import load
 from batchcore.sources.snapshots import load_named, load_totals, select_ids, select_session_returns
-from batchcore.sources.stored import StoredSource, select_latest_day, uuid_at
+from batchcore.sources.stored import StoredSource, latest_day, uuid_at
 from batchcore.units import Mark, State
 from batchcore.values import normalised
 
@@ -181,7 +181,7 @@ class _Loader:
             latest, audit = None, policies.entry(self.asked["policy"]).audit
             if audit is not None:
                 source = StoredSource(self.catalog, calendar, audit().stored_rules)
-                latest = await load(self.session, select_latest_day(source, selection, None))
+                latest = await latest_day(self.session, source, selection)
             if latest is None:
                 return np.zeros(0, dtype=np.int32)
             end = calendars.date_of(latest)

@@ -76,11 +76,11 @@ STORED_RULES: Final = StoredRules(
     earlier="""
     isfinite({s.snapshot_date}) AND {s.snapshot_date} >= COALESCE((
         SELECT {s.snapshot_date} FROM {s}
-        WHERE {s.portfolio_id} = {o.id} AND {s.snapshot_date} < {start:date}
+        WHERE {s.portfolio_id} = {o.id} AND {s.snapshot_date} < {first:date}
             AND isfinite({s.snapshot_date})
             AND {written} <= (
                 SELECT min({written}) FROM {s} WHERE {s.portfolio_id} = {o.id} AND {in_range})
-        ORDER BY {s.snapshot_date} DESC LIMIT 1), {first:date})
+        ORDER BY {s.snapshot_date} DESC LIMIT 1), {first_date:date})
     """,
     is_dated="isfinite({p.entry_date})",
     end="CASE WHEN isfinite({p.exit_date}) THEN {p.exit_date} END",

@@ -45,7 +45,7 @@ from batchcore.sinks.snapshots import Equities
 from batchcore.sources.host import Selection, located
 from batchcore.sources.portfolios import select_latest_of_all, select_portfolios
 from batchcore.sources.positions import select_held, select_positions
-from batchcore.sources.prices import load_spellings, select_price_dates
+from batchcore.sources.prices import select_price_dates
 from batchcore.sources.query import load
 from batchcore.sources.rates import select_holders
 from batchcore.sources.snapshots import Existing, Holes, Returns, select_existing, select_holes
@@ -286,17 +286,9 @@ class RollForward(Policy):
         self, reader: Session, spellings: Sequence[str], window: PriceWindow
     ) -> Prices:
         """Return the closes that mark positions in a window."""
-        source, stored = self.request.price_source, None
-        if source is None and self.request.wanted is None and self.request.changed_since is None:
-            stored = await load_spellings(reader, self.catalog)
+        source, monitor = self.request.price_source, self.monitor
         return await load_closes(
-            reader,
-            self.catalog,
-            spellings,
-            window,
-            source=source,
-            monitor=self.monitor,
-            stored=stored,
+            reader, self.catalog, spellings, window, source=source, monitor=monitor
         )
 
     async def _report_prices(

@@ -28,8 +28,13 @@ from batchcore.schema import Use
 from batchcore.sources.events_flows import FLOWS, select_flows
 from batchcore.sources.host import Selection
 from batchcore.sources.prices import load_calendar
-from batchcore.sources.query import load
-from batchcore.sources.snapshots import ChainRows, select_chain_rows, select_ids, select_last_days
+from batchcore.sources.query import first_column, load
+from batchcore.sources.snapshots import (
+    ChainRows,
+    select_chain_rows,
+    select_ids,
+    select_latest_snapshots,
+)
 
 if TYPE_CHECKING:
     from batchcore.calendar import Calendar
@@ -177,12 +182,13 @@ class Chains:
         selection = Selection(ids, as_range=self._request.wanted is None)
         first, earlier = calendars.FIRST_DATE, False
         if not any(one.is_inception for one in periods):
-            ends = select_last_days(self._catalog, self._calendar, ids, self._until)
-            last = await load(self._session, ends)
+            of = self._catalog, self._calendar, ids, self._until + 1
+            query = select_latest_snapshots(*of, frame=first_column, read=["s.snapshot_date! day"])
+            last = await load(self._session, query)
             eves = [one.eves(last).min(initial=calendars.LAST_DATE - 1) for one in periods]
             first, earlier = int(min(eves)) + 1, True
-        query = partial(select_chain_rows, self._catalog, self._calendar, selection)
-        rows = await load(self._session, query((first, self._until), earlier=earlier))
+        select = partial(select_chain_rows, self._catalog, self._calendar, selection)
+        rows = await load(self._session, select((first, self._until), earlier=earlier))
         if self._flows is not None:
             return rows, self._flows
         return rows, await self._load_flows(selection, int(rows.day.min(initial=self._until)))

@@ -62,14 +62,13 @@ async def load_closes(
     *,
     source: PriceSource | None,
     monitor: Monitor,
-    stored: Text | None = None,
 ) -> Prices:
     """Return every finite close of symbols in a window, and the last one before it.
 
     The first statement loads closes under the spelling of positions; a second one, the fallback,
     loads the rest: other spellings, and the last closes before the window of symbols without one up
-    to the first day needed. If the ``stored`` spellings are known, it is mostly unnecessary. A
-    ``source`` replaces the first statement for symbols that it covers since the first day needed.
+    to the first day needed. A ``source`` replaces the first statement for symbols that it covers
+    since the first day needed.
     """
     spelt = sorted(set(spellings))
     wanted = sorted({normalised(symbol) for symbol in spelt} - {""})
@@ -85,40 +84,21 @@ async def load_closes(
         first = await asyncio.to_thread(_of_window, given, wanted, window)
         monitor.loaded(cached=len(first))
     settled = await asyncio.to_thread(priced_symbols, first, window.needed)
-    rest = None
-    if stored is None or source is not None:
-        rest = await load_fallback(
-            reader, catalog, wanted, brought, days, since=since, settled=sorted(settled)
-        )
-    elif any(named := _named(stored.table(), wanted, settled, {*spelt, *first.symbol.table()})):
-        rest = await load_fallback(reader, catalog, wanted, brought, days, named=named)
-    rows = 0 if rest is None else len(rest)
-    monitor.loaded(fallback=rows)
-    found = first
-    if rest is not None:
-        others = rest if source is None else await asyncio.to_thread(_without, rest, first)
-        found = await asyncio.to_thread(Prices.concat, [first, others])
+    rest = await load_fallback(
+        reader, catalog, wanted, brought, days, since=since, settled=sorted(settled)
+    )
+    monitor.loaded(fallback=len(rest))
+    others = rest if source is None else await asyncio.to_thread(_without, rest, first)
+    found = await asyncio.to_thread(Prices.concat, [first, others]) if len(others) else first
     priced = await asyncio.to_thread(priced_symbols, found)
     log.info(
-        "run=%s phase=load fallback_statements=%d symbols=%d rows=%d without_close=%d",
+        "run=%s phase=load fallback_statements=1 symbols=%d rows=%d without_close=%d",
         monitor.run_id,
-        rest is not None,
         len(wanted),
-        rows,
+        len(rest),
         len(set(wanted) - priced),
     )
     return found
-
-
-def _named(
-    stored: list[str], wanted: list[str], settled: set[str], there: set[str]
-) -> tuple[list[str], list[str]]:
-    """Return the spellings whose earlier close is needed, and others that are not loaded."""
-    among = set(wanted)
-    ours = [(name, normalised(name)) for name in stored]
-    ours = [(name, symbol) for name, symbol in ours if symbol in among]
-    earlier = [name for name, symbol in ours if symbol not in settled]
-    return earlier, [name for name, symbol in ours if symbol in settled and name not in there]
 
 
 def rows_of(symbols: Text, rows: Mapping[str, int]) -> Int64:

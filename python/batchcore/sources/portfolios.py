@@ -141,16 +141,21 @@ WHERE {alive} GROUP BY {latest.snapshot_date}, {o.currency}
 """
 
 
-def select_latest_of_all(catalog: Catalog, calendar: Calendar) -> Query[LatestSnapshots]:
-    """Return the latest days of all portfolios, counted, by one look-up for each portfolio."""
+ALL: Final = Selection()
+
+
+def select_latest_of_all(
+    catalog: Catalog, calendar: Calendar, selection: Selection = ALL, counts: Sql | None = None
+) -> Query[LatestSnapshots]:
+    """Return the latest days of portfolios, counted, by one look-up for each portfolio."""
     return select(
         catalog,
         "latest_of_all",
         LatestSnapshots,
         ("latest.snapshot_date day, o.currency", Column("portfolios", Kind.INT8, "count(*)::int8")),
         _LATEST_OF_ALL,
-        complete=complete(catalog, calendar),
-        alive=Selection().alive(catalog),
+        complete=counts or complete(catalog, calendar),
+        alive=selection.alive(catalog),
         **tables(catalog, latest="portfolio_snapshots"),
     )
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from batchcore import calendar as calendars
-from batchcore.errors import DecodeError
 from batchcore.frames import Ambiguous, Prices, SplitRows, day_keys, first_of_each
 from batchcore.pg.sql import Sql, compose, joined
 from batchcore.schema import SPLITS, WHOLE, Kind
@@ -27,12 +26,9 @@ if TYPE_CHECKING:
     from batchcore.calendar import Calendar
     from batchcore.config import Splits
     from batchcore.db.catalog import Catalog
-    from batchcore.frames import Int32, Int64, Text
+    from batchcore.frames import Int32, Int64
     from batchcore.pg.session import Session
     from batchcore.spans import Window
-
-MOST_SPELLINGS: Final = 50_000
-"""Maximum symbols of closes filtered in the process; more are left to the server."""
 
 PRICES: Final = "market_data_cache"
 
@@ -157,23 +153,6 @@ def _stored(catalog: Catalog) -> Sql:
     return part(catalog, _STEPPED if steps else _READ)
 
 
-_SPELLINGS: Final = """
-{stored} SELECT {columns} FROM spelling WHERE spelling.symbol IS NOT NULL LIMIT {most}
-"""
-
-
-async def load_spellings(session: Session, catalog: Catalog) -> Text | None:
-    """Return the distinct symbols of closes; None if there are too many, or one is not text."""
-    column = Column("symbol", Kind.TEXT, "spelling.symbol::text")
-    holes = {"stored": _stored(catalog), "most": MOST_SPELLINGS + 1}
-    query = select(catalog, "spellings", first_column, [column], _SPELLINGS, **holes)
-    try:
-        symbols: Text = await load(session, query)
-    except DecodeError:
-        return None
-    return symbols if len(symbols) <= MOST_SPELLINGS else None
-
-
 # IS NOT TRUE, since PostgreSQL 14 searches the whole list for each symbol after NOT.
 _LEFT_OUT: Final = """
 {wanted}
@@ -202,18 +181,11 @@ SELECT {columns} FROM {m}
 WHERE {m.symbol} = ANY({brought:texts})
     AND {m.date} BETWEEN {first:date} AND {before:date} AND {m.close:finite} {declared}
 """
-_WANTED_SYMBOLS: Final = """
+_WANTED: Final = """
 {stored}, wanted(symbol, settled) AS (
     SELECT one.symbol, one.normalised = ANY({settled:texts})
     FROM (SELECT symbol, upper(btrim(symbol COLLATE "C", ' ')) AS normalised FROM spelling) AS one
     WHERE one.normalised = ANY({symbols:texts}))
-"""
-# The empty array gives the others its type.
-_WANTED_SPELLINGS: Final = """
-WITH wanted(symbol, settled) AS (
-    SELECT unnest(ARRAY(SELECT {m.symbol} FROM {m} WHERE false) || {earlier:texts}), false
-    UNION ALL
-    SELECT unnest(ARRAY(SELECT {m.symbol} FROM {m} WHERE false) || {others:texts}), true)
 """
 
 
@@ -226,22 +198,15 @@ async def load_fallback(
     *,
     since: int | None = None,
     settled: Iterable[str] = (),
-    named: tuple[Iterable[str], Iterable[str]] | None = None,
 ) -> Prices:
     """Return the closes that those of a window lack, by one statement.
 
     For each spelling of a symbol ``wanted``, normalised, that is not ``settled``: the last valid
     close before the window, and the last finite one where it is newer; and the closes in the window
-    of spellings that were not ``brought``, before ``since`` also of those that were. If spellings
-    are known, ``named`` has those that are not settled, and others whose closes in the window may
-    be missing.
+    of spellings that were not ``brought``, before ``since`` also of those that were.
     """
     (first, last), since = days, since or days[0]
-    if named is None:
-        stored = _stored(catalog)
-        found = compose(_WANTED_SYMBOLS, stored=stored, symbols=wanted, settled=settled)
-    else:
-        found = part(catalog, _WANTED_SPELLINGS, earlier=named[0], others=named[1])
+    found = compose(_WANTED, stored=_stored(catalog), symbols=wanted, settled=settled)
     template = _LEFT_OUT + _BEFORE if since > first else _LEFT_OUT
     holes = {"wanted": found, "brought": tuple(brought), "first": first, "last": last}
     return await _load(session, catalog, "fallback", template, {**holes, "before": since - 1})

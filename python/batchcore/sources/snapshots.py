@@ -22,17 +22,18 @@ from batchcore.sources.host import (
     sorted_ids,
     tables,
 )
-from batchcore.sources.query import Column, Query, first_column, result_columns
+from batchcore.sources.query import Column, Query, result_columns
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from batchcore.calendar import Calendar
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Bools, Floats, Ids, Int32, Int64
     from batchcore.pg.session import Session
     from batchcore.sources.host import HostColumn, Selection
+    from batchcore.sources.query import Result
 
 SNAPSHOTS: Final = "portfolio_snapshots"
 
@@ -49,14 +50,14 @@ ROWS: Final = """
 SELECT {columns} FROM {s}
 WHERE {selection:{s.portfolio_id}} AND {s.snapshot_date} BETWEEN {first:date} AND {last:date}
 """
-_EARLIER: Final = """
+EARLIER: Final = """
 UNION ALL
 SELECT earlier.* FROM {o} CROSS JOIN LATERAL (
     SELECT {columns} FROM {s}
-    WHERE {s.portfolio_id} = {o.id} AND {s.snapshot_date} < {first:date} AND {counts}
-    ORDER BY {s.snapshot_date} DESC LIMIT 1) AS earlier
+    WHERE {s.portfolio_id} = {o.id} AND {s.snapshot_date} < {first:date} AND {earlier}) AS earlier
 WHERE {selection:{o.id}}
 """
+_LATEST_ONE: Final = "{counts} ORDER BY {s.snapshot_date} DESC LIMIT 1"
 
 
 def select_existing(
@@ -173,43 +174,42 @@ def _returns(portfolio: Int32, day: Int32, daily_return: Decimals) -> Returns:
     return Returns(portfolio.astype(np.int32), day, value).take(~np.isnan(value))
 
 
+PREVIOUS: Final = (
+    "s.portfolio_id, s.snapshot_date! day, s.equity_balance equity",
+    "s.cumulative_pnl, s.cumulative_realized_pnl, s.cumulative_capital_flow",
+)
+
+
 def select_legacy_snapshots(
     catalog: Catalog, selection: Selection, first: int, last: int
 ) -> Query[Previous]:
     """Return the rows of a window and the latest before it, complete or not (L3, L5)."""
-    read = (
-        "s.portfolio_id, s.snapshot_date! day, s.equity_balance equity",
-        Column("is_complete", Kind.BOOL, "{s.is_complete} IS TRUE"),
-        "s.cumulative_pnl, s.cumulative_realized_pnl, s.cumulative_capital_flow",
-    )
-    counts = part(catalog, "isfinite({s.snapshot_date})")
-    holes = {"selection": selection, "first": first, "last": last, "counts": counts}
-    return select(catalog, "stored", Previous, read, ROWS + _EARLIER, **holes)
+    read = (*PREVIOUS, Column("is_complete", Kind.BOOL, "{s.is_complete} IS TRUE"))
+    earlier = part(catalog, _LATEST_ONE, counts=part(catalog, "isfinite({s.snapshot_date})"))
+    holes = {"selection": selection, "first": first, "last": last, "earlier": earlier}
+    return select(catalog, "stored", Previous, read, ROWS + EARLIER, **holes)
 
 
 _LATEST: Final = """
-SELECT {columns} FROM unnest({ids:uuids}) AS w(id)
-CROSS JOIN LATERAL (
-    SELECT {s.snapshot_date}, {s.equity_balance}, {s.cumulative_pnl},
-        {s.cumulative_realized_pnl}, {s.cumulative_capital_flow}
-    FROM {s} WHERE {s.portfolio_id} = w.id AND {s.snapshot_date} < {before:date} AND {complete}
-    ORDER BY {s.snapshot_date} DESC LIMIT 1) AS latest
+SELECT latest.* FROM unnest({ids:uuids}) AS w(id) CROSS JOIN LATERAL (
+    SELECT {columns} FROM {s}
+    WHERE {s.portfolio_id} = w.id AND {s.snapshot_date} < {before:date} AND {latest}) AS latest
 """
 
 
 def select_latest_snapshots(
-    catalog: Catalog, calendar: Calendar, ids: Ids, before: int
-) -> Query[Previous]:
+    catalog: Catalog,
+    calendar: Calendar,
+    ids: Ids,
+    before: int,
+    *,
+    frame: Callable[..., Result],
+    read: Iterable[str],
+) -> Query[Result]:
     """Return the latest complete snapshot of each portfolio before a day, by one look-up (S5)."""
-    read = (
-        Column("portfolio_id", Kind.UUID, "w.id"),
-        "latest.snapshot_date! day, latest.equity_balance equity, latest.cumulative_pnl",
-        "latest.cumulative_realized_pnl, latest.cumulative_capital_flow",
-    )
-    latest = HostTable(catalog, SNAPSHOTS, "latest")
-    is_complete = complete(catalog, calendar)
-    holes = {"latest": latest, "ids": ids, "before": before, "complete": is_complete}
-    return select(catalog, "latest_snapshots", Previous, read, _LATEST, **holes)
+    latest = part(catalog, _LATEST_ONE, counts=complete(catalog, calendar))
+    holes = {"ids": ids, "before": before, "latest": latest}
+    return select(catalog, "latest_snapshots", frame, read, _LATEST, **holes)
 
 
 def select_ids(catalog: Catalog, selection: Selection) -> Query[Ids]:
@@ -221,22 +221,6 @@ def select_ids(catalog: Catalog, selection: Selection) -> Query[Ids]:
 
 def _ids(id: Ids) -> Ids:  # noqa: A002  # its name
     return np.ascontiguousarray(id[sorted_ids(id)])
-
-
-_LAST: Final = """
-SELECT {columns} FROM unnest({ids:uuids}) AS w(id)
-CROSS JOIN LATERAL (
-    SELECT {s.snapshot_date} FROM {s}
-    WHERE {s.portfolio_id} = w.id AND {s.snapshot_date} <= {until:date} AND {complete}
-    ORDER BY {s.snapshot_date} DESC LIMIT 1) AS last
-"""
-
-
-def select_last_days(catalog: Catalog, calendar: Calendar, ids: Ids, until: int) -> Query[Int32]:
-    """Return the date of the last complete snapshot up to a day, for portfolios that have one."""
-    last = HostTable(catalog, SNAPSHOTS, "last")
-    holes = {"ids": ids, "until": until, "complete": complete(catalog, calendar), "last": last}
-    return select(catalog, "last_days", first_column, "last.snapshot_date! day", _LAST, **holes)
 
 
 class ChainRows(Frame):
@@ -262,10 +246,10 @@ def select_chain_rows(
         "s.portfolio_id, s.snapshot_date! day, s.equity_balance equity",
         "s.daily_pnl pnl, s.daily_capital_flow flow",
     )
-    template = ROWS + "AND {s.is_complete}" + (_EARLIER if earlier else "")
-    holes = {"selection": selection, "counts": complete(catalog, calendar)}
-    first, last = days
-    return select(catalog, "chains", ChainRows, read, template, first=first, last=last, **holes)
+    template = ROWS + "AND {s.is_complete}" + (EARLIER if earlier else "")
+    holes = {"selection": selection, "first": days[0], "last": days[1]}
+    latest = part(catalog, _LATEST_ONE, counts=complete(catalog, calendar))
+    return select(catalog, "chains", ChainRows, read, template, earlier=latest, **holes)
 
 
 def scale_of(catalog: Catalog, column: str) -> int:

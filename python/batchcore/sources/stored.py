@@ -19,10 +19,11 @@ from batchcore.pg.sql import Sql, compose, joined, table_name
 from batchcore.schema import HOST, RATES, SPLITS, Kind, Use
 from batchcore.sources.events_flows import EVENTS, FLOWS
 from batchcore.sources.host import HostTable, Selection, located, part, select, sorted_ids
+from batchcore.sources.portfolios import select_latest_of_all
 from batchcore.sources.prices import PRICES
 from batchcore.sources.profiles import SP500, WEIGHTS
-from batchcore.sources.query import Column, Query, first_day, result_columns
-from batchcore.sources.snapshots import SNAPSHOTS, scale_of
+from batchcore.sources.query import Column, Query, load, result_columns
+from batchcore.sources.snapshots import EARLIER, SNAPSHOTS, scale_of
 from batchcore.units import State
 from batchcore.values import normalised
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from batchcore.db.catalog import Catalog
     from batchcore.frames import Bools, Bytes, Ids, Int32, Int64
+    from batchcore.pg.session import Session
 
     Span = tuple[int | None, int | None]
 
@@ -229,22 +231,15 @@ def _ranges(**columns: Any) -> Ranges:  # noqa: ANN401
     return found.take(sorted_ids(found.id))
 
 
-_LATEST_DAY: Final = """
-SELECT max(latest.day) FROM {o} CROSS JOIN LATERAL (
-    SELECT {s.snapshot_date} AS day FROM {s}
-    WHERE {s.portfolio_id} = {o.id} AND {in_range} AND {complete}
-    ORDER BY {s.snapshot_date} DESC LIMIT 1) AS latest
-WHERE {alive}
-"""
-
-
-def select_latest_day(
-    source: StoredSource, selection: Selection, until: int | None
-) -> Query[int | None]:
+async def latest_day(
+    session: Session, source: StoredSource, selection: Selection, until: int | None = None
+) -> int | None:
     """Return the day of the latest complete snapshot of any of some portfolios up to a day."""
     holes = source.holes(selection, (None, until))
-    sql = part(source.catalog, _LATEST_DAY, **holes, alive=selection.alive(source.catalog))
-    return Query("latest_day", sql, result_columns("day date"), first_day)
+    counts = part(source.catalog, "{in_range} AND {complete}", **holes)
+    query = select_latest_of_all(source.catalog, source.calendar, selection, counts)
+    day = (await load(session, query)).day
+    return max(day.values[day.state == State.VALUE].tolist(), default=None)
 
 
 class StoredRows(Frame):
@@ -266,14 +261,6 @@ class StoredRows(Frame):
 
 _STORED: Final = "SELECT {columns} FROM {s} WHERE {selection:{s.portfolio_id}} AND {in_range}"
 
-_EARLIER: Final = """
-UNION ALL
-SELECT b.* FROM {o} CROSS JOIN LATERAL (
-    SELECT {columns} FROM {s}
-    WHERE {s.portfolio_id} = {o.id} AND {s.snapshot_date} < {start:date} AND {earlier}) AS b
-WHERE {selection:{o.id}}
-"""
-
 
 def select_stored(
     source: StoredSource,
@@ -290,7 +277,7 @@ def select_stored(
     ``ids``.
     """
     catalog, start = source.catalog, days[0]
-    holes = {**source.holes(selection, days), "start": start, "first": FIRST_DATE}
+    holes = {**source.holes(selection, days), "first": start, "first_date": FIRST_DATE}
     read: list[str | Column] = [
         "s.portfolio_id, s.snapshot_date! day",
         Column("complete", Kind.BOOL, "({complete}) IS TRUE"),
@@ -304,7 +291,7 @@ def select_stored(
             read.append(Column(name, Kind.NUMERIC, sql, scale))
     template, frame = _STORED, partial(_stored, source.calendar, ids)
     if start is not None and earlier:
-        template += _EARLIER
+        template += EARLIER
         holes["earlier"] = part(catalog, source.rules.earlier, **holes)
     return select(catalog, "stored", frame, read, template, **holes)
 
