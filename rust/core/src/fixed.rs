@@ -339,39 +339,6 @@ mod tests {
     }
 
     #[test]
-    fn every_width_rounds_alike() {
-        for n in -25i64..=25 {
-            let expected = half_away(i128::from(n), 10).and_then(|q| i64::try_from(q).ok());
-            assert_eq!(i64::of(n).rounded(10).narrow(), expected);
-            assert_eq!(i128::of(n).rounded(10).narrow(), expected);
-            assert_eq!(Wide::of(n).rounded(Wide::of(10)).narrow(), expected);
-        }
-        // by 1, as when the scale of a value is that of cents
-        assert_eq!(i64::of(7).rounded(1), 7);
-        assert_eq!(Wide::of(-7).rounded(Wide::of(1)).digits(), "-7");
-    }
-
-    #[test]
-    fn ties_go_to_even_where_that_is_asked_for() {
-        let numerators = [4, 5, 6, 14, 15, 16, 25, 35, -5, -15, -25, 0];
-        let expected = [0, 0, 1, 1, 2, 2, 2, 4, 0, -2, -2, 0];
-        assert_eq!(numerators.map(|n| i64::of(n).rounded_even(10)), expected);
-        for (n, expected) in numerators.into_iter().zip(expected) {
-            assert_eq!(i128::of(n).rounded_even(10).narrow(), Some(expected));
-            let wide = Wide::of(n).rounded_even(Wide::of(10));
-            assert_eq!(wide.narrow(), Some(expected));
-        }
-    }
-
-    #[test]
-    fn what_64_bits_do_not_hold_is_clamped_to_them() {
-        let beyond = i128::from(i64::MAX) + 1;
-        let clamped = [beyond, -beyond, -beyond - 1].map(Sum::clamped);
-        assert_eq!(clamped, [i64::MAX, i64::MIN, i64::MIN]);
-        assert_eq!(Wide::of(-7).clamped(), -7);
-    }
-
-    #[test]
     fn rescaling_is_exact_or_nothing() {
         for (mantissa, from, to, found) in [
             (15, 1, 3, Some(1500)),

@@ -1,22 +1,12 @@
 //! A guard that one thread at a time may enter.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 
 use pyo3::prelude::*;
 
 use crate::errors::ConcurrentUseError;
 use crate::guard::guard;
-
-/// Bits of a state that count how often its thread is inside; the others are the thread's number.
-const TIMES: u64 = (1 << 24) - 1;
-
-thread_local! {
-    /// Number of this thread, from 1, shifted to its bits.
-    static THREAD: u64 = {
-        static STARTED: AtomicU64 = AtomicU64::new(1);
-        STARTED.fetch_add(1, Ordering::Relaxed) * (TIMES + 1)
-    };
-}
 
 /// Refuses a thread while another one is inside: a context manager.
 ///
@@ -24,7 +14,8 @@ thread_local! {
 #[pyclass(frozen, module = "batchcore._core")]
 pub(crate) struct ThreadGuard {
     owner: String,
-    state: AtomicU64,
+    /// The thread that is inside, and how often.
+    inside: Mutex<Option<(ThreadId, u32)>>,
 }
 
 /// Leaves the guard when dropped.
@@ -44,28 +35,24 @@ impl ThreadGuard {
     }
 
     fn begin(&self) -> PyResult<()> {
-        let thread = THREAD.with(|thread| *thread);
-        let entered = |state: u64| {
-            (state == 0 || state & !TIMES == thread).then(|| (state | thread).saturating_add(1))
-        };
-        match self
-            .state
-            .fetch_update(Ordering::Acquire, Ordering::Relaxed, entered)
-        {
-            Ok(_) => Ok(()),
-            Err(_) => Err(self.refusal()),
+        let own = thread::current().id();
+        let mut inside = self.inside();
+        let (thread, times) = inside.unwrap_or((own, 0));
+        if thread != own {
+            return Err(self.refusal());
         }
+        *inside = Some((own, times.saturating_add(1)));
+        Ok(())
     }
 
     fn leave(&self) {
-        let left = |state: u64| {
-            let state = state.saturating_sub(1);
-            Some(if state & TIMES == 0 { 0 } else { state })
-        };
-        // never an error: there always is a state after
-        let _ = self
-            .state
-            .fetch_update(Ordering::Release, Ordering::Relaxed, left);
+        let mut inside = self.inside();
+        let left = |(thread, times): (ThreadId, u32)| (thread, times.saturating_sub(1));
+        *inside = inside.map(left).filter(|&(_, times)| times > 0);
+    }
+
+    fn inside(&self) -> MutexGuard<'_, Option<(ThreadId, u32)>> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[cold]
@@ -87,7 +74,7 @@ impl ThreadGuard {
         guard("ThreadGuard", || {
             Ok(Self {
                 owner,
-                state: AtomicU64::new(0),
+                inside: Mutex::default(),
             })
         })
     }

@@ -38,30 +38,10 @@ const POWERS_OF_TEN: [u64; 20] = {
 /// A value, or the state of a field that has none.
 pub type Cell<T> = Result<T, State>;
 
-/// Why bytes are not a NUMERIC.
+/// Bytes that are not a NUMERIC, by what they lack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum Malformed {
-    /// Fewer bytes than the four words before the digits.
-    #[error("expected at least 8 bytes of numeric, was {0}")]
-    Short(usize),
-    /// The count of digits is not that of the bytes that follow.
-    #[error("expected {announced} numeric digits of 2 bytes, was {bytes} bytes")]
-    Length {
-        /// Digits that the header announces.
-        announced: u16,
-        /// Bytes after the header.
-        bytes: usize,
-    },
-    /// A sign that no server sends.
-    #[error("expected a numeric sign, was {0:#06x}")]
-    Sign(u16),
-    /// More decimals than a NUMERIC can show.
-    #[error("expected a numeric display scale up to 16383, was {0}")]
-    Shown(u16),
-    /// A digit beyond base 10000.
-    #[error("expected a numeric digit up to 9999, was {0}")]
-    Digit(u16),
-}
+#[error("expected a numeric with {0}")]
+pub struct Malformed(&'static str);
 
 /// Returns a NUMERIC as a mantissa in units of `10^-scale`, exact for any count of digits and
 /// weight.
@@ -75,19 +55,16 @@ pub enum Malformed {
 /// [`Malformed`] for bytes that no server sends.
 pub fn try_from_numeric(bytes: &[u8], scale: u32) -> Result<Cell<i64>, Malformed> {
     let Some((header, digits)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
-        return Err(Malformed::Short(bytes.len()));
+        return Err(Malformed("8 bytes before its digits"));
     };
     let &[n0, n1, w0, w1, s0, s1, d0, d1] = header;
     let announced = u16::from_be_bytes([n0, n1]);
     if digits.len() != usize::from(announced) * 2 {
-        return Err(Malformed::Length {
-            announced,
-            bytes: digits.len(),
-        });
+        return Err(Malformed("as many digits as it announces"));
     }
     let shown = u16::from_be_bytes([d0, d1]);
     if shown > MAX_SHOWN {
-        return Err(Malformed::Shown(shown));
+        return Err(Malformed("at most 16383 decimals"));
     }
     let weight = i16::from_be_bytes([w0, w1]);
     let magnitude = magnitude(digits, i64::from(weight) * 4 + i64::from(scale))?;
@@ -95,7 +72,7 @@ pub fn try_from_numeric(bytes: &[u8], scale: u32) -> Result<Cell<i64>, Malformed
         POSITIVE => magnitude.and_then(|m| i64::try_from(m).ok()),
         NEGATIVE => magnitude.and_then(|m| 0_i64.checked_sub_unsigned(m)),
         NAN | POSITIVE_INFINITY | NEGATIVE_INFINITY => return Ok(Err(State::NonFinite)),
-        sign => return Err(Malformed::Sign(sign)),
+        _ => return Err(Malformed("a sign")),
     };
     Ok(mantissa.ok_or(State::NotRepresentable))
 }
@@ -107,7 +84,7 @@ fn magnitude(digits: &[u8], mut exponent: i64) -> Result<Option<u64>, Malformed>
     for &digit in digits.as_chunks::<2>().0 {
         let digit = u16::from_be_bytes(digit);
         if digit > 9999 {
-            return Err(Malformed::Digit(digit));
+            return Err(Malformed("digits up to 9999"));
         }
         let (factor, unit) = match exponent {
             0.. => (10_000, 1),
@@ -217,19 +194,15 @@ mod tests {
     #[test]
     fn bytes_that_no_server_sends_are_refused() {
         let longer = [wire(0, POSITIVE, 0, &[1]), vec![0]].concat();
-        let (announced, bytes) = (1, 3);
-        for (value, fault) in [
-            (vec![0; 7], Malformed::Short(7)),
-            (longer, Malformed::Length { announced, bytes }),
-            (wire(0, 0x8000, 0, &[]), Malformed::Sign(0x8000)),
-            (wire(0, POSITIVE, 16384, &[]), Malformed::Shown(16384)),
+        for (value, lacks) in [
+            (vec![0; 7], "8 bytes before its digits"),
+            (longer, "as many digits as it announces"),
+            (wire(0, 0x8000, 0, &[]), "a sign"),
+            (wire(0, POSITIVE, 16384, &[]), "at most 16383 decimals"),
             // found where the value is already known not to fit, too
-            (
-                wire(100, POSITIVE, 0, &[9999, 10000]),
-                Malformed::Digit(10000),
-            ),
+            (wire(100, POSITIVE, 0, &[9999, 10000]), "digits up to 9999"),
         ] {
-            assert_eq!(try_from_numeric(&value, 4), Err(fault));
+            assert_eq!(try_from_numeric(&value, 4), Err(Malformed(lacks)));
         }
     }
 

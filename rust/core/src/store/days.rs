@@ -151,9 +151,4 @@ mod tests {
         assert_eq!(DayIndex::of(&store).size_bytes(), 0);
         assert_alike(&store, &[i32::MIN, -1, 0, 5, i32::MAX]);
     }
-
-    #[test]
-    fn an_empty_store_has_nothing() {
-        assert_alike(&store(&[]), &[i32::MIN, 0, i32::MAX]);
-    }
 }

@@ -43,7 +43,7 @@ const VALUE_SCALE: u32 = 24;
 ///
 /// # Errors
 ///
-/// [`Error::Value`] for days that do not ascend, or closes whose changes have more than 38 digits;
+/// [`Error::Value`] for days that do not ascend;
 /// [`Error::Length`] or [`Error::Duplicate`] for frames that contradict themselves;
 /// [`Error::Cancelled`] once `cancel` is raised.
 pub fn contributions<'a>(
@@ -85,20 +85,12 @@ pub fn contributions<'a>(
         book,
     };
     let batches = batches(inputs.opening.portfolio_id.len());
-    let batches = batches.map(|portfolios| (portfolios, Ok(Vec::new())));
-    let done = in_batches(batches, threads, cancel, |at, rows, batch| {
-        if let Ok(found) = batch
-            && let Err(error) = query.append(at, rows, found)
-        {
-            *batch = Err(error);
-        }
+    let batches = batches.map(|portfolios| (portfolios, Vec::new()));
+    let done = in_batches(batches, threads, cancel, |at, rows, found| {
+        query.append(at, rows, found);
     })?;
-    let mut lots = Vec::new();
-    for batch in done {
-        lots.append(&mut batch?);
-    }
     Ok(Contributions {
-        lots,
+        lots: done.into_iter().flatten().collect(),
         price_scale: query.quotes.scale(),
         quantity_scale: inputs.book.positions.quantity.scale(),
         scale: query.valuer.scale(),
@@ -152,19 +144,14 @@ struct Own<'a> {
 }
 
 impl Query<'_> {
-    fn append(
-        &self,
-        at: usize,
-        rows: &mut Vec<usize>,
-        found: &mut Vec<Contribution>,
-    ) -> Result<()> {
+    fn append(&self, at: usize, rows: &mut Vec<usize>, found: &mut Vec<Contribution>) {
         let portfolio = i32::try_from(at).unwrap_or(i32::MAX);
         let from = self.days.portfolio.partition_point(|&p| p < portfolio);
         let to = self.days.portfolio.partition_point(|&p| p <= portfolio);
         let days = self.days.day.get(from..to).unwrap_or_default();
         let earns = self.days.earns.get(from..to).unwrap_or_default();
         let (Some(&first), Some(&last)) = (days.first(), days.last()) else {
-            return Ok(());
+            return;
         };
         let own = Own {
             days,
@@ -184,23 +171,19 @@ impl Query<'_> {
             } else {
                 self.reader.holding(row, positions, &mut faults)
             };
-            if let Some(holding) = holding
-                && let Some(added) = self.added(&holding, &own)?
-            {
-                found.push(Contribution { portfolio, ..added });
-            }
+            let added = holding.and_then(|holding| self.added(&holding, &own));
+            found.extend(added.map(|added| Contribution { portfolio, ..added }));
         }
-        Ok(())
     }
 
-    fn added(&self, holding: &Holding, own: &Own<'_>) -> Result<Option<Contribution>> {
+    fn added(&self, holding: &Holding, own: &Own<'_>) -> Option<Contribution> {
         let row = holding.position;
         let (realized, has_realized) = self.realized(row, own);
-        let (change, has_earned) = self.changes(holding, own)?;
+        let (change, has_earned) = self.changes(holding, own);
         let holds = holding.entry.is_some_and(|entry| entry <= own.last)
             && holding.exit.is_none_or(|exit| exit > own.last);
         if !(holds || has_realized || has_earned) {
-            return Ok(None);
+            return None;
         }
         let units: Wide = self.valuer.close_units(holding.size());
         let value = if holds {
@@ -213,7 +196,7 @@ impl Query<'_> {
         } else {
             (None, None)
         };
-        Ok(Some(Contribution {
+        Some(Contribution {
             portfolio: 0,
             position: i32::try_from(row).unwrap_or(i32::MAX),
             kind: match (holding.earns(), holding.is_stock, holding.class) {
@@ -226,12 +209,9 @@ impl Query<'_> {
             multiplier: holding.multiplier,
             before,
             after,
-            added: Some(Added::at_home(
-                Wide::of_signed(change).times(units),
-                realized,
-            )),
+            added: Some(Added::at_home(change.times(units), realized)),
             value,
-        }))
+        })
     }
 
     /// Returns the amount that the events of a position realized on the days, and whether there was
@@ -253,15 +233,15 @@ impl Query<'_> {
 
     /// Returns the amount that a unit of a position earned over the days, and whether any day had
     /// one (L8 to L12).
-    fn changes(&self, holding: &Holding, own: &Own<'_>) -> Result<(i128, bool)> {
+    fn changes(&self, holding: &Holding, own: &Own<'_>) -> (Wide, bool) {
         let (Some(entry), Some(quote), true) = (
             holding.entry,
             self.quotes.get(index(holding.symbol)),
             holding.earns() && holding.quantity != 0,
         ) else {
-            return Ok((0, false));
+            return (Wide::ZERO, false);
         };
-        let (mut sum, mut is_any) = (0i128, false);
+        let (mut sum, mut is_any) = (Wide::ZERO, false);
         for (&day, &earns) in own.days.iter().zip(own.earns) {
             if Day(day) < entry || !earns {
                 continue;
@@ -269,13 +249,9 @@ impl Query<'_> {
             let place = self.sessions.binary_search(&day).unwrap_or(usize::MAX);
             let change = quote.changes.get(place).copied().unwrap_or(0);
             is_any |= change != 0;
-            sum = sum.checked_add(change).ok_or(Error::Value {
-                column: "prices.close",
-                row: holding.position,
-                expected: "closes whose changes have at most 38 digits",
-            })?;
+            sum = sum.plus(Wide::of_signed(change));
         }
-        Ok((sum, is_any))
+        (sum, is_any)
     }
 
     /// Returns the value of an active position (L26 to L28); nothing without a price.
