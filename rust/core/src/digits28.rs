@@ -16,32 +16,16 @@ const HALF: u128 = power(14);
 const LEAST: u128 = power(27);
 const MOST: u128 = power(28);
 
-/// `2^143 / 10^14`, rounded up. For `n < 2^96` the product by it, divided by `2^143`, exceeds `n /
-/// 10^14` by less than `2^-47`, and the next whole number is `10^-14` away at least.
-const RECIPROCAL: u128 = 111_503_725_992_653_115_707_678_591_364;
-const RECIPROCAL_SHIFT: u32 = 143 - 128;
-
 /// Places by which a remainder of 63 bits can be shifted within 128.
 const STEP: u32 = 19;
 
 /// Places by which 28 digits can be shifted within 38.
 const ROOM: u32 = 10;
 
-/// Returns `(value / 10^14, value % 10^14)` of a value below `2^96`: a multiplication takes a
-/// fraction of the time of a division.
-fn halves(value: u128) -> (u128, u128) {
-    let (_, high) = value.carrying_mul(RECIPROCAL, 0);
-    let quotient = high.wrapping_shr(RECIPROCAL_SHIFT);
-    (quotient, value.wrapping_sub(quotient.wrapping_mul(HALF)))
-}
-
-/// Returns the first of the 28 digits of a value, and the others.
-fn first_digit(value: u128) -> (u128, u128) {
-    let (upper, _) = halves(value);
-    // a division of 64 bits by a constant, where one of 128 bits takes five times as long
-    let digit = u64::try_from(upper).unwrap_or_default() / 10_000_000_000_000;
-    let digit = u128::from(digit);
-    (digit, value.wrapping_sub(digit.wrapping_mul(LEAST)))
+/// Returns `(value / unit, value % unit)`.
+fn divided(value: u128, unit: u128) -> (u128, u128) {
+    let quotient = value.checked_div(unit).unwrap_or_default();
+    (quotient, value.wrapping_sub(quotient.wrapping_mul(unit)))
 }
 
 const fn power(exponent: u32) -> u128 {
@@ -165,8 +149,7 @@ impl Digits28 {
             (0, Rest::Less)
         } else {
             let unit = power_of_ten(beyond);
-            let whole = digits.checked_div(unit).unwrap_or_default();
-            let rest = digits.wrapping_sub(whole.wrapping_mul(unit));
+            let (whole, rest) = divided(digits, unit);
             (whole, Rest::of(rest, unit))
         };
         let (sum, rest) = match (is_negative, rest) {
@@ -208,7 +191,7 @@ impl Digits28 {
             let rest = Rest::of(low, MOST);
             return Self::rounded(is_negative, high, places.wrapping_sub(28), rest);
         }
-        let (next, low) = first_digit(low);
+        let (next, low) = divided(low, LEAST);
         let rest = Rest::of(low, LEAST);
         let digits = high.wrapping_mul(10).wrapping_add(next);
         Self::rounded(is_negative, digits, places.wrapping_sub(27), rest)
@@ -232,8 +215,8 @@ impl Digits28 {
         for step in [ROOM, ROOM, 8] {
             let shift = power_of_ten(step);
             let shifted = rest.wrapping_mul(shift);
-            let more = shifted.checked_div(other.digits)?;
-            rest = shifted.wrapping_sub(more.wrapping_mul(other.digits));
+            let (more, left) = divided(shifted, other.digits);
+            rest = left;
             digits = u128::wrapping_mul(digits, shift).wrapping_add(more);
         }
         let is_negative = self.is_negative != other.is_negative;
@@ -259,8 +242,7 @@ impl Digits28 {
                 0
             } else {
                 let unit = power_of_ten(beyond);
-                let whole = self.digits.checked_div(unit)?;
-                let rest = self.digits.wrapping_sub(whole.wrapping_mul(unit));
+                let (whole, rest) = divided(self.digits, unit);
                 whole.wrapping_add(up(whole, Rest::of(rest, unit)))
             }
         };
@@ -357,13 +339,13 @@ fn up(digits: u128, rest: Rest) -> u128 {
 
 /// Returns `(high, low)` of `a * b = high * 10^28 + low`, for two values of 28 digits at most.
 fn product(a: u128, b: u128) -> (u128, u128) {
-    let ((a1, a0), (b1, b0)) = (halves(a), halves(b));
-    let (carry, lowest) = halves(a0.wrapping_mul(b0));
+    let ((a1, a0), (b1, b0)) = (divided(a, HALF), divided(b, HALF));
+    let (carry, lowest) = divided(a0.wrapping_mul(b0), HALF);
     let middle = a1
         .wrapping_mul(b0)
         .wrapping_add(a0.wrapping_mul(b1))
         .wrapping_add(carry);
-    let (carry, middle) = halves(middle);
+    let (carry, middle) = divided(middle, HALF);
     let high = a1.wrapping_mul(b1).wrapping_add(carry);
     (high, middle.wrapping_mul(HALF).wrapping_add(lowest))
 }
@@ -376,30 +358,7 @@ fn product_size(a: Digits28, b: Digits28) -> (i32, u128, u128) {
     if high >= LEAST {
         return (magnitude, high, low);
     }
-    let (next, rest) = first_digit(low);
+    let (next, rest) = divided(low, LEAST);
     let high = high.wrapping_mul(10).wrapping_add(next);
     (magnitude.wrapping_sub(1), high, rest.wrapping_mul(10))
-}
-
-#[cfg(test)]
-mod properties {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn values_are_halved_as_by_division(value in 0..1u128 << 96, near in 0..1u128 << 49) {
-            prop_assert_eq!(halves(value), (value / HALF, value % HALF));
-            let whole = near.wrapping_mul(HALF);
-            prop_assert_eq!(halves(whole), (near, 0));
-            let below = whole.saturating_sub(1);
-            prop_assert_eq!(halves(below), (below / HALF, below % HALF));
-        }
-
-        #[test]
-        fn the_first_digit_is_that_of_a_division(value in 0..MOST) {
-            prop_assert_eq!(first_digit(value), (value / LEAST, value % LEAST));
-        }
-    }
 }
