@@ -125,21 +125,17 @@ impl Checks {
     ) -> PyResult<Self> {
         guard("Checks.of", || {
             let actions: HashMap<String, String> = actions.extract()?;
-            let action = |name: &str| match actions.get(name).map(String::as_str) {
-                Some("fail") => Ok(Action::Fail),
-                Some("report") => Ok(Action::Report),
-                Some("off") | None => Ok(Action::Off),
-                Some(other) => {
+            let action = |(name, text): (String, String)| match text.as_str() {
+                "fail" => Ok((name, Action::Fail)),
+                "report" => Ok((name, Action::Report)),
+                "off" => Ok((name, Action::Off)),
+                other => {
                     let message = format!("{name} is `{other}`, expected off, report or fail");
                     Err(InputError::new_err((message, "actions")))
                 }
             };
             let rules = Rules {
-                split_suspected: action("split_suspected")?,
-                price_jump: action("price_jump")?,
-                price_frozen: action("price_frozen")?,
-                price_ahead: action("price_ahead")?,
-                price_low: action("price_low")?,
+                actions: actions.into_iter().map(action).collect::<PyResult<_>>()?,
                 max_move,
                 frozen_sessions,
                 max_missing,

@@ -4,6 +4,8 @@
 use core::ops::Range;
 use std::borrow::Cow;
 
+use hashbrown::HashMap;
+
 use crate::error::{Error, Result};
 use crate::fixed::{half_away, short_text};
 use crate::ids::Day;
@@ -38,18 +40,10 @@ pub enum Action {
 }
 
 /// The action of each check, and the thresholds.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Rules {
-    /// For closes whose quotient looks like a split.
-    pub split_suspected: Action,
-    /// For other large changes.
-    pub price_jump: Action,
-    /// For closes that stay the same.
-    pub price_frozen: Action,
-    /// For closes dated after the last closed session.
-    pub price_ahead: Action,
-    /// For portfolios that lack fresh closes.
-    pub price_low: Action,
+    /// By the name of the finding; a check that is not here is off.
+    pub actions: HashMap<String, Action>,
     /// Largest change that is not a jump, in millionths of the older close.
     pub max_move: u64,
     /// Number of consecutive sessions with the same close that is too many.
@@ -60,17 +54,8 @@ pub struct Rules {
 
 impl Rules {
     fn action(&self, kind: IssueKind) -> Action {
-        if kind == IssueKind::SplitSuspected {
-            self.split_suspected
-        } else if kind == IssueKind::PriceJump {
-            self.price_jump
-        } else if kind == IssueKind::PriceFrozen {
-            self.price_frozen
-        } else if kind == IssueKind::PriceAhead {
-            self.price_ahead
-        } else {
-            self.price_low
-        }
+        let action = self.actions.get(kind.name());
+        action.copied().unwrap_or(Action::Off)
     }
 
     fn looks_for(&self, kind: IssueKind) -> bool {
@@ -438,7 +423,7 @@ impl<'a> Judge<'a> {
             let finding = findings.get(at).filter(|finding| finding.fails)?;
             Some((session, finding.kind.name(), Cause::Finding(at)))
         });
-        let fails_low = self.checks.rules.price_low == Action::Fail;
+        let fails_low = self.checks.rules.action(IssueKind::PriceLow) == Action::Fail;
         let failing = failing.chain(
             low.first()
                 .filter(|_| fails_low)
