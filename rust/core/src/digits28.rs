@@ -94,7 +94,6 @@ impl Digits28 {
     };
 
     /// Returns `numerator / divisor`.
-    #[must_use]
     pub fn quotient(numerator: i64, divisor: NonZero<u64>) -> Self {
         let size = numerator.unsigned_abs();
         let Some(length) = size.checked_ilog10() else {
@@ -120,7 +119,6 @@ impl Digits28 {
     }
 
     /// Returns `self + 1`.
-    #[must_use]
     pub fn plus_one(self) -> Self {
         let Self {
             is_negative,
@@ -164,13 +162,11 @@ impl Digits28 {
     }
 
     /// Returns `self - 1`.
-    #[must_use]
     pub fn minus_one(self) -> Self {
         self.negated().plus_one().negated()
     }
 
     /// Returns `-self`.
-    #[must_use]
     pub fn negated(self) -> Self {
         Self {
             is_negative: !self.is_negative && self.digits > 0,
@@ -179,7 +175,6 @@ impl Digits28 {
     }
 
     /// Returns `self * other`.
-    #[must_use]
     pub fn times(self, other: Self) -> Self {
         if self.digits == 0 || other.digits == 0 {
             return Self::ZERO;
@@ -198,7 +193,6 @@ impl Digits28 {
     }
 
     /// Returns `self / other`; nothing if `other` is 0.
-    #[must_use]
     pub fn over(self, other: Self) -> Option<Self> {
         if other.digits == 0 {
             return None;
@@ -226,7 +220,6 @@ impl Digits28 {
     }
 
     /// Returns the units of `10^-28` in the value, ties to even; nothing beyond 38 digits.
-    #[must_use]
     pub fn units(self) -> Option<i128> {
         let more = i64::from(SCALE).wrapping_sub(self.places.into());
         let size = if self.digits == 0 {
@@ -252,20 +245,17 @@ impl Digits28 {
     }
 
     /// Returns whether the value is above 0.
-    #[must_use]
     pub fn is_positive(self) -> bool {
         self.digits > 0 && !self.is_negative
     }
 
     /// Compares two values.
-    #[must_use]
     pub fn compare(self, other: Self) -> Ordering {
         let size = |value: Self| (value.places.wrapping_neg(), value.digits);
         self.compare_signed(other, || size(self).cmp(&size(other)))
     }
 
     /// Compares `self / of` with `other / of_other`, exactly, where what divides is above 0.
-    #[must_use]
     pub fn compare_ratios(self, of: Self, other: Self, of_other: Self) -> Ordering {
         self.compare_signed(other, || {
             product_size(self, of_other).cmp(&product_size(other, of))

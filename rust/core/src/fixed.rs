@@ -31,7 +31,6 @@ pub enum State {
 
 impl State {
     /// Returns the byte of a column of states.
-    #[must_use]
     pub fn byte(self) -> u8 {
         match self {
             Self::Value => 0,
@@ -42,7 +41,6 @@ impl State {
     }
 
     /// Returns the state of a byte, or nothing beyond 3.
-    #[must_use]
     pub fn from_byte(byte: u8) -> Option<Self> {
         use State::{NonFinite, NotRepresentable, Null, Value};
         let all = [Value, Null, NonFinite, NotRepresentable];
@@ -55,14 +53,12 @@ impl State {
 pub type Wide = bnum::types::I512;
 
 /// Returns `10^exponent`, or nothing beyond 10^38.
-#[must_use]
 pub fn power_of_ten(exponent: u32) -> Option<u128> {
     10u128.checked_pow(exponent)
 }
 
 /// Returns the mantissa of the same value at scale `to`, or nothing if decimals would be lost or it
 /// does not fit 64 bits.
-#[must_use]
 pub fn rescaled(mantissa: i64, from: u32, to: u32) -> Option<i64> {
     if let Some(more) = to.checked_sub(from) {
         return mantissa.checked_mul(10i64.checked_pow(more)?);
@@ -74,7 +70,6 @@ pub fn rescaled(mantissa: i64, from: u32, to: u32) -> Option<i64> {
 
 /// Returns `numerator / divisor` rounded half away from zero; nothing if the divisor is not above
 /// 0. Source: semantics.md, `r2` and `r6`.
-#[must_use]
 pub fn half_away(numerator: i128, divisor: i128) -> Option<i128> {
     if divisor <= 0 {
         return None;
@@ -106,24 +101,18 @@ pub trait Sum: Copy + Default + PartialOrd {
     /// Returns an integer of 128 bits.
     fn of_signed(value: i128) -> Self;
     /// Returns a factor to a common scale.
-    #[must_use]
     fn of_factor(value: u128) -> Self {
         Self::of_signed(i128::try_from(value).unwrap_or(i128::MAX))
     }
     /// Returns `self + other`.
-    #[must_use]
     fn plus(self, other: Self) -> Self;
     /// Returns `self - other`.
-    #[must_use]
     fn minus(self, other: Self) -> Self;
     /// Returns `self * other`.
-    #[must_use]
     fn times(self, other: Self) -> Self;
     /// Returns `self / divisor` rounded half away from zero, for a divisor above 0.
-    #[must_use]
     fn rounded(self, divisor: Self) -> Self;
     /// Returns `self / divisor` rounded to nearest, ties to even, for a divisor above 0.
-    #[must_use]
     fn rounded_even(self, divisor: Self) -> Self;
     /// Returns the value if it fits 64 bits.
     fn narrow(self) -> Option<i64>;
@@ -253,7 +242,6 @@ pub enum Width {
 impl Width {
     /// Returns the width for terms whose absolute values add up to at most `bound`, a saturated
     /// sum. Three bits are left for differences of sums and for the doubling in [`Sum::rounded`].
-    #[must_use]
     pub fn of(bound: u128) -> Self {
         if bound < 1 << 60 {
             Self::Narrow
@@ -297,7 +285,6 @@ pub fn text_in(buffer: &mut [u8; TEXT_BYTES], mantissa: i64, scale: u32) -> &str
 }
 
 /// Returns `mantissa` of `scale` as decimal text without trailing zeros.
-#[must_use]
 pub fn short_text(mantissa: i64, scale: u32) -> String {
     let mut buffer = [0; TEXT_BYTES];
     let text = text_in(&mut buffer, mantissa, scale);
@@ -307,7 +294,6 @@ pub fn short_text(mantissa: i64, scale: u32) -> String {
 }
 
 /// Returns `mantissa` as decimal text with `scale` digits after the point.
-#[must_use]
 pub fn decimal_text(mantissa: &str, scale: usize) -> String {
     let (sign, digits) = match mantissa.strip_prefix('-') {
         Some(digits) => ("-", digits),

@@ -18,14 +18,12 @@ pub struct Floats {
 
 impl Floats {
     /// Returns the converter of mantissas of a scale.
-    #[must_use]
     pub fn of_scale(scale: u32) -> Self {
         let unit = (scale <= MAX_EXACT_POWER).then(|| parsed("1", &format!("{scale}")));
         Self { scale, unit }
     }
 
     /// Returns the float nearest to `mantissa * 10^-scale`, of any size; ties to even.
-    #[must_use]
     pub fn nearest<T: Sum>(self, mantissa: T) -> f64 {
         let narrow = mantissa.narrow().zip(self.unit);
         match narrow.filter(|&(mantissa, _)| mantissa.unsigned_abs() <= MAX_EXACT) {
@@ -36,7 +34,6 @@ impl Floats {
     }
 
     /// As [`Floats::nearest`], times a factor.
-    #[must_use]
     #[expect(
         clippy::float_arithmetic,
         reason = "a product of floats, for analytics"
@@ -48,7 +45,6 @@ impl Floats {
 
 /// Returns the quotient of two integers above 0, each rounded to nearest before and the quotient
 /// after.
-#[must_use]
 #[expect(clippy::float_arithmetic, reason = "a factor of floats, for analytics")]
 pub fn ratio(numerator: u128, divisor: u128) -> f64 {
     parsed(&numerator.to_string(), "0") / parsed(&divisor.to_string(), "0")

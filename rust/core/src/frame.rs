@@ -196,13 +196,11 @@ impl<'a, T: Copy, Shared> Cells<'a, T, Shared> {
     }
 
     /// Returns the number of rows.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.values.len()
     }
 
     /// Returns whether there are no rows.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()
     }
@@ -241,7 +239,6 @@ impl<'a> Decimals<'a> {
     }
 
     /// Returns the number of decimals of the mantissas.
-    #[must_use]
     pub fn scale(&self) -> u32 {
         self.shared
     }
@@ -304,7 +301,6 @@ impl<'a> Texts<'a> {
 
     /// Returns the code of a row for display, even of a text that is not representable; nothing for
     /// NULL.
-    #[must_use]
     pub fn shown(&self, row: usize) -> Option<u32> {
         match self.get(row) {
             Ok(code) => Some(code),
@@ -314,13 +310,11 @@ impl<'a> Texts<'a> {
     }
 
     /// Returns the bytes of a row's text, if it has one.
-    #[must_use]
     pub fn bytes(&self, row: usize) -> Option<&'a [u8]> {
         self.shared.bytes(self.get(row).ok()?)
     }
 
     /// Returns the table of values.
-    #[must_use]
     pub fn table(&self) -> &'a Table {
         self.shared
     }
@@ -338,7 +332,6 @@ pub fn uuids<'a>(column: &'static str, flat: &'a [u8]) -> Result<&'a [Uuid]> {
 }
 
 /// Returns the index of a 32-bit code; beyond every slice where `usize` cannot hold it.
-#[must_use]
 pub fn index(code: u32) -> usize {
     usize::try_from(code).unwrap_or(usize::MAX)
 }

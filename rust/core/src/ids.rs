@@ -11,7 +11,6 @@ impl Day {
     pub const POSTGRES_EPOCH: i32 = 10957;
 
     /// Returns the whole days from `earlier` to `self`; negative if `earlier` is later.
-    #[must_use]
     pub fn since(self, earlier: Self) -> i64 {
         i64::from(self.0) - i64::from(earlier.0)
     }
@@ -48,7 +47,6 @@ pub struct PortfolioId(pub u32);
 
 impl PortfolioId {
     /// Returns the id of the portfolio in a row of the frame.
-    #[must_use]
     pub fn of_row(row: usize) -> Self {
         Self(u32::try_from(row).unwrap_or(u32::MAX))
     }

@@ -93,7 +93,6 @@ pub fn compounded(
 }
 
 /// Returns `pnl / basis`; nothing if the basis is not above 0 (W1).
-#[must_use]
 pub fn session_return(pnl: i64, basis: i64) -> Option<Digits28> {
     let basis = u64::try_from(basis).ok().and_then(NonZero::new)?;
     Some(Digits28::quotient(pnl, basis))
@@ -188,7 +187,6 @@ fn beyond(
 
 /// Returns the units of `10^-28` in a value, with its state: more than 38 digits are not
 /// representable.
-#[must_use]
 pub fn units(value: Digits28) -> (i128, State) {
     value
         .units()

@@ -22,7 +22,6 @@ pub struct Significant {
 }
 
 /// Returns `10^exponent`, or nothing beyond 10^150.
-#[must_use]
 pub fn wide_power(exponent: u32) -> Option<Wide> {
     let wide = (exponent <= MOST_PLACES).then(|| Wide::of(10));
     wide?.checked_pow(exponent)
@@ -41,7 +40,6 @@ impl Significant {
 
     /// Returns `numerator / divisor` to 28 significant digits, ties to even; nothing if the divisor
     /// is 0 or a number of more than 120 digits.
-    #[must_use]
     pub fn quotient(numerator: Wide, divisor: Wide) -> Option<Self> {
         if numerator == Wide::ZERO {
             return (divisor != Wide::ZERO).then_some(Self::ZERO);
@@ -82,7 +80,6 @@ impl Significant {
 
     /// Returns the shortest decimal that reads back as `value`, the nearest of several, ties to
     /// even, as Python writes it; nothing if it is not finite.
-    #[must_use]
     pub fn shortest(value: f64) -> Option<Self> {
         if !value.is_finite() {
             return None;
@@ -112,7 +109,6 @@ impl Significant {
 
     /// Returns the units of `10^-scale` in the value, half away from zero; nothing if they are too
     /// many for any column.
-    #[must_use]
     pub fn half_away(self, scale: u32) -> Option<Wide> {
         let digits = Wide::try_from(self.digits).ok()?;
         let places = self.exponent.checked_add(i32::try_from(scale).ok()?)?;
@@ -125,7 +121,6 @@ impl Significant {
     }
 
     /// Returns the nearest float, ties to even.
-    #[must_use]
     pub fn nearest(self) -> f64 {
         let Self { digits, exponent } = self;
         format!("{digits}e{exponent}").parse().unwrap_or(f64::NAN)

@@ -66,19 +66,16 @@ impl Table {
     }
 
     /// Returns the number of values.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.offsets.len().saturating_sub(1)
     }
 
     /// Returns whether there is no value.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Returns the bytes of value `code`, or nothing beyond the end.
-    #[must_use]
     pub fn bytes(&self, code: u32) -> Option<&[u8]> {
         let at = usize::try_from(code).ok()?;
         let from = usize::try_from(*self.offsets.get(at)?).ok()?;
@@ -87,7 +84,6 @@ impl Table {
     }
 
     /// Returns value `code` as text, or nothing beyond the end.
-    #[must_use]
     pub fn text(&self, code: u32) -> Option<&str> {
         core::str::from_utf8(self.bytes(code)?).ok()
     }
@@ -98,13 +94,11 @@ impl Table {
     }
 
     /// Returns the bytes that the table takes.
-    #[must_use]
     pub fn size_bytes(&self) -> usize {
         size_of_val(self.offsets.as_slice()).saturating_add(self.bytes.len())
     }
 
     /// Returns the offsets and the bytes.
-    #[must_use]
     pub fn into_parts(self) -> (Vec<i64>, Vec<u8>) {
         (self.offsets, self.bytes)
     }
@@ -119,7 +113,6 @@ pub struct Index {
 
 impl Index {
     /// Returns the index of `table`; a value that is in it twice has its first code.
-    #[must_use]
     pub fn of(table: &Table) -> Self {
         let mut index = Self {
             codes: HashTable::with_capacity(table.len()),
@@ -134,7 +127,6 @@ impl Index {
     }
 
     /// Returns the code of `value` in the table of the index.
-    #[must_use]
     pub fn find(&self, table: &Table, value: &[u8]) -> Option<u32> {
         self.codes
             .find(self.hasher.hash_one(value), |&code| {
@@ -144,7 +136,6 @@ impl Index {
     }
 
     /// Returns the bytes that the index takes.
-    #[must_use]
     pub fn size_bytes(&self) -> usize {
         self.codes.allocation_size()
     }
@@ -188,26 +179,22 @@ impl Intern {
     }
 
     /// Returns the code of `value` if it was seen.
-    #[must_use]
     pub fn find(&self, value: &[u8]) -> Option<u32> {
         self.index.find(&self.table, value)
     }
 
     /// Returns the table so far.
-    #[must_use]
     pub fn table(&self) -> &Table {
         &self.table
     }
 
     /// Returns the table.
-    #[must_use]
     pub fn into_table(self) -> Table {
         self.table
     }
 }
 
 /// Returns `text` without ASCII blanks at its ends.
-#[must_use]
 pub fn trimmed(text: &[u8]) -> &[u8] {
     let from = text.iter().position(|&b| b != b' ').unwrap_or(text.len());
     let to = text
@@ -219,13 +206,11 @@ pub fn trimmed(text: &[u8]) -> &[u8] {
 
 /// Returns `symbol` [`trimmed`] and with ASCII letters in upper case; inner blanks stay. Source:
 /// semantics.md, S2.
-#[must_use]
 pub fn normalised(symbol: &[u8]) -> Vec<u8> {
     trimmed(symbol).to_ascii_uppercase()
 }
 
 /// Returns whether [`normalised`] leaves `symbol` as it is.
-#[must_use]
 pub fn is_normalised(symbol: &[u8]) -> bool {
     let blank = |end: Option<&u8>| end == Some(&b' ');
     !blank(symbol.first()) && !blank(symbol.last()) && !symbol.iter().any(u8::is_ascii_lowercase)

@@ -74,7 +74,6 @@ pub fn decoded<'a>(kinds: &[Kind], pieces: impl IntoIterator<Item = &'a [u8]>) -
 }
 
 /// Returns a column as it is written, and the kind that it is read as then.
-#[must_use]
 pub fn written(column: &Column) -> (Field<'_>, Kind) {
     let table = &column.table;
     let (cells, kind) = match (&column.values, column.kind) {
@@ -148,7 +147,6 @@ pub fn numeric(input: &[u8]) {
 }
 
 /// Returns the bytes of a NUMERIC that is written, without its length.
-#[must_use]
 pub fn numeric_bytes(mantissa: i64, scale: u32) -> Vec<u8> {
     let values = &[mantissa];
     let fields = [Field {

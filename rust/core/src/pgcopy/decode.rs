@@ -47,7 +47,6 @@ enum At {
 
 impl Decoder {
     /// Returns a decoder for rows of these columns.
-    #[must_use]
     pub fn new(specs: Vec<ColumnSpec>) -> Self {
         let columns = specs
             .into_iter()
@@ -63,7 +62,6 @@ impl Decoder {
     }
 
     /// Returns the number of complete rows.
-    #[must_use]
     pub fn rows(&self) -> u64 {
         self.rows
     }

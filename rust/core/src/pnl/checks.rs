@@ -152,7 +152,6 @@ impl Checks {
     }
 
     /// Returns the findings, sorted by symbol, session and kind.
-    #[must_use]
     pub fn findings(&self) -> &[Finding] {
         &self.findings
     }

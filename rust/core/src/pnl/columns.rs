@@ -22,7 +22,6 @@ macro_rules! result_columns {
 
         impl Columns {
             /// Returns columns of `rows` zeros.
-            #[must_use]
             pub fn zeroed(rows: usize) -> Self {
                 $(let $block = vec![<$type>::default(); rows.saturating_mul($names.len())];)*
                 Self { rows, $($block,)* }
@@ -49,7 +48,6 @@ macro_rules! result_columns {
         impl<'a> ColumnSlices<'a> {
             /// Returns blocks of `rows` values for each column, one column after the other, as
             /// columns. Columns that a block lacks are empty.
-            #[must_use]
             pub fn of(rows: usize, $($block: &'a mut [$type],)*) -> Self {
                 let length = rows.max(1);
                 $(let mut $block = $block.chunks_exact_mut(length);)*
@@ -57,7 +55,6 @@ macro_rules! result_columns {
             }
 
             /// Returns the first `rows` rows, and the rest.
-            #[must_use]
             pub fn split_at(self, rows: usize) -> (Self, Self) {
                 let at = rows.min(self.len());
                 $($(let $name = self.$name.split_at_mut(at);)*)*
@@ -65,7 +62,6 @@ macro_rules! result_columns {
             }
 
             /// Returns `rows` rows from row `from`; nothing where there are fewer.
-            #[must_use]
             pub fn rows(&mut self, from: usize, rows: usize) -> ColumnSlices<'_> {
                 let range = from..from.saturating_add(rows);
                 ColumnSlices {
@@ -92,7 +88,6 @@ macro_rules! result_columns {
             }
 
             /// Returns one row; nothing beyond the last.
-            #[must_use]
             pub fn row(&self, at: usize) -> Option<Row> {
                 Some(Row { $($($name: *self.$name.get(at)?,)*)* })
             }
@@ -140,13 +135,11 @@ result_columns! {
 
 impl ColumnSlices<'_> {
     /// Returns the number of rows.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.portfolio.len()
     }
 
     /// Returns whether there are no rows.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.portfolio.is_empty()
     }

@@ -69,7 +69,6 @@ pub struct Added {
 
 impl Added {
     /// Returns the amounts of a lot in the portfolio's currency.
-    #[must_use]
     pub fn at_home(unrealized_change: Wide, realized: Wide) -> Self {
         Self {
             unrealized_change,
@@ -79,7 +78,6 @@ impl Added {
     }
 
     /// Returns the effect of the currency (C8).
-    #[must_use]
     pub fn currency_effect(&self) -> Wide {
         let whole = self.unrealized_change.plus(self.realized);
         whole.minus(self.price_effect)

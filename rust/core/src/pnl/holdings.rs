@@ -33,13 +33,11 @@ pub struct Holdings {
 
 impl Holdings {
     /// Returns the number of lots.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.portfolio.len()
     }
 
     /// Returns whether there are no lots.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.portfolio.is_empty()
     }

@@ -204,7 +204,6 @@ frame! {
 
 impl Opening<'_> {
     /// Returns the range of `sessions`, ascending, that the portfolio in row `at` runs over.
-    #[must_use]
     pub fn span(&self, at: usize, sessions: &[i32]) -> Range<usize> {
         let first_day = self.first_day.get(at).copied().unwrap_or(i32::MAX);
         let last_day = self.last_day.get(at).copied().unwrap_or(i32::MIN);

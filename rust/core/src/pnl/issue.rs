@@ -14,7 +14,6 @@ macro_rules! issues {
 
         impl IssueKind {
             /// Returns the name.
-            #[must_use]
             pub fn name(self) -> &'static str {
                 match self {
                     $(Self::$kind => $name,)*
@@ -81,7 +80,6 @@ issues! {
 
 impl IssueKind {
     /// Returns the issue of a value that is missing, not finite or not representable.
-    #[must_use]
     pub fn of_state(state: State) -> Self {
         match state {
             State::Value | State::Null => Self::MissingValue,
@@ -108,7 +106,6 @@ pub struct Issue {
 
 impl Issue {
     /// Returns an issue of a portfolio without symbol and day.
-    #[must_use]
     pub fn of(kind: IssueKind, portfolio: PortfolioId, detail: impl Into<String>) -> Self {
         Self {
             kind,
@@ -120,7 +117,6 @@ impl Issue {
     }
 
     /// Returns the issue with a day.
-    #[must_use]
     pub fn on(self, day: Day) -> Self {
         Self {
             day: Some(day),
@@ -129,13 +125,11 @@ impl Issue {
     }
 
     /// Returns the issue with a symbol, if there is one.
-    #[must_use]
     pub fn of_symbol(self, symbol: Option<String>) -> Self {
         Self { symbol, ..self }
     }
 
     /// Returns the key by which issues are sorted, so that the order of rows does not matter.
-    #[must_use]
     pub fn key(&self) -> impl Ord + '_ {
         (
             self.portfolio,

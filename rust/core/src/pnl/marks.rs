@@ -65,7 +65,6 @@ impl SymbolMarks {
     /// Returns the latest valid close on or before `day`, with its day.
     ///
     /// That is mostly one of the last: a nightly run needs the last but one for every lot.
-    #[must_use]
     pub fn as_of(&self, day: Day) -> Option<Close> {
         let before = |&&(_, of): &&Close| of <= day;
         let latest = self.closes.iter().rev().take(LATEST).find(before);
@@ -78,26 +77,22 @@ impl SymbolMarks {
 
     /// Returns the mark of each session with the day of the close: 0 on the first of all days
     /// before the first close.
-    #[must_use]
     pub fn marks(&self) -> &[Close] {
         &self.marks
     }
 
     /// Returns whether no mark before session index `to` is older than its session.
-    #[must_use]
     pub fn is_fresh_before(&self, to: usize) -> bool {
         to <= self.aged_from
     }
 
     /// Returns the first session index of `from..` whose mark is a close of `day` or later.
-    #[must_use]
     pub fn first_priced_since(&self, day: Day, from: usize) -> usize {
         let marks = self.marks.get(from..).unwrap_or_default();
         from.saturating_add(marks.partition_point(|&(_, found)| found < day))
     }
 
     /// Returns the invalid closes of sessions in `from..to`, in order.
-    #[must_use]
     pub fn refused(&self, from: usize, to: usize) -> &[RefusedClose] {
         let first = self.refused.partition_point(|row| row.session < from);
         let rest = self.refused.get(first..).unwrap_or_default();
@@ -106,13 +101,11 @@ impl SymbolMarks {
     }
 
     /// Returns the index of the symbol among those of the marks.
-    #[must_use]
     pub fn number(&self) -> usize {
         self.number
     }
 
     /// Returns the largest close.
-    #[must_use]
     pub fn most(&self) -> i64 {
         self.most
     }
@@ -206,7 +199,6 @@ impl Marks {
     }
 
     /// Returns the marks with splits that restate quantities (C4).
-    #[must_use]
     pub fn with_splits(self, splits: Splits) -> Self {
         Self {
             splits: Some(splits),
@@ -215,13 +207,11 @@ impl Marks {
     }
 
     /// Returns the splits that restate quantities, if there are any.
-    #[must_use]
     pub fn splits(&self) -> Option<&Splits> {
         self.splits.as_ref()
     }
 
     /// Returns the marks of a symbol as stored on a position; nothing if it has no close.
-    #[must_use]
     pub fn find(&self, symbol: &[u8]) -> Option<&SymbolMarks> {
         let id = if is_normalised(symbol) {
             self.names.find(symbol)?
@@ -255,7 +245,6 @@ impl Marks {
     /// day.
     ///
     /// Closes on both sides of an ex-date are of the same shares: those of the first day (C5).
-    #[must_use]
     pub fn fresh_closes(&self, symbols: &Texts<'_>, days: &[i32]) -> Vec<f64> {
         let floats = Floats::of_scale(self.scale);
         let columns = symbols.len();
@@ -291,37 +280,31 @@ impl Marks {
     }
 
     /// Returns how many symbols there are.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.symbols.len()
     }
 
     /// Returns whether there is none.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.symbols.is_empty()
     }
 
     /// Returns the sessions, ascending.
-    #[must_use]
     pub fn sessions(&self) -> &[i32] {
         &self.sessions
     }
 
     /// Returns the decimals of the closes.
-    #[must_use]
     pub fn scale(&self) -> u32 {
         self.scale
     }
 
     /// Returns how many days old a close may be without being stale.
-    #[must_use]
     pub fn lookback_days(&self) -> u32 {
         self.lookback_days
     }
 
     /// Returns the issues of the prices.
-    #[must_use]
     pub fn issues(&self) -> &[Issue] {
         &self.issues
     }
@@ -329,7 +312,6 @@ impl Marks {
     /// Returns for each session how many of `symbols` have a valid close on it, how many on it or
     /// in the `lookback_days` days before, and how many on it or ever before: the coverage of S12
     /// is the quotient of the first two, 0 where only the third is above 0.
-    #[must_use]
     pub fn coverage(&self, symbols: &Table) -> [Vec<u32>; 3] {
         let mut asked: HashMap<u32, ()> = HashMap::new();
         for symbol in symbols.iter() {

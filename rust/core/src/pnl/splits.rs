@@ -144,7 +144,6 @@ impl Splits {
 
     /// Returns the product of the splits of a symbol between the closes of two days, as new and old
     /// shares; nothing if nothing has to be restated, or if it needs more than 128 bits.
-    #[must_use]
     pub fn between_closes(&self, symbol: &[u8], after: Day, until: Day) -> Option<(i128, i128)> {
         let splits = self.find(symbol)?;
         let basis = |day| splits.products.get(splits.of_close(day)).copied();

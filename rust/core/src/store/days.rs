@@ -29,7 +29,6 @@ pub struct DayIndex {
 
 impl DayIndex {
     /// Returns the index of `store`.
-    #[must_use]
     pub fn of(store: &PriceStore) -> Self {
         Self::table(store).unwrap_or_default()
     }
@@ -70,7 +69,6 @@ impl DayIndex {
     }
 
     /// Returns the close of a symbol on `day` itself, in the store of the index.
-    #[must_use]
     pub fn on(&self, store: &PriceStore, symbol: SymbolId, day: Day) -> Option<i64> {
         if self.width == 0 {
             return store.on(symbol, day);
@@ -91,7 +89,6 @@ impl DayIndex {
     }
 
     /// Returns the bytes that the index takes.
-    #[must_use]
     pub fn size_bytes(&self) -> usize {
         size_of_val(self.blocks.as_slice())
     }

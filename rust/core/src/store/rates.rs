@@ -40,7 +40,6 @@ impl Currency {
     /// Returns the currency that a text names; nothing for blanks.
     ///
     /// `GBp` and `ZAc` are subunits in this spelling only, GBX and ILA in upper and lower case.
-    #[must_use]
     pub fn of(text: &[u8]) -> Option<Self> {
         let name = normalised(text);
         let unit: Option<&[u8]> = match (trimmed(text), &*name) {
@@ -79,7 +78,6 @@ impl Rate {
     }
 
     /// Returns the mantissa in the scale of [`Rates::scale`].
-    #[must_use]
     pub fn at_scale<T: Sum>(self) -> T {
         T::of_signed(self.mantissa).times(T::of_factor(self.factor))
     }
@@ -107,33 +105,28 @@ pub struct Pair {
 
 impl Pair {
     /// Returns the rate that applies on a day, if there is one.
-    #[must_use]
     pub fn at(&self, day: Day) -> Option<Rate> {
         let found = self.days.partition_point(|&from| from <= day.0);
         *self.rates.get(found.checked_sub(1)?)?
     }
 
     /// Returns the rate of each session.
-    #[must_use]
     pub fn row(&self) -> &[Option<Rate>] {
         &self.row
     }
 
     /// Returns the first session index of `from..to` without a rate.
-    #[must_use]
     pub fn first_gap(&self, from: usize, to: usize) -> Option<usize> {
         let first = self.gaps.partition_point(|&gap| gap < from);
         self.gaps.get(first).copied().filter(|&gap| gap < to)
     }
 
     /// Returns the units, as `EUR/USD`.
-    #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// Returns an upper bound of the rates, in the scale of [`Rates::scale`], saturated.
-    #[must_use]
     pub fn most(&self) -> u128 {
         self.most
     }
@@ -230,25 +223,21 @@ impl Rates {
     }
 
     /// Returns the sessions of the rates.
-    #[must_use]
     pub fn sessions(&self) -> &[i32] {
         &self.sessions
     }
 
     /// Returns the decimals of all rates.
-    #[must_use]
     pub fn scale(&self) -> u32 {
         self.scale
     }
 
     /// Returns the rows that are treated as absent, by pair.
-    #[must_use]
     pub fn bad(&self) -> &[BadRates] {
         &self.bad
     }
 
     /// Returns the first session on which a pair has no rate, and the number of such sessions.
-    #[must_use]
     pub fn gaps(&self, pair: &Pair) -> Option<(Day, usize)> {
         let first = self.sessions.get(*pair.gaps.first()?)?;
         Some((Day(*first), pair.gaps.len()))

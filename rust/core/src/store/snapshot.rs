@@ -114,7 +114,6 @@ impl SnapshotStore {
     }
 
     /// Returns the latest complete snapshot of a portfolio before `day`.
-    #[must_use]
     pub fn before(&self, portfolio: &Uuid, day: Day) -> Option<&Snapshot> {
         let rows = self.of(portfolio);
         let earlier = rows.get(..rows.partition_point(|row| row.day < day))?;
@@ -122,7 +121,6 @@ impl SnapshotStore {
     }
 
     /// Returns the snapshots of a portfolio, complete or not, ascending by day.
-    #[must_use]
     pub fn of(&self, portfolio: &Uuid) -> &[Snapshot] {
         let range = self.ranges.get(portfolio);
         range

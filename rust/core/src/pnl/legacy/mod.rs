@@ -110,7 +110,6 @@ impl<'a> Legacy<'a> {
     }
 
     /// Returns the names of the sectors that rows refer to, ascending.
-    #[must_use]
     pub fn sectors(&self) -> Table {
         let current = self.current.as_ref();
         current.map_or_else(Table::default, |current| current.names().clone())
