@@ -8,9 +8,6 @@ use crate::frame::{Days, Decimals, Texts, frame, index};
 use crate::ids::{Day, SymbolId};
 use crate::text::{Index, Table};
 
-/// Rows between two checks of a cancel flag.
-const STRIDE: usize = 1 << 16;
-
 /// Every close that is finite and representable, 0 and negative ones too: the policy decides which
 /// of them are prices.
 #[derive(Debug, Clone)]
@@ -48,66 +45,42 @@ impl PriceStore {
     pub fn from_columns(columns: &PriceColumns<'_>, cancel: &AtomicBool) -> Result<Self> {
         columns.check()?;
         let PriceColumns { symbol, day, close } = columns;
-        let rows = symbol.len();
+        let rows = 0..symbol.len();
         let dated = |row: usize| Some((symbol.get(row).ok()?, day.get(row).ok()?));
         let valued = |row: usize| {
             let (code, day) = dated(row)?;
             Some((code, day, close.get(row).ok()?))
         };
-        let strides = || {
-            let starts = (0..rows).step_by(STRIDE);
-            starts.map(|from| from..from.saturating_add(STRIDE).min(rows))
-        };
-        let mut ends = vec![0usize; symbol.table().len()];
-        let mut unreadable = Vec::new();
-        for stride in strides() {
-            not_raised(cancel)?;
-            for row in stride {
-                if let Some((code, _, _)) = valued(row) {
-                    if let Some(count) = ends.get_mut(index(code)) {
-                        *count = count.saturating_add(1);
-                    }
-                } else if close.get(row) == Err(State::NotRepresentable) {
-                    unreadable.extend(dated(row).map(|(code, day)| (code, day.0)));
-                }
-            }
-        }
+        let unreadable = rows
+            .clone()
+            .filter(|&row| close.get(row) == Err(State::NotRepresentable));
+        let mut unreadable: Vec<_> = unreadable
+            .filter_map(dated)
+            .map(|(code, day)| (code, day.0))
+            .collect();
         unreadable.sort_unstable();
         unreadable.dedup();
-        let mut starts = Vec::with_capacity(ends.len().saturating_add(1));
-        starts.push(0usize);
-        let mut total = 0usize;
-        for end in &mut ends {
-            let count = core::mem::replace(end, total);
-            total = total.saturating_add(count);
-            starts.push(total);
-        }
-        let mut pairs = vec![(0i32, 0i64); total];
-        for stride in strides() {
-            not_raised(cancel)?;
-            for (code, day, close) in stride.filter_map(valued) {
-                if let Some(end) = ends.get_mut(index(code)) {
-                    if let Some(pair) = pairs.get_mut(*end) {
-                        *pair = (day.0, close);
-                    }
-                    *end = end.saturating_add(1);
-                }
+        not_raised(cancel)?;
+        let mut groups = vec![Vec::new(); symbol.table().len()];
+        for (code, day, close) in rows.clone().filter_map(valued) {
+            if let Some(group) = groups.get_mut(index(code)) {
+                group.push((day.0, close));
             }
         }
-        for range in starts.windows(2) {
-            not_raised(cancel)?;
-            let &[from, to] = range else { continue };
-            let Some(group) = pairs.get_mut(from..to) else {
-                continue;
-            };
-            if !group.is_sorted_by_key(|&(day, _)| day) {
-                group.sort_unstable_by_key(|&(day, _)| day);
-            }
+        not_raised(cancel)?;
+        let mut starts = vec![0];
+        let (mut days, mut closes) = (Vec::new(), Vec::new());
+        for mut group in groups {
+            group.sort_unstable_by_key(|&(day, _)| day);
             if !group.is_sorted_by(|(one, _), (next, _)| one < next) {
-                return Err(duplicate(symbol, (0..rows).map(valued)));
+                return Err(duplicate(symbol, rows.map(valued)));
             }
+            for (day, close) in group {
+                days.push(day);
+                closes.push(close);
+            }
+            starts.push(days.len());
         }
-        let (days, closes) = pairs.into_iter().unzip();
         Ok(Self {
             symbols: symbol.table().clone(),
             index: Index::of(symbol.table()),
