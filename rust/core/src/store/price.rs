@@ -93,19 +93,16 @@ impl PriceStore {
     }
 
     /// Returns the symbols as stored.
-    #[must_use]
     pub fn symbols(&self) -> &Table {
         &self.symbols
     }
 
     /// Returns the row of a symbol, spelt as stored.
-    #[must_use]
     pub fn find(&self, symbol: &[u8]) -> Option<SymbolId> {
         self.index.find(&self.symbols, symbol).map(SymbolId)
     }
 
     /// Returns the days and closes of a symbol, ascending by day.
-    #[must_use]
     pub fn closes(&self, symbol: SymbolId) -> (&[i32], &[i64]) {
         let starts = self.starts.get(index(symbol.0)..).unwrap_or_default();
         let &[from, to, ..] = starts else {
@@ -118,7 +115,6 @@ impl PriceStore {
     }
 
     /// Returns the days and closes of a symbol, spelt as stored, ascending by day.
-    #[must_use]
     pub fn closes_of(&self, symbol: &[u8]) -> (&[i32], &[i64]) {
         self.find(symbol)
             .map(|id| self.closes(id))
@@ -127,7 +123,6 @@ impl PriceStore {
 
     /// Returns the row of a symbol and the days, ascending, of its closes that are not
     /// representable.
-    #[must_use]
     pub fn unreadable(&self, symbol: SymbolId) -> &[(u32, i32)] {
         let from = self
             .unreadable
@@ -138,30 +133,18 @@ impl PriceStore {
     }
 
     /// Returns the close of a symbol on `day` itself.
-    #[must_use]
     pub fn on(&self, symbol: SymbolId, day: Day) -> Option<i64> {
         let (days, closes) = self.closes(symbol);
         closes.get(days.binary_search(&day.0).ok()?).copied()
     }
 
-    /// Returns the distinct days of all closes, ascending.
-    #[must_use]
-    pub fn distinct_days(&self) -> Vec<i32> {
-        let mut days = self.days.clone();
-        days.sort_unstable();
-        days.dedup();
-        days
-    }
-
     /// Returns the close at a position among all closes, by symbol and day.
-    #[must_use]
     pub(super) fn close_at(&self, position: usize) -> Option<i64> {
         self.closes.get(position).copied()
     }
 
     /// Returns the latest close of a symbol on a day of `[day - lookback_days, day]`, with its own
     /// day; never a later one.
-    #[must_use]
     pub fn as_of(&self, symbol: SymbolId, day: Day, lookback_days: u32) -> Option<(i64, Day)> {
         let (days, closes) = self.closes(symbol);
         let (close, found) = as_of(days, closes, day)?;
@@ -169,31 +152,21 @@ impl PriceStore {
     }
 
     /// Returns the decimals of the closes.
-    #[must_use]
     pub fn scale(&self) -> u32 {
         self.scale
     }
 
     /// Returns the number of closes.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.closes.len()
     }
 
     /// Returns whether there is no close.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.closes.is_empty()
     }
 
-    /// Returns the number of closes above 0. Source: semantics.md, S2.
-    #[must_use]
-    pub fn prices(&self) -> usize {
-        self.closes.iter().filter(|&&close| close > 0).count()
-    }
-
     /// Returns the bytes that the store takes.
-    #[must_use]
     pub fn size_bytes(&self) -> usize {
         size_of_val(self.starts.as_slice())
             .saturating_add(size_of_val(self.days.as_slice()))
@@ -209,7 +182,6 @@ const LATEST: usize = 3;
 /// Returns the last of `closes` whose day is not after `day`, with its day.
 ///
 /// That is mostly one of the latest: a nightly run needs the session before the last.
-#[must_use]
 pub fn as_of(days: &[i32], closes: &[i64], day: Day) -> Option<(i64, Day)> {
     let (earlier, latest) = days.split_at(days.len().saturating_sub(LATEST));
     let last = match latest.iter().rposition(|&d| d <= day.0) {
