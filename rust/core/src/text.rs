@@ -3,8 +3,7 @@
 //! | type       | what it is                                              |
 //! |------------|---------------------------------------------------------|
 //! | [`Table`]  | the distinct values, in the order they were first seen  |
-//! | [`Index`]  | finds the values of a table by their bytes              |
-//! | [`Intern`] | builds a table while rows arrive                        |
+//! | [`Intern`] | finds them by their bytes, and grows while rows arrive  |
 
 use core::hash::BuildHasher;
 
@@ -104,60 +103,31 @@ impl Table {
     }
 }
 
-/// Finds the codes of a [`Table`] by their values.
-#[derive(Debug, Clone, Default)]
-pub struct Index {
-    codes: HashTable<u32>,
-    hasher: DefaultHashBuilder,
-}
-
-impl Index {
-    /// Returns the index of `table`; a value that is in it twice has its first code.
-    pub fn of(table: &Table) -> Self {
-        let mut index = Self {
-            codes: HashTable::with_capacity(table.len()),
-            hasher: DefaultHashBuilder::default(),
-        };
-        for (code, value) in (0u32..).zip(table.iter()) {
-            if index.find(table, value).is_none() {
-                index.insert(table, code, value);
-            }
-        }
-        index
-    }
-
-    /// Returns the code of `value` in the table of the index.
-    pub fn find(&self, table: &Table, value: &[u8]) -> Option<u32> {
-        self.codes
-            .find(self.hasher.hash_one(value), |&code| {
-                table.bytes(code) == Some(value)
-            })
-            .copied()
-    }
-
-    /// Returns the bytes that the index takes.
-    pub fn size_bytes(&self) -> usize {
-        self.codes.allocation_size()
-    }
-
-    fn insert(&mut self, table: &Table, code: u32, value: &[u8]) {
-        let Self { codes, hasher } = self;
-        let hash = hasher.hash_one(value);
-        let rehash = |&code: &u32| hasher.hash_one(table.bytes(code).unwrap_or_default());
-        codes.insert_unique(hash, code, rehash);
-    }
-}
-
-/// Builds a [`Table`]: each distinct value gets the next code.
+/// A [`Table`] whose values are found by their bytes, and that grows.
 #[derive(Debug, Clone, Default)]
 pub struct Intern {
     table: Table,
-    index: Index,
+    codes: HashTable<u32>,
+    hasher: DefaultHashBuilder,
     /// Code of the last value: in most columns consecutive rows have the same one.
     last: u32,
 }
 
 impl Intern {
+    /// Returns the values of `table` with their codes; one that is in it twice has its first.
+    pub fn of(table: &Table) -> Self {
+        let mut intern = Self {
+            table: table.clone(),
+            ..Self::default()
+        };
+        for (code, value) in (0u32..).zip(table.iter()) {
+            if intern.find(value).is_none() {
+                intern.insert(code, value);
+            }
+        }
+        intern
+    }
+
     /// Returns the code of `value`, a new one if it was not seen before; nothing if all codes are
     /// used.
     pub fn code(&mut self, value: &[u8]) -> Option<u32> {
@@ -173,14 +143,26 @@ impl Intern {
         let end = i64::try_from(table.bytes.len().checked_add(value.len())?).ok()?;
         table.bytes.extend_from_slice(value);
         table.offsets.push(end);
-        self.index.insert(&self.table, code, value);
+        self.insert(code, value);
         self.last = code;
         Some(code)
     }
 
+    fn insert(&mut self, code: u32, value: &[u8]) {
+        let Self {
+            table,
+            codes,
+            hasher,
+            ..
+        } = self;
+        let rehash = |&code: &u32| hasher.hash_one(table.bytes(code).unwrap_or_default());
+        codes.insert_unique(hasher.hash_one(value), code, rehash);
+    }
+
     /// Returns the code of `value` if it was seen.
     pub fn find(&self, value: &[u8]) -> Option<u32> {
-        self.index.find(&self.table, value)
+        let is_it = |&code: &u32| self.table.bytes(code) == Some(value);
+        self.codes.find(self.hasher.hash_one(value), is_it).copied()
     }
 
     /// Returns the table so far.
@@ -191,6 +173,13 @@ impl Intern {
     /// Returns the table.
     pub fn into_table(self) -> Table {
         self.table
+    }
+
+    /// Returns the bytes that it takes.
+    pub fn size_bytes(&self) -> usize {
+        self.table
+            .size_bytes()
+            .saturating_add(self.codes.allocation_size())
     }
 }
 
@@ -232,13 +221,11 @@ mod tests {
     }
 
     #[test]
-    fn an_index_finds_what_its_table_has() {
+    fn a_table_is_found_by_its_values() {
         let table = Table::from_parts("symbol", vec![0, 1, 3, 4], b"abca".to_vec()).unwrap();
-        let index = Index::of(&table);
-        assert_eq!(index.find(&table, b"bc"), Some(1));
-        assert_eq!(index.find(&table, b"a"), Some(0));
-        assert_eq!(index.find(&table, b"b"), None);
-        assert_eq!(Index::default().find(&Table::default(), b""), None);
+        let intern = Intern::of(&table);
+        let found = [&b"bc"[..], b"a", b"b"].map(|value| intern.find(value));
+        assert_eq!(found, [Some(1), Some(0), None]);
     }
 
     #[test]

@@ -6,14 +6,13 @@ use crate::error::{Error, Result};
 use crate::fixed::State;
 use crate::frame::{Days, Decimals, Texts, frame, index};
 use crate::ids::{Day, SymbolId};
-use crate::text::{Index, Table};
+use crate::text::{Intern, Table};
 
 /// Every close that is finite and representable, 0 and negative ones too: the policy decides which
 /// of them are prices.
 #[derive(Debug, Clone)]
 pub struct PriceStore {
-    symbols: Table,
-    index: Index,
+    symbols: Intern,
     /// Closes of symbol `i` are `starts[i]..starts[i + 1]`, ascending by day.
     starts: Vec<usize>,
     days: Vec<i32>,
@@ -82,8 +81,7 @@ impl PriceStore {
             starts.push(days.len());
         }
         Ok(Self {
-            symbols: symbol.table().clone(),
-            index: Index::of(symbol.table()),
+            symbols: Intern::of(symbol.table()),
             starts,
             days,
             closes,
@@ -94,12 +92,12 @@ impl PriceStore {
 
     /// Returns the symbols as stored.
     pub fn symbols(&self) -> &Table {
-        &self.symbols
+        self.symbols.table()
     }
 
     /// Returns the row of a symbol, spelt as stored.
     pub fn find(&self, symbol: &[u8]) -> Option<SymbolId> {
-        self.index.find(&self.symbols, symbol).map(SymbolId)
+        self.symbols.find(symbol).map(SymbolId)
     }
 
     /// Returns the days and closes of a symbol, ascending by day.
@@ -172,7 +170,6 @@ impl PriceStore {
             .saturating_add(size_of_val(self.days.as_slice()))
             .saturating_add(size_of_val(self.closes.as_slice()))
             .saturating_add(self.symbols.size_bytes())
-            .saturating_add(self.index.size_bytes())
     }
 }
 
