@@ -209,23 +209,6 @@ async def test_cancelled_while_an_engine_opens_a_connection_for_long_it_is_close
     assert [raw.is_closed() for raw in opened] == [True]
 
 
-async def test_loggers_of_the_caller_stay_and_those_of_a_run_go(same_host: str) -> None:
-    seen: list[str] = []
-    async with asyncpg.create_pool(same_host, min_size=1, max_size=1) as pool:
-        async with pool.acquire() as raw:
-            raw.add_query_logger(lambda query: seen.append(query.query))
-        counted = Database(pool)
-        async with counted.snapshot("read") as session:
-            await session.raw.fetchval(COUNT)
-        before = dict(counted.statements)
-        await pool.fetchval("SELECT 7")
-        async with counted.writing("write"):
-            pass
-    assert COUNT in seen
-    assert "SELECT 7" in seen
-    assert counted.statements["read"] == before["read"]
-
-
 @pytest.mark.parametrize(
     "url",
     ["postgresql://a@b:port/c", "postgresql://a:secret/d@b/c", "postgresql://a@b:1,c:port/d"],

@@ -349,7 +349,7 @@ async def test_more_symbols_than_steps_are_read_after_all(
     async with Reader(many) as (session, catalog):
         everyone = Selection()
         assert steps(catalog, everyone) == 100
-        await session.set_phase("load")
+        session.phase = "load"
         sent = session.statements["load"]
         found = await load_symbols(session, catalog, everyone)
         assert session.statements["load"] == sent + 2
@@ -364,7 +364,7 @@ async def test_symbols_are_not_stepped_through_on_servers_that_do_not_skip(
         monkeypatch.setattr(
             "batchcore.sources.positions.SKIPS_SINCE", (session.server_version[0] + 1,)
         )
-        await session.set_phase("load")
+        session.phase = "load"
         sent = session.statements["load"]
         found = await load_symbols(session, catalog, Selection())
         assert session.statements["load"] == sent + 1

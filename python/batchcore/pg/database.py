@@ -109,9 +109,9 @@ class Database:
         """Yield a session outside a transaction; `transaction` opens one to write in."""
         if self._lend is None:
             raise InternalError("a run was given a connection of the caller's")
-        async with self._lend(self.grace) as raw, self._logged(raw, phase) as session:
+        async with self._lend(self.grace) as raw:
             try:
-                yield session
+                yield Session(raw, phase, self)
             finally:
                 # asyncpg's pools reset a connection after each use, by a SELECT.
                 self.statements[phase] += isinstance(self.given, asyncpg.Pool)
@@ -128,7 +128,8 @@ class Database:
             async with self.snapshot(phase) as session:
                 yield session
             return
-        async with self._savepoint(keep=False) as raw, self._logged(raw, phase) as session:
+        async with self._savepoint(keep=False) as raw:
+            session = Session(raw, phase, self)
             await use_own_settings(session)
             yield session
 
@@ -143,22 +144,11 @@ class Database:
             async with self.writing(phase) as session, transaction(session):
                 yield session
             return
-        async with self._savepoint(keep=True) as raw, self._logged(raw, phase) as session:
+        async with self._savepoint(keep=True) as raw:
+            session = Session(raw, phase, self)
             before = await use_own_settings(session)
             yield session
             await session.execute(before)  # settings outlive a SAVEPOINT that is released
-
-    @contextlib.asynccontextmanager
-    async def _logged(self, raw: asyncpg.Connection, phase: str) -> AsyncIterator[Session]:
-        session = Session(raw, phase, self)
-        raw.add_query_logger(session.log)
-        try:
-            yield session
-        finally:
-            # A pool takes back a lost connection by itself, after which it cannot be used.
-            with contextlib.suppress(asyncpg.InterfaceError):
-                raw.remove_query_logger(session.log)
-            await asyncio.sleep(0)
 
 
 def _lender(database: object, *, borrow: bool) -> Lend:

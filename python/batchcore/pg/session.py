@@ -1,8 +1,8 @@
 """Connections with transactions, and a count of every statement sent.
 
-A *statement* is a SELECT, COPY, INSERT, UPDATE or DELETE that batchcore sends, those by which the
-driver learns about types or resets a pooled connection included; transaction control, settings and
-what SQLAlchemy asks a connection that it opens are not.
+A *statement* is a SELECT, COPY, INSERT, UPDATE or DELETE that batchcore sends, the one by which a
+pool of asyncpg resets a connection included; transaction control, settings, and what the driver or
+SQLAlchemy ask for themselves are not.
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ from batchcore.pg.sql import Sql, compose, quote_literal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-
-    from asyncpg.connection import LoggedQuery
 
     from batchcore.frames import Ambiguous
     from batchcore.pg.database import Database
@@ -148,19 +146,9 @@ class Session:
         """Return whether the server answers; if not, the connection is closed."""
         return not self.is_gone and await answers(self.raw)
 
-    async def set_phase(self, phase: str) -> None:
-        """Count the statements that follow under another phase."""
-        await asyncio.sleep(0)  # the driver reports a query one turn of the loop later
-        self.phase = phase
-
     def count(self, statements: int = 1) -> None:
-        """Count statements that the driver does not report itself, such as COPY."""
+        """Count statements that are sent."""
         self.statements[self.phase] += statements
-
-    def log(self, query: LoggedQuery) -> None:
-        """Count a query that the driver reports."""
-        if _COUNTED.match(query.query):
-            self.count()
 
     async def copy_out(self, query: str, take: Callable[[bytes], None]) -> None:
         """Run ``COPY (query) TO STDOUT`` and pass its bytes to ``take`` as they arrive.
@@ -216,6 +204,7 @@ class Session:
 
     async def execute(self, sql: str) -> int:
         """Run statements without parameters; return the rows that the last one touched."""
+        self.count(bool(_COUNTED.match(sql)))
         with driver_errors():
             # The driver takes no subclass of text.
             status: str = await self.raw.execute(str(sql), timeout=self._limit_s)
@@ -228,8 +217,7 @@ class Session:
         Its statement has no name, whatever the statement cache of the connection: with a pooler in
         transaction mode, it could otherwise run what another client prepared under that name.
         """
-        if _COUNTED.match(query):
-            self.count()  # the driver does not report prepared statements
+        self.count(bool(_COUNTED.match(query)))
         with driver_errors():
             statement = await self.raw.prepare(str(query), name="", timeout=self._limit_s)
             rows: list[asyncpg.Record] = await statement.fetch(*arguments, timeout=self._limit_s)

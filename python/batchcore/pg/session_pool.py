@@ -52,7 +52,7 @@ class SessionPool:
         """Lend a session as soon as one is idle, or raise the error of the last failed opening."""
         session = await self._taken()
         try:
-            await session.set_phase(phase)
+            session.phase = phase
             with self._around(session):
                 yield session
         finally:

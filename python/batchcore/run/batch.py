@@ -235,15 +235,15 @@ class Run:
                         transaction(first, idle_ms=ACQUIRE_IDLE_MS),
                     ):
                         catalog = await inspected(first, self.request, self.kind)
-                        await first.set_phase(LEDGER)
+                        first.phase = LEDGER
                         lease = await holder.acquire(first, catalog)
                 except LeaseHeldError as held:
                     await holder.wait_for(first, held)
-                    await first.set_phase("check")
+                    first.phase = "check"
             self.lease, monitor.run_id = lease, lease.run_id
             monitor.step("lease")
             await holder.end_replaced(first)
-            await first.set_phase("check")
+            first.phase = "check"
             self.request = with_original_dates(self.request, lease)
             if lease.attempt > 1:
                 log.info("run=%s attempt=%s resumed=true", lease.run_id, lease.attempt)
@@ -278,7 +278,7 @@ class Run:
         error: str | None = None,
     ) -> None:
         """Record in the ledger how the run has ended, with the issues that are in no chunk."""
-        await session.set_phase(LEDGER)
+        session.phase = LEDGER
         seconds, work = self._monitor.seconds_by_phase(), self.work
         some = [one for one in issues if one.rows]
         # Without issues one statement ends a run, in a transaction of its own.
@@ -327,7 +327,7 @@ class Run:
                 # The server ignores a request to cancel a statement that comes before the
                 # statement, and a process that waits for a lock does not see that its client
                 # has gone.
-                await session.set_phase(LEDGER)
+                session.phase = LEDGER
                 await self._ledger.end_transactions(session, [lease.token])
                 issues = symbol_issue_rows(lease.run_id, lease.attempt, self._all_issues)
                 await self._record_end(session, lease, state, issues, error=text)
@@ -359,7 +359,7 @@ class Run:
             if lease is None:
                 await self._read_server_time(first)
             elif lease.attempt > 1:
-                await first.set_phase(LEDGER)
+                first.phase = LEDGER
                 committed = await self._ledger.committed(first, lease.run_id)
                 self.request = replace(self.request, committed=committed)
             async with task_group() as tasks:
@@ -414,9 +414,9 @@ class Run:
 
     async def _commit_state(self, session: Session) -> object:
         """Return the commits of the ledger, to compare one snapshot with another."""
-        await session.set_phase(LEDGER)
+        session.phase = LEDGER
         found = await self._ledger.commit_state(session, run_spec(self.request))
-        await session.set_phase("check")
+        session.phase = "check"
         return found
 
     async def _on_caller_connection(self) -> None:

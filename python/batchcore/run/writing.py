@@ -225,10 +225,10 @@ class ChunkWriter:
                 return None
             own = Chunk(chunk.number, slice(0, len(works)), works)
             again.begin([own])
-            await session.set_phase("load")
+            session.phase = "load"
             loaded = await again.load_chunk(session, own)
             prices = await load_prices(readers, again)
-        await session.set_phase("persist")
+        session.phase = "persist"
         async with self._computing:
             computed = await ChunkSteps(again, self._steps.run_id).compute(loaded, prices)
         if computed is None:
