@@ -33,9 +33,8 @@ CHANGES = (
 LOADS = {
     "portfolios": "AS before ON true",
     "symbols": "SELECT DISTINCT p.",
-    "spellings": "SELECT spelling.symbol",
     "prices": '"market_data_cache" AS m\nWHERE m."symbol" = ANY',
-    "left out": "WITH wanted(symbol, settled)",
+    "left out": "wanted(symbol, settled)",
     "existing": 'IS TRUE FROM "public"."portfolio_snapshots"',
     "positions": 'p."entry_date"',
     "events": 'FROM "public"."position_realized_events"',

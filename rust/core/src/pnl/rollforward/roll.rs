@@ -260,22 +260,22 @@ fn hold_public<T: Sum>(
         .iter()
         .zip(marks)
         .map(|(&day, &(_, found))| Day(day).since(found));
-    let mut stale: Option<(Range<usize>, usize)> = None;
+    let mut found_stale: Option<(Range<usize>, usize)> = None;
     for ((session, age), count) in priced.clone().zip(ages).zip(part(counts, &priced)) {
-        let [fresh, lookback, old, _] = count;
+        let [fresh, lookback, stale, _unpriced] = count;
         let count = if age == 0 {
             fresh
         } else if age <= i64::from(portfolio.lookback_days) {
             lookback
         } else {
-            let (sessions, held) = stale.unwrap_or((session..session, 0));
+            let (sessions, held) = found_stale.unwrap_or((session..session, 0));
             let sessions = sessions.start..session.saturating_add(1);
-            stale = Some((sessions, held.saturating_add(1)));
-            old
+            found_stale = Some((sessions, held.saturating_add(1)));
+            stale
         };
         *count = count.wrapping_add(1);
     }
-    if let Some((sessions, held)) = stale {
+    if let Some((sessions, held)) = found_stale {
         missed(false, sessions, held);
     }
     let gap = lot
