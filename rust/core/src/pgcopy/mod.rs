@@ -7,9 +7,7 @@
 //! | [`Column`]            | values and states of a column that was read                    |
 //! | [`Encoder`]           | hands out the bytes of [`Field`]s piece by piece               |
 //! | [`Cells`]             | what a [`Field`] writes: borrowed values, or a constant        |
-//! | [`pick`]              | some rows of bytes that an [`Encoder`] made                    |
 //! | [`Objects`]           | a column of JSON objects of [`Numbers`]                        |
-//! | [`Uuid7`]             | ascending ids from a time and random bytes                     |
 //! | [`try_from_numeric`]  | one NUMERIC as a mantissa, exact or a state                    |
 //! | [`try_from_float8`]   | one double as a mantissa, rounded half away from zero          |
 //!
