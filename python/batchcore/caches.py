@@ -319,6 +319,7 @@ class PriceCache(_Cache):
         (known,), day = checked_symbols([symbol]), checked_day(date)
         with self._threads:
             self._set.setdefault(known, {})[day] = Decimal(mantissa).scaleb(-scale, EXACT)
+            self._set_scale = max(self._set_scale, scale)
 
     def missing(
         self, symbols: Iterable[str], dates: Iterable[dt.date]
@@ -374,6 +375,7 @@ class PriceCache(_Cache):
             self._days = DayOf()
             self._spans: dict[str, Spans] = {}
             self._set: dict[str, dict[int, Decimal]] = {}
+            self._set_scale = 0
             store = _core.PriceStore.from_frame(Prices.none())
             self._reader = _core.PriceReader(store, self._days, self._threads)
 
@@ -398,7 +400,7 @@ class PriceCache(_Cache):
             stored = self._reader.size_bytes + decimals * _DECIMAL_BYTES
             keyed = (self._days, self._spans, self._set)
             return {
-                "total_prices": int((closes.close.values > 0).sum()),
+                "total_prices": int(((closes.close.values > 0) | (closes.close.state > 0)).sum()),
                 "dates_loaded": len(np.unique(closes.day.values)),
                 "symbols_loaded": len(self._spans),
                 "lookback_hits": lookback_hits + self._lookback_hits,
@@ -449,13 +451,12 @@ class PriceCache(_Cache):
 
     def _shown(self, price: Decimal) -> Decimal:
         """Return a price that was set, with at least the decimals of the column."""
-        unit = Decimal(1).scaleb(-max(self._reader.scale, _scale_of(price)))
+        unit = Decimal(1).scaleb(-max(self._reader.scale, -int(price.as_tuple().exponent)))
         return price.quantize(unit, context=EXACT)
 
     def _scale(self) -> int:
         """Return the largest number of decimals of the column and of the prices set."""
-        own = (price for prices in self._set.values() for price in prices.values())
-        return max(self._reader.scale, *map(_scale_of, own))
+        return max(self._reader.scale, self._set_scale)
 
     def _back(self, day: int) -> int:
         return max(day - self._lookback_days, FIRST_DATE)
@@ -772,10 +773,6 @@ def _sessions(code: str) -> calendar.Calendar:
         msg = "calendar `prices` needs the dates of the price table, expected another one"
         raise ConfigError(msg, "calendar")
     return calendar.load(code)
-
-
-def _scale_of(price: Decimal) -> int:
-    return -int(price.as_tuple().exponent)
 
 
 def _decimals(prices: Sequence[Decimal | None], scale: int) -> Decimals:
