@@ -375,7 +375,7 @@ class PriceCache(_Cache):
             self._days = DayOf()
             self._spans: dict[str, Spans] = {}
             self._set: dict[str, dict[int, Decimal]] = {}
-            self._set_scale = 0
+            self._set_scale: int = 0
             store = _core.PriceStore.from_frame(Prices.none())
             self._reader = _core.PriceReader(store, self._days, self._threads)
 
