@@ -195,6 +195,8 @@ class PriceCache(_Cache):
     Loading a date brings the ``lookback_days`` before it too.
     """
 
+    _set_scale: int
+
     def __init__(
         self, lookback_days: int = 10, db: object = None, *, schema: Schema | None = None
     ) -> None:
@@ -375,7 +377,7 @@ class PriceCache(_Cache):
             self._days = DayOf()
             self._spans: dict[str, Spans] = {}
             self._set: dict[str, dict[int, Decimal]] = {}
-            self._set_scale: int = 0
+            self._set_scale = 0
             store = _core.PriceStore.from_frame(Prices.none())
             self._reader = _core.PriceReader(store, self._days, self._threads)
 
