@@ -73,6 +73,14 @@ def test_flows_in_any_order_are_added_up_on_the_session_that_they_count_on() -> 
     assert [row.equity_balance for row in rows] == [2200, 2600, 3000]
 
 
+def test_of_two_unreadable_amounts_the_one_that_is_not_finite_is_told() -> None:
+    # its column comes after the other one
+    snapshot = ref.Snapshot(jan(2), Decimal("0.001"), cumulative_pnl=Decimal("NaN"))
+    inputs = build.inputs((portfolio(snapshots=(snapshot,)),), PRICES, SESSIONS.tolist())
+    (result,) = build.results(computed(inputs))
+    assert result.issues == (issue("non_finite", "cumulative_pnl", None, on=5),)
+
+
 def with_column(inputs: Inputs, frame: str, column: str, value: Any) -> Inputs:
     owner = getattr(inputs, frame)
     return replace(inputs, **{frame: replace(owner, **{column: value})})
