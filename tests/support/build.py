@@ -189,6 +189,7 @@ def inputs(
             cumulative_pnl=stored(s.cumulative_pnl for _, s in snapshots),
             cumulative_realized_pnl=stored(s.cumulative_realized_pnl for _, s in snapshots),
             cumulative_capital_flow=stored(s.cumulative_capital_flow for _, s in snapshots),
+            is_complete=np.array([s.is_complete for _, s in snapshots], dtype=np.bool_),
         ),
         opening=Opening(
             portfolio_id=uuids(portfolio.id for portfolio in portfolios),

@@ -81,6 +81,15 @@ def test_of_two_unreadable_amounts_the_one_that_is_not_finite_is_told() -> None:
     assert result.issues == (issue("non_finite", "cumulative_pnl", None, on=5),)
 
 
+def test_an_incomplete_snapshot_is_passed_over() -> None:
+    complete = ref.Snapshot(jan(1), Decimal(1000))
+    later = ref.Snapshot(jan(2), Decimal(5), is_complete=False)
+    for snapshots in ((complete, later), (later, complete)):
+        inputs = build.inputs((portfolio(snapshots=snapshots),), PRICES, SESSIONS.tolist())
+        (rows,) = rows_of(inputs)
+        assert [row.equity_balance for row in rows] == [1000] * 3
+
+
 def with_column(inputs: Inputs, frame: str, column: str, value: Any) -> Inputs:
     owner = getattr(inputs, frame)
     return replace(inputs, **{frame: replace(owner, **{column: value})})
@@ -315,6 +324,15 @@ def test_duplicate_prices_are_reported_before_issues_of_portfolios() -> None:
         (-1, issue("duplicate_price", "1 date; aaa counts on the first", "AAA", on=6)),
         (0, issue("sign_mismatch", "quantity")),
     ]
+
+
+def test_of_two_refused_closes_of_a_session_the_highest_spelling_is_told() -> None:
+    refused = [(" AAA", jan(5), "-1"), ("AAA", jan(5), "-2"), ("AAA", jan(6), "-3")]
+    prices = [("AAA", jan(2), Decimal(10))] + [(*of, Decimal(close)) for *of, close in refused]
+    inputs = build.inputs((portfolio(position()),), prices, SESSIONS.tolist())
+    (result,) = build.results(computed(inputs))
+    told = [one.detail for one in result.issues if one.name == "close_refused"]
+    assert told == ["-2, the first of 2 sessions"]
 
 
 def test_misses_tell_symbols_without_a_fresh_enough_mark() -> None:
